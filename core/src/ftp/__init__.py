@@ -1,0 +1,42 @@
+"""ftp: fine-tune pre-trained transformers with plugins.
+
+For plugin authors: `plugin`, `option`, `hookimpl`, and the types of `ftp.types`.
+For users of Python: `ftp.run(plugins=[...], **options) -> Result` and `ftp.load(run).predict([...])`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp.errors import PluginError, Problem, RiskStop, UserError
+from ftp.hooks import hookimpl
+from ftp.options import option
+from ftp.plugins import plugin
+
+if TYPE_CHECKING:
+    from ftp.app import Result
+    from ftp.predict import Predictor
+
+__version__ = "0.1.0"
+
+__all__ = ["PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "option", "plugin", "run"]
+
+
+def run(plugins: Sequence[str], **options: Any) -> Result:
+    """Do one run and give its result (scores, verdicts, folder).
+
+    `options` are those of the command: core's by name (`learning_rate=1e-4`), a plugin's as a table
+    (`lora={"r": 8}`). Raises `UserError` with every mistake at once, `PluginError` where a plugin fails.
+    """
+    from ftp.app import run as run_app
+
+    return run_app(plugins, options)
+
+
+def load(run: str | Path) -> Predictor:
+    """The result of a run, ready to predict: `ftp.load("runs/x").predict(["a text", ...])`."""
+    from ftp.predict import load as load_run
+
+    return load_run(run)

@@ -1,0 +1,52 @@
+"""The one exception type that reaches a user without a traceback, and the one that names a failing plugin."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: what was wrong with the value, what would be right, and the command to run next."""
+
+    what: str
+    fix: str = ""
+    command: str = ""
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.fix:
+            lines.append(f"  {self.fix}")
+        if self.command:
+            lines.append(f"  try: {self.command}")
+        return "\n".join(lines)
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. Printed without a traceback; the command ends with status 2.
+
+    Carries one or more `Problem`s, so that every mistake of a command is told at once.
+    """
+
+    def __init__(self, what: str | Iterable[Problem], fix: str = "", command: str = "") -> None:
+        if isinstance(what, str):
+            self.problems: tuple[Problem, ...] = (Problem(what, fix, command),)
+        else:
+            self.problems = tuple(what)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class PluginError(Exception):
+    """A plugin raised something unexpected in a hook. The message names plugin, distribution, version and hook."""
+
+
+class RiskStop(UserError):
+    """A risk check said stop (or a policy turned its verdict into one), so the run ended."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'lora'?` for the known word closest to `word`, or an empty string."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{found[0]}'?" if found else ""

@@ -1,0 +1,146 @@
+"""The contract: every hook that a plugin may answer. The docstrings are the reference (docs/hooks.md is made from them).
+
+A hook implementation is a method marked `@hookimpl` on a class marked `@plugin`. It takes only the arguments it wants,
+by name. Every hook runs on every rank and all ranks take the same path. Arguments may be added to a hook, never removed,
+within a major version. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import pluggy
+
+from ftp.types import (
+    Batch,
+    Data,
+    Evaluation,
+    Event,
+    Loss,
+    Model,
+    Predictions,
+    Reward,
+    Risk,
+    Row,
+    Run,
+    Score,
+    StepOut,
+    Stop,
+)
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch.optim import Optimizer
+
+hookspec = pluggy.HookspecMarker("ftp")
+hookimpl = pluggy.HookimplMarker("ftp")
+"""Marks a method as the answer to the hook of its name; `@hookimpl(wrapper=True)` wraps what others answer."""
+
+Arity = Literal["one", "collected"]
+
+
+@hookspec
+def load_data(run: Run) -> Mapping[str, Dataset]:
+    """Give rows, by split name (`train`, `validation`, `test`, `general`).
+
+    Answered by domains. Answers are collected and joined by split; the same split from two plugins is an error that
+    names both packages. Rows are in any form from which core's table of forms leads to `run.task.form`
+    (labelled > conversation > text, preference > conversation, preference > prompt). A missing `validation` is cut from
+    `train` afterwards, reproducibly. `ftp.data.load(run, sample=...)` reads what `--data` names, else the sample.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def build_model(run: Run, data: Data) -> Model:
+    """Give the network, with the head of `run.task.head`.
+
+    One answer: core loads a checkpoint (registered last, so a plugin's answer replaces it). Parameterisations wrap it:
+    `model = yield`, then `dataclasses.replace(model, ...)`. Wrappers stack in the order in which they are named, the
+    leftmost next to the loaded model, so `quantize,lora` quantises and then adds adapters.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def make_loss(run: Run, data: Data, model: Model) -> Loss:
+    """Give what is minimised, as functions that encode, collate and compute.
+
+    One answer: the objective's; without an objective, core's loss for the head. Wrappers are welcome (an anchor to the
+    old weights, label smoothing): `loss = yield`, then replace `compute`. Sums, never means: `LossOut.total` is divided
+    once by the count over all ranks and micro-batches.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def train_step(
+    run: Run, model: Model, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer
+) -> StepOut:
+    """Do one whole update: the gradients of all `batches`, clipping, and the optimizer's step.
+
+    One answer: core's (registered last). `loss(batch)` computes the loss through the prepared (distributed, autocast)
+    module. Wrappers are welcome; a plugin that answers is an escape hatch for methods with another kind of update.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def evaluate(
+    run: Run, data: Data, predictions: Mapping[str, Predictions], model: Model
+) -> Sequence[Score]:
+    """Compare predictions with rows and give scores.
+
+    Collected. Core has predicted once for each split in `predictions`; implementations only compare. Two plugins that
+    give a score of the same name for the same split are an error. Called at each evaluation (validation) and at the end.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def check_risks(
+    run: Run,
+    stage: str,
+    data: Data,
+    model: Model | None,
+    loss: Loss | None,
+    predictions: Mapping[str, Predictions] | None,
+    history: Sequence[Evaluation],
+    log: Sequence[Mapping[str, Any]],
+) -> Sequence[Risk]:
+    """Read the evidence of a run and say what is wrong, how sure that is, and what to do.
+
+    Collected; `stage` is `data` (after load_data: model, loss and predictions are None), `start` (before the first
+    step), `evaluation`, or `end`. A verdict of level `stop` ends the run. A check that raises becomes a verdict
+    `not_run` with the reason; the run goes on unless `--on-risk fail`. Nothing compared is `not_run`, never `ok`.
+    Give the same `name` at each stage: the last verdict of a name is the one that is reported.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def reward(run: Run, rows: Sequence[Row], completions: Sequence[str]) -> Reward:
+    """Judge completions, one number each, higher is better. Collected and summed by weight; asked only by objectives
+    that sample from the model (RLHF). `rows` are the prompts' rows with all their columns."""
+    raise NotImplementedError
+
+
+@hookspec
+def on_event(run: Run, event: Event) -> Stop | None:
+    """Hear what happens (`started`, `step`, `evaluated`, `saved`, `ended`). Collected; answer `Stop(reason)` to end
+    training after this step. Told on every rank; a Stop from any rank stops all."""
+    raise NotImplementedError
+
+
+ARITY: Mapping[str, Arity] = {
+    "load_data": "collected",
+    "build_model": "one",
+    "make_loss": "one",
+    "train_step": "one",
+    "evaluate": "collected",
+    "check_risks": "collected",
+    "reward": "collected",
+    "on_event": "collected",
+}
+"""How many answers each hook takes. A second answer to a hook of arity `one` is an error that names both packages."""

@@ -1,0 +1,479 @@
+"""Find plugins (entry points), pick those of a run, audit them before anything heavy, and call their hooks.
+
+pluggy does the calling; this module says what pluggy keeps silent about: a second answer to a one-answer hook, two
+packages that offer one name, a method whose `@hookimpl` was forgotten, an argument that a hook does not have. And it
+knows who answered, so that an error inside a hook names plugin, distribution, version and hook.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import pluggy
+
+from ftp import hooks
+from ftp.errors import PluginError, Problem, UserError, nearest
+from ftp.options import Option, options_of
+from ftp.types import Form, Head, Task
+
+GROUP = "ftp"
+DEFAULTS = "ftp.defaults"
+MODELS = "ftp.models"
+DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "question": "span"}
+"""The head that core trains for a form when no objective is named."""
+KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
+
+
+def plugin(cls: type) -> type:
+    """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
+    whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
+    `head`, `gives` (forms a domain has), `suggests` (core options it would rather have by default), `kind`."""
+    made = dataclass(eq=False, kw_only=True)(cls)
+    made.__ftp_plugin__ = True  # type: ignore[attr-defined]
+    return made
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plugin that could be part of a run: its name, and the package it comes from."""
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+    default: bool = False
+    cls: type | None = None
+
+    @property
+    def package(self) -> str:
+        return f"{self.distribution} {self.version}".strip()
+
+    def load(self) -> type:
+        """The plugin's class. Raises `UserError` that says which distribution failed to import and why."""
+        if self.cls is not None:
+            return self.cls
+        module, _, attribute = self.target.partition(":")
+        try:
+            loaded = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").split(".")[0]
+            if missing == module.split(".")[0]:
+                fix, command = "the installation is broken", f"pip install --force-reinstall {self.distribution}"
+            else:
+                fix, command = f"module '{missing}' is missing", f"pip install {missing}"
+            raise UserError(f"plugin '{self.name}' of {self.package} does not import: {error}", fix, command) from error
+        except Exception as error:
+            raise UserError(
+                f"plugin '{self.name}' of {self.package} does not import: {type(error).__name__}: {error}",
+                "its package is broken or does not fit this version of ftp",
+                f"pip install --upgrade {self.distribution}",
+            ) from error
+        if not getattr(loaded, "__ftp_plugin__", False):
+            raise UserError(f"plugin '{self.name}' of {self.package}: {self.target} is not marked with @ftp.plugin")
+        return cast(type, loaded)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A plugin of this run: where it comes from and its class."""
+
+    found: Found
+    cls: type
+
+    @property
+    def name(self) -> str:
+        return self.found.name
+
+    @property
+    def options(self) -> list[Option]:
+        return options_of(self.cls, self.name)
+
+    def attribute(self, name: str) -> tuple[Any, ...]:
+        """A class attribute such as `gives` as a tuple; a single word counts as one of it."""
+        value = getattr(self.cls, name, ())
+        return (value,) if isinstance(value, str) else tuple(value)
+
+
+def discover() -> dict[str, list[Found]]:
+    """Every installed plugin by name, without importing any. More than one under a name: two packages offer it."""
+    defaults = {(point.name, point.value) for point in metadata.entry_points(group=DEFAULTS)}
+    found: dict[str, list[Found]] = {}
+    for point in metadata.entry_points(group=GROUP):
+        name, version = (point.dist.metadata["Name"], point.dist.version) if point.dist else ("?", "")
+        one = Found(point.name, point.value, name, version, (point.name, point.value) in defaults)
+        if one not in found.setdefault(point.name, []):
+            found[point.name].append(one)
+    return dict(sorted(found.items()))
+
+
+def from_path(where: str) -> tuple[list[Found], bool]:
+    """Plugins of a file or folder that is not installed: `path.py`, `path.py:Class` or a folder of such files.
+    The second value says whether they join the run at once (a class was named)."""
+    path_text, _, wanted = where.partition(":") if not re.match(r"^[A-Za-z]:[\\/]", where) else (where, "", "")
+    path = Path(path_text).expanduser()
+    files = sorted(path.glob("*.py")) if path.is_dir() else [path]
+    if not path.exists() or not files:
+        raise UserError(f"--plugins-from {where}: no such file or folder with .py files")
+    found = []
+    for file in files:
+        digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+        name = f"ftp_plugins_from_{file.stem}_{digest}"
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise UserError(f"--plugins-from {where}: {file} is not a Python file")
+        module = sys.modules.get(name)
+        if module is None:
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            try:
+                spec.loader.exec_module(module)
+            except Exception as error:
+                del sys.modules[name]
+                raise UserError(f"--plugins-from {where}: {file} does not import: {type(error).__name__}: {error}") from error
+        for cls in vars(module).values():
+            if inspect.isclass(cls) and cls.__dict__.get("__ftp_plugin__") and cls.__module__ == name:
+                label = str(getattr(cls, "name", "") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
+                if not wanted or wanted == cls.__name__:
+                    found.append(Found(label, f"{file}:{cls.__name__}", str(file), "", False, cls))
+    if not found:
+        names = f"class {wanted} marked with @ftp.plugin" if wanted else "class marked with @ftp.plugin"
+        raise UserError(f"--plugins-from {where}: no {names} in it")
+    return found, bool(wanted)
+
+
+def pick(names: Sequence[str], plugins_from: Sequence[str] = (), problems: list[Problem] | None = None) -> list[Picked]:
+    """The plugins of a run in the order named, defaults last. `-name` leaves a default out.
+
+    Raises `UserError` with every unknown name (and the nearest known), every name that two packages offer, and every
+    plugin that fails to import; or adds them to `problems` where a list is given.
+    """
+    mine: list[Problem] = [] if problems is None else problems
+    known = discover()
+    wanted = [name.strip() for name in names if name.strip()]
+    for where in plugins_from:
+        try:
+            local, joins = from_path(where)
+        except UserError as error:
+            mine.extend(error.problems)
+            continue
+        for one in local:
+            known[one.name] = [*known.get(one.name, []), one]
+            if joins and one.name not in wanted:
+                wanted.append(one.name)
+    removed = {name[1:] for name in wanted if name.startswith("-")}
+    defaults = [name for name, found in known.items() if any(one.default for one in found)]
+    chosen = list(dict.fromkeys(name for name in wanted if not name.startswith("-")))
+    for name in sorted(removed - set(known)):
+        mine.append(Problem(f"--plugins -{name}: no such plugin", nearest(name, known)))
+    for name in sorted(removed & set(chosen)):
+        mine.append(Problem(f"--plugins: '{name}' is both named and removed", "keep one of the two"))
+    chosen += [name for name in defaults if name not in chosen and name not in removed]
+    picked = []
+    for name in chosen:
+        if name not in known:
+            hint = nearest(name, known)
+            mine.append(Problem(f"--plugins {name}: no such plugin is installed", hint, "ftp plugins"))
+            continue
+        if len(known[name]) > 1:
+            packages = " and ".join(one.package for one in known[name])
+            mine.append(Problem(f"--plugins {name}: two packages offer this name: {packages}", "uninstall one of them",
+                                f"pip uninstall {known[name][-1].distribution}"))
+            continue
+        try:
+            picked.append(Picked(known[name][0], known[name][0].load()))
+        except UserError as error:
+            mine.extend(error.problems)
+    if mine and problems is None:
+        raise UserError(mine)
+    return picked
+
+
+def implementations(cls: type) -> dict[str, dict[str, Any]]:
+    """Marked hook methods of a plugin class -> pluggy's options of each (`wrapper`, `trylast`, ...)."""
+    found = {}
+    for name, function in inspect.getmembers(cls, inspect.isroutine):
+        options = getattr(function, "ftp_impl", None)
+        if options is not None:
+            found[options.get("specname") or name] = options
+    return found
+
+
+def kind_of(cls: type) -> str:
+    """What a plugin is, from its `kind` or from the hooks it answers."""
+    if getattr(cls, "kind", None):
+        return str(cls.kind)  # type: ignore[attr-defined]
+    answers = implementations(cls)
+    if "make_loss" in answers and not answers["make_loss"].get("wrapper"):
+        return "objective"
+    if "load_data" in answers and not answers["load_data"].get("wrapper"):
+        return "domain"
+    if "build_model" in answers:
+        return "parameterisation"
+    return "risk" if set(answers) == {"check_risks"} else "extra"
+
+
+def summary_of(cls: type) -> str:
+    """The first line of a plugin's docstring."""
+    return (inspect.getdoc(cls) or "").strip().split("\n")[0]
+
+
+def audit(picked: Sequence[Picked]) -> list[Problem]:
+    """Everything wrong with a set of plugins that can be known without running them."""
+    problems = [problem for one in picked for problem in audit_class(one.cls, f"plugin '{one.name}' of {one.found.package}")]
+    for name, arity in hooks.ARITY.items():
+        if arity != "one":
+            continue
+        answers = [one for one in picked if _answers(one.cls, name) and not implementations(one.cls)[name].get("trylast")]
+        if len(answers) > 1:
+            who = " and ".join(f"'{one.name}' ({one.found.package})" for one in answers)
+            problems.append(Problem(f"hook {name} takes one answer, but {who} both give it",
+                                    f"leave out {' or '.join(one.name for one in answers)}"))
+    return problems
+
+
+def audit_class(cls: type, who: str) -> list[Problem]:
+    """What is wrong with one plugin's hooks: marks forgotten, names or arguments that the contract does not have."""
+    problems = []
+    for name, function in inspect.getmembers(cls, inspect.isroutine):
+        marked = getattr(function, "ftp_impl", None)
+        if marked is None:
+            if name in hooks.ARITY:
+                problems.append(Problem(f"{who}: method {name} has the name of a hook but no @hookimpl",
+                                        "mark it with @hookimpl, or rename it"))
+            continue
+        hook = marked.get("specname") or name
+        if hook not in hooks.ARITY:
+            problems.append(Problem(f"{who}: @hookimpl {hook}: there is no such hook", nearest(hook, hooks.ARITY)))
+            continue
+        known = set(inspect.signature(getattr(hooks, hook)).parameters)
+        for argument in list(inspect.signature(function).parameters)[1:]:
+            if argument not in known:
+                problems.append(Problem(f"{who}: hook {hook} has no argument '{argument}'",
+                                        f"{nearest(argument, known)} it has: {', '.join(sorted(known))}".strip()))
+        if hook == "check_risks" and marked.get("wrapper"):
+            problems.append(Problem(f"{who}: check_risks cannot be wrapped", "give verdicts of your own instead"))
+        if marked.get("wrapper") and not inspect.isgeneratorfunction(function):
+            problems.append(Problem(f"{who}: hook {hook} is marked as a wrapper but never yields",
+                                    "answer = yield; return answer"))
+    return problems
+
+
+def _answers(cls: type, hook: str) -> bool:
+    """Whether a class answers a hook itself (a wrapper only changes what another answers)."""
+    options = implementations(cls).get(hook)
+    return options is not None and not options.get("wrapper")
+
+
+def settle(picked: Sequence[Picked]) -> tuple[Task | None, list[Problem]]:
+    """The task of a set of plugins: which form its objective reads and which head that needs; or why they do not fit."""
+    from ftp.data.forms import reachable
+
+    objectives = [one for one in picked if _answers(one.cls, "make_loss") and one.attribute("wants")]
+    domains = [one for one in picked if _answers(one.cls, "load_data") and one.attribute("gives")]
+    if not domains:
+        names = [name for name, cls in installed() if _answers(cls, "load_data")]
+        return None, [Problem("no plugin of this run gives data", f"name a domain: {', '.join(names) or 'none is installed'}",
+                              "ftp plugins")]
+    if len(objectives) > 1:
+        return None, []  # told by the audit: two answers to make_loss
+    problems = []
+    if not objectives:
+        for form in domains[0].attribute("gives"):
+            if form in DEFAULT_HEADS:
+                return Task(cast(Form, form), DEFAULT_HEADS[form]), []
+        forms = ", ".join(domains[0].attribute("gives"))
+        names = [name for name, cls in installed() if set(_tuple(cls, "wants")) & reachable(domains[0].attribute("gives"))]
+        return None, [Problem(f"domain '{domains[0].name}' gives {forms}, for which no objective is named",
+                              f"name one: {', '.join(names) or 'none that fits is installed'}", "ftp plugins")]
+    objective = objectives[0]
+    for form in objective.attribute("wants"):
+        if all(form in reachable(domain.attribute("gives")) for domain in domains):
+            heads = objective.attribute("head")
+            return Task(cast(Form, form), cast(Head, heads[0]) if heads else DEFAULT_HEADS.get(form, "tokens")), []
+    wants = objective.attribute("wants")
+    fitting = [name for name, cls in installed() if set(wants) & reachable(_tuple(cls, "gives"))]
+    for domain in domains:
+        if not set(wants) & reachable(domain.attribute("gives")):
+            problems.append(Problem(
+                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {', '.join(domain.attribute('gives'))}",
+                f"domains that fit: {', '.join(fitting) or 'none is installed'}", "ftp plugins"))
+    return None, problems or [Problem(f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})")]
+
+
+def _tuple(cls: type, name: str) -> tuple[str, ...]:
+    value = getattr(cls, name, ())
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def installed() -> Iterator[tuple[str, type]]:
+    """Name and class of each installed plugin that imports."""
+    for name, found in discover().items():
+        with contextlib.suppress(UserError):
+            yield name, found[0].load()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one plugin answered to a hook."""
+
+    plugin: str
+    package: str
+    value: Any
+
+
+class Hooks:
+    """Calls hooks of the plugins of one run and remembers who answered.
+
+    `one(name, ...)` for a hook of one answer, `each(name, ...)` for a collected one.
+    """
+
+    def __init__(self, picked: Sequence[Picked], values: Mapping[str, Any] | None = None) -> None:
+        self.picked = tuple(picked)
+        self.plugins: dict[str, Any] = {}
+        self._manager = pluggy.PluginManager("ftp")
+        self._manager.add_hookspecs(hooks)
+        self._answers: list[Answer] | None = None  # who answered, while a collected hook is asked
+        self._on_error: Callable[[Picked, Exception], Any] | None = None
+        for one in picked:
+            fields = {item.name: (values or {}).get(item.key, item.default) for item in one.options}
+            try:
+                instance = one.cls(**fields)
+            except UserError:
+                raise
+            except Exception as error:
+                raise PluginError(self._message(one, "its options", error)) from error
+            self.plugins[one.name] = instance
+            self._manager.register(instance, name=one.name)
+            for hook in implementations(one.cls):
+                for impl in getattr(self._manager.hook, hook).get_hookimpls():
+                    if impl.plugin is instance:
+                        impl.function = self._guard(one, hook, impl.function, bool(impl.wrapper))
+
+    def one(self, hook: str, **arguments: Any) -> Any:
+        """The one answer to a hook, wrapped by whoever wraps it. Raises `PluginError` where a plugin fails."""
+        answer = getattr(self._manager.hook, hook)(**arguments)
+        if answer is None:
+            raise UserError(f"no plugin of this run answers {hook}", "a default plugin was left out, or gave None")
+        return answer
+
+    def each(
+        self, hook: str, *, on_error: Callable[[Picked, Exception], Any] | None = None, **arguments: Any
+    ) -> list[Answer]:
+        """Every answer to a hook, in the order in which plugins are named. With `on_error`, a plugin that raises
+        answers what `on_error(plugin, exception)` gives instead of ending the run."""
+        outer = self._answers, self._on_error
+        self._answers, self._on_error = [], on_error
+        try:
+            values = list(reversed(getattr(self._manager.hook, hook)(**arguments)))
+            answered = list(reversed(self._answers))
+        finally:
+            self._answers, self._on_error = outer
+        if len(values) == len(answered):
+            return [dataclasses.replace(who, value=value) for who, value in zip(answered, values, strict=True)]
+        return [Answer("(wrapped)", "", value) for value in values]
+
+    def who(self, hook: str) -> list[tuple[str, str]]:
+        """Plugins that answer a hook in the order in which they act, each with `answers`, `wraps` or `default`."""
+        acting = []
+        for impl in getattr(self._manager.hook, hook).get_hookimpls():
+            acting.append((impl.plugin_name, "wraps" if impl.wrapper else "default" if impl.trylast else "answers"))
+        answers = [one for one in acting if one[1] != "wraps"]
+        return list(reversed(answers)) + [one for one in acting if one[1] == "wraps"]
+
+    def _guard(self, one: Picked, hook: str, function: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
+        trace = os.environ.get("FTP_TRACE", "") not in ("", "0")
+
+        def told(started: float, verb: str) -> None:
+            if trace:
+                print(f"ftp: {hook} {verb} by {one.name} in {1000 * (time.perf_counter() - started):.1f} ms", file=sys.stderr)
+
+        def call(*arguments: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                value = function(*arguments)
+            except (UserError, PluginError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                if _belongs_to_loop(error):
+                    raise
+                if self._on_error is None:
+                    raise PluginError(self._message(one, hook, error)) from error
+                value = self._on_error(one, error)
+            told(started, "answered" if value is not None else "passed on")
+            if value is not None and self._answers is not None:
+                self._answers.append(Answer(one.name, one.found.package, value))
+            return value
+
+        def wrap(*arguments: Any) -> Iterator[Any]:
+            started = time.perf_counter()
+            try:
+                value = yield from function(*arguments)
+            except (UserError, PluginError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                if _belongs_to_loop(error):
+                    raise
+                raise PluginError(self._message(one, hook, error)) from error
+            if value is None and hooks.ARITY[hook] == "one":
+                raise PluginError(f"plugin '{one.name}' ({one.found.package}) wrapped {hook} and gave back nothing: "
+                                  "a wrapper ends with `return answer`")
+            told(started, "wrapped")
+            return value
+
+        return wrap if wrapper else call
+
+    @staticmethod
+    def _message(one: Picked, hook: str, error: Exception) -> str:
+        return f"plugin '{one.name}' ({one.found.package}) failed in {hook}: {type(error).__name__}: {error}"
+
+
+def _belongs_to_loop(error: Exception) -> bool:
+    """Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory."""
+    return type(error).__name__ == "OutOfMemoryError"
+
+
+def core_options() -> list[Option]:
+    """The options of core itself."""
+    from ftp.settings import Settings
+
+    return options_of(Settings, "")
+
+
+def suggested(picked: Iterable[Picked]) -> dict[str, Any]:
+    """Core options for which plugins of this run suggest another default; of two, the one named later counts."""
+    values: dict[str, Any] = {}
+    for one in picked:
+        values.update(getattr(one.cls, "suggests", {}))
+    return values
+
+
+def lock(picked: Sequence[Picked]) -> list[dict[str, str]]:
+    """What a run was made with: name, distribution, version, and a hash of the source of each plugin."""
+    return [
+        {"name": one.name, "distribution": one.found.distribution, "version": one.found.version, "sha256": source_hash(one.cls)}
+        for one in picked
+    ]
+
+
+def source_hash(cls: type) -> str:
+    """sha256 over the Python files of the package (or the file) that a plugin's class is defined in."""
+    file = Path(inspect.getfile(cls))
+    files = sorted(file.parent.rglob("*.py")) if (file.parent / "__init__.py").exists() else [file]
+    digest = hashlib.sha256()
+    for one in files:
+        digest.update(one.relative_to(file.parent).as_posix().encode())
+        digest.update(one.read_bytes())
+    return digest.hexdigest()

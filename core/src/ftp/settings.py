@@ -1,0 +1,90 @@
+"""Core's own options: the one table of everything that no plugin owns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ftp.options import option
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of every run. Names follow Transformers' TrainingArguments where they have one."""
+
+    # --- the run ---
+    out: Path | None = option(None, "run folder; default: runs/<plugins>-<number>", group="run")
+    seed: int = option(0, "seed of everything random", low=0, high=2**31 - 1, group="run")
+    on_risk: Literal["warn", "stop", "fail"] = option(
+        "warn", "warn: tell and go on (a verdict stop still ends the run); stop: a warn ends training and keeps the best "
+        "checkpoint; fail: as stop, with exit status 2", group="run")
+    plugins_from: tuple[str, ...] = option((), "plugins that are not installed: path.py:Class (joins the run), or a "
+                                           "file or folder (its plugins can be named in --plugins)", group="run")
+    processes: int = option(1, "processes on this machine, one a device", low=1, high=1024, group="run")
+    shard: bool = option(False, "shard weights over processes (FSDP2; CUDA only)", group="run")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute", group="run")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "arithmetic; auto takes bf16 where the "
+                                                                "device has it", group="run")
+
+    # --- model ---
+    model: str | None = option(None, "folder, offered name, or hub id; default: the installed offer for the task",
+                               group="model")
+    revision: str | None = option(None, "revision of a hub model", group="model")
+    trust_remote_code: bool = option(False, "run code that comes with a hub model", group="model")
+    max_length: int | None = option(None, "tokens a row at most; default: what the model takes, 1024 at most", low=4,
+                                    group="model")
+    gradient_checkpointing: bool = option(False, "recompute activations instead of keeping them", group="model")
+
+    # --- data ---
+    data: str | None = option(None, "file, folder of splits, or hub id (hub_id:config); default: the domain's sample",
+                              group="data")
+    columns: tuple[str, ...] = option((), "column mapping, ours=theirs: text=sentence,label=target", group="data")
+    validation_share: float = option(0.1, "share of train cut for validation where there is none", low=0.001, high=0.9,
+                                     group="data")
+    group_column: str | None = option(None, "rows with the same value stay on one side of that cut", group="data")
+    streaming: bool = option(False, "read training rows as they come instead of storing them", group="data")
+    max_train_rows: int | None = option(None, "use this many training rows at most (the first after shuffling)", low=1,
+                                        group="data")
+    max_eval_rows: int | None = option(None, "evaluate on this many rows of a split at most", low=1, group="data")
+    cache_dir: Path | None = option(None, "where encoded rows are kept; default: ~/.cache/ftp", group="data")
+    pack: Literal["auto", "on", "off"] = option("auto", "lay rows end to end without padding, each attending to itself "
+                                                "alone; auto: where the network gives the same answers", group="data")
+
+    # --- optimisation ---
+    epochs: float = option(3.0, "passes over the training rows", low=0, group="optimisation")
+    max_steps: int | None = option(None, "updates at most (overrides epochs)", low=0, group="optimisation")
+    batch_size: int = option(32, "rows an update, over all processes and micro-batches", low=1, group="optimisation")
+    batch_tokens: int | None = option(None, "tokens an update instead of rows", low=1, group="optimisation")
+    micro_batch_size: int | None = option(None, "rows a forward pass on a device at most; default: all of an update's",
+                                          low=1, group="optimisation")
+    micro_batch_tokens: int = option(16384, "tokens a forward pass on a device at most", low=1, group="optimisation")
+    learning_rate: float = option(5e-5, "peak learning rate (methods suggest their own)", low=0, group="optimisation")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "wsd"] = option(
+        "linear", "schedule after warm-up; wsd: constant, then down over the last fifth", group="optimisation")
+    warmup_ratio: float = option(0.06, "share of updates with a rising learning rate", low=0, high=1,
+                                 group="optimisation")
+    warmup_steps: int | None = option(None, "updates with a rising learning rate (overrides warmup_ratio)", low=0,
+                                      group="optimisation")
+    weight_decay: float = option(0.01, "decoupled decay of matrices (not of norms and biases)", low=0,
+                                 group="optimisation")
+    adam_beta1: float = option(0.9, "AdamW beta1", low=0, high=1, group="optimisation")
+    adam_beta2: float = option(0.999, "AdamW beta2", low=0, high=1, group="optimisation")
+    adam_epsilon: float = option(1e-8, "AdamW epsilon", low=0, group="optimisation")
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm; 0: not", low=0, group="optimisation")
+
+    # --- evaluation and saving ---
+    eval_steps: int | None = option(None, "updates between evaluations; default: 4 an epoch, at least 20 apart", low=1,
+                                    group="evaluation")
+    eval_batch_tokens: int = option(16384, "tokens a forward pass in evaluation", low=1, group="evaluation")
+    metric_for_best_model: str | None = option(None, "score that picks the best checkpoint; default: validation loss",
+                                               group="evaluation")
+    early_stopping_patience: int | None = option(None, "evaluations without a better score before training ends", low=1,
+                                                 group="evaluation")
+    save_steps: int | None = option(None, "updates between checkpoints; default: at each evaluation", low=1,
+                                    group="evaluation")
+    save_total_limit: int = option(2, "checkpoints kept beside the best", low=1, group="evaluation")
+    logging_steps: int = option(5, "updates between lines of the log", low=1, group="evaluation")
+    baselines: bool = option(True, "measure the majority class and the untuned model beside the result",
+                             group="evaluation")
+    verify: bool = option(True, "load model/ in a fresh process at the end and compare its answers", group="evaluation")

@@ -1,0 +1,274 @@
+"""What flows through a run: small frozen dataclasses. This module imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from accelerate import Accelerator
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ftp.plugins import Hooks
+    from ftp.record import Log
+    from ftp.settings import Settings
+
+Form = Literal["text", "labelled", "tagged", "question", "conversation", "preference", "feedback", "prompt"]
+"""Which columns the rows of a data set have; the table is in `ftp.data.forms`."""
+
+Head = Literal["labels", "tags", "span", "tokens", "mask", "score"]
+"""What sits on top of the network: a class a row, a tag a word, a span, the next token, a hidden token, a scalar."""
+
+Level = Literal["ok", "note", "warn", "stop", "not_run"]
+"""A verdict. `not_run` means that nothing was compared; it is never `ok`."""
+
+Row = Mapping[str, Any]
+"""One row of a data set, or one encoded row (`input_ids`, whatever the objective adds, and `length`)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run is about, settled before anything heavy is imported.
+
+    `form`: the columns that the objective reads. `head`: what the network ends in.
+    """
+
+    form: Form
+    head: Head
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of a run by split name: `train`, `validation`, and where given `test`, `general`.
+
+    Every split has the columns of `form` (other columns are kept: risk checks read them).
+    `labels`: names of the classes in the order of their numbers; empty where the form has none.
+    """
+
+    splits: Mapping[str, Dataset]
+    form: Form
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its tokenizer, and what other plugins may need to know of it.
+
+    `fresh`: names of modules that are not in the checkpoint (a new classifier), which any parameterisation must
+    train and save. `reference()`: a context manager in which `net` (the value it yields) gives the answers of the
+    weights as they were before this run. `save(folder)`: writes the standard Transformers or PEFT layout.
+    `packed`: rows may be laid end to end without padding (measured on this network, see `ftp.forward.can_pack`).
+    """
+
+    net: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    head: Head
+    labels: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    reference: Callable[[], AbstractContextManager[PreTrainedModel]] | None = None
+    save: Callable[[Path], None] | None = None
+    packed: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some encoded rows as tensors, ready for `Loss.compute`.
+
+    `inputs`: whatever `compute` of the same objective reads. `count`: number of terms that `LossOut.total` sums
+    (rows, or trained tokens); the step divides once by the count over all ranks and micro-batches.
+    `rows`: number of rows. `tokens`: number of tokens computed, for the throughput shown.
+    """
+
+    inputs: Mapping[str, Any]
+    count: int
+    rows: int
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class LossOut:
+    """What `Loss.compute` gives for one batch.
+
+    `total`: the SUM of the loss over the batch's `count` terms, never a mean. `metrics`: sums over rows, shown as
+    means. `row_losses`: [rows] sum of the loss of each row; `row_counts`: [rows] number of terms of each row.
+    `outputs`: what `Loss.answer` needs to answer without a second forward pass (logits, as a rule).
+    """
+
+    total: torch.Tensor
+    metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    row_losses: torch.Tensor | None = None
+    row_counts: torch.Tensor | None = None
+    outputs: Any = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The model's answer to one row: `answer` (class number, tags of the words, text of a span, generated text) and,
+    where there are classes, the probability of each in `scores`."""
+
+    answer: Any
+    scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The model's answers to the rows of one split, in row order, made once and gathered from all ranks.
+
+    `losses`: [rows] mean loss of each row in nats; NaN for a row without a trained term.
+    `metrics`: means over the rows of what the objective measures (`rewards/margins`, ...).
+    """
+
+    split: str
+    rows: Dataset
+    answers: Sequence[Prediction]
+    loss: float
+    losses: np.ndarray
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An objective: how rows become numbers, and what is minimised. All its functions come from one hand.
+
+    `encode(rows, split)`: rows of the task's form -> encoded rows (dictionaries of lists, each with `input_ids`),
+    called once and cached; one row may become none, one or several (the column `row` says which it came from).
+    `collate(rows)`: encoded rows -> `Batch`. `compute(batch)`: -> `LossOut`, inside the run's precision.
+    `answer(batch, out)`: -> one `Prediction` an encoded row; `out` is what `compute` gave, or None where there are no
+    labels (prediction). None where the objective has no answers. `merge(predictions, encoded)`: joins the answers of the encoded
+    rows that came from one row (windows of a long context).
+    `rollout`: replaces encode and collate where the model makes its own data (RLHF): an iterator factory of batches.
+    `extra`: a module trained and saved beside the network (a value head).
+    `key`: whatever changes the result of `encode`, for the cache.
+    """
+
+    encode: Callable[[Iterable[Row], str], Iterable[dict[str, Any]]]
+    collate: Callable[[Sequence[Row]], Batch]
+    compute: Callable[[Batch], LossOut]
+    answer: Callable[[Batch, LossOut | None], list[Prediction]] | None = None
+    merge: Callable[[Sequence[Prediction], Sequence[Row]], Prediction] | None = None
+    rollout: Callable[..., Any] | None = None
+    extra: torch.nn.Module | None = None
+    key: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number about the model. `goal`: `max` or `min`, which way is better."""
+
+    name: str
+    value: float
+    goal: Literal["max", "min"] = "max"
+    split: str = ""
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The same number for something simpler, measured in the same run (majority class, untuned model)."""
+
+    baseline: str
+    name: str
+    value: float
+    split: str = ""
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Reward:
+    """One reward for each completion; several are summed by weight."""
+
+    name: str
+    values: Sequence[float]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Risk:
+    """A verdict of one check: what was found, from which numbers, and which commands would help.
+
+    `level`: ok, note, warn, stop, or not_run (`finding` gives the reason). Nothing compared is never ok.
+    """
+
+    name: str
+    level: Level
+    finding: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
+    stage: str = ""
+
+
+@dataclass(frozen=True)
+class StepOut:
+    """What one update did: `loss` (mean over its count, on the device), `metrics`, `grad_norm` before clipping."""
+
+    loss: torch.Tensor
+    metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    grad_norm: torch.Tensor | None = None
+    count: int = 0
+    rows: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One look at the held-out rows during training. `train_loss`: the same measure on training rows, re-scored in
+    evaluation mode (a fixed sample of them); None when it was not asked for."""
+
+    step: int
+    loss: float
+    scores: tuple[Score, ...] = ()
+    train_loss: float | None = None
+    losses: Any = None
+    train_losses: Any = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: `started`, `step`, `evaluated`, `saved`, `ended`, with its numbers in `values`."""
+
+    name: Literal["started", "step", "evaluated", "saved", "ended"]
+    step: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """An answer to `on_event` that ends training after this step; `reason` is told and recorded."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model inside an installed package. `folder` holds it in Transformers layout; `sha256` maps file names to
+    digests that are checked at load; `default_for` names the heads for which it is the default model."""
+
+    folder: Path
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    default_for: tuple[Head, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The facts of a run; frozen, no counters. `plugins`: the hook relay with who is who. `out`: the run folder."""
+
+    settings: Settings
+    task: Task
+    hooks: Hooks
+    accelerator: Accelerator | None = None
+    out: Path | None = None
+    log: Log | None = None
+
+    def tell(self, message: str) -> None:
+        """Show one line to the user once (main process only) and keep it in the log."""
+        if self.log is not None:
+            self.log.tell(message)

@@ -1,0 +1,1 @@
+"""Train all weights."""

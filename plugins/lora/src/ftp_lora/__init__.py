@@ -1,0 +1,1 @@
+"""Train small low-rank adapters and leave the base weights as they are (LoRA)."""

@@ -1,0 +1,1 @@
+"""Tell whether a text praises or complains."""

@@ -1,0 +1,1 @@
+"""Models that come with ftp, so that a first run needs no network."""
