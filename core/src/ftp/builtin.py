@@ -1,0 +1,136 @@
+"""What core does by default, as plugins: each can be replaced by a plugin's answer or left out with `-name`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftp.hooks import hookimpl
+from ftp.options import option
+from ftp.plugins import plugin
+from ftp.types import Batch, Data, Evaluation, Loss, Model, Predictions, Risk, Run, Score, StepOut
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+@plugin
+class Checkpoint:
+    """Load the network from a checkpoint, with the head of the task."""
+
+    kind = "core"
+
+    @hookimpl(trylast=True)
+    def build_model(self, run: Run, data: Data) -> Model:
+        from ftp import model
+
+        settings = run.settings
+        source = model.find(settings.model, run.task.head, settings.revision)
+        return model.load(source, run.task.head, data.labels, seed=settings.seed,
+                          trust_remote_code=settings.trust_remote_code)
+
+
+@plugin
+class HeadLoss:
+    """Train the loss of the task's head where no objective is named."""
+
+    kind = "core"
+
+    @hookimpl(trylast=True)
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        from ftp import losses
+
+        return losses.for_head(run, data, model)
+
+
+@plugin
+class Step:
+    """Do one update: gradients, clipping, AdamW."""
+
+    kind = "core"
+
+    @hookimpl(trylast=True)
+    def train_step(
+        self, run: Run, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer
+    ) -> StepOut:
+        from ftp import step
+
+        return step.update(run, loss, batches, optimizer)
+
+
+@plugin
+class LossScore:
+    """Score the mean loss of held-out rows, and what the objective measures beside it."""
+
+    kind = "core"
+
+    @hookimpl
+    def evaluate(self, predictions: Mapping[str, Predictions]) -> list[Score]:
+        scores = []
+        for split, one in predictions.items():
+            scores.append(Score("loss", one.loss, "min", split, len(one.rows)))
+            scores += [Score(name, value, "max", split, len(one.rows)) for name, value in one.metrics.items()]
+        return scores
+
+
+@plugin
+class Duplicates:
+    """Look for the same text in two splits (exact, after lower-casing and joining spaces)."""
+
+    kind = "risk"
+    stop_share: float = option(0.2, "share of held-out rows found in train that stops the run", low=0, high=1)
+
+    @hookimpl
+    def check_risks(self, run: Run, stage: str, data: Data) -> list[Risk]:
+        if stage != "data":
+            return []
+        held = [name for name in data.splits if name not in ("train", "general")]
+        if "train" not in data.splits or not held or any(not hasattr(rows, "num_rows") for rows in data.splits.values()):
+            return [Risk("duplicates", "not_run", "there are no two stored splits to compare")]
+        columns = [name for name in ("text", "text_pair", "question", "context", "messages", "prompt", "chosen", "tokens")
+                   if name in data.splits["train"].column_names]
+        seen = {_plain(row, columns) for row in data.splits["train"].select_columns(columns)}
+        found = {split: [number for number, row in enumerate(data.splits[split].select_columns(columns))
+                         if _plain(row, columns) in seen] for split in held}
+        rows = sum(len(data.splits[split]) for split in held)
+        double = sum(map(len, found.values()))
+        evidence = {"compared": {split: len(data.splits[split]) for split in ("train", *held)}, "found": double,
+                    "examples": {split: numbers[:5] for split, numbers in found.items() if numbers}}
+        if not rows:
+            return [Risk("duplicates", "not_run", "the held-out splits are empty", evidence)]
+        if not double:
+            return [Risk("duplicates", "ok", f"none of {rows} held-out rows is also in train", evidence)]
+        level = "stop" if double / rows >= self.stop_share else "warn"
+        return [Risk("duplicates", level, f"{double} of {rows} held-out rows ({double / rows:.1%}) are also in train: "
+                     "their score is no evidence", evidence, ("take them out of train, and run again",))]
+
+
+def _plain(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    return " | ".join(" ".join(str(row[name]).lower().split()) for name in columns)
+
+
+@plugin
+class Gap:
+    """Compare the loss on training rows with the loss on held-out rows, both scored in evaluation mode."""
+
+    kind = "risk"
+    rise: float = option(0.1, "rise of the held-out loss over its best, relative, that is a warning", low=0)
+
+    @hookimpl
+    def check_risks(self, run: Run, stage: str, history: Sequence[Evaluation]) -> list[Risk]:
+        if stage != "end":
+            return []
+        looks = [one for one in history if one.train_loss is not None]
+        if len(looks) < 2:
+            return [Risk("gap", "not_run", "fewer than two evaluations of both splits: nothing to compare")]
+        best, last = min(looks, key=lambda one: one.loss), looks[-1]
+        assert last.train_loss is not None
+        evidence = {"held_out_loss": {one.step: round(one.loss, 4) for one in looks},
+                    "train_loss": {one.step: round(one.train_loss or 0.0, 4) for one in looks}, "best_step": best.step}
+        rise, falls = last.loss / best.loss - 1, last.train_loss < (best.train_loss or 0.0)
+        if last is not best and rise > self.rise and falls:
+            return [Risk("gap", "warn", f"the held-out loss rose by {rise:.0%} after update {best.step} while the training "
+                         "loss fell: overfitting; the best checkpoint is used", evidence,
+                         (f"ftp run --max-steps {best.step} ...", "ftp run --early-stopping-patience 2 ..."))]
+        return [Risk("gap", "ok", f"the held-out loss ended at {last.loss:.3f} (best {best.loss:.3f}), the training loss at "
+                     f"{last.train_loss:.3f}", evidence)]

@@ -1,0 +1,64 @@
+"""Classes of rows: cross entropy over the labels, one term a row. Texts, and pairs of texts (`text_pair`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ftp import forward
+from ftp.data.encode import cache_key
+from ftp.losses.common import row_limit
+from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+
+
+def make(run: Run, data: Data, model: Model) -> Loss:
+    """Cross entropy of the class of each row. Texts longer than the model takes are cut at the end; how many, and what
+    share of their tokens, is in the column `cut` of the encoded rows and told before training."""
+    tokenizer = model.tokenizer
+    limit = row_limit(run, model)
+
+    def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+        rows = list(rows)
+        texts = [row["text"] for row in rows]
+        pairs = [row["text_pair"] for row in rows] if rows and rows[0].get("text_pair") is not None else None
+        whole = tokenizer(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)
+        for number, row in enumerate(rows):
+            one = {key: column[number] for key, column in whole.items()}
+            size = len(one["input_ids"])
+            if size > limit:
+                short = tokenizer(texts[number], pairs[number] if pairs else None, truncation=True, max_length=limit,
+                                  return_attention_mask=False)
+                one = dict(short)
+            one["cut"] = size - len(one["input_ids"])
+            if row.get("label") is not None:
+                one["label"] = int(row["label"])
+            yield one
+
+    def collate(rows: Sequence[Row]) -> Batch:
+        beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
+        inputs: dict[str, Any] = forward.lay(
+            [row["input_ids"] for row in rows], packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
+            padding_side=tokenizer.padding_side, beside=beside, device=next(model.net.parameters()).device,
+        )
+        if "label" in rows[0]:
+            inputs["label"] = torch.tensor([row["label"] for row in rows], device=inputs["input_ids"].device)
+        return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(len(row["input_ids"]) for row in rows))
+
+    def logits_of(batch: Batch) -> torch.Tensor:
+        return forward.classify(model.net, {key: value for key, value in batch.inputs.items() if key != "label"}).float()
+
+    def compute(batch: Batch) -> LossOut:
+        logits = logits_of(batch)
+        losses = cross_entropy(logits, batch.inputs["label"], reduction="none")
+        return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
+
+    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+        logits = logits_of(batch) if out is None else out.outputs
+        shares = logits.softmax(-1).tolist()
+        return [Prediction(max(range(len(one)), key=one.__getitem__), tuple(one)) for one in shares]
+
+    key = cache_key(tokenizer, "labels", 1, limit)
+    return Loss(encode, collate, compute, answer, key=key, name="cross entropy")

@@ -1,0 +1,194 @@
+"""Predictions, made once and gathered in order; and a finished run, ready to answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp.errors import UserError
+from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+
+def predict(
+    run: Run,
+    model: Model,
+    loss: Loss,
+    rows: Dataset,
+    encoded: Dataset,
+    split: str,
+    forward: Callable[[Batch], LossOut] | None = None,
+    *,
+    answers: bool = True,
+) -> Predictions:
+    """Losses of all rows of a split, and the answers to them, on every rank.
+
+    Rows are taken longest first, so that batches are even; the result is in row order. A row that was encoded as
+    several (windows of a long text) gets their summed loss and, through `loss.merge`, one answer.
+    """
+    import numpy as np
+    import torch
+
+    accelerator = run.accelerator
+    assert accelerator is not None
+    forward = forward or loss.compute
+    parts = _parts(encoded, run.settings.eval_batch_tokens, accelerator.process_index, accelerator.num_processes)
+    training, found = model.net.training, list[tuple[int, float, float, Any]]()
+    sums: dict[str, float] = {}
+    model.net.eval()
+    try:
+        with torch.no_grad(), accelerator.autocast():
+            for numbers, real in parts:
+                batch = loss.collate(_rows(encoded, numbers))
+                out = forward(batch)
+                given = loss.answer(batch, out) if answers and loss.answer else [None] * len(numbers)
+                if not real:
+                    continue
+                losses, counts = _by_row(out, batch, len(numbers))
+                found.extend(zip(numbers, losses, counts, given, strict=True))
+                for name, value in out.metrics.items():
+                    sums[name] = sums.get(name, 0.0) + float(value)
+    finally:
+        model.net.train(training)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        found = gather_object(found)
+        sums = _added(gather_object([sums]))
+    found.sort(key=lambda one: one[0])
+    total, count = np.zeros(len(rows)), np.zeros(len(rows))
+    windows: dict[int, list[int]] = {}
+    row_of = encoded["row"]
+    for place, (number, row_loss, row_count, _) in enumerate(found):
+        row = int(row_of[number])
+        total[row] += row_loss
+        count[row] += row_count
+        windows.setdefault(row, []).append(place)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        losses_by_row = np.where(count > 0, total / count, np.nan)
+    merged: list[Prediction] = []
+    if answers and loss.answer:
+        for row in range(len(rows)):
+            places = windows.get(row, [])
+            if len(places) == 1 and loss.merge is None:
+                merged.append(found[places[0]][3])
+            elif places and loss.merge is not None:
+                merged.append(loss.merge([found[p][3] for p in places], _rows(encoded, [found[p][0] for p in places])))
+            else:
+                merged.append(Prediction(None))
+    mean = float(total.sum() / count.sum()) if count.sum() else math.nan
+    return Predictions(split, rows, merged, mean, losses_by_row,
+                       {name: value / max(1, len(found)) for name, value in sums.items()})
+
+
+def answer(model: Model, loss: Loss, encoded: Sequence[Row], *, batch_tokens: int = 16384) -> list[Prediction]:
+    """The model's answer to encoded rows without labels, in order, one for each `row`."""
+    import torch
+
+    if loss.answer is None:
+        raise UserError("this run's objective has no answers to give", "it scores or generates; see its README")
+    order = sorted(range(len(encoded)), key=lambda number: -len(encoded[number]["input_ids"]))
+    given: dict[int, Prediction] = {}
+    model.net.eval()
+    with torch.inference_mode():
+        for part in _even(order, [len(row["input_ids"]) for row in encoded], batch_tokens):
+            batch = loss.collate([encoded[number] for number in part])
+            given.update(zip(part, loss.answer(batch, None), strict=True))
+    rows: dict[int, list[int]] = {}
+    for number, row in enumerate(encoded):
+        rows.setdefault(int(row.get("row", number)), []).append(number)
+    if loss.merge is None:
+        return [given[numbers[0]] for _, numbers in sorted(rows.items())]
+    return [loss.merge([given[n] for n in numbers], [encoded[n] for n in numbers]) for _, numbers in sorted(rows.items())]
+
+
+def _parts(encoded: Dataset, tokens: int, rank: int, world: int) -> list[tuple[list[int], bool]]:
+    """Batches of row numbers for one rank, longest first. All ranks get as many batches (the last one again, marked
+    False), since under FSDP a forward pass is a step that all take together."""
+    lengths = encoded["length"]
+    order = sorted(range(len(lengths)), key=lambda number: (-lengths[number], number))
+    all_parts = _even(order, lengths, tokens)
+    mine = [(part, True) for part in all_parts[rank::world]]
+    most = math.ceil(len(all_parts) / world)
+    return mine + [(all_parts[0], False)] * (most - len(mine)) if all_parts else []
+
+
+def _even(order: Sequence[int], lengths: Sequence[int], tokens: int, most: int = 256) -> list[list[int]]:
+    parts: list[list[int]] = []
+    for number in order:
+        last = parts[-1] if parts else None
+        if last is None or len(last) >= most or (len(last) + 1) * lengths[last[0]] > tokens:
+            parts.append([number])
+        else:
+            last.append(number)
+    return parts
+
+
+def _rows(encoded: Dataset, numbers: Sequence[int]) -> list[Row]:
+    from ftp.data.source import as_rows
+
+    return as_rows(encoded[list(numbers)])
+
+
+def _by_row(out: LossOut, batch: Batch, rows: int) -> tuple[list[float], list[float]]:
+    if out.row_losses is None:  # an objective that tells only the sum: spread evenly
+        return [float(out.total) / rows] * rows, [batch.count / rows] * rows
+    counts = out.row_counts.tolist() if out.row_counts is not None else [1.0] * rows
+    return out.row_losses.float().tolist(), counts
+
+
+def _added(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = {name for one in many for name in one}
+    return {name: sum(one.get(name, 0.0) for one in many) for name in names}
+
+
+class Predictor:
+    """A finished run. `predict(rows)` answers texts (or rows of the run's form) and `evaluate(splits)` scores them."""
+
+    def __init__(self, run: Run, data: Data, model: Model, loss: Loss) -> None:
+        self.run, self.data, self.model, self.loss = run, data, model, loss
+
+    def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name."""
+        full = [{"text": row} if isinstance(row, str) else dict(row) for row in rows]
+        if not full:
+            return []
+        encoded = _numbered(self.loss, full)
+        return [self._named(one) for one in answer(self.model, self.loss, encoded)]
+
+    def _named(self, one: Prediction) -> dict[str, Any]:
+        names = self.data.labels
+        if names and isinstance(one.answer, int) and one.scores is not None:
+            return {"answer": names[one.answer], "scores": dict(zip(names, one.scores, strict=True))}
+        return {"answer": one.answer} if one.scores is None else {"answer": one.answer, "scores": list(one.scores)}
+
+    def evaluate(self, data: Data) -> tuple[list[Any], dict[str, Predictions]]:
+        """Scores of the run's own plugins on the splits of `data`, and the predictions they were made from."""
+        from ftp.app import score
+        from ftp.data.encode import encode
+
+        found = {}
+        for split, rows in data.splits.items():
+            encoded = encode(rows, self.loss.encode, split, key=self.loss.key, cache_dir=None)
+            found[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
+        return score(self.run, data, found, self.model), found
+
+
+def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Encoded rows that know which row they came from."""
+    made: list[Row] = []
+    for number, row in enumerate(rows):
+        made.extend({**one, "row": number} for one in loss.encode([row], "predict"))
+    return made
+
+
+def load(folder: str | Path) -> Predictor:
+    """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed."""
+    from ftp.app import reopen
+
+    return reopen(Path(folder))
