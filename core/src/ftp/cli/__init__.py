@@ -1,0 +1,1 @@
+"""The command `ftp`: one file a command, each imported only when it is called."""

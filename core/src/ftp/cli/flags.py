@@ -1,0 +1,183 @@
+"""The words of `ftp run ...` as a recipe, plugins and options, with every mistake collected instead of the first raised.
+
+click stops at the first mistake and must know all options beforehand; ours depend on the plugins that the same line
+names. So the line is read twice: once for what names plugins, and again when their options are known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftp.errors import Problem, UserError, nearest
+from ftp.options import Option, read_recipe
+from ftp.plan import Given, Prepared, options_for, prepare, split_names
+from ftp.plugins import Picked, core_options, pick
+
+BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
+FLAG = re.compile(r"--?[A-Za-z]")
+
+
+@dataclass
+class Line:
+    """What a command line says, before anything is looked up. `values`: options by dotted key, as text (or True and
+    False). `words`: what is no option."""
+
+    words: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    plugins: list[str] | None = None
+    resume: str | None = None
+    help: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable[str] = ()) -> Line:
+    """Read a line with the options that are known. `switches`: flags without value that a command adds (`--json`).
+
+    An option takes the word after it, whatever that is, unless it is itself a flag; `--name=value` takes anything.
+    """
+    flags = {spelling: item for item in options for spelling in item.flags}
+    negative = {spelling: item for item in options if item.is_flag for spelling in _negative(item)}
+    special = {"--plugins", "--resume"}
+    known = {*flags, *negative, *special, *switches, "--help", "-h"}
+    line, given = Line(), list(arguments)
+    while given:
+        word = given.pop(0)
+        if word == "--":
+            line.words += given
+            break
+        if not FLAG.match(word):
+            line.words.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        following = given[0] if given and not (FLAG.match(given[0]) and _looks_like_flag(given[0], known)) else None
+        if name in ("--help", "-h"):
+            line.help = True
+        elif name in switches:
+            line.extra[name] = True
+        elif name in negative and name not in flags:
+            if equals:
+                line.problems.append(Problem(f"{word}: takes no value", f"write {name}, or {negative[name].flag} {value}"))
+            _put(line, negative[name], False)
+        elif name in flags and flags[name].is_flag:
+            if not equals and following is not None and (following.lower() in BOOLEANS or not _is_recipe(following)):
+                value, equals = given.pop(0), "="
+            _put(line, flags[name], value if equals else True)
+        elif name in flags or name in special:
+            if not equals:
+                if following is None:
+                    kind = f"a value: {flags[name].help}" if name in flags else "a value"
+                    line.problems.append(Problem(f"{name}: its value is missing", f"{name} takes {kind}"))
+                    continue
+                value = given.pop(0)
+            if name == "--plugins":
+                line.plugins = [*(line.plugins or []), *split_names(value)]
+            elif name == "--resume":
+                line.resume = value
+            else:
+                _put(line, flags[name], value)
+        else:
+            if not equals and following is not None and not _is_recipe(following):
+                value, equals = given.pop(0), "="
+            line.values[name.lstrip("-")] = value if equals else True
+            if name.startswith("-") and not name.startswith("--"):
+                line.values.pop(name.lstrip("-"))
+                line.problems.append(Problem(f"{name}: no such option", nearest("-" + name, known) or "options begin with two dashes"))
+    return line
+
+
+def assemble(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[Line, Prepared]:
+    """A command line as a run that fits together. Raises `UserError` with all that is wrong with it."""
+    line, names, given = understand(arguments, switches)
+    return line, prepare(names, given=given, problems=line.problems)
+
+
+def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[Line, list[str], Given]:
+    """The line, the names of its plugins, and its sources of options (a recipe, the flags)."""
+    core = core_options()
+    first = read(arguments, core, switches)
+    names, tables, source, problems = _recipe(first)
+    local = first.values.get("plugins_from", tables.get("plugins_from", ()))
+    picked = pick(names, split_names(local), []) if names or local else []
+    line = read(arguments, options_for(picked)[0], switches)
+    for word in line.words[1:] if line.words and _is_recipe(line.words[0]) else line.words:
+        if not (source and word == source):
+            line.problems.append(Problem(f"{word}: not understood", "options begin with two dashes; a recipe's name ends in .toml",
+                                         "ftp run --help"))
+    line.problems += problems
+    given = [(source, tables)] if source else []
+    return line, names, [*given, ("flags", line.values)]
+
+
+def plugins_of(arguments: Sequence[str], switches: Iterable[str] = ()) -> list[Picked]:
+    """The plugins that a line names, as far as they can be found (for its help)."""
+    first = read(arguments, core_options(), switches)
+    names, tables, _, _ = _recipe(first)
+    local = first.values.get("plugins_from", tables.get("plugins_from", ()))
+    return pick(names, split_names(local), [])
+
+
+def _recipe(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:
+    """The names of plugins, and the tables of the recipe with its name where the line names one."""
+    if line.resume is not None:
+        return _resumed(line)
+    source = next((word for word in line.words if _is_recipe(word)), "")
+    tables: dict[str, Any] = {}
+    problems: list[Problem] = []
+    if source:
+        try:
+            tables = read_recipe(Path(source).expanduser())
+        except UserError as error:
+            problems += error.problems
+    named = tables.pop("plugins", [])
+    if not isinstance(named, (str, list)) or not all(isinstance(name, str) for name in named):
+        problems.append(Problem(f'{source}: plugins is not a list of names', 'plugins = ["lora", "sentiment"]'))
+        named = []
+    return (line.plugins if line.plugins is not None else split_names(named)), tables, source, problems
+
+
+def _resumed(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:
+    """A resume repeats the recipe of its folder; anything else on the line would make it another run."""
+    path = Path(str(line.resume)).expanduser()
+    if line.plugins is not None or line.values or line.words:
+        given = [*(["--plugins"] if line.plugins is not None else []), *(f"--{key}" for key in line.values), *line.words]
+        raise UserError(f"--resume {path}: goes on with the options of that run, so {', '.join(given)} cannot be given with it",
+                        "leave that out; for other options start another run", f"ftp run --resume {path}")
+    if not (path / "run.toml").is_file():
+        what = "there is no run.toml in it, so it is not a run's folder" if path.is_dir() else "there is no such folder"
+        raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
+    tables = read_recipe(path / "run.toml")
+    return split_names(tables.pop("plugins", [])), {**tables, "out": str(path)}, str(path / "run.toml"), []
+
+
+def _put(line: Line, item: Option, value: Any) -> None:
+    if item.key in line.values and item.type_name.startswith("list of"):
+        value = f"{line.values[item.key]},{value}"
+    elif item.key in line.values and line.values[item.key] != value:
+        line.problems.append(Problem(f"{item.flag}: given twice, as {line.values[item.key]} and as {value}", "keep one of the two"))
+    line.values[item.key] = value
+
+
+def _negative(item: Option) -> list[str]:
+    return ["--no-" + spelling[2:] for spelling in item.flags]
+
+
+def _looks_like_flag(word: str, known: Iterable[str]) -> bool:
+    """Whether a word is meant as a flag: one that is known, or one with two dashes. `-1` and `-gap` are values."""
+    return word.startswith("--") or word in known
+
+
+def _is_recipe(word: str) -> bool:
+    return word.endswith(".toml")
+
+
+def grouped(options: Iterable[Option]) -> Mapping[str, list[Option]]:
+    """Options by heading, core's groups first and then one for each plugin."""
+    groups: dict[str, list[Option]] = {}
+    for item in sorted(options, key=lambda one: one.owner != ""):
+        groups.setdefault(item.owner or item.group or "run", []).append(item)
+    return groups

@@ -1,0 +1,125 @@
+"""`ftp`: the group of commands, and the one place where errors become messages and exit statuses.
+
+Exit status: 0 done; 1 a plugin or ftp itself failed; 2 a mistake that the user can mend (or a risk check said stop);
+130 stopped by Ctrl-C or SIGTERM. `FTP_DEBUG=1` (or `--debug`) shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+import ftp
+from ftp.errors import PluginError, RiskStop, UserError
+
+COMMANDS = {
+    "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
+    "predict": "Ask a finished run for its answers to texts or a file.",
+    "evaluate": "Measure a finished run on other data.",
+    "runs": "List runs and compare their scores.",
+    "plan": "Show what a run would do, without doing it.",
+    "config": "Print a commented recipe of all options.",
+    "plugins": "List installed plugins, or show one.",
+}
+"""Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
+
+
+class Commands(click.Group):
+    """A click group that imports a command only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"ftp.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        from ftp.errors import nearest
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UserError(f"ftp {args[0]}: no such command", nearest(args[0], COMMANDS) or f"one of: {', '.join(COMMANDS)}",
+                            "ftp --help")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]},
+             epilog="A first run: ftp run --plugins lora,sentiment")
+@click.version_option(ftp.__version__, "--version", "-V", prog_name="ftp")
+def cli() -> None:
+    """Fine-tune pre-trained transformers with plugins."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and end the process with its status."""
+    sys.exit(call(sys.argv[1:] if arguments is None else arguments))
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run the command and give its exit status; every error a user can cause is told without a traceback."""
+    words = [word for word in arguments if word != "--debug"]
+    debug = len(words) < len(arguments) or os.environ.get("FTP_DEBUG", "") not in ("", "0")
+    if debug:
+        os.environ["FTP_DEBUG"] = "1"  # for the processes that this one may start
+    before = _sigterm(_as_ctrl_c)
+    try:
+        done = cli.main(args=words, prog_name="ftp", standalone_mode=False)
+        return done if isinstance(done, int) else 0
+    except RiskStop as error:
+        return _told(error, "stopped by a risk check: ", debug, 2)
+    except UserError as error:
+        return _told(error, "", debug, 2)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except PluginError as error:
+        hint = "" if debug else "\n  the traceback is shown with --debug, or FTP_DEBUG=1"
+        return _told(error, "", debug, 1, hint)
+    except (KeyboardInterrupt, click.Abort) as error:
+        message = next((str(part) for part in error.args if part), "stopped")
+        return _told(message, "", False, 130)
+    except BrokenPipeError:  # the reader of our output went away (ftp runs | head)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - so that closing it at exit is silent
+        return 0
+    finally:
+        _sigterm(before)
+
+
+def _told(error: Exception | str, before: str, debug: bool, status: int, after: str = "") -> int:
+    if debug and isinstance(error, Exception):
+        import traceback
+
+        traceback.print_exception(error)
+    problems = getattr(error, "problems", ())
+    if len(problems) > 1:
+        texts = [str(problem).replace("\n", "\n  ") for problem in problems]
+        message = f"{before}{len(problems)} things are wrong\n\n" + "\n".join(f"- {text}" for text in texts)
+    else:
+        message = f"{before}{error}"
+    print(f"ftp: {message}{after}", file=sys.stderr)
+    return status
+
+
+def _as_ctrl_c(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt("stopped by SIGTERM")
+
+
+def _sigterm(handler: Any) -> Any:
+    """Set the handler of SIGTERM and give the one before; outside the main thread nothing is changed."""
+    try:
+        return signal.signal(signal.SIGTERM, handler) if handler is not None else None
+    except ValueError:
+        return None

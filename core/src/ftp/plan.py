@@ -1,0 +1,132 @@
+"""From plugin names and options to a run that is known to fit together, before anything heavy is imported.
+
+`prepare` is the one way in, for the command line and for Python: it picks plugins, audits them, settles the task and
+resolves the options, and tells every mistake at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftp.errors import Problem, UserError
+from ftp.options import Option, flatten, resolve, write_recipe
+from ftp.plugins import Picked, audit, core_options, discover, pick, settle
+from ftp.settings import Settings
+from ftp.types import Task
+
+Given = Sequence[tuple[str, Mapping[str, Any]]]
+"""Sources of options, weakest first: the source's name (`flags`, a file) and its values, nested or by dotted key."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that fits together. `plugins`: the names as given. `values` and `origin`: every option by dotted key and
+    where it came from (`default`, `suggested by lora`, a file's name, `flags`). `options`: what they are."""
+
+    plugins: tuple[str, ...]
+    picked: tuple[Picked, ...]
+    options: tuple[Option, ...]
+    values: Mapping[str, Any]
+    origin: Mapping[str, str]
+    task: Task
+    settings: Settings
+
+    def recipe(self, *, comments: bool = False) -> str:
+        """The fully resolved run as the text of a recipe that `ftp run` takes. The run folder is left out, so that
+        repeating the recipe makes a folder of its own."""
+        return write_recipe(self.plugins, self.options, {**self.values, "out": None}, comments=comments)
+
+
+def prepare(
+    plugins: Sequence[str] | str,
+    plugins_from: Sequence[str] = (),
+    given: Given = (),
+    *,
+    problems: Iterable[Problem] = (),
+) -> Prepared:
+    """Pick, audit, settle and resolve. Defaults < what plugins suggest < the sources in `given`, in their order.
+
+    `plugins_from` adds to the option of that name. Raises `UserError` with every mistake at once, `problems` (those that
+    were found on the way here) included.
+    """
+    found = list(problems)
+    names = split_names(plugins)
+    sources = [(source, flatten(values)) for source, values in given]
+    where = _plugins_from(plugins_from, sources)
+    if not names and not where:
+        found.append(Problem("no plugins are named", "a method and a domain make a run", "ftp run --plugins lora,sentiment"))
+        raise UserError(found)
+
+    unpicked: list[Problem] = []
+    picked = pick(names, where, unpicked)
+    found += unpicked
+    found += audit(picked)
+    options, broken = options_for(picked)
+    found += broken
+    task: Task | None = None
+    if not unpicked:  # a plugin that is missing would make any word about the forms misleading
+        task, misfits = settle(picked)
+        found += misfits
+
+    suggestions = [
+        (f"suggested by {one.name}", dict(one.cls.suggests))  # type: ignore[attr-defined]
+        for one in picked
+        if getattr(one.cls, "suggests", None)
+    ]
+    absent = {name for name in names if name not in {one.name for one in picked}}
+    readable = [(source, {key: value for key, value in values.items() if key.split(".")[0] not in absent or "." not in key})
+                for source, values in sources]  # options of a plugin that is already complained about
+    values, origin = resolve(options, [*suggestions, *readable], _known_names(sources, options), found)
+    values["plugins_from"] = tuple(where)
+    if found:
+        raise UserError(list(dict.fromkeys(found)))
+    assert task is not None
+    core = {item.name: values[item.key] for item in options if not item.owner}
+    return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core))
+
+
+def split_names(plugins: Sequence[str] | str) -> list[str]:
+    """`"a,b"`, `["a,b", "c"]` or `["a", "b", "c"]` as a list of names."""
+    parts = [plugins] if isinstance(plugins, str) else list(plugins)
+    return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
+
+
+def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:
+    """Core's options and those of each plugin; and what is wrong with plugins whose options cannot be read."""
+    options, problems = core_options(), []
+    taken = {item.name for item in options} | {"plugins"}
+    for one in picked:
+        try:
+            options += one.options
+        except Exception as error:
+            problems.append(Problem(f"plugin '{one.name}' of {one.found.package}: its options cannot be read: "
+                                    f"{type(error).__name__}: {error}", "each is annotated with a type that can be imported"))
+        if one.name in taken:
+            problems.append(Problem(f"plugin '{one.name}' of {one.found.package} has the name of an option of core",
+                                    "its table in a recipe could not be told from that option; rename the plugin"))
+    return options, problems
+
+
+def _plugins_from(explicit: Sequence[str], sources: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Paths of plugins that are not installed: those given directly, and those of the last source that names any."""
+    named: Sequence[str] = ()
+    for _, values in sources:
+        value = values.get("plugins_from", values.get("plugins-from", named))
+        named = split_names(value) if isinstance(value, (str, list, tuple)) else ()
+    return list(dict.fromkeys([*explicit, *named]))
+
+
+def _known_names(sources: Sequence[tuple[str, Mapping[str, Any]]], options: Sequence[Option]) -> list[str]:
+    """Names of installed plugins, looked up only where some option could belong to one that is not in the run."""
+    owners = {item.owner for item in options}
+    foreign = any("." in key and key.split(".")[0] not in owners for _, values in sources for key in values)
+    return list(discover()) if foreign else []
+
+
+def replace_settings(prepared: Prepared, **changes: Any) -> Prepared:
+    """The same run with other values of core's options (the number of processes on a resume, for example)."""
+    return dataclasses.replace(prepared, settings=dataclasses.replace(prepared.settings, **changes),
+                               values={**prepared.values, **changes})

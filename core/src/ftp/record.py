@@ -1,0 +1,448 @@
+"""The folder of a run: who may write in it, its log, and its files, each written whole or not at all.
+
+    runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  checkpoints/  model/  report.html
+
+`claim` makes the folder and holds it for this process; `Log` writes events and shows them; `Folder` reads and writes the
+files. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import math
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from ftp.errors import UserError
+from ftp.types import Baseline, Risk, Score
+
+RUNS = Path("runs")
+RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
+CHECKPOINTS, MODEL, REPORT = "checkpoints", "model", "report.html"
+CLAIM = ".lock"
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "tokenizers", "safetensors", "numpy",
+            "scikit-learn", "pluggy")
+
+
+class Display(Protocol):
+    """Whoever shows a run while it goes on (`ftp.progress` does)."""
+
+    def event(self, name: str, values: Mapping[str, Any]) -> None: ...
+
+    def tell(self, message: str) -> None: ...
+
+
+class Log:
+    """The events of a run: kept in `lines` on every rank; written to log.jsonl and shown by the writer alone.
+
+    `folder` None keeps them in memory only. Each line has `event`, `step` (that of the last event where none is given),
+    the values, and `time` (seconds since the epoch). A number that is not finite is written as null and named under
+    `not_finite`, so that every line is valid JSON.
+    """
+
+    def __init__(self, folder: Path | None, *, writer: bool, display: Display | None = None) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.path = folder / LOG if folder is not None else None
+        self.writer = writer
+        self.display = display if writer else None
+        self._step = 0
+        self._told: set[str] = set()
+        self._file: IO[str] | None = None
+
+    def event(self, name: str, /, **values: Any) -> None:
+        """Add one line. Tensors and numpy scalars become numbers. Raises `UserError` when the disk is full."""
+        self._step = int(values.pop("step", self._step))
+        line = {"event": name, "step": self._step, **plain(values), "time": round(time.time(), 3)}
+        odd = {key: str(float(value)) for key, value in values.items() if line.get(key) is None and _not_finite(value)}
+        if odd:
+            line["not_finite"] = odd
+        self.lines.append(line)
+        if self.writer and self.path is not None:
+            with disk(self.path):
+                if self._file is None:
+                    self._file = self.path.open("a", encoding="utf-8")
+                self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                self._file.flush()
+        if self.display is not None:
+            self.display.event(name, line)
+
+    def tell(self, message: str) -> None:
+        """Show one line to the user and log it; the same words a second time are dropped."""
+        if message in self._told:
+            return
+        self._told.add(message)
+        self.event("told", message=message)
+        if self.display is not None:
+            self.display.tell(message)
+
+    def truncate(self, step: int) -> None:
+        """Go back to `step`: take up the earlier lines of the file and drop what came after (for a resume)."""
+        self.close()
+        kept = [line for line in read_log(self.path) if line.get("step", 0) <= step and line.get("event") != "ended"]
+        self.lines[:] = kept
+        self._step = step
+        if self.writer and self.path is not None and self.path.exists():
+            write_text(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+
+    def close(self) -> None:
+        """Close the file; a later event opens it again."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+
+def read_log(path: Path | None) -> list[dict[str, Any]]:
+    """The lines of a log.jsonl. A last line that a kill cut in two is left out."""
+    if path is None or not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            line = json.loads(text)
+            if isinstance(line, dict):
+                lines.append(line)
+    return lines
+
+
+# --- the folder ---
+
+
+_held: dict[Path, IO[str]] = {}  # open lock files; the system lets go of them when the process ends, however it ends
+
+
+def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False) -> Path:
+    """Make (or with `resume` take up) the folder of a run and hold it until `release` or the end of the process.
+
+    Without `out`: runs/<plugins>-<number>, the next number that is free. Raises `UserError` when the place cannot be
+    written, is a file, holds a run or something else already, or when another process works in it.
+    """
+    if resume:
+        return _claim_existing(out)
+    if out is not None:
+        path = out.expanduser()
+        _check_free(path)
+        with disk(path):
+            path.mkdir(parents=True, exist_ok=True)
+        _hold(path)
+        try:
+            _check_free(path)  # whoever held it a moment ago may have made a run of it
+        except UserError:
+            release(path)
+            raise
+        return path
+    stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(name for name in plugins if not name.startswith("-")))[:80] or "run"
+    with disk(RUNS):
+        RUNS.mkdir(parents=True, exist_ok=True)
+    while True:
+        taken = [int(found[1]) for path in RUNS.iterdir() if (found := re.fullmatch(re.escape(stem) + r"-(\d+)", path.name))]
+        path = RUNS / f"{stem}-{max(taken, default=0) + 1}"
+        with disk(path):
+            try:
+                path.mkdir()
+            except FileExistsError:  # another process took the number
+                continue
+        _hold(path)
+        return path
+
+
+def release(folder: Path) -> None:
+    """Let go of a folder that `claim` gave; harmless when it is not held."""
+    held = _held.pop(folder.resolve(), None)
+    if held is not None:
+        with contextlib.suppress(OSError):
+            (folder / CLAIM).unlink()
+        held.close()
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return any((folder / name).exists() for name in (RECIPE, FACTS, LOG, SCORES))
+
+
+def _claim_existing(out: Path | None) -> Path:
+    if out is None:
+        raise UserError("no folder to resume is named", command="ftp runs")
+    path = out.expanduser()
+    if not (path / RECIPE).is_file():
+        what = "there is no such folder" if not path.exists() else f"there is no {RECIPE} in it, so it is not a run's folder"
+        raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
+    if Folder(path).read_facts().get("status") == "finished":
+        raise UserError(f"--resume {path}: this run is finished", f"to train anew: ftp run {path / RECIPE}",
+                        f'ftp predict {path} "a text"')
+    _hold(path)
+    return path
+
+
+def _check_free(path: Path) -> None:
+    if path.is_file():
+        raise UserError(f"--out {path}: there is a file of that name", "name a folder that is new or empty")
+    if not path.is_dir():
+        return
+    with disk(path):
+        inside = {one.name for one in path.iterdir()}
+    if inside <= {CLAIM}:
+        return
+    if not holds_run(path):
+        raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run",
+                        "name a folder that is new or empty")
+    pid = _holder(path)
+    if pid is not None:
+        raise _in_use(path, pid)
+    raise UserError(f"--out {path}: the folder already holds a run", "name another with --out, or go on with that run",
+                    f"ftp run --resume {path}")
+
+
+def _hold(path: Path) -> None:
+    """Lock the folder for this process. Where the file system knows no locks, the folder is used without one."""
+    while True:
+        with disk(path):
+            file = (path / CLAIM).open("a+", encoding="utf-8")
+        if not _lock(file):
+            pid = _read_pid(file)
+            file.close()
+            raise _in_use(path, pid)
+        try:
+            same = os.path.samestat(os.fstat(file.fileno()), os.stat(path / CLAIM))
+        except OSError:
+            same = False
+        if same:
+            break
+        file.close()  # the one before us removed the file in between: take the new one
+    with disk(path):
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+    _held[path.resolve()] = file
+
+
+def _holder(path: Path) -> str | None:
+    """The process id of whoever holds a folder, `?` when that cannot be read, or None when nobody does."""
+    try:
+        file = (path / CLAIM).open("r+", encoding="utf-8")
+    except OSError:
+        return None
+    with file:
+        return None if _lock(file) else _read_pid(file)
+
+
+def _read_pid(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        return file.read(20).strip() or "?"
+    except OSError:
+        return "?"
+
+
+def _in_use(path: Path, pid: str) -> UserError:
+    return UserError(f"{path}: another run is working in this folder (process {pid})",
+                     "wait for it, or name another folder with --out")
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether this process now holds the file's lock (True also where the file system has no locks)."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(1000)  # beyond the text, which stays readable
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of one run. Every write is atomic: beside the place, to the disk, then renamed."""
+
+    path: Path
+
+    def write_recipe(self, text: str) -> None:
+        """run.toml: the fully resolved recipe."""
+        write_text(self.path / RECIPE, text)
+
+    def write_lock(self, plugins: Sequence[Mapping[str, str]]) -> None:
+        """plugins.lock: what `ftp.plugins.lock` gives, and the versions of Python and the libraries."""
+        write_json(self.path / LOCK, {"plugins": list(plugins), "software": software()})
+
+    def write_scores(self, scores: Iterable[Score], baselines: Iterable[Baseline]) -> None:
+        """scores.json: {"scores": [{name, value, goal, split, n}], "baselines": [{baseline, name, value, split, n}]}."""
+        write_json(self.path / SCORES, {"scores": list(scores), "baselines": list(baselines)})
+
+    def write_risks(self, risks: Iterable[Risk]) -> None:
+        """risks.json: a list of {name, level, stage, finding, evidence, advice}."""
+        write_json(self.path / RISKS, [
+            {"name": one.name, "level": one.level, "stage": one.stage, "finding": one.finding, "evidence": one.evidence,
+             "advice": one.advice} for one in risks])
+
+    def write_facts(self, **facts: Any) -> None:
+        """run.json: small facts, added to those already there (`status`: running, finished, stopped or failed)."""
+        write_json(self.path / FACTS, {**self.read_facts(), **facts})
+
+    def read_recipe(self) -> dict[str, Any]:
+        """The recipe as nested tables. Raises `UserError` where there is none."""
+        from ftp.options import read_recipe
+
+        return read_recipe(self.path / RECIPE)
+
+    def read_facts(self) -> dict[str, Any]:
+        """The facts of run.json; empty where there is none yet."""
+        return dict(self._read(FACTS, {}))
+
+    def read_lock(self) -> dict[str, Any]:
+        """What the run was made with: {"plugins": [...], "software": {...}}."""
+        return dict(self._read(LOCK, {"plugins": [], "software": {}}))
+
+    def read_scores(self) -> tuple[list[Score], list[Baseline]]:
+        """Scores and baselines; NaN where a value was not finite."""
+        found = self._read(SCORES, {"scores": [], "baselines": []})
+        return ([Score(**_number(one)) for one in found["scores"]], [Baseline(**_number(one)) for one in found["baselines"]])
+
+    def read_risks(self) -> list[Risk]:
+        """The verdicts of the run."""
+        return [Risk(**{**one, "advice": tuple(one["advice"])}) for one in self._read(RISKS, [])]
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl."""
+        return read_log(self.path / LOG)
+
+    def changed(self, plugins: Sequence[Mapping[str, str]]) -> list[str]:
+        """How plugins and libraries differ from those that this run was started with, one line a difference. A resume
+        repeats the run exactly only where there is none."""
+        before = self.read_lock()
+        old = {one["name"]: one for one in before["plugins"]}
+        new = {one["name"]: one for one in plugins}
+        lines = []
+        for name in dict.fromkeys([*old, *new]):
+            if name not in old or name not in new:
+                lines.append(f"plugin {name} was {'added' if name in new else 'left out'}")
+            elif old[name] != new[name]:
+                was, now = old[name].get("version", "?"), new[name].get("version", "?")
+                lines.append(f"plugin {name} changed: {was} -> {now}" if was != now else f"plugin {name} {now}: its source changed")
+        software_now = software()
+        for name, version in before["software"].items():
+            if software_now.get(name) != version:
+                lines.append(f"{name} changed: {version} -> {software_now.get(name, 'not installed')}")
+        return lines
+
+    def _read(self, name: str, otherwise: Any) -> Any:
+        path = self.path / name
+        if not path.exists():
+            return otherwise
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error})", "the run's folder is damaged") from error
+
+
+def software() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a run's numbers; imports none of them."""
+    from importlib import metadata
+
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+# --- writing ---
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside it, to the disk, then renamed over it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with disk(path):
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `plain(value)` as JSON, whole or not at all."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename inside a folder last through a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Turn what a disk refuses into a `UserError` that says what to do: full, read-only, not allowed, not a folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk is full: {path} could not be written",
+                            "free some space; the last checkpoint is whole, so a run that has one can go on: "
+                            "ftp run --resume DIR") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(f"{path}: cannot be written ({error.strerror})", "name a place that you may write to with --out") from error
+        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.ENOENT):
+            raise UserError(f"{path}: cannot be made ({error.strerror})", "name another place with --out") from error
+        raise
+
+
+def plain(value: Any) -> Any:
+    """`value` as what JSON can say: dataclasses, mappings, sequences, paths, numpy and torch values are turned into
+    dictionaries, lists, text and numbers; a number that is not finite becomes None."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return [plain(inner) for inner in sorted(value, key=str)]
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        if type(value).__module__.startswith("torch"):
+            value = value.detach()
+        return plain(value.tolist())
+    return str(value)
+
+
+def _not_finite(value: Any) -> bool:
+    try:
+        return not math.isfinite(float(value))
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _number(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {**one, "value": math.nan if one.get("value") is None else float(one["value"])}
