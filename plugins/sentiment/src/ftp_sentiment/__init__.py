@@ -1,1 +1,51 @@
-"""Tell whether a text praises or complains."""
+"""The sentiment domain: does a text praise or complain?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftp import hookimpl, option, plugin
+from ftp.types import Data, Predictions, Run, Score
+
+SAMPLE = Path(__file__).parent / "sample"
+
+
+@plugin
+class Sentiment:
+    """Tell whether a text praises or complains (your own labels with --sentiment.labels, any number of them).
+
+    Without `--data` it trains on a sample that comes with the package: sentences about films, products, food, travel,
+    services and work, a third of them hard (negation, irony, mixed feelings).
+    """
+
+    gives = ("labelled", "text")
+
+    labels: tuple[str, ...] = option(
+        (), "names of the classes in the order of their numbers; default: negative, positive for the sample, else what the "
+        "data say")
+
+    @hookimpl
+    def load_data(self, run: Run) -> Mapping[str, Any]:
+        from ftp.data import load
+
+        names = self.labels or (("negative", "positive") if run.settings.data is None else ())
+        return load(run, SAMPLE, form="labelled", labels=names)
+
+    @hookimpl
+    def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+        from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+        scores = []
+        for split, one in predictions.items():
+            if not one.answers or "label" not in one.rows.column_names or one.answers[0].scores is None:
+                continue
+            truth, given = one.rows["label"][:], [answer.answer for answer in one.answers]
+            classes = list(range(len(data.labels)))
+            scores += [
+                Score("accuracy", float(accuracy_score(truth, given)), "max", split),
+                Score("macro_f1", float(f1_score(truth, given, labels=classes, average="macro", zero_division=0)), "max", split),
+                Score("mcc", float(matthews_corrcoef(truth, given)), "max", split),
+            ]
+        return scores

@@ -1,0 +1,462 @@
+"""One run, from plugin names to run folder: the order of things, and nothing else.
+
+    pick names > options > audit            ftp.plan      (nothing heavy is imported)
+    > load_data > risks(data) > build_model > make_loss > encode > one trial batch > risks(start) > baselines
+    > the loop (train_step, on_event, evaluate, risks(evaluation))                    ftp.loop
+    > evaluate > save > verify > risks(end) > record
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp import record
+from ftp.errors import Problem, RiskStop, UserError
+from ftp.plan import Prepared, prepare
+from ftp.plugins import Hooks, lock
+from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ended with. `out`: its folder; `model` is in `out / "model"`, in Transformers or PEFT layout."""
+
+    out: Path
+    scores: tuple[Score, ...]
+    baselines: tuple[Baseline, ...]
+    risks: tuple[Risk, ...]
+    steps: int
+    seconds: float
+    trained: int
+    total: int
+    reason: str
+    device: str = ""
+
+    def score(self, name: str, split: str | None = None) -> float:
+        """The value of a score, of the last split (test where there is one) or of `split`."""
+        found = [one for one in self.scores if one.name == name and split in (None, one.split)]
+        if not found:
+            raise KeyError(f"no score {name!r}; there are: {sorted({one.name for one in self.scores})}")
+        return found[-1].value
+
+
+def run(plugins: Sequence[str], options: Mapping[str, Any]) -> Result:
+    """Prepare and do a run; see `ftp.run`."""
+    return execute(prepare(plugins, given=[("options", options)]))
+
+
+def execute(prepared: Prepared, resume: Path | None = None) -> Result:
+    """Do a prepared run. `resume`: the folder of a run to go on with."""
+    from ftp.device import accelerator as make_accelerator
+    from ftp.device import describe, precision, threads
+
+    settings, started = prepared.settings, time.perf_counter()
+    with ExitStack() as stack:
+        accelerator = make_accelerator(settings)
+        leads = accelerator.is_main_process
+        quiet_libraries()
+        out = open_folder(prepared, accelerator, resume, stack)
+        log = record.Log(out, writer=leads, display=stack.enter_context(display(prepared, describe(accelerator))) if leads else None)
+        stack.callback(log.close)
+        run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
+        folder = record.Folder(out) if leads else None
+        if folder is not None:
+            for change in folder.changed(lock(prepared.picked)) if resume else []:
+                run.tell(f"{change} since the run was started: it may not repeat exactly")
+            folder.write_recipe(prepared.recipe())
+            folder.write_lock(lock(prepared.picked))
+            folder.write_facts(status="running", plugins=[one.name for one in prepared.picked], device=describe(accelerator),
+                               precision=precision(settings), processes=accelerator.num_processes, threads=threads())
+        try:
+            return _run(run, started, folder, resume)
+        except BaseException as error:
+            if folder is not None:
+                folder.write_facts(status="stopped" if isinstance(error, (UserError, KeyboardInterrupt)) else "failed",
+                                   reason=str(error) or type(error).__name__)
+            raise
+
+
+def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | None) -> Result:
+    from ftp import checkpoint, loop
+    from ftp import model as models
+    from ftp.device import describe
+    from ftp.predict import predict
+
+    settings, accelerator, log, out = run.settings, run.accelerator, run.log, run.out
+    assert accelerator is not None and log is not None and out is not None
+    verdicts = Verdicts(run)
+
+    stage(run, "reading data")
+    data = collect(run)
+    verdicts.check("data", data)
+
+    loop.seed_step(settings.seed, 0, 0)
+    stage(run, "loading the model")
+    model = run.hooks.one("build_model", run=run, data=data)
+    model.net.to(accelerator.device)
+    if settings.gradient_checkpointing:
+        model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model = dataclasses.replace(model, packed=packs(run, model))
+    trained, total = models.parameters(model.net)
+
+    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
+    if loss.extra is not None:
+        loss.extra.to(accelerator.device)
+    stage(run, "encoding rows")
+    encoded = encode_all(run, data, loss)
+    source = make_source(run, encoded, loss)
+    trial(run, loss, source)
+    verdicts.check("start", data, model, loss)
+
+    held = {name: rows for name, rows in data.splits.items() if name in ("validation", "test")}
+    stage(run, "measuring baselines")
+    baselines = measure_baselines(run, data, model, loss, encoded, held)
+    sample = train_sample(run, data, encoded)
+    names_checked = False
+
+    def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
+        nonlocal names_checked
+        rows = data.splits["validation"]
+        seen = predict(run, model, loss, rows, encoded["validation"], "validation", forward)
+        train = predict(run, model, loss, *sample, "train", forward, answers=False) if sample else None
+        scores = score(run, data, {"validation": seen}, model)
+        found = Evaluation(step, seen.loss, tuple(scores), train.loss if train else None, seen.losses,
+                           train.losses if train else None)
+        log.event("evaluation", step=step, train_loss=found.train_loss,
+                  **{one.name if one.name != "loss" else "validation_loss": one.value for one in scores})
+        latest["validation"] = seen
+        return found, to_minimise(settings.metric_for_best_model, scores)
+
+    latest: dict[str, Predictions] = {}
+
+    def judge(found: Evaluation, history: Sequence[Evaluation]) -> str | None:
+        return verdicts.check("evaluation", data, model, loss, latest, history)
+
+    stage(run, "training")
+    newest = checkpoint.newest(out / "checkpoints") if resume else None
+    done = loop.train(run, model, loss, source, evaluate, judge, newest)
+
+    stage(run, "scoring held-out rows")
+    predictions = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
+    scores = score(run, data, predictions, model)
+    stage(run, "saving")
+    if folder is not None:
+        models.save(model, out / "model", extra=loss.extra)
+        folder.write_scores(scores, baselines)
+    if settings.verify:
+        stage(run, "verifying model/ in a fresh process")
+        verify(run, data, model, loss, encoded)
+    accelerator.wait_for_everyone()
+    ended = verdicts.check("end", data, model, loss, predictions, done.state.history)
+    seconds = time.perf_counter() - started
+    result = Result(out, tuple(scores), tuple(baselines), tuple(verdicts.latest()), done.state.step, seconds, trained, total,
+                    done.reason, describe(accelerator))
+    if folder is not None:
+        folder.write_facts(status="finished", steps=done.state.step, seconds=seconds, reason=done.reason,
+                           training_seconds=done.state.seconds, best_step=done.state.best_step, labels=data.labels,
+                           form=data.form, head=run.task.head, model=model.name, trained=trained, total=total,
+                           packed=model.packed)
+    if ended and settings.on_risk == "fail":
+        raise RiskStop(ended, f"the result is in {out}; --on-risk fail makes this an error")
+    return result
+
+
+def stage(run: Run, doing: str) -> None:
+    """Tell what is being done before and after training."""
+    assert run.log is not None
+    run.log.event("stage", doing=doing)
+
+
+def display(prepared: Prepared, device: str) -> Any:
+    """The live display, as a context manager."""
+    from ftp.progress import Live
+
+    return Live(prepared, device)
+
+
+# --- data ---
+
+
+def collect(run: Run) -> Data:
+    """Answers to load_data, joined by split and brought into the run's form."""
+    from ftp.data.load import settle
+
+    splits: dict[str, Any] = {}
+    owner: dict[str, str] = {}
+    problems = []
+    for answer in run.hooks.each("load_data", run=run):
+        for split, rows in dict(answer.value).items():
+            if split in splits:
+                problems.append(Problem(f"split '{split}' comes from two plugins: {owner[split]} and "
+                                        f"'{answer.plugin}' ({answer.package})", "leave one of them out"))
+            splits[split], owner[split] = rows, f"'{answer.plugin}' ({answer.package})"
+    if problems:
+        raise UserError(problems)
+    data, notes = settle(splits, run)
+    for note in notes:
+        run.tell(note)
+    most = run.settings.max_eval_rows
+    if most is not None:
+        cut = {name: rows.shuffle(seed=run.settings.seed).select(range(most)) if name != "train" and len(rows) > most else rows
+               for name, rows in data.splits.items()}
+        data = dataclasses.replace(data, splits=cut)
+    return data
+
+
+def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
+    """Every split as encoded rows, once; the main process encodes, the others read what it wrote."""
+    from ftp.data.encode import encode, truncation
+
+    accelerator = run.accelerator
+    assert accelerator is not None
+    cache = run.settings.cache_dir or Path.home() / ".cache" / "ftp"
+    encoded = {}
+    with accelerator.main_process_first():
+        for name, rows in data.splits.items():
+            if name == "train" and run.settings.streaming:
+                encoded[name] = rows
+                continue
+            encoded[name] = encode(rows, loss.encode, name, key=loss.key, cache_dir=cache / "encoded")
+            if not len(encoded[name]):
+                raise UserError(f"split '{name}': no row is left after encoding", "no row has a trained term: check the columns "
+                                "and --max-length")
+            rows_cut, tokens_cut = truncation(encoded[name])
+            if rows_cut:
+                share = tokens_cut / max(1, tokens_cut + sum(encoded[name]["length"]))
+                run.tell(f"{name}: {rows_cut} of {len(encoded[name])} rows are longer than the model takes and lose their end "
+                         f"({share:.1%} of the tokens); see --max-length")
+    return encoded
+
+
+def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
+    """Where the loop gets its rows from."""
+    from ftp.data import source
+
+    if run.settings.streaming:
+        return source.Streamed(encoded["train"], loss, run.settings)
+    return source.Stored(encoded["train"], run.settings)
+
+
+def train_sample(run: Run, data: Data, encoded: Mapping[str, Any]) -> tuple[Dataset, Dataset] | None:
+    """A fixed sample of training rows, as large as validation (512 at most), scored as validation is."""
+    import numpy as np
+
+    if run.settings.streaming:
+        return None
+    rows, made = data.splits["train"], encoded["train"]
+    count = min(len(made), len(data.splits["validation"]), 512)
+    chosen = np.sort(np.random.default_rng(run.settings.seed).choice(len(made), count, replace=False))
+    part = made.select(chosen)
+    renumbered = {row: place for place, row in enumerate(sorted(set(part["row"])))}
+    part = part.remove_columns("row").add_column("row", [renumbered[row] for row in part["row"]])
+    return rows.select(list(renumbered)), part
+
+
+# --- model and loss ---
+
+
+def packs(run: Run, model: Model) -> bool:
+    """Whether rows are laid end to end, told where it was asked for or where it cannot be."""
+    from ftp import forward
+
+    if run.settings.pack == "off":
+        return False
+    able, why = forward.can_pack(model.net, model.tokenizer)
+    if not able and run.settings.pack == "on":
+        raise UserError(f"--pack on: this network cannot take packed rows: {why}", "--pack auto pads instead")
+    if not able:
+        run.tell(f"rows are padded, not packed: {why}")
+    return able
+
+
+def trial(run: Run, loss: Loss, source: Any) -> None:
+    """One batch forward and backward before anything long: shapes fit, the loss is finite, something gets a gradient."""
+    import torch
+
+    assert run.accelerator is not None
+    batch = loss.collate([source.any_row()])
+    with run.accelerator.autocast():
+        out = loss.compute(batch)
+    if not math.isfinite(float(out.total.detach())):
+        raise UserError(f"the loss of the first row is {float(out.total)}", "broken weights, or --precision fp32")
+    if not out.total.requires_grad:
+        raise UserError("the loss does not depend on any trainable weight", "see: ftp plan --plugins ...")
+    del out, batch
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def measure_baselines(
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+) -> list[Baseline]:
+    """Majority class and a linear head on the untuned network where there are labels; else the untuned model itself."""
+    from ftp import baselines
+    from ftp.predict import predict
+
+    if not run.settings.baselines or run.settings.streaming:
+        return []
+    found: dict[str, dict[str, Predictions]] = {}
+    if run.task.head == "labels":
+        found["majority class"] = baselines.majority(data, held)
+        found["untuned, linear head"] = baselines.linear_probe(run, data, model, encoded, loss.collate, held)
+    else:
+        found["untuned"] = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
+    return [Baseline(baseline, one.name, one.value, one.split, one.n)
+            for baseline, predictions in found.items() if predictions
+            for one in score(run, data, predictions, model)]
+
+
+def score(run: Run, data: Data, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
+    """Scores of all plugins. The same score of the same split from two of them is an error."""
+    scores: dict[tuple[str, str], tuple[str, Score]] = {}
+    for answer in run.hooks.each("evaluate", run=run, data=data, predictions=predictions, model=model):
+        for one in answer.value:
+            key = (one.name, one.split)
+            if key in scores:
+                raise UserError(f"score '{one.name}' of split '{one.split}' comes from '{scores[key][0]}' and '{answer.plugin}'",
+                                "leave one of them out")
+            rows = predictions[one.split].rows if one.split in predictions else ()
+            scores[key] = (answer.plugin, dataclasses.replace(one, n=one.n or len(rows)))
+    return [one for _, one in scores.values()]
+
+
+def to_minimise(metric: str | None, scores: Sequence[Score]) -> float:
+    """The number that picks the best checkpoint, lower is better."""
+    from ftp.errors import nearest
+
+    name = metric or "loss"
+    for one in scores:
+        if one.name == name:
+            return one.value if one.goal == "min" else -one.value
+    names = [one.name for one in scores]
+    raise UserError(f"--metric-for-best-model {name}: no plugin of this run gives it",
+                    f"{nearest(name, names)} there are: {', '.join(names)}".strip())
+
+
+# --- verdicts ---
+
+
+class Verdicts:
+    """Asks for verdicts at each stage and keeps the last of each name."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.all: dict[str, Risk] = {}
+
+    def latest(self) -> list[Risk]:
+        return list(self.all.values())
+
+    def check(
+        self, stage: str, data: Data, model: Model | None = None, loss: Loss | None = None,
+        predictions: Mapping[str, Predictions] | None = None, history: Sequence[Evaluation] = (),
+    ) -> str | None:
+        """Verdicts of one stage, told and recorded; a reason to end training, or None. Before training, a verdict that
+        ends the run raises `RiskStop`."""
+        run, failed = self.run, list[str]()
+        assert run.log is not None and run.out is not None
+
+        def broken(plugin: Any, error: Exception) -> list[Risk]:
+            failed.append(plugin.name)
+            return [Risk(plugin.name, "not_run", f"the check failed: {type(error).__name__}: {error}")]
+
+        answers = run.hooks.each("check_risks", on_error=broken, run=run, stage=stage, data=data, model=model, loss=loss,
+                                 predictions=predictions, history=history, log=run.log.lines)
+        new = [dataclasses.replace(risk, stage=risk.stage or stage) for answer in answers for risk in answer.value]
+        for risk in new:
+            self.all[risk.name] = risk
+            if risk.level in ("warn", "stop"):
+                run.log.event("risk", level=risk.level, risk=risk.name, finding=risk.finding, stage=stage)
+        if run.accelerator is None or run.accelerator.is_main_process:
+            record.Folder(run.out).write_risks(self.latest())
+        policy = run.settings.on_risk
+        ending = [risk for risk in new if risk.level == "stop" or (policy != "warn" and risk.level == "warn")
+                  or (policy == "fail" and risk.name in failed)]
+        if not ending:
+            return None
+        if stage in ("data", "start"):
+            raise RiskStop([Problem(f"risk {risk.name}: {risk.level}: {risk.finding}", "; ".join(risk.advice)) for risk in ending])
+        return "; ".join(f"risk {risk.name}: {risk.finding}" for risk in ending)
+
+
+# --- folder, saving, coming back ---
+
+
+def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack: ExitStack) -> Path:
+    """The run folder, claimed by the main process; a mistake there ends every rank."""
+    from accelerate.utils import broadcast_object_list
+
+    told: list[Any] = [None]
+    problem: UserError | None = None
+    if accelerator.is_main_process:
+        try:
+            names = [one.name for one in prepared.picked if not one.found.default]
+            folder = record.claim(resume or prepared.settings.out, names, resume=resume is not None)
+            stack.callback(record.release, folder)
+            told = [str(folder.resolve())]
+        except UserError as error:
+            problem = error
+    if accelerator.num_processes > 1:
+        broadcast_object_list(told)
+    if problem is not None:
+        raise problem
+    if told[0] is None:
+        raise UserError("the main process could not open the run folder")
+    return Path(told[0])
+
+
+def verify(run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any]) -> None:
+    """Load model/ with plain Transformers or PEFT in a fresh process and compare its answers with the trained network's."""
+    from ftp import model as models
+
+    assert run.accelerator is not None and run.out is not None
+    if not run.accelerator.is_main_process:
+        return
+    part = encoded["validation"].select(range(min(4, len(encoded["validation"]))))
+    rows = [row["input_ids"] for row in part if "input_ids" in row]
+    if rows:
+        models.verify(model, run.out / "model", rows)
+
+
+def reopen(folder: Path) -> Any:
+    """A finished run as a `Predictor`: its plugins, its model, its loss, without training."""
+    from ftp import model as models
+    from ftp.device import accelerator as make_accelerator
+    from ftp.predict import Predictor
+
+    saved = record.Folder(folder)
+    recipe, facts = saved.read_recipe(), saved.read_facts()
+    if not (folder / "model").is_dir():
+        raise UserError(f"{folder} has no model/: the run did not finish ({facts.get('status', 'unknown')})", "",
+                        f"ftp run --resume {folder}")
+    quiet_libraries()
+    prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
+    accelerator = make_accelerator(prepared.settings, training=False)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
+    model = models.reload(folder / "model", run.task.head, tuple(facts.get("labels", ())))
+    model.net.to(accelerator.device).eval()
+    data = Data({}, run.task.form, tuple(facts.get("labels", ())))
+    model = dataclasses.replace(model, packed=packs(run, model))
+    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
+    if loss.extra is not None:
+        models.load_extra(loss.extra, folder / "model")
+    return Predictor(run, data, model, loss)
+
+
+def quiet_libraries() -> None:
+    """Progress bars and advice of the libraries below, which would tear the display apart."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
