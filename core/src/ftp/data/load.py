@@ -1,0 +1,203 @@
+"""What a domain calls to read its rows, and what core calls to settle the rows of all domains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ftp.data import forms, labels, read, splits, tables
+from ftp.errors import Problem, UserError, nearest
+from ftp.types import Data, Form
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    from ftp.types import Run
+
+    Rows: TypeAlias = Dataset | IterableDataset
+
+
+def load(
+    run: Run,
+    sample: Path | None = None,
+    *,
+    form: Form,
+    labels: Sequence[str] = (),
+    columns: Mapping[str, str] = {},
+) -> dict[str, Rows]:
+    """The rows that `--data` names, else those of `sample`, in the form that the run's objective reads.
+
+    `form`: the domain's own form; rows richer than needed are converted downhill, poorer ones are an error that
+    names the columns. `labels`: the domain's classes in the order of their numbers. `columns`: the domain's own
+    mapping (ours -> theirs) for its sample; `--columns` maps those of `--data`.
+    """
+    settings = run.settings
+    source: str | Path | None = settings.data if settings.data is not None else sample
+    if source is None:
+        raise UserError("there are no data: this domain has no sample of its own", "name your data", "--data FILE_OR_FOLDER")
+    chosen = mapping(settings.columns)
+    if settings.data is None:
+        chosen = {**columns, **chosen}
+    found = read.read(source, columns=chosen, streaming=settings.streaming)
+    if unused := read.left_out(source):
+        run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
+    made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source))
+    for note in notes:
+        run.tell(note)
+    return made
+
+
+def settle(found: Mapping[str, Rows], run: Run) -> tuple[Data, list[str]]:
+    """The rows of all domains as the `Data` of a run, and notes to tell.
+
+    Every split is brought to `run.task.form`, its columns and types checked, labels made class numbers over all
+    splits, a missing validation cut from train, and `max_train_rows` kept. Only train may stay a stream.
+    UserError says what is wrong with which split.
+    """
+    from datasets import Dataset
+
+    settings, form = run.settings, run.task.form
+    strange = [split for split in found if split not in read.SPLITS]
+    if strange:
+        raise UserError(f"unknown splits: {', '.join(strange)}", f"splits are named {', '.join(read.SPLITS)}")
+    plain = {split: rows if split == "train" else _stored(rows, split) for split, rows in found.items()}
+    made, names, notes = shape(plain, form)
+    whole, more = splits.complete(
+        made,
+        seed=settings.seed,
+        validation_share=settings.validation_share,
+        group=settings.group_column,
+        form=form,
+    )
+    notes += more
+    most = settings.max_train_rows
+    train = whole["train"]
+    if most is not None and not isinstance(train, Dataset):
+        whole["train"] = train.take(most)
+    elif most is not None and len(train) > most:
+        import numpy as np
+
+        some = np.random.default_rng(settings.seed).permutation(len(train))[:most]
+        whole["train"] = train.select(np.sort(some))
+        notes.append(f"train: {most} of {len(train)} rows used (max_train_rows)")
+    return Data(whole, form, names), notes
+
+
+def shape(
+    found: Mapping[str, Rows], target: Form, names: Sequence[str] = (), prefer: Form | None = None, told: str = "data"
+) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
+    """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell."""
+    sources = {split: _source(rows, target, prefer, f"{told} ({split})") for split, rows in found.items()}
+    notes: list[str] = []
+    made = {split: forms.convert(rows, sources[split], sources[split]) for split, rows in found.items()}
+    for split, rows in made.items():
+        check(rows, sources[split], f"{told} ({split})")
+    # class numbers are needed for classes alone, and class names wherever a label is said in words
+    for form, column, needed in (
+        ("labelled", "label", ("labelled", "conversation", "prompt")),
+        ("tagged", "tags", ("tagged",)),
+    ):
+        mine = {split: rows for split, rows in made.items() if sources[split] == form}
+        if mine and target in needed:
+            coded, names, notes = labels.encode(mine, names, column)
+            made = {split: coded.get(split, rows) for split, rows in made.items() if split in coded or split not in mine}
+    made = {split: forms.convert(rows, sources[split], target, names) for split, rows in made.items()}
+    return made, tuple(names) if target in ("labelled", "tagged") else (), notes
+
+
+def _source(rows: Rows, target: Form, prefer: Form | None, told: str) -> Form:
+    """The form to read rows as: the preferred one, else the target itself, else the richest that leads there."""
+    have = list(rows.column_names or ())
+    offered = forms.offers(have)
+    leading = [form for form in offered if forms.way(form, target)]
+    if prefer in leading:
+        return prefer
+    if target in leading or leading:
+        return target if target in leading else leading[0]
+    spec = forms.FORMS[target]
+    wanted = " or ".join(" + ".join(columns) for columns in spec.read_from or (spec.required,))
+    lacking = [name for name in spec.required if name not in have]
+    near = nearest(lacking[0], have) if lacking else ""
+    raise UserError(
+        f"{told} cannot be read as '{target}': its columns are {', '.join(have)}"
+        + (f" (read as {', '.join(offered)})" if offered else ""),
+        f"'{target}' needs the columns {wanted}, or a form that leads there: "
+        f"{', '.join(form for form in forms.FORMS if form != target and forms.way(form, target)) or 'none'}",
+        f"--columns {lacking[0] if lacking else 'OURS'}={near.split(chr(39))[1] if near else 'NAME'}",
+    )
+
+
+TEXTS: Mapping[Form, tuple[str, ...]] = {"text": ("text",), "labelled": ("text",), "question": ("question", "context")}
+
+
+def check(rows: Rows, form: Form, told: str) -> None:
+    """UserError where a required column has no value, the wrong type, or tags that do not match their tokens."""
+    from datasets import Dataset, Value
+
+    wrong: list[Problem] = []
+    kinds: Mapping[str, Any] = rows.features or {}
+    for column in TEXTS.get(form, ()):
+        if column in kinds and kinds[column] not in (Value("string"), Value("large_string")):
+            wrong.append(Problem(
+                f"{told}: {column} holds {getattr(kinds[column], 'dtype', None) or 'lists'}, not text",
+                "map a column with text", f"--columns {column}=NAME"))  # fmt: skip
+    if not isinstance(rows, Dataset):
+        if wrong:
+            raise UserError(wrong)
+        return
+    if not len(rows):
+        raise UserError(f"{told} has no rows", "give at least one row")
+    needed = [column for column in forms.FORMS[form].required if column != "label"]  # labels.encode looks at those
+    nulls: dict[str, list[int]] = {column: [] for column in needed}
+    uneven: list[int] = []
+    for start in range(0, len(rows), 10_000):
+        batch = rows.select_columns(needed).with_format("arrow")[start : start + 10_000]
+        for column in needed:
+            if batch.column(column).null_count:
+                missing = batch.column(column).is_null().to_pylist()
+                nulls[column] += [start + place for place, absent in enumerate(missing) if absent]
+        if form == "tagged":
+            import pyarrow.compute as pc
+
+            lengths = [pc.list_value_length(batch.column(column)).to_pylist() for column in needed]
+            uneven += [start + place for place, (a, b) in enumerate(zip(*lengths, strict=True)) if a != b]
+    for column, places in nulls.items():
+        if places:
+            wrong.append(Problem(
+                f"{told}: {len(places)} rows have no {column}; the first, counted from 0: {places[:5]}",
+                "mend or leave out these rows"))  # fmt: skip
+    if uneven:
+        wrong.append(Problem(
+            f"{told}: {len(uneven)} rows have another number of tags than tokens; the first, counted from 0: {uneven[:5]}",
+            "give each token one tag"))  # fmt: skip
+    if wrong:
+        raise UserError(wrong)
+
+
+def _stored(rows: Rows, split: str) -> Dataset:
+    """Rows of a split that is looked at again and again: a stream is read to its end and kept."""
+    from datasets import Dataset
+
+    if isinstance(rows, Dataset):
+        return rows
+    if not hasattr(rows, "iter"):
+        raise TypeError(f"load_data gave a {type(rows).__name__} for {split}, not a datasets.Dataset")
+    chunks = (tables.table(list(enumerate(batch.to_pylist()))) for batch in rows.with_format("arrow").iter(10_000))
+    stored = tables.dataset(chunks, told=split)
+    return stored.cast(rows.features) if rows.features else stored
+
+
+def mapping(columns: Iterable[str]) -> dict[str, str]:
+    """`("text=sentence", "label=target")` -> {"text": "sentence", "label": "target"}; commas part pairs as well."""
+    found: dict[str, str] = {}
+    for pair in (pair.strip() for text in columns for pair in text.split(",")):
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not ours.strip() or not theirs.strip():
+            raise UserError(
+                f"--columns {pair}: not of the form ours=theirs", "name our column first", "--columns text=sentence"
+            )
+        if ours.strip() in found:
+            raise UserError(f"--columns: {ours.strip()} is mapped twice", "map each of our columns once")
+        found[ours.strip()] = theirs.strip()
+    return found
