@@ -196,7 +196,7 @@ def _check_free(path: Path) -> None:
     if not holds_run(path):
         raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run",
                         "name a folder that is new or empty")
-    pid = _holder(path)
+    pid = holder(path)
     if pid is not None:
         raise _in_use(path, pid)
     raise UserError(f"--out {path}: the folder already holds a run", "name another with --out, or go on with that run",
@@ -227,7 +227,7 @@ def _hold(path: Path) -> None:
     _held[path.resolve()] = file
 
 
-def _holder(path: Path) -> str | None:
+def holder(path: Path) -> str | None:
     """The process id of whoever holds a folder, `?` when that cannot be read, or None when nobody does."""
     try:
         file = (path / CLAIM).open("r+", encoding="utf-8")

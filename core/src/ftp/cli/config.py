@@ -1,0 +1,26 @@
+"""`ftp config`: a commented recipe that `ftp run` takes."""
+
+from __future__ import annotations
+
+import click
+
+from ftp.cli import flags
+from ftp.cli.run import RAW, help_text, wants_help
+
+FIXED = [
+    ("RECIPE.toml", "start from the values of this recipe"),
+    ("--plugins A,B,-C", "plugins of the run"),
+    ("-h, --help", "this help"),
+]
+
+
+@click.command("config", context_settings=RAW, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(arguments: tuple[str, ...]) -> None:
+    """Print a commented recipe of all options: `ftp config --plugins lora,sentiment > recipe.toml`, then
+    `ftp run recipe.toml`. Options given here are written into it."""
+    if wants_help(arguments):
+        click.echo(help_text("config", arguments, command.help or "", FIXED))
+        return
+    _, prepared = flags.assemble(arguments)
+    click.echo(prepared.recipe(comments=True), nl=False)

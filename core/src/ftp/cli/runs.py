@@ -1,0 +1,64 @@
+"""`ftp runs`: runs under a folder, compared in a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ftp import record, runs
+
+
+@click.command("runs")
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Everything of each run, as JSON.")
+def command(folders: tuple[Path, ...], as_json: bool) -> None:
+    """List runs and compare their scores.
+
+    FOLDERS hold runs, or are runs themselves; without one: runs/.
+    """
+    found = [run for folder in folders or (record.RUNS,) for run in runs.find(folder)]
+    if as_json:
+        click.echo(json.dumps([run.as_json() for run in found], indent=2, ensure_ascii=False))
+        return
+    if not found:
+        click.echo("no runs yet; make one with: ftp run --plugins lora,sentiment")
+        return
+    _table(found)
+
+
+def _table(found: list[runs.Summary]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ftp.progress import duration, make_console, number
+
+    names, more = runs.columns(found)
+    table = Table()
+    table.add_column("run", overflow="fold")
+    table.add_column("status")
+    table.add_column("plugins", overflow="fold")
+    for name in names:
+        goals = {run.held_out[name].goal for run in found if name in run.held_out}
+        table.add_column(f"{name} (lower is better)" if goals == {"min"} else name, justify="right")
+    table.add_column("split")
+    table.add_column("parameters trained", justify="right")
+    table.add_column("time", justify="right")
+    table.add_column("risks")
+    for run in found:
+        cells = [number(run.held_out[name].value) if name in run.held_out else "-" for name in names]
+        splits = {one.split for one in run.held_out.values()}
+        worst = [one.level for one in run.risks if one.level in ("stop", "warn")]
+        risks = ", ".join(f"{worst.count(level)} {level}" for level in ("stop", "warn") if level in worst)
+        table.add_row(
+            Text(str(run.path)), run.status, Text(",".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
+            f"{run.trained:,}" if run.trained is not None else "-",
+            duration(run.seconds) if run.seconds is not None else "-", risks or ("none" if run.risks else "-"))
+    console = make_console()
+    console.print(table)
+    if more:
+        console.print(f"and {more} more scores: ftp runs --json")
+    for run in found:
+        if run.broken:
+            console.print(f"{run.path}: {run.broken}", markup=False)

@@ -1,0 +1,282 @@
+"""What a user sees of a run: progress while it trains, and at the end its scores, verdicts and next commands.
+
+On a terminal a live line; elsewhere plain lines, one every few seconds. rich is imported when something is shown.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import sys
+import time
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ftp.types import Baseline, Risk, Score
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+SECONDS = 5.0
+"""Time between two plain lines."""
+LEVELS = {"stop": "bold red", "warn": "yellow", "note": "cyan", "not_run": "magenta", "ok": "green"}
+"""Levels of a verdict, worst first, and how they are coloured; each is also written as a word."""
+EVIDENCE = 300
+"""Letters of evidence shown; all of it is in risks.json."""
+
+_open: weakref.WeakSet[Live] = weakref.WeakSet()
+
+
+def display(stream: TextIO | None = None) -> Live | Plain:
+    """What shows a run on `stream` (standard output): live on a terminal, plain lines elsewhere."""
+    out = stream or sys.stdout
+    return Live(out) if out.isatty() and os.environ.get("TERM", "") != "dumb" else Plain(out)
+
+
+def close_all() -> None:
+    """End every live display, so that the terminal is as it was (before an error is told, and at exit)."""
+    for one in list(_open):
+        one.close()
+
+
+class Facts:
+    """What is known so far, and how long the rest will take. Fed with the lines of the log."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.step = 0
+        self.values: dict[str, Any] = {}
+        self._from: tuple[float, int] | None = None
+
+    def take(self, name: str, values: Mapping[str, Any]) -> None:
+        """Take up one event."""
+        self.values.update({key: value for key, value in values.items() if value is not None})
+        self.step = int(values.get("step", self.step))
+        self.total = int(values.get("total", self.total) or 0)
+        if name == "started":
+            self._from = (time.monotonic(), self.step)
+
+    def left(self) -> float | None:
+        """Seconds until the last update, at the mean pace of this process so far; None before the first."""
+        if self._from is None or self.step <= self._from[1] or not self.total:
+            return None
+        pace = (time.monotonic() - self._from[0]) / (self.step - self._from[1])
+        return pace * max(0, self.total - self.step)
+
+    def parts(self) -> list[str]:
+        """loss, learning rate, tokens a second, time left, device and precision, as far as they are known."""
+        value, shown = self.values, []
+        if "loss" in value:
+            shown.append(f"loss {number(value['loss'])}")
+        if "learning_rate" in value:
+            shown.append(f"lr {value['learning_rate']:.1e}")
+        if "tokens_per_second" in value:
+            shown.append(f"{value['tokens_per_second']:,.0f} tokens/s")
+        left = self.left()
+        if left is not None:
+            shown.append(f"{duration(left)} left")
+        where = " ".join(str(value[key]) for key in ("device", "precision") if key in value)
+        return [*shown, where] if where else shown
+
+
+class Plain:
+    """Plain lines for logs and pipes: the first step, then one every `every` seconds, each evaluation, each word."""
+
+    def __init__(self, stream: TextIO, every: float = SECONDS) -> None:
+        self.stream, self.every, self.facts = stream, every, Facts()
+        self._last = -every
+
+    def event(self, name: str, values: Mapping[str, Any]) -> None:
+        """Show an event, or not."""
+        self.facts.take(name, values)
+        if name == "evaluated":
+            self.tell(evaluation(values))
+        elif name == "step" and (time.monotonic() - self._last >= self.every or self.facts.step == self.facts.total):
+            self._last = time.monotonic()
+            of = f" of {self.facts.total}" if self.facts.total else ""
+            self.tell("  ".join([f"update {self.facts.step}{of}", *self.facts.parts()]))
+
+    def tell(self, message: str) -> None:
+        """Show one line."""
+        print(message, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class Live:
+    """A live line on a terminal, with evaluations and words above it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        self.console, self.facts = Console(file=stream, highlight=False), Facts()
+        self._progress: Progress | None = None
+        self._task: Any = None
+
+    def event(self, name: str, values: Mapping[str, Any]) -> None:
+        """Show an event."""
+        self.facts.take(name, values)
+        if name == "started":
+            self._start()
+        elif name == "ended":
+            self._show()
+            self.close()
+        elif name == "evaluated":
+            self.tell(evaluation(values))
+        elif name == "step":
+            self._show()
+
+    def tell(self, message: str) -> None:
+        """Show one line above the live one."""
+        self.console.print(message, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+            _open.discard(self)
+
+    def _start(self) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        self.close()
+        self._progress = Progress(
+            TextColumn("update {task.completed:.0f} of {task.total:.0f}", markup=False), BarColumn(bar_width=20),
+            TaskProgressColumn(), TextColumn("{task.fields[facts]}", markup=False), console=self.console, refresh_per_second=4)
+        self._task = self._progress.add_task("", total=self.facts.total or 1, completed=self.facts.step, facts="")
+        self._progress.start()
+        _open.add(self)
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self.facts.step, facts="  ".join(self.facts.parts()))
+
+
+atexit.register(close_all)
+
+
+def evaluation(values: Mapping[str, Any]) -> str:
+    """One evaluation as a line: the loss, and whatever scores come with it."""
+    shown = [f"evaluation after update {values.get('step', '?')}"]
+    for key in ("loss", "train_loss"):
+        if isinstance(values.get(key), (int, float)):
+            shown.append(f"{'held-out' if key == 'loss' else 'training'} loss {number(values[key])}")
+    scores = values.get("scores")
+    pairs = scores.items() if isinstance(scores, Mapping) else [
+        (one.get("name"), one.get("value")) for one in scores or () if isinstance(one, Mapping)]
+    shown += [f"{name} {number(value)}" for name, value in pairs if name != "loss" and isinstance(value, (int, float))]
+    return "  ".join(shown)
+
+
+# --- the end of a run ---
+
+
+def show_result(result: Any, console: Console | None = None) -> None:
+    """Show what a run came to; `result` has the fields of `ftp.app.Result`."""
+    summary(console or make_console(), out=result.out, scores=result.scores, baselines=result.baselines, risks=result.risks,
+            seconds=result.seconds, trained=result.trained, total=result.total, step=result.step)
+
+
+def make_console(stream: TextIO | None = None) -> Console:
+    """A console on `stream` (standard output); wide where it is no terminal, so that nothing is cut."""
+    from rich.console import Console
+
+    out = stream or sys.stdout
+    width = None if out.isatty() or "COLUMNS" in os.environ else 120
+    return Console(file=out, highlight=False, width=width)
+
+
+def summary(
+    console: Console, *, out: Path | None, scores: Sequence[Score], baselines: Sequence[Baseline], risks: Sequence[Risk],
+    seconds: float, trained: int, total: int, step: int,
+) -> None:
+    """The end of a run: verdicts with evidence and advice, scores beside baselines, and what to do next.
+
+    `seconds`: time of training. `trained`: trainable parameters of `total`. `step`: updates done.
+    """
+    console.print()
+    if risks:
+        verdicts(console, risks, out)
+        console.print()
+    held = [one for one in scores if one.split != "train"] or list(scores)
+    if held:
+        console.print(score_table(held, baselines))
+        console.print()
+    share = f" ({trained / total:.2%})" if total else ""
+    console.print(f"trained  {trained:,} of {total:,} parameters{share}, {step:,} updates in {duration(seconds)}")
+    if out is None:
+        return
+    console.print(f"model    {out / 'model'}", soft_wrap=True)
+    console.print(f"next     ftp predict {shlex.quote(str(out))} \"a text\"", soft_wrap=True, markup=False)
+    console.print(f"         ftp evaluate {shlex.quote(str(out))} --data FILE", soft_wrap=True, markup=False)
+
+
+def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table:
+    """Scores on held-out rows, one a line, with the same number for each baseline beside it."""
+    from rich.table import Table
+
+    names = list(dict.fromkeys(one.baseline for one in baselines))
+    values = {(one.baseline, one.name, one.split): one.value for one in baselines}
+    table = Table(title="held-out rows", title_justify="left", title_style="bold")
+    for name in ("score", "split"):
+        table.add_column(name)
+    for name in ("rows", "this run", *names):
+        table.add_column(name, justify="right")
+    if names:
+        table.add_column("better than all")
+    places = {"test": 0, "validation": 1}
+    for one in sorted(scores, key=lambda one: places.get(one.split, 2)):
+        beside = [values.get((name, one.name, one.split)) for name in names]
+        known = [value for value in beside if value is not None]
+        better = all(one.value > value if one.goal == "max" else one.value < value for value in known)
+        verdict = ("yes" if better else "NO") if known else "-"
+        style = {"yes": "green", "NO": "bold red", "-": ""}[verdict]
+        aim = one.name if one.goal == "max" else f"{one.name} (lower is better)"
+        cells = [aim, one.split, f"{one.n:,}" if one.n else "-", f"[bold]{number(one.value)}[/bold]",
+                 *("-" if value is None else number(value) for value in beside)]
+        table.add_row(*cells, *([f"[{style}]{verdict}[/{style}]" if style else verdict] if names else []))
+    return table
+
+
+def verdicts(console: Console, risks: Iterable[Risk], out: Path | None = None) -> None:
+    """Verdicts, worst first: level and finding, the numbers behind it, and what would help."""
+    from rich.text import Text
+
+    order = list(LEVELS)
+    console.print(Text("risks", style="bold"))
+    for one in sorted(risks, key=lambda one: order.index(one.level)):
+        word = one.level.replace("_", " ")
+        shown = word.upper() if one.level in ("stop", "warn") else word
+        console.print(Text.assemble((f"  {shown:<8}", LEVELS[one.level]), (one.name, "bold"), f": {one.finding}"), soft_wrap=True)
+        if one.evidence:
+            text = ", ".join(f"{key}: {value}" for key, value in one.evidence.items())
+            if len(text) > EVIDENCE:
+                text = text[:EVIDENCE] + f" ... (all of it in {out / 'risks.json' if out else 'risks.json'})"
+            console.print(Text(f"          from  {text}", style="dim"), soft_wrap=True)
+        for advice in one.advice:
+            console.print(Text(f"          try   {advice}"), soft_wrap=True)
+
+
+def number(value: Any) -> str:
+    """A number as short as it can be read: four decimals, two from ten on."""
+    if not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 1e6:
+        return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3g}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+
+
+def duration(seconds: float) -> str:
+    """`8.3 s`, `2:05` (minutes), `1:02:05` (hours)."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

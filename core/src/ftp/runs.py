@@ -1,0 +1,92 @@
+"""Finished and unfinished runs under a folder, for listing and comparing. This module imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftp import record
+from ftp.errors import UserError
+from ftp.types import Baseline, Risk, Score
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run as its folder tells it. `broken`: why its files cannot be read, else empty."""
+
+    path: Path
+    status: str = "?"
+    plugins: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    risks: tuple[Risk, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    broken: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training."""
+        return self.facts.get("seconds")
+
+    @property
+    def trained(self) -> int | None:
+        """Trainable parameters."""
+        return self.facts.get("trained")
+
+    @property
+    def held_out(self) -> dict[str, Score]:
+        """Scores by name on the most telling split there is: test, else validation, else any other than train."""
+        splits = sorted({one.split for one in self.scores} - {"train"}, key=lambda name: (
+            {"test": 0, "validation": 1, "general": 3}.get(name, 2), name))
+        return {one.name: one for one in self.scores if splits and one.split == splits[0]}
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything of it, as JSON can say it."""
+        made: dict[str, Any] = record.plain({
+            "run": self.path, "status": self.status, "plugins": self.plugins, "scores": self.scores,
+            "baselines": self.baselines, "risks": {one.name: one.level for one in self.risks}, "facts": self.facts,
+            **({"broken": self.broken} if self.broken else {})})
+        return made
+
+
+def read(path: Path) -> Summary:
+    """One run. A folder whose files are damaged is told as such, not left out."""
+    folder = record.Folder(path)
+    try:
+        facts = folder.read_facts()
+        status = str(facts.get("status", "?"))
+        if status == "running" and record.holder(path) is None:
+            status = "broken off"  # nobody holds the folder: its process is gone
+        plugins = folder.read_recipe().get("plugins", ()) if (path / record.RECIPE).exists() else ()
+        scores, baselines = folder.read_scores()
+        return Summary(path, status, tuple(plugins), tuple(scores), tuple(baselines), tuple(folder.read_risks()), facts)
+    except (UserError, KeyError, TypeError) as error:
+        return Summary(path, "damaged", broken=str(error))
+
+
+def find(folder: Path) -> list[Summary]:
+    """The runs in a folder (or the folder itself, where it is a run), the newest last. Raises `UserError` when there is
+    no such folder."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder", "runs are made by ftp run", "ftp run --plugins lora,sentiment")
+    if record.holds_run(folder):
+        return [read(folder)]
+    return [read(path) for path in sorted((one for one in folder.iterdir() if one.is_dir() and record.holds_run(one)),
+                                          key=lambda one: (_begun(one), one.name))]
+
+
+def columns(runs: Sequence[Summary], most: int = 4) -> tuple[list[str], int]:
+    """Names of the scores to compare, those that most runs have first, and how many more there are."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        for name in run.held_out:
+            counts[name] = counts.get(name, 0) + 1
+    names = sorted(counts, key=lambda name: (-counts[name], name == "loss"))
+    return names[:most], max(0, len(names) - most)
+
+
+def _begun(path: Path) -> float:
+    recipe = path / record.RECIPE
+    return recipe.stat().st_mtime if recipe.exists() else path.stat().st_mtime
