@@ -102,8 +102,8 @@ def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:
         try:
             options += one.options
         except Exception as error:
-            problems.append(Problem(f"plugin '{one.name}' of {one.found.package}: its options cannot be read: "
-                                    f"{type(error).__name__}: {error}", "each is annotated with a type that can be imported"))
+            what = f"plugin '{one.name}' of {one.found.package}: its options cannot be read: {type(error).__name__}: {error}"
+            problems.append(Problem(what, "each is annotated with a type that can be imported"))
         if one.name in taken:
             problems.append(Problem(f"plugin '{one.name}' of {one.found.package} has the name of an option of core",
                                     "its table in a recipe could not be told from that option; rename the plugin"))

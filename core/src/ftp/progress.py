@@ -20,7 +20,10 @@ from ftp.types import Baseline, Risk, Score
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.status import Status
     from rich.table import Table
+
+    from ftp.plan import Prepared
 
 SECONDS = 5.0
 """Time between two plain lines."""
@@ -29,13 +32,7 @@ LEVELS = {"stop": "bold red", "warn": "yellow", "note": "cyan", "not_run": "mage
 EVIDENCE = 300
 """Letters of evidence shown; all of it is in risks.json."""
 
-_open: weakref.WeakSet[Live] = weakref.WeakSet()
-
-
-def display(stream: TextIO | None = None) -> Live | Plain:
-    """What shows a run on `stream` (standard output): live on a terminal, plain lines elsewhere."""
-    out = stream or sys.stdout
-    return Live(out) if out.isatty() and os.environ.get("TERM", "") != "dumb" else Plain(out)
+_open: weakref.WeakSet[Bar] = weakref.WeakSet()
 
 
 def close_all() -> None:
@@ -44,10 +41,52 @@ def close_all() -> None:
         one.close()
 
 
+class Live:
+    """What shows a run on `stream` (standard output): a live line on a terminal, plain lines elsewhere.
+
+    A context manager that is fed with the lines of the log: `stage` (doing), `started` (total), `step`, `evaluation`,
+    `risk`, `ended`; other events are not shown.
+    """
+
+    def __init__(self, prepared: Prepared | None = None, device: str = "", stream: TextIO | None = None) -> None:
+        out = stream or sys.stdout
+        live = out.isatty() and os.environ.get("TERM", "") != "dumb"
+        facts = Facts(device)
+        self.view: Bar | Plain = Bar(out, facts) if live else Plain(out, facts)
+        if prepared is not None:
+            task = f"{prepared.task.form} rows, head {prepared.task.head}"
+            self.view.tell(f"plugins {', '.join(one.name for one in prepared.picked if not one.found.default)}  ({task})")
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def event(self, name: str, values: Mapping[str, Any]) -> None:
+        """Show an event, or not."""
+        self.view.facts.take(name, values)
+        if name == "evaluation":
+            self.view.tell(evaluation(values))
+        elif name == "risk":
+            self.view.tell(f"risk: {values.get('level')}: {values.get('risk')}: {values.get('finding')}")
+        else:
+            self.view.event(name, values)
+
+    def tell(self, message: str) -> None:
+        """Show one line."""
+        self.view.tell(message)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self.view.close()
+
+
 class Facts:
     """What is known so far, and how long the rest will take. Fed with the lines of the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "") -> None:
+        self.device = device
         self.total = 0
         self.step = 0
         self.values: dict[str, Any] = {}
@@ -55,7 +94,8 @@ class Facts:
 
     def take(self, name: str, values: Mapping[str, Any]) -> None:
         """Take up one event."""
-        self.values.update({key: value for key, value in values.items() if value is not None})
+        if name == "step":
+            self.values.update({key: value for key, value in values.items() if value is not None})
         self.step = int(values.get("step", self.step))
         self.total = int(values.get("total", self.total) or 0)
         if name == "started":
@@ -69,7 +109,7 @@ class Facts:
         return pace * max(0, self.total - self.step)
 
     def parts(self) -> list[str]:
-        """loss, learning rate, tokens a second, time left, device and precision, as far as they are known."""
+        """loss, learning rate, tokens a second, time left and device, as far as they are known."""
         value, shown = self.values, []
         if "loss" in value:
             shown.append(f"loss {number(value['loss'])}")
@@ -80,22 +120,20 @@ class Facts:
         left = self.left()
         if left is not None:
             shown.append(f"{duration(left)} left")
-        where = " ".join(str(value[key]) for key in ("device", "precision") if key in value)
-        return [*shown, where] if where else shown
+        return [*shown, self.device] if self.device else shown
 
 
 class Plain:
-    """Plain lines for logs and pipes: the first step, then one every `every` seconds, each evaluation, each word."""
+    """Plain lines for logs and pipes: each stage, evaluation and word, and an update every `every` seconds."""
 
-    def __init__(self, stream: TextIO, every: float = SECONDS) -> None:
-        self.stream, self.every, self.facts = stream, every, Facts()
+    def __init__(self, stream: TextIO, facts: Facts, every: float = SECONDS) -> None:
+        self.stream, self.facts, self.every = stream, facts, every
         self._last = -every
 
     def event(self, name: str, values: Mapping[str, Any]) -> None:
-        """Show an event, or not."""
-        self.facts.take(name, values)
-        if name == "evaluated":
-            self.tell(evaluation(values))
+        """Show a stage, or an update when it is time."""
+        if name == "stage":
+            self.tell(str(values.get("doing")))
         elif name == "step" and (time.monotonic() - self._last >= self.every or self.facts.step == self.facts.total):
             self._last = time.monotonic()
             of = f" of {self.facts.total}" if self.facts.total else ""
@@ -109,28 +147,30 @@ class Plain:
         """Nothing is left open."""
 
 
-class Live:
-    """A live line on a terminal, with evaluations and words above it."""
+class Bar:
+    """A live line on a terminal (what is being done, or how far training is), with evaluations and words above it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, facts: Facts) -> None:
         from rich.console import Console
 
-        self.console, self.facts = Console(file=stream, highlight=False), Facts()
-        self._progress: Progress | None = None
-        self._task: Any = None
+        self.console, self.facts = Console(file=stream, highlight=False), facts
+        self._live: Progress | Status | None = None
+        self._bar: tuple[Progress, Any] | None = None
 
     def event(self, name: str, values: Mapping[str, Any]) -> None:
         """Show an event."""
-        self.facts.take(name, values)
-        if name == "started":
-            self._start()
-        elif name == "ended":
-            self._show()
+        if name == "stage":
             self.close()
-        elif name == "evaluated":
-            self.tell(evaluation(values))
-        elif name == "step":
-            self._show()
+            status = self.console.status(str(values.get("doing")))
+            status.start()
+            self._keep(status)
+        elif name == "started":
+            self._start()
+        elif name == "step" and self._bar is not None:
+            progress, task = self._bar
+            progress.update(task, completed=self.facts.step, facts="  ".join(self.facts.parts()))
+        elif name == "ended":
+            self.close()
 
     def tell(self, message: str) -> None:
         """Show one line above the live one."""
@@ -138,40 +178,37 @@ class Live:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-            _open.discard(self)
+        if self._live is not None:
+            self._live.stop()
+        self._live = self._bar = None
+        _open.discard(self)
 
     def _start(self) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         self.close()
-        self._progress = Progress(
+        progress = Progress(
             TextColumn("update {task.completed:.0f} of {task.total:.0f}", markup=False), BarColumn(bar_width=20),
-            TaskProgressColumn(), TextColumn("{task.fields[facts]}", markup=False), console=self.console, refresh_per_second=4)
-        self._task = self._progress.add_task("", total=self.facts.total or 1, completed=self.facts.step, facts="")
-        self._progress.start()
-        _open.add(self)
+            TaskProgressColumn(), TextColumn("{task.fields[facts]}", markup=False), console=self.console,
+            refresh_per_second=4)
+        self._bar = progress, progress.add_task("", total=self.facts.total or 1, completed=self.facts.step, facts="")
+        progress.start()
+        self._keep(progress)
 
-    def _show(self) -> None:
-        if self._progress is not None:
-            self._progress.update(self._task, completed=self.facts.step, facts="  ".join(self.facts.parts()))
+    def _keep(self, live: Progress | Status) -> None:
+        self._live = live
+        _open.add(self)
 
 
 atexit.register(close_all)
 
 
 def evaluation(values: Mapping[str, Any]) -> str:
-    """One evaluation as a line: the loss, and whatever scores come with it."""
+    """One evaluation as a line: every number that comes with it."""
     shown = [f"evaluation after update {values.get('step', '?')}"]
-    for key in ("loss", "train_loss"):
-        if isinstance(values.get(key), (int, float)):
-            shown.append(f"{'held-out' if key == 'loss' else 'training'} loss {number(values[key])}")
-    scores = values.get("scores")
-    pairs = scores.items() if isinstance(scores, Mapping) else [
-        (one.get("name"), one.get("value")) for one in scores or () if isinstance(one, Mapping)]
-    shown += [f"{name} {number(value)}" for name, value in pairs if name != "loss" and isinstance(value, (int, float))]
+    for name, value in values.items():
+        if name not in ("event", "step", "time") and isinstance(value, (int, float)):
+            shown.append(f"{name.replace('_', ' ')} {number(value)}")
     return "  ".join(shown)
 
 
@@ -181,7 +218,8 @@ def evaluation(values: Mapping[str, Any]) -> str:
 def show_result(result: Any, console: Console | None = None) -> None:
     """Show what a run came to; `result` has the fields of `ftp.app.Result`."""
     summary(console or make_console(), out=result.out, scores=result.scores, baselines=result.baselines, risks=result.risks,
-            seconds=result.seconds, trained=result.trained, total=result.total, step=result.step)
+            seconds=result.seconds, trained=result.trained, total=result.total, steps=result.steps,
+            device=getattr(result, "device", ""), reason=getattr(result, "reason", ""))
 
 
 def make_console(stream: TextIO | None = None) -> Console:
@@ -195,11 +233,12 @@ def make_console(stream: TextIO | None = None) -> Console:
 
 def summary(
     console: Console, *, out: Path | None, scores: Sequence[Score], baselines: Sequence[Baseline], risks: Sequence[Risk],
-    seconds: float, trained: int, total: int, step: int,
+    seconds: float, trained: int, total: int, steps: int, device: str = "", reason: str = "",
 ) -> None:
     """The end of a run: verdicts with evidence and advice, scores beside baselines, and what to do next.
 
-    `seconds`: time of training. `trained`: trainable parameters of `total`. `step`: updates done.
+    `seconds`: time of the whole run. `trained`: trainable parameters of `total`. `steps`: updates done. `reason`: why
+    training ended.
     """
     console.print()
     if risks:
@@ -210,7 +249,10 @@ def summary(
         console.print(score_table(held, baselines))
         console.print()
     share = f" ({trained / total:.2%})" if total else ""
-    console.print(f"trained  {trained:,} of {total:,} parameters{share}, {step:,} updates in {duration(seconds)}")
+    console.print(f"trained  {trained:,} of {total:,} parameters{share}, {steps:,} updates, {duration(seconds)} in all"
+                  + (f" on {device}" if device else ""), soft_wrap=True, markup=False)
+    if reason:
+        console.print(f"ended    {reason}", soft_wrap=True, markup=False)
     if out is None:
         return
     console.print(f"model    {out / 'model'}", soft_wrap=True)
@@ -254,7 +296,8 @@ def verdicts(console: Console, risks: Iterable[Risk], out: Path | None = None) -
     for one in sorted(risks, key=lambda one: order.index(one.level)):
         word = one.level.replace("_", " ")
         shown = word.upper() if one.level in ("stop", "warn") else word
-        console.print(Text.assemble((f"  {shown:<8}", LEVELS[one.level]), (one.name, "bold"), f": {one.finding}"), soft_wrap=True)
+        line = Text.assemble((f"  {shown:<8}", LEVELS[one.level]), (one.name, "bold"), f": {one.finding}")
+        console.print(line, soft_wrap=True)
         if one.evidence:
             text = ", ".join(f"{key}: {value}" for key, value in one.evidence.items())
             if len(text) > EVIDENCE:

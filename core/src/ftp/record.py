@@ -213,7 +213,7 @@ def _hold(path: Path) -> None:
             file.close()
             raise _in_use(path, pid)
         try:
-            same = os.path.samestat(os.fstat(file.fileno()), os.stat(path / CLAIM))
+            same = os.path.samestat(os.fstat(file.fileno()), (path / CLAIM).stat())
         except OSError:
             same = False
         if same:
@@ -334,7 +334,8 @@ class Folder:
                 lines.append(f"plugin {name} was {'added' if name in new else 'left out'}")
             elif old[name] != new[name]:
                 was, now = old[name].get("version", "?"), new[name].get("version", "?")
-                lines.append(f"plugin {name} changed: {was} -> {now}" if was != now else f"plugin {name} {now}: its source changed")
+                changed = f"changed: {was} -> {now}" if was != now else f"{now}: its source changed"
+                lines.append(f"plugin {name} {changed}")
         software_now = software()
         for name, version in before["software"].items():
             if software_now.get(name) != version:
@@ -409,8 +410,10 @@ def disk(path: Path) -> Iterator[None]:
                             "free some space; the last checkpoint is whole, so a run that has one can go on: "
                             "ftp run --resume DIR") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(f"{path}: cannot be written ({error.strerror})", "name a place that you may write to with --out") from error
-        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.ENOENT):
+            raise UserError(f"{path}: cannot be written ({error.strerror})",
+                            "name a place that you may write to with --out") from error
+        odd = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.ENOENT)
+        if error.errno in odd:
             raise UserError(f"{path}: cannot be made ({error.strerror})", "name another place with --out") from error
         raise
 

@@ -86,7 +86,8 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
             line.values[name.lstrip("-")] = value if equals else True
             if name.startswith("-") and not name.startswith("--"):
                 line.values.pop(name.lstrip("-"))
-                line.problems.append(Problem(f"{name}: no such option", nearest("-" + name, known) or "options begin with two dashes"))
+                fix = nearest("-" + name, known) or "options begin with two dashes"
+                line.problems.append(Problem(f"{name}: no such option", fix))
     return line
 
 
@@ -106,8 +107,8 @@ def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
     line = read(arguments, options_for(picked)[0], switches)
     for word in line.words[1:] if line.words and _is_recipe(line.words[0]) else line.words:
         if not (source and word == source):
-            line.problems.append(Problem(f"{word}: not understood", "options begin with two dashes; a recipe's name ends in .toml",
-                                         "ftp run --help"))
+            fix = "options begin with two dashes; a recipe's name ends in .toml"
+            line.problems.append(Problem(f"{word}: not understood", fix, "ftp run --help"))
     line.problems += problems
     given = [(source, tables)] if source else []
     return line, names, [*given, ("flags", line.values)]
@@ -145,7 +146,7 @@ def _resumed(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]
     path = Path(str(line.resume)).expanduser()
     if line.plugins is not None or line.values or line.words:
         given = [*(["--plugins"] if line.plugins is not None else []), *(f"--{key}" for key in line.values), *line.words]
-        raise UserError(f"--resume {path}: goes on with the options of that run, so {', '.join(given)} cannot be given with it",
+        raise UserError(f"--resume {path} goes on with the options of that run: {', '.join(given)} cannot be given with it",
                         "leave that out; for other options start another run", f"ftp run --resume {path}")
     if not (path / "run.toml").is_file():
         what = "there is no run.toml in it, so it is not a run's folder" if path.is_dir() else "there is no such folder"
@@ -158,7 +159,8 @@ def _put(line: Line, item: Option, value: Any) -> None:
     if item.key in line.values and item.type_name.startswith("list of"):
         value = f"{line.values[item.key]},{value}"
     elif item.key in line.values and line.values[item.key] != value:
-        line.problems.append(Problem(f"{item.flag}: given twice, as {line.values[item.key]} and as {value}", "keep one of the two"))
+        what = f"{item.flag}: given twice, as {line.values[item.key]} and as {value}"
+        line.problems.append(Problem(what, "keep one of the two"))
     line.values[item.key] = value
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 
 import click
 
 from ftp.cli.flags import grouped
 from ftp.options import Option
-from ftp.plugins import Picked, kind_of, summary_of, suggested
+from ftp.plugins import Picked, kind_of, suggested, summary_of
 
 
-def text(usage: str, summary: str, fixed: Sequence[tuple[str, str]], options: Iterable[Option], picked: Sequence[Picked]) -> str:
+def text(
+    usage: str, summary: str, fixed: Sequence[tuple[str, str]], options: Iterable[Option], picked: Sequence[Picked]
+) -> str:
     """The help: usage, what the command does, its own options, and those of the run."""
     who = {one.name: one for one in picked}
     suggestions = suggested(picked)
-    formatter = click.HelpFormatter(width=min(click.formatting.shutil.get_terminal_size().columns, 110), max_width=110)
+    formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 110), max_width=110)
     formatter.write_usage("ftp", usage)
     formatter.write_paragraph()
     with formatter.indentation():

@@ -47,8 +47,8 @@ class Commands(click.Group):
         from ftp.errors import nearest
 
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UserError(f"ftp {args[0]}: no such command", nearest(args[0], COMMANDS) or f"one of: {', '.join(COMMANDS)}",
-                            "ftp --help")
+            fix = nearest(args[0], COMMANDS) or f"one of: {', '.join(COMMANDS)}"
+            raise UserError(f"ftp {args[0]}: no such command", fix, "ftp --help")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,7 +81,7 @@ def call(arguments: Sequence[str]) -> int:
     except RiskStop as error:
         return _told(error, "stopped by a risk check: ", debug, 2)
     except UserError as error:
-        return _told(error, "", debug, 2)
+        return _told(error, "", debug, getattr(error, "status", 2))
     except click.ClickException as error:
         error.show()
         return 2
@@ -99,6 +99,8 @@ def call(arguments: Sequence[str]) -> int:
 
 
 def _told(error: Exception | str, before: str, debug: bool, status: int, after: str = "") -> int:
+    if "ftp.progress" in sys.modules:
+        sys.modules["ftp.progress"].close_all()
     if debug and isinstance(error, Exception):
         import traceback
 

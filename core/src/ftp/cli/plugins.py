@@ -65,17 +65,19 @@ def _known(plugins_from: Sequence[str]) -> dict[str, list[Found]]:
 
 def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[dict[str, Any]], list[Problem]]:
     """One entry a plugin, and why some do not import (they are listed too, of kind `broken`)."""
-    entries, broken = [], []
+    entries: list[dict[str, Any]] = []
+    broken: list[Problem] = []
     for found in _known(plugins_from).values():
         for one in found:
-            entry = {"name": one.name, "kind": "broken", "distribution": one.distribution, "version": one.version, "summary": ""}
+            entry = {"name": one.name, "kind": "broken", "distribution": one.distribution, "version": one.version,
+                     "summary": ""}
             try:
                 cls = one.load()
                 entry |= {"kind": kind_of(cls), "summary": summary_of(cls)}
             except UserError as error:
                 entry["summary"] = "does not import: see below"
                 broken += error.problems
-            if everything or entry["kind"] != "core" and not one.default:
+            if everything or (entry["kind"] != "core" and not one.default):
                 entries.append(entry)
     return entries, broken
 
@@ -86,7 +88,8 @@ def _print(entries: list[dict[str, Any]], hidden: bool) -> None:
         click.echo("no plugins are installed")
         return
     rows = [("name", "kind", "package", "summary")]
-    rows += [(one["name"], one["kind"], f"{one['distribution']} {one['version']}".strip(), one["summary"]) for one in entries]
+    for one in entries:
+        rows.append((one["name"], one["kind"], f"{one['distribution']} {one['version']}".strip(), one["summary"]))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]).rstrip())
@@ -106,7 +109,8 @@ def _describe(found: Found) -> dict[str, Any]:
         "name": found.name, "kind": kind_of(cls), "distribution": found.distribution, "version": found.version,
         "target": found.target, "default": found.default, "summary": summary_of(cls), "help": inspect.getdoc(cls) or "",
         "hooks": {name: hooks[name] for name in ARITY if name in hooks},
-        "wants": list(picked.attribute("wants")), "gives": list(picked.attribute("gives")), "head": list(picked.attribute("head")),
+        "wants": list(picked.attribute("wants")), "gives": list(picked.attribute("gives")),
+        "head": list(picked.attribute("head")),
         "suggests": dict(getattr(cls, "suggests", {})),
         "options": [_option(item) for item in picked.options],
         "problems": [str(problem) for problem in audit([picked])],
@@ -126,7 +130,8 @@ def _text(one: dict[str, Any]) -> list[str]:
     lines += [f"  {line}".rstrip() for line in one["help"].splitlines()]
     if one["default"]:
         lines += ["", f"part of every run; left out with --plugins ...,-{one['name']}"]
-    for title, key in (("reads rows of the form", "wants"), ("gives rows of the form", "gives"), ("trains the head", "head")):
+    for title, key in (("reads rows of the form", "wants"), ("gives rows of the form", "gives"),
+                       ("trains the head", "head")):
         if one[key]:
             lines += ["", f"{title}: {' or '.join(one[key])}"]
     if one["suggests"]:
@@ -139,7 +144,8 @@ def _text(one: dict[str, Any]) -> list[str]:
         known = Option("", item["name"], None, None, "", item["low"], item["high"])
         limits = "|".join(item["choices"]) if item["choices"] else item["type"]
         limits += f", {bounds(known)}" if bounds(known) else ""
-        default = "" if item["default"] is None else f" [{show(tuple(item['default']) if isinstance(item['default'], list) else item['default'])}]"
+        value = tuple(item["default"]) if isinstance(item["default"], list) else item["default"]
+        default = "" if value in (None, ()) else f" [{show(value)}]"
         lines += [f"  {item['flag']}  ({limits}){default}", f"      {item['help']}"]
     if not one["options"]:
         lines.append("  none")

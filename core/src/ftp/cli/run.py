@@ -30,10 +30,11 @@ def command(arguments: tuple[str, ...]) -> None:
         return
     line, prepared = flags.assemble(arguments)
     processes = prepared.settings.processes
-    if processes > 1 and "LOCAL_RANK" not in os.environ:
-        from ftp.launch import launch
+    if processes > 1:
+        from ftp.launch import inside, launch
 
-        raise SystemExit(launch(["run", *arguments], processes))
+        if not inside():
+            raise SystemExit(launch(["run", *arguments], processes))
     from ftp.app import execute
 
     result = execute(prepared, resume=Path(line.resume).expanduser() if line.resume else None)
