@@ -35,7 +35,7 @@ class Result:
     scores: tuple[Score, ...]
     baselines: tuple[Baseline, ...]
     risks: tuple[Risk, ...]
-    steps: int
+    step: int
     seconds: float
     trained: int
     total: int
@@ -59,6 +59,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
     """Do a prepared run. `resume`: the folder of a run to go on with."""
     from ftp.device import accelerator as make_accelerator
     from ftp.device import describe, precision, threads
+    from ftp.progress import display
 
     settings, started = prepared.settings, time.perf_counter()
     with ExitStack() as stack:
@@ -66,7 +67,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         leads = accelerator.is_main_process
         quiet_libraries()
         out = open_folder(prepared, accelerator, resume, stack)
-        log = record.Log(out, writer=leads, display=stack.enter_context(display(prepared, describe(accelerator))) if leads else None)
+        log = record.Log(out, writer=leads, display=display() if leads else None)
         stack.callback(log.close)
         run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
         folder = record.Folder(out) if leads else None
@@ -96,7 +97,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     assert accelerator is not None and log is not None and out is not None
     verdicts = Verdicts(run)
 
-    stage(run, "reading data")
+    log.event("stage", doing="reading data", device=describe(accelerator))
     data = collect(run)
     verdicts.check("data", data)
 
@@ -122,18 +123,14 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     stage(run, "measuring baselines")
     baselines = measure_baselines(run, data, model, loss, encoded, held)
     sample = train_sample(run, data, encoded)
-    names_checked = False
-
     def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
-        nonlocal names_checked
         rows = data.splits["validation"]
         seen = predict(run, model, loss, rows, encoded["validation"], "validation", forward)
         train = predict(run, model, loss, *sample, "train", forward, answers=False) if sample else None
         scores = score(run, data, {"validation": seen}, model)
         found = Evaluation(step, seen.loss, tuple(scores), train.loss if train else None, seen.losses,
                            train.losses if train else None)
-        log.event("evaluation", step=step, train_loss=found.train_loss,
-                  **{one.name if one.name != "loss" else "validation_loss": one.value for one in scores})
+        log.event("evaluated", step=step, loss=found.loss, train_loss=found.train_loss, scores=scores)
         latest["validation"] = seen
         return found, to_minimise(settings.metric_for_best_model, scores)
 
@@ -175,13 +172,6 @@ def stage(run: Run, doing: str) -> None:
     """Tell what is being done before and after training."""
     assert run.log is not None
     run.log.event("stage", doing=doing)
-
-
-def display(prepared: Prepared, device: str) -> Any:
-    """The live display, as a context manager."""
-    from ftp.progress import Live
-
-    return Live(prepared, device)
 
 
 # --- data ---
@@ -230,7 +220,7 @@ def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
             if not len(encoded[name]):
                 raise UserError(f"split '{name}': no row is left after encoding", "no row has a trained term: check the columns "
                                 "and --max-length")
-            rows_cut, tokens_cut = truncation(encoded[name])
+            rows_cut, tokens_cut = truncation(encoded[name]) or (0, 0)
             if rows_cut:
                 share = tokens_cut / max(1, tokens_cut + sum(encoded[name]["length"]))
                 run.tell(f"{name}: {rows_cut} of {len(encoded[name])} rows are longer than the model takes and lose their end "
@@ -271,7 +261,8 @@ def packs(run: Run, model: Model) -> bool:
 
     if run.settings.pack == "off":
         return False
-    able, why = forward.can_pack(model.net, model.tokenizer)
+    found: tuple[bool, str] = forward.can_pack(model.net, model.tokenizer)
+    able, why = found
     if not able and run.settings.pack == "on":
         raise UserError(f"--pack on: this network cannot take packed rows: {why}", "--pack auto pads instead")
     if not able:

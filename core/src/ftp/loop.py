@@ -57,6 +57,7 @@ class State:
     best: float = math.nan
     worse: int = 0
     history: list[Evaluation] = field(default_factory=list)
+    place: Any = None
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,11 @@ def train(
     reason = "" if state.step < total else "the schedule is done"
 
     def save() -> Path:
-        state.seconds = spent + time.perf_counter() - started
+        state.seconds, state.place = spent + time.perf_counter() - started, source.place()
         path = folder / f"step-{state.step}"
+        parts = contents(whole, optimizer, state)
         if accelerator.is_main_process:
-            path = checkpoint.save(folder, state.step, *contents(whole, optimizer, state))
+            path = checkpoint.save(folder, state.step, *parts)
             checkpoint.prune(folder, settings.save_total_limit, {folder / f"step-{state.best_step}"})
         accelerator.wait_for_everyone()
         tell(run, "saved", state.step, path=str(path))
@@ -116,7 +118,7 @@ def train(
 
     with interrupts() as interrupted:
         tell(run, "started", state.step, total=total)
-        for rows in source.updates(state.step, rank, world):
+        for rows in source.updates(state.step, rank, world, state.place):
             if reason:
                 break
             prepared.train()
@@ -324,7 +326,7 @@ def memory(device: torch.device) -> int:
         import sys
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+        return int(peak if sys.platform == "darwin" else peak * 1024)
     except ImportError:  # not on Windows
         return 0
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ftp.data import batches
+from ftp.errors import UserError
 from ftp.settings import Settings
-from ftp.types import Row
+from ftp.types import Loss, Row
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 
 class Source(Protocol):
@@ -23,8 +24,13 @@ class Source(Protocol):
     total: int
     per_epoch: float
 
-    def updates(self, start: int, rank: int, world: int) -> Iterator[list[Row]]:
-        """Encoded rows of update `start`, `start + 1`, ... that belong to `rank`; maybe none in a last partial one."""
+    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
+        """Encoded rows of update `start`, `start + 1`, ... that belong to `rank`; maybe none in a last partial one.
+        `place`: what `place()` gave at `start`, where it was kept."""
+        ...
+
+    def place(self) -> Any:
+        """Where a stream is, as plain values for a checkpoint; None where the number of the update says it all."""
         ...
 
     def names(self, rows: Sequence[Row]) -> list[int]:
@@ -56,7 +62,10 @@ class Stored:
         return batches.plan(self.lengths, batch_size=self.settings.batch_size, batch_tokens=self.settings.batch_tokens,
                             seed=self.settings.seed, epoch=epoch)
 
-    def updates(self, start: int, rank: int, world: int) -> Iterator[list[Row]]:
+    def place(self) -> None:
+        return None
+
+    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
         step, epoch = 0, 0
         while step < self.total:
             plan = self._plan(epoch)
@@ -77,6 +86,46 @@ class Stored:
     def any_row(self) -> Row:
         shortest: Mapping[str, Any] = self.encoded[int(self.lengths.argmin())]
         return shortest
+
+
+class Streamed:
+    """Rows as they come, shuffled in a buffer; encoded on the way. Needs `--max-steps`, as nobody knows the number of rows."""
+
+    def __init__(self, rows: IterableDataset, loss: Loss, settings: Settings) -> None:
+        from ftp.data.stream import Updates
+
+        if settings.max_steps is None:
+            raise UserError("--streaming: the number of rows is not known", "say how many updates to train: --max-steps N")
+        self.stream = Updates(rows, loss.encode, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens,
+                              seed=settings.seed)
+        self.total, self.per_epoch = settings.max_steps, float(settings.max_steps)
+        self._any: Row | None = None
+
+    def place(self) -> Any:
+        return self.stream.state_dict()
+
+    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
+        if place is not None:
+            self.stream.load_state_dict(place)
+        skip = 0 if place is not None else start
+        for step, update in enumerate(self.stream, start - skip):
+            if step >= self.total:
+                return
+            if self._any is None:
+                self._any = as_rows(update.window[[0]])[0]
+            if step >= start:
+                mine = batches.share(update.rows, update.lengths, rank, world)
+                yield as_rows(update.window[mine.tolist()]) if len(mine) else []
+
+    def names(self, rows: Sequence[Row]) -> list[int]:
+        return [int(row["row"]) for row in rows]
+
+    def any_row(self) -> Row:
+        if self._any is None:
+            before = self.stream.state_dict()
+            self._any = as_rows(next(iter(self.stream)).window[[0]])[0]
+            self.stream.load_state_dict(before)
+        return self._any
 
 
 def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:

@@ -48,7 +48,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(len(row["input_ids"]) for row in rows))
 
     def logits_of(batch: Batch) -> torch.Tensor:
-        return forward.classify(model.net, {key: value for key, value in batch.inputs.items() if key != "label"}).float()
+        return forward.classify(model.net, batch.inputs).float()
 
     def compute(batch: Batch) -> LossOut:
         logits = logits_of(batch)

@@ -1,0 +1,29 @@
+# Two commands on a fresh machine:  make run   (install everything, do the first run)
+#                                   make test  (install everything, pass the tests)
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := core $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
+
+.PHONY: install run test lint clean
+
+install: .venv/installed
+
+.venv/installed: requirements.txt constraints.txt core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt $(addprefix -e ./,$(patsubst %/,%,$(PACKAGES)))
+	touch $@
+
+run: install
+	$(BIN)/ftp run --plugins lora,sentiment
+
+test: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv runs build
