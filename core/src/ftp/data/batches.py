@@ -41,8 +41,6 @@ def share(rows: Rows, lengths: Lengths, rank: int, world: int) -> Rows:
     some ranks have none.
     """
     rows = np.asarray(rows, dtype=np.int64)
-    if world == 1:
-        return rows
     sizes = np.asarray(lengths)[rows]
     loads = [(0, 0, each) for each in range(world)]
     owner = np.empty(len(rows), dtype=np.int64)
@@ -50,7 +48,8 @@ def share(rows: Rows, lengths: Lengths, rank: int, world: int) -> Rows:
         tokens, count, lightest = min(loads)
         owner[place] = lightest
         loads[lightest] = (tokens + int(sizes[place]), count + 1, lightest)
-    return rows[owner == rank]
+    mine: Rows = rows[owner == rank]
+    return mine
 
 
 def micro(rows: Rows, lengths: Lengths, *, max_rows: int | None = None, max_tokens: int | None = None) -> list[Rows]:

@@ -28,7 +28,7 @@ def encode(
     sorted, numbers by number. `labels` fixes names and order: words must be among them, numbers must count them from 0.
     A split whose labels are all -1 (hidden labels on the hub) is left out and told; so is a class that training rows
     lack. UserError: a label that is missing, NaN or another decimal (counted, first rows listed), a value that
-    `labels` does not name, one class only.
+    `labels` does not name, one class only in train.
     """
     splits = dict(splits)
     if not splits:
@@ -49,13 +49,16 @@ def encode(
         names = tuple(labels)
         numbers = _numbers(used, names, naming)
     else:
-        names = tuple(sorted(used, key=_order))
+        # numbers that have names keep their order, other names are sorted
+        numbered = {naming[value]: value for value in naming if not isinstance(value, str)}
+        names = tuple(sorted(used, key=lambda name: (name not in numbered, numbered.get(name, 0), _order(name))))
         if column == "tags":
             names = tuple(sorted(names, key=lambda name: (name != "O", name[2:] if name[1:2] == "-" else name, name)))
         numbers = {name: place for place, name in enumerate(names)}
-    if len(used) < 2:
+    learnt = set(named["train"].values()) if "train" in named else used
+    if len(learnt) < 2 and ("train" in named or not labels):
         raise UserError(
-            f"all rows have the same {column}, {next(iter(used), 'none')!r}; there is nothing to tell apart",
+            f"all training rows have the same {column}, {next(iter(learnt), 'none')!r}; there is nothing to tell apart",
             "give rows of at least two classes, or another column with --columns label=NAME",
         )
     notes += _absent(named, names, numbers)

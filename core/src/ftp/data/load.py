@@ -88,6 +88,8 @@ def shape(
     found: Mapping[str, Rows], target: Form, names: Sequence[str] = (), prefer: Form | None = None, told: str = "data"
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
     """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell."""
+    from datasets import IterableDataset
+
     sources = {split: _source(rows, target, prefer, f"{told} ({split})") for split, rows in found.items()}
     notes: list[str] = []
     made = {split: forms.convert(rows, sources[split], sources[split]) for split, rows in found.items()}
@@ -100,9 +102,13 @@ def shape(
     ):
         mine = {split: rows for split, rows in made.items() if sources[split] == form}
         if mine and target in needed:
-            coded, names, notes = labels.encode(mine, names, column)
+            coded, names, more = labels.encode(mine, names, column)
+            notes += more
             made = {split: coded.get(split, rows) for split, rows in made.items() if split in coded or split not in mine}
-    made = {split: forms.convert(rows, sources[split], target, names) for split, rows in made.items()}
+    for split, rows in made.items():
+        made[split] = forms.convert(rows, sources[split], target, names)
+        if not isinstance(rows, IterableDataset) and len(made[split]) < len(rows):
+            notes.append(f"{split}: {len(rows) - len(made[split])} of {len(rows)} rows left out (rated bad)")
     return made, tuple(names) if target in ("labelled", "tagged") else (), notes
 
 

@@ -123,7 +123,8 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
                 f"{folder} has files of several formats for {split}: {', '.join(path.name for path in paths)}",
                 "keep one format a split",
             )
-    return found, [path for paths in entries.values() for path in paths]
+    ordered = {split: found[split] for split in (*SPLITS, *found) if split in found}
+    return ordered, [path for paths in entries.values() for path in paths]
 
 
 def _data_files(folder: Path) -> dict[str, list[Path]]:

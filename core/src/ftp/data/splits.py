@@ -23,7 +23,7 @@ KEYS: Mapping[Form, tuple[str, ...]] = {
     "labelled": ("text", "text_pair"),
     "tagged": ("tokens",),
     "question": ("context",),  # other questions about a paragraph that was trained on are no unseen rows
-    "conversation": ("messages",),
+    "conversation": ("messages",),  # without the last one: one prompt stays on one side with all its answers
     "preference": ("prompt",),
     "feedback": ("prompt",),
     "prompt": ("prompt",),
@@ -83,7 +83,8 @@ def complete(
 
 def words(row: Mapping[str, Any], form: Form) -> str:
     """The words that make a row what it is, in lower case, punctuation and space aside."""
-    said = " ".join(_flat(row.get(column)) for column in KEYS[form])
+    asked = {**row, "messages": row["messages"][:-1] or row["messages"]} if form == "conversation" else row
+    said = " ".join(_flat(asked.get(column)) for column in KEYS[form])
     return " ".join(re.findall(r"\w+", said.casefold())) or said.strip()
 
 
