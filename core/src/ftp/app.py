@@ -59,7 +59,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
     """Do a prepared run. `resume`: the folder of a run to go on with."""
     from ftp.device import accelerator as make_accelerator
     from ftp.device import describe, precision, threads
-    from ftp.progress import display
+    from ftp.progress import Live
 
     settings, started = prepared.settings, time.perf_counter()
     with ExitStack() as stack:
@@ -67,7 +67,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         leads = accelerator.is_main_process
         quiet_libraries()
         out = open_folder(prepared, accelerator, resume, stack)
-        log = record.Log(out, writer=leads, display=display() if leads else None)
+        log = record.Log(out, writer=leads, display=stack.enter_context(Live(prepared, describe(accelerator))) if leads else None)
         stack.callback(log.close)
         run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
         folder = record.Folder(out) if leads else None
@@ -97,7 +97,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     assert accelerator is not None and log is not None and out is not None
     verdicts = Verdicts(run)
 
-    log.event("stage", doing="reading data", device=describe(accelerator))
+    stage(run, "reading data")
     data = collect(run)
     verdicts.check("data", data)
 
@@ -130,7 +130,8 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         scores = score(run, data, {"validation": seen}, model)
         found = Evaluation(step, seen.loss, tuple(scores), train.loss if train else None, seen.losses,
                            train.losses if train else None)
-        log.event("evaluated", step=step, loss=found.loss, train_loss=found.train_loss, scores=scores)
+        log.event("evaluation", step=step, train_loss=found.train_loss,
+                  **{one.name if one.name != "loss" else "validation_loss": one.value for one in scores})
         latest["validation"] = seen
         return found, to_minimise(settings.metric_for_best_model, scores)
 

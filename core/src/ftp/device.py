@@ -82,4 +82,4 @@ def threads() -> int:
     """Threads of one process's arithmetic; another number may give other last digits."""
     import torch
 
-    return torch.get_num_threads()
+    return int(torch.get_num_threads())

@@ -32,7 +32,7 @@ from ftp.settings import Settings
 from ftp.types import Batch, Evaluation, Event, Loss, LossOut, Model, Row, Run, Stop
 
 
-class Whole(torch.nn.Module):
+class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
     """Network, extra modules and loss as one module, so that distributed wrappers see every weight in one forward."""
 
     def __init__(self, model: Model, loss: Loss) -> None:
@@ -320,7 +320,7 @@ class Window:
 def memory(device: torch.device) -> int:
     """Peak memory in bytes: of the device where it counts, else of this process."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return int(torch.cuda.max_memory_allocated(device))
     try:
         import resource
         import sys
@@ -406,7 +406,7 @@ def take_weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
 def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     """The opposite of `take_weights`. Raises `UserError` when the checkpoint is of another model."""
     wrong = [name for name in take_weights(whole) if name not in weights]
-    missing, unexpected = whole.load_state_dict(dict(weights), strict=False)
+    _, unexpected = whole.load_state_dict(dict(weights), strict=False)
     if wrong or unexpected:
         raise UserError(f"the checkpoint does not fit this model: {', '.join([*wrong, *unexpected][:5])}",
                         "resume with the plugins and options that the run was started with")

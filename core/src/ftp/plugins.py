@@ -20,15 +20,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import pluggy
 
 from ftp import hooks
 from ftp.errors import PluginError, Problem, UserError, nearest
-from ftp.options import Option, options_of
+from ftp.options import Option, option, options_of
 from ftp.types import Form, Head, Task
 
+T = TypeVar("T")
 GROUP = "ftp"
 DEFAULTS = "ftp.defaults"
 MODELS = "ftp.models"
@@ -37,11 +38,12 @@ DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "qu
 KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
 
 
-def plugin(cls: type) -> type:
+@dataclass_transform(kw_only_default=True, field_specifiers=(option,))
+def plugin(cls: type[T]) -> type[T]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
     whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
     `head`, `gives` (forms a domain has), `suggests` (core options it would rather have by default), `kind`."""
-    made = dataclass(eq=False, kw_only=True)(cls)
+    made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
     return made
 
@@ -313,7 +315,7 @@ def settle(picked: Sequence[Picked]) -> tuple[Task | None, list[Problem]]:
     return None, problems or [Problem(f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})")]
 
 
-def _tuple(cls: type, name: str) -> tuple[str, ...]:
+def _tuple(cls: type, name: str) -> tuple[Any, ...]:
     value = getattr(cls, name, ())
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -420,7 +422,7 @@ class Hooks:
         def wrap(*arguments: Any) -> Iterator[Any]:
             started = time.perf_counter()
             try:
-                value = yield from function(*arguments)
+                value: Any = yield from function(*arguments)
             except (UserError, PluginError, KeyboardInterrupt):
                 raise
             except Exception as error:

@@ -11,7 +11,6 @@ from ftp.errors import UserError
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
 
 
@@ -191,4 +190,5 @@ def load(folder: str | Path) -> Predictor:
     """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed."""
     from ftp.app import reopen
 
-    return reopen(Path(folder))
+    found: Predictor = reopen(Path(folder))
+    return found
