@@ -52,11 +52,12 @@ def _right(item: Option, suggestions: dict[str, object]) -> str:
 
 def bounds(item: Option) -> str:
     """`1 to 8`, `at least 1`, `at most 8`, or nothing."""
-    if item.low is not None and item.high is not None:
-        return f"{item.low:g} to {item.high:g}"
-    if item.low is not None:
-        return f"at least {item.low:g}"
-    return f"at most {item.high:g}" if item.high is not None else ""
+    low, high = (None if value is None else f"{value:g}" if abs(value) < 1e5 else f"{value}" for value in (item.low, item.high))
+    if low and high:
+        return f"{low} to {high}"
+    if low:
+        return f"at least {low}"
+    return f"at most {high}" if high else ""
 
 
 def show(value: object) -> str:

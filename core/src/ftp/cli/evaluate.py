@@ -1,0 +1,65 @@
+"""`ftp evaluate`: the scores of a finished run on other data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftp.errors import UserError
+from ftp.record import plain
+from ftp.types import Data
+
+if TYPE_CHECKING:
+    from ftp.predict import Predictor
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", "source", required=True, help="A file, a folder of splits, or a hub id (hub_id:config).")
+@click.option("--split", default="", help="Only this split of it; default: all but train.")
+@click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: that of the run.")
+@click.option("--json", "as_json", is_flag=True, help="{run, data, scores: [{name, value, goal, split, n}]}.")
+def command(run: Path, source: str, split: str, columns: str, as_json: bool) -> None:
+    """Measure a finished run on other data, with the scores of its own plugins."""
+    if not run.is_dir():
+        raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
+
+    from ftp.predict import load
+
+    predictor = load(run)
+    data, notes = held_out(predictor, source, split, columns)
+    scores, _ = predictor.evaluate(data)
+    if as_json:
+        click.echo(json.dumps({"run": str(run), "data": source, "scores": plain(scores), "notes": notes}, ensure_ascii=False))
+        return
+    from ftp.progress import make_console, score_table
+
+    for note in notes:
+        click.echo(note)
+    make_console().print(score_table(scores, []))
+
+
+def held_out(predictor: Predictor, source: str, split: str, columns: str) -> tuple[Data, list[str]]:
+    """The rows of `source` in the form of the run, with its classes; a single file counts as `test`."""
+    from ftp.data.load import mapping, shape
+    from ftp.data.read import read, rename
+
+    single = Path(source).expanduser().is_file()
+    found: Mapping[str, Any] = read(source, splits={"test": "test"} if single else {})
+    if split and split not in found:
+        raise UserError(f"--split {split}: {source} has no such split", f"it has: {', '.join(found)}")
+    chosen = {split: found[split]} if split else {name: rows for name, rows in found.items() if name != "train"}
+    if not chosen:  # a hub set or folder with nothing but train
+        chosen = {"test": found["train"]}
+    asked = mapping([columns]) if columns else mapping(predictor.run.settings.columns)
+    renamed = {}
+    for name, rows in chosen.items():
+        have = rows.column_names or ()
+        wanted = asked if columns else {ours: theirs for ours, theirs in asked.items() if theirs in have}
+        renamed[name] = rename(rows, wanted, f"{source} ({name})")
+    splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, told=source)
+    return Data(splits, predictor.data.form, labels or predictor.data.labels), notes

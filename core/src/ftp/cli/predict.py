@@ -1,0 +1,174 @@
+"""`ftp predict`: the answers of a finished run to texts, to lines of standard input, or to the rows of a file."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from ftp.errors import UserError, nearest
+from ftp.record import disk, plain
+
+if TYPE_CHECKING:
+    from ftp.predict import Predictor
+
+ROWS = 256
+"""Rows that are answered before they are written, so that any length of input fits in memory."""
+GIVEN = ("label", "tags", "answers", "chosen", "rejected", "completion")
+"""Columns of a form that a prediction does without."""
+Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+
+
+@click.command("predict")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("texts", nargs=-1)
+@click.option("--input", "source", type=click.Path(path_type=Path), help="A csv, tsv, jsonl, txt or parquet file of rows.")
+@click.option("--output", "target", type=click.Path(path_type=Path), help="Write a .csv or .jsonl file instead of the screen.")
+@click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence); default: that of the run.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the row, its answer, its scores.")
+def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path | None, columns: str, as_json: bool) -> None:
+    """Ask a finished run for its answers.
+
+    TEXTS are answered; without any, the rows of --input, or else the lines of standard input. Rows keep their columns;
+    `answer` is added, and with classes `scores`, the probability of each.
+    """
+    if texts and source is not None:
+        raise UserError("predict takes texts or --input, not both", "leave one of them out")
+    if source is not None and target is not None and source.resolve() == target.resolve():
+        raise UserError(f"--output {target}: is the file that --input names", "name another file")
+    kind = target.suffix.lower() if target is not None else ""
+    if target is not None and kind not in (".csv", ".jsonl"):
+        raise UserError(f"--output {target}: written as .csv or .jsonl, by the ending of its name")
+    if not texts and source is None and sys.stdin.isatty():
+        raise UserError("predict: no texts are given", "give texts, --input FILE, or lines on standard input",
+                        f'ftp predict {run} "a text"')
+    if not run.is_dir():
+        raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
+
+    from ftp.predict import load
+
+    predictor = load(run)
+    rows: Iterable[Mapping[str, Any]]
+    if source is not None:
+        rows = _file(source, predictor, columns)
+    else:
+        rows = ({"text": text} for text in (texts or _lines(sys.stdin.buffer)))
+    with _sink(target, kind, as_json) as emit:
+        count = 0
+        for chunk in _chunks(rows, ROWS):
+            asked = [row["text"] for row in chunk] if source is None else chunk
+            for row, answer in zip(chunk, predictor.predict(asked), strict=True):
+                emit(row, plain(answer))
+                count += 1
+    if target is not None:
+        click.echo(f"{count} answers in {target}")
+
+
+def _file(source: Path, predictor: Predictor, columns: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file, its columns under our names."""
+    from ftp.data.forms import FORMS
+    from ftp.data.load import mapping
+    from ftp.data.read import read, rename
+
+    rows = read(source, splits={"test": "test"})["test"]
+    have = list(rows.column_names or ())
+    asked = mapping([columns]) if columns else {
+        ours: theirs for ours, theirs in mapping(predictor.run.settings.columns).items() if theirs in have}
+    rows = rename(rows, asked, str(source))
+    form = predictor.data.form
+    have = list(rows.column_names or ())
+    if form in ("text", "labelled", "tagged", "question"):
+        for name in FORMS[form].required:
+            if name not in have and name not in GIVEN:
+                hint = nearest(name, have)
+                raise UserError(f"--input {source}: no column '{name}'; its columns: {', '.join(have)}",
+                                f"name the column that holds it{'; ' + hint if hint else ''}", f"--columns {name}=NAME")
+    taken = sorted({"answer", "scores"} & set(have))
+    if taken:
+        raise UserError(f"--input {source}: has a column '{taken[0]}', which is where the answers go", "rename that column")
+    return (dict(row) for row in rows)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    """Lines of standard input; an empty line is a text too, so that answers and lines keep step."""
+    for number, line in enumerate(stream, 1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"standard input, line {number}: not UTF-8 ({error.reason} at byte {error.start})",
+                            "convert it, with iconv for example") from error
+
+
+def _chunks(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+@contextlib.contextmanager
+def _sink(target: Path | None, kind: str, as_json: bool) -> Iterator[Emit]:
+    """Where answers go. A file appears under its name only when all of it is written."""
+    if target is None:
+        yield _object(sys.stdout) if as_json else _line
+        sys.stdout.flush()
+        return
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with disk(target), aside.open("w", encoding="utf-8", newline="") as file:
+            yield _csv(file) if kind == ".csv" else _object(file)
+        with disk(target):
+            aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _line(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    """`positive  98.1%  (negative 1.9%)  the text`, on the screen."""
+    scores = answer.get("scores")
+    shown = str(answer["answer"])
+    if isinstance(scores, Mapping):
+        ranked = sorted(scores.items(), key=lambda one: -one[1])
+        others = ", ".join(f"{name} {value:.1%}" for name, value in ranked if name != answer["answer"])
+        shown += f"  {scores[answer['answer']]:.1%}  ({others})" if answer["answer"] in scores else f"  ({others})"
+    told = row.get("text") or next((value for value in row.values() if isinstance(value, str)), "")
+    click.echo(f"{shown}  {told}")
+
+
+def _object(file: Any) -> Emit:
+    def emit(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        file.write(json.dumps({**plain(row), **answer}, ensure_ascii=False) + "\n")
+
+    return emit
+
+
+def _csv(file: Any) -> Emit:
+    """A column `answer`, and `score_<label>` for each class; columns that hold more than one value are written as JSON."""
+    writer: csv.DictWriter[str] | None = None
+
+    def emit(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        nonlocal writer
+        scores = answer.get("scores") or {}
+        named: Mapping[str, Any] = scores if isinstance(scores, Mapping) else dict(enumerate(_sequence(scores)))
+        cells = {**row, "answer": answer["answer"], **{f"score_{name}": value for name, value in named.items()}}
+        if writer is None:
+            writer = csv.DictWriter(file, list(cells))
+            writer.writeheader()
+        writer.writerow({name: _cell(value) for name, value in cells.items()})
+
+    return emit
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(plain(value), ensure_ascii=False) if isinstance(value, (list, tuple, dict)) else value
