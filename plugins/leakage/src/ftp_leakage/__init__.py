@@ -1,0 +1,1 @@
+"""Find evaluation rows that leak into training rows."""

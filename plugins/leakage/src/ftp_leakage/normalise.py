@@ -1,0 +1,98 @@
+"""Texts as words: what two texts may differ in without being different texts (case, punctuation, unicode, spaces)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_APOSTROPHES = "'’‘ʼ`´"
+_ASCII = {code: " " for code in range(128) if not chr(code).isalnum()} | {ord(mark): None for mark in "'`"}
+_ALONE = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
+"""Scripts written without spaces (Thai, Lao, Burmese, Khmer, Kana, Han): each character counts as a word."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text: compatibility forms folded (NFKC), case folded, punctuation and invisible characters gone.
+
+    `"It’s  GREAT!"` and `"its great"` have the same words. A text of signs alone (`":-)"`) is one word, as it stands;
+    an empty text has none.
+    """
+    if text.isascii():
+        found = text.lower().translate(_ASCII).split()
+    else:
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        kept = "".join(_keep(char) for char in folded)
+        found = _ALONE.sub(r" \1 ", kept).split()
+    return found or text.split()
+
+
+def _keep(char: str) -> str:
+    if char.isalnum():
+        return char
+    if char in _APOSTROPHES:
+        return ""
+    kind = unicodedata.category(char)
+    return char if kind[0] == "M" else "" if kind == "Cf" else " "
+
+
+@dataclass(frozen=True)
+class Words:
+    """Texts as numbers. Text i is `ids[starts[i]:starts[i + 1]]`; equal numbers are equal words (`vocabulary`)."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    vocabulary: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[texts] number of words of each text."""
+        import numpy as np
+
+        return np.diff(self.starts)
+
+    def of(self, text: int) -> list[int]:
+        """The words of one text as numbers."""
+        return self.ids[self.starts[text] : self.starts[text + 1]].tolist()
+
+    def take(self, texts: np.ndarray) -> Words:
+        """Some of the texts, in the order asked for."""
+        import numpy as np
+
+        lengths = self.lengths[texts]
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        where = np.arange(starts[-1]) + np.repeat(self.starts[:-1][texts] - starts[:-1], lengths)
+        return Words(self.ids[where], starts, self.vocabulary)
+
+
+def number(texts: Iterable[str], vocabulary: dict[str, int] | None = None, longest: int | None = None) -> Words:
+    """Texts as `Words`, read once from an iterator. `longest`: words looked at in each text at most."""
+    import numpy as np
+
+    known: defaultdict[str, int] = defaultdict(None, vocabulary or {})
+    known.default_factory = known.__len__
+    ids: list[np.ndarray] = []
+    pending: list[int] = []
+    lengths: list[int] = []
+    for text in texts:
+        found = words(text)
+        if longest is not None:
+            found = found[:longest]
+        lengths.append(len(found))
+        pending.extend(map(known.__getitem__, found))
+        if len(pending) > 1_000_000:
+            ids.append(np.array(pending, dtype=np.uint32))
+            pending = []
+    ids.append(np.array(pending, dtype=np.uint32))
+    known.default_factory = None
+    starts = np.concatenate(([0], np.cumsum(np.array(lengths, dtype=np.int64))))
+    return Words(np.concatenate(ids), starts, known)
