@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -197,7 +197,8 @@ def pick(names: Sequence[str], plugins_from: Sequence[str] = (), problems: list[
         try:
             picked.append(Picked(known[name][0], known[name][0].load()))
         except UserError as error:
-            mine.extend(error.problems)
+            hint = "" if name in wanted else f"; it is part of every run unless left out: --plugins ...,-{name}"
+            mine.extend(dataclasses.replace(one, fix=one.fix + hint) for one in error.problems)
     if mine and problems is None:
         raise UserError(mine)
     return picked
@@ -419,10 +420,10 @@ class Hooks:
                 self._answers.append(Answer(one.name, one.found.package, value))
             return value
 
-        def wrap(*arguments: Any) -> Iterator[Any]:
+        def wrap(*arguments: Any) -> Generator[Any, Any, Any]:
             started = time.perf_counter()
             try:
-                value: Any = yield from function(*arguments)
+                value = yield from function(*arguments)
             except (UserError, PluginError, KeyboardInterrupt):
                 raise
             except Exception as error:

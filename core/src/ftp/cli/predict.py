@@ -156,7 +156,7 @@ def _csv(file: Any) -> Emit:
     def emit(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         nonlocal writer
         scores = answer.get("scores") or {}
-        named: Mapping[str, Any] = scores if isinstance(scores, Mapping) else dict(enumerate(_sequence(scores)))
+        named: Mapping[Any, Any] = scores if isinstance(scores, Mapping) else dict(enumerate(_sequence(scores)))
         cells = {**row, "answer": answer["answer"], **{f"score_{name}": value for name, value in named.items()}}
         if writer is None:
             writer = csv.DictWriter(file, list(cells))

@@ -1,0 +1,193 @@
+"""What a run would do, worked out without weights and without training: who answers which hook, what would be trained,
+how many updates there are, and a rough estimate of memory. Heavy where it looks at the model: functions import torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp import hookimpl, hooks
+from ftp.errors import PluginError, UserError
+from ftp.plan import Prepared
+from ftp.plugins import Hooks, Picked, implementations, plugin
+from ftp.types import Data, Model, Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LENGTH = 1024
+"""Tokens a row at most where nothing says otherwise, as `--max-length` documents."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The network as it would be trained: `trained` of `total` parameters; `weights` lists what is trained."""
+
+    name: str
+    kind: str
+    trained: int
+    total: int
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
+    layers: int
+    hidden: int
+    vocabulary: int
+    capacity: int | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All of it. `unknown` says what could not be worked out, and why."""
+
+    acting: Mapping[str, Sequence[tuple[str, str]]]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    shape: Shape | None = None
+    updates: int | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
+    formula: str = ""
+    unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def forecast(prepared: Prepared) -> Forecast:
+    """Work out what can be known of a run. Reads local data to count rows; loads no weights."""
+    from ftp.record import Log
+
+    log = Log(None, writer=False)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), log=log)
+    acting = {hook: run.hooks.who(hook) for hook in hooks.ARITY}
+    unknown: list[str] = []
+    data = _data(run, unknown)
+    shape = _shape(prepared, data, unknown)
+    rows = {name: len(split) for name, split in data.splits.items() if hasattr(split, "num_rows")}
+    count = updates(prepared, rows.get("train"))
+    if count is None:
+        unknown.append("updates: the number of training rows (or of their tokens) is not known before they are read")
+    sizes, formula = memory(prepared, shape) if shape else ({}, "")
+    notes = tuple(str(line["message"]) for line in log.lines if line["event"] == "told")
+    return Forecast(acting, rows, data.labels, shape, count, sizes, formula, tuple(unknown), notes)
+
+
+def updates(prepared: Prepared, rows: int | None) -> int | None:
+    """How many updates a run does: as the loop counts them, where rows (not tokens) make an update."""
+    settings = prepared.settings
+    if settings.max_steps is not None:
+        return settings.max_steps
+    if rows is None or settings.batch_tokens is not None:
+        return None
+    return math.ceil(settings.epochs * math.ceil(rows / settings.batch_size))
+
+
+def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
+    """Bytes of weights, gradients, optimizer state, and activations at most, on one device; and the formula in words.
+
+    Activations: Korthikanti et al. 2022 (Reducing activation recomputation, equation 1), 34 * hidden bytes a token and
+    layer in half precision, without the attention matrix, which fused attention does not keep; twice that in fp32.
+    """
+    from ftp.device import precision
+
+    settings = prepared.settings
+    arithmetic = precision(settings)
+    bytes_each = 4 if arithmetic in ("fp32", "no") else 2
+    length = min(settings.max_length or min(LENGTH, shape.capacity or LENGTH), shape.capacity or 10**9)
+    per_process = math.ceil(settings.batch_size / settings.processes)
+    together = min(per_process, settings.micro_batch_size or per_process)
+    tokens = max(length, min(together * length, settings.micro_batch_tokens))
+    each = 2 if settings.gradient_checkpointing else 34
+    sizes = {
+        "weights": 4 * shape.total,
+        "gradients": 4 * shape.trained,
+        "optimizer": 8 * shape.trained,
+        "activations": tokens * shape.layers * each * shape.hidden * bytes_each // 2,
+    }
+    formula = (f"weights 4 x {shape.total:,}; gradients 4 x and AdamW 8 x {shape.trained:,} trained; "
+               f"activations {tokens:,} tokens x {shape.layers} layers x {each} x {shape.hidden} x {bytes_each // 2}")
+    if prepared.task.head in ("tokens", "mask") and shape.vocabulary:
+        sizes["logits"] = 2 * 4 * tokens * shape.vocabulary
+        formula += f"; logits and their gradient 2 x 4 x {tokens:,} x {shape.vocabulary:,}"
+    return sizes, formula + f" bytes, if every row had {length} tokens"
+
+
+def _data(run: Run, unknown: list[str]) -> Data:
+    """The rows, where they are on this machine; else none, and why."""
+    named = run.settings.data
+    if named is not None and not Path(named).expanduser().exists():
+        unknown.append(f"data: {named} is not on this machine, and a plan downloads no rows")
+        return Data({}, run.task.form)
+    from ftp.app import collect
+
+    return collect(run)
+
+
+def _shape(prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
+    """The network on the meta device, after every plugin that wraps build_model; None, and why, where that fails."""
+    from ftp import model as models
+
+    settings, task = prepared.settings, prepared.task
+    answering = [one for one in prepared.picked if _answer(one)]
+    if answering:
+        who = ", ".join(one.name for one in answering)
+        unknown.append(f"model: {who} builds it in a way of its own, which cannot be asked for without weights")
+        return None
+    labels = data.labels
+    if task.head in ("labels", "tags") and not labels:
+        labels = ("class 0", "class 1")
+        unknown.append("classes: two are assumed until the data are read")
+    source = models.find(settings.model, task.head, settings.revision)
+    net = models.shape_only(source, task.head, labels, trust_remote_code=settings.trust_remote_code)
+    kind, config, capacity = type(net).__name__, net.config.get_text_config(), _capacity(net)
+    bare = Model(net, None, task.head, labels, _fresh(net), name=source.name)
+    try:
+        wrapped = _wrapped(prepared, bare, data)
+    except (PluginError, UserError) as error:
+        unknown.append(f"what would be trained: not without weights ({error})")
+        return None
+    trained, total = models.parameters(wrapped.net)
+    weights = tuple((name, tuple(one.shape)) for name, one in wrapped.net.named_parameters() if one.requires_grad)
+    return Shape(source.name, kind, trained, total, weights, int(getattr(config, "num_hidden_layers", 0)),
+                 int(getattr(config, "hidden_size", 0)), int(getattr(config, "vocab_size", 0)), capacity)
+
+
+def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:
+    """`bare` after the wrappers of build_model, with core's own answer left out."""
+
+    @plugin
+    class Bare:
+        """Gives the network without weights."""
+
+        @hookimpl(trylast=True)
+        def build_model(self) -> Model:
+            return bare
+
+    def stand_in(one: Picked) -> Picked:
+        default = implementations(one.cls).get("build_model", {}).get("trylast")
+        return dataclasses.replace(one, cls=Bare) if default else one
+
+    picked = [stand_in(one) for one in prepared.picked]
+    relay = Hooks(picked, prepared.values)
+    run = Run(prepared.settings, prepared.task, relay)
+    found: Model = relay.one("build_model", run=run, data=data)
+    return found
+
+
+def _answer(one: Picked) -> bool:
+    options: Mapping[str, Any] = implementations(one.cls).get("build_model") or {"wrapper": True}
+    return not options.get("wrapper") and not options.get("trylast")
+
+
+def _fresh(net: PreTrainedModel) -> tuple[str, ...]:
+    """Modules beside the backbone that hold weights of their own: a new head, as a rule."""
+    if type(net).__name__.endswith(("ForCausalLM", "ForMaskedLM", "LMHeadModel", "ForConditionalGeneration")):
+        return ()
+    return tuple(name for name, module in net.named_children()
+                 if name != net.base_model_prefix and next(module.parameters(), None) is not None)
+
+
+def _capacity(net: PreTrainedModel) -> int | None:
+    config = net.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    return int(limit) if limit else None
