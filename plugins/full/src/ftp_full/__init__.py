@@ -1,1 +1,5 @@
 """Train all weights."""
+
+from ftp_full.plugin import Full
+
+__all__ = ["Full"]

@@ -1,0 +1,100 @@
+"""Put an adapter of the PEFT library on a model. Whichever plugin brings the adapter's configuration: the new head is
+trained and saved with it, the weights before the run stay at hand, and saving asks no network."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from ftp.errors import UserError
+from ftp.model.load import quiet
+from ftp.types import Head, Model
+
+TASKS: dict[Head, str] = {"labels": "SEQ_CLS", "tags": "TOKEN_CLS", "span": "QUESTION_ANS", "tokens": "CAUSAL_LM",
+                          "score": "SEQ_CLS"}
+"""PEFT's name of a head. It has none for `mask`."""
+ADDED = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
+"""Modules that PEFT trains and saves whole for a task, whatever the configuration says."""
+
+
+def task_type(model: Model) -> str | None:
+    """PEFT's task type for a model."""
+    if model.head == "tokens" and model.net.config.is_encoder_decoder:
+        return "SEQ_2_SEQ_LM"
+    return TASKS.get(model.head)
+
+
+def whole(model: Model, named: tuple[str, ...] = ()) -> list[str]:
+    """Modules that an adapter must train and save whole: the new ones, those named, and those that PEFT adds by itself.
+    None of them lies within another, as PEFT would wrap it twice."""
+    modules = [name for name, _ in model.net.named_modules() if name]
+    names = list(dict.fromkeys([*(name for name in ADDED.get(task_type(model) or "", ()) if name in modules),
+                                *model.fresh, *named]))
+    return [name for name in names if not any(name != other and f".{name}".startswith(f".{other}.") for other in names)]
+
+
+def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool = True) -> Model:
+    """The model with a PEFT adapter on it. Raises `UserError` with PEFT's reason where it refuses (`who` is the plugin).
+    The adapter's start is drawn from `seed` alone.
+
+    `reversible`: switching the adapter off gives the weights of before the run (false where the base's biases are
+    trained or its weights are changed at the start); else the checkpoint is the reference.
+    """
+    from peft import get_peft_model
+
+    base = model.net
+    before = vocabulary(base)
+    try:
+        with warnings.catch_warnings(record=True) as told, quiet(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            net = get_peft_model(base, config, revision=getattr(base.config, "_commit_hash", None))
+    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UserError(f"{who}: PEFT refuses: {str(error).strip()}") from error
+    for one in told:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+    def save(folder: Path) -> None:
+        resized = before is not None and net.get_input_embeddings().weight.shape[0] != before
+        with quiet():
+            net.save_pretrained(folder, save_embedding_layers=resized)
+
+    return replace(model, net=net, save=save, reference=_off(net) if reversible else model.reference)
+
+
+def vocabulary(net: PreTrainedModel) -> int | None:
+    """Rows of the embeddings in the checkpoint that a network came from; None where it is not on this machine."""
+    try:
+        saved = AutoConfig.from_pretrained(net.name_or_path, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return int(saved.get_text_config().vocab_size)
+
+
+def _off(net: Any) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
+    """`Model.reference` by switching the adapter off: nothing is copied. Leaves modes and gradients as they were."""
+
+    @contextlib.contextmanager
+    def reference() -> Iterator[PreTrainedModel]:
+        modes = {module: module.training for module in net.modules()}
+        trained = {weight: weight.requires_grad for weight in net.parameters()}
+        net.eval()
+        try:
+            with torch.no_grad(), net.disable_adapter():
+                yield net
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+            for weight, mode in trained.items():
+                weight.requires_grad_(mode)
+
+    return reference

@@ -1,0 +1,156 @@
+"""Write `model/` in the standard layout of Transformers or PEFT, with a card that says how to load it; read it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PretrainedConfig
+
+from ftp.errors import UserError
+from ftp.model.load import AUTO, load, quiet, use_cache
+from ftp.model.source import Source, check_files, find, offers
+from ftp.types import Baseline, Head, Model, Score
+
+FACTS = "ftp.json"
+BASE_CONFIG = "base_config"
+"""Beside an adapter: the base's configuration with this task's classes. In a folder of its own, as `config.json` beside
+the adapter would make Transformers look for the whole weights there."""
+
+
+def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Sequence[Score | Baseline] = ()) -> None:
+    """Write the model: weights (safetensors) or adapter, tokenizer, configuration with the names of the classes, and a
+    README.md with the exact code that loads it. Needs no network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    net: Any = model.net
+    config: PretrainedConfig = net.config
+    use_cache(config, True)
+    try:
+        with quiet():
+            if model.save is not None:
+                model.save(folder)
+            else:
+                net.save_pretrained(folder)
+            model.tokenizer.save_pretrained(folder)
+            adapter = (folder / "adapter_config.json").exists()
+            if adapter:
+                config.save_pretrained(folder / BASE_CONFIG)
+    finally:
+        use_cache(config, False)
+    facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins)}
+    (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(_card(model, folder, plugins, scores), encoding="utf-8")
+
+
+def loading_code(folder: Path, name: str | None = None) -> str:
+    """Python that loads a saved model with Transformers (and PEFT) alone. `name`: what the code calls the folder."""
+    facts = _facts(folder)
+    where = name or folder.name
+    config = AutoConfig.from_pretrained(_config_folder(folder))
+    auto = "AutoModelForSeq2SeqLM" if facts["head"] == "tokens" and config.is_encoder_decoder else AUTO[facts["head"]]
+    if not (folder / "adapter_config.json").exists():
+        return (f"from transformers import {auto}, AutoTokenizer\n\n"
+                f'model = {auto}.from_pretrained("{where}", dtype="float32")\n'
+                f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')
+    written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    revision = f', revision="{written["revision"]}"' if written.get("revision") else ""
+    return (f"from peft import PeftModel\nfrom transformers import {auto}, AutoConfig, AutoTokenizer\n\n"
+            f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
+            f'base = {auto}.from_pretrained({json.dumps(written["base_model_name_or_path"])}{revision}, config=config, '
+            'dtype="float32")\n'
+            f'model = PeftModel.from_pretrained(base, "{where}")\n'
+            f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')
+
+
+def reload(folder: Path, *, device: torch.device | str | None = None, trust_remote_code: bool = False) -> Model:
+    """What `save` wrote, ready to answer: in evaluation mode, nothing trained. Raises `UserError` where the folder or
+    the base of its adapter is not there."""
+    facts = _facts(folder)
+    head, labels = facts["head"], tuple(facts["labels"])
+    if (folder / "adapter_config.json").exists():
+        model = _with_adapter(folder, facts, trust_remote_code)
+    else:
+        model = load(Source(str(folder), folder=folder.resolve()), head, labels, trust_remote_code=trust_remote_code)
+        if model.fresh:
+            raise UserError(f"{folder}: the weights of {', '.join(model.fresh)} are not in it", "the run did not end well")
+    use_cache(model.net.config, True)
+    model.net.eval().requires_grad_(False)
+    if device is not None:
+        model.net.to(device)
+    return Model(model.net, model.tokenizer, head, labels, name=facts["base"])
+
+
+def merge(folder: Path | str, out: Path | str) -> Path:
+    """Merge the adapter in `folder` into its base and write a whole model to `out`, which `--model` takes."""
+    folder, out = Path(folder), Path(out)
+    if not (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder}: there is no adapter in it (adapter_config.json)")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out}: this folder is not empty", "name a new one")
+    model = reload(folder)
+    net: Any = model.net
+    save(Model(net.merge_and_unload(), model.tokenizer, model.head, model.labels, name=model.name), out)
+    return out
+
+
+def _with_adapter(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -> Model:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise UserError(f"{folder}: this is an adapter, and PEFT is not installed", command="pip install peft") from error
+    written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    where, head = written["base_model_name_or_path"], facts["head"]
+    if Path(where).is_dir():
+        source = Source(facts["base"], folder=Path(where))
+    elif facts["base"] in offers() or not Path(where).is_absolute():
+        source = find(facts["base"], head, written.get("revision"))
+    else:
+        raise UserError(f"{folder}: the adapter's base model is not where it was: {where}",
+                        "put it there again, or change base_model_name_or_path in adapter_config.json")
+    check_files(source)
+    base = load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
+    with quiet():
+        net = PeftModel.from_pretrained(base.net, str(folder))
+    return Model(net, base.tokenizer, head)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: not a model that a run wrote ({FACTS} is missing or not readable)",
+                        "name the folder of a run", "ftp runs") from error
+    return facts
+
+
+def _config_folder(folder: Path) -> Path:
+    return folder / BASE_CONFIG if (folder / BASE_CONFIG).is_dir() else folder
+
+
+def _card(model: Model, folder: Path, plugins: Sequence[str], scores: Sequence[Score | Baseline]) -> str:
+    use: dict[Head, str] = {
+        "labels": 'inputs = tokenizer(["a text"], return_tensors="pt")\n'
+                  "probabilities = model.eval()(**inputs).logits.softmax(-1)\n",
+        "tokens": 'inputs = tokenizer("a text", return_tensors="pt")\n'
+                  "print(tokenizer.decode(model.eval().generate(**inputs, max_new_tokens=50)[0]))\n",
+    }
+    made = f"Made from `{model.name or model.net.name_or_path}`"
+    if plugins:
+        made += f" with ftp, plugins: {', '.join(plugins)}"
+    lines = [f"# {folder.resolve().parent.name}", "", made + ".", ""]
+    if model.labels:
+        lines += [f"Classes: {', '.join(model.labels)}.", ""]
+    if scores:
+        lines += ["| score | value | split | rows |", "| --- | --- | --- | --- |"]
+        for one in scores:
+            name = f"{one.name} ({one.baseline})" if isinstance(one, Baseline) else one.name
+            lines.append(f"| {name} | {one.value:.4g} | {one.split} | {one.n} |")
+        lines.append("")
+    lines += ["## Load it", "", "Transformers and, for an adapter, PEFT are all that is needed:", "", "```python"]
+    lines += [loading_code(folder, name="model").rstrip(), "```", ""]
+    if model.head in use:
+        lines += ["```python", use[model.head].rstrip(), "```", ""]
+    return "\n".join(lines)

