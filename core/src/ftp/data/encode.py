@@ -61,7 +61,7 @@ def numbered(given: Sequence[Row], loss_encode: Encode, split: str, start: int) 
         raise PluginError(f"Loss.encode gave a row of {split} without input_ids; it has: {', '.join(made[0])}")
     said = [row.get("row") for row in made]
     if all(place is None for place in said):
-        if len(made) != len(given):
+        if made and len(made) != len(given):
             raise PluginError(
                 f"Loss.encode made {len(made)} of {len(given)} rows of {split} without saying in 'row' which they came from"
             )

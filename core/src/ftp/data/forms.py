@@ -165,9 +165,7 @@ def offers(columns: Iterable[str]) -> tuple[Form, ...]:
     if "choices" in have:
         have.discard("answer")  # multiple choice: the answer is a number, not words
     return tuple(
-        form
-        for form, spec in FORMS.items()
-        if any(have.issuperset(columns) for columns in spec.read_from or (spec.required,))
+        form for form, spec in FORMS.items() if any(have.issuperset(columns) for columns in spec.read_from or (spec.required,))
     )
 
 

@@ -230,6 +230,4 @@ def _cast(rows: Rows, column: str, places: Mapping[Any, int], names: tuple[str, 
 
 
 def _replace(batch: Mapping[str, list[Any]], *, column: str, places: Mapping[Any, int]) -> dict[str, list[Any]]:
-    return {
-        column: [[places[item] for item in value] if isinstance(value, list) else places[value] for value in batch[column]]
-    }
+    return {column: [[places[item] for item in value] if isinstance(value, list) else places[value] for value in batch[column]]}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ftp.data import forms, labels, read, splits, tables
-from ftp.errors import Problem, UserError, nearest
+from ftp.data import forms, labels, read, splits, tables, turns
+from ftp.errors import Problem, UserError
 from ftp.types import Data, Form
 
 if TYPE_CHECKING:
@@ -113,25 +114,32 @@ def shape(
 
 
 def _source(rows: Rows, target: Form, prefer: Form | None, told: str) -> Form:
-    """The form to read rows as: the preferred one, else the target itself, else the richest that leads there."""
+    """The form to read rows as: the preferred one, else the richest that leads to the target."""
     have = list(rows.column_names or ())
-    offered = forms.offers(have)
-    leading = [form for form in offered if forms.way(form, target)]
-    if prefer in leading:
-        return prefer
-    if target in leading or leading:
-        return target if target in leading else leading[0]
+    leading = [form for form in forms.offers(have) if forms.way(form, target)]
+    if leading:
+        chosen = prefer if prefer in leading else leading[0]
+        if "feedback" in leading and target != "feedback" and chosen in ("feedback", "conversation"):
+            # answers that are rated bad are not to be imitated; a label that is no rating says nothing of that
+            return "feedback" if _rated(rows) else "conversation"
+        return chosen
     spec = forms.FORMS[target]
     wanted = " or ".join(" + ".join(columns) for columns in spec.read_from or (spec.required,))
     lacking = [name for name in spec.required if name not in have]
-    near = nearest(lacking[0], have) if lacking else ""
+    uphill = [form for form in forms.FORMS if form != target and forms.way(form, target)]
     raise UserError(
-        f"{told} cannot be read as '{target}': its columns are {', '.join(have)}"
-        + (f" (read as {', '.join(offered)})" if offered else ""),
-        f"'{target}' needs the columns {wanted}, or a form that leads there: "
-        f"{', '.join(form for form in forms.FORMS if form != target and forms.way(form, target)) or 'none'}",
-        f"--columns {lacking[0] if lacking else 'OURS'}={near.split(chr(39))[1] if near else 'NAME'}",
+        f"{told} cannot be read as '{target}': its columns are {', '.join(have)}",
+        f"'{target}' needs the columns {wanted}" + (f", or rows of the form {', '.join(uphill)}" if uphill else ""),
+        "--columns " + ",".join(f"{name}=NAME" for name in lacking or spec.required),
     )
+
+
+def _rated(rows: Rows) -> bool:
+    """Whether the labels of the first rows are ratings, good or bad."""
+    try:
+        return all(turns.good(row["label"]) in (True, False) for row in islice(rows, 1000))
+    except turns.Unfit:
+        return False
 
 
 TEXTS: Mapping[Form, tuple[str, ...]] = {"text": ("text",), "labelled": ("text",), "question": ("question", "context")}
@@ -200,9 +208,7 @@ def mapping(columns: Iterable[str]) -> dict[str, str]:
     for pair in (pair.strip() for text in columns for pair in text.split(",")):
         ours, equals, theirs = pair.partition("=")
         if not equals or not ours.strip() or not theirs.strip():
-            raise UserError(
-                f"--columns {pair}: not of the form ours=theirs", "name our column first", "--columns text=sentence"
-            )
+            raise UserError(f"--columns {pair}: not of the form ours=theirs", "name our column first", "--columns text=sentence")
         if ours.strip() in found:
             raise UserError(f"--columns: {ours.strip()} is mapped twice", "map each of our columns once")
         found[ours.strip()] = theirs.strip()

@@ -169,9 +169,7 @@ def _quotas(sizes: Mapping[Any, int], share: float) -> dict[Any, int]:
     return quotas
 
 
-def _cut_stream(
-    rows: IterableDataset, seed: int, share: float, group: str | None, form: Form
-) -> tuple[IterableDataset, Dataset]:
+def _cut_stream(rows: IterableDataset, seed: int, share: float, group: str | None, form: Form) -> tuple[IterableDataset, Dataset]:
     from datasets import Dataset
 
     which = 0 if group is None else -1  # a group is cut whole

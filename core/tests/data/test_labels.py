@@ -1,0 +1,95 @@
+import math
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, IterableDataset, Value
+
+from ftp.data.labels import encode
+from ftp.errors import UserError
+
+
+def rows(*labels: Any, **more: list[Any]) -> Dataset:
+    return Dataset.from_dict({"text": [str(place) for place in range(len(labels))], "label": list(labels), **more})
+
+
+def coded(*labels: Any, names: tuple[str, ...] = (), **more: list[Any]) -> tuple[list[int], tuple[str, ...], list[str]]:
+    found, classes, notes = encode({"train": rows(*labels, **more)}, names)
+    assert found["train"].features["label"] == ClassLabel(names=list(classes))
+    return found["train"]["label"][:], classes, notes
+
+
+def test_words_and_numbers() -> None:
+    assert coded("b", "a", "b") == ([1, 0, 1], ("a", "b"), [])
+    assert coded("10", "9", "10") == ([1, 0, 1], ("9", "10"), [])
+    assert coded(2, 0, 1) == ([2, 0, 1], ("0", "1", "2"), [])
+    assert coded(5, 1, 10) == ([1, 0, 2], ("1", "5", "10"), [])
+
+
+def test_numbers_with_names_keep_their_order() -> None:
+    assert coded(1, 0, label_name=["acceptable", "unacceptable"]) == ([1, 0], ("unacceptable", "acceptable"), [])
+    with pytest.raises(UserError, match="label 0 has two names"):
+        coded(0, 0, 1, label_name=["a", "b", "c"])
+    with pytest.raises(UserError, match="one name"):
+        coded(0, 1, label_name=["a", "a"])
+
+
+def test_true_false_and_whole_decimals_are_told() -> None:
+    numbers, names, notes = coded(True, False)
+    assert (numbers, names) == ([1, 0], ("false", "true")) and "true or false" in notes[0]
+    numbers, names, notes = coded(1.0, 0.0)
+    assert (numbers, names) == ([1, 0], ("0", "1")) and "decimal" in notes[0]
+    assert coded(True, False, names=("negative", "positive"))[:2] == ([1, 0], ("negative", "positive"))
+
+
+@pytest.mark.parametrize("bad", [None, math.nan, 0.5, math.inf])
+def test_missing_labels_are_counted_and_placed(bad: Any) -> None:
+    with pytest.raises(UserError, match=r"train: 2 rows have no usable label; the first, counted from 0: 1 .*, 3 "):
+        encode({"train": rows(1.0, bad, 0.0, bad)})
+    with pytest.raises(UserError, match="1 rows have no usable label"):
+        encode({"train": rows("a", "", "b")})
+
+
+def test_given_names_must_cover_the_values() -> None:
+    names = ("negative", "positive")
+    assert coded("positive", "negative", names=names)[0] == [1, 0]
+    assert coded(1, 0, names=names)[:2] == ([1, 0], names)
+    assert coded("1", "0", names=names)[0] == [1, 0]
+    with pytest.raises(UserError, match=r"'positiv'.*did you mean 'positive'"):
+        coded("positiv", "negative", names=names)
+    with pytest.raises(UserError, match="2 are outside of the 2 classes"):
+        coded(2, 1, names=names)
+    assert "no row has the class neutral" in coded("positive", "negative", names=(*names, "neutral"))[2][0]
+
+
+def test_one_class_only_is_refused() -> None:
+    with pytest.raises(UserError, match="same label, 'a'"):
+        coded("a", "a")
+    with pytest.raises(UserError, match="training rows have the same label"):
+        encode({"train": rows("a", "a"), "test": rows("a", "b")})
+
+
+def test_classes_are_those_of_all_splits_and_a_lacking_one_is_told() -> None:
+    found, names, notes = encode({"train": rows("a", "c"), "validation": rows("b", "a")})
+    assert names == ("a", "b", "c")
+    assert found["train"]["label"][:] == [0, 2]
+    assert notes == ["validation has classes that train lacks, which cannot be learnt: b"]
+
+
+def test_class_labels_keep_their_order_and_hidden_ones_are_left_out() -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["pos", "neg"])})
+    train = rows(0, 1).cast(features)
+    found, names, notes = encode({"train": train, "test": rows(-1, -1).cast(features)})
+    assert names == ("pos", "neg")
+    assert list(found) == ["train"]
+    assert "test: all labels are -1" in notes[0]
+    assert encode(found)[0]["train"] is found["train"]
+
+
+def test_tags_and_streams() -> None:
+    tags = Dataset.from_dict({"tokens": [["a", "b"], ["c"]], "tags": [["B-y", "I-x"], ["O"]]})
+    found, names, _ = encode({"train": tags}, column="tags")
+    assert names == ("O", "I-x", "B-y")
+    assert found["train"]["tags"][:] == [[2, 1], [0]]
+    stream = IterableDataset.from_generator(lambda: iter([{"text": "x", "label": "b"}, {"text": "y", "label": "a"}]))
+    found, names, _ = encode({"train": stream})
+    assert [row["label"] for row in found["train"]] == [1, 0]

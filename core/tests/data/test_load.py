@@ -1,0 +1,115 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, IterableDataset
+
+from ftp.data import load, settle
+from ftp.errors import UserError
+
+Make = Callable[..., Any]
+LABELS = ("negative", "positive")
+
+
+def sample(folder: Path, count: int = 20) -> Path:
+    rows = "".join(f"film {number},{LABELS[number % 2]}\n" for number in range(count))
+    (folder / "train.csv").write_text("text,label\n" + rows)
+    (folder / "test.csv").write_text("text,label\nanother film,positive\n")
+    return folder
+
+
+def test_the_sample_is_read_labelled_and_completed(tmp_path: Path, make_run: Make) -> None:
+    run = make_run("labelled")
+    data, notes = settle(load(run, sample(tmp_path), form="labelled", labels=LABELS), run)
+    assert data.labels == LABELS and data.form == "labelled"
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 16, "validation": 4, "test": 1}
+    assert data.splits["test"].features["label"] == ClassLabel(names=list(LABELS))
+    assert data.splits["test"]["label"][:] == [1]
+    assert notes == ["validation: 4 rows cut from train (seed 0, equal rows together); 16 rows stay"]
+
+
+def test_own_data_with_columns_take_the_place_of_the_sample(tmp_path: Path, make_run: Make) -> None:
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"s": f"t{n}", "target": n % 2}) + "\n" for n in range(10)))
+    run = make_run("labelled", data=str(tmp_path / "mine.jsonl"), columns=("text=s,label=target",))
+    data, _ = settle(load(run, tmp_path / "absent", form="labelled", labels=LABELS), run)
+    assert data.labels == LABELS and len(data.splits["train"]) == 8
+    run = make_run("labelled", data=str(tmp_path / "mine.jsonl"))
+    with pytest.raises(UserError, match=r"'labelled': its columns are s, target(\n.*)*--columns text=NAME,label=NAME"):
+        load(run, None, form="labelled")
+    for wrong in (("text",), ("text=s", "text=target")):
+        with pytest.raises(UserError, match=r"ours=theirs|mapped twice"):
+            load(make_run("labelled", data=str(tmp_path / "mine.jsonl"), columns=wrong), form="labelled")
+
+
+def test_rows_go_downhill_to_the_form_of_the_run(tmp_path: Path, make_run: Make) -> None:
+    run = make_run("conversation")
+    data, _ = settle(load(run, sample(tmp_path), form="labelled", labels=LABELS), run)
+    assert data.labels == ()
+    assert data.splits["test"][0]["messages"][-1] == {"role": "assistant", "content": "positive"}
+    uphill = make_run("preference")
+    with pytest.raises(UserError, match="cannot be read as 'preference'"):
+        load(uphill, tmp_path, form="labelled")
+
+
+def test_settle_takes_what_a_domain_made_itself(make_run: Make) -> None:
+    run = make_run("conversation")
+    rows = Dataset.from_list([{"prompt": f"q{number}", "completion": "a"} for number in range(10)])
+    data, _ = settle({"train": rows}, run)
+    assert data.splits["train"][0]["messages"][1] == {"role": "assistant", "content": "a"}
+    with pytest.raises(UserError, match="unknown splits: dev"):
+        settle({"dev": rows}, run)
+    with pytest.raises(TypeError, match="gave a list for test"):
+        settle({"train": rows, "test": [{"prompt": "a"}]}, run)  # type: ignore[dict-item]
+    bad = Dataset.from_list([{"messages": [{"role": "user", "content": "q"}], "label": flag} for flag in (True, False)])
+    with pytest.raises(UserError, match="row 0 does not end with a turn of the assistant"):
+        settle({"train": bad}, run)
+
+
+def test_left_out_rows_are_told(make_run: Make) -> None:
+    rows = [{"prompt": f"q{number}", "completion": "a", "label": number % 2} for number in range(20)]
+    data, notes = settle({"train": Dataset.from_list(rows)}, make_run("conversation"))
+    assert notes[0] == "train: 10 of 20 rows left out (rated bad)"
+    topics = [{**row, "label": "sport"} for row in rows]
+    data, notes = settle({"train": Dataset.from_list(topics)}, make_run("conversation"))
+    assert len(data.splits["train"]) == 16 and len(notes) == 1
+
+
+def test_columns_without_values_or_of_the_wrong_type_are_refused(make_run: Make) -> None:
+    run = make_run("labelled")
+    with pytest.raises(UserError, match=r"2 rows have no text; the first, counted from 0: \[1, 3\]"):
+        settle({"train": Dataset.from_dict({"text": ["a", None, "b", None], "label": [0, 1, 0, 1]})}, run)
+    with pytest.raises(UserError, match="text holds int64, not text"):
+        settle({"train": Dataset.from_dict({"text": [1, 2], "label": [0, 1]})}, run)
+    tags = Dataset.from_dict({"tokens": [["a"], ["b", "c"]], "tags": [["O"], ["O"]]})
+    with pytest.raises(UserError, match=r"another number of tags than tokens; the first, counted from 0: \[1\]"):
+        settle({"train": tags}, make_run("tagged"))
+
+
+def test_max_train_rows(make_run: Make) -> None:
+    rows = Dataset.from_dict({"text": [str(number) for number in range(100)]})
+    data, notes = settle({"train": rows}, make_run("text", max_train_rows=10))
+    again, _ = settle({"train": rows}, make_run("text", max_train_rows=10))
+    assert len(data.splits["train"]) == 10 and len(data.splits["validation"]) == 20
+    assert data.splits["train"]["text"][:] == again.splits["train"]["text"][:]
+    assert "10 of 80 rows used" in notes[-1]
+
+
+def test_streaming_keeps_train_a_stream_and_stores_the_rest(tmp_path: Path, make_run: Make) -> None:
+    run = make_run("labelled", streaming=True)
+    data, _ = settle(load(run, sample(tmp_path, 200), form="labelled", labels=LABELS), run)
+    assert isinstance(data.splits["train"], IterableDataset)
+    assert isinstance(data.splits["validation"], Dataset) and isinstance(data.splits["test"], Dataset)
+    assert len(list(data.splits["train"])) + len(data.splits["validation"]) == 200
+    assert next(iter(data.splits["train"]))["label"] in (0, 1)
+    assert data.labels == LABELS
+
+
+def test_no_data_at_all_and_files_not_used(tmp_path: Path, make_run: Make) -> None:
+    with pytest.raises(UserError, match="no data"):
+        load(make_run("text"), form="text")
+    (sample(tmp_path) / "more.csv").write_text("text,label\na,positive\n")
+    run = make_run("labelled")
+    load(run, tmp_path, form="labelled")
+    assert "not used" in run.told[0] and "more.csv" in run.told[0]
