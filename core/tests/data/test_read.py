@@ -77,7 +77,7 @@ def test_folder_of_splits_shards_and_what_is_left_out(tmp_path: Path) -> None:
     assert {split: len(rows) for split, rows in found.items()} == {"train": 6, "validation": 3, "test": 3}
     assert left_out(tmp_path) == ["dev.csv", "extra.csv"]
     assert len(read(tmp_path, splits={"train": "extra"})["train"]) == 3
-    with pytest.raises(UserError, match="has no 'extr' for the split train.*\n.*did you mean 'extra'"):
+    with pytest.raises(UserError, match=r"has no 'extr' for the split train.*\n.*did you mean 'extra'"):
         read(tmp_path, splits={"train": "extr"})
 
 
@@ -202,7 +202,7 @@ def test_a_hub_set_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPat
         raise ConnectionError("Couldn't reach 'org/name' on the Hub (offline)")
 
     monkeypatch.setattr("datasets.load_dataset", offline)
-    with pytest.raises(UserError, match="org/name is not on this machine.*(\n.*)*hf download org/name --repo-type dataset"):
+    with pytest.raises(UserError, match=r"org/name is not on this machine.*(\n.*)*hf download org/name --repo-type dataset"):
         read("org/name:config")
 
 
