@@ -218,7 +218,7 @@ def evaluation(values: Mapping[str, Any]) -> str:
 def show_result(result: Any, console: Console | None = None) -> None:
     """Show what a run came to; `result` has the fields of `ftp.app.Result`."""
     summary(console or make_console(), out=result.out, scores=result.scores, baselines=result.baselines, risks=result.risks,
-            seconds=result.seconds, trained=result.trained, total=result.total, steps=result.steps,
+            seconds=result.seconds, trained=result.trained, total=result.total, steps=result.step,
             device=getattr(result, "device", ""), reason=getattr(result, "reason", ""))
 
 
@@ -227,7 +227,7 @@ def make_console(stream: TextIO | None = None) -> Console:
     from rich.console import Console
 
     out = stream or sys.stdout
-    width = None if out.isatty() or "COLUMNS" in os.environ else 120
+    width = None if out.isatty() or "COLUMNS" in os.environ else 160
     return Console(file=out, highlight=False, width=width)
 
 
@@ -262,17 +262,18 @@ def summary(
 
 def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table:
     """Scores on held-out rows, one a line, with the same number for each baseline beside it."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
     names = list(dict.fromkeys(one.baseline for one in baselines))
     values = {(one.baseline, one.name, one.split): one.value for one in baselines}
-    table = Table(title="held-out rows", title_justify="left", title_style="bold")
+    table = Table(box=SIMPLE, pad_edge=False, title="held-out rows", title_justify="left", title_style="bold")
     for name in ("score", "split"):
         table.add_column(name)
     for name in ("rows", "this run", *names):
         table.add_column(name, justify="right")
     if names:
-        table.add_column("better than all")
+        table.add_column("beats them")
     places = {"test": 0, "validation": 1}
     for one in sorted(scores, key=lambda one: places.get(one.split, 2)):
         beside = [values.get((name, one.name, one.split)) for name in names]
@@ -296,7 +297,8 @@ def verdicts(console: Console, risks: Iterable[Risk], out: Path | None = None) -
     for one in sorted(risks, key=lambda one: order.index(one.level)):
         word = one.level.replace("_", " ")
         shown = word.upper() if one.level in ("stop", "warn") else word
-        line = Text.assemble((f"  {shown:<8}", LEVELS[one.level]), (one.name, "bold"), f": {one.finding}")
+        word = f"  {shown:<8}"
+        line = Text.assemble((word, LEVELS[one.level]), (one.name, "bold"), f": {one.finding}")
         console.print(line, soft_wrap=True)
         if one.evidence:
             text = ", ".join(f"{key}: {value}" for key, value in one.evidence.items())

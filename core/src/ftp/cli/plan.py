@@ -21,7 +21,7 @@ FIXED = [
     ("--json", "the same as JSON"),
     ("-h, --help", "this help"),
 ]
-SHOWN = 12
+SHOWN = 20
 
 
 @click.command("plan", context_settings=RAW, add_help_option=False)
@@ -79,16 +79,18 @@ def text(prepared: Prepared, found: Forecast) -> list[str]:
     if found.rows:
         lines += ["", "rows   " + ", ".join(f"{name} {count:,}" for name, count in found.rows.items())]
     settings = prepared.settings
-    lines.append("" if found.updates is None else
-                 f"updates {found.updates:,}, each of {settings.batch_size} rows" +
-                 (f" ({settings.epochs:g} epochs)" if settings.max_steps is None else " (--max-steps)"))
+    if found.updates is not None:
+        size = f"{settings.batch_tokens} tokens" if settings.batch_tokens else f"{settings.batch_size} rows"
+        why = f"{settings.epochs:g} epochs" if settings.max_steps is None else "--max-steps"
+        lines.append(f"updates {found.updates:,}, each of {size} ({why})")
     if found.memory:
         lines += ["", f"memory about {_size(sum(found.memory.values()))} at most on one device, an estimate:"]
         lines += [f"  {name:<12} {_size(size)}" for name, size in found.memory.items()]
         lines.append(f"  ({found.formula})")
-    chosen = {key: source for key, source in prepared.origin.items() if source != "default"}
+    defaults = {item.key: item.default for item in prepared.options}
+    chosen = {key: source for key, source in prepared.origin.items() if prepared.values[key] != defaults[key]}
     if chosen:
-        lines += ["", "options that differ from their defaults or were given:"]
+        lines += ["", "options that differ from their defaults:"]
         lines += [f"  {key} = {prepared.values[key]}  ({source})" for key, source in chosen.items()]
     for title, told_here in (("notes", found.notes), ("not known", found.unknown)):
         if told_here:

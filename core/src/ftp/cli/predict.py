@@ -64,7 +64,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     with _sink(target, kind, as_json) as emit:
         count = 0
         for chunk in _chunks(rows, ROWS):
-            asked = [row["text"] for row in chunk] if source is None else chunk
+            asked = [row["text"] for row in chunk] if source is None else [_asked(row) for row in chunk]
             for row, answer in zip(chunk, predictor.predict(asked), strict=True):
                 emit(row, plain(answer))
                 count += 1
@@ -95,6 +95,11 @@ def _file(source: Path, predictor: Predictor, columns: str) -> Iterator[dict[str
     if taken:
         raise UserError(f"--input {source}: has a column '{taken[0]}', which is where the answers go", "rename that column")
     return (dict(row) for row in rows)
+
+
+def _asked(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what the model is asked for."""
+    return {name: value for name, value in row.items() if name not in GIVEN}
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:

@@ -29,21 +29,22 @@ def command(folders: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _table(found: list[runs.Summary]) -> None:
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     from ftp.progress import duration, make_console, number
 
     names, more = runs.columns(found)
-    table = Table()
-    table.add_column("run", overflow="fold")
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("run", overflow="fold", no_wrap=True)
     table.add_column("status")
     table.add_column("plugins", overflow="fold")
     for name in names:
         goals = {run.held_out[name].goal for run in found if name in run.held_out}
-        table.add_column(f"{name} (lower is better)" if goals == {"min"} else name, justify="right")
+        table.add_column(f"{name} (low is good)" if goals == {"min"} else name, justify="right")
     table.add_column("split")
-    table.add_column("parameters trained", justify="right")
+    table.add_column("trained", justify="right")
     table.add_column("time", justify="right")
     table.add_column("risks")
     for run in found:
@@ -52,7 +53,7 @@ def _table(found: list[runs.Summary]) -> None:
         worst = [one.level for one in run.risks if one.level in ("stop", "warn")]
         risks = ", ".join(f"{worst.count(level)} {level}" for level in ("stop", "warn") if level in worst)
         table.add_row(
-            Text(str(run.path)), run.status, Text(",".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
+            Text(str(run.path)), run.status, Text(", ".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
             f"{run.trained:,}" if run.trained is not None else "-",
             duration(run.seconds) if run.seconds is not None else "-", risks or ("none" if run.risks else "-"))
     console = make_console()

@@ -1,0 +1,329 @@
+"""Finding, picking, auditing and calling plugins: what pluggy keeps silent about, said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftp import PluginError, UserError, hookimpl, option, plugin
+from ftp.plan import prepare
+from ftp.plugins import Found, Hooks, Picked, audit, discover, from_path, kind_of, pick, settle
+
+Plant = Callable[..., Path]
+
+DOMAIN = """
+    from ftp import hookimpl, option, plugin
+
+    @plugin
+    class {name}:
+        "Gives rows."
+        gives = ({gives},)
+        size: int = option(3, "a size", low=1, high=5)
+
+        @hookimpl
+        def load_data(self, run):
+            return {{}}
+"""
+OBJECTIVE = """
+    from ftp import hookimpl, plugin
+
+    @plugin
+    class {name}:
+        "Minimises something."
+        wants = "{wants}"
+        head = "tokens"
+
+        @hookimpl
+        def make_loss(self, model):
+            return None
+"""
+
+
+def picked(*classes: type, **default: bool) -> list[Picked]:
+    return [Picked(Found(cls.__name__.lower(), "x:y", f"ftp-{cls.__name__.lower()}", "1.0", cls=cls), cls) for cls in classes]
+
+
+def told(function: Callable[[], Any]) -> str:
+    with pytest.raises(UserError) as caught:
+        function()
+    return str(caught.value)
+
+
+# --- finding and picking ---
+
+
+def test_an_unknown_name_gets_the_nearest(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    text = told(lambda: pick(["peoms"]))
+    assert "peoms: no such plugin is installed" in text and "did you mean 'poems'?" in text
+
+
+def test_two_distributions_with_one_name(plant: Plant) -> None:
+    source = DOMAIN.format(name="Poems", gives='"text"')
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    plant("ftp-planted-b", {"poems": "ftp_planted_b:Poems"}, {"ftp_planted_b": source})
+    assert len(discover()["poems"]) == 2
+    text = told(lambda: pick(["poems"]))
+    assert "two packages offer this name: ftp-planted-" in text and "ftp-planted-a 1.0" in text and "ftp-planted-b 1.0" in text
+
+
+def test_a_plugin_that_misses_a_module_says_which_and_how_to_get_it(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "import no_such_module.inner"})
+    text = told(lambda: pick(["poems"]))
+    assert "plugin 'poems' of ftp-planted-a 1.0 does not import" in text
+    assert "module 'no_such_module' is missing" in text and "pip install no_such_module" in text
+
+
+@pytest.mark.parametrize(("source", "words"), [
+    ("1 / 0", "ZeroDivisionError"), ("def broken(:", "SyntaxError"), ("x = 1", "no attribute 'Poems'"),
+    ("class Poems: pass", "not marked with @ftp.plugin"),
+])
+def test_a_broken_plugin_is_named_with_its_package(plant: Plant, source: str, words: str) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    text = told(lambda: pick(["poems"]))
+    assert "ftp-planted-a 1.0" in text and words in text
+
+
+def test_a_broken_plugin_that_is_not_named_is_not_loaded(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "1 / 0"})
+    plant("ftp-planted-b", {"prose": "ftp_planted_b:Prose"}, {"ftp_planted_b": DOMAIN.format(name="Prose", gives='"text"')})
+    assert "prose" in [one.name for one in pick(["prose"])]
+
+
+def test_a_broken_default_says_how_to_leave_it_out(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "1 / 0"})
+    plant("ftp-planted-b", {"poems": "ftp_planted_a:Poems"}, {}, group="ftp.defaults")
+    assert "--plugins ...,-poems" in told(lambda: pick([]))
+    assert "poems" not in [one.name for one in pick(["-poems"])]
+
+
+def test_a_minus_leaves_a_default_out_and_is_checked() -> None:
+    assert "gap" in [one.name for one in pick([])]
+    assert "gap" not in [one.name for one in pick(["-gap"])]
+    assert "did you mean 'gap'?" in told(lambda: pick(["-gpa"]))
+    assert "both named and removed" in told(lambda: pick(["gap", "-gap"]))
+
+
+def test_all_mistakes_of_picking_at_once(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "1 / 0"})
+    with pytest.raises(UserError) as caught:
+        pick(["nothing-like-it", "poems", "-nor-this"])
+    assert len(caught.value.problems) == 3
+
+
+# --- plugins that are not installed ---
+
+
+def test_plugins_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
+    import textwrap
+
+    file = tmp_path / "house.py"
+    file.write_text(textwrap.dedent(DOMAIN.format(name="HouseStyle", gives='"text"')))
+    (tmp_path / "other.py").write_text(textwrap.dedent(OBJECTIVE.format(name="Other", wants="text")))
+    found, joins = from_path(f"{file}:HouseStyle")
+    assert joins and [one.name for one in found] == ["house-style"]
+    assert "house-style" in [one.name for one in pick([], [f"{file}:HouseStyle"])]
+    found, joins = from_path(str(tmp_path))
+    assert not joins and {one.name for one in found} == {"house-style", "other"}
+    assert "house-style" not in [one.name for one in pick([], [str(tmp_path)])]
+    assert "house-style" in [one.name for one in pick(["house-style"], [str(tmp_path)])]
+    assert "class Hose" in told(lambda: pick([], [f"{file}:Hose"]))
+    assert "no such file" in told(lambda: pick([], [str(tmp_path / "absent.py")]))
+    (tmp_path / "bad.py").write_text("1 / 0")
+    assert "ZeroDivisionError" in told(lambda: pick([], [str(tmp_path / "bad.py")]))
+
+
+# --- the audit ---
+
+
+def test_a_forgotten_mark_an_unknown_hook_and_an_unknown_argument() -> None:
+    @plugin
+    class Bad:
+        """Bad in three ways."""
+
+        def evaluate(self, data: Any) -> list[Any]:
+            return []
+
+        @hookimpl
+        def load_dada(self, run: Any) -> dict[str, Any]:
+            return {}
+
+        @hookimpl
+        def make_loss(self, modle: Any) -> None:
+            return None
+
+    text = "\n".join(map(str, audit(picked(Bad))))
+    assert "method evaluate has the name of a hook but no @hookimpl" in text
+    assert "@hookimpl load_dada: there is no such hook" in text and "did you mean 'load_data'?" in text
+    assert "hook make_loss has no argument 'modle'" in text and "did you mean 'model'?" in text
+    assert text.count("ftp-bad 1.0") == 3
+
+
+def test_two_answers_to_a_hook_of_one_answer() -> None:
+    @plugin
+    class First:
+        """One."""
+
+        @hookimpl
+        def make_loss(self, model: Any) -> None: ...
+
+    @plugin
+    class Second:
+        """Two."""
+
+        @hookimpl
+        def make_loss(self, model: Any) -> None: ...
+
+    @plugin
+    class Wraps:
+        """Wraps, which is welcome."""
+
+        @hookimpl(wrapper=True)
+        def make_loss(self) -> Any:
+            return (yield)
+
+    problems = audit(picked(First, Second, Wraps))
+    assert len(problems) == 1
+    assert "'first' (ftp-first 1.0) and 'second' (ftp-second 1.0) both give it" in problems[0].what
+    assert not audit(picked(First, Wraps))
+
+
+def test_a_wrapper_that_never_yields() -> None:
+    @plugin
+    class Lazy:
+        """Forgets to yield."""
+
+        @hookimpl(wrapper=True)
+        def build_model(self) -> None: ...
+
+    assert "never yields" in str(audit(picked(Lazy))[0])
+
+
+# --- forms ---
+
+
+def test_forms_that_do_not_fit_name_the_domains_that_do(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    plant("ftp-planted-b", {"votes": "ftp_planted_b:Votes"}, {"ftp_planted_b": DOMAIN.format(name="Votes", gives='"preference"')})
+    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": OBJECTIVE.format(name="Taste", wants="preference")})
+    task, problems = settle(pick(["taste", "poems"]))
+    assert task is None and "'taste' wants preference, but 'poems' gives text" in problems[0].what
+    assert "votes" in problems[0].fix and "poems" not in problems[0].fix
+    task, problems = settle(pick(["taste", "votes"]))
+    assert not problems and task is not None and (task.form, task.head) == ("preference", "tokens")
+
+
+def test_a_run_without_data_or_without_an_objective(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": OBJECTIVE.format(name="Taste", wants="text")})
+    assert "no plugin of this run gives data" in told(lambda: prepare(["taste"]))
+    text = told(lambda: prepare("poems"))
+    assert "'poems' gives text, for which no objective is named" in text and "taste" in text
+
+
+# --- all together ---
+
+
+def test_every_mistake_of_a_run_is_told_at_once(plant: Plant) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    plant("ftp-planted-b", {"gone": "ftp_planted_b:Gone"}, {"ftp_planted_b": "import no_such_module"})
+    plant("ftp-planted-c", {"votes": "ftp_planted_c:Votes"}, {"ftp_planted_c": DOMAIN.format(name="Votes", gives='"text"')})
+    flags = {"poems.size": "9", "poems.sizes": 1, "votes.size": 2, "seed": "x", "gone.anything": 1}
+    with pytest.raises(UserError) as caught:
+        prepare("poems,gone,peoms", given=[("flags", flags)])
+    text = str(caught.value)
+    for words in ("'gone' of ftp-planted-b 1.0 does not import", "peoms: no such plugin", "--poems.size 9: out of range",
+                  "--poems.sizes: no such option", "plugin 'votes' is not in this run", "--seed x: not a whole number"):
+        assert words in text
+    assert "gone.anything" not in text  # its plugin is complained about already
+    assert len(caught.value.problems) == 6
+
+
+def test_suggestions_count_more_than_defaults_and_less_than_files(plant: Plant) -> None:
+    source = DOMAIN.format(name="Poems", gives='"labelled"') + "\n    Poems.suggests = {'learning_rate': 3e-3, 'epochs': 7}\n"
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    found = prepare("poems", given=[("r.toml", {"epochs": 2, "poems": {"size": 4}})])
+    assert (found.settings.learning_rate, found.settings.epochs, found.settings.seed) == (3e-3, 2.0, 0)
+    assert found.origin["learning_rate"] == "suggested by poems" and found.origin["epochs"] == "r.toml"
+    assert found.values["poems.size"] == 4 and found.task.head == "labels"
+
+
+def test_a_plugin_named_like_an_option_of_core_is_refused(plant: Plant) -> None:
+    plant("ftp-planted-a", {"seed": "ftp_planted_a:Seed"}, {"ftp_planted_a": DOMAIN.format(name="Seed", gives='"labelled"')})
+    assert "has the name of an option of core" in told(lambda: prepare("seed"))
+
+
+# --- calling ---
+
+
+@plugin
+class Speaks:
+    """Answers."""
+
+    word: str = option("hello", "a word")
+
+    @hookimpl
+    def evaluate(self, model: Any) -> list[str]:
+        return [self.word, model]
+
+
+@plugin
+class Fails:
+    """Raises."""
+
+    @hookimpl
+    def evaluate(self) -> list[str]:
+        raise KeyError("lost")
+
+
+def test_answers_are_collected_in_the_order_named() -> None:
+    @plugin
+    class Later:
+        """Answers as well."""
+
+        @hookimpl
+        def evaluate(self, model: Any) -> list[str]:
+            return ["later"]
+
+    relay = Hooks(picked(Speaks, Later), {"speaks.word": "hi"})
+    answers = relay.each("evaluate", run=None, data=None, predictions=None, model="m")
+    assert [(one.plugin, one.package, one.value) for one in answers] == [
+        ("speaks", "ftp-speaks 1.0", ["hi", "m"]), ("later", "ftp-later 1.0", ["later"])]
+
+
+def test_an_error_inside_a_hook_names_plugin_package_and_hook() -> None:
+    with pytest.raises(PluginError) as caught:
+        Hooks(picked(Speaks, Fails)).each("evaluate", run=None, data=None, predictions=None, model=None)
+    assert "plugin 'fails' (ftp-fails 1.0) failed in evaluate: KeyError: 'lost'" in str(caught.value)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_user_error_inside_a_hook_stays_one() -> None:
+    @plugin
+    class Strict:
+        """Refuses."""
+
+        @hookimpl
+        def evaluate(self) -> list[str]:
+            raise UserError("mend this")
+
+    with pytest.raises(UserError, match="mend this"):
+        Hooks(picked(Strict)).each("evaluate", run=None, data=None, predictions=None, model=None)
+
+
+def test_trace_tells_each_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FTP_TRACE", "1")
+    Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=None)
+    line = capsys.readouterr().err
+    assert line.startswith("ftp: evaluate answered by speaks in ") and line.endswith(" ms\n")
+    monkeypatch.setenv("FTP_TRACE", "0")
+    Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=None)
+    assert not capsys.readouterr().err
+
+
+def test_kinds() -> None:
+    known = {one.name: kind_of(one.cls) for one in pick([])}
+    assert known["checkpoint"] == "core" and known["gap"] == "risk"
