@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset, concatenate_datasets
 
 from ftp.data.encode import cache_key, encode, truncation
-from ftp.data.tables import fingerprint
+from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError, UserError
 
 calls: list[int] = []
@@ -119,7 +119,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
         other = rows.to_list()
         other[3][column] = value
         assert fingerprint(Dataset.from_list(other, features=rows.features)) != base
-    code = "import sys; from datasets import Dataset; from ftp.data.tables import fingerprint\n"
+    code = "import sys; from datasets import Dataset; from ftp.data.fingerprint import fingerprint\n"
     code += "print(fingerprint(Dataset.load_from_disk(sys.argv[1])))"
     told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True).stdout
     assert told.strip() == base

@@ -188,6 +188,19 @@ def test_a_type_that_changes_in_a_later_chunk_is_told(tmp_path: Path, monkeypatc
     refused(tmp_path / "a.jsonl", "changes its type", "label")
 
 
+@pytest.mark.parametrize("late", [1.5, "b", True, [1], {"a": 1}])
+def test_a_stream_bends_no_value_to_the_types_of_its_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: Any
+) -> None:
+    monkeypatch.setattr("ftp.data.read.PEEK", 3)
+    write(tmp_path / "a.jsonl", [*({"label": 1} for _ in range(7)), {"label": None}, {"label": late}])
+    refused(tmp_path / "a.jsonl", "label", "line 9" if late == 1.5 else "a.jsonl", streaming=True)
+    write(tmp_path / "b.jsonl", [*({"m": [{"role": "user"}]} for _ in range(4)), {"m": [{"role": "user", "content": "x"}]}])
+    refused(tmp_path / "b.jsonl", "line 5", "m has other types or fields", streaming=True)
+    write(tmp_path / "c.jsonl", [*({"a": 1} for _ in range(4)), {"a": 1, "b": 2}])
+    refused(tmp_path / "c.jsonl", "line 5", "b has other", streaming=True)
+
+
 def test_missing_places(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text\na\n")
     refused(tmp_path / "trian.csv", "did you mean 'train.csv'")

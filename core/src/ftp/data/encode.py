@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.data import tables
+from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError
 from ftp.types import Row
 
@@ -34,7 +35,7 @@ def encode(dataset: Dataset, loss_encode: Encode, split: str, *, key: str, cache
     """
     if cache_dir is None:
         return tables.dataset(chunks(dataset, loss_encode, split), told=f"encoded {split}")
-    name = hashlib.sha256("|".join((key, tables.fingerprint(dataset), split)).encode()).hexdigest()
+    name = hashlib.sha256("|".join((key, fingerprint(dataset), split)).encode()).hexdigest()
     path = Path(cache_dir) / f"{name}.arrow"
     kept = tables.opened(path)
     if kept is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,6 +14,7 @@ from ftp.data import files, tables
 from ftp.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset, IterableDataset
 
     Rows: TypeAlias = Dataset | IterableDataset
@@ -199,33 +201,20 @@ def _stream(paths: list[Path], text_by: str) -> IterableDataset:
     if head is None or not len(head):
         raise UserError(f"{first} has no rows", "give at least one row")
     features = Features.from_arrow_schema(head.schema)
-    arguments = {"paths": paths, "text_by": text_by, "kinds": kinds, "names": list(features)}
     return IterableDataset.from_generator(
-        _rows, features=features, gen_kwargs={k: v if k == "paths" else _Fixed(v) for k, v in arguments.items()}
+        partial(_rows, text_by=text_by, kinds=kinds, schema=head.schema), features=features, gen_kwargs={"paths": paths}
     )
 
 
-class _Fixed:
-    """An argument that `datasets` is not to take for a list of shards."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def _rows(paths: list[Path], text_by: _Fixed, kinds: _Fixed, names: _Fixed) -> Iterator[dict[str, Any]]:
+def _rows(paths: list[Path], *, text_by: str, kinds: dict[str, type], schema: pa.Schema) -> Iterator[dict[str, Any]]:
+    """Rows of all files, with the types of the first; nothing is bent to fit them."""
     for path in paths:
         if files.known_format(path) in ("parquet", "arrow"):
             for chunk in tables.of_file(path):
-                yield from chunk.to_pylist()
+                yield from tables.fitting(chunk, schema, path, []).to_pylist()
             continue
-        for line, row in files.rows(path, text_by.value, kinds.value):
-            extra = row.keys() - names.value
-            if extra:
-                raise UserError(
-                    f"{path}, line {line}: column {', '.join(sorted(extra))} is not in the first {PEEK} rows",
-                    "read without streaming, or give every column in the first row (null where it has no value)",
-                )
-            yield {name: row.get(name) for name in names.value}
+        for numbered in tables.chunked(files.rows(path, text_by, kinds), PEEK):
+            yield from tables.fitting(tables.table(numbered, path), schema, path, numbered).to_pylist()
 
 
 def _from_disk(path: Path, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.data import files
 from ftp.errors import UserError
@@ -35,16 +35,43 @@ def of_file(path: Path, text_by: str = "line") -> Iterator[pa.Table]:
         yield from _columnar(path, found)
         return
     kinds = files.number_columns(files.rows(path)) if found in ("csv", "tsv") else None
+    for chunk in chunked(files.rows(path, text_by, kinds), files.CHUNK_ROWS):
+        yield table(chunk, path)
+
+
+def chunked(rows: Iterable[files.Numbered], most: int) -> Iterator[list[files.Numbered]]:
+    """Rows in lists of `most`, fewer where rows are long."""
     chunk: list[files.Numbered] = []
     size = 0
-    for numbered in files.rows(path, text_by, kinds):
+    for numbered in rows:
         chunk.append(numbered)
         size += sum(len(value) for value in numbered[1].values() if isinstance(value, str | list))
-        if len(chunk) >= files.CHUNK_ROWS or size >= files.CHUNK_CHARACTERS:
-            yield table(chunk, path)
+        if len(chunk) >= most or size >= files.CHUNK_CHARACTERS:
+            yield chunk
             chunk, size = [], 0
     if chunk:
-        yield table(chunk, path)
+        yield chunk
+
+
+def fitting(found: pa.Table, schema: pa.Schema, path: Path, numbered: list[files.Numbered]) -> pa.Table:
+    """The table under a schema taken from earlier rows; UserError for the first row with more or with other types."""
+    if unify([schema, found.schema], str(path)).equals(schema):
+        return cast(found, schema)
+    place = next(
+        (
+            line
+            for line, row in numbered
+            if not unify([schema, table([(line, row)], path).schema], f"{path}, line {line}").equals(schema)
+        ),
+        None,
+    )
+    more = [field.name for field in found.schema if field.name not in schema.names]
+    odd = more or [field.name for field in found.schema if field.type not in (schema.field(field.name).type, "null")]
+    raise UserError(
+        f"{path}" + (f", line {place}" if place is not None else "") + f": {', '.join(odd)} has other types or fields than in "
+        "the first rows, from which a stream takes its columns",
+        "read without streaming, which looks at all rows first, or give the first rows every column and field",
+    )
 
 
 def _columnar(path: Path, found: str) -> Iterator[pa.Table]:
@@ -206,49 +233,6 @@ def _digest(path: Path, size: int) -> bytes:
             found.update(block)
             size -= len(block)
     return found.digest()
-
-
-def fingerprint(rows: Dataset) -> str:
-    """A hash of the rows as Arrow holds them: the same in every process, however the rows came to be."""
-    import pyarrow as pa
-
-    found = hashlib.sha256(repr(sorted((rows.features or {}).items())).encode())
-    for start in range(0, len(rows), 1000):
-        batch = rows.with_format("arrow")[start : start + 1000]
-        for name in sorted(batch.column_names):
-            found.update(name.encode())
-            values = batch.column(name).combine_chunks()
-            _feed(found, pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values)
-    return found.hexdigest()
-
-
-def _feed(found: Any, values: pa.Array) -> None:
-    """Hash an array by what it holds, whatever its offsets, padding and unused bytes are."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = values.type
-    found.update(f"{kind}:{len(values)}:{values.null_count};".encode())
-    if values.null_count:
-        found.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes())
-    if pa.types.is_struct(kind):
-        for field in values.flatten():
-            _feed(found, field)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        found.update(pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False).tobytes())
-        _feed(found, values.flatten())
-    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-        values = values.drop_null()
-        found.update(pc.binary_length(values).to_numpy(zero_copy_only=False).tobytes())
-        _, offsets, data = values.buffers()
-        if len(values) and data is not None:
-            ends = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-            found.update(memoryview(data)[ends[0] : ends[-1]])
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        found.update(values.drop_null().to_numpy(zero_copy_only=False).tobytes())
-    else:
-        found.update(repr(values.to_pylist()).encode())
 
 
 @contextmanager
