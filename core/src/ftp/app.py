@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import record
+from ftp import checkpoint, record
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, lock
@@ -25,6 +25,10 @@ from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, P
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+EXTRA = "extra.safetensors"
+"""What an objective trains beside the network (a value head), in model/."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
 
 
 def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | None) -> Result:
-    from ftp import checkpoint, loop
+    from safetensors.torch import save_file
+
+    from ftp import loop
     from ftp import model as models
     from ftp.device import describe
     from ftp.predict import predict
@@ -141,7 +147,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         return verdicts.check("evaluation", data, model, loss, latest, history)
 
     stage(run, "training")
-    newest = checkpoint.newest(out / "checkpoints") if resume else None
+    newest = find_checkpoint(run) if resume else None
     done = loop.train(run, model, loss, source, evaluate, judge, newest)
 
     stage(run, "scoring held-out rows")
@@ -149,11 +155,14 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     scores = score(run, data, predictions, model)
     stage(run, "saving")
     if folder is not None:
-        models.save(model, out / "model", extra=loss.extra)
+        models.save(model, out / "model", plugins=[one.name for one in run.hooks.picked if not one.found.default],
+                    scores=[*scores, *baselines])
+        if loss.extra is not None:
+            save_file(loss.extra.state_dict(), out / "model" / EXTRA)
         folder.write_scores(scores, baselines)
     if settings.verify:
         stage(run, "verifying model/ in a fresh process")
-        verify(run, data, model, loss, encoded)
+        verify(run, model, encoded)
     accelerator.wait_for_everyone()
     ended = verdicts.check("end", data, model, loss, predictions, done.state.history)
     seconds = time.perf_counter() - started
@@ -376,11 +385,25 @@ class Verdicts:
         if not ending:
             return None
         if stage in ("data", "start"):
-            raise RiskStop([Problem(f"risk {risk.name}: {risk.level}: {risk.finding}", "; ".join(risk.advice)) for risk in ending])
+            raise RiskStop([Problem(f"risk {risk.name}: {risk.level}: {risk.finding}", "; ".join(risk.advice))
+                            for risk in ending])
         return "; ".join(f"risk {risk.name}: {risk.finding}" for risk in ending)
 
 
 # --- folder, saving, coming back ---
+
+
+def find_checkpoint(run: Run) -> Path | None:
+    """The newest whole checkpoint of a run that is resumed; None, and a clean log, where it was stopped before the first."""
+    assert run.out is not None and run.log is not None
+    notes: list[str] = []
+    newest = checkpoint.newest(run.out / record.CHECKPOINTS, notes)
+    if newest is None:
+        run.log.truncate(0)
+        notes.append("there is no whole checkpoint: training begins anew")
+    for note in notes:
+        run.tell(note)
+    return newest
 
 
 def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack: ExitStack) -> Path:
@@ -394,6 +417,7 @@ def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack
             names = [one.name for one in prepared.picked if not one.found.default]
             folder = record.claim(resume or prepared.settings.out, names, resume=resume is not None)
             stack.callback(record.release, folder)
+            checkpoint.tidy(folder / record.CHECKPOINTS)
             told = [str(folder.resolve())]
         except UserError as error:
             problem = error
@@ -406,21 +430,24 @@ def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack
     return Path(told[0])
 
 
-def verify(run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any]) -> None:
+def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
     """Load model/ with plain Transformers or PEFT in a fresh process and compare its answers with the trained network's."""
+    from ftp import forward
     from ftp import model as models
 
     assert run.accelerator is not None and run.out is not None
     if not run.accelerator.is_main_process:
         return
     part = encoded["validation"].select(range(min(4, len(encoded["validation"]))))
-    rows = [row["input_ids"] for row in part if "input_ids" in row]
-    if rows:
-        models.verify(model, run.out / "model", rows)
+    rows = [row["input_ids"] for row in part]
+    inputs = forward.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id or 0)
+    models.verify(model, run.out / "model", inputs)
 
 
 def reopen(folder: Path) -> Any:
     """A finished run as a `Predictor`: its plugins, its model, its loss, without training."""
+    from safetensors.torch import load_file
+
     from ftp import model as models
     from ftp.device import accelerator as make_accelerator
     from ftp.predict import Predictor
@@ -434,13 +461,12 @@ def reopen(folder: Path) -> Any:
     prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
     accelerator = make_accelerator(prepared.settings, training=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
-    model = models.reload(folder / "model", run.task.head, tuple(facts.get("labels", ())))
-    model.net.to(accelerator.device).eval()
+    model = models.reload(folder / "model", device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code)
     data = Data({}, run.task.form, tuple(facts.get("labels", ())))
     model = dataclasses.replace(model, packed=packs(run, model))
     loss = run.hooks.one("make_loss", run=run, data=data, model=model)
     if loss.extra is not None:
-        models.load_extra(loss.extra, folder / "model")
+        loss.extra.load_state_dict(load_file(folder / "model" / EXTRA))
     return Predictor(run, data, model, loss)
 
 

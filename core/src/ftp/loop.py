@@ -56,6 +56,7 @@ class State:
     best_step: int = 0
     best: float = math.nan
     worse: int = 0
+    reason: str = ""  # why training ended, once something ended it
     history: list[Evaluation] = field(default_factory=list)
     place: Any = None
 
@@ -103,10 +104,11 @@ def train(
     every_save = settings.save_steps or every_eval
     limits = Limits(settings.micro_batch_size, settings.micro_batch_tokens)
     window, started, spent = Window(), time.perf_counter(), state.seconds
-    reason = "" if state.step < total else "the schedule is done"
+    reason = state.reason or ("" if state.step < total else "the schedule is done")
 
     def save() -> Path:
         state.seconds, state.place = spent + time.perf_counter() - started, source.place()
+        state.reason = reason
         path = folder / f"step-{state.step}"
         parts = contents(whole, optimizer, state)
         if accelerator.is_main_process:
@@ -139,12 +141,15 @@ def train(
             state.step += 1
             state.rows += out.rows
             state.tokens += out.tokens
-            window.add(out, source.names(rows), keep=accelerator.device.type == "cpu")
+            window.add(out, source.names(rows), now=accelerator.device.type == "cpu", scaled=accelerator.scaler is not None)
+
+            window.pause()
 
             ends = state.step >= total
             evaluates = state.step % every_eval == 0 or ends
             saves = state.step % every_save == 0 or ends
-            if state.step % settings.logging_steps == 0 or evaluates or saves:
+            reads = state.step % settings.logging_steps == 0 or evaluates or saves
+            if reads:
                 values = window.read(run, state.step)
                 values["learning_rate"] = optimizer.param_groups[0]["lr"]
                 tell(run, "step", state.step, epoch=round(state.step / max(1, source.per_epoch), 4), **values)
@@ -161,13 +166,16 @@ def train(
                     reason = f"no better for {patience} evaluations (best: update {state.best_step})"
                 reason = asked_to_stop(run, Event("evaluated", state.step, {"loss": found.loss})) or reason
                 reason = judge(found, state.history) or reason
-            if saves or (reason and state.best_step != state.step):
+            saves = saves or bool(reason)
+            if saves:
                 save()
-            if agreed(run, interrupted.is_set(), now=world == 1 or evaluates):
-                save()
+            if agreed(run, interrupted.is_set(), now=world == 1 or reads):
+                if not saves:
+                    save()
                 tell(run, "ended", state.step, reason="interrupted")
                 raise Interrupted(f"interrupted after update {state.step} of {total}; everything is saved",
                                   "go on where it stopped", f"ftp run --resume {run.out}")
+            window.resume()
             if ends:
                 reason = reason or "the schedule is done"
     state.seconds = spent + time.perf_counter() - started
@@ -266,32 +274,44 @@ class Window:
 
     def clear(self) -> None:
         self.losses: list[torch.Tensor] = []
-        self.norms: list[torch.Tensor] = []
+        self.norms: list[torch.Tensor | None] = []
         self.metrics: dict[str, Any] = {}
         self.names: list[Sequence[int]] = []
         self.rows = self.tokens = 0
+        self.scaled = False
+        self.seconds, self.started = 0.0, time.perf_counter()
+
+    def pause(self) -> None:
+        """Stop the clock: what follows (evaluation, saving) is not training."""
+        self.seconds += time.perf_counter() - self.started
+
+    def resume(self) -> None:
+        """Let the clock run again."""
         self.started = time.perf_counter()
 
-    def add(self, out: Any, names: Sequence[int], keep: bool) -> None:
+    def add(self, out: Any, names: Sequence[int], now: bool, scaled: bool) -> None:
+        """Take in one update. `now`: look at once whether its numbers are finite (free on a CPU). `scaled`: a gradient
+        that is not finite is the loss scaler's business, which left the update out."""
         self.losses.append(out.loss)
+        self.norms.append(out.grad_norm)
         self.names.append(names)
-        if out.grad_norm is not None:
-            self.norms.append(out.grad_norm)
+        self.scaled = scaled
         for name, value in out.metrics.items():
             self.metrics[name] = self.metrics.get(name, 0) + value
         self.rows += out.rows
         self.tokens += out.tokens
-        if keep and not bool(torch.isfinite(out.loss)):  # free to read on a CPU: stop at once
-            self.check([float(out.loss)], [names])
+        if now:
+            self.check([float(out.loss)], [None if out.grad_norm is None else float(out.grad_norm)], [names])
 
-    @staticmethod
-    def check(losses: Sequence[float], names: Sequence[Sequence[int]]) -> None:
-        for value, rows in zip(losses, names, strict=True):
-            if not math.isfinite(value):
-                shown = ", ".join(map(str, list(rows)[:16])) + (", ..." if len(rows) > 16 else "")
-                raise UserError(f"the loss is {value}; training rows of that update: {shown}",
-                                "a lower --learning-rate, --precision fp32, or mend those rows; the last good "
-                                "checkpoint is kept")
+    def check(self, losses: Sequence[float], norms: Sequence[float | None], names: Sequence[Sequence[int]]) -> None:
+        """Stop at the first update that is not finite, before its weights can be saved."""
+        for loss, norm, rows in zip(losses, norms, names, strict=True):
+            if math.isfinite(loss) and (norm is None or math.isfinite(norm) or self.scaled):
+                continue
+            what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm} (the loss is {loss:.4g})"
+            shown = ", ".join(map(str, list(rows)[:16])) + (", ..." if len(rows) > 16 else "")
+            raise UserError(f"{what}; training rows of that update: {shown}",
+                            "a lower --learning-rate, --precision fp32, or mend those rows; the last good checkpoint is kept")
 
     def read(self, run: Run, step: int) -> dict[str, Any]:
         accelerator = run.accelerator
@@ -302,12 +322,13 @@ class Window:
             losses, counts = accelerator.reduce(losses, "sum"), accelerator.reduce(counts, "sum")
             self.metrics = {name: accelerator.reduce(value, "sum") for name, value in sorted(self.metrics.items())}
         values = losses.tolist()
-        self.check(values, self.names)
+        norms = [None if norm is None else float(norm) for norm in self.norms]
+        self.check(values, norms, self.names)
         rows, tokens = counts.tolist()
-        seconds = max(1e-9, time.perf_counter() - self.started)
+        seconds = max(1e-9, self.seconds)
         read = {
             "loss": sum(values) / len(values),
-            "grad_norm": float(self.norms[-1]) if self.norms else None,
+            "grad_norm": norms[-1],
             "rows_per_second": round(rows / seconds, 2),
             "tokens_per_second": round(tokens / seconds, 1),
             "memory": memory(accelerator.device),

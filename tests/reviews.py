@@ -1,0 +1,76 @@
+"""A domain of its own for the tests of whole runs: rows made up from words, and what a test wants to happen on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import sys
+from typing import Any
+
+from ftp import hookimpl, option, plugin
+from ftp.types import Score
+
+GOOD, BAD = ["joy", "first"], ["not", "bill"]  # words that the tiny tokenizer has whole
+OTHER = ["the", "film", "soup", "was", "a", "and", "of", "in", "on", "day", "new", "bank", "about", "four", "more", "than"]
+
+
+@plugin
+class Reviews:
+    """Made-up sentences, praise or complaint."""
+
+    gives = ("labelled", "text")
+    rows: int = option(41, "training rows", low=1)
+    fail: str = option("", "what happens: `nan` or `infinite` at update 4, `die` (rank 1 at update 3)")
+
+    @hookimpl
+    def load_data(self) -> Any:
+        from datasets import Dataset
+
+        def made(count: int, seed: int) -> Dataset:
+            dice = random.Random(seed)
+            labels = [dice.randrange(2) for _ in range(count)]
+            texts = [" ".join([*dice.choices(OTHER, k=dice.randrange(1, 6)), *dice.choices(GOOD if label else BAD, k=3)])
+                     for label in labels]
+            return Dataset.from_dict({"text": texts, "label": labels})
+
+        return {"train": made(self.rows, 1), "validation": made(13, 2), "test": made(11, 3)}
+
+    @hookimpl(wrapper=True)
+    def make_loss(self) -> Any:
+        loss = yield
+        calls = [0]
+
+        def compute(batch: Any) -> Any:
+            import torch
+
+            out = loss.compute(batch)
+            if torch.is_grad_enabled() and batch.count:
+                calls[0] += 1
+                if calls[0] == 5 and self.fail == "nan":  # the first is the trial batch
+                    return dataclasses.replace(out, total=out.total * float("nan"))
+                if calls[0] == 5 and self.fail == "infinite":
+                    out.total.register_hook(lambda gradient: gradient * float("inf"))
+            return out
+
+        return dataclasses.replace(loss, compute=compute) if self.fail else loss
+
+    @hookimpl(wrapper=True)
+    def train_step(self) -> Any:
+        sys.audit("moment", "an update begins")
+        return (yield)
+
+    @hookimpl
+    def on_event(self, event: Any) -> None:
+        sys.audit("moment", f"event {event.name} {event.step}")
+        if self.fail == "die" and os.environ.get("RANK") == "1" and event.name == "step" and event.step == 3:
+            print("rank one has had enough", file=sys.stderr, flush=True)
+            os._exit(13)
+
+    @hookimpl
+    def evaluate(self, predictions: Any) -> list[Score]:
+        scores = []
+        for split, one in predictions.items():
+            right = [answer.answer == label for answer, label in zip(one.answers, one.rows["label"], strict=True)]
+            scores.append(Score("accuracy", sum(right) / len(right), "max", split))
+        return scores

@@ -1,0 +1,184 @@
+"""A run that is stopped in whatever way goes on to the end that it would have had."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ftp import checkpoint
+from ftp.data import batches
+
+ROWS, BATCH, STEPS = 41, 8, 18  # six updates an epoch, the last with one row
+
+
+def arguments(model: Path, plugin: str, cache: Path, *more: object) -> list[str]:
+    fixed = ["run", "--plugins=-leakage", "--plugins-from", plugin, "--reviews.rows", ROWS, "--model", model, "--device", "cpu",
+             "--precision", "fp32", "--cache-dir", cache, "--epochs", 3, "--batch-size", BATCH, "--learning-rate", 5e-3,
+             "--eval-steps", 4, "--logging-steps", 1, "--no-baselines", "--no-verify"]
+    saves = [] if "--save-steps" in more else ["--save-steps", 3]
+    return [str(word) for word in (*fixed, *saves, *more)]
+
+
+@pytest.fixture(scope="module")
+def command(tiny_bert_dropout: Path, reviews: str, tmp_path_factory) -> Callable[..., list[str]]:
+    cache = tmp_path_factory.mktemp("cache")
+    return lambda *more: arguments(tiny_bert_dropout, reviews, cache, *more)
+
+
+@pytest.fixture(scope="module")
+def unbroken(live, command, seen, tmp_path_factory):
+    """A run that nothing happens to, and its moments."""
+    out, moments = tmp_path_factory.mktemp("unbroken") / "run", tmp_path_factory.mktemp("moments") / "moments"
+    life = live(command("--out", out), out, {"moments": str(moments)})
+    assert life.end() == 0, life.text
+    result = seen(out)
+    assert list(result.steps) == list(range(1, STEPS + 1))
+    return result, moments.read_text().splitlines()
+
+
+def kills(moments: list[str]) -> list[dict[str, object]]:
+    """Where a chain of lives ends, one after the other: before the first save, in saves, between them, in the last files."""
+    dice = random.Random(14)
+    first = next(place for place, label in enumerate(moments) if "/checkpoints/." in label)
+    before = sum("an update begins" in label for label in moments[:first])
+    return [
+        {"where": "an update begins", "number": dice.randint(1, before)},
+        {"where": ".partial-", "number": dice.randint(1, 4)},  # a file of the first save
+        {"where": "", "number": dice.randint(first, len(moments) // 2)},
+        {"where": "event step", "number": dice.randint(1, 4)},
+        {"where": ".partial-", "number": 10 + dice.randint(1, 4)},
+        {"where": "rename", "number": dice.randint(2, 6)},
+        {"where": "/model", "number": 1},
+    ]
+
+
+def test_killed_again_and_again_it_ends_the_same(live, command, seen, unbroken, tmp_path: Path) -> None:
+    """kill -9 at seeded random moments, during saves among them, each time the resumed run; the last one is let live."""
+    expected, moments = unbroken
+    out, line, reached, halves = tmp_path / "run", command("--out", tmp_path / "run"), [], 0
+    for trap in kills(moments):
+        life = live(line, out, {"action": "kill", **trap})
+        assert life.end() == -signal.SIGKILL, f"{trap}: {life.text}"
+        halves += any((out / "checkpoints").glob(".step-*.partial-*"))
+        newest = checkpoint.newest(out / "checkpoints")
+        reached.append(int(newest.name.removeprefix("step-")) if newest else 0)
+        line = ["run", "--resume", str(out)]
+    life = live(line, out)
+    assert life.end() == 0, life.text
+    assert halves >= 2  # it was killed during saves
+    assert reached == sorted(reached) and reached[0] == 0 and reached[-1] == STEPS  # it never went back
+    assert seen(out) == expected
+    assert not list((out / "checkpoints").glob(".*"))
+    life = live(line, out)
+    assert life.end() == 2 and "finished" in life.text
+
+
+def test_killed_at_random_times_it_ends_the_same(live, command, seen, unbroken, tmp_path: Path) -> None:
+    """kill -9 from outside, whatever the run is doing."""
+    out, dice = tmp_path / "run", random.Random(7)
+    line = command("--out", out)
+    for _ in range(3):
+        life = live(line, out)
+        before = (out / "log.jsonl").read_text() if (out / "log.jsonl").exists() else ""
+        wait_for(lambda seen=before: (out / "log.jsonl").exists() and (out / "log.jsonl").read_text() != seen)
+        time.sleep(dice.uniform(0.1, 1.0))
+        os.kill(life.pid, signal.SIGKILL)
+        if life.end() == 0:  # it was done before
+            break
+        line = ["run", "--resume", str(out)]
+    else:
+        life = live(line, out)
+        assert life.end() == 0, life.text
+    assert seen(out) == unbroken[0]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(live, command, seen, unbroken, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out), out, {"action": "interrupt", "where": "an update begins", "number": 8})
+    assert life.end() == 130, life.text
+    assert f"ftp run --resume {out}" in life.text and "Traceback" not in life.text
+    newest = checkpoint.newest(out / "checkpoints")
+    assert newest is not None and newest.name == "step-8"
+    life = live(["run", "--resume", str(out)], out)
+    assert life.end() == 0, life.text
+    assert seen(out) == unbroken[0]
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(live, command, seen, unbroken, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out), out, {"action": "kill", "where": "an update begins", "number": 14})
+    assert life.end() == -signal.SIGKILL
+    damaged = checkpoint.newest(out / "checkpoints")
+    assert damaged is not None
+    with (damaged / "weights.safetensors").open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"\x55")
+    life = live(["run", "--resume", str(out)], out)
+    assert life.end() == 0, life.text
+    assert damaged.name in life.text and "damaged" in life.text
+    assert seen(out) == unbroken[0]
+
+
+def test_disk_full_keeps_the_last_good_checkpoint(live, command, seen, unbroken, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out), out, {"action": "full", "where": "state.pt", "number": 5})  # the second or third save
+    assert life.end() == 2, life.text
+    newest = checkpoint.newest(out / "checkpoints")
+    assert newest is not None
+    assert f"disk full while saving step {int(newest.name[5:]) + 1}" in life.text.replace("\n", " ")
+    assert f"last good checkpoint: {newest.name.replace('-', ' ')}" in life.text and f"ftp run --resume {out}" in life.text
+    life = live(["run", "--resume", str(out)], out)
+    assert life.end() == 0, life.text
+    assert seen(out) == unbroken[0]
+
+
+def test_a_disk_that_is_really_full(live, command, seen, unbroken, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root; the test above stands for it")
+    try:
+        out = disk / "run"
+        life = live(command("--out", out), out)
+        assert life.end() == 2, life.text
+        assert "disk full while saving" in life.text and "Traceback" not in life.text
+        assert checkpoint.newest(out / "checkpoints") is not None
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        life = live(["run", "--resume", str(out)], out)
+        assert life.end() == 0, life.text
+        assert seen(out) == unbroken[0]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("fail, word", [("nan", "loss is nan"), ("infinite", "gradient")])
+def test_not_a_number_stops_and_names_the_rows(live, command, tmp_path: Path, fail: str, word: str) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out, "--reviews.fail", fail, "--save-steps", 1), out)
+    assert life.end() == 2, life.text
+    lengths = [1] * ROWS
+    rows = batches.plan(lengths, batch_size=BATCH, seed=0, epoch=0)[3]
+    assert word in life.text and ", ".join(map(str, rows)) in " ".join(life.text.split())
+    newest = checkpoint.newest(out / "checkpoints")
+    assert newest is not None and newest.name == "step-3"
+    assert all(torch.isfinite(value).all() for value in load_file(newest / "weights.safetensors").values())
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["status"] == "stopped" and word in facts["reason"]
+
+
+def wait_for(what: Callable[[], bool], within: float = 60) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + within
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
