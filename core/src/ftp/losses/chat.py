@@ -1,0 +1,293 @@
+"""Conversations as token ids: chat templates, which tokens the assistant wrote, where a turn ends.
+
+A row is rendered by the template that generation uses and tokenised once as a whole, so training and inference read the
+same tokens. The assistant's tokens are found from the template's own `{% generation %}` markers, or, for a template
+without them, from the text that each turn adds, which is exact as long as earlier turns do not change when others follow
+(the prefix property); where they do change, that is said and nothing is guessed. No torch here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ftp.data.turns import Message, Unfit
+from ftp.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Span = tuple[int, int]
+"""First and past-the-last place, in characters or in tokens."""
+
+Which = Literal["answers", "last", "all"]
+"""Which tokens are trained: those of every assistant turn, of the last one, or all."""
+
+DEFAULT = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ 'Assistant:' }}{% generation %}{{ ' ' + message['content'] | trim + eos_token }}{% endgeneration %}{{ '\\n\\n' }}"
+    "{% else %}"
+    "{{ message['role'] | capitalize + ': ' + message['content'] | trim + '\\n\\n' }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+"""Our template for tokenizers without one. It needs no new token: names of roles are words, an answer ends with the EOS.
+The blank before an answer belongs to the answer, so the prompt's tokens stay the same when the answer follows."""
+
+_MARKERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_PROBE: list[Message] = [
+    {"role": "user", "content": "Is water wet?"},
+    {"role": "assistant", "content": "Yes, it is."},
+]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation as token ids; `spans`: the trained stretches of them; `cut`: tokens that did not fit."""
+
+    ids: list[int]
+    spans: list[Span]
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer with a chat template that was checked (`prepare` makes it).
+
+    `source`: where the template came from. `stop`: ids that end an answer. `notes`: what a user should know.
+    `marked`: gives a version of the template with markers, asked for only where the prefix property fails.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    source: str
+    stop: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    marked: Callable[[], str | None] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the template: the same in training and inference, or the answers are to another question."""
+        return hashlib.sha256(json.dumps(self.tokenizer.chat_template, sort_keys=True).encode()).hexdigest()
+
+    def prompt(self, messages: Sequence[Message], tools: Any = None) -> list[int]:
+        """Token ids of a conversation up to where the assistant's answer begins. Raises `Unfit` where the template
+        refuses it."""
+        text, _ = self._render(messages, tools, ask=True)
+        return list(self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"])
+
+    def encode(
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Any] = (), which: Which = "answers"
+    ) -> list[Encoded | Unfit]:
+        """Each conversation with its trained stretches, or why it cannot be trained on. Nothing is cut here.
+
+        Every answer ends with its end-of-turn token, and that is trained; where the template writes none after the last
+        answer, the EOS is added.
+        """
+        rendered: list[tuple[str, list[Span]] | Unfit] = []
+        for number, messages in enumerate(conversations):
+            try:
+                rendered.append(self._text(messages, tools[number] if tools else None, which))
+            except Unfit as error:
+                rendered.append(error)
+        texts = [one[0] for one in rendered if not isinstance(one, Unfit)]
+        found = iter(self._tokens(texts)) if texts else iter(())
+        return [one if isinstance(one, Unfit) else self._trained(*next(found), one[1], which) for one in rendered]
+
+    # --- text ---
+
+    def _render(
+        self, messages: Sequence[Message], tools: Any, *, ask: bool = False, template: str | None = None
+    ) -> tuple[str, list[Span]]:
+        """The text of a conversation, and the stretches of it that the template marks."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        template = template or self.tokenizer.get_chat_template(tools=tools)
+        try:
+            texts, marks = render_jinja_template(
+                conversations=[[dict(one) for one in messages]], tools=tools, chat_template=template,
+                add_generation_prompt=ask, return_assistant_tokens_mask=bool(_MARKERS.search(template)),
+                **self.tokenizer.special_tokens_map)
+        except Exception as error:  # whatever a template raises is its way to refuse
+            raise Unfit(f"is refused by the chat template: {type(error).__name__}: {error}") from error
+        return texts[0], [(int(a), int(b)) for a, b in marks[0]] if marks else []
+
+    def _text(self, messages: Sequence[Message], tools: Any, which: Which) -> tuple[str, list[Span]]:
+        """The text of a conversation with the stretches that are trained."""
+        template = self.tokenizer.get_chat_template(tools=tools)
+        text, spans = self._render(messages, tools, template=template)
+        if which == "all":
+            return text, [(0, len(text))]
+        answers = [place for place, one in enumerate(messages) if one["role"] == "assistant"]
+        if not answers:
+            raise Unfit("has no turn of the assistant, so there is nothing to learn")
+        if not _MARKERS.search(template):
+            spans = self._added(messages, tools, text, answers if which == "answers" else answers[-1:])
+        if not spans:
+            raise Unfit("has no turn that the chat template takes for the assistant's")
+        return text, spans if which == "answers" else spans[-1:]
+
+    def _added(self, messages: Sequence[Message], tools: Any, text: str, answers: Sequence[int]) -> list[Span]:
+        """The stretches that the assistant's turns add to the text. The first message is no answer to anything."""
+        spans = []
+        for place in (one for one in answers if one):
+            start, _ = self._render(messages[:place], tools, ask=True)
+            end = text if place == len(messages) - 1 else self._render(messages[: place + 1], tools)[0]
+            if not (end.startswith(start) and text.startswith(end)):
+                return self._remarked(messages, tools, text, place)
+            spans.append((len(start), self._turn_end(text, len(start), len(end))))
+        return spans
+
+    def _remarked(self, messages: Sequence[Message], tools: Any, text: str, place: int) -> list[Span]:
+        """The stretches by a version of the template with markers, if that gives the same text."""
+        template = self.marked() if self.marked else None
+        if template is not None and _MARKERS.search(template):
+            again, spans = self._render(messages, tools, template=template)
+            if again == text:
+                return spans
+        raise Unfit(f"is rendered otherwise up to message {place} once other messages follow: the chat template has no "
+                    "generation markers and does not keep its prefix, so the assistant's tokens cannot be told exactly")
+
+    def _turn_end(self, text: str, start: int, end: int) -> int:
+        """`end` without the white space that follows the end-of-turn token."""
+        closed = text[start:end].rstrip()
+        specials = (*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab())
+        return start + len(closed) if closed.endswith(tuple(specials)) else end
+
+    # --- tokens ---
+
+    def _tokens(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
+        """Token ids of each text with the characters of each token."""
+        found = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True,
+                               return_attention_mask=False, truncation=False, verbose=False)
+        return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
+
+    def _trained(self, ids: list[int], places: list[Span], spans: list[Span], which: Which) -> Encoded:
+        """Stretches of characters as stretches of tokens, each closed by an end-of-turn token."""
+        if which == "all":
+            return Encoded(ids, [(0, len(ids))])
+        ends, made = _ends(self.tokenizer), list[Span]()
+        for first, last in spans:
+            inside = [n for n, (a, b) in enumerate(places) if a < last and b > first]
+            if not inside:
+                continue
+            start, end = inside[0], inside[-1] + 1
+            if not any(one in ends for one in _solid(self.tokenizer, ids[start:end])[-1:]):
+                if end < len(ids) and ids[end] in ends and ids[end] != self.tokenizer.bos_token_id:
+                    end += 1  # markers around the words alone: the end of the turn is the assistant's as well
+                elif end == len(ids) and self.tokenizer.eos_token_id is not None:
+                    ids, end = [*ids, int(self.tokenizer.eos_token_id)], end + 1
+            made.append((start, end))
+        return Encoded(ids, made)
+
+
+def prepare(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    file: Path | None = None,
+    eos_token: str | None = None,
+    marked: Callable[[], str | None] | None = None,
+    who: str = "",
+) -> Chat:
+    """Give the tokenizer a chat template where it has none (or `file`'s), and check it on a short conversation.
+
+    The template is set on the tokenizer, so it is saved with it and inference uses the same. `eos_token`: a token of the
+    vocabulary that ends answers, for a tokenizer without an EOS. `who`: the plugin whose options are named in messages.
+    UserError for a tokenizer without an EOS or without offsets, and for a template that is broken, writes two BOS, or
+    whose prompt is not how its own assistant turns begin.
+    """
+    if not tokenizer.is_fast:
+        raise UserError("the tokenizer cannot tell which characters a token stands for, so the assistant's tokens cannot be "
+                        "told exactly", "use the model's fast tokenizer (tokenizer.json)")
+    if eos_token is not None:
+        if eos_token not in tokenizer.get_vocab():
+            raise UserError(f"--{who}.eos_token {eos_token}: not a token of this tokenizer",
+                            nearest(eos_token, tokenizer.get_added_vocab()) or "name one of its vocabulary")
+        tokenizer.eos_token = eos_token
+    source = "the tokenizer's own"
+    if file is not None:
+        source = str(file)
+        try:
+            tokenizer.chat_template = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--{who}.chat_template {file}: cannot be read ({error})",
+                            "name a file with a Jinja template") from error
+    elif not tokenizer.chat_template:
+        source = "ftp's default, as the tokenizer has none"
+        adds = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+        tokenizer.chat_template = ("{{ bos_token }}" if adds else "") + DEFAULT
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no EOS token, so nothing would tell an answer's end",
+                        "name a token of its vocabulary that ends answers", f"--{who}.eos_token TOKEN")
+    return _checked(Chat(tokenizer, source, marked=marked))
+
+
+def _checked(chat: Chat) -> Chat:
+    """The chat with its stop tokens and notes, once a short conversation has gone through it."""
+    tokenizer, notes = chat.tokenizer, []
+    found = chat.encode([_PROBE])[0]
+    fix = "mend the template, or name another file"
+    if isinstance(found, Unfit):
+        raise UserError(f"the chat template ({chat.source}): a short conversation {found}", fix)
+    try:
+        text, asked = chat._render(_PROBE, None)[0], chat._render(_PROBE[:1], None, ask=True)[0]
+    except Unfit as error:
+        raise UserError(f"the chat template ({chat.source}): a question alone {error}", fix) from error
+    bos, ids, prompt = tokenizer.bos_token_id, found.ids, chat.prompt(_PROBE[:1])
+    if bos is not None and ids[:2] == [bos, bos]:
+        raise UserError(f"the chat template ({chat.source}) begins a conversation with two BOS tokens ({tokenizer.bos_token})",
+                        fix)
+    if not found.spans or not text.startswith(asked):
+        raise UserError(f"the chat template ({chat.source}): its prompt for an answer is not how its own assistant turns begin, "
+                        "so training and inference would differ", fix)
+    if ids[: len(prompt)] != prompt:
+        notes.append("the chat template's prompt ends within a token of the answer (a blank at its end, as a rule): "
+                     "generation starts from other tokens than training")
+    if bos is not None and bos not in ids and tokenizer("a")["input_ids"][:1] == [bos]:
+        notes.append("the chat template writes no BOS, though the tokenizer puts one before plain text; the template is followed")
+    last = _solid(tokenizer, ids[slice(*found.spans[-1])])[-1]
+    if ids == [*chat._tokens([text])[0][0], last]:
+        notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
+    stop = dict.fromkeys((last, int(tokenizer.eos_token_id)))
+    return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))
+
+
+def truncated(one: Encoded, limit: int) -> Encoded | None:
+    """The first `limit` tokens; None where no trained token is left."""
+    if len(one.ids) <= limit:
+        return one
+    spans = [(start, min(end, limit)) for start, end in one.spans if start < limit]
+    cut = len(one.ids) - limit
+    # a row's first token is never predicted
+    return Encoded(one.ids[:limit], spans, cut) if any(end > max(start, 1) for start, end in spans) else None
+
+
+def tools_of(row: Mapping[str, Any]) -> Any:
+    """The tools of a row, as a list or as JSON text; None where it has none. Raises `Unfit` for broken JSON."""
+    tools = row.get("tools")
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools) if tools.strip() else None
+        except json.JSONDecodeError as error:
+            raise Unfit(f"has tools that are not JSON ({error})") from None
+    return tools or None
+
+
+def _ends(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens that can end a turn: the special and the added ones."""
+    return frozenset((*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()))
+
+
+def _solid(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
+    """The ids without white space at the end."""
+    kept = list(ids)
+    while len(kept) > 1 and not str(tokenizer.decode(kept[-1:])).strip():
+        kept.pop()
+    return kept

@@ -1,0 +1,95 @@
+"""Unlabelled text as blocks of tokens: documents whole where they fit, cut where they do not, side by side in a block.
+
+A document is never mixed with another: a block of several has their lengths in `segments`, and `ftp.losses.tokens` lays
+each out on its own. Only `joined` lets blocks run over the ends of documents. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftp.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Columns = Mapping[str, list[int]]
+"""A document, or a piece of one: `input_ids`, and columns of the same length beside them."""
+
+Numbered = tuple[int, Columns]
+"""A document or a piece with the number of the row that it came from."""
+
+
+def size(asked: int | None, limit: int, who: str) -> int:
+    """Tokens a block: what `--<who>.block_size` asks for, else all that fit. `UserError` for more than fit."""
+    if asked is not None and asked > limit:
+        raise UserError(f"--{who}.block_size {asked}: the model takes {limit} tokens a row at most here",
+                        f"a number up to {limit}, or a larger --max-length if the model takes more")
+    return asked or limit
+
+
+def ends(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer itself puts before and behind a text."""
+    inner, whole = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
+    for start in range(len(whole) - len(inner) + 1):
+        if whole[start : start + len(inner)] == inner:
+            return whole[:start], whole[start + len(inner) :]
+    return [], []
+
+
+def wrapped(one: Columns, before: Sequence[int], after: Sequence[int], fill: int = -1) -> Columns:
+    """A text between special tokens; the columns beside get `fill` there."""
+    return {
+        name: [*before, *column, *after] if name == "input_ids" else [*[fill] * len(before), *column, *[fill] * len(after)]
+        for name, column in one.items()
+    }
+
+
+def pieces(one: Columns, most: int, overlap: int = 0) -> list[Columns]:
+    """A document in pieces of `most` tokens, the last one shorter, each beginning with the `overlap` last tokens of the
+    one before (where tokens are predicted from those before them, every token but the first is predicted once)."""
+    length = len(one["input_ids"])
+    starts = range(0, max(1, length - overlap), most - overlap)
+    return [{name: column[start : start + most] for name, column in one.items()} for start in starts]
+
+
+def alone(parts: Iterable[Numbered]) -> Iterator[dict[str, Any]]:
+    """Each piece as an encoded row of its own."""
+    for row, one in parts:
+        yield {**one, "segments": [len(one["input_ids"])], "row": row}
+
+
+def together(parts: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]:
+    """Pieces side by side in blocks of at most `most` tokens, in order; none is cut. `row` is that of a block's first."""
+    held: list[Numbered] = []
+    tokens = 0
+    for row, one in parts:
+        if held and tokens + len(one["input_ids"]) > most:
+            yield _block(held)
+            held, tokens = [], 0
+        held.append((row, one))
+        tokens += len(one["input_ids"])
+    if held:
+        yield _block(held)
+
+
+def joined(documents: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]:
+    """All documents as one text, cut every `most` tokens; the last block is shorter, and kept unless it is one token,
+    from which nothing could be learnt."""
+    held: dict[str, list[int]] = {}
+    rows: list[int] = []
+    for row, one in documents:
+        for name, column in one.items():
+            held.setdefault(name, []).extend(column)
+        rows += [row] * len(one["input_ids"])
+        while len(rows) >= most:
+            yield {**{name: column[:most] for name, column in held.items()}, "segments": [most], "row": rows[0]}
+            held, rows = {name: column[most:] for name, column in held.items()}, rows[most:]
+    if len(rows) > 1:
+        yield {**held, "segments": [len(rows)], "row": rows[0]}
+
+
+def _block(held: Sequence[Numbered]) -> dict[str, Any]:
+    columns = {name: [value for _, one in held for value in one[name]] for name in held[0][1]}
+    return {**columns, "segments": [len(one["input_ids"]) for _, one in held], "row": held[0][0]}

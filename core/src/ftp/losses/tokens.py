@@ -1,0 +1,153 @@
+"""What objectives on tokens share: rows with some tokens trained, as batches, as losses, and as generated answers.
+
+An encoded row has `input_ids`, and `spans`: the trained stretches of it, flat ([start, end, start, end, ...]); or nothing,
+where all tokens are trained. `segments` (lengths that sum to the row's) says that a row holds several texts, which are laid
+out each on its own: none attends to another or predicts another's first token. Heavy: imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ftp import forward
+from ftp.errors import UserError
+from ftp.types import Batch, LossOut, Model, Row
+
+if TYPE_CHECKING:
+    from ftp.losses.chat import Span
+
+
+def refuse_encoder_decoder(model: Model, objective: str) -> None:
+    """Raise `UserError` for a network with an encoder and a decoder."""
+    if getattr(model.net.config, "is_encoder_decoder", False):
+        raise UserError(f"{objective} trains networks with one stack of layers; {model.name or type(model.net).__name__} has an "
+                        "encoder and a decoder", "name a causal model (--model), as GPT-2, Llama or Qwen are")
+
+
+def flat(spans: Iterable[Span]) -> list[int]:
+    """Stretches as a column of an encoded row."""
+    return [place for span in spans for place in span]
+
+
+def labels(row: Row) -> list[int]:
+    """The token ids of a row where they are trained, -100 elsewhere."""
+    ids, places = list(row["input_ids"]), row.get("spans")
+    if places is None:
+        return ids
+    out = [forward.IGNORED] * len(ids)
+    for start, end in zip(places[::2], places[1::2], strict=True):
+        out[start:end] = ids[start:end]
+    return out
+
+
+def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
+    """Rows as a batch for `compute`: laid out (packed where the network can), and where its losses are taken.
+
+    Its `count` is the number of tokens that are predicted. `more` is kept in its `inputs`.
+    """
+    return lay(model, rows, [row["input_ids"] for row in rows], [labels(row) for row in rows],
+               shift=forward.shifts(model.net), **more)
+
+
+def lay(
+    model: Model, rows: Sequence[Row], ids: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]], *, shift: bool, **more: Any
+) -> Batch:
+    """Token ids and labels of each row as a batch; `inputs` has `where` (slots whose logits count), `target` (token ids)
+    and `of` (rows), each [terms]. With `shift` a token is predicted from the slot before it."""
+    owner = [number for number, row in enumerate(rows) for _ in (row.get("segments") or (0,))]
+    texts, marks = _parted(ids, rows), _parted(wanted, rows)
+    inputs = forward.lay(texts, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0, padding_side="right",
+                         beside={"labels": (marks, forward.IGNORED)})
+    where, target, text = forward.targets(inputs, inputs.pop("labels"), shift=shift)
+    inputs |= {"where": where, "target": target, "of": torch.tensor(owner)[text]}
+    device = next(model.net.parameters()).device
+    laid: dict[str, Any] = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
+    return Batch({**laid, **more}, count=len(where), rows=len(rows), tokens=sum(map(len, texts)))
+
+
+def _parted(column: Sequence[Sequence[int]], rows: Sequence[Row]) -> list[Sequence[int]]:
+    """A column of rows as one of segments."""
+    parts: list[Sequence[int]] = []
+    for values, row in zip(column, rows, strict=True):
+        bounds = accumulate(row.get("segments") or (len(values),), initial=0)
+        parts += [values[start:end] for start, end in pairwise(bounds)]
+    return parts
+
+
+def compute(model: Model, batch: Batch, accuracy: str = "") -> LossOut:
+    """Cross entropy of the predicted tokens, in nats; its sum, and that of each row.
+
+    `accuracy`: the name of a metric for the share of predicted tokens that are the network's first choice, a mean over
+    rows. It is measured where no gradient is asked for, as it needs the logits once more.
+    """
+    inputs, metrics = batch.inputs, dict[str, Tensor]()
+    where, target, of = inputs["where"], inputs["target"], inputs["of"]
+    counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(of, dtype=torch.float))
+    if accuracy and not torch.is_grad_enabled():
+        losses, hits = losses_and_hits(model.net, inputs, where, target)
+        right = torch.zeros_like(counts).index_add_(0, of, hits.float())
+        metrics[accuracy] = (right / counts.clamp(min=1)).sum()
+    else:
+        losses = forward.losses_at(model.net, inputs, where, target)
+    by_row = torch.zeros_like(counts).index_add_(0, of, losses.detach())
+    return LossOut(losses.sum(), metrics, by_row, counts)
+
+
+def losses_and_hits(net: Any, inputs: Mapping[str, Tensor], where: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """[n] cross entropies as `forward.losses_at` gives them, and [n] whether the target has the largest logit."""
+    if forward._parts(net).backbone is None:
+        logits = forward.logits_at(net, inputs, where).float()
+        return cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+    output = forward._encode(net, inputs)
+    states = output.last_hidden_state[where]
+    size = max(1, forward.LOGIT_BYTES // (4 * int(net.config.get_text_config().vocab_size)))
+    losses, hits = [], []
+    for part, wanted in zip(states.split(size), target.split(size), strict=True):
+        logits = forward._head(net, output, part[None])[0].float()
+        losses.append(cross_entropy(logits, wanted, reduction="none"))
+        hits.append(logits.argmax(-1) == wanted)
+    return torch.cat(losses), torch.cat(hits)
+
+
+def generate(
+    model: Model, prompts: Sequence[Sequence[int]], *, stop: Sequence[int], max_new_tokens: int, limit: int | None = None
+) -> list[list[int]]:
+    """The network's greedy continuations of token ids, without the token that ended them.
+
+    Prompts go side by side, padded on the left. An answer ends at one of `stop`, after `max_new_tokens`, or where the
+    network takes no more (`limit` tokens in all); a prompt that leaves no room for that is continued alone.
+    """
+    from transformers import GenerationConfig
+
+    net, pad = model.net, model.tokenizer.pad_token_id or 0
+    device = next(net.parameters()).device
+    together = [n for n, one in enumerate(prompts) if limit is None or len(one) + max_new_tokens <= limit]
+    groups = ([together] if together else []) + [[n] for n in range(len(prompts)) if n not in set(together)]
+    answers: list[list[int]] = [[] for _ in prompts]
+    training = net.training
+    net.eval()
+    try:
+        for group in groups:
+            longest = max(len(prompts[n]) for n in group)
+            room = max_new_tokens if limit is None else min(max_new_tokens, limit - longest)
+            if room < 1:
+                raise UserError(f"a prompt has {longest} tokens, and the model takes {limit} in all: no room for an answer",
+                                "shorten it, or raise --max-length if the model takes more")
+            laid = forward.lay([prompts[n] for n in group], packed=False, pad_id=pad, padding_side="left", device=device)
+            with torch.no_grad():
+                made: Any = net.generate(
+                    input_ids=laid["input_ids"], attention_mask=laid["attention_mask"],
+                    generation_config=GenerationConfig(max_new_tokens=room, do_sample=False, num_beams=1, use_cache=True,
+                                                       eos_token_id=list(stop) or None, pad_token_id=pad))
+            for n, line in zip(group, made[:, longest:].tolist(), strict=True):
+                ends = [place for place, token in enumerate(line) if token in stop]
+                answers[n] = line[: ends[0]] if ends else line
+    finally:
+        net.train(training)
+    return answers

@@ -1,0 +1,219 @@
+"""The plugin `sft`: conversations, with the loss on what the assistant says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from ftp import Problem, UserError, hookimpl, option, plugin
+from ftp.data.turns import Message, Unfit, conversation
+from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+
+VERSION = 1
+"""Raised when `encode` changes, so that no older encoded rows are taken."""
+
+
+@plugin
+class Sft:
+    """Fine-tune on conversations: learn what the assistant says, and when it stops (Ouyang et al. 2022, section 3.5)."""
+
+    wants = ("conversation",)
+    head = "tokens"
+    suggests = {"batch_size": 16}
+
+    train_on: Literal["answers", "last", "all"] = option(
+        "answers", "tokens that are learnt: of every turn of the assistant, of its last one, or all of them")
+    unfit: Literal["error", "drop"] = option(
+        "error", "rows without an answer to learn: error names them; drop leaves them out and says how many")
+    chat_template: Path | None = option(None, "file with a Jinja chat template to use and save instead of the tokenizer's")
+    eos_token: str | None = option(None, "token of the vocabulary that ends an answer, for a tokenizer without an EOS")
+    generate: int = option(0, "held-out rows of each split, the first ones, that are answered by generation at each "
+                              "evaluation (slow); other rows get no answer", low=0)
+    max_new_tokens: int = option(256, "tokens at most in an answer that is generated", low=1)
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        """Cross entropy of the assistant's tokens."""
+        from ftp.data.encode import cache_key
+        from ftp.losses import tokens
+        from ftp.losses.common import row_limit
+
+        tokens.refuse_encoder_decoder(model, "sft")
+        chat = self._chat(run, data, model)
+        limit = row_limit(run, model)
+        if self.train_on != "all":
+            _check(run, data, self.unfit)
+
+        def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+            return _prompts(chat, rows, limit) if split == "predict" else _rows(self, run, chat, list(rows), split, limit)
+
+        def collate(rows: Sequence[Row]) -> Batch:
+            asked = {number: row["prompt"] for number, row in enumerate(rows)
+                     if row.get("prompt") and (row.get("asked") or row.get("row", 0) < self.generate)}
+            return tokens.collate(model, rows, prompts=asked)
+
+        def compute(batch: Batch) -> LossOut:
+            return tokens.compute(model, batch, accuracy="mean_token_accuracy")
+
+        def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+            asked = batch.inputs["prompts"]
+            texts = tokens.generate(model, list(asked.values()), stop=chat.stop, max_new_tokens=self.max_new_tokens, limit=limit)
+            said = {number: model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+                    for number, ids in zip(asked, texts, strict=True)}
+            return [Prediction(said.get(number)) for number in range(batch.rows)]
+
+        key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate)
+        return Loss(encode, collate, compute, answer, key=key, name=f"cross entropy of {self.train_on}")
+
+    def _chat(self, run: Run, data: Data, model: Model) -> Any:
+        """The chat template, told and kept in the log; UserError where a finished run comes back with another one."""
+        from ftp.losses import chat as chats
+        from ftp.record import read_log
+
+        trains = bool(data.splits)  # a finished run comes back without rows, and with the template it was saved with
+        chat = chats.prepare(model.tokenizer, file=self.chat_template if trains else None, eos_token=self.eos_token,
+                             marked=_training_template(model.tokenizer), who="sft")
+        if trains:
+            run.tell(f"chat template: {chat.source} (sha256 {chat.sha256[:12]}); an answer ends with "
+                     f"{model.tokenizer.convert_ids_to_tokens(chat.stop[0])}")
+            for note in chat.notes:
+                run.tell(note)
+            if run.log is not None:
+                run.log.event("chat_template", sha256=chat.sha256, source=chat.source)
+            if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
+                model.net.generation_config.eos_token_id = list(chat.stop)
+        elif run.out is not None:
+            trained = [line["sha256"] for line in read_log(run.out / "log.jsonl") if line.get("event") == "chat_template"]
+            if trained and trained[-1] != chat.sha256:
+                raise UserError(f"{run.out}: the chat template is not the one it was trained with (sha256 {chat.sha256[:12]}, "
+                                f"then {trained[-1][:12]}): its answers would be worth nothing",
+                                f"put the template of the training back into {run.out / 'model'}")
+        return chat
+
+
+def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: int) -> Iterable[dict[str, Any]]:
+    """Conversations as encoded rows; those that cannot be trained on are an error, or left out and counted."""
+    from ftp.losses import tokens
+    from ftp.losses.chat import tools_of, truncated
+
+    unfit: list[tuple[Row, str]] = []
+    tools: dict[int, Any] = {}
+    for number, row in enumerate(rows):
+        try:
+            if any(one["role"] == "assistant" and not one["content"].strip() for one in row["messages"]):
+                raise Unfit("has an empty answer")
+            tools[number] = tools_of(row)
+        except Unfit as error:
+            unfit.append((row, str(error)))
+    lost = 0
+    found = chat.encode([rows[number]["messages"] for number in tools], list(tools.values()), self.train_on)
+    for number, one in zip(tools, found, strict=True):
+        if isinstance(one, Unfit):
+            unfit.append((rows[number], str(one)))
+        elif (short := truncated(one, limit)) is None:
+            lost += 1
+        else:
+            made = {"row": number, "input_ids": short.ids, "spans": tokens.flat(short.spans), "cut": short.cut}
+            if self.generate and split != "train":
+                made["prompt"] = _prompt(chat, rows[number], limit) if number < self.generate else None
+            yield made
+    if unfit and self.unfit == "error":
+        raise UserError([Problem(f"{split}: the conversation that begins {_beginning(row)} {why}") for row, why in unfit[:5]]
+                        + [Problem(f"{split}: {len(unfit)} conversations in all", "mend them, or leave them out with",
+                                   "--sft.unfit drop")])
+    if unfit:
+        row, why = unfit[0]
+        run.tell(f"{split}: {len(unfit)} conversations are left out; the first begins {_beginning(row)} and {why}")
+    if lost:
+        run.tell(f"{split}: {lost} of {len(rows)} conversations are left out: their first {limit} tokens hold nothing of an "
+                 "answer; see --max-length")
+
+
+def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
+    """What comes before the last answer, for an answer to compare with it; None where there is no room for one."""
+    last = max((place for place, one in enumerate(row["messages"]) if one["role"] == "assistant"), default=0)
+    ids = chat.prompt(row["messages"][:last]) if last else []
+    return ids if 0 < len(ids) < limit else None
+
+
+def _prompts(chat: Any, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
+    """Rows to answer: a conversation in any spelling up to its last question, or a plain text as a user's turn."""
+    from ftp.losses.chat import tools_of
+
+    for number, row in enumerate(rows):
+        try:
+            if row.get("text") is not None and "messages" not in row:
+                turns: list[Message] = [{"role": "user", "content": str(row["text"])}]
+            else:
+                turns = conversation({"completion": [], **row} if "prompt" in row else row)
+            while turns and turns[-1]["role"] == "assistant":
+                turns.pop()
+            if not turns:
+                raise Unfit("asks nothing")
+            ids = chat.prompt(turns, tools_of(row))
+        except Unfit as error:
+            raise UserError(f"{_beginning(row)}: {error}", 'give a text, or {"messages": [{"role": "user", ...}]}') from error
+        if len(ids) >= limit:
+            raise UserError(f"{_beginning(row)}: {len(ids)} tokens, and the model takes {limit} with the answer", "shorten it")
+        yield {"row": number, "input_ids": ids, "spans": [], "prompt": ids, "asked": True}
+
+
+def _check(run: Run, data: Data, unfit: str) -> None:
+    """Look at the rows of all splits: `UserError` names those without a turn of the assistant, or with an empty one."""
+    problems, left = [], []
+    for split, rows in data.splits.items():
+        if not hasattr(rows, "num_rows"):
+            continue  # a stream is looked at while it is read
+        without, empty = _without_answers(rows)
+        for places, what in ((without, "no turn of the assistant"), (empty, "an empty answer")):
+            if places:
+                shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
+                problems.append(Problem(f"{split}: {len(places)} of {len(rows)} conversations have {what}: rows {shown}",
+                                        "rows count from 0; mend them, or leave them out with", "--sft.unfit drop"))
+                left.append(f"{split}: {len(places)} of {len(rows)} conversations have {what} and are left out: rows {shown}")
+    if unfit == "error" and problems:
+        raise UserError(problems)
+    for line in left:
+        run.tell(line)
+
+
+def _without_answers(rows: Any) -> tuple[list[int], list[int]]:
+    """Numbers of the rows without a turn of the assistant, and of those with an empty one."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    without, empty = list[int](), list[int]()
+    for start in range(0, len(rows), 10_000):
+        turns = rows.select_columns(["messages"]).with_format("arrow")[start : start + 10_000]["messages"].combine_chunks()
+        count, owner, flat = len(turns), pc.list_parent_indices(turns).to_numpy(), pc.list_flatten(turns)
+        answers = pc.equal(pc.struct_field(flat, "role"), "assistant").to_numpy(zero_copy_only=False)
+        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pc.struct_field(flat, "content"))), 0)
+        blank = blank.to_numpy(zero_copy_only=False) & answers
+        without += (np.flatnonzero(np.bincount(owner[answers], minlength=count) == 0) + start).tolist()
+        empty += (np.flatnonzero(np.bincount(owner[blank], minlength=count)) + start).tolist()
+    return without, empty
+
+
+def _beginning(row: Row) -> str:
+    """Some first words of a row, to know it by."""
+    turns = row.get("messages")
+    text = turns[0]["content"] if turns else next((str(value) for value in row.values() if value), "")
+    return repr(text if len(text) <= 60 else text[:60] + "...")
+
+
+def _training_template(tokenizer: Any) -> Any:
+    """TRL's version of a known template with generation markers, looked for once and only where it is needed."""
+
+    @cache
+    def look() -> str | None:
+        try:
+            from trl.chat_template_utils import get_training_chat_template
+
+            found: str | None = get_training_chat_template(tokenizer)
+        except (ImportError, ValueError):  # no TRL, or a template that it does not know
+            return None
+        return found
+
+    return look
