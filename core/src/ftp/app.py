@@ -62,10 +62,11 @@ def run(plugins: Sequence[str], options: Mapping[str, Any]) -> Result:
 def execute(prepared: Prepared, resume: Path | None = None) -> Result:
     """Do a prepared run. `resume`: the folder of a run to go on with."""
     from ftp.device import accelerator as make_accelerator
-    from ftp.device import describe, precision, threads
+    from ftp.device import calm_threads, describe, precision, threads
     from ftp.progress import Live
 
     settings, started = prepared.settings, time.perf_counter()
+    calm_threads()
     with ExitStack() as stack:
         accelerator = make_accelerator(settings)
         leads = accelerator.is_main_process
@@ -216,10 +217,11 @@ def collect(run: Run) -> Data:
 def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
     """Every split as encoded rows, once; the main process encodes, the others read what it wrote."""
     from ftp.data.encode import encode, truncation
+    from ftp.data.tables import cache_home
 
     accelerator = run.accelerator
     assert accelerator is not None
-    cache = run.settings.cache_dir or Path.home() / ".cache" / "ftp"
+    cache = run.settings.cache_dir or cache_home()
     encoded = {}
     with accelerator.main_process_first():
         for name, rows in data.splits.items():

@@ -32,7 +32,7 @@ NAME = "ftp_packed"
 WASTE = 0.75
 """A row joins a block of longer rows if it is at least this share of their length."""
 
-FEWEST = 2048
+FEWEST = 256
 """Tokens in a block below which it takes shorter rows as well: a call costs more than the padding it saves."""
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ftp.errors import UserError
-from ftp.model.load import quiet
+from ftp.model.load import origin, quiet
 from ftp.types import Head, Model
 
 TASKS: dict[Head, str] = {"labels": "SEQ_CLS", "tags": "TOKEN_CLS", "span": "QUESTION_ANS", "tokens": "CAUSAL_LM",
@@ -50,12 +50,11 @@ def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool =
     """
     from peft import get_peft_model
 
-    base = model.net
-    before = vocabulary(base)
+    came_from = origin(model.net)
     try:
         with warnings.catch_warnings(record=True) as told, quiet(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            net = get_peft_model(base, config, revision=getattr(base.config, "_commit_hash", None))
+            net = get_peft_model(model.net, config, revision=came_from.source.revision if came_from else None)
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -63,21 +62,16 @@ def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool =
     for one in told:
         warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
+    if getattr(config, "modules_to_save", None):  # PEFT adds its own to ours, doubles among them
+        config.modules_to_save = list(dict.fromkeys(config.modules_to_save))
+
     def save(folder: Path) -> None:
-        resized = before is not None and net.get_input_embeddings().weight.shape[0] != before
+        rows = net.get_input_embeddings().weight.shape[0]
+        resized = came_from is not None and rows != came_from.vocabulary  # PEFT would ask the hub
         with quiet():
             net.save_pretrained(folder, save_embedding_layers=resized)
 
     return replace(model, net=net, save=save, reference=_off(net) if reversible else model.reference)
-
-
-def vocabulary(net: PreTrainedModel) -> int | None:
-    """Rows of the embeddings in the checkpoint that a network came from; None where it is not on this machine."""
-    try:
-        saved = AutoConfig.from_pretrained(net.name_or_path, local_files_only=True)
-    except (OSError, ValueError):
-        return None
-    return int(saved.get_text_config().vocab_size)
 
 
 def _off(net: Any) -> Callable[[], AbstractContextManager[PreTrainedModel]]:

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ AUTO: Mapping[Head, str] = {
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
                    "tekken.json", "vocab.model", "tiktoken.model")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What must be known of a network's checkpoint when it is saved. `key_mapping`: renames the checkpoint's weights where
+    the class calls its body otherwise. `vocabulary`: rows of the checkpoint's embeddings."""
+
+    source: Source
+    key_mapping: Mapping[str, str]
+    vocabulary: int
 
 
 def load(
@@ -83,6 +94,11 @@ def parameters(net: nn.Module) -> tuple[int, int]:
     """How many numbers are trained, and how many there are; weights that are shared count once."""
     weights = list(net.parameters())
     return sum(one.numel() for one in weights if one.requires_grad), sum(one.numel() for one in weights)
+
+
+def origin(net: nn.Module) -> Origin | None:
+    """Where a network (or what an adapter wraps) was loaded from; None for one that `load` did not make."""
+    return getattr(net, "_ftp_origin", None)
 
 
 def capacity(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -179,7 +195,7 @@ def _options(source: Source, trust_remote_code: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if source.local:
         options["local_files_only"] = True
-    elif source.revision:
+    if source.hub_id is not None and source.revision:
         options["revision"] = source.revision
     return options
 
@@ -225,7 +241,7 @@ def _network(
         renamed = {rf"^{re.escape(top)}\.": f"other_classes.{top}." for top in tops}
     net, info = _read(source, auto, config, seed, trust_remote_code, renamed)
     inside = _inside(net, config, trust_remote_code)
-    moved = _prefix(net, info, inside)
+    moved = _prefix(info, inside)
     if moved:
         net, info = _read(source, auto, config, seed, trust_remote_code, {**renamed, **moved})
     missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
@@ -246,6 +262,8 @@ def _network(
     if head == "tokens" and fresh:
         raise UserError(f"--model {source.name}: the checkpoint has no weights for {', '.join(fresh)}, so it cannot write text",
                         "take the checkpoint of the language model, not that of its body alone")
+    rows = net.get_input_embeddings().weight.shape[0]
+    net._ftp_origin = Origin(source, moved, rows)  # kept on the network: wrappers of it (PEFT) pass attributes on
     return net, fresh
 
 
@@ -253,6 +271,8 @@ def _read(
     source: Source, auto: Any, config: PretrainedConfig, seed: int, trust_remote_code: bool, renamed: Mapping[str, str]
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     options = _options(source, trust_remote_code)
+    if source.local:
+        options["adapter_kwargs"] = {"local_files_only": True}  # else the hub is asked for an adapter first
     if renamed:
         options["key_mapping"] = dict(renamed)
     with _explained(source), torch.random.fork_rng(devices=[]):
@@ -314,7 +334,7 @@ def _inside(net: PreTrainedModel, config: PretrainedConfig, trust_remote_code: b
     return inside
 
 
-def _prefix(net: PreTrainedModel, info: Mapping[str, Any], inside: Callable[[str], bool]) -> dict[str, str]:
+def _prefix(info: Mapping[str, Any], inside: Callable[[str], bool]) -> dict[str, str]:
     """A renaming of weights where the class calls its body otherwise than the checkpoint does (LlamaForQuestionAnswering:
     `transformer`, all other Llamas: `model`). Transformers loads nothing then and only notes it."""
     wanted = {name.partition(".")[2]: name.partition(".")[0] for name in info["missing_keys"] if inside(name)}

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from ftp.errors import UserError
-from ftp.model.load import AUTO, load, quiet, use_cache
+from ftp.model.load import AUTO, load, origin, quiet, use_cache
 from ftp.model.source import Source, check_files, find, offers
 from ftp.types import Baseline, Head, Model, Score
 
@@ -27,20 +27,23 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
     folder.mkdir(parents=True, exist_ok=True)
     net: Any = model.net
     config: PretrainedConfig = net.config
+    came_from = origin(net)
+    renamed = dict(came_from.key_mapping) if came_from else {}
     use_cache(config, True)
     try:
         with quiet():
             if model.save is not None:
                 model.save(folder)
             else:
-                net.save_pretrained(folder)
+                net.save_pretrained(folder, save_original_format=not renamed)
             model.tokenizer.save_pretrained(folder)
             adapter = (folder / "adapter_config.json").exists()
             if adapter:
                 config.save_pretrained(folder / BASE_CONFIG)
     finally:
         use_cache(config, False)
-    facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins)}
+    facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins),
+             "key_mapping": renamed if adapter else {}}
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(model, folder, plugins, scores), encoding="utf-8")
 
@@ -56,10 +59,11 @@ def loading_code(folder: Path, name: str | None = None) -> str:
                 f'model = {auto}.from_pretrained("{where}", dtype="float32")\n'
                 f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')
     written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    revision = f', revision="{written["revision"]}"' if written.get("revision") else ""
+    more = f', revision="{written["revision"]}"' if written.get("revision") else ""
+    more += f", key_mapping={facts['key_mapping']}" if facts.get("key_mapping") else ""
     return (f"from peft import PeftModel\nfrom transformers import {auto}, AutoConfig, AutoTokenizer\n\n"
             f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
-            f'base = {auto}.from_pretrained({json.dumps(written["base_model_name_or_path"])}{revision}, config=config, '
+            f'base = {auto}.from_pretrained({json.dumps(written["base_model_name_or_path"])}{more}, config=config, '
             'dtype="float32")\n'
             f'model = PeftModel.from_pretrained(base, "{where}")\n'
             f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')

@@ -20,7 +20,8 @@ OfferPoint = tuple[Callable[[], Offer], str, str]
 class Source:
     """Where a model comes from. `name` is what the user calls it; exactly one of `folder` and `hub_id` is set.
 
-    `offer` and `package` say which installed package brought it. `local`: no network is needed, so none is asked.
+    `revision`: the commit of a hub model. `offer` and `package` say which installed package brought it. `offline`: the hub cannot be reached, and its cache has
+    the model. `local`: no network is needed, so none is asked.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Source:
     revision: str | None = None
     offer: Offer | None = None
     package: str = ""
+    offline: bool = False
 
     @property
     def where(self) -> str:
@@ -37,7 +39,7 @@ class Source:
 
     @property
     def local(self) -> bool:
-        return self.folder is not None
+        return self.folder is not None or self.offline
 
 
 def offers() -> dict[str, list[OfferPoint]]:
@@ -66,7 +68,7 @@ def find(name: str | None, head: Head, revision: str | None = None) -> Source:
         source = _offered(name, known[name])
     else:
         source = _hub(name, revision, list(known))
-    if revision and source.local:
+    if revision and source.folder is not None:
         raise UserError(f"--revision {revision}: {source.name} is {source.package or 'a folder'}, which has no revisions",
                         "leave out --revision, or name a hub id with --model")
     return source
@@ -157,7 +159,7 @@ def _folder(name: str, folder: Path) -> Source:
 
 
 def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
-    """A hub id whose configuration can be read, from the cache or over the network."""
+    """A hub id whose configuration can be read, over the network or from the cache, pinned to its commit."""
     hint = nearest(name, offered) or nearest(name.split("/")[-1], [one.split("/")[-1] for one in offered])
     listed = f"offered: {', '.join(offered) or 'none'}. {hint}".strip()
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
@@ -172,9 +174,13 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
     )
 
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-            return Source(name, hub_id=name, revision=revision)
-        hf_hub_download(name, "config.json", revision=revision)
+        reachable = _reachable()
+        if reachable:
+            config = hf_hub_download(name, "config.json", revision=revision)
+        else:
+            config = try_to_load_from_cache(name, "config.json", revision=revision)
+            if not isinstance(config, str):
+                raise LocalEntryNotFoundError("not in the cache")
     except HFValidationError as error:
         raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor a hub id", listed) from error
     except GatedRepoError as error:
@@ -191,7 +197,21 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
     except OSError as error:
         raise UserError(f"--model {name}: neither a folder, nor offered by a package; the hub says: {_first(error)}",
                         listed) from error
-    return Source(name, hub_id=name, revision=revision)
+    commit = Path(config).parent.name  # .../snapshots/<commit>/config.json: everything is read from this one state
+    return Source(name, hub_id=name, revision=commit, offline=not reachable)
+
+
+def _reachable() -> bool:
+    """Whether the hub answers. Asked once, as its own client tries for half a minute before it says no."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:
+        return False
+    return True
 
 
 def _first(error: BaseException) -> str:

@@ -47,6 +47,8 @@ def verify(
     """
     from safetensors.torch import load_file, save_file
 
+    if model.net.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
+        inputs = {**inputs, "decoder_input_ids": inputs["input_ids"].clone()}
     expected = logits(model.net, inputs)
     folder = folder.resolve()
     with tempfile.TemporaryDirectory() as scratch:
