@@ -208,7 +208,8 @@ def test_a_wrapper_that_never_yields() -> None:
 def test_forms_that_do_not_fit_name_the_domains_that_do(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
     plant("ftp-planted-b", {"votes": "ftp_planted_b:Votes"}, {"ftp_planted_b": DOMAIN.format(name="Votes", gives='"preference"')})
-    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": OBJECTIVE.format(name="Taste", wants="preference")})
+    taste = OBJECTIVE.format(name="Taste", wants="preference")
+    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": taste})
     task, problems = settle(pick(["taste", "poems"]))
     assert task is None and "'taste' wants preference, but 'poems' gives text" in problems[0].what
     assert "votes" in problems[0].fix and "poems" not in problems[0].fix

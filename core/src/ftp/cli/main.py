@@ -89,8 +89,8 @@ def call(arguments: Sequence[str]) -> int:
         hint = "" if debug else "\n  the traceback is shown with --debug, or FTP_DEBUG=1"
         return _told(error, "", debug, 1, hint)
     except (KeyboardInterrupt, click.Abort) as error:
-        message = next((str(part) for part in error.args if part), "stopped")
-        return _told(message, "", False, 130)
+        why = error.__cause__ or error  # click turns Ctrl-C into Abort
+        return _told(next((str(part) for part in why.args if part), "stopped"), "", False, 130)
     except BrokenPipeError:  # the reader of our output went away (ftp runs | head)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - so that closing it at exit is silent
         return 0

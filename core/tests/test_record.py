@@ -1,0 +1,330 @@
+"""The run folder: who may write in it, the log, files written whole or not at all; and what is shown of it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ftp import UserError, progress, record, runs
+from ftp.record import Folder, Log, claim, plain, release
+from ftp.types import Baseline, Risk, Score
+
+# --- the log ---
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_an_event_is_one_line_of_json_at_once(tmp_path: Path) -> None:
+    log = Log(tmp_path, writer=True)
+    log.event("step", step=3, loss=np.float32(0.5), count=np.int64(2), name="a\nb")
+    log.event("saved", path=tmp_path)
+    first, second = lines(tmp_path)
+    assert (first["event"], first["step"], first["loss"], first["count"], first["name"]) == ("step", 3, 0.5, 2, "a\nb")
+    assert second["step"] == 3 and second["path"] == str(tmp_path)  # the step of the event before
+    assert log.lines == [first, second] and abs(first["time"] - time.time()) < 60
+
+
+def test_tensors_become_numbers(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    log = Log(tmp_path, writer=True)
+    log.event("step", step=1, loss=torch.tensor(0.25, requires_grad=True), norms=torch.ones(2, dtype=torch.bfloat16))
+    assert lines(tmp_path)[0]["loss"] == 0.25 and lines(tmp_path)[0]["norms"] == [1.0, 1.0]
+
+
+def test_numbers_that_are_not_finite_leave_valid_json(tmp_path: Path) -> None:
+    Log(tmp_path, writer=True).event("step", step=1, loss=math.nan, grad_norm=np.float32("inf"), fine=1.0)
+    line = lines(tmp_path)[0]
+    assert line["loss"] is None and line["grad_norm"] is None and line["fine"] == 1.0
+    assert line["not_finite"] == {"loss": "nan", "grad_norm": "inf"}
+
+
+def test_the_same_word_is_told_once(tmp_path: Path) -> None:
+    class Shown:
+        said: list[str] = []
+
+        def event(self, name: str, values: Any) -> None: ...
+
+        def tell(self, message: str) -> None:
+            self.said.append(message)
+
+    log = Log(tmp_path, writer=True, display=Shown())
+    log.tell("cut 3 rows")
+    log.tell("cut 3 rows")
+    assert Shown.said == ["cut 3 rows"] and [line["message"] for line in lines(tmp_path)] == ["cut 3 rows"]
+
+
+def test_only_the_writer_writes_and_all_remember(tmp_path: Path) -> None:
+    log = Log(tmp_path, writer=False)
+    log.event("step", step=1, loss=1.0)
+    assert not (tmp_path / "log.jsonl").exists() and len(log.lines) == 1
+
+
+def test_going_back_to_a_step_takes_up_what_was_before(tmp_path: Path) -> None:
+    log = Log(tmp_path, writer=True)
+    for step in range(1, 6):
+        log.event("step", step=step, loss=float(step))
+    log.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"event": "step", "st')  # a kill in the middle of a line
+    again = Log(tmp_path, writer=True)
+    again.truncate(3)
+    again.event("step", step=4, loss=40.0)
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]
+    assert again.lines == lines(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_in_a_word(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="the disk is full"):
+        Log(tmp_path, writer=True).event("step", step=1, loss=1.0)
+
+
+# --- files ---
+
+
+def test_a_write_that_fails_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record.write_json(tmp_path / "a.json", {"x": 1})
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        record.write_json(tmp_path / "a.json", {"x": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    scores = [Score("accuracy", 0.75, "max", "test", 8)]
+    baselines = [Baseline("majority class", "accuracy", 0.5, "test", 8)]
+    risks = [Risk("gap", "warn", "found", {"steps": np.array([1, 2]), "worst": np.float64("nan")}, ("do this",), "end")]
+    folder.write_scores(scores, baselines)
+    folder.write_risks(risks)
+    folder.write_facts(status="running", trained=np.int64(7))
+    folder.write_facts(status="finished")
+    assert folder.read_scores() == (scores, baselines)
+    assert json.loads((tmp_path / "scores.json").read_text()) == {
+        "scores": [{"name": "accuracy", "value": 0.75, "goal": "max", "split": "test", "n": 8}],
+        "baselines": [{"baseline": "majority class", "name": "accuracy", "value": 0.5, "split": "test", "n": 8}]}
+    assert list(json.loads((tmp_path / "risks.json").read_text())[0]) == [
+        "name", "level", "stage", "finding", "evidence", "advice"]
+    assert folder.read_risks() == [Risk("gap", "warn", "found", {"steps": [1, 2], "worst": None}, ("do this",), "end")]
+    assert folder.read_facts() == {"status": "finished", "trained": 7}
+
+
+def test_a_score_that_is_not_finite_survives(tmp_path: Path) -> None:
+    Folder(tmp_path).write_scores([Score("f1", math.nan)], [])
+    assert math.isnan(Folder(tmp_path).read_scores()[0][0].value)
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        Folder(tmp_path).read_scores()
+
+
+def test_what_changed_since_a_run_was_started(tmp_path: Path) -> None:
+    before = [{"name": "a", "distribution": "ftp-a", "version": "1", "sha256": "x"},
+              {"name": "b", "distribution": "ftp-b", "version": "1", "sha256": "y"}]
+    Folder(tmp_path).write_lock(before)
+    assert Folder(tmp_path).changed(before) == []
+    now = [{**before[0], "version": "2"}, {**before[1], "sha256": "z"}, {**before[1], "name": "c"}]
+    assert Folder(tmp_path).changed(now) == ["plugin a changed: 1 -> 2", "plugin b 1: its source changed", "plugin c was added"]
+
+
+def test_plain_says_what_json_can() -> None:
+    assert plain({"a": (1, {2}), "b": np.bool_(True), "c": Path("x"), 3: [math.inf]}) == {
+        "a": [1, [2]], "b": True, "c": "x", "3": [None]}
+
+
+# --- claiming a folder ---
+
+
+def told(*arguments: Any, **more: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        claim(*arguments, **more)
+    return str(caught.value)
+
+
+def test_without_a_name_the_next_number_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["lora", "sentiment", "-gap"]
+    assert claim(None, names) == Path("runs/lora-sentiment-1")
+    assert claim(None, names) == Path("runs/lora-sentiment-2")
+    assert claim(None, ["lora"]) == Path("runs/lora-1")
+    for path in list(Path("runs").iterdir()):
+        release(path)
+        path.rmdir()  # nothing is left in it
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").write_text("a file")
+    assert "runs: cannot be made" in told(None, names)
+
+
+def test_folders_that_cannot_be_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "there is a file of that name" in told(tmp_path / "file", [])
+    assert "cannot be made" in told(tmp_path / "file" / "inner", [])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("x")
+    assert "not empty, and what it holds is not a run" in told(tmp_path / "full", [])
+    assert [one.name for one in (tmp_path / "full").iterdir()] == ["thesis.txt"]  # untouched
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.toml").write_text("")
+    text = told(tmp_path / "run", [])
+    assert "already holds a run" in text and f"ftp run --resume {tmp_path / 'run'}" in text and "--out" in text
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    text = told(tmp_path / "new", [])
+    assert "cannot be written (Read-only file system)" in text and "--out" in text
+
+
+def test_an_empty_folder_is_taken_and_let_go(tmp_path: Path) -> None:
+    assert claim(tmp_path, []) == tmp_path
+    assert f"process {os.getpid()}" in told(tmp_path, [])
+    release(tmp_path)
+    assert claim(tmp_path, []) == tmp_path
+    release(tmp_path)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from ftp.record import claim
+claim(Path(sys.argv[1]), [])
+Path(sys.argv[1], "run.toml").write_text("plugins = []")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_runs_in_one_folder_and_a_kill_lets_go(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(place)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        for text in (told(place, []), told(place, [], resume=True)):
+            assert "another run is working in this folder" in text and f"process {other.pid}" in text
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert claim(place, [], resume=True) == place
+    release(place)
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    assert "there is no such folder" in told(tmp_path / "absent", [], resume=True)
+    assert "not a run's folder" in told(tmp_path, [], resume=True)
+    (tmp_path / "run.toml").write_text("plugins = []")
+    Folder(tmp_path).write_facts(status="finished")
+    assert "this run is finished" in told(tmp_path, [], resume=True)
+
+
+# --- runs, and what is shown of them ---
+
+
+def make_run(path: Path, accuracy: float) -> Path:
+    path.mkdir(parents=True)
+    folder = Folder(path)
+    folder.write_recipe('plugins = ["lora", "poems"]\n')
+    folder.write_facts(status="finished", seconds=61.0, trained=10, total=100)
+    folder.write_scores([Score("accuracy", accuracy, "max", "test", 8), Score("accuracy", 0.1, "max", "validation", 8),
+                         Score("loss", 0.5, "min", "test", 8)], [Baseline("majority class", "accuracy", 0.5, "test", 8)])
+    folder.write_risks([Risk("gap", "warn", "x")])
+    return path
+
+
+def test_runs_are_found_and_compared_on_test_rows(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0.7)
+    make_run(tmp_path / "b", 0.8)
+    (tmp_path / "notes").mkdir()
+    broken = make_run(tmp_path / "c", 0.9)
+    (broken / "scores.json").write_text("{")
+    found = {run.path.name: run for run in runs.find(tmp_path)}
+    assert set(found) == {"a", "b", "c"}
+    assert found["b"].held_out["accuracy"].value == 0.8 and found["b"].plugins == ("lora", "poems")
+    assert found["c"].status == "damaged" and found["c"].broken
+    assert runs.columns(list(found.values())) == (["accuracy", "loss"], 0)
+    assert json.loads(json.dumps(found["a"].as_json()))["risks"] == {"gap": "warn"}
+
+
+def test_a_run_whose_process_is_gone_is_told(tmp_path: Path) -> None:
+    Folder(make_run(tmp_path / "a", 0.7)).write_facts(status="running")
+    assert runs.read(tmp_path / "a").status == "broken off"
+
+
+def test_the_end_of_a_run_reads_without_colour(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    progress.summary(
+        progress.make_console(stream), out=tmp_path, seconds=125.0, trained=10, total=1000, steps=7,
+        scores=[Score("accuracy", 0.75, "max", "test", 8), Score("loss", 0.9, "min", "test", 8)],
+        baselines=[Baseline("majority class", "accuracy", 0.5, "test", 8), Baseline("untuned", "loss", 0.8, "test", 8)],
+        risks=[Risk("fine", "ok", "nothing found"),
+               Risk("gap", "warn", "the loss rose [by half]", {"rise": 0.5}, ("stop sooner",))])
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    assert text.index("WARN") < text.index("fine")  # the worst first
+    for words in ("the loss rose [by half]", "rise: 0.5", "stop sooner", "accuracy", "majority class", "0.7500", "yes", "NO",
+                  "trained  10 of 1,000 parameters (1.00%), 7 updates, 2:05",
+                  f"{tmp_path}/model", f'ftp predict {tmp_path} "a text"'):
+        assert words in text
+
+
+def test_plain_progress_is_not_one_line_a_step() -> None:
+    stream = io.StringIO()
+    log = Log(None, writer=True, display=progress.Live(device="cpu, bf16", stream=stream))
+    log.event("stage", doing="training")
+    log.event("started", step=0, total=1000)
+    for step in range(1, 1001):
+        log.event("step", step=step, loss=1 / step, learning_rate=1e-4, tokens_per_second=1234.5)
+    log.event("evaluation", step=1000, validation_loss=0.25, accuracy=0.5)
+    log.tell("a word")
+    shown = stream.getvalue().splitlines()
+    assert shown[0] == "training" and shown[-1] == "a word"
+    assert "evaluation after update 1000  validation loss 0.2500  accuracy 0.5000" in shown
+    steps = [line for line in shown if line.startswith("update")]
+    assert 2 <= len(steps) < 20 and "update 1000 of 1000" in steps[-1]
+    assert "loss 1.0000  lr 1.0e-04  1,234 tokens/s" in steps[0] and steps[0].endswith("cpu, bf16")
+
+
+def test_live_progress_on_a_terminal_ends_cleanly(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with progress.Live(device="cpu", stream=stream) as shown:
+        shown.event("stage", {"doing": "reading"})
+        shown.event("started", {"step": 0, "total": 4})
+        shown.event("step", {"step": 2, "loss": 0.5})
+        shown.tell("a word [not markup]")
+    assert "a word [not markup]" in stream.getvalue() and "update 2 of 4" in stream.getvalue()
+    assert stream.getvalue().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in stream.getvalue()[-40:]  # the cursor is back
+    assert not progress._open
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(8.26, "8.3 s"), (125, "2:05"), (3725, "1:02:05")])
+def test_durations(seconds: float, shown: str) -> None:
+    assert progress.duration(seconds) == shown
