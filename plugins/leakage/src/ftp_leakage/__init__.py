@@ -1,1 +1,50 @@
-"""Find evaluation rows that leak into training rows."""
+"""Find evaluation rows, labels, groups, dates and benchmarks that leak into training rows."""
+
+from __future__ import annotations
+
+from ftp import hookimpl, option, plugin
+from ftp.types import Data, Risk, Run
+
+
+@plugin
+class Leakage:
+    """Find evaluation rows that are (nearly) in train, labels and dates given away, groups in two splits."""
+
+    kind = "risk"
+    threshold: float = option(0.8, "share of words in common that makes two texts near duplicates", low=0.5, high=1)
+    columns: tuple[str, ...] = option((), "text columns to compare; default: those of the form")
+    group_column: str | None = option(None, "no value of this column may be in two splits (author, patient, case ...)")
+    date_column: str | None = option(None, "no training row may be dated after the first evaluation row")
+    against: tuple[str, ...] = option((), "benchmark files whose rows must not be in train")
+    stop_exact: float = option(0.01, "share of evaluation rows in train word for word that stops", low=0, high=1)
+    stop_sure: float = option(0.05, "share of evaluation rows surely copied from train, changed or not, that stops",
+                              low=0, high=1)
+    warn_sure: float = option(0.02, "share of evaluation rows surely copied from train, changed or not, that warns",
+                              low=0, high=1)
+    warn_near: float = option(0.2, "share of evaluation rows with any near duplicate in train that warns", low=0, high=1)
+    max_rows: int = option(1_000_000, "rows of a split compared at most; of more, a sample is", low=1)
+
+    @hookimpl
+    def check_risks(self, run: Run, stage: str, data: Data) -> list[Risk]:
+        """Before training: compare all splits. At other stages there is nothing new to see."""
+        if stage != "data":
+            return []
+        from ftp_leakage.check import Wanted, look
+        from ftp_leakage.rows import reading
+        from ftp_leakage.source import against, require, shower
+        from ftp_leakage.verdict import Levels, verdict
+
+        splits = {name: rows for name, rows in data.splits.items() if name != "general"}
+        if not splits:
+            return [Risk("leakage", "not_run", "there are no rows to compare", stage="data")]
+        first = next(iter(splits.values()))
+        require(splits, self.columns, self.group_column, self.date_column, "--leakage.")
+        read = reading(data.form, first, self.columns)
+        wanted = Wanted(
+            threshold=self.threshold, group_column=self.group_column, date_column=self.date_column,
+            against=against(self.against), most_rows=self.max_rows, seed=run.settings.seed if run.settings else 0,
+        )
+        report = look(splits, read, wanted, data.labels)
+        source = str(getattr(run.settings, "data", None) or "DATA")
+        levels = Levels(self.stop_exact, self.stop_sure, self.warn_sure, self.warn_near)
+        return [verdict(report, levels, shower(splits, read), source)]

@@ -16,10 +16,13 @@ else would have written a copy. It is the likelihood ratio of two explanations, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ftp_leakage.keys import Keys, keys_of, mix, sketch
+from ftp_leakage.keys import keys_of, mix, sketch
+from ftp_leakage.normalise import joined
+from ftp_leakage.similarity import in_common
 from ftp_leakage.surprise import surprise
 
 if TYPE_CHECKING:
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
 
     from ftp_leakage.normalise import Words
 
-ODDS, ODDS_OF_CUT = 10.0, 5.0  # nats; set on planted copies in four public sets, see the README
+ODDS, ODDS_OF_CUT = 12.0, 6.0  # nats; set on planted copies in four public sets, see the README
 START, END = 0.5, 0.75  # least share of the longer text that a beginning, an end of it must be
 TEMPLATE, TEMPLATE_LENGTH = 4, 16  # so many texts of fewer words that differ in one place share a template, no leak
 MASKED_LENGTH = 64  # words; in longer texts one changed word is found by MinHash
 FUNCTIONS, ROWS = 64, 4  # MinHash: 16 bands of 4; two sets of Jaccard similarity 0.7 meet with probability 0.99
 CROWD = 256  # texts of one key compared with each other at most
+MANY = 64  # pairs of rows listed for one pair of texts at most; beyond, each row is listed with a few
+BLOCK = 8_000_000  # words compared at a time, which bounds the memory (about 150 bytes a word)
 
 NOTES = ("the same words", "the same words in another order", "one is a part of the other", "one word changed",
          "one word more", "few words changed")
@@ -41,17 +46,31 @@ SAME, ORDER, PART, CHANGED, MORE, FEW = range(6)
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of rows (numbers in the joined list of texts). `why`: which of `NOTES`; `crowded`: keys of which more than
-    `CROWD` texts met, where only that many were compared."""
+    """Pairs of rows. `why`: which of `NOTES`. `odds`: log odds of a copy against chance, in nats (infinite for the same
+    words). `crowded`: keys of which more than `CROWD` texts met, where only that many were compared."""
 
     left: np.ndarray
     right: np.ndarray
     similarity: np.ndarray
     why: np.ndarray
+    odds: np.ndarray
     crowded: int = 0
 
     def __len__(self) -> int:
         return len(self.left)
+
+    def take(self, which: np.ndarray) -> Pairs:
+        """Some of the pairs."""
+        return Pairs(self.left[which], self.right[which], self.similarity[which], self.why[which], self.odds[which],
+                     self.crowded)
+
+
+def nothing() -> Pairs:
+    """No pairs."""
+    import numpy as np
+
+    none = np.zeros(0, dtype=np.int64)
+    return Pairs(none, none, np.zeros(0), none, np.zeros(0))
 
 
 def find(texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool = False, near: bool = True) -> Pairs:
@@ -64,8 +83,7 @@ def find(texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool =
 
     filled = np.flatnonzero(texts.lengths > 0)
     if not len(filled):
-        nothing = np.zeros(0, dtype=np.int64)
-        return Pairs(nothing, nothing, np.zeros(0), nothing)
+        return nothing()
     whole = mix(keys_of(texts).whole[filled]) ^ mix(texts.lengths[filled])
     _, first, belongs = np.unique(whole, return_index=True, return_inverse=True)
     order = np.argsort(belongs, kind="stable")
@@ -74,18 +92,97 @@ def find(texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool =
     where = np.bitwise_or.reduceat(np.int64(1) << split[rows].astype(np.int64), bounds[:-1])
     distinct = texts.take(filled[first])
     twice = np.flatnonzero(np.diff(bounds) > 1)
-    found = [(twice, twice, np.ones(len(twice)), np.full(len(twice), SAME))]
+    found = [(twice, twice, np.ones(len(twice)), np.full(len(twice), SAME), np.full(len(twice), np.inf))]
     crowded = 0
     if near and len(distinct) > 1:
         pairs, crowded = _near(distinct, where, threshold, within)
         found.append(pairs)
-    left, right, similarity, why = (np.concatenate(column) for column in zip(*found, strict=True))
+    left, right, similarity, why, odds = (np.concatenate(column) for column in zip(*found, strict=True))
     left, right, source = _expand(left, right, rows, bounds, split, within)
-    return Pairs(left, right, similarity[source], why[source], crowded)
+    return Pairs(left, right, similarity[source], why[source], odds[source], crowded)
+
+
+def between(
+    splits: Sequence[Words], threshold: float = 0.8, within: bool = False, near: bool = True
+) -> dict[tuple[int, int], Pairs]:
+    """`find` for splits of any size, in memory bounded by `BLOCK`: pairs (row of the first, row of the second) for each
+    two splits (numbers), and with `within` for each split with itself."""
+    import numpy as np
+
+    if sum(len(one.ids) for one in splits) <= BLOCK:
+        jobs = [[(number, 0, one) for number, one in enumerate(splits)]]
+    else:
+        pieces = [(number, start, piece) for number, one in enumerate(splits) for start, piece in blocks(one)]
+        jobs = [
+            [one, other] if one is not other else [one]
+            for place, one in enumerate(pieces)
+            for other in pieces[place:]
+            if within or one[0] != other[0]
+        ]
+    gathered: dict[tuple[int, int], list[Pairs]] = {}
+    for job in jobs:
+        sizes = [len(piece) for _, _, piece in job]
+        number = np.repeat([number for number, _, _ in job], sizes)
+        row = np.concatenate([np.arange(size) + start for size, (_, start, _) in zip(sizes, job, strict=True)])
+        found = find(joined([piece for _, _, piece in job]), number, threshold, within, near)
+        kind = number[found.left] * len(splits) + number[found.right]
+        for value in np.unique(kind).tolist():
+            mine = kind == value
+            pairs = replace(found.take(mine), left=row[found.left[mine]], right=row[found.right[mine]])
+            gathered.setdefault(divmod(value, len(splits)), []).append(pairs)
+    return {key: _together(parts) for key, parts in sorted(gathered.items())}
+
+
+def same(splits: Sequence[Words]) -> list[list[int]]:
+    """Groups of rows (numbers in the joined list) with the same words in the same order, two rows at least."""
+    import numpy as np
+
+    lengths = np.concatenate([one.lengths for one in splits])
+    whole = np.concatenate([_whole(one) for one in splits]) if len(lengths) else np.zeros(0, np.uint64)
+    order = np.argsort(whole, kind="stable")
+    order = order[lengths[order] > 0]
+    if not len(order):
+        return []
+    new = np.flatnonzero(np.concatenate(([True], whole[order][1:] != whole[order][:-1])))
+    size = np.diff(np.concatenate((new, [len(order)])))
+    return [order[start : start + count].tolist() for start, count in zip(new[size > 1], size[size > 1], strict=True)]
+
+
+def _whole(texts: Words) -> np.ndarray:
+    """[texts] a key that texts of the same words in the same order have in common."""
+    import numpy as np
+
+    parts = [mix(keys_of(piece).whole) ^ mix(piece.lengths) for _, piece in blocks(texts)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
+def blocks(texts: Words) -> Iterator[tuple[int, Words]]:
+    """A split in pieces of at most half a `BLOCK` of words each (one text at least), with the row each begins at."""
+    import numpy as np
+
+    start = 0
+    while start < len(texts):
+        end = int(np.searchsorted(texts.starts, texts.starts[start] + BLOCK // 2, side="right")) - 1
+        end = max(start + 1, end)
+        yield start, texts.take(np.arange(start, end))
+        start = end
+
+
+def _together(parts: list[Pairs]) -> Pairs:
+    """Pairs of several blocks as one, each pair of rows once."""
+    import numpy as np
+
+    names = ("left", "right", "similarity", "why", "odds")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    pairs = Pairs(**columns, crowded=max(part.crowded for part in parts))
+    if len(parts) == 1:
+        return pairs
+    _, first = np.unique(np.stack((pairs.left, pairs.right)), axis=1, return_index=True)
+    return pairs.take(first)
 
 
 def _near(texts: Words, where: np.ndarray, threshold: float, within: bool) -> tuple[tuple[np.ndarray, ...], int]:
-    """Pairs of distinct texts that are near duplicates: left, right, similarity, why."""
+    """Pairs of distinct texts that are near duplicates: left, right, similarity, why, odds."""
     import numpy as np
 
     keys, lengths = keys_of(texts), texts.lengths
@@ -110,23 +207,20 @@ def _near(texts: Words, where: np.ndarray, threshold: float, within: bool) -> tu
         longer, shorter = crossing.look_up(part, keys.text[at], keys.whole, None)
         found.append((longer[cut[shorter]], shorter[cut[shorter]], PART))
 
-    if np.any(lengths >= 2 / (1 - threshold)) if threshold < 1 else False:
+    if threshold < 1 and np.any(lengths >= 2 / (1 - threshold)):
         found.append((*_alike(texts, crossing, sure, threshold), FEW))
 
     left, right, why = _once(found)
-    from ftp_leakage.similarity import in_common
-
     similarity = in_common(texts, left, right)
-    part = np.isin(why, (PART,))
-    alike = similarity >= threshold
-    few = why == FEW
-    if few.any():
-        longest = np.maximum(lengths[left], lengths[right])
-        changes = np.rint((1 - similarity) * longest)
-        cost = changes * (np.log(longest) + vocabulary)
-        alike &= ~few | (np.maximum(odds[left], odds[right]) - cost >= ODDS)
-    keep = alike | part
-    return (left[keep], right[keep], similarity[keep], why[keep]), crossing.crowded
+    both, longest = np.maximum(odds[left], odds[right]), np.maximum(lengths[left], lengths[right])
+    shorter = np.where(lengths[left] < lengths[right], left, right)
+    changes = np.maximum(1, np.rint((1 - similarity) * longest))
+    edited = both - changes * (np.log(longest) + vocabulary)
+    score = np.select(
+        [why == PART, why == ORDER], [odds[shorter] - places[shorter], both - _log_factorial(longest)], edited
+    )
+    keep = (why == PART) | ((similarity >= threshold) & (score >= ODDS))
+    return (left[keep], right[keep], similarity[keep], why[keep], score[keep]), crossing.crowded
 
 
 class _Crossing:
@@ -241,25 +335,32 @@ def _expand(
     """Pairs of distinct texts as pairs of rows; the third value says which pair of texts each comes from."""
     import numpy as np
 
-    a: list[int] = []
-    b: list[int] = []
+    found: list[tuple[int, int]] = []
     source: list[int] = []
     for number, (u, v) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
-        us = rows[bounds[u] : bounds[u + 1]].tolist()
-        vs = rows[bounds[v] : bounds[v + 1]].tolist() if v != u else us
-        many = len(us) * len(vs) > 64
-        seen = set()
-        for i, one in enumerate(us):
-            for j, other in enumerate(vs):
-                if one == other or (not within and split[one] == split[other]):
-                    continue
-                if many and i in seen and j in seen:
-                    pass
-                pair = (one, other) if one < other else (other, one)
-                if pair in seen:
-                    continue
-                seen.add(pair)
-                a.append(pair[0])
-                b.append(pair[1])
-                source.append(number)
-    return np.array(a, dtype=np.int64), np.array(b, dtype=np.int64), np.array(source, dtype=np.int64)
+        some = rows[bounds[u] : bounds[u + 1]].tolist()
+        others = rows[bounds[v] : bounds[v + 1]].tolist() if v != u else some
+        before = len(found)
+        found += sorted(_pairs_of(some, others, split, within))
+        source += [number] * (len(found) - before)
+    pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1], np.array(source, dtype=np.int64)
+
+
+def _pairs_of(some: list[int], others: list[int], split: np.ndarray, within: bool) -> set[tuple[int, int]]:
+    """Pairs of a row of `some` and one of `others`: all of them, or where these are many one for each row."""
+
+    def fit(one: int, other: int) -> bool:
+        return one != other and (within or split[one] != split[other])
+
+    if len(some) * len(others) <= MANY:
+        return {(min(one, other), max(one, other)) for one in some for other in others if fit(one, other)}
+    found = set()
+    for mine, theirs in ((some, others), (others, some)):
+        first: dict[int, list[int]] = {}
+        for other in theirs:
+            first.setdefault(int(split[other]), []).append(other)
+        heads = [other for found_in in first.values() for other in found_in[:2]]
+        for one in mine:
+            found |= {(min(one, other), max(one, other)) for other in heads if fit(one, other)}
+    return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,13 +41,21 @@ def _keep(char: str) -> str:
     return char if kind[0] == "M" else "" if kind == "Cf" else " "
 
 
+class Vocabulary(dict[str, int]):
+    """Words by number; a new word gets the next one."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = len(self)
+        return self[word]
+
+
 @dataclass(frozen=True)
 class Words:
     """Texts as numbers. Text i is `ids[starts[i]:starts[i + 1]]`; equal numbers are equal words (`vocabulary`)."""
 
     ids: np.ndarray
     starts: np.ndarray
-    vocabulary: dict[str, int]
+    vocabulary: Vocabulary
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -74,12 +81,21 @@ class Words:
         return Words(self.ids[where], starts, self.vocabulary)
 
 
-def number(texts: Iterable[str], vocabulary: dict[str, int] | None = None, longest: int | None = None) -> Words:
-    """Texts as `Words`, read once from an iterator. `longest`: words looked at in each text at most."""
+def joined(parts: Sequence[Words]) -> Words:
+    """Texts of several lists that share one vocabulary, one list after the other."""
     import numpy as np
 
-    known: defaultdict[str, int] = defaultdict(None, vocabulary or {})
-    known.default_factory = known.__len__
+    lengths = np.concatenate([part.lengths for part in parts])
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    return Words(np.concatenate([part.ids for part in parts]), starts, parts[0].vocabulary)
+
+
+def number(texts: Iterable[str], vocabulary: Vocabulary | None = None, longest: int | None = None) -> Words:
+    """Texts as `Words`, read once from an iterator. `vocabulary` is added to; texts that are to be compared share one.
+    `longest`: words looked at in each text at most."""
+    import numpy as np
+
+    known = Vocabulary() if vocabulary is None else vocabulary
     ids: list[np.ndarray] = []
     pending: list[int] = []
     lengths: list[int] = []
@@ -93,6 +109,5 @@ def number(texts: Iterable[str], vocabulary: dict[str, int] | None = None, longe
             ids.append(np.array(pending, dtype=np.uint32))
             pending = []
     ids.append(np.array(pending, dtype=np.uint32))
-    known.default_factory = None
     starts = np.concatenate(([0], np.cumsum(np.array(lengths, dtype=np.int64))))
     return Words(np.concatenate(ids), starts, known)

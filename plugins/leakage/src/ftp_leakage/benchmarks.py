@@ -1,0 +1,110 @@
+"""Rows of a benchmark inside training rows: n-gram containment that forgives gaps.
+
+The score of a benchmark row in a training row is the share of the benchmark row's words that lie in runs of `GRAM` words
+which the training row has too; gaps of up to `GAP` words between two such runs count as covered, so a changed word here
+and there does not hide a copy. Compare the 13-gram overlap of Brown et al. 2020 (GPT-3, appendix C) and the token-level
+containment with a skip-gram budget of Touvron et al. 2023 (Llama 2, appendix A.6).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftp_leakage.keys import INVERSE, Keys, keys_of, mix, powers
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ftp_leakage.normalise import Words
+
+GRAM, GAP, CONTAINED = 5, 2, 0.7
+SHORTEST = 8  # words; a shorter benchmark row must stand in the training row word for word
+FLOOR = 4  # words; shorter benchmark rows are not compared
+COMMON = 20  # benchmark rows: a run of words in more of them is a phrase of the benchmark's, no sign
+
+
+def contained(benchmark: Words, train: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs (training row, benchmark row, score) with a score of at least `CONTAINED`. Both have one vocabulary."""
+    import numpy as np
+
+    ours, theirs = keys_of(train), keys_of(benchmark)
+    found = [_covered(ours, theirs)]
+    for length in range(FLOOR, SHORTEST):
+        short = np.flatnonzero(theirs.lengths == length)
+        if len(short):
+            found.append(_standing(ours, theirs, short, length))
+    rows, bench, score = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((-score, bench))
+    return rows[order], bench[order], score[order]
+
+
+def compared(benchmark: Words) -> int:
+    """Benchmark rows long enough to be compared."""
+    return int((benchmark.lengths >= FLOOR).sum())
+
+
+def grams(keys: Keys, length: int, texts: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of all runs of `length` words, and where in the flat list of words each begins."""
+    import numpy as np
+
+    left = keys.lengths[keys.text] - keys.place
+    enough = left >= length
+    if texts is not None:
+        enough &= texts[keys.text]
+    at = np.flatnonzero(enough)
+    last = at + length - 1
+    inside = keys.before[last] + keys.terms[last] - keys.before[at]
+    return mix(inside * powers(INVERSE, int(keys.place.max(initial=0)) + 1)[keys.place[at]]), at
+
+
+def _covered(ours: Keys, theirs: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    import numpy as np
+
+    key, at = grams(theirs, GRAM, theirs.lengths >= SHORTEST)
+    order = np.argsort(key, kind="stable")
+    key, at = key[order], at[order]
+    unique, start, count = np.unique(key, return_index=True, return_counts=True)
+    mine, where = grams(ours, GRAM)
+    if not len(unique) or not len(mine):
+        return _nothing()
+    place = np.minimum(np.searchsorted(unique, mine), len(unique) - 1)
+    hit = (unique[place] == mine) & (count[place] <= COMMON)
+    place, rows = place[hit], ours.text[where[hit]]
+    times = count[place]
+    ends = np.cumsum(times)
+    offset = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - times, times)
+    at = at[np.repeat(start[place], times) + offset]
+    row, bench, word = np.repeat(rows, times).astype(np.int64), theirs.text[at].astype(np.int64), theirs.place[at]
+    if not len(row):
+        return _nothing()
+    order = np.lexsort((word, bench, row))
+    row, bench, word = row[order], bench[order], word[order]
+    same = (row[1:] == row[:-1]) & (bench[1:] == bench[:-1])
+    step = word[1:] - word[:-1]
+    gain = np.full(len(row), GRAM)
+    gain[:-1][same] = np.where(step[same] <= GRAM + GAP, step[same], GRAM)
+    begin = np.flatnonzero(np.concatenate(([True], ~same)))
+    score = np.add.reduceat(gain, begin) / theirs.lengths[bench[begin]]
+    keep = score >= CONTAINED
+    return row[begin][keep], bench[begin][keep], np.minimum(score[keep], 1.0)
+
+
+def _standing(ours: Keys, theirs: Keys, short: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    import numpy as np
+
+    key = mix(theirs.whole[short])
+    order = np.argsort(key, kind="stable")
+    unique, start = np.unique(key[order], return_index=True)
+    mine, where = grams(ours, length)
+    if not len(mine):
+        return _nothing()
+    place = np.minimum(np.searchsorted(unique, mine), len(unique) - 1)
+    hit = unique[place] == mine
+    pairs = np.unique(np.stack((ours.text[where[hit]].astype(np.int64), short[order[start[place[hit]]]])), axis=1)
+    return pairs[0], pairs[1], np.ones(pairs.shape[1])
+
+
+def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    import numpy as np
+
+    return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)

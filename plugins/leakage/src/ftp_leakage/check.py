@@ -1,0 +1,345 @@
+"""Looking for every kind of leak in the splits of a data set; the numbers that the verdict is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from ftp_leakage import benchmarks, groups, labels, near
+from ftp_leakage.findings import Finding, Kind
+from ftp_leakage.normalise import Vocabulary, Words, number
+from ftp_leakage.rows import Reading, part, whole
+from ftp_leakage.similarity import in_common
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ORDER = ("train", "validation", "test")
+MOST_ROWS = 1_000_000
+SURE = 30.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for. `threshold`: least similarity of near duplicates. `within`: also inside of each split.
+    `against`: benchmark file -> its rows. `most_rows`: rows of a split looked at; of more, a sample is."""
+
+    threshold: float = 0.8
+    within: bool = False
+    group_column: str | None = None
+    date_column: str | None = None
+    against: Mapping[str, Any] = field(default_factory=dict)
+    most_rows: int = MOST_ROWS
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Pairs of rows of two splits that are alike in `part` (`row`: as a whole)."""
+
+    part: str
+    first: str
+    second: str
+    pairs: near.Pairs
+
+    def rows(self) -> int:
+        """Rows of the second split that are in some pair."""
+        import numpy as np
+
+        return len(np.unique(self.pairs.right))
+
+    def exact(self) -> int:
+        """Rows of the second split that are in a pair of the same words."""
+        import numpy as np
+
+        return len(np.unique(self.pairs.right[self.pairs.why == near.SAME]))
+
+    def sure(self) -> int:
+        """Rows of the second split in a pair that chance all but rules out (log odds of at least `SURE` nats)."""
+        import numpy as np
+
+        return len(np.unique(self.pairs.right[self.pairs.odds >= SURE]))
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Groups of one column that are in two splits: `rows` of the second split belong to one."""
+
+    column: str
+    named: bool
+    first: str
+    second: str
+    values: Mapping[Any, tuple[list[int], list[int]]]
+    of: int
+
+    @property
+    def rows(self) -> int:
+        return sum(len(second) for _, second in self.values.values())
+
+
+@dataclass(frozen=True)
+class Late:
+    """Training rows dated at or after the first row of an evaluation split. `rows` of `of` dated ones; `latest`,
+    `earliest`: rows."""
+
+    first: str
+    second: str
+    rows: int
+    of: int
+    latest: int
+    earliest: int
+
+
+@dataclass(frozen=True)
+class Contained:
+    """Benchmark rows found in training rows."""
+
+    name: str
+    rows: Any
+    bench: Any
+    score: Any
+    compared: int
+    of: int
+
+    def found(self) -> int:
+        import numpy as np
+
+        return len(np.unique(self.bench))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was found. `numbers`: for each split the numbers that its rows have in the data that were given,
+    where a sample was looked at. `empty`: rows without text, which were compared with nothing."""
+
+    splits: tuple[str, ...]
+    rows: Mapping[str, int]
+    looked: Mapping[str, int]
+    empty: Mapping[str, int]
+    overlaps: tuple[Overlap, ...] = ()
+    sides: tuple[Overlap, ...] = ()
+    inside: tuple[Overlap, ...] = ()
+    giveaways: tuple[labels.Giveaway, ...] = ()
+    given_away: float = 0.0
+    telling: tuple[labels.Giveaway, ...] = ()
+    conflicts: tuple[tuple[str, int, str, int], ...] = ()
+    shared: tuple[Shared, ...] = ()
+    late: tuple[Late, ...] = ()
+    undated: Mapping[str, int] = field(default_factory=dict)
+    contained: tuple[Contained, ...] = ()
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    labelled: bool = False
+    train: str = "train"
+    told: tuple[str, ...] = ()
+
+    def place(self, split: str, row: int) -> tuple[str, int]:
+        """A row of the sample as a row of the data that were given."""
+        numbers = self.numbers.get(split)
+        return split, int(row if numbers is None else numbers[row])
+
+    def findings(self, every: bool = False) -> Iterator[Finding]:
+        """All findings, rows alike first. Near duplicates of a row that has an exact one are left out unless `every`."""
+        import numpy as np
+
+        for overlap in (*self.overlaps, *self.inside):
+            pairs = overlap.pairs
+            exact = pairs.why == near.SAME
+            skip = np.zeros(len(pairs), bool) if every else ~exact & np.isin(pairs.right, pairs.right[exact])
+            for at in np.lexsort((pairs.left, pairs.right)).tolist():
+                if not skip[at]:
+                    kind: Kind = "exact" if exact[at] else "near"
+                    yield Finding(kind, self.place(overlap.first, pairs.left[at]), self.place(overlap.second, pairs.right[at]),
+                                  float(pairs.similarity[at]), near.NOTES[pairs.why[at]])
+        for overlap in self.sides:
+            pairs = overlap.pairs
+            for at in np.lexsort((pairs.left, pairs.right)).tolist():
+                same = "the same" if pairs.why[at] == near.SAME else "nearly the same"
+                yield Finding("group", self.place(overlap.first, pairs.left[at]), self.place(overlap.second, pairs.right[at]),
+                              float(pairs.similarity[at]), f"{same} {overlap.part}")
+        for one in self.shared:
+            for value, (first, second) in one.values.items():
+                yield Finding("group", self.place(one.first, first[0]), self.place(one.second, second[0]), 1.0,
+                              f"{one.column} {value} has {len(first)} rows in {one.first} and {len(second)} in {one.second}")
+        for split, row, other, second in self.conflicts:
+            yield Finding("conflict", self.place(split, row), self.place(other, second), 1.0, "the same text, two labels")
+        for give in self.giveaways:
+            named = "which is its name, " if give.named else ""
+            yield Finding("label", self.place(self.train, give.example), None, give.purity,
+                          f"the word '{give.what}', {named}gives away the label {give.label}: "
+                          f"{give.purity:.1%} of {give.rows} rows with it, {give.coverage:.0%} of the label's rows")
+        for give in self.telling:
+            yield Finding("label", self.place(self.train, give.example), None, give.purity,
+                          f"the column {give.what} tells the label in {give.purity:.1%} of {give.rows} rows")
+        for late in self.late:
+            if late.rows:
+                yield Finding("time", self.place(late.first, late.latest), self.place(late.second, late.earliest), 1.0,
+                              f"{late.rows} of {late.of} rows of {late.first} are not before the first of {late.second}")
+        for held in self.contained:
+            for row, bench, score in zip(held.rows.tolist(), held.bench.tolist(), held.score.tolist(), strict=True):
+                yield Finding("benchmark", self.place(self.train, row), (held.name, bench), score,
+                              f"{score:.0%} of the benchmark row's words stand in it")
+
+
+def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wanted(), names: Sequence[str] = ()) -> Report:
+    """Compare the splits with one another (`general` is left out) and with the benchmarks.
+
+    `names`: class names in the order of the labels' numbers. Splits of any size are compared in bounded memory.
+    """
+    order = [split for split in (*ORDER, *splits) if split in splits and split != "general"]
+    order = list(dict.fromkeys(order))
+    rows, numbers, told = {}, {}, []
+    sizes = {}
+    for split in order:
+        sizes[split], rows[split], numbers[split] = _sample(splits[split], wanted)
+        if numbers[split] is not None:
+            told.append(f"{split}: {len(rows[split])} of {sizes[split] or 'many'} rows were looked at")
+    vocabulary = Vocabulary()
+    texts = {split: number(whole(reading, rows[split]), vocabulary) for split in order}
+    parts = _parts(reading, rows, vocabulary) if len(reading.parts) > 1 else {}
+    report: dict[str, Any] = {
+        "splits": tuple(order), "rows": sizes, "looked": {split: len(texts[split]) for split in order},
+        "empty": {split: int((texts[split].lengths == 0).sum()) for split in order if len(texts[split])},
+        "numbers": numbers, "train": order[0] if order else "train",
+    }
+    overlaps, inside = _overlaps(order, texts, parts, reading, wanted, inside=wanted.within)
+    report.update(overlaps=overlaps, inside=inside)
+    report["sides"] = tuple(
+        overlap
+        for name in reading.told
+        for overlap in _overlaps(order, parts[name], {}, reading, wanted, name, alike=name == reading.told[0])[0]
+        if len(overlap.pairs)
+    )
+    if reading.label and all(reading.label in rows[split].column_names for split in order):
+        report.update(_labels(order, rows, texts, reading, names))
+    report["shared"], report["late"], report["undated"] = _origins(order, rows, reading, wanted)
+    if wanted.against and order:
+        report["contained"] = tuple(_contained(wanted, texts[order[0]], vocabulary))
+    return Report(**report, told=tuple(told))
+
+
+def _sample(rows: Any, wanted: Wanted) -> tuple[int, Any, Any]:
+    """Rows in the data, the rows to look at, and their numbers where these are not all."""
+    import numpy as np
+
+    if not hasattr(rows, "num_rows"):  # a stream: its first rows
+        from datasets import Dataset
+
+        most = min(wanted.most_rows, 100_000)
+        first = list(rows.take(most))
+        stored = Dataset.from_list(first) if first else Dataset.from_dict({name: [] for name in rows.column_names or ()})
+        return (len(stored) if len(stored) < most else 0), stored, (None if len(stored) < most else np.arange(len(stored)))
+    if len(rows) <= wanted.most_rows:
+        return len(rows), rows, None
+    some = np.sort(np.random.default_rng(wanted.seed).permutation(len(rows))[: wanted.most_rows])
+    return len(rows), rows.select(some), some
+
+
+def _parts(reading: Reading, rows: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, dict[str, Words]]:
+    return {name: {split: number(part(reading, rows[split], name), vocabulary) for split in rows} for name in reading.parts}
+
+
+def _overlaps(
+    order: Sequence[str], texts: Mapping[str, Words], parts: Mapping[str, Mapping[str, Words]], reading: Reading,
+    wanted: Wanted, name: str = "row", inside: bool = False, alike: bool = True,
+) -> tuple[tuple[Overlap, ...], tuple[Overlap, ...]]:
+    """Pairs across splits, and where `inside` pairs within each split. `alike`: near duplicates as well."""
+    across, same = [], []
+    found = near.between([texts[split] for split in order], wanted.threshold, inside, alike)
+    for (first, second), pairs in found.items():
+        kept = _all_parts(order[first], order[second], pairs, parts, reading, wanted.threshold)
+        (same if first == second else across).append(Overlap(name, order[first], order[second], kept))
+    known = {(one.first, one.second) for one in across}
+    across += [Overlap(name, *pair, near.nothing()) for pair in combinations(order, 2) if pair not in known]
+    return tuple(across), tuple(same)
+
+
+def _all_parts(
+    first: str, second: str, pairs: near.Pairs, parts: Mapping[str, Mapping[str, Words]], reading: Reading, threshold: float
+) -> near.Pairs:
+    """Only pairs in which every part is alike: two questions about one long text are not the same row."""
+    import numpy as np
+
+    keep = np.ones(len(pairs), bool)
+    for texts in parts.values():
+        alike = in_common(texts[first], pairs.left[keep], pairs.right[keep], texts[second], of_shorter=True)
+        keep[keep] = alike >= threshold
+    return pairs.take(keep)
+
+
+def _labels(
+    order: Sequence[str], rows: Mapping[str, Any], texts: Mapping[str, Words], reading: Reading, names: Sequence[str]
+) -> dict[str, Any]:
+    """Conflicts over all splits; giveaways in the first split."""
+    import numpy as np
+
+    assert reading.label is not None
+    values = {split: rows[split][reading.label][:] for split in order}
+    flat = [value for split in order for value in values[split]]
+    place = [(split, row) for split in order for row in range(len(values[split]))]
+    conflicts = [(*place[a], *place[b]) for a, b in labels.conflicts(near.same([texts[split] for split in order]), flat)]
+    train, some = order[0], rows[order[0]]
+    if len(some) > labels.SAMPLE:
+        step = np.linspace(0, len(some) - 1, labels.SAMPLE).astype(np.int64)
+        some = some.select(step)
+    else:
+        step = np.arange(len(some))
+    mine = [values[train][row] for row in step.tolist()]
+    usable = all(isinstance(value, (str, int, bool)) for value in set(mine)) and len(set(mine)) <= max(2, len(mine) // 4)
+    if not usable:
+        return {"conflicts": tuple(conflicts), "labelled": False}
+    told = {value: _name(value, names, some, reading.label, mine) for value in set(mine)}
+    given, share = labels.giveaways(whole(reading, some), mine, told)
+    telling = labels.columns(some, mine, (*reading.parts, reading.label))
+    again = [labels.Giveaway(one.what, one.label, one.rows, one.purity, one.coverage, int(step[one.example]), one.named)
+             for one in given]
+    return {"conflicts": tuple(conflicts), "giveaways": tuple(again), "given_away": share, "telling": tuple(telling),
+            "labelled": True}
+
+
+def _name(value: Any, names: Sequence[str], rows: Any, column: str, labels_of: Sequence[Any]) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if names:
+            return names[value] if 0 <= value < len(names) else str(value)
+        if "label_name" in rows.column_names:
+            return str(rows["label_name"][labels_of.index(value)])
+    return str(value)
+
+
+def _origins(
+    order: Sequence[str], rows: Mapping[str, Any], reading: Reading, wanted: Wanted
+) -> tuple[tuple[Shared, ...], tuple[Late, ...], dict[str, int]]:
+    import numpy as np
+
+    shared, late, undated = [], [], {}
+    named = wanted.group_column
+    columns = [named] if named else groups.detect({split: rows[split] for split in order}, reading.parts)
+    for column in columns:
+        keys = {split: groups.keys(rows[split], column) for split in order}
+        for first, second in combinations(order, 2):
+            shared.append(Shared(column, named is not None, first, second, groups.shared(keys[first], keys[second]),
+                                 len(keys[second])))
+    if wanted.date_column:
+        dates = {split: groups.dates(rows[split], wanted.date_column) for split in order}
+        undated = {split: int(np.isnan(values).sum()) for split, values in dates.items()}
+        for first, second in combinations(order, 2):
+            mine, theirs = dates[first], dates[second]
+            if np.isnan(mine).all() or np.isnan(theirs).all():
+                continue
+            start = np.nanmin(theirs)
+            known = mine[~np.isnan(mine)]
+            late.append(Late(first, second, int((known >= start).sum()), len(known), int(np.nanargmax(mine)),
+                             int(np.nanargmin(theirs))))
+    return tuple(shared), tuple(late), undated
+
+
+def _contained(wanted: Wanted, train: Words, vocabulary: Vocabulary) -> Iterator[Contained]:
+    for name, texts in wanted.against.items():
+        bench = number(texts, vocabulary)
+        found = [(row + start, other, score) for start, piece in near.blocks(train)
+                 for row, other, score in [benchmarks.contained(bench, piece)]]
+        import numpy as np
+
+        row, other, score = (np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.zeros(0, int),) * 3
+        yield Contained(name, row, other, score, benchmarks.compared(bench), len(bench))

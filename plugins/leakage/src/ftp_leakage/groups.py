@@ -1,0 +1,71 @@
+"""Groups and dates: rows of one author, document, patient or case in two splits; training rows later than evaluation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NAMES = re.compile(
+    r"^((author|user|username|speaker|writer|annotator|reviewer|patient|document|doc|article|thread|session|dialogue|dialog"
+    r"|conversation|case|docket|citation|title|url)(_?(id|name|number|no|key))?"
+    r"|(customer|client|subject|person|paper|page|product|video|group|source|encounter)_?(id|name|number|no|key))$",
+    re.IGNORECASE,
+)
+"""Column names that tell where a row comes from (`subject` alone is a topic, `subject_id` a person)."""
+REPEATS = 1.2  # rows a value at least: a column of values that hardly repeat groups nothing
+LARGEST = 0.2  # share of rows of one value at most: `domain` or `subject` with a few values is a topic, no origin
+FEWEST = 5  # values at least
+
+
+def detect(splits: Mapping[str, Any], read: Sequence[str]) -> list[str]:
+    """Columns of all splits that look as if they said where a row comes from: by their name, and by having many values
+    that repeat. Columns that are read as text are no such columns."""
+    shared = set.intersection(*(set(rows.column_names) for rows in splits.values())) if splits else set()
+    found = []
+    for name in sorted(shared - set(read)):
+        if NAMES.match(name):
+            values = [value for rows in splits.values() for value in keys(rows, name)]
+            counts: dict[Any, int] = {}
+            for value in values:
+                if value is not None:
+                    counts[value] = counts.get(value, 0) + 1
+            total = sum(counts.values())
+            if len(counts) >= FEWEST and total >= REPEATS * len(counts) and max(counts.values()) <= LARGEST * total:
+                found.append(name)
+    return found
+
+
+def keys(rows: Any, name: str) -> list[Any]:
+    """The group of each row; None where it has none."""
+    return [None if value in (None, "") else value if isinstance(value, (int, float)) else str(value) for value in rows[name][:]]
+
+
+def shared(first: Sequence[Any], second: Sequence[Any]) -> dict[Any, tuple[list[int], list[int]]]:
+    """Groups in both splits: value -> its rows in each."""
+    left: dict[Any, list[int]] = {}
+    for row, value in enumerate(first):
+        if value is not None:
+            left.setdefault(value, []).append(row)
+    found: dict[Any, tuple[list[int], list[int]]] = {}
+    for row, value in enumerate(second):
+        if value in left:
+            found.setdefault(value, (left[value], []))[1].append(row)
+    return found
+
+
+def dates(rows: Any, name: str) -> Any:
+    """[rows] dates as seconds since 1970; NaN where a cell is no date. Numbers are taken as they are (years, stamps)."""
+    import numpy as np
+    import pandas as pd
+
+    values = rows[name][:]
+    if all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values):
+        return np.array([float("nan") if value is None else float(value) for value in values])
+    parsed = pd.to_datetime(pd.Series([None if value is None else str(value) for value in values]), errors="coerce",
+                            utc=True, format="mixed")
+    stamps = parsed.astype("int64").to_numpy().astype(float)
+    unit = getattr(parsed.dtype, "unit", "ns")
+    stamps /= {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[unit]
+    stamps[parsed.isna().to_numpy()] = float("nan")
+    return stamps

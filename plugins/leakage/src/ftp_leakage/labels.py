@@ -1,0 +1,125 @@
+"""Labels that are given away: by a word or the label's name inside the text, by another column; and labels in conflict.
+
+A word gives a class away when nearly all rows that have it are of the class (`PURITY`), most rows of the class have it
+(`COVERAGE`), and this is no chance: were the word independent of the class, so pure a count would occur with probability
+below `CHANCE` divided by the number of words looked at (Chernoff's bound on the binomial tail, Bonferroni). Words of
+feeling do not reach that: none is in most rows of its class. A word that spells the name of its class needs less.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PURITY, COVERAGE, NAME_COVERAGE, CHANCE = 0.98, 0.6, 0.3, 1e-3
+FEWEST = 0.2  # share of all rows that such words must be in together; with 77 intents a few have a word of their own
+SAMPLE = 20_000  # rows looked at
+ABOUT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|label$|^target$|^class$|_original$)", re.IGNORECASE)
+"""Columns that name a row or spell out its label; they are not looked at."""
+
+
+@dataclass(frozen=True)
+class Giveaway:
+    """`what` (a word, or `column=value`s) gives the class away: in `rows` of the rows looked at, right in `purity`."""
+
+    what: str
+    label: str
+    rows: int
+    purity: float
+    coverage: float
+    example: int
+    named: bool = False
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text with their signs, so that `[POS]` is another word than `pos`."""
+    return set(text.lower().split())
+
+
+def giveaways(texts: Iterable[str], labels: Sequence[Any], names: Mapping[Any, str]) -> tuple[list[Giveaway], float]:
+    """Words that give a class away, and the share of rows that have one. `names`: label -> name of the class."""
+    sizes = Counter(labels)
+    if len(sizes) < 2:
+        return [], 0.0
+    least = max(5, math.ceil(0.3 * min(size for size in sizes.values())))
+    rows = [words_of(text) for text in texts]
+    support = Counter(word for row in rows for word in row)
+    held: dict[str, Counter[Any]] = defaultdict(Counter)
+    first: dict[tuple[str, Any], int] = {}
+    wanted = {word for word, count in support.items() if count >= least}
+    for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        for word in row & wanted:
+            held[word][label] += 1
+            first.setdefault((word, label), number)
+    total = len(rows)
+    found = []
+    for word, counts in held.items():
+        label, count = max(counts.items(), key=lambda item: (item[1], str(item[0])))
+        named = _names(word, names.get(label, ""))
+        pure, covered = count / support[word], count / sizes[label]
+        if pure < PURITY or covered < (NAME_COVERAGE if named else COVERAGE):
+            continue
+        if _tail(count, support[word], sizes[label] / total) < math.log(CHANCE / len(wanted)):
+            found.append(Giveaway(word, names.get(label, str(label)), support[word], pure, covered, first[word, label], named))
+    given = {one.what for one in found}
+    share = sum(1 for row in rows if row & given) / total if given else 0.0
+    if share < FEWEST:
+        found = [one for one in found if one.named and not one.what.isalnum()]
+    return sorted(found, key=lambda one: -one.rows), share
+
+
+def _names(word: str, name: str) -> bool:
+    """Whether a word spells the name of a class (`positive`, `[positive]`, `label=positive`)."""
+    letters = re.sub(r"[^\w]", " ", word).replace("_", " ").split()
+    return bool(name) and name.lower() in letters
+
+
+def _tail(right: int, of: int, share: float) -> float:
+    """Bound on ln P(at least `right` of `of` are of a class that has this share of the rows) (Chernoff)."""
+    got = right / of
+    if got <= share:
+        return 0.0
+    if share >= 1:
+        return 0.0
+    rest = (1 - got) * math.log((1 - got) / (1 - share)) if got < 1 else 0.0
+    return -of * (got * math.log(got / share) + rest)
+
+
+def columns(rows: Any, labels: Sequence[Any], read: Iterable[str]) -> list[Giveaway]:
+    """Other columns whose value tells the label nearly always: learnt on every other row, judged on the rest.
+
+    `read`: columns that the model reads, which are no matter of this. Columns that name rows or spell labels are left out.
+    """
+    sizes = Counter(labels)
+    usual = max(sizes.values()) / max(1, len(labels))
+    found = []
+    for name in rows.column_names:
+        if name in read or ABOUT.search(name) or len(sizes) < 2:
+            continue
+        values = [_key(value) for value in rows[name][:]]
+        known: dict[Any, Counter[Any]] = defaultdict(Counter)
+        for value, label in zip(values[::2], labels[::2], strict=True):
+            known[value][label] += 1
+        guess = {value: counts.most_common(1)[0][0] for value, counts in known.items()}
+        judged = list(zip(values[1::2], labels[1::2], strict=True))
+        right = sum(guess.get(value) == label for value, label in judged)
+        if judged and right / len(judged) >= PURITY and _tail(right, len(judged), usual) < math.log(CHANCE):
+            found.append(Giveaway(name, "every class", len(judged), right / len(judged), 1.0, 0))
+    return found
+
+
+def _key(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def conflicts(groups: Iterable[Sequence[int]], labels: Sequence[Any]) -> list[tuple[int, int]]:
+    """Pairs of rows of one group (rows of the same text) that have different labels: each later row that differs
+    from the first of its group."""
+    found = []
+    for group in groups:
+        found += [(group[0], row) for row in group[1:] if labels[row] != labels[group[0]]]
+    return found

@@ -1,0 +1,136 @@
+"""The texts of rows of any form: the parts that make a row, and those that are told separately."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftp.data import forms, turns
+
+
+NO_TEXT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answers?$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are read. `parts`: what must all be alike for two rows to be the same. `told`: parts that two splits
+    may share without sharing a row (a prompt, a context, one side of a pair): told separately."""
+
+    form: str
+    parts: tuple[str, ...]
+    told: tuple[str, ...] = ()
+    label: str | None = None
+
+
+def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str | None = None) -> Reading:
+    """How to read rows. `form`: None where their columns make none; then all columns of text are read. `chosen`,
+    `label`: text columns and label column named by the user."""
+    columns = list(rows.column_names or ())
+    known = _label(columns) if label is None else label
+    if chosen:
+        return Reading("columns", tuple(chosen), tuple(chosen) if len(chosen) > 1 else (), known)
+    name = form or "columns"
+    if name == "labelled":
+        text, pair = _alias("text", columns), _alias("text_pair", columns)
+        parts = (text or "text", pair) if pair else (text or "text",)
+        return Reading(name, parts, parts if pair else (), known)
+    if name == "tagged":
+        return Reading(name, ("tokens",))
+    if name == "question":
+        return Reading(name, ("question", "context"), ("context",))
+    if name == "preference":
+        return Reading(name, ("prompt", "chosen", "rejected"), ("prompt", "chosen", "rejected"))
+    if name in ("conversation", "feedback"):
+        return Reading(name, ("prompt", "completion"), ("prompt",))
+    if name == "prompt":
+        return Reading(name, ("prompt",))
+    text = _alias("text", columns)
+    if text:
+        pair = _alias("text_pair", columns)
+        return Reading("text", (text, pair) if pair else (text,), (text, pair) if pair else (), known)
+    return Reading("columns", _texts(rows, columns), (), known)
+
+
+def _texts(rows: Any, columns: Sequence[str]) -> tuple[str, ...]:
+    """Columns that hold text: three words or more in a cell on average; the longest column where none does."""
+    words: dict[str, float] = {}
+    for batch in rows.take(200).iter(200):
+        for name in columns:
+            cells = [len(plain(value).split()) for value in batch[name] if isinstance(value, (str, list))]
+            if cells and not NO_TEXT.search(name):
+                words[name] = sum(cells) / len(cells)
+    found = tuple(name for name in columns if words.get(name, 0) >= 3)
+    return found or tuple(sorted(words, key=lambda name: -words[name])[:1])
+
+
+def _label(columns: Sequence[str]) -> str | None:
+    return next((name for name in ("label", "label_name") if name in columns), None)
+
+
+def _alias(ours: str, columns: Sequence[str]) -> str | None:
+    return next((name for name in (ours, *forms.ALIASES.get(ours, ())) if name in columns), None)
+
+
+def part(reading: Reading, rows: Any, name: str) -> Iterator[str]:
+    """The text of one part of each row; the empty text where a row has none."""
+    wanted = [column for column in _columns(reading, name) if column in (rows.column_names or ())]
+    for batch in rows.select_columns(wanted).iter(5_000):
+        if reading.form in ("preference", "feedback", "conversation", "prompt"):
+            for values in zip(*batch.values(), strict=True):
+                yield _of_chat(reading.form, dict(zip(batch, values, strict=True)), name)
+        else:
+            yield from map(plain, batch[name])
+
+
+def whole(reading: Reading, rows: Any) -> Iterator[str]:
+    """The text of all parts of each row, one after the other."""
+    if not reading.parts:
+        yield from ("" for _ in rows)
+        return
+    if len(reading.parts) == 1:
+        yield from part(reading, rows, reading.parts[0])
+        return
+    for texts in zip(*(part(reading, rows, name) for name in reading.parts), strict=True):
+        yield " \n ".join(texts)
+
+
+_CHAT = ("prompt", "completion", "messages", "conversations", "instruction", "input", "output", "history", "question",
+         "answer", "chosen", "rejected", "label")
+
+
+def _columns(reading: Reading, name: str) -> tuple[str, ...]:
+    return _CHAT if reading.form in ("preference", "feedback", "conversation", "prompt") else (name,)
+
+
+def _of_chat(form: str, row: Mapping[str, Any], name: str) -> str:
+    try:
+        if form == "preference":
+            prompt, chosen, rejected = turns.preference(row)
+            return _said({"prompt": prompt, "chosen": chosen, "rejected": rejected}[name])
+        if form == "prompt":
+            return _said(turns.said(row["prompt"], "user"))
+        told = turns.conversation(row)
+        cut = len(told) - 1 if len(told) > 1 and told[-1]["role"] == "assistant" else len(told)
+        return _said(told[:cut] if name == "prompt" else told[cut:])
+    except (turns.Unfit, TypeError):
+        return ""
+
+
+def _said(messages: Sequence[Mapping[str, str]]) -> str:
+    """What was said; instructions of the system are the same in many rows and tell none apart."""
+    return "\n".join(one["content"] for one in messages if one["role"] != "system")
+
+
+def plain(value: Any) -> str:
+    """Any cell as text."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(plain, value))
+    if isinstance(value, Mapping):
+        return " ".join(map(plain, value.values()))
+    return str(value)

@@ -1,0 +1,61 @@
+"""Rows out of files: splits to check, benchmarks to check against, and a row as a short text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftp.data import forms
+from ftp.data.read import read
+from ftp.errors import Problem, UserError, nearest
+
+from ftp_leakage.rows import Reading, reading, whole
+
+SHOWN = 160  # characters of a text shown at most
+
+
+def against(sources: Sequence[str | Path]) -> dict[str, Iterator[str]]:
+    """Benchmark files (or folders, hub sets) by name -> the texts of their rows, all splits one after the other."""
+    found = {}
+    for source in sources:
+        splits = read(source)
+        found[str(source)] = _texts(splits)
+    return found
+
+
+def _texts(splits: Mapping[str, Any]) -> Iterator[str]:
+    for rows in splits.values():
+        yield from whole(reading(forms.detect(rows.column_names), rows), rows)
+
+
+def require(
+    splits: Mapping[str, Any], columns: Sequence[str], group: str | None, date: str | None, flags: str, label: str | None = None
+) -> None:
+    """UserError with every named column that a split does not have. `flags`: how the options begin."""
+    wanted = [*((name, "columns" if flags.endswith(".") else "text-column") for name in columns)]
+    wanted += [(name, flag) for name, flag in ((group, "group_column"), (date, "date_column"), (label, "label_column")) if name]
+    problems = []
+    for name, flag in wanted:
+        flag = flags + (flag if flags.endswith(".") else flag.replace("_", "-"))
+        for split, rows in splits.items():
+            have = list(rows.column_names or ())
+            if name not in have:
+                fix = nearest(name, have) or f"its columns: {', '.join(have)}"
+                problems.append(Problem(f"{flag} {name}: {split} has no such column", fix))
+                break
+    if problems:
+        raise UserError(problems)
+
+
+def shower(splits: Mapping[str, Any], read_as: Reading) -> Callable[[str, int], str]:
+    """A function that gives the shortened text of a row of a split."""
+
+    def show(split: str, row: int) -> str:
+        rows = splits[split]
+        if not hasattr(rows, "num_rows"):
+            return ""
+        text = " ".join(next(whole(read_as, rows.select([row])), "").split())
+        return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+    return show
