@@ -1,0 +1,115 @@
+"""Log probabilities of answers, under the network and under its reference. Heavy: imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ftp import attention, forward
+from ftp.errors import UserError
+from ftp.types import Model, Run
+
+
+def lay(model: Model, ids: Sequence[Sequence[int]], trained: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Answers with their prompts as inputs on the network's device; `trained`: the stretches of each that count.
+
+    Beside the layout: `where` and `target`, the slots and token ids of the tokens that count, answer after answer, and
+    `lengths`, how many there are of each answer.
+    """
+    labels = []
+    for row, places in zip(ids, trained, strict=True):
+        label = [forward.IGNORED] * len(row)
+        for start, end in zip(places[::2], places[1::2], strict=True):
+            label[start:end] = row[start:end]
+        labels.append(label)
+    inputs = forward.lay(ids, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
+                         padding_side=model.tokenizer.padding_side, beside={"labels": (labels, forward.IGNORED)})
+    where, target, row = forward.targets(inputs, inputs.pop("labels"), shift=forward.shifts(model.net))
+    device = next(model.net.parameters()).device
+    laid: dict[str, Any] = {**inputs, "where": where, "target": target}
+    laid = {name: tensor.to(device, non_blocking=True) for name, tensor in laid.items()}
+    return {**laid, "lengths": torch.bincount(row, minlength=len(labels)).tolist()}
+
+
+def logps(net: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+    """[answers] fp32 log probability of each answer given its prompt: the sum over its tokens, in nats. The same inputs
+    and weights give the same bits (nothing is added in a random order)."""
+    losses = forward.losses_at(net, inputs, inputs["where"], inputs["target"])
+    return -pad_sequence(losses.split(inputs["lengths"]), batch_first=True).sum(1)
+
+
+def reference_logps(model: Model, inputs: Mapping[str, Any]) -> Tensor:
+    """`logps` under the weights as they were before this run, without dropout and without gradients."""
+    if model.reference is None:
+        raise UserError("the weights that the model had before its run are not at hand, and this loss compares with them",
+                        "a finished run can be used and scored by other plugins: its model/ folder is a plain model")
+    with model.reference() as net, torch.no_grad():
+        inner: Any = net
+        if model.packed and inner.config._attn_implementation != attention.NAME:
+            inner.set_attn_implementation(attention.NAME)  # a second copy comes with the checkpoint's own
+        return logps(net, inputs)
+
+
+def precompute(run: Run, model: Model, rows: Sequence[dict[str, Any]], tokens: int, pick: Any) -> None:
+    """Put the reference's log probabilities into encoded rows, in batches of rows of similar length.
+
+    `pick(rows)` gives, for each column to write, the ids and trained stretches of the answers. A second copy of the
+    weights goes off the device afterwards.
+    """
+    assert run.accelerator is not None
+    order = sorted(range(len(rows)), key=lambda place: -rows[place]["length"])
+    while order:
+        most = max(1, tokens // rows[order[0]]["length"])
+        part, order = [rows[place] for place in order[:most]], order[most:]
+        for column, (ids, trained) in pick(part).items():
+            have = [place for place, one in enumerate(ids) if one]
+            values = dict[int, float]()
+            if have:
+                inputs = lay(model, [ids[n] for n in have], [trained[n] for n in have])
+                with run.accelerator.autocast():
+                    values = dict(zip(have, reference_logps(model, inputs).tolist(), strict=True))
+            for place, row in enumerate(part):
+                row[column] = values.get(place, 0.0)
+    if model.reference is not None:
+        with model.reference() as net:
+            if net is not model.net:
+                net.to("cpu")
+
+
+def fingerprint(net: nn.Module) -> str:
+    """A hash of all weights: what precomputed log probabilities hang on."""
+    digest = hashlib.sha256()
+    for name, weight in net.state_dict().items():
+        digest.update(f"{name}|{weight.dtype}|{tuple(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def without_dropout(net: nn.Module) -> None:
+    """Switch the checkpoint's own dropout off for good; an adapter keeps its own, which the user asked for."""
+    for module in _own(net):
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout_p", "dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def _own(module: nn.Module) -> Iterator[nn.Module]:
+    """A network's modules, less those that an adapter puts around its layers."""
+    yield module
+    inner = getattr(module, "base_layer", None)
+    for child in [inner] if isinstance(inner, nn.Module) else module.children():
+        yield from _own(child)
+
+
+def decoder_only(model: Model, who: str) -> None:
+    """`UserError` for an encoder-decoder, whose prompts and answers go separate ways."""
+    if getattr(model.net.config, "is_encoder_decoder", False):
+        raise UserError(f"{who}: {model.name or type(model.net).__name__} is an encoder-decoder, and {who} trains decoders",
+                        "name a decoder with --model (gpt2, llama, qwen, ...)")

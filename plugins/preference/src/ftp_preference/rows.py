@@ -1,0 +1,162 @@
+"""Rows of preferences and of feedback as token ids. No torch here.
+
+A prompt with one answer is a `Side`: the ids of both, and the stretches of them that count (the assistant's turns of the
+answer, each with its end of turn; never the prompt). What is too long loses the beginning of its prompt, so that answers
+stay whole as long as there is room for them and one token before them; then the end of the answers. Both are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftp.data.turns import Message, Unfit, said
+from ftp.errors import Problem, UserError
+from ftp.losses.chat import Chat, tools_of
+from ftp.types import Row
+
+Encode = Callable[[Iterable[Row], str], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A prompt with one answer. `trained`: first and past-the-last place of each stretch that counts, one after the
+    other. `cut`: tokens that did not fit."""
+
+    ids: list[int]
+    trained: list[int]
+    cut: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """Tokens before the first that counts."""
+        return self.trained[0]
+
+
+def sides(chat: Chat, rows: Sequence[Row], answers: Sequence[Any], limit: int) -> list[Side]:
+    """Each row's prompt with an answer (messages, or a text). `UserError` names the rows that cannot be read."""
+    asked = [said(row["prompt"], "user") for row in rows]
+    given = [said(answer, "assistant") if not isinstance(answer, str) else [{"role": "assistant", "content": answer}]
+             for answer in answers]
+    refuse_empty(rows, given)
+    found = chat.encode([[*prompt, *answer] for prompt, answer in zip(asked, given, strict=True)],
+                        [tools_of(row) for row in rows])
+    problems, made = [], []
+    for row, one, answer in zip(rows, found, given, strict=True):
+        turns = sum(turn["role"] == "assistant" for turn in answer)
+        if isinstance(one, Unfit) or not turns or len(one.spans) < turns:
+            why = one if isinstance(one, Unfit) else "has an answer without a turn of the assistant"
+            problems.append(Problem(f"the row that asks {excerpt(row)} {why}"))
+        else:
+            made.append(fitted(one.ids, [place for span in one.spans[-turns:] for place in span], limit,
+                               chat.tokenizer.bos_token_id))
+    if problems:
+        raise UserError(shortened(problems, "rows cannot be read"))
+    return made
+
+
+def fitted(ids: Sequence[int], trained: Sequence[int], limit: int, bos: int | None) -> Side:
+    """At most `limit` tokens: what follows the last trained token goes (nothing reads it), then the prompt's beginning
+    (a BOS stays), then the end of the answer."""
+    ids, over, room = list(ids[: trained[-1]]), trained[-1] - limit, trained[0] - 1
+    if over <= 0:
+        return Side(ids, list(trained))
+    keep = int(ids[0] == bos and room > 0)
+    left = max(0, min(over, room))
+    ids = [*ids[:keep], *ids[keep + left :]][:limit]
+    places = [(start - left, min(end - left, limit)) for start, end in zip(trained[::2], trained[1::2], strict=True)]
+    return Side(ids, [place for start, end in places if start < end for place in (start, end)], over)
+
+
+def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:
+    """`UserError` that names the rows whose answer says nothing."""
+    empty = [row for row, answer in zip(rows, answers, strict=True)
+             if not any(turn["content"].strip() for turn in answer if turn["role"] == "assistant")]
+    if empty:
+        problems = [Problem(f"the row that asks {excerpt(row)} has an empty answer") for row in empty]
+        raise UserError(shortened(problems, "rows have an empty answer"))
+
+
+def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Problem]:
+    """The first problems and how many there are."""
+    if len(problems) <= most:
+        return [*problems[:-1], Problem(problems[-1].what, "mend these rows or leave them out")]
+    return [*problems[:most], Problem(f"{len(problems)} {what} in all", "mend them or leave them out")]
+
+
+def excerpt(row: Row, most: int = 60) -> str:
+    """What names a row to a user: its id, where it has one, and how its question begins."""
+    words = " ".join(said(row["prompt"], "user")[-1]["content"].split())
+    return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(words[:most] + ("..." if len(words) > most else ""))
+
+
+def pairs(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
+    """Encode rows of preferences.
+
+    One encoded row holds both sides: `input_ids` and `trained` are those of the prompt with the chosen answer,
+    `rejected_ids` and `rejected_trained` of the prompt with the rejected one, `length` counts both. Pairs whose sides
+    are the same tokens say nothing: they are left out, which is told; `UserError` where they are most.
+    """
+    seen: dict[str, list[int]] = {}
+
+    def encode(rows: Iterable[Row], split: str) -> list[dict[str, Any]]:
+        rows = list(rows)
+        chosen, rejected = (sides(chat, rows, [row[name] for row in rows], limit) for name in ("chosen", "rejected"))
+        made = []
+        for place, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
+            if good.ids != bad.ids:
+                made.append({"input_ids": good.ids, "trained": good.trained, "rejected_ids": bad.ids,
+                             "rejected_trained": bad.trained, "length": len(good.ids) + len(bad.ids),
+                             "cut": good.cut + bad.cut, "row": place})
+        left_out(seen, split, len(rows), len(rows) - len(made), tell)
+        return made
+
+    return encode
+
+
+def left_out(seen: dict[str, list[int]], split: str, rows: int, same: int, tell: Callable[[str], None]) -> None:
+    """Count pairs whose two answers are the same, tell them, and refuse where they are most."""
+    total = seen.setdefault(split, [0, 0])
+    total[0], total[1] = total[0] + rows, total[1] + same
+    if same and 2 * total[1] > total[0]:
+        raise UserError(f"{split}: chosen and rejected are the same in {total[1]} of {total[0]} pairs",
+                        "map the columns that differ, as in --columns chosen=better,rejected=worse")
+    if same:
+        tell(f"{split}: {same} of {rows} pairs are left out, as chosen and rejected are the same")
+
+
+def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
+    """Encode rows of feedback: `input_ids` and `trained` as in `pairs`, `label` (1 good, 0 bad), and in `other_ids` and
+    `other_trained` the same prompt with the answer to another one.
+
+    The other answer is that of the next row, among those encoded together, whose prompt and answer differ; it is chosen
+    here, once, so neither micro-batches nor processes change it. Empty where there is none.
+    """
+
+    def encode(rows: Iterable[Row], split: str) -> list[dict[str, Any]]:
+        rows = list(rows)
+        own = sides(chat, rows, [row["completion"] for row in rows], limit)
+        others = [mismatched(rows, place) for place in range(len(rows))]
+        have = [place for place, other in enumerate(others) if other is not None]
+        strange = dict(zip(have, sides(chat, [rows[n] for n in have], [rows[others[n]]["completion"] for n in have], limit)
+                           if have else (), strict=True))
+        none = Side([], [0])
+        if len(have) < len(rows) and split != "predict":
+            tell(f"{split}: {len(rows) - len(have)} of {len(rows)} rows have no other row to take an answer from, and count "
+                 "for nothing in the KL estimate")
+        return [{"input_ids": one.ids, "trained": one.trained, "label": int(bool(row["label"])),
+                 "other_ids": strange.get(place, none).ids, "other_trained": strange.get(place, none).trained,
+                 "length": len(one.ids) + len(strange.get(place, none).ids), "cut": one.cut}
+                for place, (row, one) in enumerate(zip(rows, own, strict=True))]
+
+    return encode
+
+
+def mismatched(rows: Sequence[Mapping[str, Any]], place: int) -> int | None:
+    """The place of the next row with another prompt and another answer, going round; None where there is none."""
+    for step in range(1, len(rows)):
+        other = (place + step) % len(rows)
+        if all(rows[other][name] != rows[place][name] for name in ("prompt", "completion")):
+            return other
+    return None

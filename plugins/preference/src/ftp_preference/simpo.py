@@ -1,0 +1,50 @@
+"""The plugin `simpo`: prefer the chosen answer by a margin, by the mean log probability of its tokens; no reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftp import hookimpl, option, plugin
+from ftp.types import Loss, Model, Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ftp_preference.pairs import Logps
+
+
+@plugin
+class Simpo:
+    """Prefer chosen to rejected answers by a margin, without a reference (SimPO, Meng et al. 2024, arXiv:2405.14734)."""
+
+    wants = ("preference",)
+    head = "tokens"
+    suggests = {"learning_rate": 1e-6, "epochs": 1.0}
+
+    beta: float = option(2.0, "scale of the reward", low=1e-6)
+    simpo_gamma: float = option(1.0, "margin that the reward of the chosen answer is to have (gamma in the paper)", low=0)
+    label_smoothing: float = option(0.0, "share of preferences taken to be the wrong way round", low=0, high=0.499)
+    disable_dropout: bool = option(True, "train without the checkpoint's dropout, which would blur the comparison")
+    chat_template: Path | None = option(None, "file with a chat template in place of the tokenizer's own")
+    eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
+
+    @hookimpl
+    def make_loss(self, run: Run, model: Model) -> Loss:
+        """Encode both answers of each row, and compare the mean log probabilities of their tokens."""
+        from ftp_preference import pairs
+
+        return pairs.make(run, model, self.formula, who="simpo", reference=False, disable_dropout=self.disable_dropout,
+                          chat_template=self.chat_template, eos_token=self.eos_token)
+
+    def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Meng et al. 2024, eq. 6; with label smoothing as in TRL's CPO."""
+        from torch.nn.functional import logsigmoid
+
+        from ftp_preference.pairs import rewards
+
+        chosen, rejected = self.beta * logps.chosen / logps.chosen_length, self.beta * logps.rejected / logps.rejected_length
+        margin = chosen - rejected - self.simpo_gamma
+        losses = -(1 - self.label_smoothing) * logsigmoid(margin) - self.label_smoothing * logsigmoid(-margin)
+        return losses, rewards(chosen, rejected)

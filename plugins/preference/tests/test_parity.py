@@ -1,0 +1,173 @@
+"""The same weights and rows give TRL's losses and gradients, to 1e-4 of their size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+
+from ftp_preference import Dpo, Kto, Orpo, Simpo
+
+TOLERANCE = 1e-4
+
+
+def arguments(config: Any, where: Any, **more: Any) -> Any:
+    return config(output_dir=str(where), report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, **more)
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert set(ours) == set(theirs) and ours
+    assert any(float(value.abs().max()) > 1e-4 for value in theirs.values()), "gradients are zero: nothing was compared"
+    largest = max(float(value.abs().max()) for value in theirs.values())
+    for name, value in theirs.items():
+        assert float((ours[name] - value).abs().max()) <= TOLERANCE * largest, name
+
+
+def moved(model: Any) -> Any:
+    """The network with other weights than its reference, so that the log ratios are not zero."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for weight in model.net.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.02)
+    model.net.zero_grad()
+    return model
+
+
+def sides(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"prompt_ids": one["input_ids"][: one["trained"][0]], "chosen_ids": one["input_ids"][one["trained"][0] :],
+             "rejected_ids": one["rejected_ids"][one["rejected_trained"][0] :]} for one in rows]
+
+
+@pytest.fixture
+def texts(kit: Any) -> Dataset:
+    return Dataset.from_list(kit.preferences())
+
+
+KINDS = [("sigmoid", 0.0), ("sigmoid_norm", 0.0), ("ipo", 0.0), ("hinge", 0.0), ("robust", 0.2)]
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize(("loss_type", "noise"), KINDS)
+def test_dpo(kit: Any, load: Any, texts: Dataset, tmp_path: Any, loss_type: Any, noise: float, packed: bool) -> None:
+    from trl import DPOConfig, DPOTrainer
+
+    plugin, model = Dpo(loss_type=loss_type, label_smoothing=noise, beta=0.3), load(packed=packed)
+    loss = kit.loss_of(plugin, moved(model), kit.a_run())
+    rows = kit.encoded(loss, kit.preferences())
+    out = loss.compute(loss.collate(rows))
+    (out.total / len(rows)).backward()
+
+    theirs, reference = moved(load(packed=False)), load(packed=False)
+    config = arguments(DPOConfig, tmp_path, loss_type=[loss_type], label_smoothing=noise, beta=0.3)
+    trainer = DPOTrainer(theirs.net, ref_model=reference.net, args=config, train_dataset=texts,
+                         processing_class=theirs.tokenizer)
+    value = trainer._compute_loss(theirs.net, trainer.data_collator(sides(rows)), False)
+    value.backward()
+    assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=TOLERANCE)
+    same(kit.gradients(model), kit.gradients(theirs))
+    shown = {name: float(x) / len(rows) for name, x in out.metrics.items()}
+    for name in ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected"):
+        assert shown[name] == pytest.approx(trainer._metrics["train"][name][-1], rel=1e-3, abs=1e-5), name
+
+
+def test_dpo_with_lora(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> None:
+    from trl import DPOConfig, DPOTrainer
+
+    model, theirs = moved(load(lora=True)), load(packed=False, lora=True)
+    loss = kit.loss_of(Dpo(), model, kit.a_run())
+    rows = kit.encoded(loss, kit.preferences())
+    out = loss.compute(loss.collate(rows))
+    (out.total / len(rows)).backward()
+    trainer = DPOTrainer(theirs.net, args=arguments(DPOConfig, tmp_path), train_dataset=texts, processing_class=theirs.tokenizer)
+    moved(theirs)  # only now: TRL copies the adapter it is given as the reference
+    value = trainer._compute_loss(theirs.net, trainer.data_collator(sides(rows)), False)
+    value.backward()
+    assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=TOLERANCE)
+    same(kit.gradients(model), kit.gradients(theirs))
+
+
+def test_kto(kit: Any, load: Any, tmp_path: Any) -> None:
+    from trl import KTOConfig, KTOTrainer
+
+    plugin, model = Kto(desirable_weight=1.2, undesirable_weight=0.7), moved(load())
+    loss = kit.loss_of(plugin, model, kit.a_run("feedback"))
+    rows = kit.encoded(loss, kit.ratings())
+    out = loss.compute(loss.collate(rows))
+    (out.total / len(rows)).backward()
+
+    theirs, reference = moved(load(packed=False)), load(packed=False)
+    config = arguments(KTOConfig, tmp_path, desirable_weight=1.2, undesirable_weight=0.7)
+    trainer = KTOTrainer(theirs.net, ref_model=reference.net, args=config, train_dataset=Dataset.from_list(kit.ratings()),
+                         processing_class=theirs.tokenizer)
+    prepared = [{"prompt_ids": one["input_ids"][: one["trained"][0]], "completion_ids": one["input_ids"][one["trained"][0] :],
+                 "KL_completion_ids": one["other_ids"][one["other_trained"][0] :], "label": bool(one["label"])} for one in rows]
+    value = trainer._compute_loss(theirs.net, trainer.data_collator(prepared), False)
+    value.backward()
+    assert float(out.metrics["kl"]) / len(rows) == pytest.approx(trainer._metrics["train"]["kl"][-1], rel=TOLERANCE, abs=1e-6)
+    assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=TOLERANCE)
+    same(kit.gradients(model), kit.gradients(theirs))
+
+
+def labelled(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
+    """A batch as TRL's older trainers read it."""
+    batch = {}
+    for name, ids, trained in (("chosen", "input_ids", "trained"), ("rejected", "rejected_ids", "rejected_trained")):
+        longest = max(len(one[ids]) for one in rows)
+        batch[f"{name}_input_ids"] = torch.tensor([one[ids] + [pad] * (longest - len(one[ids])) for one in rows])
+        batch[f"{name}_attention_mask"] = torch.tensor([[1] * len(one[ids]) + [0] * (longest - len(one[ids])) for one in rows])
+        batch[f"{name}_labels"] = torch.tensor([[-100] * one[trained][0] + one[ids][one[trained][0] :]
+                                                + [-100] * (longest - len(one[ids])) for one in rows])
+    return batch
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_simpo(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> None:
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    model, theirs = moved(load()), moved(load(packed=False))
+    loss = kit.loss_of(Simpo(beta=1.5, simpo_gamma=0.6, label_smoothing=0.1), model, kit.a_run())
+    rows = kit.encoded(loss, kit.preferences())
+    out = loss.compute(loss.collate(rows))
+    (out.total / len(rows)).backward()
+    config = arguments(CPOConfig, tmp_path, loss_type="simpo", cpo_alpha=0.0, beta=1.5, simpo_gamma=0.6, label_smoothing=0.1)
+    trainer = CPOTrainer(theirs.net, args=config, train_dataset=texts, processing_class=theirs.tokenizer)
+    value, _ = trainer.get_batch_loss_metrics(theirs.net, labelled(rows, theirs.tokenizer.pad_token_id))
+    value.backward()
+    assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=TOLERANCE)
+    same(kit.gradients(model), kit.gradients(theirs))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_orpo(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> None:
+    """TRL's first term takes in the prompt and is a mean over a batch's tokens; ours is the paper's. With prompts of one
+    token (which nothing predicts) and one pair a batch the two are the same."""
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+    model, theirs = moved(load()), moved(load(packed=False))
+    loss = kit.loss_of(Orpo(beta=0.4), model, kit.a_run())
+    rows = []
+    for one in kit.encoded(loss, kit.preferences()):
+        cut, other = one["trained"][0] - 1, one["rejected_trained"][0] - 1
+        rows.append({**one, "input_ids": one["input_ids"][cut:], "rejected_ids": one["rejected_ids"][other:],
+                     "trained": [1, one["trained"][1] - cut], "rejected_trained": [1, one["rejected_trained"][1] - other]})
+    out = loss.compute(loss.collate(rows))
+    (out.total / len(rows)).backward()
+    trainer = ORPOTrainer(theirs.net, args=arguments(ORPOConfig, tmp_path, beta=0.4), train_dataset=texts,
+                          processing_class=theirs.tokenizer)
+    values = [trainer.get_batch_loss_metrics(theirs.net, labelled([one], theirs.tokenizer.pad_token_id))[0] for one in rows]
+    value = torch.stack(values).mean()
+    value.backward()
+    assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=TOLERANCE)
+    same(kit.gradients(model), kit.gradients(theirs))
+
+
+def test_label_smoothing_is_the_mixture(kit: Any, load: Any) -> None:
+    model = moved(load())
+    batch = kit.batch_of(kit.loss_of(Dpo(), model, kit.a_run()), kit.preferences())
+    losses = {noise: float(kit.loss_of(Dpo(label_smoothing=noise), model, kit.a_run()).compute(batch).total.detach())
+              for noise in (0.0, 0.1, 0.3)}
+    slope = (losses[0.1] - losses[0.0]) / 0.1
+    assert slope and losses[0.3] == pytest.approx(losses[0.0] + 0.3 * slope, rel=1e-5)

@@ -1,0 +1,280 @@
+"""What goes silently wrong in learning from preferences, each shown not to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ftp.errors import UserError
+from ftp.losses import chat
+from ftp.types import Batch
+from ftp_preference import Dpo, Kto, Orpo, Simpo, rows
+
+ALL = [(Dpo, {}), (Dpo, {"loss_type": "ipo"}), (Orpo, {}), (Simpo, {}), (Kto, {})]
+
+
+def form(plugin: type) -> str:
+    return plugin.wants[0]  # type: ignore[attr-defined,no-any-return]
+
+
+def given(kit: Any, plugin: type) -> list[dict[str, Any]]:
+    return kit.ratings() if plugin is Kto else kit.preferences()  # type: ignore[no-any-return]
+
+
+def shown(out: Any, name: str, count: int) -> float:
+    return float(out.metrics[name]) / count
+
+
+def step(kit: Any, plugin: Any, model: Any, loss: Any, run: Any, batches: list[Batch], optimizer: Any) -> float:
+    """One update as core does it, with the plugin's wrapper around it where it has one."""
+    from ftp.step import update
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model.net
+
+        def forward(self, batch: Batch) -> Any:
+            return loss.compute(batch)
+
+    whole = Whole()
+    if not isinstance(plugin, Kto):
+        return float(update(run, whole, batches, optimizer).loss)
+    around = plugin.train_step(run, whole, batches)
+    next(around)
+    out = update(run, whole, batches, optimizer)
+    with pytest.raises(StopIteration):
+        around.send(out)
+    return float(out.loss)
+
+
+def trained(kit: Any, plugin: Any, model: Any, run: Any, splits: list[list[int]], steps: int = 1, lr: float = 0.05) -> Any:
+    """The weights that move, after updates whose rows are spread over micro-batches as `splits` says."""
+    loss = kit.loss_of(plugin, model, run)
+    encoded = kit.encoded(loss, given(kit, type(plugin)))
+    weights = [weight for weight in model.net.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=lr)
+    for _ in range(steps):
+        step(kit, plugin, model, loss, run, [loss.collate([encoded[n] for n in part]) for part in splits], optimizer)
+    return torch.cat([weight.detach().flatten() for weight in weights])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_the_first_margin_is_zero(kit: Any, load: Any, kind: str, lora: bool, training: bool) -> None:
+    """To the bit, also in training with a checkpoint that has dropout."""
+    dropout = {"attn_pdrop": 0.2, "resid_pdrop": 0.2, "embd_pdrop": 0.2} if kind == "gpt2" else {"attention_dropout": 0.2}
+    model = load(kind, lora=lora, **dropout)
+    loss = kit.loss_of(Dpo(), model, kit.a_run())
+    model.net.train(training)
+    out = loss.compute(kit.batch_of(loss, kit.preferences()))
+    assert all(float(out.metrics[name]) == 0.0 for name in ("rewards/chosen", "rewards/rejected", "rewards/margins"))
+    assert out.row_losses.tolist() == pytest.approx([0.6931472] * 8)
+
+
+def test_dropout_is_kept_where_it_is_asked_for(kit: Any, load: Any) -> None:
+    model = load("gpt2", resid_pdrop=0.2)
+    loss = kit.loss_of(Dpo(disable_dropout=False), model, kit.a_run())
+    assert float(loss.compute(kit.batch_of(loss, kit.preferences())).metrics["rewards/chosen"]) != 0.0
+    model.net.eval()
+    assert float(loss.compute(kit.batch_of(loss, kit.preferences())).metrics["rewards/chosen"]) == 0.0
+
+
+@pytest.mark.parametrize("case", ["full", "lora", "lora and a whole head"])
+def test_the_reference_stays_the_untrained_model(kit: Any, load: Any, case: str) -> None:
+    from ftp_preference import answers
+
+    model = load(lora="lora" in case, modules_to_save=["lm_head"] if "head" in case else None)
+    untouched, run = load(packed=True), kit.a_run()
+    loss = kit.loss_of(Dpo(), model, run)
+    batch = kit.batch_of(loss, kit.preferences())
+    expected = answers.logps(untouched.net.eval(), batch.inputs)
+    trained(kit, Dpo(), model, run, [list(range(8))], steps=3)
+    assert torch.equal(answers.reference_logps(model, batch.inputs), expected)
+    assert not torch.allclose(answers.logps(model.net, batch.inputs), expected, atol=1e-3)
+    assert model.net.training, "asking the reference must not leave the network in evaluation mode"
+    if "head" in case:
+        assert any("lm_head" in name and weight.requires_grad for name, weight in model.net.named_parameters())
+
+
+def test_training_lowers_the_loss_and_parts_the_answers(kit: Any, load: Any) -> None:
+    for plugin, options in ALL:
+        model, run, method = load(), kit.a_run(form(plugin)), plugin(**options)
+        loss = kit.loss_of(method, model, run)
+        batch = kit.batch_of(loss, given(kit, plugin))
+        before = loss.compute(batch)
+        trained(kit, method, model, run, [list(range(8))], steps=8, lr=0.1 if plugin is not Simpo else 0.03)
+        after = loss.compute(batch)
+        assert float(after.total.detach()) < float(before.total.detach()), plugin.__name__
+        name = "rewards/aligned" if plugin is Kto else "rewards/margins"
+        assert shown(after, name, 8) > shown(before, name, 8), plugin.__name__
+        assert shown(after, "rewards/accuracies", 8) > (0.7 if plugin is Orpo else 0.9), plugin.__name__
+
+
+@pytest.mark.parametrize(("plugin", "options"), ALL)
+def test_packed_equals_padded_on_either_side(kit: Any, load: Any, plugin: type, options: dict[str, Any]) -> None:
+    found = []
+    for packed, side in ((True, "right"), (False, "right"), (False, "left")):
+        model = load(packed=packed)
+        model.tokenizer.padding_side = side
+        with torch.no_grad():
+            for name, weight in model.net.named_parameters():
+                weight.add_(torch.sin(torch.arange(weight.numel()).view(weight.shape) + len(name)) * 0.02)
+        loss = kit.loss_of(plugin(**options), model, kit.a_run(form(plugin)))
+        out = loss.compute(kit.batch_of(loss, given(kit, plugin)))
+        out.total.backward()
+        found.append((out.row_losses, kit.gradients(model)["lm_head.weight"]))
+    for losses, gradient in found[1:]:
+        assert torch.allclose(losses, found[0][0], rtol=1e-4, atol=1e-5)
+        assert torch.allclose(gradient, found[0][1], rtol=1e-3, atol=1e-5 * float(gradient.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize(("plugin", "options"), ALL)
+def test_micro_batches_do_not_change_the_update(kit: Any, load: Any, plugin: type, options: dict[str, Any]) -> None:
+    """8 rows at once, 2 x 4, and 5 + 2 + 1; two updates, so that KTO's z0 is not zero in the second."""
+    found = []
+    for splits in ([list(range(8))], [[0, 1, 2, 3], [4, 5, 6, 7]], [[3, 0, 7, 1, 6], [2, 5], [4]]):
+        model = load()
+        found.append(trained(kit, plugin(**options), model, kit.a_run(form(plugin)), splits, steps=2))
+    assert not torch.allclose(found[0], torch.cat([w.detach().flatten() for w in load().net.parameters()]), atol=1e-4)
+    for one in found[1:]:
+        assert torch.allclose(one, found[0], atol=2e-6)
+
+
+def test_z0_of_an_update_is_that_of_all_its_rows(kit: Any, load: Any) -> None:
+    model, run, plugin = load(), kit.a_run("feedback"), Kto()
+    with torch.no_grad():
+        model.net.lm_head.weight.mul_(0.7)  # away from the reference
+    loss = kit.loss_of(plugin, model, run)
+    encoded = kit.encoded(loss, kit.ratings())
+    seen = []
+    for splits in ([range(8)], [range(4), range(4, 8)], [range(1), range(1, 8)]):
+        around = plugin.train_step(run, loss.compute, [loss.collate([encoded[n] for n in part]) for part in splits])
+        next(around)
+        seen.append(float(plugin.z0))
+        around.close()
+        assert plugin.z0 is None
+    assert seen[0] > 0 and seen == pytest.approx([seen[0]] * 3, rel=1e-5)
+
+
+def test_answers_are_paired_with_another_prompt_wherever_rows_repeat_theirs(kit: Any, load: Any) -> None:
+    twice = [{**row, "label": label} for row in kit.ratings() for label in (True, False)]
+    for place, row in enumerate(twice):
+        other = rows.mismatched(twice, place)
+        assert other is not None and twice[other]["prompt"] != row["prompt"]
+    assert rows.mismatched(twice[:2], 0) is None
+    loss = kit.loss_of(Kto(), load(), kit.a_run("feedback"))
+    assert float(loss.compute(kit.batch_of(loss, kit.ratings()[:1])).total.detach()) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_answers_and_their_end_are_trained_and_nothing_else(kit: Any, load: Any, kind: str) -> None:
+    model = load(kind)
+    loss = kit.loss_of(Dpo(), model, kit.a_run())
+    tokenizer = model.tokenizer
+    for row, pair in zip(kit.encoded(loss, kit.preferences()), kit.preferences(), strict=True):
+        for ids, trained_, side in (("input_ids", "trained", "chosen"), ("rejected_ids", "rejected_trained", "rejected")):
+            start, end = row[trained_]
+            assert tokenizer.decode(row[ids][start:end]) == pair[side][0]["content"] + "<|im_end|>"
+            assert end == len(row[ids]) and row[ids].count(tokenizer.bos_token_id) == (kind == "llama")
+        assert row["length"] == len(row["input_ids"]) + len(row["rejected_ids"])
+
+
+def test_the_eos_is_trained_where_pad_is_eos_and_no_template_is_there(kit: Any, load: Any) -> None:
+    model = load("gpt2")
+    model.tokenizer.chat_template = None
+    assert model.tokenizer.pad_token_id == model.tokenizer.eos_token_id
+    loss = kit.loss_of(Dpo(), model, kit.a_run())
+    batch = kit.batch_of(loss, kit.preferences())
+    assert int((batch.inputs["target"] == model.tokenizer.eos_token_id).sum()) == 16
+
+
+def test_turns_of_the_user_within_an_answer_do_not_count(kit: Any, load: Any) -> None:
+    model = load()
+    loss = kit.loss_of(Dpo(), model, kit.a_run())
+    row = kit.preferences()[0]
+    row["chosen"] = [*row["chosen"], *kit.message("user", "Thank you."), *kit.message("assistant", "Yes.")]
+    one = kit.encoded(loss, [row])[0]
+    assert len(one["trained"]) == 4
+    counted = [one["input_ids"][a:b] for a, b in zip(one["trained"][::2], one["trained"][1::2], strict=True)]
+    assert [model.tokenizer.decode(ids) for ids in counted] == ["The capital of Norway is Oslo.<|im_end|>", "Yes.<|im_end|>"]
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("plugin", [Dpo, Kto])
+def test_precomputed_is_the_same_loss(kit: Any, load: Any, plugin: type, lora: bool) -> None:
+    model, run = load(lora=lora), kit.a_run(form(plugin), eval_batch_tokens=200)
+    asked = kit.loss_of(plugin(), model, run)
+    known = kit.loss_of(plugin(precompute_ref_log_probs=True), model, run)
+    assert asked.key != known.key
+    kept = kit.encoded(known, given(kit, plugin))
+    trained(kit, plugin(), model, run, [list(range(8))])
+    batch = known.collate(kept)
+    assert "ref_logps" in batch.inputs
+    ours, theirs = known.compute(batch), asked.compute(kit.batch_of(asked, given(kit, plugin)))
+    assert torch.allclose(ours.row_losses, theirs.row_losses, rtol=1e-4)
+    assert kit.loss_of(plugin(precompute_ref_log_probs=True), model, run).key != known.key, "other weights, other cache"
+
+
+def test_what_is_too_long_loses_its_prompt_first(kit: Any, load: Any) -> None:
+    row = kit.preferences()[0]
+    row["prompt"] = kit.message("user", "What is the capital of Norway? " * 12)
+    model = load()
+    whole = kit.encoded(kit.loss_of(Dpo(), model, kit.a_run()), [row])[0]
+    longest = max(whole["trained"][1] - whole["trained"][0], whole["rejected_trained"][1] - whole["rejected_trained"][0])
+    cut = kit.encoded(kit.loss_of(Dpo(), model, kit.a_run(max_length=longest + 9)), [row])[0]
+    for ids, places in (("input_ids", "trained"), ("rejected_ids", "rejected_trained")):
+        assert len(cut[ids]) <= longest + 9 and cut[ids][0] == model.tokenizer.bos_token_id
+        assert cut[ids][slice(*cut[places])] == whole[ids][slice(*whole[places])], "the answer is whole"
+    assert cut["cut"] == whole["length"] - cut["length"] > 0 == whole["cut"]
+    tight = kit.encoded(kit.loss_of(Dpo(), model, kit.a_run(max_length=8)), [row])[0]
+    assert len(tight["input_ids"]) == 8 and tight["trained"] == [1, 8]
+    loss = kit.loss_of(Dpo(), model, kit.a_run(max_length=8))
+    assert torch.isfinite(loss.compute(loss.collate([tight])).total)
+
+
+def test_pairs_that_say_nothing_are_left_out_and_told(kit: Any, load: Any) -> None:
+    told: list[str] = []
+    talk = chat.prepare(load().tokenizer)
+    given_rows = kit.preferences()
+    given_rows[3]["rejected"] = kit.message("assistant", given_rows[3]["chosen"][0]["content"])
+    made = rows.pairs(talk, 200, told.append)(given_rows, "train")
+    assert [one["row"] for one in made] == [0, 1, 2, 4, 5, 6, 7] and told and "1 of 8" in told[0]
+    with pytest.raises(UserError, match="the same in 5 of 8 pairs"):
+        rows.pairs(talk, 200, told.append)([{**row, "rejected": row["chosen"]} if n < 5 else row
+                                            for n, row in enumerate(kit.preferences())], "train")
+
+
+@pytest.mark.parametrize("plugin", [Dpo, Kto])
+def test_an_empty_answer_is_named(kit: Any, load: Any, plugin: type) -> None:
+    loss = kit.loss_of(plugin(), load(), kit.a_run(form(plugin)))
+    given_rows = given(kit, plugin)
+    given_rows[5]["completion" if plugin is Kto else "rejected"] = kit.message("assistant", " \n")
+    with pytest.raises(UserError, match=r"Who had a fever\?.*empty answer"):
+        kit.encoded(loss, given_rows)
+
+
+def test_misfits_are_told(kit: Any, load: Any) -> None:
+    with pytest.raises(UserError, match="loss_type ipo has none"):
+        kit.loss_of(Dpo(loss_type="ipo", label_smoothing=0.1), load(), kit.a_run())
+    with pytest.raises(UserError, match="encoder-decoder"):
+        kit.loss_of(Dpo(), load("t5", packed=False), kit.a_run())
+    gone = replace(load(), reference=None)
+    loss = kit.loss_of(Dpo(), gone, kit.a_run())
+    with pytest.raises(UserError, match="not at hand"):
+        loss.compute(kit.batch_of(loss, kit.preferences()))
+
+
+def test_orpo_of_a_certain_answer_is_finite() -> None:
+    from ftp_preference.orpo import _log1mexp
+
+    x = torch.tensor([-1e-9, -1e-3, -0.5, -1.0, -40.0, 0.0], requires_grad=True)
+    y = _log1mexp(x)
+    expected = torch.log(-torch.expm1(x.detach().double()[:5])).float()
+    assert torch.allclose(y[:5], expected, rtol=1e-5) and torch.isfinite(y).all()
+    y.sum().backward()
+    assert torch.isfinite(x.grad[:5]).all()  # type: ignore[index]
