@@ -40,7 +40,7 @@ def verdict(
     advice: list[str] = []
     pairs = {(one.first, one.second): one for one in report.overlaps}
     useful = [(a, b) for (a, b) in pairs if compared[a] and compared[b]]
-    clean = f"ftp data clean {source} --out {source.rstrip('/')}-clean"
+    clean = f"ftp data clean {source} --out {'clean' if ' ' in source else source.rstrip('/') + '-clean'}"
     for a, b in useful:
         level, words, numbers = _overlap(pairs[a, b], compared[b], levels)
         evidence[f"{a}/{b}"] = numbers
