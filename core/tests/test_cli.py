@@ -78,7 +78,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Prepared, Path | None]]:
     (["--poems.rhyme", "false"], "poems.rhyme", False), (["--poems.rhyme=true"], "poems.rhyme", True),
     (["--no-poems.rhyme"], "poems.rhyme", False), (["--no-baselines"], "baselines", False),
     (["--data", "-odd-name"], "data", "-odd-name"), (["--data=--odder"], "data", "--odder"),
-    (["--poems.names", "a,b", "--poems.names", "c"], "poems.names", ("a", "b", "c")), (["--poems.mood", "glad"], "poems.mood", "glad"),
+    (["--poems.names", "a,b", "--poems.names", "c"], "poems.names", ("a", "b", "c")),
+    (["--poems.mood", "glad"], "poems.mood", "glad"),
 ])
 def test_flags_of_core_and_of_plugins(done: list[tuple[Prepared, Path | None]], words: list[str], key: str, value: Any) -> None:
     assert main.call(["run", "--plugins", "poems", *words]) == 0
@@ -439,3 +440,11 @@ def test_answers_import_nothing_heavy(words: list[str]) -> None:
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, env=environment())
     assert ended.stdout.splitlines()[-1] == "heavy: []", ended.stderr
+
+
+def test_answers_come_soon() -> None:
+    """A generous bound, as tests share their machine; benchmarks/startup.py measures it well."""
+    script = Path(__file__).parents[2] / "benchmarks" / "startup.py"
+    ended = subprocess.run([sys.executable, str(script), "--repeat", "3", "--bound", "60"], capture_output=True, text=True,
+                           env=environment())
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,5 +47,7 @@ class RiskStop(UserError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'lora'?` for the known word closest to `word`, or an empty string."""
+    import difflib  # slow to import, and needed only where something is wrong
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean '{found[0]}'?" if found else ""

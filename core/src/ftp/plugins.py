@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.util
 import inspect
 import os
@@ -135,6 +134,8 @@ def _package(distribution: metadata.Distribution) -> tuple[str, str]:
 def from_path(where: str) -> tuple[list[Found], bool]:
     """Plugins of a file or folder that is not installed: `path.py`, `path.py:Class` or a folder of such files.
     The second value says whether they join the run at once (a class was named)."""
+    import hashlib  # slow to import, and rarely needed
+
     path_text, _, wanted = where.partition(":") if not re.match(r"^[A-Za-z]:[\\/]", where) else (where, "", "")
     path = Path(path_text).expanduser()
     files = sorted(path.glob("*.py")) if path.is_dir() else [path]
@@ -484,6 +485,8 @@ def lock(picked: Sequence[Picked]) -> list[dict[str, str]]:
 
 def source_hash(cls: type) -> str:
     """sha256 over the Python files of the package (or the file) that a plugin's class is defined in."""
+    import hashlib
+
     file = Path(inspect.getfile(cls))
     files = sorted(file.parent.rglob("*.py")) if (file.parent / "__init__.py").exists() else [file]
     digest = hashlib.sha256()
