@@ -41,7 +41,8 @@ KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
 def plugin(cls: type[T]) -> type[T]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
     whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
-    `head`, `gives` (forms a domain has), `suggests` (core options it would rather have by default), `kind`."""
+    `head`, `gives` (forms a domain has), `suggests` (core options it would rather have by default), `replaces` (default
+    plugins that it makes needless), `kind`."""
     made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
     return made
@@ -213,7 +214,8 @@ def pick(names: Sequence[str], plugins_from: Sequence[str] = (), problems: list[
             mine.extend(dataclasses.replace(one, fix=one.fix + hint) for one in error.problems)
     if mine and problems is None:
         raise UserError(mine)
-    return picked
+    replaced = {name for one in picked for name in one.attribute("replaces")} - set(wanted)
+    return [one for one in picked if one.name not in replaced or not one.found.default]
 
 
 def implementations(cls: type) -> dict[str, dict[str, Any]]:

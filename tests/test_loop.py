@@ -1,0 +1,274 @@
+"""What the loop promises: the update does not depend on how it was cut, memory that runs out costs no rows, the best
+weights are the ones that are kept, and whatever stops a run is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ftp
+from ftp.loop import schedule, seed_step
+from ftp.settings import Settings
+from ftp.testing.models import tiny
+
+WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """45 training rows (5 whole updates of 8 and one of 5) and 16 held-out ones."""
+    import random
+
+    draw, folder = random.Random(1), tmp_path_factory.mktemp("rows")
+    for split, count in (("train", 45), ("validation", 16), ("test", 16)):
+        found = [[draw.choice(WORDS) for _ in range(draw.randint(2, 14))] for _ in range(count)]
+        lines = [json.dumps({"text": " ".join(words) + f" {split} {n}", "label": int("good" in words)})
+                 for n, words in enumerate(found)]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tiny("bert", tmp_path_factory.mktemp("bert"))
+    config = json.loads((folder / "config.json").read_text())
+    config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def go(rows: Path, model: Path, tmp_path: Path) -> Callable[..., Any]:
+    """A short run on a tiny network; options as for `ftp.run`."""
+    count = iter(range(100))
+
+    def run(plugins: Sequence[str] = ("full", "sentiment"), **options: Any) -> Any:
+        usual: dict[str, Any] = dict(
+            data=str(rows), model=str(model), out=tmp_path / f"run{next(count)}", precision="fp32", batch_size=8, epochs=1.0,
+            learning_rate=1e-3, logging_steps=1, eval_steps=1000, baselines=False, verify=False, cache_dir=tmp_path / "cache")
+        return ftp.run(list(plugins), **{**usual, **options})
+
+    return run
+
+
+def lines(result: Any, event: str) -> list[dict[str, Any]]:
+    return [line for line in map(json.loads, (result.out / "log.jsonl").read_text().splitlines()) if line["event"] == event]
+
+
+def losses(result: Any) -> list[float]:
+    return [line["loss"] for line in lines(result, "step")]
+
+
+def plugin_file(folder: Path, text: str) -> str:
+    path = folder / "inhouse.py"
+    path.write_text("import ftp\nfrom ftp.types import *\n" + text)
+    return f"{path}:Mine"
+
+
+def test_micro_batches_give_the_same_updates(go: Any) -> None:
+    whole = go()
+    assert len(losses(whole)) == 6
+    for cut in ({"micro_batch_size": 2}, {"micro_batch_size": 3}, {"micro_batch_tokens": 40}, {"pack": "off"}):
+        assert losses(go(**cut)) == pytest.approx(losses(whole), rel=1e-5), cut
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(go: Any) -> None:
+    first, again, other = go(seed=1), go(seed=1), go(seed=2)
+    assert losses(first) == losses(again) != losses(other)
+    weights = [(one.out / "model" / "model.safetensors").read_bytes() for one in (first, again, other)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_recipe_repeats_its_run_bit_for_bit(go: Any, tmp_path: Path) -> None:
+    from ftp.app import execute
+    from ftp.options import read_recipe
+    from ftp.plan import prepare
+
+    first = go(["lora", "sentiment"], lora={"r": 2})
+    recipe = read_recipe(first.out / "run.toml")
+    again = execute(prepare(recipe.pop("plugins"), given=[("recipe", {**recipe, "out": str(tmp_path / "again")})]))
+    name = "model/adapter_model.safetensors"
+    assert (first.out / name).read_bytes() == (again.out / name).read_bytes()
+    assert losses(first) == losses(again)
+
+
+def test_memory_that_runs_out_splits_the_batch_and_keeps_the_update(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Has room for three rows at once."""
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self, batches):
+        import torch
+        if max(batch.rows for batch in batches) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return (yield)
+''')
+    plain, tight = go(), go(plugins_from=(where,))
+    assert losses(tight) == pytest.approx(losses(plain), rel=1e-5)
+    told = [line["message"] for line in lines(tight, "told") if "memory" in line["message"]]
+    assert len(told) == 2 and "4 at once" in told[0] and "2 at once" in told[1]
+
+
+def test_one_row_that_does_not_fit_is_a_clear_error(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Has no room at all."""
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self, batches):
+        import torch
+        raise torch.OutOfMemoryError("no room")
+        yield
+''')
+    with pytest.raises(ftp.UserError, match="one row alone does not fit"):
+        go(plugins_from=(where,))
+
+
+def test_the_best_weights_are_kept_though_training_went_on(go: Any) -> None:
+    result = go(epochs=12.0, learning_rate=2e-2, eval_steps=6, save_total_limit=1)
+    looks = lines(result, "evaluation")
+    best = min(looks, key=lambda look: look["validation_loss"])
+    assert best["step"] < looks[-1]["step"], "the run must have become worse for this test to say anything"
+    assert result.score("loss", "validation") == pytest.approx(best["validation_loss"], rel=1e-6)
+    assert (result.out / "checkpoints" / f"step-{best['step']}").is_dir()
+
+
+def test_another_score_may_pick_the_best(go: Any) -> None:
+    result = go(epochs=6.0, learning_rate=2e-2, eval_steps=6, metric_for_best_model="accuracy")
+    assert result.score("accuracy", "validation") == max(look["accuracy"] for look in lines(result, "evaluation"))
+    with pytest.raises(ftp.UserError, match=r"metric-for-best-model acuracy.*\n.*did you mean 'accuracy'"):
+        go(metric_for_best_model="acuracy", max_steps=1)
+
+
+def test_early_stopping_ends_after_evaluations_that_are_no_better(go: Any) -> None:
+    result = go(epochs=40.0, learning_rate=5e-2, eval_steps=3, early_stopping_patience=2)
+    looks = [look["validation_loss"] for look in lines(result, "evaluation")]
+    assert result.step < 240 and "no better for 2 evaluations" in result.reason
+    assert min(looks[:-2]) <= min(looks[-2:])
+
+
+def test_a_loss_that_is_not_finite_names_the_rows_and_keeps_the_checkpoint(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Breaks the loss of the fifth update."""
+    seen = 0
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self):
+        import dataclasses
+        out = yield
+        self.seen += 1
+        return dataclasses.replace(out, loss=out.loss * float("nan")) if self.seen == 5 else out
+''')
+    with pytest.raises(ftp.UserError, match=r"the loss is nan; training rows of that update: \d+, \d+") as told:
+        go(plugins_from=(where,), save_steps=2)
+    assert "last good checkpoint" in str(told.value)
+    assert (tmp_path / "run0" / "checkpoints" / "step-4").is_dir()
+
+
+def test_a_plugin_can_stop_training(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Has seen enough."""
+    @ftp.hookimpl
+    def on_event(self, event):
+        return Stop("enough") if event.name == "step" and event.step == 3 else None
+''')
+    result = go(plugins_from=(where,))
+    assert result.step == 3 and result.reason == "mine: enough"
+
+
+def test_a_check_that_raises_is_not_run_and_fails_only_where_asked(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Breaks."""
+    @ftp.hookimpl
+    def check_risks(self, stage):
+        if stage == "end":
+            raise ZeroDivisionError("oh")
+        return []
+''')
+    risks = {risk.name: risk for risk in go(plugins_from=(where,), max_steps=1).risks}
+    assert risks["mine"].level == "not_run" and "ZeroDivisionError: oh" in risks["mine"].finding
+    with pytest.raises(ftp.RiskStop):
+        go(plugins_from=(where,), max_steps=1, on_risk="fail")
+
+
+def test_a_verdict_stop_before_training_ends_the_run(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Says stop."""
+    @ftp.hookimpl
+    def check_risks(self, stage):
+        return [Risk("mine", "stop", "no further", advice=("ftp data check",))] if stage == "data" else []
+''')
+    with pytest.raises(ftp.RiskStop, match="no further"):
+        go(plugins_from=(where,))
+    levels = {one["name"]: one["level"] for one in json.loads((tmp_path / "run0" / "risks.json").read_text())}
+    assert levels["mine"] == "stop"
+    assert json.loads((tmp_path / "run0" / "run.json").read_text())["status"] == "stopped"
+
+
+def test_an_error_in_a_hook_names_plugin_and_hook(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Breaks."""
+    @ftp.hookimpl
+    def evaluate(self):
+        raise KeyError("gone")
+''')
+    with pytest.raises(ftp.PluginError, match=r"plugin 'mine' \(.*inhouse.py\) failed in evaluate: KeyError: 'gone'"):
+        go(plugins_from=(where,))
+
+
+def test_two_scores_of_one_name_are_an_error(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Gives a score that sentiment gives too."""
+    @ftp.hookimpl
+    def evaluate(self, predictions):
+        return [Score("accuracy", 1.0, "max", split) for split in predictions]
+''')
+    with pytest.raises(ftp.UserError, match="score 'accuracy' of split 'validation' comes from"):
+        go(plugins_from=(where,), max_steps=1)
+
+
+def test_streaming_trains_for_the_steps_asked(go: Any) -> None:
+    result = go(streaming=True, max_steps=7)
+    assert result.step == 7
+    with pytest.raises(ftp.UserError, match="--max-steps"):
+        go(streaming=True)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [
+    ("linear", [1 / 3, 2 / 3, 1.0, 0.875, 0.125]),
+    ("constant", [1 / 3, 2 / 3, 1.0, 1.0, 1.0]),
+    ("cosine", [1 / 3, 2 / 3, 1.0, 0.9619, 0.0381]),
+    ("wsd", [1 / 3, 2 / 3, 1.0, 1.0, 0.625]),
+])
+def test_schedules(kind: Any, expected: list[float]) -> None:
+    settings = Settings(lr_scheduler_type=kind, warmup_steps=2)
+    assert [schedule(settings, step, 10) for step in (0, 1, 2, 3, 9)] == pytest.approx(expected, abs=1e-4)
+
+
+def test_random_states_of_an_update_depend_on_seed_step_and_rank_alone() -> None:
+    import torch
+
+    def draw(*place: int) -> float:
+        seed_step(*place)
+        return float(torch.rand(()))
+
+    first = draw(1, 2, 0)
+    torch.rand(17)
+    assert draw(1, 2, 0) == first
+    assert len({first, draw(2, 2, 0), draw(1, 3, 0), draw(1, 2, 1)}) == 4
