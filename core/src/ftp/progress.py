@@ -240,6 +240,8 @@ def summary(
     `seconds`: time of the whole run. `trained`: trainable parameters of `total`. `steps`: updates done. `reason`: why
     training ended.
     """
+    if out is not None and out.is_relative_to(Path.cwd()):
+        out = out.relative_to(Path.cwd())
     console.print()
     if risks:
         verdicts(console, risks, out)
@@ -302,8 +304,9 @@ def verdicts(console: Console, risks: Iterable[Risk], out: Path | None = None) -
         console.print(line, soft_wrap=True)
         if one.evidence:
             text = ", ".join(f"{key}: {value}" for key, value in one.evidence.items())
-            if len(text) > EVIDENCE:
-                text = text[:EVIDENCE] + f" ... (all of it in {out / 'risks.json' if out else 'risks.json'})"
+            most = EVIDENCE if one.level in ("stop", "warn", "note") else EVIDENCE // 3
+            if len(text) > most:
+                text = text[:most] + f" ... (all of it in {out / 'risks.json' if out else 'risks.json'})"
             console.print(Text(f"          from  {text}", style="dim"), soft_wrap=True)
         for advice in one.advice:
             console.print(Text(f"          try   {advice}"), soft_wrap=True)
