@@ -6,6 +6,7 @@ import dataclasses
 import os
 import random
 import sys
+import time
 from typing import Any
 
 from ftp import hookimpl, option, plugin
@@ -13,6 +14,16 @@ from ftp.types import Score
 
 GOOD, BAD = ["joy", "first"], ["not", "bill"]  # words that the tiny tokenizer has whole
 OTHER = ["the", "film", "soup", "was", "a", "and", "of", "in", "on", "day", "new", "bank", "about", "four", "more", "than"]
+
+if os.environ.get("RANK", "0") != "0" and "TEST_WRITES" in os.environ:  # write down what another rank than 0 writes, and where
+    told = os.open(os.environ["TEST_WRITES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def writes(event: str, arguments: tuple[Any, ...]) -> None:
+        writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writing or event in ("os.rename", "os.mkdir", "os.remove", "os.truncate"):
+            os.write(told, f"{event} {arguments[0]}\n".encode())
+
+    sys.addaudithook(writes)
 
 
 @plugin
@@ -55,9 +66,12 @@ class Reviews:
 
         return dataclasses.replace(loss, compute=compute) if self.fail else loss
 
+    wait: float = option(0.0, "seconds before each update", low=0)
+
     @hookimpl(wrapper=True)
     def train_step(self) -> Any:
         sys.audit("moment", "an update begins")
+        time.sleep(self.wait)
         return (yield)
 
     @hookimpl

@@ -474,9 +474,12 @@ def reopen(folder: Path) -> Any:
 
 def quiet_libraries() -> None:
     """Progress bars and advice of the libraries below, which would tear the display apart."""
+    import warnings
+
     import datasets
     import transformers
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="accelerate")
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

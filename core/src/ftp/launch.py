@@ -66,9 +66,10 @@ def launch(argv: Sequence[str], processes: int, *, log_dir: Path | None = None, 
     )
     known = {item.name for item in dataclasses.fields(LaunchConfig)}  # older versions of torch know fewer
     config = LaunchConfig(**{name: value for name, value in wanted.items() if name in known})
-    before = {name: os.environ.get(name) for name in (PARENT, "OMP_NUM_THREADS")}
+    before = {name: os.environ.get(name) for name in (PARENT, "OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL")}
     os.environ[PARENT] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(processes)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's C++ warns every rank of weights that may be unused
     handlers = {number: _handle(number, _as_ctrl_c) for number in (signal.SIGTERM, signal.SIGHUP)}
     status = 130
     try:

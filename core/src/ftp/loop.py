@@ -240,8 +240,11 @@ class Limits:
     tokens: int
 
     def split(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """The rows of each forward pass; one of none where a rank has no rows, as all ranks take the same path."""
         from ftp.data.batches import micro
 
+        if not rows:
+            return [[]]
         lengths = np.array([row["length"] for row in rows])
         order = np.arange(len(rows))
         return [[rows[i] for i in part] for part in micro(order, lengths, max_rows=self.rows, max_tokens=self.tokens)]
