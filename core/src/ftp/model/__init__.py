@@ -1,10 +1,10 @@
-"""Models: where they come from (`source`), loading one with a head (`load`), writing `model/` (`save`), and proof that
+"""Models: where they come from (`source`), loading one with a head (`loading`), writing `model/` (`saving`), and `proof` that
 what was written gives the same answers without ftp (`verify`). Everything here is heavy: it imports torch."""
 
-from ftp.model.load import capacity, load, parameters, quiet, shape_only
-from ftp.model.save import loading_code, merge, reload, save
+from ftp.model.loading import capacity, load, parameters, quiet, shape_only
+from ftp.model.proof import VerifyError, logits, probe, verify
+from ftp.model.saving import loading_code, merge, reload, save
 from ftp.model.source import Source, find, offers
-from ftp.model.verify import VerifyError, logits, probe, verify
 
 __all__ = [
     "Source",

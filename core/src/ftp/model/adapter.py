@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ftp.errors import UserError
-from ftp.model.load import origin, quiet
+from ftp.model.loading import origin, quiet
 from ftp.types import Head, Model
 
 TASKS: dict[Head, str] = {"labels": "SEQ_CLS", "tags": "TOKEN_CLS", "span": "QUESTION_ANS", "tokens": "CAUSAL_LM",

@@ -13,7 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ftp.errors import Problem, UserError, nearest
-from ftp.model.load import AUTO, quiet, use_cache
+from ftp.model.loading import AUTO, quiet, use_cache
 from ftp.types import Data, Model, Run
 
 TEXTS_AT_MOST = 1_000_000

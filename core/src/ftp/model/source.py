@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from ftp.errors import Problem, UserError, nearest
 from ftp.plugins import MODELS
@@ -20,8 +21,8 @@ OfferPoint = tuple[Callable[[], Offer], str, str]
 class Source:
     """Where a model comes from. `name` is what the user calls it; exactly one of `folder` and `hub_id` is set.
 
-    `revision`: the commit of a hub model. `offer` and `package` say which installed package brought it. `offline`: the hub cannot be reached, and its cache has
-    the model. `local`: no network is needed, so none is asked.
+    `revision`: the commit of a hub model. `offer` and `package` say which installed package brought it. `offline`: the hub
+    cannot be reached, and its cache has the model. `local`: no network is needed, so none is asked.
     """
 
     name: str
@@ -176,7 +177,7 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
     try:
         reachable = _reachable()
         if reachable:
-            config = hf_hub_download(name, "config.json", revision=revision)
+            config: Any = hf_hub_download(name, "config.json", revision=revision)
         else:
             config = try_to_load_from_cache(name, "config.json", revision=revision)
             if not isinstance(config, str):

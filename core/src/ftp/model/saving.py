@@ -11,8 +11,8 @@ import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from ftp.errors import UserError
-from ftp.model.load import AUTO, load, origin, quiet, use_cache
-from ftp.model.source import Source, check_files, find, offers
+from ftp.model.loading import AUTO, load, origin, quiet, use_cache
+from ftp.model.source import Source, find, offers
 from ftp.types import Baseline, Head, Model, Score
 
 FACTS = "ftp.json"
@@ -25,6 +25,7 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
     """Write the model: weights (safetensors) or adapter, tokenizer, configuration with the names of the classes, and a
     README.md with the exact code that loads it. Needs no network."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT would read an old card and complain about it
     net: Any = model.net
     config: PretrainedConfig = net.config
     came_from = origin(net)
@@ -107,14 +108,13 @@ def _with_adapter(folder: Path, facts: dict[str, Any], trust_remote_code: bool) 
         raise UserError(f"{folder}: this is an adapter, and PEFT is not installed", command="pip install peft") from error
     written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     where, head = written["base_model_name_or_path"], facts["head"]
-    if Path(where).is_dir():
-        source = Source(facts["base"], folder=Path(where))
-    elif facts["base"] in offers() or not Path(where).is_absolute():
+    if facts["base"] in offers() or not (Path(where).is_absolute() or Path(where).is_dir()):
         source = find(facts["base"], head, written.get("revision"))
+    elif Path(where).is_dir():
+        source = Source(facts["base"], folder=Path(where))
     else:
         raise UserError(f"{folder}: the adapter's base model is not where it was: {where}",
                         "put it there again, or change base_model_name_or_path in adapter_config.json")
-    check_files(source)
     base = load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
     with quiet():
         net = PeftModel.from_pretrained(base.net, str(folder))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftp.model.save import loading_code
+from ftp.model.saving import loading_code
 from ftp.types import Model
 
 ANSWER = '''

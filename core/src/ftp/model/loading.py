@@ -233,17 +233,11 @@ def _network(
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """The network and the names of its modules that are new."""
     auto = _auto(source, config, head)
-    renamed: dict[str, str] = {}
-    if head in ("labels", "tags") and _other_classes(source, labels, trust_remote_code):
-        shape = _shape(auto, config, trust_remote_code)
-        inside = _inside(shape, config, trust_remote_code)
-        tops = {name.split(".")[0] for name, _ in shape.named_parameters() if not inside(name)}
-        renamed = {rf"^{re.escape(top)}\.": f"other_classes.{top}." for top in tops}
-    net, info = _read(source, auto, config, seed, trust_remote_code, renamed)
+    net, info = _read(source, auto, config, seed, trust_remote_code)
     inside = _inside(net, config, trust_remote_code)
     moved = _prefix(info, inside)
     if moved:
-        net, info = _read(source, auto, config, seed, trust_remote_code, {**renamed, **moved})
+        net, info = _read(source, auto, config, seed, trust_remote_code, moved)
     missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
     mismatched = {name: (tuple(got), tuple(want)) for name, got, want in info["mismatched_keys"]}
     problems = []
@@ -258,7 +252,10 @@ def _network(
     if problems:
         raise UserError(f"--model {source.name}: weights that do not match the config: {'; '.join(problems)}",
                         "config.json belongs to another model, or the weights are incomplete: get both from one place")
-    fresh = _fresh(net, missing | set(mismatched))
+    new = missing | set(mismatched)
+    if head in ("labels", "tags") and _other_classes(source, labels, trust_remote_code):
+        new |= _anew(net, inside, seed)
+    fresh = _fresh(net, new)
     if head == "tokens" and fresh:
         raise UserError(f"--model {source.name}: the checkpoint has no weights for {', '.join(fresh)}, so it cannot write text",
                         "take the checkpoint of the language model, not that of its body alone")
@@ -268,7 +265,8 @@ def _network(
 
 
 def _read(
-    source: Source, auto: Any, config: PretrainedConfig, seed: int, trust_remote_code: bool, renamed: Mapping[str, str]
+    source: Source, auto: Any, config: PretrainedConfig, seed: int, trust_remote_code: bool,
+    renamed: Mapping[str, str] | None = None,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     options = _options(source, trust_remote_code)
     if source.local:
@@ -348,6 +346,18 @@ def _other_classes(source: Source, labels: tuple[str, ...], trust_remote_code: b
     before = AutoConfig.from_pretrained(source.where, **_options(source, trust_remote_code)).id2label
     names = tuple(before[number] for number in sorted(before))
     return not all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names) and names != tuple(labels)
+
+
+def _anew(net: PreTrainedModel, inside: Callable[[str], bool], seed: int) -> set[str]:
+    """Make the head again from the seed, as if the checkpoint had none; the names of its weights."""
+    names = {name for name, _ in net.named_parameters() if not inside(name)}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(seed)
+        for name in names:
+            net.get_parameter(name)._is_hf_initialized = False
+        for top in sorted({name.split(".")[0] for name in names}):
+            net.get_submodule(top).apply(net._init_weights)
+    return names
 
 
 def _fresh(net: PreTrainedModel, new: set[str]) -> tuple[str, ...]:
