@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ftp.types import Batch, Loss, Model, Run, Task
+from ftp.types import Batch, Data, Loss, Model, Run, Task
 
 PAIRS = [
     ("What is the capital of Norway?", "The capital of Norway is Oslo.", "I do not know, and I do not care."),
@@ -93,7 +93,7 @@ def a_run(form: Any = "preference", **settings: Any) -> Run:
 
 
 def loss_of(plugin: Any, model: Model, run: Run) -> Loss:
-    made: Loss = plugin.make_loss(run, model)
+    made: Loss = plugin.make_loss(run, Data({}, run.task.form), model)
     return made
 
 

@@ -37,8 +37,8 @@ def moved(model: Any) -> Any:
 
 
 def sides(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"prompt_ids": one["input_ids"][: one["trained"][0]], "chosen_ids": one["input_ids"][one["trained"][0] :],
-             "rejected_ids": one["rejected_ids"][one["rejected_trained"][0] :]} for one in rows]
+    return [{"prompt_ids": one["input_ids"][: one["spans"][0]], "chosen_ids": one["input_ids"][one["spans"][0] :],
+             "rejected_ids": one["rejected_ids"][one["rejected_spans"][0] :]} for one in rows]
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ def test_kto(kit: Any, load: Any, tmp_path: Any) -> None:
     config = arguments(KTOConfig, tmp_path, desirable_weight=1.2, undesirable_weight=0.7)
     trainer = KTOTrainer(theirs.net, ref_model=reference.net, args=config, train_dataset=Dataset.from_list(kit.ratings()),
                          processing_class=theirs.tokenizer)
-    prepared = [{"prompt_ids": one["input_ids"][: one["trained"][0]], "completion_ids": one["input_ids"][one["trained"][0] :],
-                 "KL_completion_ids": one["other_ids"][one["other_trained"][0] :], "label": bool(one["label"])} for one in rows]
+    prepared = [{"prompt_ids": one["input_ids"][: one["spans"][0]], "completion_ids": one["input_ids"][one["spans"][0] :],
+                 "KL_completion_ids": one["other_ids"][one["other_spans"][0] :], "label": bool(one["label"])} for one in rows]
     value = trainer._compute_loss(theirs.net, trainer.data_collator(prepared), False)
     value.backward()
     assert float(out.metrics["kl"]) / len(rows) == pytest.approx(trainer._metrics["train"]["kl"][-1], rel=TOLERANCE, abs=1e-6)
@@ -114,7 +114,7 @@ def test_kto(kit: Any, load: Any, tmp_path: Any) -> None:
 def labelled(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
     """A batch as TRL's older trainers read it."""
     batch = {}
-    for name, ids, trained in (("chosen", "input_ids", "trained"), ("rejected", "rejected_ids", "rejected_trained")):
+    for name, ids, trained in (("chosen", "input_ids", "spans"), ("rejected", "rejected_ids", "rejected_spans")):
         longest = max(len(one[ids]) for one in rows)
         batch[f"{name}_input_ids"] = torch.tensor([one[ids] + [pad] * (longest - len(one[ids])) for one in rows])
         batch[f"{name}_attention_mask"] = torch.tensor([[1] * len(one[ids]) + [0] * (longest - len(one[ids])) for one in rows])
@@ -150,9 +150,9 @@ def test_orpo(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> None:
     loss = kit.loss_of(Orpo(beta=0.4), model, kit.a_run())
     rows = []
     for one in kit.encoded(loss, kit.preferences()):
-        cut, other = one["trained"][0] - 1, one["rejected_trained"][0] - 1
+        cut, other = one["spans"][0] - 1, one["rejected_spans"][0] - 1
         rows.append({**one, "input_ids": one["input_ids"][cut:], "rejected_ids": one["rejected_ids"][other:],
-                     "trained": [1, one["trained"][1] - cut], "rejected_trained": [1, one["rejected_trained"][1] - other]})
+                     "spans": [1, one["spans"][1] - cut], "rejected_spans": [1, one["rejected_spans"][1] - other]})
     out = loss.compute(loss.collate(rows))
     (out.total / len(rows)).backward()
     trainer = ORPOTrainer(theirs.net, args=arguments(ORPOConfig, tmp_path, beta=0.4), train_dataset=texts,

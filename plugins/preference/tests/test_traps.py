@@ -177,7 +177,7 @@ def test_answers_and_their_end_are_trained_and_nothing_else(kit: Any, load: Any,
     loss = kit.loss_of(Dpo(), model, kit.a_run())
     tokenizer = model.tokenizer
     for row, pair in zip(kit.encoded(loss, kit.preferences()), kit.preferences(), strict=True):
-        for ids, trained_, side in (("input_ids", "trained", "chosen"), ("rejected_ids", "rejected_trained", "rejected")):
+        for ids, trained_, side in (("input_ids", "spans", "chosen"), ("rejected_ids", "rejected_spans", "rejected")):
             start, end = row[trained_]
             assert tokenizer.decode(row[ids][start:end]) == pair[side][0]["content"] + "<|im_end|>"
             assert end == len(row[ids]) and row[ids].count(tokenizer.bos_token_id) == (kind == "llama")
@@ -199,8 +199,8 @@ def test_turns_of_the_user_within_an_answer_do_not_count(kit: Any, load: Any) ->
     row = kit.preferences()[0]
     row["chosen"] = [*row["chosen"], *kit.message("user", "Thank you."), *kit.message("assistant", "Yes.")]
     one = kit.encoded(loss, [row])[0]
-    assert len(one["trained"]) == 4
-    counted = [one["input_ids"][a:b] for a, b in zip(one["trained"][::2], one["trained"][1::2], strict=True)]
+    assert len(one["spans"]) == 4
+    counted = [one["input_ids"][a:b] for a, b in zip(one["spans"][::2], one["spans"][1::2], strict=True)]
     assert [model.tokenizer.decode(ids) for ids in counted] == ["The capital of Norway is Oslo.<|im_end|>", "Yes.<|im_end|>"]
 
 
@@ -225,14 +225,14 @@ def test_what_is_too_long_loses_its_prompt_first(kit: Any, load: Any) -> None:
     row["prompt"] = kit.message("user", "What is the capital of Norway? " * 12)
     model = load()
     whole = kit.encoded(kit.loss_of(Dpo(), model, kit.a_run()), [row])[0]
-    longest = max(whole["trained"][1] - whole["trained"][0], whole["rejected_trained"][1] - whole["rejected_trained"][0])
+    longest = max(whole["spans"][1] - whole["spans"][0], whole["rejected_spans"][1] - whole["rejected_spans"][0])
     cut = kit.encoded(kit.loss_of(Dpo(), model, kit.a_run(max_length=longest + 9)), [row])[0]
-    for ids, places in (("input_ids", "trained"), ("rejected_ids", "rejected_trained")):
+    for ids, places in (("input_ids", "spans"), ("rejected_ids", "rejected_spans")):
         assert len(cut[ids]) <= longest + 9 and cut[ids][0] == model.tokenizer.bos_token_id
         assert cut[ids][slice(*cut[places])] == whole[ids][slice(*whole[places])], "the answer is whole"
     assert cut["cut"] == whole["length"] - cut["length"] > 0 == whole["cut"]
     tight = kit.encoded(kit.loss_of(Dpo(), model, kit.a_run(max_length=8)), [row])[0]
-    assert len(tight["input_ids"]) == 8 and tight["trained"] == [1, 8]
+    assert len(tight["input_ids"]) == 8 and tight["spans"] == [1, 8]
     loss = kit.loss_of(Dpo(), model, kit.a_run(max_length=8))
     assert torch.isfinite(loss.compute(loss.collate([tight])).total)
 
@@ -261,7 +261,7 @@ def test_an_empty_answer_is_named(kit: Any, load: Any, plugin: type) -> None:
 def test_misfits_are_told(kit: Any, load: Any) -> None:
     with pytest.raises(UserError, match="loss_type ipo has none"):
         kit.loss_of(Dpo(loss_type="ipo", label_smoothing=0.1), load(), kit.a_run())
-    with pytest.raises(UserError, match="encoder-decoder"):
+    with pytest.raises(UserError, match="encoder and a"):
         kit.loss_of(Dpo(), load("t5", packed=False), kit.a_run())
     gone = replace(load(), reference=None)
     loss = kit.loss_of(Dpo(), gone, kit.a_run())

@@ -12,21 +12,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ftp import attention, forward
 from ftp.errors import UserError
+from ftp.losses import tokens
 from ftp.types import Model, Run
 
 
-def lay(model: Model, ids: Sequence[Sequence[int]], trained: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Answers with their prompts as inputs on the network's device; `trained`: the stretches of each that count.
+def lay(model: Model, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Answers with their prompts as inputs on the network's device; `spans`: the stretches of each that count, flat.
 
     Beside the layout: `where` and `target`, the slots and token ids of the tokens that count, answer after answer, and
     `lengths`, how many there are of each answer.
     """
-    labels = []
-    for row, places in zip(ids, trained, strict=True):
-        label = [forward.IGNORED] * len(row)
-        for start, end in zip(places[::2], places[1::2], strict=True):
-            label[start:end] = row[start:end]
-        labels.append(label)
+    labels = [tokens.labels({"input_ids": row, "spans": places}) for row, places in zip(ids, spans, strict=True)]
     inputs = forward.lay(ids, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
                          padding_side=model.tokenizer.padding_side, beside={"labels": (labels, forward.IGNORED)})
     where, target, row = forward.targets(inputs, inputs.pop("labels"), shift=forward.shifts(model.net))
@@ -55,26 +51,27 @@ def reference_logps(model: Model, inputs: Mapping[str, Any]) -> Tensor:
         return logps(net, inputs)
 
 
-def precompute(run: Run, model: Model, rows: Sequence[dict[str, Any]], tokens: int, pick: Any) -> None:
+def precompute(run: Run, model: Model, rows: Sequence[dict[str, Any]], columns: Mapping[str, tuple[str, str]]) -> None:
     """Put the reference's log probabilities into encoded rows, in batches of rows of similar length.
 
-    `pick(rows)` gives, for each column to write, the ids and trained stretches of the answers. A second copy of the
-    weights goes off the device afterwards.
+    `columns`: for each column to write, those of the answers' ids and spans. A second copy of the weights goes off the
+    device afterwards.
     """
     assert run.accelerator is not None
     order = sorted(range(len(rows)), key=lambda place: -rows[place]["length"])
     while order:
-        most = max(1, tokens // rows[order[0]]["length"])
+        most = max(1, run.settings.eval_batch_tokens // rows[order[0]]["length"])
         part, order = [rows[place] for place in order[:most]], order[most:]
-        for column, (ids, trained) in pick(part).items():
-            have = [place for place, one in enumerate(ids) if one]
-            values = dict[int, float]()
+        for column, (ids, spans) in columns.items():
+            values, have = [0.0] * len(part), [place for place, row in enumerate(part) if row[ids]]
             if have:
-                inputs = lay(model, [ids[n] for n in have], [trained[n] for n in have])
+                inputs = lay(model, [part[n][ids] for n in have], [part[n][spans] for n in have])
                 with run.accelerator.autocast():
-                    values = dict(zip(have, reference_logps(model, inputs).tolist(), strict=True))
-            for place, row in enumerate(part):
-                row[column] = values.get(place, 0.0)
+                    found = reference_logps(model, inputs).tolist()
+                for place, value in zip(have, found, strict=True):
+                    values[place] = value
+            for row, value in zip(part, values, strict=True):
+                row[column] = value
     if model.reference is not None:
         with model.reference() as net:
             if net is not model.net:
@@ -106,10 +103,3 @@ def _own(module: nn.Module) -> Iterator[nn.Module]:
     inner = getattr(module, "base_layer", None)
     for child in [inner] if isinstance(inner, nn.Module) else module.children():
         yield from _own(child)
-
-
-def decoder_only(model: Model, who: str) -> None:
-    """`UserError` for an encoder-decoder, whose prompts and answers go separate ways."""
-    if getattr(model.net.config, "is_encoder_decoder", False):
-        raise UserError(f"{who}: {model.name or type(model.net).__name__} is an encoder-decoder, and {who} trains decoders",
-                        "name a decoder with --model (gpt2, llama, qwen, ...)")

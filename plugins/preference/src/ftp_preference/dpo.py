@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ftp import UserError, hookimpl, option, plugin
-from ftp.types import Loss, Model, Run
+from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,14 +36,14 @@ class Dpo:
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
 
     @hookimpl
-    def make_loss(self, run: Run, model: Model) -> Loss:
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Encode both answers of each row, and compare their log probabilities with those of the reference."""
         from ftp_preference import pairs
 
         if self.label_smoothing and self.loss_type in ("ipo", "hinge"):
             raise UserError(f"--dpo.label_smoothing {self.label_smoothing}: loss_type {self.loss_type} has none",
                             "leave it out, or take loss_type sigmoid, sigmoid_norm or robust")
-        return pairs.make(run, model, self.formula, who="dpo", reference=True, precompute=self.precompute_ref_log_probs,
+        return pairs.make(run, data, model, self.formula, who="dpo", reference=True, precompute=self.precompute_ref_log_probs,
                           disable_dropout=self.disable_dropout, chat_template=self.chat_template, eos_token=self.eos_token)
 
     def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Batch, Loss, LossOut, Model, Row, Run, StepOut
+from ftp.types import Batch, Data, Loss, LossOut, Model, Row, Run, StepOut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,20 +42,18 @@ class Kto:
     z0: Any = field(default=None, init=False)  # of the update that is being done
 
     @hookimpl
-    def make_loss(self, run: Run, model: Model) -> Loss:
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Encode each rated answer, and beside it an answer to another prompt."""
         import torch
 
         from ftp.data.encode import cache_key
         from ftp.device import precision
-        from ftp.losses import chat
+        from ftp.losses import chat, tokens
         from ftp.losses.common import row_limit
         from ftp_preference import answers, rows
 
-        answers.decoder_only(model, "kto")
-        talk = chat.prepare(model.tokenizer, file=self.chat_template, eos_token=self.eos_token, who="kto")
-        for note in talk.notes:
-            run.tell(note)
+        tokens.refuse_encoder_decoder(model, "kto")
+        talk = rows.talk(run, data, model, "kto", self.chat_template, self.eos_token)
         if self.disable_dropout:
             answers.without_dropout(model.net)
         limit = row_limit(run, model)
@@ -64,24 +62,22 @@ class Kto:
         def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
             made = encode_ratings(given, split)
             if self.precompute_ref_log_probs:
-                answers.precompute(run, model, made, run.settings.eval_batch_tokens, lambda part: {
-                    "ref_logps": ([one["input_ids"] for one in part], [one["trained"] for one in part]),
-                    "ref_other_logps": ([one["other_ids"] for one in part], [one["other_trained"] for one in part]),
-                })
+                answers.precompute(run, model, made, {"ref_logps": ("input_ids", "spans"),
+                                                      "ref_other_logps": ("other_ids", "other_spans")})
             return made
 
-        def inputs_of(part: Sequence[Row], ids: str, trained: str, ref: str) -> dict[str, Any]:
-            inputs = answers.lay(model, [one[ids] for one in part], [one[trained] for one in part])
+        def inputs_of(part: Sequence[Row], ids: str, spans: str, ref: str) -> dict[str, Any]:
+            inputs = answers.lay(model, [one[ids] for one in part], [one[spans] for one in part])
             if self.precompute_ref_log_probs:
                 inputs["ref_logps"] = torch.tensor([one[ref] for one in part], device=inputs["input_ids"].device)
             return inputs
 
         def collate(part: Sequence[Row]) -> Batch:
-            inputs = inputs_of(part, "input_ids", "trained", "ref_logps")
+            inputs = inputs_of(part, "input_ids", "spans", "ref_logps")
             inputs["label"] = torch.tensor([one["label"] for one in part], device=inputs["input_ids"].device).bool()
             others = [one for one in part if one["other_ids"]]
             if others:
-                inputs["other"] = inputs_of(others, "other_ids", "other_trained", "ref_other_logps")
+                inputs["other"] = inputs_of(others, "other_ids", "other_spans", "ref_other_logps")
             return Batch(inputs, count=len(part), rows=len(part), tokens=sum(one["length"] for one in part))
 
         def ratios(inputs: Any) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Loss, Model, Run
+from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,11 +29,11 @@ class Orpo:
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
 
     @hookimpl
-    def make_loss(self, run: Run, model: Model) -> Loss:
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Encode both answers of each row, and compare their odds."""
         from ftp_preference import pairs
 
-        return pairs.make(run, model, self.formula, who="orpo", reference=False, disable_dropout=self.disable_dropout,
+        return pairs.make(run, data, model, self.formula, who="orpo", reference=False, disable_dropout=self.disable_dropout,
                           chat_template=self.chat_template, eos_token=self.eos_token)
 
     def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:

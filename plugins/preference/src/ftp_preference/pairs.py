@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ftp.data.encode import cache_key
 from ftp.device import precision
-from ftp.losses import chat
+from ftp.losses import chat, tokens
 from ftp.losses.common import row_limit
-from ftp.types import Batch, Loss, LossOut, Model, Row, Run
+from ftp.types import Batch, Data, Loss, LossOut, Model, Row, Run
 from ftp_preference import answers, rows
 
 VERSION = 1
@@ -39,6 +39,7 @@ Formula = Callable[[Logps], tuple[Tensor, Mapping[str, Tensor]]]
 
 def make(
     run: Run,
+    data: Data,
     model: Model,
     formula: Formula,
     *,
@@ -50,10 +51,8 @@ def make(
     eos_token: str | None = None,
 ) -> Loss:
     """A loss over pairs of answers, one term a pair. `reference`: the formula reads the reference's log probabilities."""
-    answers.decoder_only(model, who)
-    talk = chat.prepare(model.tokenizer, file=chat_template, eos_token=eos_token, who=who)
-    for note in talk.notes:
-        run.tell(note)
+    tokens.refuse_encoder_decoder(model, who)
+    talk = rows.talk(run, data, model, who, chat_template, eos_token)
     if disable_dropout:
         answers.without_dropout(model.net)
     limit = row_limit(run, model)
@@ -62,15 +61,13 @@ def make(
     def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
         made = encode_pairs(given, split)
         if precompute:
-            answers.precompute(run, model, made, run.settings.eval_batch_tokens, lambda part: {
-                "ref_chosen_logps": ([one["input_ids"] for one in part], [one["trained"] for one in part]),
-                "ref_rejected_logps": ([one["rejected_ids"] for one in part], [one["rejected_trained"] for one in part]),
-            })
+            answers.precompute(run, model, made, {"ref_chosen_logps": ("input_ids", "spans"),
+                                                  "ref_rejected_logps": ("rejected_ids", "rejected_spans")})
         return made
 
     def collate(part: Sequence[Row]) -> Batch:
         inputs = answers.lay(model, [one["input_ids"] for one in part] + [one["rejected_ids"] for one in part],
-                             [one["trained"] for one in part] + [one["rejected_trained"] for one in part])
+                             [one["spans"] for one in part] + [one["rejected_spans"] for one in part])
         if precompute:
             known = [one["ref_chosen_logps"] for one in part] + [one["ref_rejected_logps"] for one in part]
             inputs["ref_logps"] = torch.tensor(known, device=inputs["input_ids"].device)

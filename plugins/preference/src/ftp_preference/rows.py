@@ -9,29 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ftp.data.turns import Message, Unfit, said
 from ftp.errors import Problem, UserError
-from ftp.losses.chat import Chat, tools_of
-from ftp.types import Row
+from ftp.losses.chat import Chat, prepare, tools_of
+from ftp.types import Data, Model, Row, Run
 
 Encode = Callable[[Iterable[Row], str], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Side:
-    """A prompt with one answer. `trained`: first and past-the-last place of each stretch that counts, one after the
-    other. `cut`: tokens that did not fit."""
+    """A prompt with one answer. `spans`: the stretches that count, flat ([start, end, start, end, ...]). `cut`: tokens that
+    did not fit."""
 
     ids: list[int]
-    trained: list[int]
+    spans: list[int]
     cut: int = 0
 
-    @property
-    def prompt(self) -> int:
-        """Tokens before the first that counts."""
-        return self.trained[0]
+
+def talk(run: Run, data: Data, model: Model, who: str, chat_template: Path | None, eos_token: str | None) -> Chat:
+    """The chat template of a run, told. A finished run comes back without rows, and with the template it was saved with."""
+    chat = prepare(model.tokenizer, file=chat_template if data.splits else None, eos_token=eos_token, who=who)
+    if data.splits:
+        run.tell(f"chat template: {chat.source} (sha256 {chat.sha256[:12]})")
+        for note in chat.notes:
+            run.tell(note)
+    return chat
 
 
 def sides(chat: Chat, rows: Sequence[Row], answers: Sequence[Any], limit: int) -> list[Side]:
@@ -40,33 +46,36 @@ def sides(chat: Chat, rows: Sequence[Row], answers: Sequence[Any], limit: int) -
     given = [said(answer, "assistant") if not isinstance(answer, str) else [{"role": "assistant", "content": answer}]
              for answer in answers]
     refuse_empty(rows, given)
+    turns = [sum(turn["role"] == "assistant" for turn in answer) for answer in given]
     found = chat.encode([[*prompt, *answer] for prompt, answer in zip(asked, given, strict=True)],
-                        [tools_of(row) for row in rows])
+                        [tools_of(row) for row in rows], "last" if max(turns, default=1) == 1 else "answers")
     problems, made = [], []
-    for row, one, answer in zip(rows, found, given, strict=True):
-        turns = sum(turn["role"] == "assistant" for turn in answer)
-        if isinstance(one, Unfit) or not turns or len(one.spans) < turns:
-            why = one if isinstance(one, Unfit) else "has an answer without a turn of the assistant"
-            problems.append(Problem(f"the row that asks {excerpt(row)} {why}"))
+    for row, one, count in zip(rows, found, turns, strict=True):
+        if isinstance(one, Unfit):
+            problems.append(Problem(f"the row that asks {excerpt(row)} {one}"))
         else:
-            made.append(fitted(one.ids, [place for span in one.spans[-turns:] for place in span], limit,
-                               chat.tokenizer.bos_token_id))
+            made.append(fitted(one.ids, flat(one.spans[-count:]), limit, chat.tokenizer.bos_token_id))
     if problems:
         raise UserError(shortened(problems, "rows cannot be read"))
     return made
 
 
-def fitted(ids: Sequence[int], trained: Sequence[int], limit: int, bos: int | None) -> Side:
+def flat(spans: Iterable[tuple[int, int]]) -> list[int]:
+    """Stretches as a column of an encoded row."""
+    return [place for span in spans for place in span]
+
+
+def fitted(ids: Sequence[int], spans: Sequence[int], limit: int, bos: int | None) -> Side:
     """At most `limit` tokens: what follows the last trained token goes (nothing reads it), then the prompt's beginning
     (a BOS stays), then the end of the answer."""
-    ids, over, room = list(ids[: trained[-1]]), trained[-1] - limit, trained[0] - 1
+    ids, over, room = list(ids[: spans[-1]]), spans[-1] - limit, spans[0] - 1
     if over <= 0:
-        return Side(ids, list(trained))
+        return Side(ids, list(spans))
     keep = int(ids[0] == bos and room > 0)
     left = max(0, min(over, room))
     ids = [*ids[:keep], *ids[keep + left :]][:limit]
-    places = [(start - left, min(end - left, limit)) for start, end in zip(trained[::2], trained[1::2], strict=True)]
-    return Side(ids, [place for start, end in places if start < end for place in (start, end)], over)
+    places = [(start - left, min(end - left, limit)) for start, end in zip(spans[::2], spans[1::2], strict=True)]
+    return Side(ids, flat(place for place in places if place[0] < place[1]), over)
 
 
 def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:
@@ -94,8 +103,8 @@ def excerpt(row: Row, most: int = 60) -> str:
 def pairs(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
     """Encode rows of preferences.
 
-    One encoded row holds both sides: `input_ids` and `trained` are those of the prompt with the chosen answer,
-    `rejected_ids` and `rejected_trained` of the prompt with the rejected one, `length` counts both. Pairs whose sides
+    One encoded row holds both sides: `input_ids` and `spans` are those of the prompt with the chosen answer,
+    `rejected_ids` and `rejected_spans` of the prompt with the rejected one, `length` counts both. Pairs whose sides
     are the same tokens say nothing: they are left out, which is told; `UserError` where they are most.
     """
     seen: dict[str, list[int]] = {}
@@ -106,8 +115,8 @@ def pairs(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
         made = []
         for place, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
             if good.ids != bad.ids:
-                made.append({"input_ids": good.ids, "trained": good.trained, "rejected_ids": bad.ids,
-                             "rejected_trained": bad.trained, "length": len(good.ids) + len(bad.ids),
+                made.append({"input_ids": good.ids, "spans": good.spans, "rejected_ids": bad.ids,
+                             "rejected_spans": bad.spans, "length": len(good.ids) + len(bad.ids),
                              "cut": good.cut + bad.cut, "row": place})
         left_out(seen, split, len(rows), len(rows) - len(made), tell)
         return made
@@ -127,8 +136,8 @@ def left_out(seen: dict[str, list[int]], split: str, rows: int, same: int, tell:
 
 
 def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
-    """Encode rows of feedback: `input_ids` and `trained` as in `pairs`, `label` (1 good, 0 bad), and in `other_ids` and
-    `other_trained` the same prompt with the answer to another one.
+    """Encode rows of feedback: `input_ids` and `spans` as in `pairs`, `label` (1 good, 0 bad), and in `other_ids` and
+    `other_spans` the same prompt with the answer to another one.
 
     The other answer is that of the next row, among those encoded together, whose prompt and answer differ; it is chosen
     here, once, so neither micro-batches nor processes change it. Empty where there is none.
@@ -145,8 +154,8 @@ def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
         if len(have) < len(rows) and split != "predict":
             tell(f"{split}: {len(rows) - len(have)} of {len(rows)} rows have no other row to take an answer from, and count "
                  "for nothing in the KL estimate")
-        return [{"input_ids": one.ids, "trained": one.trained, "label": int(bool(row["label"])),
-                 "other_ids": strange.get(place, none).ids, "other_trained": strange.get(place, none).trained,
+        return [{"input_ids": one.ids, "spans": one.spans, "label": int(bool(row["label"])),
+                 "other_ids": strange.get(place, none).ids, "other_spans": strange.get(place, none).spans,
                  "length": len(one.ids) + len(strange.get(place, none).ids), "cut": one.cut}
                 for place, (row, one) in enumerate(zip(rows, own, strict=True))]
 

@@ -1,0 +1,132 @@
+"""The plugin `reward`: a network that gives the better of two answers the higher score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftp import UserError, hookimpl, option, plugin
+from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1
+
+
+@plugin
+class Reward:
+    """Train a score that is higher for the better of two answers (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1)."""
+
+    wants = ("preference",)
+    head = "score"
+    suggests = {"learning_rate": 2e-5, "epochs": 1.0}
+
+    margin_column: str | None = option(None, "column that says by how much an answer is better (Touvron et al. 2023, eq. 2); "
+                                       "default: margin, where the rows have one")
+    center_rewards_coefficient: float = option(0.0, "weight that holds the sum of both scores near zero, such as 0.01 "
+                                               "(Eisenstein et al. 2023, section 2)", low=0)
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        """Score both answers of each row with the same network, and compare."""
+        import torch
+
+        from ftp import forward
+        from ftp.data.encode import cache_key
+        from ftp.losses import chat, tokens
+        from ftp.losses.common import row_limit
+        from ftp_reward import rows as reading
+
+        tokens.refuse_encoder_decoder(model, "reward")
+        tokenizer, limit = model.tokenizer, row_limit(run, model)
+        pairs_of_texts = tokenizer.sep_token_id is not None and not tokenizer.chat_template
+        reader = reading.Reader(tokenizer, limit, None if pairs_of_texts else chat.prepare(tokenizer, who="reward"))
+        if data.splits:
+            run.tell("prompt and answer are read as a pair of texts" if reader.chat is None
+                     else f"chat template: {reader.chat.source} (sha256 {reader.chat.sha256[:12]})")
+        margin = self._margin(run, data)
+        counts: dict[str, list[int]] = {}
+
+        def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
+            given = list(given)
+            if split == "predict" and not all("chosen" in row for row in given):
+                return [reader.one(row) for row in given]
+            chosen, rejected = (reader.read(given, [row[name] for row in given]) for name in ("chosen", "rejected"))
+            made = []
+            for place, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
+                if good["input_ids"] != bad["input_ids"]:
+                    one = {**good, "row": place, "length": len(good["input_ids"]) + len(bad["input_ids"])}
+                    one |= {f"rejected_{name}": column for name, column in bad.items() if name != "cut"}
+                    one["cut"] = good["cut"] + bad["cut"]
+                    if margin is not None:
+                        one["margin"] = float(given[place][margin])
+                    made.append(one)
+            _left_out(run, counts, split, len(given), len(given) - len(made))
+            return made
+
+        def collate(part: Sequence[Row]) -> Batch:
+            both = [*part, *part] if "rejected_input_ids" in part[0] else list(part)
+            names = ["" if place < len(part) else "rejected_" for place in range(len(both))]
+
+            def column(name: str) -> list[Any]:
+                return [row[side + name] for side, row in zip(names, both, strict=True)]
+
+            beside = {"token_type_ids": (column("token_type_ids"), 0)} if "token_type_ids" in part[0] else {}
+            inputs: dict[str, Any] = forward.lay(
+                column("input_ids"), packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
+                padding_side=tokenizer.padding_side, beside=beside, device=next(model.net.parameters()).device)
+            if "margin" in part[0]:
+                inputs["margin"] = torch.tensor([row["margin"] for row in part], device=inputs["input_ids"].device)
+            return Batch(inputs, count=len(part), rows=len(part), tokens=sum(map(len, column("input_ids"))))
+
+        def scores(batch: Batch) -> Tensor:
+            return forward.classify(model.net, batch.inputs).float()[:, 0]
+
+        def compute(batch: Batch) -> LossOut:
+            chosen, rejected = scores(batch).chunk(2)
+            losses = self.formula(chosen, rejected, batch.inputs.get("margin", torch.zeros_like(chosen)))
+            ahead = (chosen - rejected).detach()
+            shown = {"accuracy": (ahead > 0).float().sum(), "margin": ahead.sum(),
+                     "mean_reward": (chosen + rejected).detach().sum() / 2}
+            return LossOut(losses.sum(), shown, losses.detach(), torch.ones_like(losses), outputs=ahead)
+
+        def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+            """The score of a text; of a pair, how much higher that of the chosen answer is."""
+            given = out.outputs if out is not None else scores(batch)
+            if len(given) == 2 * batch.rows:
+                given = given[: batch.rows] - given[batch.rows :]
+            return [Prediction(value) for value in given.tolist()]
+
+        key = cache_key(tokenizer, "reward", VERSION, limit, margin, reading, chat)
+        return Loss(encode, collate, compute, answer, key=key, name="reward")
+
+    def formula(self, chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
+        """[pairs] minus the log probability, by Bradley and Terry, that chosen beats rejected by the margin; and what holds
+        both scores near zero."""
+        from torch.nn.functional import logsigmoid
+
+        return -logsigmoid(chosen - rejected - margin) + self.center_rewards_coefficient * (chosen + rejected) ** 2
+
+    def _margin(self, run: Run, data: Data) -> str | None:
+        """The column with margins, if there is one in every split. UserError where a named one is not."""
+        name = self.margin_column or "margin"
+        absent = [split for split, rows in data.splits.items() if name not in (rows.column_names or ())]
+        if self.margin_column and absent:
+            raise UserError(f"--reward.margin_column {name}: no such column in {', '.join(absent)}",
+                            f"there are: {', '.join(data.splits[absent[0]].column_names or ())}")
+        if absent or not data.splits:
+            return None
+        run.tell(f"margins are taken from the column '{name}'")
+        return name
+
+
+def _left_out(run: Run, counts: dict[str, list[int]], split: str, rows: int, same: int) -> None:
+    """Count pairs whose two answers are the same, tell them, and refuse where they are most."""
+    total = counts.setdefault(split, [0, 0])
+    total[0], total[1] = total[0] + rows, total[1] + same
+    if same and 2 * total[1] > total[0]:
+        raise UserError(f"{split}: chosen and rejected are the same in {total[1]} of {total[0]} pairs",
+                        "map the columns that differ, as in --columns chosen=better,rejected=worse")
+    if same:
+        run.tell(f"{split}: {same} of {rows} pairs are left out, as chosen and rejected are the same")

@@ -1,0 +1,115 @@
+"""Prompts with answers as token ids for a network that scores them. No torch here.
+
+Decoders read the conversation as their chat template writes it, and the score is at its last token. Encoders (a tokenizer
+with a separator and no chat template) read prompt and answer as a pair of texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftp.data.turns import Message, Unfit, plain, said, split_last
+from ftp.errors import Problem, UserError
+from ftp.losses.chat import Chat, tools_of
+from ftp.types import Row
+
+Scored = dict[str, Any]
+"""`input_ids`, `token_type_ids` where the network reads them, and `cut`: tokens that did not fit."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How texts become token ids. `chat` is None where the network reads pairs of texts. `limit`: tokens a text."""
+
+    tokenizer: Any
+    limit: int
+    chat: Chat | None = None
+
+    def read(self, rows: Sequence[Row], answers: Sequence[Any]) -> list[Scored]:
+        """Each row's prompt with an answer (messages, or a text). `UserError` names the rows that cannot be read."""
+        given = [[{"role": "assistant", "content": one}] if isinstance(one, str) else said(one, "assistant") for one in answers]
+        refuse_empty(rows, given)
+        talks = [[*said(row["prompt"], "user"), *answer] for row, answer in zip(rows, given, strict=True)]
+        if self.chat is None:
+            return [self.pair(plain(asked), plain(answer)) for asked, answer in map(split_last, talks)]
+        problems, made = [], []
+        for row, one in zip(rows, self.chat.encode(talks, [tools_of(row) for row in rows], "all"), strict=True):
+            if isinstance(one, Unfit):
+                problems.append(Problem(f"the row that asks {excerpt(row)} {one}"))
+            else:
+                made.append(self.whole(one.ids))
+        if problems:
+            raise UserError(shortened(problems, "rows cannot be read"))
+        return made
+
+    def one(self, row: Row) -> Scored:
+        """A row to be scored: prompt and completion, messages, or a plain text."""
+        if row.get("completion") is not None:
+            return self.read([row], [row["completion"]])[0]
+        talk = said(row.get("messages", row.get("text", "")), "assistant")
+        if len(talk) > 1:
+            asked, answer = split_last(talk)
+            return self.read([{"prompt": asked}], [answer])[0]
+        text = talk[0]["content"]
+        if not text.strip():
+            raise UserError("there is nothing to score", "give a text, messages, or a prompt with a completion")
+        found = self.tokenizer(text, return_attention_mask=False, verbose=False)
+        if self.chat is not None:
+            return self.whole(found["input_ids"])
+        return self.cut(found, lambda: self.tokenizer(text, truncation=True, max_length=self.limit, return_attention_mask=False))
+
+    def whole(self, ids: Sequence[int]) -> Scored:
+        """The ids less what does not fit, which is taken from the beginning (a BOS stays): the score is read at the end.
+
+        Where one number is pad and EOS, an EOS at the end goes as well: Transformers takes it for padding, and would read
+        the score of a saved model one token before ours.
+        """
+        ids = list(ids)
+        while len(ids) > 1 and ids[-1] == self.tokenizer.pad_token_id:
+            ids.pop()
+        over, keep = max(0, len(ids) - self.limit), int(ids[0] == self.tokenizer.bos_token_id)
+        return {"input_ids": [*ids[:keep], *ids[keep + over :]], "cut": over}
+
+    def pair(self, prompt: str, answer: str) -> Scored:
+        """Two texts for an encoder. The prompt loses its beginning first; an answer too long for the network its end."""
+        found = self.tokenizer(prompt, answer, return_attention_mask=False, verbose=False)
+
+        def short() -> Any:
+            alone = len(self.tokenizer("", answer, return_attention_mask=False, verbose=False)["input_ids"])
+            side, self.tokenizer.truncation_side = self.tokenizer.truncation_side, "left" if alone < self.limit else "right"
+            try:
+                return self.tokenizer(prompt, answer, truncation="only_first" if alone < self.limit else "longest_first",
+                                      max_length=self.limit, return_attention_mask=False, verbose=False)
+            finally:
+                self.tokenizer.truncation_side = side
+
+        return self.cut(found, short)
+
+    def cut(self, found: Mapping[str, Any], short: Callable[[], Mapping[str, Any]]) -> Scored:
+        size = len(found["input_ids"])
+        found = short() if size > self.limit else found
+        return {**found, "cut": size - len(found["input_ids"])}
+
+
+def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:
+    """`UserError` that names the rows whose answer says nothing."""
+    empty = [row for row, answer in zip(rows, answers, strict=True)
+             if not any(turn["content"].strip() for turn in answer if turn["role"] == "assistant")]
+    if empty:
+        problems = [Problem(f"the row that asks {excerpt(row)} has an empty answer") for row in empty]
+        raise UserError(shortened(problems, "rows have an empty answer"))
+
+
+def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Problem]:
+    """The first problems and how many there are."""
+    if len(problems) <= most:
+        return [*problems[:-1], Problem(problems[-1].what, "mend these rows or leave them out")]
+    return [*problems[:most], Problem(f"{len(problems)} {what} in all", "mend them or leave them out")]
+
+
+def excerpt(row: Row, most: int = 60) -> str:
+    """What names a row to a user: its id, where it has one, and how its question begins."""
+    words = " ".join(said(row["prompt"], "user")[-1]["content"].split())
+    return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(words[:most] + ("..." if len(words) > most else ""))

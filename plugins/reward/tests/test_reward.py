@@ -1,0 +1,235 @@
+"""Reward models: TRL's loss and gradients, the right token scored, and models that plain Transformers loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification
+
+from ftp import forward
+from ftp import model as models
+from ftp.device import accelerator
+from ftp.errors import UserError
+from ftp.settings import Settings
+from ftp.testing.models import tiny
+from ftp.types import Batch, Data, Loss, Model, Run, Task
+from ftp_reward import Reward
+
+PAIRS = [
+    ("What is the capital of Norway?", "The capital of Norway is Oslo.", "I do not know, and I do not care."),
+    ("Is seven plus five twelve?", "Yes.", "No, seven plus five is the price of bread in March, more or less."),
+    ("Write a letter to the bank.", "Dear bank, please send me a new card.", "No."),
+    ("How was the film?", "A quiet joy from the first scene to the last.", "It was free."),
+    ("Who had a fever?", "The patient had a fever for 3 days.", "Our waiter."),
+    ("Say something.", "Something.", "I would not."),
+]
+
+
+def message(role: str, content: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": content}]
+
+
+def preferences() -> list[dict[str, Any]]:
+    return [{"prompt": message("user", asked), "chosen": message("assistant", good), "rejected": message("assistant", bad),
+             "by": 0.25 * n} for n, (asked, good, bad) in enumerate(PAIRS)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Path]:
+    made: dict[str, Path] = {}
+
+    def get(kind: Any) -> Path:
+        if kind not in made:
+            made[kind] = tiny(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def load(folder: Callable[[Any], Path]) -> Callable[..., Model]:
+    def get(kind: Any, packed: bool = True) -> Model:
+        model = models.load(models.Source("tiny", folder=folder(kind)), "score", seed=3)
+        if kind == "bert":  # as BERT's own tokenizer does
+            model.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+        torch.manual_seed(5)
+        with torch.no_grad():
+            for weight in model.net.parameters():
+                weight.add_(torch.randn_like(weight) * 0.1)
+        if packed:
+            assert forward.can_pack(model.net, model.tokenizer)[0]
+        return replace(model, packed=packed)
+
+    return get
+
+
+def a_run(**settings: Any) -> Run:
+    chosen = Settings(device="cpu", precision="fp32", **settings)
+    return Run(chosen, Task("preference", "score"), None, accelerator(chosen))  # type: ignore[arg-type]
+
+
+def loss_of(model: Model, plugin: Reward | None = None, rows: Any = None, **settings: Any) -> Loss:
+    data = Data({"train": Dataset.from_list(rows)} if rows else {}, "preference")
+    made: Loss = (plugin or Reward()).make_loss(a_run(**settings), data, model)
+    return made
+
+
+def batch_of(loss: Loss, rows: Any, split: str = "train") -> Batch:
+    return loss.collate(list(loss.encode(rows, split)))
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize("options", [{}, {"center_rewards_coefficient": 0.05, "margin_column": "by"}], ids=["plain", "centred"])
+def test_trl_gives_the_same_loss_and_gradients(
+    load: Any, tmp_path: Path, kind: str, packed: bool, options: dict[str, Any]
+) -> None:
+    from trl import RewardConfig, RewardTrainer
+
+    model, theirs = load(kind, packed), load(kind, packed=False)
+    loss = loss_of(model, Reward(**options), preferences())
+    rows = list(loss.encode(preferences(), "train"))
+    out = loss.compute(loss.collate(rows))
+    (out.total / len(rows)).backward()
+
+    config = RewardConfig(output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False,
+                          center_rewards_coefficient=options.get("center_rewards_coefficient"))
+    texts = Dataset.from_list([{"chosen_ids": [5, 6], "rejected_ids": [7]}])
+    theirs.tokenizer.eos_token = theirs.tokenizer.eos_token or theirs.tokenizer.sep_token  # TRL wants one, and is given ids
+    trainer = RewardTrainer(theirs.net, args=config, train_dataset=texts, processing_class=theirs.tokenizer)
+    batch = trainer.data_collator([{"chosen_ids": row["input_ids"], "rejected_ids": row["rejected_input_ids"],
+                                    **({"margin": row["margin"]} if "margin" in row else {})} for row in rows])
+    if kind == "bert":  # TRL's collator knows no token types; the network is given ours
+        types = [row["token_type_ids"] for row in rows] + [row["rejected_token_type_ids"] for row in rows]
+        batch["token_type_ids"] = torch.tensor([one + [0] * (batch["input_ids"].shape[1] - len(one)) for one in types])
+    margin = batch.pop("margin", None)
+    if margin is not None:  # TRL 1.16 hands it to the network as well, which not every network takes
+        own = theirs.net.forward
+        theirs.net.forward = lambda margin=None, **inputs: own(**inputs)
+        batch["margin"] = margin
+    value = trainer.compute_loss(theirs.net, batch)
+    value.backward()
+    assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=1e-4)
+    expected = {name: weight.grad for name, weight in theirs.net.named_parameters() if weight.grad is not None}
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    assert largest > 1e-3
+    for name, weight in model.net.named_parameters():
+        if name in expected:
+            assert float((weight.grad - expected[name]).abs().max()) <= 1e-4 * largest, name
+    for name in ("accuracy", "margin", "mean_reward"):
+        assert float(out.metrics[name]) / len(rows) == pytest.approx(trainer._metrics["eval"][name][-1], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_the_last_real_token_is_scored_under_any_padding(load: Any, kind: str) -> None:
+    """gpt2's pad is its EOS. Each text alone, unpadded, by plain Transformers, is the truth."""
+    model = load(kind)
+    rows = list(loss_of(model).encode(preferences(), "train"))
+    with torch.no_grad():
+        truth = [float(model.net(torch.tensor([row[f"{side}input_ids"]]), **(
+            {"token_type_ids": torch.tensor([row[f"{side}token_type_ids"]])} if kind == "bert" else {})).logits)
+            for side in ("", "rejected_") for row in rows]
+    assert len({round(value, 4) for value in truth}) > 8
+    for packed, side in ((True, "right"), (False, "right"), (False, "left")):
+        model.tokenizer.padding_side = side
+        loss = loss_of(replace(model, packed=packed))
+        batch = loss.collate(rows)
+        found = forward.classify(model.net, batch.inputs).detach()[:, 0].tolist()
+        assert found == pytest.approx(truth, rel=1e-4, abs=1e-4), (packed, side)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_plain_transformers_gives_our_scores_after_saving(load: Any, tmp_path: Path, kind: str) -> None:
+    """Also where pad is EOS and the template ends with it."""
+    model = load(kind)
+    model.tokenizer.chat_template = None
+    loss = loss_of(model)
+    batch = batch_of(loss, preferences())
+    assert loss.answer is not None
+    ours = forward.classify(model.net, batch.inputs).detach()[:, 0]
+    models.save(model, tmp_path / "model")
+    net: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=1).eval()
+    rows = list(loss.encode(preferences(), "train"))
+    ids = [row["input_ids"] for row in rows] + [row["rejected_input_ids"] for row in rows]
+    padded = forward.lay(ids, packed=False, pad_id=model.tokenizer.pad_token_id)
+    with torch.no_grad():
+        plain = net(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits
+    assert plain.shape == (12, 1) and torch.allclose(plain[:, 0], ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_training_tells_better_from_worse(load: Any, kind: str) -> None:
+    model = load(kind)
+    loss = loss_of(model)
+    batch = batch_of(loss, preferences())
+    optimizer = torch.optim.Adam(model.net.parameters(), lr=3e-3)
+    first = loss.compute(batch)
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss.compute(batch).total.backward()
+        optimizer.step()
+    last = loss.compute(batch)
+    assert float(last.total.detach()) < 0.5 * float(first.total.detach())
+    assert float(last.metrics["accuracy"]) == 6
+    asked, good, bad = PAIRS[0]
+    assert loss.answer is not None
+    alone = batch_of(loss, [{"prompt": asked, "completion": good}, {"prompt": asked, "completion": bad}], "predict")
+    better, worse = (one.answer for one in loss.answer(alone, None))
+    assert better > worse
+    whole = loss.answer(batch, last)
+    assert len(whole) == 6 and whole[0].answer == pytest.approx(better - worse, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_whatever_can_be_scored_is_read(load: Any, kind: str) -> None:
+    model = load(kind)
+    loss = loss_of(model)
+    assert loss.answer is not None
+    asked, good = "How was the film?", "It was free."
+    given = [{"prompt": asked, "completion": good}, {"messages": message("user", asked) + message("assistant", good)},
+             {"text": f"Human: {asked}\n\nAssistant: {good}"}, {"text": "Only words."}]
+    answers = [one.answer for row in given for one in loss.answer(batch_of(loss, [row], "predict"), None)]
+    assert answers[1:3] == pytest.approx([answers[0]] * 2, rel=1e-5) and answers[3] != answers[0]
+    with pytest.raises(UserError, match="nothing to score"):
+        loss.encode([{"text": "  "}], "predict")
+
+
+def test_micro_batches_add_up(load: Any) -> None:
+    model = load("llama")
+    loss = loss_of(model, Reward(center_rewards_coefficient=0.1))
+    rows = list(loss.encode(preferences(), "train"))
+    whole = loss.compute(loss.collate(rows))
+    parts = [loss.compute(loss.collate(rows[a:b])) for a, b in ((0, 1), (1, 4), (4, 6))]
+    assert sum(float(part.total.detach()) for part in parts) == pytest.approx(float(whole.total.detach()), rel=1e-5)
+    assert torch.allclose(torch.cat([part.row_losses for part in parts]), whole.row_losses, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_what_is_too_long_loses_the_prompts_beginning(load: Any, kind: str) -> None:
+    row = {**preferences()[0], "prompt": message("user", "What is the capital of Norway? " * 12)}
+    model = load(kind)
+    whole, cut = (next(iter(loss_of(model, max_length=limit).encode([row], "train"))) for limit in (256, 40))
+    assert whole["cut"] == 0 < cut["cut"] and len(cut["input_ids"]) == 40
+    assert cut["input_ids"][-8:] == whole["input_ids"][-8:] and cut["input_ids"][0] == whole["input_ids"][0]
+    tight = next(iter(loss_of(model, max_length=6).encode([row], "train")))
+    assert len(tight["input_ids"]) == 6 and torch.isfinite(loss_of(model).compute(batch_of(loss_of(model), [row])).total)
+
+
+def test_bad_rows_are_named(load: Any) -> None:
+    model = load("llama")
+    rows = preferences()
+    rows[4]["rejected"] = message("assistant", "")
+    with pytest.raises(UserError, match=r"Who had a fever\?.*empty answer"):
+        loss_of(model).encode(rows, "train")
+    same = [{**row, "rejected": row["chosen"]} for row in preferences()]
+    assert len(list(loss_of(model).encode([same[0], *preferences()[1:]], "train"))) == 5
+    with pytest.raises(UserError, match="the same in 6 of 6 pairs"):
+        loss_of(model).encode(same, "train")
+    with pytest.raises(UserError, match="no such column in train"):
+        loss_of(model, Reward(margin_column="gap"), preferences())
