@@ -85,9 +85,13 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
                                precision=precision(settings), processes=accelerator.num_processes, threads=threads())
         try:
             return _run(run, started, folder, resume)
+        except KeyboardInterrupt:
+            if folder is not None:
+                folder.write_facts(status="stopped", reason="interrupted")
+            raise KeyboardInterrupt(f"stopped; go on with: ftp run --resume {out}") from None
         except BaseException as error:
             if folder is not None:
-                folder.write_facts(status="stopped" if isinstance(error, (UserError, KeyboardInterrupt)) else "failed",
+                folder.write_facts(status="stopped" if isinstance(error, UserError) else "failed",
                                    reason=str(error) or type(error).__name__)
             raise
 
@@ -127,7 +131,8 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     verdicts.check("start", data, model, loss)
 
     held = {name: rows for name, rows in data.splits.items() if name in ("validation", "test")}
-    stage(run, "measuring baselines")
+    if settings.baselines:
+        stage(run, "measuring baselines")
     baselines = measure_baselines(run, data, model, loss, encoded, held)
     sample = train_sample(run, data, encoded)
     def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:

@@ -72,6 +72,8 @@ class Trained:
 class Interrupted(UserError):
     """Ctrl-C: everything is saved."""
 
+    status = 130
+
 
 def train(
     run: Run,

@@ -295,7 +295,7 @@ def _range(item: Option) -> str:
     if item.choices:
         return "one of: " + ", ".join(map(str, item.choices))
     if item.low is not None and item.high is not None:
-        return f"{_article(item.type_name)} from {item.low:g} to {item.high:g}"
+        return f"{_article(item.type_name)} from {item.low:.12g} to {item.high:.12g}"
     if item.low is not None:
         return f"{_article(item.type_name)}, at least {item.low:g}"
     if item.high is not None:

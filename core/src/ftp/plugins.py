@@ -32,6 +32,8 @@ T = TypeVar("T")
 GROUP = "ftp"
 DEFAULTS = "ftp.defaults"
 MODELS = "ftp.models"
+SPLITS = ("train", "validation", "test")
+"""The splits that a domain is taken to give; one that gives others says so in its class attribute `splits`."""
 DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "question": "span"}
 """The head that core trains for a form when no objective is named."""
 KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
@@ -41,7 +43,7 @@ KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
 def plugin(cls: type[T]) -> type[T]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
     whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
-    `head`, `gives` (forms a domain has), `suggests` (core options it would rather have by default), `replaces` (default
+    `head`, `gives` (forms a domain has), `splits` (those it gives, where not train, validation and test), `suggests` (core options it would rather have by default), `replaces` (default
     plugins that it makes needless), `kind`."""
     made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
@@ -258,6 +260,14 @@ def audit(picked: Sequence[Picked]) -> list[Problem]:
             who = " and ".join(f"'{one.name}' ({one.found.package})" for one in answers)
             problems.append(Problem(f"hook {name} takes one answer, but {who} both give it",
                                     f"leave out {' or '.join(one.name for one in answers)}"))
+    owner: dict[str, Picked] = {}
+    for one in picked:
+        for split in (one.attribute("splits") or SPLITS) if _answers(one.cls, "load_data") else ():
+            if split in owner:
+                who = " and ".join(f"'{giver.name}' ({giver.found.package})" for giver in (owner[split], one))
+                problems.append(Problem(f"split '{split}' has two sources: {who}", "leave out one of them"))
+                break
+            owner[split] = one
     return problems
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run
+from ftp.types import Batch, Data, Form, Loss, LossOut, Model, Prediction, Predictions, Row, Run
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -146,6 +146,18 @@ def _added(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(one.get(name, 0.0) for one in many) for name in names}
 
 
+def as_row(text: str, form: Form) -> dict[str, Any]:
+    """A plain text as a row of a form: a turn of the user, words, or a text. Raises `UserError` for a form that needs more."""
+    if form in ("conversation", "prompt"):
+        return {"messages" if form == "conversation" else "prompt": [{"role": "user", "content": text}]}
+    if form == "tagged":
+        return {"tokens": text.split()}
+    if form == "question":
+        raise UserError("a question needs its context", "give a file with the columns question and context",
+                        "ftp predict RUN --input FILE")
+    return {"text": text}
+
+
 class Predictor:
     """A finished run. `predict(rows)` answers texts (or rows of the run's form) and `evaluate(splits)` scores them."""
 
@@ -154,7 +166,7 @@ class Predictor:
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name."""
-        full = [{"text": row} if isinstance(row, str) else dict(row) for row in rows]
+        full = [as_row(row, self.run.task.form) if isinstance(row, str) else dict(row) for row in rows]
         if not full:
             return []
         encoded = _numbered(self.loss, full)

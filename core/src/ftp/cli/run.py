@@ -36,13 +36,8 @@ def command(arguments: tuple[str, ...]) -> None:
         if not inside():
             raise SystemExit(launch(["run", *arguments], processes))
     from ftp.app import execute
-    from ftp.loop import Interrupted
 
-    try:
-        result = execute(prepared, resume=Path(line.resume).expanduser() if line.resume else None)
-    except Interrupted as told:
-        print(f"ftp: {told}", file=sys.stderr)
-        raise SystemExit(130) from None
+    result = execute(prepared, resume=Path(line.resume).expanduser() if line.resume else None)
     if os.environ.get("RANK", "0") == "0":
         from ftp.progress import show_result
 
