@@ -121,8 +121,9 @@ def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: in
             yield made
     if unfit and self.unfit == "error":
         raise UserError([Problem(f"{split}: the conversation that begins {_beginning(row)} {why}") for row, why in unfit[:5]]
-                        + [Problem(f"{split}: {len(unfit)} conversations in all", "mend them, or leave them out with",
-                                   "--sft.unfit drop")])
+                        + [Problem(f"{split}: {len(unfit)} conversations in all",
+                                   "mend them, or leave them out (--sft.unfit drop); where the template is the reason: "
+                                   "--sft.train_on last, or --sft.chat_template with one that has generation markers")])
     if unfit:
         row, why = unfit[0]
         run.tell(f"{split}: {len(unfit)} conversations are left out; the first begins {_beginning(row)} and {why}")

@@ -1,0 +1,133 @@
+"""Chat templates: one BOS, the end of a turn trained, the assistant's tokens exact or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ftp.data.turns import Unfit
+from ftp.errors import UserError
+from ftp.losses import chat as chats
+from ftp.testing.models import tiny_tokenizer
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "What is the capital of Norway?"},
+    {"role": "assistant", "content": "Oslo."},
+    {"role": "user", "content": "Seven plus five?"},
+    {"role": "assistant", "content": "42, no: twelve."},
+]
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+MARKED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"
+    "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+FORGETFUL = (  # earlier answers are shown otherwise than the last one
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' and loop.last %}{{ '(thought) ' }}"
+    "{% endif %}{{ m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def made(kind: str, template: str | None) -> tuple[Any, chats.Chat]:
+    tokenizer = tiny_tokenizer(kind)  # type: ignore[arg-type]
+    tokenizer.chat_template = template
+    return tokenizer, chats.prepare(tokenizer)
+
+
+def said(tokenizer: Any, one: Any) -> list[str]:
+    assert not isinstance(one, Unfit), one
+    return [tokenizer.decode(one.ids[start:end]) for start, end in one.spans]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_default_template_trains_answers_and_their_end(kind: str) -> None:
+    tokenizer, chat = made(kind, None)
+    one = chat.encode([TALK])[0]
+    assert said(tokenizer, one) == [f" Oslo.{tokenizer.eos_token}", f" 42, no: twelve.{tokenizer.eos_token}"]
+    assert chat.stop == (tokenizer.eos_token_id,)
+    assert one.ids[: len(chat.prompt(TALK[:2]))] == chat.prompt(TALK[:2])
+    assert one.ids[: len(chat.prompt(TALK[:4]))] == chat.prompt(TALK[:4])
+
+
+def test_there_is_one_bos() -> None:
+    tokenizer, chat = made("llama", None)
+    assert chat.encode([TALK])[0].ids.count(tokenizer.bos_token_id) == 1
+    assert chat.prompt(TALK[:2]).count(tokenizer.bos_token_id) == 1
+    tokenizer.chat_template = "{{ bos_token + bos_token }}" + CHATML
+    with pytest.raises(UserError, match="two BOS"):
+        chats.prepare(tokenizer)
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED])
+def test_turns_end_with_their_token_with_and_without_markers(template: str) -> None:
+    tokenizer, chat = made("llama", template)
+    assert said(tokenizer, chat.encode([TALK])[0]) == ["Oslo.<|im_end|>", "42, no: twelve.<|im_end|>"]
+    assert said(tokenizer, chat.encode([TALK], which="last")[0]) == ["42, no: twelve.<|im_end|>"]
+    assert chat.encode([TALK], which="all")[0].spans == [(0, len(chat.encode([TALK])[0].ids))]
+    assert chat.stop == (tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id)
+    assert any("no BOS" in note for note in chat.notes)
+
+
+def test_the_eos_is_added_where_a_template_writes_no_end() -> None:
+    plain = ("{% for m in messages %}{{ m.role + ':' + m.content + '\n' }}{% endfor %}"
+             "{% if add_generation_prompt %}assistant:{% endif %}")
+    tokenizer, chat = made("gpt2", plain)
+    one = chat.encode([TALK])[0]
+    assert one.ids[-1] == tokenizer.eos_token_id and one.spans[-1][1] == len(one.ids)
+    assert any("no end of turn" in note for note in chat.notes)
+
+
+def test_a_template_that_changes_earlier_turns_is_refused() -> None:
+    tokenizer, chat = made("llama", FORGETFUL)
+    refused = chat.encode([TALK])[0]
+    assert isinstance(refused, Unfit) and "up to message 2" in str(refused)
+    assert said(tokenizer, chat.encode([TALK], which="last")[0]) == ["(thought) 42, no: twelve.<|im_end|>"]
+
+
+def test_a_marked_version_serves_where_it_gives_the_same_text() -> None:
+    same = FORGETFUL.replace("{% if m.role == 'assistant' and loop.last %}",
+                             "{% if m.role == 'assistant' %}{% generation %}{% if loop.last %}")
+    same = same.replace("{% endif %}{{ m.content + '<|im_end|>\n' }}",
+                        "{% endif %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
+                        "{% else %}{{ m.content + '<|im_end|>\n' }}{% endif %}")
+    tokenizer, _ = made("llama", FORGETFUL)
+    chat = chats.prepare(tokenizer, marked=lambda: same)
+    assert said(tokenizer, chat.encode([TALK])[0]) == ["Oslo.<|im_end|>", "(thought) 42, no: twelve.<|im_end|>"]
+    other = chats.prepare(tokenizer, marked=lambda: MARKED)
+    assert isinstance(other.encode([TALK])[0], Unfit), "another text than the template's own must not be trained"
+
+
+def test_a_prompt_that_its_own_turns_do_not_begin_with_is_refused() -> None:
+    tokenizer = tiny_tokenizer("llama")
+    tokenizer.chat_template = MARKED.replace("{{ '<|im_start|>assistant\n' }}", "{{ '<|im_start|>bot\n' }}")
+    with pytest.raises(UserError, match="training and inference would differ"):
+        chats.prepare(tokenizer)
+
+
+def test_a_broken_template_and_a_missing_eos_are_told() -> None:
+    tokenizer = tiny_tokenizer("llama")
+    tokenizer.chat_template = "{{ messages[0].nothing.at_all }}"
+    with pytest.raises(UserError, match="refused by the chat template"):
+        chats.prepare(tokenizer)
+    tokenizer = tiny_tokenizer("llama")
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no EOS token"):
+        chats.prepare(tokenizer, who="sft")
+    assert chats.prepare(tokenizer, eos_token="</s>").tokenizer.eos_token == "</s>"
+    with pytest.raises(UserError, match="not a token"):
+        chats.prepare(tokenizer, eos_token="<|end|>")
+
+
+def test_truncation_keeps_rows_with_something_to_learn() -> None:
+    one = chats.Encoded(list(range(10)), [(3, 5), (7, 10)])
+    assert chats.truncated(one, 10) is one
+    assert chats.truncated(one, 8) == chats.Encoded(list(range(8)), [(3, 5), (7, 8)], 2)
+    assert chats.truncated(one, 6) == chats.Encoded(list(range(6)), [(3, 5)], 4)
+    assert chats.truncated(one, 3) is None
+    assert chats.truncated(chats.Encoded([1, 2], [(0, 2)]), 1) is None, "a first token is never predicted"
