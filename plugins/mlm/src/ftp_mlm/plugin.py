@@ -143,7 +143,7 @@ class Masks:
             generator = None
             if fixed:
                 content = torch.tensor(row["input_ids"], dtype=torch.int32).numpy().tobytes()
-                generator = torch.Generator().manual_seed((self.seed << 32) + zlib.crc32(content))
+                generator = torch.Generator().manual_seed(zlib.crc32(content, self.seed))
             ids, labels = self._hidden(row, generator)
             made.append(ids)
             wanted.append(labels)
