@@ -1,9 +1,9 @@
 """Rows of a benchmark inside training rows: n-gram containment that forgives gaps.
 
 The score of a benchmark row in a training row is the share of the benchmark row's words that lie in runs of `GRAM` words
-which the training row has too; gaps of up to `GAP` words between two such runs count as covered, so a changed word here
-and there does not hide a copy. Compare the 13-gram overlap of Brown et al. 2020 (GPT-3, appendix C) and the token-level
-containment with a skip-gram budget of Touvron et al. 2023 (Llama 2, appendix A.6).
+which one passage of the training row has too; gaps of up to `GAP` words between two such runs count as covered, so a
+changed word here and there does not hide a copy. Compare the 13-gram overlap of Brown et al. 2020 (GPT-3, appendix C)
+and the token-level containment with a skip-gram budget of Touvron et al. 2023 (Llama 2, appendix A.6).
 """
 
 from __future__ import annotations
@@ -69,24 +69,35 @@ def _covered(ours: Keys, theirs: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarr
         return _nothing()
     place = np.minimum(np.searchsorted(unique, mine), len(unique) - 1)
     hit = (unique[place] == mine) & (count[place] <= COMMON)
-    place, rows = place[hit], ours.text[where[hit]]
+    place, where = place[hit], where[hit]
     times = count[place]
     ends = np.cumsum(times)
     offset = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - times, times)
     at = at[np.repeat(start[place], times) + offset]
-    row, bench, word = np.repeat(rows, times).astype(np.int64), theirs.text[at].astype(np.int64), theirs.place[at]
+    where = np.repeat(where, times)
+    row, bench, word = ours.text[where].astype(np.int64), theirs.text[at].astype(np.int64), theirs.place[at]
     if not len(row):
         return _nothing()
-    order = np.lexsort((word, bench, row))
-    row, bench, word = row[order], bench[order], word[order]
-    same = (row[1:] == row[:-1]) & (bench[1:] == bench[:-1])
+    # runs count together where they stand in the training row as they do in the benchmark row, a few words apart
+    shift = ours.place[where] - word
+    order = np.lexsort((shift, bench, row))
+    row, bench, word, shift = row[order], bench[order], word[order], shift[order]
+    new = (row[1:] != row[:-1]) | (bench[1:] != bench[:-1]) | (shift[1:] - shift[:-1] > GAP)
+    stand = np.concatenate(([0], np.cumsum(new)))
+    order = np.lexsort((word, stand))
+    row, bench, word, stand = row[order], bench[order], word[order], stand[order]
+    same = stand[1:] == stand[:-1]
     step = word[1:] - word[:-1]
     gain = np.full(len(row), GRAM)
     gain[:-1][same] = np.where(step[same] <= GRAM + GAP, step[same], GRAM)
     begin = np.flatnonzero(np.concatenate(([True], ~same)))
-    score = np.add.reduceat(gain, begin) / theirs.lengths[bench[begin]]
+    score = np.minimum(np.add.reduceat(gain, begin) / theirs.lengths[bench[begin]], 1.0)
     keep = score >= CONTAINED
-    return row[begin][keep], bench[begin][keep], np.minimum(score[keep], 1.0)
+    row, bench, score = row[begin][keep], bench[begin][keep], score[keep]
+    best = np.lexsort((-score, bench, row))
+    row, bench, score = row[best], bench[best], score[best]
+    once = np.concatenate(([True], (row[1:] != row[:-1]) | (bench[1:] != bench[:-1]))) if len(row) else np.zeros(0, bool)
+    return row[once], bench[once], score[once]
 
 
 def _standing(ours: Keys, theirs: Keys, short: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

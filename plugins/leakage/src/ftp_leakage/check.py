@@ -159,9 +159,9 @@ class Report:
                 yield Finding("group", self.place(overlap.first, pairs.left[at]), self.place(overlap.second, pairs.right[at]),
                               float(pairs.similarity[at]), f"{same} {overlap.part}")
         for one in self.shared:
-            for value, (first, second) in one.values.items():
-                yield Finding("group", self.place(one.first, first[0]), self.place(one.second, second[0]), 1.0,
-                              f"{one.column} {value} has {len(first)} rows in {one.first} and {len(second)} in {one.second}")
+            for value, (mine, theirs) in one.values.items():
+                yield Finding("group", self.place(one.first, mine[0]), self.place(one.second, theirs[0]), 1.0,
+                              f"{one.column} {value} has {len(mine)} rows in {one.first} and {len(theirs)} in {one.second}")
         for split, row, other, second in self.conflicts:
             yield Finding("conflict", self.place(split, row), self.place(other, second), 1.0, "the same text, two labels")
         for give in self.giveaways:
@@ -245,7 +245,8 @@ def _overlaps(
     wanted: Wanted, name: str = "row", inside: bool = False, alike: bool = True,
 ) -> tuple[tuple[Overlap, ...], tuple[Overlap, ...]]:
     """Pairs across splits, and where `inside` pairs within each split. `alike`: near duplicates as well."""
-    across, same = [], []
+    across: list[Overlap] = []
+    same: list[Overlap] = []
     found = near.between([texts[split] for split in order], wanted.threshold, inside, alike)
     for (first, second), pairs in found.items():
         kept = _all_parts(order[first], order[second], pairs, parts, reading, wanted.threshold)

@@ -14,7 +14,6 @@ from typing import IO, Any
 
 from ftp.data import files
 from ftp.errors import UserError
-
 from ftp_leakage.check import Report
 from ftp_leakage.findings import Finding
 
@@ -22,7 +21,9 @@ PASSES = 5
 LINES = ("csv", "tsv", "jsonl", "txt")
 
 
-def removals(check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any]) -> tuple[dict[str, dict[int, Finding]], Report]:
+def removals(
+    check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any]
+) -> tuple[dict[str, dict[int, Finding]], Report]:
     """Rows to take out, split -> row -> why, such that `check` finds no leaked row in what stays; and its last report.
     Row numbers are those of `splits`."""
     out: dict[str, dict[int, Finding]] = {split: {} for split in splits}
@@ -55,15 +56,21 @@ def _goes(report: Report) -> Iterator[tuple[str, int, Finding]]:
     for shared in report.shared:
         if shared.named:
             for value, (first, second) in shared.values.items():
-                b = report.place(shared.second, second[0])
+                kept = report.place(shared.second, second[0])
                 for row in first:
-                    a = report.place(shared.first, row)
-                    yield *a, Finding("group", a, b, 1.0, f"{shared.column} {value} is in {shared.second} too")
+                    goes = report.place(shared.first, row)
+                    yield *goes, Finding("group", goes, kept, 1.0, f"{shared.column} {value} is in {shared.second} too")
 
 
 def stays(report: Report) -> list[Finding]:
     """Findings that cleaning does not mend."""
     return [one for one in report.findings() if one.kind in ("conflict", "label", "time", "group")]
+
+
+def must_be_new(folder: Path) -> None:
+    """UserError where the folder has files in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--out {folder}: there are files in it already", "name a new folder; nothing is overwritten")
 
 
 def write(
@@ -75,8 +82,7 @@ def write(
     `paths`: the files of each split, in order; a split without files is written as Parquet. UserError where the
     folder exists with files in it.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"--out {folder}: there are files in it already", "name a new folder; nothing is overwritten")
+    must_be_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for split, rows in splits.items():
@@ -115,6 +121,7 @@ def _file(path: Path, target: Path, gone: set[int]) -> int:
             sink.write((json.dumps(kept, ensure_ascii=False, indent=1) + "\n").encode())
         return len(rows)
     import pyarrow as pa
+
     from ftp.data import tables
 
     table = pa.concat_tables(tables.of_file(path))

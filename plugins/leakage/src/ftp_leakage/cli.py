@@ -77,7 +77,7 @@ def check_command(as_json: bool, fail_on: str | None, **named: Any) -> int:
             click.echo(f"\n... {len(findings)} findings in all ({counts}); all of them with --json")
         for line in risk.advice:
             click.echo(f"\ntry: {line}")
-    bad = risk.level in RANK and fail_on is not None and RANK.index(risk.level) >= RANK.index(fail_on)  # type: ignore[arg-type]
+    bad = risk.level in RANK and fail_on is not None and RANK.index(risk.level) >= RANK.index(fail_on)
     return 2 if bad or (fail_on is not None and risk.level == "not_run") else 0
 
 
@@ -91,9 +91,10 @@ def clean_command(out: Path, as_json: bool, **named: Any) -> int:
     Rows go from train rather than from validation, from validation rather than from test. The input is not touched.
     """
     from ftp_leakage.check import look
-    from ftp_leakage.clean import removals, stays, write
+    from ftp_leakage.clean import must_be_new, removals, stays, write
     from ftp_leakage.source import shower
 
+    must_be_new(out)
     splits, read_as, wanted, paths, _ = prepare(**named)
     if len(splits) < 2 and not named["within"] and not named["against"]:
         raise UserError(f"there is one split only ({next(iter(splits))}): nothing to clean it of",
@@ -101,7 +102,8 @@ def clean_command(out: Path, as_json: bool, **named: Any) -> int:
     gone, report = removals(lambda rows: look(rows, read_as, wanted()), splits)
     empty = [split for split, rows in splits.items() if len(rows) and len(gone[split]) == len(rows)]
     if empty:
-        raise UserError(f"every row of {', '.join(empty)} is in another split: nothing would be left", "are the splits the same file?")
+        raise UserError(f"every row of {', '.join(empty)} is in another split: nothing would be left",
+                        "are the splits the same file?")
     written = write(paths, splits, gone, out, shower(splits, read_as))
     kept = [finding.as_dict() for finding in stays(report)]
     counts = {split: len(rows) for split, rows in gone.items()}
@@ -124,7 +126,6 @@ def prepare(
     """The splits, how to read them, what to look for, the files of each split, and how the source is called."""
     from ftp.data import forms
     from ftp.data.read import locate, read
-
     from ftp_leakage import source as sources
     from ftp_leakage.check import Wanted
     from ftp_leakage.rows import reading
@@ -149,7 +150,8 @@ def prepare(
     first = next(iter(splits.values()))
     read_as = reading(forms.detect(first.column_names), first, text, label)
     if not read_as.parts:
-        raise UserError(f"no column of text is found; the columns: {', '.join(first.column_names)}", "name it", "--text-column NAME")
+        raise UserError(f"no column of text is found; the columns: {', '.join(first.column_names)}", "name it",
+                        "--text-column NAME")
     missing = [f"{split} has no column '{name}'" for split, rows in splits.items() for name in read_as.parts
                if read_as.form in ("columns", "labelled", "text") and name not in rows.column_names]
     if missing:

@@ -95,10 +95,12 @@ def columns(rows: Any, labels: Sequence[Any], read: Iterable[str]) -> list[Givea
     `read`: columns that the model reads, which are no matter of this. Columns that name rows or spell labels are left out.
     """
     sizes = Counter(labels)
-    usual = max(sizes.values()) / max(1, len(labels))
+    if len(sizes) < 2:
+        return []
+    usual = max(sizes.values()) / len(labels)
     found = []
     for name in rows.column_names:
-        if name in read or ABOUT.search(name) or len(sizes) < 2:
+        if name in read or ABOUT.search(name):
             continue
         values = [_key(value) for value in rows[name][:]]
         known: dict[Any, Counter[Any]] = defaultdict(Counter)

@@ -9,7 +9,6 @@ from typing import Any
 
 from ftp.data import forms, turns
 
-
 NO_TEXT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answers?$)", re.IGNORECASE)
 
 

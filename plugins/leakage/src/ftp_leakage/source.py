@@ -9,7 +9,6 @@ from typing import Any
 from ftp.data import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
-
 from ftp_leakage.rows import Reading, reading, whole
 
 SHOWN = 160  # characters of a text shown at most

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftp.types import Level, Risk
-
 from ftp_leakage.check import Overlap, Report
 from ftp_leakage.findings import Finding
 
@@ -60,7 +59,8 @@ def verdict(
         evidence.setdefault("groups", {})[f"{shared.column} {shared.first}/{shared.second}"] = shared.rows
         level = ("stop" if shared.named and share >= levels.stop_exact and shared.rows >= levels.few
                  else "warn" if share >= levels.stop_exact else "note")
-        said.append((level, f"{shared.rows} of {shared.of} rows of {shared.second} have a {shared.column} that is in {shared.first} too"))
+        said.append((level, f"{shared.rows} of {shared.of} rows of {shared.second} have a {shared.column} that is "
+                     f"in {shared.first} too"))
         if level != "note":
             advice.append(f"ftp run ... --group-column {shared.column}, with the splits joined into one file")
     _labels(report, said, evidence)
@@ -81,7 +81,8 @@ def verdict(
             said.append(("note", f"{held_in.name}: no row is long enough to be compared"))
         elif count:
             many = count / held_in.compared >= levels.stop_exact and count >= levels.few
-            said.append(("stop" if many else "warn", f"{count} of {held_in.compared} rows of {held_in.name} stand in {report.train}"))
+            said.append(("stop" if many else "warn",
+                         f"{count} of {held_in.compared} rows of {held_in.name} stand in {report.train}"))
             advice.append(f"{clean} --against {held_in.name}")
         else:
             said.append(("ok", f"none of {held_in.compared} rows of {held_in.name} stands in {report.train}"))

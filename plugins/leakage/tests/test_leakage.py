@@ -1,0 +1,505 @@
+"""What leaks must be found, and what is no leak must not: on sentences that vary as written ones do."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from datasets import Dataset
+
+from ftp.errors import UserError
+from ftp.settings import Settings
+from ftp.types import Data, Run, Task
+from ftp_leakage import Leakage, near
+from ftp_leakage.check import Wanted, look
+from ftp_leakage.cli import data as data_command
+from ftp_leakage.normalise import number, words
+from ftp_leakage.rows import reading
+from ftp_leakage.verdict import Levels, verdict
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
+
+WHO = [
+    "the old baker", "my neighbour", "a tired nurse", "our new teacher", "the youngest pilot", "an honest lawyer",
+    "the night guard", "her cousin",
+]
+DID = [
+    "repaired", "painted", "forgot", "borrowed", "photographed", "measured", "returned", "examined", "described",
+    "hid",
+]
+WHAT = [
+    "a rusty bicycle", "the kitchen ceiling", "seven wooden chairs", "the map of the harbour", "an expensive
+    violin", "a broken radio", "the letter from Lisbon", "two copper kettles", "the blue umbrella", "a box of
+    lemons",
+]
+WHEN = [
+    "before the first snow", "during a long strike", "while the children slept", "after the wedding in May",
+    "because nobody asked", "on a foggy Tuesday", "without saying a word", "in spite of the rain", "for eleven
+    euros", "near the closed station",
+]
+HOW = [
+    "and never mentioned it", "but the owner laughed", "which surprised everyone", "so we stayed at home", "and
+    then went to sea", "although it was late", "to win a silly bet", "with borrowed tools", "as the newspapers
+    wrote", "and was thanked twice",
+]
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """Distinct sentences: no two have fewer than two of five parts different."""
+    rng = random.Random(seed)
+    made: list[str] = []
+    used: set[tuple[int, ...]] = set()
+    while len(made) < count:
+        pick = tuple(rng.randrange(len(part)) for part in (WHO, DID, WHAT, WHEN, HOW))
+        corners = {(*pick[:at], -1, *pick[at + 1 :]) for at in range(5)}
+        if corners & used:
+            continue
+        used |= corners
+        made.append(" ".join(part[at] for part, at in zip((WHO, DID, WHAT, WHEN, HOW), pick, strict=True)).capitalize() + ".")
+    return made
+
+
+def changed(text: str, kind: str, rng: random.Random) -> str:
+    parts = text.split()
+    if kind == "case":
+        return text.upper()
+    if kind == "punctuation":
+        return f"“{text.rstrip('.').replace(' ', ', ', 1)}”!"
+    if kind == "word":
+        parts[rng.randrange(len(parts))] = rng.choice(["gravel", "seldom", "orchestra", "yellow", "thirteen"])
+    if kind == "order":
+        rng.shuffle(parts)
+    if kind == "cut":
+        parts = parts[: max(5, int(0.7 * len(parts)))]
+    return " ".join(parts)
+
+
+KINDS = ("case", "punctuation", "word", "order", "cut")
+
+
+def rows(texts: list[str], **columns: list) -> Dataset:
+    return Dataset.from_dict({"text": texts, **columns})
+
+
+def check(form: str = "text", wanted: Wanted | None = None, names=(), **splits: Dataset):
+    report = look(splits, reading(form, next(iter(splits.values()))), wanted or Wanted(), names)
+    return report, verdict(report, Levels())
+
+
+def run(**splits: Dataset):
+    return run_form("text", **splits)
+
+
+def run_form(form: str, labels: tuple[str, ...] = (), options: dict | None = None, **splits: Dataset):
+    task = Task(form, "tokens")  # type: ignore[arg-type]
+    [risk] = Leakage(**(options or {})).check_risks(Run(Settings(), task, None), "data", Data(splits, form, labels))
+    return risk
+
+
+# --- words
+
+@pytest.mark.parametrize(("one", "other"), [
+    ("It’s  GREAT!", "its great"), ("Straße", "STRASSE"), ("ﬁne\u200b print", "fine print"), ("café", "cafe\u0301"),
+    ("a\tb\nc", "A, b; C."),
+])
+def test_the_same_words(one: str, other: str) -> None:
+    assert words(one) == words(other)
+
+
+def test_different_words_stay_different() -> None:
+    assert words("not good") != words("good")
+    assert words(":-)") != words(":-(")
+    assert words("") == words("   ") == []
+    assert len(words("私は学生です")) == 6
+
+
+# --- duplicates
+
+def test_planted_leaks_are_found_and_nothing_else() -> None:
+    rng = random.Random(1)
+    made = sentences(1400)
+    train, test = made[:1000], made[1000:]
+    planted = {}
+    for place, row in enumerate(rng.sample(range(len(test)), 80)):
+        source = rng.randrange(len(train))
+        kind = "exact" if place % 2 else KINDS[place // 2 % 5]
+        test[row] = changed(train[source], kind, rng)
+        planted[row] = source, kind
+    report, risk = check(train=rows(train), test=rows(test))
+    found = {(one.b[1], one.a[1]) for one in report.findings()}
+    missed = [planted[row] for row in planted if (row, planted[row][0]) not in found]
+    assert len(missed) <= 1, missed
+    wrong = [pair for pair in found if pair[0] not in planted]
+    assert len(wrong) <= 1, [(train[a], test[b]) for b, a in wrong]
+    assert risk.level == "stop" and any("ftp data clean" in line for line in risk.advice)
+
+
+def test_clean_splits_are_ok() -> None:
+    made = sentences(900, seed=3)
+    _, risk = check(train=rows(made[:700]), validation=rows(made[700:]))
+    assert risk.level == "ok"
+    assert risk.evidence["compared"] == {"train": 700, "validation": 200}
+
+
+def test_one_word_of_four_is_another_text() -> None:
+    texts = [f"What is a {word}?" for word in ("prism", "shaman", "tsunami", "micron", "meerkat", "thyroid")]
+    report, risk = check(train=rows(texts[:3] + sentences(50)), test=rows(texts[3:]))
+    assert not list(report.findings()) and risk.level == "ok"
+
+
+def test_a_template_is_no_duplicate() -> None:
+    towns = ["Lima", "Oslo", "Quito", "Riga", "Sofia", "Tunis", "Turin", "Kyoto"]
+    asked = [f"Where in {town} can I buy a ticket?" for town in towns]
+    report, _ = check(train=rows(asked[:5] + sentences(60)), test=rows(asked[5:]))
+    assert not list(report.findings())
+
+
+def test_a_near_pair_with_an_exact_one_is_told_once() -> None:
+    made = sentences(60)
+    twin = made[0].replace("the", "some", 1) if "the" in made[0] else "Indeed " + made[0]
+    report, _ = check(train=rows([*made[:50], twin]), test=rows([made[0], *made[50:]]))
+    assert [(one.kind, one.a, one.b) for one in report.findings()] == [("exact", ("train", 0), ("test", 0))]
+    assert len(list(report.findings(every=True))) == 2
+
+
+def test_duplicates_inside_a_split_on_request() -> None:
+    made = sentences(40)
+    report, _ = check(train=rows([*made[:30], made[0]]), test=rows(made[30:]), wanted=Wanted(within=True))
+    assert [(one.kind, one.a, one.b) for one in report.findings()] == [("exact", ("train", 0), ("train", 30))]
+    report, _ = check(train=rows([*made[:30], made[0]]), test=rows(made[30:]))
+    assert not list(report.findings())
+
+
+def test_blocks_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(2)
+    made = sentences(300)
+    test = made[200:250] + [changed(text, KINDS[at % 5], rng) for at, text in enumerate(made[:20])]
+    splits = {"train": rows(made[:200]), "test": rows(test)}
+    one, _ = check(**splits)
+    monkeypatch.setattr(near, "BLOCK", 1500)
+    other, _ = check(**splits)
+    whole, pieces = ({(f.a, f.b) for f in report.findings()} for report in (one, other))
+    assert {pair for pair in whole if pair[1][1] >= 50} == {pair for pair in pieces if pair[1][1] >= 50} and len(whole) >= 20
+
+
+def test_every_row_of_a_crowd_is_told() -> None:
+    vocabulary = None
+    train, test = ["the same old text again and again"] * 50, ["the same old text again and again"] * 40
+    texts = number(train + test, vocabulary)
+    import numpy as np
+
+    pairs = near.find(texts, np.array([0] * 50 + [1] * 40))
+    assert set(pairs.left.tolist()) == set(range(50)) and set(pairs.right.tolist()) == set(range(50, 90))
+    assert len(pairs) < 2000
+
+
+# --- bad input
+
+def test_one_split_is_not_run() -> None:
+    risk = run(train=rows(sentences(20)))
+    assert risk.level == "not_run" and "one split only" in risk.finding
+
+
+def test_identical_splits_stop() -> None:
+    made = sentences(50)
+    assert run(train=rows(made), validation=rows(made)).level == "stop"
+    three = made[:3]
+    assert run(train=rows(three), validation=rows(three)).level == "stop"
+
+
+def test_three_rows() -> None:
+    made = sentences(4)
+    risk = run(train=rows(made[:3]), validation=rows(made[3:]))
+    assert risk.level == "ok" and risk.evidence["compared"] == {"train": 3, "validation": 1}
+    assert run(train=rows(made[:3]), validation=rows([made[0], made[3]])).level in ("note", "warn", "stop")
+
+
+def test_empty_texts_are_told_and_never_alike() -> None:
+    made = sentences(30)
+    risk = run(train=rows([*made[:20], "", "  "]), validation=rows(["", *made[20:]]))
+    assert risk.evidence["train/validation"]["exact"] == 0 and risk.evidence["empty"] == {"train": 2, "validation": 1}
+    assert run(train=rows(["", ""]), validation=rows(["", ""])).level == "not_run"
+    assert run(train=rows(made), validation=rows([])).level == "not_run"
+
+
+def test_a_sample_is_told() -> None:
+    made = sentences(200)
+    risk = run_form("text", options={"max_rows": 50}, train=rows(made[:150]), validation=rows(made[150:]))
+    assert risk.evidence["sampled"] == ["train: 50 of 150 rows were looked at"]
+
+
+def test_row_numbers_of_a_sample_are_those_of_the_data() -> None:
+    made = sentences(200)
+    splits = {"train": rows(made[:150]), "validation": rows(made[100:150])}
+    report, _ = check(**splits, wanted=Wanted(most_rows=60))
+    found = list(report.findings())
+    assert found and all(splits["train"][f.a[1]]["text"] == splits["validation"][f.b[1]]["text"] for f in found)
+
+
+def test_a_column_that_is_not_there() -> None:
+    with pytest.raises(UserError, match="no such column"):
+        run_form("text", options={"group_column": "autor"}, train=rows(sentences(5)), validation=rows(sentences(5, 1)))
+
+
+def test_it_runs_before_training_only() -> None:
+    made = rows(sentences(9))
+    assert Leakage().check_risks(None, "end", Data({"train": made, "validation": made}, "text")) == []
+
+
+def test_general_text_is_no_evaluation() -> None:
+    made = sentences(20)
+    assert run(train=rows(made), general=rows(made)).level == "not_run"
+
+
+# --- forms
+
+def talk(asked: str, answered: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": "You are kind."}, {"role": "user", "content": asked},
+            {"role": "assistant", "content": answered}]
+
+
+def turn(role: str, said: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": said}]
+
+
+FORMS = {
+    "text": lambda a, b, c: {"text": a},
+    "labelled": lambda a, b, c: {"text": a, "label": len(a) % 2},
+    "tagged": lambda a, b, c: {"tokens": a.split(), "tags": [0] * len(a.split())},
+    "question": lambda a, b, c: {"question": a, "context": b, "answers": {"text": ["x"], "answer_start": [0]}},
+    "conversation": lambda a, b, c: {"messages": talk(a, b)},
+    "preference": lambda a, b, c: {"prompt": turn("user", a), "chosen": turn("assistant", b), "rejected": turn("assistant", c)},
+    "feedback": lambda a, b, c: {"prompt": turn("user", a), "completion": turn("assistant", b), "label": True},
+    "prompt": lambda a, b, c: {"prompt": turn("user", a)},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form(form: str) -> None:
+    one, two, three = sentences(130, 1), sentences(130, 5), sentences(130, 9)
+    made = [FORMS[form](*row) for row in zip(one, two, three, strict=True)]
+    train, clean = Dataset.from_list(made[:100]), Dataset.from_list(made[100:])
+    assert run_form(form, ("a", "b"), train=train, validation=clean).level in ("ok", "note")
+    leaky = Dataset.from_list(made[:6] + made[100:])
+    risk = run_form(form, ("a", "b"), train=train, validation=leaky)
+    assert risk.level == "stop" and risk.evidence["train/validation"]["exact"] == 6
+
+
+def test_a_shared_prompt_is_told_apart() -> None:
+    one, two = sentences(60, 1), sentences(160, 5)
+    train = Dataset.from_list([FORMS["preference"](one[at], two[at], two[at + 60]) for at in range(40)])
+    held = Dataset.from_list([FORMS["preference"](one[at], two[at + 100], two[at + 110]) for at in range(10)])
+    report = look({"train": train, "validation": held}, reading("preference", train))
+    assert {(f.kind, f.a[1], f.b[1], f.note) for f in report.findings()} == {
+        ("group", at, at, "the same prompt") for at in range(10)}
+    risk = verdict(report, Levels())
+    assert risk.level == "warn" and "share their prompt" in risk.finding
+    assert risk.evidence["train/validation"]["exact"] == 0
+
+
+def test_two_questions_about_one_text_are_two_rows() -> None:
+    long = " ".join(sentences(12))
+    train = Dataset.from_list([FORMS["question"]("Who repaired the bicycle?", long, "")])
+    held = Dataset.from_list([FORMS["question"]("How many kettles were there in the end?", long, "")])
+    report = look({"train": train, "validation": held}, reading("question", train))
+    assert [(f.kind, f.note) for f in report.findings()] == [("group", "the same context")]
+
+
+def test_a_pair_needs_both_sides() -> None:
+    one, two = sentences(40, 1), sentences(40, 5)
+    train = Dataset.from_dict({"text": one[:30], "text_pair": two[:30], "label": [0, 1] * 15})
+    held = Dataset.from_dict({"text": [one[0], one[1], one[35]], "text_pair": [two[0], two[36], two[37]], "label": [0, 1, 0]})
+    report = look({"train": train, "validation": held}, reading("labelled", train))
+    found = [(f.kind, f.a, f.b) for f in report.findings()]
+    assert ("exact", ("train", 0), ("validation", 0)) in found
+    assert ("exact", ("train", 1), ("validation", 1)) not in found
+    assert ("group", ("train", 1), ("validation", 1)) in found
+
+
+# --- labels
+
+def test_a_word_that_gives_the_label_away() -> None:
+    made = sentences(400)
+    labels = [at % 2 for at in range(400)]
+    given = [f"{text} [{'POS' if label else 'NEG'}]" for text, label in zip(made, labels, strict=True)]
+    report, risk = check("labelled", train=rows(given[:300], label=labels[:300]),
+                         validation=rows(given[300:], label=labels[300:]))
+    assert {one.what for one in report.giveaways} == {"[pos]", "[neg]"} and risk.level == "stop"
+    assert {f.kind for f in report.findings()} == {"label"}
+
+
+def test_the_name_of_the_label_in_the_text() -> None:
+    made = sentences(400)
+    labels = [at % 2 for at in range(400)]
+    named = [f"{text} It was {'good' if label else 'bad'}." if at % 5 < 3 else text
+             for at, (text, label) in enumerate(zip(made, labels, strict=True))]
+    report, risk = check("labelled", names=("bad.", "good."), train=rows(named[:300], label=labels[:300]),
+                         validation=rows(named[300:], label=labels[300:]))
+    assert risk.level == "warn" and {one.label for one in report.giveaways} == {"bad.", "good."}
+
+
+def test_natural_words_give_nothing_away() -> None:
+    rng = random.Random(0)
+    good, bad = ["lovely", "gorgeous", "warm", "witty", "fine"], ["dull", "bitter", "clumsy", "stale", "awful"]
+    texts, labels = [], []
+    for text in sentences(600):
+        label = rng.randrange(2)
+        texts.append(f"{text} {rng.choice(good if label else bad)}")
+        labels.append(label)
+    report, risk = check("labelled", train=rows(texts[:500], label=labels[:500]),
+                         validation=rows(texts[500:], label=labels[500:]))
+    assert not report.giveaways and risk.level == "ok"
+
+
+def test_a_column_that_tells_the_label() -> None:
+    made, rng = sentences(300), random.Random(0)
+    labels = [rng.randrange(3) for _ in made]
+    extra = {"stars": [2 * label for label in labels], "shop": [rng.randrange(9) for _ in made], "id": list(range(300)),
+             "label_name": [str(label) for label in labels]}
+    split = {name: values[:200] for name, values in extra.items()}, {name: values[200:] for name, values in extra.items()}
+    report, risk = check("labelled", train=rows(made[:200], label=labels[:200], **split[0]),
+                         validation=rows(made[200:], label=labels[200:], **split[1]))
+    assert [one.what for one in report.telling] == ["stars"] and risk.level == "note"
+
+
+def test_conflicting_labels() -> None:
+    made = sentences(60)
+    report, risk = check("labelled", train=rows([*made[:50], made[0].upper(), made[1]], label=[0, 1] * 25 + [1, 1]),
+                         validation=rows(made[50:], label=[0, 1] * 5))
+    assert [(f.a, f.b) for f in report.findings() if f.kind == "conflict"] == [(("train", 0), ("train", 50))]
+    assert risk.level == "note" and risk.evidence["conflicts"] == 1
+
+
+# --- groups, dates, benchmarks
+
+def test_groups_by_name_and_as_named() -> None:
+    made = sentences(120)
+    train = rows(made[:90], patient_id=[at // 3 for at in range(90)], topic=[at % 3 for at in range(90)])
+    held = rows(made[90:], patient_id=[at // 3 + 25 for at in range(30)], topic=[at % 3 for at in range(30)])
+    report, risk = check(train=train, validation=held)
+    assert {one.column for one in report.shared} == {"patient_id"} and risk.level == "warn"
+    assert sum(f.kind == "group" for f in report.findings()) == 5
+    assert run_form("text", options={"group_column": "patient_id"}, train=train, validation=held).level == "stop"
+    apart = held.map(lambda row: {"patient_id": row["patient_id"] + 100})
+    assert check(train=train, validation=apart)[1].level == "ok"
+
+
+def test_training_rows_after_evaluation_rows() -> None:
+    made = sentences(60)
+    early, late = [f"2020-01-{at % 28 + 1:02d}" for at in range(40)], [f"2021-03-{at + 1:02d}" for at in range(20)]
+    good = run_form("text", options={"date_column": "day"}, train=rows(made[:40], day=early), test=rows(made[40:], day=late))
+    assert good.level == "ok"
+    mixed = early[:30] + ["2022-05-05"] * 10
+    bad = run_form("text", options={"date_column": "day"}, train=rows(made[:40], day=mixed), test=rows(made[40:], day=late))
+    assert bad.level == "stop" and bad.evidence["time"]["train/test"] == {"late": 10, "of": 40}
+
+
+def test_benchmark_rows_inside_long_training_rows(tmp_path: Path) -> None:
+    made = sentences(200)
+    long = [" ".join(made[at : at + 4]) for at in range(0, 160, 4)]
+    middle = made[5].split()
+    middle[len(middle) // 2] = "harpsichord"  # one word changed: contained all the same
+    bench = tmp_path / "bench.jsonl"
+    asked = [made[1], " ".join(middle), made[190], "Yes."]
+    bench.write_text("".join(json.dumps({"text": text}) + "\n" for text in asked), encoding="utf-8")
+    splits = {"train": rows(long), "validation": rows(made[160:180])}
+    report, _ = check(**splits, wanted=Wanted(against={"bench": iter(asked)}))
+    found = {(f.a[1], f.b[1]) for f in report.findings() if f.kind == "benchmark"}
+    assert found == {(0, 0), (1, 1)}
+    risk = run_form("text", options={"against": (str(bench),)}, **splits)
+    assert risk.level == "warn" and risk.evidence["benchmarks"][str(bench)] == {"found": 2, "compared": 3, "rows": 4}
+
+
+# --- the commands
+
+def write(path: Path, texts: list[str], labels: list[int] | None = None) -> None:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding="utf-8", newline="") as file:
+        if ".csv" in path.name:
+            sheet = csv.writer(file)
+            sheet.writerow(["text", "label"])
+            sheet.writerows([text, (labels or [0, 1] * len(texts))[at]] for at, text in enumerate(texts))
+        else:
+            file.writelines(json.dumps({"text": text, "label": at % 2}) + "\n" for at, text in enumerate(texts))
+
+
+def invoke(*words: str | Path):
+    return CliRunner().invoke(data_command, [str(word) for word in words], catch_exceptions=False, standalone_mode=False)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "csv.gz"])
+def test_check_and_clean(tmp_path: Path, ending: str) -> None:
+    made = sentences(120)
+    made[3] = 'He said "no",\nthen two lines. ' + made[3]
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    write(folder / f"train.{ending}", made[:100])
+    write(folder / f"test.{ending}", [made[100], made[3], made[101], made[7].upper(), made[102], made[9], *made[103:]])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    told = json.loads(invoke("check", folder, "--json").output)
+    assert [(one["kind"], one["a"], one["b"]) for one in told["findings"]] == [
+        ("exact", ["train", 3], ["test", 1]), ("exact", ["train", 7], ["test", 3]),
+        ("exact", ["train", 9], ["test", 5])]
+    assert told["verdict"]["level"] == "stop"
+    train, test = folder / f"train.{ending}", folder / f"test.{ending}"
+    files = json.loads(invoke("check", "--train", train, "--test", test, "--json").output)
+    assert files["findings"] == told["findings"]
+    invoke("clean", folder, "--out", out)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    gone = [json.loads(line) for line in (out / "removed.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(one["split"], one["row"], one["b"]) for one in gone] == [("train", 3, ["test", 1]), ("train", 7, ["test", 3]),
+                                                               ("train", 9, ["test", 5])]
+    from ftp.data.read import read
+
+    left = read(out)
+    assert left["train"]["text"][:] == [text for at, text in enumerate(made[:100]) if at not in (3, 7, 9)]
+    assert len(left["test"]) == 23 and (out / f"test.{ending}").exists()
+    assert json.loads(invoke("check", out, "--json").output)["findings"] == []
+
+
+def test_clean_never_overwrites(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", sentences(10))
+    write(tmp_path / "test.csv", sentences(10))
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        invoke("clean", tmp_path, "--out", tmp_path)
+    with pytest.raises(UserError, match="nothing would be left"):
+        invoke("clean", tmp_path, "--out", tmp_path / "new")
+
+
+def test_check_of_one_split_and_of_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", sentences(10))
+    result = invoke("check", tmp_path)
+    assert result.output.startswith("not_run: there is one split only") and result.return_value == 0
+    assert invoke("check", tmp_path, "--fail-on", "stop").return_value == 2
+    with pytest.raises(UserError, match="give either a folder"):
+        invoke("check")
+    with pytest.raises(UserError, match="no such column"):
+        invoke("check", tmp_path, "--text-column", "txt")
+
+
+# --- real rows
+
+SETS = {"sst2": ("train.jsonl.xz", "test.jsonl.xz"), "banking77": ("train.csv.xz", "test.csv.xz"),
+        "ag_news": ("train.csv.xz", "test.csv.xz"), "trec": ("train.csv.xz", "test.csv.xz")}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real sets are not here")
+@pytest.mark.parametrize("name", SETS)
+def test_recall_on_real_rows(name: str) -> None:
+    from ftp.data.read import read
+
+    train, test = (read(REAL / name / file).popitem()[1]["text"][:] for file in SETS[name])
+    train, rng, planted = train[:12_000], random.Random(4), {}
+    fit = [at for at, text in enumerate(train) if len(words(text)) >= 6]
+    for place, row in enumerate(rng.sample(range(len(test)), len(test) // 10)):
+        source = rng.choice(fit)
+        test[row] = train[source] if place % 2 else changed(train[source], KINDS[place // 2 % 5], rng)
+        planted[row] = source
+    report, risk = check(train=rows(train), test=rows(test))
+    found = {one.b[1] for one in report.findings()}
+    assert len(found & planted.keys()) / len(planted) >= 0.98 and risk.level == "stop"
