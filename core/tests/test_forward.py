@@ -104,13 +104,32 @@ def test_packed_layout() -> None:
     assert inputs["position_ids"].tolist() == [[0, 1, 2, 0]]
     assert inputs["labels"].tolist() == [[1, 2, 3, 4]]
     assert inputs["row_starts"].tolist() == [0, 3, 4] and inputs["row_starts"].dtype == torch.int32
-    assert inputs["longest"].shape == (3, 0)
+    assert inputs["extent"].shape == (0, 3, 0)
     assert "attention_mask" not in inputs
     assert forward.first(inputs).tolist() == [0, 3]
     assert forward.last(inputs).tolist() == [2, 3]
     assert forward.rows(inputs).tolist() == [0, 0, 0, 1]
     assert forward.bounds(inputs).tolist() == [0, 3, 4]
     assert forward.count_rows(inputs) == 2
+
+
+def test_long_packed_lines_come_in_few_sizes() -> None:
+    rows = some_rows(40, 45, 30, 41)
+    inputs = forward.lay(rows, packed=True, pad_id=1, beside={"labels": (rows, -100)})
+    assert inputs["input_ids"].shape == inputs["position_ids"].shape == (1, 160)
+    assert inputs["extent"].shape == (0, 45, 4) and inputs["labels"][0, -4:].tolist() == [-100] * 4
+    assert forward.real(inputs, inputs["input_ids"]).tolist() == [token for row in rows for token in row]
+    assert forward.rows(inputs).tolist() == [number for number, row in enumerate(rows) for _ in row]
+    assert forward.last(inputs).tolist() == [39, 84, 114, 155]
+    assert {forward.lay([[1] * n], packed=True, pad_id=1)["input_ids"].numel() % 64 for n in range(1024, 2048, 7)} == {0}
+    net = ready("LlamaForTokenClassification")
+    logits, bounds = forward.token_logits(net, inputs)
+    padded, same = forward.token_logits(net, forward.lay(rows, packed=False, pad_id=1))
+    close(logits, padded)
+    assert bounds.tolist() == same.tolist()
+    lm = ready("LlamaForCausalLM")
+    losses, row = forward.token_losses(lm, inputs, inputs["labels"])
+    assert len(losses) == sum(len(row) - 1 for row in rows) and row.max() == 3
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

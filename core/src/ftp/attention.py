@@ -21,6 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from ftp.fast import keep_mask
+
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # older torch: blocks on CUDA too
@@ -161,10 +163,31 @@ def _in_blocks(
         q, k, v = (x.view(block.rows, block.length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
         # A causal row never sees what comes after it, so padding on the right needs no mask.
         mask = None if causal else block.mask
-        out, _ = sdpa_attention_forward(module, q, k, v, mask, dropout, scaling, causal)
+        if dropout and query.device.type == "cpu":
+            out = _with_dropout(q, k, v, mask, dropout, scaling, causal)
+        else:
+            out, _ = sdpa_attention_forward(module, q, k, v, mask, dropout, scaling, causal)
         done.append(out.flatten(0, 1))
     together = done[0] if len(done) == 1 else torch.cat(done)
     return together.index_select(0, packing.place)[None]
+
+
+def _with_dropout(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scaling: float | None, causal: bool
+) -> Tensor:
+    """Attention [rows, heads, length, size] -> [rows, length, heads, size] step by step, as torch's own kernel without
+    dropout cannot; its plain one takes more passes over the scores."""
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    length, never = query.shape[2], torch.finfo(query.dtype).min
+    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(-1, -2)
+    if causal:
+        scores = scores + torch.full((length, length), never, dtype=query.dtype).triu(1)
+    elif mask is not None:
+        scores = scores + torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, never)
+    shares = scores.softmax(-1)
+    return ((shares * keep_mask(shares, p)) @ value).transpose(1, 2)
 
 
 def _put(x: Tensor, place: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:

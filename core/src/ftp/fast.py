@@ -1,0 +1,155 @@
+"""The same mathematics in fewer passes over memory: optional steps for a network about to be trained. Heavy: imports torch.
+
+Small networks spend their time less on products than on everything around them. Each step here computes what the plain
+modules compute; `core/tests/test_forward.py` holds them to it. `speed_up(net)` does all that apply.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+_LANES = 4
+"""Random numbers of 16 bits in one drawn number of 64."""
+
+
+def keep_mask(like: Tensor, p: float) -> Tensor:
+    """What dropout multiplies by: 0 with probability `p`, else 1/(1-p), in the shape and dtype of `like`.
+
+    `p` is rounded to 1/65536: one drawn number of 64 bits decides over four elements, which takes a fifth of the time
+    of a draw for each. From torch's generator, so seeds and gradient checkpointing hold.
+    """
+    dropped = round(p * 65536)
+    if dropped >= 65536:
+        return torch.zeros_like(like)
+    drawn = torch.empty(-(-like.numel() // _LANES), dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    kept = drawn.view(torch.int16)[: like.numel()] >= dropped - 32768
+    return kept.to(like.dtype).mul_(65536 / (65536 - dropped)).view(like.shape)
+
+
+class QuickDropout(nn.Dropout):
+    """`nn.Dropout` with `keep_mask`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or input.device.type != "cpu":
+            return super().forward(input)
+        return input * keep_mask(input, self.p)
+
+
+class _LoraProduct(torch.autograd.Function):
+    """y = x W' + bias + s (x A') B' and its gradients for x, A and B, without a pass over y for the sum.
+
+    Source of the formula: Hu et al. 2021, LoRA, section 4.1.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
+        """`weight`, `bias` and the result are in the dtype of the products; x, A and B in any."""
+        dtype = weight.dtype
+        flat, a, b = x.reshape(-1, x.shape[-1]).to(dtype), (a * scaling).to(dtype), b.to(dtype)
+        small = flat @ a.T
+        y = linear(flat, weight, bias).addmm_(small, b.T)
+        ctx.save_for_backward(flat, weight, a, b, small)
+        ctx.scaling = scaling
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, a, b, small = ctx.saved_tensors
+        flat = gradient.reshape(-1, gradient.shape[-1]).to(weight.dtype)
+        through = flat @ b
+        for_x = None
+        if ctx.needs_input_grad[0]:
+            for_x = (flat @ weight).addmm_(through, a).view(*gradient.shape[:-1], -1)
+        for_a = (through.T @ x).float().mul_(ctx.scaling) if ctx.needs_input_grad[3] else None
+        for_b = (flat.T @ small).float() if ctx.needs_input_grad[4] else None
+        return for_x, None, None, for_a, for_b, None
+
+
+def _quick_lora(plain: type[nn.Module]) -> type[nn.Module]:
+    """PEFT's LoRA layer over a frozen `nn.Linear`, through `_LoraProduct` wherever the layer is that simple."""
+
+    class QuickLora(plain):  # type: ignore[misc, valid-type]
+        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            name = self._quick_adapter(args, kwargs)
+            if name is None:
+                return super().forward(x, *args, **kwargs)
+            kind = x.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+            weight, bias = self._frozen(dtype)
+            a, b = self.lora_A[name].weight, self.lora_B[name].weight
+            with torch.autocast(kind, enabled=False):
+                return _LoraProduct.apply(x, weight, bias, a, b, self.scaling[name])
+
+        def _quick_adapter(self, args: Any, kwargs: Any) -> str | None:
+            names = self.active_adapters
+            if args or kwargs or self.disable_adapters or self.merged or len(names) != 1:
+                return None
+            name: str = names[0]
+            base = self.base_layer
+            plain_adapter = (
+                name in self.lora_A
+                and name not in self.lora_variant
+                and isinstance(self.lora_dropout[name], nn.Identity)
+                and not self.lora_bias[name]
+                and self.lora_A[name].weight.requires_grad
+            )
+            frozen = type(base) is nn.Linear and not any(weight.requires_grad for weight in base.parameters())
+            return name if plain_adapter and frozen else None
+
+        def _frozen(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+            """The frozen weight and bias in `dtype`, cast once and kept as long as they stay what they are."""
+            base = self.base_layer
+            now = (base.weight.data_ptr(), base.weight._version, base.weight.device, dtype)
+            if self.__dict__.get("_cast_of") != now:
+                bias = None if base.bias is None else base.bias.detach().to(dtype)
+                self.__dict__["_cast"] = (base.weight.detach().to(dtype), bias)
+                self.__dict__["_cast_of"] = now
+            return self.__dict__["_cast"]  # type: ignore[no-any-return]
+
+    return QuickLora
+
+
+def quick_dropout(net: nn.Module) -> int:
+    """Draw dropout on a CPU from fewer random numbers; says for how many modules."""
+    found = [module for module in net.modules() if type(module) is nn.Dropout]
+    for module in found:
+        module.__class__ = QuickDropout
+    return len(found)
+
+
+def quick_lora(net: nn.Module) -> int:
+    """Compute PEFT's LoRA layers in one step forward and one backward; says for how many layers."""
+    if not hasattr(net, "peft_config"):
+        return 0
+    from peft.tuners.lora import Linear
+
+    quick = _quick_lora(Linear)
+    found = [module for module in net.modules() if type(module) is Linear]
+    for module in found:
+        module.__class__ = quick
+    return len(found)
+
+
+def keep_memory() -> bool:
+    """Have glibc keep the memory that tensors give back instead of asking the system for fresh pages every step; for
+    this process. False where there is no glibc."""
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    trim, pad, mmap, most = -1, -2, -3, 2**30  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD of <malloc.h>
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(mmap, most) and libc.mallopt(trim, 2**31 - 1) and libc.mallopt(pad, 2**26))
+
+
+def speed_up(net: nn.Module) -> None:
+    """Do all of the above, on the network in place. What it computes, saves and names stays the same."""
+    quick_dropout(net)
+    quick_lora(net)
+    keep_memory()
