@@ -27,26 +27,24 @@ REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 WHO = [
     "the old baker", "my neighbour", "a tired nurse", "our new teacher", "the youngest pilot", "an honest lawyer",
     "the night guard", "her cousin",
-]
+]  # fmt: skip
 DID = [
-    "repaired", "painted", "forgot", "borrowed", "photographed", "measured", "returned", "examined", "described",
-    "hid",
-]
+    "repaired", "painted", "forgot", "borrowed", "photographed", "measured", "returned", "examined", "described", "hid",
+]  # fmt: skip
 WHAT = [
-    "a rusty bicycle", "the kitchen ceiling", "seven wooden chairs", "the map of the harbour", "an expensive
-    violin", "a broken radio", "the letter from Lisbon", "two copper kettles", "the blue umbrella", "a box of
-    lemons",
-]
+    "a rusty bicycle", "the kitchen ceiling", "seven wooden chairs", "the map of the harbour", "an expensive violin",
+    "a broken radio", "the letter from Lisbon", "two copper kettles", "the blue umbrella", "a box of lemons",
+]  # fmt: skip
 WHEN = [
     "before the first snow", "during a long strike", "while the children slept", "after the wedding in May",
-    "because nobody asked", "on a foggy Tuesday", "without saying a word", "in spite of the rain", "for eleven
-    euros", "near the closed station",
-]
+    "because nobody asked", "on a foggy Tuesday", "without saying a word", "in spite of the rain", "for eleven euros",
+    "near the closed station",
+]  # fmt: skip
 HOW = [
-    "and never mentioned it", "but the owner laughed", "which surprised everyone", "so we stayed at home", "and
-    then went to sea", "although it was late", "to win a silly bet", "with borrowed tools", "as the newspapers
-    wrote", "and was thanked twice",
-]
+    "and never mentioned it", "but the owner laughed", "which surprised everyone", "so we stayed at home",
+    "and then went to sea", "although it was late", "to win a silly bet", "with borrowed tools",
+    "as the newspapers wrote", "and was thanked twice",
+]  # fmt: skip
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
