@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ftp import UserError
 from ftp import model as models
 from ftp.testing.models import tiny

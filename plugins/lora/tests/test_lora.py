@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from ftp import UserError
 from ftp import model as models
 from ftp.testing.models import TEXTS, tiny
@@ -98,12 +99,13 @@ def test_adapter_from_start_to_merge(made, tmp_path, monkeypatch, kind, head):
 
 @pytest.mark.parametrize("options", [
     {"use_dora": True}, {"use_rslora": True}, {"init_lora_weights": "pissa"}, {"init_lora_weights": "olora"},
-    {"init_lora_weights": "gaussian"}, {"init_lora_weights": "orthogonal"}, {"bias": "all"}, {"bias": "lora_only"}, {"lora_bias": True},
+    {"init_lora_weights": "gaussian"}, {"init_lora_weights": "orthogonal"}, {"bias": "all"}, {"bias": "lora_only"},
+    {"lora_bias": True},
     {"rank_pattern": ("query=2",), "alpha_pattern": ("value=64",)}, {"layers_to_transform": (1,)},
     {"target_modules": (r".*\.(query|value)",)}, {"target_modules": ("query", "classifier"), "modules_to_save": ("pooler",)},
     {"exclude_modules": ("query", "dense")}, {"lora_dropout": 0.5},
 ])
-def test_every_option_comes_back_from_disk(made, tmp_path, monkeypatch, options):
+def test_every_option_comes_back_from_disk(made, tmp_path, monkeypatch, recwarn, options):
     base = plain(made["bert"], "labels")
     inputs = models.probe(base, TEXTS)
     before = models.logits(base.net, inputs)
@@ -111,6 +113,7 @@ def test_every_option_comes_back_from_disk(made, tmp_path, monkeypatch, options)
     with model.reference() as net:  # biases and starts that change the base take the checkpoint again
         torch.testing.assert_close(models.logits(net, inputs), before, rtol=0, atol=1e-6)
     models.save(model, tmp_path / "model")
+    assert not [one for one in recwarn.list if "shape" in str(one.message)]
     same(from_card(tmp_path / "model", monkeypatch), model.net, inputs, atol=1e-5)
 
 
@@ -214,12 +217,28 @@ def test_mistakes_are_told(made, options, words):
 
 @pytest.mark.parametrize("options", [
     {"target_modules": ("lm_head",)}, {"target_modules": ("wte", "c_attn")}, {"modules_to_save": ("lm_head",)},
-    {"target_modules": (r".*(wte|c_attn)",)},
+    {"target_modules": (r".*(wte|c_attn)",)}, {"target_modules": ("wte",), "ensure_weight_tying": True},
 ])
 def test_one_end_of_tied_embeddings_is_refused(made, options):
     with pytest.raises(UserError) as error:
         adapted(plain(made["gpt2"], "tokens"), **options)
     assert "shares its weights" in str(error.value) and "ensure_weight_tying" in str(error.value)
+
+
+def test_both_ends_of_tied_embeddings_are_trained_saved_and_merged(made, tmp_path, monkeypatch):
+    base = plain(made["gpt2"], "tokens")
+    inputs = models.probe(base, TEXTS)
+    before = models.logits(base.net, inputs)
+    model = trained(adapted(base, modules_to_save=("wte",), ensure_weight_tying=True))
+    with model.reference() as net:
+        torch.testing.assert_close(models.logits(net, inputs), before, rtol=0, atol=1e-6)
+    models.save(model, tmp_path / "model")
+    loaded = from_card(tmp_path / "model", monkeypatch)
+    same(loaded, model.net, inputs)
+    same(loaded.merge_and_unload(), model.net, inputs, atol=1e-5)
+    same(models.reload(models.merge(tmp_path / "model", tmp_path / "merged")).net, model.net, inputs, atol=1e-5)
+    with pytest.raises(UserError, match="it would do nothing"):
+        adapted(plain(made["llama"], "tokens"), ensure_weight_tying=True)
 
 
 def test_an_adapter_on_an_output_layer_of_its_own_works_and_merges(made, tmp_path, monkeypatch):

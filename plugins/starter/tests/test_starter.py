@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+
 from ftp import UserError
 from ftp import model as models
 from ftp.model import source as sources

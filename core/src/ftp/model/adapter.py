@@ -69,6 +69,8 @@ def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool =
         rows = net.get_input_embeddings().weight.shape[0]
         resized = came_from is not None and rows != came_from.vocabulary  # PEFT would ask the hub
         with quiet():
+            # PEFT 0.21 takes the vectors of lora_bias for incomplete matrices
+            warnings.filterwarnings("ignore", message=r"Adapter .* invalid shape: \S+lora_B\.bias")
             net.save_pretrained(folder, save_embedding_layers=resized)
 
     return replace(model, net=net, save=save, reference=_off(net) if reversible else model.reference)

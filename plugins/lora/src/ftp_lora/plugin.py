@@ -40,7 +40,7 @@ class Lora:
     rank_pattern: tuple[str, ...] = option((), "other ranks for some modules, as in query=8,value=32")
     alpha_pattern: tuple[str, ...] = option((), "other lora_alpha for some modules, as in query=16")
     lora_bias: bool = option(False, "a bias in each adapter")
-    ensure_weight_tying: bool = option(False, "an adapter on tied embeddings works on both their ends")
+    ensure_weight_tying: bool = option(False, "train both ends of tied embeddings that modules_to_save names")
 
     @hookimpl(wrapper=True)
     def build_model(self, run: Run) -> Generator[None, Model, Model]:
@@ -96,24 +96,32 @@ class Lora:
         for number in self.layers_to_transform:
             if not any(f".{number}." in f".{name}." for name in names):
                 problems.append(Problem(f"--lora.layers_to_transform {number}: the network has no layer of this number"))
-        if tied := self._tied(model.net, names):
-            problems.append(tied)
+        problems += self._tied(model.net)
         if problems:
             raise UserError(problems)
 
-    def _tied(self, net: PreTrainedModel, names: list[str]) -> Problem | None:
-        """An adapter on one end of tied embeddings: merged, it would change the other end, which was not trained so."""
+    def _tied(self, net: PreTrainedModel) -> list[Problem]:
+        """Options that touch one end of tied embeddings. An adapter there is lost or doubled when PEFT loads or merges it
+        (also with ensure_weight_tying, PEFT 0.21); one end trained whole would leave the other behind."""
         head, embedding = net.get_output_embeddings(), net.get_input_embeddings()
-        if head is None or head.weight is not embedding.weight or self.ensure_weight_tying:
-            return None
-        ends = [name for name, module in net.named_modules() if module is head or module is embedding]
-        for option_name, listed in (("target_modules", self.target_modules), ("modules_to_save", self.modules_to_save)):
-            for name in listed:
-                if name != ALL and (hit := _hits(name, ends, pattern=len(listed) == 1)):
-                    return Problem(f"--lora.{option_name} {name}: {hit[0]} shares its weights with "
-                                   f"{' and '.join(one for one in ends if one != hit[0])}, which would not be trained along",
-                                   "leave it out, or train both ends", "add --lora.ensure_weight_tying")
-        return None
+        tied = head is not None and head.weight is embedding.weight
+        ends = [name for name, module in net.named_modules() if module is head or module is embedding] if tied else []
+        whole = [hit for name in self.modules_to_save for hit in _hits(name, ends)]
+        problems = []
+        for name in self.target_modules:
+            if name != ALL and (hit := _hits(name, ends, pattern=len(self.target_modules) == 1)):
+                other = " and ".join(one for one in ends if one != hit[0])
+                problems.append(Problem(f"--lora.target_modules {name}: {hit[0]} shares its weights with {other}, so an adapter "
+                                        "on it would not survive merging", "leave it out, or train both ends whole",
+                                        f"--lora.modules_to_save {ends[0].split('.')[-1]} --lora.ensure_weight_tying"))
+        if whole and not self.ensure_weight_tying:
+            problems.append(Problem(f"--lora.modules_to_save {whole[0]}: it shares its weights with "
+                                    f"{' and '.join(one for one in ends if one != whole[0])}, which would stay behind",
+                                    "train both ends", "add --lora.ensure_weight_tying"))
+        if self.ensure_weight_tying and not whole:
+            problems.append(Problem("--lora.ensure_weight_tying: it would do nothing",
+                                    "it goes with tied embeddings named in --lora.modules_to_save"))
+        return problems
 
 
 def linear(net: PreTrainedModel) -> list[str]:
