@@ -10,7 +10,7 @@ import torch
 import transformers as tf
 from torch.nn.functional import cross_entropy
 
-from ftp import attention, forward
+from ftp import attention, fast, forward
 
 COMMON: dict[str, Any] = {
     "vocab_size": 90,
@@ -443,6 +443,87 @@ def test_a_learnt_prompt_is_padded_and_right() -> None:
     inputs = forward.lay(ROWS, packed=False, pad_id=1)
     slots = inputs["attention_mask"].flatten().nonzero()[:, 0]
     close(forward.logits_at(wrapped, inputs, slots), expected)
+
+
+# --- faster, and the same -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["BertForSequenceClassification", "LlamaForSequenceClassification"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_quick_lora_computes_what_peft_computes(name: str, bf16: bool) -> None:
+    changes = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if "Bert" in name else {}
+    plain, quick = (lora(ready(name, **changes), task_type="SEQ_CLS", target_modules="all-linear") for _ in range(2))
+    quick.load_state_dict(plain.state_dict())
+    assert fast.quick_lora(quick) == (12 if "Bert" in name else 14) + ("Bert" in name)  # its pooler
+    assert fast.quick_lora(quick) == 0
+    inputs = forward.lay(ROWS, packed=True, pad_id=1)
+    results = []
+    for net in (plain.train(), quick.train()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = forward.classify(net, inputs)
+        results.append((logits, gradients(net, (logits.float() ** 2).sum())))
+    (expected, theirs), (logits, ours) = results
+    assert logits.dtype == expected.dtype
+    close(logits.float(), expected.float(), 0.05 if bf16 else 1e-5)
+    same_gradients(ours, theirs, 0.1 if bf16 else 1e-4)
+    assert {name: weight.dtype for name, weight in plain.state_dict().items()} == {
+        name: weight.dtype for name, weight in quick.state_dict().items()
+    }
+    with quick.disable_adapter(), plain.disable_adapter():
+        close(forward.classify(quick, inputs), forward.classify(plain, inputs))
+    with torch.no_grad():  # a changed base is seen, not the cast of the old one
+        for net in (plain, quick):
+            for weight in net.parameters():
+                if not weight.requires_grad:
+                    weight.mul_(1.3)
+    close(forward.classify(quick, inputs), forward.classify(plain, inputs))
+    close(forward.classify(quick.merge_and_unload(), inputs), forward.classify(plain, inputs))
+
+
+def test_quick_lora_leaves_other_adapters_to_peft() -> None:
+    import peft
+
+    for config in ({"use_dora": True}, {"lora_dropout": 0.5}, {"lora_bias": True}):
+        plain, quick = (
+            lora(ready("LlamaForCausalLM"), task_type="CAUSAL_LM", target_modules="all-linear", **config) for _ in range(2)
+        )
+        quick.load_state_dict(plain.state_dict())
+        fast.quick_lora(quick)
+        inputs = forward.lay(ROWS, packed=True, pad_id=1)
+        answers = []
+        for net in (plain.train(), quick.train()):
+            torch.manual_seed(1)
+            answers.append(forward.hidden(net, inputs))
+        assert torch.equal(*answers)
+    assert fast.quick_lora(build("LlamaForCausalLM")) == 0
+    prompts = peft.get_peft_model(build("LlamaForCausalLM"), peft.PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=2))
+    assert fast.quick_lora(prompts) == 0
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quick_dropout_drops_that_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(301, 999, dtype=dtype)
+    module = torch.nn.Sequential(torch.nn.Dropout(p))
+    assert fast.quick_dropout(module) == 1
+    out = module(ones)
+    kept = out != 0
+    assert out.dtype == dtype and abs(float(kept.float().mean()) - (1 - p)) < 0.005
+    assert torch.allclose(out[kept].float(), torch.tensor(1 / (1 - p)), rtol=1e-2 if dtype == torch.bfloat16 else 1e-4)
+    for lane in range(4):  # none of the four numbers in a draw is worse than the others
+        assert abs(float(kept.flatten()[lane::4].float().mean()) - (1 - p)) < 0.01
+    pairs = (kept.flatten()[:-1] & kept.flatten()[1:]).float().mean()
+    assert abs(float(pairs) - (1 - p) ** 2) < 0.01
+    torch.manual_seed(0)
+    assert torch.equal(out, module(ones))
+    assert torch.equal(module.eval()(ones), ones)
+
+
+def test_quick_dropout_at_the_ends() -> None:
+    x = torch.randn(3, 5)
+    assert torch.equal(fast.QuickDropout(0.0)(x), x)
+    assert torch.equal(fast.QuickDropout(1.0)(x), torch.zeros_like(x))
 
 
 # --- can_pack -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
     return kept.to(like.dtype).mul_(65536 / (65536 - dropped)).view(like.shape)
 
 
-class QuickDropout(nn.Dropout):
+class QuickDropout(nn.Dropout):  # type: ignore[misc]
     """`nn.Dropout` with `keep_mask`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -41,14 +42,14 @@ class QuickDropout(nn.Dropout):
         return input * keep_mask(input, self.p)
 
 
-class _LoraProduct(torch.autograd.Function):
+class _LoraProduct(torch.autograd.Function):  # type: ignore[misc]
     """y = x W' + bias + s (x A') B' and its gradients for x, A and B, without a pass over y for the sum.
 
     Source of the formula: Hu et al. 2021, LoRA, section 4.1.
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
     ) -> Tensor:
         """`weight`, `bias` and the result are in the dtype of the products; x, A and B in any."""
@@ -61,7 +62,7 @@ class _LoraProduct(torch.autograd.Function):
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b, small = ctx.saved_tensors
         flat = gradient.reshape(-1, gradient.shape[-1]).to(weight.dtype)
         through = flat @ b
@@ -73,10 +74,11 @@ class _LoraProduct(torch.autograd.Function):
         return for_x, None, None, for_a, for_b, None
 
 
+@cache
 def _quick_lora(plain: type[nn.Module]) -> type[nn.Module]:
     """PEFT's LoRA layer over a frozen `nn.Linear`, through `_LoraProduct` wherever the layer is that simple."""
 
-    class QuickLora(plain):  # type: ignore[misc, valid-type]
+    class QuickLora(plain):  # type: ignore[misc]
         def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
             name = self._quick_adapter(args, kwargs)
             if name is None:
