@@ -41,7 +41,7 @@ def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batc
         for numbers, _ in _parts(encoded, run.settings.eval_batch_tokens, 0, 1):
             inputs = collate(_rows(encoded, numbers)).inputs
             flat = forward.real(inputs, forward.hidden(model.net, inputs).float())
-            row = forward.real(inputs, forward.rows(inputs).view_as(inputs["input_ids"]))
+            row = forward.rows(inputs)
             sums = torch.zeros(len(numbers), flat.shape[-1], device=flat.device).index_add_(0, row, flat)
             means = sums / torch.bincount(row, minlength=len(numbers)).unsqueeze(1)
             if not found.shape[1]:
