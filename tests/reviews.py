@@ -24,6 +24,7 @@ if os.environ.get("RANK", "0") != "0" and "TEST_WRITES" in os.environ:  # write 
             os.write(told, f"{event} {arguments[0]}\n".encode())
 
     sys.addaudithook(writes)
+    os.write(told, b"watching\n")
 
 
 @plugin
@@ -45,7 +46,8 @@ class Reviews:
                      for label in labels]
             return Dataset.from_dict({"text": texts, "label": labels})
 
-        return {"train": made(self.rows, 1), "validation": made(13, 2), "test": made(11, 3)}
+        train = made(self.rows, 1)
+        return {"train": train.to_iterable_dataset() if self.stream else train, "validation": made(13, 2), "test": made(11, 3)}
 
     @hookimpl(wrapper=True)
     def make_loss(self) -> Any:
@@ -66,6 +68,7 @@ class Reviews:
 
         return dataclasses.replace(loss, compute=compute) if self.fail else loss
 
+    stream: bool = option(False, "give the training rows as a stream")
     wait: float = option(0.0, "seconds before each update", low=0)
 
     @hookimpl(wrapper=True)

@@ -23,10 +23,11 @@ ROWS, BATCH, STEPS = 41, 8, 18  # six updates an epoch, the last with one row
 
 def arguments(model: Path, plugin: str, cache: Path, *more: object) -> list[str]:
     fixed = ["run", "--plugins=-leakage", "--plugins-from", plugin, "--reviews.rows", ROWS, "--model", model, "--device", "cpu",
-             "--precision", "fp32", "--cache-dir", cache, "--epochs", 3, "--batch-size", BATCH, "--learning-rate", 5e-3,
-             "--eval-steps", 4, "--logging-steps", 1, "--no-baselines", "--no-verify"]
-    saves = [] if "--save-steps" in more else ["--save-steps", 3]
-    return [str(word) for word in (*fixed, *saves, *more)]
+             "--precision", "fp32", "--cache-dir", cache, "--batch-size", BATCH, "--eval-steps", 4, "--logging-steps", 1,
+             "--no-baselines", "--no-verify"]
+    usual = {"--save-steps": 3, "--epochs": 3, "--learning-rate": 5e-3}
+    rest = [word for flag, value in usual.items() if flag not in more for word in (flag, value)]
+    return [str(word) for word in (*fixed, *rest, *more)]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,27 @@ def test_killed_again_and_again_it_ends_the_same(live, command, seen, unbroken, 
     assert not list((out / "checkpoints").glob(".*"))
     life = live(line, out)
     assert life.end() == 2 and "finished" in life.text
+
+
+@pytest.mark.parametrize("where, number, more", [
+    ("/model", 1, ("--early-stopping-patience", 1, "--learning-rate", 0.03)),  # ended early, killed before it was done
+    ("an update begins", 11, ("--reviews.stream", "--streaming", "--max-steps", 14)),  # the place in a stream
+])
+def test_killed_late_it_ends_the_same(live, command, seen, tmp_path: Path, where: str, number: int, more: tuple) -> None:
+    runs = []
+    for name in ("whole", "killed"):
+        out = tmp_path / name
+        trap = {"action": "kill", "where": where, "number": number if name == "killed" else -1}
+        life = live(command("--out", out, *more), out, trap)
+        status = life.end()
+        if name == "killed":
+            assert status == -signal.SIGKILL, life.text
+            life = live(["run", "--resume", str(out)], out)
+            status = life.end()
+        assert status == 0, life.text
+        runs.append((seen(out), json.loads((out / "run.json").read_text())["reason"]))
+    assert runs[0] == runs[1]
+    assert ("no better for 1" in runs[0][1]) == ("--early-stopping-patience" in more)
 
 
 def test_killed_at_random_times_it_ends_the_same(live, command, seen, unbroken, tmp_path: Path) -> None:

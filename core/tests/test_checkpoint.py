@@ -267,6 +267,12 @@ def test_killed_at_any_moment_the_newest_is_whole(tmp_path: Path) -> None:
         assert len(names(tmp_path / "c")) <= 3
 
 
+def test_whoever_may_read_new_files_here_may_read_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    path = checkpoint.save(tmp_path, 2, weights(), {})
+    assert {file.stat().st_mode for file in path.iterdir()} == {(tmp_path / "new").stat().st_mode}
+
+
 def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 2, weights(), {})
     manifest = json.loads((path / "manifest.json").read_text())

@@ -202,8 +202,11 @@ def _weights_writer(weights: Mapping[str, Tensor]) -> Callable[[Path], None]:
         from safetensors.torch import save_file
 
         stored, tied = _untie(weights)
+        path.touch()
+        mode = path.stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
         try:
             save_file(stored, path, metadata={"tied": json.dumps(tied)})
+            path.chmod(mode)
         except SafetensorError as error:  # it speaks of the system's error in words only
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(int(code[1]) if code else errno.EIO, str(error), str(path)) from error

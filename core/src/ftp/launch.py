@@ -87,7 +87,7 @@ def launch(argv: Sequence[str], processes: int, *, log_dir: Path | None = None, 
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        if log_dir is None and status in (0, 130):
+        if log_dir is None and status in (0, 2, 130):
             shutil.rmtree(logs, ignore_errors=True)
     return status
 
