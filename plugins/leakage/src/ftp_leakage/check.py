@@ -111,11 +111,12 @@ class Contained:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found. `numbers`: for each split the numbers that its rows have in the data that were given,
-    where a sample was looked at. `empty`: rows without text, which were compared with nothing."""
+    """Everything that was found. `rows`: rows in the data (None: a stream that goes on). `looked`: rows compared.
+    `numbers`: for each split the numbers that its rows have in the data that were given, where a sample was looked at.
+    `empty`: rows without text, which were compared with nothing."""
 
     splits: tuple[str, ...]
-    rows: Mapping[str, int]
+    rows: Mapping[str, int | None]
     looked: Mapping[str, int]
     empty: Mapping[str, int]
     overlaps: tuple[Overlap, ...] = ()
@@ -219,7 +220,7 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
     return Report(**report, told=tuple(told))
 
 
-def _sample(rows: Any, wanted: Wanted) -> tuple[int, Any, Any]:
+def _sample(rows: Any, wanted: Wanted) -> tuple[int | None, Any, Any]:
     """Rows in the data, the rows to look at, and their numbers where these are not all."""
     import numpy as np
 
@@ -229,7 +230,7 @@ def _sample(rows: Any, wanted: Wanted) -> tuple[int, Any, Any]:
         most = min(wanted.most_rows, 100_000)
         first = list(rows.take(most))
         stored = Dataset.from_list(first) if first else Dataset.from_dict({name: [] for name in rows.column_names or ()})
-        return (len(stored) if len(stored) < most else 0), stored, (None if len(stored) < most else np.arange(len(stored)))
+        return (len(stored) if len(stored) < most else None), stored, (None if len(stored) < most else np.arange(len(stored)))
     if len(rows) <= wanted.most_rows:
         return len(rows), rows, None
     some = np.sort(np.random.default_rng(wanted.seed).permutation(len(rows))[: wanted.most_rows])

@@ -97,8 +97,7 @@ def verdict(
     if not useful:
         said.append(("note", _reason(report, held)))
     level = max((one for one, _ in said), key=RANK.index)
-    told = [words for one, words in said if one == level or (RANK.index(one) >= RANK.index("note") and one != "ok")]
-    told = [words for _, words in sorted(said, key=lambda item: -RANK.index(item[0])) if words in told]
+    told = [words for one, words in sorted(said, key=lambda item: -RANK.index(item[0])) if level == "ok" or one != "ok"]
     return Risk("leakage", level, "; ".join(dict.fromkeys(told)), evidence, tuple(dict.fromkeys(advice)), "data")
 
 
