@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ftp.errors import UserError
 from ftp.types import Model, Run
 
+T = TypeVar("T")
+
 LONGEST_BY_DEFAULT = 1024
+OVERLAP = 3
+"""Windows of a long row have a third of their text in common with the next, as in BERT's run on SQuAD (128 of 384)."""
 
 
 def row_limit(run: Run, model: Model) -> int:
@@ -19,3 +28,43 @@ def row_limit(run: Run, model: Model) -> int:
     if 0 < (model.tokenizer.model_max_length or 0) < 10**9:
         taken.append(int(model.tokenizer.model_max_length))
     return min(taken)
+
+
+def refuse_slow(model: Model, head: str) -> None:
+    """Raise `UserError` for a tokenizer that cannot tell which characters a token stands for."""
+    if not model.tokenizer.is_fast:
+        raise UserError(f"head '{head}': the tokenizer of {model.name or 'this model'} cannot tell which characters a token "
+                        "stands for", "use the model's fast tokenizer (tokenizer.json)")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a text lies among the tokens of a row: `first` to `last` (past the end). What is before and after (special
+    tokens, a question) is in every window of the text."""
+
+    first: int
+    last: int
+    size: int
+
+    def window(self, column: Sequence[T], part: tuple[int, int]) -> list[T]:
+        """The part `part` of the text (counted from its first token) of a row's column, with what frames it."""
+        start, end = part
+        return [*column[: self.first], *column[self.first + start : self.first + end], *column[self.last :]]
+
+    def windows(self, limit: int) -> list[tuple[int, int]]:
+        """Parts of the text that make rows of `limit` tokens at most, each but the last as long as fits; neighbours have
+        a third (`OVERLAP`) of their text in common. One part where all fits. Empty where the frame leaves no room."""
+        length, room = self.last - self.first, limit - (self.size - self.last + self.first)
+        if length <= room:
+            return [(0, length)]
+        if room < 1:
+            return []
+        step = room - room // OVERLAP
+        starts = range(0, length - room + step, step)
+        return [(start, min(start + room, length)) for start in starts]
+
+
+def frame(sequences: Sequence[int | None], which: int) -> Frame:
+    """The frame of text number `which` of a row; `sequences`: the text that each token is of (None: a special token)."""
+    inside = [place for place, one in enumerate(sequences) if one == which]
+    return Frame(inside[0], inside[-1] + 1, len(sequences)) if inside else Frame(0, 0, len(sequences))
