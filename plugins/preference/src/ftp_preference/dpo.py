@@ -62,8 +62,8 @@ class Dpo:
             losses = (margin - 1 / (2 * self.beta)) ** 2
         elif self.loss_type == "hinge":
             losses = (1 - self.beta * margin).relu()
-        elif self.loss_type == "robust":  # Chowdhury et al. 2024, eq. 5: unbiased if `noise` of the pairs are swapped
+        elif self.loss_type == "robust":  # Chowdhury et al. 2024, arXiv:2403.00409: unbiased if `noise` of the pairs are swapped
             losses = ((1 - noise) * right - noise * wrong) / (1 - 2 * noise)
-        else:  # Rafailov et al. 2023, eq. 7; with noise: Mitchell 2023, eq. 3
+        else:  # Rafailov et al. 2023, eq. 7; with noise: conservative DPO, Mitchell 2023
             losses = (1 - noise) * right + noise * wrong
         return losses, shown

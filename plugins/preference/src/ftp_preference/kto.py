@@ -104,7 +104,7 @@ class Kto:
         return Loss(encode, collate, compute, key=key, name="kto")
 
     def formula(self, ratio: Tensor, good: Tensor, z0: Tensor) -> Tensor:
-        """Ethayarajh et al. 2024, eq. 8: the weight of a row, less its value."""
+        """Ethayarajh et al. 2024, section 4.1: the weight of a row, less its value."""
         import torch
 
         value = (self.beta * torch.where(good, ratio - z0, z0 - ratio)).sigmoid()

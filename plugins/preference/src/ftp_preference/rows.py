@@ -146,13 +146,12 @@ def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
     def encode(rows: Iterable[Row], split: str) -> list[dict[str, Any]]:
         rows = list(rows)
         own = sides(chat, rows, [row["completion"] for row in rows], limit)
-        others = [mismatched(rows, place) for place in range(len(rows))]
-        have = [place for place, other in enumerate(others) if other is not None]
-        strange = dict(zip(have, sides(chat, [rows[n] for n in have], [rows[others[n]]["completion"] for n in have], limit)
-                           if have else (), strict=True))
+        others = {place: rows[other] for place in range(len(rows)) if (other := mismatched(rows, place)) is not None}
+        given = sides(chat, [rows[place] for place in others], [other["completion"] for other in others.values()], limit)
+        strange = dict(zip(others, given, strict=True))
         none = Side([], [0])
-        if len(have) < len(rows) and split != "predict":
-            tell(f"{split}: {len(rows) - len(have)} of {len(rows)} rows have no other row to take an answer from, and count "
+        if len(others) < len(rows) and split != "predict":
+            tell(f"{split}: {len(rows) - len(others)} of {len(rows)} rows have no other row to take an answer from, and count "
                  "for nothing in the KL estimate")
         return [{"input_ids": one.ids, "spans": one.spans, "label": int(bool(row["label"])),
                  "other_ids": strange.get(place, none).ids, "other_spans": strange.get(place, none).spans,

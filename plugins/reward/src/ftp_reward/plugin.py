@@ -25,7 +25,7 @@ class Reward:
     margin_column: str | None = option(None, "column that says by how much an answer is better (Touvron et al. 2023, eq. 2); "
                                        "default: margin, where the rows have one")
     center_rewards_coefficient: float = option(0.0, "weight that holds the sum of both scores near zero, such as 0.01 "
-                                               "(Eisenstein et al. 2023, section 2)", low=0)
+                                               "(Eisenstein et al. 2023)", low=0)
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
