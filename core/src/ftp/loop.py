@@ -99,7 +99,7 @@ def train(
     state, total = State(), source.total
     folder = run.out / "checkpoints"
     if resume is not None:
-        state = restore(resume, whole, optimizer)
+        state = restore(resume, whole, optimizer, accelerator.scaler)
         log.truncate(state.step)
         run.tell(f"going on after update {state.step} of {total}")
     every_eval = settings.eval_steps or max(20, math.ceil(source.per_epoch / 4))
@@ -112,7 +112,7 @@ def train(
         state.seconds, state.place = spent + time.perf_counter() - started, source.place()
         state.reason = reason
         path = folder / f"step-{state.step}"
-        parts = contents(whole, optimizer, state)
+        parts = contents(whole, optimizer, state, accelerator.scaler)
         if accelerator.is_main_process:
             path = checkpoint.save(folder, state.step, *parts)
             checkpoint.prune(folder, settings.save_total_limit, {folder / f"step-{state.best_step}"})
@@ -413,13 +413,17 @@ def interrupts() -> Iterator[threading.Event]:
 # --- checkpoints: what the loop puts into them ---
 
 
-def contents(whole: torch.nn.Module, optimizer: Any, state: State) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs."""
+def contents(
+    whole: torch.nn.Module, optimizer: Any, state: State, scaler: Any = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs. `scaler`:
+    that of the loss in fp16."""
     plain = {**vars(state), "history": [vars(one) | {"scores": [vars(s) for s in one.scores]} for one in state.history]}
     for one in plain["history"]:
         one["losses"] = one["losses"].tolist() if one["losses"] is not None else None
         one["train_losses"] = one["train_losses"].tolist() if one["train_losses"] is not None else None
-    return take_weights(whole), {"optimizer": optimizer.state_dict(), "random": checkpoint.random_state(), "state": plain}
+    rest = {"optimizer": optimizer.state_dict(), "random": checkpoint.random_state(), "state": plain}
+    return take_weights(whole), rest if scaler is None else {**rest, "scaler": scaler.state_dict()}
 
 
 def take_weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -438,13 +442,15 @@ def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> 
                         "resume with the plugins and options that the run was started with")
 
 
-def restore(path: Path, whole: torch.nn.Module, optimizer: Any) -> State:
+def restore(path: Path, whole: torch.nn.Module, optimizer: Any, scaler: Any = None) -> State:
     """Weights, optimizer, random states and place of a checkpoint."""
     from ftp.types import Score
 
     weights, saved = checkpoint.load(path)
     put_weights(whole, weights)
     optimizer.load_state_dict(saved["optimizer"])
+    if scaler is not None and "scaler" in saved:
+        scaler.load_state_dict(saved["scaler"])
     checkpoint.restore_random_state(saved["random"])
     plain = dict(saved["state"])
     history = []
