@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any, NoReturn
 
 import click
@@ -30,30 +31,55 @@ COMMANDS = {
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
 
 
+def offered() -> dict[str, list[metadata.EntryPoint]]:
+    """Commands of installed packages (entry points in group `ftp.commands`) by name, without importing any."""
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for point in metadata.entry_points(group="ftp.commands"):
+        if point.name not in COMMANDS and point not in found.setdefault(point.name, []):
+            found[point.name].append(point)
+    return dict(sorted(found.items()))
+
+
 class Commands(click.Group):
-    """A click group that imports a command only when it is called."""
+    """A click group that imports a command only when it is called: core's own, and those of installed packages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *offered()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(f"ftp.cli.{cmd_name}").command
+        if cmd_name in COMMANDS:
+            command = importlib.import_module(f"ftp.cli.{cmd_name}").command
+        else:
+            points = offered().get(cmd_name, [])
+            if not points:
+                return None
+            if len(points) > 1:
+                who = " and ".join(str(point.dist.name) if point.dist else point.value for point in points)
+                raise UserError(f"ftp {cmd_name}: two packages offer this command: {who}", "uninstall one of them")
+            command = points[0].load()
         assert isinstance(command, click.Command)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         from ftp.errors import nearest
 
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            fix = nearest(args[0], COMMANDS) or f"one of: {', '.join(COMMANDS)}"
+        known = [*COMMANDS, *offered()] if args and args[0] not in COMMANDS else [*COMMANDS]
+        if args and args[0] not in known and not args[0].startswith("-"):
+            fix = nearest(args[0], known) or f"one of: {', '.join(known)}"
             raise UserError(f"ftp {args[0]}: no such command", fix, "ftp --help")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items(), *((name, _summary(points[0])) for name, points in offered().items())])
+
+
+def _summary(point: metadata.EntryPoint) -> str:
+    """One line about a package's command; a package that is broken must not break the help."""
+    try:
+        return str(point.load().get_short_help_str(100))
+    except Exception as error:
+        return f"(does not import: {type(error).__name__}: {error})"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]},
