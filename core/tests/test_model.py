@@ -330,8 +330,10 @@ def test_the_reference_is_the_checkpoint_after_training(made):
         assert not net.training and not torch.is_grad_enabled()
         assert torch.equal(models.logits(net, inputs), before)
         first = net
+    model.net.set_attn_implementation("eager")
     with model.reference() as net:
         assert net is first  # loaded once
+        assert net.config._attn_implementation == "eager"  # and laid out like the trained network
 
 
 def test_shapes_without_weights(made):
@@ -368,6 +370,7 @@ def test_the_code_on_the_card_gives_the_same_answers(made, tmp_path, no_network,
     inputs = models.probe(model, TEXTS)
     models.save(model, tmp_path / "model", plugins=("full",), scores=[Score("accuracy", 0.75, split="test", n=8)])
     card = (tmp_path / "model/README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\n")
     assert "| accuracy | 0.75 | test | 8 |" in card and "plugins: full" in card
     code = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)

@@ -225,11 +225,15 @@ def test_one_end_of_tied_embeddings_is_refused(made, options):
     assert "shares its weights" in str(error.value) and "ensure_weight_tying" in str(error.value)
 
 
-def test_both_ends_of_tied_embeddings_are_trained_saved_and_merged(made, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied")
+@pytest.mark.parametrize("end", ["wte", "lm_head"])
+def test_both_ends_of_tied_embeddings_are_trained_saved_and_merged(made, tmp_path, monkeypatch, end):
     base = plain(made["gpt2"], "tokens")
     inputs = models.probe(base, TEXTS)
     before = models.logits(base.net, inputs)
-    model = trained(adapted(base, modules_to_save=("wte",), ensure_weight_tying=True))
+    model = trained(adapted(base, modules_to_save=(end,), ensure_weight_tying=True))
+    both = model.net.get_input_embeddings().weight, model.net.get_output_embeddings().weight
+    assert both[0] is both[1] and both[0].requires_grad
     with model.reference() as net:
         torch.testing.assert_close(models.logits(net, inputs), before, rtol=0, atol=1e-6)
     models.save(model, tmp_path / "model")

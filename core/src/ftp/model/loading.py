@@ -431,6 +431,9 @@ def _untouched(
         if not kept:
             kept.append(again().eval().requires_grad_(False))
         kept[0].to(next(net.parameters()).device)
+        attention = net.config._attn_implementation
+        if kept[0].config._attn_implementation != attention:  # so that packed rows stay apart in it as well
+            kept[0].set_attn_implementation(attention)
         with torch.no_grad():
             yield kept[0]
 

@@ -62,7 +62,7 @@ def loading_code(folder: Path, name: str | None = None) -> str:
     written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     more = f', revision="{written["revision"]}"' if written.get("revision") else ""
     more += f", key_mapping={facts['key_mapping']}" if facts.get("key_mapping") else ""
-    return (f"from peft import PeftModel\nfrom transformers import {auto}, AutoConfig, AutoTokenizer\n\n"
+    return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n\n"
             f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
             f'base = {auto}.from_pretrained({json.dumps(written["base_model_name_or_path"])}{more}, config=config, '
             'dtype="float32")\n'
@@ -144,7 +144,10 @@ def _card(model: Model, folder: Path, plugins: Sequence[str], scores: Sequence[S
     made = f"Made from `{model.name or model.net.name_or_path}`"
     if plugins:
         made += f" with ftp, plugins: {', '.join(plugins)}"
-    lines = [f"# {folder.resolve().parent.name}", "", made + ".", ""]
+    head = ["---", "library_name: " + ("peft" if (folder / "adapter_config.json").exists() else "transformers")]
+    if "/" in model.name and not Path(model.name).exists():
+        head.append(f"base_model: {model.name}")
+    lines = [*head, "---", "", f"# {folder.resolve().parent.name}", "", made + ".", ""]
     if model.labels:
         lines += [f"Classes: {', '.join(model.labels)}.", ""]
     if scores:
@@ -155,6 +158,10 @@ def _card(model: Model, folder: Path, plugins: Sequence[str], scores: Sequence[S
         lines.append("")
     lines += ["## Load it", "", "Transformers and, for an adapter, PEFT are all that is needed:", "", "```python"]
     lines += [loading_code(folder, name="model").rstrip(), "```", ""]
+    came_from = origin(model.net)
+    if (folder / "adapter_config.json").exists() and came_from is not None and came_from.source.folder is not None:
+        lines += [f"The folder of the base is that of the machine where the adapter was trained. Elsewhere, put the folder of "
+                  f"`{model.name}` in its place, here and as `base_model_name_or_path` in adapter_config.json.", ""]
     if model.head in use:
         lines += ["```python", use[model.head].rstrip(), "```", ""]
     return "\n".join(lines)

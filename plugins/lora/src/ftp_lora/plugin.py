@@ -56,7 +56,7 @@ class Lora:
             config = LoraConfig(
                 task_type=task_type(model), r=self.r, lora_alpha=self.lora_alpha, lora_dropout=self.lora_dropout,
                 target_modules=self._targets(model), exclude_modules=list(self.exclude_modules) or None,
-                modules_to_save=whole(model, self.modules_to_save) or None, bias=self.bias, use_rslora=self.use_rslora,
+                modules_to_save=whole(model, self._whole(model.net)) or None, bias=self.bias, use_rslora=self.use_rslora,
                 use_dora=self.use_dora, init_lora_weights=kinds.get(self.init_lora_weights, self.init_lora_weights),
                 layers_to_transform=list(self.layers_to_transform) or None,
                 layers_pattern=list(self.layers_pattern) or None, rank_pattern=_pairs("rank_pattern", self.rank_pattern),
@@ -66,7 +66,19 @@ class Lora:
         except (ValueError, TypeError, ImportError) as error:
             raise UserError(f"lora: PEFT refuses: {error}") from error
         changes_base = self.bias != "none" or self.init_lora_weights in ("olora", "pissa")
-        return attach(model, config, who="lora", seed=run.settings.seed, reversible=not changes_base)
+        adapted = attach(model, config, who="lora", seed=run.settings.seed, reversible=not changes_base)
+        if self.ensure_weight_tying:
+            net = adapted.net
+            if net.get_output_embeddings().weight is not net.get_input_embeddings().weight:
+                raise UserError("--lora.ensure_weight_tying: PEFT does not keep the embeddings of this network tied",
+                                "leave it and the embeddings in --lora.modules_to_save out, or train with --plugins full")
+        return adapted
+
+    def _whole(self, net: PreTrainedModel) -> tuple[str, ...]:
+        """`modules_to_save`. Tied embeddings are called by their output end, the one by which PEFT knows most of them."""
+        ends = _tied_ends(net)
+        head = next((name for name, module in net.named_modules() if module is net.get_output_embeddings()), "")
+        return tuple(head if self.ensure_weight_tying and _hits(name, ends) else name for name in self.modules_to_save)
 
     def _targets(self, model: Model) -> str | list[str]:
         """`target_modules` as PEFT takes it: a word or expression, or a list of ends of names."""
@@ -103,9 +115,7 @@ class Lora:
     def _tied(self, net: PreTrainedModel) -> list[Problem]:
         """Options that touch one end of tied embeddings. An adapter there is lost or doubled when PEFT loads or merges it
         (also with ensure_weight_tying, PEFT 0.21); one end trained whole would leave the other behind."""
-        head, embedding = net.get_output_embeddings(), net.get_input_embeddings()
-        tied = head is not None and head.weight is embedding.weight
-        ends = [name for name, module in net.named_modules() if module is head or module is embedding] if tied else []
+        ends = _tied_ends(net)
         whole = [hit for name in self.modules_to_save for hit in _hits(name, ends)]
         problems = []
         for name in self.target_modules:
@@ -131,6 +141,14 @@ def linear(net: PreTrainedModel) -> list[str]:
 
     head = net.get_output_embeddings()
     return [name for name, module in net.named_modules() if isinstance(module, (Linear, Conv1D)) and module is not head]
+
+
+def _tied_ends(net: PreTrainedModel) -> list[str]:
+    """Names of the embeddings and of the output layer where they share their weights; else none."""
+    head, embedding = net.get_output_embeddings(), net.get_input_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return []
+    return [name for name, module in net.named_modules() if module is head or module is embedding]
 
 
 def _transposed(net: PreTrainedModel) -> bool:
