@@ -1,0 +1,144 @@
+"""Write the pages that are made from the code: docs/hooks.md, docs/options.md, and the table of plugins in README.md.
+
+    python docs/make.py            write them (run it after a change to hooks, types, options, or the list of plugins)
+    python docs/make.py --check    exit with 1 where one of them is stale (tests/test_docs.py does the same)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ftp import hooks, types
+from ftp.cli.help import bounds, show
+from ftp.options import Option
+from ftp.plugins import Picked, core_options, discover
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+MADE = "<!-- Made by docs/make.py from the code: do not edit. -->"
+BEGIN, END = "<!-- plugins: made by docs/make.py -->", "<!-- end of plugins -->"
+ARITIES = {"one": "one answer; a second one is an error", "collected": "every answer is collected"}
+
+
+def hooks_page() -> str:
+    """docs/hooks.md: every hook with its signature, arity and docstring; then the types that flow through them."""
+    lines = ["# The hooks", MADE, "",
+             "A plugin is a class marked `@ftp.plugin`; its methods marked `@ftp.hookimpl` answer hooks. A method takes only",
+             "the arguments that it wants, by name. Every hook runs on every rank, and all ranks take the same path. Arguments",
+             "may be added to a hook, never removed, within a major version. [Writing a plugin](writing-a-plugin.md) has",
+             "examples; the contract itself is `core/src/ftp/hooks.py`.", "", "| hook | answers |", "| --- | --- |"]
+    lines += [f"| [`{name}`](#{name}) | {ARITIES[arity]} |" for name, arity in hooks.ARITY.items()]
+    for name, arity in hooks.ARITY.items():
+        lines += ["", f"## {name}", "", f"{ARITIES[arity].capitalize()}.", "", "```python", signature(name), "```", "",
+                  document(getattr(hooks, name))]
+    lines += ["", "## What flows through them", "",
+              "Frozen dataclasses of `ftp.types`, in the order in which that module has them."]
+    for cls in classes():
+        lines += ["", f"### {cls.__name__}", "", document(cls), "", "| field | type | default |", "| --- | --- | --- |"]
+        lines += [f"| `{field.name}` | `{field_type(field)}` | {default(field)} |" for field in dataclasses.fields(cls)]
+    return "\n".join(lines) + "\n"
+
+
+def options_page() -> str:
+    """docs/options.md: every option of core, and of the plugins that come with it."""
+    lines = ["# Options of every run", MADE, "",
+             "Flags of `ftp run`, `ftp plan` and `ftp config`; in a recipe and in Python the same names with underscores",
+             "(`--learning-rate 1e-4`, `learning_rate = 1e-4`). A yes-or-no option is `--verify` or `--no-verify`. What a plugin",
+             "suggests replaces a default, a recipe replaces that, and flags replace all. Options of plugins:",
+             "`ftp plugins show NAME`, or `ftp run --plugins A,B --help`."]
+    for group in dict.fromkeys(item.group for item in core_options()):
+        lines += ["", f"## {group}", "", *table(item for item in core_options() if item.group == group)]
+    lines += ["", "## plugins of core", "",
+              "Parts of every run that have options; `--plugins ...,-NAME` leaves one out.", ""]
+    found = [one for many in discover().values() for one in many if one.distribution == "ftp-core"]
+    lines += table(item for one in found for item in Picked(one, one.load()).options)
+    return "\n".join(lines) + "\n"
+
+
+def readme_page() -> str:
+    """README.md with the table of plugins made anew; the rest of it is written by hand."""
+    listed = json.loads(subprocess.run([sys.executable, "-m", "ftp", "plugins", "--json"], check=True, capture_output=True,
+                                       text=True).stdout)
+    ours = {tomllib.loads(file.read_text())["project"]["name"] for file in sorted(ROOT.glob("plugins/*/pyproject.toml"))}
+    kinds = ["objective", "parameterisation", "domain", "risk"]
+    rows = sorted((one for one in listed if one["distribution"] in ours),
+                  key=lambda one: (kinds.index(one["kind"]) if one["kind"] in kinds else len(kinds), one["name"]))
+    lines = ["| plugin | kind | what it does | package |", "| --- | --- | --- | --- |"]
+    lines += [f"| `{one['name']}` | {one['kind']} | {cell(one['summary'])} | {one['distribution']} |" for one in rows]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: "\n".join([BEGIN, *lines, END]), text, flags=re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is made, and what it should be."""
+    return {DOCS / "hooks.md": hooks_page(), DOCS / "options.md": options_page(), ROOT / "README.md": readme_page()}
+
+
+def table(options: Iterable[Option]) -> list[str]:
+    """Options as rows: flag, type and limits, default, help."""
+    lines = ["| option | type | default | what it does |", "| --- | --- | --- | --- |"]
+    for item in options:
+        limits = f"one of {', '.join(map(str, item.choices))}" if item.choices else item.type_name
+        limits += f", {bounds(item)}" if bounds(item) else ""
+        value = "" if item.default is None or item.default == () else f"`{show(item.default)}`"
+        lines.append(f"| `{item.flag}` | {limits} | {value} | {cell(item.help)} |")
+    return lines
+
+
+def signature(name: str) -> str:
+    """The head of a hook as Python, one argument a line where it is long."""
+    found = inspect.signature(getattr(hooks, name))
+    arguments = [f"{one.name}: {one.annotation}" for one in found.parameters.values()]
+    line = f"def {name}({', '.join(arguments)}) -> {found.return_annotation}: ..."
+    if len(line) <= 110:
+        return line
+    inner = "".join(f"    {argument},\n" for argument in arguments)
+    return f"def {name}(\n{inner}) -> {found.return_annotation}: ..."
+
+
+def classes() -> list[type]:
+    """The dataclasses of ftp.types, in their order there."""
+    return [one for one in vars(types).values() if inspect.isclass(one) and dataclasses.is_dataclass(one)]
+
+
+def document(thing: object) -> str:
+    return inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+
+
+def field_type(field: dataclasses.Field[object]) -> str:
+    return str(field.type).replace("|", "\\|")
+
+
+def default(field: dataclasses.Field[object]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{field.default!r}`"
+    return "empty" if field.default_factory is not dataclasses.MISSING else "must be given"
+
+
+def cell(text: str) -> str:
+    """Text that neither ends a table's cell nor reads as HTML."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def main() -> int:
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is stale: run python docs/make.py")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages()[path], encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,430 @@
+"""What the pages say is held to the code: commands run, Python runs, links lead somewhere, names exist, made pages are fresh.
+
+How a page is read:
+
+- A code block whose first line names a file (three backticks, `csv reviews.csv`) is written to that file before all else; the
+  tests of a `test_*.py` are run.
+- Commands are the lines of `bash` blocks, and those after `$ ` in `console` blocks, that begin with `ftp` (after
+  `NAME=value`). They run in order in a folder of the page's own, made small: a tiny model, two updates. Under an HTML comment
+  that begins with `parse only` they are read with the real parser and not run.
+- Other `python` blocks run, in order, in one name space a page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN_PAGES = ["README.md", "docs/start.md", "docs/writing-a-plugin.md", "examples/sst2/README.md", "examples/inhouse/README.md"]
+PAGES = sorted({*RUN_PAGES, "CONTRIBUTING.md", "core/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))})
+FIRST = ["run", "--plugins", "lora,sentiment"]
+SMALL = {"--max-steps": "2", "--max-train-rows": "24", "--max-eval-rows": "8"}
+OFF = {"--no-verify": "--verify", "--no-baselines": "--baselines"}
+TEXTS = "Not bad at all.\nThey never called back.\n"
+BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>\w+)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block: its language, the file that it is (or nothing), and whether its commands are only parsed."""
+
+    language: str
+    file: str
+    text: str
+    parse_only: bool
+
+    @property
+    def commands(self) -> list[str]:
+        if self.language == "bash":
+            lines = self.text.splitlines()
+        elif self.language == "console":
+            lines = [line[2:] for line in self.text.splitlines() if line.startswith("$ ")]
+        else:
+            return []
+        return [line for line in lines if re.match(r"(?:\w+=\S* )*ftp ", line)]
+
+
+def blocks(page: str) -> list[Block]:
+    return [Block(found["language"], found["file"] or "", found["text"], found["before"].startswith("<!-- parse only"))
+            for found in BLOCK.finditer(read(page))]
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def prose(page: str) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", read(page), flags=re.DOTALL | re.MULTILINE)
+
+
+# --- commands and Python ---
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from ftp.testing.models import tiny
+
+    return tiny("bert", tmp_path_factory.mktemp("docs") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """The run of the README's command, made once for all pages."""
+    out = tmp_path_factory.mktemp("first") / "run"
+    call([*FIRST, "--out", str(out), "--logging-steps", "1", "--eval-steps", "1", *small([*FIRST, "--baselines"], model)])
+    return out
+
+
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_page_does_what_it_says(
+    page: str, tmp_path: Path, model: Path, first_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("ftp.run", made_small(model))
+    prepare_folder(page, tmp_path, first_run)
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.file.startswith("test_"):
+            run_tests(tmp_path / block.file, tmp_path)
+        elif not block.file and block.language == "python":
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(block.text, page, "exec"), names)
+        for command in block.commands:
+            do(command, block.parse_only, model, first_run)
+
+
+def prepare_folder(page: str, folder: Path, first_run: Path) -> None:
+    """What a reader has when he comes to the page: the repository's examples, a first run, some texts and data."""
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "texts.txt").write_text(TEXTS)
+    (folder / "DIR").mkdir()
+    for block in blocks("docs/start.md") if page == "README.md" else blocks(page):
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+
+
+def do(command: str, parse_only: bool, model: Path, first_run: Path) -> None:
+    """One line of a page. `> FILE` and `< FILE` are understood."""
+    words = shlex.split(command, comments=True)
+    environment = {}
+    while words[0] != "ftp":
+        name, _, value = words.pop(0).partition("=")
+        environment[name] = value
+    arguments, target, source = words[1:], "", ""
+    for sign in ("<", ">"):
+        if sign in arguments:
+            place = arguments.index(sign)
+            file, arguments = arguments[place + 1], arguments[:place] + arguments[place + 2 :]
+            target, source = (file, source) if sign == ">" else (target, file)
+    if parse_only:
+        parse(arguments)
+        return
+    if arguments == FIRST and not environment:
+        runs = Path("runs")
+        shutil.copytree(first_run, runs / f"lora-sentiment-{len(list(runs.glob('lora-sentiment-*'))) + 1}")
+        return
+    if arguments[0] == "run" and "--help" not in arguments:
+        arguments = [*arguments, *small(arguments, model)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        if source:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(source).read_bytes())))
+        printed = call(arguments)
+    if target:
+        Path(target).write_text(printed, encoding="utf-8")
+
+
+def small(arguments: list[str], model: Path) -> list[str]:
+    """Flags that make a run take a second, less those that the line has."""
+    given = {word.partition("=")[0] for word in arguments}
+    pairs = {"--model": str(model), **SMALL}
+    return [*(word for flag, value in pairs.items() if flag not in given for word in (flag, value)),
+            *(flag for flag, positive in OFF.items() if flag not in given and positive not in given)]
+
+
+def made_small(model: Path) -> Any:
+    import ftp
+
+    real = ftp.run
+
+    def run(plugins: Any, **options: Any) -> Any:
+        few = {flag.lstrip("-").replace("-", "_"): int(value) for flag, value in SMALL.items()}
+        return real(plugins, **{"model": str(model), **few, "verify": False, "baselines": False, **options,
+                                "max_steps": min(2, options.get("max_steps", 2))})
+
+    return run
+
+
+def call(arguments: list[str]) -> str:
+    """`ftp ARGUMENTS` in this process; what it printed. Fails where it did not end with 0."""
+    from ftp.cli.main import call as main
+
+    out, wrong = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(wrong):
+        try:
+            status: Any = main(arguments)
+        except SystemExit as ended:
+            status = ended.code or 0
+    assert status == 0, f"ftp {shlex.join(arguments)} ended with {status}\n{wrong.getvalue()}{out.getvalue()[-2000:]}"
+    return out.getvalue()
+
+
+def parse(arguments: list[str]) -> None:
+    """Read a line as the command would, and stop there. Raises for options and plugins that there are not."""
+    from ftp.cli import flags
+    from ftp.cli.main import cli
+
+    name, *rest = arguments
+    if name in ("run", "plan", "config"):
+        if "--resume" in rest:
+            assert flags.read(rest, []).resume
+            return
+        rest = [str(ROOT / word) if word.startswith("examples/") else word for word in rest]
+        flags.assemble(rest, switches=("--json",))
+        return
+    command = cli.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    command.make_context(name, rest)
+
+
+def run_tests(file: Path, folder: Path) -> None:
+    """Run the tests of a page's test file, each with a folder of its own where it asks for one."""
+    spec = importlib.util.spec_from_file_location(f"docs_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tests = {name: test for name, test in vars(module).items() if name.startswith("test_")}
+    assert tests
+    for name, test in tests.items():
+        own = folder / f"for_{name}"
+        own.mkdir()
+        with contextlib.redirect_stdout(io.StringIO()):
+            test(*([own] if "tmp_path" in inspect.signature(test).parameters else []))
+
+
+def test_every_command_is_looked_at() -> None:
+    """A command on a page that is not run, or in a block of another kind, would be held to nothing."""
+    for page in PAGES:
+        found = [command for block in blocks(page) for command in block.commands]
+        assert page in RUN_PAGES or not found, f"{page}: add it to RUN_PAGES"
+        for block in blocks(page):
+            if block.language not in ("bash", "console"):
+                assert not re.search(r"^(\$ )?ftp ", block.text, re.MULTILINE), f"{page}: a command in a {block.language} block"
+
+
+def test_a_wrong_command_is_found() -> None:
+    """The parser that looks at `parse only` commands does refuse."""
+    from ftp.errors import UserError
+
+    with pytest.raises(UserError, match="did you mean '--learning_rate'"):
+        parse(["run", "--plugins", "lora,sentiment", "--learing-rate", "1"])
+    with pytest.raises(Exception, match="--jsno"):
+        parse(["evaluate", "runs/x", "--data", "y", "--jsno"])
+
+
+# --- pages made from the code ---
+
+
+def make() -> Any:
+    spec = importlib.util.spec_from_file_location("docs_make", ROOT / "docs" / "make.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_made_pages_are_fresh() -> None:
+    stale = [str(path.relative_to(ROOT)) for path, text in make().pages().items() if path.read_text(encoding="utf-8") != text]
+    assert not stale, f"stale: {', '.join(stale)}; run python docs/make.py"
+
+
+def test_made_pages_have_it_all() -> None:
+    from ftp import hooks
+    from ftp.plugins import core_options
+
+    page, options = read("docs/hooks.md"), read("docs/options.md")
+    for name in hooks.ARITY:
+        assert f"\n## {name}\n" in page
+        assert inspect.cleandoc(getattr(hooks, name).__doc__ or "").splitlines()[0] in page
+    for item in core_options():
+        assert f"| `{item.flag}` |" in options
+
+
+def test_forms_are_those_of_the_code() -> None:
+    from ftp.data.forms import FORMS
+
+    rows = dict(re.findall(r"^\| (\w+) \| ([^|]*) \|$", read("docs/writing-a-plugin.md"), re.MULTILINE))
+    rows.pop("form")
+    assert {form: set(re.findall(r"\w+", re.sub(r"\[.*?\]|\(.*?\)", "", columns))) for form, columns in rows.items()} == {
+        form: set(spec.required) for form, spec in FORMS.items()}
+
+
+def test_formats_of_the_run_folder(first_run: Path) -> None:
+    """The fields that docs/tour.md shows are those that a run writes."""
+    shown = {one.file: one.text for one in blocks("docs/tour.md") if one.file}
+    for name in ("scores.json", "risks.json", "run.json"):
+        page, real = json.loads(shown[name]), json.loads((first_run / name).read_text())
+        assert fields_of(page) <= fields_of(real), name
+    lines = [json.loads(line) for line in (first_run / "log.jsonl").read_text().splitlines()]
+    real_lines = {line["event"]: line.keys() for line in lines}
+    for line in map(json.loads, shown["log.jsonl"].splitlines()):
+        assert line.keys() <= real_lines[line["event"]], line["event"]
+    table = re.findall(r"^\| `([\w./]+)` \|", read("docs/tour.md"), re.MULTILINE)
+    assert {one.rstrip("/") for one in table} == {path.name for path in first_run.iterdir() if not path.name.startswith(".")}
+
+
+def fields_of(value: Any) -> set[str]:
+    """Names of fields: of an object, or of the objects in a list; of lists inside an object too. Evidence is free."""
+    if isinstance(value, list):
+        return {name for one in value if isinstance(one, dict) for name in fields_of(one)}
+    nested = {f"{key}.{name}" for key, inner in value.items() if isinstance(inner, list) for name in fields_of(inner)}
+    return set(value) | nested
+
+
+def test_package_of_the_tutorial_names_known_groups() -> None:
+    from ftp.plugins import DEFAULTS, GROUP, MODELS
+
+    text = read("docs/writing-a-plugin.md")
+    found = tomllib.loads(next(one.text for one in blocks("docs/writing-a-plugin.md") if one.file == "pyproject.toml"))
+    assert set(found["project"]["entry-points"]) == {GROUP}
+    assert f"`{DEFAULTS}`" in text and f"`{MODELS}`" in text
+
+
+# --- links and names ---
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+://", target):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / file if file else ROOT / page
+        assert path.exists(), f"{page}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_exist(page: str, first_run: Path) -> None:
+    """Names in backticks: `module.function`, `Class.field`, files, and flags."""
+    here = {block.file for one in PAGES for block in blocks(one)}
+    wrong = [name for name in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(page)) if not known(name, first_run, here)]
+    assert not wrong, f"{page}: {wrong}"
+
+
+def known(name: str, first_run: Path, here: set[str]) -> bool:
+    """Whether what stands in backticks exists. What is no name of a thing in the code counts as known."""
+    if re.fullmatch(r"--[a-z][\w.-]*( .*)?", name):
+        return name.split()[0] in spellings()
+    if re.fullmatch(r"[\w./-]+(\.(py|md|toml|jsonl?|txt|csv|lock)|/)", name):
+        places = (ROOT, ROOT / "core" / "src" / "ftp", ROOT / "docs", first_run, first_run / "checkpoints",
+                  *(ROOT / "examples").iterdir())
+        return name in here or any((place / name).exists() for place in places) or bool(re.fullmatch(r"runs/|step-\d+/", name))
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
+        return resolves(name.split("."))
+    return True
+
+
+def spellings() -> set[str]:
+    """Every flag of every command, and of every installed plugin."""
+    import click
+
+    from ftp.cli import config, plan
+    from ftp.cli import run as run_command
+    from ftp.cli.main import COMMANDS, cli
+    from ftp.options import options_of
+    from ftp.plugins import core_options, installed
+
+    options = [*core_options(), *(item for name, cls in installed() for item in options_of(cls, name))]
+    found = {spelling for item in options for spelling in item.flags}
+    found |= {"--no-" + spelling[2:] for item in options if item.is_flag for spelling in item.flags}
+    found |= set(re.findall(r"--[\w-]+", str([command.FIXED for command in (run_command, plan, config)])))
+    for name in COMMANDS:
+        command = cli.get_command(None, name)  # type: ignore[arg-type]
+        assert command is not None
+        found |= {word for one in command.params if isinstance(one, click.Option) for word in one.opts}
+    local = {"tickets": ROOT / "examples" / "inhouse" / "tickets.py"}
+    from ftp.plugins import from_path
+
+    for owner, path in local.items():
+        for one in from_path(str(path))[0]:
+            assert one.cls is not None
+            found |= {spelling for item in options_of(one.cls, owner) for spelling in item.flags}
+    return found
+
+
+def resolves(parts: list[str]) -> bool:
+    """Whether a dotted name leads to a module, class, function or field: from ftp, one of its modules, or a type."""
+    from ftp import types
+    from ftp.plugins import DEFAULTS, MODELS
+    from ftp.settings import Settings
+
+    if ".".join(parts) in (DEFAULTS, MODELS):  # groups of entry points
+        return True
+    parts = ["numpy" if part == "np" else part for part in parts]
+
+    instances = {"settings": Settings, **{name.lower(): cls for name, cls in vars(types).items() if inspect.isclass(cls)}}
+    starts: list[Any] = [found for found in (module("ftp." + parts[0]), module(parts[0])) if found is not None]
+    starts += [getattr(types, parts[0])] if hasattr(types, parts[0]) else []
+    starts += [instances[parts[0]]] if parts[0] in instances else []
+    if parts[0][0].isupper():  # a class of core that has one name
+        starts += [found for name in ("loop", "data.source", "predict", "app", "plan", "record") if
+                   (found := getattr(module("ftp." + name), parts[0], None)) is not None]
+    return any(leads(start, parts[1:]) for start in starts)
+
+
+def leads(start: Any, parts: list[str]) -> bool:
+    from ftp import types
+    from ftp.settings import Settings
+
+    for part in parts:
+        names = {field.name: field for field in fields(start)} if is_dataclass(start) else {}
+        if part in names:
+            kind = {"task": types.Task, "settings": Settings}.get(part)
+            start = kind if kind is not None else names[part]
+        elif inspect.ismodule(start) and (deeper := module(f"{start.__name__}.{part}")) is not None and not callable(
+                getattr(start, part, None)):
+            start = deeper
+        elif hasattr(start, part):
+            start = getattr(start, part)
+        else:
+            return False
+    return True
+
+
+def module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Each test leaves the environment as it was."""
+    before = dict(os.environ)
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
