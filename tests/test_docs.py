@@ -348,31 +348,29 @@ def known(name: str, first_run: Path, here: set[str]) -> bool:
 
 
 def spellings() -> set[str]:
-    """Every flag of every command, and of every installed plugin."""
-    import click
-
+    """Every flag of every command, of every installed plugin, and of the example that is not installed."""
     from ftp.cli import config, plan
     from ftp.cli import run as run_command
-    from ftp.cli.main import COMMANDS, cli
+    from ftp.cli.main import cli
     from ftp.options import options_of
-    from ftp.plugins import core_options, installed
+    from ftp.plugins import core_options, from_path, installed
 
     options = [*core_options(), *(item for name, cls in installed() for item in options_of(cls, name))]
     found = {spelling for item in options for spelling in item.flags}
     found |= {"--no-" + spelling[2:] for item in options if item.is_flag for spelling in item.flags}
     found |= set(re.findall(r"--[\w-]+", str([command.FIXED for command in (run_command, plan, config)])))
-    for name in COMMANDS:
-        command = cli.get_command(None, name)  # type: ignore[arg-type]
-        assert command is not None
-        found |= {word for one in command.params if isinstance(one, click.Option) for word in one.opts}
-    local = {"tickets": ROOT / "examples" / "inhouse" / "tickets.py"}
-    from ftp.plugins import from_path
-
-    for owner, path in local.items():
-        for one in from_path(str(path))[0]:
-            assert one.cls is not None
-            found |= {spelling for item in options_of(one.cls, owner) for spelling in item.flags}
+    found |= set(flags_of(cli))
+    for one in from_path(str(ROOT / "examples" / "inhouse" / "tickets.py"))[0]:
+        found |= {spelling for item in options_of(one.load(), one.name) for spelling in item.flags}
     return found
+
+
+def flags_of(command: Any) -> Iterator[str]:
+    """The flags of a click command and of those below it."""
+    for one in command.params:
+        yield from one.opts
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else []:
+        yield from flags_of(command.get_command(None, name))
 
 
 def resolves(parts: list[str]) -> bool:

@@ -1,0 +1,150 @@
+"""The examples: the recipe fits the plugins that there are, the in-house domain does what its README says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import ftp
+from ftp.plugins import from_path
+from ftp.types import Data, Prediction, Predictions
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+TICKETS = f"{EXAMPLES / 'inhouse' / 'tickets.py'}:Tickets"
+
+
+@pytest.fixture(scope="module")
+def tickets() -> type:
+    found = from_path(TICKETS)[0][0].cls
+    assert found is not None
+    return found
+
+
+def rows(columns: dict[str, list[Any]]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict(columns)
+
+
+@pytest.mark.parametrize("recipe", sorted(EXAMPLES.rglob("*.toml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_recipe_fits(recipe: Path) -> None:
+    """Each value is one that the recipe means to set, and says something other than what would be anyway."""
+    from ftp.cli import flags
+    from ftp.options import flatten, read_recipe
+
+    line, prepared = flags.assemble([str(recipe), "--data", "somewhere"])
+    written = flatten(read_recipe(recipe))
+    assert prepared.plugins == tuple(written.pop("plugins"))
+    for key, value in written.items():
+        assert prepared.origin[key] == str(recipe)
+        assert prepared.values[key] == (tuple(value) if isinstance(value, list) else value)
+    assert not line.problems
+
+
+def test_sst2_recipe_runs(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On rows of SST-2's form (as GLUE has them: numbers for classes, phrases), and with its model left to the machine."""
+    from ftp.cli.main import call
+
+    folder, dice = tmp_path / "DIR", random.Random(0)
+    folder.mkdir()
+    for split, count in (("train", 60), ("test", 12)):
+        lines = [{"text": f"{dice.choice(['a joy', 'a bore'])} number {split} {number}", "label": number % 2}
+                 for number in range(count)]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.chdir(tmp_path)
+    assert call(["run", str(EXAMPLES / "sst2" / "lora.toml"), "--data", "DIR", "--model", str(tiny_bert), "--max-steps", "2",
+                 "--no-verify", "--out", "run"]) == 0
+    written = json.loads(Path("run/scores.json").read_text())
+    assert {("accuracy", "test", 12)} <= {(one["name"], one["split"], one["n"]) for one in written["scores"]}
+    assert {one["baseline"] for one in written["baselines"]} == {"majority class", "untuned, linear head"}
+
+
+def test_sst2_result_is_no_invention() -> None:
+    """A number in the table of results comes with the command and the machine that gave it."""
+    page = (EXAMPLES / "sst2" / "README.md").read_text(encoding="utf-8")
+    table = page.split("## Result")[1].split("##")[0]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")][2:]
+    assert found
+    for what, value, command, machine in found:
+        assert (value == "-") == (command == "-") == (machine == "-"), what
+    assert ("Not measured yet" in table) == all(value == "-" for _, value, *_ in found)
+
+
+def test_tickets_run(tmp_path: Path, tiny_bert: Path) -> None:
+    """The plugin with its sample: its own metric with a baseline, its own check, customers on one side of the cut."""
+    result = ftp.run(["lora"], plugins_from=(TICKETS,), model=str(tiny_bert), max_steps=2, verify=False, out=tmp_path / "run",
+                     tickets={"hardware_minutes": 90})
+    assert 0 <= result.score("minutes_lost", "validation") <= 90
+    assert {one.baseline for one in result.baselines if one.name == "minutes_lost"} == {"majority class", "untuned, linear head"}
+    risks = {one.name: one for one in result.risks}
+    assert risks["personal-data"].level == "warn"
+    assert result.scores[0].n + risks["personal-data"].evidence["rows"] == 166
+
+    answers = ftp.load(result.out).predict(["The printer blinks red."])
+    assert answers[0]["answer"] in {"billing", "hardware", "howto", "login"}
+
+
+def test_tickets_of_a_customer_stay_together(tickets: type, tmp_path: Path) -> None:
+    """What the plugin suggests to core does what its README says."""
+    from ftp.data import settle
+    from ftp.plan import prepare
+    from ftp.plugins import Hooks
+    from ftp.types import Run
+
+    prepared = prepare(["lora"], [TICKETS])
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), None, tmp_path, None)
+    data, _ = settle(tickets().load_data(run), run)
+    train, held = (set(data.splits[name]["customer"]) for name in ("train", "validation"))
+    assert train and held and not train & held
+
+
+def test_mistakes_cost_what_the_options_say(tickets: type) -> None:
+    labels = ("billing", "hardware", "howto", "login")
+    given = rows({"text": ["a", "b", "c", "d"], "label": [0, 1, 1, 3]})
+    predictions = {"test": Predictions("test", given, [Prediction(0), Prediction(1), Prediction(0), Prediction(2)], 0.0, None)}  # type: ignore[arg-type]
+    scores = tickets(forward_minutes=4.0, hardware_minutes=40.0).evaluate(Data({"test": given}, "labelled", labels), predictions)
+    assert {one.name: (one.value, one.goal) for one in scores} == {"accuracy": (0.5, "max"), "minutes_lost": (11.0, "min")}
+
+
+@pytest.mark.parametrize(("text", "kind"), [
+    ("Write to jo.b-x@mail.example.com, please.", "e-mail"),
+    ("My number is +44 20 7946 0999.", "telephone"),
+    ("Our account is DE02 1203 0000 0000 2020 51.", "IBAN"),
+])
+def test_personal_data_is_found(tickets: type, text: str, kind: str) -> None:
+    data = Data({"train": rows({"text": ["Till 2 is down since 10:45.", text], "label": [0, 1]})}, "labelled", ("a", "b"))
+    risk, = tickets().check_risks(stage="data", data=data)
+    assert (risk.level, risk.evidence) == ("warn", {"rows": 2, kind: [1]})
+
+
+def test_personal_data_is_not_seen_where_there_is_none(tickets: type) -> None:
+    plain = ["Invoice 20117 of 12.10.2024 over 340,00 is numbered twice.", "Error 403 @ till 2", "We sold 1,204 pizzas in 2023."]
+    data = Data({"train": rows({"text": plain, "label": [0, 1, 1]})}, "labelled", ("a", "b"))
+    risk, = tickets().check_risks(stage="data", data=data)
+    assert (risk.level, risk.evidence) == ("ok", {"rows": 3})
+    assert tickets().check_risks(stage="end", data=data) == []
+    streamed = Data({"train": SimpleNamespace()}, "labelled", ("a", "b"))  # type: ignore[dict-item]
+    assert tickets().check_risks(stage="data", data=streamed)[0].level == "not_run"
+
+
+def test_ticket_sample() -> None:
+    """As many rows as the README says, no text twice, queues of about one size, and personal data only of ranges that
+    belong to nobody."""
+    with (EXAMPLES / "inhouse" / "tickets.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    page = (EXAMPLES / "inhouse" / "README.md").read_text(encoding="utf-8")
+    assert f"{len(found)} tickets" in page and len(found) >= 150
+    assert len({row["text"] for row in found}) == len({row["ticket"] for row in found}) == len(found)
+    queues = Counter(row["queue"] for row in found)
+    assert set(queues) == {"billing", "hardware", "howto", "login"} and min(queues.values()) > 35
+    texts = " ".join(row["text"] for row in found)
+    assert all(host.endswith("example.com") for host in re.findall(r"@([\w.]+)", texts))
+    assert all(number.startswith("+44 20 7946 0") for number in re.findall(r"\+\d[\d ]+", texts))
