@@ -300,13 +300,19 @@ def fields_of(value: Any) -> set[str]:
     return set(value) | nested
 
 
-def test_package_of_the_tutorial_names_known_groups() -> None:
+def groups() -> set[str]:
+    """The groups of entry points that core looks at."""
+    from ftp.cli import main
     from ftp.plugins import DEFAULTS, GROUP, MODELS
 
+    return {DEFAULTS, GROUP, MODELS, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
+
+
+def test_tutorial_names_the_groups() -> None:
     text = read("docs/writing-a-plugin.md")
     found = tomllib.loads(next(one.text for one in blocks("docs/writing-a-plugin.md") if one.file == "pyproject.toml"))
-    assert set(found["project"]["entry-points"]) == {GROUP}
-    assert f"`{DEFAULTS}`" in text and f"`{MODELS}`" in text
+    assert set(found["project"]["entry-points"]) <= groups()
+    assert all(f"`{group}`" in text for group in groups() - {"ftp"})
 
 
 # --- links and names ---
@@ -376,10 +382,9 @@ def flags_of(command: Any) -> Iterator[str]:
 def resolves(parts: list[str]) -> bool:
     """Whether a dotted name leads to a module, class, function or field: from ftp, one of its modules, or a type."""
     from ftp import types
-    from ftp.plugins import DEFAULTS, MODELS
     from ftp.settings import Settings
 
-    if ".".join(parts) in (DEFAULTS, MODELS):  # groups of entry points
+    if ".".join(parts) in groups():
         return True
     parts = ["numpy" if part == "np" else part for part in parts]
 
