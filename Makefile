@@ -9,6 +9,7 @@ PACKAGES := core $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 install: .venv/installed
 
 .venv/installed: requirements.txt constraints.txt core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ftp needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt $(addprefix -e ./,$(patsubst %/,%,$(PACKAGES)))
