@@ -1,0 +1,78 @@
+"""What to type next, in the options that this run really has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ftp.types import Evaluation, Row, Run
+
+WHOLE = ("all-linear",)
+
+
+def command(run: Run) -> str:
+    """The command that repeats this run; options are put behind it."""
+    return f"ftp run {run.out / 'run.toml'}" if run.out is not None else "ftp run ..."
+
+
+def rate(run: Run, factor: float, suggested: float | None = None) -> str:
+    """Another learning rate: that of the range test where there was one, else the present one times `factor`."""
+    value = suggested if suggested is not None else run.settings.learning_rate * factor
+    return f"{command(run)} --learning-rate {value:.1g}"
+
+
+def lower_rate(run: Run, high: float, start: float | None, suggested: float | None) -> list[str]:
+    """A tenth of the learning rate, a hundredth where the loss was far above its start; and a gentler beginning."""
+    far = start is not None and high > 3 * start
+    rate_now = run.settings.learning_rate
+    factor = 0.1 if not far else 1e-2 if rate_now < 0.1 else 1e-3
+    found = [rate(run, factor, suggested)]
+    if run.settings.max_grad_norm == 0:
+        found.append(f"{command(run)} --max-grad-norm 1")
+    if run.settings.warmup_steps is None and run.settings.warmup_ratio < 0.06:
+        found.append(f"{command(run)} --warmup-ratio 0.1")
+    return found
+
+
+def longer(run: Run, done: int, more: int) -> str:
+    """More updates."""
+    return f"{command(run)} --max-steps {done + more}"
+
+
+def larger(run: Run) -> list[str]:
+    """More weights that may move: a higher rank, more modules; rates of dropout and decay that are high, lower."""
+    found = []
+    for name, value, known in options(run):
+        if known.name in ("r", "rank") and isinstance(value, int):
+            found.append(f"{command(run)} --{name} {4 * value}")
+        if known.name == "target_modules" and tuple(value or WHOLE) != WHOLE:
+            found.append(f"{command(run)} --{name} {','.join(WHOLE)}")
+        if known.name.endswith("dropout") and isinstance(value, float) and value > 0.3:
+            found.append(f"{command(run)} --{name} 0.1")
+        if known.name == "freeze" and value:
+            found.append(f"{command(run)} --{name} ''")
+    if run.settings.weight_decay > 0.3:
+        found.append(f"{command(run)} --weight-decay 0.01")
+    return found
+
+
+def options(run: Run) -> list[tuple[str, Any, Any]]:
+    """Flag (without dashes), value and description of each option of the plugins that this run named."""
+    hooks = run.hooks
+    if hooks is None:
+        return []
+    return [(known.key, getattr(hooks.plugins[one.name], known.name, known.default), known)
+            for one in hooks.picked if not one.found.default for known in one.options]
+
+
+def updates_done(history: Sequence[Evaluation], log: Sequence[Row]) -> int:
+    """The last update that anything tells of."""
+    lines = [int(line["step"]) for line in log if line.get("event") == "step"]
+    return max([0, *lines, *(one.step for one in history)])
+
+
+def updates_more(level: float, per_update: float, done: int) -> int:
+    """Updates in which the loss would halve at this pace, between a third of the run and twice the run."""
+    halving = level / 2 / max(-per_update, 1e-12)
+    return math.ceil(min(max(halving, done / 3), 2 * done))

@@ -1,0 +1,166 @@
+"""The curve of the training loss: does it still fall at the end, does it climb, and is it below guessing?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+
+from ftp.types import Data, Evaluation
+
+Array = NDArray[np.float64]
+LINES = 6
+"""Lines of the log that a slope needs."""
+SURE = 0.01
+"""Chance of calling a slope or a climb real when it is none."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The training loss beside guessing: `before` and `after` in nats a term, rows alike; `gain`: share of `before` that is
+    gone, with its band; `p`: chance of this fall without any learning (one-sided t test)."""
+
+    baseline: str
+    before: float
+    after: float
+    gain: float
+    low: float
+    high: float
+    p: float
+    rows: int
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The last third of the log: nats an update with its standard error, chance of it without a trend (one-sided), and how
+    far the loss would fall in as many updates again, relative to what it is now."""
+
+    per_update: float
+    error: float
+    p: float
+    ahead: float
+    level: float
+    updates: int
+    lines: int
+
+
+def prior(data: Data) -> tuple[float, int] | None:
+    """Entropy in nats of the class shares of the training rows (the loss of always giving those), and rows counted; of
+    tags likewise, rows alike. None without labels, or with one class only."""
+    train = data.splits.get("train")
+    column = next((name for name in ("label", "tags") if train is not None and name in (train.column_names or ())), None)
+    if train is None or column is None or not hasattr(train, "num_rows") or not len(train) or not data.labels:
+        return None
+    most = 100_000 if column == "label" else 5_000
+    rows = train if len(train) <= most else train.select(range(0, len(train), math.ceil(len(train) / most)))
+    values = rows[column][:]
+    sets = [[one] for one in values] if column == "label" else [one for one in values if one]
+    flat = [one for group in sets for one in group]
+    if not flat or not isinstance(flat[0], (int, np.integer)) or len(set(flat)) < 2:
+        return None
+    surprise = -np.log(np.maximum(np.bincount(flat) / len(flat), 1e-12))
+    return float(np.mean([surprise[group].mean() for group in sets])), len(rows)
+
+
+def against_prior(history: Sequence[Evaluation], guess: float, min_rows: int) -> Gain | None:
+    """The lowest training loss of any evaluation (rows re-scored in evaluation mode) against guessing."""
+    best: Gain | None = None
+    for one in history:
+        if one.train_losses is None:
+            continue
+        losses = np.asarray(one.train_losses, dtype=float)
+        losses = losses[np.isfinite(losses)]
+        if len(losses) >= min_rows and (best is None or losses.mean() < best.after):
+            best = _gain("class shares", guess - losses, guess, one.step)
+    return best
+
+
+def against_untuned(before: Any, after: Any, min_rows: int) -> Gain | None:
+    """The same rows before and after training, compared row by row."""
+    if before is None or after is None:
+        return None
+    first, last = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    both = np.isfinite(first) & np.isfinite(last)
+    if both.sum() < min_rows:
+        return None
+    return _gain("untuned model", first[both] - last[both], float(first[both].mean()), None)
+
+
+def _gain(baseline: str, falls: Array, before: float, step: int | None) -> Gain:
+    count, fall = len(falls), float(falls.mean())
+    error = float(falls.std(ddof=1)) / math.sqrt(count)
+    p = float(stats.t.sf(fall / error, count - 1)) if error > 0 else float(fall <= 0)
+    reach = float(stats.t.isf(0.025, count - 1)) * error
+    scale = max(before, 1e-9)
+    return Gain(baseline, before, before - fall, fall / scale, (fall - reach) / scale, (fall + reach) / scale, p, count, step)
+
+
+def steps(log: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+    """Updates and losses of the lines of the log that have both."""
+    pairs = [(line["step"], line["loss"]) for line in log
+             if line.get("event") == "step" and isinstance(line.get("loss"), (int, float)) and math.isfinite(line["loss"])]
+    found = np.array(pairs, dtype=float).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def slope(log: Sequence[Mapping[str, Any]]) -> Slope | None:
+    """Least squares over the last third of the log (`LINES` lines at least). None where the log is too short."""
+    at, losses = steps(log)
+    if len(at) < 2 * LINES:
+        return None
+    part = max(LINES, len(at) // 3)
+    x, y = at[-part:], losses[-part:]
+    fit = stats.linregress(x, y)
+    updates = round(float(x[-1] - x[0]))
+    now = max(float(fit.intercept + fit.slope * x[-1]), float(y.mean()) / 4, 1e-9)
+    p = float(stats.t.cdf(fit.slope / fit.stderr, part - 2)) if fit.stderr > 0 else float(fit.slope >= 0)
+    return Slope(float(fit.slope), float(fit.stderr), p, max(0.0, -float(fit.slope) * updates / now), now, updates, part)
+
+
+@dataclass(frozen=True)
+class Climb:
+    """Training got worse: from `low` nats at `step` to `high` at the end; `p`: chance of that without a climb."""
+
+    step: int
+    low: float
+    high: float
+    p: float
+    rows: int
+
+
+def climb(history: Sequence[Evaluation], log: Sequence[Mapping[str, Any]], start: float | None) -> Climb | None:
+    """Whether training rows lost more than half of what they had gained, or cost a fifth more than at the start. By the
+    training rows of the evaluations, the same ones each time (t test, Bonferroni over evaluations); without them by the
+    log, its last third against its best third (Welch's test)."""
+    found = [(one.step, np.asarray(one.train_losses, dtype=float)) for one in history if one.train_losses is not None]
+    found = [(step, losses) for step, losses in found if np.isfinite(losses).any()]
+    if len(found) >= 2:
+        step, best = min(found, key=lambda one: float(np.nanmean(one[1])))
+        last = found[-1][1]
+        if best.shape != last.shape:
+            return None
+        change = (last - best)[np.isfinite(last - best)]
+        if len(change) < 2:
+            return None
+        low, high = float(np.nanmean(best)), float(np.nanmean(last))
+        error = float(change.std(ddof=1)) / math.sqrt(len(change))
+        p = float(stats.t.sf(change.mean() / error, len(change) - 1)) if error > 0 else 1.0
+        p = min(1.0, p * max(1, len(found) - 1))
+        origin = start if start is not None else float(np.nanmean(found[0][1]))
+        worse = high - low > 0.5 * max(origin - low, 0.1 * origin) or high > 1.2 * origin
+        return Climb(step, low, high, p, len(change)) if worse and p < SURE else None
+    at, losses = steps(log)
+    part = len(at) // 3
+    if part < 3:
+        return None
+    first, last = losses[:part], losses[-part:]
+    p = float(stats.ttest_ind(last, first, equal_var=False, alternative="greater").pvalue)
+    if p < SURE and last.mean() > 1.2 * first.mean():
+        return Climb(int(at[part - 1]), float(first.mean()), float(last.mean()), p, 0)
+    return None

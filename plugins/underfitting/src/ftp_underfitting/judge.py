@@ -1,0 +1,235 @@
+"""From numbers to one verdict: its level, its words, its evidence, and what to type next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftp.types import Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, Run
+from ftp_underfitting import advice, curve, weights
+from ftp_underfitting.answers import OneAnswer, one_answer
+from ftp_underfitting.curve import Climb, Gain, Slope
+from ftp_underfitting.start import Start, score
+
+if TYPE_CHECKING:
+    from ftp_underfitting import Underfitting
+
+RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+FAR = 1.0
+"""Weights that went as far as they were long: too high a learning rate, where nothing was learnt."""
+NEAR = 0.01
+"""Weights that moved by less than this share of their length: too low a learning rate, where nothing was learnt."""
+
+
+def before(run: Run, start: Start) -> list[Risk]:
+    """A word before training where a new head is frozen; else none."""
+    if not start.frozen:
+        return []
+    return [Risk("underfitting", "warn", _frozen(start), {"frozen": list(start.frozen)}, (_unfreeze(run),))]
+
+
+def during(
+    limits: Underfitting, run: Run, data: Data, history: Sequence[Evaluation], log: Sequence[Row]
+) -> list[Risk]:
+    """A word at an evaluation where training diverges; else none, as the end is not known yet."""
+    climb = curve.climb(history, log, _origin(data, limits._start))
+    if climb is None:
+        return []
+    tips = advice.lower_rate(run, climb.high, _origin(data, limits._start), _suggested(limits._start))
+    return [Risk("underfitting", "warn", _climbs(climb), {"climb": _plain(climb)}, tuple(tips))]
+
+
+def verdict(
+    limits: Underfitting, run: Run, data: Data, model: Model | None, loss: Loss | None,
+    predictions: Mapping[str, Predictions], history: Sequence[Evaluation], log: Sequence[Row], start: Start | None,
+) -> Risk:
+    """The verdict at the end of a run."""
+    done = advice.updates_done(history, log)
+    if not done:
+        return Risk("underfitting", "not_run", "no update was made")
+    gain, why = _gain(limits, run, data, model, loss, history, start)
+    slope, climb = curve.slope(log), curve.climb(history, log, _origin(data, start))
+    moves = _moves(run, model, loss, start)
+    same = one_answer(data, predictions)
+    odd = [line["step"] for line in log if line.get("event") == "step" and line.get("not_finite")]
+    evidence: dict[str, Any] = {"updates": done, "learning_rate": run.settings.learning_rate}
+    for name, found in (("against", gain), ("slope", slope), ("climb", climb), ("weights", moves), ("answers", same)):
+        if found is not None:
+            evidence[name] = _plain(found)
+    norms = [line["grad_norm"] for line in log if isinstance(line.get("grad_norm"), (int, float))]
+    if norms:
+        evidence["grad_norm"] = {"first": _plain_number(norms[0]), "highest": _plain_number(max(norms)),
+                                 "last": _plain_number(norms[-1])}
+    if start is not None and start.learning_rate is not None:
+        evidence["range_test"] = {"learning_rate": float(f"{start.learning_rate:.2g}")}
+    said: list[tuple[Level, str, list[str]]] = []
+    if start is not None and start.frozen:
+        evidence["frozen"] = list(start.frozen)
+        said.append(("warn", _frozen(start), [_unfreeze(run)]))
+    if moves is not None and moves.still:
+        said.append(_still(run, moves, start))
+    if climb is not None or odd:
+        words = _climbs(climb) if climb is not None else f"the loss was not finite at update {odd[0]}"
+        high = climb.high if climb is not None else math.inf
+        said.append(("warn", words, advice.lower_rate(run, high, _origin(data, start), _suggested(start))))
+    failed = False
+    if gain is not None:
+        level, words = _learnt(limits, run, gain)
+        failed = level == "warn"
+        tips = [] if level == "ok" or climb is not None else _cause(run, moves, gain, log, done, start)
+        said.append((level, words + _how(moves, level), tips))
+    if same is not None:
+        said.append(_same(limits, same, failed or gain is None))
+    if gain is None and not any(level == "warn" for level, _, _ in said):
+        return Risk("underfitting", "not_run", why, evidence)
+    if slope is not None and not failed and climb is None:
+        said.append(_falls(limits, run, slope, history, done))
+    worst = max((level for level, _, _ in said), key=RANK.index)
+    words = "; ".join(text for level, text, _ in said if level == worst and text)
+    tips = list(dict.fromkeys(tip for level, _, some in said if level == worst or level == "warn" for tip in some))
+    return Risk("underfitting", worst, words, evidence, tuple(tips))
+
+
+def _gain(
+    limits: Underfitting, run: Run, data: Data, model: Model | None, loss: Loss | None, history: Sequence[Evaluation],
+    start: Start | None,
+) -> tuple[Gain | None, str]:
+    """Training loss against guessing, or why there is none."""
+    if loss is not None and loss.rollout is not None:
+        return None, "the model makes its own training rows: their loss does not say whether it learnt"
+    if run.task.head in ("labels", "tags"):
+        guess = curve.prior(data)
+        if guess is None:
+            return None, ("the classes of the training rows cannot be counted (a stream), or there is only one: guessing is "
+                          "no measure")
+        gain = curve.against_prior(history, guess[0], limits.min_rows)
+        return gain, (f"fewer than {limits.min_rows} training rows were scored in evaluation mode: nothing to hold against "
+                      "guessing")
+    if start is None or start.losses is None or start.rows is None or model is None or loss is None:
+        return None, "no training row was scored before training: nothing to compare with"
+    gain = curve.against_untuned(start.losses, score(run, model, loss, start.rows), limits.min_rows)
+    return gain, f"fewer than {limits.min_rows} training rows were scored before and after training"
+
+
+def _origin(data: Data, start: Start | None) -> float | None:
+    """The loss of a row before training."""
+    import numpy as np
+
+    guess = curve.prior(data)
+    if guess is not None:
+        return guess[0]
+    if start is not None and start.losses is not None and np.isfinite(start.losses).any():
+        return float(np.nanmean(start.losses))
+    return None
+
+
+def _suggested(start: Start | None) -> float | None:
+    return start.learning_rate if start is not None else None
+
+
+def _moves(run: Run, model: Model | None, loss: Loss | None, start: Start | None) -> weights.Moves | None:
+    if start is None or model is None or not start.kept or run.settings.shard:
+        return None
+    extra = loss.extra if loss is not None else None
+    return weights.compare(start.kept, weights.keep(weights.trained(model.net, extra)))
+
+
+def _learnt(limits: Underfitting, run: Run, gain: Gain) -> tuple[Level, str]:
+    least = limits.least_gain if gain.baseline == "class shares" else limits.least_gain_text
+    kind = "guessing by class shares" if gain.baseline == "class shares" else "the untuned model"
+    text = (f"training rows cost {gain.after:.4g} nats, {kind} {gain.before:.4g}: {gain.gain:.1%} less "
+            f"({gain.low:.1%} to {gain.high:.1%})")
+    if gain.p >= limits.alpha:
+        return "warn", f"{text}, no surer than chance"
+    return ("warn", f"{text}, hardly anything") if gain.gain < least else ("ok", text)
+
+
+def _how(moves: weights.Moves | None, level: Level) -> str:
+    """What the weights did, where little was learnt."""
+    if level == "ok" or moves is None or moves.ratio is None:
+        return ""
+    return f"; the weights moved by {moves.ratio:.2g} of their length"
+
+
+def _cause(
+    run: Run, moves: weights.Moves | None, gain: Gain, log: Sequence[Row], done: int, start: Start | None
+) -> list[str]:
+    """Too high or too low a learning rate, or too little room: what the curve and the weights say."""
+    _, losses = curve.steps(log)
+    high = float(losses.max()) if len(losses) else gain.after
+    suggested = _suggested(start)
+    ratio = moves.ratio if moves is not None else None
+    if high > 1.5 * gain.before or gain.after > 1.2 * gain.before or (ratio is not None and ratio > FAR):
+        return advice.lower_rate(run, high, gain.before, suggested)
+    tips = []
+    if ratio is None or ratio < NEAR:
+        tips.append(advice.rate(run, 100 if ratio is not None and ratio < NEAR / 100 else 10, suggested))
+    elif suggested is not None or run.settings.learning_rate:
+        tips.append(advice.rate(run, 3, suggested))
+    tips.append(advice.longer(run, done, 2 * done))
+    tips += advice.larger(run)
+    if suggested is None:
+        tips.append(f"{advice.command(run)} --underfitting.range_test 60")
+    tips.append("look at the rows: ftp data preview, as labels that do not belong to their texts cannot be learnt")
+    return tips
+
+
+def _same(limits: Underfitting, same: OneAnswer, failed: bool) -> tuple[Level, str, list[str]]:
+    if same.share < limits.one_answer or same.others < 5:
+        return "ok", "", []
+    text = (f"{same.share:.0%} of {same.rows} held-out rows are answered {same.answer!r}, which is right for {same.truth:.0%}")
+    if same.truth >= limits.one_answer:
+        return "note", text, []
+    return ("warn" if failed else "note"), text, []
+
+
+def _falls(
+    limits: Underfitting, run: Run, slope: Slope, history: Sequence[Evaluation], done: int
+) -> tuple[Level, str, list[str]]:
+    if slope.p >= curve.SURE or slope.ahead < limits.steep:
+        return "ok", "", []
+    best = min(history, key=lambda one: one.loss) if history else None
+    if best is not None and best.step != history[-1].step:
+        return "ok", "", []  # held-out rows gain no more: more updates would not help
+    more = advice.updates_more(slope.level, slope.per_update, done)
+    text = (f"the training loss still fell at the end, by {-slope.per_update * 100:.3g} nats in 100 updates "
+            f"(± {slope.error * 100:.2g}), and held-out rows gained as well: about {more} more updates are worth trying")
+    return "note", text, [advice.longer(run, done, more)]
+
+
+def _still(run: Run, moves: weights.Moves, start: Start | None) -> tuple[Level, str, list[str]]:
+    count = len(moves.still)
+    names = ", ".join(moves.still[:5]) + (f" and {count - 5} more" if count > 5 else "")
+    tips = [f"{advice.command(run)} --precision fp32"] if run.settings.precision != "fp32" else []
+    return "warn", (f"{count} of {moves.tensors} trained tensors did not move at all: {names}"), [
+        *tips, advice.rate(run, 10, _suggested(start))]
+
+
+def _frozen(start: Start) -> str:
+    return (f"the new head ({', '.join(start.frozen)}) is random and is not trained: the network can only bend its features "
+            "towards it")
+
+
+def _unfreeze(run: Run) -> str:
+    named = [f"{name} {','.join(value)}" for name, value, known in advice.options(run) if known.name == "freeze" and value]
+    return f"leave the head out of --{named[0]}" if named else "let the head be trained: a plugin of this run froze it (ftp plan)"
+
+
+def _climbs(climb: Climb) -> str:
+    return (f"training diverged: training rows cost {climb.low:.4g} nats after update {climb.step} and {climb.high:.4g} at the "
+            "last look")
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    plain = {name: _plain_number(value) for name, value in vars(found).items()}
+    if "still" in plain:
+        plain["still"] = list(plain["still"])
+    return plain
+
+
+def _plain_number(value: Any) -> Any:
+    """Four digits."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return value
+    return float(f"{value:.4g}") if math.isfinite(value) else None
