@@ -101,8 +101,8 @@ def test_a_broken_default_says_how_to_leave_it_out(plant: Plant) -> None:
 
 
 def test_a_minus_leaves_a_default_out_and_is_checked() -> None:
-    assert "gap" in [one.name for one in pick([])]
-    assert "gap" not in [one.name for one in pick(["-gap"])]
+    assert "loss-score" in [one.name for one in pick([])]
+    assert "loss-score" not in [one.name for one in pick(["-loss-score"])]
     assert "did you mean 'gap'?" in told(lambda: pick(["-gpa"]))
     assert "both named and removed" in told(lambda: pick(["gap", "-gap"]))
 
@@ -326,5 +326,5 @@ def test_trace_tells_each_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def test_kinds() -> None:
-    known = {one.name: kind_of(one.cls) for one in pick([])}
+    known = {one.name: kind_of(one.cls) for one in pick(["gap"])}
     assert known["checkpoint"] == "core" and known["gap"] == "risk"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ftp import hookimpl, option, plugin
 from ftp.types import Data, Evaluation, Loss, Model, Predictions, Risk, Row, Run
-
-if TYPE_CHECKING:
-    from ftp_underfitting.start import Start
 
 
 @plugin
@@ -32,7 +29,7 @@ class Underfitting:
     min_rows: int = option(10, "rows below which losses are not compared", low=2)
     range_test: int = option(0, "updates of a learning-rate range test before training, undone afterwards; 0: none", low=0,
                              high=1000)
-    _start: Start | None = field(default=None, init=False, repr=False)
+    _start: Any = field(default=None, init=False, repr=False)  # start.Start, from the stage `start` on
 
     @hookimpl
     def check_risks(

@@ -16,23 +16,36 @@ def command(run: Run) -> str:
     return f"ftp run {run.out / 'run.toml'}" if run.out is not None else "ftp run ..."
 
 
-def rate(run: Run, factor: float, suggested: float | None = None) -> str:
-    """Another learning rate: that of the range test where there was one, else the present one times `factor`."""
-    value = suggested if suggested is not None else run.settings.learning_rate * factor
+def rate(run: Run, value: float) -> str:
+    """Another learning rate."""
     return f"{command(run)} --learning-rate {value:.1g}"
 
 
-def lower_rate(run: Run, high: float, start: float | None, suggested: float | None) -> list[str]:
-    """A tenth of the learning rate, a hundredth where the loss was far above its start; and a gentler beginning."""
-    far = start is not None and high > 3 * start
-    rate_now = run.settings.learning_rate
-    factor = 0.1 if not far else 1e-2 if rate_now < 0.1 else 1e-3
-    found = [rate(run, factor, suggested)]
+def usual_rate(run: Run) -> float:
+    """The learning rate that the plugins of this run suggest, else core's own."""
+    from ftp.settings import Settings
+
+    named = [one.cls.suggests["learning_rate"] for one in (run.hooks.picked if run.hooks else ())  # type: ignore[attr-defined]
+             if "learning_rate" in getattr(one.cls, "suggests", {})]
+    return float(named[-1] if named else Settings().learning_rate)
+
+
+def lower_rate(run: Run, suggested: float | None) -> list[str]:
+    """The rate of the range test, or the usual one where the present one is far above it, or a tenth; and a gentler
+    beginning."""
+    now, usual = run.settings.learning_rate, usual_rate(run)
+    found = [rate(run, suggested if suggested is not None and suggested < now else usual if now > 5 * usual else now / 10)]
     if run.settings.max_grad_norm == 0:
         found.append(f"{command(run)} --max-grad-norm 1")
     if run.settings.warmup_steps is None and run.settings.warmup_ratio < 0.06:
         found.append(f"{command(run)} --warmup-ratio 0.1")
     return found
+
+
+def higher_rate(run: Run, suggested: float | None) -> str:
+    """The rate of the range test, or the usual one where the present one is far below it, or ten times as much."""
+    now, usual = run.settings.learning_rate, usual_rate(run)
+    return rate(run, suggested if suggested is not None and suggested > now else usual if now < usual / 5 else now * 10)
 
 
 def longer(run: Run, done: int, more: int) -> str:

@@ -118,7 +118,7 @@ def slope(log: Sequence[Mapping[str, Any]]) -> Slope | None:
     x, y = at[-part:], losses[-part:]
     fit = stats.linregress(x, y)
     updates = round(float(x[-1] - x[0]))
-    now = max(float(fit.intercept + fit.slope * x[-1]), float(y.mean()) / 4, 1e-9)
+    now = max(float(fit.intercept + fit.slope * x[-1]), 0.05 * float(losses[:LINES].mean()), 1e-9)
     p = float(stats.t.cdf(fit.slope / fit.stderr, part - 2)) if fit.stderr > 0 else float(fit.slope >= 0)
     return Slope(float(fit.slope), float(fit.stderr), p, max(0.0, -float(fit.slope) * updates / now), now, updates, part)
 

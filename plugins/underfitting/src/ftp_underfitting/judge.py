@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
 FAR = 1.0
-"""Weights that went as far as they were long: too high a learning rate, where nothing was learnt."""
-NEAR = 0.01
-"""Weights that moved by less than this share of their length: too low a learning rate, where nothing was learnt."""
+"""Weights that went as far as they were long: the learning rate was too high, where nothing was learnt."""
+NEAR = 1e-3
+"""Weights that moved by less than this share of their length: it was too low, where nothing was learnt."""
 
 
 def before(run: Run, start: Start) -> list[Risk]:
@@ -36,7 +36,7 @@ def during(
     climb = curve.climb(history, log, _origin(data, limits._start))
     if climb is None:
         return []
-    tips = advice.lower_rate(run, climb.high, _origin(data, limits._start), _suggested(limits._start))
+    tips = advice.lower_rate(run, _suggested(limits._start))
     return [Risk("underfitting", "warn", _climbs(climb), {"climb": _plain(climb)}, tuple(tips))]
 
 
@@ -71,14 +71,13 @@ def verdict(
         said.append(_still(run, moves, start))
     if climb is not None or odd:
         words = _climbs(climb) if climb is not None else f"the loss was not finite at update {odd[0]}"
-        high = climb.high if climb is not None else math.inf
-        said.append(("warn", words, advice.lower_rate(run, high, _origin(data, start), _suggested(start))))
+        said.append(("warn", words, advice.lower_rate(run, _suggested(start))))
     failed = False
     if gain is not None:
         level, words = _learnt(limits, run, gain)
         failed = level == "warn"
-        tips = [] if level == "ok" or climb is not None else _cause(run, moves, gain, log, done, start)
-        said.append((level, words + _how(moves, level), tips))
+        cause, tips = ("", []) if level == "ok" else _cause(run, moves, gain, log, done, _suggested(start))
+        said.append((level, words + cause, tips))
     if same is not None:
         said.append(_same(limits, same, failed or gain is None))
     if gain is None and not any(level == "warn" for level, _, _ in said):
@@ -145,34 +144,28 @@ def _learnt(limits: Underfitting, run: Run, gain: Gain) -> tuple[Level, str]:
     return ("warn", f"{text}, hardly anything") if gain.gain < least else ("ok", text)
 
 
-def _how(moves: weights.Moves | None, level: Level) -> str:
-    """What the weights did, where little was learnt."""
-    if level == "ok" or moves is None or moves.ratio is None:
-        return ""
-    return f"; the weights moved by {moves.ratio:.2g} of their length"
-
-
 def _cause(
-    run: Run, moves: weights.Moves | None, gain: Gain, log: Sequence[Row], done: int, start: Start | None
-) -> list[str]:
-    """Too high or too low a learning rate, or too little room: what the curve and the weights say."""
+    run: Run, moves: weights.Moves | None, gain: Gain, log: Sequence[Row], done: int, suggested: float | None
+) -> tuple[str, list[str]]:
+    """Too high or too low a learning rate, or too little room or time: what curve and weights say, and what to type."""
     _, losses = curve.steps(log)
-    high = float(losses.max()) if len(losses) else gain.after
-    suggested = _suggested(start)
+    now, usual = run.settings.learning_rate, advice.usual_rate(run)
     ratio = moves.ratio if moves is not None else None
-    if high > 1.5 * gain.before or gain.after > 1.2 * gain.before or (ratio is not None and ratio > FAR):
-        return advice.lower_rate(run, high, gain.before, suggested)
-    tips = []
-    if ratio is None or ratio < NEAR:
-        tips.append(advice.rate(run, 100 if ratio is not None and ratio < NEAR / 100 else 10, suggested))
-    elif suggested is not None or run.settings.learning_rate:
-        tips.append(advice.rate(run, 3, suggested))
-    tips.append(advice.longer(run, done, 2 * done))
-    tips += advice.larger(run)
+    moved = f"the weights moved by {ratio:.2g} of their length" if ratio is not None else ""
+    worst = max(gain.after, float(losses.max()) if len(losses) else 0.0)
+    if worst > 1.5 * gain.before or gain.after > 1.2 * gain.before or (ratio is not None and ratio > FAR):
+        return _joined(moved, f"a learning rate of {now:g} is too high"), advice.lower_rate(run, suggested)
+    low = ratio < NEAR if ratio is not None else now < usual / 10
+    tips = [advice.higher_rate(run, suggested), advice.longer(run, done, 2 * done)]
     if suggested is None:
         tips.append(f"{advice.command(run)} --underfitting.range_test 60")
-    tips.append("look at the rows: ftp data preview, as labels that do not belong to their texts cannot be learnt")
-    return tips
+    if not low:
+        tips += [*advice.larger(run), "ftp data preview: labels that do not belong to their texts cannot be learnt"]
+    return _joined(moved, f"a learning rate of {now:g} is too low" if low else ""), tips
+
+
+def _joined(*parts: str) -> str:
+    return "".join(f"; {one}" for one in parts if one)
 
 
 def _same(limits: Underfitting, same: OneAnswer, failed: bool) -> tuple[Level, str, list[str]]:
@@ -203,7 +196,7 @@ def _still(run: Run, moves: weights.Moves, start: Start | None) -> tuple[Level, 
     names = ", ".join(moves.still[:5]) + (f" and {count - 5} more" if count > 5 else "")
     tips = [f"{advice.command(run)} --precision fp32"] if run.settings.precision != "fp32" else []
     return "warn", (f"{count} of {moves.tensors} trained tensors did not move at all: {names}"), [
-        *tips, advice.rate(run, 10, _suggested(start))]
+        *tips, advice.higher_rate(run, _suggested(start))]
 
 
 def _frozen(start: Start) -> str:
