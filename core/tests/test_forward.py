@@ -132,6 +132,13 @@ def test_long_packed_lines_come_in_few_sizes() -> None:
     assert len(losses) == sum(len(row) - 1 for row in rows) and row.max() == 3
 
 
+def test_what_fills_a_line_up_has_positions_that_its_rows_have() -> None:
+    """A table of positions ends somewhere (48 here); 200 rows of 40 tokens are filled up by more slots than that."""
+    laid = forward.lay([[5] * 40] * 210, packed=True, pad_id=1)
+    filler = laid["extent"].shape[2]
+    assert filler > 48 and laid["position_ids"].max() == 39
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_layout(side: str) -> None:
     labels = ([[1, 2, 3], [4]], -100)

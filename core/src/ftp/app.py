@@ -134,7 +134,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     if settings.baselines:
         stage(run, "measuring baselines")
     baselines = measure_baselines(run, data, model, loss, encoded, held)
-    sample = train_sample(run, data, encoded)
+    sample = train_sample(run, data, loss)
     def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
         rows = data.splits["validation"]
         seen = predict(run, model, loss, rows, encoded["validation"], "validation", forward)
@@ -254,19 +254,20 @@ def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
     return source.Stored(encoded["train"], run.settings)
 
 
-def train_sample(run: Run, data: Data, encoded: Mapping[str, Any]) -> tuple[Dataset, Dataset] | None:
-    """A fixed sample of training rows, as large as validation (512 at most), scored as validation is."""
+def train_sample(run: Run, data: Data, loss: Loss) -> tuple[Dataset, Dataset] | None:
+    """A fixed sample of training rows, as many as validation has (512 at most), encoded and scored as validation is: row by
+    row, also where training rows are laid together in blocks. None for a stream."""
     import numpy as np
+
+    from ftp.data.encode import encode
 
     if run.settings.streaming:
         return None
-    rows, made = data.splits["train"], encoded["train"]
-    count = min(len(made), len(data.splits["validation"]), 512)
-    chosen = np.sort(np.random.default_rng(run.settings.seed).choice(len(made), count, replace=False))
-    part = made.select(chosen)
-    renumbered = {row: place for place, row in enumerate(sorted(set(part["row"])))}
-    part = part.remove_columns("row").add_column("row", [renumbered[row] for row in part["row"]])
-    return rows.select(list(renumbered)), part
+    rows = data.splits["train"]
+    count = min(len(rows), len(data.splits["validation"]), 512)
+    part = rows.select(np.sort(np.random.default_rng(run.settings.seed).choice(len(rows), count, replace=False)))
+    made = encode(part, loss.encode, "validation", key=loss.key)
+    return (part, made) if len(made) else None
 
 
 # --- model and loss ---

@@ -78,7 +78,8 @@ def lay(
         filler = _filler(sum(lengths)) if torch.device(device or "cpu").type == "cpu" else 0
         for name, (column, fill) in columns.items():
             out[name] = torch.tensor([[*chain.from_iterable(column), *[fill] * filler]])
-        out["position_ids"] = torch.tensor([list(chain.from_iterable(map(range, [*lengths, filler])))])
+        filled = (number % longest for number in range(filler))  # never a position that a table of positions may lack
+        out["position_ids"] = torch.tensor([[*chain.from_iterable(map(range, lengths)), *filled]])
         out["row_starts"] = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
         out["extent"] = torch.empty(0, longest, filler)
     else:

@@ -69,7 +69,7 @@ def verbatim(run: Run, data: Data, model: Model, loss: Loss, rows: int, tokens: 
         return "there are no stored rows of both splits"
     if run.settings.shard:
         return "the weights are sharded"
-    counts = {split: _repeated(run, model, loss, data.splits[split], split, rows, tokens) for split in ("train", "validation")}
+    counts = {split: _repeated(run, model, loss, data.splits[split], rows, tokens) for split in ("train", "validation")}
     (hit, of), (held_hit, held_of) = counts["train"], counts["validation"]
     if not of or not held_of:
         return f"no row is long enough for {tokens} tokens and as many before them"
@@ -78,7 +78,7 @@ def verbatim(run: Run, data: Data, model: Model, loss: Loss, rows: int, tokens: 
 
 
 def _repeated(
-    run: Run, model: Model, loss: Loss, rows: Dataset, split: str, most: int, tokens: int
+    run: Run, model: Model, loss: Loss, rows: Dataset, most: int, tokens: int
 ) -> tuple[int, int]:
     import torch
 
@@ -88,7 +88,7 @@ def _repeated(
     model.net.eval()
     try:
         with torch.inference_mode():
-            for encoded in loss.encode(rows.select(chosen).to_list(), split):
+            for encoded in loss.encode(rows.select(chosen).to_list(), "validation"):
                 ids: list[int] = list(encoded["input_ids"])
                 if len(ids) < 2 * tokens or asked >= most:
                     continue
