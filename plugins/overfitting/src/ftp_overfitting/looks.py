@@ -150,7 +150,8 @@ def start_loss(data: Data, log: Sequence[Mapping[str, Any]]) -> tuple[float | No
     train = data.splits.get("train")
     if data.labels and train is not None and hasattr(train, "num_rows") and "label" in train.column_names and len(train):
         most = 100_000
-        rows = train if len(train) <= most else train.select(range(0, len(train), math.ceil(len(train) / most)))
+        rows = train if len(train) <= most else train.select(
+            np.sort(np.random.default_rng(0).choice(len(train), most, replace=False)))
         shares = np.bincount(np.asarray(rows["label"][:], dtype=int)) / len(rows)
         shares = shares[shares > 0]
         return float(-(shares * np.log(shares)).sum()), "entropy of the classes"

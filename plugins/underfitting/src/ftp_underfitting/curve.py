@@ -58,7 +58,8 @@ def prior(data: Data) -> tuple[float, int] | None:
     if train is None or column is None or not hasattr(train, "num_rows") or not len(train) or not data.labels:
         return None
     most = 100_000 if column == "label" else 5_000
-    rows = train if len(train) <= most else train.select(range(0, len(train), math.ceil(len(train) / most)))
+    rows = train if len(train) <= most else train.select(
+        np.sort(np.random.default_rng(0).choice(len(train), most, replace=False)))
     values = rows[column][:]
     sets = [[one] for one in values] if column == "label" else [one for one in values if one]
     flat = [one for group in sets for one in group]
@@ -160,7 +161,9 @@ def climb(history: Sequence[Evaluation], log: Sequence[Mapping[str, Any]], start
     if part < 3:
         return None
     first, last = losses[:part], losses[-part:]
+    if last.mean() <= 1.2 * first.mean():
+        return None
     p = float(stats.ttest_ind(last, first, equal_var=False, alternative="greater").pvalue)
-    if p < SURE and last.mean() > 1.2 * first.mean():
+    if p < SURE:
         return Climb(int(at[part - 1]), float(first.mean()), float(last.mean()), p, 0)
     return None

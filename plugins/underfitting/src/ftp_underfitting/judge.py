@@ -61,8 +61,8 @@ def verdict(
     if norms:
         evidence["grad_norm"] = {"first": _plain_number(norms[0]), "highest": _plain_number(max(norms)),
                                  "last": _plain_number(norms[-1])}
-    if start is not None and start.learning_rate is not None:
-        evidence["range_test"] = {"learning_rate": float(f"{start.learning_rate:.2g}")}
+    if limits.range_test:
+        evidence["range_test"] = _tested(start)
     said: list[tuple[Level, str, list[str]]] = []
     if start is not None and start.frozen:
         evidence["frozen"] = list(start.frozen)
@@ -121,6 +121,14 @@ def _origin(data: Data, start: Start | None) -> float | None:
     if start is not None and start.losses is not None and np.isfinite(start.losses).any():
         return float(np.nanmean(start.losses))
     return None
+
+
+def _tested(start: Start | None) -> dict[str, Any] | str:
+    if start is None or not start.tested:
+        return "not run: it needs one process, weights in one piece, and training rows of its own"
+    if start.learning_rate is None:
+        return "the loss did not fall by 2 % at any learning rate: give it more updates"
+    return {"learning_rate": float(f"{start.learning_rate:.2g}")}
 
 
 def _suggested(start: Start | None) -> float | None:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Start:
     """`kept`: notes of the trained tensors. `frozen`: new heads that are not trained. `rows`, `losses`: some training rows
-    and their losses before training, in nats. `learning_rate`: what the range test suggests."""
+    and their losses before training, in nats. `learning_rate`: what the range test suggests, where it was `tested`."""
 
     kept: dict[str, weights.Kept]
     frozen: tuple[str, ...]
     rows: Dataset | None = None
     losses: Any = None
     learning_rate: float | None = None
+    tested: bool = False
 
 
 def notes(run: Run, data: Data, model: Model, loss: Loss, *, rows: int, updates: int) -> Start:
@@ -36,10 +37,10 @@ def notes(run: Run, data: Data, model: Model, loss: Loss, *, rows: int, updates:
     if alone and rows and not run.settings.shard and run.task.head not in ("labels", "tags"):
         chosen = sample(data, rows, run.settings.seed)
         losses = score(run, model, loss, chosen) if chosen is not None else None
-    found = None
+    found, tested = None, False
     if updates and alone and run.accelerator is not None and run.accelerator.num_processes == 1 and not run.settings.shard:
-        found = range_test(run, data, model, loss, updates)
-    return Start(kept, frozen, chosen, losses, found)
+        found, tested = range_test(run, data, model, loss, updates), True
+    return Start(kept, frozen, chosen, losses, found, tested)
 
 
 def sample(data: Data, count: int, seed: int) -> Dataset | None:

@@ -1,0 +1,349 @@
+"""Raised where nothing was learnt and silent where something was; never "ok" where nothing was compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+import ftp
+from ftp.errors import UserError
+from ftp.plan import prepare
+from ftp.settings import Settings
+from ftp.testing.models import tiny
+from ftp.types import Data, Evaluation, Loss, Prediction, Predictions, Risk, Run, Task
+from ftp_underfitting import Underfitting, curve, weights
+from ftp_underfitting.start import Start, steepest
+
+LABELS = ("bad", "good")
+GUESS = float(np.log(2))
+
+
+@cache
+def two_classes(classes: int = 2) -> Data:
+    rows = Dataset.from_dict({"text": [f"row {n}" for n in range(400)], "label": [n % classes for n in range(400)]})
+    return Data({"train": rows, "validation": rows.select(range(200))}, "labelled", LABELS)
+
+
+def a_run(head: Any = "labels", hooks: Any = None, **settings: Any) -> Run:
+    return Run(Settings(**settings), Task("labelled", head), hooks, out=Path("runs/x"))
+
+
+def history(train: Sequence[float], seed: int = 0, rows: int = 200, every: int = 20) -> list[Evaluation]:
+    """Evaluations whose training rows cost `train` nats on average (gamma, as skewed as losses are), held-out rows a
+    tenth more."""
+    dice = np.random.default_rng(seed)
+    own = dice.gamma(1.0, size=rows)
+    found = []
+    for number, mean in enumerate(train):
+        losses = mean * (0.7 * own + 0.3 * dice.gamma(1.0, size=rows))
+        found.append(Evaluation((number + 1) * every, 1.1 * mean, (), float(losses.mean()), 1.1 * losses, losses))
+    return found
+
+
+def log(losses: Sequence[float], seed: int = 0, noise: float = 0.0, every: int = 5) -> list[dict[str, Any]]:
+    dice = np.random.default_rng(seed)
+    return [{"event": "step", "step": (n + 1) * every, "loss": float(one + noise * dice.normal()), "grad_norm": 1.0}
+            for n, one in enumerate(losses)]
+
+
+def answers(given: Sequence[int], truth: Sequence[int]) -> dict[str, Predictions]:
+    rows = Dataset.from_dict({"label": list(truth)})
+    return {"validation": Predictions("validation", rows, [Prediction(one) for one in given], 0.5, np.full(len(given), 0.5))}
+
+
+def judged(found: Sequence[Evaluation], lines: Sequence[Any] = (), *, stage: str = "end", data: Data | None = None,
+           run: Run | None = None, given: Any = None, start: Start | None = None, model: Any = None, loss: Any = None,
+           **options: Any) -> Risk:
+    plugin = Underfitting(**options)
+    plugin._start = start
+    answered = plugin.check_risks(run or a_run(), stage, data or two_classes(), model, loss, given, found, lines)
+    assert [one.name for one in answered] == ["underfitting"]
+    json.dumps(answered[0].evidence)
+    return answered[0]
+
+
+FALLING = np.geomspace(0.69, 0.3, 4)
+LEVEL = [*np.geomspace(0.69, 0.3, 20), *[0.3] * 20]
+
+
+def test_clean_runs_raise_nothing_in_19_of_20() -> None:
+    """200 noisy runs that learn half of what there is to learn, with a noisy log."""
+    levels = [judged(history(FALLING, seed), log(LEVEL, seed, noise=0.05)).level for seed in range(200)]
+    assert sum(level in ("warn", "stop") for level in levels) == 0
+    assert levels.count("ok") >= 190
+
+
+def test_no_better_than_guessing_is_raised() -> None:
+    """True means at the class prior: 5 % of runs may look better by chance, and those not by much."""
+    levels = [judged(history([GUESS] * 4, seed), log([GUESS] * 20, seed, noise=0.02)).level for seed in range(100)]
+    assert levels.count("warn") >= 75  # the lowest of four looks is judged, which is in the run's favour
+    steady = [judged([Evaluation(20, GUESS, (), GUESS, None, GUESS + 0.01 * np.random.default_rng(seed).normal(size=200))]).level
+              for seed in range(200)]
+    assert steady.count("warn") == 200, "a sure gain of a thousandth is none"
+
+
+def test_a_low_learning_rate_is_named_and_the_usual_one_advised() -> None:
+    kept = {"net.weight": weights.Kept(2.0, torch.ones(4), 4)}
+    net = torch.nn.Module()
+    net.register_module("net", torch.nn.Linear(4, 1, bias=False))
+    with torch.no_grad():
+        net.net.weight.copy_(torch.ones(1, 4) * (1 + 1e-6))
+    model = SimpleNamespace(net=net)
+    risk = judged(history([GUESS] * 3), run=a_run(learning_rate=1e-7), model=model, start=Start(kept, ()))
+    assert risk.level == "warn" and "learning rate of 1e-07 is too low" in risk.finding
+    assert risk.evidence["weights"]["ratio"] == pytest.approx(1e-6, rel=0.2)
+    assert risk.advice[0] == "ftp run runs/x/run.toml --learning-rate 5e-05"
+    assert any("--max-steps 180" in one for one in risk.advice) and any("range_test" in one for one in risk.advice)
+
+
+def test_a_high_learning_rate_is_named() -> None:
+    risk = judged(history([9.0, 5.0, 12.0]), log([60.0, 30.0, 20.0] * 6), run=a_run(learning_rate=1.0))
+    assert risk.level == "warn" and "learning rate of 1 is too high" in risk.finding
+    assert risk.advice[0].endswith("--learning-rate 5e-05")
+
+
+def test_diverging_is_told_while_it_happens() -> None:
+    found = history([0.5, 0.3, 0.9])
+    risk = judged(found, stage="evaluation")
+    assert risk.level == "warn" and "diverged" in risk.finding and "update 40" in risk.finding
+    assert Underfitting().check_risks(a_run(), "evaluation", two_classes(), None, None, None, found[:2], []) == []
+    assert judged(found).level == "warn"
+
+
+def test_a_noisy_training_loss_is_not_diverging() -> None:
+    told = 0
+    for seed in range(200):
+        dice = np.random.default_rng(seed)
+        found = history(0.3 * (1 + 0.1 * dice.normal(size=10)), seed)
+        told += any(curve.climb(found[:n], [], GUESS) is not None for n in range(2, 11))
+    assert told <= 2
+
+
+def test_a_stream_that_climbs_is_found_in_the_log() -> None:
+    assert curve.climb([], log([0.7] * 10 + [2.0] * 10, noise=0.05), None) is not None
+    alarms = sum(curve.climb([], log([0.7] * 30, seed, noise=0.1), None) is not None for seed in range(200))
+    assert alarms <= 4
+
+
+def test_still_falling_says_how_many_more() -> None:
+    risk = judged(history(np.linspace(0.69, 0.4, 4)), log(np.linspace(0.69, 0.4, 30), noise=0.002))
+    assert risk.level == "note" and "more updates" in risk.finding
+    more = int(risk.advice[0].split("--max-steps ")[1])
+    assert 150 < more <= 450
+    assert judged(history(FALLING), log(LEVEL, noise=0.01)).level == "ok"
+
+
+def test_a_slope_that_is_chance_is_not_told() -> None:
+    sure = sum((found := curve.slope(log([0.4] * 30, seed, noise=0.05))) is not None and found.p < curve.SURE
+               for seed in range(300))
+    assert sure <= 9
+
+
+def test_more_updates_are_not_advised_where_held_out_rows_gain_no_more() -> None:
+    found = history(np.linspace(0.69, 0.4, 4))
+    worse = [*found[:-1], Evaluation(80, 9.0, (), found[-1].train_loss, found[-1].losses, found[-1].train_losses)]
+    assert judged(worse, log(np.linspace(0.69, 0.4, 30), noise=0.002)).level == "ok"
+
+
+def test_one_answer_for_all_rows() -> None:
+    always, truth = [0] * 100, [0, 1] * 50
+    risk = judged(history([GUESS] * 3), given=answers(always, truth))
+    assert risk.level == "warn" and "100% of 100 held-out rows are answered 'bad'" in risk.finding
+    learnt = judged(history(FALLING), given=answers(always, truth))
+    assert learnt.level == "note", "train was fitted: held-out rows are the trouble, see overfitting"
+    assert judged(history(FALLING), given=answers(truth, truth)).level == "ok"
+
+
+def test_a_text_is_measured_against_the_untuned_model() -> None:
+    before = np.random.default_rng(0).gamma(4.0, size=32)
+    gain = curve.against_untuned(before, before * 0.9, 10)
+    assert gain is not None and gain.gain == pytest.approx(0.1) and gain.p < 1e-6
+    alarms = 0
+    for seed in range(200):
+        dice = np.random.default_rng(seed)
+        chance = curve.against_untuned(before, before * (1 + 0.05 * dice.normal(size=32)), 10)
+        assert chance is not None
+        alarms += chance.p < 0.05
+    assert alarms <= 20, "called learnt where nothing was"
+
+
+# --- weights ---
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(5000, 8)
+        self.key = torch.nn.Linear(8, 8)
+        self.lora_B = torch.nn.Linear(8, 8, bias=False)
+        self.head = torch.nn.Linear(8, 2)
+        torch.nn.init.zeros_(self.lora_B.weight)
+
+
+def test_weights_that_did_not_move_are_named() -> None:
+    net = Net()
+    before = weights.keep(weights.trained(net))
+    with torch.no_grad():
+        net.embedding.weight[4321] += 1e-3  # one row of many, which no sample is sure to hit
+        net.lora_B.weight += 0.01
+        net.key.weight *= 1.01
+        net.head.bias += 0.1
+    moves = weights.compare(before, weights.keep(weights.trained(net)))
+    assert moves is not None and moves.still == ("head.weight",), "the bias of keys has no gradient"
+    assert moves.ratio is not None and 1e-4 < moves.ratio < 0.01
+    risk = judged(history(FALLING), model=SimpleNamespace(net=net), start=Start(weights.keep(weights.trained(net)), ()))
+    assert risk.level == "warn" and "head.weight" in risk.finding
+
+
+def test_an_adapter_that_stays_zero_is_dead() -> None:
+    net = Net()
+    before = weights.keep([("lora_B.weight", net.lora_B.weight)])
+    moves = weights.compare(before, weights.keep([("lora_B.weight", net.lora_B.weight)]))
+    assert moves is not None and moves.still == ("lora_B.weight",) and moves.ratio is None
+
+
+def test_a_frozen_new_head_is_told_before_training() -> None:
+    net = Net()
+    assert weights.frozen_heads(net, ("head",)) == []
+    net.head.requires_grad_(False)
+    assert weights.frozen_heads(net, ("head",)) == ["head"]
+
+
+def test_the_ratio_of_a_sample_is_that_of_all_values() -> None:
+    torch.manual_seed(0)
+    old = torch.nn.Parameter(torch.randn(200_000))
+    new = torch.nn.Parameter(old.detach() + 0.01 * torch.randn(200_000))
+    moves = weights.compare(weights.keep([("w", old)]), weights.keep([("w", new)]))
+    assert moves is not None and moves.sampled and moves.ratio == pytest.approx(0.01, rel=0.05)
+
+
+# --- nothing compared, bad input ---
+
+
+def test_nothing_compared_is_not_run() -> None:
+    assert judged([]).level == "not_run"
+    bare = [Evaluation(20, 0.5, (), None, np.ones(50), None)]
+    assert judged(bare, log([0.5] * 20)).level == "not_run"
+    assert judged(history([0.3], rows=3)).level == "not_run"
+    assert "one" in judged(history([0.01, 0.01]), data=two_classes(1)).finding
+    assert judged(history([0.01, 0.01]), data=two_classes(1)).level == "not_run"
+    own = Loss(encode=lambda rows, split: [], collate=lambda rows: None, compute=lambda batch: None,  # type: ignore
+               rollout=lambda: None)
+    assert "makes its own" in judged(history(FALLING), loss=own).finding
+    text = judged(history(FALLING), run=a_run("tokens"), data=Data(two_classes().splits, "text"))
+    assert text.level == "not_run" and "before training" in text.finding
+
+
+def test_rows_without_a_loss_do_not_count() -> None:
+    found = history([0.3])
+    found[0].train_losses[5:] = np.nan
+    assert judged(found).level == "not_run"
+
+
+def test_a_million_rows_take_no_time() -> None:
+    import time
+
+    rows = Dataset.from_dict({"label": np.arange(1_000_000) % 2})
+    started = time.perf_counter()
+    assert judged(history(FALLING), log(LEVEL), data=Data({"train": rows}, "labelled", LABELS)).level == "ok"
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(("name", "value"), [("alpha", 0.9), ("steep", -1), ("least_gain", 2), ("one_answer", 0.1), ("rows", -1)])
+def test_thresholds_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"--underfitting\.{name}.*out of range"):
+        prepare(["full", "sentiment"], given=[("flags", {f"underfitting.{name}": value})])
+
+
+def test_advice_names_options_that_the_run_has() -> None:
+    options = [SimpleNamespace(key=f"lora.{name}", name=name, default=None, low=None)
+               for name in ("r", "target_modules", "lora_dropout")]
+    lora = SimpleNamespace(name="lora", options=options, found=SimpleNamespace(default=False),
+                           cls=SimpleNamespace(suggests={"learning_rate": 1e-3}))
+    hooks = SimpleNamespace(picked=[lora], plugins={"lora": SimpleNamespace(r=4, target_modules=("query",), lora_dropout=0.0)})
+    advice = " ".join(judged(history([GUESS] * 3), run=a_run(hooks=hooks, learning_rate=1e-3)).advice)
+    assert "--lora.r 16" in advice and "--lora.target_modules all-linear" in advice and "--learning-rate 0.01" in advice
+
+
+def test_the_range_test_finds_the_steepest_fall() -> None:
+    rates = np.geomspace(1e-7, 1, 60)
+    losses = 1.0 - 0.6 / (1 + np.exp(-6 * (np.log10(rates) + 3))) + np.where(rates > 0.1, 3 * rates, 0)
+    found = steepest(rates.tolist(), losses.tolist())
+    assert found is not None and 2e-4 < found < 5e-3
+    assert steepest(rates.tolist(), [1.0] * 60) is None and steepest([1e-3], [1.0]) is None
+
+
+# --- whole runs ---
+
+
+@pytest.fixture(scope="module")
+def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Risk]]:
+    """A run of a tiny network; a label is a word of the text."""
+    home = tmp_path_factory.mktemp("runs")
+    models = {kind: tiny(kind, home / kind) for kind in ("bert", "gpt2")}  # type: ignore[arg-type]
+    words = ["film", "soup", "the", "a", "was", "and", "of", "in", "on", "day", "new", "bank", "about", "four", "more"]
+    dice = np.random.default_rng(7)
+    for split, count in (("train", 200), ("validation", 80)):
+        lines = []
+        for _ in range(count):
+            label = int(dice.integers(2))
+            lines.append(json.dumps({"text": " ".join([*dice.choice(words, 8), *[["joy", "not"][label]] * 2]), "label": label}))
+        (home / f"{split}.jsonl").write_text("\n".join(lines))
+    data = home / "rows"
+    data.mkdir()
+    for split in ("train", "validation"):
+        (home / f"{split}.jsonl").rename(data / f"{split}.jsonl")
+    count = iter(range(100))
+
+    def run(plugins: Sequence[str] = ("full", "sentiment"), kind: str = "bert", **options: Any) -> dict[str, Risk]:
+        usual = dict(data=str(data), model=str(models[kind]), out=home / f"run{next(count)}", baselines=False, verify=False,
+                     cache_dir=home / "cache", device="cpu", precision="fp32", max_steps=60, eval_steps=20, learning_rate=2e-3)
+        result = ftp.run([*plugins, "-leakage", "-duplicates"], **{**usual, **options})  # type: ignore[arg-type]
+        return {risk.name: risk for risk in result.risks}
+
+    return run
+
+
+def test_a_clean_run_is_ok(go: Any) -> None:
+    found = go()
+    assert found["underfitting"].level in ("ok", "note") and found["underfitting"].evidence["against"]["p"] < 0.01
+    assert found["underfitting"].evidence["weights"]["still"] == []
+
+
+@pytest.mark.parametrize(("rate", "word"), [(1e-7, "too low"), (1.0, "too high")])
+def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(go: Any, rate: float, word: str) -> None:
+    found = go(learning_rate=rate)
+    assert found["underfitting"].level == "warn" and word in found["underfitting"].finding
+    if "overfitting" in found:
+        assert found["overfitting"].level in ("ok", "note", "not_run")
+
+
+def test_a_frozen_head_is_told_before_training_and_at_the_end(go: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the new head"):
+        go(full={"freeze": "classifier*"}, on_risk="stop")
+    risk = go(full={"freeze": "classifier*"})["underfitting"]
+    assert risk.level == "warn" and risk.stage == "end" and "classifier" in risk.finding
+    assert any("--full.freeze" in one for one in risk.advice)
+
+
+def test_a_text_run_is_measured_against_its_start(go: Any) -> None:
+    clean = go(("full", "clm", "sentiment"), "gpt2")["underfitting"]
+    assert clean.level in ("ok", "note") and clean.evidence["against"]["baseline"] == "untuned model"
+    low = go(("full", "clm", "sentiment"), "gpt2", learning_rate=1e-7)["underfitting"]
+    assert low.level == "warn" and "too low" in low.finding
+
+
+def test_a_range_test_leaves_no_trace(go: Any) -> None:
+    plain, tested = go(seed=3)["underfitting"], go(seed=3, underfitting={"range_test": 80})["underfitting"]
+    assert tested.evidence["against"] == plain.evidence["against"]
+    assert 1e-5 < tested.evidence["range_test"]["learning_rate"] < 0.5
