@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,16 +70,19 @@ def prior(data: Data) -> tuple[float, int] | None:
 
 
 def against_prior(history: Sequence[Evaluation], guess: float, min_rows: int) -> Gain | None:
-    """The lowest training loss of any evaluation (rows re-scored in evaluation mode) against guessing."""
+    """The lowest training loss of any evaluation (rows re-scored in evaluation mode) against guessing; `p` is corrected for
+    the choice among them (Bonferroni)."""
     best: Gain | None = None
+    looked = 0
     for one in history:
         if one.train_losses is None:
             continue
         losses = np.asarray(one.train_losses, dtype=float)
         losses = losses[np.isfinite(losses)]
+        looked += len(losses) >= min_rows
         if len(losses) >= min_rows and (best is None or losses.mean() < best.after):
             best = _gain("class shares", guess - losses, guess, one.step)
-    return best
+    return replace(best, p=min(1.0, best.p * looked)) if best is not None else None
 
 
 def against_untuned(before: Any, after: Any, min_rows: int) -> Gain | None:

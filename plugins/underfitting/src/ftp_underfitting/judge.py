@@ -148,7 +148,7 @@ def _learnt(limits: Underfitting, run: Run, gain: Gain) -> tuple[Level, str]:
     text = (f"training rows cost {gain.after:.4g} nats, {kind} {gain.before:.4g}: {gain.gain:.1%} less "
             f"({gain.low:.1%} to {gain.high:.1%})")
     if gain.p >= limits.alpha:
-        return "warn", f"{text}, no surer than chance"
+        return "warn" if gain.gain < 2 * least else "note", f"{text}, no surer than chance"
     return ("warn", f"{text}, hardly anything") if gain.gain < least else ("ok", text)
 
 

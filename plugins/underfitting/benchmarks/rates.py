@@ -1,0 +1,52 @@
+"""False alarms and power of `underfitting` on made-up runs of two classes (guessing costs 0.693 nats).
+
+    python plugins/underfitting/benchmarks/rates.py [--runs 1000]
+
+Training rows cost what `gamma` draws around the mean of their look; the log has 40 lines with noise of 0.05 nats.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from ftp.settings import Settings
+from ftp.types import Data, Evaluation, Run, Task
+from ftp_underfitting import Underfitting
+
+RUN = Run(Settings(), Task("labelled", "labels"), None, out=Path("runs/x"))  # type: ignore[arg-type]
+DATA = Data({"train": Dataset.from_dict({"label": [0, 1] * 200})}, "labelled", ("bad", "good"))
+
+
+def level(means: np.ndarray, rows: int, seed: int) -> tuple[str, str]:
+    """The level, and what the finding speaks of."""
+    dice = np.random.default_rng(seed)
+    own, found = dice.gamma(2.0, 0.5, size=rows), []
+    for look in range(4):
+        losses = means[10 * look + 9] * (0.7 * own + 0.3 * dice.gamma(2.0, 0.5, size=rows))
+        found.append(Evaluation(50 * (look + 1), float(losses.mean()), (), float(losses.mean()), losses, losses))
+    log = [{"event": "step", "step": 5 * (n + 1), "loss": float(mean + 0.05 * dice.normal())} for n, mean in enumerate(means)]
+    risk = Underfitting().check_risks(RUN, "end", DATA, None, None, None, found, log)[0]
+    return risk.level, "falls" if "more updates" in risk.finding else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=1000)
+    runs = parser.parse_args().runs
+    print("| training loss | rows | warn | note: still falling |\n| --- | --- | --- | --- |")
+    shapes = (("stays at 0.693", 0.693, 0), ("falls by 3 % and stays", 0.672, 20), ("falls by 20 % and stays", 0.554, 20),
+              ("falls by half and stays", 0.346, 20), ("falls by half, straight to the end", 0.346, 0))
+    for name, end, flat in shapes:
+        means = np.concatenate([np.linspace(0.693, end, 40 - flat), np.full(flat, end)])
+        for rows in (50, 200, 500):
+            levels = [level(means, rows, seed) for seed in range(runs)]
+            warned, falls = (sum(one[place] == word for one in levels) / runs for place, word in ((0, "warn"), (1, "falls")))
+            print(f"| {name} | {rows} | {warned:.1%} | {falls:.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
