@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped,unused-ignore]
 
 from ftp.types import Data, Loss, Model, Run
 
@@ -41,10 +41,10 @@ def membership(train: NDArray[np.float64], held: NDArray[np.float64], level: flo
     under = (np.searchsorted(train, held, "left") + np.searchsorted(train, held, "right")) / (2 * len(train))
     auc = float(above.mean())
     error = math.sqrt(above.var(ddof=1) / len(train) + under.var(ddof=1) / len(held))
-    reach = float(stats.norm.isf(level)) * error
+    reach = -float(ndtri(level)) * error
     edge = float(np.quantile(held, 0.01))
     hits = int((train < edge).sum())
-    lowest = float(stats.beta.ppf(level, hits, len(train) - hits + 1)) if hits else 0.0
+    lowest = float(betaincinv(hits, len(train) - hits + 1, level)) if hits else 0.0
     return Membership(auc, max(0.0, auc - reach), min(1.0, auc + reach), hits / len(train), lowest)
 
 
@@ -63,6 +63,8 @@ class Verbatim:
 
 def verbatim(run: Run, data: Data, model: Model, loss: Loss, rows: int, tokens: int) -> Verbatim | str:
     """Let the model go on with `rows` rows of each split (Carlini et al. 2023, section 3); or why that cannot be."""
+    from scipy.stats import fisher_exact  # type: ignore[import-untyped,unused-ignore]
+
     if run.task.head != "tokens" or getattr(model.net.config, "is_encoder_decoder", False):
         return "the model does not go on with text"
     if "train" not in data.splits or "validation" not in data.splits or not hasattr(data.splits["train"], "num_rows"):
@@ -73,7 +75,7 @@ def verbatim(run: Run, data: Data, model: Model, loss: Loss, rows: int, tokens: 
     (hit, of), (held_hit, held_of) = counts["train"], counts["validation"]
     if not of or not held_of:
         return f"no row is long enough for {tokens} tokens and as many before them"
-    p = float(stats.fisher_exact([[hit, of - hit], [held_hit, held_of - held_hit]], alternative="greater").pvalue)
+    p = float(fisher_exact([[hit, of - hit], [held_hit, held_of - held_hit]], alternative="greater").pvalue)
     return Verbatim(hit, of, held_hit, held_of, tokens, p)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats takes half a second
 
 from ftp.types import Data, Evaluation
 
@@ -99,8 +99,8 @@ def against_untuned(before: Any, after: Any, min_rows: int) -> Gain | None:
 def _gain(baseline: str, falls: Array, before: float, step: int | None) -> Gain:
     count, fall = len(falls), float(falls.mean())
     error = float(falls.std(ddof=1)) / math.sqrt(count)
-    p = float(stats.t.sf(fall / error, count - 1)) if error > 0 else float(fall <= 0)
-    reach = float(stats.t.isf(0.025, count - 1)) * error
+    p = float(stdtr(count - 1, -fall / error)) if error > 0 else float(fall <= 0)
+    reach = -float(stdtrit(count - 1, 0.025)) * error
     scale = max(before, 1e-9)
     return Gain(baseline, before, before - fall, fall / scale, (fall - reach) / scale, (fall + reach) / scale, p, count, step)
 
@@ -120,11 +120,14 @@ def slope(log: Sequence[Mapping[str, Any]]) -> Slope | None:
         return None
     part = max(LINES, len(at) // 3)
     x, y = at[-part:], losses[-part:]
-    fit = stats.linregress(x, y)
+    away = x - x.mean()
+    fall = float((away * y).sum() / (away**2).sum())
+    rest = y - y.mean() - fall * away
+    error = math.sqrt(float((rest**2).sum()) / (part - 2) / float((away**2).sum()))
     updates = round(float(x[-1] - x[0]))
-    now = max(float(fit.intercept + fit.slope * x[-1]), 0.05 * float(losses[:LINES].mean()), 1e-9)
-    p = float(stats.t.cdf(fit.slope / fit.stderr, part - 2)) if fit.stderr > 0 else float(fit.slope >= 0)
-    return Slope(float(fit.slope), float(fit.stderr), p, max(0.0, -float(fit.slope) * updates / now), now, updates, part)
+    now = max(float(y.mean() + fall * away[-1]), 0.05 * float(losses[:LINES].mean()), 1e-9)
+    p = float(stdtr(part - 2, fall / error)) if error > 0 else float(fall >= 0)
+    return Slope(fall, error, p, max(0.0, -fall * updates / now), now, updates, part)
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def climb(history: Sequence[Evaluation], log: Sequence[Mapping[str, Any]], start
             return None
         low, high = float(np.nanmean(best)), float(np.nanmean(last))
         error = float(change.std(ddof=1)) / math.sqrt(len(change))
-        p = float(stats.t.sf(change.mean() / error, len(change) - 1)) if error > 0 else 1.0
+        p = float(stdtr(len(change) - 1, -change.mean() / error)) if error > 0 else 1.0
         p = min(1.0, p * max(1, len(found) - 1))
         origin = start if start is not None else float(np.nanmean(found[0][1]))
         worse = high - low > 0.5 * max(origin - low, 0.1 * origin) or high > 1.2 * origin
@@ -166,7 +169,9 @@ def climb(history: Sequence[Evaluation], log: Sequence[Mapping[str, Any]], start
     first, last = losses[:part], losses[-part:]
     if last.mean() <= 1.2 * first.mean():
         return None
-    p = float(stats.ttest_ind(last, first, equal_var=False, alternative="greater").pvalue)
+    a, b = float(first.var(ddof=1)) / part, float(last.var(ddof=1)) / part
+    freedom = (a + b) ** 2 * (part - 1) / max(a**2 + b**2, 1e-300)  # Welch and Satterthwaite
+    p = float(stdtr(freedom, (first.mean() - last.mean()) / math.sqrt(a + b))) if a + b > 0 else 0.0
     if p < SURE:
         return Climb(int(at[part - 1]), float(first.mean()), float(last.mean()), p, 0)
     return None
