@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from ftp import UserError, hookimpl, option, plugin
@@ -30,6 +31,7 @@ class Clm:
                                          "training rows")
     vocab_size: int = option(8192, "tokens of a tokenizer that is trained", low=260, high=1_000_000)
     max_new_tokens: int = option(64, "tokens at most in a continuation that is generated (ftp predict)", low=1)
+    _rates: dict[tuple[str, int, int], float] = field(default_factory=dict, init=False, repr=False)
 
     @hookimpl
     def build_model(self, run: Run, data: Data) -> Model | None:
@@ -95,13 +97,12 @@ class Clm:
 
     def _rate(self, one: Predictions, model: Model) -> float:
         """Predicted tokens for each byte of text in the rows of a split, counted once a run."""
-        kept: dict[tuple[str, int, int], float] = self.__dict__.setdefault("_rates", {})
         key = (one.split, id(one.rows), len(one.rows))
-        if key not in kept:
+        if key not in self._rates:
             found = documents(model.tokenizer, one.rows, *around(model.tokenizer))
             terms = sum(len(document["input_ids"]) - 1 for _, document in found)
-            kept[key] = terms / max(1, sum(len(text.encode()) for text in one.rows["text"][:] if text.strip()))
-        return kept[key]
+            self._rates[key] = terms / max(1, sum(len(text.encode()) for text in one.rows["text"][:] if text.strip()))
+        return self._rates[key]
 
 
 def around(tokenizer: Any) -> tuple[list[int], list[int]]:

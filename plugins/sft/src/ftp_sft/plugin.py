@@ -134,8 +134,13 @@ def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: in
 
 def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
     """What comes before the last answer, for an answer to compare with it; None where there is no room for one."""
+    from ftp.losses.chat import tools_of
+
     last = max((place for place, one in enumerate(row["messages"]) if one["role"] == "assistant"), default=0)
-    ids = chat.prompt(row["messages"][:last]) if last else []
+    try:
+        ids = chat.prompt(row["messages"][:last], tools_of(row)) if last else []
+    except Unfit:  # a template that takes whole conversations only
+        return None
     return ids if 0 < len(ids) < limit else None
 
 
