@@ -19,7 +19,7 @@ run: install
 	$(BIN)/ftp run --plugins lora,sentiment
 
 test: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: install
 	$(BIN)/ruff check .

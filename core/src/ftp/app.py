@@ -99,7 +99,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
 def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | None) -> Result:
     from safetensors.torch import save_file
 
-    from ftp import loop
+    from ftp import fast, loop
     from ftp import model as models
     from ftp.device import describe
     from ftp.predict import predict
@@ -118,6 +118,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     model.net.to(accelerator.device)
     if settings.gradient_checkpointing:
         model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    fast.speed_up(model.net)
     model = dataclasses.replace(model, packed=packs(run, model))
     trained, total = models.parameters(model.net)
 
