@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ftp import attention, forward
+from ftp import forward
 from ftp.errors import UserError
 from ftp.losses import tokens
 from ftp.types import Model, Run
@@ -45,9 +45,6 @@ def reference_logps(model: Model, inputs: Mapping[str, Any]) -> Tensor:
         raise UserError("the weights that the model had before its run are not at hand, and this loss compares with them",
                         "a finished run can be used and scored by other plugins: its model/ folder is a plain model")
     with model.reference() as net, torch.no_grad():
-        inner: Any = net
-        if model.packed and inner.config._attn_implementation != attention.NAME:
-            inner.set_attn_implementation(attention.NAME)  # a second copy comes with the checkpoint's own
         return logps(net, inputs)
 
 
