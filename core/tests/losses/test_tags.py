@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -100,18 +101,19 @@ def test_a_word_is_scored_by_its_first_token_alone(kind: str, load: Any, run: An
 
 def test_long_sentences_lose_no_word_and_count_each_once(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "tags", LABELS)
-    words, numbers = [list(column) for column in zip(*(pair for row in SENTENCES * 3 for pair in zip(*row)), strict=True)]
+    pairs = [pair for row in SENTENCES * 3 for pair in zip(*row, strict=True)]
+    words, numbers = [list(column) for column in zip(*pairs, strict=True)]
     words[30] = "Ψ" * 3 + "-unbelievably-long-" * 3  # longer than a window's overlap
     rows = [{"tokens": ["Oslo"], "tags": [3]}, {"tokens": words, "tags": numbers}]
     loss = tags.make(run(TASK, max_length=32), data("tagged", {}, LABELS), model)
     encoded = [dict(row) for row in encode_split(data("tagged", {"train": rows}).splits["train"], loss.encode, "train", key="")]
     windows = [row for row in encoded if row["row"] == 1]
     assert len(windows) > 5 and all(len(row["input_ids"]) <= 32 for row in windows)
-    assert sum((row["tags"] for row in windows), []) == numbers
+    assert [tag for row in windows for tag in row["tags"]] == numbers
     assert encoded[0]["tags"] == [3]
     cls, sep = model.tokenizer.cls_token_id, model.tokenizer.sep_token_id
     assert all(row["input_ids"][0] == cls and row["input_ids"][-1] == sep for row in windows)
-    whole = list(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode([rows[1]], "train"))[0]
+    whole = next(iter(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode([rows[1]], "train")))
     firsts = [whole["input_ids"][place] for place in whole["places"]]
     assert [row["input_ids"][place] for row in windows for place in row["places"]] == firsts
     for row in windows[1:-1]:  # read with context on both sides
@@ -127,9 +129,9 @@ def test_windows_cover_a_text(length: int, room: int) -> None:
     parts = Frame(2, 2 + length, length + 3).windows(room + 3)
     assert parts[0][0] == 0 and parts[-1][1] == length
     assert all(0 < end - start <= room for start, end in parts)
-    assert len(parts) == 1 or all(b[0] < b[1] and a[1] - b[0] == room // 3 for a, b in zip(parts, parts[1:], strict=False))
+    assert len(parts) == 1 or all(b[0] < b[1] and a[1] - b[0] == room // 3 for a, b in pairwise(parts))
     scored = list(tags.owned(parts, list(range(length))))
-    assert sum(scored, []) == list(range(length))
+    assert [word for words in scored for word in words] == list(range(length))
     assert all(start <= word < end for (start, end), words in zip(parts, scored, strict=True) for word in words)
 
 

@@ -1,0 +1,250 @@
+"""Answers that are stretches of a context: cross entropy of their first and of their last token, one term a window.
+
+A context longer than the model takes is read in windows that overlap, each with the whole question. A window without the
+answer, and a question without one, points at the place that stands for none: the CLS token, else the row's last token
+(Devlin et al. 2019, sections 4.2 and 4.3). Heavy: imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils.rnn import pad_sequence
+
+from ftp import forward
+from ftp.data.encode import cache_key
+from ftp.errors import Problem, UserError
+from ftp.losses.common import frame, refuse_slow, row_limit
+from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+
+VERSION = 1
+MAX_ANSWER_LENGTH = 30
+"""Tokens in an answer at most, as in BERT's run on SQuAD."""
+N_BEST = 20
+"""Stretches that each window offers."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one window says. `none`: the logit of no answer; `best`: texts with their logits, the largest first."""
+
+    none: float
+    best: tuple[tuple[str, float], ...]
+
+
+def make(run: Run, data: Data, model: Model) -> Loss:
+    """Mean of the cross entropies of an answer's first and last token.
+
+    Of several answers the first that lies in the context is learnt. One that does not begin at its `answer_start` is taken
+    where its text stands, if it stands there once; how many were is told. The answer to a row is the best stretch of
+    all windows as text, empty for no answer; see `reader`.
+    UserError: answers that are not in their context, by row; a question that leaves no room for its context.
+    """
+    refuse_slow(model, "span")
+    tokenizer = model.tokenizer
+    limit = row_limit(run, model)
+    _check(run, data)
+    closing = [] if tokenizer.cls_token_id is not None else _closing(tokenizer)
+
+    def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+        rows = list(rows)
+        whole = tokenizer([row["question"].strip() for row in rows], [row["context"] for row in rows], verbose=False,
+                          return_offsets_mapping=True, return_attention_mask=False, truncation=False)
+        columns = [name for name in ("input_ids", "token_type_ids") if name in whole]
+        for number, row in enumerate(rows):
+            sequences, offsets = whole.sequence_ids(number), whole["offset_mapping"][number]
+            ids = {name: list(whole[name][number]) for name in columns}
+            if closing and sequences[-1] is not None:
+                sequences, offsets = [*sequences, None], [*offsets, (0, 0)]
+                ids = {name: [*column, *(closing if name == "input_ids" else column[-1:])] for name, column in ids.items()}
+            context = frame(sequences, 1)
+            parts = context.windows(limit) if context.size - context.last + context.first <= 3 * limit // 4 else []
+            if not parts:
+                raise UserError(f"{split}: the question that begins {row['question'][:60]!r} has "
+                                f"{sum(one == 0 for one in sequences)} tokens: too many for a context beside it in the {limit} "
+                                "that a row may have", "shorten it, or raise --max-length")
+            answer = _tokens(row, offsets[context.first : context.last]) if row.get("answers") is not None else None
+            for start, end in parts:
+                one: dict[str, Any] = {name: context.window(column, (start, end)) for name, column in ids.items()}
+                inside = offsets[context.first + start : context.first + end]
+                begins = inside[0][0] if inside else 0
+                one |= {"row": number, "cut": 0, "first": context.first, "none": _none(one["input_ids"], tokenizer.cls_token_id),
+                        "text": row["context"][begins : inside[-1][1]] if inside else "",
+                        "offsets": [place - begins for place in chain.from_iterable(inside)]}
+                if row.get("answers") is not None:
+                    here = answer is not None and start <= answer[0] and answer[1] < end
+                    one["span"] = [context.first + place - start for place in answer] if here and answer else [one["none"]] * 2
+                yield one
+
+    def collate(rows: Sequence[Row]) -> Batch:
+        beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
+        ids = [row["input_ids"] for row in rows]
+        device = next(model.net.parameters()).device
+        inputs: dict[str, Any] = forward.lay(ids, packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
+                                             padding_side=tokenizer.padding_side, beside=beside, device=device)
+        if "span" in rows[0]:
+            inputs["span"] = torch.tensor([row["span"] for row in rows], device=device)
+        inputs["lengths"] = list(map(len, ids))
+        inputs["windows"] = [{name: row[name] for name in ("first", "none", "text", "offsets")} for row in rows]
+        return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(map(len, ids)))
+
+    def compute(batch: Batch) -> LossOut:
+        logits, span = _logits(model, batch), batch.inputs["span"]
+        first, last = (cross_entropy(logits[:, :, side], span[:, side], reduction="none") for side in (0, 1))
+        losses = (first + last) / 2
+        return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
+
+    answer, merge = reader(run, data, model)
+    key = cache_key(tokenizer, "span", VERSION, limit)
+    return Loss(encode, collate, compute, answer, merge, key=key, name="cross entropy of first and last token")
+
+
+def reader(
+    run: Run, data: Data, model: Model, *, max_answer_length: int = MAX_ANSWER_LENGTH, threshold: float = 0.0
+) -> tuple[Callable[[Batch, LossOut | None], list[Prediction]], Callable[[Sequence[Prediction], Sequence[Row]], Prediction]]:
+    """`answer` and `merge` of the loss: the stretch of at most `max_answer_length` tokens with the largest sum of logits.
+
+    There is no answer (an empty text) where the logit of none, the smallest of all windows, is larger than that of the
+    best stretch by more than `threshold`. A model whose training rows all had answers always gives one.
+    """
+    may_lack = _unanswerable(run, data)
+
+    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+        logits = _logits(model, batch) if out is None else out.outputs
+        return [Prediction(one) for one in _best(logits, batch.inputs["windows"], max_answer_length)]
+
+    def merge(predictions: Sequence[Prediction], encoded: Sequence[Row]) -> Prediction:
+        found: list[Found] = [one.answer for one in predictions]
+        text, best = max((offer for one in found for offer in one.best), key=lambda offer: offer[1], default=("", -torch.inf))
+        return Prediction("" if may_lack and min(one.none for one in found) > best + threshold else text)
+
+    return answer, merge
+
+
+def place(context: str, text: str, start: int | None) -> tuple[int, bool] | None:
+    """Where an answer begins in its context, and whether that is where `start` says. None where neither `start` nor the
+    text itself says it."""
+    if start is not None and start >= 0 and context[start : start + len(text)] == text:
+        return start, True
+    only = context.find(text)
+    return (only, False) if only >= 0 and context.find(text, only + 1) < 0 else None
+
+
+def _placed(row: Row) -> tuple[int, int, bool] | None:
+    """First and past-the-last character of the first answer that lies in the context, and whether its start was right;
+    None for a question without an answer. Raises ValueError where no answer lies there."""
+    texts = row["answers"]["text"]
+    starts = row["answers"].get("answer_start") or [None] * len(texts)
+    given = [(text, start) for text, start in zip(texts, starts, strict=False) if text and text.strip()]
+    for text, start in given:
+        if (found := place(row["context"], text, start)) is not None:
+            return found[0], found[0] + len(text), found[1]
+    if given:
+        raise ValueError(given[0][0])
+    return None
+
+
+def _tokens(row: Row, offsets: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """First and last token of the answer among those of the context; None for no answer. Raises `UserError`."""
+    try:
+        found = _placed(row)
+    except ValueError as error:
+        raise UserError(f"the answer {str(error)[:60]!r} to {row['question'][:60]!r} is not in its context",
+                        "mend the row or leave it out") from None
+    if found is None:
+        return None
+    inside = [token for token, (start, end) in enumerate(offsets) if start < found[1] and end > found[0] and start < end]
+    if not inside:
+        raise UserError(f"the answer to {row['question'][:60]!r} is nothing to the tokenizer", "mend the row or leave it out")
+    return inside[0], inside[-1]
+
+
+def _check(run: Run, data: Data) -> None:
+    """Look at the answers of all splits that are stored: `UserError` names the rows whose answers are not in their context;
+    what was mended is told, and whether questions may lack an answer is kept in the log."""
+    problems = []
+    for split, rows in data.splits.items():
+        if not hasattr(rows, "num_rows"):
+            continue  # a stream is looked at while it is read
+        wrong, moved = [], 0
+        for number, row in enumerate(rows.select_columns(["context", "answers"])):
+            try:
+                moved += (found := _placed(row)) is not None and not found[2]
+            except ValueError:
+                wrong.append(number)
+        if wrong:
+            shown = ", ".join(map(str, wrong[:10])) + (", ..." if len(wrong) > 10 else "")
+            problems.append(Problem(
+                f"{split}: {len(wrong)} of {len(rows)} rows have answers that are not in their context (or stand there more than "
+                f"once, and not at answer_start): rows {shown}", "rows count from 0; mend them, or leave them out"))
+        if moved:
+            run.tell(f"{split}: {moved} of {len(rows)} answers do not begin at their answer_start; their text stands once in the "
+                     "context, and is taken there")
+    if problems:
+        raise UserError(problems)
+    if data.splits and run.log is not None:
+        run.log.event("questions", unanswerable=_unanswerable(run, data))
+
+
+def _unanswerable(run: Run, data: Data) -> bool:
+    """Whether training rows had questions without an answer; a finished run, which has no rows, says so in its log."""
+    from ftp.record import read_log
+
+    if data.splits:
+        stored = [data.splits["train"]] if hasattr(data.splits.get("train"), "num_rows") else [
+            rows for rows in data.splits.values() if hasattr(rows, "num_rows")]
+        return any(not any(answers["text"]) for rows in stored for answers in rows["answers"])
+    said = [line["unanswerable"] for line in read_log(run.out / "log.jsonl" if run.out else None)
+            if line.get("event") == "questions"]
+    return bool(said and said[-1])
+
+
+def _closing(tokenizer: Any) -> list[int]:
+    """The token that stands for no answer where the tokenizer has no CLS: the row's EOS."""
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has neither a CLS nor an EOS token, so nothing could stand for 'no answer'",
+                        "name its EOS in tokenizer_config.json")
+    return [int(tokenizer.eos_token_id)]
+
+
+def _none(ids: Sequence[int], cls: int | None) -> int:
+    """The place that stands for no answer."""
+    return ids.index(cls) if cls is not None and cls in ids else len(ids) - 1
+
+
+def _logits(model: Model, batch: Batch) -> torch.Tensor:
+    """[rows, longest, 2] fp32 logits of first and last token; those of padding are too small to count."""
+    logits = forward.span_logits(model.net, batch.inputs)[0].float()
+    parts = logits.split(batch.inputs["lengths"])
+    return pad_sequence(list(parts), batch_first=True, padding_value=torch.finfo(torch.float32).min / 4)
+
+
+def _best(logits: torch.Tensor, windows: Sequence[Mapping[str, Any]], most: int) -> list[Found]:
+    """For each window the `N_BEST` stretches of its context with the largest sum of logits, and the logit of none."""
+    rows, longest, _ = logits.shape
+    firsts = torch.tensor([one["first"] for one in windows], device=logits.device)
+    lasts = firsts + torch.tensor([len(one["offsets"]) // 2 for one in windows], device=logits.device)
+    places = torch.arange(longest, device=logits.device)
+    outside = (places < firsts[:, None]) | (places >= lasts[:, None])
+    starts, ends = (logits[:, :, side].masked_fill(outside, -torch.inf) for side in (0, 1))
+    # sums[row, start, length - 1]: the end is at most `most` tokens away
+    sums = starts[:, :, None] + pad(ends, (0, most - 1), value=-torch.inf).unfold(1, most, 1)
+    values, chosen = sums.flatten(1).topk(min(N_BEST, longest * most), dim=1)
+    nones = torch.tensor([one["none"] for one in windows], device=logits.device)
+    none = logits[torch.arange(rows, device=logits.device), nones].sum(-1).tolist()
+    found = []
+    for one, lack, tops, cells in zip(windows, none, values.tolist(), chosen.tolist(), strict=True):
+        offers = []
+        for value, cell in zip(tops, cells, strict=True):
+            if value == -torch.inf:
+                break
+            start, length = divmod(cell, most)
+            begin, end = start - one["first"], start - one["first"] + length
+            offers.append((one["text"][one["offsets"][2 * begin] : one["offsets"][2 * end + 1]].strip(), value))
+        found.append(Found(lack, tuple(offers)))
+    return found
