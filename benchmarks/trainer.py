@@ -74,9 +74,10 @@ def run_ftp(method: str, seed: int, folder: Path, work: Path) -> dict[str, float
 def run_trainer(method: str, seed: int, folder: Path, work: Path, best: bool) -> dict[str, float]:
     import transformers
     from datasets import load_dataset
-    from ftp_starter import minilm
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
+
+    from ftp_starter import minilm
 
     transformers.set_seed(seed)
     base = str(minilm().folder)
@@ -91,8 +92,7 @@ def run_trainer(method: str, seed: int, folder: Path, work: Path, best: bool) ->
     class Clocked(Trainer):
         def training_step(self, *args, **kwargs):  # type: ignore[no-untyped-def]
             self.begun = getattr(self, "begun", time.process_time())
-            loss = super().training_step(*args, **kwargs)
-            return loss
+            return super().training_step(*args, **kwargs)
 
     arguments = TrainingArguments(
         output_dir=str(work / "run"), per_device_train_batch_size=BATCH, num_train_epochs=EPOCHS, learning_rate=RATE[method],
@@ -125,7 +125,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        return one(arguments.one[0], arguments.one[1], int(arguments.one[2]), arguments.data)
+        one(arguments.one[0], arguments.one[1], int(arguments.one[2]), arguments.data)
+        return
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -148,10 +149,12 @@ def main() -> None:
         for system, results in systems.items():
             speed = statistics.median(one["rows_per_second"] for one in results)
             accuracy = statistics.mean(one["accuracy"] for one in results)
-            ours = [a["rows_per_second"] / b["rows_per_second"] for a, b in zip(systems.get("ftp", results), results, strict=True)]
-            print(f"  {system:13} {speed:7.1f} rows a CPU second  ftp is {statistics.median(ours):.2f} x  accuracy {accuracy:.4f}")
+            pairs = zip(systems.get("ftp", results), results, strict=True)
+            times = statistics.median(a["rows_per_second"] / b["rows_per_second"] for a, b in pairs)
+            print(f"  {system:13} {speed:7.1f} rows a CPU second   ftp: {times:.2f} x   accuracy {accuracy:.4f}")
     if arguments.out:
-        arguments.out.write_text(json.dumps({"rows": arguments.rows, "batch": BATCH, "epochs": EPOCHS, "results": found}, indent=1) + "\n")
+        facts = {"rows": arguments.rows, "batch": BATCH, "epochs": EPOCHS, "results": found}
+        arguments.out.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

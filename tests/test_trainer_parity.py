@@ -60,8 +60,8 @@ def trainer_losses(method: str, options: dict[str, Any], tmp_path: Path) -> list
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
     from ftp.app import collect
-    from ftp.data.source import Stored
     from ftp.data.encode import encode
+    from ftp.data.source import Stored
     from ftp.loop import seed_step
     from ftp.plan import prepare
     from ftp.plugins import Hooks

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import ftp.app
-import ftp.predict
+import ftp.finished
 from ftp import PluginError, RiskStop, UserError
 from ftp.cli import flags, main
 from ftp.plan import Prepared, prepare
@@ -325,7 +325,7 @@ class FakePredictor:
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
     made = FakePredictor()
-    monkeypatch.setattr(ftp.predict, "load", lambda run: made)
+    monkeypatch.setattr(ftp.finished, "load", lambda run: made)
     return made
 
 

@@ -17,7 +17,7 @@ from ftp.plugins import plugin
 
 if TYPE_CHECKING:
     from ftp.app import Result
-    from ftp.predict import Predictor
+    from ftp.finished import Predictor
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,6 @@ def run(plugins: Sequence[str], **options: Any) -> Result:
 
 def load(run: str | Path) -> Predictor:
     """The result of a run, ready to predict: `ftp.load("runs/x").predict(["a text", ...])`."""
-    from ftp.predict import load as load_run
+    from ftp.finished import load as load_run
 
     return load_run(run)

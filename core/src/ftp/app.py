@@ -21,6 +21,7 @@ from ftp import checkpoint, record
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, lock
+from ftp.scoring import score, to_minimise
 from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Run, Score
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     stage(run, "encoding rows")
     encoded = encode_all(run, data, loss)
     source = make_source(run, encoded, loss)
-    trial(run, loss, source)
+    trial(run, model, loss, source)
     verdicts.check("start", data, model, loss)
 
     held = {name: rows for name, rows in data.splits.items() if name in ("validation", "test")}
@@ -289,21 +290,18 @@ def packs(run: Run, model: Model) -> bool:
     return able
 
 
-def trial(run: Run, loss: Loss, source: Any) -> None:
-    """One batch forward and backward before anything long: shapes fit, the loss is finite, something gets a gradient."""
-    import torch
-
+def trial(run: Run, model: Model, loss: Loss, source: Any) -> None:
+    """One row forward and backward before anything long: shapes fit, the loss is finite, something gets a gradient."""
     assert run.accelerator is not None
-    batch = loss.collate([source.any_row()])
     with run.accelerator.autocast():
-        out = loss.compute(batch)
+        out = loss.compute(loss.collate([source.any_row()]))
     if not math.isfinite(float(out.total.detach())):
         raise UserError(f"the loss of the first row is {float(out.total)}", "broken weights, or --precision fp32")
     if not out.total.requires_grad:
         raise UserError("the loss does not depend on any trainable weight", "see: ftp plan --plugins ...")
-    del out, batch
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    out.total.backward()
+    for module in filter(None, (model.net, loss.extra)):
+        module.zero_grad(set_to_none=True)
 
 
 def measure_baselines(
@@ -324,33 +322,6 @@ def measure_baselines(
     return [Baseline(baseline, one.name, one.value, one.split, one.n)
             for baseline, predictions in found.items() if predictions
             for one in score(run, data, predictions, model)]
-
-
-def score(run: Run, data: Data, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
-    """Scores of all plugins. The same score of the same split from two of them is an error."""
-    scores: dict[tuple[str, str], tuple[str, Score]] = {}
-    for answer in run.hooks.each("evaluate", run=run, data=data, predictions=predictions, model=model):
-        for one in answer.value:
-            key = (one.name, one.split)
-            if key in scores:
-                raise UserError(f"score '{one.name}' of split '{one.split}' comes from '{scores[key][0]}' and '{answer.plugin}'",
-                                "leave one of them out")
-            rows = predictions[one.split].rows if one.split in predictions else ()
-            scores[key] = (answer.plugin, dataclasses.replace(one, n=one.n or len(rows)))
-    return [one for _, one in scores.values()]
-
-
-def to_minimise(metric: str | None, scores: Sequence[Score]) -> float:
-    """The number that picks the best checkpoint, lower is better."""
-    from ftp.errors import nearest
-
-    name = metric or "loss"
-    for one in scores:
-        if one.name == name:
-            return one.value if one.goal == "min" else -one.value
-    names = [one.name for one in scores]
-    raise UserError(f"--metric-for-best-model {name}: no plugin of this run gives it",
-                    f"{nearest(name, names)} there are: {', '.join(names)}".strip())
 
 
 # --- verdicts ---
@@ -399,7 +370,7 @@ class Verdicts:
         return "; ".join(f"risk {risk.name}: {risk.finding}" for risk in ending)
 
 
-# --- folder, saving, coming back ---
+# --- folder, saving ---
 
 
 def find_checkpoint(run: Run) -> Path | None:
@@ -451,32 +422,6 @@ def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
     rows = [row["input_ids"] for row in part]
     inputs = forward.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id or 0)
     models.verify(model, run.out / "model", inputs)
-
-
-def reopen(folder: Path) -> Any:
-    """A finished run as a `Predictor`: its plugins, its model, its loss, without training."""
-    from safetensors.torch import load_file
-
-    from ftp import model as models
-    from ftp.device import accelerator as make_accelerator
-    from ftp.predict import Predictor
-
-    saved = record.Folder(folder)
-    recipe, facts = saved.read_recipe(), saved.read_facts()
-    if not (folder / "model").is_dir():
-        raise UserError(f"{folder} has no model/: the run did not finish ({facts.get('status', 'unknown')})", "",
-                        f"ftp run --resume {folder}")
-    quiet_libraries()
-    prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
-    accelerator = make_accelerator(prepared.settings, training=False)
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
-    model = models.reload(folder / "model", device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code)
-    data = Data({}, run.task.form, tuple(facts.get("labels", ())))
-    model = dataclasses.replace(model, packed=packs(run, model))
-    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
-    if loss.extra is not None:
-        loss.extra.load_state_dict(load_file(folder / "model" / EXTRA))
-    return Predictor(run, data, model, loss)
 
 
 def quiet_libraries() -> None:

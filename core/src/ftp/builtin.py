@@ -100,8 +100,9 @@ class Duplicates:
             return [Risk("duplicates", "not_run", "the held-out splits are empty", evidence)]
         if not double:
             return [Risk("duplicates", "ok", f"none of {rows} held-out rows is also in train", evidence)]
-        return [Risk("duplicates", "stop" if double / rows >= self.stop_share else "warn", f"{double} of {rows} held-out rows ({double / rows:.1%}) are also in train: "
-                     "their score is no evidence", evidence, ("take them out of train, and run again",))]
+        finding = f"{double} of {rows} held-out rows ({double / rows:.1%}) are also in train: their score is no evidence"
+        return [Risk("duplicates", "stop" if double / rows >= self.stop_share else "warn", finding, evidence,
+                     ("take them out of train, and run again",))]
 
 
 def _plain(row: Mapping[str, Any], columns: Sequence[str]) -> str:

@@ -43,8 +43,8 @@ KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
 def plugin(cls: type[T]) -> type[T]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
     whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
-    `head`, `gives` (forms a domain has), `splits` (those it gives, where not train, validation and test), `suggests` (core options it would rather have by default), `replaces` (default
-    plugins that it makes needless), `kind`."""
+    `head`, `gives` (forms a domain has), `splits` (those it gives, where not train, validation and test), `suggests` (core
+    options it would rather have by default), `replaces` (default plugins that it makes needless), `kind`."""
     made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
     return made
@@ -334,10 +334,12 @@ def settle(picked: Sequence[Picked]) -> tuple[Task | None, list[Problem]]:
     fitting = [name for name, cls in installed() if set(wants) & reachable(_tuple(cls, "gives"))]
     for domain in domains:
         if not set(wants) & reachable(domain.attribute("gives")):
+            given = ", ".join(domain.attribute("gives"))
             problems.append(Problem(
-                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {', '.join(domain.attribute('gives'))}",
+                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {given}",
                 f"domains that fit: {', '.join(fitting) or 'none is installed'}", "ftp plugins"))
-    return None, problems or [Problem(f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})")]
+    none = f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})"
+    return None, problems or [Problem(none)]
 
 
 def _tuple(cls: type, name: str) -> tuple[Any, ...]:

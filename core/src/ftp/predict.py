@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
-from ftp.types import Batch, Data, Form, Loss, LossOut, Model, Prediction, Predictions, Row, Run
+from ftp.types import Batch, Loss, LossOut, Model, Prediction, Predictions, Row, Run
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -144,63 +143,3 @@ def _by_row(out: LossOut, batch: Batch, rows: int) -> tuple[list[float], list[fl
 def _added(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = {name for one in many for name in one}
     return {name: sum(one.get(name, 0.0) for one in many) for name in names}
-
-
-def as_row(text: str, form: Form) -> dict[str, Any]:
-    """A plain text as a row of a form: a turn of the user, words, or a text. Raises `UserError` for a form that needs more."""
-    if form in ("conversation", "prompt"):
-        return {"messages" if form == "conversation" else "prompt": [{"role": "user", "content": text}]}
-    if form == "tagged":
-        return {"tokens": text.split()}
-    if form == "question":
-        raise UserError("a question needs its context", "give a file with the columns question and context",
-                        "ftp predict RUN --input FILE")
-    return {"text": text}
-
-
-class Predictor:
-    """A finished run. `predict(rows)` answers texts (or rows of the run's form) and `evaluate(splits)` scores them."""
-
-    def __init__(self, run: Run, data: Data, model: Model, loss: Loss) -> None:
-        self.run, self.data, self.model, self.loss = run, data, model, loss
-
-    def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name."""
-        full = [as_row(row, self.run.task.form) if isinstance(row, str) else dict(row) for row in rows]
-        if not full:
-            return []
-        encoded = _numbered(self.loss, full)
-        return [self._named(one) for one in answer(self.model, self.loss, encoded)]
-
-    def _named(self, one: Prediction) -> dict[str, Any]:
-        names = self.data.labels
-        if names and isinstance(one.answer, int) and one.scores is not None:
-            return {"answer": names[one.answer], "scores": dict(zip(names, one.scores, strict=True))}
-        return {"answer": one.answer} if one.scores is None else {"answer": one.answer, "scores": list(one.scores)}
-
-    def evaluate(self, data: Data) -> tuple[list[Any], dict[str, Predictions]]:
-        """Scores of the run's own plugins on the splits of `data`, and the predictions they were made from."""
-        from ftp.app import score
-        from ftp.data.encode import encode
-
-        found = {}
-        for split, rows in data.splits.items():
-            encoded = encode(rows, self.loss.encode, split, key=self.loss.key, cache_dir=None)
-            found[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
-        return score(self.run, data, found, self.model), found
-
-
-def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Encoded rows that know which row they came from."""
-    made: list[Row] = []
-    for number, row in enumerate(rows):
-        made.extend({**one, "row": number} for one in loss.encode([row], "predict"))
-    return made
-
-
-def load(folder: str | Path) -> Predictor:
-    """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed."""
-    from ftp.app import reopen
-
-    found: Predictor = reopen(Path(folder))
-    return found

@@ -14,7 +14,7 @@ from ftp.record import plain
 from ftp.types import Data
 
 if TYPE_CHECKING:
-    from ftp.predict import Predictor
+    from ftp.finished import Predictor
 
 
 @click.command("evaluate")
@@ -28,7 +28,7 @@ def command(run: Path, source: str, split: str, columns: str, as_json: bool) -> 
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
 
-    from ftp.predict import load
+    from ftp.finished import load
 
     predictor = load(run)
     data, notes = held_out(predictor, source, split, columns)

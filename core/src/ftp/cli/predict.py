@@ -18,7 +18,7 @@ from ftp.errors import UserError, nearest
 from ftp.record import disk, plain
 
 if TYPE_CHECKING:
-    from ftp.predict import Predictor
+    from ftp.finished import Predictor
 
 ROWS = 256
 """Rows that are answered before they are written, so that any length of input fits in memory."""
@@ -53,7 +53,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
 
-    from ftp.predict import load
+    from ftp.finished import load
 
     predictor = load(run)
     rows: Iterable[Mapping[str, Any]]

@@ -1,0 +1,94 @@
+"""A finished run, ready to answer: its plugins, its model, its loss, without training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftp import record
+from ftp.app import EXTRA, packs, quiet_libraries
+from ftp.errors import UserError
+from ftp.plan import prepare
+from ftp.plugins import Hooks
+from ftp.predict import answer, predict
+from ftp.scoring import score
+from ftp.types import Data, Form, Loss, Model, Prediction, Predictions, Row, Run
+
+
+def as_row(text: str, form: Form) -> dict[str, Any]:
+    """A plain text as a row of a form: a turn of the user, words, or a text. Raises `UserError` for a form that needs more."""
+    if form in ("conversation", "prompt"):
+        return {"messages" if form == "conversation" else "prompt": [{"role": "user", "content": text}]}
+    if form == "tagged":
+        return {"tokens": text.split()}
+    if form == "question":
+        raise UserError("a question needs its context", "give a file with the columns question and context",
+                        "ftp predict RUN --input FILE")
+    return {"text": text}
+
+
+class Predictor:
+    """A finished run. `predict(rows)` answers texts (or rows of the run's form) and `evaluate(splits)` scores them."""
+
+    def __init__(self, run: Run, data: Data, model: Model, loss: Loss) -> None:
+        self.run, self.data, self.model, self.loss = run, data, model, loss
+
+    def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name."""
+        full = [as_row(row, self.run.task.form) if isinstance(row, str) else dict(row) for row in rows]
+        if not full:
+            return []
+        encoded = _numbered(self.loss, full)
+        return [self._named(one) for one in answer(self.model, self.loss, encoded)]
+
+    def _named(self, one: Prediction) -> dict[str, Any]:
+        names = self.data.labels
+        if names and isinstance(one.answer, int) and one.scores is not None:
+            return {"answer": names[one.answer], "scores": dict(zip(names, one.scores, strict=True))}
+        return {"answer": one.answer} if one.scores is None else {"answer": one.answer, "scores": list(one.scores)}
+
+    def evaluate(self, data: Data) -> tuple[list[Any], dict[str, Predictions]]:
+        """Scores of the run's own plugins on the splits of `data`, and the predictions they were made from."""
+        from ftp.data.encode import encode
+
+        found = {}
+        for split, rows in data.splits.items():
+            encoded = encode(rows, self.loss.encode, split, key=self.loss.key, cache_dir=None)
+            found[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
+        return score(self.run, data, found, self.model), found
+
+
+def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Encoded rows that know which row they came from."""
+    made: list[Row] = []
+    for number, row in enumerate(rows):
+        made.extend({**one, "row": number} for one in loss.encode([row], "predict"))
+    return made
+
+
+def load(folder: str | Path) -> Predictor:
+    """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed."""
+    from safetensors.torch import load_file
+
+    from ftp import model as models
+    from ftp.device import accelerator as make_accelerator
+
+    folder = Path(folder)
+    saved = record.Folder(folder)
+    recipe, facts = saved.read_recipe(), saved.read_facts()
+    if not (folder / "model").is_dir():
+        raise UserError(f"{folder} has no model/: the run did not finish ({facts.get('status', 'unknown')})", "",
+                        f"ftp run --resume {folder}")
+    quiet_libraries()
+    prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
+    accelerator = make_accelerator(prepared.settings, training=False)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
+    model = models.reload(folder / "model", device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code)
+    data = Data({}, run.task.form, tuple(facts.get("labels", ())))
+    model = dataclasses.replace(model, packed=packs(run, model))
+    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
+    if loss.extra is not None:
+        loss.extra.load_state_dict(load_file(folder / "model" / EXTRA))
+    return Predictor(run, data, model, loss)
