@@ -145,6 +145,22 @@ def test_micro_batches_do_not_change_the_update(kit: Any, load: Any, plugin: typ
         assert torch.allclose(one, found[0], atol=2e-6)
 
 
+def test_micro_batches_do_not_change_an_update_whose_z0_counts(kit: Any, load: Any) -> None:
+    found = []
+    for splits in ([range(8)], [range(5), range(5, 8)]):
+        model, run, plugin = load(), kit.a_run("feedback"), Kto(beta=1.0)
+        with torch.no_grad():
+            model.net.lm_head.weight.mul_(0.7)
+        loss = kit.loss_of(plugin, model, run)
+        encoded = kit.encoded(loss, kit.ratings())
+        batches = [loss.collate([encoded[n] for n in part]) for part in splits]
+        optimizer = torch.optim.SGD(model.net.parameters(), lr=0.05)
+        apart = sum(float(loss.compute(batch).total.detach()) for batch in batches) / 8
+        found.append((step(kit, plugin, model, loss, run, batches, optimizer), model.net.lm_head.weight.detach().clone()))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5) and torch.allclose(found[1][1], found[0][1], atol=2e-6)
+    assert apart != pytest.approx(found[0][0], rel=1e-4), "were z0 each micro-batch's own, the loss would differ"
+
+
 def test_z0_of_an_update_is_that_of_all_its_rows(kit: Any, load: Any) -> None:
     model, run, plugin = load(), kit.a_run("feedback"), Kto()
     with torch.no_grad():
