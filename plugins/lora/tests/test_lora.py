@@ -138,6 +138,21 @@ def test_plain_one_liners_of_peft_and_transformers(made, tmp_path):
     same(AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", config=config), model.net, inputs)
 
 
+def test_saving_an_adapter_of_a_hub_model_asks_no_network(made, tmp_path, monkeypatch):
+    from peft.utils import other
+
+    asked: list[object] = []
+    monkeypatch.setattr(other, "file_exists", lambda *given, **_: asked.append(given) or False)
+    base = plain(made["bert"], "labels")
+    base.net.name_or_path = "someone/model"
+    model = adapted(base)
+    models.save(model, tmp_path / "model")
+    assert not asked
+    assert json.loads((tmp_path / "model/adapter_config.json").read_text())["base_model_name_or_path"] == "someone/model"
+    model.net.save_pretrained(tmp_path / "plain")
+    assert asked  # what PEFT does by itself
+
+
 def test_a_merged_adapter_is_a_model_to_start_from(made, tmp_path):
     model = trained(adapted(plain(made["bert"], "labels")))
     models.save(model, tmp_path / "model")
