@@ -69,6 +69,28 @@ def test_losses_are_those_of_one_process(alone, together, seen) -> None:
         assert {**one, "value": 0} == {**other, "value": 0} and one["value"] == pytest.approx(other["value"], abs=1e-5)
 
 
+def test_sharded_weights_train_as_whole_ones(alone, command, seen, tmp_path: Path) -> None:
+    """FSDP2 over two processes, stopped half way and taken up again: the losses and weights of one process."""
+    from safetensors.torch import load
+
+    out = tmp_path / "run"
+    first = start(["ftp"], command("--out", out, "--processes", 2, "--shard", "--save-steps", 4))
+    log = out / "log.jsonl"
+    while first.poll() is None and not (log.exists() and '"step": 6' in log.read_text()):
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    status, text = end(first)
+    assert status == 130, text
+    status, text = end(start(["ftp"], ["run", "--resume", str(out)]))
+    assert status == 0, text
+    found = seen(out)
+    assert list(found.steps) == list(alone.steps)
+    for step, (loss, norm, _) in alone.steps.items():
+        assert found.steps[step][:2] == pytest.approx((loss, norm), abs=1e-4), f"update {step}"
+    for one, other in zip(alone.scores["scores"], found.scores["scores"], strict=True):
+        assert one["value"] == pytest.approx(other["value"], abs=1e-4)
+
+
 def test_it_is_told_once_and_only_rank_0_writes(together) -> None:
     out, text, written = together
     assert text.count("evaluation after update 4") == 1 and "2 processes" in text

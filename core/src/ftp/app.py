@@ -100,7 +100,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
 def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | None) -> Result:
     from safetensors.torch import save_file
 
-    from ftp import fast, loop
+    from ftp import loop
     from ftp import model as models
     from ftp.device import describe
     from ftp.predict import predict
@@ -113,19 +113,10 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     data = collect(run)
     verdicts.check("data", data)
 
-    loop.seed_step(settings.seed, 0, 0)
     stage(run, "loading the model")
-    model = run.hooks.one("build_model", run=run, data=data)
-    model.net.to(accelerator.device)
-    if settings.gradient_checkpointing:
-        model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    fast.speed_up(model.net)
-    model = dataclasses.replace(model, packed=packs(run, model))
+    model, loss = build(run, data)
     trained, total = models.parameters(model.net)
 
-    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
-    if loss.extra is not None:
-        loss.extra.to(accelerator.device)
     stage(run, "encoding rows")
     encoded = encode_all(run, data, loss)
     source = make_source(run, encoded, loss)
@@ -157,6 +148,9 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     stage(run, "training")
     newest = find_checkpoint(run) if resume else None
     done = loop.train(run, model, loss, source, evaluate, judge, newest)
+    if settings.shard and done.best is not None:  # a sharded network stays one: take the weights into a new one
+        model, loss = build(run, data)
+        loop.put_weights(loop.Whole(model, loss), checkpoint.load(done.best)[0])
 
     stage(run, "scoring held-out rows")
     predictions = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
@@ -273,6 +267,25 @@ def train_sample(run: Run, data: Data, loss: Loss) -> tuple[Dataset, Dataset] | 
 
 
 # --- model and loss ---
+
+
+def build(run: Run, data: Data) -> tuple[Model, Loss]:
+    """The network on its device and what it minimises; the same for the same seed."""
+    from ftp import fast, loop
+
+    assert run.accelerator is not None
+    loop.seed_step(run.settings.seed, 0, 0)
+    model = run.hooks.one("build_model", run=run, data=data)
+    model.net.to(run.accelerator.device)
+    if run.settings.gradient_checkpointing:
+        model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if not run.settings.shard:  # it keeps copies of frozen weights
+        fast.speed_up(model.net)
+    model = dataclasses.replace(model, packed=packs(run, model))
+    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
+    if loss.extra is not None:
+        loss.extra.to(run.accelerator.device)
+    return model, loss
 
 
 def packs(run: Run, model: Model) -> bool:

@@ -26,22 +26,18 @@ def accelerator(settings: Settings, *, training: bool = True) -> Any:
     if settings.device not in ("auto", kind):
         raise UserError(f"--device {settings.device}: this machine has none", f"it has: {kind}")
     AcceleratorState._reset_state()  # a second run in one process may want another precision
-    extra: dict[str, Any] = {}
-    if settings.shard:
-        if kind != "cuda":
-            raise UserError("--shard: weights are sharded on CUDA devices only", "leave out --shard")
-        from accelerate.utils import FullyShardedDataParallelPlugin
-
-        extra["fsdp_plugin"] = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
     if kind == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
-    return Accelerator(
+    made = Accelerator(
         cpu=kind == "cpu",
         mixed_precision={"fp32": "no"}.get(precision(settings), precision(settings)),
         # a weight that no row of a batch used (a pooler, an expert) must not hang the other ranks
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training, broadcast_buffers=False)],
-        **extra,
     )
+    if settings.shard and training and made.num_processes < 2:
+        raise UserError("--shard: there is one process, so nothing to spread weights over",
+                        "add --processes N, or leave out --shard")
+    return made
 
 
 def device_kind(settings: Settings) -> str:

@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 
-from ftp import checkpoint
+from ftp import checkpoint, shard
 from ftp.data.source import Source
 from ftp.errors import UserError
 from ftp.settings import Settings
@@ -39,10 +40,16 @@ class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
         super().__init__()
         self.net, self.extra, self.compute = model.net, loss.extra, loss.compute
 
-    def forward(self, batch: Batch) -> LossOut:
-        """The loss of one batch. A batch of count 0 stands in on a rank without rows and weighs nothing."""
+    def forward(self, batch: Batch, parts: bool = False) -> Any:
+        """The loss of one batch; as a dictionary with `parts`, in which hooks on the module find its tensors. A batch of
+        count 0 stands in on a rank without rows and weighs nothing."""
         out = self.compute(batch)
-        return out if batch.count else LossOut(out.total * 0)
+        out = out if batch.count else LossOut(out.total * 0)
+        return vars(out) if parts else out
+
+    def through_hooks(self, batch: Batch) -> LossOut:
+        """The same for sharded weights, which hooks bring together."""
+        return LossOut(**self(batch, parts=True))
 
 
 @dataclass
@@ -63,10 +70,11 @@ class State:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training ended with; the best weights are in the network again."""
+    """What training ended with; the best weights are in the network again (after `--shard`: in the checkpoint `best`)."""
 
     state: State
     reason: str
+    best: Path | None = None
 
 
 class Interrupted(UserError):
@@ -92,9 +100,13 @@ def train(
     settings, accelerator, log = run.settings, run.accelerator, run.log
     assert accelerator is not None and log is not None and run.out is not None
     whole = Whole(model, loss)
-    optimizer = make_optimizer(whole, settings)
-    prepared, optimizer = accelerator.prepare(whole, optimizer)
-    forward = prepared if settings.shard else accelerator.unwrap_model(prepared)
+    if settings.shard:
+        shard.spread(whole, accelerator)
+        optimizer = accelerator.prepare(make_optimizer(whole, settings))
+        prepared = forward = accelerator.autocast()(whole.through_hooks)
+    else:
+        prepared, optimizer = accelerator.prepare(whole, make_optimizer(whole, settings))
+        forward = accelerator.unwrap_model(prepared)
     world, rank = accelerator.num_processes, accelerator.process_index
     state, total = State(), source.total
     folder = run.out / "checkpoints"
@@ -125,13 +137,17 @@ def train(
         for rows in source.updates(state.step, rank, world, state.place):
             if reason:
                 break
-            prepared.train()
+            whole.train()
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * schedule(settings, state.step, total)
             while True:
                 seed_step(settings.seed, state.step, rank)
                 try:
-                    batches = [make_batch(loss, source, part) for part in limits.split(rows)]
+                    parts = limits.split(rows)
+                    if settings.shard:  # a forward pass is a step that all ranks take together
+                        most = int(accelerator.gather(torch.tensor(len(parts), device=accelerator.device)).max())
+                        parts += [[]] * (most - len(parts))
+                    batches = [make_batch(loss, source, part) for part in parts]
                     out = run.hooks.one("train_step", run=run, model=model, loss=prepared, batches=batches,
                                         optimizer=optimizer)
                     break
@@ -181,13 +197,13 @@ def train(
             if ends:
                 reason = reason or "the schedule is done"
     state.seconds = spent + time.perf_counter() - started
-    if state.best_step and state.best_step != state.step:
+    if state.best_step and state.best_step != state.step and not settings.shard:
         weights, _ = checkpoint.load(folder / f"step-{state.best_step}")
         put_weights(whole, weights)
         run.tell(f"the best evaluation was after update {state.best_step}: its weights are used")
     tell(run, "ended", state.step, reason=reason)
     accelerator.free_memory()
-    return Trained(state, reason)
+    return Trained(state, reason, folder / f"step-{state.best_step or state.step}")
 
 
 # --- parts of the loop, in the order in which it uses them ---
@@ -422,7 +438,8 @@ def contents(
     for one in plain["history"]:
         one["losses"] = one["losses"].tolist() if one["losses"] is not None else None
         one["train_losses"] = one["train_losses"].tolist() if one["train_losses"] is not None else None
-    rest = {"optimizer": optimizer.state_dict(), "random": checkpoint.random_state(), "state": plain}
+    state_of = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
+    rest = {"optimizer": state_of, "random": checkpoint.random_state(), "state": plain}
     return take_weights(whole), rest if scaler is None else {**rest, "scaler": scaler.state_dict()}
 
 
@@ -430,13 +447,22 @@ def take_weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Trainable weights and the buffers that belong to the state of the module, by name."""
     trainable = {name for name, weight in whole.named_parameters(remove_duplicate=False) if weight.requires_grad}
     names = {name for name, _ in whole.named_parameters(remove_duplicate=False)}
-    return {name: value.detach() for name, value in whole.state_dict().items() if name in trainable or name not in names}
+    values = shard.weights(whole) if is_sharded(whole) else whole.state_dict()
+    return {name: value.detach() for name, value in values.items() if name in trainable or name not in names}
+
+
+def is_sharded(whole: torch.nn.Module) -> bool:
+    """Whether `shard.spread` has been here."""
+    return isinstance(whole, FSDPModule)
 
 
 def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     """The opposite of `take_weights`. Raises `UserError` when the checkpoint is of another model."""
     wrong = [name for name in take_weights(whole) if name not in weights]
-    _, unexpected = whole.load_state_dict(dict(weights), strict=False)
+    if is_sharded(whole):
+        _, unexpected = shard.put_weights(whole, dict(weights))
+    else:
+        _, unexpected = whole.load_state_dict(dict(weights), strict=False)
     if wrong or unexpected:
         raise UserError(f"the checkpoint does not fit this model: {', '.join([*wrong, *unexpected][:5])}",
                         "resume with the plugins and options that the run was started with")
@@ -448,7 +474,10 @@ def restore(path: Path, whole: torch.nn.Module, optimizer: Any, scaler: Any = No
 
     weights, saved = checkpoint.load(path)
     put_weights(whole, weights)
-    optimizer.load_state_dict(saved["optimizer"])
+    if is_sharded(whole):
+        shard.put_optimizer_state(whole, optimizer, saved["optimizer"])
+    else:
+        optimizer.load_state_dict(saved["optimizer"])
     if scaler is not None and "scaler" in saved:
         scaler.load_state_dict(saved["scaler"])
     checkpoint.restore_random_state(saved["random"])

@@ -22,7 +22,7 @@ class Settings:
     plugins_from: tuple[str, ...] = option((), "plugins that are not installed: path.py:Class (joins the run), or a "
                                            "file or folder (its plugins can be named in --plugins)", group="run")
     processes: int = option(1, "processes on this machine, one a device", low=1, high=1024, group="run")
-    shard: bool = option(False, "shard weights over processes (FSDP2; CUDA only)", group="run")
+    shard: bool = option(False, "spread weights, gradients and optimizer over processes (FSDP2)", group="run")
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute", group="run")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "arithmetic; auto takes bf16 where the "
                                                                 "device has it", group="run")

@@ -38,6 +38,7 @@ def update(
                 metrics[name] = metrics.get(name, 0) + value.detach()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     norm = accelerator.clip_grad_norm_(weights, run.settings.max_grad_norm or float("inf"))
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded weights
     optimizer.step()
     return StepOut(total / count, metrics, norm, count=sum(batch.count for batch in batches),
                    rows=sum(batch.rows for batch in batches if batch.count),

@@ -1,0 +1,54 @@
+"""Weights spread over processes by PyTorch's FSDP2, block by block. Heavy: imports torch.
+
+Each rank keeps its share of every weight, gradient and optimizer state; a block's weights come together while it computes.
+Checkpoints hold whole tensors under the usual names, so a run may go on with another number of processes, or without
+`--shard`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint import state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+WHOLE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+def spread(whole: torch.nn.Module, accelerator: Any) -> None:
+    """Shard a module in place: each of its repeated blocks by itself (the members of its module lists), then the rest."""
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for module in list(whole.modules()):
+        if isinstance(module, torch.nn.ModuleList):
+            for block in module:
+                if any(True for _ in block.parameters()):
+                    fully_shard(block, mesh=mesh)
+    fully_shard(whole, mesh=mesh)
+
+
+def weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state of the module in whole tensors on rank 0; empty on the others. All ranks must call it."""
+    found: dict[str, torch.Tensor] = state_dict.get_model_state_dict(whole, options=WHOLE)
+    return found
+
+
+def put_weights(whole: torch.nn.Module, values: dict[str, torch.Tensor]) -> Any:
+    """Give every rank its share of whole tensors; missing and unexpected names as `load_state_dict` tells them."""
+    options = state_dict.StateDictOptions(full_state_dict=True, strict=False)
+    return state_dict.set_model_state_dict(whole, values, options=options)
+
+
+def optimizer_state(whole: torch.nn.Module, optimizer: Any) -> dict[str, Any]:
+    """The optimizer's state in whole tensors on rank 0. All ranks must call it."""
+    for module in whole.modules():  # after an evaluation some weights are still whole, and not those of the optimizer
+        if isinstance(module, FSDPModule):
+            module.reshard()
+    return dict(state_dict.get_optimizer_state_dict(whole, getattr(optimizer, "optimizer", optimizer), options=WHOLE))
+
+
+def put_optimizer_state(whole: torch.nn.Module, optimizer: Any, values: dict[str, Any]) -> None:
+    """Give every rank its share of the optimizer's state."""
+    options = state_dict.StateDictOptions(full_state_dict=True)
+    state_dict.set_optimizer_state_dict(whole, getattr(optimizer, "optimizer", optimizer), values, options=options)
