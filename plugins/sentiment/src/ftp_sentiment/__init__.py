@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp import hookimpl, option, plugin
+from ftp.metrics import classification
 from ftp.types import Data, Predictions, Run, Score
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -35,17 +36,4 @@ class Sentiment:
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
-        from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
-
-        scores = []
-        for split, one in predictions.items():
-            if not one.answers or "label" not in one.rows.column_names or one.answers[0].scores is None:
-                continue
-            truth, given = one.rows["label"][:], [answer.answer for answer in one.answers]
-            classes = list(range(len(data.labels)))
-            scores += [
-                Score("accuracy", float(accuracy_score(truth, given)), "max", split),
-                Score("macro_f1", float(f1_score(truth, given, labels=classes, average="macro", zero_division=0)), "max", split),
-                Score("mcc", float(matthews_corrcoef(truth, given)), "max", split),
-            ]
-        return scores
+        return classification(data, predictions)
