@@ -32,6 +32,22 @@ def read(path: Path, count: int) -> tuple[list[dict[str, Any]], list[str]]:
     return rows[:count], [turn["content"] for row in rows for side in row.values() for turn in side]
 
 
+def network(folder: Path, texts: list[str]) -> Path:
+    """A random Llama with a tokenizer trained on the texts."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from ftp.testing.models import tiny_tokenizer
+
+    tokenizer = tiny_tokenizer("llama", vocab_size=16384, texts=texts)
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    tokenizer.model_max_length = SIZE["max_position_embeddings"]
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=16384, **ids, **SIZE)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def lora() -> Any:
     from peft import LoraConfig
 
@@ -103,8 +119,6 @@ def trl(folder: Path, rows: list[dict[str, Any]], steps: int, **options: Any) ->
 def main() -> None:
     import torch
 
-    from ftp.testing import models
-
     parser = argparse.ArgumentParser()
     parser.add_argument("pairs_file", type=Path)
     parser.add_argument("--pairs", type=int, default=16)
@@ -114,9 +128,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows, texts = read(given.pairs_file, given.pairs)
     with tempfile.TemporaryDirectory() as scratch:
-        whole, models.TEXTS = models.tiny_tokenizer, tuple(texts)  # type: ignore[misc,assignment]
-        models.tiny_tokenizer = lambda kind, vocab_size=320: whole(kind, vocab_size=vocab_size, texts=texts)  # type: ignore[assignment]
-        folder = models.tiny("llama", Path(scratch), vocab_size=16384, **SIZE)
+        folder = network(Path(scratch), texts)
         runs = {
             "ftp": lambda: ours(folder, rows, given.steps, "bf16"),
             "ftp-fp32": lambda: ours(folder, rows, given.steps, "fp32"),
