@@ -29,6 +29,8 @@ SECONDS = 5.0
 """Time between two plain lines."""
 LEVELS = {"stop": "bold red", "warn": "yellow", "note": "cyan", "not_run": "magenta", "ok": "green"}
 """Levels of a verdict, worst first, and how they are coloured; each is also written as a word."""
+WIDE = 240
+"""Columns where the output is no terminal, so that no path is cut."""
 EVIDENCE = 300
 """Letters of evidence shown; all of it is in risks.json."""
 
@@ -227,8 +229,7 @@ def make_console(stream: TextIO | None = None) -> Console:
     from rich.console import Console
 
     out = stream or sys.stdout
-    width = None if out.isatty() or "COLUMNS" in os.environ else 160
-    return Console(file=out, highlight=False, width=width)
+    return Console(file=out, highlight=False, width=None if out.isatty() else WIDE)
 
 
 def summary(

@@ -7,6 +7,7 @@ import pytest
 from datasets import ClassLabel, Dataset, IterableDataset
 
 from ftp.data import load, settle
+from ftp.data.load import shape
 from ftp.errors import UserError
 
 Make = Callable[..., Any]
@@ -113,3 +114,12 @@ def test_no_data_at_all_and_files_not_used(tmp_path: Path, make_run: Make) -> No
     run = make_run("labelled")
     load(run, tmp_path, form="labelled")
     assert "not used" in run.told[0] and "more.csv" in run.told[0]
+
+
+def test_classes_that_became_words_are_no_ratings() -> None:
+    """A class 0 is not a bad answer: every row of a labelled set stays when it is read as a conversation."""
+    rows = Dataset.from_dict({"text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]})
+    made, _, notes = shape({"train": rows}, "conversation", ("bad", "good"), prefer="labelled")
+    assert [row["messages"][-1]["content"] for row in made["train"]] == ["bad", "good", "bad", "good"]
+    again, _, more = shape(made, "conversation")
+    assert len(again["train"]) == 4 and not any("left out" in note for note in [*notes, *more])

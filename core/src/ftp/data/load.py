@@ -108,6 +108,8 @@ def shape(
             made = {split: coded.get(split, rows) for split, rows in made.items() if split in coded or split not in mine}
     for split, rows in made.items():
         made[split] = forms.convert(rows, sources[split], target, names)
+        if sources[split] == "labelled" and target not in ("labelled", "feedback") and "label" in made[split].column_names:
+            made[split] = made[split].remove_columns("label")  # the class is said in words now, and is no rating of them
         if not isinstance(rows, IterableDataset) and len(made[split]) < len(rows):
             notes.append(f"{split}: {len(rows) - len(made[split])} of {len(rows)} rows left out (rated bad)")
     return made, tuple(names) if target in ("labelled", "tagged") else (), notes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from ftp.errors import UserError
 from ftp.model.loading import AUTO, load, origin, quiet, use_cache
@@ -62,7 +62,7 @@ def loading_code(folder: Path, name: str | None = None) -> str:
     written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     more = f', revision="{written["revision"]}"' if written.get("revision") else ""
     more += f", key_mapping={facts['key_mapping']}" if facts.get("key_mapping") else ""
-    return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n\n"
+    return (f"from peft import PeftModel\nfrom transformers import AutoConfig, AutoTokenizer, {auto}, AutoTokenizer\n\n"
             f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
             f'base = {auto}.from_pretrained({json.dumps(written["base_model_name_or_path"])}{more}, config=config, '
             'dtype="float32")\n'
@@ -118,7 +118,8 @@ def _with_adapter(folder: Path, facts: dict[str, Any], trust_remote_code: bool) 
     base = load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
     with quiet():
         net = PeftModel.from_pretrained(base.net, str(folder))
-    return Model(net, base.tokenizer, head)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
+    return Model(net, tokenizer, head)  # the run's own tokenizer: its template and special tokens may be new
 
 
 def _facts(folder: Path) -> dict[str, Any]:
