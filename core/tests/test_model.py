@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -387,6 +388,16 @@ def test_the_code_on_the_card_gives_the_same_answers(made, tmp_path, no_network,
     torch.testing.assert_close(models.logits(again.net, inputs), models.logits(model.net, inputs), rtol=0, atol=1e-6)
     model.net.train()
     assert getattr(model.net.config, "use_cache", False) is False  # training goes on as before
+
+
+def test_whoever_may_read_new_files_here_may_read_the_weights(made, tmp_path):
+    before = os.umask(0o027)  # neither the default of most systems nor what safetensors writes
+    try:
+        models.save(open_model(made["bert"], "labels", THREE), tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in (tmp_path / "model").iterdir()}
+    assert "model.safetensors" in modes and set(modes.values()) == {"0o640"}, modes
 
 
 def test_a_fresh_process_proves_it_and_finds_a_changed_weight(made, tmp_path):

@@ -47,6 +47,9 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
              "key_mapping": renamed if adapter else {}}
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(model, folder, plugins, scores), encoding="utf-8")
+    mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(mode)
 
 
 def loading_code(folder: Path, name: str | None = None) -> str:
