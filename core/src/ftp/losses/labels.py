@@ -33,7 +33,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
                                   return_attention_mask=False)
                 one = dict(short)
             one["cut"] = size - len(one["input_ids"])
-            if row.get("label") is not None:
+            if row.get("label") is not None and split != "predict":
                 one["label"] = int(row["label"])
             yield one
 
