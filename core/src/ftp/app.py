@@ -320,7 +320,8 @@ def trial(run: Run, model: Model, loss: Loss, source: Any) -> None:
 def measure_baselines(
     run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
 ) -> list[Baseline]:
-    """Majority class and a linear head on the untuned network where there are labels; else the untuned model itself."""
+    """Majority class and a linear head on the untuned network where there are labels; else the untuned model itself, and for
+    tags what each word's own past says."""
     from ftp import baselines
     from ftp.predict import predict
 
@@ -331,6 +332,8 @@ def measure_baselines(
         found["majority class"] = baselines.majority(data, held)
         found["untuned, linear head"] = baselines.linear_probe(run, data, model, encoded, loss.collate, held)
     else:
+        if run.task.head == "tags":
+            found["each word's usual tag"] = baselines.word_memory(data, held)
         found["untuned"] = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
     return [Baseline(baseline, one.name, one.value, one.split, one.n)
             for baseline, predictions in found.items() if predictions

@@ -26,6 +26,35 @@ def majority(data: Data, splits: Mapping[str, Any]) -> dict[str, Predictions]:
     return found
 
 
+def word_memory(data: Data, splits: Mapping[str, Any]) -> dict[str, Predictions]:
+    """The tag that each word had most often in the training rows, and for a word that was not there the most frequent tag of
+    all: what can be known without reading the sentence. Probabilities: the tag shares of the word's rows and of one more
+    that is as all words are."""
+    import numpy as np
+
+    names, train = data.labels, data.splits["train"]
+    seen: dict[str, Counter[int]] = {}
+    for tokens, tags in zip(train["tokens"], train["tags"], strict=True):
+        for word, tag in zip(tokens, tags, strict=True):
+            seen.setdefault(word, Counter())[tag] += 1
+    total = sum(seen.values(), Counter[int]())
+    shares = {tag: max(total[tag], 1e-9) / max(1, total.total()) for tag in range(len(names))}
+    usual = max(shares, key=shares.__getitem__)
+    found = {}
+    for split, rows in splits.items():
+        answers, losses, words = list[Prediction](), list[float](), list[int]()
+        for tokens, tags in zip(rows["tokens"], rows["tags"], strict=True):
+            known = [seen.get(word, Counter[int]()) for word in tokens]
+            answers.append(Prediction([names[max(one, key=one.__getitem__, default=usual)] for one in known]))
+            given = [(one[tag] + shares[tag]) / (one.total() + 1) for one, tag in zip(known, tags, strict=True)]
+            losses.append(float(-np.log(given).mean()) if given else np.nan)
+            words.append(len(given))
+        each, counts = np.array(losses), np.array(words)
+        mean = float(np.nansum(each * counts) / max(1, counts.sum()))
+        found[split] = Predictions(split, rows, answers, mean, each)
+    return found
+
+
 def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batch]) -> Any:
     """[rows, width] mean of each row's last hidden states, before any training."""
     import numpy as np
