@@ -65,7 +65,7 @@ def loading_code(folder: Path, name: str | None = None) -> str:
     written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     more = f', revision="{written["revision"]}"' if written.get("revision") else ""
     more += f", key_mapping={facts['key_mapping']}" if facts.get("key_mapping") else ""
-    return (f"from peft import PeftModel\nfrom transformers import AutoConfig, AutoTokenizer, {auto}, AutoTokenizer\n\n"
+    return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n\n"
             f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
             f'base = {auto}.from_pretrained({json.dumps(written["base_model_name_or_path"])}{more}, config=config, '
             'dtype="float32")\n'
