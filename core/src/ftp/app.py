@@ -98,7 +98,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
 
 
 def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | None) -> Result:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from ftp import loop
     from ftp import model as models
@@ -160,7 +160,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         models.save(model, out / "model", plugins=[one.name for one in run.hooks.picked if not one.found.default],
                     scores=[*scores, *baselines])
         if loss.extra is not None:
-            save_file(loss.extra.state_dict(), out / "model" / EXTRA)
+            (out / "model" / EXTRA).write_bytes(save(loss.extra.state_dict()))
         folder.write_scores(scores, baselines)
     if settings.verify:
         stage(run, "verifying model/ in a fresh process")

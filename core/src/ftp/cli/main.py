@@ -27,6 +27,7 @@ COMMANDS = {
     "plan": "Show what a run would do, without doing it.",
     "config": "Print a commented recipe of all options.",
     "plugins": "List installed plugins, or show one.",
+    "check": "Check that a plugin keeps to the contract.",
 }
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
 

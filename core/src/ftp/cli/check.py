@@ -1,0 +1,39 @@
+"""`ftp check`: the conformance kit on one or several plugins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from ftp.testing.outcome import Outcome
+
+SIGNS = {"ok": "ok    ", "failed": "FAILED", "not_applicable": "-     "}
+
+
+@click.command("check")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--thorough", is_flag=True, help="Also what takes minutes: a real kill -9, two processes.")
+@click.option("--only", multiple=True, metavar="CHECK", help="Do this check alone; may be given several times.")
+@click.option("--json", "as_json", is_flag=True, help="The outcomes as JSON.")
+def command(names: tuple[str, ...], thorough: bool, only: tuple[str, ...], as_json: bool) -> int:
+    """Check that plugins keep to the contract: on tiny models made in memory, offline.
+
+    NAME is an installed plugin, or path.py:Class. Ends with status 1 where a check failed.
+    """
+    from ftp.testing import check
+
+    def tell(one: Outcome) -> None:
+        if not as_json:
+            click.echo(f"{SIGNS[one.status]} {one.check} ({one.seconds:.1f} s): " + one.message.replace("\n", "\n       "))
+
+    reports = []
+    for name in names:
+        reports.append(check(name, thorough=thorough, only=only, told=tell))
+    failed = sum(len(report.failed) for report in reports)
+    if as_json:
+        click.echo(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{sum(len(report.outcomes) for report in reports)} checks, {failed} failed")
+    return 1 if failed else 0

@@ -1,0 +1,225 @@
+"""Checks of whole runs: of an objective, a parameterisation or a domain, combined with core's defaults. Heavy."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ftp.data.forms import reachable
+from ftp.errors import UserError
+from ftp.plan import Prepared
+from ftp.plugins import DEFAULT_HEADS, installed
+from ftp.testing import domains
+from ftp.testing.outcome import Fault, NotApplicable, check
+from ftp.testing.scene import MODELS
+from ftp.testing.subject import HALT, Subject, tiny_model
+
+UPDATES, BROKEN = 6, 2
+"""Updates of a run, and the checkpoint after which it is broken off."""
+
+
+@check("run")
+def runs_to_the_end(subject: Subject) -> str:
+    """A run of a few updates ends, with losses and scores that are numbers, and its model comes back and answers."""
+    import ftp
+
+    out = _unbroken(subject)
+    losses = _steps(out)
+    if len(losses) != UPDATES or not all(math.isfinite(one["loss"]) for one in losses.values()):
+        raise Fault(f"losses of the run: { {step: one['loss'] for step, one in losses.items()} }", "each update has a finite one")
+    scores = json.loads((out / "scores.json").read_text())["scores"]
+    broken = [f"{one['name']} of {one['split']}" for one in scores if one["value"] is None or not math.isfinite(one["value"])]
+    if broken:
+        raise Fault(f"scores that are no numbers: {', '.join(broken)}", "leave out a score where there is nothing to count")
+    back = ftp.load(out)
+    said = "answers"
+    try:
+        back.predict([_question(subject, back.run.task.form)])
+    except UserError as error:  # an objective without answers, or one that needs another kind of row: in its own words
+        said = f"does not answer ({str(error).splitlines()[0]})"
+    first, last = losses[min(losses)]["loss"], losses[max(losses)]["loss"]
+    return f"{UPDATES} updates, loss {first:.4g} to {last:.4g}; {len(scores)} scores; it comes back and {said}"
+
+
+@check("run")
+def same_seed_same_run(subject: Subject) -> str:
+    """The same seed gives the same bits, another seed another run."""
+    first = _unbroken(subject)
+    again, other = (_do(subject, _prepared(subject, seed=seed), name) for seed, name in ((0, "again"), (1, "other")))
+    _same(first, again, "with the same seed a run comes out differently",
+          "draw only from Python's, NumPy's and torch's generators, which the loop seeds by update; no time, set order or cache")
+    if _steps(first) == _steps(other):
+        raise Fault("another --seed gives the same run: it is ignored", "draw from run.settings.seed, or from the generators that the loop seeds")
+    return "bit by bit"
+
+
+@check("run")
+def resumes_to_the_same_end(subject: Subject) -> str:
+    """A run that is broken off after a checkpoint and resumed ends as the unbroken one, bit by bit."""
+    from ftp.app import execute
+
+    halt: dict[str, Any] = {"kit-halt": {"after": BROKEN}}
+    prepared = _prepared(subject, **halt)
+    out = subject.folder / "runs" / "broken"
+    try:
+        _do(subject, prepared, "broken")
+    except KeyboardInterrupt:
+        _quiet(execute, prepared, resume=out)
+    else:
+        raise Fault(f"no checkpoint was saved after update {BROKEN}", "leave checkpoints to the loop")
+    _same(_unbroken(subject), out, f"broken off after update {BROKEN} and resumed, a run ends differently",
+          "keep no counter or state of your own between updates; what must be kept belongs into the model or Loss.extra")
+    return f"broken off after update {BROKEN} of {UPDATES}, the same bits"
+
+
+@check("run", thorough=True)
+def survives_kill(subject: Subject) -> str:
+    """A run whose process is killed (kill -9) after a checkpoint and resumed ends as the unbroken one, bit by bit."""
+    out = subject.folder / "runs" / "killed"
+    halt: dict[str, Any] = {"kit-halt": {"after": BROKEN, "hard": True}}
+    prepared = _prepared(subject, out=str(out), **halt)
+    status, text = _command(subject, prepared, "killed")
+    if status != -signal.SIGKILL:
+        raise Fault(f"the run was to be killed after update {BROKEN} and ended with status {status}:\n{text[-600:]}", "see its words above")
+    status, text = _ftp("run", "--resume", str(out))
+    if status:
+        raise Fault(f"a killed run does not resume (status {status}):\n{text[-600:]}", "see its words above")
+    _same(_unbroken(subject), out, "killed and resumed, a run ends differently", "keep no state of your own between updates")
+    return f"killed after update {BROKEN} of {UPDATES}, the same bits"
+
+
+@check("run", thorough=True)
+def two_processes_are_one(subject: Subject) -> str:
+    """Two processes train as one does: the same losses, and the same weights but for rounding."""
+    from safetensors.torch import load_file
+
+    one = _do(subject, _prepared(subject, dropout=0.0), "alone")
+    out = subject.folder / "runs" / "together"
+    status, text = _command(subject, _prepared(subject, dropout=0.0, out=str(out), processes=2), "together")
+    if status:
+        raise Fault(f"two processes end with status {status}:\n{text[-800:]}", "every hook runs on every rank, and all take the same path")
+    first, second = _steps(one), _steps(out)
+    for step, alone in first.items():
+        if not math.isclose(alone["loss"], second[step]["loss"], rel_tol=1e-4, abs_tol=1e-6):
+            raise Fault(f"update {step} has the loss {alone['loss']:.6g} in one process and {second[step]['loss']:.6g} in two",
+                        "count over all ranks: sums and counts from compute; what hangs on the whole update by run.accelerator.reduce")
+    for file in sorted((one / "model").glob("*.safetensors")):
+        weights, others = load_file(file), load_file(out / "model" / file.name)
+        far = {name: float((value - others[name]).abs().max()) for name, value in weights.items()}
+        worst = max(far, key=lambda name: far[name])
+        if far[worst] > 5e-3:
+            raise Fault(f"{worst} of {file.name} differs by {far[worst]:.2g} between one process and two", "count over all ranks")
+    return f"{len(first)} updates with the same losses"
+
+
+# --- helpers ---
+
+
+def _prepared(subject: Subject, dropout: float = 0.1, **options: Any) -> Prepared:
+    """A short run of the plugin on a tiny model with dropout, so that random states count."""
+    usual: dict[str, Any] = {"max_steps": UPDATES, "batch_size": 4, "eval_steps": 3, "save_steps": 2, "logging_steps": 1, "learning_rate": 1e-3,
+             "max_train_rows": 64, "max_eval_rows": 8, "save_total_limit": 9}
+    beside: tuple[str, ...] = ()
+    if "domain" in subject.parts:
+        usual["data"], beside = _fitting(subject)
+    head = subject.prepared(HALT, plugins=beside).task.head
+    kinds = [subject.kept["kind"]["kind"]] if "kind" in subject.kept.get("kind", {}) else MODELS[head]
+    return subject.prepared(HALT, plugins=beside, model=str(tiny_model(kinds[0], dropout)), **{**usual, **options})
+
+
+def _fitting(subject: Subject) -> tuple[str | None, tuple[str, ...]]:
+    """For a domain: what to name in --data, and an objective where core has none of its own for its forms."""
+    forms = domains.given(subject)
+    if not forms:
+        raise NotApplicable("it does not say which forms it gives")
+    own = next((form for form in forms if form in DEFAULT_HEADS), None)
+    if own is not None:
+        return domains.source(subject, own), ()
+    for name, cls in installed():
+        wants = getattr(cls, "wants", ())
+        for form in (wants,) if isinstance(wants, str) else wants:
+            if form in reachable(forms):
+                return domains.source(subject, next(one for one in forms if form in reachable([one]))), (name,)
+    raise NotApplicable(f"no objective is installed that reads {', '.join(forms)}")
+
+
+def _unbroken(subject: Subject) -> Path:
+    """The folder of a run that nothing happens to, done once."""
+    out = subject.folder / "runs" / "unbroken"
+    if not (out / "scores.json").exists():
+        if subject.kept.get("unbroken"):
+            raise NotApplicable("a run does not come to its end, see runs-to-the-end")
+        subject.kept["unbroken"] = True
+        _do(subject, _prepared(subject), "unbroken")
+    return out
+
+
+def _do(subject: Subject, prepared: Prepared, name: str) -> Path:
+    from ftp.app import execute
+    from ftp.plan import replace_settings
+
+    out = subject.folder / "runs" / name
+    _quiet(execute, replace_settings(prepared, out=out))
+    return out
+
+
+def _quiet(function: Any, *args: Any, **options: Any) -> Any:
+    """Call it with nothing on the screen."""
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return function(*args, **options)
+
+
+def _command(subject: Subject, prepared: Prepared, name: str) -> tuple[int, str]:
+    """The run as a command in a process of its own: its status and its words."""
+    recipe = subject.folder / f"{name}.toml"
+    recipe.write_text(prepared.recipe(), encoding="utf-8")
+    return _ftp("run", str(recipe), "--out", str(prepared.settings.out), "--processes", str(prepared.settings.processes))
+
+
+def _ftp(*words: str) -> tuple[int, str]:
+    clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    environment = {**clean, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", "ftp", *words], env=environment, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=300)
+    return done.returncode, done.stdout
+
+
+def _steps(out: Path) -> dict[int, dict[str, float]]:
+    """Loss, norm and rate of each update in the log."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: {name: line[name] for name in ("loss", "grad_norm", "learning_rate")}
+            for line in lines if line["event"] == "step"}
+
+
+def _same(one: Path, other: Path, what: str, fix: str) -> None:
+    """Raise `Fault` where two runs differ in an update, a score or a bit of what was saved."""
+    first, second = _steps(one), _steps(other)
+    for step in first:
+        if first[step] != second.get(step):
+            name = next((name for name in first[step] if first[step][name] != second.get(step, {}).get(name)), "loss")
+            raise Fault(f"{what}: {name} of update {step} is {first[step][name]!r}, then {second.get(step, {}).get(name)!r}", fix)
+    scores = [json.loads((out / "scores.json").read_text())["scores"] for out in (one, other)]
+    if scores[0] != scores[1]:
+        raise Fault(f"{what}: the scores are others", fix)
+    for file in sorted((one / "model").glob("*.safetensors")):
+        if file.read_bytes() != (other / "model" / file.name).read_bytes():
+            raise Fault(f"{what}: model/{file.name} holds other bits", fix)
+
+
+def _question(subject: Subject, form: Any) -> dict[str, Any]:
+    """A row to answer."""
+    from ftp.testing.rows import rows
+
+    if "domain" in subject.parts:
+        found: dict[str, Any] = domains.rows(subject, form).splits["train"][0]
+        return found
+    return rows(form)[0]

@@ -1,0 +1,120 @@
+"""All checks that fit a plugin, done one by one. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ftp.errors import PluginError, UserError
+from ftp.testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, Part
+from ftp.testing.subject import Subject, find
+
+PARTS: tuple[Part, ...] = ("every", "objective", "parameterisation", "run", "domain", "risk")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the checks said of one plugin. `kind`: objective, parameterisation, domain, risk or extra."""
+
+    plugin: str
+    kind: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The checks that found a fault."""
+        return tuple(one for one in self.outcomes if one.status == "failed")
+
+
+def check(
+    name: str, *, thorough: bool = False, only: Iterable[str] = (), told: Callable[[Outcome], None] | None = None
+) -> Report:
+    """Do every check that fits a plugin: an installed one by its name, another as `path.py:Class`.
+
+    `thorough` adds those that take minutes (a real kill -9, two processes). `only`: names of checks; none: all. `told`
+    hears each outcome at once. Raises `UserError` for a plugin or a check that there is not.
+    """
+    subject, outcomes = _subject(name), []
+    for one in fitting(subject, thorough=thorough, only=only):
+        outcomes.append(do(one, subject))
+        if told is not None:
+            told(outcomes[-1])
+    return Report(subject.name, subject.kind, tuple(outcomes))
+
+
+def fitting(subject: Subject, *, thorough: bool = False, only: Iterable[str] = ()) -> list[Check]:
+    """The checks that a plugin is asked to pass."""
+    from ftp.errors import Problem, nearest
+
+    wanted = list(only)
+    for part in PARTS if wanted else subject.parts:  # some of them import torch
+        importlib.import_module(f"ftp.testing.checks.{part}")
+    if unknown := [name for name in wanted if name not in CHECKS]:
+        raise UserError([Problem(f"there is no check '{name}'", nearest(name, CHECKS) or f"one of: {', '.join(CHECKS)}")
+                         for name in unknown])
+    found = [one for one in CHECKS.values() if one.part in subject.parts
+             and (one.name in wanted if wanted else thorough or not one.thorough)]
+    return sorted(found, key=lambda one: PARTS.index(one.part))
+
+
+def do(one: Check, subject: Subject) -> Outcome:
+    """One check of one plugin. Whatever the plugin raises on the way is a fault."""
+    started = time.perf_counter()
+
+    def outcome(status: Any, message: str) -> Outcome:
+        return Outcome(one.name, status, message, round(time.perf_counter() - started, 2))
+
+    try:
+        return outcome("ok", one.look(subject))
+    except NotApplicable as reason:
+        return outcome("not_applicable", str(reason))
+    except Fault as fault:
+        return outcome("failed", str(fault))
+    except (UserError, PluginError) as error:
+        return outcome("failed", f"{error}")
+    except Exception as error:
+        return outcome("failed", f"{subject.name} raised {type(error).__name__}: {error}{_where(error)}")
+
+
+def conformance(*names: str, thorough: bool = False) -> Callable[..., None]:
+    """A pytest test of one or several plugins, each check a test of its own: `test_mine = conformance("mine")`.
+
+    A check that has nothing to look at is skipped with its reason (shown by `pytest -rs`); checks for other kinds of plugins
+    are left out.
+    """
+    import pytest
+
+    cases = [pytest.param(name, one, id=f"{_label(name)}-{one.name}")
+             for name in names for one in fitting(_subject(name), thorough=thorough)]
+
+    @pytest.mark.parametrize("plugin, one", cases)
+    def test(plugin: str, one: Check) -> None:
+        found = do(one, _subject(plugin))
+        if found.status == "failed":
+            pytest.fail(f"{one.name}: {found.message}", pytrace=False)
+        if found.status == "not_applicable":
+            pytest.skip(f"nothing to look at: {found.message}")
+
+    return test
+
+
+@cache
+def _subject(name: str) -> Subject:
+    return find(name)
+
+
+def _label(name: str) -> str:
+    return name.rsplit(":", 1)[-1]
+
+
+def _where(error: BaseException) -> str:
+    """The last place in a plugin's code (or ours) that an error went through."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    return f"\n  at {ours[-1].filename}:{ours[-1].lineno}" if ours else ""

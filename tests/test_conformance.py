@@ -1,0 +1,14 @@
+"""Every installed plugin passes the conformance kit; those of core itself are held by core's tests."""
+
+from __future__ import annotations
+
+from ftp.plugins import installed
+from ftp.testing import conformance
+
+NAMES = sorted(name for name, cls in installed() if not cls.__module__.startswith("ftp.") and getattr(cls, "kind", "") != "core")
+
+test_installed_plugins = conformance(*NAMES)
+
+
+def test_the_plugins_of_the_workspace_are_among_them() -> None:
+    assert {"lora", "full", "sentiment", "sft", "dpo", "leakage"} <= set(NAMES)
