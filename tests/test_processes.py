@@ -71,7 +71,6 @@ def test_losses_are_those_of_one_process(alone, together, seen) -> None:
 
 def test_sharded_weights_train_as_whole_ones(alone, command, seen, tmp_path: Path) -> None:
     """FSDP2 over two processes, stopped half way and taken up again: the losses and weights of one process."""
-    from safetensors.torch import load
 
     out = tmp_path / "run"
     first = start(["ftp"], command("--out", out, "--processes", 2, "--shard", "--save-steps", 4))
