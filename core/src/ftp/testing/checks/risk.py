@@ -20,6 +20,8 @@ from ftp.testing.scene import build
 from ftp.testing.subject import Subject
 from ftp.types import Data, Evaluation, Form, Level, Loss, Model, Predictions, Risk, Run
 
+ROWS = {"train": 60, "validation": 40, "test": 24}
+"""Rows that a check of the kit's rows is shown."""
 STAGES = ("data", "start", "evaluation", "end")
 
 
@@ -84,12 +86,12 @@ def raises_on_nothing(subject: Subject) -> str:
 @check("risk")
 def nothing_compared_is_not_ok(subject: Subject) -> str:
     """Where there is nothing to compare (no rows, no history, one split of a check that compares two) it says `not_run`, never `ok`."""
-    nothing = Case("nothing at all", Data({}, "labelled", written.LABELS))
+    data = _labelled(subject)
+    nothing = Case("nothing at all", dataclasses.replace(data, splits={"train": data.splits["train"].select([])}))
     for stage, risks in _speak(subject, nothing).items():
         if wrong := [risk for risk in risks if risk.level in ("ok", "note", "warn", "stop")]:
             raise Fault(f"shown no rows, no predictions and no history, it says '{wrong[0].level}' at stage {stage}: {wrong[0].finding}",
                         "Risk(name, \"not_run\", reason): nothing was compared")
-    data = _labelled(subject)
     alone = Case("one split alone", dataclasses.replace(data, splits={"train": data.splits["train"]}))
     doubled = Case("two splits of the same rows", dataclasses.replace(data, splits={"train": data.splits["train"],
                                                                                     "validation": data.splits["train"]}))
@@ -183,7 +185,17 @@ def _scene(subject: Subject) -> Any:
 
 
 def _labelled(subject: Subject) -> Data:
-    return _scene(subject).data  # type: ignore[no-any-return]
+    """Labelled rows: the domain's own, or enough of the kit's for statistics."""
+    from datasets import Dataset
+
+    from ftp.data.load import settle
+
+    if "domain" in subject.parts:
+        return _scene(subject).data  # type: ignore[no-any-return]
+    if "risk rows" not in subject.kept:
+        splits = {split: Dataset.from_list(written.rows("labelled", split, count)) for split, count in ROWS.items()}
+        subject.kept["risk rows"] = settle(splits, _run(subject))[0]
+    return subject.kept["risk rows"]  # type: ignore[no-any-return]
 
 
 def _cases(subject: Subject) -> list[Case]:
@@ -195,8 +207,8 @@ def _cases(subject: Subject) -> list[Case]:
 def _made(subject: Subject) -> list[Case]:
     from datasets import Dataset
 
-    scene = _scene(subject)
-    data, parts = scene.data, {"model": scene.model, "loss": scene.loss}
+    scene, data = _scene(subject), _labelled(subject)
+    parts = {"model": scene.model, "loss": scene.loss}
     few = dataclasses.replace(data, splits={split: rows.select(range(min(3, len(rows)))) for split, rows in data.splits.items()})
     empty = dataclasses.replace(data, splits={split: _with(rows, "text", [""] * len(rows)) for split, rows in data.splits.items()})
     single = dataclasses.replace(data, splits={split: _with(rows, "label", [0] * len(rows)) for split, rows in data.splits.items()})
