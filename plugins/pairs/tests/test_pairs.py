@@ -1,0 +1,71 @@
+"""The pairs domain: its sample, its scores, and runs on rows of one's own."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ftp
+from ftp.data.read import read
+from ftp.testing.models import tiny
+from ftp.types import Data, Prediction, Predictions
+from ftp_pairs import SAMPLE, Pairs
+
+
+@pytest.fixture(scope="module")
+def sample() -> dict[str, Any]:
+    return dict(read(SAMPLE))
+
+
+def write(path: Path, rows: list[tuple[str, ...]]) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return str(path)
+
+
+def test_sentences_of_the_sample_are_in_one_split_only(sample: dict[str, Any]) -> None:
+    said = {split: {text.lower() for column in ("text", "text_pair") for text in rows[column]} for split, rows in sample.items()}
+    assert list(said) == ["train", "validation", "test"]
+    assert not said["train"] & (said["validation"] | said["test"]) and not said["validation"] & said["test"]
+    pairs = [frozenset((row["text"], row["text_pair"])) for rows in sample.values() for row in rows]
+    assert len(pairs) == len(set(pairs)) == 260
+    for rows in sample.values():
+        assert Counter(rows["label"]) == dict.fromkeys(("different", "same"), len(rows) // 2)
+
+
+def test_perfect_answers_score_one(sample: dict[str, Any]) -> None:
+    from ftp.data import labels
+
+    coded, names, _ = labels.encode(sample)
+    rows = coded["test"]
+    assert names == ("different", "same")
+
+    def scores(answers: list[int]) -> dict[str, float]:
+        given = Predictions("test", rows, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
+        return {one.name: one.value for one in Pairs().evaluate(Data({"test": rows}, "labelled", names), {"test": given})}
+
+    assert scores(rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
+    assert scores([0] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
+
+
+def test_a_run_reads_both_texts(tmp_path: Path, sample: dict[str, Any]) -> None:
+    columns = [sample["train"][name] for name in ("text", "text_pair", "label")]
+    own = write(tmp_path / "own.csv", [("sentence1", "sentence2", "label"), *zip(*columns, strict=True)])
+    ftp.run(["full", "pairs"], model=str(tiny("bert", tmp_path / "model")), data=own, out=tmp_path / "run", max_steps=2,
+            baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
+    finished = ftp.load(tmp_path / "run")
+    one, other = finished.predict([{"text": "The lake is frozen.", "text_pair": "There is ice on the lake."},
+                                   {"text": "The lake is frozen.", "text_pair": "Prices rose by 2.5 percent in March."}])
+    assert one["answer"] in ("different", "same") and one["scores"] != other["scores"]
+
+
+def test_rows_with_one_text_are_refused(tmp_path: Path) -> None:
+    own = write(tmp_path / "own.csv", [("text", "label"), *[(f"sentence {n}", "ab"[n % 2]) for n in range(20)]])
+    with pytest.raises(ftp.UserError, match="no column 'text_pair' in train") as error:
+        ftp.run(["full", "pairs"], model=str(tiny("bert", tmp_path / "model")), data=own, out=tmp_path / "run")
+    assert "--columns text=NAME,text_pair=NAME" in str(error.value)
