@@ -141,6 +141,7 @@ def test_plain_one_liners_of_peft_and_transformers(made, tmp_path):
 def test_saving_an_adapter_of_a_hub_model_asks_no_network(made, tmp_path, monkeypatch):
     from peft.utils import other
 
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # with it PEFT would not ask anyhow
     asked: list[object] = []
     monkeypatch.setattr(other, "file_exists", lambda *given, **_: asked.append(given) or False)
     base = plain(made["bert"], "labels")
