@@ -185,7 +185,10 @@ def main() -> None:
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code:
             note(os.environ)
-        raise
+            raise
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is done: threads of torch's process group now and then abort an interpreter that shuts down
 
 
 def note(environment: Mapping[str, str]) -> None:
