@@ -68,14 +68,11 @@ def test_sst2_recipe_runs(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.M
 
 
 def test_sst2_result_is_no_invention() -> None:
-    """A number in the table of results comes with the command and the machine that gave it."""
+    """Numbers of the result come with the command and the machine that gave them."""
     page = (EXAMPLES / "sst2" / "README.md").read_text(encoding="utf-8")
-    table = page.split("## Result")[1].split("##")[0]
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")][2:]
-    assert found
-    for what, value, command, machine in found:
-        assert (value == "-") == (command == "-") == (machine == "-"), what
-    assert ("Not measured yet" in table) == all(value == "-" for _, value, *_ in found)
+    result = page.split("## Result")[1].split("##")[0]
+    if re.search(r"\d", result):
+        assert re.search(r"`(ftp run|python benchmarks/\w+\.py) ", result) and "machine" in result and "seeds" in result
 
 
 def test_tickets_run(tmp_path: Path, tiny_bert: Path) -> None:
@@ -90,6 +87,13 @@ def test_tickets_run(tmp_path: Path, tiny_bert: Path) -> None:
 
     answers = ftp.load(result.out).predict(["The printer blinks red."])
     assert answers[0]["answer"] in {"billing", "hardware", "howto", "login"}
+
+
+def test_tickets_keep_to_the_contract() -> None:
+    from ftp.testing import check
+
+    report = check(TICKETS)
+    assert len(report.outcomes) > 10 and not report.failed, report.failed
 
 
 def test_tickets_of_a_customer_stay_together(tickets: type, tmp_path: Path) -> None:
