@@ -201,8 +201,9 @@ def copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in weights.items()}
 
 
-def learnt_tokens(scene: Scene, rows: Sequence[Row]) -> list[int]:
-    """The token ids whose probability the loss of these rows would change, read from the gradient at the logits.
+def learnt_tokens(scene: Scene, rows: Sequence[Row]) -> list[tuple[int, bool]]:
+    """The token ids whose probability the loss of these rows would change, read from the gradient at the logits, each with
+    whether it would get likelier.
 
     Where a token is learnt, the gradient of the logits is largest at that token (its share is p - 1, that of others p), however
     the rows are laid out and whether it is to be likelier or less likely. Raises `NotApplicable` where no head is to be seen.
@@ -220,14 +221,16 @@ def learnt_tokens(scene: Scene, rows: Sequence[Row]) -> list[int]:
     with hooked(head, keep), torch.enable_grad():
         scene.loss.compute(scene.batch(rows)).total.backward()
     scene.model.net.zero_grad(set_to_none=True)
-    learnt: list[int] = []
+    learnt: list[tuple[int, bool]] = []
     for logits in seen:
         if logits.grad is None:
             continue
         lines = logits.grad.flatten(0, -2)
         size = lines.abs().amax(-1)
         real = size > 1e-6 * size.max().clamp(min=1e-12)
-        learnt += lines[real].abs().argmax(-1).tolist()
+        tokens = lines[real].abs().argmax(-1)
+        slopes = lines[real].gather(1, tokens[:, None])[:, 0]
+        learnt += [(int(token), bool(slope < 0)) for token, slope in zip(tokens, slopes, strict=True)]
     if not learnt:
         raise Fault("no logit of the network's output gets a gradient from the loss",
                     "compute the loss from the network that is in `model`, with its own head")

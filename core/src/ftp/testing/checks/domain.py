@@ -28,6 +28,9 @@ class NoTorch:  # there, so that libraries which only look for it find it; not t
     def create_module(self, spec):
         raise ImportError("torch was imported")
 
+    def exec_module(self, module):
+        pass
+
 
 sys.meta_path.insert(0, NoTorch())
 from ftp.testing import domains

@@ -245,7 +245,7 @@ def prompts_are_not_learnt(subject: Subject) -> str:
     told = []
     for scene in _answering(subject):
         asked, said = (scene.model.tokenizer.convert_tokens_to_ids(mark) for mark in (written.ASKED, written.SAID))
-        learnt = learnt_tokens(move(scene), scene.rows(6))
+        learnt = [token for token, _ in learnt_tokens(move(scene), scene.rows(6))]
         marks = {scene.model.tokenizer.decode([one]).strip() for one in learnt}
         if asked in learnt or written.ASKED in marks:
             raise Fault(f"tokens of prompts are learnt (of {len(learnt)} learnt tokens {learnt.count(asked)} are the mark of a prompt, on "
@@ -254,6 +254,20 @@ def prompts_are_not_learnt(subject: Subject) -> str:
             raise Fault(f"tokens of answers are not learnt, on {scene.kind}", "label the tokens of what the assistant says")
         told.append(f"{len(learnt)} tokens on {scene.kind}")
     return f"{', '.join(told)}, all of answers"
+
+
+@check("objective")
+def learnt_text_gets_likelier(subject: Subject) -> str:
+    """Where the rows are texts to imitate, each learnt token gets likelier, not less likely."""
+    form, head = _task(subject)
+    if head not in ("tokens", "mask") or form not in ("conversation", "text"):
+        raise NotApplicable(f"rows are more than texts to imitate (form {form}, head {head})")
+    scene = move(scene_of(subject))
+    learnt = learnt_tokens(scene, scene.rows(6))
+    if less := [token for token, likelier in learnt if not likelier]:
+        raise Fault(f"{len(less)} of {len(learnt)} learnt tokens get less likely ({scene.model.tokenizer.decode(less[:4])!r} ...)",
+                    "look at the sign of `total`: it is minimised")
+    return f"{len(learnt)} tokens"
 
 
 @check("objective")
@@ -267,7 +281,7 @@ def ends_are_learnt(subject: Subject) -> str:
         ends = _ends(scene)
         rows = scene.rows(6)
         texts = sum(len(row.get("segments") or (0,)) for row in rows)
-        learnt = learnt_tokens(move(scene), rows)
+        learnt = [token for token, _ in learnt_tokens(move(scene), rows)]
         number = sum(one in ends for one in learnt)
         names = " or ".join(str(name) for name in scene.model.tokenizer.convert_ids_to_tokens(sorted(ends)))
         if number < (texts if form != "text" else 1):

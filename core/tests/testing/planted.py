@@ -1,0 +1,433 @@
+"""Plugins that are sound (`Talk`, `Prefer`, `Classes`, `Bias`, `Notes`, `Watch`), and the same with one fault each.
+
+A class `Talk_mean` is `Talk` with the fault `mean`; where the fault strikes, the code asks for it by name. For the kit's own
+tests: nobody should write a plugin this way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from itertools import chain
+from typing import Any
+
+from ftp import hookimpl, option, plugin
+from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Predictions, Risk, Row, Run, Score
+
+# --- objectives ---
+
+
+@plugin
+class Talk:
+    """Learn what the assistant says."""
+
+    wants = ("conversation",)
+    head = "tokens"
+    fault = ""
+    shout: bool = option(False, "learn answers in capitals")
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from ftp import forward
+        from ftp.data.encode import cache_key
+
+        fault, net, tokenizer = self.fault, model.net, model.tokenizer
+        if fault == "needs_rows":
+            data.splits["train"]
+        if fault == "wakes":
+            net.requires_grad_(True)
+        calls = [0]
+
+        def ids_of(text: str, first: bool) -> list[int]:
+            ids = list(tokenizer(text, add_special_tokens=first)["input_ids"])
+            return [tokenizer.bos_token_id, *ids] if first and fault == "double_bos" else ids
+
+        def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+            for row in rows:
+                ids, labels = [], []
+                for number, turn in enumerate(row["messages"]):
+                    text = turn["content"].upper() if self.shout else turn["content"]
+                    answer = turn["role"] == "assistant"
+                    part = ids_of(f"{text}\n", not number) + ([tokenizer.eos_token_id] if answer and fault != "no_end" else [])
+                    if fault == "draws":
+                        part = part[: random.randint(2, 40)]
+                    learnt = answer or fault == "prompts"
+                    ids, labels = ids + part, labels + (part if learnt else [-100] * len(part))
+                yield {"input_ids": ids, "labels": labels}
+
+        def collate(rows: Sequence[Row]) -> Batch:
+            ids, labels = [list(row["input_ids"]) for row in rows], [list(row["labels"]) for row in rows]
+            if fault == "leaks" and model.packed:
+                ids, labels = [[*chain(*ids)]], [[*chain(*([-100, *one[1:]] for one in labels))]]
+            if fault == "pads_are_ends":
+                labels = [[-100 if one == tokenizer.pad_token_id else one for one in row] for row in labels]
+            inputs = forward.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
+                                 beside={"labels": (labels, -100)})
+            if fault == "reads_padding":
+                inputs["attention_mask"][:] = 1
+                inputs.pop("position_ids", None)
+            learnt = sum(one != -100 for row in labels for one in row[1:])
+            return Batch(inputs, count=learnt, rows=len(rows))
+
+        def compute(batch: Batch) -> LossOut:
+            given = {name: value for name, value in batch.inputs.items() if name != "labels"}
+            if fault == "half":
+                logits = net.get_output_embeddings()(net.base_model(**given).last_hidden_state.detach())
+            else:
+                logits = net(**given).logits
+            losses = cross_entropy(logits[:, :-1].flatten(0, 1), batch.inputs["labels"][:, 1:].flatten(),
+                                   reduction="mean" if fault == "mean" else "sum")
+            if fault == "rises":
+                losses = -losses
+            if fault == "flat":
+                losses = losses.detach() + 0 * logits.sum()
+            if fault == "breaks":
+                losses = losses * float("nan")
+            if fault == "clock":
+                losses = losses * (1 + int.from_bytes(os.urandom(2), "big") / 2**16)
+            if fault == "counts" and torch.is_grad_enabled():
+                calls[0] += 1
+                losses = losses * (1 + calls[0] / 10)
+            if fault == "moves" and torch.is_grad_enabled():
+                with torch.no_grad():
+                    next(net.parameters()).add_(1e-3)
+            return LossOut(losses)
+
+        key = cache_key(tokenizer, "talk", *(() if fault == "key" else (self.shout,)))
+        return Loss(encode, collate, compute, key="" if fault == "no_key" else key)
+
+
+@plugin
+class Talk_steps(Talk):
+    """Answers train_step with a mean of means."""
+
+    @hookimpl
+    def train_step(self, run: Run, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Any) -> Any:
+        from ftp.types import StepOut
+
+        optimizer.zero_grad()
+        total = sum(loss(batch).total / batch.count for batch in batches) / len(batches)
+        total.backward()
+        optimizer.step()
+        return StepOut(total.detach(), count=sum(batch.count for batch in batches), rows=sum(batch.rows for batch in batches))
+
+
+@plugin
+class Prefer:
+    """Prefer chosen to rejected answers, held to the model as it was."""
+
+    wants = ("preference",)
+    head = "tokens"
+    fault = ""
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        import torch
+        from torch.nn.functional import logsigmoid
+
+        from ftp import forward
+        from ftp.data.encode import cache_key
+
+        fault, net, tokenizer = self.fault, model.net, model.tokenizer
+
+        def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+            for row in rows:
+                prompt = list(tokenizer(row["prompt"][-1]["content"] + "\n")["input_ids"])
+                sides = [[*tokenizer(row[name][-1]["content"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+                         for name in ("chosen", "rejected")]
+                yield {"input_ids": prompt + sides[0], "rejected_ids": prompt + sides[1], "prompt": len(prompt)}
+
+        def collate(rows: Sequence[Row]) -> Batch:
+            ids = [list(row[name]) for name in ("input_ids", "rejected_ids") for row in rows]
+            labels = [[-100] * row["prompt"] + one[row["prompt"] :] for one, row in zip(ids, [*rows, *rows], strict=True)]
+            return Batch(forward.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
+                                     beside={"labels": (labels, -100)}), count=len(rows), rows=len(rows))
+
+        def logps(net: Any, inputs: Mapping[str, Any]) -> Any:
+            losses, row = forward.token_losses(net, inputs, inputs["labels"])
+            return torch.zeros(len(inputs["input_ids"])).index_add(0, row, -losses)
+
+        def compute(batch: Batch) -> LossOut:
+            own = logps(net, batch.inputs)
+            if fault == "itself":
+                before = own.detach()
+            elif fault == "swapped":
+                with model.reference() as old, torch.no_grad():
+                    before = logps(old, batch.inputs).flip(0)
+            else:
+                with model.reference() as old, torch.no_grad():
+                    before = logps(old, batch.inputs)
+            chosen, rejected = (own - before).chunk(2)
+            losses = -logsigmoid(0.1 * (chosen - rejected))
+            return LossOut(losses.sum(), {"rewards/margins": (chosen - rejected).detach().sum()})
+
+        return Loss(encode, collate, compute, key=cache_key(tokenizer, "prefer"))
+
+
+@plugin
+class Classes:
+    """Tell classes apart by the last token, as decoders do."""
+
+    wants = ("labelled",)
+    head = "labels"
+    fault = ""
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from ftp import losses
+
+        loss = losses.for_head(run, data, model)
+
+        def compute(batch: Batch) -> LossOut:
+            inputs, net = dict(batch.inputs), model.net
+            label = inputs.pop("label")
+            states = net.base_model(**inputs).last_hidden_state
+            at = inputs["attention_mask"].cumsum(1).argmax(1)
+            state = states[:, -1] if self.fault == "last_place" else states[torch.arange(len(label)), at]
+            return LossOut(cross_entropy(net.classifier(state), label, reduction="sum"))
+
+        return dataclasses.replace(loss, compute=compute, answer=None, key=loss.key)
+
+
+# --- parameterisations ---
+
+
+@plugin
+class Bias:
+    """Train vectors (biases, norms) and the new head; everything else stays."""
+
+    fault = ""
+
+    @hookimpl(wrapper=True)
+    def build_model(self) -> Generator[None, Model, Model]:
+        import torch
+
+        model = yield
+        for name, weight in model.net.named_parameters():
+            new = any(f".{fresh}." in f".{name}." for fresh in model.fresh)
+            weight.requires_grad_(weight.ndim < 2 or (new and self.fault != "old_head"))
+            if self.fault == "old_head" and new:
+                weight.requires_grad_(False)
+        if self.fault == "elsewhere":
+            with torch.no_grad():
+                next(model.net.parameters()).add_(0.1)
+        if self.fault == "same":
+            return dataclasses.replace(model, reference=lambda: nullcontext(model.net))
+        if self.fault == "none":
+            return dataclasses.replace(model, reference=None)
+        if self.fault == "moves":
+            frozen = next(weight for weight in model.net.parameters() if not weight.requires_grad)
+
+            def drift(module: Any, given: Any) -> None:
+                if module.training:
+                    with torch.no_grad():
+                        frozen.mul_(1.001)
+
+            model.net.register_forward_pre_hook(drift)
+        if self.fault == "lost_head":
+            first = {name: weight.detach().clone() for name, weight in model.net.named_parameters()}
+
+            def save(folder: Any) -> None:
+                weights = {name: first[name] if any(f".{fresh}." in f".{name}." for fresh in model.fresh) else weight
+                           for name, weight in model.net.state_dict().items()}
+                model.net.save_pretrained(folder, state_dict=weights)
+
+            return dataclasses.replace(model, save=save)
+        return model
+
+
+# --- domains ---
+
+
+@plugin
+class Notes:
+    """Tell good notes from bad ones."""
+
+    gives = ("labelled", "text")
+    fault = ""
+
+    @hookimpl
+    def load_data(self, run: Run) -> Mapping[str, Any]:
+        from datasets import Dataset
+
+        def made(split: str, count: int) -> Dataset:
+            texts = [f"{split} note number {number}" for number in range(count)]
+            if self.fault == "shuffled":
+                random.SystemRandom().shuffle(texts)
+            return Dataset.from_dict({"text": texts, "label": [("bad", "good")[number % 2] for number in range(count)]})
+
+        splits = {"train": made("train", 40), "validation": made("train" if self.fault == "copies" else "held", 20)}
+        if self.fault == "poor" and run.task.form == "labelled":
+            splits = {split: rows.remove_columns("label") for split, rows in splits.items()}
+        return splits
+
+    @hookimpl
+    def evaluate(self, predictions: Mapping[str, Predictions]) -> list[Score]:
+        if self.fault == "torch":
+            import torch
+
+            torch.zeros(1)
+        found = []
+        for split, one in predictions.items():
+            if not one.answers or "label" not in one.rows.column_names:
+                continue
+            truth = one.rows["label"][:]
+            if self.fault == "by_place":
+                truth = [number % 2 for number in range(len(truth))]
+            right = sum(answer.answer == label for answer, label in zip(one.answers, truth, strict=True)) / len(truth)
+            if self.fault == "wrong_way":
+                found.append(Score("hits", right, "min", split))
+                continue
+            value = {"per_cent": right * 100, "never_one": right * 0.99, "always": 1.0}.get(self.fault, right)
+            found.append(Score("accuracy", value, "max", split))
+        return found
+
+
+# --- risks ---
+
+
+@plugin
+class Watch:
+    """Look for training rows in held-out splits, and at the last held-out loss."""
+
+    kind = "risk"
+    fault = ""
+
+    @hookimpl
+    def check_risks(self, stage: str, data: Data, history: Sequence[Any]) -> list[Risk]:
+        if stage == "data":
+            return [self._rows(data)]
+        if stage in ("evaluation", "end"):
+            return [self._losses(stage, history)]
+        return []
+
+    def _rows(self, data: Data) -> Risk:
+        stored = {split: rows for split, rows in data.splits.items() if hasattr(rows, "num_rows") and "text" in rows.column_names}
+        held = [split for split in stored if split != "train"]
+        if self.fault == "raises":
+            data.splits["validation"]["text"]
+        if ("train" not in stored or not held or not len(stored["train"])) and self.fault not in ("ok", "one_split"):
+            return Risk("watch", "not_run", "there are no two splits to compare")
+        if not sum(map(len, stored.values())) and self.fault != "ok":
+            return Risk("watch", "not_run", "there are no rows")
+        seen = set(stored["train"]["text"]) if "train" in stored else set()
+        double = sum(text in seen for split in held for text in stored[split]["text"])
+        evidence = {} if self.fault == "bare" else {"double": double}
+        if self.fault == "dice":
+            evidence["sure"] = int.from_bytes(os.urandom(4), "big")
+        level: Any = "fine" if self.fault == "level" else "ok"
+        if double:
+            return Risk("watch", "warn", f"{double} rows", evidence, () if self.fault == "no_advice" else ("take them out",))
+        return Risk("watch", level, "no row is in two splits", evidence)
+
+    def _losses(self, stage: str, history: Sequence[Any]) -> Risk:
+        name = f"watch-{stage}" if self.fault == "names" else "watch"
+        if not history:
+            level: Any = "ok" if self.fault == "no_history" else "not_run"
+            return Risk(name, level, "there was no evaluation", {"evaluations": 0})
+        return Risk(name, "ok", f"the last loss is {history[-1].loss:.3f}", {"loss": history[-1].loss})
+
+
+# --- what every plugin is asked ---
+
+
+@plugin
+class Every_unmarked:
+    """Forgets the mark."""
+
+    def evaluate(self) -> list[Score]:
+        return []
+
+    @hookimpl
+    def on_event(self, event: Event) -> None: ...
+
+
+@plugin
+class Every_argument:
+    """Asks for what is not there."""
+
+    @hookimpl
+    def evaluate(self, prediction: Any) -> list[Score]:
+        return []
+
+
+@plugin
+class Every_typo:
+    """Answers a hook that there is not."""
+
+    @hookimpl
+    def on_events(self, event: Event) -> None: ...
+
+
+@plugin
+class Every_silent:
+    @hookimpl
+    def on_event(self, event: Event) -> None: ...
+
+
+@plugin
+class Every_untyped:
+    """Has no types."""
+
+    @hookimpl
+    def on_event(self, event): ...  # type: ignore[no-untyped-def]
+
+
+@plugin
+class Every_range:
+    """Has a default that its own range refuses."""
+
+    share: float = option(1.5, "a share", low=0, high=1)
+
+    @hookimpl
+    def on_event(self, event: Event) -> None: ...
+
+
+@plugin
+class Every_word:
+    """Has an option without help."""
+
+    share: float = option(0.5, "", low=0, high=1)
+
+    @hookimpl
+    def on_event(self, event: Event) -> None: ...
+
+
+@plugin
+class Every_field:
+    """Has a field that nobody can set."""
+
+    share: float = 0.5
+
+    @hookimpl
+    def on_event(self, event: Event) -> None: ...
+
+
+@plugin
+class Every_still:
+    """Does nothing at all."""
+
+
+def _plant(base: type, *faults: str) -> None:
+    for fault in faults:
+        name = f"{base.__name__}_{fault}"
+        globals()[name] = plugin(type(name, (base,), {"fault": fault, "__doc__": base.__doc__, "__module__": __name__}))
+
+
+_plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks", "draws", "key", "no_key", "wakes", "moves",
+       "half", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts")
+_plant(Prefer, "itself", "swapped")
+_plant(Classes, "last_place")
+_plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head")
+_plant(Notes, "copies", "poor", "shuffled", "torch", "by_place", "per_cent", "never_one", "always", "wrong_way")
+_plant(Watch, "ok", "one_split", "raises", "bare", "dice", "level", "no_advice", "names", "no_history")
+
