@@ -1,0 +1,27 @@
+"""The domain of your own files: rows as they are, judged by the objective alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ftp import UserError, hookimpl, plugin
+from ftp.types import Run
+
+
+@plugin
+class Files:
+    """Train on your own files (`--data`): texts, conversations, preferences, ratings or prompts.
+
+    It adds no scores to the objective's. For labelled rows take `classify`, `pairs`, `tag` or `qa`, which judge answers too.
+    """
+
+    gives = ("text", "conversation", "preference", "feedback", "prompt")
+
+    @hookimpl
+    def load_data(self, run: Run) -> Mapping[str, Any]:
+        from ftp.data import load
+
+        if run.settings.data is None:
+            raise UserError("files: no data are named", "a file, a folder of splits, or a hub id", "--data FILE_OR_FOLDER")
+        return load(run, form=run.task.form)
