@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,12 +26,14 @@ def load(
     form: Form,
     labels: Sequence[str] = (),
     columns: Mapping[str, str] = {},
+    adapt: Callable[[Rows], Rows] | None = None,
 ) -> dict[str, Rows]:
     """The rows that `--data` names, else those of `sample`, in the form that the run's objective reads.
 
     `form`: the domain's own form; rows richer than needed are converted downhill, poorer ones are an error that
     names the columns. `labels`: the domain's classes in the order of their numbers. `columns`: the domain's own
-    mapping (ours -> theirs) for its sample; `--columns` maps those of `--data`.
+    mapping (ours -> theirs) for its sample; `--columns` maps those of `--data`. `adapt`: brings the rows of a split whose
+    columns the domain knows and core does not into columns that core reads; all others it gives back as they are.
     """
     settings = run.settings
     source: str | Path | None = settings.data if settings.data is not None else sample
@@ -43,6 +45,8 @@ def load(
     found = read.read(source, columns=chosen, streaming=settings.streaming)
     if unused := read.left_out(source):
         run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
+    if adapt is not None:
+        found = {split: adapt(rows) for split, rows in found.items()}
     made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source))
     for note in notes:
         run.tell(note)
