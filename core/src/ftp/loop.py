@@ -29,6 +29,7 @@ from torch.distributed.fsdp import FSDPModule
 from ftp import checkpoint, shard
 from ftp.data.source import Source
 from ftp.errors import UserError
+from ftp.muon import MuonAdamW, inner_matrices
 from ftp.settings import Settings
 from ftp.types import Batch, Evaluation, Event, Loss, LossOut, Model, Row, Run, Stop
 
@@ -210,21 +211,31 @@ def train(
 
 
 def make_optimizer(whole: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), fused where there is one. Decay acts on matrices, not on norms and biases.
+    """AdamW (Loshchilov and Hutter 2019), fused where there is one, or Muon beside it. Decay acts on matrices, not on norms
+    and biases.
 
     Raises `UserError` when nothing is trainable.
     """
     weights = [weight for weight in whole.parameters() if weight.requires_grad]
     if not weights:
         raise UserError("no weight is trainable", "a parameterisation froze everything", "ftp plan --plugins ...")
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0},
-    ]
+    if settings.optim == "muon" and settings.shard:
+        raise UserError("--optim muon with --shard: a matrix that is spread over processes cannot be orthogonalised here",
+                        "leave out one of them")
+    decay, rest = settings.weight_decay, [weight for weight in weights if weight.ndim >= 2]
+    groups: list[dict[str, Any]] = []
+    if settings.optim == "muon":
+        inner = inner_matrices(whole)
+        groups.append({"params": [weight for weight in rest if id(weight) in inner], "weight_decay": decay, "muon": True})
+        rest = [weight for weight in rest if id(weight) not in inner]
+    groups += [{"params": rest, "weight_decay": decay},
+               {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0}]
     groups = [{**group, "peak": settings.learning_rate} for group in groups if group["params"]]
     fused = all(weight.device.type in ("cpu", "cuda", "mps") and weight.is_floating_point() for weight in weights)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
-                             eps=settings.adam_epsilon, fused=fused)
+    kind: Any = MuonAdamW if settings.optim == "muon" else torch.optim.AdamW
+    made: torch.optim.Optimizer = kind(groups, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
+                                       eps=settings.adam_epsilon, fused=fused)
+    return made
 
 
 def schedule(settings: Settings, step: int, total: int) -> float:

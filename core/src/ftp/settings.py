@@ -47,6 +47,9 @@ class Settings:
     max_train_rows: int | None = option(None, "use this many training rows at most (the first after shuffling)", low=1,
                                         group="data")
     max_eval_rows: int | None = option(None, "evaluate on this many rows of a split at most", low=1, group="data")
+    truncated_answers: Literal["error", "drop", "keep"] = option(
+        "error", "rows whose answers are longer than the model takes; drop: leave them out; keep: train on what is left",
+        group="data")
     cache_dir: Path | None = option(None, "where encoded rows are kept; default: ~/.cache/ftp", group="data")
     pack: Literal["auto", "on", "off"] = option("auto", "lay rows end to end without padding, each attending to itself "
                                                 "alone; auto: where the network gives the same answers", group="data")
@@ -59,6 +62,9 @@ class Settings:
     micro_batch_size: int | None = option(None, "rows a forward pass on a device at most; default: all of an update's",
                                           low=1, group="optimisation")
     micro_batch_tokens: int = option(16384, "tokens a forward pass on a device at most", low=1, group="optimisation")
+    optim: Literal["adamw", "muon"] = option("adamw", "optimizer; muon: orthogonalised momentum for the matrices inside the "
+                                             "network, AdamW for the rest; for training from scratch",
+                                             group="optimisation")
     learning_rate: float = option(5e-5, "peak learning rate (methods suggest their own)", low=0, group="optimisation")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "wsd"] = option(
         "linear", "schedule after warm-up; wsd: constant, then down over the last fifth", group="optimisation")
@@ -88,3 +94,6 @@ class Settings:
     baselines: bool = option(True, "measure the majority class and the untuned model beside the result",
                              group="evaluation")
     verify: bool = option(True, "load model/ in a fresh process at the end and compare its answers", group="evaluation")
+    report: bool = option(True, "write report.html, the run as a page", group="evaluation")
+    report_examples: int = option(12, "held-out rows that went wrong whose text is kept for the report; 0: none", low=0,
+                                  group="evaluation")
