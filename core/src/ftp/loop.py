@@ -1,6 +1,7 @@
 """The training loop, to be read from top to bottom.
 
     for each update of this run, from the first or from a checkpoint:
+        rows of the next update                        stored, streamed, or made by the network of prompts (a rollout)
         seed everything from (seed, step, rank)        so that a resumed run is the same run
         rows -> micro-batches                          split again where memory runs out
         train_step(...)                                gradients, clipping, optimizer
@@ -115,8 +116,8 @@ def train(
         state = restore(resume, whole, optimizer, accelerator.scaler)
         log.truncate(state.step)
         run.tell(f"going on after update {state.step} of {total}")
-    every_eval = settings.eval_steps or max(20, math.ceil(source.per_epoch / 4))
-    every_save = settings.save_steps or every_eval
+    every_eval = whole_strides(settings.eval_steps or max(20, math.ceil(source.per_epoch / 4)), source)
+    every_save = whole_strides(settings.save_steps or every_eval, source)
     limits = Limits(settings.micro_batch_size, settings.micro_batch_tokens)
     window, started, spent = Window(), time.perf_counter(), state.seconds
     reason = state.reason or ("" if state.step < total else "the schedule is done")
@@ -188,7 +189,8 @@ def train(
             saves = saves or bool(reason)
             if saves:
                 save()
-            if agreed(run, interrupted.is_set(), now=world == 1 or reads):
+            rests = state.step % source.stride == 0 or ends  # no checkpoint between updates of one rollout
+            if rests and agreed(run, interrupted.is_set(), now=world == 1 or reads):
                 if not saves:
                     save()
                 tell(run, "ended", state.step, reason="interrupted")
@@ -236,6 +238,11 @@ def make_optimizer(whole: torch.nn.Module, settings: Settings) -> torch.optim.Op
     made: torch.optim.Optimizer = kind(groups, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
                                        eps=settings.adam_epsilon, fused=fused)
     return made
+
+
+def whole_strides(updates: int, source: Source) -> int:
+    """A number of updates, rounded up to whole rollouts where the network makes its own rows."""
+    return math.ceil(updates / source.stride) * source.stride
 
 
 def schedule(settings: Settings, step: int, total: int) -> float:
