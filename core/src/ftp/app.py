@@ -217,27 +217,30 @@ def collect(run: Run) -> Data:
 
 def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
     """Every split as encoded rows, once; the main process encodes, the others read what it wrote."""
-    from ftp.data.encode import encode, truncation
+    from ftp.data.encode import Counts, account, encode, whole_answers
     from ftp.data.tables import cache_home
 
-    accelerator = run.accelerator
+    accelerator, policy = run.accelerator, run.settings.truncated_answers
     assert accelerator is not None
     cache = run.settings.cache_dir or cache_home()
-    encoded = {}
+    encoded, problems = {}, list[Problem]()
     with accelerator.main_process_first():
         for name, rows in data.splits.items():
             if name == "train" and run.settings.streaming:
                 encoded[name] = rows
                 continue
-            encoded[name] = encode(rows, loss.encode, name, key=loss.key, cache_dir=cache / "encoded")
-            if not len(encoded[name]):
+            counts = Counts()
+            made = encode(rows, loss.encode, name, key=loss.key, cache_dir=cache / "encoded", counts=counts)
+            notes, cut = account(made, counts, name, len(rows), policy)
+            for note in notes:
+                run.tell(note)
+            problems += cut
+            encoded[name] = whole_answers(made, policy)
+            if not cut and not len(encoded[name]):
                 raise UserError(f"split '{name}': no row is left after encoding", "no row has a trained term: check the columns "
                                 "and --max-length")
-            rows_cut, tokens_cut = truncation(encoded[name]) or (0, 0)
-            if rows_cut:
-                share = tokens_cut / max(1, tokens_cut + sum(encoded[name]["length"]))
-                run.tell(f"{name}: {rows_cut} of {len(encoded[name])} rows are longer than the model takes and lose their end "
-                         f"({share:.1%} of the tokens); see --max-length")
+    if problems:
+        raise UserError(problems)
     return encoded
 
 
@@ -246,7 +249,7 @@ def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
     from ftp.data import source
 
     if run.settings.streaming:
-        return source.Streamed(encoded["train"], loss, run.settings)
+        return source.Streamed(encoded["train"], loss, run.settings, run.tell)
     return source.Stored(encoded["train"], run.settings)
 
 
@@ -255,14 +258,14 @@ def train_sample(run: Run, data: Data, loss: Loss) -> tuple[Dataset, Dataset] | 
     row, also where training rows are laid together in blocks. None for a stream."""
     import numpy as np
 
-    from ftp.data.encode import encode
+    from ftp.data.encode import encode, whole_answers
 
     if run.settings.streaming:
         return None
     rows = data.splits["train"]
     count = min(len(rows), len(data.splits["validation"]), 512)
     part = rows.select(np.sort(np.random.default_rng(run.settings.seed).choice(len(rows), count, replace=False)))
-    made = encode(part, loss.encode, "validation", key=loss.key)
+    made = whole_answers(encode(part, loss.encode, "validation", key=loss.key), run.settings.truncated_answers)
     return (part, made) if len(made) else None
 
 

@@ -51,11 +51,18 @@ class Predictor:
 
     def evaluate(self, data: Data) -> tuple[list[Any], dict[str, Predictions]]:
         """Scores of the run's own plugins on the splits of `data`, and the predictions they were made from."""
-        from ftp.data.encode import encode
+        from ftp.data.encode import Counts, account, encode, whole_answers
 
-        found = {}
+        found, policy = {}, self.run.settings.truncated_answers
         for split, rows in data.splits.items():
-            encoded = encode(rows, self.loss.encode, split, key=self.loss.key, cache_dir=None)
+            counts = Counts()
+            encoded = encode(rows, self.loss.encode, split, key=self.loss.key, cache_dir=None, counts=counts)
+            notes, cut = account(encoded, counts, split, len(rows), policy)
+            if cut:
+                raise UserError(cut)
+            for note in notes:
+                self.run.tell(note)
+            encoded = whole_answers(encoded, policy)
             found[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
         return score(self.run, data, found, self.model), found
 

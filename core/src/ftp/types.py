@@ -138,7 +138,9 @@ class Loss:
     """An objective: how rows become numbers, and what is minimised. All its functions come from one hand.
 
     `encode(rows, split)`: rows of the task's form -> encoded rows (dictionaries of lists, each with `input_ids`),
-    called once and cached; one row may become none, one or several (the column `row` says which it came from).
+    called once and cached; one row may become none, one or several (the column `row` says which it came from). Where some
+    of a row does not fit, `cut` is how many tokens, and `answer_cut` how many of them are the answer's (an error unless
+    `--truncated-answers` allows it). A row without tokens but with `left_out`, the reason, is counted and told.
     `collate(rows)`: encoded rows -> `Batch`. `compute(batch)`: -> `LossOut`, inside the run's precision.
     `answer(batch, out)`: -> one `Prediction` an encoded row; `out` is what `compute` gave, or None where there are no
     labels (prediction). None where the objective has no answers. `merge(predictions, encoded)`: joins the answers of the encoded

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, concatenate_datasets
 
-from ftp.data.encode import cache_key, encode, truncation
+from ftp.data.encode import Counts, account, cache_key, encode, truncation, whole_answers
 from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError, UserError
 
@@ -43,11 +43,11 @@ def test_rows_are_encoded_once_in_batches_with_length_and_row(rows: Dataset, tmp
     again = encode(rows, letters, "train", key="k", cache_dir=tmp_path)
     assert calls == [1000, 500] and again[:] == first[:]
     assert again.cache_files and again.data.schema.field("input_ids").type == pa.list_(pa.int32())
-    assert [path.name for path in tmp_path.iterdir()] == [Path(first.cache_files[0]["filename"]).name]
+    assert [path.name for path in tmp_path.glob("*.arrow")] == [Path(first.cache_files[0]["filename"]).name]
     for other in ({"key": "j"}, {"split": "test"}, {"dataset": rows.select(range(1499))}):
         made = {"dataset": rows, "split": "train", "key": "k", **other}
         encode(made["dataset"], letters, made["split"], key=made["key"], cache_dir=tmp_path)  # type: ignore[arg-type]
-    assert len(calls) == 8 and len(list(tmp_path.iterdir())) == 4
+    assert len(calls) == 8 and len(list(tmp_path.glob("*.arrow"))) == 4
     assert encode(rows, letters, "train", key="k", cache_dir=None)[:] == first[:]
 
 
@@ -58,6 +58,39 @@ def test_none_one_or_several_of_a_row(tmp_path: Path) -> None:
     assert made["input_ids"][-1] == [1]
     assert truncation(made) == (999 + 2, 999 + 3)
     assert truncation(made.remove_columns("cut")) is None
+
+
+def part(rows: Iterable[Any], split: str) -> Iterable[dict[str, Any]]:
+    """One row in five is left out, one in three loses three tokens, of which two are its answer's."""
+    for place, row in enumerate(rows):
+        if row["label"] % 5 == 0:
+            yield {"row": place, "left_out": "nothing in it", "answer_cut": 4 * (row["label"] == 0)}
+        else:
+            cut = row["label"] % 3 == 0
+            yield {"row": place, "input_ids": [7] * 9, "cut": 3 * cut, "answer_cut": 2 * cut}
+
+
+def test_what_is_left_out_or_cut_is_told_of_kept_rows_as_well(tmp_path: Path) -> None:
+    rows = Dataset.from_dict({"label": list(range(1500))})
+    notes = []
+    for cache in (tmp_path, tmp_path, None):  # encoded now, found in the cache, not kept
+        counts = Counts()
+        made = encode(rows, part, "train", key="", cache_dir=cache, counts=counts)
+        assert len(made) == 1200 and made["row"][:4] == [1, 2, 3, 4] and not {"left_out"} & set(made.column_names)
+        notes.append(account(made, counts, "train", len(rows), "drop"))
+        ((told,), mistakes) = notes[-1][0][:1], notes[-1][1]
+        assert told == "train: 300 of 1500 rows are left out: nothing in it" and not mistakes
+        assert "train: 400 of 1500 rows are longer than the model takes and are cut (10.0% of the tokens)" in notes[-1][0][1]
+    assert notes[0] == notes[1] == notes[2]
+    assert len(whole_answers(made, "drop")) == 800 and len(whole_answers(made, "keep")) == len(made)
+    _, (mistake,) = account(made, counts, "train", len(rows), "error")
+    assert "the answers of 401 of 1500 rows are cut" in mistake.what and "(804 tokens)" in mistake.what
+    assert "--truncated-answers drop" in mistake.command
+
+
+def test_where_all_rows_are_left_out_the_reason_is_told() -> None:
+    with pytest.raises(UserError, match="no row is left to encode: 2 of 2 are left out: nothing in it"):
+        encode(Dataset.from_dict({"label": [0, 5]}), part, "train", key="")
 
 
 def test_encoders_that_break_the_contract_are_told(rows: Dataset) -> None:
@@ -75,7 +108,7 @@ def test_encoders_that_break_the_contract_are_told(rows: Dataset) -> None:
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_entry_is_made_again(rows: Dataset, tmp_path: Path, damage: str) -> None:
     first = encode(rows, letters, "train", key="k", cache_dir=tmp_path)[:]
-    (entry,) = tmp_path.iterdir()
+    (entry,) = tmp_path.glob("*.arrow")
     data = bytearray(entry.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 1
@@ -100,7 +133,7 @@ def test_writers_that_race_end_with_one_entry(rows: Dataset, tmp_path: Path) -> 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: encode(rows, letters, "train", key="k", cache_dir=tmp_path)[:], range(4)))
     assert all(each == made[0] for each in made)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert sorted(one.suffix for one in tmp_path.iterdir()) == [".arrow", ".json"]
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:

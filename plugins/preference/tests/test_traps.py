@@ -246,23 +246,23 @@ def test_what_is_too_long_loses_its_prompt_first(kit: Any, load: Any) -> None:
     for ids, places in (("input_ids", "spans"), ("rejected_ids", "rejected_spans")):
         assert len(cut[ids]) <= longest + 9 and cut[ids][0] == model.tokenizer.bos_token_id
         assert cut[ids][slice(*cut[places])] == whole[ids][slice(*whole[places])], "the answer is whole"
-    assert cut["cut"] == whole["length"] - cut["length"] > 0 == whole["cut"]
+    assert cut["cut"] == whole["length"] - cut["length"] > 0 == whole["cut"] == cut["answer_cut"]
     tight = kit.encoded(kit.loss_of(Dpo(), model, kit.a_run(max_length=8)), [row])[0]
-    assert len(tight["input_ids"]) == 8 and tight["spans"] == [1, 8]
+    assert len(tight["input_ids"]) == 8 and tight["spans"] == [1, 8] and tight["answer_cut"] > 0
     loss = kit.loss_of(Dpo(), model, kit.a_run(max_length=8))
     assert torch.isfinite(loss.compute(loss.collate([tight])).total)
 
 
 def test_pairs_that_say_nothing_are_left_out_and_told(kit: Any, load: Any) -> None:
-    told: list[str] = []
     talk = chat.prepare(load().tokenizer)
     given_rows = kit.preferences()
     given_rows[3]["rejected"] = kit.message("assistant", given_rows[3]["chosen"][0]["content"])
-    made = rows.pairs(talk, 200, told.append)(given_rows, "train")
-    assert [one["row"] for one in made] == [0, 1, 2, 4, 5, 6, 7] and told and "1 of 8" in told[0]
+    made = rows.pairs(talk, 200)(given_rows, "train")
+    assert [one["row"] for one in made if "left_out" not in one] == [0, 1, 2, 4, 5, 6, 7]
+    assert made[3] == {"row": 3, "left_out": "chosen and rejected are the same", "answer_cut": 0}
     with pytest.raises(UserError, match="the same in 5 of 8 pairs"):
-        rows.pairs(talk, 200, told.append)([{**row, "rejected": row["chosen"]} if n < 5 else row
-                                            for n, row in enumerate(kit.preferences())], "train")
+        rows.pairs(talk, 200)([{**row, "rejected": row["chosen"]} if n < 5 else row
+                               for n, row in enumerate(kit.preferences())], "train")
 
 
 @pytest.mark.parametrize("plugin", [Dpo, Kto])

@@ -217,7 +217,9 @@ def test_what_is_too_long_loses_the_prompts_beginning(load: Any, kind: str) -> N
     whole, cut = (next(iter(loss_of(model, max_length=limit).encode([row], "train"))) for limit in (256, 40))
     assert whole["cut"] == 0 < cut["cut"] and len(cut["input_ids"]) == 40
     assert cut["input_ids"][-8:] == whole["input_ids"][-8:] and cut["input_ids"][0] == whole["input_ids"][0]
+    assert whole["answer_cut"] == cut["answer_cut"] == 0
     tight = next(iter(loss_of(model, max_length=6).encode([row], "train")))
+    assert 0 < tight["answer_cut"] < tight["cut"], "told, and an error unless it is allowed"
     assert len(tight["input_ids"]) == 6 and torch.isfinite(loss_of(model).compute(batch_of(loss_of(model), [row])).total)
 
 
@@ -228,7 +230,8 @@ def test_bad_rows_are_named(load: Any) -> None:
     with pytest.raises(UserError, match=r"Who had a fever\?.*empty answer"):
         loss_of(model).encode(rows, "train")
     same = [{**row, "rejected": row["chosen"]} for row in preferences()]
-    assert len(list(loss_of(model).encode([same[0], *preferences()[1:]], "train"))) == 5
+    made = list(loss_of(model).encode([same[0], *preferences()[1:]], "train"))
+    assert made[0]["left_out"] == "chosen and rejected are the same" and sum("input_ids" in one for one in made) == 5
     with pytest.raises(UserError, match="the same in 6 of 6 pairs"):
         loss_of(model).encode(same, "train")
     with pytest.raises(UserError, match="no such column in train"):

@@ -127,7 +127,7 @@ def test_a_broken_template_and_a_missing_eos_are_told() -> None:
 def test_truncation_keeps_rows_with_something_to_learn() -> None:
     one = chats.Encoded(list(range(10)), [(3, 5), (7, 10)])
     assert chats.truncated(one, 10) is one
-    assert chats.truncated(one, 8) == chats.Encoded(list(range(8)), [(3, 5), (7, 8)], 2)
-    assert chats.truncated(one, 6) == chats.Encoded(list(range(6)), [(3, 5)], 4)
-    assert chats.truncated(one, 3) is None
-    assert chats.truncated(chats.Encoded([1, 2], [(0, 2)]), 1) is None, "a first token is never predicted"
+    assert chats.truncated(one, 8) == chats.Encoded(list(range(8)), [(3, 5), (7, 8)], 2, 2)
+    assert chats.truncated(one, 6) == chats.Encoded(list(range(6)), [(3, 5)], 4, 3)
+    assert chats.truncated(one, 3) == chats.Encoded([0, 1, 2], [], 7, 5)
+    assert not chats.truncated(chats.Encoded([1, 2], [(0, 2)]), 1).spans, "a first token is never predicted"

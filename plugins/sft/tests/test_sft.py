@@ -160,7 +160,10 @@ def test_rows_without_answers_are_named_or_left_out(folder: Path) -> None:
         a_loss(loaded(folder), bad)
     assert "no turn of the assistant: rows 3" in str(caught.value) and "an empty answer: rows 4" in str(caught.value)
     loss = a_loss(loaded(folder), bad, unfit="drop")
-    assert [one["row"] for one in encoded(loss, bad)] == [0, 1, 2]
+    made = encoded(loss, bad)
+    assert [one["row"] for one in made if "left_out" not in one] == [0, 1, 2]
+    assert [one["left_out"].split(",")[0] for one in made if one["row"] in (3, 4)] == [
+        "has an empty answer", "has no turn of the assistant"]
     with pytest.raises(UserError, match="Is anyone there"):
         encoded(a_loss(loaded(folder)), bad)  # as a stream shows them
 
@@ -171,10 +174,13 @@ def test_answers_cut_away_are_left_out_and_counted(folder: Path) -> None:
     start = whole[2]["spans"][0]
     short = a_loss(model, run=a_run(max_length=start))
     rows = encoded(short)
-    assert 2 not in [row["row"] for row in rows]
+    (lost,) = [row for row in rows if row["row"] == 2]
+    (first, last) = whole[2]["spans"][:2]
+    assert "hold nothing of an answer" in lost["left_out"] and lost["answer_cut"] >= last - first and "input_ids" not in lost
     kept = a_loss(model, run=a_run(max_length=start + 2))
     row = next(row for row in encoded(kept) if row["row"] == 2)
     assert row["spans"] == [start, start + 2] and row["cut"] == len(whole[2]["input_ids"]) - start - 2
+    assert row["answer_cut"] == lost["answer_cut"] - 2
 
 
 def test_encoder_decoders_are_refused(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.data import tables
 from ftp.data.fingerprint import fingerprint
-from ftp.errors import PluginError
+from ftp.errors import PluginError, Problem, UserError
 from ftp.types import Row
 
 if TYPE_CHECKING:
@@ -24,41 +27,95 @@ BATCH = 1000
 Encode = Callable[[Iterable[Row], str], Iterable[dict[str, Any]]]
 
 
-def encode(dataset: Dataset, loss_encode: Encode, split: str, *, key: str, cache_dir: Path | None = None) -> Dataset:
+@dataclass
+class Counts:
+    """What encoding did to the rows of a split, kept in the cache beside them so that it is told in every run.
+
+    `left_out`: rows that have no encoded row, by the reason that their encoder gave. `answers`: those of them of whose answer
+    nothing fits, and `tokens` the tokens of these answers.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    answers: int = 0
+    tokens: int = 0
+
+    def take(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The encoded rows, less those that only say why a row is `left_out`, which are counted."""
+        kept = []
+        for row in rows:
+            if row.get("left_out"):
+                self.left_out[row["left_out"]] += 1
+                self.answers += bool(row.get("answer_cut"))
+                self.tokens += row.get("answer_cut", 0)
+            else:
+                kept.append({name: value for name, value in row.items() if name != "left_out"})
+        return kept
+
+
+def encode(
+    dataset: Dataset, loss_encode: Encode, split: str, *, key: str, cache_dir: Path | None = None, counts: Counts | None = None
+) -> Dataset:
     """The rows of `dataset` as `Loss.encode` gives them, with `length` (tokens) and `row` (the row it came from).
 
     `loss_encode` is given 1000 rows at a time. Where it makes none or several of a row, it says in `row` which of the
     rows it was given each belongs to, counted from 0; that becomes the place in `dataset`. `key`: see `cache_key`.
     `cache_dir`: where the encoded rows are kept, under a hash of key, content of the rows and split; None keeps them
     in memory or a temporary file. A damaged entry is made again; processes that race end with the same entry.
+    `counts` is filled, whether the rows were encoded now or before.
     PluginError for encoded rows that do not keep to the contract.
     """
+    counts = Counts() if counts is None else counts
     if cache_dir is None:
-        return tables.dataset(chunks(dataset, loss_encode, split), told=f"encoded {split}")
+        return tables.dataset(chunks(dataset, loss_encode, split, counts), told=f"encoded {split}")
     name = hashlib.sha256("|".join((key, fingerprint(dataset), split)).encode()).hexdigest()
-    path = Path(cache_dir) / f"{name}.arrow"
-    kept = tables.opened(path)
+    path, beside = Path(cache_dir) / f"{name}.arrow", Path(cache_dir) / f"{name}.json"
+    kept = tables.opened(path) if _read_counts(beside, counts) else None
     if kept is None:
-        tables.write(chunks(dataset, loss_encode, split), path, f"encoded {split}")
+        fresh = Counts()
+        tables.write(chunks(dataset, loss_encode, split, fresh), path, f"encoded {split}")
+        _write_counts(beside, fresh)
+        _read_counts(beside, counts)
         kept = tables.opened(path)
     if kept is None:
         raise OSError(f"{path} was written but does not read back the same; check the disk")
     return kept
 
 
-def chunks(rows: Dataset, loss_encode: Encode, split: str) -> Iterator[pa.Table]:
-    """Encoded rows as Arrow tables, one for each thousand rows."""
+def _write_counts(path: Path, counts: Counts) -> None:
+    """What a cache entry says of the rows that are not in it; whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.stem[:16]}-", delete=False, encoding="utf-8") as aside:
+        json.dump(vars(counts), aside)
+    Path(aside.name).replace(path)
+
+
+def _read_counts(path: Path, counts: Counts) -> bool:
+    """Fill `counts` from what a cache entry says; whether it does."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        counts.left_out, counts.answers, counts.tokens = Counter(said["left_out"]), int(said["answers"]), int(said["tokens"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def chunks(rows: Dataset, loss_encode: Encode, split: str, counts: Counts) -> Iterator[pa.Table]:
+    """Encoded rows as Arrow tables, one for each thousand rows. UserError where every row is left out."""
+    any_row = False
     for start in range(0, len(rows), BATCH):
         given = rows.select(range(start, min(start + BATCH, len(rows)))).to_list()
-        made = numbered(given, loss_encode, split, start)
+        made = counts.take(numbered(given, loss_encode, split, start))
         if made:
+            any_row = True
             yield narrow(tables.table(list(enumerate(made))))
+    if not any_row and counts.left_out:
+        raise UserError([Problem(f"{split}: no row is left to encode: {number} of {len(rows)} are left out: {why}")
+                         for why, number in counts.left_out.items()])
 
 
 def numbered(given: Sequence[Row], loss_encode: Encode, split: str, start: int) -> list[dict[str, Any]]:
     """Encoded rows with `length`, and `row` counted from the beginning of the split."""
     made = [dict(row) for row in loss_encode(given, split)]
-    if any("input_ids" not in row for row in made):
+    if any("input_ids" not in row and not row.get("left_out") for row in made):
         raise PluginError(f"Loss.encode gave a row of {split} without input_ids; it has: {', '.join(made[0])}")
     said = [row.get("row") for row in made]
     if all(place is None for place in said):
@@ -71,7 +128,7 @@ def numbered(given: Sequence[Row], loss_encode: Encode, split: str, start: int) 
         if not isinstance(place, int) or not 0 <= place < len(given):
             raise PluginError(f"Loss.encode gave row={place!r} for {split}; rows count from 0 to {len(given) - 1}")
         row["row"] = start + place
-        row.setdefault("length", len(row["input_ids"]))
+        row.setdefault("length", len(row.get("input_ids", ())))
     return made
 
 
@@ -80,11 +137,11 @@ def narrow(found: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for place, field in enumerate(found.schema):
-        if field.type == pa.list_(pa.int64()):
+    for place, column in enumerate(found.schema):
+        if column.type == pa.list_(pa.int64()):
             ends = pc.min_max(pc.list_flatten(found.column(place))).as_py()
             if ends["min"] is None or (ends["min"] >= -(2**31) and ends["max"] < 2**31):
-                found = found.set_column(place, field.name, found.column(place).cast(pa.list_(pa.int32())))
+                found = found.set_column(place, column.name, found.column(place).cast(pa.list_(pa.int32())))
     return found
 
 
@@ -106,9 +163,42 @@ def cache_key(tokenizer: PreTrainedTokenizerBase, *parts: object) -> str:
 def truncation(dataset: Dataset) -> tuple[int, int] | None:
     """Rows that were cut and tokens cut off them, from the column `cut` (tokens cut off a row) that encoders may add;
     None where there is no such column, which is not the same as nothing cut."""
+    return _sums(dataset, "cut") if "cut" in dataset.column_names else None
+
+
+def whole_answers(dataset: Dataset, policy: str) -> Dataset:
+    """The encoded rows under `--truncated-answers`: with `drop` only those whose answers are whole."""
     import numpy as np
 
-    if "cut" not in dataset.column_names:
-        return None
-    cut = np.asarray(dataset.with_format("numpy")["cut"][:])
-    return int((cut > 0).sum()), int(cut.sum())
+    if policy != "drop" or "answer_cut" not in dataset.column_names:
+        return dataset
+    whole = np.flatnonzero(np.asarray(dataset.with_format("numpy")["answer_cut"][:]) == 0)
+    return dataset if len(whole) == len(dataset) else dataset.select(whole)
+
+
+def account(dataset: Dataset, counts: Counts, split: str, rows: int, policy: str) -> tuple[list[str], list[Problem]]:
+    """What the user is told of rows that were left out or cut, and what is wrong: answers that are cut, unless `policy`
+    (`--truncated-answers`) allows it. `dataset`: all encoded rows; `rows`: how many they were made of."""
+    notes = [f"{split}: {number} of {rows} rows are left out: {why}" for why, number in counts.left_out.items()]
+    cut, off = truncation(dataset) or (0, 0)
+    if cut:
+        share = off / max(1, off + sum(dataset["length"]))
+        notes.append(f"{split}: {cut} of {rows} rows are longer than the model takes and are cut ({share:.1%} of the tokens); "
+                     "see --max-length")
+    answers, lost = _sums(dataset, "answer_cut") if "answer_cut" in dataset.column_names else (0, 0)
+    answers, lost = answers + counts.answers, lost + counts.tokens
+    if not answers:
+        return notes, []
+    what = f"{split}: the answers of {answers} of {rows} rows are cut, as they are longer than the model takes ({lost} tokens)"
+    if policy == "error":
+        return notes, [Problem(what, "allow more (--max-length, --model), or say what to do with them: leave the rows out, or "
+                               "train on what is left of them", "--truncated-answers drop (or keep)")]
+    return [*notes, f"{what}: {'these rows are left out' if policy == 'drop' else 'what is left of them is used'}"], []
+
+
+def _sums(dataset: Dataset, column: str) -> tuple[int, int]:
+    """Rows in which a column of counts is not zero, and its sum."""
+    import numpy as np
+
+    found = np.asarray(dataset.with_format("numpy")[column][:])
+    return int((found > 0).sum()), int(found.sum())

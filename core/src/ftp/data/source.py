@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ftp.data import batches
+from ftp.data.encode import Encode
 from ftp.errors import UserError
 from ftp.settings import Settings
 from ftp.types import Loss, Row
@@ -91,12 +92,15 @@ class Stored:
 class Streamed:
     """Rows as they come, shuffled in a buffer; encoded on the way. Needs `--max-steps`, as nobody knows the number of rows."""
 
-    def __init__(self, rows: IterableDataset, loss: Loss, settings: Settings) -> None:
+    def __init__(
+        self, rows: IterableDataset, loss: Loss, settings: Settings, tell: Callable[[str], None] = lambda note: None
+    ) -> None:
         from ftp.data.stream import Updates
 
         if settings.max_steps is None:
             raise UserError("--streaming: the number of rows is not known", "say how many updates to train: --max-steps N")
-        self.stream = Updates(rows, loss.encode, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens,
+        encode = _watched(loss.encode, settings.truncated_answers, tell)
+        self.stream = Updates(rows, encode, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens,
                               seed=settings.seed)
         self.total, self.per_epoch = settings.max_steps, float(settings.max_steps)
         self._any: Row | None = None
@@ -126,6 +130,24 @@ class Streamed:
             self._any = as_rows(next(iter(self.stream)).window[[0]])[0]
             self.stream.load_state_dict(before)
         return self._any
+
+
+def _watched(encode: Encode, policy: str, tell: Callable[[str], None]) -> Encode:
+    """`encode` for rows that nobody can count beforehand: each reason for which rows are left out is told once, and an answer
+    that is cut is an error unless `policy` allows it."""
+
+    def watched(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+        for one in encode(rows, split):
+            if one.get("answer_cut") and policy == "error":
+                raise UserError(f"{split}: a row's answer is cut, as it is longer than the model takes "
+                                f"({one['answer_cut']} tokens)", "allow more (--max-length, --model), or say what to do with "
+                                "such rows: leave them out, or train on what is left", "--truncated-answers drop (or keep)")
+            if one.get("left_out"):
+                tell(f"{split}: rows are left out as they come: {one['left_out']}")
+            elif not (one.get("answer_cut") and policy == "drop"):
+                yield one
+
+    return watched
 
 
 def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:

@@ -51,11 +51,13 @@ _PROBE: list[Message] = [
 
 @dataclass(frozen=True)
 class Encoded:
-    """A conversation as token ids; `spans`: the trained stretches of them; `cut`: tokens that did not fit."""
+    """A conversation as token ids; `spans`: the trained stretches of them. `cut`: tokens that did not fit, `answer_cut` of
+    them from trained stretches."""
 
     ids: list[int]
     spans: list[Span]
     cut: int = 0
+    answer_cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -259,14 +261,19 @@ def _checked(chat: Chat) -> Chat:
     return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))
 
 
-def truncated(one: Encoded, limit: int) -> Encoded | None:
-    """The first `limit` tokens; None where no trained token is left."""
+def truncated(one: Encoded, limit: int) -> Encoded:
+    """The first `limit` tokens. `spans` is empty where no trained token is left."""
     if len(one.ids) <= limit:
         return one
     spans = [(start, min(end, limit)) for start, end in one.spans if start < limit]
-    cut = len(one.ids) - limit
-    # a row's first token is never predicted
-    return Encoded(one.ids[:limit], spans, cut) if any(end > max(start, 1) for start, end in spans) else None
+    if not any(end > max(start, 1) for start, end in spans):  # a row's first token is never predicted
+        spans = []
+    lost = _size(one.spans) - _size(spans)
+    return Encoded(one.ids[:limit], spans, len(one.ids) - limit, lost)
+
+
+def _size(spans: Sequence[Span]) -> int:
+    return sum(end - start for start, end in spans)
 
 
 def tools_of(row: Mapping[str, Any]) -> Any:

@@ -91,7 +91,7 @@ def _repeated(
     try:
         with torch.inference_mode():
             for encoded in loss.encode(rows.select(chosen).to_list(), "validation"):
-                ids: list[int] = list(encoded["input_ids"])
+                ids: list[int] = list(encoded.get("input_ids", ()))  # none: a row that is left out
                 if len(ids) < 2 * tokens or asked >= most:
                     continue
                 start = min(len(ids) // 2, len(ids) - tokens)

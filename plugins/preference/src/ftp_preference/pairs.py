@@ -56,12 +56,13 @@ def make(
     if disable_dropout:
         answers.without_dropout(model.net)
     limit = row_limit(run, model)
-    encode_pairs = rows.pairs(talk, limit, run.tell)
+    encode_pairs = rows.pairs(talk, limit)
 
     def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
         made = encode_pairs(given, split)
         if precompute:
-            answers.precompute(run, model, made, {"ref_chosen_logps": ("input_ids", "spans"),
+            kept = [one for one in made if "left_out" not in one]
+            answers.precompute(run, model, kept, {"ref_chosen_logps": ("input_ids", "spans"),
                                                   "ref_rejected_logps": ("rejected_ids", "rejected_spans")})
         return made
 

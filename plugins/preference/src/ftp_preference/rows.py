@@ -17,17 +17,21 @@ from ftp.errors import Problem, UserError
 from ftp.losses.chat import Chat, prepare, tools_of
 from ftp.types import Data, Model, Row, Run
 
+SAME = "chosen and rejected are the same"
+"""Why a pair is left out."""
+
 Encode = Callable[[Iterable[Row], str], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Side:
     """A prompt with one answer. `spans`: the stretches that count, flat ([start, end, start, end, ...]). `cut`: tokens that
-    did not fit."""
+    did not fit, `answer_cut` of them the answer's."""
 
     ids: list[int]
     spans: list[int]
     cut: int = 0
+    answer_cut: int = 0
 
 
 def talk(run: Run, data: Data, model: Model, who: str, chat_template: Path | None, eos_token: str | None) -> Chat:
@@ -75,7 +79,12 @@ def fitted(ids: Sequence[int], spans: Sequence[int], limit: int, bos: int | None
     left = max(0, min(over, room))
     ids = [*ids[:keep], *ids[keep + left :]][:limit]
     places = [(start - left, min(end - left, limit)) for start, end in zip(spans[::2], spans[1::2], strict=True)]
-    return Side(ids, flat(place for place in places if place[0] < place[1]), over)
+    kept = flat(place for place in places if place[0] < place[1])
+    return Side(ids, kept, over, _size(spans) - _size(kept))
+
+
+def _size(spans: Sequence[int]) -> int:
+    return sum(spans[1::2]) - sum(spans[::2])
 
 
 def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:
@@ -100,12 +109,12 @@ def excerpt(row: Row, most: int = 60) -> str:
     return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(words[:most] + ("..." if len(words) > most else ""))
 
 
-def pairs(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
+def pairs(chat: Chat, limit: int) -> Encode:
     """Encode rows of preferences.
 
     One encoded row holds both sides: `input_ids` and `spans` are those of the prompt with the chosen answer,
     `rejected_ids` and `rejected_spans` of the prompt with the rejected one, `length` counts both. Pairs whose sides
-    are the same tokens say nothing: they are left out, which is told; `UserError` where they are most.
+    are the same tokens say nothing: they are `left_out`; `UserError` where they are most.
     """
     seen: dict[str, list[int]] = {}
 
@@ -114,25 +123,25 @@ def pairs(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
         chosen, rejected = (sides(chat, rows, [row[name] for row in rows], limit) for name in ("chosen", "rejected"))
         made = []
         for place, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
-            if good.ids != bad.ids:
-                made.append({"input_ids": good.ids, "spans": good.spans, "rejected_ids": bad.ids,
-                             "rejected_spans": bad.spans, "length": len(good.ids) + len(bad.ids),
-                             "cut": good.cut + bad.cut, "row": place})
-        left_out(seen, split, len(rows), len(rows) - len(made), tell)
+            if good.ids == bad.ids:
+                made.append({"row": place, "left_out": SAME, "answer_cut": good.answer_cut + bad.answer_cut})
+                continue
+            made.append({"input_ids": good.ids, "spans": good.spans, "rejected_ids": bad.ids,
+                         "rejected_spans": bad.spans, "length": len(good.ids) + len(bad.ids), "row": place,
+                         "cut": good.cut + bad.cut, "answer_cut": good.answer_cut + bad.answer_cut})
+        refuse_same(seen, split, len(rows), sum("left_out" in one and not one["answer_cut"] for one in made))
         return made
 
     return encode
 
 
-def left_out(seen: dict[str, list[int]], split: str, rows: int, same: int, tell: Callable[[str], None]) -> None:
-    """Count pairs whose two answers are the same, tell them, and refuse where they are most."""
+def refuse_same(seen: dict[str, list[int]], split: str, rows: int, same: int) -> None:
+    """Count pairs whose two answers are the same, and refuse where they are most."""
     total = seen.setdefault(split, [0, 0])
     total[0], total[1] = total[0] + rows, total[1] + same
     if same and 2 * total[1] > total[0]:
         raise UserError(f"{split}: chosen and rejected are the same in {total[1]} of {total[0]} pairs",
                         "map the columns that differ, as in --columns chosen=better,rejected=worse")
-    if same:
-        tell(f"{split}: {same} of {rows} pairs are left out, as chosen and rejected are the same")
 
 
 def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
@@ -155,7 +164,8 @@ def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
                  "for nothing in the KL estimate")
         return [{"input_ids": one.ids, "spans": one.spans, "label": int(bool(row["label"])),
                  "other_ids": strange.get(place, none).ids, "other_spans": strange.get(place, none).spans,
-                 "length": len(one.ids) + len(strange.get(place, none).ids), "cut": one.cut}
+                 "length": len(one.ids) + len(strange.get(place, none).ids), "row": place,
+                 "cut": one.cut, "answer_cut": one.answer_cut}
                 for place, (row, one) in enumerate(zip(rows, own, strict=True))]
 
     return encode

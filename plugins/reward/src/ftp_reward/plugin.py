@@ -55,14 +55,18 @@ class Reward:
             chosen, rejected = (reader.read(given, [row[name] for row in given]) for name in ("chosen", "rejected"))
             made = []
             for place, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
-                if good["input_ids"] != bad["input_ids"]:
-                    one = {**good, "row": place, "length": len(good["input_ids"]) + len(bad["input_ids"])}
-                    one |= {f"rejected_{name}": column for name, column in bad.items() if name != "cut"}
-                    one["cut"] = good["cut"] + bad["cut"]
-                    if margin is not None:
-                        one["margin"] = float(given[place][margin])
-                    made.append(one)
-            _left_out(run, counts, split, len(given), len(given) - len(made))
+                cut = {name: good[name] + bad[name] for name in ("cut", "answer_cut")}
+                if good["input_ids"] == bad["input_ids"]:
+                    made.append({"row": place, "left_out": "chosen and rejected are the same", "answer_cut": cut["answer_cut"]})
+                    continue
+                one = {**good, "row": place, "length": len(good["input_ids"]) + len(bad["input_ids"])}
+                one |= {f"rejected_{name}": column for name, column in bad.items()} | cut
+                for name in cut:
+                    del one[f"rejected_{name}"]
+                if margin is not None:
+                    one["margin"] = float(given[place][margin])
+                made.append(one)
+            _refuse_same(counts, split, len(given), sum("left_out" in one and not one["answer_cut"] for one in made))
             return made
 
         def collate(part: Sequence[Row]) -> Batch:
@@ -121,12 +125,10 @@ class Reward:
         return name
 
 
-def _left_out(run: Run, counts: dict[str, list[int]], split: str, rows: int, same: int) -> None:
-    """Count pairs whose two answers are the same, tell them, and refuse where they are most."""
+def _refuse_same(counts: dict[str, list[int]], split: str, rows: int, same: int) -> None:
+    """Count pairs whose two answers are the same, and refuse where they are most."""
     total = counts.setdefault(split, [0, 0])
     total[0], total[1] = total[0] + rows, total[1] + same
     if same and 2 * total[1] > total[0]:
         raise UserError(f"{split}: chosen and rejected are the same in {total[1]} of {total[0]} pairs",
                         "map the columns that differ, as in --columns chosen=better,rejected=worse")
-    if same:
-        run.tell(f"{split}: {same} of {rows} pairs are left out, as chosen and rejected are the same")

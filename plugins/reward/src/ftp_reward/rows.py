@@ -16,7 +16,8 @@ from ftp.losses.chat import Chat, tools_of
 from ftp.types import Row
 
 Scored = dict[str, Any]
-"""`input_ids`, `token_type_ids` where the network reads them, and `cut`: tokens that did not fit."""
+"""`input_ids`, `token_type_ids` where the network reads them, and tokens that did not fit: `cut`, of which `answer_cut` are
+the answer's."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Reader:
                 problems.append(Problem(f"the row that asks {excerpt(row)} {one}"))
             else:
                 made.append(self.whole(one.ids))
+                if made[-1]["cut"]:
+                    made[-1]["answer_cut"] = self._of_answer(row, made[-1]["cut"], one.ids)
         if problems:
             raise UserError(shortened(problems, "rows cannot be read"))
         return made
@@ -70,14 +73,25 @@ class Reader:
         while len(ids) > 1 and ids[-1] == self.tokenizer.pad_token_id:
             ids.pop()
         over, keep = max(0, len(ids) - self.limit), int(ids[0] == self.tokenizer.bos_token_id)
-        return {"input_ids": [*ids[:keep], *ids[keep + over :]], "cut": over}
+        return {"input_ids": [*ids[:keep], *ids[keep + over :]], "cut": over, "answer_cut": 0}
+
+    def _of_answer(self, row: Row, cut: int, ids: Sequence[int]) -> int:
+        """How many of the tokens that were cut from the beginning are the answer's; all where the template cannot say."""
+        assert self.chat is not None
+        try:
+            asked = len(self.chat.prompt(said(row["prompt"], "user"), tools_of(row)))
+        except Unfit:
+            return cut
+        return max(0, cut + int(ids[0] == self.tokenizer.bos_token_id) - asked)
 
     def pair(self, prompt: str, answer: str) -> Scored:
         """Two texts for an encoder. The prompt loses its beginning first; an answer too long for the network its end."""
         found = self.tokenizer(prompt, answer, return_attention_mask=False, verbose=False)
+        if len(found["input_ids"]) <= self.limit:
+            return self.cut(found, lambda: found)
+        alone = len(self.tokenizer("", answer, return_attention_mask=False, verbose=False)["input_ids"])
 
         def short() -> Any:
-            alone = len(self.tokenizer("", answer, return_attention_mask=False, verbose=False)["input_ids"])
             side, self.tokenizer.truncation_side = self.tokenizer.truncation_side, "left" if alone < self.limit else "right"
             try:
                 return self.tokenizer(prompt, answer, truncation="only_first" if alone < self.limit else "longest_first",
@@ -85,12 +99,12 @@ class Reader:
             finally:
                 self.tokenizer.truncation_side = side
 
-        return self.cut(found, short)
+        return {**self.cut(found, short), "answer_cut": max(0, alone - self.limit)}
 
     def cut(self, found: Mapping[str, Any], short: Callable[[], Mapping[str, Any]]) -> Scored:
         size = len(found["input_ids"])
         found = short() if size > self.limit else found
-        return {**found, "cut": size - len(found["input_ids"])}
+        return {**found, "cut": size - len(found["input_ids"]), "answer_cut": 0}
 
 
 def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:

@@ -11,7 +11,7 @@ from ftp import Problem, UserError, hookimpl, option, plugin
 from ftp.data.turns import Message, Unfit, conversation
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
-VERSION = 1
+VERSION = 2
 """Raised when `encode` changes, so that no older encoded rows are taken."""
 
 
@@ -107,29 +107,28 @@ def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: in
             tools[number] = tools_of(row)
         except Unfit as error:
             unfit.append((row, str(error)))
-    lost = 0
     found = chat.encode([rows[number]["messages"] for number in tools], list(tools.values()), self.train_on)
     for number, one in zip(tools, found, strict=True):
         if isinstance(one, Unfit):
             unfit.append((rows[number], str(one)))
-        elif (short := truncated(one, limit)) is None:
-            lost += 1
-        else:
-            made = {"row": number, "input_ids": short.ids, "spans": tokens.flat(short.spans), "cut": short.cut}
-            if self.generate and split != "train":
-                made["prompt"] = _prompt(chat, rows[number], limit) if number < self.generate else None
-            yield made
+            continue
+        short = truncated(one, limit)
+        if not short.spans:
+            yield {"row": number, "left_out": f"their first {limit} tokens hold nothing of an answer; see --max-length",
+                   "answer_cut": short.answer_cut}
+            continue
+        made = {"row": number, "input_ids": short.ids, "spans": tokens.flat(short.spans), "cut": short.cut,
+                "answer_cut": short.answer_cut}
+        if self.generate and split != "train":
+            made["prompt"] = _prompt(chat, rows[number], limit) if number < self.generate else None
+        yield made
     if unfit and self.unfit == "error":
         raise UserError([Problem(f"{split}: the conversation that begins {_beginning(row)} {why}") for row, why in unfit[:5]]
                         + [Problem(f"{split}: {len(unfit)} conversations in all",
                                    "mend them, or leave them out (--sft.unfit drop); where the template is the reason: "
                                    "--sft.train_on last, or --sft.chat_template with one that has generation markers")])
-    if unfit:
-        row, why = unfit[0]
-        run.tell(f"{split}: {len(unfit)} conversations are left out; the first begins {_beginning(row)} and {why}")
-    if lost:
-        run.tell(f"{split}: {lost} of {len(rows)} conversations are left out: their first {limit} tokens hold nothing of an "
-                 "answer; see --max-length")
+    places = {id(row): number for number, row in enumerate(rows)}
+    yield from ({"row": places[id(row)], "left_out": why} for row, why in unfit)
 
 
 def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
