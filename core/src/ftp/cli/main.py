@@ -22,12 +22,14 @@ from ftp.errors import PluginError, RiskStop, UserError
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
     "predict": "Ask a finished run for its answers to texts or a file.",
+    "chat": "Talk with a finished run in the terminal.",
     "evaluate": "Measure a finished run on other data.",
     "runs": "List runs and compare their scores.",
     "plan": "Show what a run would do, without doing it.",
     "config": "Print a commented recipe of all options.",
     "plugins": "List installed plugins, or show one.",
     "check": "Check that a plugin keeps to the contract.",
+    "new": "Write a package with a plugin of your own.",
 }
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
 

@@ -1,0 +1,125 @@
+"""`ftp chat`: talk with a finished run in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftp.errors import UserError
+
+if TYPE_CHECKING:
+    from ftp.losses.chat import Chat
+    from ftp.types import Model
+
+HELP = "/reset forgets what was said, /system TEXT sets the system text (and forgets), /exit ends."
+
+
+@click.command("chat")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--system", default="", help="System text that stands before what is said.")
+@click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens of an answer at most.")
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0: always the likeliest token.")
+@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+              help="Draw from the likeliest tokens that together have this probability.")
+@click.option("--repetition-penalty", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="Above 1: tokens that were said become less likely.")
+@click.option("--seed", default=0, show_default=True, help="Seed of what is drawn.")
+def command(run: Path, system: str, max_new_tokens: int, temperature: float, top_p: float, repetition_penalty: float,
+            seed: int) -> None:
+    """Talk with a finished run: answers appear as they are written, and what was said before is remembered.
+
+    Lines come from the terminal or from standard input. /reset forgets what was said, /system TEXT sets the system text
+    (and forgets), /exit ends.
+    """
+    if not run.is_dir():
+        raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
+    if temperature == 0 and top_p != 1:
+        raise UserError(f"--top-p {top_p}: nothing is drawn at --temperature 0", "add --temperature 0.7, or leave it out")
+
+    import torch
+
+    from ftp.finished import load
+    from ftp.losses import chat as chats
+
+    model = load(run).model
+    if model.head != "tokens":
+        raise UserError(f"{run}: its model does not write text (its head is {model.head})", "name a run of sft, dpo or rlhf",
+                        "ftp runs")
+    chat = chats.prepare(model.tokenizer, who="chat")
+    torch.manual_seed(seed)
+    drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
+    how = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, **drawn}
+    click.echo(f"{model.name or run}: {HELP}", err=True)
+    talk(_lines(), lambda messages, show: answer(model, chat, messages, show, how), system)
+
+
+def talk(lines: Iterator[str], respond: Callable[[list[dict[str, str]], Callable[[str], None]], str], system: str = "") -> None:
+    """Hold a conversation: `respond(messages, show)` answers, and shows its words as they come."""
+    said: list[dict[str, str]] = []
+    for line in lines:
+        word, _, rest = line.strip().partition(" ")
+        if word == "/exit":
+            return
+        if word in ("/reset", "/system"):
+            said, system = [], rest.strip() if word == "/system" else system
+            click.echo("forgotten" if word == "/reset" else f"system text: {system or 'none'}", err=True)
+        elif word.startswith("/"):
+            click.echo(f"{word}: no such command. {HELP}", err=True)
+        elif word:
+            said.append({"role": "user", "content": line.strip()})
+            before = [{"role": "system", "content": system}] if system else []
+            answer = respond(before + said, lambda text: click.echo(text, nl=False))
+            click.echo()
+            said.append({"role": "assistant", "content": answer})
+
+
+def answer(model: Model, chat: Chat, messages: list[dict[str, str]], show: Callable[[str], None], how: dict[str, Any]) -> str:
+    """The model's next turn, shown as it is written. Where a conversation is longer than the model takes, its oldest turns
+    are left out, and that is told. Raises `UserError` where not even the last one fits."""
+    import torch
+    from transformers import GenerationConfig
+    from transformers.generation.streamers import TextStreamer
+
+    class Show(TextStreamer):  # type: ignore[misc]
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            written.append(text)
+            show(text if len("".join(written)) > len(text) else text.lstrip())
+
+    limit = getattr(model.net.config, "max_position_embeddings", None) or 10**9
+    first = 1 if messages[0]["role"] == "system" else 0
+    kept, left_out = list(messages), 0
+    while len(ids := chat.prompt(kept)) + how["max_new_tokens"] > limit:
+        if len(kept) - first <= 1:
+            raise UserError(f"{len(ids)} tokens and an answer of {how['max_new_tokens']} are more than the model takes ({limit})",
+                            "say it shorter", "--max-new-tokens 32")
+        left_out += 2
+        del kept[first : first + 2]
+    if left_out:
+        click.echo(f"(the oldest {left_out} turns no longer fit and are left out)", err=True)
+    written: list[str] = []
+    device = next(model.net.parameters()).device
+    prompt = torch.tensor([ids], device=device)
+    model.net.eval()
+    settings = GenerationConfig(**how, eos_token_id=list(chat.stop), pad_token_id=model.tokenizer.pad_token_id or 0,
+                                use_cache=True)
+    with torch.no_grad():
+        net: Any = model.net
+        net.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), generation_config=settings,
+                     streamer=Show(model.tokenizer, skip_prompt=True, skip_special_tokens=True))
+    return "".join(written).strip()
+
+
+def _lines() -> Iterator[str]:
+    """What the user says: asked for in a terminal, else the lines of standard input."""
+    terminal = sys.stdin.isatty()
+    while True:
+        if terminal:
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line
