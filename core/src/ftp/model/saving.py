@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ FACTS = "ftp.json"
 BASE_CONFIG = "base_config"
 """Beside an adapter: the base's configuration with this task's classes. In a folder of its own, as `config.json` beside
 the adapter would make Transformers look for the whole weights there."""
+LAYOUTS = "ftp.layouts"
+"""Entry points of packages whose models need code of their own: the `model_type` of config.json -> a function that puts what is
+in the folder on its base, `(net, folder) -> net`. The code in the folder itself is never run."""
 
 
 def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Sequence[Score | Baseline] = ()) -> None:
@@ -59,10 +63,11 @@ def loading_code(folder: Path, name: str | None = None) -> str:
     config = AutoConfig.from_pretrained(_config_folder(folder))
     auto = "AutoModelForSeq2SeqLM" if facts["head"] == "tokens" and config.is_encoder_decoder else AUTO[facts["head"]]
     if not (folder / "adapter_config.json").exists():
+        trust = ", trust_remote_code=True" if auto in _read(folder / "config.json").get("auto_map", {}) else ""
         return (f"from transformers import {auto}, AutoTokenizer\n\n"
-                f'model = {auto}.from_pretrained("{where}", dtype="float32")\n'
-                f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')
-    written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+                f'model = {auto}.from_pretrained("{where}", dtype="float32"{trust})\n'
+                f'tokenizer = AutoTokenizer.from_pretrained("{where}"{trust})\n')
+    written = _read(folder / "adapter_config.json")
     more = f', revision="{written["revision"]}"' if written.get("revision") else ""
     more += f", key_mapping={facts['key_mapping']}" if facts.get("key_mapping") else ""
     return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n\n"
@@ -80,6 +85,8 @@ def reload(folder: Path, *, device: torch.device | str | None = None, trust_remo
     head, labels = facts["head"], tuple(facts["labels"])
     if (folder / "adapter_config.json").exists():
         model = _with_adapter(folder, facts, trust_remote_code)
+    elif "base_model_name_or_path" in _read(folder / "config.json"):
+        model = _with_layout(folder, facts, trust_remote_code)
     else:
         model = load(Source(str(folder), folder=folder.resolve()), head, labels, trust_remote_code=trust_remote_code)
         if model.fresh:
@@ -105,11 +112,32 @@ def merge(folder: Path | str, out: Path | str) -> Path:
 
 
 def _with_adapter(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -> Model:
+    """The base with the adapter of PEFT that is in `folder`."""
     try:
         from peft import PeftModel
     except ImportError as error:
         raise UserError(f"{folder}: this is an adapter, and PEFT is not installed", command="pip install peft") from error
-    written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = _base(folder, folder / "adapter_config.json", facts, trust_remote_code)
+    with quiet():
+        net = PeftModel.from_pretrained(base.net, str(folder))
+    return Model(net, _own_tokenizer(folder, trust_remote_code), facts["head"])
+
+
+def _with_layout(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -> Model:
+    """The base with what an installed package of the folder's layout puts on it."""
+    layout = _read(folder / "config.json")["model_type"]
+    points = list(metadata.entry_points(group=LAYOUTS, name=layout))
+    if not points:
+        raise UserError(f"{folder}: no installed package knows models of the kind '{layout}'",
+                        f"install the plugin that wrote it: {', '.join(facts.get('plugins', ())) or 'unknown'}", "ftp plugins")
+    base = _base(folder, folder / "config.json", facts, trust_remote_code)
+    put: Callable[[Any, Path], Any] = points[0].load()
+    return Model(put(base.net, folder), _own_tokenizer(folder, trust_remote_code), facts["head"])
+
+
+def _base(folder: Path, config: Path, facts: dict[str, Any], trust_remote_code: bool) -> Model:
+    """The base that an adapter's configuration names."""
+    written = _read(config)
     where, head = written["base_model_name_or_path"], facts["head"]
     if facts["base"] in offers() or not (Path(where).is_absolute() or Path(where).is_dir()):
         source = find(facts["base"], head, written.get("revision"))
@@ -117,12 +145,21 @@ def _with_adapter(folder: Path, facts: dict[str, Any], trust_remote_code: bool) 
         source = Source(facts["base"], folder=Path(where))
     else:
         raise UserError(f"{folder}: the adapter's base model is not where it was: {where}",
-                        "put it there again, or change base_model_name_or_path in adapter_config.json")
-    base = load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
+                        f"put it there again, or change base_model_name_or_path in {config.name}")
+    return load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
+
+
+def _own_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    """The run's own tokenizer: its template and special tokens may be new."""
     with quiet():
-        net = PeftModel.from_pretrained(base.net, str(folder))
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
-    return Model(net, tokenizer, head)  # the run's own tokenizer: its template and special tokens may be new
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code,
+                                             config=AutoConfig.from_pretrained(_config_folder(folder)))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A file of JSON; empty where there is none."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
 
 
 def _facts(folder: Path) -> dict[str, Any]:

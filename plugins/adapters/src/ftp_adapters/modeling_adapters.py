@@ -1,0 +1,137 @@
+"""Bottleneck adapters on a Transformers network: the module, putting it on, and loading a folder that holds it.
+
+A copy of this file stands beside saved adapters, so that Transformers loads them by `trust_remote_code=True`. It needs torch,
+transformers and safetensors alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.activations import ACT2FN
+
+LAYOUT = "bottleneck_adapters"
+WEIGHTS = "adapters.safetensors"
+
+
+class Bottleneck(nn.Module):  # type: ignore[misc,unused-ignore]
+    """scaling * up(f(down(x))): `size` numbers a token to `width` and back. `up` starts at zero, so the start is no change."""
+
+    def __init__(self, size: int, width: int, non_linearity: str, scaling: float, ln_before: bool, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size) if ln_before else nn.Identity()
+        self.down, self.up = nn.Linear(size, width), nn.Linear(width, size)
+        self.act, self.dropout, self.scaling, self.enabled = ACT2FN[non_linearity], nn.Dropout(dropout), scaling, True
+        self.given: Tensor | None = None  # what a parallel adapter reads, from the call that gives it
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is added to the network's own [..., size]."""
+        x = x.to(self.down.weight.dtype) if not torch.is_autocast_enabled(x.device.type) else x
+        return self.up(self.dropout(self.act(self.down(self.norm(x))))) * self.scaling
+
+
+# Hooks find the adapter on the module that they are called for, so that copies of a network use their own.
+
+
+def _after(module: Any, args: Any, output: Any) -> Any:
+    """The output of a module, or of a whole block: y + adapter(y)."""
+    if not module.bottleneck.enabled:
+        return output
+    if isinstance(output, tuple):
+        return (_added(module, output[0], output[0]), *output[1:])
+    return _added(module, output, output)
+
+
+def _norm(module: Any, args: Any, output: Any) -> Any:
+    """The norm at the end of a block: norm(z + adapter(norm(z))) in place of norm(z)."""
+    return module.forward(_added(module, args[0], output)) if module.bottleneck.enabled else output
+
+
+def _beside(module: Any, args: Any, output: Any) -> Any:
+    """The end of a part of the network: y + adapter(x), x being what that part was given."""
+    given, module.bottleneck.given = module.bottleneck.given, None
+    return _added(module, output, given) if module.bottleneck.enabled and given is not None else output
+
+
+def _gives(module: Any, args: Any) -> None:
+    """The beginning of that part."""
+    module.__dict__["beside"].bottleneck.given = args[0]
+
+
+def _added(module: Any, to: Tensor, read: Tensor) -> Tensor:
+    return to + module.bottleneck(read).to(to.dtype)
+
+
+HOOKS = {"after": _after, "norm": _norm, "beside": _beside}
+
+
+def put(net: Any, settings: dict[str, Any]) -> list[str]:
+    """Put adapters on a network, in place, and give their names. `settings`: `places`, a list of {module, how, size, [reads]},
+    and the arguments of `Bottleneck`."""
+    names = []
+    shared = {name: settings[name] for name in ("non_linearity", "scaling", "ln_before", "dropout")}
+    for place in settings["places"]:
+        module = net.get_submodule(place["module"])
+        width = settings["width"] or max(1, round(place["size"] / settings["reduction_factor"]))
+        weight = next(module.parameters())
+        made = Bottleneck(place["size"], width, **shared)
+        module.bottleneck = made.to(weight.device, weight.dtype if weight.is_floating_point() else None)
+        module.register_forward_hook(HOOKS[place["how"]])
+        if place["how"] == "beside":
+            reads = net.get_submodule(place["reads"])
+            reads.__dict__["beside"] = module  # not a child: its weights have their place already
+            reads.register_forward_pre_hook(_gives)
+        names.append(f"{place['module']}.bottleneck")
+    return names
+
+
+def put_saved(net: Any, folder: Any) -> Any:
+    """Put the adapters (and the head trained with them) of a saved folder on a network of the same base."""
+    settings = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["adapters"]
+    names = put(net, settings)
+    weights = load_file(Path(folder, WEIGHTS))
+    own = net.state_dict()
+    missing = [name for name in own if any(name.startswith(f"{one}.") for one in names) and name not in weights]
+    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    if missing or wrong:
+        raise ValueError(f"{folder}: the adapters do not fit this base: {', '.join([*missing, *wrong][:3])}")
+    net.load_state_dict(weights, strict=False)
+    return net
+
+
+class AdaptersConfig(PreTrainedConfig):  # type: ignore[misc,unused-ignore]
+    """Where the base is, and what is put on it. The base's own configuration is in `base_config/`."""
+
+    model_type = LAYOUT
+
+
+class Adapted:
+    """Loads the base that a folder names, and puts the folder's adapters on it."""
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = None) -> None:
+        """Transformers asks for it; there is nothing to note."""
+
+    @classmethod
+    def from_pretrained(cls, folder: Any, *args: Any, config: Any = None, **options: Any) -> Any:
+        """The network with its adapters, of the class that the base has."""
+        if options.pop("output_loading_info", False):
+            raise ValueError(f"{folder} holds adapters and no whole model: train from its base")
+        written = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+        for name in ("adapter_kwargs", "trust_remote_code", "ignore_mismatched_sizes"):
+            options.pop(name, None)
+        for name in ("revision", "key_mapping"):
+            if written.get(name):
+                options[name] = written[name]
+        base = AutoConfig.from_pretrained(Path(folder, "base_config"))
+        auto = getattr(transformers, written["auto"])
+        return put_saved(auto.from_pretrained(written["base_model_name_or_path"], config=base, **options), folder).eval()

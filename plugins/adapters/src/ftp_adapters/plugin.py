@@ -1,0 +1,143 @@
+"""The plugin `adapters`: bottleneck adapters in three placements, with AdapterHub's names for the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ftp import UserError, hookimpl, option, plugin
+from ftp.types import Model, Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Placement = Literal["pfeiffer", "houlsby", "parallel"]
+NonLinearity = Literal["relu", "gelu", "gelu_new", "silu", "swish", "tanh", "leaky_relu", "linear"]
+USUAL: dict[str, dict[str, Any]] = {
+    "pfeiffer": {"reduction_factor": 16.0, "non_linearity": "relu", "scaling": 1.0},
+    "houlsby": {"reduction_factor": 16.0, "non_linearity": "swish", "scaling": 1.0},
+    "parallel": {"reduction_factor": 2.0, "non_linearity": "relu", "scaling": 4.0},
+}
+"""What each placement takes where nothing is said: AdapterHub's double_seq_bn, seq_bn and par_bn."""
+
+
+@plugin
+class Adapters:
+    """Train small bottleneck adapters between the layers and leave the base weights as they are (Houlsby et al. 2019)."""
+
+    suggests = {"learning_rate": 1e-3}
+
+    placement: Placement = option("pfeiffer", "pfeiffer: one a block, after its feed-forward part (Pfeiffer et al. 2021, "
+                                  "arXiv:2005.00247); houlsby: after attention and after feed-forward (arXiv:1902.00751); "
+                                  "parallel: beside feed-forward, scaled (He et al. 2022, arXiv:2110.04366)")
+    reduction_factor: float | None = option(None, "the bottleneck has hidden size / this many units; default: 16, of parallel 2",
+                                            low=0.01)
+    bottleneck_size: int | None = option(None, "units of the bottleneck, in place of reduction_factor", low=1)
+    non_linearity: NonLinearity | None = option(None, "function between down and up; default: relu, of houlsby swish")
+    scaling: float | None = option(None, "the adapter's output counts this many times; default: 1, of parallel 4")
+    ln_before: bool = option(False, "a layer norm at the adapter's beginning")
+    dropout: float = option(0.0, "share of the bottleneck's units that are dropped in training", low=0, high=0.99)
+    layers: tuple[int, ...] = option((), "numbers of the blocks that get adapters; default: all", low=0)
+
+    @hookimpl(wrapper=True)
+    def build_model(self, run: Run) -> Generator[None, Model, Model]:
+        """Put the adapters on; only they and the new head are trained and saved."""
+        model = yield
+        import torch
+
+        from ftp_adapters import modeling_adapters, places
+
+        if self.bottleneck_size is not None and self.reduction_factor is not None:
+            raise UserError("--adapters.bottleneck_size and --adapters.reduction_factor: both say how wide it is",
+                            "leave one of them out")
+        if hasattr(model.net, "peft_config"):
+            raise UserError("adapters: the network has an adapter of PEFT already", "name one of the two methods")
+        if any(name.endswith(".bottleneck") for name, _ in model.net.named_modules()):
+            raise UserError("adapters: the network has adapters already", "name the method once")
+        usual = USUAL[self.placement]
+        settings = {
+            "places": places.find(model.net, self.placement, self.layers), "width": self.bottleneck_size,
+            "reduction_factor": self.reduction_factor or usual["reduction_factor"],
+            "non_linearity": self.non_linearity or usual["non_linearity"],
+            "scaling": usual["scaling"] if self.scaling is None else self.scaling,
+            "ln_before": self.ln_before, "dropout": self.dropout,
+        }
+        kept = _copies(model)
+        model.net.requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(run.settings.seed)
+            names = modeling_adapters.put(model.net, settings)
+        for name in (*names, *model.fresh):
+            model.net.get_submodule(name).requires_grad_(True)
+        trained = tuple(f"{name}." for name in (*names, *model.fresh))
+
+        def save(folder: Path) -> None:
+            _save(model, folder, settings, trained)
+
+        return replace(model, save=save, reference=_off(model.net, names, kept))
+
+
+def _copies(model: Model) -> dict[str, Any]:
+    """The new modules as they are before training, for the reference."""
+    import copy
+
+    return {name: copy.deepcopy(model.net.get_submodule(name)).requires_grad_(False).eval() for name in model.fresh}
+
+
+def _off(net: Any, names: list[str], kept: dict[str, Any]) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
+    """`Model.reference` by switching the adapters off and putting the new modules of before the run in their places."""
+    import torch
+
+    @contextmanager
+    def reference() -> Iterator[PreTrainedModel]:
+        modes = {module: module.training for module in net.modules()}
+        own = {name: net.get_submodule(name) for name in kept}
+        device = next(net.parameters()).device
+        net.eval()
+        try:
+            for name, module in kept.items():
+                net.set_submodule(name, module.to(device))
+            for name in names:
+                net.get_submodule(name).enabled = False
+            with torch.no_grad():
+                yield net
+        finally:
+            for name in names:
+                net.get_submodule(name).enabled = True
+            for name, module in own.items():
+                net.set_submodule(name, module)
+            for module, mode in modes.items():
+                module.training = mode
+
+    return reference
+
+
+def _save(model: Model, folder: Path, settings: dict[str, Any], trained: tuple[str, ...]) -> None:
+    """Write the layout: what was trained, the base's configuration, and the code that puts them together."""
+    import json
+    import shutil
+
+    from safetensors.torch import save_file
+
+    from ftp.model.loading import AUTO, origin
+    from ftp_adapters import modeling_adapters as code
+
+    net = model.net
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items() if name.startswith(trained)}
+    save_file(weights, folder / code.WEIGHTS, metadata={"format": "pt"})
+    net.config.save_pretrained(folder / "base_config")
+    came_from = origin(net)
+    source = came_from.source if came_from else None
+    auto = "AutoModelForSeq2SeqLM" if model.head == "tokens" and net.config.is_encoder_decoder else AUTO[model.head]
+    file = Path(str(code.__file__))
+    shutil.copyfile(file, folder / file.name)
+    written = {
+        "model_type": code.LAYOUT, "auto_map": {"AutoConfig": f"{file.stem}.AdaptersConfig", auto: f"{file.stem}.Adapted"},
+        "auto": auto, "base_model_name_or_path": str(source.where) if source else net.name_or_path,
+        "revision": source.revision if source and source.folder is None else None,
+        "key_mapping": dict(came_from.key_mapping) if came_from else {}, "adapters": settings,
+    }
+    (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")

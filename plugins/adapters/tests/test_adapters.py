@@ -1,0 +1,227 @@
+"""Bottleneck adapters: where they sit, what they compute, what is trained and saved, and which mistakes are told."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForMaskedLM
+
+import ftp
+from ftp import UserError, forward
+from ftp import model as models
+from ftp.app import execute
+from ftp.testing.models import TEXTS, tiny, tiny_tokenizer
+from ftp.testing.subject import find
+from ftp.types import Head, Model
+from ftp_adapters import Adapters
+
+THREE = ("bad", "middling", "good")
+KINDS: list[tuple[str, Head]] = [("bert", "labels"), ("roberta", "score"), ("distilbert", "tags"), ("gpt2", "tokens"),
+                                 ("llama", "tokens"), ("llama", "span"), ("t5", "tokens")]
+PLACEMENTS = ("pfeiffer", "houlsby", "parallel")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    found = {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5")}
+    tokenizer = tiny_tokenizer("bert")
+    config = AutoConfig.for_model("distilbert", vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64,
+                                  dropout=0.0)
+    torch.manual_seed(0)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(folder / "distilbert")
+    tokenizer.save_pretrained(folder / "distilbert")
+    return {**found, "distilbert": folder / "distilbert"}
+
+
+def plain(folder: Path, head: Head) -> Model:
+    return models.load(models.find(str(folder), head), head, THREE if head in ("labels", "tags") else ())
+
+
+def adapted(model: Model, seed: int = 0, **options: Any) -> Model:
+    wrapper = Adapters(**options).build_model(SimpleNamespace(settings=SimpleNamespace(seed=seed)))
+    next(wrapper)
+    with pytest.raises(StopIteration) as done:
+        wrapper.send(model)
+    return done.value.value
+
+
+def trained(model: Model) -> Model:
+    """The model after something like training: every trained weight moved, and no other."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in model.net.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.05)
+    return model
+
+
+def same(net: Any, expected: torch.Tensor, inputs: Any, atol: float = 1e-6) -> None:
+    torch.testing.assert_close(models.logits(net, inputs), expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("kind, head", KINDS)
+def test_adapters_from_start_to_reload(made, tmp_path, kind, head, placement):
+    base = plain(made[kind], head)
+    inputs = models.probe(base, TEXTS)
+    before = models.logits(base.net, inputs)
+    fresh = base.fresh
+    model = adapted(base, placement=placement)
+    same(model.net, before, inputs)  # it starts as nothing
+    names = [name for name, _ in model.net.named_modules() if name.endswith(".bottleneck")]
+    blocks = 4 if kind == "t5" else 2
+    each = {"houlsby": 10 if kind == "t5" else 4}.get(placement, blocks)  # T5's decoder has two attentions a block
+    assert len(names) == each
+    grown = {name for name, weight in model.net.named_parameters() if weight.requires_grad}
+    assert grown == {name for name, _ in model.net.named_parameters() if ".bottleneck." in name or name.startswith(fresh or "-")}
+    after = models.logits(trained(model).net, inputs)
+    assert not torch.allclose(after, before, atol=1e-3)
+    with model.reference() as net:
+        same(net, before, inputs)
+    same(model.net, after, inputs, atol=0)
+    models.save(model, tmp_path / "model")
+    same(models.reload(tmp_path / "model").net, after, inputs)
+
+
+@pytest.mark.parametrize("kind, head", [("bert", "labels"), ("llama", "span")])
+def test_a_fresh_process_without_ftp_agrees(made, tmp_path, kind, head):
+    model = trained(adapted(plain(made[kind], head)))
+    models.save(model, tmp_path / "model")
+    assert models.verify(model, tmp_path / "model", models.probe(model, TEXTS)) <= 1e-6
+    size = (tmp_path / "model/adapters.safetensors").stat().st_size
+    assert size < (made[kind] / "model.safetensors").stat().st_size / 2  # the base is not saved again
+
+
+def test_transformers_refuses_the_folder_rather_than_leave_the_adapters_out(made, tmp_path):
+    model = trained(adapted(plain(made["bert"], "labels")))
+    models.save(model, tmp_path / "model")
+    code = f"from transformers import AutoModelForSequenceClassification as A; A.from_pretrained({str(tmp_path / 'model')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode and "trust_remote_code" in done.stderr
+
+
+def test_formulas(made):
+    """Against the formulas of the papers, computed outside the hooks."""
+    base = plain(made["bert"], "labels")
+    layer = copy.deepcopy(base.net.bert.encoder.layer[0]).eval()
+    x = torch.randn(1, 5, 32)
+    for placement in PLACEMENTS:
+        model = trained(adapted(plain(made["bert"], "labels"), placement=placement))
+        mine = model.net.bert.encoder.layer[0].eval()
+        got = mine(x)
+        got = got[0] if isinstance(got, tuple) else got
+
+        def adapter(module: Any, x: torch.Tensor, f: Any, scaling: float) -> torch.Tensor:
+            one = module.bottleneck
+            return scaling * (f(x @ one.down.weight.T + one.down.bias) @ one.up.weight.T + one.up.bias)
+
+        hidden = layer.attention.self(x)[0]
+        hidden = layer.attention.output.dense(hidden)
+        if placement == "houlsby":
+            hidden = hidden + adapter(mine.attention.output.dense, hidden, torch.nn.functional.silu, 1)
+        middle = layer.attention.output.LayerNorm(hidden + x)
+        feed = layer.output.dense(layer.intermediate(middle))
+        if placement == "houlsby":
+            want = layer.output.LayerNorm(feed + adapter(mine.output.dense, feed, torch.nn.functional.silu, 1) + middle)
+        elif placement == "parallel":
+            want = layer.output.LayerNorm(feed + adapter(mine.output.dense, middle, torch.relu, 4) + middle)
+        else:
+            normed = layer.output.LayerNorm(feed + middle)
+            want = layer.output.LayerNorm(feed + adapter(mine.output.LayerNorm, normed, torch.relu, 1) + middle)
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("options, width", [
+    ({}, 2), ({"reduction_factor": 4.0}, 8), ({"bottleneck_size": 5}, 5), ({"placement": "parallel"}, 16),
+    ({"ln_before": True, "dropout": 0.5, "scaling": 2.0, "non_linearity": "gelu", "layers": (1,)}, 2),
+])
+def test_options_come_back_from_disk(made, tmp_path, options, width):
+    model = trained(adapted(plain(made["llama"], "tokens"), **options))
+    found = {name: module for name, module in model.net.named_modules() if name.endswith(".bottleneck")}
+    assert {one.down.out_features for one in found.values()} == {width}
+    if options.get("layers"):
+        assert list(found) == ["model.layers.1.bottleneck"]
+    inputs = models.probe(model, TEXTS)
+    models.save(model, tmp_path / "model")
+    same(models.reload(tmp_path / "model").net, models.logits(model.net, inputs), inputs)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("kind, head", [("bert", "labels"), ("gpt2", "tokens"), ("llama", "tokens")])
+def test_rows_are_packed_and_gradient_checkpointing_changes_nothing(made, kind, head, placement):
+    model = trained(adapted(plain(made[kind], head), placement=placement))
+    assert forward.can_pack(model.net, model.tokenizer) == (True, "")
+    inputs = models.probe(model, TEXTS)
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.net.zero_grad()
+        model.net.train()(**inputs).logits.float().square().mean().backward()
+        return {name: weight.grad.clone() for name, weight in model.net.named_parameters() if weight.grad is not None}
+
+    one = gradients()
+    model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    other = gradients()
+    assert one and one.keys() == other.keys()
+    for name, gradient in one.items():
+        torch.testing.assert_close(other[name], gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_a_copy_of_the_network_uses_its_own_adapters(made):
+    model = trained(adapted(plain(made["gpt2"], "tokens"), placement="parallel"))
+    inputs = models.probe(model, TEXTS)
+    before = models.logits(model.net, inputs)
+    other = copy.deepcopy(model.net)
+    with torch.no_grad():
+        for name, weight in other.named_parameters():
+            if ".bottleneck." in name:
+                weight.zero_()
+    same(other, models.logits(plain(made["gpt2"], "tokens").net, inputs), inputs)
+    same(model.net, before, inputs, atol=0)
+
+
+def test_the_start_comes_from_the_seed_alone(made):
+    def start(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed + 50)
+        net = adapted(plain(made["gpt2"], "tokens"), seed=seed).net
+        return next(weight for name, weight in net.named_parameters() if "bottleneck.down" in name)
+
+    assert torch.equal(start(3), start(3)) and not torch.equal(start(3), start(4))
+
+
+def test_mistakes_are_told(made, tmp_path):
+    with pytest.raises(UserError, match=r"layers 7.*2 blocks"):
+        adapted(plain(made["bert"], "labels"), layers=(7,))
+    with pytest.raises(UserError, match="both say how wide"):
+        adapted(plain(made["bert"], "labels"), bottleneck_size=4, reduction_factor=2.0)
+    with pytest.raises(UserError, match="already"):
+        adapted(adapted(plain(made["bert"], "labels")))
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    with pytest.raises(UserError, match="no blocks with an attention"):
+        adapted(Model(net, None, "labels"))  # type: ignore[arg-type]
+    model = adapted(plain(made["bert"], "labels"))
+    models.save(model, tmp_path / "model")
+    with pytest.raises(UserError, match="trust"):
+        plain(tmp_path / "model", "labels")
+
+
+def test_a_run(made, tmp_path):
+    done = execute(find("adapters").prepared(model=str(made["bert"]), max_steps=4, baselines=True, out=str(tmp_path / "run")))
+    assert done.trained < done.total / 4
+    assert {one["answer"] for one in ftp.load(done.out).predict(["good thing", "bad thing"])} <= {"bad", "good"}
+
+
+def test_preferences_compare_with_the_adapters_off(made, tmp_path):
+    prepared = find("adapters").prepared(plugins=("dpo",), model=str(made["llama"]), max_steps=2, baselines=True,
+                                         out=str(tmp_path / "run"), learning_rate=1e-2)
+    done = execute(prepared)
+    before = [one.value for one in done.baselines if one.name == "rewards/margins"]
+    assert before and all(abs(value) < 1e-6 for value in before)  # the first margin is that of the model with itself
+    assert abs(done.score("rewards/margins")) > 1e-6
