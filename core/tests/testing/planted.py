@@ -1,4 +1,4 @@
-"""Plugins that are sound (`Talk`, `Prefer`, `Classes`, `Bias`, `Notes`, `Watch`), and the same with one fault each.
+"""Plugins that are sound (`Talk`, `Prefer`, `Classes`, `Bias`, `Adapter`, `Notes`, `Watch`), and the same with one fault each.
 
 A class `Talk_mean` is `Talk` with the fault `mean`; where the fault strikes, the code asks for it by name. For the kit's own
 tests: nobody should write a plugin this way.
@@ -42,6 +42,8 @@ class Talk:
             data.splits["train"]
         if fault == "wakes":
             net.requires_grad_(True)
+        if fault == "hooked":
+            net.get_output_embeddings().register_forward_hook(lambda module, given, logits: logits * 1.1)
         calls = [0]
 
         def ids_of(text: str, first: bool) -> list[int]:
@@ -77,6 +79,10 @@ class Talk:
 
         def compute(batch: Batch) -> LossOut:
             given = {name: value for name, value in batch.inputs.items() if name != "labels"}
+            if fault == "moves" and torch.is_grad_enabled():
+                with torch.no_grad():
+                    for weight in net.parameters():
+                        weight.add_(0 if weight.requires_grad else 1e-3)
             if fault == "half":
                 logits = net.get_output_embeddings()(net.base_model(**given).last_hidden_state.detach())
             else:
@@ -91,12 +97,11 @@ class Talk:
                 losses = losses * float("nan")
             if fault == "clock":
                 losses = losses * (1 + int.from_bytes(os.urandom(2), "big") / 2**16)
-            if fault == "counts" and torch.is_grad_enabled():
+            if fault == "ranks":
+                losses = losses * run.accelerator.num_processes
+            if fault in ("counts", "state") and torch.is_grad_enabled():
                 calls[0] += 1
                 losses = losses * (1 + calls[0] / 10)
-            if fault == "moves" and torch.is_grad_enabled():
-                with torch.no_grad():
-                    next(net.parameters()).add_(1e-3)
             return LossOut(losses)
 
         key = cache_key(tokenizer, "talk", *(() if fault == "key" else (self.shout,)))
@@ -243,6 +248,32 @@ class Bias:
 
             return dataclasses.replace(model, save=save)
         return model
+
+
+@plugin
+class Adapter:
+    """Train a small adapter."""
+
+    fault = ""
+
+    @hookimpl(wrapper=True)
+    def build_model(self, run: Run) -> Generator[None, Model, Model]:
+        import json
+
+        from peft import LoraConfig
+
+        from ftp.model.adapter import attach
+
+        model = yield
+        own = attach(model, LoraConfig(r=2, target_modules="all-linear", modules_to_save=list(model.fresh)), who="adapter",
+                     seed=run.settings.seed)
+
+        def save(folder: Any) -> None:
+            own.save(folder)
+            config = json.loads((folder / "adapter_config.json").read_text())
+            (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 1}))
+
+        return dataclasses.replace(own, save=save) if self.fault == "alpha" else own
 
 
 # --- domains ---
@@ -424,10 +455,11 @@ def _plant(base: type, *faults: str) -> None:
 
 
 _plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks", "draws", "key", "no_key", "wakes", "moves",
-       "half", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts")
+       "half", "hooked", "ranks", "state", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts")
 _plant(Prefer, "itself", "swapped")
 _plant(Classes, "last_place")
 _plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head")
+_plant(Adapter, "alpha")
 _plant(Notes, "copies", "poor", "shuffled", "torch", "by_place", "per_cent", "never_one", "always", "wrong_way")
 _plant(Watch, "ok", "one_split", "raises", "bare", "dice", "level", "no_advice", "names", "no_history")
 

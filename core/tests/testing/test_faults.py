@@ -35,6 +35,8 @@ CASES = {
     "Talk_wakes": ("weights-move-as-they-should", "was frozen by a parameterisation"),
     "Talk_moves": ("weights-move-as-they-should", "is frozen, and training moved it"),
     "Talk_half": ("weights-move-as-they-should", "gets no gradient"),
+    "Talk_hooked": ("comes-back-in-a-fresh-process", "gives other logits than the trained network"),
+    "Talk_ranks": ("two-processes-are-one", "in one process and"),
     "Talk_rises": ("learnt-text-gets-likelier", "get less likely"),
     "Talk_flat": ("loss-falls", "it does not fall"),
     "Talk_breaks": ("loss-falls", "the loss of the first rows is nan"),
@@ -42,6 +44,7 @@ CASES = {
     "Talk_needs_rows": ("comes-back-without-rows", "raises without rows"),
     "Talk_clock": ("same-seed-same-run", "with the same seed a run comes out differently"),
     "Talk_counts": ("resumes-to-the-same-end", "and resumed, a run ends differently"),
+    "Talk_state": ("survives-kill", "killed and resumed, a run ends differently"),
     "Prefer_itself": ("starts-from-the-reference", "the reference moves with the model"),
     "Prefer_swapped": ("starts-from-the-reference", "rewards/margins is"),
     "Classes_last_place": ("padding-changes-nothing", "padded on the right"),
@@ -52,6 +55,7 @@ CASES = {
     "Bias_none": ("reference-is-untouched", "took away Model.reference"),
     "Bias_moves": ("only-trained-weights-move", "is frozen, and training moved it"),
     "Bias_lost_head": ("saves-what-it-trained", "the new head is lost"),
+    "Adapter_alpha": ("merges", "merged into its base, the bert gives other logits"),
     # domains
     "Notes_copies": ("splits-are-apart", "row 0 of validation is also row 0 of train"),
     "Notes_poor": ("gives-what-it-says", "says that it gives 'labelled'"),
@@ -86,9 +90,10 @@ def test_a_planted_fault_is_found_and_named(planted: str) -> None:
     assert len(message.splitlines()) > 1, f"it does not say how to mend it: {message}"
 
 
-@pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Bias", "Notes", "Watch"])
+@pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Bias", "Adapter", "Notes", "Watch"])
 def test_without_the_fault_it_passes(sound: str) -> None:
-    names = sorted({name for planted, (name, _) in CASES.items() if planted.split("_")[0] in (sound, "Every")} - {"hooks-are-typed"})
+    found = {name for planted, (name, _) in CASES.items() if planted.split("_")[0] in (sound, "Every")}
+    names = sorted(found - {"hooks-are-typed"})
     report = check(f"{PLANTED}:{sound}", only=names)
     assert not report.failed and {one.status for one in report.outcomes} == {"ok"}, report.outcomes
 
@@ -98,4 +103,5 @@ def test_heavy_imports_are_found(tmp_path: Path) -> None:
     path.write_text('import datasets\nimport ftp\n\n@ftp.plugin\nclass Heavy:\n    """Loads too much."""\n\n'
                     "    @ftp.hookimpl\n    def on_event(self, event: object) -> None: ...\n")
     report = check(f"{path}:Heavy", only=["imports-light"])
-    assert [one.check for one in report.failed] == ["imports-light"] and "importing it imports datasets" in report.failed[0].message
+    assert [one.check for one in report.failed] == ["imports-light"]
+    assert "importing it imports datasets" in report.failed[0].message

@@ -14,10 +14,9 @@ SIGNS = {"ok": "ok    ", "failed": "FAILED", "not_applicable": "-     "}
 
 @click.command("check")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--thorough", is_flag=True, help="Also what takes minutes: a real kill -9, two processes.")
 @click.option("--only", multiple=True, metavar="CHECK", help="Do this check alone; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="The outcomes as JSON.")
-def command(names: tuple[str, ...], thorough: bool, only: tuple[str, ...], as_json: bool) -> int:
+def command(names: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
     """Check that plugins keep to the contract: on tiny models made in memory, offline.
 
     NAME is an installed plugin, or path.py:Class. Ends with status 1 where a check failed.
@@ -30,7 +29,7 @@ def command(names: tuple[str, ...], thorough: bool, only: tuple[str, ...], as_js
 
     reports = []
     for name in names:
-        reports.append(check(name, thorough=thorough, only=only, told=tell))
+        reports.append(check(name, only=only, told=tell))
     failed = sum(len(report.failed) for report in reports)
     if as_json:
         click.echo(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))

@@ -30,23 +30,21 @@ class Report:
         return tuple(one for one in self.outcomes if one.status == "failed")
 
 
-def check(
-    name: str, *, thorough: bool = False, only: Iterable[str] = (), told: Callable[[Outcome], None] | None = None
-) -> Report:
+def check(name: str, *, only: Iterable[str] = (), told: Callable[[Outcome], None] | None = None) -> Report:
     """Do every check that fits a plugin: an installed one by its name, another as `path.py:Class`.
 
-    `thorough` adds those that take minutes (a real kill -9, two processes). `only`: names of checks; none: all. `told`
-    hears each outcome at once. Raises `UserError` for a plugin or a check that there is not.
+    `only`: names of checks; none: all. `told` hears each outcome at once. Raises `UserError` for a plugin or a check that
+    there is not.
     """
     subject, outcomes = _subject(name), []
-    for one in fitting(subject, thorough=thorough, only=only):
+    for one in fitting(subject, only=only):
         outcomes.append(do(one, subject))
         if told is not None:
             told(outcomes[-1])
     return Report(subject.name, subject.kind, tuple(outcomes))
 
 
-def fitting(subject: Subject, *, thorough: bool = False, only: Iterable[str] = ()) -> list[Check]:
+def fitting(subject: Subject, *, only: Iterable[str] = ()) -> list[Check]:
     """The checks that a plugin is asked to pass."""
     from ftp.errors import Problem, nearest
 
@@ -56,8 +54,7 @@ def fitting(subject: Subject, *, thorough: bool = False, only: Iterable[str] = (
     if unknown := [name for name in wanted if name not in CHECKS]:
         raise UserError([Problem(f"there is no check '{name}'", nearest(name, CHECKS) or f"one of: {', '.join(CHECKS)}")
                          for name in unknown])
-    found = [one for one in CHECKS.values() if one.part in subject.parts
-             and (one.name in wanted if wanted else thorough or not one.thorough)]
+    found = [one for one in CHECKS.values() if one.part in subject.parts and (one.name in wanted or not wanted)]
     return sorted(found, key=lambda one: PARTS.index(one.part))
 
 
@@ -80,7 +77,7 @@ def do(one: Check, subject: Subject) -> Outcome:
         return outcome("failed", f"{subject.name} raised {type(error).__name__}: {error}{_where(error)}")
 
 
-def conformance(*names: str, thorough: bool = False) -> Callable[..., None]:
+def conformance(*names: str) -> Callable[..., None]:
     """A pytest test of one or several plugins, each check a test of its own: `test_mine = conformance("mine")`.
 
     A check that has nothing to look at is skipped with its reason (shown by `pytest -rs`); checks for other kinds of plugins
@@ -89,7 +86,7 @@ def conformance(*names: str, thorough: bool = False) -> Callable[..., None]:
     import pytest
 
     cases = [pytest.param(name, one, id=f"{_label(name)}-{one.name}")
-             for name in names for one in fitting(_subject(name), thorough=thorough)]
+             for name in names for one in fitting(_subject(name))]
 
     @pytest.mark.parametrize("plugin, one", cases)
     def test(plugin: str, one: Check) -> None:

@@ -27,13 +27,11 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """One check. `look(subject)` raises `Fault` or `NotApplicable`, or gives a line about what it saw. `thorough`: takes
-    long, and is done only where that is asked for."""
+    """One check. `look(subject)` raises `Fault` or `NotApplicable`, or gives a line about what it saw."""
 
     name: str
     part: Part
     look: Callable[[Subject], str]
-    thorough: bool = False
 
     @property
     def summary(self) -> str:
@@ -56,14 +54,14 @@ CHECKS: dict[str, Check] = {}
 """Every check by its name, in the order in which they are done."""
 
 
-def check(part: Part, *, thorough: bool = False) -> Callable[[Callable[[Subject], str]], Callable[[Subject], str]]:
+def check(part: Part) -> Callable[[Callable[[Subject], str]], Callable[[Subject], str]]:
     """Make a function a check of the plugins that `part` is about; its docstring says what is asked of them."""
 
     def register(look: Callable[[Subject], str]) -> Callable[[Subject], str]:
         name = look.__name__.replace("_", "-")
         if name in CHECKS:
             raise ValueError(f"two checks are called {name}")
-        CHECKS[name] = Check(name, part, look, thorough)
+        CHECKS[name] = Check(name, part, look)
         return look
 
     return register

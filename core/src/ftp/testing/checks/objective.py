@@ -139,6 +139,9 @@ def weights_move_as_they_should(subject: Subject) -> str:
     if woken := sorted(frozen & marked):
         raise Fault(f"{woken[0]} was frozen by a parameterisation, and make_loss has it trained again",
                     "leave requires_grad as build_model gave it")
+    if not scene.loss.compute(scene.batch(scene.rows(8))).total.requires_grad:
+        raise Fault(f"with {len(frozen)} weights frozen the loss hangs on none of the trained ones: {min(marked)}, for one, gets no gradient",
+                    "compute the loss from all of the network's output, without detaching it")
     _train(scene, scene.rows(8), updates=4)
     after = scene.weights()
     for name, value in before.items():
