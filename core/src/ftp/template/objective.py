@@ -1,0 +1,40 @@
+"""The objective plugin-name: a loss that wrong labels do less harm to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ftp import hookimpl, option, plugin
+from ftp.types import Batch, Data, Loss, LossOut, Model, Run
+
+
+@plugin
+class PluginName:
+    """Learn classes where some labels are wrong (Zhang and Sabuncu 2018, arXiv:1805.07836, equation 6)."""
+
+    # Which rows it reads, best form first, and what the network must end in. Misfits are told before a run.
+    wants = ("labelled",)
+    head = "labels"
+
+    # A field is an option: --plugin-name.q 0.5 on the command line, q = 0.5 in a recipe.
+    q: float = option(0.7, "how little a row with an unlikely label counts; near 0: cross entropy, 1: mean absolute error",
+                      low=0.01, high=1)
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        """(1 - p^q) / q for the probability p of each row's label."""
+        import torch  # heavy imports stand inside hooks, so that `ftp --help` stays quick
+
+        from ftp import forward
+        from ftp.losses import labels
+
+        def compute(batch: Batch) -> LossOut:
+            logits = forward.classify(model.net, batch.inputs).float()  # takes rows padded or packed
+            p = logits.softmax(-1).gather(1, batch.inputs["label"].unsqueeze(1)).squeeze(1)
+            losses = (1 - p.clamp(min=1e-8) ** self.q) / self.q
+            # A sum, never a mean: the step divides once, by the rows of the whole update over all processes.
+            return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses),
+                           outputs=logits.detach())
+
+        # How rows become token ids, and how the model answers, stays that of core's loss for this head.
+        return dataclasses.replace(labels.make(run, data, model), compute=compute, name="generalised cross entropy")

@@ -1,0 +1,38 @@
+"""The parameterisation plugin-name: which weights may move."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from ftp import UserError, hookimpl, option, plugin
+from ftp.types import Model
+
+
+@plugin
+class PluginName:
+    """Train the upper layers and leave the lower ones as they are (as Lee et al. 2019, arXiv:1911.03090)."""
+
+    suggests = {"learning_rate": 1e-4}  # defaults of core's options that this method would rather have
+
+    # A field is an option: --plugin-name.layers 2 on the command line, layers = 2 in a recipe.
+    layers: int = option(1, "how many layers are trained, counted from the top", low=1)
+
+    @hookimpl(wrapper=True)
+    def build_model(self) -> Generator[None, Model, Model]:
+        """Freeze all but the upper layers, and what is new in this run."""
+        model = yield  # the model as loaded, or as wrapped by the plugins that are named before this one
+
+        from torch.nn import ModuleList  # heavy imports stand inside hooks, so that `ftp --help` stays quick
+
+        found = [(name, module) for name, module in model.net.named_modules() if isinstance(module, ModuleList)]
+        if not found:  # what is wrong, what would be right, the command to run next
+            raise UserError("plugin-name: this network has no list of layers", "take another method", "ftp plugins")
+        name, blocks = max(found, key=lambda one: len(one[1]))
+        if self.layers > len(blocks):
+            raise UserError(f"--plugin-name.layers {self.layers}: the network has {len(blocks)}", f"{len(blocks)} at most")
+        # model.fresh names what is not in the checkpoint (a new classifier): it must be trained, or it stays random.
+        upper = range(len(blocks) - self.layers, len(blocks))
+        trained = [*model.fresh, *(f"{name}.{number}" for number in upper)]
+        for weight, value in model.net.named_parameters():
+            value.requires_grad_(any(weight.startswith(f"{module}.") for module in trained))
+        return model
