@@ -3,7 +3,7 @@
     pick names > options > audit            ftp.plan      (nothing heavy is imported)
     > load_data > risks(data) > build_model > make_loss > encode > one trial batch > risks(start) > baselines
     > the loop (train_step, on_event, evaluate, risks(evaluation))                    ftp.loop
-    > evaluate > save > verify > risks(end) > record
+    > evaluate > save > verify > risks(end) > record > report
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ftp import checkpoint, record
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, lock
+from ftp.report import keep
 from ftp.scoring import score, to_minimise
 from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Run, Score
 
@@ -85,7 +86,10 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
             folder.write_facts(status="running", plugins=[one.name for one in prepared.picked], device=describe(accelerator),
                                precision=precision(settings), processes=accelerator.num_processes, threads=threads())
         try:
-            return _run(run, started, folder, resume)
+            result = _run(run, started, folder, resume)
+            if folder is not None and settings.report:
+                write_report(run)
+            return result
         except KeyboardInterrupt:
             if folder is not None:
                 folder.write_facts(status="stopped", reason="interrupted")
@@ -94,6 +98,8 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
             if folder is not None:
                 folder.write_facts(status="stopped" if isinstance(error, UserError) else "failed",
                                    reason=str(error) or type(error).__name__)
+                if settings.report and isinstance(error, UserError) and (isinstance(error, RiskStop) or trained_some(log)):
+                    write_report(run)
             raise
 
 
@@ -120,6 +126,8 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     stage(run, "encoding rows")
     encoded = encode_all(run, data, loss)
     source = make_source(run, encoded, loss)
+    if folder is not None:
+        folder.write_data(keep.shape(data, encoded))
     trial(run, model, loss, source)
     verdicts.check("start", data, model, loss)
 
@@ -135,7 +143,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         scores = score(run, data, {"validation": seen}, model)
         found = Evaluation(step, seen.loss, tuple(scores), train.loss if train else None, seen.losses,
                            train.losses if train else None)
-        log.event("evaluation", step=step, train_loss=found.train_loss,
+        log.event("evaluation", step=step, train_loss=found.train_loss, bands=keep.bands(seen, train),
                   **{one.name if one.name != "loss" else "validation_loss": one.value for one in scores})
         latest["validation"] = seen
         return found, to_minimise(settings.metric_for_best_model, scores)
@@ -162,6 +170,10 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         if loss.extra is not None:
             (out / "model" / EXTRA).write_bytes(save(loss.extra.state_dict()))
         folder.write_scores(scores, baselines)
+        for name, one in predictions.items():
+            folder.write_predictions(name, keep.answers(data, one))
+        if settings.report_examples:
+            folder.write_examples(keep.examples(data, predictions, settings.report_examples))
     if settings.verify:
         stage(run, "verifying model/ in a fresh process")
         verify(run, model, encoded)
@@ -178,6 +190,23 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     if ended and settings.on_risk == "fail":
         raise RiskStop(ended, f"the result is in {out}; --on-risk fail makes this an error")
     return result
+
+
+def trained_some(log: record.Log) -> bool:
+    """Whether any update is in the log, so that there is something to draw."""
+    return any(line["event"] == "step" for line in log.lines)
+
+
+def write_report(run: Run) -> None:
+    """report.html of the run folder. What goes wrong in it must not cost a run that is done: it is told instead."""
+    from ftp import report
+
+    assert run.out is not None
+    stage(run, "writing the report")
+    try:
+        report.write(run.out)
+    except Exception as error:
+        run.tell(f"report.html could not be written ({type(error).__name__}: {error}); to try again: ftp report {run.out}")
 
 
 def stage(run: Run, doing: str) -> None:

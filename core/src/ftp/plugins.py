@@ -490,9 +490,10 @@ def suggested(picked: Iterable[Picked]) -> dict[str, Any]:
 
 
 def lock(picked: Sequence[Picked]) -> list[dict[str, str]]:
-    """What a run was made with: name, distribution, version, and a hash of the source of each plugin."""
+    """What a run was made with: name, distribution, version, a hash of the source, kind and summary of each plugin."""
     return [
-        {"name": one.name, "distribution": one.found.distribution, "version": one.found.version, "sha256": source_hash(one.cls)}
+        {"name": one.name, "distribution": one.found.distribution, "version": one.found.version, "sha256": source_hash(one.cls),
+         "kind": kind_of(one.cls), "summary": summary_of(one.cls)}
         for one in picked
     ]
 

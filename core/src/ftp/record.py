@@ -1,6 +1,7 @@
 """The folder of a run: who may write in it, its log, and its files, each written whole or not at all.
 
-    runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  checkpoints/  model/  report.html
+    runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  data.json  examples.json
+                  predictions/  checkpoints/  model/  report.html
 
 `claim` makes the folder and holds it for this process; `Log` writes events and shows them; `Folder` reads and writes the
 files. This module imports nothing heavy.
@@ -28,6 +29,7 @@ from ftp.types import Baseline, Risk, Score
 
 RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
+DATA, EXAMPLES, PREDICTIONS = "data.json", "examples.json", "predictions"
 CHECKPOINTS, MODEL, REPORT = "checkpoints", "model", "report.html"
 CLAIM = ".lock"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "tokenizers", "safetensors", "numpy",
@@ -291,6 +293,21 @@ class Folder:
             {"name": one.name, "level": one.level, "stage": one.stage, "finding": one.finding, "evidence": one.evidence,
              "advice": one.advice} for one in risks])
 
+    def write_data(self, splits: Mapping[str, Any]) -> None:
+        """data.json: what `ftp.report.keep.shape` says of each split: rows, their lengths in tokens, classes."""
+        write_json(self.path / DATA, splits)
+
+    def write_examples(self, examples: Sequence[Mapping[str, Any]]) -> None:
+        """examples.json: held-out rows that went wrong, with their text; see `ftp.report.keep.examples`."""
+        write_json(self.path / EXAMPLES, examples)
+
+    def write_predictions(self, split: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """predictions/<split>.jsonl: one line a held-out row, {row, loss, answer, [label], [scores]}, without its text."""
+        with disk(self.path / PREDICTIONS):
+            (self.path / PREDICTIONS).mkdir(exist_ok=True)
+        write_text(self.path / PREDICTIONS / f"{split}.jsonl", "".join(
+            json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
     def write_facts(self, **facts: Any) -> None:
         """run.json: small facts, added to those already there (`status`: running, finished, stopped or failed)."""
         write_json(self.path / FACTS, {**self.read_facts(), **facts})
@@ -322,6 +339,18 @@ class Folder:
         """The lines of log.jsonl."""
         return read_log(self.path / LOG)
 
+    def read_data(self) -> dict[str, Any]:
+        """What data.json says of each split; empty where there is none."""
+        return dict(self._read(DATA, {}))
+
+    def read_examples(self) -> list[dict[str, Any]]:
+        """Held-out rows that went wrong; empty where none were kept."""
+        return list(self._read(EXAMPLES, []))
+
+    def read_predictions(self) -> dict[str, list[dict[str, Any]]]:
+        """The answers to held-out rows by split; empty where none were kept."""
+        return {path.stem: read_log(path) for path in sorted((self.path / PREDICTIONS).glob("*.jsonl"))}
+
     def changed(self, plugins: Sequence[Mapping[str, str]]) -> list[str]:
         """How plugins and libraries differ from those that this run was started with, one line a difference. A resume
         repeats the run exactly only where there is none."""
@@ -332,7 +361,7 @@ class Folder:
         for name in dict.fromkeys([*old, *new]):
             if name not in old or name not in new:
                 lines.append(f"plugin {name} was {'added' if name in new else 'left out'}")
-            elif old[name] != new[name]:
+            elif any(old[name].get(key) != new[name].get(key) for key in ("distribution", "version", "sha256")):
                 was, now = old[name].get("version", "?"), new[name].get("version", "?")
                 changed = f"changed: {was} -> {now}" if was != now else f"{now}: its source changed"
                 lines.append(f"plugin {name} {changed}")

@@ -25,6 +25,8 @@ COMMANDS = {
     "chat": "Talk with a finished run in the terminal.",
     "evaluate": "Measure a finished run on other data.",
     "runs": "List runs and compare their scores.",
+    "report": "Write a run as a page with pictures, or several side by side.",
+    "gate": "Let continuous integration pass or fail a run by its verdicts and scores.",
     "plan": "Show what a run would do, without doing it.",
     "config": "Print a commented recipe of all options.",
     "plugins": "List installed plugins, or show one.",

@@ -1,0 +1,50 @@
+"""`ftp gate`: a run judged by a policy, for continuous integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ftp import gate
+
+
+@click.command("gate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--policy", "file", type=click.Path(path_type=Path, dir_okay=False),
+              help="TOML file of rules; without one, what is stop and what was not compared fail.")
+@click.option("--json", "as_json", is_flag=True, help="{run, passed, outcomes: [{kind, name, passed, why}]}.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False),
+              help="Also write the outcomes to this file, as JUnit's XML.")
+def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> int:
+    """Judge a run by its verdicts and scores: status 0 where it passes, 1 where it fails, 2 for a mistake.
+
+    A policy says at which level a check fails (note, warn, stop, never), what of checks that compared nothing, and the bounds
+    of scores:
+
+    \b
+        at = "warn"
+        not_run = "fail"
+        [risks]
+        leakage = "note"
+        forgetting = {at = "stop", not_run = "pass"}
+        [scores]
+        accuracy = {min = 0.8, split = "test"}
+        loss = {max = 0.5, beats_baselines = true}
+
+    A run that is not finished fails, and so does a verdict or score that the policy names and the run does not have.
+    """
+    from ftp import record
+
+    policy = gate.read_policy(file, gate.known_checks(run)) if file is not None else gate.Policy()
+    outcomes = gate.judge(run, policy)
+    if junit is not None:
+        record.write_text(junit, gate.as_junit(run, outcomes))
+    failed = sum(not one.passed for one in outcomes)
+    if as_json:
+        click.echo(gate.as_json(run, outcomes))
+    else:
+        for one in outcomes:
+            click.echo(f"{'pass' if one.passed else 'FAIL'}  {one.kind:<5}  {one.name}: {one.why}")
+        click.echo(f"{len(outcomes)} rules, {failed} failed")
+    return 1 if failed else 0

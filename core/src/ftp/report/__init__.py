@@ -1,0 +1,30 @@
+"""A run, or several beside one another, as one page that needs nothing else: `report.html`.
+
+    keep.py     what the page needs that nothing else of a run keeps; written while the run goes on
+    story.py    a run folder as what the page tells: curves, mistakes, calibration, before and after
+    charts.py   the pictures, as SVG (matplotlib; heavy)
+    page.py     the page (jinja2), from page.html and style.css
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ftp import record
+
+
+def make(folders: Sequence[Path]) -> str:
+    """The page of one run folder, or of several side by side. Raises `UserError` where one cannot be read."""
+    from ftp.report.page import beside, single
+    from ftp.report.story import read
+
+    stories = [read(folder) for folder in folders]
+    return single(stories[0]) if len(stories) == 1 else beside(stories)
+
+
+def write(folder: Path) -> Path:
+    """Write report.html of a run into its folder, and give its path."""
+    path = folder / record.REPORT
+    record.write_text(path, make([folder]))
+    return path
