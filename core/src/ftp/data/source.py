@@ -1,4 +1,4 @@
-"""Where the loop gets the rows of each update: stored and encoded once, or streamed."""
+"""Where the loop gets the rows of each update: stored and encoded once, streamed, or made by the network of prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ftp.data import batches
 from ftp.data.encode import Encode
-from ftp.errors import UserError
+from ftp.errors import PluginError, UserError
 from ftp.settings import Settings
 from ftp.types import Loss, Row
 
@@ -24,6 +24,8 @@ class Source(Protocol):
 
     total: int
     per_epoch: float
+    stride: int
+    """Updates that belong together: training begins, and is saved, only before the first or after the last of them."""
 
     def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
         """Encoded rows of update `start`, `start + 1`, ... that belong to `rank`; maybe none in a last partial one.
@@ -45,6 +47,8 @@ class Source(Protocol):
 
 class Stored:
     """Encoded rows in a memory-mapped file, in a new random order each epoch; every row once an epoch."""
+
+    stride = 1
 
     def __init__(self, encoded: Dataset, settings: Settings) -> None:
         self.encoded, self.settings = encoded, settings
@@ -91,6 +95,8 @@ class Stored:
 
 class Streamed:
     """Rows as they come, shuffled in a buffer; encoded on the way. Needs `--max-steps`, as nobody knows the number of rows."""
+
+    stride = 1
 
     def __init__(
         self, rows: IterableDataset, loss: Loss, settings: Settings, tell: Callable[[str], None] = lambda note: None
@@ -148,6 +154,52 @@ def _watched(encode: Encode, policy: str, tell: Callable[[str], None]) -> Encode
                 yield one
 
     return watched
+
+
+class Rolled:
+    """Rows that the network makes of the prompts of another source, whose updates are the rollouts (`Loss.rollout`).
+
+    A rollout hangs on nothing but the weights, the seed and its number, and no checkpoint lies inside one: a resumed run
+    makes the same rows again, so none of them need be saved.
+    """
+
+    def __init__(self, prompts: Source, loss: Loss, settings: Settings) -> None:
+        assert loss.rollout is not None
+        self.prompts, self.rollout, self.stride, self.seed = prompts, loss.rollout, loss.reuse, settings.seed
+        self.per_epoch = prompts.per_epoch * self.stride
+        self.total = settings.max_steps if settings.max_steps is not None else prompts.total * self.stride
+        self._any: Row | None = None
+
+    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
+        number, skip = divmod(start, self.stride)
+        for prompts in self.prompts.updates(number, rank, world, place):
+            parts = self._rolled(prompts, number, rank)
+            for step, rows in enumerate(parts[skip:], number * self.stride + skip):
+                if step >= self.total:
+                    return
+                yield list(rows)
+            number, skip = number + 1, 0
+
+    def _rolled(self, prompts: Sequence[Row], number: int, rank: int) -> Sequence[Sequence[Row]]:
+        from ftp.loop import seed_step
+
+        seed_step(self.seed, number + 1, rank)  # for a reward that draws
+        parts = self.rollout(prompts, number)
+        if len(parts) != self.stride:
+            raise PluginError(f"Loss.rollout gave the rows of {len(parts)} updates, Loss.reuse says {self.stride}")
+        return parts
+
+    def place(self) -> Any:
+        return self.prompts.place()
+
+    def names(self, rows: Sequence[Row]) -> list[int]:
+        return self.prompts.names(rows)
+
+    def any_row(self) -> Row:
+        """A row of a rollout of one prompt, made once: all ranks ask for it together, before training."""
+        if self._any is None:
+            self._any = next(row for part in self._rolled([self.prompts.any_row()], -1, 0) for row in part)
+        return self._any
 
 
 def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:
