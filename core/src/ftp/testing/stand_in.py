@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 from ftp import hookimpl, option, plugin
 from ftp.testing.rows import MAKERS, splits
-from ftp.types import Event, Run
+from ftp.types import Event, Reward, Run
 
 
 @plugin
 class KitRows:
-    """Rows of whatever form the objective reads, from the conformance kit."""
+    """Rows of whatever form the objective reads, from the conformance kit, and a reward for completions."""
 
     gives = tuple(MAKERS)
 
@@ -22,6 +23,11 @@ class KitRows:
         from datasets import Dataset
 
         return {split: Dataset.from_list(rows) for split, rows in splits(run.task.form).items()}
+
+    @hookimpl
+    def reward(self, completions: Sequence[str]) -> Reward:
+        """For objectives that sample: many words of different kinds are good."""
+        return Reward("words", [float(len(set(text.split()))) for text in completions])
 
 
 @plugin
