@@ -69,6 +69,20 @@ def test_losses_are_those_of_one_process(alone, together, seen) -> None:
         assert {**one, "value": 0} == {**other, "value": 0} and one["value"] == pytest.approx(other["value"], abs=1e-5)
 
 
+def test_hidden_tokens_are_those_of_one_process(live, command, seen, tmp_path: Path) -> None:
+    """What mlm hides hangs on the row and the step, not on the rank: a domain's texts, in blocks of one or two."""
+    given = ["--plugins=mlm,-leakage", *command("--mlm.block_size", 16)[2:]]
+    out = tmp_path / "alone"
+    life = live(["run", *given, "--out", str(out)], out)
+    assert life.end() == 0, life.text
+    status, text = end(start(["ftp"], ["run", *given, "--out", str(tmp_path / "two"), "--processes", "2"]))
+    assert status == 0, text
+    one, two = seen(out), seen(tmp_path / "two")
+    assert list(two.steps) == list(one.steps) and len(one.steps) >= 4
+    for step, (loss, norm, rate) in one.steps.items():
+        assert two.steps[step] == pytest.approx((loss, norm, rate), abs=1e-5), f"update {step}"
+
+
 def test_sharded_weights_train_as_whole_ones(alone, command, seen, tmp_path: Path) -> None:
     """FSDP2 over two processes, stopped half way and taken up again: the losses and weights of one process."""
 

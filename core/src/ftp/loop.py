@@ -145,7 +145,7 @@ def train(
             while True:
                 seed_step(settings.seed, state.step, rank)
                 try:
-                    parts = limits.split(rows)
+                    parts = limits.split(drawn(rows, settings.seed, state.step))
                     if settings.shard:  # a forward pass is a step that all ranks take together
                         most = int(accelerator.gather(torch.tensor(len(parts), device=accelerator.device)).max())
                         parts += [[]] * (most - len(parts))
@@ -266,6 +266,13 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     random.seed(value)
     np.random.seed(value)
     torch.manual_seed(value)
+
+
+def drawn(rows: Sequence[Row], seed: int, step: int) -> list[Row]:
+    """The rows with `draw`, a number of (seed, step) that is the same on every rank. An objective that draws for each row (which
+    tokens to hide) does so from it and the row, and the update is the same however its rows were spread."""
+    number = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    return [{**row, "draw": number} for row in rows]
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,8 @@ class Loss:
     called once and cached; one row may become none, one or several (the column `row` says which it came from). Where some
     of a row does not fit, `cut` is how many tokens, and `answer_cut` how many of them are the answer's (an error unless
     `--truncated-answers` allows it). A row without tokens but with `left_out`, the reason, is counted and told.
-    `collate(rows)`: encoded rows -> `Batch`. `compute(batch)`: -> `LossOut`, inside the run's precision.
+    `collate(rows)`: encoded rows -> `Batch`; in training each has `draw`, a number of (seed, step) that is the same on every
+    rank, to draw from what is random in a row. `compute(batch)`: -> `LossOut`, inside the run's precision.
     `answer(batch, out)`: -> one `Prediction` an encoded row; `out` is what `compute` gave, or None where there are no
     labels (prediction). None where the objective has no answers. `merge(predictions, encoded)`: joins the answers of the encoded
     rows that came from one row (windows of a long context).

@@ -128,6 +128,21 @@ def test_training_draws_from_the_global_generator_and_evaluation_never_changes(f
     assert drawn(a_loss(model, a_run(seed=1))) != fixed
 
 
+def test_a_number_of_the_update_says_what_is_hidden_on_whatever_rank(folder: Path) -> None:
+    model = loaded(folder)
+    loss = a_loss(model, block_size=24)
+    rows = [{**row, "draw": 7} for row in loss.encode(ROWS, "train")]
+    assert len(rows) > 3
+    model.net.train()
+    torch.manual_seed(3)
+    whole = [loss.collate(rows).inputs["target"].tolist() for _ in range(2)]
+    torch.manual_seed(4)
+    parts = [one for place in range(0, len(rows), 2) for one in loss.collate(rows[place : place + 2]).inputs["target"].tolist()]
+    assert whole[0] == whole[1] == parts
+    later = loss.collate([{**row, "draw": 8} for row in rows])
+    assert later.inputs["where"].tolist() != loss.collate(rows).inputs["where"].tolist()
+
+
 def test_a_row_is_masked_alike_whatever_stands_beside_it(folder: Path) -> None:
     loss = a_loss(loaded(folder))
     rows = list(loss.encode(ROWS, "validation"))

@@ -133,17 +133,18 @@ class Masks:
     def hide(self, rows: Sequence[Row], *, fixed: bool) -> tuple[list[list[int]], list[list[int]]]:
         """Token ids of the rows with some hidden, and labels: the hidden ids, -100 elsewhere.
 
-        Training draws from torch's global generator, which the loop seeds by step; with `fixed` a row's draw hangs on
-        the run's seed and the row's own tokens alone. Every row has a hidden token, or it would teach nothing.
+        What is hidden in a row hangs on its own tokens and a number alone: in training its `draw`, which is of the run's seed
+        and the step, so neither micro-batches nor processes change it; with `fixed` the run's seed. Rows without a `draw` take
+        torch's global generator. Every row has a hidden token, or it would teach nothing.
         """
         import torch
 
         made, wanted = [], []
         for row in rows:
-            generator = None
-            if fixed:
+            generator, number = None, self.seed if fixed else row.get("draw")
+            if number is not None:
                 content = torch.tensor(row["input_ids"], dtype=torch.int32).numpy().tobytes()
-                generator = torch.Generator().manual_seed(zlib.crc32(content, self.seed))
+                generator = torch.Generator().manual_seed(zlib.crc32(content, number))
             ids, labels = self._hidden(row, generator)
             made.append(ids)
             wanted.append(labels)
