@@ -259,6 +259,8 @@ def summary(
     if out is None:
         return
     console.print(f"model    {out / 'model'}", soft_wrap=True)
+    if (out / "report.html").exists():
+        console.print(f"report   {out / 'report.html'}", soft_wrap=True)
     console.print(f"next     ftp predict {shlex.quote(str(out))} \"a text\"", soft_wrap=True, markup=False)
     console.print(f"         ftp evaluate {shlex.quote(str(out))} --data FILE", soft_wrap=True, markup=False)
 
