@@ -1,0 +1,41 @@
+"""What a check of rows reads: some rows of a split, and all the text of one. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from ftp.types import Row
+
+NO_TEXT = frozenset({"id", "label", "label_name", "source", "licence"})
+"""Columns whose words are not what a row says."""
+
+
+def some(rows: Any, most: int) -> Iterator[tuple[int, Row]]:
+    """At most `most` rows of a split with their numbers (from 0), spread evenly over it; the first ones of a stream."""
+    if not hasattr(rows, "num_rows"):
+        yield from islice(enumerate(rows), most)
+        return
+    count = len(rows)
+    numbers = range(count) if count <= most else [number * count // most for number in range(most)]
+    for start in range(0, len(numbers), 1000):
+        part = list(numbers[start : start + 1000])
+        yield from zip(part, rows.select(part).to_list(), strict=True)
+
+
+def text_of(row: Row) -> str:
+    """All the text of a row, whatever its form: columns, lists and messages, parted by line ends."""
+    return "\n".join(text for name, value in row.items() if name not in NO_TEXT for text in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if name not in ("role", "from"):
+                yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,51 @@
+"""The medical domain: which field a clinical text belongs to, questions about it, and the texts themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftp import hookimpl, option, plugin
+from ftp.metrics import classification, reading
+from ftp.types import Data, Predictions, Risk, Run, Score
+
+SAMPLE = Path(__file__).parent / "sample"
+
+
+@plugin
+class Medical:
+    """Medical language: sort texts into fields, answer questions about them, or learn from the texts alone.
+
+    Without `--data` it trains on a sample that comes with the package: invented clinical sentences in seven fields, questions
+    about short reports, and passages of text. Rows with names, numbers or addresses of people are told before training.
+    """
+
+    gives = ("labelled", "question", "text")
+
+    labels: tuple[str, ...] = option((), "names of the classes in the order of their numbers; default: what the data say")
+    regions: tuple[str, ...] = option(("GB", "US"), "countries whose phone numbers are known without a + (two letters each)")
+    most_rows: int = option(10_000, "rows of a split looked at for identifiers; of more, as many spread evenly", low=1)
+    weak_share: float = option(
+        0.01, "share of rows with a name or an address alone that is a warning (one of any other kind always is)", low=0, high=1)
+
+    @hookimpl
+    def load_data(self, run: Run) -> Mapping[str, Any]:
+        from ftp.data import load
+        from ftp_medical.sets import adapted
+
+        form = run.task.form if run.task.form in ("labelled", "text") else "question"
+        return load(run, SAMPLE / form, form=form, labels=self.labels, adapt=lambda rows: adapted(rows, run.task.form))
+
+    @hookimpl
+    def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+        return classification(data, predictions) if data.form == "labelled" else reading(data, predictions)
+
+    @hookimpl
+    def check_risks(self, run: Run, stage: str, data: Data) -> list[Risk]:
+        """Before training: look for identifiers of people in the rows of all splits."""
+        if stage != "data":
+            return []
+        from ftp_medical.identifiers import verdict
+
+        return [verdict(data, self.regions, self.most_rows, self.weak_share)]

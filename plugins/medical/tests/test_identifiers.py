@@ -1,0 +1,159 @@
+"""Identifiers of people in medical rows: found where they were planted, not where there are only numbers, never printed."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+
+import pytest
+from datasets import Dataset
+
+from ftp.data.read import read
+from ftp.types import Data
+from ftp_medical import SAMPLE
+from ftp_medical.identifiers import hidden, spans, verdict
+
+REGIONS = ("GB", "US")
+FIRST = ("Anna", "James", "Maria", "Owen", "Priya", "Tom", "Grace", "Louis", "Mei", "Kwame")
+LAST = ("Walker", "O'Neill", "Singh", "Baxter", "Lopez", "McKenna", "Hughes-Price", "Tanaka", "Mbeki", "Stone")
+ROADS = ("Mill Lane", "Station Road", "High Street", "Oak Avenue", "Church Close", "Park Crescent")
+MONTHS = ("January", "March", "May", "August", "October", "December")
+
+PLAIN = (  # numbers and names that are no person's
+    "Blood pressure was 128/76, pulse 72, temperature 37.4, saturation 98 percent.",
+    "The dose was raised from 12.5 to 25 mg twice daily on 3 March 2021.",
+    "Sodium 138, potassium 4.1 (3.5-5.1), creatinine 0.9, and platelets 250,000 per microlitre.",
+    "The odds ratio was 1.45 (95% CI 1.12-1.87; p = 0.0021) in 12 345 participants.",
+    "doi: 10.1001/jama.2019.12345, PMID 31234567, trial NCT01234567.",
+    "Mutations were found at 17q21.31 and in exon 11 (c.5266dupC).",
+    "Born at 39 weeks with a weight of 3450 g and an Apgar score of 9.",
+    "Parkinson's disease and Graves' disease were ruled out at St Mary's.",
+    "Between 1998 and 2004 we followed 2004-2005 admissions in 14 centres.",
+    "The Mini Mental State score fell from 28/30 to 21/30 over 24 months.",
+    "Serial numbers of the lots were 0001 to 0400; 400 000 doses were given.",
+    "Patient records of 1200 people were read, and the number of files was 1187.",
+    "Isolates 123-45-678 and 9999-12 were sent to the laboratory.",
+    "Drug X-1234567 at 100 nmol/L halved the signal (n = 1234567 cells).",
+    "The patient was seen by the doctor, who called the surgeon at once.",
+)
+
+
+def nhs_number(dice: random.Random) -> str:
+    """Nine digits and the check digit that makes them an NHS number (modulus 11)."""
+    while True:
+        digits = [dice.randrange(4, 7), *(dice.randrange(10) for _ in range(8))]
+        check = 11 - sum(digit * weight for digit, weight in zip(digits, range(10, 1, -1), strict=True)) % 11
+        if check != 10:
+            said = "".join(map(str, [*digits, check % 11]))
+            return f"{said[:3]} {said[3:6]} {said[6:]}"
+
+
+def card_number(dice: random.Random) -> str:
+    digits = [4, *(dice.randrange(10) for _ in range(14))]
+    total = sum(sum(divmod(2 * digit, 10)) if place % 2 == 0 else digit for place, digit in enumerate(digits))
+    said = "".join(map(str, [*digits, -total % 10]))
+    return " ".join(said[start : start + 4] for start in range(0, 16, 4))
+
+
+def planted(kind: str, dice: random.Random) -> tuple[str, str]:
+    """A sentence with an identifier of a kind, and the identifier."""
+    first, last = dice.choice(FIRST), dice.choice(LAST)
+    match kind:
+        case "mail address":
+            plain = last.lower().replace("'", "")
+            said = f"{first.lower()}.{plain}{dice.randrange(90)}@{dice.choice(('mail.example', 'clinic.example.org'))}"
+            return f"Results were sent to {said} on request.", said
+        case "phone number":
+            said = dice.choice((f"020 7946 0{dice.randrange(100, 999)}", f"(212) 736-5{dice.randrange(100, 999)}",
+                                f"+44 20 7946 0{dice.randrange(100, 999)}", f"+1 415 555 2{dice.randrange(100, 999)}"))
+            return f"Her son can be reached on {said} after six.", said
+        case "NHS number":
+            said = nhs_number(dice)
+            return f"Referred with NHS number {said} for review.", said
+        case "social security number":
+            said = f"{dice.randrange(100, 600)}-{dice.randrange(10, 99)}-{dice.randrange(1000, 9999)}"
+            return f"The form gives {said} and a signature.", said
+        case "card number":
+            said = card_number(dice)
+            return f"The bill was paid with {said} at the desk.", said
+        case "date of birth":
+            said = dice.choice((f"DOB: {dice.randrange(1, 28):02}/{dice.randrange(1, 12):02}/{dice.randrange(1930, 2015)}",
+                                f"born on {dice.randrange(1, 28)} {dice.choice(MONTHS)} {dice.randrange(1930, 2015)}",
+                                f"Date of birth {dice.randrange(1930, 2015)}-0{dice.randrange(1, 9)}-{dice.randrange(10, 28)}"))
+            return f"A patient, {said}, came with cough.", said
+        case "record number":
+            number = dice.choice((f"{dice.randrange(10**5, 10**8)}", f"RX{dice.randrange(10**5, 10**6)}",
+                                  f"{dice.randrange(100, 999)}-{dice.randrange(1000, 9999)}"))
+            called = dice.choice(("MRN", "MRN:", "Hospital number", "Patient ID:", "medical record number", "Chart no."))
+            said = f"{called} {number}"
+            return f"Notes under {said} were not found.", said
+        case "name":
+            title = dice.choice(("Mr", "Mrs", "Ms", "Dr", "Mr."))
+            said = dice.choice((f"{title} {last}", f"Mrs {first} {last}", f"Patient: {first} {last}"))
+            return f"On Monday {said} was seen in the ward.", said
+        case _:
+            said = dice.choice((f"{dice.randrange(1, 300)} {dice.choice(ROADS)}",
+                                f"SW{dice.randrange(1, 9)} {dice.randrange(1, 9)}AB"))
+            return f"The letter went to {said} last week.", said
+
+
+KINDS = ("mail address", "phone number", "NHS number", "social security number", "card number", "date of birth", "record number",
+         "name", "address")
+
+
+def test_planted_identifiers_are_found_and_plain_numbers_are_not() -> None:
+    dice = random.Random(11)
+    clean = [*PLAIN, *(text for rows in read(SAMPLE / "labelled").values() for text in rows["text"])]
+    assert [text for text in clean if spans(text, REGIONS)] == []
+    hit = Counter[str]()
+    right = said = 0
+    for kind in KINDS:
+        for _ in range(40):
+            sentence, secret = planted(kind, dice)
+            text = f"{dice.choice(clean)} {sentence} {dice.choice(clean)}"
+            where = text.index(secret)
+            found = spans(text, REGIONS)
+            said += len(found)
+            mine = [one for one in found if one.start < where + len(secret) and one.end > where]
+            right += len(mine)
+            hit[kind] += any(one.kind == kind for one in mine)
+    assert {kind: hit[kind] / 40 for kind in KINDS if hit[kind] < 38} == {}  # recall of each kind 0.95 at least
+    assert right / said >= 0.98
+
+
+def test_what_is_found_is_never_in_the_verdict() -> None:
+    dice = random.Random(5)
+    secrets, rows = [], []
+    for kind in KINDS:
+        sentence, secret = planted(kind, dice)
+        secrets.append(secret)
+        rows.append({"text": sentence, "label": 0})
+    risk = verdict(Data({"train": Dataset.from_list(rows)}, "labelled", ("a",)), REGIONS, 100, 0.01)
+    printed = json.dumps([risk.finding, risk.evidence, risk.advice])
+    assert risk.level == "warn" and risk.evidence["rows_with_identifiers"] == {"train": len(KINDS)}
+    assert not [secret for secret in secrets if secret in printed or secret.split()[-1] in printed]
+    assert set(risk.evidence["kinds"]) == set(KINDS)
+
+
+def test_hidden_keeps_the_rest_of_the_text() -> None:
+    assert hidden("Mr Walker (DOB 3/4/1961) rang from 020 7946 0958.") == "[name] ([date of birth]) rang from [phone number]."
+
+
+@pytest.mark.parametrize(("texts", "level"), [
+    (["", " "], "not_run"),
+    (["The pulse was 72."] * 3, "ok"),
+    (["Dr Stone was there."] + ["The pulse was 72."] * 199, "note"),
+    (["Dr Stone was there."] * 3 + ["The pulse was 72."] * 97, "warn"),
+    (["Mail a.stone@clinic.example now."] + ["The pulse was 72."] * 199, "warn"),
+])
+def test_levels(texts: list[str], level: str) -> None:
+    data = Data({"train": Dataset.from_dict({"text": texts})}, "text")
+    assert verdict(data, REGIONS, 1000, 0.01).level == level
+
+
+def test_conversations_are_read_and_sampling_is_said() -> None:
+    turns = [{"role": "user", "content": "I am Mrs Baxter."}, {"role": "assistant", "content": "Hello."}]
+    data = Data({"train": Dataset.from_list([{"messages": turns}] * 20)}, "conversation")
+    risk = verdict(data, REGIONS, 5, 0.01)
+    assert risk.level == "warn" and risk.evidence["rows"] == {"train": 5} and risk.evidence["sampled"] == {"train": 5}
