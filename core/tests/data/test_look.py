@@ -17,5 +17,6 @@ def test_some_rows_are_spread_evenly_and_keep_their_numbers() -> None:
 
 def test_text_of_a_row_is_what_it_says_in_any_form() -> None:
     assert text_of({"id": "a-1", "text": "one", "label_name": "x", "score": 3}) == "one"
-    assert text_of({"prompt": [{"role": "user", "content": "one"}], "chosen": [{"role": "assistant", "content": "two"}]}) == "one\ntwo"
+    asked, said = {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}
+    assert text_of({"prompt": [asked], "chosen": [said]}) == "one\ntwo"
     assert text_of({"context": "one", "answers": {"text": ["two"], "answer_start": [3]}, "none": None}) == "one\ntwo"
