@@ -32,7 +32,7 @@ class PluginName:
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
-        """The usual scores of classes, and one that only this domain knows. Core has asked the model already."""
+        """The usual scores of classes, and one that only this domain knows. The model has answered."""
         scores = classification(data, predictions)
         lost = [Score("minutes_lost", self.wrong_office * (1 - one.value), "min", one.split)
                 for one in scores if one.name == "accuracy"]

@@ -17,8 +17,8 @@ class PluginName:
     head = "labels"
 
     # A field is an option: --plugin-name.q 0.5 on the command line, q = 0.5 in a recipe.
-    q: float = option(0.7, "how little a row with an unlikely label counts; near 0: cross entropy, 1: mean absolute error",
-                      low=0.01, high=1)
+    q: float = option(0.7, "how little a row with an unlikely label counts; near 0: cross entropy, "
+                           "1: mean absolute error", low=0.01, high=1)
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
@@ -37,4 +37,5 @@ class PluginName:
                            outputs=logits.detach())
 
         # How rows become token ids, and how the model answers, stays that of core's loss for this head.
-        return dataclasses.replace(labels.make(run, data, model), compute=compute, name="generalised cross entropy")
+        core = labels.make(run, data, model)
+        return dataclasses.replace(core, compute=compute, name="generalised cross entropy")

@@ -24,13 +24,13 @@ class PluginName:
 
         from torch.nn import ModuleList  # heavy imports stand inside hooks, so that `ftp --help` stays quick
 
-        found = [(name, module) for name, module in model.net.named_modules() if isinstance(module, ModuleList)]
+        found = [one for one in model.net.named_modules() if isinstance(one[1], ModuleList)]
         if not found:  # what is wrong, what would be right, the command to run next
-            raise UserError("plugin-name: this network has no list of layers", "take another method", "ftp plugins")
+            raise UserError("plugin-name: there is no list of layers", "take another method", "ftp plugins")
         name, blocks = max(found, key=lambda one: len(one[1]))
         if self.layers > len(blocks):
-            raise UserError(f"--plugin-name.layers {self.layers}: the network has {len(blocks)}", f"{len(blocks)} at most")
-        # model.fresh names what is not in the checkpoint (a new classifier): it must be trained, or it stays random.
+            raise UserError(f"--plugin-name.layers {self.layers}: there are {len(blocks)}", "take fewer")
+        # model.fresh names what is not in the checkpoint (a new classifier): untrained it would stay random.
         upper = range(len(blocks) - self.layers, len(blocks))
         trained = [*model.fresh, *(f"{name}.{number}" for number in upper)]
         for weight, value in model.net.named_parameters():
