@@ -145,6 +145,34 @@ def test_another_score_may_pick_the_best(go: Any) -> None:
         go(metric_for_best_model="acuracy", max_steps=1)
 
 
+def test_a_metric_is_a_mean_over_rows_or_terms_and_has_the_goal_that_the_objective_says(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Measures the number of words of a row: with a goal and without, as a share of all words."""
+    @ftp.hookimpl(wrapper=True)
+    def make_loss(self):
+        import dataclasses, torch
+        loss = yield
+        def compute(batch):
+            out = loss.compute(batch)
+            words = torch.tensor(6.0 * batch.rows)
+            return dataclasses.replace(out, metrics={"good": words, "known": words, "shared": words},
+                                       row_counts=torch.full((batch.rows,), 3.0))
+        def collate(rows):
+            return dataclasses.replace(loss.collate(rows), count=3 * len(rows))
+        return dataclasses.replace(loss, compute=compute, collate=collate,
+                                   metrics={"good": Metric("max"), "shared": Metric("min", over="terms")})
+''')
+    result = go(plugins_from=(where,), max_steps=6)
+    told = {one.name: (one.value, one.goal) for one in result.scores if one.split == "test"}
+    assert told["good"] == (6.0, "max") and told["known"] == (6.0, "none") and told["shared"] == (2.0, "min")
+    for line in lines(result, "step"):
+        assert (line["good"], line["shared"]) == (6.0, 2.0)
+    with pytest.raises(ftp.UserError, match="metric-for-best-model known: neither way is better"):
+        go(plugins_from=(where,), max_steps=1, metric_for_best_model="known")
+
+
 def test_early_stopping_ends_after_evaluations_that_are_no_better(go: Any) -> None:
     result = go(epochs=40.0, learning_rate=5e-2, eval_steps=3, early_stopping_patience=2)
     looks = [look["validation_loss"] for look in lines(result, "evaluation")]

@@ -69,7 +69,8 @@ class LossScore:
         scores = []
         for split, one in predictions.items():
             scores.append(Score("loss", one.loss, "min", split, len(one.rows)))
-            scores += [Score(name, value, "max", split, len(one.rows)) for name, value in one.metrics.items()]
+            scores += [Score(name, value, one.goals.get(name, "none"), split, len(one.rows))
+                       for name, value in one.metrics.items()]
         return scores
 
 

@@ -198,7 +198,7 @@ def _judge_score(found: runs.Summary, rule: ScoreRule) -> Outcome:
         if not others:
             wrong.append("and no baseline to compare with (--no-baselines?)")
         wrong += [f"not better than {one.baseline} ({one.value:.6g})" for one in others
-                  if not (score.value > one.value if score.goal == "max" else score.value < one.value)]
+                  if not score.beats(one.value)]
     return Outcome("score", name, not wrong, ", ".join([told, *wrong]))
 
 

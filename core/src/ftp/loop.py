@@ -32,7 +32,7 @@ from ftp.data.source import Source
 from ftp.errors import UserError
 from ftp.muon import MuonAdamW, inner_matrices
 from ftp.settings import Settings
-from ftp.types import Batch, Evaluation, Event, Loss, LossOut, Model, Row, Run, Stop
+from ftp.types import Batch, Evaluation, Event, Loss, LossOut, Metric, Model, Row, Run, Stop
 
 
 class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
@@ -119,7 +119,7 @@ def train(
     every_eval = whole_strides(settings.eval_steps or max(20, math.ceil(source.per_epoch / 4)), source)
     every_save = whole_strides(settings.save_steps or every_eval, source)
     limits = Limits(settings.micro_batch_size, settings.micro_batch_tokens)
-    window, started, spent = Window(), time.perf_counter(), state.seconds
+    window, started, spent = Window(loss.metrics), time.perf_counter(), state.seconds
     reason = state.reason or ("" if state.step < total else "the schedule is done")
 
     def save() -> Path:
@@ -315,7 +315,8 @@ def make_batch(loss: Loss, source: Source, rows: Sequence[Row]) -> Batch:
 class Window:
     """Numbers since the last line of the log, kept on the device until it is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Mapping[str, Metric]) -> None:
+        self.kinds = kinds
         self.clear()
 
     def clear(self) -> None:
@@ -323,7 +324,7 @@ class Window:
         self.norms: list[torch.Tensor | None] = []
         self.metrics: dict[str, Any] = {}
         self.names: list[Sequence[int]] = []
-        self.rows = self.tokens = 0
+        self.rows = self.tokens = self.terms = 0
         self.scaled = False
         self.seconds, self.started = 0.0, time.perf_counter()
 
@@ -346,6 +347,7 @@ class Window:
             self.metrics[name] = self.metrics.get(name, 0) + value
         self.rows += out.rows
         self.tokens += out.tokens
+        self.terms += out.count
         if now:
             self.check([float(out.loss)], [None if out.grad_norm is None else float(out.grad_norm)], [names])
 
@@ -363,14 +365,15 @@ class Window:
         accelerator = run.accelerator
         assert accelerator is not None
         losses = torch.stack([loss.float() for loss in self.losses])
-        counts = torch.tensor([float(self.rows), float(self.tokens)], device=losses.device)
+        counts = torch.tensor([float(self.rows), float(self.tokens), float(self.terms)], device=losses.device)
         if accelerator.num_processes > 1:
             losses, counts = accelerator.reduce(losses, "sum"), accelerator.reduce(counts, "sum")
             self.metrics = {name: accelerator.reduce(value, "sum") for name, value in sorted(self.metrics.items())}
         values = losses.tolist()
         norms = [None if norm is None else float(norm) for norm in self.norms]
         self.check(values, norms, self.names)
-        rows, tokens = counts.tolist()
+        rows, tokens, terms = counts.tolist()
+        over = {name: terms if name in self.kinds and self.kinds[name].over == "terms" else rows for name in self.metrics}
         seconds = max(1e-9, self.seconds)
         read = {
             "loss": sum(values) / len(values),
@@ -378,7 +381,7 @@ class Window:
             "rows_per_second": round(rows / seconds, 2),
             "tokens_per_second": round(tokens / seconds, 1),
             "memory": memory(accelerator.device),
-            **{name: float(value) / max(1.0, rows) for name, value in self.metrics.items()},
+            **{name: float(value) / max(1.0, over[name]) for name, value in self.metrics.items()},
         }
         self.clear()
         return read

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
-from ftp.types import Batch, Loss, LossOut, Model, Prediction, Predictions, Row, Run
+from ftp.types import Batch, Loss, LossOut, Metric, Model, Prediction, Predictions, Row, Run
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,8 +80,10 @@ def predict(
             else:
                 merged.append(Prediction(None))
     mean = float(total.sum() / count.sum()) if count.sum() else math.nan
-    return Predictions(split, rows, merged, mean, losses_by_row,
-                       {name: value / max(1, len(found)) for name, value in sums.items()})
+    kinds = {name: loss.metrics.get(name, Metric()) for name in sums}
+    over = {"rows": max(1, len(found)), "terms": max(1.0, float(count.sum()))}
+    metrics = {name: value / over[kinds[name].over] for name, value in sums.items()}
+    return Predictions(split, rows, merged, mean, losses_by_row, metrics, {name: kind.goal for name, kind in kinds.items()})
 
 
 def answer(model: Model, loss: Loss, encoded: Sequence[Row], *, batch_tokens: int = 16384) -> list[Prediction]:

@@ -283,10 +283,10 @@ def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table
     for one in sorted(scores, key=lambda one: places.get(one.split, 2)):
         beside = [values.get((name, one.name, one.split)) for name in names]
         known = [value for value in beside if value is not None]
-        better = all(one.value > value if one.goal == "max" else one.value < value for value in known)
-        verdict = ("yes" if better else "NO") if known else "-"
+        better = all(map(one.beats, known))
+        verdict = ("yes" if better else "NO") if known and one.goal != "none" else "-"
         style = {"yes": "green", "NO": "bold red", "-": ""}[verdict]
-        aim = one.name if one.goal == "max" else f"{one.name} (lower is better)"
+        aim = f"{one.name} (lower is better)" if one.goal == "min" else one.name
         cells = [aim, one.split, f"{one.n:,}" if one.n else "-", f"[bold]{number(one.value)}[/bold]",
                  *("-" if value is None else number(value) for value in beside)]
         table.add_row(*cells, *([f"[{style}]{verdict}[/{style}]" if style else verdict] if names else []))

@@ -28,7 +28,13 @@ def to_minimise(metric: str | None, scores: Sequence[Score]) -> float:
     name = metric or "loss"
     for one in scores:
         if one.name == name:
+            if one.goal == "none":
+                raise UserError(f"--metric-for-best-model {name}: neither way is better for it", f"one of: {_aims(scores)}")
             return one.value if one.goal == "min" else -one.value
-    names = [one.name for one in scores]
+    names = [one.name for one in scores if one.goal != "none"]
     raise UserError(f"--metric-for-best-model {name}: no plugin of this run gives it",
-                    f"{nearest(name, names)} there are: {', '.join(names)}".strip())
+                    f"{nearest(name, names)} there are: {_aims(scores)}".strip())
+
+
+def _aims(scores: Sequence[Score]) -> str:
+    return ", ".join(dict.fromkeys(one.name for one in scores if one.goal != "none"))

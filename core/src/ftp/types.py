@@ -28,6 +28,9 @@ Head = Literal["labels", "tags", "span", "tokens", "mask", "score"]
 Level = Literal["ok", "note", "warn", "stop", "not_run"]
 """A verdict. `not_run` means that nothing was compared; it is never `ok`."""
 
+Goal = Literal["max", "min", "none"]
+"""Which way a number is better; `none`: neither."""
+
 Row = Mapping[str, Any]
 """One row of a data set, or one encoded row (`input_ids`, whatever the objective adds, and `length`)."""
 
@@ -96,8 +99,8 @@ class Batch:
 class LossOut:
     """What `Loss.compute` gives for one batch.
 
-    `total`: the SUM of the loss over the batch's `count` terms, never a mean. `metrics`: sums over rows, shown as
-    means. `row_losses`: [rows] sum of the loss of each row; `row_counts`: [rows] number of terms of each row.
+    `total`: the SUM of the loss over the batch's `count` terms, never a mean. `metrics`: sums, shown as means over rows (or as
+    `Loss.metrics` says). `row_losses`: [rows] sum of the loss of each row; `row_counts`: [rows] number of terms of each row.
     `outputs`: what `Loss.answer` needs to answer without a second forward pass (logits, as a rule).
     """
 
@@ -122,7 +125,7 @@ class Predictions:
     """The model's answers to the rows of one split, in row order, made once and gathered from all ranks.
 
     `losses`: [rows] mean loss of each row in nats; NaN for a row without a trained term.
-    `metrics`: means over the rows of what the objective measures (`rewards/margins`, ...).
+    `metrics`: means of what the objective measures (`rewards/margins`, ...); `goals`: which way each is better.
     """
 
     split: str
@@ -131,6 +134,16 @@ class Predictions:
     loss: float
     losses: np.ndarray
     metrics: Mapping[str, float] = field(default_factory=dict)
+    goals: Mapping[str, Goal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric of `LossOut` is. `goal`: which way it is better. `over`: what it is a mean of, rows or the terms of the loss
+    (trained tokens), so that a share of tokens is that of all tokens, not a mean of means."""
+
+    goal: Goal = "none"
+    over: Literal["rows", "terms"] = "rows"
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,7 @@ class Loss:
     `rollout`: replaces encode and collate where the model makes its own data (RLHF): an iterator factory of batches.
     `extra`: a module trained and saved beside the network (a value head).
     `key`: whatever changes the result of `encode`, for the cache.
+    `metrics`: what the metrics of `LossOut` are, by name; one that is not named is a mean over rows that has no goal.
     """
 
     encode: Callable[[Iterable[Row], str], Iterable[dict[str, Any]]]
@@ -159,18 +173,23 @@ class Loss:
     rollout: Callable[..., Any] | None = None
     extra: torch.nn.Module | None = None
     key: str = ""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
     name: str = ""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number about the model. `goal`: `max` or `min`, which way is better."""
+    """One number about the model. `goal`: `max` or `min`, which way is better, or `none`: it is only to be known."""
 
     name: str
     value: float
-    goal: Literal["max", "min"] = "max"
+    goal: Goal = "max"
     split: str = ""
     n: int = 0
+
+    def beats(self, value: float) -> bool:
+        """Whether it is better than another value of the same score; never where it has no goal."""
+        return self.value > value if self.goal == "max" else self.goal == "min" and self.value < value
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def test_accuracy_and_perplexity(folder: Path) -> None:
     loss = a_loss(loaded(folder))
     batch = loss.collate(list(loss.encode(ROWS, "validation")))
     with torch.no_grad():
-        assert 0 <= float(loss.compute(batch).metrics["masked_accuracy"]) <= batch.rows
+        assert 0 <= float(loss.compute(batch).metrics["masked_accuracy"]) <= batch.count
     score = Mlm().evaluate({"test": Predictions("test", Dataset.from_list(ROWS), [], 0.0, np.zeros(1))})[0]
     assert (score.name, score.value, score.goal) == ("masked_perplexity", 1.0, "min")
 

@@ -149,7 +149,7 @@ def test_accuracy_is_measured_in_evaluation_alone(folder: Path) -> None:
     assert not loss.compute(batch).metrics
     with torch.no_grad():
         out = loss.compute(batch)
-    assert 0 <= float(out.metrics["mean_token_accuracy"]) <= batch.rows
+    assert 0 <= float(out.metrics["mean_token_accuracy"]) <= batch.count
     assert float(out.total) == pytest.approx(float(loss.compute(batch).total.detach()), rel=1e-5)
 
 

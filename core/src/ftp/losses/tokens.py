@@ -17,10 +17,14 @@ from torch.nn.functional import cross_entropy
 
 from ftp import forward
 from ftp.errors import UserError
-from ftp.types import Batch, LossOut, Model, Row
+from ftp.types import Batch, LossOut, Metric, Model, Row
 
 if TYPE_CHECKING:
     from ftp.losses.chat import Span
+
+
+SHARE_OF_TOKENS = Metric("max", over="terms")
+"""The share of predicted tokens that are right, of all of them (not a mean of rows' shares)."""
 
 
 def refuse_encoder_decoder(model: Model, objective: str) -> None:
@@ -83,16 +87,15 @@ def _parted(column: Sequence[Sequence[int]], rows: Sequence[Row]) -> list[Sequen
 def compute(model: Model, batch: Batch, accuracy: str = "") -> LossOut:
     """Cross entropy of the predicted tokens, in nats; its sum, and that of each row.
 
-    `accuracy`: the name of a metric for the share of predicted tokens that are the network's first choice, a mean over
-    rows. It is measured where no gradient is asked for, as it needs the logits once more.
+    `accuracy`: the name of a metric for the predicted tokens that are the network's first choice (`SHARE_OF_TOKENS`). It is
+    measured where no gradient is asked for, as it needs the logits once more.
     """
     inputs, metrics = batch.inputs, dict[str, Tensor]()
     where, target, of = inputs["where"], inputs["target"], inputs["of"]
     counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(of, dtype=torch.float))
     if accuracy and not torch.is_grad_enabled():
         losses, hits = losses_and_hits(model.net, inputs, where, target)
-        right = torch.zeros_like(counts).index_add_(0, of, hits.float())
-        metrics[accuracy] = (right / counts.clamp(min=1)).sum()
+        metrics[accuracy] = hits.float().sum()
     else:
         losses = forward.losses_at(model.net, inputs, where, target)
     by_row = torch.zeros_like(counts).index_add_(0, of, losses.detach())

@@ -155,8 +155,8 @@ def score_table(story: Story) -> dict[str, Any]:
     for one in _held_out(summary.scores):
         others = [values.get((name, one.name, one.split)) for name in baselines]
         known = [value for value in others if value is not None]
-        better = all(one.value > value if one.goal == "max" else one.value < value for value in known)
-        rows.append({"score": one, "others": others, "beats": ("yes" if better else "no") if known else "-"})
+        verdict = ("yes" if all(map(one.beats, known)) else "no") if known and one.goal != "none" else "-"
+        rows.append({"score": one, "others": others, "beats": verdict})
     return {"baselines": baselines, "rows": rows}
 
 
@@ -171,7 +171,8 @@ def scores_beside(stories: Sequence[Story]) -> list[dict[str, Any]]:
         values = [next((one.value for one in story.summary.scores if (one.name, one.split) == (name, split)), None)
                   for story in stories]
         known = [value for value in values if value is not None]
-        rows.append({"score": first, "values": values, "best": (max if first.goal == "max" else min)(known)})
+        rows.append({"score": first, "values": values,
+                     "best": None if first.goal == "none" else (max if first.goal == "max" else min)(known)})
     return rows
 
 

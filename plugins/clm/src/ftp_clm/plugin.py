@@ -83,7 +83,8 @@ class Clm:
             return [Prediction(model.tokenizer.decode(ids, skip_special_tokens=True)) for ids in made]
 
         key = cache_key(model.tokenizer, "clm", VERSION, most, self.cross_documents)
-        return Loss(encode, collate, compute, answer, key=key, name="cross entropy of the next token")
+        return Loss(encode, collate, compute, answer, key=key,
+                    metrics={"mean_token_accuracy": tokens.SHARE_OF_TOKENS}, name="cross entropy of the next token")
 
     @hookimpl
     def evaluate(self, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:

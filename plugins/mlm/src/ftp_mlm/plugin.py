@@ -93,7 +93,8 @@ class Mlm:
             return [Prediction(tokenizer.decode(ids, skip_special_tokens=True)) for ids in filled]
 
         key = cache_key(tokenizer, "mlm", VERSION, most, self.cross_documents, self.whole_word)
-        return Loss(encode, collate, compute, answer, key=key, name="cross entropy of hidden tokens")
+        return Loss(encode, collate, compute, answer, key=key,
+                    metrics={"masked_accuracy": tokens.SHARE_OF_TOKENS}, name="cross entropy of hidden tokens")
 
     def _refuse(self, model: Model) -> None:
         tokenizer, problems = model.tokenizer, []

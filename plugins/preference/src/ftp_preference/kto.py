@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Model, Row, Run, StepOut
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Row, Run, StepOut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,8 @@ class Kto:
 
         known = (answers.fingerprint(model.net), precision(run.settings)) if self.precompute_ref_log_probs else ()
         key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, chat, *known)
-        return Loss(encode, collate, compute, key=key, name="kto")
+        return Loss(encode, collate, compute, key=key, name="kto",
+                    metrics={"rewards/accuracies": Metric("max"), "rewards/aligned": Metric("max")})
 
     def formula(self, ratio: Tensor, good: Tensor, z0: Tensor) -> Tensor:
         """Ethayarajh et al. 2024, section 4.1: the weight of a row, less its value."""

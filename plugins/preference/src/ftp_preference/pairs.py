@@ -14,7 +14,7 @@ from ftp.data.encode import cache_key
 from ftp.device import precision
 from ftp.losses import chat, tokens
 from ftp.losses.common import row_limit
-from ftp.types import Batch, Data, Loss, LossOut, Model, Row, Run
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Row, Run
 from ftp_preference import answers, rows
 
 VERSION = 1
@@ -32,6 +32,10 @@ class Logps:
     chosen_length: Tensor
     rejected_length: Tensor
 
+
+AIMS = {"rewards/accuracies": Metric("max"), "rewards/margins": Metric("max"), "log_odds_ratio": Metric("max"),
+        "nll": Metric("min")}
+"""Which of what is shown is better when it is higher; of an answer's reward alone that cannot be said."""
 
 Formula = Callable[[Logps], tuple[Tensor, Mapping[str, Tensor]]]
 """Log probabilities -> the loss of each pair, and what to show of each pair."""
@@ -90,7 +94,7 @@ def make(
 
     known = (answers.fingerprint(model.net), precision(run.settings)) if precompute else ()
     key = cache_key(model.tokenizer, "pairs", VERSION, limit, rows, chat, *known)
-    return Loss(encode, collate, compute, key=key, name=who)
+    return Loss(encode, collate, compute, key=key, name=who, metrics=AIMS)
 
 
 def rewards(chosen: Tensor, rejected: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftp import UserError, hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +103,8 @@ class Reward:
             return [Prediction(value) for value in given.tolist()]
 
         key = cache_key(tokenizer, "reward", VERSION, limit, margin, reading, chat)
-        return Loss(encode, collate, compute, answer, key=key, name="reward")
+        return Loss(encode, collate, compute, answer, key=key, name="reward",
+                    metrics={"accuracy": Metric("max"), "margin": Metric("max")})
 
     def formula(self, chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
         """[pairs] minus the log probability, by Bradley and Terry, that chosen beats rejected by the margin; and what holds

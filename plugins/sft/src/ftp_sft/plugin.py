@@ -65,7 +65,8 @@ class Sft:
             return [Prediction(said.get(number)) for number in range(batch.rows)]
 
         key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate)
-        return Loss(encode, collate, compute, answer, key=key, name=f"cross entropy of {self.train_on}")
+        return Loss(encode, collate, compute, answer, key=key,
+                    metrics={"mean_token_accuracy": tokens.SHARE_OF_TOKENS}, name=f"cross entropy of {self.train_on}")
 
     def _chat(self, run: Run, data: Data, model: Model) -> Any:
         """The chat template, told and kept in the log; UserError where a finished run comes back with another one."""
