@@ -32,7 +32,8 @@ def losses(terms: Terms, options: Any, tokens_per_row: Tensor) -> tuple[Tensor, 
     high = options.epsilon if options.epsilon_high is None else options.epsilon_high
     per_token, outside = clipped(ratio, terms.columns["advantages"], options.epsilon, high)
     if "ref" in terms.columns:
-        per_token = per_token + terms.beta * k3(terms.logps, terms.columns["ref"])
+        kl = k3(terms.logps, terms.columns["ref"])
+        per_token = per_token + terms.beta * (kl * ratio if options.use_bias_correction_kl else kl)
     if options.loss_type == "grpo":
         by_row = terms.mean(per_token)
     elif options.loss_type == "dr_grpo":

@@ -10,7 +10,8 @@ from ftp import Problem, UserError, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Run
 
 OF_ONE: dict[str, tuple[str, ...]] = {
-    "scale_rewards": ("grpo",), "loss_type": ("grpo",), "epsilon_high": ("grpo", "rloo"), "normalize_advantages": ("rloo",),
+    "scale_rewards": ("grpo",), "loss_type": ("grpo",), "use_bias_correction_kl": ("grpo",), "epsilon_high": ("grpo", "rloo"),
+    "normalize_advantages": ("rloo",),
     "lam": ("ppo",), "gamma": ("ppo",), "vf_coef": ("ppo",), "cliprange_value": ("ppo",), "whiten_rewards": ("ppo",),
 }
 """Options that only some methods read; with another method they are an error, not ignored."""
@@ -47,6 +48,8 @@ class Rlhf:
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = option(
         "grpo", "how grpo weighs tokens: grpo: each completion's mean; bnpo, dapo: all alike over an update, a rollout; "
         "dr_grpo: all alike, divided by max_completion_length")
+    use_bias_correction_kl: bool = option(True, "grpo: the KL term times the probability ratio, whose gradient is then that of the "
+                                          "divergence itself (DeepSeek-AI 2025, arXiv:2512.02556)")
     normalize_advantages: bool = option(False, "rloo: advantages of a rollout to mean 0 and spread 1")
     lam: float = option(0.95, "lambda of PPO's advantages (GAE, Schulman et al. 2016)", low=0, high=1)
     gamma: float = option(1.0, "discount of later rewards in PPO", low=0, high=1)

@@ -200,10 +200,12 @@ class Roller:
         return self._updates(rows, number)
 
     def _updates(self, rows: list[Row], number: int) -> list[list[Row]]:
-        """The rows of each update: passes over all of them, in a new order each."""
+        """The rows of each update: passes over all of them, in a new order each. With fewer rows than updates some come twice,
+        as no update is empty."""
         found = []
         for passed in range(self.options.num_iterations):
             order = np.random.default_rng([self.run.settings.seed, number + 1, passed]).permutation(len(rows))
+            order = np.resize(order, max(len(order), self.options.num_mini_batches)) if len(order) else order
             found += [[rows[place] for place in np.sort(part)] for part in np.array_split(order, self.options.num_mini_batches)]
         return found
 

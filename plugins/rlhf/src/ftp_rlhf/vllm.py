@@ -1,0 +1,69 @@
+"""Completions sampled by vLLM, in this process and on the same GPU. Not tested here: it needs CUDA and vLLM.
+
+The weights go over before each rollout, adapters merged. Log probabilities are computed by the trained network itself, so a
+difference between the two engines shows in what is sampled, not in the ratios.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftp import UserError
+from ftp.types import Model, Run
+from ftp_rlhf.sample import Completion, Sampling, ended
+
+Sampler = Callable[[Model, Sequence[Sequence[int]], Sequence[Sequence[int]], Sampling, int], list[Completion]]
+
+
+def sampler(run: Run, model: Model) -> Sampler:
+    """`ftp_rlhf.sample.sample` by vLLM. Raises `UserError` where there is no CUDA device, or no vLLM, or several processes."""
+    assert run.accelerator is not None
+    if run.accelerator.device.type != "cuda" or find_spec("vllm") is None:
+        why = "this run is not on CUDA" if run.accelerator.device.type != "cuda" else "vLLM is not installed"
+        raise UserError(f"--rlhf.use_vllm: {why}", "leave it out: completions are then sampled by the network itself",
+                        "pip install vllm" if "installed" in why else "")
+    if run.accelerator.num_processes > 1:
+        raise UserError("--rlhf.use_vllm: with several processes each would start an engine of its own", "--processes 1")
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # in this process, where the weights are at hand
+    from vllm import LLM, SamplingParams
+
+    folder = Path(tempfile.mkdtemp(prefix="ftp-vllm-"))
+    plain: Any = model.net.get_base_model() if hasattr(model.net, "get_base_model") else model.net
+    plain.config.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    engine = LLM(model=str(folder), load_format="dummy", gpu_memory_utilization=0.3, enforce_eager=True)
+
+    def sample(
+        model: Model, prompts: Sequence[Sequence[int]], keys: Sequence[Sequence[int]], how: Sampling, batch_tokens: int
+    ) -> list[Completion]:
+        _send(model, engine)
+        params = [SamplingParams(temperature=how.temperature, top_p=how.top_p, top_k=how.top_k or -1, detokenize=False,
+                                 max_tokens=how.max_completion_length, stop_token_ids=list(how.stop),
+                                 seed=int(np.random.SeedSequence(list(key)).generate_state(1)[0])) for key in keys]
+        out = engine.generate([{"prompt_token_ids": list(one)} for one in prompts], params, use_tqdm=False)
+        return [ended(list(one.outputs[0].token_ids), how.stop) for one in out]
+
+    return sample
+
+
+def _send(model: Model, engine: Any) -> None:
+    """Put the weights as they are now into the engine."""
+    net: Any = model.net
+    target = engine.llm_engine.model_executor.driver_worker.model_runner.model
+    if not hasattr(net, "merge_adapter"):
+        target.load_weights(net.state_dict().items())
+    else:
+        net.merge_adapter()
+        try:
+            named = ((name.replace(".base_layer", ""), weight) for name, weight in net.get_base_model().state_dict().items())
+            target.load_weights((name, weight) for name, weight in named if "lora_" not in name)
+        finally:
+            net.unmerge_adapter()
+    engine.reset_prefix_cache()

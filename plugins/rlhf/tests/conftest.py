@@ -1,0 +1,101 @@
+"""A tiny decoder, prompts, and the rewards that the tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from ftp.plan import prepare
+from ftp.plugins import Hooks
+from ftp.record import Log
+from ftp.testing.models import tiny
+from ftp.testing.subject import ROWS
+from ftp.types import Data, Run
+from ftp_rlhf import rollout
+from ftp_rlhf.sample import Completion
+
+GENERATIONS, LENGTH, TEMPERATURE = 4, 10, 0.7
+PROMPTS = ("How are you?", "Say something about the soup and the bread.", "What is it?")
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory) -> Path:
+    return tiny("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """Write a Python file and name one of its functions: `judge("def f(completions): ...")`."""
+
+    def write(text: str, name: str = "f") -> str:
+        path = tmp_path / f"judge{len(list(tmp_path.glob('judge*')))}.py"
+        path.write_text(text)
+        return f"{path}:{name}"
+
+    return write
+
+
+LETTERS = "def f(completions, **columns):\n    return [float(text.count('e')) for text in completions]\n"
+"""More of the letter e is better."""
+
+
+@pytest.fixture
+def go(llama, tmp_path, judge):
+    """A run of a few updates on the kit's prompts, which like words of different kinds unless there is another reward."""
+
+    def run(model: Path | None = None, plugins: tuple[str, ...] = (), out: str = "run", letters: bool = False, **options: Any) -> Any:
+        import ftp
+
+        rlhf = {"max_completion_length": 12, "num_generations": 4, **options.pop("rlhf", {})}
+        if letters:
+            rlhf.setdefault("reward", judge(LETTERS))
+        usual = {"model": str(model or llama), "out": str(tmp_path / out), "device": "cpu", "precision": "fp32", "max_steps": 4,
+                 "batch_size": 4, "learning_rate": 1e-3, "verify": False, "baselines": False, "report": False, "logging_steps": 1,
+                 "cache_dir": str(tmp_path / "cache"), "max_eval_rows": 4, "plugins_from": (ROWS,)}
+        return ftp.run(["rlhf", "-leakage", "-duplicates", *plugins], rlhf=rlhf, **{**usual, **options})
+
+    return run
+
+
+def roller(llama: Path, judge: Any, **options: Any) -> rollout.Roller:
+    """Ours on the tiny model, a little off its reference, as after some updates."""
+    from ftp import app, loop
+    from ftp.device import accelerator
+
+    function = judge("def f(completions, **columns):\n    return [0.1 * len(text) + text.count('e') for text in completions]\n")
+    options = {"num_generations": GENERATIONS, "max_completion_length": LENGTH, "temperature": TEMPERATURE, "reward": function, **options}
+    prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", {"model": str(llama), "device": "cpu", "precision": "fp32",
+                                                                               "rlhf": options})])
+    hooks = Hooks([one for one in prepared.picked if one.name != "kit-rows"], prepared.values)
+    run = Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), None, Log(None, writer=False))
+    loop.seed_step(0, 0, 0)
+    model, loss = app.build(run, Data({}, "prompt"))
+    made: rollout.Roller = loss.rollout.__self__  # type: ignore[union-attr]
+    move(made.model.net)
+    return made
+
+
+def move(net: torch.nn.Module, size: float = 0.02) -> None:
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for _, weight in sorted(net.named_parameters()):
+            weight.add_(torch.randn(weight.shape, generator=generator) * size)
+
+
+def given(ours: rollout.Roller, made: list[Completion]) -> list[dict[str, Any]]:
+    """Our rows of one rollout with these completions."""
+    ours.generate = lambda *ignored: made  # type: ignore[assignment]
+    rows = list(ours.encode([{"prompt": [{"role": "user", "content": text}]} for text in PROMPTS], "train"))
+    parts = ours.rollout(rows, 0)
+    return [dict(row) for row in parts[0]]
+
+
+@pytest.fixture
+def rolling(llama, judge):
+    """`ours(**options)`: what makes rollouts, on the tiny model; `given(ours, completions)`: rows of a rollout with these."""
+    return SimpleNamespace(ours=lambda **options: roller(llama, judge, **options), given=given, move=move, prompts=PROMPTS,
+                           count=len(PROMPTS) * GENERATIONS)
