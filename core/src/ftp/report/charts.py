@@ -103,7 +103,7 @@ def _svg(label: str, draw: Any, shortened: bool = True) -> str:
 
 
 def _short(value: float) -> str:
-    if abs(value) >= 1000:
+    if abs(value) >= 10000:
         return f"{value / 1000:g}k"
     return f"{value:.4g}".replace("e-0", "e-")
 

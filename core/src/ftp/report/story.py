@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from ftp.errors import UserError
 from ftp.types import Risk
 
 BINS = 10
+DRAWN = 200
+"""Points of a curve that are drawn; of a longer one, means of neighbours."""
 Points = Sequence[tuple[float, float]]
 
 
@@ -157,29 +160,51 @@ def in_order(risks: Sequence[Risk]) -> list[Risk]:
 # --- curves ---
 
 
+ABOUT_LOSS = ("Training and validation rows are scored the same way, in evaluation mode; the band is where chance leaves the mean, "
+              "95 %. Lines that part tell of overfitting, lines that stay high of underfitting.")
+
 def charts(log: Sequence[Mapping[str, Any]]) -> list[Chart]:
     """What a log has to draw: losses, scores by evaluation, learning rate, gradient norm, throughput, memory."""
     steps = [line for line in log if line.get("event") == "step"]
     looks = [line for line in log if line.get("event") == "evaluation"]
-    scores = [name for name in dict.fromkeys(key for line in looks for key in line)
-              if name not in ("event", "step", "time", "train_loss", "validation_loss") and _values(looks, name)]
+    losses = (Curve("training, as it goes", _thinned(_values(steps, "loss"))), _banded("train", looks),
+              _banded("validation", looks))
     found = [
-        Chart("Loss", "nats", [one for one in (
-            Curve("training, as it goes", _values(steps, "loss")), _banded("train", looks), _banded("validation", looks))
-            if one.points], "Training and validation rows are scored the same way, in evaluation mode; the band is where "
-            "chance leaves the mean, 95 %. Lines that part tell of overfitting, lines that stay high of underfitting."),
-        Chart("Scores on validation rows", "", [Curve(name, _values(looks, name)) for name in scores[:4]]),
-        Chart("Learning rate", "", [Curve("learning rate", _values(steps, "learning_rate"))]),
-        Chart("Gradient norm", "", [Curve("before clipping", _values(steps, "grad_norm"))]),
-        Chart("Throughput", "tokens a second", [Curve("tokens a second", _values(steps, "tokens_per_second"))]),
+        Chart("Loss", "nats", [one for one in losses if one.points], ABOUT_LOSS),
+        *_scores(looks),
+        Chart("Learning rate", "", [Curve("learning rate", _thinned(_values(steps, "learning_rate")))]),
+        Chart("Gradient norm", "", [Curve("before clipping", _thinned(_values(steps, "grad_norm")))]),
+        Chart("Throughput", "tokens a second", [Curve("tokens a second", _thinned(_values(steps, "tokens_per_second")))]),
         Chart("Memory", "GiB, the peak so far", [
-            Curve("memory", [(step, value / 2**30) for step, value in _values(steps, "memory")])]),
+            Curve("memory", [(step, value / 2**30) for step, value in _thinned(_values(steps, "memory"))])]),
     ]
+    if len(steps) > DRAWN:
+        told = f"Each point is the mean of {math.ceil(len(steps) / DRAWN)} lines of the log."
+        found = [one if one.told or one.title.startswith("Scores") else dataclasses.replace(one, told=told) for one in found]
     return [chart for chart in found if any(curve.points for curve in chart.curves)]
+
+
+def _scores(looks: Sequence[Mapping[str, Any]]) -> Iterator[Chart]:
+    """Scores of the evaluations: those between -1 and 1 share a chart, any other has its own."""
+    names = dict.fromkeys(key for line in looks for key in line if key not in
+                          ("event", "step", "time", "train_loss", "validation_loss"))
+    curves = [Curve(name, values) for name in names if (values := _values(looks, name))]
+    small = [one for one in curves if all(-1 <= value <= 1 for _, value in one.points)]
+    yield Chart("Scores on validation rows", "", small)
+    for one in curves:
+        if one not in small:
+            yield Chart(f"Validation: {one.name}", "", [one])
 
 
 def _values(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     return [(line["step"], line[name]) for line in lines if _is_number(line.get(name))]
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `DRAWN` points: means of neighbours, where there are more."""
+    size = math.ceil(len(points) / DRAWN)
+    parts = [points[start : start + size] for start in range(0, len(points), max(1, size))]
+    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
 def _banded(split: str, looks: Sequence[Mapping[str, Any]]) -> Curve:

@@ -1,0 +1,114 @@
+"""The page in a real browser (Chromium, where it is installed): a desktop and a phone, light and dark, without a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftp import report
+
+from .folders import make
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LOOK = """
+<script>
+const wide = document.documentElement.clientWidth, inside = element => element.closest(".wide") !== null;
+const shown = [...document.querySelectorAll("main *")].filter(one => one.getClientRects().length && !inside(one));
+const box = one => one.getBoundingClientRect();
+const overlaps = [];
+for (const svg of document.querySelectorAll("svg")) {
+  const texts = [...svg.querySelectorAll("text")].map(one => [one.textContent, box(one)]);
+  for (const [i, [a, one]] of texts.entries()) for (const [b, other] of texts.slice(i + 1))
+    if (one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom - 2 && other.top < one.bottom - 2)
+      overlaps.push([svg.getAttribute("aria-label"), a, b]);
+}
+const letters = [...document.querySelectorAll("svg text")].map(one => box(one).height);
+const light = colour => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(v => (v /= 255) <= .03928 ? v / 12.92 :
+  ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+const style = (one, what) => getComputedStyle(one)[what];
+const paper = one => { for (; one; one = one.parentElement) { const c = style(one, "backgroundColor");
+  if (!/, 0\\)$/.test(c) && c.startsWith("rgb")) return c; } return "rgb(255, 255, 255)"; };
+const contrast = one => { const a = light(style(one, one instanceof SVGElement ? "fill" : "color")), b = light(paper(one));
+  return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); };
+const texts = [...document.querySelectorAll("p, td, th, dt, dd, .level, code, svg text, summary, figcaption")]
+  .filter(one => one.getClientRects().length && one.textContent.trim());
+document.documentElement.dataset.seen = JSON.stringify({
+  width: document.documentElement.scrollWidth, window: wide,
+  outside: shown.filter(one => box(one).right > wide + 1 || box(one).left < -1).map(one => one.outerHTML.slice(0, 80)),
+  overlaps, smallest: Math.min(...letters), requests: performance.getEntriesByType("resource").map(one => one.name),
+  faint: texts.filter(one => contrast(one) < 4.5).map(one => [contrast(one), one.outerHTML.slice(0, 120)]),
+  back: style(document.body, "backgroundColor"),
+});
+</script>
+"""
+"""Measures the page, after it is laid out, and writes what it saw into an attribute of the page."""
+
+
+NAMES, WIDTHS = ("run", "large", "beside"), (1280, 390)
+
+
+def look(pages: dict[str, str], dark: bool, home: Path) -> dict[str, Any]:
+    """What a browser sees of pages, each in frames of both widths (a window cannot be as narrow as a phone)."""
+    assert CHROMIUM is not None
+    frames = [f'<iframe id="{name}-{width}" style="width: {width}px; height: 900px; border: 0" srcdoc="{escape(text)}"></iframe>'
+              for name, text in pages.items() for width in WIDTHS]
+    collect = """<script>addEventListener("load", () => { document.body.dataset.seen = JSON.stringify(Object.fromEntries(
+      [...document.querySelectorAll("iframe")].map(one => [one.id, one.contentDocument.documentElement.dataset.seen])))
+    })</script>"""
+    outer = home.with_suffix(".html")
+    outer.write_text(f'<!doctype html><html style="color-scheme: light dark"><body>{"".join(frames)}{collect}</body></html>')
+    words = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={home}",
+             "--host-rules=MAP * 127.0.0.1:9", f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom",
+             outer.as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r'<body[^>]* data-seen="([^"]*)"', done.stdout)
+    assert found is not None, done.stdout[-500:] + done.stderr[-500:]
+    return {name: json.loads(seen) for name, seen in json.loads(unescape(found[1])).items()}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """A run, a long one of many classes, and two side by side, everything folded out, with the measuring at the end."""
+    folder = tmp_path_factory.mktemp("pages")
+    run, large = make(folder / "run"), make(folder / "a-run-with-a-long-name-that-is-not-easily-broken", classes=12, steps=6000)
+    pages = {name: report.make(folders).replace("<details", "<details open").replace("</body>", LOOK + "</body>")
+             for name, folders in {"run": [run], "large": [large], "beside": [run, large]}.items()}
+    return {mode: look(pages, mode == "dark", folder / mode) for mode in ("light", "dark")}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; test_page.py holds the page to its structure")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_it_can_be_read(name: str, width: int, mode: str, seen: dict[str, dict[str, Any]]) -> None:
+    one = seen[mode][f"{name}-{width}"]
+    assert one["window"] == width
+    assert one["width"] <= width and not one["outside"], "the page is wider than the window"
+    assert not one["overlaps"], "letters on letters"
+    assert one["smallest"] >= 9, "letters in pictures are too small"
+    assert not one["requests"]
+    assert not one["faint"], "letters too much like the paper (WCAG 2.2, 1.4.3)"
+    assert one["back"] == ("rgb(20, 23, 27)" if mode == "dark" else "rgb(255, 255, 255)")
+
+
+FAULTS = {
+    "outside": ("<main>", '<main><p style="width: 2000px">wide</p>'),
+    "overlaps": ("</svg>", '<text x="60" y="184">letters</text></svg>'),
+    "faint": ("<main>", '<main><p style="color: #888888; background: #777777">faint</p>'),
+}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_what_looks_bad_is_seen(tmp_path: Path) -> None:
+    text = report.make([make(tmp_path / "run")]).replace("</body>", LOOK + "</body>")
+    seen = look({name: text.replace(old, new, 1) for name, (old, new) in FAULTS.items()}, False, tmp_path / "home")
+    for name in FAULTS:
+        found = {fault for fault in FAULTS if seen[f"{name}-390"][fault]}
+        assert found == {name}
