@@ -277,19 +277,22 @@ def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
     """Where the loop gets its rows from."""
     from ftp.data import source
 
+    made: source.Source
     if run.settings.streaming:
-        return source.Streamed(encoded["train"], loss, run.settings, run.tell)
-    return source.Stored(encoded["train"], run.settings)
+        made = source.Streamed(encoded["train"], loss, run.settings, run.tell)
+    else:
+        made = source.Stored(encoded["train"], run.settings)
+    return made if loss.rollout is None else source.Rolled(made, loss, run.settings)
 
 
 def train_sample(run: Run, data: Data, loss: Loss) -> tuple[Dataset, Dataset] | None:
     """A fixed sample of training rows, as many as validation has (512 at most), encoded and scored as validation is: row by
-    row, also where training rows are laid together in blocks. None for a stream."""
+    row, also where training rows are laid together in blocks. None for a stream, and where an answer has to be generated."""
     import numpy as np
 
     from ftp.data.encode import encode, whole_answers
 
-    if run.settings.streaming:
+    if run.settings.streaming or loss.rollout is not None:
         return None
     rows = data.splits["train"]
     count = min(len(rows), len(data.splits["validation"]), 512)
