@@ -159,7 +159,10 @@ class Loss:
     `answer(batch, out)`: -> one `Prediction` an encoded row; `out` is what `compute` gave, or None where there are no
     labels (prediction). None where the objective has no answers. `merge(predictions, encoded)`: joins the answers of the encoded
     rows that came from one row (windows of a long context).
-    `rollout`: replaces encode and collate where the model makes its own data (RLHF): an iterator factory of batches.
+    `rollout(prompts, number)`: where the model makes its own data (RLHF): encoded rows of one rank, which are prompts, ->
+    the rows to train on in each of the next `reuse` updates, drawn from nothing but the weights, the seed and `number` (from
+    0; -1 for a trial). All ranks call it together, some maybe without prompts; `collate` and `compute` take both kinds of
+    rows, and prompts only without gradients (evaluation). No checkpoint lies between updates of one rollout.
     `extra`: a module trained and saved beside the network (a value head).
     `key`: whatever changes the result of `encode`, for the cache.
     `metrics`: what the metrics of `LossOut` are, by name; one that is not named is a mean over rows that has no goal.
@@ -170,7 +173,8 @@ class Loss:
     compute: Callable[[Batch], LossOut]
     answer: Callable[[Batch, LossOut | None], list[Prediction]] | None = None
     merge: Callable[[Sequence[Prediction], Sequence[Row]], Prediction] | None = None
-    rollout: Callable[..., Any] | None = None
+    rollout: Callable[[Sequence[Row], int], Sequence[Sequence[Row]]] | None = None
+    reuse: int = 1
     extra: torch.nn.Module | None = None
     key: str = ""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
