@@ -30,19 +30,44 @@ COMMANDS = {
     "plan": "Show what a run would do, without doing it.",
     "config": "Print a commented recipe of all options.",
     "plugins": "List installed plugins, or show one.",
+    "merge": "Merge the adapter of a run into its base.",
+    "export": "Write a run's model for other programs: safetensors, GGUF, ONNX.",
     "check": "Check that a plugin keeps to the contract.",
     "new": "Write a package with a plugin of your own.",
 }
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
 
 
-def offered() -> dict[str, list[metadata.EntryPoint]]:
-    """Commands of installed packages (entry points in group `ftp.commands`) by name, without importing any."""
+def offered(under: str = "") -> dict[str, list[metadata.EntryPoint]]:
+    """Commands of installed packages (entry points in group `ftp.commands`) by name, without importing any. `data.preview` is
+    the command `preview` under `data`; `under="data"` gives those."""
     found: dict[str, list[metadata.EntryPoint]] = {}
     for point in metadata.entry_points(group="ftp.commands"):
-        if point.name not in COMMANDS and point not in found.setdefault(point.name, []):
-            found[point.name].append(point)
+        name = point.name
+        if under:
+            first, _, name = name.partition(".")
+            if first != under or not name:
+                continue
+        elif "." in name:
+            found.setdefault(name.partition(".")[0], [])
+            continue
+        if (under or name not in COMMANDS) and point not in found.setdefault(name, []):
+            found[name].append(point)
     return dict(sorted(found.items()))
+
+
+def load_one(name: str, points: Sequence[metadata.EntryPoint]) -> click.Command:
+    """The command of an installed package, with those that other packages put under it. Raises `UserError` for two of a name."""
+    if len(points) > 1:
+        who = " and ".join(str(point.dist.name) if point.dist else point.value for point in points)
+        raise UserError(f"ftp {name}: two packages offer this command: {who}", "uninstall one of them")
+    command = points[0].load() if points else click.Group(name)
+    assert isinstance(command, click.Command)
+    if isinstance(command, click.Group):
+        for inner, more in offered(name).items():
+            if inner not in command.commands:
+                command.add_command(load_one(f"{name} {inner}", more), inner)
+    return command
 
 
 class Commands(click.Group):
@@ -55,13 +80,10 @@ class Commands(click.Group):
         if cmd_name in COMMANDS:
             command = importlib.import_module(f"ftp.cli.{cmd_name}").command
         else:
-            points = offered().get(cmd_name, [])
-            if not points:
+            points = offered().get(cmd_name)
+            if points is None:
                 return None
-            if len(points) > 1:
-                who = " and ".join(str(point.dist.name) if point.dist else point.value for point in points)
-                raise UserError(f"ftp {cmd_name}: two packages offer this command: {who}", "uninstall one of them")
-            command = points[0].load()
+            command = load_one(cmd_name, points)
         assert isinstance(command, click.Command)
         return command
 
@@ -76,13 +98,15 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items(), *((name, _summary(points[0])) for name, points in offered().items())])
+            formatter.write_dl([*COMMANDS.items(), *((name, _summary(name, points)) for name, points in offered().items())])
 
 
-def _summary(point: metadata.EntryPoint) -> str:
+def _summary(name: str, points: Sequence[metadata.EntryPoint]) -> str:
     """One line about a package's command; a package that is broken must not break the help."""
+    if not points:
+        return f"{', '.join(offered(name))}."
     try:
-        return str(point.load().get_short_help_str(100))
+        return str(points[0].load().get_short_help_str(100))
     except Exception as error:
         return f"(does not import: {type(error).__name__}: {error})"
 

@@ -1,0 +1,211 @@
+"""What can be seen in rows once they are token ids: their beginning, their end, what is trained, what was cut. Heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from ftp.errors import UserError
+from ftp.types import Batch, Data, Loss, Model, Row, Run
+from ftp_preflight.findings import Findings
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ftp_preflight import Preflight
+
+COMPARED = 8
+"""Rows whose encoding for an answer is held against that for training."""
+LAST = 3
+"""Trained tokens at the end of a row among which its end is looked for (a template may write a line break behind it)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One sequence as it lies in a batch: token ids, and for each whether it is trained, with its target where that is
+    another token (a hidden one)."""
+
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+    hidden: dict[int, int]
+
+
+def encoded(run: Run, loss: Loss, rows: Dataset) -> Dataset:
+    """Rows encoded one by one, as held-out rows are, so that each can be known by its number."""
+    from ftp.data.encode import encode
+
+    return encode(rows, loss.encode, "validation", key=loss.key)
+
+
+def lines(model: Model, batch: Batch) -> list[Line]:
+    """The sequences of a batch, from its tensors. Without `where` and `target` in it no token is trained by itself."""
+    from ftp import forward
+
+    inputs: Any = batch.inputs
+    ids, limits = forward.real(inputs, inputs["input_ids"]).tolist(), forward.bounds(inputs).tolist()
+    trained, hidden = set[int](), dict[int, int]()
+    if "where" in inputs and "target" in inputs:
+        shift = int(model.head == "tokens" and forward.shifts(model.net))
+        places = forward.real(inputs, _numbers(inputs)).tolist()
+        order = {slot: place for place, slot in enumerate(places)}
+        for slot, target in zip(inputs["where"].tolist(), inputs["target"].tolist(), strict=True):
+            place = order.get(slot, -1) + shift
+            if 0 <= place < len(ids):
+                trained.add(place)
+                if ids[place] != target:
+                    hidden[place] = target
+    return [Line(tuple(ids[a:b]), tuple(place in trained for place in range(a, b)),
+                 {place - a: target for place, target in hidden.items() if a <= place < b})
+            for a, b in pairwise(limits)]
+
+
+def _numbers(inputs: Any) -> Any:
+    """The number of each slot, laid like `input_ids`."""
+    import torch
+
+    ids = inputs["input_ids"]
+    return torch.arange(ids.numel(), device=ids.device).reshape(ids.shape)
+
+
+def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, found: Findings) -> list[Row]:
+    """All looks at encoded rows of train; gives them for the first step."""
+    import numpy as np
+
+    from ftp.data.encode import truncation
+    from ftp.data.source import as_rows
+
+    rows = data.splits.get("train")
+    if rows is None:
+        return []
+    if not hasattr(rows, "num_rows"):
+        from itertools import islice
+
+        from datasets import Dataset as Stored
+
+        first = list(islice(rows, options.rows))
+        rows = Stored.from_list(first) if first else None
+    if rows is None or not len(rows):
+        return []
+    if len(rows) > options.rows:
+        rows = rows.select(np.sort(np.random.default_rng(run.settings.seed).choice(len(rows), options.rows, replace=False)))
+    made = encoded(run, loss, rows)
+    kept = as_rows(made[:]) if len(made) else []
+    kept = [row for row in kept if row.get("input_ids")]
+    whole = {row["row"]: row for row in reversed(kept)}  # the first piece of each row
+    training = model.net.training
+    model.net.eval()
+    try:
+        seen = [lines(model, loss.collate(kept[start : start + 32])) for start in range(0, len(kept), 32)] if kept else []
+    finally:
+        model.net.train(training)
+    flat = [line for part in seen for line in part]
+    blocks = len(whole) < len(kept) / 2 and "segments" in (kept[0] if kept else {})
+    _untrained(options, model, rows, kept, flat, blocks, found)
+    if not kept:
+        return []
+    cut = truncation(made)
+    tokens = sum(row["length"] for row in kept)
+    if cut is not None:
+        share = cut[1] / max(1, cut[1] + tokens)
+        found.see("truncation", rows=len(made), cut=cut[0], share_of_tokens=share, side="end")
+        if cut[0] / len(made) > 0.01:
+            found.tell("warn" if share >= options.cut else "note",
+                       f"{cut[0] / len(made):.0%} of rows lose their end, {share:.1%} of all tokens",
+                       f"{_command(run)} --max-length N, if the model takes more; or shorter rows")
+    _beginning(run, model, [] if blocks else list(whole.values()), found)
+    if model.head == "tokens" and any(any(line.trained) for line in flat):
+        _end(run, data, model, flat, kept, found)
+    _prediction(model, loss, rows, whole, found)
+    return kept
+
+
+def _untrained(
+    options: Preflight, model: Model, rows: Any, kept: Sequence[Row], flat: Sequence[Line], blocks: bool, found: Findings
+) -> None:
+    """Rows of which nothing is learnt."""
+    lost = 0 if blocks else len(rows) - len({row["row"] for row in kept})
+    by_token = model.head in ("tokens", "mask") and any(any(line.trained) for line in flat)
+    empty = sum(not any(line.trained) for line in flat) if by_token else 0
+    share = max(lost / len(rows), empty / max(1, len(flat)))
+    trained = sum(map(sum, (line.trained for line in flat))) / max(1, sum(len(line.ids) for line in flat))
+    found.see("trained tokens", rows=len(rows), rows_without=lost, sequences_without=empty,
+              **({"share_of_tokens": trained} if by_token else {}))
+    if model.head in ("tokens", "mask") and flat and not by_token and "where" not in found.evidence:
+        found.evidence["trained tokens"]["told"] = "this objective does not say which tokens it trains"
+    if share > 0:
+        level: Any = "stop" if share == 1 else "warn" if share >= options.untrained else "note"
+        found.tell(level, f"of {share:.1%} of rows nothing is learnt", "see which: ftp data preview --plugins ...; too short a "
+                   "--max-length, or no answer in them")
+
+
+def _beginning(run: Run, model: Model, rows: Sequence[Row], found: Findings) -> None:
+    """The token that the tokenizer puts before a text: once, not twice, and not never."""
+    from ftp.losses.text import ends
+
+    tokenizer = model.tokenizer
+    before, _ = ends(tokenizer)
+    lead = before[0] if before else tokenizer.bos_token_id
+    if lead is None or not rows:
+        return
+    first = [list(row["input_ids"][:2]) for row in rows]
+    double = sum(one == [lead, lead] for one in first)
+    without = sum(one[:1] != [lead] for one in first) if before else 0
+    name = tokenizer.convert_ids_to_tokens(lead)
+    found.see("beginning", token=name, rows=len(first), doubled=double, missing=without)
+    if double:
+        found.tell("warn", f"{double} of {len(first)} rows begin with {name} twice",
+                   "take it out of the chat template or the text: the tokenizer writes one itself")
+    if without > len(first) / 2:
+        found.tell("warn", f"{without} of {len(first)} rows do not begin with {name}, which the tokenizer puts before every text",
+                   "put it at the beginning of the chat template: {{ bos_token }}")
+
+
+def _end(run: Run, data: Data, model: Model, flat: Sequence[Line], kept: Sequence[Row], found: Findings) -> None:
+    """Whether the last token that is trained ends a text or a turn, in rows that were not cut."""
+    tokenizer = model.tokenizer
+    stops = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    each = len(flat) // len(kept) if kept and len(flat) % len(kept) == 0 else 0
+    last = {row["row"]: number for number, row in enumerate(kept)}
+    asked = [flat[number] for number in last.values() if not kept[number].get("cut")] if each == 1 else list(flat)
+    asked = [line for line in asked if any(line.trained)]
+    ended = sum(any(one in stops for one in [line.ids[place] for place, on in enumerate(line.trained) if on][-LAST:])
+                for line in asked)
+    if not asked:
+        return
+    found.see("end", sequences=len(asked), trained=ended)
+    if ended < len(asked) / 2:
+        found.tell("warn", f"only {ended} of {len(asked)} sequences train the token that ends them: the model will not learn "
+                   "to stop", "let the chat template end answers with the EOS token")
+
+
+def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], found: Findings) -> None:
+    """Whether a row reaches the model the same way when it is answered as when it is learnt: what is asked is how it begins."""
+    if loss.answer is None:
+        return
+    same = other = 0
+    for number in sorted(whole)[:COMPARED]:
+        if whole[number].get("cut"):
+            continue
+        try:
+            asked = list(loss.encode([dict(rows[number])], "predict"))
+        except (UserError, KeyError, TypeError, ValueError):  # rows of this form are not asked as they are
+            continue
+        if len(asked) != 1 or not asked[0].get("input_ids"):
+            continue
+        ids, learnt = list(asked[0]["input_ids"]), list(whole[number]["input_ids"])
+        if learnt[: len(ids)] == ids:
+            same += 1
+        else:
+            other += 1
+    if same + other:
+        found.see("inference", rows=same + other, same=same)
+    if other:
+        found.tell("warn", f"{other} of {same + other} rows reach the model in other tokens when they are answered than when "
+                   "they are learnt",
+                   "look at the end of the chat template's prompt (a blank there joins the answer's first token)")
+
+
+def _command(run: Run) -> str:
+    return f"ftp run {run.out / 'run.toml'}" if run.out is not None else "ftp run ..."

@@ -1,0 +1,54 @@
+"""What the looks have found, gathered into one verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftp.types import Level, Risk
+
+RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+
+
+@dataclass
+class Findings:
+    """`said`: level, words and advice of each finding. `evidence`: numbers by look. `looked`: names of what was looked at."""
+
+    said: list[tuple[Level, str, tuple[str, ...]]] = field(default_factory=list)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    looked: list[str] = field(default_factory=list)
+
+    def see(self, name: str, **numbers: Any) -> None:
+        """Note that something was looked at, with its numbers."""
+        if name not in self.looked:
+            self.looked.append(name)
+        self.evidence.setdefault(name, {}).update({key: plain(value) for key, value in numbers.items()})
+
+    def tell(self, level: Level, words: str, *advice: str) -> None:
+        """Add a finding."""
+        self.said.append((level, words, advice))
+
+    def risk(self) -> Risk:
+        """The verdict: as bad as the worst finding; `not_run` where nothing was looked at."""
+        if not self.looked:
+            return Risk("preflight", "not_run", "there were no rows to look at")
+        if not self.said:
+            return Risk("preflight", "ok", f"nothing wrong in: {', '.join(self.looked)}", self.evidence)
+        worst = max((level for level, _, _ in self.said), key=RANK.index)
+        ordered = sorted(self.said, key=lambda one: -RANK.index(one[0]))
+        advice = tuple(dict.fromkeys(tip for _, _, tips in ordered for tip in tips))
+        return Risk("preflight", worst, "; ".join(words for _, words, _ in ordered), self.evidence, advice)
+
+
+def plain(value: Any) -> Any:
+    """Numbers of four digits, and nothing that JSON cannot say."""
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,52 @@
+"""The chat template: does it end a turn, and is the one that was saved the one that was trained with?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ftp.types import Data, Model, Run
+from ftp_preflight.findings import Findings
+
+SHORT = [{"role": "user", "content": "Is water wet?"}, {"role": "assistant", "content": "Yes, it is."}]
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """sha256 of a tokenizer's chat template, as `ftp.losses.chat` and the log write it."""
+    return hashlib.sha256(json.dumps(tokenizer.chat_template, sort_keys=True).encode()).hexdigest()
+
+
+def look(run: Run, data: Data, model: Model, found: Findings) -> None:
+    """Before training: its hash, and whether an answer ends with a token that ends it."""
+    tokenizer = model.tokenizer
+    if data.form not in ("conversation", "preference", "feedback", "prompt") or not getattr(tokenizer, "chat_template", None):
+        return
+    found.see("chat template", sha256=fingerprint(tokenizer))
+    try:
+        text = str(tokenizer.apply_chat_template(SHORT, tokenize=False))
+    except Exception as error:  # whatever a template raises is its way to refuse
+        found.tell("note", f"the chat template refuses a short conversation: {type(error).__name__}: {error}")
+        return
+    marks = tuple(one for one in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()) if one)
+    ends = bool(marks) and text.rstrip().endswith(marks)
+    found.see("chat template", ends_a_turn=ends)
+    if not ends:
+        found.tell("warn", "the chat template writes no token that ends a turn: an answer is closed by the EOS only where the "
+                   "objective adds it, and earlier answers of a conversation not at all",
+                   "write {{ eos_token }} behind the assistant's words: --sft.chat_template FILE")
+
+
+def saved(run: Run, model: Model, found: Findings) -> None:
+    """At the end: the template in model/ against the one of the training."""
+    before = found.evidence.get("chat template", {}).get("sha256")
+    folder = run.out / "model" if run.out is not None else None
+    if before is None or folder is None or not folder.is_dir():
+        return
+    from transformers import AutoTokenizer
+
+    after = fingerprint(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    found.see("chat template", saved=after, same=after == before)
+    if after != before:
+        found.tell("warn", "the chat template that was saved is not the one that was trained with: inference would ask another "
+                   "question", f"save the tokenizer of the training into {folder}")
