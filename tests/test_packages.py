@@ -55,7 +55,8 @@ class House:
         """`python WORDS` in there; what it said. Fails where it did not end with 0."""
         clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
         environment = {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run([str(self.python), *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run([str(self.python), *words], cwd=folder, env=environment, capture_output=True, text=True,
+                              timeout=600)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 

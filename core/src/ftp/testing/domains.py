@@ -66,7 +66,7 @@ def rows(subject: Subject, form: Form, own: bool = False) -> Data:
     """The domain's rows in a form, as a run settles them. `own`: only what the domain gives, no validation cut from train."""
     key = f"rows {form} {own}"
     if key not in subject.kept:
-        run = a_run(form, source(subject, _own_form(subject, form)))
+        run = a_run(form, source(subject, own_form(subject, form)))
         found = answer_hook(subject, "load_data", run=run)
         if not isinstance(found, Mapping) or not found:
             raise Fault(f"load_data gives {type(found).__name__} for the form {form}", "a mapping: split name -> datasets.Dataset")
@@ -74,7 +74,7 @@ def rows(subject: Subject, form: Form, own: bool = False) -> Data:
     return cast(Data, subject.kept[key])
 
 
-def _own_form(subject: Subject, form: Form) -> Form:
+def own_form(subject: Subject, form: Form) -> Form:
     """The form of those that a domain gives from which rows of `form` can be made."""
     return next((one for one in given(subject) if form in reachable([one])), form)
 

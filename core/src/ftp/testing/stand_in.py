@@ -1,4 +1,4 @@
-"""Plugins of the kit: a domain that has rows of every form, and one that ends a run in its middle."""
+"""Plugins of the kit: rows of every form, a judge of completions, and the end of a run in its middle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ftp.types import Event, Reward, Run
 
 @plugin
 class KitRows:
-    """Rows of whatever form the objective reads, from the conformance kit, and a reward for completions."""
+    """Rows of whatever form the objective reads, from the conformance kit."""
 
     gives = tuple(MAKERS)
 
@@ -24,9 +24,16 @@ class KitRows:
 
         return {split: Dataset.from_list(rows) for split, rows in splits(run.task.form).items()}
 
+
+@plugin
+class KitJudge:
+    """Judge completions, for objectives that sample from the model."""
+
+    kind = "extra"
+
     @hookimpl
     def reward(self, completions: Sequence[str]) -> Reward:
-        """For objectives that sample: many words of different kinds are good."""
+        """Many words of different kinds are good."""
         return Reward("words", [float(len(set(text.split()))) for text in completions])
 
 

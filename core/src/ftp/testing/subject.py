@@ -16,6 +16,7 @@ from ftp.plugins import Found, Picked, discover, from_path, implementations, kin
 from ftp.testing.outcome import Part
 
 ROWS = f"{Path(__file__).parent / 'stand_in.py'}:KitRows"
+JUDGE = f"{Path(__file__).parent / 'stand_in.py'}:KitJudge"
 HALT = f"{Path(__file__).parent / 'stand_in.py'}:KitHalt"
 
 
@@ -75,7 +76,7 @@ class Subject:
         names = [*([] if local else [self.name]), *plugins, *(f"-{name}" for name in _risks() if name != self.name)]
         rows = [] if "domain" in self.parts else [ROWS]
         usual = {"device": "cpu", "precision": "fp32", "baselines": False, "verify": False, "cache_dir": str(self.folder / "cache")}
-        return prepare(names, [*local, *rows, *more], [("ftp check", {**usual, **options})])
+        return prepare(names, [*local, *rows, JUDGE, *more], [("ftp check", {**usual, **options})])
 
 
 def find(name: str) -> Subject:

@@ -1,0 +1,75 @@
+"""Which installed plugins go together: every method with every domain. Imports nothing heavy.
+
+A method is an objective (or none: then core's own loss for the domain's rows) and a parameterisation (or none: then all weights
+are trained). Whether an objective and a domain go together hangs on the forms of rows; a parameterisation goes with all of
+them. `tests/test_grid.py` runs what goes together and asks for the errors of the rest; docs/grid.md shows the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from ftp.errors import UserError
+from ftp.plan import prepare
+from ftp.plugins import installed, kind_of
+from ftp.types import Task
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An objective ("": none) with a domain. `task`: what they settle on; None where they do not fit, and `why` says so."""
+
+    objective: str
+    domain: str
+    task: Task | None
+    why: str = ""
+    parameterisation: str = ""
+
+    @property
+    def plugins(self) -> list[str]:
+        """What `--plugins` would name."""
+        return [name for name in (self.objective, self.parameterisation, self.domain) if name]
+
+
+def names(kind: str) -> list[str]:
+    """The installed plugins of a kind, in order of the alphabet."""
+    return sorted(name for name, cls in installed() if kind_of(cls) == kind)
+
+
+def cells(objectives: Sequence[str] | None = None, domains: Sequence[str] | None = None) -> list[Cell]:
+    """Every objective, and none, with every domain; by default of those that are installed."""
+    return [_cell(objective, domain) for objective, domain in product(
+        ["", *(names("objective") if objectives is None else objectives)], names("domain") if domains is None else domains)]
+
+
+def _cell(objective: str, domain: str) -> Cell:
+    try:
+        return Cell(objective, domain, prepare([name for name in (objective, domain) if name]).task)
+    except UserError as error:
+        return Cell(objective, domain, None, str(error))
+
+
+def runs(found: Iterable[Cell], parameterisations: Sequence[str]) -> list[Cell]:
+    """Few runs in which each pair meets at least once: objective and domain, objective and parameterisation, parameterisation
+    and domain."""
+    fitting = [cell for cell in found if cell.task]
+    if not parameterisations:
+        return fitting
+    places = {name: place for place, name in enumerate(dict.fromkeys(cell.domain for cell in fitting))}
+    rows = {name: place for place, name in enumerate(dict.fromkeys(cell.objective for cell in fitting))}
+    count = len(parameterisations)
+    chosen = [replace(cell, parameterisation=parameterisations[(rows[cell.objective] + places[cell.domain]) % count]) for cell in fitting]
+    met = {pair for cell in chosen for pair in _pairs(cell)}
+    for cell, name in product(fitting, parameterisations):
+        one = replace(cell, parameterisation=name)
+        if not met.issuperset(_pairs(one)):
+            chosen.append(one)
+            met.update(_pairs(one))
+    return chosen
+
+
+def _pairs(cell: Cell) -> Iterator[tuple[str, str, str]]:
+    yield "objective", cell.objective, cell.parameterisation
+    yield "domain", cell.domain, cell.parameterisation
