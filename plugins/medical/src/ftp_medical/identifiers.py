@@ -28,7 +28,8 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("date of birth", re.compile(rf"\b(?:date of birth|d\.?o\.?b\.?|born(?: on)?)\b[:, ]*{_DATE}", re.IGNORECASE)),
     ("record number", re.compile(
         r"\b(?:MRN(?: no\.?| number)?|(?:medical |hospital |patient |case |health )?"
-        r"(?:record|chart|file|insurance|patient|hospital)[ -]?(?:no\.?|number|id|nr\.?))[:#. ]*(?:is )?(?=[A-Z\d/-]*\d{3})[A-Z]{0,4}[-/]?\d[\d/-]{3,}\b", re.IGNORECASE)),
+        r"(?:record|chart|file|insurance|patient|hospital)[ -]?(?:no\.?|number|id|nr\.?))[:#. ]*(?:is )?"
+        r"(?=[A-Z\d/-]*\d{3})[A-Z]{0,4}[-/]?\d[\d/-]{3,}\b", re.IGNORECASE)),
     ("name", re.compile(rf"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof)\b\.? +{_EPONYM}{_NAME}(?: +{_NAME})*")),
     ("name", re.compile(rf"\b(?:[Pp]atient(?:'s)?(?: [Nn]ame)?|[Nn]ame|NAME|PATIENT)(?::| is) *{_NAME}(?: +{_NAME})+")),
     ("address", re.compile(r"\b\d{1,5}[a-z]?,? +(?:[A-Z][a-z]+ +){1,3}(?:Street|St|Road|Rd|Lane|Ln|Avenue|Ave|Drive|Close"
