@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from ftp import stages
 from ftp.cli import flags
+from ftp.errors import Problem, UserError
+from ftp.plugins import core_options
 
 FIXED = [
     ("RECIPE.toml", "a file of options (ftp config prints one); flags count more than it does"),
     ("--plugins A,B,-C", "plugins of the run: a method, a domain, ...; -C leaves a default plugin out"),
-    ("--resume DIR", "go on with a run that was stopped"),
+    ("--resume DIR", "go on with a run, or with the stages of a recipe, that were stopped"),
     ("--debug", "show tracebacks"),
     ("-h, --help", "this help; with --plugins it shows the options of those too"),
 ]
@@ -28,13 +32,25 @@ def command(arguments: tuple[str, ...]) -> None:
     if wants_help(arguments):
         click.echo(help_text("run", arguments, command.help or "", FIXED))
         return
+    first = flags.read(arguments, core_options())
+    if staged := _staged(first):
+        _do_stages(staged, first)
+    else:
+        _do(arguments)
+
+
+def _do(arguments: Sequence[str]) -> None:
+    """One run."""
     line, prepared = flags.assemble(arguments)
     processes = prepared.settings.processes
     if processes > 1:
         from ftp.launch import inside, launch
 
         if not inside():
-            raise SystemExit(launch(["run", *arguments], processes))
+            status = launch(["run", *arguments], processes)
+            if status:
+                raise SystemExit(status)
+            return
     from ftp.app import execute
 
     result = execute(prepared, resume=Path(line.resume).expanduser() if line.resume else None)
@@ -43,6 +59,47 @@ def command(arguments: tuple[str, ...]) -> None:
 
         show_result(result)
     sys.stdout.flush()
+
+
+def _staged(line: flags.Line) -> Path | None:
+    """The recipe of several stages that a line means: a file, or what is kept in the folder that is resumed."""
+    if line.resume is not None:
+        folder = Path(line.resume).expanduser()
+        return folder / stages.FILE if stages.holds_stages(folder) else None
+    recipe = next((Path(word).expanduser() for word in line.words if word.endswith(".toml")), None)
+    return recipe if recipe is not None and stages.is_staged(recipe) else None
+
+
+def _do_stages(recipe: Path, line: flags.Line) -> None:
+    """The runs of a recipe of several stages, one after the other; those that are finished are skipped."""
+    from ftp.launch import inside
+
+    problems = list(line.problems)
+    if inside():
+        problems.append(Problem(f"{recipe}: stages start their own processes", "give --processes N, without a launcher"))
+    if line.plugins is not None:
+        problems.append(Problem("--plugins: each stage of a recipe names its own", "leave it out"))
+    if line.resume is not None and (line.values or line.words):
+        problems.append(Problem(f"--resume {line.resume} goes on with the options of those stages", "leave the others out"))
+    for key in line.values:
+        if "." in key:
+            problems.append(Problem(f"--{key}: an option of a plugin belongs into a stage", f"write it into {recipe}"))
+    if problems:
+        raise UserError(problems)
+    out, found = stages.read(recipe, line.values, resume=line.resume is not None)
+    if line.resume is None:
+        stages.begin(recipe, out, found, line.values)
+    for number, stage in enumerate(found, 1):
+        what = f"stage {number} of {len(found)}: {stage.name}"
+        if stage.done:
+            click.echo(f"{what} is finished: {stage.folder}")
+            continue
+        click.echo(f"{what}, in {stage.folder}" + (", goes on" if stage.begun else ""))
+        try:
+            _do(stages.command(stage)[1:])
+        except BaseException:
+            print(f"ftp: {what} did not end; to go on from there: ftp run --resume {out}", file=sys.stderr)
+            raise
 
 
 def wants_help(arguments: tuple[str, ...]) -> bool:

@@ -1,0 +1,150 @@
+"""A recipe of several stages, each a run: `ftp run recipe.toml` does them one after the other.
+
+    out = "runs/assistant"            the folder of all; options up here (no tables) are those of every stage
+    [[stages]]
+    name = "sft"
+    plugins = ["sft", "lora", "chat"]
+    [[stages]]
+    name = "rlhf"
+    plugins = ["rlhf", "lora", "chat"]
+    model = "{sft}"                   the run folder of an earlier stage, anywhere in a text
+    rlhf.reward = "judge.py:short"
+
+Each stage's run is in a folder of its name. `ftp run --resume runs/assistant` skips stages that are finished, goes on with one
+that was stopped, and begins the others. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftp import record
+from ftp.errors import Problem, UserError, nearest
+from ftp.options import read_recipe
+from ftp.plan import Prepared, prepare
+
+FILE, FLAGS = "stages.toml", "flags.toml"
+"""The recipe of all stages, in their folder, and the options that were given beside it."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+REFERENCE = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of several. `folder`: where it is; `done`: it is finished; `begun`: its folder holds a run that is not."""
+
+    name: str
+    prepared: Prepared
+    folder: Path
+    done: bool = False
+    begun: bool = False
+
+
+def holds_stages(folder: Path) -> bool:
+    """Whether a folder is that of a recipe of stages."""
+    return (folder / FILE).is_file()
+
+
+def is_staged(path: Path) -> bool:
+    """Whether a file is a recipe of stages; False where it cannot be read, which is told elsewhere."""
+    try:
+        return "stages" in read_recipe(path)
+    except UserError:
+        return False
+
+
+def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Path, list[Stage]]:
+    """The folder of a recipe's stages, and the stages, every one known to fit together. `flags`: options of every stage that
+    count more than the recipe's. Raises `UserError` with all that is wrong with all of them."""
+    tables = read_recipe(path)
+    flags = read_recipe(path.parent / FLAGS) if resume else flags
+    given, common = tables.pop("stages"), {**tables, **flags}
+    out = path.parent if resume else Path(str(common.get("out", record.RUNS / path.stem))).expanduser()
+    common.pop("out", None)
+    fix = "options of a plugin belong into a stage, as lora.r = 8"
+    problems = [Problem(f"{path}: [{key}] stands above the stages", fix)
+                for key, value in common.items() if isinstance(value, dict)]
+    if not (isinstance(given, list) and given and all(isinstance(one, dict) for one in given)):
+        raise UserError(f"{path}: stages are no list of tables", "each begins with [[stages]]")
+    folders: dict[str, Path] = {}
+    stages: list[Stage] = []
+    for number, one in enumerate(given, 1):
+        options = dict(one)
+        name = options.pop("name", None)
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name in folders:
+            problems.append(Problem(f"{path}: stage {number} has the name {name!r}",
+                                    "a name of its own, of letters, digits and dashes"))
+            continue
+        if "out" in options:
+            problems.append(Problem(f"{path}: stage {name} names a folder (out)",
+                                    f"its run is in {out / name}; set `out` once, above"))
+            options.pop("out")
+        plugins = options.pop("plugins", [])
+        top = {key: value for key, value in common.items() if not isinstance(value, dict) and (key in flags or key not in options)}
+        filled = {key: _filled(value, folders, problems, f"{path}: stage {name}") for key, value in {**options, **top}.items()}
+        folders[name] = out / name
+        try:
+            prepared = prepare(plugins, given=[(f"{path}, stage {name}", {**filled, "out": str(out / name)})])
+        except UserError as error:
+            problems += [Problem(f"stage {name}: {found.what}", found.fix, found.command) for found in error.problems]
+            continue
+        stages.append(_found(name, prepared, out / name))
+    if problems:
+        raise UserError(problems)
+    return out, stages
+
+
+def _filled(value: Any, folders: Mapping[str, Path], problems: list[Problem], where: str) -> Any:
+    """A value with the names of earlier stages in braces replaced by their folders."""
+    if isinstance(value, dict):
+        return {key: _filled(inner, folders, problems, where) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, folders, problems, where) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def folder(match: re.Match[str]) -> str:
+        if match[1] not in folders:
+            fix = nearest(match[1], folders) or f"earlier stages: {', '.join(folders) or 'none'}"
+            problems.append(Problem(f"{where}: {match[0]} is no earlier stage", fix))
+            return match[0]
+        return str(folders[match[1]])
+
+    return REFERENCE.sub(folder, value)
+
+
+def _found(name: str, prepared: Prepared, folder: Path) -> Stage:
+    """A stage as its folder shows it."""
+    if not record.holds_run(folder):
+        return Stage(name, prepared, folder)
+    done = record.Folder(folder).read_facts().get("status") == "finished"
+    return Stage(name, prepared, folder, done, begun=not done)
+
+
+def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, Any]) -> None:
+    """Make the folder of all stages, with the recipe and the options that came beside it. Raises `UserError` where it holds
+    some already."""
+    import tomlkit
+
+    if holds_stages(out) or any(stage.done or stage.begun for stage in stages):
+        raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
+                        f"ftp run --resume {out}")
+    with record.disk(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / FLAGS).write_text(tomlkit.dumps({key: value for key, value in flags.items() if key != "out"}), encoding="utf-8")
+        shutil.copyfile(path, out / FILE)
+
+
+def command(stage: Stage) -> list[str]:
+    """The words after `ftp` that do a stage, or go on with it; its recipe is written beside its folder."""
+    if stage.begun:
+        return ["run", "--resume", str(stage.folder)]
+    recipe = stage.folder.with_name(f"{stage.folder.name}.toml")
+    with record.disk(recipe):
+        recipe.write_text(stage.prepared.recipe(), encoding="utf-8")
+    return ["run", str(recipe), "--out", str(stage.folder)]

@@ -1,0 +1,160 @@
+"""A recipe of several stages: what it refuses, what a stage knows of earlier ones, and that a resume does what is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ftp.app
+from ftp import UserError, stages
+from ftp.cli.main import call
+from ftp.record import Folder
+
+PLUGIN = '''
+from ftp import hookimpl, option, plugin
+
+@plugin
+class Notes:
+    """Gives notes."""
+    gives = ("labelled",)
+    size: int = option(3, "lines", low=1)
+    after: str = option("", "what it was made from")
+
+    @hookimpl
+    def load_data(self, run):
+        return {}
+'''
+RECIPE = '''
+out = "{out}"
+seed = 5
+plugins_from = ["{plugin}"]
+[[stages]]
+name = "first"
+plugins = ["notes"]
+[[stages]]
+name = "second"
+plugins = ["notes"]
+model = "{{first}}"
+seed = 7
+notes.size = 2
+notes.after = "{{first}}/model and more"
+[[stages]]
+name = "third"
+plugins = ["notes"]
+model = "{{second}}"
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    plugin = tmp_path / "notes.py"
+    plugin.write_text(PLUGIN)
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.format(out=tmp_path / "runs", plugin=plugin))
+    return path
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Runs are only written down: the prepared ones, each with whether it was resumed. The stage named in `stop` breaks off."""
+    runs: list[Any] = []
+
+    def execute(prepared: Any, resume: Path | None = None) -> Any:
+        out = prepared.settings.out
+        out.mkdir(parents=True, exist_ok=True)
+        folder = Folder(out)
+        folder.write_recipe(prepared.recipe())
+        runs.append((out.name, resume is not None, prepared))
+        if out.name in stop:
+            folder.write_facts(status="stopped")
+            raise UserError("broken off")
+        folder.write_facts(status="finished")
+        return out
+
+    stop: list[str] = []
+    monkeypatch.setattr(ftp.app, "execute", execute)
+    monkeypatch.setattr("ftp.progress.show_result", lambda result: None)
+    runs.append(stop)
+    return runs
+
+
+def test_stages_run_one_after_the_other(recipe: Path, done: list[Any], tmp_path: Path) -> None:
+    assert call(["run", str(recipe), "--max-steps", "9"]) == 0
+    assert [(name, resumed) for name, resumed, _ in done[1:]] == [("first", False), ("second", False), ("third", False)]
+    first, second, third = (prepared for _, _, prepared in done[1:])
+    out = tmp_path / "runs"
+    assert (first.settings.model, second.settings.model, third.settings.model) == (None, str(out / "first"), str(out / "second"))
+    assert (first.settings.seed, second.settings.seed, third.settings.seed) == (5, 7, 5)
+    assert second.values["notes.after"] == f"{out / 'first'}/model and more"
+    assert second.values["notes.size"] == 2
+    assert {one.settings.max_steps for one in (first, second, third)} == {9}
+    assert first.settings.out == out / "first"
+
+
+def test_a_resume_skips_what_is_finished_and_goes_on(recipe: Path, done: list[Any], tmp_path: Path, capsys: Any) -> None:
+    done[0].append("second")
+    assert call(["run", str(recipe), "--max-steps", "9"]) == 2
+    assert f"ftp run --resume {tmp_path / 'runs'}" in capsys.readouterr().err
+    done[0].clear()
+    del done[1:]
+    assert call(["run", "--resume", str(tmp_path / "runs")]) == 0
+    assert [(name, resumed) for name, resumed, _ in done[1:]] == [("second", True), ("third", False)]
+    assert done[-1][2].settings.max_steps == 9  # what came beside the recipe counts again
+    del done[1:]
+    assert call(["run", "--resume", str(tmp_path / "runs")]) == 0
+    assert not done[1:]
+    assert "stage 3 of 3: third is finished" in capsys.readouterr().out
+
+
+def test_a_second_beginning_in_the_same_folder_is_refused(recipe: Path, done: list[Any], capsys: Any) -> None:
+    assert call(["run", str(recipe)]) == 0
+    assert call(["run", str(recipe)]) == 2
+    assert "holds these stages already" in capsys.readouterr().err
+    assert len(done) == 4
+
+
+def test_all_mistakes_of_all_stages_at_once(recipe: Path, done: list[Any], capsys: Any) -> None:
+    text = recipe.read_text().replace('"{first}"\nseed', '"{frist}"\nseed').replace("notes.size = 2", "notes.size = 0")
+    recipe.write_text(text.replace('name = "third"', 'name = "second"') + 'notes.sizes = 3\nout = "x"\n')
+    assert call(["run", str(recipe)]) == 2
+    said = capsys.readouterr().err
+    assert "{frist} is no earlier stage" in said
+    assert "did you mean 'first'?" in said
+    assert "stage second: " in said
+    assert "out of range" in said
+    assert "stage 3 has the name 'second'" in said
+    assert not done[1:]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--plugins", "notes"], "each stage of a recipe names its own"),
+    (["--notes.size", "2"], "--notes.size: an option of a plugin belongs into a stage"),
+])
+def test_what_does_not_go_beside_stages(recipe: Path, done: list[Any], capsys: Any, words: list[str], said: str) -> None:
+    assert call(["run", str(recipe), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_stages_are_a_list_of_tables(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('stages = "sft"\n')
+    with pytest.raises(UserError, match="each begins with"):
+        stages.read(path, {})
+    path.write_text('[notes]\nsize = 1\n[[stages]]\nname = "a"\nplugins = ["nothing-of-that-name"]\n')
+    with pytest.raises(UserError) as error:
+        stages.read(path, {})
+    assert "[notes] stands above the stages" in str(error.value)
+    assert "stage a: " in str(error.value)
+
+
+def test_the_recipe_is_kept_with_what_came_beside_it(recipe: Path, done: list[Any], tmp_path: Path) -> None:
+    call(["run", str(recipe), "--seed", "9", "--out", str(tmp_path / "other")])
+    assert [prepared.settings.seed for _, _, prepared in done[1:]] == [9, 9, 9]
+    out, found = stages.read(tmp_path / "other" / stages.FILE, {}, resume=True)
+    assert out == tmp_path / "other"
+    assert [one.prepared.settings.seed for one in found] == [9, 9, 9]
+    assert all(one.done for one in found)
+    assert json.loads((out / "first" / "run.json").read_text())["status"] == "finished"
