@@ -346,8 +346,8 @@ def known(name: str, first_run: Path, here: set[str]) -> bool:
     if re.fullmatch(r"--[a-z][\w.-]*( .*)?", name):
         return name.split()[0] in spellings()
     if re.fullmatch(r"[\w./-]+(\.(py|md|toml|jsonl?|txt|csv|lock|html)|/)", name):
-        places = (ROOT, ROOT / "core" / "src" / "ftp", ROOT / "docs", first_run, first_run / "checkpoints", first_run / "predictions",
-                  *(ROOT / "examples").iterdir())
+        places = (ROOT, ROOT / "core" / "src" / "ftp", ROOT / "docs", first_run, first_run / "checkpoints",
+                  first_run / "predictions", *(ROOT / "examples").iterdir())
         return name in here or any((place / name).exists() for place in places) or bool(re.fullmatch(r"runs/|step-\d+/", name))
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         return resolves(name.split("."))

@@ -160,8 +160,8 @@ def in_order(risks: Sequence[Risk]) -> list[Risk]:
 # --- curves ---
 
 
-ABOUT_LOSS = ("Training and validation rows are scored the same way, in evaluation mode; the band is where chance leaves the mean, "
-              "95 %. Lines that part tell of overfitting, lines that stay high of underfitting.")
+ABOUT_LOSS = ("Training and validation rows are scored the same way, in evaluation mode; the band is where chance leaves the "
+              "mean, 95 %. Lines that part tell of overfitting, lines that stay high of underfitting.")
 
 def charts(log: Sequence[Mapping[str, Any]]) -> list[Chart]:
     """What a log has to draw: losses, scores by evaluation, learning rate, gradient norm, throughput, memory."""
