@@ -278,11 +278,13 @@ def _whole(net: nn.Module, inputs: Inputs) -> Tensor:
 
 
 def hidden(net: nn.Module, inputs: Inputs) -> Tensor:
-    """[slots, size] the last hidden states, without any head; of an encoder-decoder those of its encoder."""
+    """[slots, size] the last hidden states, without any head; of an encoder-decoder those of its encoder; of a network with
+    a learnt prompt those that it has without the prompt."""
     if (parts := _parts(net)).backbone is not None:
         return _encode(net, inputs).last_hidden_state
     if not getattr(parts.inner.config, "is_encoder_decoder", False):
-        raise ValueError("a network with a learnt prompt has more hidden states than input tokens")
+        given = {name: inputs[name] for name in _TO_NET if name in inputs}
+        return parts.inner.base_model(**given, return_dict=True).last_hidden_state.flatten(0, 1)
     given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     return parts.inner.get_encoder()(**given, return_dict=True).last_hidden_state.flatten(0, 1)
 
@@ -297,9 +299,25 @@ def classify(net: nn.Module, inputs: Inputs) -> Tensor:
         states = _encode(net, inputs).last_hidden_state
         return parts.inner.score(states[last(inputs)])
     if not is_packed(inputs):
-        return _whole(net, _to_the_left(inputs))
+        laid = _to_the_left(inputs)
+        if not hasattr(parts.inner, "score") or getattr(parts.inner.config, "is_encoder_decoder", False):
+            return _whole(net, laid)
+        return _scores(parts.inner.score, net, laid)
     output = _encode(net, inputs)
     return _head(net, output, output.last_hidden_state[first(inputs)][:, None])
+
+
+def _scores(head: nn.Module, net: nn.Module, inputs: Inputs) -> Tensor:
+    """[rows, classes] a decoder's scores behind a learnt prompt, at each row's last real token: the network itself does not see
+    the ids there, and would take the last token whatever it is."""
+    seen: list[Tensor] = []
+    handle = head.register_forward_hook(lambda module, given, output: seen.append(output))
+    try:
+        net(**_arguments(net, inputs))
+    finally:
+        handle.remove()
+    width = inputs["input_ids"].shape[1]
+    return seen[-1][:, -width:].flatten(0, 1)[last(inputs)]
 
 
 def _to_the_left(inputs: Inputs) -> Inputs:

@@ -24,10 +24,16 @@ def row_limit(run: Run, model: Model) -> int:
     if positions and positions > 0:
         # RoBERTa-style models count positions from pad_token_id + 1
         offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-        taken.append(int(positions) - offset)
+        taken.append(int(positions) - offset - prompt_tokens(model))
     if 0 < (model.tokenizer.model_max_length or 0) < 10**9:
         taken.append(int(model.tokenizer.model_max_length))
     return min(taken)
+
+
+def prompt_tokens(model: Model) -> int:
+    """Virtual tokens of a learnt prompt (PEFT), which take positions of every row."""
+    configs = (getattr(model.net, "peft_config", None) or {}).values()
+    return sum(getattr(one, "num_virtual_tokens", None) or 0 for one in configs)
 
 
 def refuse_slow(model: Model, head: str) -> None:

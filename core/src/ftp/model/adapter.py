@@ -78,16 +78,23 @@ def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool =
 
 def _off(net: Any) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
     """`Model.reference` by switching the adapter off: nothing is copied. Leaves modes and gradients as they were."""
+    from peft.utils import ModulesToSaveWrapper
 
     @contextlib.contextmanager
     def reference() -> Iterator[PreTrainedModel]:
         modes = {module: module.training for module in net.modules()}
         trained = {weight: weight.requires_grad for weight in net.parameters()}
+        prompt = net.active_peft_config.is_prompt_learning
+        heads = [module for module in net.modules() if isinstance(module, ModulesToSaveWrapper)] if prompt else []
         net.eval()
         try:
-            with torch.no_grad(), net.disable_adapter():
-                yield net
+            for head in heads:  # PEFT would leave them on when it takes a learnt prompt away
+                head.enable_adapters(False)
+            with torch.no_grad(), contextlib.nullcontext() if prompt else net.disable_adapter():
+                yield net.get_base_model() if prompt else net
         finally:
+            for head in heads:
+                head.enable_adapters(True)
             for module, mode in modes.items():
                 module.training = mode
             for weight, mode in trained.items():
