@@ -157,7 +157,7 @@ def test_saving_an_adapter_of_a_hub_model_asks_no_network(made, tmp_path, monkey
 def test_a_merged_adapter_is_a_model_to_start_from(made, tmp_path):
     model = trained(adapted(plain(made["bert"], "labels")))
     models.save(model, tmp_path / "model")
-    with pytest.raises(UserError, match=r"ftp\.model\.merge"):
+    with pytest.raises(UserError, match="ftp merge"):
         plain(tmp_path / "model", "labels")
     models.merge(tmp_path / "model", tmp_path / "merged")
     again = plain(tmp_path / "merged", "labels")

@@ -1,20 +1,25 @@
-"""Models: where they come from (`source`), loading one with a head (`loading`), writing `model/` (`saving`), and `proof` that
-what was written gives the same answers without ftp (`verify`). Everything here is heavy: it imports torch."""
+"""Models: where they come from (`source`), loading one with a head (`loading`), writing `model/` (`saving`), `merging` an
+adapter into its base, and `proof` that what was written gives the same answers without ftp (`verify`). Everything here is
+heavy: it imports torch."""
 
 from ftp.model.loading import capacity, load, parameters, quiet, shape_only
+from ftp.model.merging import Merged, export_whole, merge, merged
 from ftp.model.proof import VerifyError, logits, probe, verify
-from ftp.model.saving import loading_code, merge, reload, save
+from ftp.model.saving import loading_code, reload, save
 from ftp.model.source import Source, find, offers
 
 __all__ = [
+    "Merged",
     "Source",
     "VerifyError",
     "capacity",
+    "export_whole",
     "find",
     "load",
     "loading_code",
     "logits",
     "merge",
+    "merged",
     "offers",
     "parameters",
     "probe",

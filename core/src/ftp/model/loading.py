@@ -142,7 +142,7 @@ def check_folder(source: Source, trust_remote_code: bool = False) -> None:
     if (folder / "adapter_config.json").exists():
         raise UserError(f"--model {source.name}: this is an adapter, not a whole model",
                         "merge it into its base first, then name the merged folder",
-                        f"python -c \"import ftp.model; ftp.model.merge('{folder}', '{folder}-merged')\"")
+                        f"ftp merge {folder} --out {folder}-merged")
     if not (folder / "config.json").is_file():
         problems.append(Problem(f"--model {source.name}: {folder} has no config.json",
                                 "a model is a folder with config.json, model.safetensors and its tokenizer"))

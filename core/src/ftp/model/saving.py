@@ -98,19 +98,6 @@ def reload(folder: Path, *, device: torch.device | str | None = None, trust_remo
     return Model(model.net, model.tokenizer, head, labels, name=facts["base"])
 
 
-def merge(folder: Path | str, out: Path | str) -> Path:
-    """Merge the adapter in `folder` into its base and write a whole model to `out`, which `--model` takes."""
-    folder, out = Path(folder), Path(out)
-    if not (folder / "adapter_config.json").exists():
-        raise UserError(f"{folder}: there is no adapter in it (adapter_config.json)")
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out}: this folder is not empty", "name a new one")
-    model = reload(folder)
-    net: Any = model.net
-    save(Model(net.merge_and_unload(), model.tokenizer, model.head, model.labels, name=model.name), out)
-    return out
-
-
 def _with_adapter(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -> Model:
     """The base with the adapter of PEFT that is in `folder`."""
     try:

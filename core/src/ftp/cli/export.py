@@ -1,0 +1,46 @@
+"""`ftp export`: a run's model for other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ftp.cli.merge import DTYPES, model_of
+from ftp.errors import UserError
+
+FORMATS = ("safetensors", "gguf", "onnx")
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="safetensors: whole weights in "
+              "Transformers' layout; gguf: for llama.cpp, by its converter; onnx: by optimum.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder (gguf: file) to write; default: in the run's folder.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Numbers that the weights are written in. [fp32; of gguf bf16]")
+@click.option("--bound", type=click.FloatRange(min=0), help="Largest difference of a logit that merging an adapter may make, "
+              "as a share of the largest logit.")
+@click.option("--json", "as_json", is_flag=True, help="{run, to, out, dtype, difference}.")
+def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | None, as_json: bool) -> None:
+    """Write a run's model for other programs. An adapter is merged into its base first.
+
+    GGUF is written by llama.cpp's convert_hf_to_gguf.py, found on the PATH or in the folder that LLAMA_CPP names; ONNX by
+    optimum's exporter.
+    """
+    folder = model_of(run)
+    out = out or folder.parent / (f"{form}/model.gguf" if form == "gguf" else form)
+
+    from ftp import exporting
+
+    exporting.tools(form)  # told before anything heavy
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise UserError(f"{out}: there is something already", "name another place with --out")
+    done = exporting.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound)
+    if as_json:
+        told = {"run": str(run), "to": form, "out": str(done.out), "dtype": done.dtype, "difference": done.difference}
+        click.echo(json.dumps(told))
+    else:
+        click.echo(f"{done.out}: {form} in {done.dtype}; largest difference of a logit from the run's model, as whole weights: "
+                   f"{done.difference:.2g} of the largest")

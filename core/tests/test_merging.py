@@ -1,0 +1,159 @@
+"""Merging and exporting: the same answers as whole weights, and a clear word where that cannot be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ftp import UserError
+from ftp import model as models
+from ftp.cli.main import call
+from ftp.model.adapter import attach
+from ftp.testing.models import TEXTS, tiny
+from ftp.types import Head, Model
+
+peft = pytest.importorskip("peft")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {kind: tiny(kind, folder / kind) for kind in ("bert", "gpt2", "llama", "t5")}
+
+
+def saved(base: Path, head: Head, folder: Path, config: Any = None, **options: Any) -> Model:
+    """A model with a LoRA (or no) adapter that was moved, written as a run writes it to `folder`/model."""
+    model = models.load(models.find(str(base), head), head, ("a", "b", "c") if head == "labels" else ())
+    if config is None:
+        config = peft.LoraConfig(r=4, **{"target_modules": "all-linear", "modules_to_save": list(model.fresh) or None, **options})
+    if config:
+        model = attach(model, config, who="test", seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in model.net.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.05)
+    models.save(model, folder / "model")
+    return model
+
+
+def answers(folder: Path, model: Model) -> torch.Tensor:
+    whole = models.load(models.find(str(folder), model.head), model.head, model.labels)
+    assert whole.fresh == ()
+    return models.logits(whole.net, models.probe(model, TEXTS))
+
+
+@pytest.mark.parametrize("kind, head, options", [
+    ("bert", "labels", {}), ("llama", "tokens", {}), ("t5", "tokens", {}), ("bert", "span", {}),
+    ("llama", "tokens", {"target_modules": ["lm_head", "q_proj"]}),
+    ("gpt2", "tokens", {"target_modules": ["lm_head", "c_attn"]}),  # one end of tied embeddings, each in its turn
+    ("gpt2", "tokens", {"target_modules": ["wte", "c_attn"]}),
+    ("gpt2", "tokens", {"target_modules": ["c_attn"], "modules_to_save": ["lm_head"]}),
+])
+@pytest.mark.filterwarnings("ignore")
+def test_merge_gives_the_same_logits(made, tmp_path, capsys, kind, head, options):
+    model = saved(made[kind], head, tmp_path, **options)
+    assert call(["merge", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["out"] == str(tmp_path / "merged") and told["difference"] < 1e-5
+    expected = models.logits(model.net, models.probe(model, TEXTS))
+    torch.testing.assert_close(answers(tmp_path / "merged", model), expected, rtol=0, atol=1e-5)
+    assert models.verify(model, tmp_path / "merged", models.probe(model, TEXTS)) < 1e-5  # in a process of its own
+
+
+def test_embeddings_that_were_trained_and_are_tied_stay_tied(made, tmp_path):
+    model = saved(made["gpt2"], "tokens", tmp_path, modules_to_save=["wte", "lm_head"], target_modules=["c_attn"],
+                  ensure_weight_tying=True)
+    models.merged(tmp_path / "model", tmp_path / "merged")
+    net = models.reload(tmp_path / "merged").net
+    assert net.get_input_embeddings().weight is net.get_output_embeddings().weight
+    assert torch.equal(net.get_input_embeddings().weight, model.net.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize("dtype, bound", [("bf16", 3e-2), ("fp16", 3e-3)])
+def test_smaller_numbers(made, tmp_path, capsys, dtype, bound):
+    saved(made["llama"], "tokens", tmp_path)
+    assert call(["merge", str(tmp_path), "--dtype", dtype, "--json"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["difference"] < bound
+    config = json.loads((tmp_path / "merged/config.json").read_text())
+    assert config.get("dtype", config.get("torch_dtype")) == {"bf16": "bfloat16", "fp16": "float16"}[dtype]
+
+
+def test_a_difference_above_the_bound_fails_and_leaves_nothing(made, tmp_path, capsys):
+    saved(made["llama"], "tokens", tmp_path)
+    assert call(["merge", str(tmp_path), "--dtype", "bf16", "--bound", "1e-9"]) == 2
+    assert "answers otherwise" in capsys.readouterr().err and not (tmp_path / "merged").exists()
+    assert call(["merge", str(tmp_path)]) == 0
+    assert call(["merge", str(tmp_path)]) == 2  # never over another
+    assert "something already" in capsys.readouterr().err
+
+
+def test_what_cannot_be_merged_is_told(made, tmp_path):
+    saved(made["bert"], "labels", tmp_path / "whole", config=False)
+    with pytest.raises(UserError, match="whole model already"):
+        models.merged(tmp_path / "whole/model", tmp_path / "merged")
+    prompt = peft.PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")
+    saved(made["llama"], "tokens", tmp_path / "prompt", config=prompt)
+    with pytest.raises(UserError, match="learnt prompt"):
+        models.merged(tmp_path / "prompt/model", tmp_path / "merged")
+    assert call(["merge", str(tmp_path / "nothing")]) == 2
+    assert call(["merge", str(tmp_path)]) == 2
+
+
+def test_export_safetensors(made, tmp_path, capsys):
+    model = saved(made["llama"], "tokens", tmp_path)
+    assert call(["export", str(tmp_path), "--to", "safetensors", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"] < 1e-5
+    expected = models.logits(model.net, models.probe(model, TEXTS))
+    torch.testing.assert_close(answers(tmp_path / "safetensors", model), expected, rtol=0, atol=1e-5)
+    whole = saved(made["bert"], "labels", tmp_path / "whole", config=False)
+    assert call(["export", str(tmp_path / "whole"), "--to", "safetensors", "--dtype", "bf16"]) == 0
+    assert answers(tmp_path / "whole/safetensors", whole).shape[-1] == 3
+
+
+def test_export_asks_for_converters_that_are_not_there(made, tmp_path, capsys, monkeypatch):
+    from ftp import exporting
+
+    saved(made["llama"], "tokens", tmp_path)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    assert call(["export", str(tmp_path), "--to", "gguf"]) == 2
+    assert "git clone" in capsys.readouterr().err
+    assert call(["export", str(tmp_path), "--to", "onnx"]) == 2
+    assert "pip install" in capsys.readouterr().err
+
+
+def test_export_gguf_by_an_installed_converter(made, tmp_path, capsys, monkeypatch):
+    """A stand-in for llama.cpp's script, which is asked as that one is: FOLDER --outfile FILE --outtype TYPE."""
+    script = tmp_path / "llama.cpp/convert_hf_to_gguf.py"
+    script.parent.mkdir()
+    script.write_text("import sys, json, pathlib\nfolder, _, out, _, kind = sys.argv[1:]\n"
+                      "assert json.loads(pathlib.Path(folder, 'config.json').read_text())['model_type'] == 'llama', 'no llama'\n"
+                      "assert pathlib.Path(folder, 'model.safetensors').exists()\npathlib.Path(out).write_text('GGUF ' + kind)\n")
+    monkeypatch.setenv("LLAMA_CPP", str(script.parent))
+    saved(made["llama"], "tokens", tmp_path / "run")
+    assert call(["export", str(tmp_path / "run"), "--to", "gguf"]) == 0
+    assert (tmp_path / "run/gguf/model.gguf").read_text() == "GGUF bf16"
+    assert sorted(one.name for one in (tmp_path / "run/gguf").iterdir()) == ["model.gguf"]
+    saved(made["gpt2"], "tokens", tmp_path / "other")
+    capsys.readouterr()
+    assert call(["export", str(tmp_path / "other"), "--to", "gguf"]) == 2
+    assert "no llama" in capsys.readouterr().err and not (tmp_path / "other/gguf/model.gguf").exists()
+    saved(made["bert"], "labels", tmp_path / "classes")
+    assert call(["export", str(tmp_path / "classes"), "--to", "gguf"]) == 2
+    assert "networks that write text" in capsys.readouterr().err
+
+
+def test_help_is_light():
+    import subprocess
+
+    code = ("import sys; from ftp.cli.main import call; call([sys.argv[1], '--help']); "
+            "assert not {'torch', 'transformers', 'peft'} & set(sys.modules)")
+    for name in ("merge", "export"):
+        subprocess.run([sys.executable, "-c", code, name], check=True, stdout=subprocess.DEVNULL)
