@@ -275,6 +275,7 @@ def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
 
 def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
     """Where the loop gets its rows from."""
+    from ftp import loop
     from ftp.data import source
 
     made: source.Source
@@ -282,7 +283,7 @@ def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
         made = source.Streamed(encoded["train"], loss, run.settings, run.tell)
     else:
         made = source.Stored(encoded["train"], run.settings)
-    return made if loss.rollout is None else source.Rolled(made, loss, run.settings)
+    return made if loss.rollout is None else source.Rolled(made, loss, run.settings, loop.seed_step)
 
 
 def train_sample(run: Run, data: Data, loss: Loss) -> tuple[Dataset, Dataset] | None:

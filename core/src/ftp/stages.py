@@ -85,7 +85,8 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
                                     f"its run is in {out / name}; set `out` once, above"))
             options.pop("out")
         plugins = options.pop("plugins", [])
-        top = {key: value for key, value in common.items() if not isinstance(value, dict) and (key in flags or key not in options)}
+        top = {key: value for key, value in common.items()
+               if not isinstance(value, dict) and (key in flags or key not in options)}
         filled = {key: _filled(value, folders, problems, f"{path}: stage {name}") for key, value in {**options, **top}.items()}
         folders[name] = out / name
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -163,9 +164,11 @@ class Rolled:
     makes the same rows again, so none of them need be saved.
     """
 
-    def __init__(self, prompts: Source, loss: Loss, settings: Settings) -> None:
+    def __init__(self, prompts: Source, loss: Loss, settings: Settings, seed: Callable[[int, int, int], None]) -> None:
+        """`seed(seed, number, rank)` sets every random state, for a reward that draws."""
         assert loss.rollout is not None
-        self.prompts, self.rollout, self.stride, self.seed = prompts, loss.rollout, loss.reuse, settings.seed
+        self.prompts, self.rollout, self.stride = prompts, loss.rollout, loss.reuse
+        self.seed = partial(seed, settings.seed)
         self.per_epoch = prompts.per_epoch * self.stride
         self.total = settings.max_steps if settings.max_steps is not None else prompts.total * self.stride
         self._any: Row | None = None
@@ -181,9 +184,7 @@ class Rolled:
             number, skip = number + 1, 0
 
     def _rolled(self, prompts: Sequence[Row], number: int, rank: int) -> Sequence[Sequence[Row]]:
-        from ftp.loop import seed_step
-
-        seed_step(self.seed, number + 1, rank)  # for a reward that draws
+        self.seed(number + 1, rank)
         parts = self.rollout(prompts, number)
         if len(parts) != self.stride:
             raise PluginError(f"Loss.rollout gave the rows of {len(parts)} updates, Loss.reuse says {self.stride}")
