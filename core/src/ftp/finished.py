@@ -92,7 +92,8 @@ def load(folder: str | Path) -> Predictor:
     prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
     accelerator = make_accelerator(prepared.settings, training=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
-    model = models.reload(folder / "model", device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code)
+    model = models.reload(folder / "model", device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code,
+                          seed=prepared.settings.seed)
     data = Data({}, run.task.form, tuple(facts.get("labels", ())))
     model = dataclasses.replace(model, packed=packs(run, model))
     loss = run.hooks.one("make_loss", run=run, data=data, model=model)

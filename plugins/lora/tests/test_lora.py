@@ -154,6 +154,31 @@ def test_saving_an_adapter_of_a_hub_model_asks_no_network(made, tmp_path, monkey
     assert asked  # what PEFT does by itself
 
 
+def test_an_adapter_names_an_offered_base_by_its_hub_id(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the folder of the package on this machine; it is proven with that folder, and ftp finds it again offline."""
+    from ftp.types import Offer
+
+    def offers() -> dict[str, Any]:
+        return {"house/encoder": [(lambda: Offer(made["bert"], default_for=("labels",)), "house-models", "1.0")]}
+
+    monkeypatch.setattr("ftp.model.source.offers", offers)
+    monkeypatch.setattr("ftp.model.saving.offers", offers)
+    model = trained(adapted(models.load(models.find(None, "labels"), "labels", THREE), r=2))
+    models.save(model, tmp_path / "model")
+    assert json.loads((tmp_path / "model/adapter_config.json").read_text())["base_model_name_or_path"] == "house/encoder"
+    texts = {file.name: file.read_text() for file in (tmp_path / "model").rglob("*") if file.suffix in (".json", ".md")}
+    assert not [name for name, text in texts.items() if str(made["bert"]) in text]
+    assert 'from_pretrained("house/encoder"' in texts["README.md"] and "`house-models` has the base" in texts["README.md"]
+    inputs = models.probe(model, TEXTS)
+    assert models.verify(model, tmp_path / "model", inputs) <= 1e-6
+    again = models.reload(tmp_path / "model")
+    torch.testing.assert_close(models.logits(again.net, inputs), models.logits(model.net, inputs), rtol=0, atol=1e-6)
+    before = models.load(models.find(None, "labels"), "labels", THREE).net
+    assert again.reference is not None
+    with again.reference() as net:
+        torch.testing.assert_close(models.logits(net, inputs), models.logits(before, inputs), rtol=0, atol=1e-6)
+
+
 def test_a_merged_adapter_is_a_model_to_start_from(made, tmp_path):
     model = trained(adapted(plain(made["bert"], "labels")))
     models.save(model, tmp_path / "model")

@@ -78,7 +78,7 @@ def load(
         with quiet():
             return _network(source, copy.deepcopy(settled), head, labels, seed, trust_remote_code)[0]
 
-    return Model(net, tokenizer, head, labels, fresh, reference=_untouched(net, again), name=source.name)
+    return Model(net, tokenizer, head, labels, fresh, reference=untouched(net, again), name=source.name)
 
 
 def shape_only(
@@ -420,7 +420,7 @@ def _fit(source: Source, net: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
                         f"a number up to {limit}")
 
 
-def _untouched(
+def untouched(
     net: PreTrainedModel, again: Callable[[], PreTrainedModel]
 ) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
     """`Model.reference` of a plain model: the checkpoint, loaded a second time at the first use and kept."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ftp.model.loading import origin
 from ftp.model.saving import loading_code
 from ftp.types import Model
 
@@ -50,7 +51,8 @@ def verify(
     if model.net.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
         inputs = {**inputs, "decoder_input_ids": inputs["input_ids"].clone()}
     expected = logits(model.net, inputs)
-    folder = folder.resolve()
+    folder, came_from = folder.resolve(), origin(model.net)
+    base = str(came_from.source.folder) if came_from is not None and came_from.source.offer is not None else None  # its hub id
     with tempfile.TemporaryDirectory() as scratch:
         given, got = Path(scratch, "inputs.safetensors"), Path(scratch, "logits.safetensors")
         save_file({name: value.cpu().contiguous() for name, value in inputs.items()}, given)
@@ -59,8 +61,9 @@ def verify(
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
             environment.pop(name, None)
         try:
-            done = subprocess.run([sys.executable, "-c", loading_code(folder) + ANSWER, str(given), str(got)], cwd=folder.parent,
-                                  env=environment, capture_output=True, text=True, timeout=timeout)
+            code = loading_code(folder, base=base) + ANSWER
+            done = subprocess.run([sys.executable, "-c", code, str(given), str(got)], cwd=folder.parent, env=environment,
+                                  capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise VerifyError(f"{folder} did not load within {timeout:g} s in a fresh process") from error
         if done.returncode:

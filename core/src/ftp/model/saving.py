@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from ftp.errors import UserError
-from ftp.model.loading import AUTO, load, origin, quiet, use_cache
+from ftp.model.loading import AUTO, load, origin, quiet, untouched, use_cache
 from ftp.model.source import Source, find, offers
 from ftp.types import Baseline, Head, Model, Score
 
@@ -39,6 +40,7 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
         with quiet():
             if model.save is not None:
                 model.save(folder)
+                _name_base(folder / "adapter_config.json", came_from.source if came_from else None)
             else:
                 net.save_pretrained(folder, save_original_format=not renamed)
             model.tokenizer.save_pretrained(folder)
@@ -48,7 +50,7 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
     finally:
         use_cache(config, False)
     facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins),
-             "key_mapping": renamed if adapter else {}}
+             "key_mapping": renamed if adapter else {}, "from": _place(came_from.source) if came_from else {}}
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(model, folder, plugins, scores), encoding="utf-8")
     mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
@@ -56,8 +58,9 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
         weights.chmod(mode)
 
 
-def loading_code(folder: Path, name: str | None = None) -> str:
-    """Python that loads a saved model with Transformers (and PEFT) alone. `name`: what the code calls the folder."""
+def loading_code(folder: Path, name: str | None = None, base: str | None = None) -> str:
+    """Python that loads a saved model with Transformers (and PEFT) alone. `name`: what the code calls the folder. `base`: what
+    it calls an adapter's base, where it is not to be what the adapter's configuration says."""
     facts = _facts(folder)
     where = name or folder.name
     config = AutoConfig.from_pretrained(_config_folder(folder))
@@ -72,15 +75,18 @@ def loading_code(folder: Path, name: str | None = None) -> str:
     more += f", key_mapping={facts['key_mapping']}" if facts.get("key_mapping") else ""
     return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n\n"
             f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
-            f'base = {auto}.from_pretrained({json.dumps(written["base_model_name_or_path"])}{more}, config=config, '
+            f'base = {auto}.from_pretrained({json.dumps(base or written["base_model_name_or_path"])}{more}, config=config, '
             'dtype="float32")\n'
             f'model = PeftModel.from_pretrained(base, "{where}")\n'
             f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')
 
 
-def reload(folder: Path, *, device: torch.device | str | None = None, trust_remote_code: bool = False) -> Model:
-    """What `save` wrote, ready to answer: in evaluation mode, nothing trained. Raises `UserError` where the folder or
-    the base of its adapter is not there."""
+def reload(
+    folder: Path, *, device: torch.device | str | None = None, trust_remote_code: bool = False, seed: int = 0
+) -> Model:
+    """What `save` wrote, ready to answer: in evaluation mode, nothing trained. `reference` is the checkpoint that the run started
+    from, loaded when it is asked for (`seed`: the run's, from which a head that it had not was made). Raises `UserError` where
+    the folder or the base of its adapter is not there."""
     facts = _facts(folder)
     head, labels = facts["head"], tuple(facts["labels"])
     if (folder / "adapter_config.json").exists():
@@ -95,7 +101,8 @@ def reload(folder: Path, *, device: torch.device | str | None = None, trust_remo
     model.net.eval().requires_grad_(False)
     if device is not None:
         model.net.to(device)
-    return Model(model.net, model.tokenizer, head, labels, name=facts["base"])
+    reference = _reference(model.net, folder, facts, trust_remote_code, seed) if facts.get("from") else None
+    return Model(model.net, model.tokenizer, head, labels, reference=reference, name=facts["base"])
 
 
 def _with_adapter(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -> Model:
@@ -120,6 +127,35 @@ def _with_layout(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -
     base = _base(folder, folder / "config.json", facts, trust_remote_code)
     put: Callable[[Any, Path], Any] = points[0].load()
     return Model(put(base.net, folder), _own_tokenizer(folder, trust_remote_code), facts["head"])
+
+
+def _place(source: Source) -> dict[str, str | None]:
+    """Where a checkpoint came from, for `_reference`."""
+    return {"name": source.name, "folder": str(source.folder) if source.folder is not None and source.offer is None else None,
+            "revision": source.revision}
+
+
+def _reference(
+    net: PreTrainedModel, folder: Path, facts: dict[str, Any], trust_remote_code: bool, seed: int
+) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
+    """`Model.reference` of a model that is read back: the checkpoint that its run started from."""
+    name, where, revision = (facts["from"][one] for one in ("name", "folder", "revision"))
+
+    def again() -> PreTrainedModel:
+        if where is not None and not Path(where).is_dir():
+            raise UserError(f"{folder}: the checkpoint that its run started from is not where it was: {where}",
+                            "what this run minimises compares with it: put it there again")
+        source = Source(name, folder=Path(where)) if where is not None else find(name, facts["head"], revision)
+        return load(source, facts["head"], tuple(facts["labels"]), seed=seed, trust_remote_code=trust_remote_code).net
+
+    return untouched(net, again)
+
+
+def _name_base(config: Path, source: Source | None) -> None:
+    """An adapter's base by its hub id where a package offers it under one: the package's folder is of this machine alone."""
+    if source is None or source.offer is None or "/" not in source.name or not config.is_file():
+        return
+    config.write_text(json.dumps({**_read(config), "base_model_name_or_path": source.name}, indent=2) + "\n", encoding="utf-8")
 
 
 def _base(folder: Path, config: Path, facts: dict[str, Any], trust_remote_code: bool) -> Model:
@@ -187,7 +223,11 @@ def _card(model: Model, folder: Path, plugins: Sequence[str], scores: Sequence[S
     lines += ["## Load it", "", "Transformers and, for an adapter, PEFT are all that is needed:", "", "```python"]
     lines += [loading_code(folder, name="model").rstrip(), "```", ""]
     came_from = origin(model.net)
-    if (folder / "adapter_config.json").exists() and came_from is not None and came_from.source.folder is not None:
+    source = came_from.source if came_from is not None else None
+    if (folder / "adapter_config.json").exists() and source is not None and source.offer is not None and "/" in source.name:
+        lines += [f"Without a network, the package `{source.package.split()[0]}` has the base; its folder is "
+                  f'`ftp.model.find("{source.name}", "{model.head}").folder`.', ""]
+    elif (folder / "adapter_config.json").exists() and source is not None and source.folder is not None:
         lines += [f"The folder of the base is that of the machine where the adapter was trained. Elsewhere, put the folder of "
                   f"`{model.name}` in its place, here and as `base_model_name_or_path` in adapter_config.json.", ""]
     if model.head in use:
