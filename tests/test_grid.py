@@ -1,0 +1,107 @@
+"""The grid: each method with each domain that fits runs and comes back, and each misfit says which would fit.
+
+Plugins are found by their entry points, so that a new one joins by itself. Each pair (objective and domain, objective and
+parameterisation, parameterisation and domain) meets at least once; docs/grid.md is made from the same table.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from ftp import UserError
+from ftp.data.forms import reachable
+from ftp.plan import prepare
+from ftp.plugins import DEFAULT_HEADS, Picked, discover, kind_of
+from ftp.testing import domains, grid
+from ftp.testing.scene import MODELS
+from ftp.testing.subject import JUDGE, find
+
+CELLS = grid.cells()
+RUNS = grid.runs(CELLS, grid.names("parameterisation"))
+MISFITS = [cell for cell in CELLS if cell.task is None]
+QUICK = {"max_steps": 2, "batch_size": 4, "max_train_rows": 8, "max_eval_rows": 4, "logging_steps": 1, "verify": False,
+         "baselines": False, "device": "cpu", "precision": "fp32"}
+
+
+def label(cell: grid.Cell) -> str:
+    return "-".join(cell.plugins)
+
+
+def picked(name: str) -> Picked:
+    found = discover()[name][0]
+    return Picked(found, found.load())
+
+
+def risks() -> list[str]:
+    """The checks that are part of every run, to be left out: they have their own tests."""
+    return [f"-{name}" for name, found in discover().items() if found[0].default and kind_of(found[0].load()) == "risk"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Head -> a tiny model with it that takes long rows."""
+    from ftp.testing.models import tiny
+
+    made = {}
+    for kind in {kinds[0] for kinds in MODELS.values()}:
+        made[kind] = tiny(kind, tmp_path_factory.mktemp("models") / kind, max_position_embeddings=1024)
+        config = made[kind] / "tokenizer_config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "model_max_length": 1024}))
+    return {head: made[kinds[0]] for head, kinds in MODELS.items()}
+
+
+@pytest.mark.parametrize("cell", RUNS, ids=label)
+def test_what_fits_runs_and_comes_back(cell: grid.Cell, models: dict[str, Path], tmp_path: Path) -> None:
+    import ftp
+
+    assert cell.task is not None
+    subject = find(cell.domain)
+    rows = domains.source(subject, domains.own_form(subject, cell.task.form))
+    result = ftp.run([*cell.plugins, *risks()], plugins_from=(JUDGE,), model=str(models[cell.task.head]), data=rows,
+                     out=tmp_path / "run", cache_dir=tmp_path / "cache", **QUICK)
+    lines = [json.loads(line) for line in (result.out / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["event"] == "step"]
+    assert result.step == 2 and len(losses) == 2 and all(map(math.isfinite, losses))
+    assert 0 < result.trained <= result.total
+    assert result.scores and all(math.isfinite(score.value) for score in result.scores)
+    assert ftp.load(result.out).run.task == cell.task
+
+
+@pytest.mark.parametrize("cell", MISFITS, ids=label)
+def test_what_does_not_fit_says_what_would(cell: grid.Cell) -> None:
+    """Before anything is loaded, and by name."""
+    with pytest.raises(UserError) as told:
+        prepare(cell.plugins)
+    said = str(told.value).replace(",", " ").split()
+    if cell.objective:
+        wanted = picked(cell.objective).attribute("wants")
+        fitting = {name for name in grid.names("domain") if reachable(picked(name).attribute("gives")) & set(wanted)}
+        assert f"'{cell.objective}'" in said and f"'{cell.domain}'" in said and set(wanted) <= set(said)
+    else:
+        given = reachable(picked(cell.domain).attribute("gives"))
+        assert not given & set(DEFAULT_HEADS)
+        fitting = {name for name in grid.names("objective") if given & set(picked(name).attribute("wants"))}
+    assert fitting <= set(said), f"{fitting} in {told.value}"
+    assert cell.domain not in fitting
+
+
+def test_every_pair_meets() -> None:
+    objectives, parameterisations = grid.names("objective"), grid.names("parameterisation")
+    assert len(objectives) >= 8 and len(parameterisations) >= 2 and len(grid.names("domain")) >= 5
+    met = {pair for cell in RUNS for pair in ((cell.objective, cell.domain), (cell.objective, cell.parameterisation),
+                                              (cell.parameterisation, cell.domain))}
+    assert {(cell.objective, cell.domain) for cell in CELLS if cell.task} <= met
+    runnable = {cell.objective for cell in CELLS if cell.task}
+    assert {(one, other) for one in runnable for other in parameterisations} <= met
+    assert {(one, cell.domain) for one in parameterisations for cell in CELLS if cell.task} <= met
+
+
+def test_every_plugin_goes_with_something() -> None:
+    """An objective without any domain, or a domain without any objective, would be of no use to anybody."""
+    fitting = [cell for cell in CELLS if cell.task]
+    assert {cell.domain for cell in fitting} == set(grid.names("domain"))
+    assert {cell.objective for cell in fitting} >= set(grid.names("objective"))
