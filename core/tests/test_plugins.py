@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -250,6 +252,67 @@ def test_suggestions_count_more_than_defaults_and_less_than_files(plant: Plant) 
     assert (found.settings.learning_rate, found.settings.epochs, found.settings.seed) == (3e-3, 2.0, 0)
     assert found.origin["learning_rate"] == "suggested by poems" and found.origin["epochs"] == "r.toml"
     assert found.values["poems.size"] == 4 and found.task.head == "labels"
+
+
+METHOD = """
+    from ftp import hookimpl, plugin
+
+    @plugin
+    class {name}:
+        "A plugin."
+        {attributes}
+
+        @hookimpl{how}
+        def {hook}(self):
+            return (yield)
+"""
+
+
+def test_the_order_of_names_changes_no_suggestion(plant: Plant) -> None:
+    """A method's counts more than an objective's, that more than a domain's; learning rates are multiplied."""
+    wide = DOMAIN.format(name="Poems", gives='"preference"')
+    wide += "\n    Poems.suggests = {'learning_rate': 9.0, 'seed': 5, 'epochs': 7}\n"
+    low = METHOD.format(name="Low", how="(wrapper=True)", hook="build_model",
+                        attributes="suggests = {'learning_rate': 1e-3, 'weight_decay': 0.5}")
+    prefer = OBJECTIVE.format(name="Prefer", wants="preference")
+    prefer += "\n    Prefer.suggests = {'learning_rate': 1e-6, 'epochs': 1.0, 'weight_decay': 0.1}\n"
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": wide})
+    plant("ftp-planted-b", {"low": "ftp_planted_b:Low"}, {"ftp_planted_b": low})
+    plant("ftp-planted-c", {"prefer": "ftp_planted_c:Prefer"}, {"ftp_planted_c": prefer})
+    for order in permutations(["poems", "low", "prefer"]):
+        found = prepare(list(order))
+        assert found.settings.learning_rate == pytest.approx(2e-5), order
+        assert (found.settings.epochs, found.settings.weight_decay, found.settings.seed) == (1.0, 0.5, 5)
+        assert found.origin["learning_rate"] == "1e-06 suggested by prefer, 20 times that by low"
+        assert found.origin["epochs"] == "suggested by prefer"
+    assert prepare("prefer,poems").settings.learning_rate == 1e-6
+    assert prepare("low,prefer,poems", given=[("flags", {"learning_rate": 3e-4})]).settings.learning_rate == 3e-4
+
+
+def test_suggestions_of_a_kind_that_contradict_are_told_until_one_is_chosen(plant: Plant) -> None:
+    for letter, epochs in (("a", 7), ("b", 8)):
+        source = METHOD.format(name="Method", how="(wrapper=True)", hook="build_model",
+                               attributes=f"suggests = {{'epochs': {epochs}}}")
+        plant(f"ftp-planted-{letter}", {f"method{letter}": f"ftp_planted_{letter}:Method"}, {f"ftp_planted_{letter}": source})
+    plant("ftp-planted-c", {"poems": "ftp_planted_c:Poems"}, {"ftp_planted_c": DOMAIN.format(name="Poems", gives='"labelled"')})
+    said = [told(lambda: prepare("methoda,methodb,poems")), told(lambda: prepare("methodb,poems,methoda"))]
+    assert said[0] == said[1] and "--epochs: two plugins suggest different values (methoda: 7 and methodb: 8)" in said[0]
+    assert prepare("methoda,methodb,poems", given=[("flags", {"epochs": 2})]).settings.epochs == 2
+
+
+def test_a_plugin_that_is_not_installed_is_found_again_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its absolute path in the run's recipe; and in a recipe of one's own by a path from there."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "poems.py").write_text(dedent(DOMAIN.format(name="Poems", gives='"labelled"')))
+    monkeypatch.chdir(tmp_path)
+    prepared = prepare((), ["mine/poems.py:Poems"])
+    assert prepared.values["plugins_from"] == (f"{tmp_path / 'mine' / 'poems.py'}:Poems",)
+    assert prepared.recipe().count(str(tmp_path / "mine" / "poems.py")) == 1
+    monkeypatch.chdir("/")
+    recipe = tmp_path / "mine" / "recipe.toml"
+    found = prepare((), given=[(str(recipe), {"plugins_from": ["poems.py:Poems"]})])
+    assert found.picked[0].name == "poems" and found.values["plugins_from"] == prepared.values["plugins_from"]
+    assert "no such file" in told(lambda: prepare((), ["mine/poems.py:Poems"]))
 
 
 def test_a_plugin_named_like_an_option_of_core_is_refused(plant: Plant) -> None:

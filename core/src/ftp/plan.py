@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError
 from ftp.options import Option, flatten, resolve, write_recipe
-from ftp.plugins import Picked, audit, core_options, discover, pick, settle
+from ftp.plugins import Picked, audit, core_options, discover, pick, settle, suggested
 from ftp.settings import Settings
 from ftp.types import Task
 
@@ -55,7 +56,7 @@ def prepare(
     found = list(problems)
     names = split_names(plugins)
     sources = [(source, flatten(values)) for source, values in given]
-    where = _plugins_from(plugins_from, sources)
+    where = [absolute(one) for one in _plugins_from(plugins_from, sources)]
     if not names and not where:
         found.append(Problem("no plugins are named", "a method and a domain make a run", "ftp run --plugins lora,sentiment"))
         raise UserError(found)
@@ -71,15 +72,14 @@ def prepare(
         task, misfits = settle(picked)
         found += misfits
 
-    suggestions = [
-        (f"suggested by {one.name}", dict(one.cls.suggests))  # type: ignore[attr-defined]
-        for one in picked
-        if getattr(one.cls, "suggests", None)
-    ]
+    suggestions, whose, contradictions = suggested(picked)
+    chosen = {key.replace("-", "_") for _, values in sources for key in values}
+    found += [problem for key, problem in contradictions.items() if key not in chosen]
     absent = {name for name in names if name not in {one.name for one in picked}}
     readable = [(source, {key: value for key, value in values.items() if key.split(".")[0] not in absent or "." not in key})
                 for source, values in sources]  # options of a plugin that is already complained about
-    values, origin = resolve(options, [*suggestions, *readable], _known_names(sources, options), found)
+    usual = [(whose[key], {key: value}) for key, value in suggestions.items()]
+    values, origin = resolve(options, [*usual, *readable], _known_names(sources, options), found)
     values["plugins_from"] = tuple(where)
     if found:
         raise UserError(list(dict.fromkeys(found)))
@@ -111,12 +111,27 @@ def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:
 
 
 def _plugins_from(explicit: Sequence[str], sources: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Paths of plugins that are not installed: those given directly, and those of the last source that names any."""
+    """Paths of plugins that are not installed: those given directly, and those of the last source that names any. Those of a
+    recipe are taken from its own folder, where they are there."""
     named: Sequence[str] = ()
-    for _, values in sources:
-        value = values.get("plugins_from", values.get("plugins-from", named))
-        named = split_names(value) if isinstance(value, (str, list, tuple)) else ()
+    for source, values in sources:
+        value = values.get("plugins_from", values.get("plugins-from"))
+        if value is not None:
+            named = split_names(value) if isinstance(value, (str, list, tuple)) else ()
+            if source.endswith(".toml"):
+                named = [absolute(one, Path(source).expanduser().parent) for one in named]
     return list(dict.fromkeys([*explicit, *named]))
+
+
+def absolute(where: str, folder: Path | None = None) -> str:
+    """`path.py:Class` with a path that holds in any folder, so that a run's recipe repeats it from anywhere. `folder`: where it
+    is looked for first."""
+    drive, rest = (where[:2], where[2:]) if where[1:3] in (":\\", ":/") else ("", where)
+    path, colon, name = rest.partition(":")
+    found = Path(drive + path).expanduser()
+    if folder is not None and (folder / found).exists():
+        found = folder / found
+    return f"{found.absolute()}{colon}{name}" if found.exists() else where
 
 
 def _known_names(sources: Sequence[tuple[str, Mapping[str, Any]]], options: Sequence[Option]) -> list[str]:

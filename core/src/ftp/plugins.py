@@ -36,6 +36,8 @@ SPLITS = ("train", "validation", "test")
 """The splits that a domain is taken to give; one that gives others says so in its class attribute `splits`."""
 DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "question": "span"}
 """The head that core trains for a form when no objective is named."""
+STRENGTH = ("parameterisation", "objective", "domain")
+"""Whose suggestions count more, strongest first."""
 KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
 
 
@@ -481,12 +483,37 @@ def core_options() -> list[Option]:
     return options_of(Settings, "")
 
 
-def suggested(picked: Iterable[Picked]) -> dict[str, Any]:
-    """Core options for which plugins of this run suggest another default; of two, the one named later counts."""
-    values: dict[str, Any] = {}
+def suggested(picked: Iterable[Picked]) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
+    """Core options for which plugins of this run suggest another default, whose suggestion each is, and for which of them two
+    suggestions contradict one another. The order in which plugins are named makes no difference.
+
+    A parameterisation's suggestion counts more than an objective's, that more than a domain's, and that more than another
+    plugin's. The learning rates of the first two are multiplied: a parameterisation says what it wants where core's default
+    would be right for all weights, and wants the same multiple of what an objective suggests instead.
+    """
+    from ftp.settings import Settings
+
+    found: dict[str, dict[int, dict[str, Any]]] = {}
     for one in picked:
-        values.update(getattr(one.cls, "suggests", {}))
-    return values
+        kind = kind_of(one.cls)
+        rank = STRENGTH.index(kind) if kind in STRENGTH else len(STRENGTH)
+        for key, value in getattr(one.cls, "suggests", {}).items():
+            found.setdefault(key, {}).setdefault(rank, {})[one.name] = value
+    values, origin, problems = dict[str, Any](), dict[str, str](), dict[str, Problem]()
+    for key, ranks in found.items():
+        strongest = ranks[min(ranks)]
+        if len(set(map(repr, strongest.values()))) > 1:
+            told = " and ".join(f"{name}: {value}" for name, value in sorted(strongest.items()))
+            flag = "--" + key.replace("_", "-")
+            problems[key] = Problem(f"{flag}: two plugins suggest different values ({told})", f"say which: {flag} VALUE")
+            continue
+        values[key], origin[key] = next(iter(strongest.values())), f"suggested by {' and '.join(sorted(strongest))}"
+        if key == "learning_rate" and min(ranks) == 0 and 1 in ranks:
+            objective, rate = next(iter(ranks[1].items()))
+            times = values[key] / Settings().learning_rate
+            values[key] = float(f"{rate * times:.6g}")
+            origin[key] = f"{rate:g} suggested by {objective}, {times:g} times that by {' and '.join(sorted(strongest))}"
+    return values, origin, problems
 
 
 def lock(picked: Sequence[Picked]) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ def text(
 ) -> str:
     """The help: usage, what the command does, its own options, and those of the run."""
     who = {one.name: one for one in picked}
-    suggestions = suggested(picked)
+    suggestions = suggested(picked)[0]
     formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 110), max_width=110)
     formatter.write_usage("ftp", usage)
     formatter.write_paragraph()

@@ -23,7 +23,7 @@ class Dpo:
 
     wants = ("preference",)
     head = "tokens"
-    suggests = {"learning_rate": 5e-6, "epochs": 1.0}
+    suggests = {"learning_rate": 1e-6, "epochs": 1.0}
 
     loss_type: LossType = option("sigmoid", "sigmoid; sigmoid_norm: a token's mean in place of an answer's sum; ipo (Azar et al. "
                                  "2023); hinge (SLiC, Zhao et al. 2023); robust (Chowdhury et al. 2024)")

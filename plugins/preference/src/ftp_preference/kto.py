@@ -29,7 +29,7 @@ class Kto:
 
     wants = ("feedback",)
     head = "tokens"
-    suggests = {"learning_rate": 5e-6, "epochs": 1.0}
+    suggests = {"learning_rate": 1e-6, "epochs": 1.0}
 
     beta: float = option(0.1, "how strongly the model is held to what it was", low=1e-6)
     desirable_weight: float = option(1.0, "weight of rows rated good", low=0)

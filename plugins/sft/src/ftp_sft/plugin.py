@@ -21,7 +21,7 @@ class Sft:
 
     wants = ("conversation",)
     head = "tokens"
-    suggests = {"batch_size": 16}
+    suggests = {"learning_rate": 2e-5, "batch_size": 16}
 
     train_on: Literal["answers", "last", "all"] = option(
         "answers", "tokens that are learnt: of every turn of the assistant, of its last one, or all of them")

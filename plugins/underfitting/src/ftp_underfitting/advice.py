@@ -23,11 +23,11 @@ def rate(run: Run, value: float) -> str:
 
 def usual_rate(run: Run) -> float:
     """The learning rate that the plugins of this run suggest, else core's own."""
+    from ftp.plugins import suggested
     from ftp.settings import Settings
 
-    named = [one.cls.suggests["learning_rate"] for one in (run.hooks.picked if run.hooks else ())  # type: ignore[attr-defined]
-             if "learning_rate" in getattr(one.cls, "suggests", {})]
-    return float(named[-1] if named else Settings().learning_rate)
+    values, _, _ = suggested(run.hooks.picked if run.hooks else ())
+    return float(values.get("learning_rate", Settings().learning_rate))
 
 
 def lower_rate(run: Run, suggested: float | None) -> list[str]:
