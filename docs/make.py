@@ -1,12 +1,14 @@
-"""Write the pages that are made from the code: docs/hooks.md, docs/options.md, and the table of plugins in README.md.
+"""Write the pages that are made from the code: docs/hooks.md, docs/options.md and docs/grid.md, the table of plugins in
+README.md and that of checks in docs/conformance.md.
 
-    python docs/make.py            write them (run it after a change to hooks, types, options, or the list of plugins)
+    python docs/make.py            write them (run it after a change to hooks, types, options, checks, or the list of plugins)
     python docs/make.py --check    exit with 1 where one of them is stale (tests/test_docs.py does the same)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
 import re
@@ -20,11 +22,16 @@ from ftp import hooks, types
 from ftp.cli.help import bounds, show
 from ftp.options import Option
 from ftp.plugins import Picked, core_options, discover
+from ftp.testing import grid
+from ftp.testing.kit import PARTS
+from ftp.testing.outcome import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 MADE = "<!-- Made by docs/make.py from the code: do not edit. -->"
-BEGIN, END = "<!-- plugins: made by docs/make.py -->", "<!-- end of plugins -->"
+BEGIN, END = "<!-- {}: made by docs/make.py -->", "<!-- end of {} -->"
+ASKED = {"every": "all", "objective": "objectives", "parameterisation": "parameterisations", "run": "all but risks",
+         "domain": "domains", "risk": "risks"}
 ARITIES = {"one": "one answer; a second one is an error", "collected": "every answer is collected"}
 
 
@@ -67,19 +74,73 @@ def readme_page() -> str:
     """README.md with the table of plugins made anew; the rest of it is written by hand."""
     listed = json.loads(subprocess.run([sys.executable, "-m", "ftp", "plugins", "--json"], check=True, capture_output=True,
                                        text=True).stdout)
-    ours = {tomllib.loads(file.read_text())["project"]["name"] for file in sorted(ROOT.glob("plugins/*/pyproject.toml"))}
+    ours = workspace()
     kinds = ["objective", "parameterisation", "domain", "risk"]
     rows = sorted((one for one in listed if one["distribution"] in ours),
                   key=lambda one: (kinds.index(one["kind"]) if one["kind"] in kinds else len(kinds), one["name"]))
     lines = ["| plugin | kind | what it does | package |", "| --- | --- | --- | --- |"]
     lines += [f"| `{one['name']}` | {one['kind']} | {cell(one['summary'])} | {one['distribution']} |" for one in rows]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: "\n".join([BEGIN, *lines, END]), text, flags=re.DOTALL)
+    return between(ROOT / "README.md", "plugins", lines)
+
+
+def grid_page() -> str:
+    """docs/grid.md: which methods go with which domains, as tests/test_grid.py runs them."""
+    ours = workspace()
+    installed = {name for name, found in discover().items() if found[0].distribution in ours}
+    objectives, domains, methods = ([name for name in grid.names(kind) if name in installed]
+                                    for kind in ("objective", "domain", "parameterisation"))
+    found = {(one.objective, one.domain): one for one in grid.cells(objectives, domains)}
+    lines = ["# What goes with what", MADE, "",
+             "A run has a domain and a method. A method is an objective (what is minimised; none: core's own loss for the",
+             "domain's rows) and a parameterisation (which weights may move; none: all of them). Their authors need not know",
+             "each other. Any parameterisation goes with the rest: "
+             f"{', '.join(f'`{name}`' for name in methods)}. Whether an objective",
+             "goes with a domain hangs on nothing but the [form](writing-a-plugin.md#forms) of its rows; the table says as which",
+             "form they are read then. `tests/test_grid.py` makes this table of whatever is installed, runs what fits, so that",
+             "each pair of plugins meets, and asks what does not fit for its error.", "",
+             f"| objective | head | {' | '.join(f'`{name}`' for name in domains)} |", f"| --- | --- |{' --- |' * len(domains)}"]
+    for objective in ("", *objectives):
+        cells = [found[objective, domain] for domain in domains]
+        heads = dict.fromkeys(one.task.head for one in cells if one.task)
+        shown = [one.task.form if one.task else "" for one in cells]
+        lines.append(f"| {f'`{objective}`' if objective else '(none)'} | {', '.join(heads)} | {' | '.join(shown)} |")
+    lines += ["", "| domain | gives |", "| --- | --- |"]
+    for name in domains:
+        one = discover()[name][0]
+        lines.append(f"| `{name}` | {', '.join(Picked(one, one.load()).attribute('gives'))} |")
+    misfit = next((one for one in found.values() if one.task is None and one.objective), None)
+    if misfit is not None:
+        lines += ["", "What does not fit is told before anything is loaded, with what would:", "", "```text",
+                  f"ftp: {misfit.why}", "```"]
+    return "\n".join(lines) + "\n"
+
+
+def conformance_page() -> str:
+    """docs/conformance.md with the table of checks made anew; the rest of it is written by hand."""
+    for part in PARTS:
+        importlib.import_module(f"ftp.testing.checks.{part}")
+    lines = ["| check | of | asks |", "| --- | --- | --- |"]
+    ordered = sorted(CHECKS.values(), key=lambda one: PARTS.index(one.part))
+    lines += [f"| `{one.name}` | {ASKED[one.part]} | {cell(one.summary)} |" for one in ordered]
+    return between(DOCS / "conformance.md", "checks", lines)
+
+
+def workspace() -> set[str]:
+    """Names of the distributions under plugins/."""
+    return {tomllib.loads(file.read_text())["project"]["name"] for file in sorted(ROOT.glob("plugins/*/pyproject.toml"))}
+
+
+def between(path: Path, name: str, lines: Iterable[str]) -> str:
+    """The text of a page with the lines between its marks replaced."""
+    begin, end = BEGIN.format(name), END.format(name)
+    text = path.read_text(encoding="utf-8")
+    return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: "\n".join([begin, *lines, end]), text, flags=re.DOTALL)
 
 
 def pages() -> dict[Path, str]:
     """Every page that is made, and what it should be."""
-    return {DOCS / "hooks.md": hooks_page(), DOCS / "options.md": options_page(), ROOT / "README.md": readme_page()}
+    return {DOCS / "hooks.md": hooks_page(), DOCS / "options.md": options_page(), DOCS / "grid.md": grid_page(),
+            DOCS / "conformance.md": conformance_page(), ROOT / "README.md": readme_page()}
 
 
 def table(options: Iterable[Option]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,11 @@ def label(cell: grid.Cell) -> str:
 def picked(name: str) -> Picked:
     found = discover()[name][0]
     return Picked(found, found.load())
+
+
+def needed(cell: grid.Cell) -> dict[str, Any]:
+    """Options that a plugin cannot do without, as it says itself (a teacher, for example)."""
+    return {key: value for name in cell.plugins for key, value in getattr(picked(name).cls, "tried_with", {}).items()}
 
 
 def risks() -> list[str]:
@@ -62,7 +68,7 @@ def test_what_fits_runs_and_comes_back(cell: grid.Cell, models: dict[str, Path],
     subject = find(cell.domain)
     rows = domains.source(subject, domains.own_form(subject, cell.task.form))
     result = ftp.run([*cell.plugins, *risks()], plugins_from=(JUDGE,), model=str(models[cell.task.head]), data=rows,
-                     out=tmp_path / "run", cache_dir=tmp_path / "cache", **QUICK)
+                     out=tmp_path / "run", cache_dir=tmp_path / "cache", **QUICK, **needed(cell))
     lines = [json.loads(line) for line in (result.out / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["event"] == "step"]
     assert result.step == 2 and len(losses) == 2 and all(map(math.isfinite, losses))
