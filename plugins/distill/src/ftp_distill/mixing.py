@@ -1,0 +1,139 @@
+"""The loss with a teacher in it. Heavy: imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from ftp import forward
+from ftp.types import Batch, Loss, LossOut, Model
+from ftp_distill.teachers import Teacher
+
+NEAR = 1e-4
+
+
+@dataclass(frozen=True)
+class Formula:
+    """alpha * T^2 * divergence(teacher, student) + (1 - alpha) * own, for each term."""
+
+    alpha: float
+    temperature: float
+    kind: str
+    beta: float
+
+    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """[n] how far the student's distribution is from the teacher's, in nats, times T^2 (Hinton et al. 2015, section 2: so
+        that gradients keep their size). Both [n, classes] logits.
+
+        jsd: beta KL(teacher, mixture) + (1 - beta) KL(student, mixture), the mixture being beta teacher + (1 - beta) student
+        (Agarwal et al. 2024, eq. 1).
+        """
+        s, t = ((one.float() / self.temperature).log_softmax(-1) for one in (student, teacher))
+        if self.kind == "forward":
+            found = kl(t, s)
+        elif self.kind == "reverse":
+            found = kl(s, t)
+        else:
+            weight = torch.tensor(self.beta, device=s.device)
+            mixture = torch.logaddexp(t + weight.log(), s + torch.log1p(-weight))
+            found = self.beta * kl(t, mixture) + (1 - self.beta) * kl(s, mixture)
+        return found * self.temperature**2
+
+
+def kl(one: Tensor, other: Tensor) -> Tensor:
+    """[n] KL(one, other) of log probabilities [n, classes]. A class that `one` gives no chance adds nothing."""
+    return torch.where(one == -torch.inf, 0, one.exp() * (one - other)).sum(-1)
+
+
+def compute(model: Model, loss: Loss, teacher: Teacher, formula: Formula) -> Callable[[Batch], LossOut]:
+    """`Loss.compute` with the teacher in it; without gradients (evaluation) the own loss alone."""
+    plain: list[bool] = []  # whether the own loss is the cross entropy of these terms; measured once
+
+    def mixed(batch: Batch) -> LossOut:
+        if not torch.is_grad_enabled():
+            return loss.compute(batch)
+        if not plain and batch.count:
+            plain.append(_is_plain(model, loss, teacher, formula, batch))
+        own, apart, of = _terms(model, teacher, formula, batch)
+        counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(own))
+        spread = torch.zeros_like(counts).index_add_(0, of, apart.detach())
+        metrics = {"distill/divergence": (spread / counts.clamp(min=1)).sum()}
+        if plain == [True]:
+            each = formula.alpha * apart + (1 - formula.alpha) * own
+            by_row = torch.zeros_like(counts).index_add_(0, of, each.detach())
+            return LossOut(each.sum(), metrics, by_row, counts)
+        out = loss.compute(batch)
+        total = formula.alpha * apart.sum() + (1 - formula.alpha) * out.total
+        return LossOut(total, {**out.metrics, **metrics})
+
+    return mixed
+
+
+def _is_plain(model: Model, loss: Loss, teacher: Teacher, formula: Formula, batch: Batch) -> bool:
+    with _evaluating(model.net), torch.no_grad():
+        theirs, ours = float(loss.compute(batch).total), float(_terms(model, teacher, formula, batch)[0].sum())
+    return abs(theirs - ours) <= NEAR * max(1.0, abs(theirs))
+
+
+def _terms(model: Model, teacher: Teacher, formula: Formula, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """(own cross entropies [n], divergences [n], row numbers [n]) of the terms of a batch."""
+    inputs = batch.inputs
+    if model.head == "labels":
+        student = forward.classify(model.net, inputs).float()
+        with teacher.net() as net, torch.no_grad():
+            theirs = teacher.ordered(forward.classify(net, inputs))
+        own = cross_entropy(student, inputs["label"], reduction="none")
+        return own, formula.divergence(student, theirs), torch.arange(len(own), device=own.device)
+    where, target = inputs["where"], inputs["target"]
+    student = _head(model.net, inputs, where)
+    if teacher.is_model:  # one network in two states, one after the other
+        mine = student(0, len(where))
+        with teacher.net() as net, torch.no_grad():
+            theirs = _head(net, inputs, where)(0, len(where))
+        return cross_entropy(mine.float(), target, reduction="none"), formula.divergence(mine, theirs), inputs["of"]
+    with teacher.net() as net, torch.no_grad():
+        teaches = _head(net, inputs, where)
+
+    def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
+        mine = student(start, end)
+        with torch.no_grad():
+            theirs = teaches(start, end)
+        width = min(mine.shape[-1], theirs.shape[-1])  # some embeddings have rows that are no token's
+        own = cross_entropy(mine.float(), target[start:end], reduction="none")
+        return own, formula.divergence(mine[:, :width], theirs[:, :width])
+
+    size = max(1, forward.LOGIT_BYTES // (8 * int(model.net.config.get_text_config().vocab_size)))
+    starts = range(0, max(1, len(where)), size)
+    if len(starts) == 1:
+        return *piece(0, len(where)), inputs["of"]
+    parts = [checkpoint(piece, start, min(start + size, len(where)), use_reentrant=False) for start in starts]
+    own, apart = (torch.cat(column) for column in zip(*parts, strict=True))
+    return own, apart, inputs["of"]
+
+
+def _head(net: Any, inputs: Any, where: Tensor) -> Callable[[int, int], Tensor]:
+    """What gives the logits of the slots `where[start:end]`; the body runs once."""
+    if forward._parts(net).backbone is None:
+        whole = forward.logits_at(net, inputs, where)
+        return lambda start, end: whole[start:end]
+    output = forward._encode(net, inputs)
+    states = output.last_hidden_state[where]
+    return lambda start, end: forward._head(net, output, states[start:end][None])[0]
+
+
+@contextmanager
+def _evaluating(net: Any) -> Iterator[None]:
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
