@@ -7,7 +7,7 @@
     [[stages]]
     name = "rlhf"
     plugins = ["rlhf", "lora", "chat"]
-    model = "{sft}"                   the run folder of an earlier stage, anywhere in a text
+    model = "{sft}"                   the run folder of an earlier stage, anywhere in a text; an adapter is merged
     rlhf.reward = "judge.py:short"
 
 Each stage's run is in a folder of its name. `ftp run --resume runs/assistant` skips stages that are finished, goes on with one
@@ -26,7 +26,7 @@ from typing import Any
 from ftp import record
 from ftp.errors import Problem, UserError, nearest
 from ftp.options import read_recipe
-from ftp.plan import Prepared, prepare
+from ftp.plan import Prepared, prepare, replace_settings
 
 FILE, FLAGS = "stages.toml", "flags.toml"
 """The recipe of all stages, in their folder, and the options that were given beside it."""
@@ -142,10 +142,29 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, An
 
 
 def command(stage: Stage) -> list[str]:
-    """The words after `ftp` that do a stage, or go on with it; its recipe is written beside its folder."""
+    """The words after `ftp` that do a stage, or go on with it; its recipe is written beside its folder.
+
+    Where it begins from a stage that trained an adapter, that is merged into its base first (`<name>-merged`), once.
+    """
     if stage.begun:
         return ["run", "--resume", str(stage.folder)]
+    prepared, before = stage.prepared, Path(stage.prepared.settings.model or "")
+    if before.parent == stage.folder.parent and (before / record.MODEL / "adapter_config.json").is_file():
+        prepared = replace_settings(prepared, model=str(_merged(before)))
     recipe = stage.folder.with_name(f"{stage.folder.name}.toml")
     with record.disk(recipe):
-        recipe.write_text(stage.prepared.recipe(), encoding="utf-8")
+        recipe.write_text(prepared.recipe(), encoding="utf-8")
     return ["run", str(recipe), "--out", str(stage.folder)]
+
+
+def _merged(run: Path) -> Path:
+    """The model of a run with its adapter in the weights, written under its name when it is whole."""
+    from ftp import model
+
+    out = run.with_name(f"{run.name}-merged")
+    if not out.is_dir():
+        aside = run.with_name(f".{out.name}.partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        model.merged(run / record.MODEL, aside)
+        aside.rename(out)
+    return out

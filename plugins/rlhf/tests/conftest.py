@@ -13,7 +13,7 @@ from ftp.plan import prepare
 from ftp.plugins import Hooks
 from ftp.record import Log
 from ftp.testing.models import tiny
-from ftp.testing.subject import ROWS
+from ftp.testing.subject import JUDGE, ROWS
 from ftp.types import Data, Run
 from ftp_rlhf import rollout
 from ftp_rlhf.sample import Completion
@@ -47,7 +47,9 @@ LETTERS = "def f(completions, **columns):\n    return [float(text.count('e')) fo
 def go(llama, tmp_path, judge):
     """A run of a few updates on the kit's prompts, which like words of different kinds unless there is another reward."""
 
-    def run(model: Path | None = None, plugins: tuple[str, ...] = (), out: str = "run", letters: bool = False, **options: Any) -> Any:
+    def run(
+        model: Path | None = None, plugins: tuple[str, ...] = (), out: str = "run", letters: bool = False, **options: Any
+    ) -> Any:
         import ftp
 
         rlhf = {"max_completion_length": 12, "num_generations": 4, **options.pop("rlhf", {})}
@@ -55,7 +57,8 @@ def go(llama, tmp_path, judge):
             rlhf.setdefault("reward", judge(LETTERS))
         usual = {"model": str(model or llama), "out": str(tmp_path / out), "device": "cpu", "precision": "fp32", "max_steps": 4,
                  "batch_size": 4, "learning_rate": 1e-3, "verify": False, "baselines": False, "report": False, "logging_steps": 1,
-                 "cache_dir": str(tmp_path / "cache"), "max_eval_rows": 4, "plugins_from": (ROWS,)}
+                 "cache_dir": str(tmp_path / "cache"), "max_eval_rows": 4,
+                 "plugins_from": (ROWS,) if letters else (ROWS, JUDGE)}
         return ftp.run(["rlhf", "-leakage", "-duplicates", *plugins], rlhf=rlhf, **{**usual, **options})
 
     return run
@@ -67,13 +70,13 @@ def roller(llama: Path, judge: Any, **options: Any) -> rollout.Roller:
     from ftp.device import accelerator
 
     function = judge("def f(completions, **columns):\n    return [0.1 * len(text) + text.count('e') for text in completions]\n")
-    options = {"num_generations": GENERATIONS, "max_completion_length": LENGTH, "temperature": TEMPERATURE, "reward": function, **options}
-    prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", {"model": str(llama), "device": "cpu", "precision": "fp32",
-                                                                               "rlhf": options})])
+    usual = {"num_generations": GENERATIONS, "max_completion_length": LENGTH, "temperature": TEMPERATURE, "reward": function}
+    given = {"model": str(llama), "device": "cpu", "precision": "fp32", "rlhf": {**usual, **options}}
+    prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", given)])
     hooks = Hooks([one for one in prepared.picked if one.name != "kit-rows"], prepared.values)
     run = Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), None, Log(None, writer=False))
     loop.seed_step(0, 0, 0)
-    model, loss = app.build(run, Data({}, "prompt"))
+    _, loss = app.build(run, Data({}, "prompt"))
     made: rollout.Roller = loss.rollout.__self__  # type: ignore[union-attr]
     move(made.model.net)
     return made

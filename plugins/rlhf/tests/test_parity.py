@@ -1,4 +1,4 @@
-"""The same weights and the same completions give the losses and gradients of TRL's GRPO and RLOO, and those of PPO written out."""
+"""The same weights and completions give the losses and gradients of TRL's GRPO and RLOO, and those of PPO written out."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def trainer(rolling: Any, kind: str, llama: Path, tmp_path: Path, **options: Any
     tokenizer = AutoTokenizer.from_pretrained(llama)
     tokenizer.eos_token = "<|im_end|>"
     size = rolling.count
-    args = config(output_dir=str(tmp_path / "trl"), per_device_train_batch_size=size, num_generations=rolling.count // len(rolling.prompts),
-                  max_completion_length=LENGTH, temperature=TEMPERATURE, use_cpu=True, bf16=False, report_to=[], disable_tqdm=True,
-                  **options)
+    args = config(output_dir=str(tmp_path / "trl"), per_device_train_batch_size=size, max_completion_length=LENGTH,
+                  num_generations=rolling.count // len(rolling.prompts), temperature=TEMPERATURE, use_cpu=True, bf16=False,
+                  report_to=[], disable_tqdm=True, **options)
     made = cls(model=AutoModelForCausalLM.from_pretrained(llama), reward_funcs=words, args=args, processing_class=tokenizer,
                train_dataset=Dataset.from_dict({"prompt": list(rolling.prompts)}))
     if made.ref_model is None and args.beta:
@@ -74,7 +74,7 @@ def compare(ours: rollout.Roller, theirs: Any, inputs: Any, rows: list[dict[str,
     (out.total / batch.count).backward()
     wanted = theirs._compute_loss(theirs.model, inputs)
     wanted.backward()
-    assert near(out.total.detach() / batch.count, wanted.detach()), (float(out.total.detach()) / batch.count, float(wanted.detach()))
+    assert near(out.total.detach() / batch.count, wanted.detach())
     assert near(gradients(ours.model.net), gradients(theirs.model))
 
 
@@ -83,9 +83,9 @@ def compare(ours: rollout.Roller, theirs: Any, inputs: Any, rows: list[dict[str,
     ("dapo", "group", 0.0, True),
 ])
 def test_grpo_is_trls(llama, rolling, tmp_path, loss_type, scale, beta, moved):
-    theirs, inputs, made = trainer(rolling, "grpo", llama, tmp_path, beta=beta, loss_type=loss_type, scale_rewards=scale, epsilon=0.1,
-                                   epsilon_high=0.15)
-    ours = rolling.ours(method="grpo", beta=beta, loss_type=loss_type, scale_rewards=scale, epsilon=0.1, epsilon_high=0.15)
+    options = {"beta": beta, "loss_type": loss_type, "scale_rewards": scale, "epsilon": 0.1, "epsilon_high": 0.15}
+    theirs, inputs, made = trainer(rolling, "grpo", llama, tmp_path, **options)
+    ours = rolling.ours(method="grpo", **options)
     rows = rolling.given(ours, made)
     old = None
     if moved:
@@ -118,8 +118,10 @@ def test_ppo_is_the_formula_written_out(rolling):
     assert ours.extra is not None and ours.extra.value is not None
     torch.nn.init.normal_(ours.extra.value.weight, std=0.3, generator=torch.Generator().manual_seed(2))
     dice, stop = np.random.default_rng(7), ours.talk.stop[0]
-    made = [Completion([int(token) for token in dice.integers(10, 300, dice.integers(1, LENGTH))] + [stop] * (number % 2), bool(number % 2))
-            for number in range(rolling.count)]
+    made = []
+    for number in range(rolling.count):
+        ids = [int(token) for token in dice.integers(10, 300, dice.integers(1, LENGTH))]
+        made.append(Completion([*ids, stop], True) if number % 2 else Completion(ids, False))
     rows = rolling.given(ours, made)
     tokens, net = ours.model.tokenizer, ours.model.net
 

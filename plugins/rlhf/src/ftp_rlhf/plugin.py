@@ -19,7 +19,8 @@ OF_ONE: dict[str, tuple[str, ...]] = {
 
 @plugin
 class Rlhf:
-    """Optimise against a reward with a KL penalty: RLOO (Ahmadian et al. 2024), GRPO (Shao et al. 2024), PPO (Schulman et al. 2017)."""
+    """Optimise against a reward, held near the untrained model: RLOO (Ahmadian et al. 2024), GRPO (Shao et al. 2024) or PPO
+    (Schulman et al. 2017)."""
 
     wants = ("prompt",)
     head = "tokens"
@@ -48,8 +49,8 @@ class Rlhf:
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = option(
         "grpo", "how grpo weighs tokens: grpo: each completion's mean; bnpo, dapo: all alike over an update, a rollout; "
         "dr_grpo: all alike, divided by max_completion_length")
-    use_bias_correction_kl: bool = option(True, "grpo: the KL term times the probability ratio, whose gradient is then that of the "
-                                          "divergence itself (DeepSeek-AI 2025, arXiv:2512.02556)")
+    use_bias_correction_kl: bool = option(True, "grpo: the KL term times the probability ratio, whose gradient is then that of "
+                                          "the divergence itself (DeepSeek-AI 2025, arXiv:2512.02556)")
     normalize_advantages: bool = option(False, "rloo: advantages of a rollout to mean 0 and spread 1")
     lam: float = option(0.95, "lambda of PPO's advantages (GAE, Schulman et al. 2016)", low=0, high=1)
     gamma: float = option(1.0, "discount of later rewards in PPO", low=0, high=1)

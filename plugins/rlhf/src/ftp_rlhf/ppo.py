@@ -1,5 +1,6 @@
-"""PPO (Schulman et al. 2017, arXiv:1707.06347) over tokens, as for language models (Ziegler et al. 2019, arXiv:1909.08593; Ouyang et
-al. 2022): the reward comes with the last token, a KL penalty with each; a value head beside the network tells what to expect."""
+"""PPO (Schulman et al. 2017, arXiv:1707.06347) over tokens, as for language models (Ziegler et al. 2019, arXiv:1909.08593;
+Ouyang et al. 2022, arXiv:2203.02155): the reward comes with the last token, a KL penalty with each; a value head beside the
+network tells what to expect."""
 
 from __future__ import annotations
 

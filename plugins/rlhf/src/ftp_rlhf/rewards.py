@@ -62,7 +62,8 @@ class Judges:
 
 def _check(name: str, values: Sequence[float | None], rows: Sequence[Row], texts: Sequence[str]) -> None:
     if len(values) != len(texts):
-        raise UserError(f"reward {name}: it gave {len(values)} numbers for {len(texts)} completions", "one for each, in their order")
+        raise UserError(f"reward {name}: it gave {len(values)} numbers for {len(texts)} completions",
+                        "one for each, in their order")
     for value, row, text in zip(values, rows, texts, strict=True):
         if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
             raise UserError(f"reward {name}: {value!r} for the completion {_excerpt(text)} of the prompt {_asked(row)}",
@@ -107,10 +108,12 @@ def function_judge(spec: str) -> tuple[str, Judge]:
         raise UserError(f"--rlhf.reward {spec}: {name} is async", "write it as a plain function")
     takes = inspect.signature(function).parameters
     everything = any(one.kind is one.VAR_KEYWORD for one in takes.values())
-    needs = [key for key, one in takes.items() if one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+    needs = [key for key, one in takes.items()
+             if one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
 
     def judge(rows: Sequence[Row], texts: Sequence[str], ids: Ids) -> Sequence[float | None]:
-        columns = {key: [row.get(key) for row in rows] for key in dict.fromkeys(key for row in rows for key in row) if key != "prompt"}
+        names = dict.fromkeys(key for row in rows for key in row if key != "prompt")
+        columns = {key: [row.get(key) for row in rows] for key in names}
         given = {**columns, "prompts": [list(row["prompt"]) for row in rows], "completions": list(texts),
                  "completion_ids": [list(one) for one in ids]}
         if missing := [key for key in needs if key not in given]:
@@ -198,7 +201,8 @@ def _scorer(folder: Path, run: Run) -> tuple[Model, int | None]:
         asked = record.Folder(folder).read_recipe().get("max_length")
         return models.reload(folder / record.MODEL, device=run.accelerator.device), asked
     if not folder.is_dir():
-        raise UserError(f"--rlhf.reward_model {folder}: there is no such folder", "a finished run of reward, or a model that scores")
+        raise UserError(f"--rlhf.reward_model {folder}: there is no such folder",
+                        "a finished run of reward, or a model that scores")
     model = models.load(models.find(str(folder), "score"), "score", (), seed=0)
     if model.fresh:
         raise UserError(f"--rlhf.reward_model {folder}: it has no weights for {', '.join(model.fresh)}, so it scores nothing yet",

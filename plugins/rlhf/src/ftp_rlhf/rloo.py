@@ -1,5 +1,5 @@
-"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740, section 3.2): a completion is as good as its reward, less its KL penalty, above the
-mean of the other completions of its prompt; a completion as a whole is one action."""
+"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740, section 3.2): a completion is as good as its reward, less its KL penalty, above
+the mean of the other completions of its prompt; a completion as a whole is one action."""
 
 from __future__ import annotations
 

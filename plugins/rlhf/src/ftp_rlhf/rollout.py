@@ -17,7 +17,7 @@ from ftp.data.turns import Unfit, said
 from ftp.losses import chat, tokens
 from ftp.losses.chat import Chat, tools_of
 from ftp.losses.common import row_limit
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
 from ftp_rlhf import policy
 from ftp_rlhf.method import Columns, Numbers, Rolled, Terms
 from ftp_rlhf.policy import by_row, k3
@@ -36,8 +36,8 @@ def make(options: Any, run: Run, data: Data, model: Model) -> Loss:
     talk = chat.prepare(model.tokenizer, file=options.chat_template if trains else None, eos_token=options.eos_token, who="rlhf")
     limit = row_limit(run, model)
     if limit - options.max_completion_length < 1:
-        raise UserError(f"--rlhf.max_completion_length {options.max_completion_length}: the model takes {limit} tokens in all, which "
-                        "leaves none for a prompt", f"a number below {limit}, or a larger --max-length if the model takes more")
+        raise UserError(f"--rlhf.max_completion_length {options.max_completion_length}: the model takes {limit} tokens in all, "
+                        "which leaves none for a prompt", f"a number below {limit}, or a larger --max-length if the model takes more")
     if trains:
         run.tell(f"chat template: {talk.source} (sha256 {talk.sha256[:12]}); a completion ends with "
                  f"{model.tokenizer.convert_ids_to_tokens(talk.stop[0])}")
@@ -70,7 +70,8 @@ class Roller:
         options = self.options
         key = cache_key(self.model.tokenizer, "rlhf", VERSION, self.limit, options.max_completion_length, chat)
         return Loss(self.encode, self.collate, self.compute, self.answer, rollout=self.rollout, extra=self.extra,
-                    reuse=options.num_iterations * options.num_mini_batches, key=key, name=options.method)
+                    reuse=options.num_iterations * options.num_mini_batches, key=key, name=options.method,
+                    metrics={"reward": Metric("max"), "kl": Metric("min"), "value_loss": Metric("min")})
 
     @property
     def beta(self) -> float:
@@ -97,9 +98,11 @@ class Roller:
                 yield {"row": number, "input_ids": ids, "length": len(ids) + self.options.max_completion_length,
                        "asked": json.dumps({**row, "prompt": turns}, default=str)}
             elif split == "predict":
-                raise UserError(f"a prompt has {len(ids)} tokens, and the model takes {self.limit} with the completion", "shorten it")
+                raise UserError(f"a prompt has {len(ids)} tokens, and the model takes {self.limit} with the completion",
+                                "shorten it")
             else:
-                yield {"row": number, "left_out": f"their prompt has more than {room} tokens, which leaves no room for a completion"}
+                why = f"their prompt has more than {room} tokens, which leaves no room for a completion"
+                yield {"row": number, "left_out": why}
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Completions laid out with what the method reads of them; prompts as they are, to be completed in `compute`."""
@@ -163,8 +166,8 @@ class Roller:
 
     def _reference(self, laid: Mapping[str, Any]) -> Tensor:
         if self.model.reference is None:
-            raise UserError("the weights that the model had before its run are not at hand, and the KL divergence compares with them",
-                            "--rlhf.beta 0 does without")
+            raise UserError("the weights that the model had before its run are not at hand, and the KL divergence compares with "
+                            "them", "--rlhf.beta 0 does without")
         with self.model.reference() as net:
             return policy.look(net, laid, self.options.temperature).logps
 
@@ -183,7 +186,7 @@ class Roller:
             beta = self.beta
             logps, ref, values = self.look(rows, reference=beta > 0)
         columns: list[Columns] = self.method.columns(Rolled(rewards, logps, ref, values, beta), options, self.gather)
-        kl = [float(k3(torch.from_numpy(one), torch.from_numpy(other)).sum()) for one, other in zip(logps, ref, strict=True)]
+        kl = divergences(logps, ref)
         told = [{"reward": reward, "reward_std": size, "completion_length": float(len(one.ids)), "ended": float(one.ended),
                  **({"kl": divergence, "beta": beta} if beta > 0 else {}),
                  **({f"rewards/{name}": part[place] for name, part in judged.parts.items()} if len(judged.parts) > 1 else {})}
@@ -260,7 +263,7 @@ class Roller:
         judged, rewards = self.judge(prompts, made)
         rows = [laid_out(row, one) for row, one in zip(prompts, made, strict=True)]
         logps, ref, _ = self.look(rows, reference=self.model.reference is not None)
-        kl = np.array([float(k3(torch.from_numpy(one), torch.from_numpy(other)).sum()) for one, other in zip(logps, ref, strict=True)])
+        kl = np.array(divergences(logps, ref))
         shown = {"reward": rewards, "completion_length": np.array([len(one.ids) for one in made]),
                  "ended": np.array([one.ended for one in made]), **({"kl": kl} if self.model.reference is not None else {}),
                  **({f"rewards/{name}": np.array(part) for name, part in judged.parts.items()} if len(judged.parts) > 1 else {})}
@@ -278,6 +281,11 @@ def laid_out(row: Row, one: Completion) -> dict[str, Any]:
     """A prompt with its completion as an encoded row of which the completion is trained."""
     ids = [*row["input_ids"], *one.ids]
     return {"row": row["row"], "input_ids": ids, "spans": [len(row["input_ids"]), len(ids)], "length": len(ids)}
+
+
+def divergences(logps: Sequence[Numbers], ref: Sequence[Numbers]) -> list[float]:
+    """Of each completion, its KL divergence from the reference, in nats, as estimated at its tokens."""
+    return [float(k3(torch.from_numpy(one), torch.from_numpy(other)).sum()) for one, other in zip(logps, ref, strict=True)]
 
 
 def without_dropout(net: torch.nn.Module) -> None:
