@@ -364,6 +364,22 @@ def test_losses_in_pieces_are_the_same(name: str, monkeypatch: pytest.MonkeyPatc
     same_gradients(gradients(net, (pieces * torch.arange(len(pieces))).sum()), whole)
 
 
+def test_heads_come_in_few_sizes_and_what_fills_them_up_counts_for_nothing() -> None:
+    net, sizes = ready("LlamaForCausalLM"), set[int]()
+    net.lm_head.register_forward_hook(lambda module, given, output: sizes.add(output.shape[-2]))
+    inputs = forward.lay(some_rows(40, 45, 30, 44, 42), packed=True, pad_id=1)
+    ids = inputs["input_ids"][0]
+    every = forward.losses_at(net, inputs, torch.arange(192), ids[1:193])
+    for number in (130, 140, 150, 160, 170, 180, 190):
+        where, target = torch.arange(number), ids[1 : number + 1]
+        losses = forward.losses_at(net, inputs, where, target)
+        close(losses, every[:number])
+        same_gradients(gradients(net, losses.sum()), gradients(net, forward.losses_at(net, inputs, torch.arange(192),
+                                                                                      ids[1:193])[:number].sum()))
+        assert forward.logits_at(net, inputs, where).shape[0] == number
+    assert len(sizes) <= 9 and all(size % 8 == 0 for size in sizes)
+
+
 def test_no_labels_no_losses() -> None:
     net = ready("LlamaForCausalLM")
     inputs = forward.lay(ROWS, packed=True, pad_id=1)

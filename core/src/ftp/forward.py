@@ -104,6 +104,13 @@ def _filler(tokens: int) -> int:
     return -tokens % step if tokens >= 128 else 0
 
 
+def few_sizes(where: Tensor) -> Tensor:
+    """`where` [n] with its first entry again at the end, so that heads come in few sizes as batches do: on a CPU a large head
+    of a new size costs time and keeps memory, tens of megabytes for a vocabulary of a few thousand."""
+    filler = _filler(len(where)) if where.device.type == "cpu" else 0
+    return torch.cat([where, where[:1].expand(filler)]) if filler else where
+
+
 def is_packed(inputs: Inputs) -> bool:
     """Whether these inputs are rows end to end."""
     return "row_starts" in inputs
@@ -333,7 +340,7 @@ def logits_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Tensor:
     if _parts(net).backbone is None:
         return _whole(net, inputs).flatten(0, 1)[where]
     output = _encode(net, inputs)
-    return _head(net, output, output.last_hidden_state[where][None])[0]
+    return _head(net, output, output.last_hidden_state[few_sizes(where)][None])[0, : len(where)]
 
 
 def token_logits(net: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -394,16 +401,16 @@ def losses_at(net: nn.Module, inputs: Inputs, where: Tensor, target: Tensor) -> 
     if _parts(net).backbone is None:
         return cross_entropy(logits_at(net, inputs, where).float(), target, reduction="none")
     output = _encode(net, inputs)
-    states = output.last_hidden_state[where]
+    states, target = output.last_hidden_state[few_sizes(where)], few_sizes(target)
 
     def piece(states: Tensor, target: Tensor) -> Tensor:
         return cross_entropy(_head(net, output, states[None])[0].float(), target, reduction="none")
 
     size = max(1, LOGIT_BYTES // (4 * int(_parts(net).inner.config.get_text_config().vocab_size)))
-    if len(where) <= size:
-        return piece(states, target)
+    if len(states) <= size:
+        return piece(states, target)[: len(where)]
     pieces = zip(states.split(size), target.split(size), strict=True)
-    return torch.cat([checkpoint(piece, *each, use_reentrant=False) for each in pieces])
+    return torch.cat([checkpoint(piece, *each, use_reentrant=False) for each in pieces])[: len(where)]
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------

@@ -108,14 +108,14 @@ def losses_and_hits(net: Any, inputs: Mapping[str, Tensor], where: Tensor, targe
         logits = forward.logits_at(net, inputs, where).float()
         return cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
     output = forward._encode(net, inputs)
-    states = output.last_hidden_state[where]
+    states, padded = output.last_hidden_state[forward.few_sizes(where)], forward.few_sizes(target)
     size = max(1, forward.LOGIT_BYTES // (4 * int(net.config.get_text_config().vocab_size)))
     losses, hits = [], []
-    for part, wanted in zip(states.split(size), target.split(size), strict=True):
+    for part, wanted in zip(states.split(size), padded.split(size), strict=True):
         logits = forward._head(net, output, part[None])[0].float()
         losses.append(cross_entropy(logits, wanted, reduction="none"))
         hits.append(logits.argmax(-1) == wanted)
-    return torch.cat(losses), torch.cat(hits)
+    return torch.cat(losses)[: len(where)], torch.cat(hits)[: len(where)]
 
 
 def generate(
