@@ -37,7 +37,8 @@ def make(options: Any, run: Run, data: Data, model: Model) -> Loss:
     limit = row_limit(run, model)
     if limit - options.max_completion_length < 1:
         raise UserError(f"--rlhf.max_completion_length {options.max_completion_length}: the model takes {limit} tokens in all, "
-                        "which leaves none for a prompt", f"a number below {limit}, or a larger --max-length if the model takes more")
+                        "which leaves none for a prompt",
+                        f"a number below {limit}, or a larger --max-length if the model takes more")
     if trains:
         run.tell(f"chat template: {talk.source} (sha256 {talk.sha256[:12]}); a completion ends with "
                  f"{model.tokenizer.convert_ids_to_tokens(talk.stop[0])}")
