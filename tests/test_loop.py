@@ -138,6 +138,31 @@ def test_the_best_weights_are_kept_though_training_went_on(go: Any) -> None:
     assert (result.out / "checkpoints" / f"step-{best['step']}").is_dir()
 
 
+@pytest.mark.parametrize("lost", ["all", "best"])
+def test_a_best_checkpoint_that_is_lost_costs_no_run(go: Any, tmp_path: Path, lost: str) -> None:
+    where = plugin_file(tmp_path, f'''
+@ftp.plugin
+class Mine:
+    """Damages checkpoints at the last evaluation."""
+    @ftp.hookimpl
+    def on_event(self, run, event):
+        if event.name == "evaluated" and event.step == 72:
+            looks = {{l["step"]: l["validation_loss"] for l in run.log.lines if l["event"] == "evaluation"}}
+            for path in (run.out / "checkpoints").iterdir():
+                if "{lost}" == "all" or path.name == f"step-{{min(looks, key=looks.get)}}":
+                    (path / "manifest.json").unlink()
+''')
+    result = go(epochs=12.0, learning_rate=2e-2, eval_steps=6, save_total_limit=20, plugins_from=(where,))
+    looks = {look["step"]: look["validation_loss"] for look in lines(result, "evaluation")}
+    first, second = sorted(looks, key=looks.__getitem__)[:2]
+    assert first != 72, "the run must have become worse for this test to say anything"
+    used = 72 if lost == "all" else second
+    assert result.score("loss", "validation") == pytest.approx(looks[used], rel=1e-6)
+    (told,) = [line["message"] for line in lines(result, "told") if "gone or damaged" in line["message"]]
+    assert f"after update {first}, is gone" in told and f"after update {used} are the best" in told
+    assert json.loads((result.out / "run.json").read_text())["best_step"] == used
+
+
 def test_another_score_may_pick_the_best(go: Any) -> None:
     result = go(epochs=6.0, learning_rate=2e-2, eval_steps=6, metric_for_best_model="accuracy")
     assert result.score("accuracy", "validation") == max(look["accuracy"] for look in lines(result, "evaluation"))

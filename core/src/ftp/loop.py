@@ -31,6 +31,7 @@ from ftp import checkpoint, shard
 from ftp.data.source import Source
 from ftp.errors import UserError
 from ftp.muon import MuonAdamW, inner_matrices
+from ftp.scoring import to_minimise
 from ftp.settings import Settings
 from ftp.types import Batch, Evaluation, Event, Loss, LossOut, Metric, Model, Row, Run, Stop
 
@@ -200,6 +201,8 @@ def train(
             if ends:
                 reason = reason or "the schedule is done"
     state.seconds = spent + time.perf_counter() - started
+    if state.best_step:
+        state.best_step = best_left(run, state, folder)
     if state.best_step and state.best_step != state.step and not settings.shard:
         weights, _ = checkpoint.load(folder / f"step-{state.best_step}")
         put_weights(whole, weights)
@@ -207,6 +210,22 @@ def train(
     tell(run, "ended", state.step, reason=reason)
     accelerator.free_memory()
     return Trained(state, reason, folder / f"step-{state.best_step or state.step}")
+
+
+def best_left(run: Run, state: State, folder: Path) -> int:
+    """The update whose weights are the best that there are: those of the best evaluation, or where their checkpoint was lost or
+    damaged since (which is told), of the best evaluation among those that are whole and the last."""
+    best = state.best_step
+    fault = "" if best == state.step else checkpoint.damage(folder / f"step-{best}")
+    if not fault:
+        return best
+    metric = run.settings.metric_for_best_model
+    left = {one.step: to_minimise(metric, one.scores) for one in state.history
+            if one.step == state.step or not checkpoint.damage(folder / f"step-{one.step}")}
+    found = min(left, key=left.__getitem__, default=state.step)
+    run.tell(f"the checkpoint of the best evaluation, after update {best}, is gone or damaged ({fault}): the weights after "
+             f"update {found} are the best of those that are left, and are used")
+    return found
 
 
 # --- parts of the loop, in the order in which it uses them ---
