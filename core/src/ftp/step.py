@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ftp import tables
 from ftp.types import Batch, LossOut, Run, StepOut
 
 
@@ -27,18 +28,21 @@ def update(
         count = accelerator.reduce(torch.tensor(float(count), device=accelerator.device), "sum").clamp(min=1)
     optimizer.zero_grad(set_to_none=True)
     total, metrics = torch.zeros((), device=accelerator.device), dict[str, torch.Tensor]()
-    for number, batch in enumerate(batches):
-        last = number == len(batches) - 1
-        with nullcontext() if last else accelerator.no_sync(loss):
-            out = loss(batch)
-            accelerator.backward(out.total * (world / count))  # DDP averages over ranks: times world makes it a sum
-        if batch.count:
-            total += out.total.detach()
-            for name, value in out.metrics.items():
-                metrics[name] = metrics.get(name, 0) + value.detach()
+    with tables.row_gradients(loss, optimizer) if world == 1 else nullcontext():
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with nullcontext() if last else accelerator.no_sync(loss):
+                out = loss(batch)
+                accelerator.backward(out.total * (world / count))  # DDP averages over ranks: times world makes it a sum
+            if batch.count:
+                total += out.total.detach()
+                for name, value in out.metrics.items():
+                    metrics[name] = metrics.get(name, 0) + value.detach()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    norm = accelerator.clip_grad_norm_(weights, run.settings.max_grad_norm or float("inf"))
+    parts = [tables.dense_part(weight) for weight in weights] if world == 1 else weights
+    norm = accelerator.clip_grad_norm_(parts, run.settings.max_grad_norm or float("inf"))
     norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded weights
+    tables.update(optimizer)
     optimizer.step()
     return StepOut(total / count, metrics, norm, count=sum(batch.count for batch in batches),
                    rows=sum(batch.rows for batch in batches if batch.count),

@@ -1,0 +1,97 @@
+"""AdamW on the rows of an embedding table that were ever read, instead of on all of them. Heavy: imports torch.
+
+A batch reads some hundred of a table's tens of thousands of rows. The others have no gradient, and those that never had
+one have no moments either: AdamW changes them by its decay alone. So a table's gradient is kept as its rows, and its
+update done where there is a moment; the weights, and the optimizer's state, are those of a dense update. Measured on
+MiniLM-L6 (a table of 30,522 rows, half of its weights): a fifth of an update on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+FEWEST = 4096
+"""Rows of a table below which a dense update costs no more."""
+
+_read = WeakTensorKeyDictionary()
+"""For a table's first moments: which rows have any [rows]. What a checkpoint brings back is worked out from them."""
+
+
+@contextmanager
+def row_gradients(net: Any, optimizer: Any) -> Iterator[None]:
+    """Within it, backward passes give gradients of tables as rows, wherever `update` can take them: a trained table on
+    a CPU that no other module shares, under torch's fused AdamW, in one process (the caller sees to that)."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    able = type(inner) is torch.optim.AdamW and all(group["fused"] and not group["amsgrad"] for group in inner.param_groups)
+    found = _tables(net) if able and isinstance(net, nn.Module) else []
+    for table in found:
+        table.sparse = True
+    try:
+        yield
+    finally:
+        for table in found:
+            table.sparse = False
+
+
+def _tables(net: nn.Module) -> list[nn.Embedding]:
+    modules = [module for module in net.modules() if type(module) is nn.Embedding and module.weight.requires_grad
+               and len(module.weight) >= FEWEST and module.weight.device.type == "cpu"
+               and module.max_norm is None and not module.scale_grad_by_freq and not module.sparse]
+    if not modules:
+        return []
+    uses = [id(weight) for _, weight in net.named_parameters(remove_duplicate=False)]
+    return [module for module in modules if uses.count(id(module.weight)) == 1]
+
+
+def dense_part(weight: Tensor) -> Tensor:
+    """The weight itself; where its gradient is rows, a stand-in whose gradient is those rows, to be scaled in place."""
+    if weight.grad is None or not weight.grad.is_sparse:
+        return weight
+    weight.grad = weight.grad.coalesce()
+    values = weight.grad._values()
+    part = torch.empty_like(values)
+    part.grad = values
+    return part
+
+
+def update(optimizer: Any) -> None:
+    """Do AdamW's step for tables whose gradients are rows, and take these gradients away; the optimizer's own step does
+    the rest. Where most rows have moments the gradient is made dense and left to it."""
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None and weight.grad.is_sparse:
+                    _update(weight, weight.grad.coalesce(), group, optimizer.state[weight])
+
+
+def _update(weight: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+    if not state:  # as torch.optim.AdamW begins
+        state["step"] = torch.zeros((), dtype=torch.float32)
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+    first, second = state["exp_avg"], state["exp_avg_sq"]
+    if first not in _read:
+        _read[first] = (first != 0).any(1) | (second != 0).any(1)
+    rows, moved = gradient._indices()[0], _read[first]
+    moved[rows] = True
+    where = moved.nonzero()[:, 0]
+    if 2 * len(where) > len(weight):
+        weight.grad = gradient.to_dense()
+        return
+    weight.grad = None
+    if group["weight_decay"]:
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+    slopes = weight.new_zeros(len(where), weight.shape[1])
+    slopes[torch.searchsorted(where, rows)] = gradient._values()
+    state["step"] += 1
+    beta1, beta2 = group["betas"]
+    parts = [tensor[where] for tensor in (weight, first, second)]
+    torch._fused_adamw_([parts[0]], [slopes], [parts[1]], [parts[2]], [], [state["step"]], lr=group["lr"], beta1=beta1,
+                        beta2=beta2, weight_decay=0.0, eps=group["eps"], amsgrad=False, maximize=False)
+    for tensor, part in zip((weight, first, second), parts, strict=True):
+        tensor[where] = part
