@@ -47,8 +47,11 @@ class Scene:
     """How often the reference was asked for, in a list of one number."""
 
     def encoded(self, split: str = "train") -> list[Row]:
-        """The encoded rows of a split."""
-        return list(numbered(self.data.splits[split].to_list(), self.loss.encode, split, 0))
+        """The encoded rows of a split; where the model makes its own, those of a rollout of a few of its prompts."""
+        rows: list[Row] = list(numbered(self.data.splits[split].to_list(), self.loss.encode, split, 0))
+        if self.loss.rollout is not None and rows:
+            return [row for part in self.loss.rollout(rows[:4], 0)[: self.loss.reuse] for row in part]
+        return rows
 
     def rows(self, count: int) -> list[Row]:
         """The first encoded rows; where an objective makes few of many (blocks of text), those of other splits after them."""
@@ -152,11 +155,11 @@ def fitting(subject: Subject) -> str:
     return str(kept["kind"])
 
 
-def scene_of(subject: Subject, *args: Any, **options: Any) -> Scene:
-    """`build` for a check of encoded rows: not applicable where the model makes its own rows."""
+def scene_of(subject: Subject, *args: Any, rolled: bool = True, **options: Any) -> Scene:
+    """`build` for a check of encoded rows. With `rolled` False not applicable where the model makes its own rows."""
     fitting(subject)
-    if subject.kept["kind"].get("rollout"):
-        raise NotApplicable("the model makes its own rows (Loss.rollout), so none are encoded")
+    if not rolled and subject.kept["kind"].get("rollout"):
+        raise NotApplicable("the model makes its own rows (Loss.rollout)")
     return build(subject, *args, **options)
 
 

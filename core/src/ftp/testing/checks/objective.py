@@ -54,12 +54,12 @@ def encodes_by_the_contract(subject: Subject) -> str:
 @check("objective")
 def key_holds_what_encode_hangs_on(subject: Subject) -> str:
     """`Loss.key` is the same for the same encoding, and another where an option changes what `encode` gives."""
-    scene = scene_of(subject)
+    scene = scene_of(subject, rolled=False)
     first = [dict(row) for row in scene.encoded()]
     if not scene.loss.key:
         raise Fault("Loss.key is empty, so rows encoded for another model or option would be taken from the cache",
                     "key=ftp.data.encode.cache_key(tokenizer, \"name\", VERSION, everything else that encode reads)")
-    if scene_of(subject).loss.key != scene.loss.key:
+    if scene_of(subject, rolled=False).loss.key != scene.loss.key:
         raise Fault("Loss.key is another one the second time, so nothing would ever come from the cache",
                     "put only what encode hangs on into it: no addresses, times or counters")
     tried, told = {"max_length": 24}, []
@@ -298,7 +298,7 @@ def ends_are_learnt(subject: Subject) -> str:
 @check("objective")
 def starts_from_the_reference(subject: Subject) -> str:
     """Where weights are compared with those of before the run, they are the same at first, and no longer after training."""
-    scene = scene_of(subject)
+    scene = scene_of(subject, rolled=False)
     rows = scene.rows(6)
     first = _shown(scene, rows)
     compared = {name: value for name, value in first.items() if "margin" in name or name in ("rewards/chosen", "rewards/rejected", "kl")}
