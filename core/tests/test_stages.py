@@ -94,6 +94,13 @@ def test_stages_run_one_after_the_other(recipe: Path, done: list[Any], tmp_path:
     assert first.settings.out == out / "first"
 
 
+def test_a_flag_is_for_all_stages_but_not_for_what_one_takes_from_another(recipe: Path, done: list[Any], tmp_path: Path) -> None:
+    assert call(["run", str(recipe), "--model", "somewhere", "--seed", "3"]) == 0
+    assert [prepared.settings.model for _, _, prepared in done[1:]] == [
+        "somewhere", str(tmp_path / "runs" / "first"), str(tmp_path / "runs" / "second")]
+    assert {prepared.settings.seed for _, _, prepared in done[1:]} == {3}
+
+
 def test_a_resume_skips_what_is_finished_and_goes_on(recipe: Path, done: list[Any], tmp_path: Path, capsys: Any) -> None:
     done[0].append("second")
     assert call(["run", str(recipe), "--max-steps", "9"]) == 2

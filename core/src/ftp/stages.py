@@ -60,7 +60,8 @@ def is_staged(path: Path) -> bool:
 
 def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Path, list[Stage]]:
     """The folder of a recipe's stages, and the stages, every one known to fit together. `flags`: options of every stage that
-    count more than the recipe's. Raises `UserError` with all that is wrong with all of them."""
+    count more than the recipe's, but for what a stage takes from an earlier one. Raises `UserError` with all that is wrong with
+    all of them."""
     tables = read_recipe(path)
     flags = read_recipe(path.parent / FLAGS) if resume else flags
     given, common = tables.pop("stages"), {**tables, **flags}
@@ -85,8 +86,8 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
                                     f"its run is in {out / name}; set `out` once, above"))
             options.pop("out")
         plugins = options.pop("plugins", [])
-        top = {key: value for key, value in common.items()
-               if not isinstance(value, dict) and (key in flags or key not in options)}
+        top = {key: value for key, value in common.items() if not isinstance(value, dict)
+               and (key not in options or (key in flags and not REFERENCE.search(str(options[key]))))}
         filled = {key: _filled(value, folders, problems, f"{path}: stage {name}") for key, value in {**options, **top}.items()}
         folders[name] = out / name
         try:

@@ -188,7 +188,8 @@ def test_rewards_are_summed_by_weight_and_see_the_columns(llama, judge, tmp_path
     result = ftp.run(["rlhf", "files", "-leakage"], model=str(llama), data=str(rows), out=str(tmp_path / "run"), device="cpu",
                      max_steps=1, batch_size=11, logging_steps=1, verify=False, baselines=False, report=False,
                      validation_share=0.1, cache_dir=str(tmp_path / "cache"),
-                     rlhf={"reward": (one, other), "reward_weights": (2.0, 0.5), "max_completion_length": 4, "num_generations": 2})
+                     rlhf={"reward": (one, other), "reward_weights": (2.0, 0.5), "max_completion_length": 4,
+                           "num_generations": 2})
     line = steps(result.out)[0]
     assert line["rewards/g"] == 10.0
     assert line["reward"] == pytest.approx(2.0 * line["rewards/f"] + 0.5 * 10.0)
@@ -334,8 +335,8 @@ def test_two_processes_sample_and_learn_what_one_does(llama, judge, tmp_path):
 
     def words(out: str) -> list[str]:
         given = {"plugins": "rlhf,-leakage,-duplicates", "plugins-from": ROWS, "model": llama, "device": "cpu",
-                 "precision": "fp32", "max-steps": 3, "batch-size": 4, "logging-steps": 1, "max-eval-rows": 4, "learning-rate": 1e-3,
-                 "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": "grpo", "rlhf.scale_rewards": "batch",
+                 "precision": "fp32", "max-steps": 3, "batch-size": 4, "logging-steps": 1, "max-eval-rows": 4,
+                 "learning-rate": 1e-3, "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": "grpo", "rlhf.scale_rewards": "batch",
                  "rlhf.target_kl": 1.0, "rlhf.max_completion_length": 8, "rlhf.reward": judge(LETTERS)}
         pairs = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
         return ["run", *pairs, "--no-verify", "--no-baselines", "--no-report"]

@@ -20,7 +20,7 @@ from ftp_rlhf.policy import by_row
 
 Numbers = NDArray[np.float64]
 
-Gather = Callable[[Sequence[float]], Numbers]
+Gather = Callable[["Sequence[float] | Numbers"], Numbers]
 """One rank's numbers -> those of all ranks."""
 
 Columns = dict[str, list[float]]

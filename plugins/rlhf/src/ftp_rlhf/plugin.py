@@ -75,7 +75,7 @@ class Rlhf:
     def _check(self, run: Run, data: Data) -> None:
         """Raise `UserError` with everything that does not go together."""
         problems = []
-        defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self)}
         for name, methods in OF_ONE.items():
             if self.method not in methods and getattr(self, name) != defaults[name]:
                 problems.append(Problem(f"--rlhf.{name} {getattr(self, name)}: {self.method} has none",

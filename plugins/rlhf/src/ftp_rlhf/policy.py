@@ -16,7 +16,7 @@ from ftp import forward
 from ftp.errors import UserError
 
 
-class Extra(nn.Module):
+class Extra(nn.Module):  # type: ignore[misc,unused-ignore]
     """What is trained or kept beside the network: the weight of the KL divergence, and PPO's value head (it begins at 0)."""
 
     def __init__(self, beta: float, size: int | None) -> None:

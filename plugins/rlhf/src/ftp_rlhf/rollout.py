@@ -22,7 +22,7 @@ from ftp_rlhf import policy
 from ftp_rlhf.method import Columns, Numbers, Rolled, Terms
 from ftp_rlhf.policy import by_row, k3
 from ftp_rlhf.rewards import Judged, Judges
-from ftp_rlhf.sample import Completion, Sampling, sample
+from ftp_rlhf.sample import Completion, Sampler, Sampling, sample
 
 VERSION = 1
 EVALUATION, TRAINING = 0, 1
@@ -61,7 +61,7 @@ class Roller:
         self.extra = policy.Extra(options.beta, size) if options.method == "ppo" or options.target_kl is not None else None
         self.judges = Judges(run, options) if trains else None  # a finished run is judged only where it is evaluated again
         self.how = Sampling(options.max_completion_length, options.temperature, options.top_p, options.top_k, talk.stop)
-        self.generate = sample
+        self.generate: Sampler = sample
         if options.use_vllm:
             from ftp_rlhf.vllm import sampler
 
@@ -174,7 +174,7 @@ class Roller:
 
     # --- rollouts ---
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator,unused-ignore]
     def rollout(self, prompts: Sequence[Row], number: int) -> list[list[Row]]:
         """Complete and judge the prompts, and give the rows of each update on them."""
         options, accelerator = self.options, self.run.accelerator
@@ -203,7 +203,7 @@ class Roller:
             self._tell_endless(self.gather([float(one.ended) for one in made]))
         return self._updates(rows, number)
 
-    def _updates(self, rows: list[Row], number: int) -> list[list[Row]]:
+    def _updates(self, rows: Sequence[Row], number: int) -> list[list[Row]]:
         """The rows of each update: passes over all of them, in a new order each. With fewer rows than updates some come twice,
         as no update is empty."""
         found = []
@@ -230,7 +230,7 @@ class Roller:
                           f"{self.options.max_completion_length} tokens and are judged as they are: --rlhf.max_completion_length "
                           "allows more, --rlhf.missing_eos_penalty and --rlhf.mask_truncated_completions treat them otherwise")
 
-    def gather(self, mine: Sequence[float]) -> Numbers:
+    def gather(self, mine: Sequence[float] | Numbers) -> Numbers:
         """The numbers of all ranks."""
         from accelerate.utils import gather_object
 
@@ -243,7 +243,8 @@ class Roller:
     def compute(self, batch: Batch) -> LossOut:
         """The method's loss over completions; for prompts (evaluation) minus what their completions are worth."""
         if "prompts" in batch.inputs:
-            return self.evaluate(batch.inputs["prompts"])
+            out: LossOut = self.evaluate(batch.inputs["prompts"])
+            return out
         inputs = batch.inputs
         seen = policy.look(self.model.net, inputs, self.options.temperature, self.extra.value if self.extra is not None else None)
         beta = torch.tensor(self.options.beta, device=seen.logps.device) if self.extra is None else self.extra.beta
@@ -255,7 +256,7 @@ class Roller:
         counts = by_row(inputs["kept"], inputs["lengths"]) if self.method.by_tokens(self.options) else torch.ones_like(losses)
         return LossOut(losses.sum(), metrics, losses.detach(), counts)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator,unused-ignore]
     def evaluate(self, prompts: Sequence[Row]) -> LossOut:
         """One completion a prompt, drawn from the same numbers at each evaluation. The loss is what is minimised: minus the mean
         of reward less weighted KL divergence."""

@@ -6,7 +6,7 @@ not hang on which others are beside it, on which process, or on what was drawn b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,10 @@ class Sampling:
     top_p: float
     top_k: int
     stop: tuple[int, ...]
+
+
+Sampler = Callable[[Model, Sequence[Sequence[int]], Sequence[Sequence[int]], Sampling, int], list[Completion]]
+"""What makes one completion of each prompt; see `sample`."""
 
 
 def sample(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,7 @@ import numpy as np
 
 from ftp import UserError
 from ftp.types import Model, Run
-from ftp_rlhf.sample import Completion, Sampling, ended
-
-Sampler = Callable[[Model, Sequence[Sequence[int]], Sequence[Sequence[int]], Sampling, int], list[Completion]]
+from ftp_rlhf.sample import Completion, Sampler, Sampling, ended
 
 
 def sampler(run: Run, model: Model) -> Sampler:
@@ -32,7 +30,7 @@ def sampler(run: Run, model: Model) -> Sampler:
     if run.accelerator.num_processes > 1:
         raise UserError("--rlhf.use_vllm: with several processes each would start an engine of its own", "--processes 1")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # in this process, where the weights are at hand
-    from vllm import LLM, SamplingParams
+    from vllm import LLM, SamplingParams  # type: ignore[import-not-found,unused-ignore]
 
     folder = Path(tempfile.mkdtemp(prefix="ftp-vllm-"))
     plain: Any = model.net.get_base_model() if hasattr(model.net, "get_base_model") else model.net
