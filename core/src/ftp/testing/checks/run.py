@@ -107,7 +107,7 @@ def survives_kill(subject: Subject) -> str:
 @check("run")
 def two_processes_are_one(subject: Subject) -> str:
     """Two processes train as one does: the same losses, and the same weights but for rounding. Where the plugin draws at random in
-    training (masks, noise, samples) they draw other numbers, so that losses are alike only."""
+    training (noise, samples) they draw other numbers, so that losses are alike only."""
     one, out = _do(subject, _prepared(subject, dropout=0.0), "alone"), subject.folder / "runs" / "together"
     status, text = _command(subject, _prepared(subject, dropout=0.0, out=str(out)), "together", ranks=2)
     if status:
