@@ -303,6 +303,136 @@ def test_streaming_trains_for_the_steps_asked(go: Any) -> None:
         go(streaming=True)
 
 
+def weights(result: Any) -> bytes:
+    return (result.out / "model" / "model.safetensors").read_bytes()
+
+
+def test_recomputed_activations_give_the_same_updates(go: Any) -> None:
+    plain, sparing = go(), go(gradient_checkpointing=True)
+    assert losses(sparing) == pytest.approx(losses(plain), rel=1e-6)
+    norms = [[line["grad_norm"] for line in lines(result, "step")] for result in (plain, sparing)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+def test_recomputed_activations_are_really_recomputed(go: Any, tmp_path: Path) -> None:
+    """The first layer runs twice for each update, once forward and once backward; without the option once."""
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Counts what the first layer does in training."""
+    count = 0
+    @ftp.hookimpl(wrapper=True)
+    def build_model(self):
+        model = yield
+        layer = model.net.get_base_model() if hasattr(model.net, "get_base_model") else model.net
+        def seen(*_):
+            self.count += model.net.training
+        layer.bert.encoder.layer[0].attention.register_forward_hook(seen)
+        return model
+    @ftp.hookimpl
+    def on_event(self, run, event):
+        if event.name == "ended":
+            run.tell(f"seen {self.count}")
+''')
+    for plugins in (["full", "sentiment"], ["lora", "sentiment"]):
+        counts = []
+        for on in (False, True):
+            result = go(plugins, plugins_from=(where,), gradient_checkpointing=on, pack="off")
+            told = [line["message"] for line in lines(result, "told")]
+            counts.append(int(next(one for one in told if one.startswith("seen")).split()[1]))
+        assert counts[1] >= counts[0] + 6, f"{plugins}: {counts}"
+
+
+def test_gradients_are_clipped_and_their_norm_before_it_is_told(go: Any, tmp_path: Path) -> None:
+    """What reaches the optimizer has the norm allowed; smaller gradients are left alone."""
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Tells the norm of the gradients that the optimizer took."""
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self, run, optimizer):
+        import torch
+        out = yield
+        norms = [w.grad.norm() for group in optimizer.param_groups for w in group["params"] if w.grad is not None]
+        run.log.event("taken", norm=float(torch.stack(norms).norm()))
+        return out
+''')
+    free = go(plugins_from=(where,), max_grad_norm=0, seed=3)
+    norms = [line["grad_norm"] for line in lines(free, "step")]
+    assert [line["norm"] for line in lines(free, "taken")] == pytest.approx(norms, rel=1e-4)
+    limit = norms[0] / 4
+    tight = go(plugins_from=(where,), max_grad_norm=limit, seed=3)
+    assert lines(tight, "step")[0]["grad_norm"] == pytest.approx(norms[0], rel=1e-5), "told as it was before clipping"
+    for told, taken in zip(lines(tight, "step"), lines(tight, "taken"), strict=True):
+        assert taken["norm"] == pytest.approx(min(limit, told["grad_norm"]), rel=1e-3)
+    assert weights(tight) != weights(free)
+    wide = go(max_grad_norm=max(norms) * 10, seed=3)
+    assert losses(wide) == pytest.approx(losses(free), rel=1e-6)
+
+
+def test_precision(go: Any) -> None:
+    full = go(precision="fp32", max_steps=2)
+    half = go(precision="bf16", max_steps=2)
+    auto = go(precision="auto", max_steps=2)
+    assert losses(half) != losses(full) and losses(half) == pytest.approx(losses(full), rel=0.05)
+    said = [json.loads((one.out / "run.json").read_text())["precision"] for one in (full, half, auto)]
+    assert said[:2] == ["fp32", "bf16"] and losses(auto) == losses(dict(zip(said, (full, half), strict=False))[said[2]])
+    with pytest.raises(ftp.UserError, match=r"fp16.*CPU|CPU.*fp16"):
+        go(precision="fp16", max_steps=1)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "wsd"])
+def test_a_run_takes_the_learning_rates_of_its_schedule(go: Any, kind: Any) -> None:
+    result = go(lr_scheduler_type=kind, warmup_steps=2, epochs=2.0, learning_rate=1e-3)
+    settings = Settings(lr_scheduler_type=kind, warmup_steps=2)
+    wanted = [1e-3 * schedule(settings, step, 12) for step in range(12)]
+    assert [line["learning_rate"] for line in lines(result, "step")] == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_what_was_saved_is_proven_in_a_fresh_process(go: Any, method: str, tmp_path: Path) -> None:
+    result = go([method, "sentiment"], verify=True, max_steps=2)
+    assert [line["doing"] for line in lines(result, "stage")][-2:].count("verifying model/ in a fresh process") == 1
+    broken = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Loses the new head on the way to the disk."""
+    @ftp.hookimpl(wrapper=True)
+    def build_model(self):
+        import dataclasses
+        model = yield
+        def save(folder):
+            from safetensors.torch import load_file, save_file
+            (model.save or model.net.save_pretrained)(folder)
+            file = next(folder.glob("*.safetensors"))
+            save_file({name: weight * (0 if "classifier" in name else 1) for name, weight in load_file(file).items()}, file,
+                      {"format": "pt"})
+        return dataclasses.replace(model, save=save)
+''')
+    with pytest.raises(Exception, match="gives other logits than the trained network"):
+        go([method, "sentiment"], verify=True, max_steps=2, plugins_from=(broken,))
+
+
+@pytest.mark.parametrize(("says", "told"), [
+    ("", r"split 'train' has two sources: 'sentiment'.*and 'mine'"),  # known before anything is loaded
+    ("splits = ('general',)", r"split 'test' comes from two plugins: 'sentiment'.*'mine'"),  # it does otherwise than it says
+])
+def test_two_plugins_that_give_one_split_are_named(go: Any, tmp_path: Path, says: str, told: str) -> None:
+    where = plugin_file(tmp_path, f'''
+@ftp.plugin
+class Mine:
+    """Gives rows for a split that sentiment gives too."""
+    gives = ("labelled",)
+    {says}
+    @ftp.hookimpl
+    def load_data(self):
+        from datasets import Dataset
+        return {{"test": Dataset.from_dict({{"text": ["a", "b"], "label": [0, 1]}})}}
+''')
+    with pytest.raises(ftp.UserError, match=told):
+        go(plugins_from=(where,), max_steps=1)
+
+
 @pytest.mark.parametrize(("kind", "expected"), [
     ("linear", [1 / 3, 2 / 3, 1.0, 0.875, 0.125]),
     ("constant", [1 / 3, 2 / 3, 1.0, 1.0, 1.0]),

@@ -39,7 +39,7 @@ def test_a_run_trains_saves_its_template_and_answers(tmp_path: Path, template: s
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     out = tmp_path / "run"
     done = ftp.run(["full", "sft"], plugins_from=(f"{tmp_path / 'talk.py'}:Talk",), model=str(model), out=str(out),
-                   data=str(tmp_path / "rows.jsonl"), learning_rate=1e-2, epochs=8, precision="fp32", verify=False,
+                   data=str(tmp_path / "rows.jsonl"), learning_rate=1e-2, epochs=8, precision="fp32",
                    baselines=False, cache_dir=str(tmp_path / "cache"), sft={"generate": 2, "max_new_tokens": 12})
     assert done.score("mean_token_accuracy") > 0.5
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
