@@ -32,7 +32,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_PAGES = ["README.md", "docs/start.md", "docs/writing-a-plugin.md", "docs/conformance.md", "docs/risks.md",
-             "examples/sst2/README.md", "examples/inhouse/README.md"]
+             "examples/sst2/README.md", "examples/inhouse/README.md", "examples/forgetting-tradeoff/README.md"]
 PAGES = sorted({*RUN_PAGES, "CONTRIBUTING.md", "core/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))})
 FIRST = ["run", "--plugins", "lora,sentiment"]
 SMALL = {"--max-steps": "2", "--max-train-rows": "24", "--max-eval-rows": "8"}

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 """Time between two plain lines."""
-LEVELS = {"stop": "bold red", "warn": "yellow", "note": "cyan", "not_run": "magenta", "ok": "green"}
-"""Levels of a verdict, worst first, and how they are coloured; each is also written as a word."""
+LEVELS = {"stop": "bold red", "warn": "yellow", "not_run": "magenta", "note": "cyan", "ok": "green"}
+"""Levels of a verdict, worst first (what is not known before what is small), and how they are coloured; each is also written as
+a word."""
 WIDE = 240
 """Columns where the output is no terminal, so that no path is cut."""
 EVIDENCE = 300

@@ -62,6 +62,7 @@ def write_log(path: Path, steps: int) -> None:
                       "learning_rate": 1e-4 * (1 - step / steps), "tokens_per_second": 2000.0 + step % 7, "memory": 10**9})
         if step % max(1, steps // 10) == 0:
             lines.append({"event": "evaluation", "step": step, "train_loss": loss, "validation_loss": loss + 0.1, "accuracy": 0.7,
+                          "logps/chosen": -128.09 + step / steps / 1000,
                           "bands": {"train_loss": [loss - 0.1, loss + 0.1], "validation_loss": [loss, loss + 0.2]}})
     lines.append({"event": "told", "step": steps, "message": f"told {EVIL}"})
     (path / record.LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -29,6 +29,9 @@ for (const svg of document.querySelectorAll("svg")) {
     if (one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom - 2 && other.top < one.bottom - 2)
       overlaps.push([svg.getAttribute("aria-label"), a, b]);
 }
+const clipped = [...document.querySelectorAll("svg text")].filter(one => {
+  const [text, svg] = [box(one), box(one.closest("svg"))];
+  return text.left < svg.left - 1 || text.right > svg.right + 1 || text.bottom > svg.bottom + 1 || text.top < svg.top - 1; });
 const letters = [...document.querySelectorAll("svg text")].map(one => box(one).height);
 const light = colour => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(v => (v /= 255) <= .03928 ? v / 12.92 :
   ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
@@ -42,7 +45,8 @@ const texts = [...document.querySelectorAll("p, td, th, dt, dd, .level, code, sv
 document.documentElement.dataset.seen = JSON.stringify({
   width: document.documentElement.scrollWidth, window: wide,
   outside: shown.filter(one => box(one).right > wide + 1 || box(one).left < -1).map(one => one.outerHTML.slice(0, 80)),
-  overlaps, smallest: Math.min(...letters), requests: performance.getEntriesByType("resource").map(one => one.name),
+  overlaps, clipped: clipped.map(one => one.textContent), smallest: Math.min(...letters),
+  requests: performance.getEntriesByType("resource").map(one => one.name),
   faint: texts.filter(one => contrast(one) < 4.5).map(one => [contrast(one), one.outerHTML.slice(0, 120)]),
   back: style(document.body, "backgroundColor"),
 });
@@ -92,6 +96,7 @@ def test_it_can_be_read(name: str, width: int, mode: str, seen: dict[str, dict[s
     assert one["window"] == width
     assert one["width"] <= width and not one["outside"], "the page is wider than the window"
     assert not one["overlaps"], "letters on letters"
+    assert not one["clipped"], "letters outside of their picture"
     assert one["smallest"] >= 9, "letters in pictures are too small"
     assert not one["requests"]
     assert not one["faint"], "letters too much like the paper (WCAG 2.2, 1.4.3)"
@@ -101,6 +106,7 @@ def test_it_can_be_read(name: str, width: int, mode: str, seen: dict[str, dict[s
 FAULTS = {
     "outside": ("<main>", '<main><p style="width: 2000px">wide</p>'),
     "overlaps": ("</svg>", '<text x="60" y="184">letters</text></svg>'),
+    "clipped": ("</svg>", '<text x="-20" y="20">x</text></svg>'),
     "faint": ("<main>", '<main><p style="color: #888888; background: #777777">faint</p>'),
 }
 

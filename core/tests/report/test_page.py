@@ -92,7 +92,7 @@ def test_everything_that_was_found_is_there(tmp_path: Path) -> None:
         assert all(line in page.text for line in risk.advice)
     assert "Nothing was compared" in page.text and "Look for rows in two splits." in page.text
     assert "3.1 before" in page.text and "3.9 after" in page.text
-    assert page.tags["svg"] == 8  # loss, score, rate, norm, throughput, memory, calibration, lengths
+    assert page.tags["svg"] == 9  # loss, two scores, rate, norm, throughput, memory, calibration, lengths
     assert all(f">{word}<" in report.make([tmp_path / "run"]) for word in ("stop", "warn", "not run", "ok"))
     for said in ("accuracy", "majority class", "0.97", "97 % sure", "ftp-leakage", "1.2.3", 'plugins = ["lora", "sentiment"]'):
         assert said in page.text or said == "0.97"

@@ -57,3 +57,13 @@ def test_a_long_curve_is_drawn_by_its_means() -> None:
     assert len(chart.curves[0].points) == 200
     assert {value for _, value in chart.curves[0].points} == {0.4, 0.6}  # of five neighbours
     assert chart.curves[0].points[-1][0] == 1000 and "mean of 5 lines" in chart.told
+
+
+@pytest.mark.parametrize(("value", "apart", "shown"), [
+    (-134.702, 0.002, "-134.702"), (-134.7, 0.002, "-134.7"), (0.0, 0.1, "0"), (1e-17, 0.1, "0"), (2.5e-05, 2.5e-05, "2.5e-5"),
+    (0.65, 0.15, "0.65"), (2400.0, 800.0, "2400"), (16000.0, 4000.0, "16k"), (0.0005, 0.0005, "0.0005"), (1.025, 0.025, "1.025"),
+])
+def test_numbers_of_an_axis_can_be_told_apart(value: float, apart: float, shown: str) -> None:
+    from ftp.report.charts import _short
+
+    assert _short(value, apart) == shown

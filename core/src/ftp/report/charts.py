@@ -5,6 +5,7 @@ is right in light and dark. Heavy: imports matplotlib; nothing of a training run
 from __future__ import annotations
 
 import io
+import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from ftp.report.story import Calibration, Curve, Look
 
 SIZE = (5.0, 2.9)
 """Inches; 360 by 209 in the page's units: as wide as a phone, so that letters keep their size there."""
+LEFT, BOTTOM = 0.125, 0.17
+"""Shares of the picture for the numbers of its axes; more to the left where they are long."""
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 STAND_INS = {"#010203": "var(--ink)", "#010204": "var(--faint)", "#010205": "var(--line)",
              "#010210": "var(--c0)", "#010211": "var(--c1)", "#010212": "var(--c2)", "#010213": "var(--c3)"}
@@ -92,20 +95,33 @@ def lengths(histograms: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 def _svg(label: str, draw: Any, shortened: bool = True) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=SIZE)
-        axes = figure.add_axes((0.125, 0.17, 0.855, 0.79))
+        axes = figure.add_axes((LEFT, BOTTOM, 0.98 - LEFT, 0.96 - BOTTOM))
         axes.grid(axis="x", visible=False)
         draw(axes)
         if shortened:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+            ticks = axes.yaxis.get_major_locator().tick_values(*axes.get_ylim())
+            apart = float(ticks[1] - ticks[0]) if len(ticks) > 1 else 1.0
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value, apart)))
+            low, high = axes.get_ylim()
+            letters = max((len(_short(float(tick), apart)) for tick in ticks if low <= tick <= high), default=0)
+            left = max(LEFT, 0.035 + 0.0165 * letters)
+            axes.set_position((left, BOTTOM, 0.98 - left, 0.96 - BOTTOM))
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Type", "Format")))
     return _for_page(out.getvalue(), label)
 
 
-def _short(value: float) -> str:
-    if abs(value) >= 10000:
+def _short(value: float, apart: float) -> str:
+    """A number of an axis, with the places that tell it from the next one, which is so far `apart`."""
+    if abs(value) < apart / 100:
+        return "0"
+    if apart < 1e-3 and abs(value) < 0.01:
+        return f"{value:.3g}".replace("e-0", "e-")
+    if apart >= 1000:
         return f"{value / 1000:g}k"
-    return f"{value:.4g}".replace("e-0", "e-")
+    places = max(0, 1 - math.floor(math.log10(apart)))
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _for_page(svg: str, label: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 
 from ftp import record, runs
 from ftp.errors import UserError
+from ftp.progress import LEVELS
 from ftp.types import Risk
 
 BINS = 10
@@ -148,13 +149,9 @@ def read(path: Path) -> Story:
         [str(line["message"]) for line in log if line.get("event") == "told"])
 
 
-LEVELS = ("stop", "warn", "not_run", "note", "ok")
-"""What a reader should see first: what is wrong, then what is not known."""
-
-
 def in_order(risks: Sequence[Risk]) -> list[Risk]:
-    """Verdicts, worst first."""
-    return sorted(risks, key=lambda one: LEVELS.index(one.level))
+    """Verdicts, worst first, as the terminal shows them."""
+    return sorted(risks, key=lambda one: list(LEVELS).index(one.level))
 
 
 # --- curves ---
