@@ -336,8 +336,9 @@ def test_two_processes_sample_and_learn_what_one_does(llama, judge, tmp_path):
     def words(out: str) -> list[str]:
         given = {"plugins": "rlhf,-leakage,-duplicates", "plugins-from": ROWS, "model": llama, "device": "cpu",
                  "precision": "fp32", "max-steps": 3, "batch-size": 4, "logging-steps": 1, "max-eval-rows": 4,
-                 "learning-rate": 1e-3, "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": "grpo", "rlhf.scale_rewards": "batch",
-                 "rlhf.target_kl": 1.0, "rlhf.max_completion_length": 8, "rlhf.reward": judge(LETTERS)}
+                 "learning-rate": 1e-3, "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": "grpo",
+                 "rlhf.scale_rewards": "batch", "rlhf.target_kl": 1.0, "rlhf.max_completion_length": 8,
+                 "rlhf.reward": judge(LETTERS)}
         pairs = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
         return ["run", *pairs, "--no-verify", "--no-baselines", "--no-report"]
 

@@ -171,7 +171,7 @@ def model_judge(run: Run, folder: Path) -> Judge:
         read_ids = [read(row, text) for row, text in zip(rows, texts, strict=True)]
         order = sorted(range(len(read_ids)), key=lambda place: -len(read_ids[place]))
         scores = [0.0] * len(read_ids)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(net.device.type, enabled=False):  # the scores that its own run gives
             while order:
                 most = max(1, run.settings.eval_batch_tokens // len(read_ids[order[0]]))
                 part, order = order[:most], order[most:]
