@@ -134,6 +134,10 @@ def two_processes_are_one(subject: Subject) -> str:
 
 def _rolls_out(subject: Subject) -> bool:
     """Whether the model makes its own rows."""
+    from ftp.testing.scene import fitting
+
+    if "objective" in subject.parts:
+        fitting(subject)
     return bool(subject.kept.get("kind", {}).get("rollout"))
 
 
