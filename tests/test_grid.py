@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ def test_what_fits_runs_and_comes_back(cell: grid.Cell, models: dict[str, Path],
     import ftp
 
     assert cell.task is not None
+    missing = [one for name in cell.plugins for one in getattr(picked(name).cls, "needs", ()) if find_spec(one) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is not installed, which it needs")
     subject = find(cell.domain)
     rows = domains.source(subject, domains.own_form(subject, cell.task.form))
     result = ftp.run([*cell.plugins, *risks()], plugins_from=(JUDGE,), model=str(models[cell.task.head]), data=rows,
