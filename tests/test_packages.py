@@ -1,54 +1,186 @@
-"""Every package of the workspace is one that can be published, found and installed by itself, with pip and with uv."""
+"""Packages of others: what `ftp new` writes, and the example of a third party. Each is built into a wheel and installed into
+an environment that has core and the libraries, and no other plugin."""
 
 from __future__ import annotations
 
-import re
-import tomllib
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
 from pathlib import Path
-from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = [ROOT / "core", *sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml"))]
+from ftp.cli import new
+from ftp.errors import UserError
 
-
-def read(file: Path) -> dict[str, Any]:
-    return tomllib.loads(file.read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_package_has_what_it_needs(folder: Path) -> None:
-    project = read(folder / "pyproject.toml")["project"]
-    assert project["requires-python"] == ">=3.11" and "Apache-2.0" in str(project["license"])
-    assert (folder / "README.md").read_text(encoding="utf-8").strip() and list((folder / "tests").rglob("test_*.py"))
-    if folder.name != "core":
-        points = project["entry-points"]
-        assert points.get("ftp") or points.get("ftp.models"), "an entry point by which it is found"
-        for targets in points.values():
-            for target in targets.values():
-                module = target.partition(":")[0].replace(".", "/")
-                assert list((folder / "src").glob(f"{module}.py")) or (folder / "src" / module).is_dir(), target
-    else:
-        assert project["scripts"]["ftp"] == "ftp.cli.main:main"
+ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("objective", "parameterisation", "domain", "risk")
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_dependencies_are_ranges_and_those_of_the_workspace_are_known_to_uv(folder: Path) -> None:
-    project, sources = read(folder / "pyproject.toml")["project"], read(ROOT / "pyproject.toml")["tool"]["uv"]["sources"]
-    for line in [*project["dependencies"], *(one for more in project.get("optional-dependencies", {}).values() for one in more)]:
-        assert "==" not in line and ">" in line, line
-        name = re.match(r"[\w.-]+", line)
-        assert name is not None
-        if name[0].startswith("ftp-"):
-            assert sources.get(name[0]) == {"workspace": True}, f"tool.uv.sources in pyproject.toml lacks {name[0]}"
+def pip(command: str, *words: str) -> None:
+    """Offline, and the package alone."""
+    done = subprocess.run([sys.executable, "-m", "pip", command, "-q", "--no-deps", "--no-index", *words], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
 
 
-def test_tested_versions_are_written_down() -> None:
-    """constraints.txt pins what the packages depend on; the root pins nothing of its own."""
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
-              if "==" in line}
-    wanted = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
-              for folder in FOLDERS for line in read(folder / "pyproject.toml")["project"]["dependencies"]}
-    assert not {name for name in wanted if not name.startswith("ftp-")} - pinned
-    assert "constraint-dependencies" not in read(ROOT / "pyproject.toml")["tool"]["uv"]
+def build(folder: Path, *sources: Path) -> list[Path]:
+    """Wheels, offline, with the build backend that is installed."""
+    for source in sources:
+        pip("wheel", "--no-build-isolation", "-w", str(folder), str(source))
+    return sorted(folder.glob("*.whl"))
+
+
+class House:
+    """An environment of its own: the libraries of this one, without any package of ftp but those that are put in."""
+
+    def __init__(self, folder: Path, wheels: list[Path]) -> None:
+        venv.create(folder, with_pip=False, symlinks=True)
+        self.python = folder / "bin" / "python"
+        self.site = next(folder.glob("lib/python*/site-packages"))
+        for library in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}:
+            for entry in library.iterdir():
+                if not entry.name.lstrip("_").startswith(("ftp", "editable___ftp")) and entry.suffix != ".pth":
+                    (self.site / entry.name).symlink_to(entry)
+        self.install(*wheels)
+
+    def install(self, *wheels: Path) -> None:
+        pip("install", "--target", str(self.site), *map(str, wheels))
+
+    def do(self, *words: str, folder: Path) -> str:
+        """`python WORDS` in there; what it said. Fails where it did not end with 0."""
+        clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+        environment = {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run([str(self.python), *words], cwd=folder, env=environment, capture_output=True, text=True,
+                              timeout=600)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def plugins(self, folder: Path) -> set[str]:
+        """Names of the plugins that are known there, those of core aside."""
+        listed = json.loads(self.do("-m", "ftp", "plugins", "--json", folder=folder))
+        return {one["name"] for one in listed if one["distribution"] != "ftp-core"}
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return build(tmp_path_factory.mktemp("core"), ROOT / "core")
+
+
+# --- what `ftp new` writes ---
+
+
+def write(folder: Path, name: str, kind: str) -> Path:
+    done = CliRunner().invoke(new.command, [name, "--kind", kind, "--out", str(folder / f"ftp-{name}")], standalone_mode=False)
+    assert done.exception is None, done.exception
+    assert f"ftp check {name}" in done.output
+    return folder / f"ftp-{name}"
+
+
+@pytest.fixture(scope="module")
+def checked(core: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Kind -> check -> how it ended, by one `ftp check` of all four."""
+    folder = tmp_path_factory.mktemp("new")
+    written = [write(folder, f"my-{kind}", kind) for kind in KINDS]
+    house = House(folder / "house", core + build(folder / "wheels", *written))
+    assert house.plugins(folder) == {f"my-{kind}" for kind in KINDS}
+    said = house.do("-m", "ftp", "check", *(f"my-{kind}" for kind in KINDS), "--json", folder=folder)
+    return {report["kind"]: {one["check"]: one["status"] for one in report["outcomes"]} for report in json.loads(said)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_passes_the_kit(kind: str, checked: dict[str, dict[str, str]]) -> None:
+    own = {"objective": "totals-are-sums", "parameterisation": "only-trained-weights-move", "domain": "right-answers-score-best",
+           "risk": "nothing-compared-is-not-ok"}
+    assert checked[kind][own[kind]] == "ok" and "failed" not in checked[kind].values()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_complete(kind: str) -> None:
+    written = new.files("my-own", kind)
+    assert {"pyproject.toml", "README.md", "src/ftp_my_own/__init__.py", "tests/test_my_own.py"} <= set(written)
+    assert 'my-own = "ftp_my_own:MyOwn"' in written["pyproject.toml"]
+    assert "conformance(\"my-own\")" in written["tests/test_my_own.py"]
+    left = [word for text in written.values() for word in ("plugin-name", "plugin_name", "PluginName", "PLUGIN", "example-run")
+            if word in text]
+    assert not left
+    assert max(len(line) for path, text in written.items() if path.endswith(".py") for line in text.splitlines()) <= 110
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("My Loss", "as in 'my-loss'"), ("2nd", "as in 'nd'"), ("loss_x", "as in 'loss-x'"), ("-", "a letter first"),
+    ("a--b", "as in 'a-b'"), ("lora", "offers a plugin of this name"), ("step", "ftp-core .* offers a plugin"),
+    ("data", "core has an option of this name"), ("batch-size", "core has an option"), ("plugins", "core has an option"),
+    ("preference", "there is a package ftp_preference"),
+])
+def test_a_name_that_cannot_be_is_told(name: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=says):
+        CliRunner().invoke(new.command, ["--kind", "risk", "--out", str(tmp_path / "x"), "--", name], standalone_mode=False,
+                           catch_exceptions=False)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["none", "data-x", "loss", "any", "a"])
+def test_the_class_has_a_name_of_its_own(name: str) -> None:
+    for kind in KINDS:
+        text = new.files(name, kind)[f"src/ftp_{name.replace('-', '_')}/__init__.py"]
+        compile(text, name, "exec")
+        (defined,) = [line.split()[1].rstrip(":") for line in text.splitlines() if line.startswith("class ")]
+        assert f"import {defined}\n" not in text and f", {defined}," not in text
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError) as told:
+        CliRunner().invoke(new.command, ["Not So", "--kind", "risk", "--out", str(tmp_path)], standalone_mode=False,
+                           catch_exceptions=False)
+    assert len(told.value.problems) == 2 and "is there already" in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+# --- the example of a third party ---
+
+
+@pytest.fixture(scope="module")
+def neftune(core: list[Path], tmp_path_factory: pytest.TempPathFactory) -> House:
+    folder = tmp_path_factory.mktemp("neftune")
+    return House(folder / "house", core + build(folder / "wheels", ROOT / "examples" / "neftune"))
+
+
+def test_the_example_is_no_part_of_this_workspace() -> None:
+    from ftp.plugins import discover
+
+    assert "neftune" not in discover()
+
+
+def test_the_example_passes_the_kit_with_core_alone(neftune: House, tmp_path: Path) -> None:
+    assert neftune.plugins(tmp_path) == {"neftune"}
+    said = neftune.do("-m", "ftp", "check", "neftune", folder=tmp_path)
+    assert said.splitlines()[-1].endswith("checks, 0 failed") and "saves-what-it-trained" in said
+
+
+def test_the_examples_own_tests_pass(neftune: House, tmp_path: Path) -> None:
+    said = neftune.do("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path), "-k",
+                      "not test_contract", str(ROOT / "examples" / "neftune" / "tests"), folder=tmp_path)
+    assert "passed" in said
+
+
+def test_the_example_goes_with_plugins_of_others(neftune: House, core: list[Path], tiny_bert: Path, tmp_path: Path) -> None:
+    neftune.install(*build(tmp_path / "wheels", ROOT / "plugins" / "full", ROOT / "plugins" / "sentiment"))
+    small = ["--model", str(tiny_bert), "--max-steps", "2", "--logging-steps", "1", "--max-train-rows", "24",
+             "--max-eval-rows", "8", "--no-verify", "--no-baselines", "--cache-dir", str(tmp_path / "cache"), "--device", "cpu"]
+    losses = {}
+    for alpha in ("0", "5"):
+        out = tmp_path / f"run-{alpha}"
+        neftune.do("-m", "ftp", "run", "--plugins", "neftune,full,sentiment", "--neftune.noise_alpha", alpha, "--out", str(out),
+                   *small, folder=tmp_path)
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        losses[alpha] = [line["loss"] for line in lines if line["event"] == "step"]
+        assert 'neftune' in (out / "plugins.lock").read_text()
+    assert len(losses["5"]) == 2 and losses["0"][0] != losses["5"][0]
+
+
