@@ -22,7 +22,8 @@ def test_what_was_said_goes_along_and_commands_change_it(capsys: pytest.CaptureF
         show("fine")
         return "fine"
 
-    talk(iter(["hello\n", "and now?\n", "/reset\n", "again\n", "/system Be kind.\n", "\n", "who?\n", "/exit\n", "never\n"]), respond)
+    lines = ["hello\n", "and now?\n", "/reset\n", "again\n", "/system Be kind.\n", "\n", "who?\n", "/exit\n", "never\n"]
+    talk(iter(lines), respond)
     assert asked == [
         [("user", "hello")],
         [("user", "hello"), ("assistant", "fine"), ("user", "and now?")],

@@ -20,7 +20,7 @@ def inner_matrices(net: torch.nn.Module) -> set[int]:
     return {id(module.weight) for module in net.modules() if isinstance(module, torch.nn.Linear)} - outer
 
 
-class MuonAdamW(torch.optim.Optimizer):
+class MuonAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     """Groups with `muon` set get orthogonalised momentum (Jordan et al. 2024), the rest AdamW.
 
     Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, Muon is scalable for LLM training, section 2.2),
@@ -40,7 +40,7 @@ class MuonAdamW(torch.optim.Optimizer):
         super().__init__([weight for group in given for weight in group["params"]], {})
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         for part in self.parts.values():
             part.step()
 
