@@ -98,6 +98,22 @@ def test_everything_that_was_found_is_there(tmp_path: Path) -> None:
         assert said in page.text or said == "0.97"
 
 
+def test_the_terminal_says_the_same_in_the_same_order(tmp_path: Path) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from ftp import progress
+
+    progress.verdicts(Console(file=(out := StringIO()), width=1000), RISKS)
+    terminal, page = out.getvalue(), Page(report.make([make(tmp_path / "run")]))
+    names = re.findall(r"^  (STOP|WARN|not run|note|ok) +(\w+):", terminal, re.MULTILINE)
+    assert [(name, level.lower().replace(" ", "_")) for level, name in names] == page.verdicts
+    for risk in RISKS:
+        assert risk.finding in terminal and risk.finding in page.text
+        assert all(line in terminal and line in page.text for line in risk.advice)
+
+
 def test_text_from_rows_and_plugins_stays_text(tmp_path: Path) -> None:
     text = report.make([make(tmp_path / "run")])
     assert "<script" not in text and "onclick=\"" not in text
@@ -176,7 +192,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_training_does_not_import_what_draws() -> None:
-    code = "import sys, ftp.app, ftp.cli.run, ftp.cli.report; print(sorted({'matplotlib', 'jinja2', 'torch'} & set(sys.modules)))"
+    code = ("import sys, ftp.app, ftp.cli.run, ftp.cli.report, ftp.cli.gate\n"
+            "print(sorted({'matplotlib', 'jinja2', 'torch'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
