@@ -493,9 +493,9 @@ def contents(
 def take_weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Trainable weights and the buffers that belong to the state of the module, by name."""
     trainable = {name for name, weight in whole.named_parameters(remove_duplicate=False) if weight.requires_grad}
-    names = {name for name, _ in whole.named_parameters(remove_duplicate=False)}
+    buffers = {name for name, _ in whole.named_buffers(remove_duplicate=False)}
     values = shard.weights(whole) if is_sharded(whole) else whole.state_dict()
-    return {name: value.detach() for name, value in values.items() if name in trainable or name not in names}
+    return {name: value.detach() for name, value in values.items() if name in trainable or name in buffers}
 
 
 def is_sharded(whole: torch.nn.Module) -> bool:

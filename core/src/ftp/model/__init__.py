@@ -2,7 +2,7 @@
 adapter into its base, and `proof` that what was written gives the same answers without ftp (`verify`). Everything here is
 heavy: it imports torch."""
 
-from ftp.model.loading import capacity, load, parameters, quiet, shape_only
+from ftp.model.loading import capacity, load, parameters, quantized, quiet, shape_only
 from ftp.model.merging import Merged, export_whole, merge, merged
 from ftp.model.proof import VerifyError, logits, probe, verify
 from ftp.model.saving import loading_code, reload, save
@@ -23,6 +23,7 @@ __all__ = [
     "offers",
     "parameters",
     "probe",
+    "quantized",
     "quiet",
     "reload",
     "save",

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,27 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 @dataclass(frozen=True)
 class Origin:
     """What must be known of a network's checkpoint when it is saved. `key_mapping`: renames the checkpoint's weights where
-    the class calls its body otherwise. `vocabulary`: rows of the checkpoint's embeddings."""
+    the class calls its body otherwise. `vocabulary`: rows of the checkpoint's embeddings. `quantization`: what `quantized` was
+    given, with the modules that were left as they are."""
 
     source: Source
     key_mapping: Mapping[str, str]
     vocabulary: int
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+
+
+_QUANTIZATION: list[Mapping[str, Any]] = []  # how `load` reads weights within `quantized`; the innermost counts
+
+
+@contextlib.contextmanager
+def quantized(config: Mapping[str, Any]) -> Iterator[None]:
+    """Within it, `load` quantises the weights of the body as it reads them, and leaves heads and output layers as they are.
+    `config`: a quantisation configuration of Transformers as a dictionary; an empty one changes nothing."""
+    _QUANTIZATION.append(config)
+    try:
+        yield
+    finally:
+        _QUANTIZATION.pop()
 
 
 def load(
@@ -72,10 +88,12 @@ def load(
         _fit(source, net, tokenizer, max_length)
     if device is not None:
         net.to(device)
-    settled = copy.deepcopy(net.config)
+    settled, how = copy.deepcopy(net.config), getattr(net, "_ftp_quantization", {})
+    if how:
+        del settled.quantization_config
 
     def again() -> PreTrainedModel:
-        with quiet():
+        with quiet(), quantized(how):
             return _network(source, copy.deepcopy(settled), head, labels, seed, trust_remote_code)[0]
 
     return Model(net, tokenizer, head, labels, fresh, reference=untouched(net, again), name=source.name)
@@ -260,7 +278,8 @@ def _network(
         raise UserError(f"--model {source.name}: the checkpoint has no weights for {', '.join(fresh)}, so it cannot write text",
                         "take the checkpoint of the language model, not that of its body alone")
     rows = net.get_input_embeddings().weight.shape[0]
-    net._ftp_origin = Origin(source, moved, rows)  # kept on the network: wrappers of it (PEFT) pass attributes on
+    how = getattr(net, "_ftp_quantization", {})
+    net._ftp_origin = Origin(source, moved, rows, how)  # kept on the network: wrappers of it (PEFT) pass attributes on
     return net, fresh
 
 
@@ -273,11 +292,26 @@ def _read(
         options["adapter_kwargs"] = {"local_files_only": True}  # else the hub is asked for an adapter first
     if renamed:
         options["key_mapping"] = dict(renamed)
+    how = _QUANTIZATION[-1] if _QUANTIZATION else {}
+    if how:
+        from transformers.quantizers import AutoQuantizationConfig
+
+        how = _with_exceptions(how, _shape(auto, config, trust_remote_code))
+        options["quantization_config"] = AutoQuantizationConfig.from_dict(dict(how))
     with _explained(source), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net, info = auto.from_pretrained(source.where, config=config, dtype=torch.float32, use_safetensors=True,
                                          ignore_mismatched_sizes=True, output_loading_info=True, **options)
+    net._ftp_quantization = how
     return net, info
+
+
+def _with_exceptions(how: Mapping[str, Any], shape: PreTrainedModel) -> dict[str, Any]:
+    """A quantisation that leaves out what lies beside the body (heads, output layers) and BERT's pooler, which may be new."""
+    left = [name for name, _ in shape.named_children() if name != shape.base_model_prefix]
+    left += [name for name, _ in shape.named_modules() if name.split(".")[-1] == "pooler"]
+    option = "llm_int8_skip_modules" if how.get("quant_method", "bitsandbytes") == "bitsandbytes" else "modules_to_not_convert"
+    return {**how, option: sorted({*(how.get(option) or ()), *left})}
 
 
 @contextlib.contextmanager

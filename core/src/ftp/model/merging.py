@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ftp.errors import UserError
-from ftp.model.loading import load, quiet
+from ftp.model.loading import load, origin, quiet
 from ftp.model.proof import logits, probe
 from ftp.model.saving import reload, save
 from ftp.model.source import Source
@@ -45,7 +45,7 @@ def merge(folder: Path | str, out: Path | str) -> Path:
     nothing: `merged` does."""
     folder, out = Path(folder), Path(out)
     _checked(folder, out)
-    save(into_base(reload(folder)), out)
+    save(into_base(reload(folder, quantise=False)), out)
     return out
 
 
@@ -119,7 +119,9 @@ def _written(folder: Path, out: Path, dtype: Dtype, bound: float | None) -> Merg
     model = reload(folder)
     inputs = probe(model, TEXTS)
     before = logits(model.net, inputs)
-    whole = into_base(model)
+    came_from = origin(model.net)
+    quantised = bool(came_from and came_from.quantization)
+    whole = into_base(reload(folder, quantise=False) if quantised else model)
     whole.net.to(DTYPES[dtype])
     try:
         save(whole, out)
@@ -129,7 +131,7 @@ def _written(folder: Path, out: Path, dtype: Dtype, bound: float | None) -> Merg
             difference = float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
         allowed = BOUNDS[dtype] if bound is None else bound
         if not difference <= allowed:
-            hint = " (its base was quantised when it was trained)" if getattr(model.net, "is_quantized", False) else ""
+            hint = " (its base was quantised when it was trained)" if quantised else ""
             raise UserError(f"{out}: the whole model answers otherwise than the run's own: largest difference {difference:.2g} "
                             f"of the largest logit, allowed {allowed:g}{hint}; it was removed",
                             "if that is good enough, allow more (--bound), or take another --dtype")

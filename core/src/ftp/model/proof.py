@@ -38,18 +38,21 @@ class VerifyError(RuntimeError):
 
 
 def verify(
-    model: Model, folder: Path, inputs: Mapping[str, torch.Tensor], *, tolerance: float = 1e-4, timeout: float = 600
+    model: Model, folder: Path, inputs: Mapping[str, torch.Tensor], *, tolerance: float | None = None, timeout: float = 600
 ) -> float:
     """Load `folder` in a fresh Python process by the code of its card, offline and without ftp, and compare the logits
     of `inputs` (see `probe`) with those of the trained network, both in fp32.
 
     Returns the largest difference as a share of the largest logit. Raises `VerifyError` above `tolerance`, or when the
-    process fails.
+    process fails. `tolerance`: 1e-4 by default; 3e-2 over a quantised base, as its kernels differ with device and mode.
     """
     from safetensors.torch import load_file, save_file
 
     if model.net.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
         inputs = {**inputs, "decoder_input_ids": inputs["input_ids"].clone()}
+    came_from = origin(model.net)
+    if tolerance is None:
+        tolerance = 3e-2 if came_from is not None and came_from.quantization else 1e-4
     expected = logits(model.net, inputs)
     folder, came_from = folder.resolve(), origin(model.net)
     base = str(came_from.source.folder) if came_from is not None and came_from.source.offer is not None else None  # its hub id

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from ftp.errors import UserError
-from ftp.model.loading import AUTO, load, origin, quiet, untouched, use_cache
+from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
 from ftp.model.source import Source, find, offers
 from ftp.types import Baseline, Head, Model, Score
 
@@ -47,15 +47,25 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
             adapter = (folder / "adapter_config.json").exists()
             if adapter:
                 config.save_pretrained(folder / BASE_CONFIG)
+            if (folder / BASE_CONFIG).is_dir():
+                _unquantised(folder / BASE_CONFIG / "config.json")
     finally:
         use_cache(config, False)
     facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins),
-             "key_mapping": renamed if adapter else {}, "from": _place(came_from.source) if came_from else {}}
+             "key_mapping": renamed if adapter else {}, "quantization": dict(came_from.quantization) if came_from else {},
+             "from": _place(came_from.source) if came_from else {}}
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(model, folder, plugins, scores), encoding="utf-8")
     mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
+
+
+def _unquantised(file: Path) -> None:
+    """Take the quantisation out of a base's configuration: it would say that the base's own weights are quantised."""
+    written = _read(file)
+    if written.pop("quantization_config", None) is not None:
+        file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
 def loading_code(folder: Path, name: str | None = None, base: str | None = None) -> str:
@@ -73,21 +83,29 @@ def loading_code(folder: Path, name: str | None = None, base: str | None = None)
     written = _read(folder / "adapter_config.json")
     more = f', revision="{written["revision"]}"' if written.get("revision") else ""
     more += f", key_mapping={facts['key_mapping']}" if facts.get("key_mapping") else ""
-    return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n\n"
+    quantised, imports = "", ""
+    if facts.get("quantization"):
+        imports = "from transformers.quantizers import AutoQuantizationConfig\n"
+        quantised = f"quantization_config=AutoQuantizationConfig.from_dict({facts['quantization']}), "
+    return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n{imports}\n"
             f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
             f'base = {auto}.from_pretrained({json.dumps(base or written["base_model_name_or_path"])}{more}, config=config, '
-            'dtype="float32")\n'
+            f'{quantised}dtype="float32")\n'
             f'model = PeftModel.from_pretrained(base, "{where}")\n'
             f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')
 
 
 def reload(
-    folder: Path, *, device: torch.device | str | None = None, trust_remote_code: bool = False, seed: int = 0
+    folder: Path, *, device: torch.device | str | None = None, trust_remote_code: bool = False, seed: int = 0,
+    quantise: bool = True,
 ) -> Model:
     """What `save` wrote, ready to answer: in evaluation mode, nothing trained. `reference` is the checkpoint that the run started
-    from, loaded when it is asked for (`seed`: the run's, from which a head that it had not was made). Raises `UserError` where
-    the folder or the base of its adapter is not there."""
+    from, loaded when it is asked for (`seed`: the run's, from which a head that it had not was made). `quantise`: read a base as
+    the run read it, where that was quantised; else in full. Raises `UserError` where the folder or the base of its adapter is
+    not there."""
     facts = _facts(folder)
+    if not quantise:
+        facts = {**facts, "quantization": {}}
     head, labels = facts["head"], tuple(facts["labels"])
     if (folder / "adapter_config.json").exists():
         model = _with_adapter(folder, facts, trust_remote_code)
@@ -169,7 +187,8 @@ def _base(folder: Path, config: Path, facts: dict[str, Any], trust_remote_code: 
     else:
         raise UserError(f"{folder}: the adapter's base model is not where it was: {where}",
                         f"put it there again, or change base_model_name_or_path in {config.name}")
-    return load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
+    with quantized(facts.get("quantization") or {}):
+        return load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
 
 
 def _own_tokenizer(folder: Path, trust_remote_code: bool) -> Any:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from ftp.errors import PluginError, UserError
@@ -65,6 +66,9 @@ def do(one: Check, subject: Subject) -> Outcome:
     def outcome(status: Any, message: str) -> Outcome:
         return Outcome(one.name, status, message, round(time.perf_counter() - started, 2))
 
+    missing = [name for name in getattr(subject.cls, "needs", ()) if find_spec(name) is None]
+    if missing and one.part != "every":
+        return outcome("not_applicable", f"it needs {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}")
     try:
         return outcome("ok", one.look(subject))
     except NotApplicable as reason:

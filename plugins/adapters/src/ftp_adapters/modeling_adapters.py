@@ -132,6 +132,10 @@ class Adapted:
         for name in ("revision", "key_mapping"):
             if written.get(name):
                 options[name] = written[name]
+        if written.get("quantization"):
+            from transformers.quantizers import AutoQuantizationConfig
+
+            options["quantization_config"] = AutoQuantizationConfig.from_dict(written["quantization"])
         base = AutoConfig.from_pretrained(Path(folder, "base_config"))
         auto = getattr(transformers, written["auto"])
         return put_saved(auto.from_pretrained(written["base_model_name_or_path"], config=base, **options), folder).eval()

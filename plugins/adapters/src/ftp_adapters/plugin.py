@@ -139,5 +139,6 @@ def _save(model: Model, folder: Path, settings: dict[str, Any], trained: tuple[s
         "auto": auto, "base_model_name_or_path": str(source.where) if source else net.name_or_path,
         "revision": source.revision if source and source.folder is None else None,
         "key_mapping": dict(came_from.key_mapping) if came_from else {}, "adapters": settings,
+        "quantization": dict(came_from.quantization) if came_from else {},
     }
     (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,8 @@ from ftp.types import Model
 class Full:
     """Train all weights of the network, or all but some."""
 
+    adds_weights = False
+
     freeze: tuple[str, ...] = option((), "patterns of names of weights that stay as they are, as in "
                                          "'*embeddings*,*.layer.0.*'")
 
@@ -22,6 +24,9 @@ class Full:
         """Mark every weight as trained, then take those out that a pattern names."""
         model = yield
         weights = dict(model.net.named_parameters())
+        if getattr(model.net, "is_quantized", False):
+            raise UserError("full: the weights of this network are quantised, and cannot be trained",
+                            "train weights beside them: --plugins quantize,lora,...; or leave quantize out")
         for weight in weights.values():
             weight.requires_grad_(weight.is_floating_point())
         problems = []

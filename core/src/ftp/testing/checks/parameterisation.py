@@ -15,6 +15,7 @@ from ftp import app, forward
 from ftp import model as models
 from ftp.errors import UserError
 from ftp.loop import seed_step
+from ftp.model.loading import origin
 from ftp.plugins import Hooks
 from ftp.record import Log
 from ftp.testing import rows as written
@@ -175,6 +176,8 @@ def merges(subject: Subject) -> str:
             raise NotApplicable("what it saves is no adapter")
         if not hasattr(one.model.net, "merge_and_unload"):
             raise NotApplicable("this adapter cannot be merged (its library has no merge_and_unload for it)")
+        if (came_from := origin(one.model.net)) is not None and came_from.quantization:
+            raise NotApplicable("the base is quantised: merged into the whole one it answers otherwise")
         whole = models.reload(models.merge(folder, _place(subject)))
         difference = _difference(one.logits(whole.net), one.logits())
         if difference > NEAR:
@@ -209,9 +212,11 @@ def _fitted(subject: Subject, kind: str) -> Fitted:
     data = Data({}, task.form, labels)
     source = models.find(str(tiny_model(kind)), task.head)
     seed_step(0, 0, 0)
-    base = models.load(source, task.head, labels, seed=0)
-    seed_step(0, 0, 0)
     made: Model = run.hooks.one("build_model", run=run, data=data)
+    seed_step(0, 0, 0)
+    came_from = origin(made.net)
+    with models.quantized(came_from.quantization if came_from else {}):  # what it is compared with is quantised as well
+        base = models.load(source, task.head, labels, seed=0)
     one = Fitted(kind, made, torch.empty(0), copied(dict(made.net.named_parameters())))
     return dataclasses.replace(one, base=one.logits(base.net))
 

@@ -1,0 +1,93 @@
+"""The plugin `quantize`: the base's linear layers in 4 or 8 bits, under whatever trains beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from ftp import Problem, UserError, hookimpl, option, plugin
+from ftp.plugins import implementations, installed, kind_of
+from ftp.types import Model, Run
+
+Bits = Literal["4", "8"]
+
+
+@plugin
+class Quantize:
+    """Read the base in 4 or 8 bits; `quantize,lora` is QLoRA (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    starts_as_base = False
+    goes_with = ("lora",)
+    needs = ("bitsandbytes",)
+    kind = "parameterisation"
+
+    bits: Bits = option("4", "bits of a weight: 4 or 8")
+    backend: Literal["bitsandbytes", "torchao"] = option("bitsandbytes", "library that quantises; torchao: 8 bits, weights alone")
+    quant_type: Literal["nf4", "fp4"] = option("nf4", "of 4 bits: what its 16 values are; nf4 suits weights (QLoRA, section 3)")
+    double_quant: bool = option(False, "of 4 bits: quantise the scales too, about 0.4 bits a weight less")
+    compute_dtype: Literal["fp32", "bf16", "fp16"] = option("fp32", "of 4 bits: numbers that are multiplied with")
+
+    @hookimpl(wrapper=True)
+    def build_model(self, run: Run) -> Generator[None, Model, Model]:
+        """Have core quantise the weights while it reads them, and freeze them."""
+        self._check(run)
+        from ftp.model import quantized
+
+        with quantized(self._config()):
+            model = yield
+        if any(weight.is_meta for weight in model.net.parameters()):  # a plan, which has no weights
+            return model
+        if not getattr(model.net, "is_quantized", False):
+            raise UserError("quantize: this network was not read from a checkpoint, so there is nothing to quantise",
+                            "leave quantize out of --plugins, or train from a checkpoint")
+        for module in model.net.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes 0.50 would pack weights anew for speed on a CPU, and
+                module.support_avx512bf16_for_cpu = False  # a state dict would turn them back into others
+        return model
+
+    def _check(self, run: Run) -> None:
+        """What is missing: the library, or a method that trains beside frozen weights; and what does not go together."""
+        problems = []
+        if find_spec(self.backend) is None:
+            problems.append(Problem(f"--quantize.backend {self.backend}: it is not installed", "", f"pip install {self.backend}"))
+        if self.backend == "torchao" and self.bits == "4":
+            problems.append(Problem("--quantize.bits 4: torchao is asked for 8 bits here", "--quantize.backend bitsandbytes, or",
+                                    "--quantize.bits 8"))
+        four = {"quant_type": "nf4", "double_quant": False, "compute_dtype": "fp32"}
+        for name, usual in four.items():
+            if self.bits == "8" and getattr(self, name) != usual:
+                problems.append(Problem(f"--quantize.{name} {getattr(self, name)}: it is of 4 bits only",
+                                        "leave it out, or --quantize.bits 4"))
+        if run.settings.shard:
+            problems.append(Problem("--shard: quantised weights are not spread over devices here",
+                                    "leave out --shard, or quantize"))
+        if not _beside(run):
+            names = [name for name, cls in installed() if _wraps(cls) and cls is not type(self)]
+            problems.append(Problem("quantize: quantised weights cannot be trained, and no plugin of this run adds some that can",
+                                    f"name one beside it: {', '.join(names) or 'lora'}", "--plugins quantize,lora,..."))
+        if problems:
+            raise UserError(problems)
+
+    def _config(self) -> dict[str, Any]:
+        """The quantisation as Transformers writes it."""
+        if self.backend == "torchao":
+            from torchao.quantization import Int8WeightOnlyConfig
+            from transformers import TorchAoConfig
+
+            return dict(TorchAoConfig(quant_type=Int8WeightOnlyConfig()).to_dict())
+        if self.bits == "8":
+            return {"quant_method": "bitsandbytes", "load_in_8bit": True}
+        dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[self.compute_dtype]
+        return {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": self.quant_type,
+                "bnb_4bit_use_double_quant": self.double_quant, "bnb_4bit_compute_dtype": dtype}
+
+
+def _wraps(cls: type) -> bool:
+    """Whether a plugin adds weights that are trained."""
+    wraps = bool(implementations(cls).get("build_model", {}).get("wrapper"))
+    return kind_of(cls) == "parameterisation" and wraps and getattr(cls, "adds_weights", True)
+
+
+def _beside(run: Run) -> list[str]:
+    return [one.name for one in run.hooks.picked if _wraps(one.cls) and one.cls is not Quantize]
