@@ -46,7 +46,8 @@ def plugin(cls: type[T]) -> type[T]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
     whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
     `head`, `gives` (forms a domain has), `splits` (those it gives, where not train, validation and test), `suggests` (core
-    options it would rather have by default), `replaces` (default plugins that it makes needless), `kind`."""
+    options it would rather have by default), `goes_with` and `tried_with` (plugins and options that `ftp check` tries it with,
+    where it does nothing alone), `replaces` (default plugins that it makes needless), `kind`."""
     made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
     return made

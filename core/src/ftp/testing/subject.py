@@ -63,7 +63,7 @@ class Subject:
             found.append("parameterisation")
         if self.kind != "risk":
             found.append("run")
-        if "load_data" in hooks:
+        if "load_data" in hooks and not hooks["load_data"].get("wrapper"):
             found.append("domain")
         if "check_risks" in hooks:
             found.append("risk")
@@ -71,12 +71,15 @@ class Subject:
 
     def prepared(self, *more: str, plugins: tuple[str, ...] = (), **options: Any) -> Prepared:
         """A run of this plugin, quick and quiet: on rows of the kit unless it is a domain, without the risk checks of every
-        run. `more`: plugins that are not installed; `plugins`: installed ones; `options` as for `ftp.run`."""
+        run. `more`: plugins that are not installed; `plugins`: installed ones; `options` as for `ftp.run`. A plugin that only goes
+        with others names them in `goes_with`, and in `tried_with` the options that it cannot do without."""
         local = [self.local] if self.local else []
-        names = [*([] if local else [self.name]), *plugins, *(f"-{name}" for name in _risks() if name != self.name)]
+        beside = [name for name in self.picked.attribute("goes_with") if name not in plugins]
+        names = [*([] if local else [self.name]), *plugins, *beside, *(f"-{name}" for name in _risks() if name != self.name)]
         rows = [] if "domain" in self.parts else [ROWS]
-        usual = {"device": "cpu", "precision": "fp32", "baselines": False, "verify": False, "cache_dir": str(self.folder / "cache")}
-        return prepare(names, [*local, *rows, JUDGE, *more], [("ftp check", {**usual, **options})])
+        usual = {"device": "cpu", "precision": "fp32", "baselines": False, "verify": False, "report": False,
+                 "cache_dir": str(self.folder / "cache")}
+        return prepare(names, [*local, *rows, JUDGE, *more], [("ftp check", {**usual, **getattr(self.cls, "tried_with", {}), **options})])
 
 
 def find(name: str) -> Subject:

@@ -1,0 +1,52 @@
+"""Mix general rows into the training rows, so that less is forgotten (replay)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp import UserError, hookimpl, option, plugin
+from ftp.types import Run
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FITS = ("text", "conversation", "preference", "feedback", "prompt")
+
+
+@plugin
+class Mix:
+    """Mix general rows into the training rows, so that less is forgotten (replay, Robins 1995; Scialom et al. 2022)."""
+
+    kind = "extra"
+    goes_with = ("clm",)
+    tried_with = {"mix.data": str(Path(__file__).parent / "example.txt")}
+
+    data: str | None = option(None, "file or folder of general rows, in any form that can be read as the run's")
+    share: float = option(0.1, "share of the training rows that are general", low=0.0001, high=0.9)
+
+    @hookimpl(wrapper=True)
+    def load_data(self, run: Run) -> Generator[None, list[Mapping[str, Dataset]], list[Mapping[str, Dataset]]]:
+        """Add general rows to `train`, once validation is cut from it; other splits stay as they are."""
+        answers = yield
+        self._refuse(run)
+        from ftp_mix.rows import mixed
+
+        owner = next((number for number, one in enumerate(answers) if "train" in one), None)
+        if owner is None:
+            return answers
+        alone = not any("validation" in one for one in answers)
+        made: list[Any] = list(answers)
+        made[owner] = mixed(run, answers[owner], str(self.data), self.share, cut=alone)
+        return made
+
+    def _refuse(self, run: Run) -> None:
+        if run.task.form not in FITS:
+            raise UserError(f"mix: rows of the form '{run.task.form}' have labels of this task, which general rows have not",
+                            "it goes with objectives on text and conversations (clm, mlm, sft); for labels, hold the weights",
+                            "ftp run --plugins ...,l2sp")
+        if self.data is None:
+            raise UserError("mix: there are no general rows", "name a file of them", "--mix.data FILE")
+        if run.settings.streaming:
+            raise UserError("mix: a stream cannot be mixed to a share", "leave out --streaming, or mix")

@@ -1,0 +1,95 @@
+"""General rows come into train, in the share asked for, the same each time, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftp import app
+from ftp.errors import UserError
+from ftp.plan import prepare
+from ftp.plugins import Hooks
+from ftp.record import Log
+from ftp.testing import conformance
+from ftp.types import Data, Run
+
+test_it_keeps_to_the_contract = conformance("mix")
+
+QUIET = ("-forgetting", "-preflight", "-leakage", "-underfitting", "-overfitting")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+def texts(path: Path, word: str, count: int, **more: Any) -> str:
+    return write(path, [{"text": f"{word} number {n} of many", **more} for n in range(count)])
+
+
+def collected(plugins: list[str], **options: Any) -> tuple[Data, list[str]]:
+    prepared = prepare([*plugins, *QUIET], given=[("options", options)])
+    log = Log(None, writer=False)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), None, None, log)
+    data = app.collect(run)
+    return data, [json.dumps(line) for line in log.lines]
+
+
+def test_text_is_mixed_into_train_alone(tmp_path: Path) -> None:
+    own, general = texts(tmp_path / "own.jsonl", "own", 200), texts(tmp_path / "others.jsonl", "general", 100)
+    options = {"data": own, "mix.data": general, "mix.share": 0.2}
+    data, told = collected(["mlm", "files", "mix"], **options)
+    without, _ = collected(["mlm", "files"], data=own)
+    kinds = [text.split()[0] for text in data.splits["train"]["text"]]
+    own_rows = len(without.splits["train"])
+    assert kinds.count("own") == own_rows and kinds.count("general") == round(own_rows * 0.2 / 0.8)
+    assert data.splits["validation"]["text"][:] == without.splits["validation"]["text"][:], "held-out rows stay what they were"
+    assert any("(20.0%) are general rows" in line for line in told)
+    again, _ = collected(["mlm", "files", "mix"], **options)
+    assert again.splits["train"]["text"][:] == data.splits["train"]["text"][:]
+    other, _ = collected(["mlm", "files", "mix"], **options, seed=1)
+    assert set(other.splits["train"]["text"]) != set(data.splits["train"]["text"])
+
+
+def test_conversations_are_mixed_whatever_their_spelling(tmp_path: Path) -> None:
+    own = write(tmp_path / "own.jsonl", [{"messages": [{"role": "user", "content": f"own {n}?"},
+                                                       {"role": "assistant", "content": f"yes {n}"}]} for n in range(40)])
+    general = write(tmp_path / "others.jsonl", [{"instruction": f"general {n}", "output": f"well {n}"} for n in range(40)])
+    data, _ = collected(["sft", "files", "mix"], data=own, **{"mix.data": general, "mix.share": 0.25})
+    train = data.splits["train"]["messages"][:]
+    general_rows = [row for row in train if row[0]["content"].startswith("general")]
+    assert len(general_rows) / len(train) == pytest.approx(0.25, abs=0.02) and general_rows[0][1]["role"] == "assistant"
+    assert not any(row[0]["content"].startswith("general") for row in data.splits["validation"]["messages"])
+
+
+def test_a_share_holds_under_max_train_rows(tmp_path: Path) -> None:
+    own, general = texts(tmp_path / "own.jsonl", "own", 300), texts(tmp_path / "others.jsonl", "general", 300)
+    data, _ = collected(["mlm", "files", "mix"], data=own, max_train_rows=50, **{"mix.data": general, "mix.share": 0.2})
+    kinds = [text.split()[0] for text in data.splits["train"]["text"]]
+    assert len(kinds) == 50 and kinds.count("general") == 10
+
+
+def test_too_few_general_rows_are_told(tmp_path: Path) -> None:
+    own, general = texts(tmp_path / "own.jsonl", "own", 200), texts(tmp_path / "others.jsonl", "general", 5)
+    data, told = collected(["mlm", "files", "mix"], data=own, **{"mix.data": general, "mix.share": 0.5})
+    assert sum(text.startswith("general") for text in data.splits["train"]["text"]) == 5
+    assert any("has 5 rows, and a share of 0.5 asks for" in line for line in told)
+
+
+def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
+    general = texts(tmp_path / "others.jsonl", "general", 20)
+    with pytest.raises(UserError, match=r"rows of the form 'labelled' have labels of this task.*\n.*clm, mlm, sft"):
+        collected(["sentiment", "lora", "mix"], **{"mix.data": general})
+    with pytest.raises(UserError, match="there are no general rows"):
+        collected(["mlm", "files", "mix"], data=general)
+    with pytest.raises(UserError, match="no file or folder"):
+        collected(["mlm", "files", "mix"], data=general, **{"mix.data": str(tmp_path / "none.jsonl")})
+    turns = [[{"role": "user", "content": f"ask {n}"}, {"role": "assistant", "content": "b"}] for n in range(30)]
+    rows = write(tmp_path / "rows.jsonl", [{"messages": one} for one in turns])
+    with pytest.raises(UserError, match="cannot be read as 'conversation'"):
+        collected(["sft", "files", "mix"], data=rows, **{"mix.data": general})
+    with pytest.raises(UserError, match="out of range"):
+        collected(["mlm", "files", "mix"], data=general, **{"mix.data": general, "mix.share": 1.5})
