@@ -635,3 +635,53 @@ def test_the_attention_is_not_saved_with_the_model(tmp_path: Any) -> None:
     net = ready("BertForSequenceClassification")
     net.save_pretrained(tmp_path)
     assert attention.NAME not in (tmp_path / "config.json").read_text()
+
+
+# --- packed attention with dropout ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_packed_attention_with_dropout_is_its_formula(causal: bool, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row by itself, with the places kept that a mask of the row's own size says; in bf16 as in fp32."""
+    lengths, heads, size, p = (7, 3, 19, 1, 12), 4, 8, 0.5
+    dropped = {n: (torch.rand(heads, n, n, generator=torch.Generator().manual_seed(n)) >= p) / (1 - p) for n in lengths}
+
+    def masks(shares: torch.Tensor, p: float) -> torch.Tensor:
+        """`keep_mask` for the blocks in which rows are: which row it is shows in how many places have a share."""
+        kept = torch.zeros_like(shares)
+        for row in range(len(shares) // heads):
+            part = slice(row * heads, row * heads + heads)
+            n = int((shares[part][0, -1] > 0).sum())
+            kept[part, :n, :n] = dropped[n]
+        return kept
+
+    if causal:  # rows of one length share a block without a mask, so each comes alone
+        monkeypatch.setattr(attention, "WASTE", 1.0)
+        monkeypatch.setattr(attention, "FEWEST", 0)
+    monkeypatch.setattr(attention, "keep_mask", masks)
+    dtype = torch.bfloat16 if autocast else torch.float32
+    torch.manual_seed(0)
+    given = [torch.randn(1, sum(lengths), heads, size).to(dtype).requires_grad_() for _ in range(3)]
+    starts = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+    packing = attention.packing(starts, max(lengths), sum(lengths))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out, _ = attention.ftp_packed(torch.nn.Module(), *(x.transpose(1, 2) for x in given), packing.mask, dropout=p,
+                                      is_causal=causal, packing=packing)
+    slope = torch.randn(out.shape).to(dtype)
+    ours = torch.autograd.grad(out, given, slope)
+
+    plain = [x.detach().float().requires_grad_() for x in given]
+    parts = []
+    for rows in zip(*(x[0].split(lengths) for x in plain), strict=True):
+        q, k, v = (x.transpose(0, 1) for x in rows)
+        scores = q @ k.mT * size**-0.5
+        if causal:
+            scores = scores + torch.full_like(scores, float("-inf")).triu(1)
+        parts.append(((scores.softmax(-1) * dropped[q.shape[1]]) @ v).transpose(0, 1))
+    theirs = torch.cat(parts)[None]
+    near = {"rtol": 1e-2, "atol": 2e-2} if autocast else {"rtol": 1e-4, "atol": 1e-5}
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), theirs, **near)
+    for one, other in zip(ours, torch.autograd.grad(theirs, plain, slope.float()), strict=True):
+        torch.testing.assert_close(one.float(), other, **near)
