@@ -45,9 +45,10 @@ class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
 
     def forward(self, batch: Batch, parts: bool = False) -> Any:
         """The loss of one batch; as a dictionary with `parts`, in which hooks on the module find its tensors. A batch of
-        count 0 stands in on a rank without rows and weighs nothing."""
+        count 0 stands in on a rank without rows and weighs nothing; its metrics are there, as ranks add them up together."""
         out = self.compute(batch)
-        out = out if batch.count else LossOut(out.total * 0)
+        if not batch.count:
+            out = LossOut(out.total * 0, {name: torch.zeros_like(value) for name, value in out.metrics.items()})
         return vars(out) if parts else out
 
     def through_hooks(self, batch: Batch) -> LossOut:

@@ -34,10 +34,9 @@ def update(
             with nullcontext() if last else accelerator.no_sync(loss):
                 out = loss(batch)
                 accelerator.backward(out.total * (world / count))  # DDP averages over ranks: times world makes it a sum
-            if batch.count:
-                total += out.total.detach()
-                for name, value in out.metrics.items():
-                    metrics[name] = metrics.get(name, 0) + value.detach()
+            total += out.total.detach()
+            for name, value in out.metrics.items():
+                metrics[name] = metrics.get(name, 0) + value.detach()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     parts = [tables.dense_part(weight) for weight in weights] if world == 1 else weights
     norm = accelerator.clip_grad_norm_(parts, run.settings.max_grad_norm or float("inf"))
