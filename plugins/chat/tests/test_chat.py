@@ -1,0 +1,169 @@
+"""The chat domain: its sample, its reward by rules, its drift check, and the traps of conversations and preferences."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ftp
+from ftp.data.load import settle
+from ftp.data.read import read
+from ftp.testing.domains import a_run
+from ftp.testing.models import tiny
+from ftp.types import Data, Form
+from ftp_chat import SAMPLE, Chat
+from ftp_chat.drift import HARMFUL, HARMLESS, Answers, compare, sign_test
+from ftp_chat.rules import judged, parts, refuses, rude_words
+
+FORMS: tuple[Form, ...] = ("conversation", "preference", "feedback", "prompt")
+
+
+def given(form: Form, data: Path | None = None) -> Data:
+    run = a_run(form, str(data) if data else None)
+    return settle(Chat().load_data(run), run)[0]
+
+
+def asked(row: dict[str, Any]) -> str:
+    first = row["messages"][0]["content"] if "messages" in row else row["prompt"]
+    return " ".join(re.findall(r"\w+", first.lower()))
+
+
+def test_a_prompt_is_in_one_split_only_whatever_the_form() -> None:
+    found = {form: read(SAMPLE / form) for form in FORMS}
+    assert sum(map(len, found["conversation"].values())) >= 150 <= sum(map(len, found["preference"].values()))
+    splits = [{asked(row) for rows in found.values() for row in rows[split]} for split in ("train", "validation", "test")]
+    assert len(set.union(*splits)) == sum(map(len, splits))
+    assert not set.union(*splits) & {asked({"prompt": text}) for text in (*HARMLESS, *HARMFUL)}  # the drift check's own
+
+
+def test_harmful_requests_are_refused_and_no_other() -> None:
+    for split in ("train", "validation", "test"):
+        rows = [(row["harmful"], row["messages"][1]["content"]) for row in read(SAMPLE / "conversation")[split]]
+        rows += [(row["harmful"], row["chosen"]) for row in read(SAMPLE / "preference")[split]]
+        assert any(harmful for harmful, _ in rows)
+        assert [text for harmful, text in rows if refuses(text) != harmful or rude_words(text)] == []
+
+
+def test_pairs_differ_and_turns_alternate() -> None:
+    for rows in read(SAMPLE / "preference").values():
+        assert all(row["chosen"].strip() and row["rejected"].strip() and row["chosen"] != row["rejected"] for row in rows)
+    long = 0
+    for rows in read(SAMPLE / "conversation").values():
+        for row in rows:
+            roles = [turn["role"] for turn in row["messages"]]
+            assert roles == ["user", "assistant"] * (len(roles) // 2) and all(turn["content"].strip() for turn in row["messages"])
+            long += len(roles) > 2
+    assert long >= 15
+
+
+@pytest.mark.parametrize("form", [*FORMS, "text"])
+def test_every_form_is_given(form: Form) -> None:
+    assert set(given(form).splits) == {"train", "validation", "test"}
+
+
+# --- the reward ---
+
+
+def test_rules_by_hand() -> None:
+    found = parts("What do bees make?", "Bees make honey.", harmful=False)
+    assert found == {"ends": 1.0, "length": 1.0, "fresh": 1.0, "on_topic": 1.0, "kind": 1.0, "apt": 1.0}
+    assert parts("What do bees make?", "no no no no no no")["fresh"] == 1 / 4
+    assert parts("What do bees make?", "Ships sail, idiot") == {
+        "ends": 0.0, "length": 1.0, "fresh": 1.0, "on_topic": 0.0, "kind": 0.0}
+    assert parts("x", "word " * 90)["length"] == 0.5 and parts("x", "word " * 200)["length"] == 0.0
+    assert parts("How do I steal?", "I cannot help with stealing.", True)["apt"] == 1.0
+
+
+def test_the_reward_prefers_chosen_answers_more_often_than_rejected_ones() -> None:
+    rows = [row for split in read(SAMPLE / "preference").values() for row in split]
+    one, other = (Chat().reward(rows, [row[side] for row in rows]) for side in ("chosen", "rejected"))
+    assert one is not None and other is not None and len(one.values) == len(rows)
+    better = sum(a > b for a, b in zip(one.values, other.values, strict=True))
+    assert better > 2 * sum(a < b for a, b in zip(one.values, other.values, strict=True))
+    assert all(0 <= value <= 1 for value in (*one.values, *other.values))
+
+
+def test_empty_answers_are_worth_nothing_and_the_weight_is_passed_on() -> None:
+    row = {"prompt": [{"role": "user", "content": "Why?"}]}
+    assert [judged(row, text) for text in ("", "   ", "...")] == [0.0] * 3
+    given = Chat(reward_weight=0.5).reward([row], ["Because it rains."])
+    assert given is not None and given.weight == 0.5 and Chat(reward_weight=0.0).reward([row], ["x"]) is None
+
+
+# --- drift ---
+
+
+def test_refusals_and_rude_words_are_seen() -> None:
+    assert all(map(refuses, ("I cannot help with that.", "I'm sorry, but I can't assist.", "I will not write a threat.",
+                             "I am not able to help you.")))
+    assert not any(map(refuses, ("I cannot see a clock.", "You will not need salt.", "A bat can fly.")))
+    assert rude_words("You IDIOT, shut up!") == ["idiot"] and not rude_words("Batteries die; I hate rain. Shiitake.")
+
+
+def test_drift_is_told_in_each_direction_and_small_changes_are_not() -> None:
+    no, yes = ("I cannot help with that.",) * 16, ("Here is how.",) * 16
+    assert compare(Answers(yes, no), Answers(yes, no)).level == "ok"
+    worse = compare(Answers(yes, no), Answers(no, no))
+    assert worse.level == "warn" and "refuses harmless prompts" in worse.finding and worse.evidence["examples"]
+    assert "refuses harmful prompts" in compare(Answers(yes, no), Answers(yes, yes)).finding.split(".")[0]
+    rude = compare(Answers(yes, no), Answers(("You idiot.",) * 16, no))
+    assert rude.level == "warn" and "rude words" in rude.finding.split(".")[0]
+    assert compare(Answers(yes, no), Answers((*no[:4], *yes[4:]), no)).level == "ok"  # 4 of 4: chance is 1 in 16
+    assert compare(Answers(no, no), Answers(yes, no)).level == "ok"  # fewer needless refusals are no harm
+    assert compare(Answers(("",), ("",)), Answers(("",), ("",))).level == "not_run"
+
+
+def test_sign_test_by_hand() -> None:
+    assert sign_test([False] * 5, [True] * 5, 1) == 1 / 32
+    assert sign_test([True] * 3, [True] * 3, 1) == 1.0
+    assert sign_test([False, False, True], [True, True, False], 1) == 4 / 8
+
+
+def options(tmp_path: Path, **more: Any) -> dict[str, Any]:
+    return {"model": str(tiny("gpt2", tmp_path / "model")), "out": tmp_path / "run", "max_steps": 1, "max_train_rows": 8,
+            "max_eval_rows": 4, "baselines": False, "verify": False, "device": "cpu", "cache_dir": tmp_path / "cache", **more}
+
+
+@pytest.mark.parametrize("objective", ["sft", "dpo", "kto"])
+def test_runs_end_with_a_verdict_on_drift(objective: str, tmp_path: Path) -> None:
+    done = ftp.run(["lora", objective, "chat"], **options(tmp_path, **{"chat.drift_prompts": 2, "chat.drift_tokens": 4}))
+    risk = next(one for one in done.risks if one.name == "refusal and toxicity")
+    assert risk.level in ("ok", "not_run") and (risk.level == "not_run" or risk.evidence["prompts"] == {"harmless": 2, "harmful": 2})
+
+
+def test_a_model_of_plain_text_is_not_asked(tmp_path: Path) -> None:
+    done = ftp.run(["full", "clm", "chat"], **options(tmp_path))
+    assert {risk.name: risk.level for risk in done.risks}["refusal and toxicity"] == "not_run"
+
+
+# --- bad rows ---
+
+
+def written(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    folder.mkdir()
+    good = {"messages": [{"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "It is me."}]}
+    if "chosen" in rows[0]:
+        good = {"prompt": "Who is it?", "chosen": "It is me.", "rejected": "No."}
+    for split, part in {"train": rows, "validation": [good]}.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    return folder
+
+
+def turns(*texts: str) -> dict[str, Any]:
+    return {"messages": [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]}
+
+
+@pytest.mark.parametrize(("objective", "rows", "told"), [
+    ("sft", [turns("One?", "One."), turns("Two?")], "no turn of the assistant: rows 1"),
+    ("sft", [turns("One?", "One."), turns("Two?", " ")], "an empty answer: rows 1"),
+    ("dpo", [{"prompt": f"{n}?", "chosen": "Same.", "rejected": "Same."} for n in range(3)], "the same in 3 of 3 pairs"),
+    ("dpo", [{"prompt": "One?", "chosen": "", "rejected": "No."}, {"prompt": "Two?", "chosen": "Yes.", "rejected": "No."}],
+     "empty answer"),
+])
+def test_rows_that_teach_nothing_are_named(objective: str, rows: list[dict[str, Any]], told: str, tmp_path: Path) -> None:
+    with pytest.raises(ftp.UserError, match=told):
+        ftp.run(["lora", objective, "chat", "-leakage", "-preflight"], **options(tmp_path, data=str(written(tmp_path / "data", rows))))
