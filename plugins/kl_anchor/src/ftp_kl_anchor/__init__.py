@@ -1,0 +1,58 @@
+"""Hold what the model says near what it said before the run (KL from the reference)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+
+from ftp import UserError, hookimpl, option, plugin
+from ftp.types import Batch, Data, Loss, LossOut, Model, Run
+
+HEADS = ("tokens", "mask", "labels")
+
+
+@plugin
+class KlAnchor:
+    """Hold what the model says of training rows near what it said before: KL(before || now) (Li and Hoiem 2016)."""
+
+    kind = "extra"
+    goes_with = ("clm",)
+
+    weight: float = option(0.1, "weight of the mean KL beside the mean loss", low=0)
+    positions: int = option(1024, "trained tokens of a forward pass at which it is taken, evenly spread (each needs two "
+                                  "distributions over the vocabulary in memory)", low=1)
+
+    @hookimpl(wrapper=True)
+    def make_loss(self, run: Run, data: Data, model: Model) -> Generator[None, Loss, Loss]:
+        """Add the KL to what is minimised; losses that are shown of held-out rows are without it."""
+        loss = yield
+        if not data.splits:  # a finished run that only answers
+            return loss
+        self._refuse(run, model, loss)
+        import torch
+
+        from ftp_kl_anchor.divergence import divergence
+
+        def compute(batch: Batch) -> LossOut:
+            out = loss.compute(batch)
+            if not torch.is_grad_enabled() or not batch.count:
+                return out
+            total = divergence(model, batch, self.positions)  # a sum over the batch's terms, as the loss is
+            return dataclasses.replace(out, total=out.total + self.weight * total,
+                                       metrics={**out.metrics, "kl": total.detach() / batch.count * batch.rows})
+
+        return dataclasses.replace(loss, compute=compute)
+
+    def _refuse(self, run: Run, model: Model, loss: Loss) -> None:
+        if model.head not in HEADS or loss.rollout is not None:
+            raise UserError(f"kl_anchor: it holds what heads {', '.join(HEADS)} say; this run's is '{model.head}'",
+                            "l2sp holds the weights of any model", "ftp run --plugins ...,l2sp")
+        if model.head == "labels" and model.fresh:
+            raise UserError(f"kl_anchor: the head ({', '.join(model.fresh)}) is new, so there are no answers of before to "
+                            "hold on to",
+                            "l2sp holds the weights instead", "ftp run --plugins ...,l2sp")
+        if model.reference is None or getattr(model.net.config, "is_encoder_decoder", False):
+            raise UserError("kl_anchor: this model has no answers of before the run to compare with, or is an encoder-decoder",
+                            "l2sp holds the weights instead", "ftp run --plugins ...,l2sp")
+        if run.settings.shard:
+            raise UserError("kl_anchor: sharded weights cannot be asked beside the loss", "leave out --shard, or kl_anchor")
