@@ -328,17 +328,19 @@ def test_a_finished_run_answers_and_is_judged_again(go):
     assert isinstance(back.predict(["How are you?"])[0]["answer"], str)
 
 
-def test_two_processes_sample_and_learn_what_one_does(llama, judge, tmp_path):
-    """Completions hang on the prompt alone, so the rewards and losses are those of one process; advantages look at all ranks."""
+@pytest.mark.parametrize(("method", "prompts"), [("grpo", 4), ("ppo", 1)])
+def test_two_processes_sample_and_learn_what_one_does(llama, judge, tmp_path, method, prompts):
+    """Completions hang on the prompt alone, so the rewards and losses are those of one process; advantages look at all ranks.
+    With one prompt a rollout, one of the two processes has none."""
     from ftp.testing import forks
     from ftp.testing.subject import ROWS
 
     def words(out: str) -> list[str]:
         given = {"plugins": "rlhf,-leakage,-duplicates", "plugins-from": ROWS, "model": llama, "device": "cpu",
-                 "precision": "fp32", "max-steps": 3, "batch-size": 4, "logging-steps": 1, "max-eval-rows": 4,
-                 "learning-rate": 1e-3, "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": "grpo",
-                 "rlhf.scale_rewards": "batch", "rlhf.target_kl": 1.0, "rlhf.max_completion_length": 8,
-                 "rlhf.reward": judge(LETTERS)}
+                 "precision": "fp32", "max-steps": 3, "batch-size": prompts, "logging-steps": 1, "max-eval-rows": 4,
+                 "learning-rate": 1e-3, "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": method,
+                 "rlhf.target_kl": 1.0, "rlhf.max_completion_length": 8, "rlhf.reward": judge(LETTERS),
+                 **({"rlhf.scale_rewards": "batch"} if method == "grpo" else {})}
         pairs = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
         return ["run", *pairs, "--no-verify", "--no-baselines", "--no-report"]
 
