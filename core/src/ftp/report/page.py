@@ -4,10 +4,10 @@ plugins."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftp import __version__
 from ftp.progress import duration
 from ftp.report.story import Change, Chart, Curve, Look, Story, looks
 from ftp.types import Risk, Score
@@ -264,7 +264,7 @@ def _render(template: str, **values: Any) -> str:
                        lstrip_blocks=True)
     made.filters |= {"short": short, "inline": inline, "name": _name, "duration": duration}
     style = _markup((folder / "style.css").read_text(encoding="utf-8"))
-    return made.get_template(template).render(style=style, version=__version__, level_words=WORDS, **values)
+    return made.get_template(template).render(style=style, version=metadata.version("ftp-core"), level_words=WORDS, **values)
 
 
 def _markup(text: str) -> Any:
