@@ -132,7 +132,8 @@ def options(tmp_path: Path, **more: Any) -> dict[str, Any]:
 def test_runs_end_with_a_verdict_on_drift(objective: str, tmp_path: Path) -> None:
     done = ftp.run(["lora", objective, "chat"], **options(tmp_path, **{"chat.drift_prompts": 2, "chat.drift_tokens": 4}))
     risk = next(one for one in done.risks if one.name == "refusal and toxicity")
-    assert risk.level in ("ok", "not_run") and (risk.level == "not_run" or risk.evidence["prompts"] == {"harmless": 2, "harmful": 2})
+    assert risk.level in ("ok", "not_run")
+    assert risk.level == "not_run" or risk.evidence["prompts"] == {"harmless": 2, "harmful": 2}
 
 
 def test_a_model_of_plain_text_is_not_asked(tmp_path: Path) -> None:
@@ -166,4 +167,5 @@ def turns(*texts: str) -> dict[str, Any]:
 ])
 def test_rows_that_teach_nothing_are_named(objective: str, rows: list[dict[str, Any]], told: str, tmp_path: Path) -> None:
     with pytest.raises(ftp.UserError, match=told):
-        ftp.run(["lora", objective, "chat", "-leakage", "-preflight"], **options(tmp_path, data=str(written(tmp_path / "data", rows))))
+        ftp.run(["lora", objective, "chat", "-leakage", "-preflight"],
+                **options(tmp_path, data=str(written(tmp_path / "data", rows))))

@@ -32,7 +32,6 @@ class Chat:
     @hookimpl
     def load_data(self, run: Run) -> Mapping[str, Any]:
         from ftp.data import load
-
         from ftp_chat.sets import adapted
 
         form = run.task.form if run.task.form in self.gives else "conversation"
