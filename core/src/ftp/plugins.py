@@ -47,7 +47,8 @@ def plugin(cls: type[T]) -> type[T]:
     whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
     `head`, `gives` (forms a domain has), `splits` (those it gives, where not train, validation and test), `suggests` (core
     options it would rather have by default), `goes_with` and `tried_with` (plugins and options that `ftp check` tries it with,
-    where it does nothing alone), `replaces` (default plugins that it makes needless), `kind`."""
+    where it does nothing alone), `needs` (optional libraries without which it cannot be tried), `replaces` (default
+    plugins that it makes needless), `kind`."""
     made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
     return made

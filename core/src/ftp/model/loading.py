@@ -303,6 +303,9 @@ def _read(
         net, info = auto.from_pretrained(source.where, config=config, dtype=torch.float32, use_safetensors=True,
                                          ignore_mismatched_sizes=True, output_loading_info=True, **options)
     net._ftp_quantization = how
+    for module in net.modules() if how else ():
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes 0.50 would pack 4-bit weights anew on a CPU, with bf16's
+            module.support_avx512bf16_for_cpu = False  # precision, and a state dict would turn them back into other ones
     return net, info
 
 

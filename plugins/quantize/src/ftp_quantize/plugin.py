@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -20,6 +21,7 @@ class Quantize:
     starts_as_base = False
     goes_with = ("lora",)
     needs = ("bitsandbytes",)
+    tried_with = {"quantize.bits": "8"}  # the kit's models are narrower than a block of 4 bits
     kind = "parameterisation"
 
     bits: Bits = option("4", "bits of a weight: 4 or 8")
@@ -34,6 +36,7 @@ class Quantize:
         self._check(run)
         from ftp.model import quantized
 
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says at every product that it rounds
         with quantized(self._config()):
             model = yield
         if any(weight.is_meta for weight in model.net.parameters()):  # a plan, which has no weights
@@ -41,9 +44,6 @@ class Quantize:
         if not getattr(model.net, "is_quantized", False):
             raise UserError("quantize: this network was not read from a checkpoint, so there is nothing to quantise",
                             "leave quantize out of --plugins, or train from a checkpoint")
-        for module in model.net.modules():
-            if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes 0.50 would pack weights anew for speed on a CPU, and
-                module.support_avx512bf16_for_cpu = False  # a state dict would turn them back into others
         return model
 
     def _check(self, run: Run) -> None:
