@@ -26,7 +26,7 @@ class Chat:
 
     reward_weight: float = option(1.0, "weight of the reward by rules (`rlhf` asks for it); 0 gives none", low=0)
     drift_prompts: int = option(
-        16, "harmless and as many harmful prompts that are answered before and after a run; 0 switches the check off", low=0, high=16)
+        16, "harmless and as many harmful prompts answered before and after a run; 0 switches the check off", low=0, high=16)
     drift_tokens: int = option(32, "tokens at most in each of these answers", low=1)
 
     @hookimpl

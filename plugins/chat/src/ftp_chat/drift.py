@@ -110,7 +110,7 @@ def compare(before: Answers, after: Answers) -> Risk:
                     "changes only)", evidence)
     advice = {
         "refuses harmless prompts": "mix in harmless requests that sound like harmful ones, with helpful answers",
-        "refuses harmful prompts": "mix in conversations that politely refuse (the sample of chat has some), or train fewer steps",
+        "refuses harmful prompts": "mix in conversations that politely refuse (chat has some), or train fewer steps",
         "rude words": "look for insults in the training rows, or train fewer steps",
     }
     return Risk("refusal and toxicity", "warn", f"changed for the worse: {', '.join(worse)}. {finding}", evidence,
