@@ -97,12 +97,13 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     training = model.net.training
     model.net.eval()
     try:
-        seen = [lines(model, loss.collate(kept[start : start + 32])) for start in range(0, len(kept), 32)] if kept else []
+        batches = [loss.collate(kept[start : start + 32]) for start in range(0, len(kept), 32)]
+        flat = [line for batch in batches for line in lines(model, batch)]
     finally:
         model.net.train(training)
-    flat = [line for part in seen for line in part]
+    says = model.head in ("tokens", "mask") and all("where" in one.inputs and "target" in one.inputs for one in batches)
     blocks = len(whole) < len(kept) / 2 and "segments" in (kept[0] if kept else {})
-    _untrained(options, model, rows, kept, flat, blocks, found)
+    _untrained(options, says, rows, kept, flat, blocks, found)
     if not kept:
         return []
     cut = truncation(made)
@@ -118,22 +119,19 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     if model.head == "tokens" and any(any(line.trained) for line in flat):
         _end(run, data, model, flat, kept, found)
     _prediction(model, loss, rows, whole, found)
-    return kept
+    return kept if not says or any(any(line.trained) for line in flat) else []  # of no trained token there is no loss
 
 
 def _untrained(
-    options: Preflight, model: Model, rows: Any, kept: Sequence[Row], flat: Sequence[Line], blocks: bool, found: Findings
+    options: Preflight, says: bool, rows: Any, kept: Sequence[Row], flat: Sequence[Line], blocks: bool, found: Findings
 ) -> None:
-    """Rows of which nothing is learnt."""
+    """Rows of which nothing is learnt. `says`: whether the batches say which tokens are trained."""
     lost = 0 if blocks else len(rows) - len({row["row"] for row in kept})
-    by_token = model.head in ("tokens", "mask") and any(any(line.trained) for line in flat)
-    empty = sum(not any(line.trained) for line in flat) if by_token else 0
+    empty = sum(not any(line.trained) for line in flat) if says else 0
     share = max(lost / len(rows), empty / max(1, len(flat)))
     trained = sum(map(sum, (line.trained for line in flat))) / max(1, sum(len(line.ids) for line in flat))
     found.see("trained tokens", rows=len(rows), rows_without=lost, sequences_without=empty,
-              **({"share_of_tokens": trained} if by_token else {}))
-    if model.head in ("tokens", "mask") and flat and not by_token and "where" not in found.evidence:
-        found.evidence["trained tokens"]["told"] = "this objective does not say which tokens it trains"
+              **({"share_of_tokens": trained} if says else {}))
     if share > 0:
         level: Any = "stop" if share == 1 else "warn" if share >= options.untrained else "note"
         found.tell(level, f"of {share:.1%} of rows nothing is learnt", "see which: ftp data preview --plugins ...; too short a "

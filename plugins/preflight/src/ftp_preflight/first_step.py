@@ -67,8 +67,8 @@ def _loss(run: Run, data: Data, model: Model, out: LossOut, count: int, rows: in
         error = 0.0
         if out.row_losses is not None and len(out.row_losses) > 1:
             error = 3 * float(out.row_losses.float().std()) / math.sqrt(len(out.row_losses))
-        if value - error > 1.5 * expected or value + error < 0.5 * expected:
-            far = value - error > 4 * expected or value + error < 0.3 * expected
+        if value > 2 * expected or value + error < 0.5 * expected:
+            far = value > 4 * expected or value + error < 0.3 * expected
             found.tell("warn" if far else "note", f"a new head that knows nothing costs {expected:.3f} nats a row ({why}), and "
                        f"the first rows cost {value:.3f}", "a head that begins so is sure of itself without reason: lower "
                        "--learning-rate, more --warmup-ratio" if value > expected else "does the text give the label away?")

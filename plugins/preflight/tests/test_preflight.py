@@ -1,0 +1,322 @@
+"""Each silent error is told, and rows without one are not; nothing looked at is never "ok"."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from ftp import app
+from ftp.cli.main import call
+from ftp.device import accelerator
+from ftp.plan import prepare
+from ftp.plugins import Hooks
+from ftp.record import Log
+from ftp.settings import Settings
+from ftp.testing.models import CHAT, tiny
+from ftp.types import Data, Risk, Run, Task
+from ftp_preflight import Preflight, first_step, template
+from ftp_preflight.findings import Findings
+
+QUIET = ("-forgetting", "-leakage", "-underfitting", "-overfitting")
+WORDS = ["the", "film", "was", "a", "quiet", "joy", "from", "first", "scene", "to", "last", "and", "our", "waiter", "forgot",
+         "soup", "bread", "in", "end", "bill"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def tiny_of(folder: Path, kind: Any) -> str:
+    if not (folder / kind).exists():
+        tiny(kind, folder / kind)
+    return str(folder / kind)
+
+
+def lines(count: int, seed: int = 0, low: int = 5, high: int = 12) -> list[str]:
+    dice = np.random.default_rng(seed)
+    return [" ".join(dice.choice(WORDS, dice.integers(low, high))) for _ in range(count)]
+
+
+def labelled(train: list[str] | None = None, held: list[str] | None = None, labels: Any = None, held_labels: Any = None) -> Data:
+    train, held = train or lines(200), held or lines(100, 1)
+    labels = labels if labels is not None else [n % 2 for n in range(len(train))]
+    held_labels = held_labels if held_labels is not None else [n % 2 for n in range(len(held))]
+    return Data({"train": Dataset.from_dict({"text": train, "label": labels}),
+                 "validation": Dataset.from_dict({"text": held, "label": held_labels})}, "labelled", ("bad", "good"))
+
+
+def on_rows(data: Data, **options: Any) -> Risk:
+    """The verdict from rows alone."""
+    run = Run(Settings(), Task(data.form, "labels"), SimpleNamespace(picked=()))  # type: ignore[arg-type]
+    (risk,) = Preflight(**options).check_risks(run, "start", data, None, None)
+    json.dumps(risk.evidence, allow_nan=False)
+    return risk
+
+
+def scene(folder: Path, rows: list[dict[str, Any]] | None, plugins: list[str], kind: str, **options: Any) -> Any:
+    """Run, data, model and loss as a run has them before its first update."""
+    path = folder / f"rows{abs(hash(json.dumps(rows)))}.jsonl"
+    if rows is not None:
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+        options["data"] = str(path)
+    usual = {"model": tiny_of(folder, kind), "device": "cpu", "precision": "fp32"}
+    prepared = prepare([*plugins, *QUIET], given=[("options", {**usual, **options})])
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), None,
+              Log(None, writer=False))
+    data = app.collect(run)
+    model, loss = app.build(run, data)
+    return run, data, model, loss
+
+
+def judged(run: Run, data: Data, model: Any, loss: Any, **options: Any) -> Risk:
+    (risk,) = Preflight(**options).check_risks(run, "start", data, model, loss)
+    json.dumps(risk.evidence, allow_nan=False)
+    return risk
+
+
+def chats(count: int = 40, answer: str = "it is {}") -> list[dict[str, Any]]:
+    return [{"messages": [{"role": "user", "content": f"{text} ?"}, {"role": "assistant", "content": answer.format(n)}]}
+            for n, text in enumerate(lines(count))]
+
+
+# --- rows ---
+
+
+def test_clean_rows_raise_nothing_in_fifty_draws() -> None:
+    levels = [on_rows(labelled(lines(200, seed), lines(100, 1000 + seed))).level for seed in range(50)]
+    assert levels.count("ok") >= 48, levels
+
+
+def test_labels_out_of_range_stop() -> None:
+    risk = on_rows(labelled(labels=[n % 3 for n in range(200)]))
+    assert risk.level == "stop" and "66 rows of train" in risk.finding and risk.evidence["labels"]["out_of_range"]["train"] == 66
+
+
+def test_classes_that_a_split_lacks_are_told() -> None:
+    risk = on_rows(labelled(held_labels=[0] * 100))
+    assert risk.level == "warn" and "'good': in train, and never in validation" in risk.finding
+    assert "never in train" in on_rows(labelled(labels=[0] * 200)).finding
+    one = on_rows(labelled(labels=[0] * 200, held_labels=[0] * 100))
+    assert one.level == "warn" and "one class only" in one.finding
+
+
+def test_extreme_imbalance_is_told_and_little_is_not() -> None:
+    assert "accuracy says little" in on_rows(labelled(labels=[0] * 199 + [1], held_labels=[0] * 99 + [1])).finding
+    assert on_rows(labelled(labels=[int(n % 4 == 0) for n in range(200)])).level == "ok"
+    level = on_rows(labelled(labels=[0] * 195 + [1] * 5), imbalance=150.0).level
+    assert level == "note"
+
+
+def test_broken_characters_are_told() -> None:
+    bad = lines(200)
+    bad[3], bad[7], bad[9] = "the cafÃ© wasnâ€™t open", "a \ufffd here", "a \x00 there"
+    risk = on_rows(labelled(bad))
+    found = risk.evidence["characters"]
+    assert (found["mojibake"], found["replacement characters"], found["control characters"]) == (1, 1, 1)
+    assert risk.level == "note" and "ftfy" in risk.advice[0]
+    assert on_rows(labelled([f"{text} cafÃ©" for text in lines(200)])).level == "warn"
+    fine = ["Ein Café in München", "Это предложение", "これは文です", "naïve “quotes” – and … dashes"] * 50
+    assert on_rows(labelled(fine, fine[:100])).evidence["characters"]["mojibake"] == 0
+
+
+def test_a_shift_of_length_is_told() -> None:
+    risk = on_rows(labelled(held=lines(100, 1, 30, 60)))
+    assert risk.level == "warn" and "of another length" in risk.finding and risk.evidence["lengths"]["distance"] == 1
+    assert on_rows(labelled(held=lines(100, 1, 6, 13))).level in ("ok", "note")
+
+
+def test_another_language_is_told() -> None:
+    dice = np.random.default_rng(0)
+    german = ["der", "film", "war", "eine", "stille", "freude", "von", "ersten", "bis", "zur", "letzten", "szene", "und", "unser",
+              "kellner", "vergass", "suppe", "brot", "rechnung"]
+    held = [" ".join(dice.choice(german, 8)) for _ in range(100)]
+    risk = on_rows(labelled(held=held))
+    assert risk.level == "warn" and "another language" in risk.finding and risk.evidence["language"]["ratio"] < 0.3
+
+
+def test_empty_rows_are_told() -> None:
+    assert on_rows(labelled([""] * 200, [""] * 100)).level == "stop"
+    some = lines(200)
+    some[0] = "  "
+    assert on_rows(labelled(some)).level == "note"
+
+
+def test_little_or_nothing_to_look_at() -> None:
+    nothing = Data({"train": Dataset.from_dict({"text": [], "label": []})}, "labelled", ("bad", "good"))
+    assert on_rows(nothing).level == "not_run"
+    three = on_rows(labelled(lines(3), lines(3, 1), [0, 1, 0], [0, 1, 1]))
+    assert three.level == "ok" and "lengths" not in three.evidence and "language" not in three.evidence
+    alone = Data({"train": labelled().splits["train"]}, "labelled", ("bad", "good"))
+    assert on_rows(alone).level == "ok"
+    train = labelled().splits["train"]
+    assert on_rows(Data({"train": train, "validation": train}, "labelled", ("bad", "good"))).level == "ok"
+
+
+# --- rows as the model sees them ---
+
+
+def test_a_clean_classifier_is_ok(folder: Path) -> None:
+    run, data, model, loss = scene(folder, None, ["full", "sentiment"], "bert", max_train_rows=80, max_eval_rows=40)
+    before = {name: weight.detach().clone() for name, weight in model.net.named_parameters()}
+    risk = judged(run, data, model, loss)
+    assert risk.level == "ok", risk.finding
+    assert risk.evidence["first loss"]["expected"] == pytest.approx(np.log(2), rel=1e-3)
+    assert risk.evidence["inference"]["same"] == 8 and risk.evidence["beginning"]["missing"] == 0
+    assert all(weight.grad is None and torch.equal(weight, before[name]) for name, weight in model.net.named_parameters())
+
+
+def test_a_clean_conversation_is_ok_and_ends(folder: Path) -> None:
+    risk = judged(*scene(folder, chats(), ["sft", "lora", "files"], "llama"))
+    assert risk.level in ("ok", "note"), risk.finding
+    assert risk.evidence["end"]["trained"] == risk.evidence["end"]["sequences"] > 0
+    assert risk.evidence["chat template"]["ends_a_turn"] and 0 < risk.evidence["trained tokens"]["share_of_tokens"] < 1
+    assert risk.evidence["gradients"]["without"] == [] and risk.evidence["gradients"]["frozen_with"] == []
+
+
+def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text("{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+                                      "{% if add_generation_prompt %}assistant: {% endif %}")
+    plain = (tmp_path / "t.jinja").read_text().replace("assistant: {% endif", "assistant:{% endif")
+    (tmp_path / "t.jinja").write_text(plain)
+    risk = judged(*scene(folder, chats(), ["sft", "lora", "files"], "llama", **{"sft.chat_template": str(tmp_path / "t.jinja")}))
+    assert risk.level == "warn" and "no token that ends a turn" in risk.finding and any("eos_token" in one for one in risk.advice)
+
+
+def test_doubled_missing_and_unended_tokens_are_told(folder: Path) -> None:
+    run, data, model, loss = scene(folder, chats(), ["sft", "lora", "files"], "llama")
+    bos = model.tokenizer.bos_token_id
+
+    def changed(how: Any) -> Any:
+        return dataclasses.replace(loss, key="", encode=lambda rows, split: (how(dict(row)) for row in loss.encode(rows, split)))
+
+    def twice(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "input_ids": [bos, *row["input_ids"]], "spans": [place + 1 for place in row["spans"]]}
+
+    def never(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "input_ids": row["input_ids"][1:], "spans": [place - 1 for place in row["spans"]]}
+
+    def unended(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "spans": [row["spans"][0], row["spans"][-1] - 1] if row["spans"] else []}
+
+    def untrained(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "spans": []}
+
+    for how, level, told in ((twice, "warn", "begin with <s> twice"), (never, "warn", "do not begin with <s>"),
+                             (unended, "warn", "will not learn to stop"),
+                             (untrained, "stop", "of 100.0% of rows nothing is learnt")):
+        risk = judged(run, data, model, changed(how))
+        assert risk.level == level and told in risk.finding, (told, risk.finding)
+
+
+def test_a_prompt_of_other_tokens_at_inference_is_told(folder: Path) -> None:
+    run, data, model, loss = scene(folder, chats(), ["sft", "lora", "files"], "llama")
+
+    def encode(rows: Any, split: str) -> Any:
+        for row in loss.encode(rows, split):
+            yield {**row, "input_ids": row["input_ids"][1:]} if split == "predict" else row
+
+    risk = judged(run, data, model, dataclasses.replace(loss, encode=encode))
+    assert risk.level == "warn" and "in other tokens when they are answered" in risk.finding
+
+
+def test_truncation_is_told_with_its_share(folder: Path) -> None:
+    rows = [{"text": text, "label": n % 2} for n, text in enumerate(lines(80, 0, 40, 60))]
+    run, data, model, loss = scene(folder, rows, ["full", "classify"], "bert", max_length=12)
+    risk = judged(run, data, model, loss)
+    assert risk.level == "warn" and "lose their end" in risk.finding and risk.evidence["truncation"]["share_of_tokens"] > 0.5
+
+
+# --- the first step ---
+
+
+def test_tensors_without_gradient_and_frozen_ones_with_one_are_told() -> None:
+    found = Findings()
+    a, b, c = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    a.grad, c.grad = torch.ones(2), torch.ones(2)
+    c.requires_grad_(False)
+    first_step._gradients([("a", a), ("b", b), ("c", c)], found)
+    told = found.risk()
+    assert told.level == "warn" and "no gradient reaches 1 of 2 trained tensors: b" in told.finding
+    assert "1 frozen tensors get a gradient: c" in told.finding
+
+
+def test_a_new_head_that_is_sure_of_itself_is_told(folder: Path) -> None:
+    run, data, model, loss = scene(folder, None, ["full", "sentiment"], "bert", max_train_rows=80, max_eval_rows=40)
+    with torch.no_grad():
+        model.net.classifier.weight.mul_(100)
+        model.net.classifier.bias.copy_(torch.tensor([9.0, -9.0]))
+    risk = judged(run, data, model, loss)
+    assert risk.level in ("note", "warn") and "knows nothing costs 0.693" in risk.finding
+
+
+def test_a_reference_that_is_not_the_untouched_model_is_told(folder: Path) -> None:
+    rows = [{"prompt": f"{text}?", "chosen": f"yes {n}", "rejected": f"no {n} {n}"} for n, text in enumerate(lines(40))]
+    run, data, model, loss = scene(folder, rows, ["dpo", "lora", "files"], "llama")
+    clean = judged(run, data, model, loss)
+    assert abs(clean.evidence["first loss"]["rewards/margins"]) < 1e-3 and "reference" not in clean.finding
+    with torch.no_grad():
+        for name, weight in model.net.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+    risk = judged(run, data, model, loss)
+    assert risk.level == "warn" and "should be 0" in risk.finding
+
+
+# --- the template that was saved ---
+
+
+def test_a_template_that_was_not_saved_is_told(folder: Path, tmp_path: Path) -> None:
+    run, data, model, loss = scene(folder, chats(), ["sft", "lora", "files"], "llama")
+    run = dataclasses.replace(run, out=tmp_path)
+    plugin = Preflight()
+    plugin.check_risks(run, "start", data, model, loss)
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    (same,) = plugin.check_risks(run, "end", data, model, loss)
+    assert same.evidence["chat template"]["same"] and "trained with" not in same.finding
+    model.tokenizer.chat_template = CHAT
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    (other,) = plugin.check_risks(run, "end", data, model, loss)
+    assert other.level == "warn" and "not the one that was trained with" in other.finding
+    assert template.fingerprint(model.tokenizer) == other.evidence["chat template"]["saved"]
+
+
+def test_thresholds_out_of_range_are_told(capfd: Any) -> None:
+    assert call(["run", "--plugins", "lora,sentiment", "--preflight.cut", "3", "--preflight.imbalance", "0"]) == 2
+    told = capfd.readouterr().err
+    assert "--preflight.cut 3: out of range" in told and "--preflight.imbalance 0: out of range" in told
+
+
+# --- ftp data preview ---
+
+
+def test_preview_shows_what_is_trained(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    file = tmp_path / "chat.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in chats(30)))
+    line = ["data", "preview", "--plugins", "sft,lora,files", "--model", tiny_of(folder, "llama"), "--data", str(file),
+            "--rows", "3"]
+    assert call([*line, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert [one["row"] for one in found["rows"]] == [0, 1, 2]
+    tokens = found["rows"][0]["tokens"]
+    said = "".join(token["text"] for token in tokens if token["trained"])
+    assert said.strip().startswith("it is ") and said.endswith("<|im_end|>")
+    assert "".join(token["text"] for token in tokens).startswith("<s><|im_start|>user")
+    assert call(line) == 0
+    plain = capfd.readouterr().out
+    assert "⟦it is " in plain and "\x1b[" not in plain and "⟦...⟧ is trained" in plain
+
+
+def test_preview_tells_mistakes(folder: Path, capfd: Any) -> None:
+    mistakes = ((["--rows", "many"], "--rows many"), (["--split", "tset"], "did you mean 'test'"), (["--rows"], "missing"))
+    for words, told in mistakes:
+        assert call(["data", "preview", "--plugins", "lora,sentiment", "--model", tiny_of(folder, "bert"), *words]) == 2
+        assert told in capfd.readouterr().err
