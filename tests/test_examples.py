@@ -15,6 +15,8 @@ import pytest
 
 import ftp
 from ftp.plugins import from_path
+from ftp.stages import is_staged
+from ftp.stages import read as read_stages
 from ftp.types import Data, Prediction, Predictions
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -34,7 +36,27 @@ def rows(columns: dict[str, list[Any]]) -> Any:
     return Dataset.from_dict(columns)
 
 
-@pytest.mark.parametrize("recipe", sorted(EXAMPLES.rglob("*.toml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+RECIPES = sorted(path for path in EXAMPLES.rglob("*.toml") if path.name != "pyproject.toml")
+STAGED = [path for path in RECIPES if is_staged(path)]
+
+
+@pytest.mark.parametrize("recipe", STAGED, ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_every_stage_of_a_recipe_fits(recipe: Path) -> None:
+    """Each stage's values are those that it names, those of earlier stages filled in."""
+    from ftp.options import flatten, read_recipe
+
+    out, stages = read_stages(recipe, {})
+    given = read_recipe(recipe)["stages"]
+    assert [one.name for one in stages] == [one["name"] for one in given]
+    for stage, one in zip(stages, given, strict=True):
+        assert stage.prepared.plugins == tuple(one["plugins"])
+        for key, value in flatten({name: value for name, value in one.items() if name not in ("name", "plugins")}).items():
+            wanted = value.replace("{", f"{out}/").replace("}", "") if isinstance(value, str) else value
+            found = stage.prepared.values[key]
+            assert (str(found) if isinstance(found, Path) else found) == wanted
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(STAGED)), ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_recipe_fits(recipe: Path) -> None:
     """Each value is one that the recipe means to set, and says something other than what would be anyway."""
     from ftp.cli import flags
