@@ -140,7 +140,7 @@ def _shape(prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
     source = models.find(settings.model, task.head, settings.revision)
     net = models.shape_only(source, task.head, labels, trust_remote_code=settings.trust_remote_code)
     kind, config, capacity = type(net).__name__, net.config.get_text_config(), _capacity(net)
-    bare = Model(net, None, task.head, labels, _fresh(net), name=source.name)
+    bare = Model(net, None, task.head, labels, _fresh(net, source.folder), name=source.name)
     try:
         wrapped = _wrapped(prepared, bare, data)
     except (PluginError, UserError) as error:
@@ -179,12 +179,32 @@ def _answer(one: Picked) -> bool:
     return not options.get("wrapper") and not options.get("trylast")
 
 
-def _fresh(net: PreTrainedModel) -> tuple[str, ...]:
-    """Modules beside the backbone that hold weights of their own: a new head, as a rule."""
+def _fresh(net: PreTrainedModel, folder: Path | None) -> tuple[str, ...]:
+    """Modules that the checkpoint does not have, by the names and shapes that its files list: no weight is read. Without a
+    folder, those beside the backbone that hold weights of their own: a new head, as a rule."""
+    from ftp.model.loading import fresh_modules
+
     if type(net).__name__.endswith(("ForCausalLM", "ForMaskedLM", "LMHeadModel", "ForConditionalGeneration")):
         return ()
-    return tuple(name for name, module in net.named_children()
-                 if name != net.base_model_prefix and next(module.parameters(), None) is not None)
+    given = _listed(folder) if folder is not None else {}
+    if not given:
+        return tuple(name for name, module in net.named_children()
+                     if name != net.base_model_prefix and next(module.parameters(), None) is not None)
+    prefix = f"{net.base_model_prefix}."
+    wanted = {name: tuple(weight.shape) for name, weight in net.named_parameters()}
+    new = {name for name, shape in wanted.items() if shape not in (given.get(name), given.get(name.removeprefix(prefix)))}
+    return fresh_modules(net, new)
+
+
+def _listed(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a checkpoint's weights, from the heads of its files."""
+    from safetensors import safe_open
+
+    found: dict[str, tuple[int, ...]] = {}
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as opened:
+            found |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
+    return found
 
 
 def _capacity(net: PreTrainedModel) -> int | None:

@@ -273,7 +273,7 @@ def _network(
     new = missing | set(mismatched)
     if head in ("labels", "tags") and _other_classes(source, labels, trust_remote_code):
         new |= _anew(net, inside, seed)
-    fresh = _fresh(net, new)
+    fresh = fresh_modules(net, new)
     if head == "tokens" and fresh:
         raise UserError(f"--model {source.name}: the checkpoint has no weights for {', '.join(fresh)}, so it cannot write text",
                         "take the checkpoint of the language model, not that of its body alone")
@@ -397,7 +397,7 @@ def _anew(net: PreTrainedModel, inside: Callable[[str], bool], seed: int) -> set
     return names
 
 
-def _fresh(net: PreTrainedModel, new: set[str]) -> tuple[str, ...]:
+def fresh_modules(net: PreTrainedModel, new: set[str]) -> tuple[str, ...]:
     """Names of the largest modules that are wholly new."""
     found: list[str] = []
 
@@ -410,7 +410,7 @@ def _fresh(net: PreTrainedModel, new: set[str]) -> tuple[str, ...]:
             found.append(name)
             return
         own = [f"{name}.{one}" if name else one for one, _ in module.named_parameters(recurse=False, remove_duplicate=False)]
-        if name and any(one in new and bool(net.get_parameter(one).any()) for one in own):
+        if name and any(one in new and (net.get_parameter(one).is_meta or bool(net.get_parameter(one).any())) for one in own):
             found.append(name)  # a new weight beside old ones; new zeros (a bias) need no keeping
             return
         for child, inner in module.named_children():

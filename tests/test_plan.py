@@ -1,0 +1,48 @@
+"""`ftp plan` says beforehand what the run then does, without reading a weight."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftp.cli.main import call
+
+RISKS = ",-leakage,-overfitting,-underfitting,-forgetting,-preflight"
+
+
+@pytest.mark.parametrize(("method", "options"), [
+    ("full", []), ("lora", ["--lora.r", "4"]), ("full", ["--full.freeze", "*embeddings*"])])
+def test_a_plan_is_what_the_run_does(
+    method: str, options: list[str], tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = "".join(json.dumps({"text": f"a warm room {n}", "label": n % 2}) + "\n" for n in range(40))
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.jsonl").write_text(rows.replace("room", f"room {split}"))
+    words = ["--plugins", f"{method},sentiment{RISKS}", "--data", str(tmp_path),
+             "--model", str(tiny_bert), "--batch-size", "16", "--epochs", "2", *options]
+    with monkeypatch.context() as watched:
+        watched.setattr("transformers.PreTrainedModel.from_pretrained", None)  # no weights are read
+        assert call(["plan", *words, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert call(["run", *words, "--out", str(tmp_path / "run"), "--no-verify", "--no-baselines", "--device", "cpu", "--cache-dir",
+                 str(tmp_path / "cache")]) == 0
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert plan["updates"] == facts["steps"] == 6 and plan["rows"] == {"train": 40, "validation": 40}
+    assert (plan["model"]["trained"], plan["model"]["total"]) == (facts["trained"], facts["total"])
+    assert sum(_size(one["shape"]) for one in plan["model"]["weights"]) == facts["trained"]
+    assert plan["memory"]["weights"] == 4 * facts["total"] and plan["memory"]["optimizer"] == 8 * facts["trained"]
+
+
+def _size(shape: list[int]) -> int:
+    size = 1
+    for one in shape:
+        size *= one
+    return size
+
+
+def test_a_plan_shows_whose_learning_rate_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bert: Path) -> None:
+    assert call(["plan", "--plugins", "lora,sentiment", "--model", str(tiny_bert)]) == 0
+    assert "learning_rate = 0.001  (suggested by lora)" in capsys.readouterr().out
