@@ -1,0 +1,61 @@
+"""What the risk checks of every run cost: processor seconds of each, by stage, in one run.
+
+python benchmarks/risks.py [--plugins lora,sentiment] [--epochs 3] [--data PATH] [--rows N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import ftp
+from ftp.plugins import discover, kind_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--plugins", default="lora,sentiment")
+    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--data")
+    parser.add_argument("--rows", type=int)
+    asked = parser.parse_args()
+    spent: dict[tuple[str, str], float] = defaultdict(float)
+    for name, found in discover().items():
+        if found[0].default and kind_of(cls := found[0].load()) == "risk":
+            timed(name, cls, spent)
+    options = {name: value for name, value in (("data", asked.data), ("max_train_rows", asked.rows)) if value is not None}
+    started = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        ftp.run(asked.plugins.split(","), epochs=asked.epochs, out=Path(folder) / "run", **options)
+    whole = time.process_time() - started
+    for (name, stage), seconds in sorted(spent.items()):
+        if seconds >= 0.005:
+            print(f"{name:14} {stage:11} {seconds:6.2f} s")
+    total = sum(spent.values())
+    print(f"{'all checks':26} {total:6.2f} s of {whole:.1f} s of processor time in this process ({total / whole:.1%})")
+
+
+def timed(name: str, cls: Any, spent: dict[tuple[str, str], float]) -> None:
+    """Count the processor time of a check."""
+    given = cls.check_risks
+
+    @functools.wraps(given)
+    def check_risks(self: Any, *arguments: Any, **named: Any) -> Any:
+        started = time.process_time()
+        stages = ("data", "start", "evaluation", "end")
+        stage = next((one for one in (*arguments, *named.values()) if isinstance(one, str) and one in stages), "?")
+        try:
+            return given(self, *arguments, **named)
+        finally:
+            spent[name, stage] += time.process_time() - started
+
+    cls.check_risks = check_risks
+
+
+if __name__ == "__main__":
+    main()
