@@ -289,6 +289,14 @@ def test_advice_names_options_that_the_run_has() -> None:
     assert "--lora.r 16" in advice and "--lora.target_modules all-linear" in advice and "--learning-rate 0.01" in advice
 
 
+def test_advice_can_be_typed() -> None:
+    found = [judged(history([GUESS] * 3), run=a_run(learning_rate=rate)) for rate in (1e-7, 1e-3, 1.0)]
+    assert all(risk.level == "warn" for risk in found)
+    assert all(one.startswith(("ftp run runs/x/run.toml --", "ftp data preview runs/x/run.toml --")) for risk in found
+               for one in risk.advice)
+    assert any("data preview" in one for risk in found for one in risk.advice)
+
+
 def test_the_range_test_finds_the_steepest_fall() -> None:
     rates = np.geomspace(1e-7, 1, 60)
     losses = 1.0 - 0.6 / (1 + np.exp(-6 * (np.log10(rates) + 3))) + np.where(rates > 0.1, 3 * rates, 0)
@@ -347,7 +355,9 @@ def test_a_frozen_head_is_told_before_training_and_at_the_end(go: Any, tmp_path:
         go(full={"freeze": "classifier*"}, on_risk="stop")
     risk = go(full={"freeze": "classifier*"})["underfitting"]
     assert risk.level == "warn" and risk.stage == "end" and "classifier" in risk.finding
-    assert any("--full.freeze" in one for one in risk.advice)
+    assert risk.advice[0].endswith("run.toml --full.freeze ''")
+    some = go(full={"freeze": "classifier*,*embeddings*"}, max_steps=1)["underfitting"]
+    assert some.advice[0].endswith("run.toml --full.freeze '*embeddings*'")
 
 
 def test_a_text_run_is_measured_against_its_start(go: Any) -> None:

@@ -70,6 +70,11 @@ def larger(run: Run) -> list[str]:
     return found
 
 
+def preview(run: Run) -> str:
+    """Training rows with their labels: those that do not belong to their texts cannot be learnt."""
+    return f"ftp data preview {run.out / 'run.toml' if run.out is not None else '...'} --rows 20"
+
+
 def options(run: Run) -> list[tuple[str, Any, Any]]:
     """Flag (without dashes), value and description of each option of the plugins that this run named."""
     hooks = run.hooks

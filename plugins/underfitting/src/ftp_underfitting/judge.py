@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ftp.types import Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, Run
@@ -26,7 +27,7 @@ def before(run: Run, start: Start) -> list[Risk]:
     """A word before training where a new head is frozen; else none."""
     if not start.frozen:
         return []
-    return [Risk("underfitting", "warn", _frozen(start), {"frozen": list(start.frozen)}, (_unfreeze(run),))]
+    return [Risk("underfitting", "warn", _frozen(start), {"frozen": list(start.frozen)}, (_unfreeze(run, start),))]
 
 
 def during(
@@ -66,7 +67,7 @@ def verdict(
     said: list[tuple[Level, str, list[str]]] = []
     if start is not None and start.frozen:
         evidence["frozen"] = list(start.frozen)
-        said.append(("warn", _frozen(start), [_unfreeze(run)]))
+        said.append(("warn", _frozen(start), [_unfreeze(run, start)]))
     if moves is not None and moves.still:
         said.append(_still(run, moves, start))
     if climb is not None or odd:
@@ -168,7 +169,7 @@ def _cause(
     if suggested is None:
         tips.append(f"{advice.command(run)} --underfitting.range_test 60")
     if not low:
-        tips += [*advice.larger(run), "ftp data preview: labels that do not belong to their texts cannot be learnt"]
+        tips += [*advice.larger(run), advice.preview(run)]
     return _joined(moved, f"a learning rate of {now:g} is too low" if low else ""), tips
 
 
@@ -212,9 +213,13 @@ def _frozen(start: Start) -> str:
             "towards it")
 
 
-def _unfreeze(run: Run) -> str:
-    named = [f"{name} {','.join(value)}" for name, value, known in advice.options(run) if known.name == "freeze" and value]
-    return f"leave the head out of --{named[0]}" if named else "let the head be trained: a plugin of this run froze it (ftp plan)"
+def _unfreeze(run: Run, start: Start) -> str:
+    """The run without the patterns that freeze the head; where a plugin did it by itself, what shows who is in the run."""
+    for name, value, known in advice.options(run):
+        if known.name == "freeze" and value:
+            others = [one for one in value if not any(fnmatchcase(f"{head}.weight", one) for head in start.frozen)]
+            return f"{advice.command(run)} --{name} '{','.join(others) if len(others) < len(value) else ''}'"
+    return f"ftp plan {run.out / 'run.toml' if run.out is not None else '...'}"
 
 
 def _climbs(climb: Climb) -> str:
