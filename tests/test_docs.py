@@ -32,7 +32,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_PAGES = ["README.md", "docs/start.md", "docs/writing-a-plugin.md", "docs/conformance.md", "docs/risks.md",
-             "examples/sst2/README.md", "examples/inhouse/README.md", "examples/forgetting-tradeoff/README.md"]
+             "examples/sst2/README.md", "examples/inhouse/README.md", "examples/forgetting-tradeoff/README.md",
+             "docs/results.md"]
 PAGES = sorted({*RUN_PAGES, "CONTRIBUTING.md", "core/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))})
 FIRST = ["run", "--plugins", "lora,sentiment"]
 SMALL = {"--max-steps": "2", "--max-train-rows": "24", "--max-eval-rows": "8"}
@@ -256,6 +257,15 @@ def make() -> Any:
 def test_made_pages_are_fresh() -> None:
     stale = [str(path.relative_to(ROOT)) for path, text in make().pages().items() if path.read_text(encoding="utf-8") != text]
     assert not stale, f"stale: {', '.join(stale)}; run python docs/make.py"
+
+
+def test_tables_of_results_are_those_of_the_json() -> None:
+    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+    assert spec is not None and spec.loader is not None
+    sys.modules["results"] = module = importlib.util.module_from_spec(spec)  # a dataclass looks its module up
+    spec.loader.exec_module(module)
+    found = module.page(json.loads(module.RESULTS.read_text(encoding="utf-8")))
+    assert found == read("docs/results.md"), "stale: run python benchmarks/results.py"
 
 
 def test_made_pages_have_it_all() -> None:

@@ -1,0 +1,335 @@
+"""Every run of docs/results.md, one after the other, and the tables of that page.
+
+    python benchmarks/results.py --data DIR --out RUNS [--only NAME ...]    run what RUNS does not hold yet
+    python benchmarks/results.py                                            only make the tables of docs/results.md anew
+    python benchmarks/results.py --list                                     names and commands
+
+DIR holds the public sets (folders sst2, medical_abstracts, ...; benchmarks/README.md has the list), RUNS one run folder for each
+name. A finished run is not repeated; delete its folder for that. Numbers go to benchmarks/results.json, and from there alone
+into docs/results.md. Each run is an `ftp run` of its own with one thread; times are CPU seconds of that process, so that other
+work on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results.json"
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- {}: made by benchmarks/results.py -->", "<!-- end of {} -->"
+THREADS = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run. `shown`: its name in the table. `flags`: what follows `ftp run`; DIR is the data, RUNS the run folders."""
+
+    name: str
+    shown: str
+    flags: str
+
+    @property
+    def command(self) -> str:
+        return f"ftp run {self.flags} --no-verify --out RUNS/{self.name}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page: its runs, and the scores that it shows."""
+
+    name: str
+    scores: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+
+SST2 = "--data DIR/sst2 --validation-share 0.005"
+HALF = f"{SST2} --max-train-rows 2000 --epochs 2"
+TABLES = (
+    Table("sst2-methods", ("accuracy",), (
+        Case("sst2-full", "full", f"--plugins full,sentiment {HALF}"),
+        Case("sst2-lora", "lora", f"--plugins lora,sentiment {HALF}"),
+        Case("sst2-adapters", "adapters", f"--plugins adapters,sentiment {HALF}"),
+        Case("sst2-scratch", "full, fresh weights", f"--plugins full,sentiment {HALF} --model RUNS/fresh --learning-rate 3e-4"),
+    )),
+    Table("sst2-rows", ("accuracy",), (
+        Case("sst2-lora-50", "50 rows, 40 epochs", f"--plugins lora,sentiment {SST2} --max-train-rows 50 --epochs 40"),
+        Case("sst2-lora-200", "200 rows, 12 epochs", f"--plugins lora,sentiment {SST2} --max-train-rows 200 --epochs 12"),
+        Case("sst2-lora-1000", "1,000 rows, 3 epochs", f"--plugins lora,sentiment {SST2} --max-train-rows 1000 --epochs 3"),
+        Case("sst2-lora-8000", "8,000 rows, 1 epoch", f"--plugins lora,sentiment {SST2} --max-train-rows 8000 --epochs 1"),
+    )),
+    Table("domains", ("accuracy", "macro_f1"), (
+        Case("finance", "financial_phrasebank, 3 classes",
+             "--plugins lora,finance --data DIR/financial_phrasebank --max-train-rows 2000 --epochs 2"),
+        Case("law-overruling", "legal_overruling, 2 classes", "--plugins lora,law --data DIR/legal_overruling --epochs 3"),
+        Case("law-clauses", "contract_clauses, 28 classes",
+             "--plugins lora,law --data DIR/contract_clauses --max-train-rows 1500 --max-length 96 --epochs 2"),
+        Case("medical", "medical_abstracts, 5 classes",
+             "--plugins lora,medical --data DIR/medical_abstracts --max-train-rows 1000 --max-length 128 --epochs 2"),
+    )),
+    Table("tags", ("f1", "precision", "recall"), (
+        Case("ner-disease", "ner_ncbi_disease",
+             "--plugins lora,tag --data DIR/ner_ncbi_disease --max-train-rows 2000 --max-eval-rows 500 --batch-size 16 "
+             "--epochs 2"),
+    )),
+    Table("spans", ("f1", "exact_match"), (
+        Case("squad", "squad, 600 questions",
+             "--plugins full,qa --data DIR/squad --max-train-rows 600 --max-eval-rows 300 --epochs 3 --batch-size 16 "
+             "--learning-rate 1e-4"),
+    )),
+    Table("mlm", ("masked_perplexity", "masked_accuracy"), (
+        Case("mlm-medical", "mlm, corpus/medical, 300 documents",
+             "--plugins mlm,full,medical --data DIR/corpus/medical.jsonl.xz --mlm.block_size 128 --max-train-rows 300 "
+             "--max-eval-rows 60 --epochs 2 --learning-rate 5e-4"),
+    )),
+    Table("clm", ("perplexity",), (
+        Case("clm-law", "clm, corpus/law_cases, 60 documents",
+             "--plugins clm,lora,law --data DIR/corpus/law_cases-00.jsonl.xz --clm.block_size 256 --max-train-rows 60 "
+             "--max-eval-rows 10 --epochs 1"),
+    )),
+    Table("alignment", ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl"), (
+        Case("sft-chat", "sft,lora,chat", "--plugins sft,lora,chat"),
+        Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat"),
+        Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat"),
+    )),
+)
+
+
+# --- running ---
+
+
+def measure(case: Case, data: Path | None, out: Path) -> dict[str, Any] | None:
+    """Run a case unless its folder holds a finished run. Facts and scores; None where it failed."""
+    folder = out / case.name
+    seconds: dict[str, float] = {}
+    if not finished(folder):
+        if folder.exists():
+            shutil.rmtree(folder)  # of a run that was cut off
+        if "RUNS/fresh" in case.flags and not (out / "fresh").exists():
+            fresh(out / "fresh")
+        words = [word.replace("DIR", str(data), 1) if word.startswith("DIR") else word.replace("RUNS", str(out), 1)
+                 for word in shlex.split(case.command)]
+        print(f"$ {case.command}", flush=True)
+        seconds = timed([sys.executable, "-m", *words], folder, out / f"{case.name}.out")
+        if not finished(folder):
+            print(f"  failed: see {out / case.name}.out", flush=True)
+            return None
+    return collected(case, folder, data, seconds)
+
+
+def finished(folder: Path) -> bool:
+    file = folder / "run.json"
+    return file.exists() and json.loads(file.read_text())["status"] == "finished" and (folder / "scores.json").exists()
+
+
+def timed(command: Sequence[str], folder: Path, output: Path) -> dict[str, float]:
+    """Run it; CPU seconds of all of it, and of its training (its evaluations included)."""
+    import psutil
+
+    marks: dict[str, float] = {}
+    log, last = folder / "log.jsonl", 0.0
+    with output.open("w") as file, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT,
+                                                env={**os.environ, **THREADS}) as process:
+        while process.poll() is None:
+            time.sleep(0.3)
+            try:
+                used = process.cpu_times()
+            except psutil.Error:
+                break
+            last = max(last, used.user + used.system)
+            for event in ("started", "ended"):
+                if event not in marks and log.exists() and f'"event": "{event}"' in log.read_text():
+                    marks[event] = last
+        process.wait()
+    training = marks.get("ended", last) - marks.get("started", last)
+    return {"cpu_seconds": round(last, 1), "training_cpu_seconds": round(training, 1)}
+
+
+def fresh(folder: Path) -> None:
+    """The architecture and tokenizer of the starter encoder with weights drawn anew (seed 0)."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    from ftp_starter import minilm
+
+    base = minilm().folder
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.from_pretrained(base)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+
+
+def collected(case: Case, folder: Path, data: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
+    """What results.json keeps of a run. Of an earlier entry: its times, and what cannot be told without the data."""
+    run, scores, rows = (json.loads((folder / name).read_text()) for name in ("run.json", "scores.json", "data.json"))
+    facts = {name: run[name] for name in ("device", "model", "trained", "total", "steps")}
+    before = json.loads(RESULTS.read_text()).get(case.name, {}) if RESULTS.exists() else {}
+    kept = {name: before[name] for name in ("cpu_seconds", "training_cpu_seconds", "f1_error") if name in before}
+    return {"command": case.command, **facts, "rows": {split: one["rows"] for split, one in rows.items() if "rows" in one},
+            **kept, **seconds, "loss_error": loss_error(folder), **f1_error(case, folder, data, scores["scores"]),
+            "scores": scores["scores"], "baselines": scores["baselines"]}
+
+
+def predicted(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The answers of a run, by split."""
+    return {file.stem: [json.loads(line) for line in file.read_text().splitlines()]
+            for file in sorted((folder / "predictions").glob("*.jsonl"))}
+
+
+def loss_error(folder: Path) -> dict[str, float]:
+    """Standard error of the mean loss over rows, by split."""
+    import numpy as np
+
+    losses = {split: np.array([row["loss"] for row in rows if row["loss"] is not None])
+              for split, rows in predicted(folder).items()}
+    return {split: round(float(one.std(ddof=1) / math.sqrt(len(one))), 5) for split, one in losses.items() if len(one) > 1}
+
+
+def f1_error(case: Case, folder: Path, data: Path | None, scores: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Standard error of an entity F1 on test, from 1,000 samples of its sentences with replacement. Nothing for other runs,
+    and where the F1 counted here is not that of the run (then these are not its sentences)."""
+    import datasets
+    import numpy as np
+
+    if data is None or ",tag " not in case.flags:
+        return {}
+    with lzma.open(data / folder_of(case) / "test.jsonl.xz", "rt", encoding="utf-8") as file:
+        gold = datasets.Dataset.from_list([{"tags": json.loads(line)["ner_tags"]} for line in file])
+    given = [row["answer"] for row in predicted(folder)["test"]]
+    if len(given) < len(gold):
+        gold = gold.shuffle(seed=0).select(range(len(given)))  # as max_eval_rows does
+    sets = [(entities(one), entities(tags)) for one, tags in zip(given, gold["tags"], strict=True)]
+    counts = np.array([[len(one & right), len(one) + len(right)] for one, right in sets])
+    right, both = counts.sum(0)
+    if not any(one["name"] == "f1" and one["split"] == "test" and abs(one["value"] - 2 * right / both) < 1e-6 for one in scores):
+        print(f"  {case.name}: no standard error of f1, as the sentences are not those of the run", flush=True)
+        return {}
+    drawn = counts[np.random.default_rng(0).integers(0, len(counts), (1000, len(counts)))].sum(1)
+    return {"f1_error": round(float((2 * drawn[:, 0] / np.maximum(1, drawn[:, 1])).std()), 4)}
+
+
+def folder_of(case: Case) -> str:
+    """The set that a run reads: what follows DIR/."""
+    return case.flags.partition("DIR/")[2].split()[0]
+
+
+def entities(tags: Sequence[str]) -> set[tuple[Any, ...]]:
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return set(get_entities(list(tags)))
+
+
+# --- tables ---
+
+
+def tables(results: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Each table's name and its lines: commands, then numbers. A run that was not done is left out of the numbers."""
+    for table in TABLES:
+        lines = ["", "<!-- parse only: needs the data -->", "```bash", *(case.command for case in table.cases), "```", ""]
+        done = [case for case in table.cases if case.name in results]
+        names = [name for name in table.scores
+                 if any(one["name"] == name for case in done for one in results[case.name]["scores"])]
+        others = list(dict.fromkeys(one["baseline"] for case in done for one in results[case.name]["baselines"]))
+        head = ["run", "train rows", "held-out rows", "updates", "parameters trained", "CPU s (training)", "score", "this run",
+                *others]
+        if done:
+            lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+        for case in done:
+            lines += [f"| {' | '.join(cells)} |" for cells in rows(case, results[case.name], names, others)]
+        missing = [case.name for case in table.cases if case.name not in results]
+        if missing:
+            lines += [*([""] if done else []), f"Not measured yet: {', '.join(missing)}."]
+        yield table.name, [*lines, ""]
+
+
+def rows(case: Case, result: dict[str, Any], names: Sequence[str], others: Sequence[str]) -> Iterator[list[str]]:
+    """A row for each score of a run, on test where there is one, else on validation."""
+    split = "test" if any(one["split"] == "test" for one in result["scores"]) else "validation"
+    facts = [case.shown, f"{result['rows'].get('train', 0):,}", "", f"{result['steps']:,}",
+             f"{result['trained']:,} ({result['trained'] / result['total']:.1%})",
+             f"{result.get('cpu_seconds', math.nan):.0f} ({result.get('training_cpu_seconds', math.nan):.0f})"]
+    for name in names:
+        found = [one for one in result["scores"] if one["name"] == name and one["split"] == split]
+        if not found:
+            continue
+        score, facts[2] = found[0], f"{found[0]['n'] or result['rows'].get(split, 0):,} ({split})"
+        beside = {one["baseline"]: one["value"] for one in result["baselines"] if one["name"] == name and one["split"] == split}
+        yield [*facts, name, f"{number(score['value'])}{error(score, result)}",
+               *(number(beside[other]) if other in beside else "" for other in others)]
+        facts = [""] * len(facts)
+
+
+def error(score: dict[str, Any], result: dict[str, Any]) -> str:
+    """Standard error: sqrt(p (1 - p) / n) of a share of rows (an upper bound for the F1 of spans, a mean of shares), that of the
+    mean loss over rows, times the perplexity for a perplexity, and that of an entity F1 as drawn; nothing for the rest."""
+    name, value, held = score["name"], score["value"], score["n"]
+    loss = result.get("loss_error", {}).get(score["split"])
+    spans = any(one["name"] == "exact_match" for one in result["scores"])
+    if name == "f1" and "f1_error" in result:
+        return f" ± {result['f1_error']:.3f}"
+    if name in ("accuracy", "exact_match", "rewards/accuracies") or (name == "f1" and spans):
+        return f" ± {math.sqrt(value * (1 - value) / held):.3f}" if held else ""
+    if loss is not None and (name == "loss" or name.endswith("perplexity")):
+        return f" ± {number(loss * (1 if name == 'loss' else value))}"
+    return ""
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def page(results: dict[str, Any]) -> str:
+    """docs/results.md with its tables made anew; the rest of it is written by hand."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, lines in tables(results):
+        begin, end = BEGIN.format(name), END.format(name)
+        before, _, rest = text.partition(begin)
+        text = before + "\n".join([begin, *lines, end]) + rest.partition(end)[2] if rest else text
+    return text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of the public sets")
+    parser.add_argument("--out", type=Path, help="where run folders are, or will be")
+    parser.add_argument("--only", nargs="*", help="names of runs")
+    parser.add_argument("--list", action="store_true", help="names and commands, then end")
+    given = parser.parse_args()
+    cases = [case for table in TABLES for case in table.cases]
+    unknown = set(given.only or []) - {case.name for case in cases}
+    if unknown:
+        parser.error(f"no run named {', '.join(sorted(unknown))}; --list shows the names")
+    if given.list:
+        print("\n".join(f"{case.name:16} {case.command}" for case in cases))
+        return 0
+    failed = False
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        for case in cases:
+            if given.only and case.name not in given.only:
+                continue
+            if not given.data and not finished(given.out / case.name):
+                continue
+            result = measure(case, given.data and given.data.resolve(), given.out.resolve())
+            failed |= result is None
+            if result is not None:
+                results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+                RESULTS.write_text(json.dumps({**results, case.name: result}, indent=1) + "\n")
+    PAGE.write_text(page(json.loads(RESULTS.read_text())), encoding="utf-8")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
