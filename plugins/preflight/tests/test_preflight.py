@@ -141,6 +141,7 @@ def test_another_language_is_told() -> None:
     held = [" ".join(dice.choice(german, 8)) for _ in range(100)]
     risk = on_rows(labelled(held=held))
     assert risk.level == "warn" and "another language" in risk.finding and risk.evidence["language"]["ratio"] < 0.3
+    assert "ftp data preview ... --split validation" in risk.advice and risk.advice[-1] == "ftp data preview ..."
 
 
 def test_empty_rows_are_told() -> None:

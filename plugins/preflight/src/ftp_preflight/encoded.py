@@ -134,8 +134,8 @@ def _untrained(
               **({"share_of_tokens": trained} if says else {}))
     if share > 0:
         level: Any = "stop" if share == 1 else "warn" if share >= options.untrained else "note"
-        found.tell(level, f"of {share:.1%} of rows nothing is learnt", "see which: ftp data preview --plugins ...; too short a "
-                   "--max-length, or no answer in them")
+        found.tell(level, f"of {share:.1%} of rows nothing is learnt",
+                   "look for too short a --max-length, or rows without an answer")
 
 
 def _beginning(run: Run, model: Model, rows: Sequence[Row], found: Findings) -> None:

@@ -13,8 +13,10 @@ RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
 
 @dataclass
 class Findings:
-    """`said`: level, words and advice of each finding. `evidence`: numbers by look. `looked`: names of what was looked at."""
+    """`said`: level, words and advice of each finding. `evidence`: numbers by look. `looked`: names of what was looked at.
+    `preview`: the command that shows rows as the model sees them, which is advised with whatever is found."""
 
+    preview: str = "ftp data preview ..."
     said: list[tuple[Level, str, tuple[str, ...]]] = field(default_factory=list)
     evidence: dict[str, Any] = field(default_factory=dict)
     looked: list[str] = field(default_factory=list)
@@ -38,7 +40,7 @@ class Findings:
         worst = max((level for level, _, _ in self.said), key=RANK.index)
         ordered = sorted(self.said, key=lambda one: -RANK.index(one[0]))
         advice = tuple(dict.fromkeys(tip for _, _, tips in ordered for tip in tips))
-        return Risk("preflight", worst, "; ".join(words for _, words, _ in ordered), self.evidence, advice)
+        return Risk("preflight", worst, "; ".join(words for _, words, _ in ordered), self.evidence, (*advice, self.preview))
 
 
 def plain(value: Any) -> Any:

@@ -74,7 +74,7 @@ def _loss(run: Run, data: Data, model: Model, out: LossOut, count: int, rows: in
                        "--learning-rate, more --warmup-ratio" if value > expected else "does the text give the label away?")
     elif expected and value > 1.2 * expected:
         found.tell("warn", f"the first rows cost {value:.2f} nats a token, more than knowing nothing ({expected:.2f}, {why}): "
-                   "the tokenizer may not belong to the model", "look at the rows: ftp data preview --plugins ...")
+                   "the tokenizer may not belong to the model")
     for name, margin in margins.items():
         if model.reference is not None and name.startswith("rewards/") and abs(margin) > 0.05:
             found.tell("warn", f"{name} is {margin:+.3f} before the first update, and should be 0: the reference is not the "

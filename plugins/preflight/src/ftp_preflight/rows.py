@@ -196,7 +196,7 @@ def language(options: Preflight, train: Sequence[str], held: Sequence[str], foun
         found.tell("warn" if ratio < options.language_shift else "note",
                    f"validation seems to be in another language or of another kind: train's {FREQUENT} most frequent words "
                    f"make up {own.mean():.0%} of train and {theirs.mean():.0%} of validation",
-                   "look at both: ftp data preview --split validation --plugins ...")
+                   f"{found.preview} --split validation")
 
 
 def _words(text: str) -> list[str]:
