@@ -224,13 +224,14 @@ def learnt_tokens(scene: Scene, rows: Sequence[Row]) -> list[tuple[int, bool]]:
     with hooked(head, keep), torch.enable_grad():
         scene.loss.compute(scene.batch(rows)).total.backward()
     scene.model.net.zero_grad(set_to_none=True)
+    slopes_of = [logits.grad.flatten(0, -2) for logits in seen if logits.grad is not None]
+    largest = max((float(lines.abs().max()) for lines in slopes_of), default=0.0)
     learnt: list[tuple[int, bool]] = []
-    for logits in seen:
-        if logits.grad is None:
-            continue
-        lines = logits.grad.flatten(0, -2)
+    for lines in slopes_of:
         size = lines.abs().amax(-1)
-        real = size > 1e-6 * size.max().clamp(min=1e-12)
+        if float(size.max()) < 1e-2 * largest:  # a pass that is compared with itself: its slopes are rounding alone
+            continue
+        real = size > 1e-6 * max(largest, 1e-12)
         tokens = lines[real].abs().argmax(-1)
         slopes = lines[real].gather(1, tokens[:, None])[:, 0]
         learnt += [(int(token), bool(slope < 0)) for token, slope in zip(tokens, slopes, strict=True)]
