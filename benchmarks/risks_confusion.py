@@ -1,0 +1,296 @@
+"""Which check is raised by which planted fault, and how often by none: the confusion table of docs/risks.md.
+
+    python benchmarks/risks_confusion.py --data DIR --out RUNS [--seeds 5] [--only leaky,lr1] [--part 0/2] [--decoder FOLDER]
+    python benchmarks/risks_confusion.py --table [--docs docs/risks.md]
+
+DIR holds the sets named in SETS. Each fault is planted into real rows, a run is done with the default checks and the options of
+the fault, and the level of each verdict is kept. Runs that are done are not done again: a line of
+benchmarks/risks_confusion.json is written for each. `--part 0/2` does every second run, so that two processes can share the
+work. `--table` prints the tables of that file (`--docs`: writes them between the marks in the page).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import lzma
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+HERE = Path(__file__).resolve().parent
+FOUND = HERE / "risks_confusion.json"
+RISKS = ("leakage", "overfitting", "underfitting", "forgetting", "preflight")
+LEVELS = ("ok", "note", "warn", "stop", "not_run")
+Row = dict[str, Any]
+Splits = tuple[list[Row], list[Row]]
+
+QUICK = {"verify": False, "report": False, "baselines": False, "device": "cpu"}
+LABELS = {"plugins": ["lora", "classify"], "batch_size": 16, "eval_steps": 25}
+TEXT = {"plugins": ["clm", "lora", "files"], "batch_size": 8, "eval_steps": 8, "max_steps": 24}
+CHAT = {"plugins": ["sft", "lora", "files"], "batch_size": 8, "eval_steps": 8, "max_steps": 24}
+
+NO_END = ("{% for m in messages %}{% if m['role'] == 'assistant' %}{{ 'Assistant:' }}{% generation %}{{ ' ' + m['content'] }}"
+          "{% endgeneration %}{% else %}{{ 'User: ' + m['content'] }}{% endif %}{{ '\n\n' }}{% endfor %}"
+          "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}")
+"""A chat template with which an answer ends in a line break and no token says so."""
+
+
+WORDS = 60
+
+
+# --- real rows ---
+
+
+def read(folder: Path) -> list[Row]:
+    """The training rows of a set."""
+    path = next(folder.glob("train.*.xz"))
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines) if ".csv" in path.name else map(json.loads, lines))
+
+
+def labelled(row: Row) -> Row:
+    return {"text": row["text"], "label": int(row["label"])}
+
+
+def plain(row: Row) -> Row:
+    """The first words of a text: enough to know its field by."""
+    return {"text": " ".join(row["text"].split()[:WORDS])}
+
+
+def turns(row: Row) -> Row:
+    """A conversation up to the assistant's second answer."""
+    return {"messages": row["messages"][:4]}
+
+
+SETS: dict[str, Callable[[Row], Row]] = {
+    "sst2": labelled, "trec": labelled, "customer_reviews": labelled, "tweet_emotion": labelled, "legal_overruling": labelled,
+    "ohsumed": plain, "sgd_chat": turns,
+}
+FORMS: dict[Any, dict[str, Any]] = {labelled: LABELS, plain: TEXT, turns: CHAT}
+ENCODED = ("sst2", "trec", "customer_reviews", "tweet_emotion", "legal_overruling")
+"""Sets for faults that any classification can have; seed n takes the n-th."""
+
+
+def drawn(folder: Path, name: str, seed: int, train: int, held: int) -> Splits:
+    """Rows of a set, other ones for another seed."""
+    found = [SETS[name](row) for row in read(folder / name)]
+    random.Random(seed).shuffle(found)
+    return found[:train], found[train : train + held]
+
+
+# --- faults ---
+
+
+def nothing(splits: Splits, dice: random.Random) -> Splits:
+    return splits
+
+
+def leak(splits: Splits, dice: random.Random) -> Splits:
+    """One validation row of ten is a training row, half of these with a word left out."""
+    train, held = splits
+    for place, at in enumerate(dice.sample(range(len(held)), len(held) // 10)):
+        row = dict(dice.choice([row for row in train if len(row["text"].split()) > 7]))
+        if place % 2:
+            words = row["text"].split()
+            del words[dice.randrange(len(words))]
+            row["text"] = " ".join(words)
+        held[at] = row
+    return train, held
+
+
+def shuffle(splits: Splits, dice: random.Random) -> Splits:
+    """Labels in another order: nothing is left to learn but the rows themselves."""
+    train, held = splits
+    labels = [row["label"] for row in train]
+    dice.shuffle(labels)
+    return [{**row, "label": label} for row, label in zip(train, labels, strict=True)], held
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault: what it is called in the table, the risk that is to be raised, sets, rows, what is done to them, options.
+
+    `follows`: other risks that are there as well, as a consequence of the fault, with the reason in docs/risks.md.
+    """
+
+    title: str
+    own: str
+    sets: tuple[str, ...] = ENCODED
+    train: int = 300
+    held: int = 120
+    plant: Callable[[Splits, random.Random], Splits] = nothing
+    options: Mapping[str, Any] = field(default_factory=dict)
+    follows: tuple[str, ...] = ()
+
+
+FAULTS: dict[str, Fault] = {
+    "leaky": Fault("leaky split", "leakage", plant=leak),
+    "leaky-on": Fault("leaky split, trained all the same", "leakage", plant=leak,
+                      options={"leakage.stop_exact": 1.0, "leakage.stop_sure": 1.0, "epochs": 2}),
+    "shuffled": Fault("labels shuffled", "overfitting", train=200, plant=shuffle, options={"epochs": 12, "eval_steps": 38}),
+    "rows30": Fault("30 rows, 50 epochs", "overfitting", train=30, options={"epochs": 50}),
+    "lr1e-7": Fault("learning rate 1e-7", "underfitting", options={"learning_rate": 1e-7, "epochs": 2}),
+    "lr1": Fault("learning rate 1", "underfitting", options={"learning_rate": 1.0, "epochs": 2}, follows=("forgetting",)),
+    "frozen": Fault("new head frozen", "underfitting",
+                    options={"plugins": ["full", "classify"], "full.freeze": "classifier*", "epochs": 2}),
+    "forgetting": Fault("domain tuned at a high rate", "forgetting", sets=("ohsumed",), train=240, held=40,
+                        options={"plugins": ["clm", "full", "files"], "learning_rate": 3e-3}),
+    "no-end": Fault("template without an end of turn", "preflight", sets=("sgd_chat",), train=240, held=40,
+                    options={"sft.chat_template": NO_END}),
+}
+CLEAN = {f"clean-{name}": Fault("nothing", "", sets=(name,), train=400 if name in ENCODED else 240,
+                                held=120 if name in ENCODED else 40, options={"epochs": 3} if name in ENCODED else {})
+         for name in SETS}
+
+
+# --- runs ---
+
+
+def do(key: str, fault: Fault, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Plant a fault, run, and give the verdicts."""
+    import ftp
+
+    name, folder = fault.sets[seed % len(fault.sets)], given.out / f"{key}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "rows").mkdir(parents=True)
+    splits = fault.plant(drawn(given.data, name, seed, fault.train, fault.held), random.Random(seed))
+    for split, rows in zip(("train", "validation"), splits, strict=True):
+        (folder / "rows" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    options = {**FORMS[SETS[name]], **fault.options}
+    if "sft.chat_template" in options:
+        (folder / "template.jinja").write_text(options["sft.chat_template"], encoding="utf-8")
+        options["sft.chat_template"] = str(folder / "template.jinja")
+    if SETS[name] is not labelled:
+        options["model"] = given.decoder
+    plugins, began = options.pop("plugins"), time.process_time()
+    with contextlib.suppress(ftp.RiskStop):
+        ftp.run(plugins, **QUICK, **options, seed=seed, data=str(folder / "rows"), out=str(folder / "run"),
+                cache_dir=str(folder / "cache"))
+    found = {one["name"]: one for one in json.loads((folder / "run" / "risks.json").read_text(encoding="utf-8"))}
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / "run" / "model", ignore_errors=True)
+    return {"fault": key, "seed": seed, "set": name, "cpu_seconds": round(time.process_time() - began, 1),
+            "levels": {risk: found[risk]["level"] for risk in RISKS if risk in found},
+            "findings": {risk: one["finding"] for risk, one in found.items() if one["level"] not in ("ok", "not_run")}}
+
+
+def kept(file: Path) -> dict[str, dict[str, Any]]:
+    """Runs that are done, by fault and seed."""
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return {f"{one['fault']}-{one['seed']}": one for one in found}
+
+
+def keep(file: Path, one: Mapping[str, Any]) -> None:
+    """Add a run to those in the file, which another process may have written since."""
+    import fcntl
+
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = {**kept(file), f"{one['fault']}-{one['seed']}": one}
+        lines = [json.dumps(found[key], ensure_ascii=False) for key in sorted(found)]
+        new = file.with_suffix(".new")
+        new.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+        new.replace(file)
+    file.with_suffix(".lock").unlink(missing_ok=True)
+
+
+# --- tables ---
+
+
+def tables(found: list[dict[str, Any]]) -> str:
+    """The confusion table and the table of false alarms, as Markdown."""
+    lines = ["| planted | seeds | " + " | ".join(RISKS) + " |", "| --- | --- |" + " --- |" * len(RISKS)]
+    for key, fault in FAULTS.items():
+        runs = [one for one in found if one["fault"] == key]
+        if runs:
+            cells = [_share(risk, runs, bold=risk == fault.own, mark=risk in fault.follows) for risk in RISKS]
+            lines.append(f"| {fault.title} | {len(runs)} | " + " | ".join(cells) + " |")
+    lines += ["", "| nothing planted | runs | " + " | ".join(RISKS) + " | any |", "| --- | --- |" + " --- |" * (len(RISKS) + 1)]
+    clean = [one for one in found if one["fault"] in CLEAN]
+    for key, fault in CLEAN.items():
+        if runs := [one for one in clean if one["fault"] == key]:
+            lines.append(f"| {fault.sets[0]} | {len(runs)} | {_alarms(runs)} |")
+    if clean:
+        lines.append(f"| all | {len(clean)} | {_alarms(clean)} |")
+    return "\n".join(lines)
+
+
+def _raised(risk: str, runs: list[dict[str, Any]]) -> tuple[int, int]:
+    """Runs at warn or stop, of those in which something was compared."""
+    levels = [one["levels"].get(risk, "not_run") for one in runs]
+    return sum(level in ("warn", "stop") for level in levels), sum(level != "not_run" for level in levels)
+
+
+def _share(risk: str, runs: list[dict[str, Any]], *, bold: bool, mark: bool) -> str:
+    raised, of = _raised(risk, runs)
+    if not of:
+        return "not run"
+    text = f"{raised} of {of}"
+    return f"**{text}**" if bold else f"{text} (follows)" if mark and raised else text
+
+
+def _alarms(runs: list[dict[str, Any]]) -> str:
+    any_raised = sum(any(_raised(risk, [one])[0] for risk in RISKS) for one in runs)
+    return " | ".join([*(_share(risk, runs, bold=False, mark=False) for risk in RISKS), f"{any_raised} of {len(runs)}"])
+
+
+MARKS = ("<!-- made by benchmarks/risks_confusion.py -->", "<!-- end of what benchmarks/risks_confusion.py made -->")
+
+
+def write(page: Path, text: str) -> None:
+    """Put the tables between the marks of a page."""
+    old = page.read_text(encoding="utf-8")
+    between = f"(?s){re.escape(MARKS[0])}.*?{re.escape(MARKS[1])}"
+    new, count = re.subn(between, lambda _: f"{MARKS[0]}\n{text}\n{MARKS[1]}", old)
+    if count != 1:
+        raise SystemExit(f"{page}: the marks {MARKS} are not there once")
+    page.write_text(new, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs-confusion"))
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each fault")
+    parser.add_argument("--clean", type=int, default=3, help="runs of each set without a fault")
+    parser.add_argument("--only", default="", help="faults, separated by commas; default: all")
+    parser.add_argument("--part", default="0/1")
+    parser.add_argument("--decoder", default="ftp/starter-decoder", help="a small trained decoder: folder or name")
+    parser.add_argument("--again", action="store_true", help="do also what is in the file")
+    parser.add_argument("--found", type=Path, default=FOUND)
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--docs", type=Path)
+    given = parser.parse_args()
+    if given.table:
+        text = tables(list(kept(given.found).values()))
+        print(text)
+        if given.docs:
+            write(given.docs, text)
+        return
+    part, parts = map(int, given.part.split("/"))
+    jobs = [(key, fault, seed) for seed in range(max(given.seeds, given.clean)) for table, most in
+            ((FAULTS, given.seeds), (CLEAN, given.clean)) for key, fault in table.items()
+            if seed < most and (not given.only or key in given.only.split(","))]
+    for key, fault, seed in jobs[part::parts]:
+        if f"{key}-{seed}" in kept(given.found) and not given.again:
+            continue
+        one = do(key, fault, seed, given)
+        keep(given.found, one)
+        levels = (f"{risk}={level}" for risk, level in one["levels"].items())
+        print(key, seed, one["set"], f"{one['cpu_seconds']} s", *levels, flush=True)
+
+
+if __name__ == "__main__":
+    main()
