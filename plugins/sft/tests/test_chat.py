@@ -83,6 +83,16 @@ def test_the_eos_is_added_where_a_template_writes_no_end() -> None:
     assert any("no end of turn" in note for note in chat.notes)
 
 
+def test_a_word_never_ends_an_answer() -> None:
+    """Markers around the words and a line break behind them: no end is trained, which is told, and "." is no end."""
+    open_ended = ("{% for m in messages %}{% if m.role == 'assistant' %}assistant:{% generation %}{{ ' ' + m.content }}"
+                  "{% endgeneration %}{% else %}{{ 'user: ' + m.content }}{% endif %}{{ '\n' }}{% endfor %}"
+                  "{% if add_generation_prompt %}assistant:{% endif %}")
+    tokenizer, chat = made("gpt2", open_ended)
+    assert chat.stop == (tokenizer.eos_token_id,)
+    assert any("will not learn to stop" in note for note in chat.notes)
+
+
 def test_a_template_that_changes_earlier_turns_is_refused() -> None:
     tokenizer, chat = made("llama", FORGETFUL)
     refused = chat.encode([TALK])[0]

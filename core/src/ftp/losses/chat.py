@@ -257,7 +257,9 @@ def _checked(chat: Chat) -> Chat:
     last = _solid(tokenizer, ids[slice(*found.spans[-1])])[-1]
     if ids == [*chat._tokens([text])[0][0], last]:
         notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
-    stop = dict.fromkeys((last, int(tokenizer.eos_token_id)))
+    stop = dict.fromkeys(one for one in (last, int(tokenizer.eos_token_id)) if one in _ends(tokenizer))
+    if last not in stop:
+        notes.append("no token that ends a turn is among the trained ones: the model will not learn to stop")
     return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))
 
 
