@@ -87,6 +87,17 @@ def test_default_is_the_offer_for_the_head(made, monkeypatch):
     assert told(error, "--model", "head 'span'", "pip install ftp-starter")
 
 
+def test_weights_lie_where_arithmetic_repeats_to_the_last_digit(made):
+    """MKL rounds by the address of what it multiplies; only multiples of 64 bytes are the same in each process."""
+    for kind in ("bert", "gpt2"):
+        model = open_model(made[kind], "tokens" if kind == "gpt2" else "mask")
+        with model.reference() as reference:
+            for net in (model.net, reference):
+                assert not [name for name, weight in net.named_parameters() if weight.data_ptr() % 64]
+        head, table = model.net.get_output_embeddings().weight, model.net.get_input_embeddings().weight
+        assert head is table, "tied weights stay one"
+
+
 def test_two_packages_that_offer_the_same_are_named(made, monkeypatch):
     offer = Offer(made["bert"], default_for=("labels",))
     offered(monkeypatch, ("a/model", "first", offer), ("b/model", "second", offer))

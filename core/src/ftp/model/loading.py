@@ -306,7 +306,17 @@ def _read(
     for module in net.modules() if how else ():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes 0.50 would pack 4-bit weights anew on a CPU, with bf16's
             module.support_avx512bf16_for_cpu = False  # precision, and a state dict would turn them back into other ones
+    align(net)
     return net, info
+
+
+def align(net: torch.nn.Module) -> None:
+    """Move weights on a CPU to addresses that are multiples of 64 bytes, where torch itself puts them and a file read by
+    mapping it into memory does not: MKL rounds otherwise depending on the address, so that a resumed run was seen to differ
+    from the unbroken one in the last digit."""
+    for weight in (*net.parameters(), *net.buffers()):
+        if type(weight.data) is torch.Tensor and weight.device.type == "cpu" and weight.data_ptr() % 64:
+            weight.data = weight.data.clone()
 
 
 def _with_exceptions(how: Mapping[str, Any], shape: PreTrainedModel) -> dict[str, Any]:
