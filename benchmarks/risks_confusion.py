@@ -40,8 +40,9 @@ LABELS = {"plugins": ["lora", "classify"], "batch_size": 16, "eval_steps": 25}
 TEXT = {"plugins": ["clm", "lora", "files"], "batch_size": 8, "eval_steps": 8, "max_steps": 24}
 CHAT = {"plugins": ["sft", "lora", "files"], "batch_size": 8, "eval_steps": 8, "max_steps": 24}
 
-NO_END = ("{% for m in messages %}{% if m['role'] == 'assistant' %}{{ 'Assistant:' }}{% generation %}{{ ' ' + m['content'] }}"
-          "{% endgeneration %}{% else %}{{ 'User: ' + m['content'] }}{% endif %}{{ '\n\n' }}{% endfor %}"
+NO_END = ("{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
+          "{{ 'Assistant:' }}{% generation %}{{ ' ' + m['content'] }}{% endgeneration %}"
+          "{% else %}{{ 'User: ' + m['content'] }}{% endif %}{{ '\n\n' }}{% endfor %}"
           "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}")
 """A chat template with which an answer ends in a line break and no token says so."""
 
@@ -139,7 +140,7 @@ FAULTS: dict[str, Fault] = {
     "leaky-on": Fault("leaky split, trained all the same", "leakage", plant=leak,
                       options={"leakage.stop_exact": 1.0, "leakage.stop_sure": 1.0, "epochs": 2}),
     "shuffled": Fault("labels shuffled", "overfitting", train=200, plant=shuffle, options={"epochs": 12, "eval_steps": 38}),
-    "rows30": Fault("30 rows, 50 epochs", "overfitting", train=30, options={"epochs": 50}),
+    "rows30": Fault("30 rows, 50 epochs", "overfitting", train=30, options={"epochs": 50}, follows=("forgetting",)),
     "lr1e-7": Fault("learning rate 1e-7", "underfitting", options={"learning_rate": 1e-7, "epochs": 2}),
     "lr1": Fault("learning rate 1", "underfitting", options={"learning_rate": 1.0, "epochs": 2}, follows=("forgetting",)),
     "frozen": Fault("new head frozen", "underfitting",
