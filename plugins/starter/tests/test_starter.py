@@ -51,3 +51,50 @@ def test_it_loads_with_a_new_head_and_knows_a_sentence():
     mask = inputs["attention_mask"][..., None]
     mean = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
     assert mean[0] @ mean[1] > 0.8 and mean[0] @ mean[2] < 0.2
+
+
+# --- the decoders that were made with ftp itself ---
+
+
+@pytest.mark.parametrize("name", ["ftp/starter-decoder", "ftp/starter-chat"])
+def test_our_own_decoders_are_small_checked_and_standard(name):
+    source = models.find(name, "tokens")
+    weights = source.folder / "model.safetensors"
+    assert source.local and weights.stat().st_size <= 32 * 2**20
+    sources.check_files(source)
+    model = models.load(source, "tokens")
+    assert type(model.net).__name__ == "LlamaForCausalLM" and model.fresh == ()
+    assert 12_000_000 < models.parameters(model.net)[1] < 16_000_000
+    assert model.net.get_output_embeddings().weight is model.net.get_input_embeddings().weight
+    assert model.net.config.max_position_embeddings >= 512 and len(model.tokenizer) <= model.net.config.vocab_size
+
+
+def test_the_one_that_answers_is_the_default_for_text():
+    assert models.find(None, "tokens").name == "ftp/starter-chat"
+
+
+def test_the_decoder_has_read_english():
+    """Far fewer bits for a byte of English than of the same words in another order, and than an untrained network."""
+    model = models.load(models.find("ftp/starter-decoder", "tokens"), "tokens")
+    text = ("The river rises in the hills to the north of the town and flows south through the valley, where it is joined by "
+            "two smaller streams before it reaches the sea.")
+    mixed = " ".join(sorted(text.split(), key=lambda word: word[::-1]))
+
+    def bits(words):
+        ids = model.tokenizer(words, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            loss = model.net.eval()(ids, labels=ids).loss
+        return float(loss) * (ids.shape[1] - 1) / 0.6931 / len(words.encode())
+
+    assert bits(text) < 1.9 < 2.3 < bits(mixed)
+
+
+def test_the_chat_model_has_a_template_with_markers_and_ends_its_turn():
+    model = models.load(models.find("ftp/starter-chat", "tokens"), "tokens")
+    assert "{% generation %}" in model.tokenizer.chat_template
+    asked = model.tokenizer.apply_chat_template([{"role": "user", "content": "Hello, how are you?"}], add_generation_prompt=True,
+                                                return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        said = model.net.eval().generate(**asked, max_new_tokens=120, do_sample=False)
+    assert said[0, -1] == model.tokenizer.eos_token_id
+    assert model.tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip()

@@ -5,9 +5,14 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from ftp.types import Offer
+from ftp.types import Head, Offer
 
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+OURS = {
+    "decoder": "af797593580aca141904b7b0887262f5bec47866a98122b948d5f74066a6fdcf",
+    "chat": "d81babf7f518c0adf5b4a0fb932180f501386bfe46db4bfdb19f3fbca85ca95e",
+}
+"""Folder in this package -> sha256 of its weights."""
 
 
 def minilm() -> Offer:
@@ -24,3 +29,17 @@ def minilm() -> Offer:
         default_for=("labels", "tags", "span", "score", "mask"),
         summary="small English sentence encoder, 22.7M parameters",
     )
+
+
+def decoder() -> Offer:
+    """ftp/starter-decoder: a small English Llama (13.8M parameters) made by examples/starter/base.toml."""
+    return _ours("decoder", (), "small English decoder, 13.8M parameters, for more training on plain text")
+
+
+def chat() -> Offer:
+    """ftp/starter-chat: the decoder after conversations (examples/starter/chat.toml), with a chat template."""
+    return _ours("chat", ("tokens",), "the small decoder after conversations, with a chat template")
+
+
+def _ours(folder: str, default_for: tuple[Head, ...], summary: str) -> Offer:
+    return Offer(Path(__file__).parent / folder, {"model.safetensors": OURS[folder]}, default_for, summary)
