@@ -37,7 +37,8 @@ Splits = tuple[list[Row], list[Row]]
 
 QUICK = {"verify": False, "report": False, "baselines": False, "device": "cpu"}
 LABELS = {"plugins": ["lora", "classify"], "batch_size": 16, "eval_steps": 25}
-TEXT = {"plugins": ["clm", "lora", "files"], "batch_size": 8, "eval_steps": 8, "max_steps": 24}
+TEXT = {"plugins": ["clm", "lora", "files"], "batch_size": 8, "eval_steps": 8, "clm.block_size": 128,
+        "max_steps": 24}
 CHAT = {"plugins": ["sft", "lora", "files"], "batch_size": 8, "eval_steps": 8, "max_steps": 24}
 
 NO_END = ("{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
@@ -48,6 +49,7 @@ NO_END = ("{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' 
 
 
 WORDS = 60
+SEEDS, CLEAN_SEEDS = 5, 3
 
 
 # --- real rows ---
@@ -145,12 +147,12 @@ FAULTS: dict[str, Fault] = {
     "lr1": Fault("learning rate 1", "underfitting", options={"learning_rate": 1.0, "epochs": 2}, follows=("forgetting",)),
     "frozen": Fault("new head frozen", "underfitting",
                     options={"plugins": ["full", "classify"], "full.freeze": "classifier*", "epochs": 2}),
-    "forgetting": Fault("domain tuned at a high rate", "forgetting", sets=("ohsumed",), train=240, held=40,
+    "forgetting": Fault("domain tuned at a high rate", "forgetting", sets=("ohsumed",), train=400, held=40,
                         options={"plugins": ["clm", "full", "files"], "learning_rate": 3e-3}),
     "no-end": Fault("template without an end of turn", "preflight", sets=("sgd_chat",), train=240, held=40,
                     options={"sft.chat_template": NO_END}),
 }
-CLEAN = {f"clean-{name}": Fault("nothing", "", sets=(name,), train=400 if name in ENCODED else 240,
+CLEAN = {f"clean-{name}": Fault("nothing", "", sets=(name,), train=240 if name == "sgd_chat" else 400,
                                 held=120 if name in ENCODED else 40, options={"epochs": 3} if name in ENCODED else {})
          for name in SETS}
 
@@ -197,14 +199,16 @@ def keep(file: Path, one: Mapping[str, Any]) -> None:
     """Add a run to those in the file, which another process may have written since."""
     import fcntl
 
-    with file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         found = {**kept(file), f"{one['fault']}-{one['seed']}": one}
         lines = [json.dumps(found[key], ensure_ascii=False) for key in sorted(found)]
         new = file.with_suffix(".new")
         new.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
         new.replace(file)
-    file.with_suffix(".lock").unlink(missing_ok=True)
+    finally:
+        os.close(folder)
 
 
 # --- tables ---
@@ -225,6 +229,10 @@ def tables(found: list[dict[str, Any]]) -> str:
             lines.append(f"| {fault.sets[0]} | {len(runs)} | {_alarms(runs)} |")
     if clean:
         lines.append(f"| all | {len(clean)} | {_alarms(clean)} |")
+    known = sum(one["fault"] in {*FAULTS, *CLEAN} for one in found)
+    planned = SEEDS * len(FAULTS) + CLEAN_SEEDS * len(CLEAN)
+    lines += ["", f"Done are {known} of {planned} runs ({SEEDS} of each fault, {CLEAN_SEEDS} of each set without one); what is "
+              "missing is not known."]
     return "\n".join(lines)
 
 
@@ -264,8 +272,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs-confusion"))
-    parser.add_argument("--seeds", type=int, default=5, help="runs of each fault")
-    parser.add_argument("--clean", type=int, default=3, help="runs of each set without a fault")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="runs of each fault")
+    parser.add_argument("--clean", type=int, default=CLEAN_SEEDS, help="runs of each set without a fault")
     parser.add_argument("--only", default="", help="faults, separated by commas; default: all")
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--decoder", default="ftp/starter-decoder", help="a small trained decoder: folder or name")
