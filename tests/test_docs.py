@@ -314,9 +314,10 @@ def fields_of(value: Any) -> set[str]:
 def groups() -> set[str]:
     """The groups of entry points that core looks at."""
     from ftp.cli import main
+    from ftp.model.saving import LAYOUTS
     from ftp.plugins import DEFAULTS, GROUP, MODELS
 
-    return {DEFAULTS, GROUP, MODELS, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
+    return {DEFAULTS, GROUP, MODELS, LAYOUTS, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
 
 
 def test_tutorial_names_the_groups() -> None:
