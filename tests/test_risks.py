@@ -70,7 +70,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def levels(plugins: list[str], data: Path, out: Path, **options: Any) -> dict[str, str]:
     """The verdicts of a run, also of one that was stopped before training."""
     try:
-        ftp.run(plugins, data=str(data), out=str(out), cache_dir=str(out.parent / "cache"), device="cpu", precision="fp32",
+        ftp.run(plugins, data=str(data), out=str(out), cache_dir=str(out.parent / "cache"), device="cpu",
                 verify=False, report=False, baselines=False, **options)
     except ftp.RiskStop:
         assert not (out / "model").exists()
@@ -82,7 +82,7 @@ def raised(found: dict[str, str]) -> set[str]:
 
 
 CLASSES = [
-    ("nothing", "", 200, {"epochs": 3}),
+    ("nothing", "", 160, {"epochs": 2}),
     ("leaky", "leakage", 200, {}),
     ("leaky-on", "leakage", 160, {"epochs": 2, "leakage.stop_exact": 1.0, "leakage.stop_sure": 1.0}),
     ("shuffled", "overfitting", 80, {"epochs": 12, "eval_steps": 20}),
