@@ -103,8 +103,8 @@ TABLES = (
     )),
     Table("alignment", ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl"), (
         Case("sft-chat", "sft,lora,chat", "--plugins sft,lora,chat"),
-        Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat"),
-        Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat"),
+        Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat --learning-rate 5e-4 --epochs 3 --batch-size 8"),
+        Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat --learning-rate 5e-4 --epochs 3"),
     )),
 )
 
