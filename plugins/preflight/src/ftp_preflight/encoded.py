@@ -193,7 +193,7 @@ def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], foun
         if len(asked) != 1 or not asked[0].get("input_ids"):
             continue
         ids, learnt = list(asked[0]["input_ids"]), list(whole[number]["input_ids"])
-        if learnt[: len(ids)] == ids:
+        if learnt[: len(ids)] == ids[: len(learnt)]:  # a long text is learnt in pieces: its first one is compared
             same += 1
         else:
             other += 1
