@@ -366,6 +366,7 @@ def test_parameters_counts_shared_weights_once(made):
 def test_quiet_puts_everything_back():
     log = transformers.utils.logging
     log.set_verbosity_info()
+    log.enable_progress_bar()  # a run in this process has put it out
     with models.quiet():
         assert log.get_verbosity() == log.ERROR and not log.is_progress_bar_enabled()
     assert log.get_verbosity() == log.INFO and log.is_progress_bar_enabled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -71,6 +72,20 @@ def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **co
     return folder
 
 
+@cache
+def _pieces(texts: tuple[str, ...], vocab_size: int, special: tuple[str, ...]) -> dict[str, int]:
+    """Word pieces trained on the texts, once a process: training breaks ties by chance, so a second time gives others."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    inner.normalizer = normalizers.BertNormalizer(lowercase=True)
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.train_from_iterator(list(texts), trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=list(special), initial_alphabet=[chr(code) for code in range(33, 127)],
+        show_progress=False))
+    return dict(inner.get_vocab(with_added_tokens=True))
+
+
 def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = TEXTS) -> Any:
     """The tokenizer of `tiny`: word pieces with [CLS] and [SEP] for encoders, byte-level BPE for the others."""
     from tokenizers import (
@@ -90,9 +105,8 @@ def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = 
         inner = Tokenizer(models.WordPiece(unk_token=unk))
         inner.normalizer = normalizers.BertNormalizer(lowercase=True)
         inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        letters = [chr(code) for code in range(33, 127)]
-        inner.train_from_iterator(list(texts), trainers.WordPieceTrainer(
-            vocab_size=vocab_size, special_tokens=special, initial_alphabet=letters, show_progress=False))
+        inner.model = models.WordPiece(_pieces(tuple(texts), vocab_size, tuple(special)), unk_token=unk)
+        inner.add_special_tokens(special)
         inner.decoder = decoders.WordPiece()
         ends = [(name, inner.token_to_id(name)) for name in (cls, sep)]
         inner.post_processor = processors.TemplateProcessing(
