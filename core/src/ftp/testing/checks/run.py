@@ -77,7 +77,7 @@ def resumes_to_the_same_end(subject: Subject) -> str:
 
     halt: dict[str, Any] = {"kit-halt": {"after": BROKEN}}
     prepared = _prepared(subject, **halt)
-    out = subject.folder / "runs" / "broken"
+    out = _fresh(subject, "broken")
     try:
         _do(subject, prepared, "broken")
     except KeyboardInterrupt:
@@ -92,7 +92,7 @@ def resumes_to_the_same_end(subject: Subject) -> str:
 @check("run")
 def survives_kill(subject: Subject) -> str:
     """A run whose process is killed (kill -9) after a checkpoint and resumed ends as the unbroken one, bit by bit."""
-    out = subject.folder / "runs" / "killed"
+    out = _fresh(subject, "killed")
     halt: dict[str, Any] = {"kit-halt": {"after": BROKEN, "hard": True}}
     status, text = _command(subject, _prepared(subject, out=str(out), **halt), "killed")
     if status != -signal.SIGKILL:
@@ -108,7 +108,7 @@ def survives_kill(subject: Subject) -> str:
 def two_processes_are_one(subject: Subject) -> str:
     """Two processes train as one does: the same losses, and the same weights but for rounding. Where the plugin draws at random in
     training (noise, samples) they draw other numbers, so that losses are alike only."""
-    one, out = _do(subject, _prepared(subject, dropout=0.0), "alone"), subject.folder / "runs" / "together"
+    one, out = _do(subject, _prepared(subject, dropout=0.0), "alone"), _fresh(subject, "together")
     status, text = _command(subject, _prepared(subject, dropout=0.0, out=str(out)), "together", ranks=2)
     if status:
         raise Fault(f"two processes end with status {status}:\n{text[-800:]}", "every hook runs on every rank, and all take the same path")
@@ -209,8 +209,17 @@ def _do(subject: Subject, prepared: Prepared, name: str) -> Path:
     from ftp.app import execute
     from ftp.plan import replace_settings
 
-    out = subject.folder / "runs" / name
+    out = _fresh(subject, name)
     _quiet(execute, replace_settings(prepared, out=out))
+    return out
+
+
+def _fresh(subject: Subject, name: str) -> Path:
+    """The folder of a run, without what the same check left there when it was done before."""
+    import shutil
+
+    out: Path = subject.folder / "runs" / name
+    shutil.rmtree(out, ignore_errors=True)
     return out
 
 
