@@ -134,7 +134,8 @@ def first(ends: Sequence[End]) -> End:
 def _end(rank: int, code: int, logs: Path) -> End:
     when = None
     for path in logs.glob(f"*/attempt_0/{rank}/ended.json"):
-        when = float(json.loads(path.read_text())["time"])
+        told = json.loads(path.read_text())
+        when, code = float(told["time"]), int(told["status"])
     words = ""
     for name in ("stdout.log", "stderr.log"):
         for path in logs.glob(f"*/attempt_0/{rank}/{name}"):
@@ -184,17 +185,18 @@ def main() -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code:
-            note(os.environ)
+            status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+            note(os.environ, status)
             raise
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # all is done: threads of torch's process group now and then abort an interpreter that shuts down
 
 
-def note(environment: Mapping[str, str]) -> None:
-    """Write down that this rank ends by itself now, where the launcher looks for it."""
+def note(environment: Mapping[str, str], status: int) -> None:
+    """Write down that this rank ends by itself now and how, where the launcher looks for it: it may be cut off on its way out."""
     if place := environment.get("TORCHELASTIC_ERROR_FILE"):
-        (Path(place).parent / "ended.json").write_text(json.dumps({"time": time.time()}))
+        (Path(place).parent / "ended.json").write_text(json.dumps({"time": time.time(), "status": status}))
 
 
 def watch(parent: int) -> None:
