@@ -224,12 +224,19 @@ def _fresh(subject: Subject, name: str) -> Path:
 
 
 def _quiet(function: Any, *args: Any, **options: Any) -> Any:
-    """Call it with nothing on the screen."""
+    """Call it with nothing on the screen, in one thread as the forked processes: another number of them rounds otherwise."""
     import contextlib
     import io
 
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return function(*args, **options)
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return function(*args, **options)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _command(subject: Subject, prepared: Prepared, name: str, ranks: int = 1) -> tuple[int, str]:
