@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ftp.errors import UserError
-from ftp.types import Model, Run
+from ftp.types import Model, Row, Run
 
 T = TypeVar("T")
 
@@ -28,6 +28,17 @@ def row_limit(run: Run, model: Model) -> int:
     if 0 < (model.tokenizer.model_max_length or 0) < 10**9:
         taken.append(int(model.tokenizer.model_max_length))
     return min(taken)
+
+
+def lay(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
+    """Encoded rows, with their token types where they have any, as inputs on the network's device (`forward.lay`)."""
+    from ftp import forward
+
+    beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
+    laid: dict[str, Any] = forward.lay(
+        [row["input_ids"] for row in rows], packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
+        padding_side=model.tokenizer.padding_side, beside=beside, device=next(model.net.parameters()).device)
+    return laid
 
 
 def prompt_tokens(model: Model) -> int:

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from ftp import forward
 from ftp.data.encode import cache_key
-from ftp.losses.common import row_limit
+from ftp.losses.common import lay, row_limit
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 
@@ -38,11 +38,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
             yield one
 
     def collate(rows: Sequence[Row]) -> Batch:
-        beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
-        inputs: dict[str, Any] = forward.lay(
-            [row["input_ids"] for row in rows], packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
-            padding_side=tokenizer.padding_side, beside=beside, device=next(model.net.parameters()).device,
-        )
+        inputs = lay(model, rows)
         if "label" in rows[0]:
             inputs["label"] = torch.tensor([row["label"] for row in rows], device=inputs["input_ids"].device)
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(len(row["input_ids"]) for row in rows))

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ftp import forward
 from ftp.data.encode import cache_key
 from ftp.errors import Problem, UserError
-from ftp.losses.common import frame, refuse_slow, row_limit
+from ftp.losses.common import frame, lay, refuse_slow, row_limit
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 1
@@ -82,16 +82,12 @@ def make(run: Run, data: Data, model: Model) -> Loss:
                 yield one
 
     def collate(rows: Sequence[Row]) -> Batch:
-        beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
-        ids = [row["input_ids"] for row in rows]
-        device = next(model.net.parameters()).device
-        inputs: dict[str, Any] = forward.lay(ids, packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
-                                             padding_side=tokenizer.padding_side, beside=beside, device=device)
+        inputs, lengths = lay(model, rows), [len(row["input_ids"]) for row in rows]
         if "span" in rows[0]:
-            inputs["span"] = torch.tensor([row["span"] for row in rows], device=device)
-        inputs["lengths"] = list(map(len, ids))
+            inputs["span"] = torch.tensor([row["span"] for row in rows], device=inputs["input_ids"].device)
+        inputs["lengths"] = lengths
         inputs["windows"] = [{name: row[name] for name in ("first", "none", "text", "offsets")} for row in rows]
-        return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(map(len, ids)))
+        return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(lengths))
 
     def compute(batch: Batch) -> LossOut:
         logits, span = _logits(model, batch), batch.inputs["span"]

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from ftp import forward
 from ftp.data.encode import cache_key
 from ftp.errors import UserError
-from ftp.losses.common import frame, refuse_slow, row_limit
+from ftp.losses.common import frame, lay, refuse_slow, row_limit
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 1
@@ -61,17 +61,13 @@ def make(run: Run, data: Data, model: Model) -> Loss:
                 yield {**one, "row": number, "cut": 0}
 
     def collate(rows: Sequence[Row]) -> Batch:
-        beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
-        ids = [row["input_ids"] for row in rows]
-        device = next(model.net.parameters()).device
-        inputs: dict[str, Any] = forward.lay(ids, packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
-                                             padding_side=tokenizer.padding_side, beside=beside, device=device)
+        inputs, lengths = lay(model, rows), [len(row["input_ids"]) for row in rows]
         terms = [(start + place, number, row["tags"][word] if "tags" in row else 0)
-                 for number, (row, start) in enumerate(zip(rows, accumulate(map(len, ids), initial=0), strict=False))
+                 for number, (row, start) in enumerate(zip(rows, accumulate(lengths, initial=0), strict=False))
                  for word, place in enumerate(row["places"]) if place >= 0]
-        where, of, target = torch.tensor(terms, dtype=torch.long, device=device).view(-1, 3).unbind(1)
+        where, of, target = torch.tensor(terms, dtype=torch.long, device=inputs["input_ids"].device).view(-1, 3).unbind(1)
         inputs |= {"where": where, "of": of, "target": target, "places": [list(row["places"]) for row in rows]}
-        return Batch(inputs, count=len(terms), rows=len(rows), tokens=sum(map(len, ids)))
+        return Batch(inputs, count=len(terms), rows=len(rows), tokens=sum(lengths))
 
     def logits_of(batch: Batch) -> torch.Tensor:
         """[words, tags] the logits at the first token of each word."""

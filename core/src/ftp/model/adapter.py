@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from ftp.errors import UserError
 from ftp.model.loading import origin, quiet
+from ftp.model.modes import evaluating
 from ftp.types import Head, Model
 
 TASKS: dict[Head, str] = {"labels": "SEQ_CLS", "tags": "TOKEN_CLS", "span": "QUESTION_ANS", "tokens": "CAUSAL_LM",
@@ -82,21 +83,18 @@ def _off(net: Any) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
 
     @contextlib.contextmanager
     def reference() -> Iterator[PreTrainedModel]:
-        modes = {module: module.training for module in net.modules()}
         trained = {weight: weight.requires_grad for weight in net.parameters()}
         prompt = net.active_peft_config.is_prompt_learning
         heads = [module for module in net.modules() if isinstance(module, ModulesToSaveWrapper)] if prompt else []
-        net.eval()
         try:
             for head in heads:  # PEFT would leave them on when it takes a learnt prompt away
                 head.enable_adapters(False)
-            with torch.no_grad(), contextlib.nullcontext() if prompt else net.disable_adapter():
+            off = contextlib.nullcontext() if prompt else net.disable_adapter()
+            with evaluating(net), torch.no_grad(), off:
                 yield net.get_base_model() if prompt else net
         finally:
             for head in heads:
                 head.enable_adapters(True)
-            for module, mode in modes.items():
-                module.training = mode
             for weight, mode in trained.items():
                 weight.requires_grad_(mode)
 

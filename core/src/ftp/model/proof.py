@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ftp.model.loading import origin
+from ftp.model.modes import evaluating
 from ftp.model.saving import loading_code
 from ftp.types import Model
 
@@ -101,21 +102,10 @@ def logits(net: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     device = next(net.parameters()).device
     # accelerate replaces `forward` by one under autocast; the one before it is what is compared
     forward: Any = net.__dict__.get("_original_forward", net)
-    with _evaluating(net), torch.no_grad(), torch.autocast(device.type, enabled=False), _exact():
+    with evaluating(net), torch.no_grad(), torch.autocast(device.type, enabled=False), _exact():
         out = forward(**{name: value.to(device) for name, value in inputs.items()})
     answer: torch.Tensor = out.logits if "logits" in out else torch.stack([out.start_logits, out.end_logits], -1)
     return answer.float().cpu()
-
-
-@contextlib.contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextlib.contextmanager

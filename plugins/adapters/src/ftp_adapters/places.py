@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ftp.errors import UserError
+from ftp.model.modes import evaluating
 
 ATTENTION = re.compile(r"att(entio)?n", re.IGNORECASE)
 NORM = re.compile(r"norm|^ln", re.IGNORECASE)
@@ -135,11 +136,5 @@ def _attention(block: str, name: str) -> str:
 @contextmanager
 def _still(net: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the modes come back."""
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(net), torch.no_grad():
+        yield

@@ -91,26 +91,24 @@ def _off(net: Any, names: list[str], kept: dict[str, Any]) -> Callable[[], Abstr
     """`Model.reference` by switching the adapters off and putting the new modules of before the run in their places."""
     import torch
 
+    from ftp.model.modes import evaluating
+
     @contextmanager
     def reference() -> Iterator[PreTrainedModel]:
-        modes = {module: module.training for module in net.modules()}
         own = {name: net.get_submodule(name) for name in kept}
         device = next(net.parameters()).device
-        net.eval()
         try:
             for name, module in kept.items():
                 net.set_submodule(name, module.to(device))
             for name in names:
                 net.get_submodule(name).enabled = False
-            with torch.no_grad():
+            with evaluating(net), torch.no_grad():
                 yield net
         finally:
             for name in names:
                 net.get_submodule(name).enabled = True
             for name, module in own.items():
                 net.set_submodule(name, module)
-            for module, mode in modes.items():
-                module.training = mode
 
     return reference
 

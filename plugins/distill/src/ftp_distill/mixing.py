@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from ftp import forward
+from ftp.model.modes import evaluating
 from ftp.types import Batch, Loss, LossOut, Model
 from ftp_distill.teachers import Teacher
 
@@ -77,7 +77,7 @@ def compute(model: Model, loss: Loss, teacher: Teacher, formula: Formula) -> Cal
 
 
 def _is_plain(model: Model, loss: Loss, teacher: Teacher, formula: Formula, batch: Batch) -> bool:
-    with _evaluating(model.net), torch.no_grad():
+    with evaluating(model.net), torch.no_grad():
         theirs, ours = float(loss.compute(batch).total), float(_terms(model, teacher, formula, batch)[0].sum())
     return abs(theirs - ours) <= NEAR * max(1.0, abs(theirs))
 
@@ -126,14 +126,3 @@ def _head(net: Any, inputs: Any, where: Tensor) -> Callable[[int, int], Tensor]:
     output = forward._encode(net, inputs)
     states = output.last_hidden_state[where]
     return lambda start, end: forward._head(net, output, states[start:end][None])[0]
-
-
-@contextmanager
-def _evaluating(net: Any) -> Iterator[None]:
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -82,21 +82,3 @@ def fingerprint(net: nn.Module) -> str:
         digest.update(f"{name}|{weight.dtype}|{tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def without_dropout(net: nn.Module) -> None:
-    """Switch the checkpoint's own dropout off for good; an adapter keeps its own, which the user asked for."""
-    for module in _own(net):
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "dropout_p", "dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-
-
-def _own(module: nn.Module) -> Iterator[nn.Module]:
-    """A network's modules, less those that an adapter puts around its layers."""
-    yield module
-    inner = getattr(module, "base_layer", None)
-    for child in [inner] if isinstance(inner, nn.Module) else module.children():
-        yield from _own(child)

@@ -50,12 +50,13 @@ class Kto:
         from ftp.device import precision
         from ftp.losses import chat, tokens
         from ftp.losses.common import row_limit
+        from ftp.model.modes import without_dropout
         from ftp_preference import answers, rows
 
         tokens.refuse_encoder_decoder(model, "kto")
         talk = rows.talk(run, data, model, "kto", self.chat_template, self.eos_token)
         if self.disable_dropout:
-            answers.without_dropout(model.net)
+            without_dropout(model.net)
         limit = row_limit(run, model)
         encode_ratings = rows.ratings(talk, limit, run.tell)
 

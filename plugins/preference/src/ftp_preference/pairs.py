@@ -14,6 +14,7 @@ from ftp.data.encode import cache_key
 from ftp.device import precision
 from ftp.losses import chat, tokens
 from ftp.losses.common import row_limit
+from ftp.model.modes import without_dropout
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Row, Run
 from ftp_preference import answers, rows
 
@@ -58,7 +59,7 @@ def make(
     tokens.refuse_encoder_decoder(model, who)
     talk = rows.talk(run, data, model, who, chat_template, eos_token)
     if disable_dropout:
-        answers.without_dropout(model.net)
+        without_dropout(model.net)
     limit = row_limit(run, model)
     encode_pairs = rows.pairs(talk, limit)
 

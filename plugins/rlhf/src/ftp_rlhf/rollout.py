@@ -17,6 +17,7 @@ from ftp.data.turns import Unfit, said
 from ftp.losses import chat, tokens
 from ftp.losses.chat import Chat, tools_of
 from ftp.losses.common import row_limit
+from ftp.model.modes import without_dropout
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
 from ftp_rlhf import policy
 from ftp_rlhf.method import Columns, Numbers, Rolled, Terms
@@ -288,17 +289,3 @@ def laid_out(row: Row, one: Completion) -> dict[str, Any]:
 def divergences(logps: Sequence[Numbers], ref: Sequence[Numbers]) -> list[float]:
     """Of each completion, its KL divergence from the reference, in nats, as estimated at its tokens."""
     return [float(k3(torch.from_numpy(one), torch.from_numpy(other)).sum()) for one, other in zip(logps, ref, strict=True)]
-
-
-def without_dropout(net: torch.nn.Module) -> None:
-    """Switch the checkpoint's own dropout off for good; an adapter keeps its own, which the user asked for."""
-    todo: list[torch.nn.Module] = [net]
-    while todo:
-        module = todo.pop()
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "dropout_p", "dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-        inner = getattr(module, "base_layer", None)  # what an adapter is wrapped around
-        todo += [inner] if isinstance(inner, torch.nn.Module) else module.children()
