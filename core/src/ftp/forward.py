@@ -13,7 +13,7 @@ Only `input_ids`, `attention_mask`, `position_ids` and `token_type_ids` reach th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -102,13 +102,6 @@ def _filler(tokens: int) -> int:
     new size the CPU's kernels are made anew, which was measured to cost a fifth of a step of a small network."""
     step = 2 ** max(0, tokens.bit_length() - 5)
     return -tokens % step if tokens >= 128 else 0
-
-
-def few_sizes(where: Tensor) -> Tensor:
-    """`where` [n] with its first entry again at the end, so that heads come in few sizes as batches do: on a CPU a large head
-    of a new size costs time and keeps memory, tens of megabytes for a vocabulary of a few thousand."""
-    filler = _filler(len(where)) if where.device.type == "cpu" else 0
-    return torch.cat([where, where[:1].expand(filler)]) if filler else where
 
 
 def is_packed(inputs: Inputs) -> bool:
@@ -335,12 +328,57 @@ def _to_the_left(inputs: Inputs) -> Inputs:
     return {name: inputs[name].gather(1, order) for name in _TO_NET if name in inputs and name != "position_ids"}
 
 
+@dataclass(frozen=True)
+class Head:
+    """The logits of a causal or masked language model at some slots, a stretch at a time: `head(start, end)`. The body ran once.
+
+    `states` [n, size]: the hidden states at the slots; None where they cannot be taken apart from the head.
+    """
+
+    states: Tensor | None
+    logits: Callable[[int, int], Tensor]
+
+    def __call__(self, start: int, end: int) -> Tensor:
+        """[end - start, vocabulary]"""
+        return self.logits(start, end)
+
+
+def head_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Head:
+    """The head of a language model at the slots `where` [n]."""
+    if _parts(net).backbone is None:
+        whole = _whole(net, inputs).flatten(0, 1)[where]
+        return Head(None, lambda start, end: whole[start:end])
+    output = _encode(net, inputs)
+    states = output.last_hidden_state[where]
+    return Head(states, lambda start, end: _head(net, output, _few_sizes(states[start:end])[None])[0, : end - start])
+
+
+def _few_sizes(states: Tensor) -> Tensor:
+    """`states` [n, size] with the first again at the end, so that heads come in few sizes as batches do: on a CPU a large
+    head of a new size costs time and keeps memory, tens of megabytes for a vocabulary of a few thousand."""
+    filler = _filler(len(states)) if states.device.type == "cpu" else 0
+    return torch.cat([states, states[:1].expand(filler, -1)]) if filler else states
+
+
+def in_pieces(
+    net: nn.Module, count: int, piece: Callable[[int, int], tuple[Tensor, ...]], copies: int = 1
+) -> tuple[Tensor, ...]:
+    """What `piece(start, end)` says of each of `count` terms ([end - start] tensors), joined to [count] tensors.
+
+    Terms are taken so many at a time that `copies` of their logits need `LOGIT_BYTES`, and logits are made again for the
+    backward pass, so memory does not grow with the number of terms.
+    """
+    size = max(1, LOGIT_BYTES // (4 * copies * int(_parts(net).inner.config.get_text_config().vocab_size)))
+    if count <= size:
+        return piece(0, count)
+    parts: list[tuple[Tensor, ...]] = [
+        checkpoint(piece, start, min(start + size, count), use_reentrant=False) for start in range(0, count, size)]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
 def logits_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Tensor:
     """[n, vocabulary] the logits of a causal or masked language model at the slots `where` [n], and nowhere else."""
-    if _parts(net).backbone is None:
-        return _whole(net, inputs).flatten(0, 1)[where]
-    output = _encode(net, inputs)
-    return _head(net, output, output.last_hidden_state[few_sizes(where)][None])[0, : len(where)]
+    return head_at(net, inputs, where)(0, len(where))
 
 
 def token_logits(net: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -398,19 +436,12 @@ def losses_at(net: nn.Module, inputs: Inputs, where: Tensor, target: Tensor) -> 
     The negative is the log probability that objectives on preferences compare. Large vocabularies are done in pieces
     of `LOGIT_BYTES`, so memory does not grow with the number of labels.
     """
-    if _parts(net).backbone is None:
-        return cross_entropy(logits_at(net, inputs, where).float(), target, reduction="none")
-    output = _encode(net, inputs)
-    states, target = output.last_hidden_state[few_sizes(where)], few_sizes(target)
+    head = head_at(net, inputs, where)
 
-    def piece(states: Tensor, target: Tensor) -> Tensor:
-        return cross_entropy(_head(net, output, states[None])[0].float(), target, reduction="none")
+    def piece(start: int, end: int) -> tuple[Tensor]:
+        return (cross_entropy(head(start, end).float(), target[start:end], reduction="none"),)
 
-    size = max(1, LOGIT_BYTES // (4 * int(_parts(net).inner.config.get_text_config().vocab_size)))
-    if len(states) <= size:
-        return piece(states, target)[: len(where)]
-    pieces = zip(states.split(size), target.split(size), strict=True)
-    return torch.cat([checkpoint(piece, *each, use_reentrant=False) for each in pieces])[: len(where)]
+    return in_pieces(net, len(where), piece)[0]
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------

@@ -104,18 +104,14 @@ def compute(model: Model, batch: Batch, accuracy: str = "") -> LossOut:
 
 def losses_and_hits(net: Any, inputs: Mapping[str, Tensor], where: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """[n] cross entropies as `forward.losses_at` gives them, and [n] whether the target has the largest logit."""
-    if forward._parts(net).backbone is None:
-        logits = forward.logits_at(net, inputs, where).float()
-        return cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
-    output = forward._encode(net, inputs)
-    states, padded = output.last_hidden_state[forward.few_sizes(where)], forward.few_sizes(target)
-    size = max(1, forward.LOGIT_BYTES // (4 * int(net.config.get_text_config().vocab_size)))
-    losses, hits = [], []
-    for part, wanted in zip(states.split(size), padded.split(size), strict=True):
-        logits = forward._head(net, output, part[None])[0].float()
-        losses.append(cross_entropy(logits, wanted, reduction="none"))
-        hits.append(logits.argmax(-1) == wanted)
-    return torch.cat(losses)[: len(where)], torch.cat(hits)[: len(where)]
+    head = forward.head_at(net, inputs, where)
+
+    def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
+        logits = head(start, end).float()
+        return cross_entropy(logits, target[start:end], reduction="none"), logits.argmax(-1) == target[start:end]
+
+    losses, hits = forward.in_pieces(net, len(where), piece)
+    return losses, hits
 
 
 def generate(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 
 from ftp import forward
 from ftp.model.modes import evaluating
@@ -92,14 +90,14 @@ def _terms(model: Model, teacher: Teacher, formula: Formula, batch: Batch) -> tu
         own = cross_entropy(student, inputs["label"], reduction="none")
         return own, formula.divergence(student, theirs), torch.arange(len(own), device=own.device)
     where, target = inputs["where"], inputs["target"]
-    student = _head(model.net, inputs, where)
+    student = forward.head_at(model.net, inputs, where)
     if teacher.is_model:  # one network in two states, one after the other
         mine = student(0, len(where))
         with teacher.net() as net, torch.no_grad():
-            theirs = _head(net, inputs, where)(0, len(where))
+            theirs = forward.logits_at(net, inputs, where)
         return cross_entropy(mine.float(), target, reduction="none"), formula.divergence(mine, theirs), inputs["of"]
     with teacher.net() as net, torch.no_grad():
-        teaches = _head(net, inputs, where)
+        teaches = forward.head_at(net, inputs, where)
 
     def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
         mine = student(start, end)
@@ -109,20 +107,5 @@ def _terms(model: Model, teacher: Teacher, formula: Formula, batch: Batch) -> tu
         own = cross_entropy(mine.float(), target[start:end], reduction="none")
         return own, formula.divergence(mine[:, :width], theirs[:, :width])
 
-    size = max(1, forward.LOGIT_BYTES // (8 * int(model.net.config.get_text_config().vocab_size)))
-    starts = range(0, max(1, len(where)), size)
-    if len(starts) == 1:
-        return *piece(0, len(where)), inputs["of"]
-    parts = [checkpoint(piece, start, min(start + size, len(where)), use_reentrant=False) for start in starts]
-    own, apart = (torch.cat(column) for column in zip(*parts, strict=True))
+    own, apart = forward.in_pieces(model.net, len(where), piece, copies=2)
     return own, apart, inputs["of"]
-
-
-def _head(net: Any, inputs: Any, where: Tensor) -> Callable[[int, int], Tensor]:
-    """What gives the logits of the slots `where[start:end]`; the body runs once."""
-    if forward._parts(net).backbone is None:
-        whole = forward.logits_at(net, inputs, where)
-        return lambda start, end: whole[start:end]
-    output = forward._encode(net, inputs)
-    states = output.last_hidden_state[where]
-    return lambda start, end: forward._head(net, output, states[start:end][None])[0]

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 
 from ftp import forward
 from ftp.errors import UserError
@@ -43,32 +42,22 @@ def look(net: nn.Module, inputs: Mapping[str, Any], temperature: float, value: n
     """One pass over laid out completions (`ftp.losses.tokens.collate`). Large vocabularies are done in pieces."""
     where, target = inputs["where"], inputs["target"]
 
-    def told(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logits = logits.float() / temperature
+    head = forward.head_at(net, inputs, where)
+    if value is not None and head.states is None:
+        raise UserError("--rlhf.method ppo: the states of a network with a learnt prompt cannot be told from its tokens'",
+                        "--rlhf.method rloo has no value head")
+
+    def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
+        logits = head(start, end).float() / temperature
         with torch.no_grad():
             logs = logits.log_softmax(-1)
             entropies = -(logs.exp() * logs).sum(-1)
-        return -cross_entropy(logits, target, reduction="none"), entropies
+        return -cross_entropy(logits, target[start:end], reduction="none"), entropies
 
-    if forward._parts(net).backbone is None:
-        if value is not None:
-            raise UserError("--rlhf.method ppo: the states of a network with a learnt prompt cannot be told from its tokens'",
-                            "--rlhf.method rloo has no value head")
-        return Seen(*told(forward.logits_at(net, inputs, where), target))
-    output = forward._encode(net, inputs)
-    states = output.last_hidden_state[where]
-
-    def piece(states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return told(forward._head(net, output, states[None])[0], target)
-
-    size = max(1, forward.LOGIT_BYTES // (4 * int(forward._parts(net).inner.config.get_text_config().vocab_size)))
-    if len(where) <= size:
-        logps, entropies = piece(states, target)
-    else:
-        pieces = zip(states.split(size), target.split(size), strict=True)
-        parts = [checkpoint(piece, *each, use_reentrant=False) for each in pieces]
-        logps, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
-    values = None if value is None else value(states.to(next(value.parameters()).dtype)).float()[:, 0]
+    logps, entropies = forward.in_pieces(net, len(where), piece)
+    values = None
+    if value is not None and head.states is not None:
+        values = value(head.states.to(next(value.parameters()).dtype)).float()[:, 0]
     return Seen(logps, entropies, values)
 
 
