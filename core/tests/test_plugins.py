@@ -279,14 +279,40 @@ def test_the_order_of_names_changes_no_suggestion(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": wide})
     plant("ftp-planted-b", {"low": "ftp_planted_b:Low"}, {"ftp_planted_b": low})
     plant("ftp-planted-c", {"prefer": "ftp_planted_c:Prefer"}, {"ftp_planted_c": prefer})
+    folder = ("flags", {"model": "."})  # which suggests nothing, as a model that a package offers may
     for order in permutations(["poems", "low", "prefer"]):
-        found = prepare(list(order))
+        found = prepare(list(order), given=[folder])
         assert found.settings.learning_rate == pytest.approx(2e-5), order
         assert (found.settings.epochs, found.settings.weight_decay, found.settings.seed) == (1.0, 0.5, 5)
         assert found.origin["learning_rate"] == "1e-06 suggested by prefer, 20 times that by low"
         assert found.origin["epochs"] == "suggested by prefer"
-    assert prepare("prefer,poems").settings.learning_rate == 1e-6
-    assert prepare("low,prefer,poems", given=[("flags", {"learning_rate": 3e-4})]).settings.learning_rate == 3e-4
+    assert prepare("prefer,poems", given=[folder]).settings.learning_rate == 1e-6
+    assert prepare("low,prefer,poems", given=[folder, ("flags", {"learning_rate": 3e-4})]).settings.learning_rate == 3e-4
+
+
+def test_what_an_offered_model_suggests_takes_the_place_of_an_objectives(plant: Plant) -> None:
+    low = METHOD.format(name="Low", how="(wrapper=True)", hook="build_model", attributes="suggests = {'learning_rate': 1e-3}")
+    prefer = OBJECTIVE.format(name="Prefer", wants="preference")
+    prefer += "\n    Prefer.suggests = {'learning_rate': 1e-6, 'epochs': 1.0}\n"
+    offer = """
+        from pathlib import Path
+        from ftp.types import Offer
+
+        def small():
+            return Offer(Path("."), suggests={"learning_rate": 1e-4, "batch_size": 4})
+    """
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"},
+          {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"preference"')})
+    plant("ftp-planted-b", {"low": "ftp_planted_b:Low"}, {"ftp_planted_b": low})
+    plant("ftp-planted-c", {"prefer": "ftp_planted_c:Prefer"}, {"ftp_planted_c": prefer})
+    plant("ftp-planted-d", {"planted/small": "ftp_planted_d:small"}, {"ftp_planted_d": offer}, group="ftp.models")
+    by_hand = prepare("low,prefer,poems", given=[("flags", {"model": "planted/small", "batch_size": 2})])
+    assert by_hand.settings.learning_rate == pytest.approx(2e-3)  # 20 times the model's
+    assert (by_hand.settings.epochs, by_hand.settings.batch_size) == (1.0, 2)
+    assert by_hand.origin["learning_rate"] == "0.0001 suggested by planted/small, 20 times that by low"
+    assert prepare("prefer,poems", given=[("flags", {"model": "planted/small"})]).settings.learning_rate == 1e-4
+    for other in ("planted/gone", "."):  # a hub id, a folder
+        assert prepare("low,prefer,poems", given=[("flags", {"model": other})]).settings.learning_rate == pytest.approx(2e-5)
 
 
 def test_suggestions_of_a_kind_that_contradict_are_told_until_one_is_chosen(plant: Plant) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError
+from ftp.offers import wishes
 from ftp.options import Option, flatten, resolve, write_recipe
 from ftp.plugins import Picked, audit, core_options, discover, pick, settle, suggested
 from ftp.settings import Settings
@@ -72,7 +73,8 @@ def prepare(
         task, misfits = settle(picked)
         found += misfits
 
-    suggestions, whose, contradictions = suggested(picked)
+    named = [values["model"] for _, values in sources if values.get("model")]
+    suggestions, whose, contradictions = suggestions_for(picked, task, named[-1] if named else None)
     chosen = {key.replace("-", "_") for _, values in sources for key in values}
     found += [problem for key, problem in contradictions.items() if key not in chosen]
     absent = {name for name in names if name not in {one.name for one in picked}}
@@ -86,6 +88,13 @@ def prepare(
     assert task is not None
     core = {item.name: values[item.key] for item in options if not item.owner}
     return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core))
+
+
+def suggestions_for(
+    picked: Sequence[Picked], task: Task | None, model: str | None = None
+) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
+    """What `suggested` gives for these plugins and the model that `--model` means, where an installed package offers it."""
+    return suggested(picked, *(wishes(model, task.head) if task is not None else ()))
 
 
 def split_names(plugins: Sequence[str] | str) -> list[str]:

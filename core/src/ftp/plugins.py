@@ -485,13 +485,16 @@ def core_options() -> list[Option]:
     return options_of(Settings, "")
 
 
-def suggested(picked: Iterable[Picked]) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
+def suggested(
+    picked: Iterable[Picked], model: str = "", wishes: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
     """Core options for which plugins of this run suggest another default, whose suggestion each is, and for which of them two
     suggestions contradict one another. The order in which plugins are named makes no difference.
 
     A parameterisation's suggestion counts more than an objective's, that more than a domain's, and that more than another
-    plugin's. The learning rates of the first two are multiplied: a parameterisation says what it wants where core's default
-    would be right for all weights, and wants the same multiple of what an objective suggests instead.
+    plugin's. What an offered `model` suggests (its `wishes`) takes the place of an objective's. The learning rates of the first
+    two are multiplied: a parameterisation says what it wants where core's default would be right for all weights, and wants
+    the same multiple of what an objective or a model suggests instead.
     """
     from ftp.settings import Settings
 
@@ -501,6 +504,8 @@ def suggested(picked: Iterable[Picked]) -> tuple[dict[str, Any], dict[str, str],
         rank = STRENGTH.index(kind) if kind in STRENGTH else len(STRENGTH)
         for key, value in getattr(one.cls, "suggests", {}).items():
             found.setdefault(key, {}).setdefault(rank, {})[one.name] = value
+    for key, value in (wishes or {}).items():
+        found.setdefault(key, {})[STRENGTH.index("objective")] = {model: value}
     values, origin, problems = dict[str, Any](), dict[str, str](), dict[str, Problem]()
     for key, ranks in found.items():
         strongest = ranks[min(ranks)]

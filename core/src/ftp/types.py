@@ -275,12 +275,14 @@ class Stop:
 @dataclass(frozen=True)
 class Offer:
     """A model inside an installed package. `folder` holds it in Transformers layout; `sha256` maps file names to
-    digests that are checked at load; `default_for` names the heads for which it is the default model."""
+    digests that are checked at load; `default_for` names the heads for which it is the default model. `suggests`: defaults of
+    core's options that it would rather have, in place of an objective's (a small model takes a much higher `learning_rate`)."""
 
     folder: Path
     sha256: Mapping[str, str] = field(default_factory=dict)
     default_for: tuple[Head, ...] = ()
     summary: str = ""
+    suggests: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import click
 
 from ftp.cli.flags import grouped
 from ftp.options import Option
-from ftp.plugins import Picked, kind_of, suggested, summary_of
+from ftp.plan import suggestions_for
+from ftp.plugins import Picked, kind_of, settle, summary_of
 
 
 def text(
@@ -17,7 +18,7 @@ def text(
 ) -> str:
     """The help: usage, what the command does, its own options, and those of the run."""
     who = {one.name: one for one in picked}
-    suggestions = suggested(picked)[0]
+    suggestions = suggestions_for(picked, settle(picked)[0])[0]
     formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 110), max_width=110)
     formatter.write_usage("ftp", usage)
     formatter.write_paragraph()

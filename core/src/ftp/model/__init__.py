@@ -6,7 +6,8 @@ from ftp.model.loading import capacity, load, parameters, quantized, quiet, shap
 from ftp.model.merging import Merged, export_whole, merge, merged
 from ftp.model.proof import VerifyError, logits, probe, verify
 from ftp.model.saving import loading_code, reload, save
-from ftp.model.source import Source, find, offers
+from ftp.model.source import Source, find
+from ftp.offers import offers
 
 __all__ = [
     "Merged",

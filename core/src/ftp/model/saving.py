@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from ftp.errors import UserError
 from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
-from ftp.model.source import Source, find, offers
+from ftp.model.source import Source, find
+from ftp.offers import offers
 from ftp.types import Baseline, Head, Model, Score
 
 FACTS = "ftp.json"

