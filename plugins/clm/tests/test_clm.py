@@ -205,6 +205,21 @@ def test_a_fresh_network_is_drawn_from_the_seed_and_comes_back_the_same(tmp_path
     torch.testing.assert_close(back.net(ids).logits, model.net.eval()(ids).logits)
 
 
+def test_the_tokenizer_is_trained_once_and_kept_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run reads its own: to train one on hundreds of megabytes takes minutes."""
+    from ftp.model import scratch
+
+    began = fresh(replace(a_run(), out=tmp_path))
+    monkeypatch.setattr(scratch, "train", None)
+    resumed = fresh(replace(a_run(), out=tmp_path))
+    alone = fresh(tokenizer=str(tmp_path / "tokenizer"))
+    for other in (resumed, alone):
+        assert other.tokenizer.get_vocab() == began.tokenizer.get_vocab()
+        assert other.tokenizer.backend_tokenizer.to_str() == began.tokenizer.backend_tokenizer.to_str()
+        assert other.tokenizer.pad_token_id == began.tokenizer.pad_token_id != began.tokenizer.eos_token_id
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_a_fresh_network_learns(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
     model = fresh(model_config=str(tmp_path))

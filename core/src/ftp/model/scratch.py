@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
         raise UserError(f"--model and --{who}.model_config: a network is loaded or made from scratch, not both",
                         f"leave out one; --{who}.tokenizer names a tokenizer to take over")
     given = read(config, who)
-    made = load_tokenizer(tokenizer, who) if tokenizer else train(texts(data), vocab_size, masks=head == "mask")
+    made = load_tokenizer(tokenizer, who) if tokenizer else trained_once(run, data, who, vocab_size)
     told = f"tokenizer of {tokenizer}" if tokenizer else f"tokenizer trained on the training rows: {len(made)} tokens"
     run.tell(f"a network from scratch: {given['model_type']}; {told}")
     settings = configuration(given, made, who)
@@ -103,6 +104,21 @@ def load_tokenizer(where: str, who: str) -> PreTrainedTokenizerBase:
     if found.pad_token is None:
         found.pad_token = found.eos_token or found.unk_token
     return found
+
+
+def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedTokenizerBase:
+    """A tokenizer trained on the run's text and kept in its folder (`tokenizer/`): a resumed run and all processes have the
+    one that it began with, and do not train it again."""
+    masks = run.task.head == "mask"
+    if run.out is None:
+        return train(texts(data), vocab_size, masks=masks)
+    folder = run.out / "tokenizer"
+    with run.accelerator.main_process_first() if run.accelerator is not None else nullcontext():
+        if not folder.is_dir():
+            aside = folder.with_name("tokenizer.part")
+            train(texts(data), vocab_size, masks=masks).save_pretrained(aside)
+            aside.replace(folder)
+    return load_tokenizer(str(folder), who)
 
 
 def texts(data: Data) -> Iterator[str]:
