@@ -18,6 +18,9 @@ from ftp.testing.models import tiny
 WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
 
 
+FIVE = ("preflight", "leakage", "overfitting", "underfitting", "forgetting")
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """45 training rows (5 whole updates of 8 and one of 5) and 16 held-out ones."""
@@ -237,21 +240,45 @@ class Mine:
     assert result.step == 3 and result.reason == "mine: enough"
 
 
-def test_a_check_that_raises_is_not_run_and_fails_only_where_asked(go: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", ["data", "start", "evaluation", "end"])
+def test_a_check_that_raises_is_not_run_for_good_and_fails_only_where_asked(go: Any, tmp_path: Path, at: str) -> None:
+    """Whatever it says at other stages."""
     where = plugin_file(tmp_path, '''
 @ftp.plugin
 class Mine:
     """Breaks."""
+    at: str = ftp.option("", "stage")
+    level: str = ftp.option("warn", "level")
     @ftp.hookimpl
     def check_risks(self, stage):
-        if stage == "end":
+        if stage == self.at:
             raise ZeroDivisionError("oh")
+        return [Risk("its own", self.level, f"looked at {stage}", {"rows": 1}, ("ftp runs",)), Risk("other", "ok", "fine", {"rows": 1})]
+''')
+    options = {"plugins_from": (where,), "mine.at": at, "max_steps": 2, "eval_steps": 1, "report": False}
+    risks = {risk.name: risk for risk in go(**options).risks}
+    names = {"mine"} if at == "data" else {"its own", "other"}
+    assert names <= {*risks} and not {"mine", "its own", "other"} - names & {*risks}
+    for name in names:
+        assert risks[name].level == "not_run" and risks[name].finding.startswith("the check failed: ZeroDivisionError: oh"), risks
+        assert risks[name].stage == at
+    if at == "end":
+        assert "before that it said warn: looked at evaluation" in risks["its own"].finding
+    with pytest.raises(ftp.RiskStop, match="ZeroDivisionError: oh"):
+        go(("full", "sentiment", *(f"-{name}" for name in FIVE)), on_risk="fail", **options, **{"mine.level": "note"})
+
+
+def test_a_check_that_never_speaks_is_not_run(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Says nothing."""
+    @ftp.hookimpl
+    def check_risks(self, stage):
         return []
 ''')
-    risks = {risk.name: risk for risk in go(plugins_from=(where,), max_steps=1).risks}
-    assert risks["mine"].level == "not_run" and "ZeroDivisionError: oh" in risks["mine"].finding
-    with pytest.raises(ftp.RiskStop):
-        go(plugins_from=(where,), max_steps=1, on_risk="fail")
+    risks = {risk.name: risk for risk in go(plugins_from=(where,), max_steps=1, report=False).risks}
+    assert (risks["mine"].level, risks["mine"].finding) == ("not_run", "the check said nothing")
 
 
 def test_a_verdict_stop_before_training_ends_the_run(go: Any, tmp_path: Path) -> None:

@@ -79,6 +79,15 @@ def test_a_check_that_was_left_out_is_not_run(tmp_path: Path) -> None:
     assert failed(run, policy(tmp_path, '[risks]\nleakage = {not_run = "pass"}')) == []
 
 
+def test_a_check_of_the_run_without_a_verdict_is_not_run(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    record.Folder(run).write_lock([{"name": name, "kind": "risk"} for name in (*LEVELS, "forgetting")] + [
+        {"name": "sentiment", "kind": "domain"}])
+    assert failed(run) == ["forgetting"]
+    assert failed(run, policy(tmp_path, '[risks]\nforgetting = {at = "never"}', known=("forgetting",))) == ["forgetting"]
+    assert failed(run, policy(tmp_path, '[risks]\nforgetting = {not_run = "pass"}', known=("forgetting",))) == []
+
+
 def test_a_level_that_nobody_knows_fails(tmp_path: Path) -> None:
     assert failed(make(tmp_path / "run", {"leakage": "splendid"})) == ["leakage"]
 

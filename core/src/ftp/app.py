@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ftp import checkpoint, record
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.plan import Prepared, prepare
-from ftp.plugins import Hooks, lock
+from ftp.plugins import Hooks, kind_of, lock
 from ftp.report import keep
 from ftp.scoring import score, to_minimise
 from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Run, Score
@@ -380,11 +380,14 @@ def measure_baselines(
 
 
 class Verdicts:
-    """Asks for verdicts at each stage and keeps the last of each name."""
+    """Asks for verdicts at each stage and keeps the last of each name. A check that raised has nothing more to say: what it
+    noted before may be half of it."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.all: dict[str, Risk] = {}
+        self.owner: dict[str, str] = {}  # whose each verdict is
+        self.failed: set[str] = set()  # plugins that raised
 
     def latest(self) -> list[Risk]:
         return list(self.all.values())
@@ -394,17 +397,29 @@ class Verdicts:
         predictions: Mapping[str, Predictions] | None = None, history: Sequence[Evaluation] = (),
     ) -> str | None:
         """Verdicts of one stage, told and recorded; a reason to end training, or None. Before training, a verdict that
-        ends the run raises `RiskStop`."""
-        run, failed = self.run, list[str]()
+        ends the run raises `RiskStop`. A check that raises is `not_run` from then on, and so is one that never spoke."""
+        run, silent = self.run, frozenset(self.failed)
         assert run.log is not None and run.out is not None
 
         def broken(plugin: Any, error: Exception) -> list[Risk]:
-            failed.append(plugin.name)
-            return [Risk(plugin.name, "not_run", f"the check failed: {type(error).__name__}: {error}")]
+            self.failed.add(plugin.name)
+            before = [risk for name, risk in self.all.items() if self.owner[name] == plugin.name]
+            return [dataclasses.replace(risk, level="not_run", stage=stage, finding=(
+                f"the check failed: {type(error).__name__}: {error}"
+                + (f"; before that it said {risk.level}: {risk.finding}" if risk.level in ("warn", "stop") else "")))
+                for risk in before or [Risk(plugin.name, "not_run", "")]]
 
         answers = run.hooks.each("check_risks", on_error=broken, run=run, stage=stage, data=data, model=model, loss=loss,
                                  predictions=predictions, history=history, log=run.log.lines)
-        new = [dataclasses.replace(risk, stage=risk.stage or stage) for answer in answers for risk in answer.value]
+        new = list[Risk]()
+        for answer in answers:
+            for risk in answer.value if answer.plugin not in silent else ():
+                new.append(dataclasses.replace(risk, stage=risk.stage or stage))
+                self.owner[risk.name] = answer.plugin
+        for one in run.hooks.picked if stage == "end" else ():
+            if kind_of(one.cls) == "risk" and one.name not in self.owner.values():
+                new.append(Risk(one.name, "not_run", "the check said nothing", stage=stage))
+                self.owner[one.name] = one.name
         for risk in new:
             self.all[risk.name] = risk
             if risk.level in ("warn", "stop"):
@@ -412,8 +427,9 @@ class Verdicts:
         if run.accelerator is None or run.accelerator.is_main_process:
             record.Folder(run.out).write_risks(self.latest())
         policy = run.settings.on_risk
-        ending = [risk for risk in new if risk.level == "stop" or (policy != "warn" and risk.level == "warn")
-                  or (policy == "fail" and risk.name in failed)]
+        ending = [risk for risk in (self.latest() if stage == "end" else new)
+                  if risk.level == "stop" or (policy != "warn" and risk.level == "warn")
+                  or (policy == "fail" and self.owner[risk.name] in self.failed)]
         if not ending:
             return None
         if stage in ("data", "start"):

@@ -156,12 +156,15 @@ def judge(run: Path, policy: Policy) -> list[Outcome]:
     verdicts = {one.name: one for one in found.risks}
     if not verdicts:
         outcomes.append(Outcome("run", "verdicts", False, "the run has no verdict: nothing was compared"))
+    silent = [one["name"] for one in record.Folder(run).read_lock()["plugins"]
+              if one.get("kind") == "risk" and one["name"] not in verdicts]
     left_out = [name[1:] for name in found.plugins if name.startswith("-") and name[1:] in known_checks(run)]
-    for name in dict.fromkeys([*verdicts, *left_out, *policy.risks]):
+    for name in dict.fromkeys([*verdicts, *silent, *left_out, *policy.risks]):
         rule = policy.risks.get(name, policy.every)
         if name not in verdicts:
-            passed = name in left_out and rule.not_run == "pass"
-            why = f"left out of the run (-{name})" if name in left_out else "the policy names it, and the run has no such verdict"
+            passed = name in (*silent, *left_out) and rule.not_run == "pass"
+            why = (f"left out of the run (-{name})" if name in left_out else "not run: it was part of the run and gave no verdict"
+                   if name in silent else "the policy names it, and the run has no such verdict")
             outcomes.append(Outcome("risk", name, passed, why))
             continue
         one = verdicts[name]

@@ -440,11 +440,12 @@ class Hooks:
             except (UserError, PluginError, KeyboardInterrupt):
                 raise
             except Exception as error:
-                if _belongs_to_loop(error):
+                if self._on_error is not None:
+                    value = self._on_error(one, error)
+                elif _belongs_to_loop(error):
                     raise
-                if self._on_error is None:
+                else:
                     raise PluginError(self._message(one, hook, error)) from error
-                value = self._on_error(one, error)
             told(started, "answered" if value is not None else "passed on")
             if value is not None and self._answers is not None:
                 self._answers.append(Answer(one.name, one.found.package, value))
