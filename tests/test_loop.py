@@ -253,7 +253,7 @@ class Mine:
     def check_risks(self, stage):
         if stage == self.at:
             raise ZeroDivisionError("oh")
-        return [Risk("its own", self.level, f"looked at {stage}", {"rows": 1}, ("ftp runs",)), Risk("other", "ok", "fine", {"rows": 1})]
+        return [Risk("its own", self.level, f"looked at {stage}", {"rows": 1}, ("ftp runs",)), Risk("other", "ok", "fine")]
 ''')
     options = {"plugins_from": (where,), "mine.at": at, "max_steps": 2, "eval_steps": 1, "report": False}
     risks = {risk.name: risk for risk in go(**options).risks}

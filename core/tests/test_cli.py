@@ -249,6 +249,39 @@ def test_config_prints_a_recipe_that_run_takes(tmp_path: Path, capsys: Out, done
     assert done[0][0].recipe() == direct.recipe()
 
 
+def test_options_in_a_recipe_of_plugins_that_the_line_leaves_out_are_told_and_not_read(
+    tmp_path: Path, capsys: Out, done: list[Any]
+) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('plugins = ["poems", "gap"]\n[poems]\nsize = 5\n[gap]\nrise = 0.2\n')
+    assert main.call(["run", str(recipe)]) == 0
+    assert main.call(["run", str(recipe), "--plugins", "poems,-gap"]) == 0
+    assert [one[0].notes for one in done] == [(), (f"{recipe}: [gap] is not read, as --plugins leaves gap out",)]
+    assert all(one[0].values["poems.size"] == 5 for one in done)
+    for line in (["--plugins", "poems,-gap", "--gap.rise", "0.3"], ["--plugins", "poems", "--peoms.size", "1"]):
+        assert main.call(["run", str(recipe), *line]) == 2
+    recipe.write_text('plugins = ["poems", "-gap"]\n[gap]\nrise = 0.2\n')
+    assert main.call(["run", str(recipe)]) == 2
+    recipe.write_text('plugins = ["poems"]\n[peoms]\nsize = 2\n')
+    assert main.call(["run", str(recipe), "--plugins", "poems"]) == 2
+    assert "plugin 'gap' is not in this run" in (told := capsys.readouterr().err) and "peoms.size: no such option" in told
+
+
+def test_the_recipe_of_a_run_has_whole_paths_and_leaves_names_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: list[Any]
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "rows.csv").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    for data, kept in (("rows.csv", str(tmp_path / "here" / "rows.csv")), ("someone/rows", "someone/rows")):
+        flags = {"data": data, "model": "starter", "cache_dir": "kept", "group_column": "rows.csv"}
+        found = prepare("poems", given=[("flags", flags)])
+        assert found.settings.data == data
+        values = found.anywhere().values
+        assert values["data"] == kept and values["model"] == "starter" and values["cache_dir"] == tmp_path / "here" / "kept"
+        assert values["group_column"] == "rows.csv"
+
+
 def test_the_list_of_plugins(capsys: Out, plant: Plant) -> None:
     plant("ftp-planted-bad", {"bad": "ftp_planted_bad:Bad"}, {"ftp_planted_bad": "import no_such_module"})
     assert main.call(["plugins", "--json"]) == 0
@@ -445,6 +478,6 @@ def test_answers_import_nothing_heavy(words: list[str]) -> None:
 def test_answers_come_soon() -> None:
     """A generous bound, as tests share their machine; benchmarks/startup.py measures it well."""
     script = Path(__file__).parents[2] / "benchmarks" / "startup.py"
-    ended = subprocess.run([sys.executable, str(script), "--repeat", "3", "--bound", "60"], capture_output=True, text=True,
+    ended = subprocess.run([sys.executable, str(script), "--repeat", "3", "--bound", "30"], capture_output=True, text=True,
                            env=environment())
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -81,7 +81,9 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         if folder is not None:
             for change in folder.changed(lock(prepared.picked)) if resume else []:
                 run.tell(f"{change} since the run was started: it may not repeat exactly")
-            folder.write_recipe(prepared.recipe())
+            for note in prepared.notes:
+                run.tell(note)
+            folder.write_recipe(prepared.anywhere().recipe())
             folder.write_lock(lock(prepared.picked))
             folder.write_facts(status="running", plugins=[one.name for one in prepared.picked], device=describe(accelerator),
                                precision=precision(settings), processes=accelerator.num_processes, threads=threads())
@@ -117,10 +119,12 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
 
     stage(run, "reading data")
     data = collect(run)
+    inputs.check_rows(run, data, resume is not None)
     verdicts.check("data", data)
 
     stage(run, "loading the model")
     model, loss = build(run, data)
+    inputs.check_model(run, model.net, resume is not None)
     trained, total = models.parameters(model.net)
 
     stage(run, "encoding rows")
@@ -137,6 +141,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     baselines = measure_baselines(run, data, model, loss, encoded, held)
     sample = train_sample(run, data, loss)
     def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
+
         rows = data.splits["validation"]
         seen = predict(run, model, loss, rows, encoded["validation"], "validation", forward)
         train = predict(run, model, loss, *sample, "train", forward, answers=False) if sample else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
@@ -25,13 +26,15 @@ def option(
     high: float | None = None,
     choices: Iterable[str] = (),
     group: str = "",
+    path: bool = False,
 ) -> Any:
     """A dataclass field that is an option of a run.
 
     `low` and `high` are inclusive bounds of a number. `choices` are the words allowed (a `Literal` annotation does the
-    same). The annotation gives the type: int, float, str, bool, Path, `X | None`, or `tuple[X, ...]`.
+    same). The annotation gives the type: int, float, str, bool, Path, `X | None`, or `tuple[X, ...]`. `path`: a text that may
+    be a path (a file, or else the name of a model): where there is such a file, a run's recipe has it with its whole path.
     """
-    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "group": group, "option": True}
+    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "group": group, "path": path, "option": True}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -48,6 +51,7 @@ class Option:
     high: float | None = None
     choices: tuple[str, ...] = ()
     group: str = ""
+    path: bool = False
 
     @property
     def key(self) -> str:
@@ -83,7 +87,8 @@ def options_of(cls: type, owner: str) -> list[Option]:
         choices = meta["choices"] or (get_args(_plain(kind)) if get_origin(_plain(kind)) is Literal else ())
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         found.append(
-            Option(owner, item.name, kind, default, meta["help"], meta["low"], meta["high"], tuple(choices), meta["group"])
+            Option(owner, item.name, kind, default, meta["help"], meta["low"], meta["high"], tuple(choices), meta["group"],
+                   meta.get("path", False) or _plain(kind) is Path)
         )
     return found
 

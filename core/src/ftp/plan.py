@@ -7,6 +7,7 @@ resolves the options, and tells every mistake at once.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ Given = Sequence[tuple[str, Mapping[str, Any]]]
 @dataclass(frozen=True)
 class Prepared:
     """A run that fits together. `plugins`: the names as given. `values` and `origin`: every option by dotted key and
-    where it came from (`default`, `suggested by lora`, a file's name, `flags`). `options`: what they are."""
+    where it came from (`default`, `suggested by lora`, a file's name, `flags`). `options`: what they are. `notes`: what is to be
+    told of them."""
 
     plugins: tuple[str, ...]
     picked: tuple[Picked, ...]
@@ -35,11 +37,18 @@ class Prepared:
     origin: Mapping[str, str]
     task: Task
     settings: Settings
+    notes: tuple[str, ...] = ()
 
     def recipe(self, *, comments: bool = False) -> str:
         """The fully resolved run as the text of a recipe that `ftp run` takes. The run folder is left out, so that
         repeating the recipe makes a folder of its own."""
         return write_recipe(self.plugins, self.options, {**self.values, "out": None}, comments=comments)
+
+    def anywhere(self) -> Prepared:
+        """The same run with whole paths, so that its recipe repeats it from any folder; names and hub ids are left as they
+        are."""
+        whole = {item.key: _whole(self.values[item.key]) for item in self.options if item.path}
+        return dataclasses.replace(self, values={**self.values, **whole})
 
 
 def prepare(
@@ -48,6 +57,7 @@ def prepare(
     given: Given = (),
     *,
     problems: Iterable[Problem] = (),
+    notes: Iterable[str] = (),
 ) -> Prepared:
     """Pick, audit, settle and resolve. Defaults < what plugins suggest < the sources in `given`, in their order.
 
@@ -87,7 +97,7 @@ def prepare(
         raise UserError(list(dict.fromkeys(found)))
     assert task is not None
     core = {item.name: values[item.key] for item in options if not item.owner}
-    return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core))
+    return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core), tuple(notes))
 
 
 def suggestions_for(
@@ -141,6 +151,15 @@ def absolute(where: str, folder: Path | None = None) -> str:
     if folder is not None and (folder / found).exists():
         found = folder / found
     return f"{found.absolute()}{colon}{name}" if found.exists() else where
+
+
+def _whole(value: Any) -> Any:
+    """A path, also one in a list, as an absolute one; a text is one where it is there."""
+    if isinstance(value, tuple):
+        return tuple(map(_whole, value))
+    if isinstance(value, Path) or (isinstance(value, str) and os.path.exists(os.path.expanduser(value))):
+        return type(value)(Path(value).expanduser().absolute())
+    return value
 
 
 def _known_names(sources: Sequence[tuple[str, Mapping[str, Any]]], options: Sequence[Option]) -> list[str]:

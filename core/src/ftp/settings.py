@@ -29,7 +29,7 @@ class Settings:
 
     # --- model ---
     model: str | None = option(None, "folder, offered name, or hub id; default: the installed offer for the task",
-                               group="model")
+                               group="model", path=True)
     revision: str | None = option(None, "revision of a hub model", group="model")
     trust_remote_code: bool = option(False, "run code that comes with a hub model", group="model")
     max_length: int | None = option(None, "tokens a row at most; default: what the model takes, 1024 at most", low=4,
@@ -38,7 +38,7 @@ class Settings:
 
     # --- data ---
     data: str | None = option(None, "file, folder of splits, or hub id (hub_id:config); default: the domain's sample",
-                              group="data")
+                              group="data", path=True)
     columns: tuple[str, ...] = option((), "column mapping, ours=theirs: text=sentence,label=target", group="data")
     validation_share: float = option(0.1, "share of train cut for validation where there is none", low=0.001, high=0.9,
                                      group="data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -295,6 +296,12 @@ class Run:
     accelerator: Accelerator | None = None
     out: Path | None = None
     log: Log | None = None
+
+    def command(self, *options: object, of: str = "run") -> str:
+        """A command on this run's recipe, for the advice of a verdict: `command("--max-steps", 50)` does the run again with
+        that option, `command(of="data preview")` shows its rows."""
+        recipe = self.out / "run.toml" if self.out is not None else "run.toml"
+        return f"ftp {of} {shlex.join(map(str, (recipe, *options)))}"
 
     def tell(self, message: str) -> None:
         """Show one line to the user once (main process only) and keep it in the log."""

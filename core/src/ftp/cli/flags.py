@@ -15,7 +15,7 @@ from typing import Any
 from ftp.errors import Problem, UserError, nearest
 from ftp.options import Option, read_recipe
 from ftp.plan import Given, Prepared, options_for, prepare, split_names
-from ftp.plugins import Picked, core_options, pick
+from ftp.plugins import Picked, core_options, discover, pick
 
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 FLAG = re.compile(r"--?[A-Za-z]")
@@ -33,6 +33,7 @@ class Line:
     help: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable[str] = ()) -> Line:
@@ -94,11 +95,12 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
 def assemble(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[Line, Prepared]:
     """A command line as a run that fits together. Raises `UserError` with all that is wrong with it."""
     line, names, given = understand(arguments, switches)
-    return line, prepare(names, given=given, problems=line.problems)
+    return line, prepare(names, given=given, problems=line.problems, notes=line.notes)
 
 
 def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[Line, list[str], Given]:
-    """The line, the names of its plugins, and its sources of options (a recipe, the flags)."""
+    """The line, the names of its plugins, and its sources of options (a recipe, the flags). Tables of the recipe whose plugins
+    `--plugins` leaves out are not among them, which `notes` says."""
     core = core_options()
     first = read(arguments, core, switches)
     names, tables, source, problems = _recipe(first)
@@ -110,6 +112,11 @@ def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
             fix = "options begin with two dashes; a recipe's name ends in .toml"
             line.problems.append(Problem(f"{word}: not understood", fix, "ftp run --help"))
     line.problems += problems
+    if line.plugins is not None:
+        here, installed = {one.name for one in picked}, discover()
+        for name in [key for key, value in tables.items() if isinstance(value, dict) and key not in here and key in installed]:
+            del tables[name]
+            line.notes.append(f"{source}: [{name}] is not read, as --plugins leaves {name} out")
     given = [(source, tables)] if source else []
     return line, names, [*given, ("flags", line.values)]
 

@@ -26,9 +26,9 @@ class Clm:
     cross_documents: bool = option(False, "let blocks run over the ends of documents, as Transformers' run_clm does; else "
                                           "no document sees another")
     model_config: str | None = option(None, "train from scratch: a Transformers configuration (file, folder, or JSON text) "
-                                            "with fresh weights")
+                                            "with fresh weights", path=True)
     tokenizer: str | None = option(None, "tokenizer of a network from scratch (folder or hub id); default: trained on the "
-                                         "training rows")
+                                         "training rows", path=True)
     vocab_size: int = option(8192, "tokens of a tokenizer that is trained", low=260, high=1_000_000)
     max_new_tokens: int = option(64, "tokens at most in a continuation that is generated (ftp predict)", low=1)
     _rates: dict[tuple[str, int, int], float] = field(default_factory=dict, init=False, repr=False)

@@ -20,7 +20,7 @@ class Distill:
     kind = "extra"
 
     teacher: str | None = option(None, "a finished run, a model folder, an offered name or a hub id; default: the model as it "
-                                       "was before the run")
+                                       "was before the run", path=True)
     alpha: float = option(0.5, "share of the teacher in the loss; the rest is the head's own", low=0, high=1)
     temperature: float = option(2.0, "both distributions are softened by it", low=0.01)
     divergence: Literal["forward", "reverse", "jsd"] = option(

@@ -16,9 +16,9 @@ class Forgetting:
     kind = "risk"
 
     text: str | None = option(None, "file of general text, a document a line or row; default: 81 paragraphs of English that come "
-                                    "with this plugin, or the split `general` of the data")
+                                    "with this plugin, or the split `general` of the data", path=True)
     tasks: tuple[str, ...] = option((), "files of general tasks for probes, each with the columns text and label; default: three "
-                                        "small ones that come with this plugin")
+                                        "small ones that come with this plugin", path=True)
     lm_eval: tuple[str, ...] = option((), "tasks of lm-eval (the package lm-eval must be installed), asked before and after")
     lm_eval_rows: int = option(100, "rows of each of these tasks at most", low=10)
     rows: int | None = option(None, "documents scored at most; default: what a CPU does in about a second, 24 at least", low=10)

@@ -16,7 +16,7 @@ class Leakage:
     columns: tuple[str, ...] = option((), "text columns to compare; default: those of the form")
     group_column: str | None = option(None, "no value of this column may be in two splits (author, patient, case ...)")
     date_column: str | None = option(None, "no training row may be dated after the first evaluation row")
-    against: tuple[str, ...] = option((), "benchmark files whose rows must not be in train")
+    against: tuple[str, ...] = option((), "benchmark files whose rows must not be in train", path=True)
     stop_exact: float = option(0.01, "share of evaluation rows in train word for word that stops", low=0, high=1)
     stop_sure: float = option(0.05, "share of evaluation rows surely copied from train, changed or not, that stops",
                               low=0, high=1)

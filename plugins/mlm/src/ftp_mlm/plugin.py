@@ -32,9 +32,9 @@ class Mlm:
     cross_documents: bool = option(False, "let blocks run over the ends of documents, as Transformers' run_mlm does; else "
                                           "no document sees another")
     model_config: str | None = option(None, "train from scratch: a Transformers configuration (file, folder, or JSON text) "
-                                            "with fresh weights")
+                                            "with fresh weights", path=True)
     tokenizer: str | None = option(None, "tokenizer of a network from scratch (folder or hub id); default: trained on the "
-                                         "training rows")
+                                         "training rows", path=True)
     vocab_size: int = option(8192, "tokens of a tokenizer that is trained", low=261, high=1_000_000)
 
     @hookimpl
