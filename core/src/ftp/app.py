@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import checkpoint, record
+from ftp import checkpoint, inputs, record
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, kind_of, lock

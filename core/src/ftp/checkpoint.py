@@ -61,6 +61,11 @@ def save(folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[
     return target
 
 
+def any_in(folder: Path) -> bool:
+    """Whether a folder has a checkpoint, whole or damaged."""
+    return bool(_steps(folder))
+
+
 def newest(folder: Path, notes: list[str] | None = None) -> Path | None:
     """The newest complete checkpoint of a folder: manifest present, sizes and digests right. None where there is none.
 

@@ -1,7 +1,7 @@
 """The folder of a run: who may write in it, its log, and its files, each written whole or not at all.
 
-    runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  data.json  examples.json
-                  predictions/  checkpoints/  model/  report.html
+    runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  data.json  inputs.json
+                  examples.json  predictions/  checkpoints/  model/  report.html
 
 `claim` makes the folder and holds it for this process; `Log` writes events and shows them; `Folder` reads and writes the
 files. This module imports nothing heavy.
@@ -29,7 +29,7 @@ from ftp.types import Baseline, Risk, Score
 
 RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
-DATA, EXAMPLES, PREDICTIONS = "data.json", "examples.json", "predictions"
+DATA, EXAMPLES, PREDICTIONS, INPUTS = "data.json", "examples.json", "predictions", "inputs.json"
 CHECKPOINTS, MODEL, REPORT = "checkpoints", "model", "report.html"
 CLAIM = ".lock"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "tokenizers", "safetensors", "numpy",
@@ -297,6 +297,10 @@ class Folder:
         """data.json: what `ftp.report.keep.shape` says of each split: rows, their lengths in tokens, classes."""
         write_json(self.path / DATA, splits)
 
+    def write_inputs(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
+        """inputs.json: {"rows": {split: hash}, "model": {file: hash}}; see `ftp.inputs`."""
+        write_json(self.path / INPUTS, hashes)
+
     def write_examples(self, examples: Sequence[Mapping[str, Any]]) -> None:
         """examples.json: held-out rows that went wrong, with their text; see `ftp.report.keep.examples`."""
         write_json(self.path / EXAMPLES, examples)
@@ -342,6 +346,10 @@ class Folder:
     def read_data(self) -> dict[str, Any]:
         """What data.json says of each split; empty where there is none."""
         return dict(self._read(DATA, {}))
+
+    def read_inputs(self) -> dict[str, dict[str, str]]:
+        """Hashes of what the run was made from; empty where there are none."""
+        return dict(self._read(INPUTS, {}))
 
     def read_examples(self) -> list[dict[str, Any]]:
         """Held-out rows that went wrong; empty where none were kept."""

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
 
+_KNOWN: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()  # data sets never change: each is read once
+
+
 def fingerprint(rows: Dataset) -> str:
     """A hash of the rows as Arrow holds them: the same in every process, however the rows came to be."""
+    if rows not in _KNOWN:
+        _KNOWN[rows] = _hashed(rows)
+    return _KNOWN[rows]
+
+
+def _hashed(rows: Dataset) -> str:
     import pyarrow as pa
 
     found = hashlib.sha256(repr(sorted((rows.features or {}).items())).encode())
