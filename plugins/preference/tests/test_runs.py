@@ -53,6 +53,8 @@ def test_a_run_is_proven_and_scored_again_against_the_model_that_it_started_from
     again = {one["name"]: one["value"] for one in json.loads(capsys.readouterr().out)["scores"]}
     assert again == pytest.approx({name: one["value"] for name, one in before.items()}, rel=1e-4, abs=1e-5)
     assert result.score("loss", "validation") == before["loss"]["value"]
+    assert call(["predict", str(out), "How was the film?"]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out.endswith("  How was the film?\n")
     if method == "full":
         base.rename(tmp_path / "moved")
         assert call(["evaluate", str(out), "--data", str(tmp_path / "validation.jsonl")]) == 2

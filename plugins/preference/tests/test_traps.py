@@ -274,6 +274,39 @@ def test_an_empty_answer_is_named(kit: Any, load: Any, plugin: type) -> None:
         kit.encoded(loss, given_rows)
 
 
+@pytest.mark.parametrize("plugin", [Dpo, Orpo, Simpo, Kto])
+def test_a_finished_run_answers_a_text(kit: Any, load: Any, plugin: type) -> None:
+    """As a user's turn, as the prompt of a row, or as the conversation before a row's own answer; never while it is scored."""
+    loss = kit.loss_of(plugin(max_new_tokens=4), load(), kit.a_run(form(plugin)))
+    row = given(kit, plugin)[0]
+    spellings = [{"text": row["prompt"][0]["content"]}, {"prompt": row["prompt"]}, {"messages": row["prompt"]}, row]
+    asked = kit.encoded(loss, spellings, "predict")
+    answers = [one.answer for one in loss.answer(loss.collate(asked), None)]
+    assert isinstance(answers[0], str) and len(set(answers)) == 1
+    assert answers[0] == loss.answer(loss.collate(asked[:1]), None)[0].answer
+    scored = kit.batch_of(loss, given(kit, plugin))
+    assert [one.answer for one in loss.answer(scored, loss.compute(scored))] == [None] * 8
+    with pytest.raises(UserError, match="empty conversation"):
+        kit.encoded(loss, [{}], "predict")
+
+
+@pytest.mark.parametrize("plugin", [Dpo, Kto])
+def test_a_template_changed_after_training_is_refused(kit: Any, load: Any, tmp_path: Any, plugin: type) -> None:
+    from datasets import Dataset
+
+    from ftp.record import Log
+    from ftp.types import Data
+
+    log, model = Log(tmp_path, writer=True), load()
+    run = replace(kit.a_run(form(plugin)), out=tmp_path, log=log)
+    plugin().make_loss(run, Data({"train": Dataset.from_list(given(kit, plugin))}, form(plugin)), model)
+    log.close()
+    kit.loss_of(plugin(), model, run)
+    model.tokenizer.chat_template = model.tokenizer.chat_template.replace("im_start", "im_begin")
+    with pytest.raises(UserError, match="not the one it was trained with"):
+        kit.loss_of(plugin(), model, run)
+
+
 def test_misfits_are_told(kit: Any, load: Any) -> None:
     with pytest.raises(UserError, match="loss_type ipo has none"):
         kit.loss_of(Dpo(loss_type="ipo", label_smoothing=0.1), load(), kit.a_run())

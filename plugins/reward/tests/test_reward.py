@@ -236,3 +236,16 @@ def test_bad_rows_are_named(load: Any) -> None:
         loss_of(model).encode(same, "train")
     with pytest.raises(UserError, match="no such column in train"):
         loss_of(model, Reward(margin_column="gap"), preferences())
+
+
+def test_a_template_changed_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:
+    from ftp.record import Log
+
+    log, model = Log(tmp_path, writer=True), load("llama")
+    run = replace(a_run(), out=tmp_path, log=log)
+    Reward().make_loss(run, Data({"train": Dataset.from_list(preferences())}, "preference"), model)
+    log.close()
+    Reward().make_loss(run, Data({}, "preference"), model)
+    model.tokenizer.chat_template = model.tokenizer.chat_template.replace("im_start", "im_begin")
+    with pytest.raises(UserError, match="not the one it was trained with"):
+        Reward().make_loss(run, Data({}, "preference"), model)

@@ -220,6 +220,10 @@ def test_a_reward_model_judges_with_its_own_tokenizer(go, rolling, tmp_path):
     assert found == pytest.approx([one["answer"] for one in wanted], rel=1e-4, abs=1e-6)
     line = steps(go(max_steps=1, rlhf={"reward_model": str(trained.out), "reward_weights": (2.0,)}).out)[0]
     assert line["reward"] == pytest.approx(2 * line["rewards/reward_model"] + line["rewards/words"], rel=1e-4)
+    template = trained.out / "model" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("im_start", "im_begin"))
+    with pytest.raises(UserError, match="not the one it was trained with"):
+        model_judge(rolling.ours().run, trained.out)
 
 
 def test_a_run_that_is_no_reward_model_is_refused(go, tmp_path):
@@ -320,12 +324,16 @@ def test_long_prompts_are_left_out_and_told(go):
     assert "leaves no room for a completion" in told(result.out)
 
 
-def test_a_finished_run_answers_and_is_judged_again(go):
+def test_a_finished_run_answers_in_the_template_of_its_training(go):
     import ftp
 
     result = go(max_steps=2, plugins=("lora",))
     back = ftp.load(result.out)
     assert isinstance(back.predict(["How are you?"])[0]["answer"], str)
+    template = result.out / "model" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("im_start", "im_begin"))
+    with pytest.raises(UserError, match="not the one it was trained with"):
+        ftp.load(result.out)
 
 
 @pytest.mark.parametrize(("method", "prompts"), [("grpo", 4), ("ppo", 1)])

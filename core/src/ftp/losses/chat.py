@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftp.data.turns import Message, Unfit
 from ftp.errors import UserError, nearest
+from ftp.record import LOG, MODEL, read_log
+from ftp.types import Data, Model, Run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -229,6 +231,43 @@ def prepare(
         raise UserError("the tokenizer has no EOS token, so nothing would tell an answer's end",
                         "name a token of its vocabulary that ends answers", f"--{who}.eos_token TOKEN")
     return _checked(Chat(tokenizer, source, marked=marked))
+
+
+def of_run(
+    run: Run,
+    data: Data,
+    model: Model,
+    *,
+    who: str,
+    file: Path | None = None,
+    eos_token: str | None = None,
+    marked: Callable[[], str | None] | None = None,
+) -> Chat:
+    """The chat template of a run (see `prepare`), told and kept in its log; a finished run that comes back (without rows, and
+    with the template that was saved) is held to it by `refuse_changed`."""
+    trains = bool(data.splits)
+    chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who)
+    if not trains:
+        refuse_changed(chat, run.out)
+        return chat
+    run.tell(f"chat template: {chat.source} (sha256 {chat.sha256[:12]}); an answer ends with "
+             f"{model.tokenizer.convert_ids_to_tokens(chat.stop[0])}")
+    for note in chat.notes:
+        run.tell(note)
+    if run.log is not None:
+        run.log.event("chat_template", sha256=chat.sha256, source=chat.source)
+    if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
+        model.net.generation_config.eos_token_id = list(chat.stop)
+    return chat
+
+
+def refuse_changed(chat: Chat, out: Path | None) -> None:
+    """Raise `UserError` where the run in the folder `out` was trained with another chat template."""
+    trained = [line["sha256"] for line in read_log(out / LOG if out else None) if line.get("event") == "chat_template"]
+    if out is not None and trained and trained[-1] != chat.sha256:
+        raise UserError(f"{out}: the chat template is not the one it was trained with (sha256 {chat.sha256[:12]}, "
+                        f"then {trained[-1][:12]}): its answers would be worth nothing",
+                        f"put the template of the training back into {out / MODEL}")
 
 
 def _checked(chat: Chat) -> Chat:

@@ -34,6 +34,7 @@ class Dpo:
     disable_dropout: bool = option(True, "train without the checkpoint's dropout, which would blur the comparison")
     chat_template: Path | None = option(None, "file with a chat template in place of the tokenizer's own")
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
+    max_new_tokens: int = option(256, "tokens at most in an answer of `ftp predict`", low=1)
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
@@ -44,7 +45,8 @@ class Dpo:
             raise UserError(f"--dpo.label_smoothing {self.label_smoothing}: loss_type {self.loss_type} has none",
                             "leave it out, or take loss_type sigmoid, sigmoid_norm or robust")
         return pairs.make(run, data, model, self.formula, who="dpo", reference=True, precompute=self.precompute_ref_log_probs,
-                          disable_dropout=self.disable_dropout, chat_template=self.chat_template, eos_token=self.eos_token)
+                          disable_dropout=self.disable_dropout, chat_template=self.chat_template, eos_token=self.eos_token,
+                          max_new_tokens=self.max_new_tokens)
 
     def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of each pair, from the log ratios of trained model to reference of both answers."""

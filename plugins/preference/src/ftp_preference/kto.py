@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Row, Run, StepOut
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run, StepOut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,7 @@ class Kto:
     disable_dropout: bool = option(True, "train without the checkpoint's dropout, which would blur the comparison")
     chat_template: Path | None = option(None, "file with a chat template in place of the tokenizer's own")
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
+    max_new_tokens: int = option(256, "tokens at most in an answer of `ftp predict`", low=1)
 
     z0: Any = field(default=None, init=False)  # of the update that is being done
 
@@ -48,19 +49,21 @@ class Kto:
 
         from ftp.data.encode import cache_key
         from ftp.device import precision
-        from ftp.losses import chat, tokens
+        from ftp.losses import asking, chat, tokens
         from ftp.losses.common import row_limit
         from ftp.model.modes import without_dropout
         from ftp_preference import answers, rows
 
         tokens.refuse_encoder_decoder(model, "kto")
-        talk = rows.talk(run, data, model, "kto", self.chat_template, self.eos_token)
+        talk = chat.of_run(run, data, model, who="kto", file=self.chat_template, eos_token=self.eos_token)
         if self.disable_dropout:
             without_dropout(model.net)
         limit = row_limit(run, model)
         encode_ratings = rows.ratings(talk, limit, run.tell)
 
         def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
+            if split == "predict":
+                return list(asking.prompts(talk, given, limit))
             made = encode_ratings(given, split)
             if self.precompute_ref_log_probs:
                 answers.precompute(run, model, made, {"ref_logps": ("input_ids", "spans"),
@@ -74,6 +77,8 @@ class Kto:
             return inputs
 
         def collate(part: Sequence[Row]) -> Batch:
+            if "asked" in part[0]:
+                return asking.collate(model, part)
             inputs = inputs_of(part, "input_ids", "spans", "ref_logps")
             inputs["label"] = torch.tensor([one["label"] for one in part], device=inputs["input_ids"].device).bool()
             others = [one for one in part if one["other_ids"]]
@@ -100,9 +105,12 @@ class Kto:
                      "rewards/aligned": (self.beta * ratio.detach() * sign).sum(), "kl": z0 * len(good)}
             return LossOut(losses.sum(), shown, row_losses=losses.detach(), row_counts=torch.ones_like(losses))
 
+        def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+            return asking.answers(model, talk, batch, max_new_tokens=self.max_new_tokens, limit=limit)
+
         known = (answers.fingerprint(model.net), precision(run.settings)) if self.precompute_ref_log_probs else ()
         key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, chat, *known)
-        return Loss(encode, collate, compute, key=key, name="kto",
+        return Loss(encode, collate, compute, answer, key=key, name="kto",
                     metrics={"rewards/accuracies": Metric("max"), "rewards/aligned": Metric("max")})
 
     def formula(self, ratio: Tensor, good: Tensor, z0: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ftp.data.encode import cache_key
 from ftp.device import precision
-from ftp.losses import chat, tokens
+from ftp.losses import asking, chat, tokens
 from ftp.losses.common import row_limit
 from ftp.model.modes import without_dropout
-from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Row, Run
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
 from ftp_preference import answers, rows
 
 VERSION = 1
@@ -54,16 +54,19 @@ def make(
     disable_dropout: bool = True,
     chat_template: Path | None = None,
     eos_token: str | None = None,
+    max_new_tokens: int = 256,
 ) -> Loss:
     """A loss over pairs of answers, one term a pair. `reference`: the formula reads the reference's log probabilities."""
     tokens.refuse_encoder_decoder(model, who)
-    talk = rows.talk(run, data, model, who, chat_template, eos_token)
+    talk = chat.of_run(run, data, model, who=who, file=chat_template, eos_token=eos_token)
     if disable_dropout:
         without_dropout(model.net)
     limit = row_limit(run, model)
     encode_pairs = rows.pairs(talk, limit)
 
     def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
+        if split == "predict":
+            return list(asking.prompts(talk, given, limit))
         made = encode_pairs(given, split)
         if precompute:
             kept = [one for one in made if "left_out" not in one]
@@ -72,6 +75,8 @@ def make(
         return made
 
     def collate(part: Sequence[Row]) -> Batch:
+        if "asked" in part[0]:
+            return asking.collate(model, part)
         inputs = answers.lay(model, [one["input_ids"] for one in part] + [one["rejected_ids"] for one in part],
                              [one["spans"] for one in part] + [one["rejected_spans"] for one in part])
         if precompute:
@@ -93,9 +98,12 @@ def make(
         return LossOut(losses.sum(), {name: value.detach().float().sum() for name, value in shown.items()},
                        row_losses=losses.detach(), row_counts=torch.ones_like(losses))
 
+    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+        return asking.answers(model, talk, batch, max_new_tokens=max_new_tokens, limit=limit)
+
     known = (answers.fingerprint(model.net), precision(run.settings)) if precompute else ()
     key = cache_key(model.tokenizer, "pairs", VERSION, limit, rows, chat, *known)
-    return Loss(encode, collate, compute, key=key, name=who, metrics=AIMS)
+    return Loss(encode, collate, compute, answer, key=key, name=who, metrics=AIMS)
 
 
 def rewards(chosen: Tensor, rejected: Tensor) -> dict[str, Tensor]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ftp.data.turns import Message, Unfit, said
 from ftp.errors import Problem, UserError
-from ftp.losses.chat import Chat, prepare, tools_of
-from ftp.types import Data, Model, Row, Run
+from ftp.losses.chat import Chat, tools_of
+from ftp.types import Row
 
 SAME = "chosen and rejected are the same"
 """Why a pair is left out."""
@@ -32,16 +31,6 @@ class Side:
     spans: list[int]
     cut: int = 0
     answer_cut: int = 0
-
-
-def talk(run: Run, data: Data, model: Model, who: str, chat_template: Path | None, eos_token: str | None) -> Chat:
-    """The chat template of a run, told. A finished run comes back without rows, and with the template it was saved with."""
-    chat = prepare(model.tokenizer, file=chat_template if data.splits else None, eos_token=eos_token, who=who)
-    if data.splits:
-        run.tell(f"chat template: {chat.source} (sha256 {chat.sha256[:12]})")
-        for note in chat.notes:
-            run.tell(note)
-    return chat
 
 
 def sides(chat: Chat, rows: Sequence[Row], answers: Sequence[Any], limit: int) -> list[Side]:
@@ -159,7 +148,7 @@ def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
         given = sides(chat, [rows[place] for place in others], [other["completion"] for other in others.values()], limit)
         strange = dict(zip(others, given, strict=True))
         none = Side([], [0])
-        if len(others) < len(rows) and split != "predict":
+        if len(others) < len(rows):
             tell(f"{split}: {len(rows) - len(others)} of {len(rows)} rows have no other row to take an answer from, and count "
                  "for nothing in the KL estimate")
         return [{"input_ids": one.ids, "spans": one.spans, "label": int(bool(row["label"])),

@@ -29,6 +29,7 @@ class Simpo:
     disable_dropout: bool = option(True, "train without the checkpoint's dropout, which would blur the comparison")
     chat_template: Path | None = option(None, "file with a chat template in place of the tokenizer's own")
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
+    max_new_tokens: int = option(256, "tokens at most in an answer of `ftp predict`", low=1)
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
@@ -36,7 +37,8 @@ class Simpo:
         from ftp_preference import pairs
 
         return pairs.make(run, data, model, self.formula, who="simpo", reference=False, disable_dropout=self.disable_dropout,
-                          chat_template=self.chat_template, eos_token=self.eos_token)
+                          chat_template=self.chat_template, eos_token=self.eos_token,
+                          max_new_tokens=self.max_new_tokens)
 
     def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Meng et al. 2024, eq. 6; with label smoothing as in TRL's CPO."""

@@ -41,10 +41,9 @@ class Reward:
         tokens.refuse_encoder_decoder(model, "reward")
         tokenizer, limit = model.tokenizer, row_limit(run, model)
         pairs_of_texts = tokenizer.sep_token_id is not None and not tokenizer.chat_template
-        reader = reading.Reader(tokenizer, limit, None if pairs_of_texts else chat.prepare(tokenizer, who="reward"))
-        if data.splits:
-            run.tell("prompt and answer are read as a pair of texts" if reader.chat is None
-                     else f"chat template: {reader.chat.source} (sha256 {reader.chat.sha256[:12]})")
+        reader = reading.Reader(tokenizer, limit, None if pairs_of_texts else chat.of_run(run, data, model, who="reward"))
+        if data.splits and pairs_of_texts:
+            run.tell("prompt and answer are read as a pair of texts")
         margin = self._margin(run, data)
         counts: dict[str, list[int]] = {}
 

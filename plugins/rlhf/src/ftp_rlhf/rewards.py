@@ -154,6 +154,8 @@ def model_judge(run: Run, folder: Path) -> Judge:
     own = dataclasses.replace(run, settings=dataclasses.replace(run.settings, max_length=max_length))
     pairs = tokenizer.sep_token_id is not None and not tokenizer.chat_template
     reader = Reader(tokenizer, row_limit(own, model), None if pairs else chat.prepare(tokenizer, who="rlhf"))
+    if reader.chat is not None:
+        chat.refuse_changed(reader.chat, folder)
 
     def read(row: Row, text: str) -> list[int]:
         """Nothing but how `reward` reads a text; an empty completion is scored like any other."""

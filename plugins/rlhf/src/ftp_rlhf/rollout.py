@@ -33,23 +33,15 @@ EVALUATION, TRAINING = 0, 1
 def make(options: Any, run: Run, data: Data, model: Model) -> Loss:
     """The loss of one of the methods; see `ftp.types.Loss.rollout` for how the loop uses it."""
     tokens.refuse_encoder_decoder(model, "rlhf")
-    trains = bool(data.splits)
-    talk = chat.prepare(model.tokenizer, file=options.chat_template if trains else None, eos_token=options.eos_token, who="rlhf")
+    talk = chat.of_run(run, data, model, who="rlhf", file=options.chat_template, eos_token=options.eos_token)
     limit = row_limit(run, model)
     if limit - options.max_completion_length < 1:
         raise UserError(f"--rlhf.max_completion_length {options.max_completion_length}: the model takes {limit} tokens in all, "
                         "which leaves none for a prompt",
                         f"a number below {limit}, or a larger --max-length if the model takes more")
-    if trains:
-        run.tell(f"chat template: {talk.source} (sha256 {talk.sha256[:12]}); a completion ends with "
-                 f"{model.tokenizer.convert_ids_to_tokens(talk.stop[0])}")
-        for note in talk.notes:
-            run.tell(note)
-        if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
-            model.net.generation_config.eos_token_id = list(talk.stop)
     if options.disable_dropout:
         without_dropout(model.net)
-    return Roller(options, run, model, talk, limit, trains).loss()
+    return Roller(options, run, model, talk, limit, bool(data.splits)).loss()
 
 
 class Roller:

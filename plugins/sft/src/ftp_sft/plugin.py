@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftp import Problem, UserError, hookimpl, option, plugin
-from ftp.data.turns import Message, Unfit, conversation
+from ftp.data.turns import Unfit
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 2
@@ -37,17 +37,19 @@ class Sft:
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Cross entropy of the assistant's tokens."""
         from ftp.data.encode import cache_key
-        from ftp.losses import tokens
+        from ftp.losses import asking, tokens
+        from ftp.losses import chat as chats
         from ftp.losses.common import row_limit
 
         tokens.refuse_encoder_decoder(model, "sft")
-        chat = self._chat(run, data, model)
+        chat = chats.of_run(run, data, model, who="sft", file=self.chat_template, eos_token=self.eos_token,
+                            marked=_training_template(model.tokenizer))
         limit = row_limit(run, model)
         if self.train_on != "all":
             _check(run, data, self.unfit)
 
         def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-            return _prompts(chat, rows, limit) if split == "predict" else _rows(self, run, chat, list(rows), split, limit)
+            return asking.prompts(chat, rows, limit) if split == "predict" else _rows(self, run, chat, list(rows), split, limit)
 
         def collate(rows: Sequence[Row]) -> Batch:
             asked = {number: row["prompt"] for number, row in enumerate(rows)
@@ -58,45 +60,17 @@ class Sft:
             return tokens.compute(model, batch, accuracy="mean_token_accuracy")
 
         def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-            asked = batch.inputs["prompts"]
-            texts = tokens.generate(model, list(asked.values()), stop=chat.stop, max_new_tokens=self.max_new_tokens, limit=limit)
-            said = {number: model.tokenizer.decode(ids, skip_special_tokens=True).strip()
-                    for number, ids in zip(asked, texts, strict=True)}
-            return [Prediction(said.get(number)) for number in range(batch.rows)]
+            return asking.answers(model, chat, batch, max_new_tokens=self.max_new_tokens, limit=limit)
 
         key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate)
         return Loss(encode, collate, compute, answer, key=key,
                     metrics={"mean_token_accuracy": tokens.SHARE_OF_TOKENS}, name=f"cross entropy of {self.train_on}")
 
-    def _chat(self, run: Run, data: Data, model: Model) -> Any:
-        """The chat template, told and kept in the log; UserError where a finished run comes back with another one."""
-        from ftp.losses import chat as chats
-        from ftp.record import read_log
-
-        trains = bool(data.splits)  # a finished run comes back without rows, and with the template it was saved with
-        chat = chats.prepare(model.tokenizer, file=self.chat_template if trains else None, eos_token=self.eos_token,
-                             marked=_training_template(model.tokenizer), who="sft")
-        if trains:
-            run.tell(f"chat template: {chat.source} (sha256 {chat.sha256[:12]}); an answer ends with "
-                     f"{model.tokenizer.convert_ids_to_tokens(chat.stop[0])}")
-            for note in chat.notes:
-                run.tell(note)
-            if run.log is not None:
-                run.log.event("chat_template", sha256=chat.sha256, source=chat.source)
-            if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
-                model.net.generation_config.eos_token_id = list(chat.stop)
-        elif run.out is not None:
-            trained = [line["sha256"] for line in read_log(run.out / "log.jsonl") if line.get("event") == "chat_template"]
-            if trained and trained[-1] != chat.sha256:
-                raise UserError(f"{run.out}: the chat template is not the one it was trained with (sha256 {chat.sha256[:12]}, "
-                                f"then {trained[-1][:12]}): its answers would be worth nothing",
-                                f"put the template of the training back into {run.out / 'model'}")
-        return chat
-
 
 def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: int) -> Iterable[dict[str, Any]]:
     """Conversations as encoded rows; those that cannot be trained on are an error, or left out and counted."""
     from ftp.losses import tokens
+    from ftp.losses.asking import beginning
     from ftp.losses.chat import tools_of, truncated
 
     unfit: list[tuple[Row, str]] = []
@@ -124,7 +98,7 @@ def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: in
             made["prompt"] = _prompt(chat, rows[number], limit) if number < self.generate else None
         yield made
     if unfit and self.unfit == "error":
-        raise UserError([Problem(f"{split}: the conversation that begins {_beginning(row)} {why}") for row, why in unfit[:5]]
+        raise UserError([Problem(f"{split}: the conversation that begins {beginning(row)} {why}") for row, why in unfit[:5]]
                         + [Problem(f"{split}: {len(unfit)} conversations in all",
                                    "mend them, or leave them out (--sft.unfit drop); where the template is the reason: "
                                    "--sft.train_on last, or --sft.chat_template with one that has generation markers")])
@@ -142,28 +116,6 @@ def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
     except Unfit:  # a template that takes whole conversations only
         return None
     return ids if 0 < len(ids) < limit else None
-
-
-def _prompts(chat: Any, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
-    """Rows to answer: a conversation in any spelling up to its last question, or a plain text as a user's turn."""
-    from ftp.losses.chat import tools_of
-
-    for number, row in enumerate(rows):
-        try:
-            if row.get("text") is not None and "messages" not in row:
-                turns: list[Message] = [{"role": "user", "content": str(row["text"])}]
-            else:
-                turns = conversation({"completion": [], **row} if "prompt" in row else row)
-            while turns and turns[-1]["role"] == "assistant":
-                turns.pop()
-            if not turns:
-                raise Unfit("asks nothing")
-            ids = chat.prompt(turns, tools_of(row))
-        except Unfit as error:
-            raise UserError(f"{_beginning(row)}: {error}", 'give a text, or {"messages": [{"role": "user", ...}]}') from error
-        if len(ids) >= limit:
-            raise UserError(f"{_beginning(row)}: {len(ids)} tokens, and the model takes {limit} with the answer", "shorten it")
-        yield {"row": number, "input_ids": ids, "spans": [], "prompt": ids, "asked": True}
 
 
 def _check(run: Run, data: Data, unfit: str) -> None:
@@ -200,13 +152,6 @@ def _without_answers(rows: Any) -> tuple[list[int], list[int]]:
         without += (np.flatnonzero(np.bincount(owner[answers], minlength=count) == 0) + start).tolist()
         empty += (np.flatnonzero(np.bincount(owner[blank], minlength=count)) + start).tolist()
     return without, empty
-
-
-def _beginning(row: Row) -> str:
-    """Some first words of a row, to know it by."""
-    turns = row.get("messages")
-    text = turns[0]["content"] if turns else next((str(value) for value in row.values() if value), "")
-    return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def _training_template(tokenizer: Any) -> Any:

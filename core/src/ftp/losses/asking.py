@@ -1,0 +1,56 @@
+"""Questions to a network that talks, and its answers by generation: what objectives on conversations share. Heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ftp.data.turns import Message, Unfit, conversation
+from ftp.errors import UserError
+from ftp.losses import tokens
+from ftp.losses.chat import Chat, tools_of
+from ftp.types import Batch, Model, Prediction, Row
+
+
+def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
+    """Rows to answer, encoded: a conversation in any spelling up to its last question, or a plain text as a user's turn.
+
+    Each has `prompt`, the ids to go on from. `UserError` for a row that asks nothing, or fills all `limit` tokens.
+    """
+    for number, row in enumerate(rows):
+        try:
+            if row.get("text") is not None and "messages" not in row:
+                turns: list[Message] = [{"role": "user", "content": str(row["text"])}]
+            else:
+                turns = conversation({"completion": [], **row} if "prompt" in row else row)
+            while turns and turns[-1]["role"] == "assistant":
+                turns.pop()
+            if not turns:
+                raise Unfit("asks nothing")
+            ids = chat.prompt(turns, tools_of(row))
+        except Unfit as error:
+            raise UserError(f"{beginning(row)}: {error}", 'give a text, or {"messages": [{"role": "user", ...}]}') from error
+        if len(ids) >= limit:
+            raise UserError(f"{beginning(row)}: {len(ids)} tokens, and the model takes {limit} with the answer", "shorten it")
+        yield {"row": number, "input_ids": ids, "spans": [], "prompt": ids, "asked": True}
+
+
+def collate(model: Model, rows: Sequence[Row]) -> Batch:
+    """Rows that `prompts` encoded as a batch for `answers`."""
+    return tokens.collate(model, rows, prompts={number: row["prompt"] for number, row in enumerate(rows)})
+
+
+def answers(model: Model, chat: Chat, batch: Batch, *, max_new_tokens: int, limit: int) -> list[Prediction]:
+    """The network's words for the rows of a batch whose `prompts` (token ids by row) are in its inputs; None for the others."""
+    asked = batch.inputs.get("prompts", {})
+    texts = tokens.generate(model, list(asked.values()), stop=chat.stop, max_new_tokens=max_new_tokens, limit=limit)
+    said = {number: model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+            for number, ids in zip(asked, texts, strict=True)}
+    return [Prediction(said.get(number)) for number in range(batch.rows)]
+
+
+def beginning(row: Row) -> str:
+    """Some first words of a row, to know it by."""
+    turns = row.get("messages")
+    text = turns[0]["content"] if turns else next((str(value) for value in row.values() if value), "")
+    return repr(text if len(text) <= 60 else text[:60] + "...")
