@@ -20,6 +20,7 @@ from ftp.plan import prepare
 from ftp.plugins import Hooks
 from ftp.record import Log
 from ftp.settings import Settings
+from ftp.testing.advice import follow
 from ftp.testing.models import CHAT, tiny
 from ftp.types import Data, Risk, Run, Task
 from ftp_preflight import Preflight, first_step, template
@@ -54,11 +55,32 @@ def labelled(train: list[str] | None = None, held: list[str] | None = None, labe
                  "validation": Dataset.from_dict({"text": held, "label": held_labels})}, "labelled", ("bad", "good"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def out(folder: Path) -> Path:
+    """The folder of a run on the sample of sentiment, for the advice on rows that are made here."""
+    recipe = prepare(["full", "sentiment", *QUIET], given=[("options", {"model": tiny_of(folder, "bert")})]).recipe()
+    (folder / "run.toml").write_text(recipe)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def the_folder(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(out)
+
+
 def on_rows(data: Data, **options: Any) -> Risk:
     """The verdict from rows alone."""
     run = Run(Settings(), Task(data.form, "labels"), SimpleNamespace(picked=()))  # type: ignore[arg-type]
-    (risk,) = Preflight(**options).check_risks(run, "start", data, None, None)
+    return sound(Preflight(**options).check_risks(run, "start", data, None, None))
+
+
+def sound(risks: list[Risk]) -> Risk:
+    """The one verdict, whose evidence JSON can say, and whose advice is commands that run."""
+    (risk,) = risks
     json.dumps(risk.evidence, allow_nan=False)
+    for line in risk.advice:
+        follow(line)
+    assert risk.advice or risk.level not in ("warn", "stop")
     return risk
 
 
@@ -70,7 +92,10 @@ def scene(folder: Path, rows: list[dict[str, Any]] | None, plugins: list[str], k
         options["data"] = str(path)
     usual = {"model": tiny_of(folder, kind), "device": "cpu", "precision": "fp32"}
     prepared = prepare([*plugins, *QUIET], given=[("options", {**usual, **options})])
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), None,
+    out = folder / f"{path.stem}-{kind}"
+    out.mkdir(exist_ok=True)
+    (out / "run.toml").write_text(prepared.recipe())
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), out,
               Log(None, writer=False))
     data = app.collect(run)
     model, loss = app.build(run, data)
@@ -78,9 +103,7 @@ def scene(folder: Path, rows: list[dict[str, Any]] | None, plugins: list[str], k
 
 
 def judged(run: Run, data: Data, model: Any, loss: Any, **options: Any) -> Risk:
-    (risk,) = Preflight(**options).check_risks(run, "start", data, model, loss)
-    json.dumps(risk.evidence, allow_nan=False)
-    return risk
+    return sound(Preflight(**options).check_risks(run, "start", data, model, loss))
 
 
 def chats(count: int = 40, answer: str = "it is {}") -> list[dict[str, Any]]:
@@ -122,7 +145,7 @@ def test_broken_characters_are_told() -> None:
     risk = on_rows(labelled(bad))
     found = risk.evidence["characters"]
     assert (found["mojibake"], found["replacement characters"], found["control characters"]) == (1, 1, 1)
-    assert risk.level == "note" and "ftfy" in risk.advice[0]
+    assert risk.level == "note" and "ftfy" in risk.finding
     assert on_rows(labelled([f"{text} cafÃ©" for text in lines(200)])).level == "warn"
     fine = ["Ein Café in München", "Это предложение", "これは文です", "naïve “quotes” – and … dashes"] * 50
     assert on_rows(labelled(fine, fine[:100])).evidence["characters"]["mojibake"] == 0
@@ -141,7 +164,7 @@ def test_another_language_is_told() -> None:
     held = [" ".join(dice.choice(german, 8)) for _ in range(100)]
     risk = on_rows(labelled(held=held))
     assert risk.level == "warn" and "another language" in risk.finding and risk.evidence["language"]["ratio"] < 0.3
-    assert "ftp data preview ... --split validation" in risk.advice and risk.advice[-1] == "ftp data preview ..."
+    assert risk.advice == ("ftp data preview run.toml --split validation", "ftp data preview run.toml")
 
 
 def test_empty_rows_are_told() -> None:
@@ -149,6 +172,9 @@ def test_empty_rows_are_told() -> None:
     some = lines(200)
     some[0] = "  "
     assert on_rows(labelled(some)).level == "note"
+    data = labelled([""] * 200, [""] * 100)
+    said = {name: rows.add_column("said", ["a word"] * len(rows)) for name, rows in data.splits.items()}
+    assert on_rows(dataclasses.replace(data, splits=said)).advice[0] == "ftp run run.toml --columns text=said"
 
 
 def test_little_or_nothing_to_look_at() -> None:
@@ -189,7 +215,7 @@ def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None
     plain = (tmp_path / "t.jinja").read_text().replace("assistant: {% endif", "assistant:{% endif")
     (tmp_path / "t.jinja").write_text(plain)
     risk = judged(*scene(folder, chats(), ["sft", "lora", "files"], "llama", **{"sft.chat_template": str(tmp_path / "t.jinja")}))
-    assert risk.level == "warn" and "no token that ends a turn" in risk.finding and any("eos_token" in one for one in risk.advice)
+    assert risk.level == "warn" and "no token that ends a turn" in risk.finding and "eos_token" in risk.finding
 
 
 def test_doubled_missing_and_unended_tokens_are_told(folder: Path) -> None:
@@ -234,6 +260,11 @@ def test_truncation_is_told_with_its_share(folder: Path) -> None:
     run, data, model, loss = scene(folder, rows, ["full", "classify"], "bert", max_length=12)
     risk = judged(run, data, model, loss)
     assert risk.level == "warn" and "lose their end" in risk.finding and risk.evidence["truncation"]["share_of_tokens"] > 0.5
+    longest = max(len(ids) for ids in model.tokenizer([row["text"] for row in rows])["input_ids"])
+    assert risk.advice[0] == run.command("--max-length", -(-longest // 8) * 8)
+    model.tokenizer.model_max_length = 12
+    risk = judged(run, data, model, loss)
+    assert "as the model takes no more" in risk.finding and not any("--max-length" in line for line in risk.advice)
 
 
 # --- the first step ---
@@ -244,10 +275,10 @@ def test_tensors_without_gradient_and_frozen_ones_with_one_are_told() -> None:
     a, b, c = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
     a.grad, c.grad = torch.ones(2), torch.ones(2)
     c.requires_grad_(False)
-    first_step._gradients([("a", a), ("b", b), ("c", c)], found)
+    first_step._gradients(Run(Settings(), Task("text", "tokens"), None), [("a", a), ("b", b), ("c", c)], found)
     told = found.risk()
-    assert told.level == "warn" and "no gradient reaches 1 of 2 trained tensors: b" in told.finding
-    assert "1 frozen tensors get a gradient: c" in told.finding
+    assert told.level == "warn" and "no gradient reaches 1 of 2 trained tensors, so they stay as they are: b" in told.finding
+    assert "1 frozen tensors get a gradient, as a plugin froze them late: c" in told.finding
 
 
 def test_a_new_head_that_is_sure_of_itself_is_told(folder: Path) -> None:

@@ -35,7 +35,7 @@ class Preflight:
         from ftp_preflight.findings import Findings
 
         if stage == "start":
-            self._found = Findings(f"ftp data preview {run.out / 'run.toml'}" if run.out is not None else "ftp data preview ...")
+            self._found = Findings(run.command(of="data preview"))
             rows.look(self, run, data, self._found)
             if model is not None and loss is not None and loss.rollout is None:
                 part = encoded.look(self, run, data, model, loss, self._found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -103,7 +105,8 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
         model.net.train(training)
     says = model.head in ("tokens", "mask") and all("where" in one.inputs and "target" in one.inputs for one in batches)
     blocks = len(whole) < len(kept) / 2 and "segments" in (kept[0] if kept else {})
-    _untrained(options, says, rows, kept, flat, blocks, found)
+    longer = _longer(run, model, kept)
+    _untrained(options, longer, says, rows, kept, flat, blocks, found)
     if not kept:
         return []
     cut = truncation(made)
@@ -113,8 +116,8 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
         found.see("truncation", rows=len(made), cut=cut[0], share_of_tokens=share, side="end")
         if cut[0] / len(made) > 0.01:
             found.tell("warn" if share >= options.cut else "note",
-                       f"{cut[0] / len(made):.0%} of rows lose their end, {share:.1%} of all tokens",
-                       f"{_command(run)} --max-length N, if the model takes more; or shorter rows")
+                       f"{cut[0] / len(made):.0%} of rows lose their end, {share:.1%} of all tokens"
+                       + ("" if longer else ", as the model takes no more"), *longer)
     _beginning(run, model, [] if blocks else list(whole.values()), found)
     if model.head == "tokens" and any(any(line.trained) for line in flat):
         _end(run, data, model, flat, kept, found)
@@ -122,8 +125,19 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     return kept if not says or any(any(line.trained) for line in flat) else []  # of no trained token there is no loss
 
 
+def _longer(run: Run, model: Model, rows: Sequence[Row]) -> list[str]:
+    """The run with rows as long as they need to be, as far as the model takes them; none where they are that already."""
+    from ftp.losses.common import row_limit
+
+    free = dataclasses.replace(run, settings=dataclasses.replace(run.settings, max_length=10**9))
+    whole = max((row["length"] + (row.get("cut") or 0) for row in rows), default=0)
+    length = min(8 * math.ceil(whole / 8), row_limit(free, model))
+    return [run.command("--max-length", length)] if length > row_limit(run, model) else []
+
+
 def _untrained(
-    options: Preflight, says: bool, rows: Any, kept: Sequence[Row], flat: Sequence[Line], blocks: bool, found: Findings
+    options: Preflight, longer: Sequence[str], says: bool, rows: Any, kept: Sequence[Row], flat: Sequence[Line], blocks: bool,
+    found: Findings
 ) -> None:
     """Rows of which nothing is learnt. `says`: whether the batches say which tokens are trained."""
     lost = 0 if blocks else len(rows) - len({row["row"] for row in kept})
@@ -134,8 +148,8 @@ def _untrained(
               **({"share_of_tokens": trained} if says else {}))
     if share > 0:
         level: Any = "stop" if share == 1 else "warn" if share >= options.untrained else "note"
-        found.tell(level, f"of {share:.1%} of rows nothing is learnt",
-                   "look for too short a --max-length, or rows without an answer")
+        found.tell(level, f"of {share:.1%} of rows nothing is learnt: they have no answer, or it is cut off",
+                   *longer)
 
 
 def _beginning(run: Run, model: Model, rows: Sequence[Row], found: Findings) -> None:
@@ -153,11 +167,11 @@ def _beginning(run: Run, model: Model, rows: Sequence[Row], found: Findings) -> 
     name = tokenizer.convert_ids_to_tokens(lead)
     found.see("beginning", token=name, rows=len(first), doubled=double, missing=without)
     if double:
-        found.tell("warn", f"{double} of {len(first)} rows begin with {name} twice",
-                   "take it out of the chat template or the text: the tokenizer writes one itself")
+        found.tell("warn", f"{double} of {len(first)} rows begin with {name} twice: the chat template or the text has one, and "
+                   "the tokenizer writes one itself")
     if without > len(first) / 2:
-        found.tell("warn", f"{without} of {len(first)} rows do not begin with {name}, which the tokenizer puts before every text",
-                   "put it at the beginning of the chat template: {{ bos_token }}")
+        found.tell("warn", f"{without} of {len(first)} rows do not begin with {name}, which the tokenizer puts before every text "
+                   "({{ bos_token }} at the beginning of the chat template mends it)")
 
 
 def _end(run: Run, data: Data, model: Model, flat: Sequence[Line], kept: Sequence[Row], found: Findings) -> None:
@@ -175,7 +189,7 @@ def _end(run: Run, data: Data, model: Model, flat: Sequence[Line], kept: Sequenc
     found.see("end", sequences=len(asked), trained=ended)
     if ended < len(asked) / 2:
         found.tell("warn", f"only {ended} of {len(asked)} sequences train the token that ends them: the model will not learn "
-                   "to stop", "let the chat template end answers with the EOS token")
+                   "to stop (a chat template ends an answer with the EOS token)")
 
 
 def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], found: Findings) -> None:
@@ -201,9 +215,4 @@ def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], foun
         found.see("inference", rows=same + other, same=same)
     if other:
         found.tell("warn", f"{other} of {same + other} rows reach the model in other tokens when they are answered than when "
-                   "they are learnt",
-                   "look at the end of the chat template's prompt (a blank there joins the answer's first token)")
-
-
-def _command(run: Run) -> str:
-    return f"ftp run {run.out / 'run.toml'}" if run.out is not None else "ftp run ..."
+                   "they are learnt")

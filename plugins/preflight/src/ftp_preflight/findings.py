@@ -9,14 +9,20 @@ from typing import Any
 from ftp.types import Level, Risk
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+LEADS: dict[Level, str] = {
+    "ok": "Rows reach the model as they should",
+    "note": "Nothing that spoils training, but worth a look",
+    "warn": "Something here can spoil training without any error",
+    "stop": "Training on these rows cannot work",
+}
 
 
 @dataclass
 class Findings:
-    """`said`: level, words and advice of each finding. `evidence`: numbers by look. `looked`: names of what was looked at.
-    `preview`: the command that shows rows as the model sees them, which is advised with whatever is found."""
+    """`said`: level, words and advice (commands) of each finding. `evidence`: numbers by look. `looked`: names of what was
+    looked at. `preview`: the command that shows rows as the model sees them, which is advised with whatever is found."""
 
-    preview: str = "ftp data preview ..."
+    preview: str = "ftp data preview run.toml"
     said: list[tuple[Level, str, tuple[str, ...]]] = field(default_factory=list)
     evidence: dict[str, Any] = field(default_factory=dict)
     looked: list[str] = field(default_factory=list)
@@ -36,11 +42,12 @@ class Findings:
         if not self.looked:
             return Risk("preflight", "not_run", "there were no rows to look at")
         if not self.said:
-            return Risk("preflight", "ok", f"nothing wrong in: {', '.join(self.looked)}", self.evidence)
+            return Risk("preflight", "ok", f"{LEADS['ok']}: nothing wrong in {', '.join(self.looked)}", self.evidence)
         worst = max((level for level, _, _ in self.said), key=RANK.index)
         ordered = sorted(self.said, key=lambda one: -RANK.index(one[0]))
         advice = tuple(dict.fromkeys(tip for _, _, tips in ordered for tip in tips))
-        return Risk("preflight", worst, "; ".join(words for _, words, _ in ordered), self.evidence, (*advice, self.preview))
+        words = f"{LEADS[worst]}: {'; '.join(words for _, words, _ in ordered)}"
+        return Risk("preflight", worst, words, self.evidence, (*advice, self.preview))
 
 
 def plain(value: Any) -> Any:

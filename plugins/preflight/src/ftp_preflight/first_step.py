@@ -29,10 +29,11 @@ def look(run: Run, data: Data, model: Model, loss: Loss, rows: Sequence[Row], fo
             out = loss.compute(batch)
         if not batch.count or not math.isfinite(float(out.total.detach())):
             found.see("first loss", loss=float(out.total.detach()), terms=batch.count)
-            found.tell("stop", "the loss of the first rows is not a number", "--precision fp32, or look for broken rows")
+            found.tell("stop", "the loss of the first rows is not a number",
+                       *([run.command("--precision", "fp32")] if run.settings.precision != "fp32" else []))
             return
         out.total.backward()
-        _gradients(whole, found)
+        _gradients(run, whole, found)
     finally:
         for _, weight in whole:
             weight.grad = None
@@ -40,17 +41,18 @@ def look(run: Run, data: Data, model: Model, loss: Loss, rows: Sequence[Row], fo
     _loss(run, data, model, out, batch.count, batch.rows, found)
 
 
-def _gradients(whole: Sequence[tuple[str, Any]], found: Findings) -> None:
+def _gradients(run: Run, whole: Sequence[tuple[str, Any]], found: Findings) -> None:
     trained = [(name, weight) for name, weight in whole if weight.requires_grad]
     without = [name for name, weight in trained if weight.grad is None]
     zero = [name for name, weight in trained if weight.grad is not None and not bool(weight.grad.any())]
     frozen = [name for name, weight in whole if not weight.requires_grad and weight.grad is not None]
     found.see("gradients", trained=len(trained), without=without[:10], zero=len(zero), frozen_with=frozen[:10])
     if without:
-        found.tell("warn", f"no gradient reaches {len(without)} of {len(trained)} trained tensors: {_some(without)}",
-                   "nothing in the loss hangs on them: freeze them, or look at the objective")
+        found.tell("warn", f"no gradient reaches {len(without)} of {len(trained)} trained tensors, so they stay as they are: "
+                   f"{_some(without)}", run.command(of="plan"))
     if frozen:
-        found.tell("warn", f"{len(frozen)} frozen tensors get a gradient: {_some(frozen)}", "a plugin changed requires_grad late")
+        found.tell("warn", f"{len(frozen)} frozen tensors get a gradient, as a plugin froze them late: {_some(frozen)}",
+                   run.command(of="plan"))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -70,15 +72,17 @@ def _loss(run: Run, data: Data, model: Model, out: LossOut, count: int, rows: in
         if value > 2 * expected or value + error < 0.5 * expected:
             far = value > 4 * expected or value + error < 0.3 * expected
             found.tell("warn" if far else "note", f"a new head that knows nothing costs {expected:.3f} nats a row ({why}), and "
-                       f"the first rows cost {value:.3f}", "a head that begins so is sure of itself without reason: lower "
-                       "--learning-rate, more --warmup-ratio" if value > expected else "does the text give the label away?")
+                       f"the first rows cost {value:.3f}: " + (
+                           "it is sure of itself without reason" if value > expected else "it is not new, or these rows are odd"),
+                       *([run.command("--learning-rate", f"{run.settings.learning_rate / 3:.1g}", "--warmup-ratio", 0.1)]
+                         if value > expected else []))
     elif expected and value > 1.2 * expected:
         found.tell("warn", f"the first rows cost {value:.2f} nats a token, more than knowing nothing ({expected:.2f}, {why}): "
                    "the tokenizer may not belong to the model")
     for name, margin in margins.items():
         if model.reference is not None and name.startswith("rewards/") and abs(margin) > 0.05:
             found.tell("warn", f"{name} is {margin:+.3f} before the first update, and should be 0: the reference is not the "
-                       "untouched model", "ask model.reference() with the same rows, in evaluation mode")
+                       "untouched model (model.reference() in evaluation mode)")
 
 
 def _expected(data: Data, model: Model) -> tuple[float, str]:

@@ -32,20 +32,29 @@ def look(options: Preflight, run: Run, data: Data, found: Findings) -> None:
     if not said or not any(any(one.strip() for one in texts) for texts in said.values()):
         if said:
             found.see("texts", rows={split: len(texts) for split, texts in said.items()}, empty=1.0)
-            found.tell("stop", "every row that was looked at is empty", "name the column with the text: --columns text=NAME")
+            found.tell("stop", "every row that was looked at is empty; another column may have the text", *_other(run, data))
         return
     empty = {split: sum(not one.strip() for one in texts) for split, texts in said.items()}
     found.see("texts", rows={split: len(texts) for split, texts in said.items()}, empty=empty)
     if any(empty.values()):
         share = max(count / len(said[split]) for split, count in empty.items())
         found.tell("warn" if share >= options.untrained else "note",
-                   f"{share:.1%} of rows are empty", "leave them out, or name another column: --columns text=NAME")
+                   f"{share:.1%} of rows are empty", *_other(run, data))
     if data.form in ("labelled", "tagged"):
-        classes(options, data, found)
+        classes(options, run, data, found)
     characters(options, said, found)
     if "train" in said and "validation" in said:
         lengths(options, said["train"], said["validation"], found)
         language(options, said["train"], said["validation"], found)
+
+
+def _other(run: Run, data: Data) -> list[str]:
+    """The run with another column of train as its text, where one has more words."""
+    first = sample(data.splits.get("train", ()), 50, 0)
+    words = {name: sum(len(value.split()) for row in first if isinstance(value := row.get(name), str))
+             for name in (first[0] if first else ()) if name not in COLUMNS}
+    best = max(words, key=lambda name: words[name], default="")
+    return [run.command("--columns", f"text={best}")] if words.get(best) else []
 
 
 def sample(rows: Any, most: int, seed: int) -> list[Row]:
@@ -78,7 +87,7 @@ def _texts(value: Any) -> Iterable[str]:
 # --- labels ---
 
 
-def classes(options: Preflight, data: Data, found: Findings) -> None:
+def classes(options: Preflight, run: Run, data: Data, found: Findings) -> None:
     """Labels that name no class, classes that a split lacks, extreme imbalance. All stored rows are counted."""
     column, names = ("label", data.labels) if data.form == "labelled" else ("tags", data.labels)
     counts = {}
@@ -98,15 +107,14 @@ def classes(options: Preflight, data: Data, found: Findings) -> None:
                           if not isinstance(label, int) or not 0 <= label < len(names)})[:5]
         found.tell("stop", f"labels that name no class: {', '.join(strange)} in "
                    + ", ".join(f"{count} rows of {split}" for split, count in wrong.items() if count)
-                   + f"; there are {len(names)} classes, numbered from 0", "mend the labels: numbers from 0, or names")
+                   + f"; there are {len(names)} classes, numbered from 0")
         return
     train = counts.get("train")
     if train is None:
         return
     present = [label for label in range(len(names)) if train[label]]
     if len(present) < 2 and column == "label":
-        found.tell("warn", f"train has one class only ({_named(names, present)}): there is nothing to tell apart",
-                   "add rows of another class")
+        found.tell("warn", f"train has one class only ({_named(names, present)}): there is nothing to tell apart")
     for split, held in counts.items():
         if split == "train":
             continue
@@ -116,11 +124,12 @@ def classes(options: Preflight, data: Data, found: Findings) -> None:
         expected = [label for label in missing if total * train[label] / own >= 5]
         found.see("labels", **{f"not_in_{split}": len(missing), f"only_in_{split}": len(new)})
         if new:
-            found.tell("warn", f"{_named(names, new)}: in {split}, and never in train", "move some of these rows to train")
+            found.tell("warn", f"{_named(names, new)}: in {split}, and never in train, so it cannot be learnt",
+                       f"{found.preview} --split {split}")
         if missing:
             level: Any = "warn" if expected else "note"
-            found.tell(level, f"{_named(names, missing)}: in train, and never in {split}, so nothing tells how well it is learnt",
-                       f"put rows of each class into {split}, or let it be cut from train (classes keep their shares)")
+            found.tell(level, f"{_named(names, missing)}: in train, and never in {split}, so nothing tells how well it is learnt "
+                       f"(a {split} that is cut from train has rows of each)", f"{found.preview} --split {split}")
     if column == "label" and len(present) > 1:
         most, least = max(present, key=lambda label: train[label]), min(present, key=lambda label: train[label])
         ratio = train[most] / train[least]
@@ -128,8 +137,9 @@ def classes(options: Preflight, data: Data, found: Findings) -> None:
         if ratio >= options.imbalance / 5:
             found.tell("warn" if ratio >= options.imbalance else "note",
                        f"{names[most]!r} has {train[most]} rows in train and {names[least]!r} {train[least]}: accuracy says "
-                       "little",
-                       "judge by macro F1: --metric-for-best-model macro_f1")
+                       "little, macro F1 more",
+                       *([run.command("--metric-for-best-model", "macro_f1")]
+                         if run.settings.metric_for_best_model != "macro_f1" else []))
 
 
 def _named(names: Sequence[str], labels: Sequence[int]) -> str:
@@ -156,8 +166,8 @@ def characters(options: Preflight, said: Mapping[str, Sequence[str]], found: Fin
     if any(numbers.values()):
         worst = max(numbers.values()) / total
         told = ", ".join(f"{count} of {total} rows have {name}" for name, count in numbers.items() if count)
-        found.tell("warn" if worst >= options.faults else "note", f"{told}, such as {example.strip()[:60]!r}",
-                   "read the file in its own encoding, or mend it: ftfy FILE -o FIXED (pip install ftfy)")
+        found.tell("warn" if worst >= options.faults else "note", f"{told}, such as {example.strip()[:60]!r}: "
+                   "the file was read in another encoding than it was written in (the package ftfy mends most of it)")
 
 
 # --- shifts ---
@@ -175,7 +185,7 @@ def lengths(options: Preflight, train: Sequence[str], held: Sequence[str], found
     if p < 1e-4 and apart >= options.length_shift / 2:
         found.tell("warn" if apart >= options.length_shift else "note",
                    f"rows of validation are of another length (median {np.median(b):.0f} words, in train {np.median(a):.0f}; "
-                   f"distance {apart:.2f})", "cut validation from the same rows: leave out the file of validation")
+                   f"distance {apart:.2f}): its scores may not hold for rows like train's", f"{found.preview} --split validation")
 
 
 def language(options: Preflight, train: Sequence[str], held: Sequence[str], found: Findings) -> None:

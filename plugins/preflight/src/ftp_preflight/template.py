@@ -33,8 +33,8 @@ def look(run: Run, data: Data, model: Model, found: Findings) -> None:
     found.see("chat template", ends_a_turn=ends)
     if not ends:
         found.tell("warn", "the chat template writes no token that ends a turn: an answer is closed by the EOS only where the "
-                   "objective adds it, and earlier answers of a conversation not at all",
-                   "write {{ eos_token }} behind the assistant's words: --sft.chat_template FILE")
+                   "objective adds it, and earlier answers of a conversation not at all ({{ eos_token }} "
+                   "behind the assistant's words mends it)")
 
 
 def saved(run: Run, model: Model, found: Findings) -> None:
@@ -49,4 +49,4 @@ def saved(run: Run, model: Model, found: Findings) -> None:
     found.see("chat template", saved=after, same=after == before)
     if after != before:
         found.tell("warn", "the chat template that was saved is not the one that was trained with: inference would ask another "
-                   "question", f"save the tokenizer of the training into {folder}")
+                   "question than training did")
