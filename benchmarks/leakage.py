@@ -3,8 +3,8 @@
     python benchmarks/leakage.py --data DIR [--seeds 5] [--least 6]
 
 DIR holds sst2/, banking77/, ag_news/ and trec/, each with train and test. Rows of test are replaced by copies of rows of
-train (of `--least` words or more): 5 % exact, 5 % near, in five kinds: case, punctuation, one word changed, other order,
-cut after 60 to 90 % of the words. Pairs that the untouched sets have already are looked at first: their test rows count
+train (of `--least` words or more): 5 % exact, 5 % near, in six kinds: case, punctuation, one word changed, other order,
+cut after 60 to 90 % of the words (`cut`), cut after 70 to 95 % of the characters, inside a word as a rule (`cut letters`). Pairs that the untouched sets have already are looked at first: their test rows count
 neither for nor against, and are told as `already`. Prints for each set and kind the recall, the precision, and rows a
 minute (reading apart), on one core.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SETS = ("sst2", "banking77", "ag_news", "trec")
-KINDS = ("case", "punctuation", "word", "order", "cut")
+KINDS = ("case", "punctuation", "word", "order", "cut", "cut letters")
 
 
 def changed(text: str, kind: str, rng: random.Random, vocabulary: list[str]) -> str:
@@ -38,6 +38,8 @@ def changed(text: str, kind: str, rng: random.Random, vocabulary: list[str]) -> 
         rng.shuffle(words)
     if kind == "cut":
         words = words[: math.ceil(len(words) * rng.uniform(0.6, 0.9))]
+    if kind == "cut letters":
+        return text[: math.ceil(len(text) * rng.uniform(0.7, 0.95))]
     return " ".join(words)
 
 

@@ -20,6 +20,7 @@ from ftp_leakage.check import Wanted, look
 from ftp_leakage.cli import data as data_command
 from ftp_leakage.normalise import number, words
 from ftp_leakage.rows import reading
+from ftp_leakage.source import against
 from ftp_leakage.verdict import Levels, verdict
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -74,10 +75,12 @@ def changed(text: str, kind: str, rng: random.Random) -> str:
         rng.shuffle(parts)
     if kind == "cut":
         parts = parts[: max(5, int(0.7 * len(parts)))]
+    if kind == "cut letters":
+        return text[: round(rng.uniform(0.7, 0.95) * len(text))]
     return " ".join(parts)
 
 
-KINDS = ("case", "punctuation", "word", "order", "cut")
+KINDS = ("case", "punctuation", "word", "order", "cut", "cut letters")
 
 
 def rows(texts: list[str], **columns: list) -> Dataset:
@@ -125,7 +128,7 @@ def test_planted_leaks_are_found_and_nothing_else() -> None:
     planted = {}
     for place, row in enumerate(rng.sample(range(len(test)), 80)):
         source = rng.randrange(len(train))
-        kind = "exact" if place % 2 else KINDS[place // 2 % 5]
+        kind = "exact" if place % 2 else KINDS[place // 2 % len(KINDS)]
         test[row] = changed(train[source], kind, rng)
         planted[row] = source, kind
     report, risk = check(train=rows(train), test=rows(test))
@@ -135,6 +138,17 @@ def test_planted_leaks_are_found_and_nothing_else() -> None:
     wrong = [pair for pair in found if pair[0] not in planted]
     assert len(wrong) <= 1, [(train[a], test[b]) for b, a in wrong]
     assert risk.level == "stop" and any("ftp data clean" in line for line in risk.advice)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.85, 0.95])
+def test_a_text_cut_inside_a_word(share: float) -> None:
+    made = sentences(300)
+    cut = [text[: round(share * len(text))] for text in made[:100]]
+    report, _ = check(train=rows(made[:250]), test=rows(cut + made[250:]))
+    assert sum((f.a[1], f.b[1]) in {(at, at) for at in range(100)} for f in report.findings()) >= 98
+    other = [" ".join([*text.split()[:-4], "gravel"]) for text in made[:100]]  # another word is no cut one
+    report, _ = check(train=rows(made[:250]), test=rows(other))
+    assert not [f for f in report.findings() if f.note == near.NOTES[near.CUT]]
 
 
 def test_clean_splits_are_ok() -> None:
@@ -176,7 +190,7 @@ def test_duplicates_inside_a_split_on_request() -> None:
 def test_blocks_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(2)
     made = sentences(300)
-    test = made[200:250] + [changed(text, KINDS[at % 5], rng) for at, text in enumerate(made[:20])]
+    test = made[200:250] + [changed(text, KINDS[at % len(KINDS)], rng) for at, text in enumerate(made[:20])]
     splits = {"train": rows(made[:200]), "test": rows(test)}
     one, _ = check(**splits)
     monkeypatch.setattr(near, "BLOCK", 1500)
@@ -406,11 +420,25 @@ def test_benchmark_rows_inside_long_training_rows(tmp_path: Path) -> None:
     asked = [made[1], " ".join(middle), made[190], "Yes."]
     bench.write_text("".join(json.dumps({"text": text}) + "\n" for text in asked), encoding="utf-8")
     splits = {"train": rows(long), "validation": rows(made[160:180])}
-    report, _ = check(**splits, wanted=Wanted(against={"bench": iter(asked)}))
+    report, _ = check(**splits, wanted=Wanted(against={"bench": ({"text": text} for text in asked)}))
     found = {(f.a[1], f.b[1]) for f in report.findings() if f.kind == "benchmark"}
     assert found == {(0, 0), (1, 1)}
     risk = run_form("text", options={"against": (str(bench),)}, **splits)
     assert risk.level == "warn" and risk.evidence["benchmarks"][str(bench)] == {"found": 2, "compared": 3, "rows": 4}
+
+
+@pytest.mark.parametrize(("one", "other"), [("question", "answer"), ("prompt", "completion"), ("sentence1", "sentence2")])
+def test_one_part_of_a_benchmark_row_is_enough(tmp_path: Path, one: str, other: str) -> None:
+    made, told = sentences(120), ["Yes.", "That is not for me to say, sir, ask another."]
+    bench = tmp_path / "bench.jsonl"
+    asked = [{one: text, other: made[80 + at // 2] if at % 2 else told[at // 2 % 2]} for at, text in enumerate(made[:40])]
+    bench.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
+    train, held = rows(made[20:80]), rows(made[100:])
+    report, risk = check(train=train, validation=held, wanted=Wanted(against=against([bench])))
+    assert {f.b[1] for f in report.findings() if f.similarity == 1} == set(range(20, 40)) and risk.level == "stop"
+    replies = rows([f"{told[at % 2]} {text}" for at, text in enumerate(sentences(40, 77))])
+    assert not [f for f in check(train=replies, validation=held, wanted=Wanted(against=against([bench])))[0].findings()
+                if f.similarity == 1]
 
 
 # --- the commands
@@ -496,7 +524,7 @@ def test_recall_on_real_rows(name: str) -> None:
     fit = [at for at, text in enumerate(train) if len(words(text)) >= 6]
     for place, row in enumerate(rng.sample(range(len(test)), len(test) // 10)):
         source = rng.choice(fit)
-        test[row] = train[source] if place % 2 else changed(train[source], KINDS[place // 2 % 5], rng)
+        test[row] = train[source] if place % 2 else changed(train[source], KINDS[place // 2 % len(KINDS)], rng)
         planted[row] = source
     report, risk = check(train=rows(train), test=rows(test))
     found = {one.b[1] for one in report.findings()}

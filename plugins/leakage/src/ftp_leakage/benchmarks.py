@@ -1,5 +1,8 @@
 """Rows of a benchmark inside training rows: n-gram containment that forgives gaps.
 
+A row of several parts (question and answer, two sentences) is looked for as a whole and by each part that could give it
+away alone: of `PART` words at least, and of no other row of the benchmark. So a common answer is no sign, a question is.
+
 The score of a benchmark row in a training row is the share of the benchmark row's words that lie in runs of `GRAM` words
 which one passage of the training row has too; gaps of up to `GAP` words between two such runs count as covered, so a
 changed word here and there does not hide a copy. Compare the 13-gram overlap of Brown et al. 2020 (GPT-3, appendix C)
@@ -8,9 +11,13 @@ and the token-level containment with a skip-gram budget of Touvron et al. 2023 (
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftp_leakage.keys import INVERSE, Keys, keys_of, mix, powers
+from ftp_leakage.near import same
+from ftp_leakage.normalise import Vocabulary, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 GRAM, GAP, CONTAINED = 5, 2, 0.7
 SHORTEST = 8  # words; a shorter benchmark row must stand in the training row word for word
 FLOOR = 4  # words; shorter benchmark rows are not compared
+PART = 6  # words; a shorter part of a row says nothing alone
 COMMON = 20  # benchmark rows: a run of words in more of them is a phrase of the benchmark's, no sign
 
 
@@ -38,9 +46,37 @@ def contained(benchmark: Words, train: Words) -> tuple[np.ndarray, np.ndarray, n
     return rows[order], bench[order], score[order]
 
 
-def compared(benchmark: Words) -> int:
-    """Benchmark rows long enough to be compared."""
-    return int((benchmark.lengths >= FLOOR).sum())
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a benchmark: rows as a whole first, then parts. `row`: [texts] the row each is of. `part`: its name."""
+
+    words: Words
+    row: np.ndarray
+    part: tuple[str, ...]
+    rows: int
+
+    def compared(self) -> int:
+        """Rows with a text that is long enough to be compared."""
+        import numpy as np
+
+        return len(np.unique(self.row[self.words.lengths >= FLOOR]))
+
+
+def texts(rows: Iterable[Mapping[str, str]], vocabulary: Vocabulary) -> Texts:
+    """What is looked for of a benchmark. `rows`: part -> text."""
+    import numpy as np
+
+    told = list(rows)
+    flat = [("row", at, " \n ".join(row.values())) for at, row in enumerate(told)]
+    flat += [(name, at, text) for at, row in enumerate(told) if len(row) > 1 for name, text in row.items()]
+    words = number((text for _, _, text in flat), vocabulary)
+    alone = words.lengths >= PART
+    for group in same([words]):
+        if len({flat[at][1] for at in group}) > 1:
+            alone[group] = False
+    alone[: len(told)] = True
+    keep = np.flatnonzero(alone)
+    return Texts(words.take(keep), np.array([flat[at][1] for at in keep], np.int64), tuple(flat[at][0] for at in keep), len(told))
 
 
 def grams(keys: Keys, length: int, texts: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

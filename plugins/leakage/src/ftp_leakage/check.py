@@ -24,7 +24,7 @@ SURE = 30.0
 @dataclass(frozen=True)
 class Wanted:
     """What to look for. `threshold`: least similarity of near duplicates. `within`: also inside of each split.
-    `against`: benchmark file -> its rows. `most_rows`: rows of a split looked at; of more, a sample is."""
+    `against`: benchmark file -> its rows (part -> text). `most_rows`: rows of a split looked at; of more, a sample is."""
 
     threshold: float = 0.8
     within: bool = False
@@ -94,12 +94,13 @@ class Late:
 
 @dataclass(frozen=True)
 class Contained:
-    """Benchmark rows found in training rows."""
+    """Benchmark rows found in training rows: [found] training row, benchmark row, score, and the part that scored best."""
 
     name: str
     rows: Any
     bench: Any
     score: Any
+    part: Sequence[str]
     compared: int
     of: int
 
@@ -178,9 +179,11 @@ class Report:
                 yield Finding("time", self.place(late.first, late.latest), self.place(late.second, late.earliest), 1.0,
                               f"{late.rows} of {late.of} rows of {late.first} are not before the first of {late.second}")
         for held in self.contained:
-            for row, bench, score in zip(held.rows.tolist(), held.bench.tolist(), held.score.tolist(), strict=True):
+            for row, bench, score, part in zip(held.rows.tolist(), held.bench.tolist(), held.score.tolist(), held.part,
+                                               strict=True):
+                whose = "" if part == "row" else f" {part}'s"
                 yield Finding("benchmark", self.place(self.train, row), (held.name, bench), score,
-                              f"{score:.0%} of the benchmark row's words stand in it")
+                              f"{score:.0%} of the benchmark row's{whose} words stand in it")
 
 
 def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wanted(), names: Sequence[str] = ()) -> Report:
@@ -337,11 +340,15 @@ def _origins(
 
 
 def _contained(wanted: Wanted, train: Words, vocabulary: Vocabulary) -> Iterator[Contained]:
-    for name, texts in wanted.against.items():
-        bench = number(texts, vocabulary)
-        found = [(row + start, other, score) for start, piece in near.blocks(train)
-                 for row, other, score in [benchmarks.contained(bench, piece)]]
-        import numpy as np
+    import numpy as np
 
-        row, other, score = (np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.zeros(0, int),) * 3
-        yield Contained(name, row, other, score, benchmarks.compared(bench), len(bench))
+    for name, rows in wanted.against.items():
+        bench = benchmarks.texts(rows, vocabulary)
+        found = [(row + start, text, score) for start, piece in near.blocks(train)
+                 for row, text, score in [benchmarks.contained(bench.words, piece)]]
+        row, text, score = (np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.zeros(0, int),) * 3
+        best = np.lexsort((text, -score, row, bench.row[text]))  # of one row in one row: the best part, and rather all of it
+        row, text, score = row[best], text[best], score[best]
+        _, once = np.unique(np.stack((bench.row[text], row)), axis=1, return_index=True)
+        row, text, score = row[once], text[once], score[once]
+        yield Contained(name, row, bench.row[text], score, [bench.part[at] for at in text], bench.compared(), bench.rows)

@@ -4,10 +4,10 @@ Candidates come from keys (`ftp_leakage.keys`), in time linear in the number of 
 when both hold:
 
 1. the two texts are alike: the share of words in common (any order), of the longer text, is at least `threshold`; or
-   one is the beginning or the end of the other and at least half of it;
+   one is the beginning or the end of the other and at least half of it; its last word may be cut off anywhere;
 2. copying explains the likeness better than chance: with s the surprise of the edited text (`ftp_leakage.surprise`), the
    log odds  s - ln(number of texts) - cost of the edit  are at least `ODDS`. The cost is ln(places x vocabulary) for
-   each word changed, ln(places) for a cut, ln(n!) for another order.
+   each word changed, ln(places) for a cut, ln(5 places) for one inside a word, ln(n!) for another order.
 
 The second makes "What is a prism?" and "What is a shaman?" two questions, and a changed word in a sentence that nobody
 else would have written a copy. It is the likelihood ratio of two explanations, no learned score.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ftp_leakage.normalise import Words
 
 ODDS, ODDS_OF_CUT = 12.0, 6.0  # nats; set on planted copies in four public sets, see the README
+LETTERS = math.log(5)  # letters of a word, about
 START, END = 0.5, 0.75  # least share of the longer text that a beginning, an end of it must be
 TEMPLATE, TEMPLATE_LENGTH = 4, 16  # so many texts of fewer words that differ in one place share a template, no leak
 MASKED_LENGTH = 64  # words; in longer texts one changed word is found by MinHash
@@ -39,9 +40,9 @@ CROWD = 256  # texts of one key compared with each other at most
 MANY = 64  # pairs of rows listed for one pair of texts at most; beyond, each row is listed with a few
 BLOCK = 8_000_000  # words compared at a time, which bounds the memory (about 150 bytes a word)
 
-NOTES = ("the same words", "the same words in another order", "one is a part of the other", "one word changed",
-         "one word more", "few words changed")
-SAME, ORDER, PART, CHANGED, MORE, FEW = range(6)
+NOTES = ("the same words", "the same words in another order", "one is a part of the other", "one is cut off inside a word",
+         "one word changed", "one word more", "few words changed", "the same, with the two sides swapped")
+SAME, ORDER, PART, CUT, CHANGED, MORE, FEW, SWAPPED = range(8)
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,12 @@ def nothing() -> Pairs:
     return Pairs(none, none, np.zeros(0), none, np.zeros(0))
 
 
-def find(texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool = False, near: bool = True) -> Pairs:
+def find(
+    texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool = False, near: bool = True, start: float = START
+) -> Pairs:
     """Pairs of rows of different splits (`within`: of the same split as well) with the same or nearly the same text.
 
-    `split`: [texts] number of the split of each row, 0 to 62. Texts without a word are compared with nothing. Of texts
+    `split`: [texts] number of the split of each row, 0 to 62. `start`: least share of a text that its beginning must be. Texts without a word are compared with nothing. Of texts
     that occur many times every row is in some pair, but not every pair of rows is listed.
     """
     import numpy as np
@@ -95,7 +98,7 @@ def find(texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool =
     found = [(twice, twice, np.ones(len(twice)), np.full(len(twice), SAME), np.full(len(twice), np.inf))]
     crowded = 0
     if near and len(distinct) > 1:
-        pairs, crowded = _near(distinct, where, threshold, within)
+        pairs, crowded = _near(distinct, where, threshold, within, start)
         found.append(pairs)
     left, right, similarity, why, odds = (np.concatenate(column) for column in zip(*found, strict=True))
     left, right, source = _expand(left, right, rows, bounds, split, within)
@@ -103,7 +106,7 @@ def find(texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool =
 
 
 def between(
-    splits: Sequence[Words], threshold: float = 0.8, within: bool = False, near: bool = True
+    splits: Sequence[Words], threshold: float = 0.8, within: bool = False, near: bool = True, start: float = START
 ) -> dict[tuple[int, int], Pairs]:
     """`find` for splits of any size, in memory bounded by `BLOCK`: pairs (row of the first, row of the second) for each
     two splits (numbers), and with `within` for each split with itself."""
@@ -112,7 +115,7 @@ def between(
     if sum(len(one.ids) for one in splits) <= BLOCK:
         jobs = [[(number, 0, one) for number, one in enumerate(splits)]]
     else:
-        pieces = [(number, start, piece) for number, one in enumerate(splits) for start, piece in blocks(one)]
+        pieces = [(number, first, piece) for number, one in enumerate(splits) for first, piece in blocks(one)]
         jobs = [
             [one, other] if one is not other else [one]
             for place, one in enumerate(pieces)
@@ -123,8 +126,8 @@ def between(
     for job in jobs:
         sizes = [len(piece) for _, _, piece in job]
         number = np.repeat([number for number, _, _ in job], sizes)
-        row = np.concatenate([np.arange(size) + start for size, (_, start, _) in zip(sizes, job, strict=True)])
-        found = find(joined([piece for _, _, piece in job]), number, threshold, within, near)
+        row = np.concatenate([np.arange(size) + first for size, (_, first, _) in zip(sizes, job, strict=True)])
+        found = find(joined([piece for _, _, piece in job]), number, threshold, within, near, start)
         kind = number[found.left] * len(splits) + number[found.right]
         for value in np.unique(kind).tolist():
             mine = kind == value
@@ -181,7 +184,9 @@ def _together(parts: list[Pairs]) -> Pairs:
     return pairs.take(first)
 
 
-def _near(texts: Words, where: np.ndarray, threshold: float, within: bool) -> tuple[tuple[np.ndarray, ...], int]:
+def _near(
+    texts: Words, where: np.ndarray, threshold: float, within: bool, start: float
+) -> tuple[tuple[np.ndarray, ...], int]:
     """Pairs of distinct texts that are near duplicates: left, right, similarity, why, odds."""
     import numpy as np
 
@@ -194,18 +199,23 @@ def _near(texts: Words, where: np.ndarray, threshold: float, within: bool) -> tu
     reordered = odds - _log_factorial(lengths) >= ODDS
     found.append((*crossing.meet(keys.bag, np.arange(len(texts)), reordered), ORDER))
 
+    every, cut = np.arange(len(texts)), odds - places >= ODDS_OF_CUT  # of the shorter text
+    words_before, words_after = keys.place, lengths[keys.text] - keys.place
+    begins = np.flatnonzero((words_before >= start * lengths[keys.text]) & (words_before > 0))
+    ends = np.flatnonzero((words_after >= END * lengths[keys.text]) & (words_before > 0))
+    for at, part in ((begins, keys.before[begins]), (ends, keys.ends(ends))):
+        longer, shorter = crossing.look_up(part, keys.text[at], keys.whole, every, None)
+        found.append((longer[cut[shorter]], shorter[cut[shorter]], PART))
+    letters = odds - places - LETTERS  # a text can be cut at as many places as it has letters
+    inside = np.flatnonzero(letters >= ODDS_OF_CUT)
+    stems = keys.before[texts.starts[1:][inside] - 1]
+    longer, shorter = crossing.look_up(keys.before[begins], keys.text[begins], stems, inside, None)
+    found.append((*_inside_a_word(texts, longer, shorter), CUT))
+
     sure = odds - places - vocabulary >= ODDS
     at = np.flatnonzero(((lengths >= 3) & (lengths <= MASKED_LENGTH))[keys.text])
     found.append((*crossing.meet(keys.masked(at), keys.text[at], sure, lengths >= TEMPLATE_LENGTH), CHANGED))
-    found.append((*crossing.look_up(keys.without(at), keys.text[at], keys.whole, sure), MORE))
-
-    cut = odds - places >= ODDS_OF_CUT  # of the shorter text
-    words_before, words_after = keys.place, lengths[keys.text] - keys.place
-    start = np.flatnonzero((words_before >= START * lengths[keys.text]) & (words_before > 0))
-    end = np.flatnonzero((words_after >= END * lengths[keys.text]) & (words_before > 0))
-    for at, part in ((start, keys.before[start]), (end, keys.ends(end))):
-        longer, shorter = crossing.look_up(part, keys.text[at], keys.whole, None)
-        found.append((longer[cut[shorter]], shorter[cut[shorter]], PART))
+    found.append((*crossing.look_up(keys.without(at), keys.text[at], keys.whole, every, sure), MORE))
 
     if threshold < 1 and np.any(lengths >= 2 / (1 - threshold)):
         found.append((*_alike(texts, crossing, sure, threshold), FEW))
@@ -217,9 +227,11 @@ def _near(texts: Words, where: np.ndarray, threshold: float, within: bool) -> tu
     changes = np.maximum(1, np.rint((1 - similarity) * longest))
     edited = both - changes * (np.log(longest) + vocabulary)
     score = np.select(
-        [why == PART, why == ORDER], [odds[shorter] - places[shorter], both - _log_factorial(longest)], edited
+        [why == PART, why == CUT, why == ORDER],
+        [odds[shorter] - places[shorter], letters[shorter], both - _log_factorial(longest)],
+        edited,
     )
-    keep = (why == PART) | ((similarity >= threshold) & (score >= ODDS))
+    keep = (why == PART) | (why == CUT) | ((similarity >= threshold) & (score >= ODDS))
     return (left[keep], right[keep], similarity[keep], why[keep], score[keep]), crossing.crowded
 
 
@@ -262,16 +274,23 @@ class _Crossing:
         return self._of_use(left, right, sure)
 
     def look_up(
-        self, key: np.ndarray, text: np.ndarray, whole: np.ndarray, sure: np.ndarray | None
+        self, key: np.ndarray, text: np.ndarray, other: np.ndarray, whose: np.ndarray, sure: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of a text that has one of these keys and the text whose whole key it is."""
+        """Pairs of a text that has one of the keys `key` and a text (`whose`) that has it among `other`."""
         import numpy as np
 
-        order = np.argsort(whole)
-        ranked = whole[order]
-        place = np.minimum(np.searchsorted(ranked, key), len(ranked) - 1)
-        hit = ranked[place] == key
-        return self._of_use(text[hit].astype(np.int64), order[place[hit]], sure)
+        order = np.argsort(other, kind="stable")
+        unique, start, count = np.unique(other[order], return_index=True, return_counts=True)
+        if not len(unique):
+            return self._of_use(text[:0], whose[:0], sure)
+        place = np.minimum(np.searchsorted(unique, key), len(unique) - 1)
+        hit = np.flatnonzero(unique[place] == key)
+        place = place[hit]
+        times = np.minimum(count[place], CROWD)
+        self.crowded += int((count[place] > CROWD).sum())
+        ends = np.cumsum(times)
+        offset = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - times, times)
+        return self._of_use(np.repeat(text[hit], times), whose[order[np.repeat(start[place], times) + offset]], sure)
 
     def _of_use(self, left: np.ndarray, right: np.ndarray, sure: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
@@ -283,6 +302,20 @@ class _Crossing:
         if sure is not None:
             keep &= sure[left] | sure[right]
         return left[keep].astype(np.int64), right[keep].astype(np.int64)
+
+
+def _inside_a_word(texts: Words, longer: np.ndarray, shorter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of pairs in which all words of the shorter text but its last begin the longer: those whose last word begins, too, the
+    word that stands there."""
+    import numpy as np
+
+    words = list(texts.vocabulary)
+    whole = texts.ids[texts.starts[longer] + texts.lengths[shorter] - 1].astype(np.int64)
+    piece = texts.ids[texts.starts[1:][shorter] - 1].astype(np.int64)
+    pairs, which = np.unique(np.stack((whole, piece)), axis=1, return_inverse=True)
+    fits = np.array([words[one].startswith(words[other]) for one, other in pairs.T.tolist()], dtype=bool)
+    keep = fits[which.reshape(-1)] if len(fits) else np.zeros(0, bool)
+    return longer[keep], shorter[keep]
 
 
 def _alike(

@@ -83,16 +83,18 @@ def part(reading: Reading, rows: Any, name: str) -> Iterator[str]:
             yield from map(plain, batch[name])
 
 
+def by_part(reading: Reading, rows: Any) -> Iterator[dict[str, str]]:
+    """The text of each part of each row."""
+    for texts in zip(*(part(reading, rows, name) for name in reading.parts), strict=True):
+        yield dict(zip(reading.parts, texts, strict=True))
+
+
 def whole(reading: Reading, rows: Any) -> Iterator[str]:
     """The text of all parts of each row, one after the other."""
     if not reading.parts:
         yield from ("" for _ in rows)
-        return
-    if len(reading.parts) == 1:
-        yield from part(reading, rows, reading.parts[0])
-        return
-    for texts in zip(*(part(reading, rows, name) for name in reading.parts), strict=True):
-        yield " \n ".join(texts)
+    for texts in by_part(reading, rows):
+        yield " \n ".join(texts.values())
 
 
 _CHAT = ("prompt", "completion", "messages", "conversations", "instruction", "input", "output", "history", "question",

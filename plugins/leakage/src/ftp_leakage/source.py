@@ -9,23 +9,19 @@ from typing import Any
 from ftp.data import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
-from ftp_leakage.rows import Reading, reading, whole
+from ftp_leakage.rows import Reading, by_part, reading, whole
 
 SHOWN = 160  # characters of a text shown at most
 
 
-def against(sources: Sequence[str | Path]) -> dict[str, Iterator[str]]:
-    """Benchmark files (or folders, hub sets) by name -> the texts of their rows, all splits one after the other."""
-    found = {}
-    for source in sources:
-        splits = read(source)
-        found[str(source)] = _texts(splits)
-    return found
+def against(sources: Sequence[str | Path]) -> dict[str, Iterator[dict[str, str]]]:
+    """Benchmark files (or folders, hub sets) by name -> the texts of each of their rows, all splits one after the other."""
+    return {str(source): _texts(read(source)) for source in sources}
 
 
-def _texts(splits: Mapping[str, Any]) -> Iterator[str]:
+def _texts(splits: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     for rows in splits.values():
-        yield from whole(reading(forms.detect(rows.column_names), rows), rows)
+        yield from by_part(reading(forms.detect(rows.column_names), rows), rows)
 
 
 def require(
