@@ -54,6 +54,16 @@ def test_a_missing_column(told: Told) -> None:
     assert "its columns are written, label" in said and "--columns text=NAME" in said
 
 
+@pytest.mark.parametrize("plugins", ["full,sft,chat", "full,dpo,chat"])
+def test_a_message_without_text(told: Told, plugins: str) -> None:
+    asked, said, null = ([{"role": role, "content": text}] for role, text in
+                         (("user", "Why?"), ("assistant", "So."), ("assistant", None)))
+    rows = [{"messages": asked + said}] * 9 + [{"messages": asked + null}] if "sft" in plugins else [
+        {"prompt": asked, "chosen": said, "rejected": asked}] * 9 + [{"prompt": asked, "chosen": said, "rejected": null}]
+    assert "(train): 1 rows have a message without a role or without text; the first, counted from 0: [9]" in told(
+        rows, plugins=plugins)
+
+
 def test_one_class_only(told: Told) -> None:
     assert "same label" in told([{**row, "label": 1} for row in GOOD])
 

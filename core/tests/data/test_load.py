@@ -123,3 +123,31 @@ def test_classes_that_became_words_are_no_ratings() -> None:
     assert [row["messages"][-1]["content"] for row in made["train"]] == ["bad", "good", "bad", "good"]
     again, _, more = shape(made, "conversation")
     assert len(again["train"]) == 4 and not any("left out" in note for note in [*notes, *more])
+
+
+ASKED, SAID = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
+NULL, NAMELESS = {"role": "assistant", "content": None}, {"role": None, "content": "So."}
+
+
+@pytest.mark.parametrize(("form", "row", "bad", "said"), [
+    ("conversation", {"messages": [ASKED, SAID]}, {"messages": [ASKED, NULL]}, "a message without a role or without text"),
+    ("conversation", {"messages": [ASKED, SAID]}, {"messages": [ASKED, NAMELESS]}, "a message without a role or without text"),
+    ("conversation", {"prompt": "a", "completion": "b"}, {"prompt": None, "completion": "b"}, "row 1 holds nothing in prompt"),
+    ("conversation", {"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": None},
+     "row 1 holds nothing in completion"),
+    ("preference", {"prompt": [ASKED], "chosen": [SAID], "rejected": [ASKED]},
+     {"prompt": [ASKED], "chosen": [SAID], "rejected": [NULL]}, "a message without a role or without text"),
+    ("preference", {"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": None, "rejected": "c"},
+     "row 1 holds None"),
+    ("feedback", {"prompt": "a", "completion": "b", "label": 1}, {"prompt": "a", "completion": None, "label": 0},
+     "row 1 holds nothing in completion"),
+    ("prompt", {"prompt": [ASKED]}, {"prompt": [{"role": "user", "content": None}]}, "a message without a role or without text"),
+])
+def test_messages_that_say_nothing_are_named(form: str, row: Any, bad: Any, said: str) -> None:
+    rows = Dataset.from_list([row, bad])
+    with pytest.raises(UserError, match=rf"mine \(train\):.*{said}") as caught:
+        shape({"train": rows}, form, told="mine")  # type: ignore[arg-type]
+    assert "row 1" in str(caught.value) or "counted from 0: [1]" in str(caught.value)
+    stream = shape({"train": rows.to_iterable_dataset()}, form, told="mine")[0]["train"]  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"mine \(train\): row 1 "):
+        list(stream)

@@ -174,12 +174,12 @@ def detect(columns: Iterable[str]) -> Form | None:
     return next(iter(offers(columns)), None)
 
 
-def convert(dataset: Rows, source: Form, target: Form, labels: Sequence[str] = ()) -> Rows:
+def convert(dataset: Rows, source: Form, target: Form, labels: Sequence[str] = (), told: str = "data") -> Rows:
     """The rows as `target`, in its canonical columns; other columns are kept, those that clash are replaced.
 
     `labels`: names of the classes, used where numbers become words. Rows rated bad are left out on the way from
     feedback to conversation. `source == target` only brings the columns into canonical shape.
-    UserError names the row that cannot be read.
+    UserError names the row of `told` that cannot be read.
     """
     walked = way(source, target)
     if walked is None:
@@ -189,9 +189,13 @@ def convert(dataset: Rows, source: Form, target: Form, labels: Sequence[str] = (
         )
     dataset = _renamed(dataset)
     if source in CANONICAL and not _canonical(dataset, source):
-        dataset = _apply(dataset, CANONICAL[source], source, labels)
+        dataset = _apply(dataset, CANONICAL[source], source, labels, told)
+    elif source in CANONICAL and not hasattr(dataset, "num_rows"):  # a stream is looked at while it is read, others by `load`
+        messages = tuple(column for column in FORMS[source].required if column != "label")
+        dataset = dataset.map(partial(_look, messages=messages, told=told), batched=True, with_indices=True,
+                              features=dataset.features)
     for start, end in pairwise(walked):
-        dataset = _apply(dataset, DOWNHILL[start, end], end, labels)
+        dataset = _apply(dataset, DOWNHILL[start, end], end, labels, told)
     return dataset
 
 
@@ -216,7 +220,7 @@ def _canonical(dataset: Dataset | IterableDataset, form: Form) -> bool:
     return all({"role", "content"} <= set(getattr(kind, "feature", None) or ()) for kind in plain.values())
 
 
-def _apply(dataset: Rows, change: Change, form: Form, labels: Sequence[str]) -> Rows:
+def _apply(dataset: Rows, change: Change, form: Form, labels: Sequence[str], told: str) -> Rows:
     from datasets import Features, Value
 
     shape = [{"role": Value("string"), "content": Value("string")}]
@@ -230,15 +234,32 @@ def _apply(dataset: Rows, change: Change, form: Form, labels: Sequence[str]) -> 
         kinds.pop("completion")
     with tables.quiet():
         return dataset.map(
-            partial(_batch, change=change, names=tuple(kinds), labels=tuple(labels)),
+            partial(_batch, change=change, names=tuple(kinds), labels=tuple(labels), told=told),
             batched=True,
             with_indices=True,
             features=Features({**kept, **kinds}) if dataset.features is not None else None,
         )
 
 
+def _look(batch: dict[str, list[Any]], indices: list[int], *, messages: Sequence[str], told: str) -> dict[str, list[Any]]:
+    """The batch as it is; UserError where a message lacks its role or its text."""
+    for column in messages:
+        for place, value in zip(indices, batch[column], strict=True):
+            try:
+                turns.said(value, "user")
+            except turns.Unfit as error:
+                raise UserError(f"{told}: row {place} {error}", "rows count from 0; mend the row or leave it out") from None
+    return batch
+
+
 def _batch(
-    batch: Mapping[str, list[Any]], indices: list[int], *, change: Change, names: tuple[str, ...], labels: Sequence[str]
+    batch: Mapping[str, list[Any]],
+    indices: list[int],
+    *,
+    change: Change,
+    names: tuple[str, ...],
+    labels: Sequence[str],
+    told: str,
 ) -> dict[str, list[Any]]:
     columns = list(batch)
     kept: list[int] = []
@@ -247,7 +268,7 @@ def _batch(
         try:
             new = change(dict(zip(columns, values, strict=True)), labels)
         except turns.Unfit as error:
-            raise UserError(f"row {indices[place]} {error}", "rows count from 0; mend the row or leave it out") from None
+            raise UserError(f"{told}: row {indices[place]} {error}", "rows count from 0; mend the row or leave it out") from None
         if new is not None:
             kept.append(place)
             for name in names:

@@ -12,6 +12,7 @@ from ftp.errors import Problem, UserError
 from ftp.types import Data, Form
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset, IterableDataset
 
     from ftp.types import Run
@@ -95,11 +96,12 @@ def shape(
     """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell."""
     from datasets import IterableDataset
 
-    sources = {split: _source(rows, target, prefer, f"{told} ({split})") for split, rows in found.items()}
+    where = {split: f"{told} ({split})" for split in found}
+    sources = {split: _source(rows, target, prefer, where[split]) for split, rows in found.items()}
     notes: list[str] = []
-    made = {split: forms.convert(rows, sources[split], sources[split]) for split, rows in found.items()}
+    made = {split: forms.convert(rows, sources[split], sources[split], told=where[split]) for split, rows in found.items()}
     for split, rows in made.items():
-        check(rows, sources[split], f"{told} ({split})")
+        check(rows, sources[split], where[split])
     # class numbers are needed for classes alone, and class names wherever a label is said in words
     for form, column, needed in (
         ("labelled", "label", ("labelled", "conversation", "prompt")),
@@ -111,7 +113,7 @@ def shape(
             notes += more
             made = {split: coded.get(split, rows) for split, rows in made.items() if split in coded or split not in mine}
     for split, rows in made.items():
-        made[split] = forms.convert(rows, sources[split], target, names)
+        made[split] = forms.convert(rows, sources[split], target, names, where[split])
         if sources[split] == "labelled" and target not in ("labelled", "feedback") and "label" in made[split].column_names:
             made[split] = made[split].remove_columns("label")  # the class is said in words now, and is no rating of them
         if not isinstance(rows, IterableDataset) and len(made[split]) < len(rows):
@@ -152,7 +154,8 @@ TEXTS: Mapping[Form, tuple[str, ...]] = {"text": ("text",), "labelled": ("text",
 
 
 def check(rows: Rows, form: Form, told: str) -> None:
-    """UserError where a required column has no value, the wrong type, or tags that do not match their tokens."""
+    """UserError where a required column has no value or the wrong type, a message no role or no text, or tags do not match their
+    tokens."""
     from datasets import Dataset, Value
 
     wrong: list[Problem] = []
@@ -170,13 +173,14 @@ def check(rows: Rows, form: Form, told: str) -> None:
         raise UserError(f"{told} has no rows", "give at least one row")
     needed = [column for column in forms.FORMS[form].required if column != "label"]  # labels.encode looks at those
     nulls: dict[str, list[int]] = {column: [] for column in needed}
-    uneven: list[int] = []
+    uneven, broken = list[int](), set[int]()
     for start in range(0, len(rows), 10_000):
         batch = rows.select_columns(needed).with_format("arrow")[start : start + 10_000]
         for column in needed:
             if batch.column(column).null_count:
                 missing = batch.column(column).is_null().to_pylist()
                 nulls[column] += [start + place for place, absent in enumerate(missing) if absent]
+            broken.update(start + place for place in _broken(batch.column(column)))
         if form == "tagged":
             import pyarrow.compute as pc
 
@@ -191,8 +195,25 @@ def check(rows: Rows, form: Form, told: str) -> None:
         wrong.append(Problem(
             f"{told}: {len(uneven)} rows have another number of tags than tokens; the first, counted from 0: {uneven[:5]}",
             "give each token one tag"))  # fmt: skip
+    if broken:
+        wrong.append(Problem(
+            f"{told}: {len(broken)} rows have a message without a role or without text; the first, counted from 0: "
+            f"{sorted(broken)[:5]}", "mend or leave out these rows"))  # fmt: skip
     if wrong:
         raise UserError(wrong)
+
+
+def _broken(column: pa.ChunkedArray) -> set[int]:
+    """Places of the rows of a column of messages in which one lacks its role or its text; none for other columns."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type)):
+        return set()
+    rows = column.combine_chunks()
+    messages, owners = pc.list_flatten(rows), pc.list_parent_indices(rows)
+    lacks = pc.or_(*(pc.is_null(pc.struct_field(messages, name)) for name in ("role", "content")))
+    return set(owners.filter(lacks).to_pylist())
 
 
 def _stored(rows: Rows, split: str) -> Dataset:

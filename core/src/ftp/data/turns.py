@@ -19,6 +19,8 @@ ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
     "function_call": "tool_call", "observation": "tool", "function": "tool",
 }  # fmt: skip
+COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "output", "question", "answer")
+"""Columns that say a conversation, in the order in which they are looked at."""
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
 
 
@@ -81,7 +83,8 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
     elif row.get("answer") is not None and row.get("question") is not None:
         turns = said(row["question"], "user") + answer(row["answer"])
     else:
-        raise Unfit("has an empty conversation")
+        nothing = [name for name in COLUMNS if name in row and row[name] is None]
+        raise Unfit(f"holds nothing in {' or '.join(nothing)}" if nothing else "has an empty conversation")
     if row.get("system") and turns and turns[0]["role"] != "system":
         turns = [{"role": "system", "content": row["system"]}, *turns]
     if not turns:
