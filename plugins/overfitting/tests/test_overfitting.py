@@ -17,6 +17,7 @@ import ftp
 from ftp.errors import UserError
 from ftp.plan import prepare
 from ftp.settings import Settings
+from ftp.testing.advice import follow
 from ftp.testing.models import tiny
 from ftp.types import Data, Evaluation, Risk, Run, Score, Task
 from ftp_overfitting import Overfitting, looks, memory
@@ -122,6 +123,32 @@ def test_a_gap_without_a_trend_is_raised() -> None:
     assert risk.evidence["gap"]["lost_low"] > 0.75
 
 
+def test_a_gap_says_at_which_look_it_began_and_advises_to_end_there() -> None:
+    found = history([0.6, 0.3, 0.1, 0.02, 0.01], [0.62, 0.6, 0.6, 0.6, 0.6], wobble=0.0, spread=0.3)
+    levels = [judged(found[: n + 1]).level for n in range(1, 5)]
+    first = 20 * (2 + next(n for n, level in enumerate(levels) if level == levels[-1]))
+    risk = judged(found)
+    assert risk.level == "warn" and 20 < first < 100
+    assert risk.evidence["began"] == first and f"first seen after update {first}" in risk.finding
+    assert risk.advice[:2] == tuple(f"ftp run runs/x/run.toml {option}"
+                                    for option in (f"--max-steps {first}", "--early-stopping-patience 2"))
+
+
+def test_a_finding_begins_in_plain_words_and_says_of_how_many_rows() -> None:
+    clean = judged(history([0.5, 0.3], [0.5, 0.31]))
+    assert clean.finding.startswith("no sign that") and clean.evidence["sampled"]
+    assert (clean.evidence["rows"], clean.evidence["of"]) == ({"train": 200, "held out": 200}, {"train": 400, "held out": 200})
+    assert not judged(history([0.5, 0.3], [0.5, 0.31]), data=two_classes(200)).evidence["sampled"]
+    bad = judged(history([0.5, 0.2, 0.1, 0.02], [0.5, 0.45, 0.8, 1.2]))
+    assert bad.finding.startswith("the model learns its training rows by heart") and "these 400" in bad.finding
+
+
+def test_limits_that_contradict_one_another_are_told() -> None:
+    with pytest.raises(UserError) as told:
+        Overfitting(rise=3.0, stop_rise=1.0, note_lost=0.9).check_risks(a_run(), "data", two_classes(), None, None, [], [])
+    assert len(told.value.problems) == 2 and "--overfitting.rise 3 is above --overfitting.stop_rise 1" in str(told.value)
+
+
 def test_a_run_that_diverges_is_not_overfitting() -> None:
     assert judged(history([0.4, 0.5, 0.9, 2.0], [0.45, 0.55, 1.0, 2.2])).level == "ok"
 
@@ -224,7 +251,7 @@ def test_text_known_by_heart_is_raised_and_classes_are_not() -> None:
     found = history([2.4, 2.3], [3.0, 2.95], spread=0.1, wobble=0.0)
     log = [{"event": "step", "step": 5, "loss": 4.0}]
     text = judged(found, run=a_run("tokens"), data=Data(two_classes().splits, "text"), log=log)
-    assert text.level == "warn" and text.evidence["membership"]["low"] > 0.75 and "by heart" not in text.finding
+    assert text.level == "warn" and text.evidence["membership"]["low"] > 0.75 and "word for word" not in text.finding
     assert judged(history([2.4, 2.3], [2.42, 2.32], spread=0.1), run=a_run("tokens"), data=Data(two_classes().splits, "text"),
                   log=log).level == "ok"
 
@@ -273,7 +300,9 @@ def test_a_clean_run_is_ok(go: Callable[..., Risk]) -> None:
 
 def test_coins_learnt_by_heart_are_raised(go: Callable[..., Risk]) -> None:
     risk = go("coins", ["full", "sentiment"], 30, learnable=False, learning_rate=3e-3, max_steps=120, eval_steps=30)
-    assert risk.level in ("warn", "stop") and any("--max-steps" in one or "more training rows" in one for one in risk.advice)
+    assert risk.level in ("warn", "stop") and any("--max-steps" in one for one in risk.advice)
+    for line in risk.advice:
+        follow(line)
 
 
 def test_text_is_asked_for_word_by_word(go: Callable[..., Risk]) -> None:

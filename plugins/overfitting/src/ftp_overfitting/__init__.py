@@ -32,11 +32,13 @@ class Overfitting:
         self, run: Run, stage: str, data: Data, model: Model | None, loss: Loss | None, history: Sequence[Evaluation],
         log: Sequence[Row],
     ) -> list[Risk]:
-        """At each evaluation and at the end."""
-        if stage not in ("evaluation", "end"):
-            return []
+        """At each evaluation and at the end; limits that contradict one another are told before anything is loaded."""
         from ftp_overfitting import judge, memory
 
+        if stage == "data":
+            judge.check(self)
+        if stage not in ("evaluation", "end"):
+            return []
         if loss is not None and loss.rollout is not None:
             return [judge.silent("the model makes its own training rows: there is no loss of training rows to compare")]
         told = None

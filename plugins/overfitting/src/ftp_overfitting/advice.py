@@ -4,40 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftp.types import Data, Run
+from ftp.types import Run
 
 
-def command(run: Run) -> str:
-    """The command that repeats this run; options are put behind it."""
-    return f"ftp run {run.out / 'run.toml'}" if run.out is not None else "ftp run ..."
-
-
-def sooner(run: Run, best_step: int) -> list[str]:
-    """End where the held-out loss was best."""
-    found = [f"{command(run)} --max-steps {best_step}"]
+def sooner(run: Run, step: int) -> list[str]:
+    """End after this update, or by itself."""
+    found = [run.command("--max-steps", step)]
     if run.settings.early_stopping_patience is None:
-        found.append(f"{command(run)} --early-stopping-patience 2")
+        found.append(run.command("--early-stopping-patience", 2))
     return found
 
 
-def smaller(run: Run, data: Data) -> list[str]:
-    """Fewer or tighter weights, and more rows."""
+def smaller(run: Run) -> list[str]:
+    """Fewer or tighter weights, and more rows where there are more."""
     found = []
     for name, value, known in options(run):
         field = known.name
         if field in ("r", "rank") and isinstance(value, int) and value > 1:
-            found.append(f"{command(run)} --{name} {max(int(known.low or 1), value // 4)}")
+            found.append(run.command(f"--{name}", max(int(known.low or 1), value // 4)))
         if field.endswith("dropout") and isinstance(value, float) and value < 0.1:
-            found.append(f"{command(run)} --{name} 0.1")
-    decay = run.settings.weight_decay
-    if decay < 0.1:
-        found.append(f"{command(run)} --weight-decay 0.1")
-    train = data.splits.get("train")
-    rows = getattr(train, "num_rows", None)
+            found.append(run.command(f"--{name}", 0.1))
+    if run.settings.weight_decay < 0.1:
+        found.append(run.command("--weight-decay", 0.1))
     if run.settings.max_train_rows is not None:
-        found.append(f"{command(run)} --max-train-rows {4 * run.settings.max_train_rows}")
-    elif rows is not None:
-        found.append(f"more training rows: there are {rows}")
+        found.append(run.command("--max-train-rows", 4 * run.settings.max_train_rows))
     return found
 
 

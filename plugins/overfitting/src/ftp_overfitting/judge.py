@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ftp.errors import Problem, UserError
 from ftp.types import Data, Evaluation, Level, Risk, Run
 from ftp_overfitting import advice
 from ftp_overfitting.looks import Gap, Look, Trend, gap, looks, mean, spent, start_loss, trend
@@ -16,12 +17,28 @@ if TYPE_CHECKING:
     from ftp_overfitting import Overfitting
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+LEADS: dict[Level, str] = {
+    "ok": "no sign that the model only learns its training rows by heart",
+    "note": "first signs that the model learns its training rows by heart",
+    "warn": "the model learns its training rows by heart, and does worse on rows that it has not seen",
+    "stop": "the model learns its training rows by heart, and does far worse on rows that it has not seen",
+}
 TEXT_HEADS = ("tokens", "mask")
 
 
 def silent(why: str, **evidence: Any) -> Risk:
     """Nothing was compared."""
     return Risk("overfitting", "not_run", why, evidence)
+
+
+def check(limits: Overfitting) -> None:
+    """`UserError` for limits that contradict one another."""
+    pairs = (("rise", limits.rise, "stop_rise", limits.stop_rise), ("note_lost", limits.note_lost, "warn_lost", limits.warn_lost))
+    problems = [Problem(f"--overfitting.{name} {low:g} is above --overfitting.{other} {high:g}",
+                        "a note comes before a warning, and a warning before a stop")
+                for name, low, other, high in pairs if low > high]
+    if problems:
+        raise UserError(problems)
 
 
 def verdict(
@@ -38,7 +55,7 @@ def verdict(
     level = spent(alpha, len(found) - 1)
     moved, apart = trend(found, start, alpha), gap(last, start, level)
     known = membership(last.train, last.held, level)
-    evidence = _evidence(found, start, what, moved, apart, known)
+    evidence = _evidence(found, data, start, what, moved, apart, known)
     said: list[tuple[Level, str]] = []
     if moved is not None:
         said.append(_trend(limits, moved, history))
@@ -52,15 +69,36 @@ def verdict(
         evidence["verbatim"] = f"not run: {told}"
     worst = max((one for one, _ in said), key=RANK.index)
     words = "; ".join(text for one, text in said if one == worst and text)
+    rows = getattr(data.splits.get("train"), "num_rows", None)
+    if worst in ("warn", "stop") and rows and run.settings.max_train_rows is None:
+        words += f"; more training rows than these {rows:,} would help"
     if worst == "ok" and moved is None:
         return silent("one evaluation tells no trend; at that one the held-out loss was "
                       f"{last.held_mean:.3f}, the training loss {last.train_mean:.3f}", **evidence)
     tips: list[str] = []
     if worst != "ok":
         if moved is not None and moved.rise > 0 and RANK.index(said[0][0]) > 0:
-            tips += advice.sooner(run, moved.best_step)
-        tips += advice.smaller(run, data)
-    return Risk("overfitting", worst, words, evidence, tuple(tips))
+            began = moved.best_step
+        else:
+            began = _began(limits, run, found, start, worst)
+            words += f"; first seen after update {began}"
+        evidence["began"] = began
+        tips = [*advice.sooner(run, began), *advice.smaller(run)]
+    return Risk("overfitting", worst, f"{LEADS[worst]}: {words}", evidence, tuple(tips))
+
+
+def _began(limits: Overfitting, run: Run, found: Sequence[Look], start: float | None, worst: Level) -> int:
+    """The first look at which gap or memory were as bad as at the last one."""
+    for number, look in enumerate(found[:-1]):
+        if min(_real(look.train), _real(look.held)) < limits.min_rows:
+            continue
+        level = spent(limits.alpha / 3, number)
+        said = [_gap(limits, gap(look, start, level))[0]]
+        if run.task.head in TEXT_HEADS:
+            said.append(_memory(limits, membership(look.train, look.held, level))[0])
+        if max(map(RANK.index, said)) >= RANK.index(worst):
+            return look.step
+    return found[-1].step
 
 
 def _missing(
@@ -154,15 +192,18 @@ def _verbatim(limits: Overfitting, told: Verbatim) -> tuple[Level, str]:
 
 
 def _evidence(
-    found: Sequence[Look], start: float | None, what: str, moved: Trend | None, apart: Gap, known: Membership
+    found: Sequence[Look], data: Data, start: float | None, what: str, moved: Trend | None, apart: Gap, known: Membership
 ) -> dict[str, Any]:
-    """The numbers, rounded to four digits."""
+    """The numbers, rounded to four digits. `of`: rows of each split, of which `rows` were scored."""
+    rows = {"train": _real(found[-1].train), "held out": _real(found[-1].held)}
+    of = {name: len(data.splits[split]) for name, split in (("train", "train"), ("held out", "validation"))
+          if hasattr(data.splits.get(split), "num_rows")}
     evidence: dict[str, Any] = {
         "held_out_loss": {one.step: _round(one.held_mean) for one in found},
         "train_loss": {one.step: _round(one.train_mean) for one in found},
         "band": {one.step: [_round(mean(one.held) - 1.96 * _error(one.held)), _round(mean(one.held) + 1.96 * _error(one.held))]
                  for one in found},
-        "rows": {"train": _real(found[-1].train), "held out": _real(found[-1].held)},
+        "rows": rows, "of": of, "sampled": any(rows[name] < count for name, count in of.items()),
     }
     if start is not None:
         evidence["start"] = {"loss": _round(start), "from": what}
