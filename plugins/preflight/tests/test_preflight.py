@@ -177,6 +177,15 @@ def test_empty_rows_are_told() -> None:
     assert on_rows(dataclasses.replace(data, splits=said)).advice[0] == "ftp run run.toml --columns text=said"
 
 
+def test_evidence_says_of_how_many_rows_it_is() -> None:
+    texts = on_rows(labelled(), rows=50).evidence["texts"]
+    assert texts["rows"] == {"train": 50, "validation": 50} and texts["sampled"]
+    assert texts["of"] == {"train": 200, "validation": 100}
+    assert not on_rows(labelled()).evidence["texts"]["sampled"]
+    streamed = dataclasses.replace(labelled(), splits={"train": labelled().splits["train"].to_iterable_dataset()})
+    assert on_rows(streamed).evidence["texts"]["of"] == {"train": "a stream"}
+
+
 def test_little_or_nothing_to_look_at() -> None:
     nothing = Data({"train": Dataset.from_dict({"text": [], "label": []})}, "labelled", ("bad", "good"))
     assert on_rows(nothing).level == "not_run"
@@ -195,7 +204,10 @@ def test_a_clean_classifier_is_ok(folder: Path) -> None:
     run, data, model, loss = scene(folder, None, ["full", "sentiment"], "bert", max_train_rows=80, max_eval_rows=40)
     before = {name: weight.detach().clone() for name, weight in model.net.named_parameters()}
     risk = judged(run, data, model, loss)
-    assert risk.level == "ok", risk.finding
+    assert risk.level == "ok" and risk.finding.startswith("rows reach the model as they should"), risk.finding
+    assert (risk.evidence["trained tokens"]["rows"], risk.evidence["trained tokens"]["of"]) == (80, 80)
+    some = judged(run, data, model, loss, rows=20).evidence["trained tokens"]
+    assert (some["rows"], some["of"], some["sampled"]) == (20, 80, True)
     assert risk.evidence["first loss"]["expected"] == pytest.approx(np.log(2), rel=1e-3)
     assert risk.evidence["inference"]["same"] == 8 and risk.evidence["beginning"]["missing"] == 0
     assert all(weight.grad is None and torch.equal(weight, before[name]) for name, weight in model.net.named_parameters())

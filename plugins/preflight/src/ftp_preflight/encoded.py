@@ -90,6 +90,7 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
         rows = Stored.from_list(first) if first else None
     if rows is None or not len(rows):
         return []
+    of = data.splits["train"].num_rows if hasattr(data.splits["train"], "num_rows") else "a stream"
     if len(rows) > options.rows:
         rows = rows.select(np.sort(np.random.default_rng(run.settings.seed).choice(len(rows), options.rows, replace=False)))
     made = encoded(run, loss, rows)
@@ -103,6 +104,7 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
         flat = [line for batch in batches for line in lines(model, batch)]
     finally:
         model.net.train(training)
+    found.see("trained tokens", of=of, sampled=of != len(rows))
     says = model.head in ("tokens", "mask") and all("where" in one.inputs and "target" in one.inputs for one in batches)
     blocks = len(whole) < len(kept) / 2 and "segments" in (kept[0] if kept else {})
     longer = _longer(run, model, kept)
@@ -212,7 +214,7 @@ def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], foun
         else:
             other += 1
     if same + other:
-        found.see("inference", rows=same + other, same=same)
+        found.see("inference", rows=same + other, of=len(whole), same=same)
     if other:
         found.tell("warn", f"{other} of {same + other} rows reach the model in other tokens when they are answered than when "
                    "they are learnt")

@@ -10,10 +10,10 @@ from ftp.types import Level, Risk
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
 LEADS: dict[Level, str] = {
-    "ok": "Rows reach the model as they should",
-    "note": "Nothing that spoils training, but worth a look",
-    "warn": "Something here can spoil training without any error",
-    "stop": "Training on these rows cannot work",
+    "ok": "rows reach the model as they should",
+    "note": "nothing that spoils training, but worth a look",
+    "warn": "something here can spoil training without any error",
+    "stop": "training on these rows cannot work",
 }
 
 

@@ -36,6 +36,8 @@ def look(options: Preflight, run: Run, data: Data, found: Findings) -> None:
         return
     empty = {split: sum(not one.strip() for one in texts) for split, texts in said.items()}
     found.see("texts", rows={split: len(texts) for split, texts in said.items()}, empty=empty)
+    of = {split: data.splits[split].num_rows if hasattr(data.splits[split], "num_rows") else "a stream" for split in said}
+    found.see("texts", of=of, sampled=any(of[split] != len(texts) for split, texts in said.items()))
     if any(empty.values()):
         share = max(count / len(said[split]) for split, count in empty.items())
         found.tell("warn" if share >= options.untrained else "note",
