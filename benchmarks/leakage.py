@@ -4,9 +4,9 @@
 
 DIR holds sst2/, banking77/, ag_news/ and trec/, each with train and test. Rows of test are replaced by copies of rows of
 train (of `--least` words or more): 5 % exact, 5 % near, in six kinds: case, punctuation, one word changed, other order,
-cut after 60 to 90 % of the words (`cut`), cut after 70 to 95 % of the characters, inside a word as a rule (`cut letters`). Pairs that the untouched sets have already are looked at first: their test rows count
-neither for nor against, and are told as `already`. Prints for each set and kind the recall, the precision, and rows a
-minute (reading apart), on one core.
+cut after 60 to 90 % of the words (`cut`), cut after 70 to 95 % of the characters, inside a word as a rule (`cut letters`).
+Pairs that the untouched sets have already are looked at first: their test rows count neither for nor against, and are told
+as `already`. Prints for each set and kind the recall, the precision, and rows a minute (reading apart), on one core.
 """
 
 from __future__ import annotations

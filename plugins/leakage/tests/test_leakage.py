@@ -176,7 +176,7 @@ def test_a_near_pair_with_an_exact_one_is_told_once() -> None:
     twin = made[0].replace("the", "some", 1) if "the" in made[0] else "Indeed " + made[0]
     report, _ = check(train=rows([*made[:50], twin]), test=rows([made[0], *made[50:]]))
     assert [(one.kind, one.a, one.b) for one in report.findings()] == [("exact", ("train", 0), ("test", 0))]
-    assert len(list(report.findings(every=True))) == 2
+    assert len(list(report.alike(every=True))) == 2
 
 
 def test_duplicates_inside_a_split_on_request() -> None:
@@ -331,6 +331,47 @@ def test_a_pair_needs_both_sides() -> None:
     assert ("exact", ("train", 0), ("validation", 0)) in found
     assert ("exact", ("train", 1), ("validation", 1)) not in found
     assert ("group", ("train", 1), ("validation", 1)) in found
+
+
+def told_of(form: str, train: list[dict], held: list[dict]) -> set[tuple[str, int, int, str]]:
+    splits = {"train": Dataset.from_list(train), "validation": Dataset.from_list(held)}
+    return {(f.kind, f.a[1], f.b[1], f.note) for f in look(splits, reading(form, splits["train"])).findings()}
+
+
+def test_sides_of_a_pair_in_either_column() -> None:
+    one, two, rng = sentences(90, 1), sentences(90, 5), random.Random(0)
+    pairs = [{"sentence1": a, "sentence2": b, "label": 0} for a, b in zip(one, two, strict=True)]
+    held = [{"sentence1": two[0], "sentence2": one[0], "label": 0}, {"sentence1": two[1], "sentence2": one[80], "label": 0},
+            {"sentence1": one[81], "sentence2": one[2], "label": 0},
+            {"sentence1": one[82], "sentence2": changed(two[3], "word", rng), "label": 0}, pairs[83]]
+    assert told_of("labelled", pairs[:70], held) == {
+        ("near", 0, 0, "the same, with the two sides swapped"), ("exact", 1, 1, "the same sentence2 as the other's sentence1"),
+        ("exact", 2, 2, "the same sentence1 as the other's sentence2"), ("near", 3, 3, "nearly the same sentence2")}
+
+
+def test_answers_of_a_preference() -> None:
+    one, two, rng = sentences(90, 1), sentences(180, 5), random.Random(0)
+    made = [(one[at], two[at], two[at + 90]) for at in range(90)]
+    held = [(one[0], two[90], two[0]), (one[80], changed(two[1], "word", rng), two[170]), (one[81], two[171], two[2]), made[83]]
+    rows_of = [[FORMS["preference"](*row) for row in some] for some in (made[:70], held)]
+    assert told_of("preference", *rows_of) == {
+        ("near", 0, 0, "the same, with the two sides swapped"), ("near", 1, 1, "nearly the same chosen"),
+        ("exact", 2, 2, "the same chosen as the other's rejected")}
+
+
+def test_a_conversation_that_goes_on_from_another() -> None:
+    one, two = sentences(90, 1), sentences(90, 5)
+    made = [talk(a, b) for a, b in zip(one, two, strict=True)]
+    long = [made[0] + talk(one[80], two[80] + " " + " ".join(one[60:70]))[1:], made[85]]
+    found = told_of("conversation", [{"messages": row} for row in made[:60]], [{"messages": row} for row in long])
+    assert ("near", 0, 0, "one is a part of the other") in found and {b for _, _, b, _ in found} == {0}
+
+
+def test_short_and_common_sides_are_no_leak() -> None:
+    one, two = sentences(120, 1), sentences(240, 5)
+    sorry = "I am sorry, but I cannot help you with that."
+    made = [FORMS["preference"]("Tell me a story." if at % 2 else one[at], two[at], sorry if at % 3 else "No.") for at in range(120)]
+    assert told_of("preference", made[:90], made[90:]) == set()
 
 
 # --- labels

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass, field, replace
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from ftp_leakage import benchmarks, groups, labels, near
 from ftp_leakage.findings import Finding, Kind
-from ftp_leakage.normalise import Vocabulary, Words, number
+from ftp_leakage.normalise import Vocabulary, Words, joined, number
 from ftp_leakage.rows import Reading, part, whole
 from ftp_leakage.similarity import in_common
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
 ORDER = ("train", "validation", "test")
 MOST_ROWS = 1_000_000
 SURE = 30.0
+SIDE = 6  # words; many people write the same shorter prompt or answer
+COMMON, COMMON_SHARE = 5, 0.01  # a side of more rows, and of a larger share of them, is a phrase of everybody's
+ASKED = ("prompt", "context")  # many rows may be about one of these: it is weighed however often it is there
+TALK = ("conversation", "feedback")  # of one row another may be the beginning, be it a small part
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,20 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Pairs of rows of two splits that are alike in `part` (`row`: as a whole)."""
+    """Pairs of rows of two splits that are alike in `part` (`row`: as a whole). `other`: the part of the second row, where
+    it is another. `weighty`: rows that share it are hardly unseen, whatever else is in them."""
 
     part: str
     first: str
     second: str
     pairs: near.Pairs
+    other: str = ""
+    weighty: bool = False
+
+    @property
+    def name(self) -> str:
+        """The part as evidence calls it."""
+        return f"{self.part} as {self.other}" if self.other else self.part
 
     def rows(self) -> int:
         """Rows of the second split that are in some pair."""
@@ -141,25 +154,44 @@ class Report:
         numbers = self.numbers.get(split)
         return split, int(row if numbers is None else numbers[row])
 
-    def findings(self, every: bool = False) -> Iterator[Finding]:
-        """All findings, rows alike first. Near duplicates of a row that has an exact one are left out unless `every`."""
+    def alike(self, every: bool = False) -> Iterator[Finding]:
+        """Rows that are alike as a whole. Near duplicates of a row that has an exact one are left out unless `every`."""
         import numpy as np
 
         for overlap in (*self.overlaps, *self.inside):
             pairs = overlap.pairs
             exact = pairs.why == near.SAME
             skip = np.zeros(len(pairs), bool) if every else ~exact & np.isin(pairs.right, pairs.right[exact])
-            for at in np.lexsort((pairs.left, pairs.right)).tolist():
+            for at, a, b in self._places(overlap):
                 if not skip[at]:
                     kind: Kind = "exact" if exact[at] else "near"
-                    yield Finding(kind, self.place(overlap.first, pairs.left[at]), self.place(overlap.second, pairs.right[at]),
-                                  float(pairs.similarity[at]), near.NOTES[pairs.why[at]])
+                    yield Finding(kind, a, b, float(pairs.similarity[at]), near.NOTES[pairs.why[at]])
+
+    def apart(self) -> Iterator[Finding]:
+        """Parts of rows that are alike while the rows are not: a group where it is the same text in the same column, or
+        what was asked; else a copy of that part."""
         for overlap in self.sides:
             pairs = overlap.pairs
-            for at in np.lexsort((pairs.left, pairs.right)).tolist():
-                same = "the same" if pairs.why[at] == near.SAME else "nearly the same"
-                yield Finding("group", self.place(overlap.first, pairs.left[at]), self.place(overlap.second, pairs.right[at]),
-                              float(pairs.similarity[at]), f"{same} {overlap.part}")
+            for at, a, b in self._places(overlap):
+                same = pairs.why[at] == near.SAME
+                alike: Kind = "exact" if same else "near"
+                kind = "group" if not overlap.other and (same or overlap.part in ASKED) else alike
+                note = f"{'' if same else 'nearly '}the same {overlap.part}"
+                yield Finding(kind, a, b, float(pairs.similarity[at]),
+                              f"{note} as the other's {overlap.other}" if overlap.other else note)
+
+    def _places(self, overlap: Overlap) -> Iterator[tuple[int, tuple[str, int], tuple[str, int]]]:
+        """Each pair of an overlap, by rows, with the places of its rows."""
+        import numpy as np
+
+        pairs = overlap.pairs
+        for at in np.lexsort((pairs.left, pairs.right)).tolist():
+            yield at, self.place(overlap.first, pairs.left[at]), self.place(overlap.second, pairs.right[at])
+
+    def findings(self) -> Iterator[Finding]:
+        """All findings, rows alike first."""
+        yield from self.alike()
+        yield from self.apart()
         for one in self.shared:
             for value, (mine, theirs) in one.values.items():
                 yield Finding("group", self.place(one.first, mine[0]), self.place(one.second, theirs[0]), 1.0,
@@ -179,9 +211,9 @@ class Report:
                 yield Finding("time", self.place(late.first, late.latest), self.place(late.second, late.earliest), 1.0,
                               f"{late.rows} of {late.of} rows of {late.first} are not before the first of {late.second}")
         for held in self.contained:
-            for row, bench, score, part in zip(held.rows.tolist(), held.bench.tolist(), held.score.tolist(), held.part,
+            for row, bench, score, named in zip(held.rows.tolist(), held.bench.tolist(), held.score.tolist(), held.part,
                                                strict=True):
-                whose = "" if part == "row" else f" {part}'s"
+                whose = "" if named == "row" else f" {named}'s"
                 yield Finding("benchmark", self.place(self.train, row), (held.name, bench), score,
                               f"{score:.0%} of the benchmark row's{whose} words stand in it")
 
@@ -207,14 +239,13 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
         "empty": {split: int((texts[split].lengths == 0).sum()) for split in order if len(texts[split])},
         "numbers": numbers, "train": order[0] if order else "train",
     }
-    overlaps, inside = _overlaps(order, texts, parts, reading, wanted, inside=wanted.within)
+    overlaps, inside = _overlaps(order, texts, parts, reading, wanted)
+    if reading.sides:
+        turned = {split: number(whole(reading.swapped, rows[split]), vocabulary) for split in order[:-1]}
+        overlaps = tuple(_with_swapped(one, turned[one.first], texts[one.second]) for one in overlaps)
     report.update(overlaps=overlaps, inside=inside)
-    report["sides"] = tuple(
-        overlap
-        for name in reading.told
-        for overlap in _overlaps(order, parts[name], {}, reading, wanted, name, alike=name == reading.told[0])[0]
-        if len(overlap.pairs)
-    )
+    if reading.told:
+        report["sides"] = tuple(_sides(order, parts, reading, wanted, overlaps))
     if reading.label and all(reading.label in rows[split].column_names for split in order):
         report.update(_labels(order, rows, texts, reading, names))
     report["shared"], report["late"], report["undated"] = _origins(order, rows, reading, wanted)
@@ -245,32 +276,75 @@ def _parts(reading: Reading, rows: Mapping[str, Any], vocabulary: Vocabulary) ->
 
 
 def _overlaps(
-    order: Sequence[str], texts: Mapping[str, Words], parts: Mapping[str, Mapping[str, Words]], reading: Reading,
-    wanted: Wanted, name: str = "row", inside: bool = False, alike: bool = True,
+    order: Sequence[str], texts: Mapping[str, Words], parts: Mapping[str, Mapping[str, Words]], reading: Reading, wanted: Wanted
 ) -> tuple[tuple[Overlap, ...], tuple[Overlap, ...]]:
-    """Pairs across splits, and where `inside` pairs within each split. `alike`: near duplicates as well."""
-    across: list[Overlap] = []
-    same: list[Overlap] = []
-    found = near.between([texts[split] for split in order], wanted.threshold, inside, alike)
-    for (first, second), pairs in found.items():
-        kept = _all_parts(order[first], order[second], pairs, parts, reading, wanted.threshold)
-        (same if first == second else across).append(Overlap(name, order[first], order[second], kept))
-    known = {(one.first, one.second) for one in across}
-    across += [Overlap(name, *pair, near.nothing()) for pair in combinations(order, 2) if pair not in known]
-    return tuple(across), tuple(same)
+    """Pairs across splits, and where wanted pairs within each split."""
+    start = 0.0 if reading.form in TALK else near.START
+    found = near.between([texts[split] for split in order], wanted.threshold, wanted.within, start=start)
+    kept = {pair: _all_parts(order[pair[0]], order[pair[1]], pairs, parts, reading, wanted.threshold)
+            for pair, pairs in found.items()}
+    across = [Overlap("row", order[a], order[b], kept.get((a, b), near.nothing())) for a, b in combinations(range(len(order)), 2)]
+    return tuple(across), tuple(Overlap("row", order[a], order[a], pairs) for (a, b), pairs in kept.items() if a == b)
 
 
 def _all_parts(
     first: str, second: str, pairs: near.Pairs, parts: Mapping[str, Mapping[str, Words]], reading: Reading, threshold: float
 ) -> near.Pairs:
-    """Only pairs in which every part is alike: two questions about one long text are not the same row."""
+    """Only pairs in which every part is alike: two questions about one long text are not the same row. A conversation that
+    goes on from another has other parts."""
     import numpy as np
 
+    free = np.isin(pairs.why, (near.PART, near.CUT)) if reading.form in TALK else np.zeros(len(pairs), bool)
     keep = np.ones(len(pairs), bool)
     for texts in parts.values():
         alike = in_common(texts[first], pairs.left[keep], pairs.right[keep], texts[second], of_shorter=True)
-        keep[keep] = alike >= threshold
+        keep[keep] = (alike >= threshold) | free[keep]
     return pairs.take(keep)
+
+
+def _with_swapped(overlap: Overlap, turned: Words, texts: Words) -> Overlap:
+    """With the pairs that have the same words once the sides of the first split are swapped (`turned`)."""
+    import numpy as np
+
+    swapped = near.between([turned, texts], near=False).get((0, 1), near.nothing())
+    swapped = swapped.take(~_of(swapped.left, swapped.right, [overlap]))
+    return replace(overlap, pairs=near.together([overlap.pairs, replace(swapped, why=np.full(len(swapped), near.SWAPPED))]))
+
+
+def _of(left: np.ndarray, right: np.ndarray, overlaps: Sequence[Overlap]) -> np.ndarray:
+    """[pairs] whether a pair of rows is one of these overlaps'."""
+    import numpy as np
+
+    known = [(one.pairs.left.astype(np.int64) << 32) | one.pairs.right for one in overlaps]
+    return np.isin((left.astype(np.int64) << 32) | right, np.concatenate(known) if known else [])
+
+
+def _sides(
+    order: Sequence[str], parts: Mapping[str, Mapping[str, Words]], reading: Reading, wanted: Wanted, rows: Sequence[Overlap]
+) -> Iterator[Overlap]:
+    """Parts that rows of two splits share, in the same column or in another, where the rows are not alike as a whole."""
+    import numpy as np
+
+    told = reading.told
+    texts = [joined([parts[name][split] for name in told]) for split in order]
+    sizes = [len(parts[told[0]][split]) for split in order]
+    fit = np.concatenate([one.lengths >= SIDE for one in texts])
+    part = np.concatenate([np.repeat(np.arange(len(told)), size) for size in sizes])
+    asked = np.isin(part, [at for at, name in enumerate(told) if name in ASKED])
+    for group in near.same(texts):
+        if len(group) > max(COMMON, COMMON_SHARE * sum(sizes)):
+            fit[group] &= asked[group]
+    starts = np.cumsum([0, *map(len, texts)])
+    for (first, second), pairs in near.between(texts, wanted.threshold).items():
+        pairs = pairs.take(fit[starts[first] + pairs.left] & fit[starts[second] + pairs.right])
+        mine, theirs = pairs.left // sizes[first], pairs.right // sizes[second]
+        pairs = replace(pairs, left=pairs.left % sizes[first], right=pairs.right % sizes[second])
+        known = _of(pairs.left, pairs.right, [one for one in rows if (one.first, one.second) == (order[first], order[second])])
+        for a, b in product(range(len(told)), repeat=2):
+            some = pairs.take((mine == a) & (theirs == b) & ~known)
+            if len(some):
+                yield Overlap(told[a], order[first], order[second], some, "" if a == b else told[b],
+                              a == b and (told[a] in ASKED or reading.form == "columns"))
 
 
 def _labels(

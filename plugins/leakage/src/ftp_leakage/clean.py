@@ -46,12 +46,13 @@ def removals(
 
 def _goes(report: Report) -> Iterator[tuple[str, int, Finding]]:
     """Rows that must go, with the finding that says why (`a` is the row)."""
-    for finding in report.findings(every=True):
-        if finding.kind in ("exact", "near") and finding.b is not None:
+    for finding in report.alike(every=True):
+        if finding.b is not None:
             inside = finding.a[0] == finding.b[0]
             row, other = (finding.b, finding.a) if inside else (finding.a, finding.b)
             yield *row, Finding(finding.kind, row, other, finding.similarity, finding.note)
-        elif finding.kind == "benchmark":
+    for finding in report.findings():
+        if finding.kind == "benchmark":
             yield *finding.a, finding
     for shared in report.shared:
         if shared.named:

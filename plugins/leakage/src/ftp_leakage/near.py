@@ -79,8 +79,9 @@ def find(
 ) -> Pairs:
     """Pairs of rows of different splits (`within`: of the same split as well) with the same or nearly the same text.
 
-    `split`: [texts] number of the split of each row, 0 to 62. `start`: least share of a text that its beginning must be. Texts without a word are compared with nothing. Of texts
-    that occur many times every row is in some pair, but not every pair of rows is listed.
+    `split`: [texts] number of the split of each row, 0 to 62. `start`: least share of a text that its beginning must be.
+    Texts without a word are compared with nothing. Of texts that occur many times every row is in some pair, but not every
+    pair of rows is listed.
     """
     import numpy as np
 
@@ -133,7 +134,7 @@ def between(
             mine = kind == value
             pairs = replace(found.take(mine), left=row[found.left[mine]], right=row[found.right[mine]])
             gathered.setdefault(divmod(value, len(splits)), []).append(pairs)
-    return {key: _together(parts) for key, parts in sorted(gathered.items())}
+    return {key: together(parts) for key, parts in sorted(gathered.items())}
 
 
 def same(splits: Sequence[Words]) -> list[list[int]]:
@@ -171,7 +172,7 @@ def blocks(texts: Words) -> Iterator[tuple[int, Words]]:
         start = end
 
 
-def _together(parts: list[Pairs]) -> Pairs:
+def together(parts: list[Pairs]) -> Pairs:
     """Pairs of several blocks as one, each pair of rows once."""
     import numpy as np
 

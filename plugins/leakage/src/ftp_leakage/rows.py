@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ftp.data import forms, turns
@@ -15,12 +15,20 @@ NO_TEXT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answer
 @dataclass(frozen=True)
 class Reading:
     """How rows are read. `parts`: what must all be alike for two rows to be the same. `told`: parts that two splits
-    may share without sharing a row (a prompt, a context, one side of a pair): told separately."""
+    may share without sharing a row (a prompt, a context, one side of a pair): told separately. `sides`: two parts that
+    may stand in each other's place."""
 
     form: str
     parts: tuple[str, ...]
     told: tuple[str, ...] = ()
     label: str | None = None
+    sides: tuple[str, ...] = ()
+
+    @property
+    def swapped(self) -> Reading:
+        """The same rows read with the two sides in each other's place."""
+        place = dict(zip(self.sides, reversed(self.sides), strict=True))
+        return replace(self, parts=tuple(place.get(name, name) for name in self.parts))
 
 
 def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str | None = None) -> Reading:
@@ -29,18 +37,18 @@ def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str 
     columns = list(rows.column_names or ())
     known = _label(columns) if label is None else label
     if chosen:
-        return Reading("columns", tuple(chosen), tuple(chosen) if len(chosen) > 1 else (), known)
+        return _several("columns", tuple(chosen), known)
     name = form or "columns"
     if name == "labelled":
         text, pair = _alias("text", columns), _alias("text_pair", columns)
-        parts = (text or "text", pair) if pair else (text or "text",)
-        return Reading(name, parts, parts if pair else (), known)
+        return _several(name, (text or "text", pair) if pair else (text or "text",), known)
     if name == "tagged":
         return Reading(name, ("tokens",))
     if name == "question":
         return Reading(name, ("question", "context"), ("context",))
     if name == "preference":
-        return Reading(name, ("prompt", "chosen", "rejected"), ("prompt", "chosen", "rejected"))
+        parts = ("prompt", "chosen", "rejected")
+        return Reading(name, parts, parts, sides=parts[1:])
     if name in ("conversation", "feedback"):
         return Reading(name, ("prompt", "completion"), ("prompt",))
     if name == "prompt":
@@ -48,8 +56,13 @@ def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str 
     text = _alias("text", columns)
     if text:
         pair = _alias("text_pair", columns)
-        return Reading("text", (text, pair) if pair else (text,), (text, pair) if pair else (), known)
-    return Reading("columns", _texts(rows, columns), (), known)
+        return _several("text", (text, pair) if pair else (text,), known)
+    return _several("columns", _texts(rows, columns), known)
+
+
+def _several(form: str, parts: tuple[str, ...], label: str | None) -> Reading:
+    """Columns of text: where there are several, each is told as well, and two are sides."""
+    return Reading(form, parts, parts if len(parts) > 1 else (), label, parts if len(parts) == 2 else ())
 
 
 def _texts(rows: Any, columns: Sequence[str]) -> tuple[str, ...]:

@@ -48,10 +48,11 @@ def verdict(
             advice.append(clean)
     for one in report.sides:
         share = one.rows() / max(1, compared[one.second])
-        evidence.setdefault("sides", {})[f"{one.part} {one.first}/{one.second}"] = one.rows()
-        weighty = one.part in ("prompt", "context") and share >= 0.05
-        said.append(("warn" if weighty else "note",
-                     f"{one.rows()} of {compared[one.second]} rows of {one.second} share their {one.part} with {one.first}"))
+        evidence.setdefault("sides", {})[f"{one.name} {one.first}/{one.second}"] = one.rows()
+        whose = f"have the {one.other} of a row of {one.first} whose {one.part} it is" if one.other else ""
+        said.append(("warn" if one.weighty and share >= 0.05 else "note",
+                     f"{one.rows()} of {compared[one.second]} rows of {one.second} "
+                     + (whose or f"share their {one.part} with {one.first}")))
     for shared in report.shared:
         if not shared.values:
             continue
