@@ -159,6 +159,7 @@ def test_rows_without_answers_are_named_or_left_out(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         a_loss(loaded(folder), bad)
     assert "no turn of the assistant: rows 3" in str(caught.value) and "an empty answer: rows 4" in str(caught.value)
+    assert "first begins 'Is anyone there?'" in str(caught.value) and "without the ones that were cut" in str(caught.value)
     loss = a_loss(loaded(folder), bad, unfit="drop")
     made = encoded(loss, bad)
     assert [one["row"] for one in made if "left_out" not in one] == [0, 1, 2]

@@ -30,6 +30,9 @@ KEYS: Mapping[Form, tuple[str, ...]] = {
 }
 """What makes two rows of a form the same row for the cut."""
 
+COUNTED = "rows count from 0 (those of train without the ones that were cut for validation)"
+"""Whose numbers a plugin tells: those of the split that it sees, which may not be the file's."""
+
 STREAM_ROWS = 1000
 """Rows of validation cut from a stream at most."""
 

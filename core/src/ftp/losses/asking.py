@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ftp.data.turns import Message, Unfit, conversation
@@ -51,6 +51,7 @@ def answers(model: Model, chat: Chat, batch: Batch, *, max_new_tokens: int, limi
 
 def beginning(row: Row) -> str:
     """Some first words of a row, to know it by."""
-    turns = row.get("messages")
-    text = turns[0]["content"] if turns else next((str(value) for value in row.values() if value), "")
+    said = row.get("messages") or row.get("prompt") or next((value for value in row.values() if value), "")
+    first = said[0] if isinstance(said, Sequence) and said else None
+    text = str(first.get("content") if isinstance(first, Mapping) else said)
     return repr(text if len(text) <= 60 else text[:60] + "...")

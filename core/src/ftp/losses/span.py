@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ftp import forward
 from ftp.data.encode import cache_key
+from ftp.data.splits import COUNTED
 from ftp.errors import Problem, UserError
 from ftp.losses.common import frame, lay, refuse_slow, row_limit
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
@@ -177,7 +178,8 @@ def _check(run: Run, data: Data) -> None:
             shown = ", ".join(map(str, wrong[:10])) + (", ..." if len(wrong) > 10 else "")
             problems.append(Problem(
                 f"{split}: {len(wrong)} of {len(rows)} rows have answers that are not in their context (or stand there more than "
-                f"once, and not at answer_start): rows {shown}", "rows count from 0; mend them, or leave them out"))
+                f"once, and not at answer_start): rows {shown}; the first asks {rows[wrong[0]]['question'][:60]!r}",
+                f"{COUNTED}; mend them, or leave them out"))
         if moved:
             run.tell(f"{split}: {moved} of {len(rows)} answers do not begin at their answer_start; their text stands once in the "
                      "context, and is taken there")

@@ -15,6 +15,7 @@ from ftp import UserError
 from ftp.data.encode import cache_key
 from ftp.data.turns import Unfit, said
 from ftp.losses import chat, tokens
+from ftp.losses.asking import beginning
 from ftp.losses.chat import Chat, tools_of
 from ftp.losses.common import row_limit
 from ftp.model.modes import without_dropout
@@ -87,7 +88,7 @@ class Roller:
                     raise Unfit("asks nothing")
                 ids = self.talk.prompt(turns, tools_of(row))
             except Unfit as error:
-                raise UserError(f"{split}: row {number} {error}", "rows count from 0; mend it or leave it out") from error
+                raise UserError(f"{split}: the row that asks {beginning(row)} {error}", "mend it or leave it out") from error
             if len(ids) <= room:
                 yield {"row": number, "input_ids": ids, "length": len(ids) + self.options.max_completion_length,
                        "asked": json.dumps({**row, "prompt": turns}, default=str)}

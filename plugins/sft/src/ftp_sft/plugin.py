@@ -120,6 +120,9 @@ def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
 
 def _check(run: Run, data: Data, unfit: str) -> None:
     """Look at the rows of all splits: `UserError` names those without a turn of the assistant, or with an empty one."""
+    from ftp.data.splits import COUNTED
+    from ftp.losses.asking import beginning
+
     problems, left = [], []
     for split, rows in data.splits.items():
         if not hasattr(rows, "num_rows"):
@@ -128,8 +131,9 @@ def _check(run: Run, data: Data, unfit: str) -> None:
         for places, what in ((without, "no turn of the assistant"), (empty, "an empty answer")):
             if places:
                 shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
-                problems.append(Problem(f"{split}: {len(places)} of {len(rows)} conversations have {what}: rows {shown}",
-                                        "rows count from 0; mend them, or leave them out with", "--sft.unfit drop"))
+                problems.append(Problem(f"{split}: {len(places)} of {len(rows)} conversations have {what}: rows {shown}; the "
+                                        f"first begins {beginning(rows[places[0]])}",
+                                        f"{COUNTED}; mend them, or leave them out with", "--sft.unfit drop"))
                 left.append(f"{split}: {len(places)} of {len(rows)} conversations have {what} and are left out: rows {shown}")
     if unfit == "error" and problems:
         raise UserError(problems)
