@@ -18,6 +18,7 @@ import ftp
 from ftp.errors import UserError
 from ftp.plan import prepare
 from ftp.settings import Settings
+from ftp.testing.advice import follow
 from ftp.testing.models import tiny
 from ftp.types import Data, Evaluation, Loss, Prediction, Predictions, Risk, Run, Task
 from ftp_underfitting import Underfitting, curve, weights
@@ -297,6 +298,18 @@ def test_advice_can_be_typed() -> None:
     assert any("data preview" in one for risk in found for one in risk.advice)
 
 
+def test_a_finding_is_plain_english_whichever_way_the_loss_went() -> None:
+    much, more, chance = (judged(history([mean] * 3), log([mean] * 20)) for mean in (7.1 * GUESS, 1.2 * GUESS, 0.9 * GUESS))
+    start = "the model does not learn as it should: training rows cost "
+    assert much.finding.startswith(start) and "times as much as guessing by class shares (0.6931)" in much.finding
+    assert more.finding.startswith(start) and "% more than guessing by class shares" in more.finding
+    assert chance.finding.startswith(start) and "% less (" in chance.finding and "which may be chance" in chance.finding
+    assert "less" not in much.finding + more.finding
+    ok = judged(history(FALLING), log(LEVEL))
+    assert ok.finding.startswith("the model learnt from its training rows: ")
+    assert (ok.evidence["against"]["rows"], ok.evidence["against"]["of"], ok.evidence["against"]["sampled"]) == (200, 400, True)
+
+
 def test_the_range_test_finds_the_steepest_fall() -> None:
     rates = np.geomspace(1e-7, 1, 60)
     losses = 1.0 - 0.6 / (1 + np.exp(-6 * (np.log10(rates) + 3))) + np.where(rates > 0.1, 3 * rates, 0)
@@ -331,6 +344,8 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Risk
         usual = dict(data=str(data), model=str(models[kind]), out=home / f"run{next(count)}", baselines=False, verify=False,
                      cache_dir=home / "cache", device="cpu", precision="fp32", max_steps=60, eval_steps=20, learning_rate=2e-3)
         result = ftp.run([*plugins, "-leakage", "-duplicates"], **{**usual, **options})  # type: ignore[arg-type]
+        for line in (line for risk in result.risks for line in risk.advice):
+            follow(line)
         return {risk.name: risk for risk in result.risks}
 
     return run

@@ -11,14 +11,9 @@ from ftp.types import Evaluation, Row, Run
 WHOLE = ("all-linear",)
 
 
-def command(run: Run) -> str:
-    """The command that repeats this run; options are put behind it."""
-    return f"ftp run {run.out / 'run.toml'}" if run.out is not None else "ftp run ..."
-
-
 def rate(run: Run, value: float) -> str:
     """Another learning rate."""
-    return f"{command(run)} --learning-rate {value:.1g}"
+    return run.command("--learning-rate", f"{value:.1g}")
 
 
 def usual_rate(run: Run) -> float:
@@ -36,9 +31,9 @@ def lower_rate(run: Run, suggested: float | None) -> list[str]:
     now, usual = run.settings.learning_rate, usual_rate(run)
     found = [rate(run, suggested if suggested is not None and suggested < now else usual if now > 5 * usual else now / 10)]
     if run.settings.max_grad_norm == 0:
-        found.append(f"{command(run)} --max-grad-norm 1")
+        found.append(run.command("--max-grad-norm", 1))
     if run.settings.warmup_steps is None and run.settings.warmup_ratio < 0.06:
-        found.append(f"{command(run)} --warmup-ratio 0.1")
+        found.append(run.command("--warmup-ratio", 0.1))
     return found
 
 
@@ -50,7 +45,7 @@ def higher_rate(run: Run, suggested: float | None) -> str:
 
 def longer(run: Run, done: int, more: int) -> str:
     """More updates."""
-    return f"{command(run)} --max-steps {done + more}"
+    return run.command("--max-steps", done + more)
 
 
 def larger(run: Run) -> list[str]:
@@ -58,21 +53,21 @@ def larger(run: Run) -> list[str]:
     found = []
     for name, value, known in options(run):
         if known.name in ("r", "rank") and isinstance(value, int):
-            found.append(f"{command(run)} --{name} {4 * value}")
+            found.append(run.command(f"--{name}", 4 * value))
         if known.name == "target_modules" and tuple(value or WHOLE) != WHOLE:
-            found.append(f"{command(run)} --{name} {','.join(WHOLE)}")
+            found.append(run.command(f"--{name}", ",".join(WHOLE)))
         if known.name.endswith("dropout") and isinstance(value, float) and value > 0.3:
-            found.append(f"{command(run)} --{name} 0.1")
+            found.append(run.command(f"--{name}", 0.1))
         if known.name == "freeze" and value:
-            found.append(f"{command(run)} --{name} ''")
+            found.append(run.command(f"--{name}", ""))
     if run.settings.weight_decay > 0.3:
-        found.append(f"{command(run)} --weight-decay 0.01")
+        found.append(run.command("--weight-decay", 0.01))
     return found
 
 
 def preview(run: Run) -> str:
     """Training rows with their labels: those that do not belong to their texts cannot be learnt."""
-    return f"ftp data preview {run.out / 'run.toml' if run.out is not None else '...'} --rows 20"
+    return run.command("--rows", 20, of="data preview")
 
 
 def options(run: Run) -> list[tuple[str, Any, Any]]:

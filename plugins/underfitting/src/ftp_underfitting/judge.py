@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from ftp_underfitting import Underfitting
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+LEADS: dict[Level, str] = {
+    "ok": "the model learnt from its training rows",
+    "note": "the model learnt, but perhaps less than it could",
+    "warn": "the model does not learn as it should",
+    "stop": "the model does not learn as it should",
+}
 FAR = 1.0
 """Weights that went as far as they were long: the learning rate was too high, where nothing was learnt."""
 NEAR = 1e-3
@@ -27,7 +33,8 @@ def before(run: Run, start: Start) -> list[Risk]:
     """A word before training where a new head is frozen; else none."""
     if not start.frozen:
         return []
-    return [Risk("underfitting", "warn", _frozen(start), {"frozen": list(start.frozen)}, (_unfreeze(run, start),))]
+    words = f"{LEADS['warn']}: {_frozen(start)}"
+    return [Risk("underfitting", "warn", words, {"frozen": list(start.frozen)}, (_unfreeze(run, start),))]
 
 
 def during(
@@ -38,7 +45,7 @@ def during(
     if climb is None:
         return []
     tips = advice.lower_rate(run, _suggested(limits._start))
-    return [Risk("underfitting", "warn", _climbs(climb), {"climb": _plain(climb)}, tuple(tips))]
+    return [Risk("underfitting", "warn", f"{LEADS['warn']}: {_climbs(climb)}", {"climb": _plain(climb)}, tuple(tips))]
 
 
 def verdict(
@@ -58,6 +65,9 @@ def verdict(
     for name, found in (("against", gain), ("slope", slope), ("climb", climb), ("weights", moves), ("answers", same)):
         if found is not None:
             evidence[name] = _plain(found)
+    train = data.splits.get("train")
+    if gain is not None and train is not None and hasattr(train, "num_rows"):
+        evidence["against"] |= {"of": len(train), "sampled": gain.rows < len(train)}
     norms = [line["grad_norm"] for line in log if isinstance(line.get("grad_norm"), (int, float))]
     if norms:
         evidence["grad_norm"] = {"first": _plain_number(norms[0]), "highest": _plain_number(max(norms)),
@@ -80,7 +90,7 @@ def verdict(
         cause, tips = ("", []) if level == "ok" else _cause(run, moves, gain, log, done, _suggested(start))
         said.append((level, words + cause, tips))
     if same is not None:
-        said.append(_same(limits, same, failed or gain is None))
+        said.append(_same(limits, run, same, failed or gain is None))
     if gain is None and not any(level == "warn" for level, _, _ in said):
         return Risk("underfitting", "not_run", why, evidence)
     if slope is not None and not failed and climb is None:
@@ -88,7 +98,7 @@ def verdict(
     worst = max((level for level, _, _ in said), key=RANK.index)
     words = "; ".join(text for level, text, _ in said if level == worst and text)
     tips = list(dict.fromkeys(tip for level, _, some in said if level == worst or level == "warn" for tip in some))
-    return Risk("underfitting", worst, words, evidence, tuple(tips))
+    return Risk("underfitting", worst, f"{LEADS[worst]}: {words}", evidence, tuple(tips))
 
 
 def _gain(
@@ -146,11 +156,18 @@ def _moves(run: Run, model: Model | None, loss: Loss | None, start: Start | None
 def _learnt(limits: Underfitting, run: Run, gain: Gain) -> tuple[Level, str]:
     least = limits.least_gain if gain.baseline == "class shares" else limits.least_gain_text
     kind = "guessing by class shares" if gain.baseline == "class shares" else "the untuned model"
-    text = (f"training rows cost {gain.after:.4g} nats, {kind} {gain.before:.4g}: {gain.gain:.1%} less "
-            f"({gain.low:.1%} to {gain.high:.1%})")
+    text = f"training rows cost {gain.after:.4g} nats, {_beside(gain)} {kind} ({gain.before:.4g})"
     if gain.p >= limits.alpha:
-        return "warn" if gain.gain < 2 * least else "note", f"{text}, no surer than chance"
+        return "warn" if gain.gain < 2 * least else "note", text + (", which may be chance" if gain.gain > 0 else "")
     return ("warn", f"{text}, hardly anything") if gain.gain < least else ("ok", text)
+
+
+def _beside(gain: Gain) -> str:
+    """How the loss stands to the one that it is held against, in words."""
+    if gain.gain >= 0:
+        return f"{gain.gain:.1%} less ({gain.low:.1%} to {gain.high:.1%}) than"
+    times = gain.after / max(gain.before, 1e-9)
+    return f"{times:.1f} times as much as" if times >= 1.5 else f"{-gain.gain:.1%} more than"
 
 
 def _cause(
@@ -167,7 +184,7 @@ def _cause(
     low = ratio < NEAR if ratio is not None else now < usual / 10
     tips = [advice.higher_rate(run, suggested), advice.longer(run, done, 2 * done)]
     if suggested is None:
-        tips.append(f"{advice.command(run)} --underfitting.range_test 60")
+        tips.append(run.command("--underfitting.range_test", 60))
     if not low:
         tips += [*advice.larger(run), advice.preview(run)]
     return _joined(moved, f"a learning rate of {now:g} is too low" if low else ""), tips
@@ -177,13 +194,13 @@ def _joined(*parts: str) -> str:
     return "".join(f"; {one}" for one in parts if one)
 
 
-def _same(limits: Underfitting, same: OneAnswer, failed: bool) -> tuple[Level, str, list[str]]:
+def _same(limits: Underfitting, run: Run, same: OneAnswer, failed: bool) -> tuple[Level, str, list[str]]:
     if same.share < limits.one_answer or same.others < 5:
         return "ok", "", []
     text = (f"{same.share:.0%} of {same.rows} held-out rows are answered {same.answer!r}, which is right for {same.truth:.0%}")
     if same.truth >= limits.one_answer:
         return "note", text, []
-    return ("warn" if failed else "note"), text, []
+    return ("warn" if failed else "note"), text, [advice.preview(run)]
 
 
 def _falls(
@@ -203,7 +220,7 @@ def _falls(
 def _still(run: Run, moves: weights.Moves, start: Start | None) -> tuple[Level, str, list[str]]:
     count = len(moves.still)
     names = ", ".join(moves.still[:5]) + (f" and {count - 5} more" if count > 5 else "")
-    tips = [f"{advice.command(run)} --precision fp32"] if run.settings.precision != "fp32" else []
+    tips = [run.command("--precision", "fp32")] if run.settings.precision != "fp32" else []
     return "warn", (f"{count} of {moves.tensors} trained tensors did not move at all: {names}"), [
         *tips, advice.higher_rate(run, _suggested(start))]
 
@@ -218,8 +235,8 @@ def _unfreeze(run: Run, start: Start) -> str:
     for name, value, known in advice.options(run):
         if known.name == "freeze" and value:
             others = [one for one in value if not any(fnmatchcase(f"{head}.weight", one) for head in start.frozen)]
-            return f"{advice.command(run)} --{name} '{','.join(others) if len(others) < len(value) else ''}'"
-    return f"ftp plan {run.out / 'run.toml' if run.out is not None else '...'}"
+            return run.command(f"--{name}", ",".join(others) if len(others) < len(value) else "")
+    return run.command(of="plan")
 
 
 def _climbs(climb: Climb) -> str:
