@@ -218,6 +218,18 @@ def test_a_run(made, tmp_path):
     assert {one["answer"] for one in ftp.load(done.out).predict(["good thing", "bad thing"])} <= {"bad", "good"}
 
 
+@pytest.mark.parametrize("kind, plugins", [("gpt2", ("sft", "chat")), ("llama", ("dpo", "chat")), ("bert", ("sentiment",))])
+def test_a_plan_knows_without_weights_what_is_trained(made, kind, plugins):
+    from ftp.forecast import forecast
+    from ftp.plan import prepare
+
+    told = forecast(prepare(["adapters", *plugins], given=[("flags", {"model": str(made[kind])})]))
+    assert not told.unknown and told.shape is not None
+    head: Head = "labels" if kind == "bert" else "tokens"
+    model = adapted(models.load(models.find(str(made[kind]), head), head, ("a", "b") if kind == "bert" else ()))
+    assert (told.shape.trained, told.shape.total) == models.parameters(model.net)
+
+
 def test_preferences_compare_with_the_adapters_off(made, tmp_path):
     prepared = find("adapters").prepared(plugins=("dpo",), model=str(made["llama"]), max_steps=2, baselines=True,
                                          out=str(tmp_path / "run"), learning_rate=1e-2)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ftp.errors import UserError
+from ftp.model.loading import use_cache
 from ftp.model.modes import evaluating
 
 ATTENTION = re.compile(r"att(entio)?n", re.IGNORECASE)
@@ -134,7 +135,13 @@ def _attention(block: str, name: str) -> str:
 
 
 @contextmanager
-def _still(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the modes come back."""
-    with evaluating(net), torch.no_grad():
-        yield
+def _still(net: Any) -> Iterator[None]:
+    """Evaluation mode without gradients; the modes come back. With a cache of keys, where Transformers does not read from the
+    positions whether rows are packed, which a plan's network (without weights, on the meta device) has no numbers for."""
+    kept = bool(getattr(net.config.get_text_config(), "use_cache", False))
+    use_cache(net.config, True)
+    try:
+        with evaluating(net), torch.no_grad():
+            yield
+    finally:
+        use_cache(net.config, kept)
