@@ -17,7 +17,9 @@ import pytest
 import ftp.app
 import ftp.finished
 from ftp import PluginError, RiskStop, UserError
+from ftp.app import Result
 from ftp.cli import flags, main
+from ftp.errors import VerifyError
 from ftp.plan import Prepared, prepare
 from ftp.plugins import core_options
 from ftp.record import Folder
@@ -59,9 +61,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Prepared, Path | None]]:
     """Runs that were asked for, instead of doing them."""
     asked: list[tuple[Prepared, Path | None]] = []
 
-    def execute(prepared: Prepared, resume: Path | None = None) -> Any:
+    def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         asked.append((prepared, resume))
-        return SimpleNamespace(out=Path("runs/x"), scores=(), baselines=(), risks=(), seconds=1.0, trained=1, total=2, step=3)
+        return Result(Path("runs/x"), (), (), (), step=3, seconds=1.0, trained=1, total=2, reason="")
 
     monkeypatch.setattr(ftp.app, "execute", execute)
     return asked
@@ -181,6 +183,7 @@ def test_more_processes_are_launched_once(monkeypatch: pytest.MonkeyPatch, done:
     (UserError("mend it", "like this", "ftp try"), 2, "ftp: mend it\n  like this\n  try: ftp try\n"),
     (RiskStop("leaking rows"), 2, "ftp: stopped by a risk check: leaking rows\n"),
     (PluginError("plugin 'x' (ftp-x 1) failed"), 1, "ftp: plugin 'x' (ftp-x 1) failed\n  the traceback is shown with --debug"),
+    (VerifyError("other logits"), 1, "ftp: other logits\n  the traceback is shown with --debug"),
     (KeyboardInterrupt(), 130, "ftp: stopped\n"),
 ])
 def test_errors_become_words_and_statuses(

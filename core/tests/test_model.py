@@ -17,9 +17,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from ftp import UserError
+from ftp import UserError, offers
 from ftp import model as models
-from ftp.model import source as sources
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model, Offer, Score
 
@@ -70,7 +69,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str, object]) -
                                dist=SimpleNamespace(metadata={"Name": package}, version="1.2"))
 
     entries = [point(*one) for one in points]
-    monkeypatch.setattr(sources.metadata, "entry_points", lambda group: entries if group == "ftp.models" else [])
+    monkeypatch.setattr(offers.metadata, "entry_points", lambda group: entries if group == "ftp.models" else [])
 
 
 # --- which model ---

@@ -47,6 +47,7 @@ class Result:
     total: int
     reason: str
     device: str = ""
+    verified: bool = True  # model/ was loaded in a fresh process and gave the same answers; not so with --no-verify
 
     def score(self, name: str, split: str | None = None) -> float:
         """The value of a score, of the last split (test where there is one) or of `split`."""
@@ -170,10 +171,11 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     scores = score(run, data, predictions, model)
     stage(run, "saving")
     if folder is not None:
-        models.save(model, out / "model", plugins=[one.name for one in run.hooks.picked if not one.found.default],
+        aside = folder.model_aside()
+        models.save(model, aside, plugins=[one.name for one in run.hooks.picked if not one.found.default],
                     scores=[*scores, *baselines])
         if loss.extra is not None:
-            (out / "model" / EXTRA).write_bytes(save(loss.extra.state_dict()))
+            (aside / EXTRA).write_bytes(save(loss.extra.state_dict()))
         folder.write_scores(scores, baselines)
         for name, one in predictions.items():
             folder.write_predictions(name, keep.answers(data, one))
@@ -182,16 +184,18 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     if settings.verify:
         stage(run, "verifying model/ in a fresh process")
         verify(run, model, encoded)
+    if folder is not None:
+        folder.put_model()
+        folder.write_facts(verified=settings.verify, labels=data.labels, form=data.form, head=run.task.head, model=model.name,
+                           trained=trained, total=total, packed=model.packed)
     accelerator.wait_for_everyone()
     ended = verdicts.check("end", data, model, loss, predictions, done.state.history)
     seconds = time.perf_counter() - started
     result = Result(out, tuple(scores), tuple(baselines), tuple(verdicts.latest()), done.state.step, seconds, trained, total,
-                    done.reason, describe(accelerator))
+                    done.reason, describe(accelerator), settings.verify)
     if folder is not None:
         folder.write_facts(status="finished", steps=done.state.step, seconds=seconds, reason=done.reason,
-                           training_seconds=done.state.seconds, best_step=done.state.best_step, labels=data.labels,
-                           form=data.form, head=run.task.head, model=model.name, trained=trained, total=total,
-                           packed=model.packed)
+                           training_seconds=done.state.seconds, best_step=done.state.best_step)
     if ended and settings.on_risk == "fail":
         raise RiskStop(ended, f"the result is in {out}; --on-risk fail makes this an error")
     return result
@@ -484,7 +488,7 @@ def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack
 
 
 def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
-    """Load model/ with plain Transformers or PEFT in a fresh process and compare its answers with the trained network's."""
+    """Load what was saved with plain Transformers or PEFT in a fresh process and compare its answers with the network's."""
     from ftp import forward
     from ftp import model as models
 
@@ -494,7 +498,7 @@ def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
     part = encoded["validation"].select(range(min(4, len(encoded["validation"]))))
     rows = [row["input_ids"] for row in part]
     inputs = forward.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id or 0)
-    models.verify(model, run.out / "model", inputs)
+    models.verify(model, run.out / record.ASIDE, inputs)
 
 
 def quiet_libraries() -> None:

@@ -1,4 +1,4 @@
-"""The one exception type that reaches a user without a traceback, and the one that names a failing plugin."""
+"""The exceptions that reach a user without a traceback: a mistake, a failing plugin, a model that is not as it was trained."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ class UserError(Exception):
 
 class PluginError(Exception):
     """A plugin raised something unexpected in a hook. The message names plugin, distribution, version and hook."""
+
+
+class VerifyError(RuntimeError):
+    """The saved model does not load with Transformers and PEFT alone, or gives other logits than the trained one."""
 
 
 class RiskStop(UserError):

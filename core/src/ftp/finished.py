@@ -76,7 +76,10 @@ def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def load(folder: str | Path) -> Predictor:
-    """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed."""
+    """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed.
+
+    A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
+    """
     from safetensors.torch import load_file
 
     from ftp import model as models
@@ -85,18 +88,19 @@ def load(folder: str | Path) -> Predictor:
     folder = Path(folder)
     saved = record.Folder(folder)
     recipe, facts = saved.read_recipe(), saved.read_facts()
-    if not (folder / "model").is_dir():
-        raise UserError(f"{folder} has no model/: the run did not finish ({facts.get('status', 'unknown')})", "",
+    status = facts.get("status", "unknown")
+    if not (folder / record.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
+        raise UserError(f"{folder}: this run has no model that was verified: it did not finish ({status})", "go on with it",
                         f"ftp run --resume {folder}")
     quiet_libraries()
     prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
     accelerator = make_accelerator(prepared.settings, training=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
-    model = models.reload(folder / "model", device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code,
+    model = models.reload(folder / record.MODEL, device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code,
                           seed=prepared.settings.seed)
     data = Data({}, run.task.form, tuple(facts.get("labels", ())))
     model = dataclasses.replace(model, packed=packs(run, model))
     loss = run.hooks.one("make_loss", run=run, data=data, model=model)
     if loss.extra is not None:
-        loss.extra.load_state_dict(load_file(folder / "model" / EXTRA))
+        loss.extra.load_state_dict(load_file(folder / record.MODEL / EXTRA))
     return Predictor(run, data, model, loss)

@@ -222,7 +222,7 @@ def show_result(result: Any, console: Console | None = None) -> None:
     """Show what a run came to; `result` has the fields of `ftp.app.Result`."""
     summary(console or make_console(), out=result.out, scores=result.scores, baselines=result.baselines, risks=result.risks,
             seconds=result.seconds, trained=result.trained, total=result.total, steps=result.step,
-            device=getattr(result, "device", ""), reason=getattr(result, "reason", ""))
+            device=result.device, reason=result.reason, verified=result.verified)
 
 
 def make_console(stream: TextIO | None = None) -> Console:
@@ -235,12 +235,12 @@ def make_console(stream: TextIO | None = None) -> Console:
 
 def summary(
     console: Console, *, out: Path | None, scores: Sequence[Score], baselines: Sequence[Baseline], risks: Sequence[Risk],
-    seconds: float, trained: int, total: int, steps: int, device: str = "", reason: str = "",
+    seconds: float, trained: int, total: int, steps: int, device: str = "", reason: str = "", verified: bool = True,
 ) -> None:
     """The end of a run: verdicts with evidence and advice, scores beside baselines, and what to do next.
 
     `seconds`: time of the whole run. `trained`: trainable parameters of `total`. `steps`: updates done. `reason`: why
-    training ended.
+    training ended. `verified`: model/ was loaded in a fresh process and gave the same answers.
     """
     if out is not None and out.is_relative_to(Path.cwd()):
         out = out.relative_to(Path.cwd())
@@ -259,7 +259,7 @@ def summary(
         console.print(f"ended    {reason}", soft_wrap=True, markup=False)
     if out is None:
         return
-    console.print(f"model    {out / 'model'}", soft_wrap=True)
+    console.print(f"model    {out / 'model'}" + ("" if verified else ", not verified: --no-verify was given"), soft_wrap=True)
     if (out / "report.html").exists():
         console.print(f"report   {out / 'report.html'}", soft_wrap=True)
     console.print(f"next     ftp predict {shlex.quote(str(out))} \"a text\"", soft_wrap=True, markup=False)

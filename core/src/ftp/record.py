@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from ftp.types import Baseline, Risk, Score
 RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
 DATA, EXAMPLES, PREDICTIONS, INPUTS = "data.json", "examples.json", "predictions", "inputs.json"
-CHECKPOINTS, MODEL, REPORT = "checkpoints", "model", "report.html"
+CHECKPOINTS, MODEL, ASIDE, REPORT = "checkpoints", "model", "model-unverified", "report.html"
 CLAIM = ".lock"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "tokenizers", "safetensors", "numpy",
             "scikit-learn", "pluggy")
@@ -311,6 +312,18 @@ class Folder:
             (self.path / PREDICTIONS).mkdir(exist_ok=True)
         write_text(self.path / PREDICTIONS / f"{split}.jsonl", "".join(
             json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+    def model_aside(self) -> Path:
+        """Where the model is saved first: it is model/ only once it was verified, so that no other is ever used by mistake."""
+        shutil.rmtree(self.path / ASIDE, ignore_errors=True)
+        return self.path / ASIDE
+
+    def put_model(self) -> None:
+        """Make what was saved aside model/."""
+        shutil.rmtree(self.path / MODEL, ignore_errors=True)  # of a run that ended, by a verdict, and was resumed
+        with disk(self.path / MODEL):
+            (self.path / ASIDE).rename(self.path / MODEL)
+            sync_folder(self.path)
 
     def write_facts(self, **facts: Any) -> None:
         """run.json: small facts, added to those already there (`status`: running, finished, stopped or failed)."""

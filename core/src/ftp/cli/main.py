@@ -1,7 +1,7 @@
 """`ftp`: the group of commands, and the one place where errors become messages and exit statuses.
 
-Exit status: 0 done; 1 a plugin or ftp itself failed; 2 a mistake that the user can mend (or a risk check said stop);
-130 stopped by Ctrl-C or SIGTERM. `FTP_DEBUG=1` (or `--debug`) shows tracebacks.
+Exit status: 0 done; 1 a plugin or ftp itself failed, or what was saved is not what was trained; 2 a mistake that the user can
+mend (or a risk check said stop); 130 stopped by Ctrl-C or SIGTERM. `FTP_DEBUG=1` (or `--debug`) shows tracebacks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 import ftp
-from ftp.errors import PluginError, RiskStop, UserError
+from ftp.errors import PluginError, RiskStop, UserError, VerifyError
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
@@ -140,7 +140,7 @@ def call(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except PluginError as error:
+    except (PluginError, VerifyError) as error:
         hint = "" if debug else "\n  the traceback is shown with --debug, or FTP_DEBUG=1"
         return _told(error, "", debug, 1, hint)
     except (KeyboardInterrupt, click.Abort) as error:

@@ -2,9 +2,10 @@
 adapter into its base, and `proof` that what was written gives the same answers without ftp (`verify`). Everything here is
 heavy: it imports torch."""
 
+from ftp.errors import VerifyError
 from ftp.model.loading import capacity, load, parameters, quantized, quiet, shape_only
 from ftp.model.merging import Merged, export_whole, merge, merged
-from ftp.model.proof import VerifyError, logits, probe, verify
+from ftp.model.proof import logits, probe, verify
 from ftp.model.saving import loading_code, reload, save
 from ftp.model.source import Source, find
 from ftp.offers import offers

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ftp.errors import VerifyError
 from ftp.model.loading import origin
 from ftp.model.modes import evaluating
 from ftp.model.saving import loading_code
@@ -32,10 +33,6 @@ logits = out.logits if "logits" in out else torch.stack([out.start_logits, out.e
 assert "ftp" not in sys.modules
 save_file({"logits": logits.float().contiguous()}, sys.argv[2])
 '''
-
-
-class VerifyError(RuntimeError):
-    """The saved model does not load with Transformers and PEFT alone, or gives other logits than the trained one."""
 
 
 def verify(

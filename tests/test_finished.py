@@ -1,0 +1,111 @@
+"""What a run that did not end well leaves behind is never taken for its result."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ftp
+from ftp.cli.main import call
+from ftp.errors import VerifyError
+
+KILLED = '''
+import os
+import signal
+
+import ftp.app
+from ftp import plugin
+
+if "KILLED" in os.environ:
+    ftp.app.verify = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+@plugin
+class Killed:
+    """Ends the process while model/ is verified."""
+'''
+Line = Callable[..., list[str]]
+
+
+@pytest.fixture
+def line(tiny_bert: Path, tmp_path: Path) -> Line:
+    rows = [{"text": f"a warm room {number}", "label": ["bad", "good"][number % 2]} for number in range(24)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def words(*more: Any) -> list[str]:
+        given = ["run", "--plugins=full,classify,-leakage,-underfitting,-overfitting", "--data", tmp_path / "rows.jsonl",
+                 "--model", tiny_bert, "--out", tmp_path / "run", "--device", "cpu", "--precision", "fp32", "--max-steps", 1,
+                 "--no-baselines", "--no-report", "--cache-dir", tmp_path / "cache", *more]
+        return [str(word) for word in given]
+
+    return words
+
+
+def refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every way in says what to do."""
+    for words in (["predict", run, "a text"], ["evaluate", run, "--data", run.with_name("rows.jsonl")]):
+        assert call([str(word) for word in words]) == 2
+        said = capsys.readouterr().err
+        assert "no model that was verified" in said and f"try: ftp run --resume {run}" in said
+    with pytest.raises(ftp.UserError, match="did not finish"):
+        ftp.load(run)
+    assert call(["merge", str(run)]) == 2
+
+
+def test_a_model_that_fails_its_proof_is_not_used(
+    line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise VerifyError("it gives other logits than the trained network")
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("ftp.model.verify", fail)
+        assert call(line()) == 1
+    said = capsys.readouterr().err
+    assert "gives other logits" in said and "--debug" in said and "Traceback" not in said
+    assert json.loads((run / "run.json").read_text())["status"] == "failed" and not (run / "model").exists()
+    refused(run, capsys)
+    assert call(["run", "--resume", str(run)]) == 0  # proven for good this time
+    assert ftp.load(run).predict(["a warm room"])[0]["answer"] in ("bad", "good")
+    assert not list(run.glob("model-*"))
+
+
+def test_a_model_whose_proof_was_killed_is_not_used(
+    line: Line, live: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    run = tmp_path / "run"
+    life = live(line("--plugins-from", tmp_path / "killed.py:Killed"), run, KILLED="yes")
+    assert life.end() == -signal.SIGKILL, life.text
+    assert json.loads((run / "run.json").read_text())["status"] == "running"
+    refused(run, capsys)
+
+
+def test_a_verdict_at_the_end_leaves_a_model_that_can_be_asked(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "strict.py").write_text('''
+from ftp import hookimpl, plugin
+from ftp.types import Risk
+
+@plugin
+class Strict:
+    """Finds fault at the end."""
+    kind = "risk"
+
+    @hookimpl
+    def check_risks(self, stage):
+        return [Risk("strict", "warn", "it could be better")] if stage == "end" else []
+''')
+    run = tmp_path / "run"
+    assert call(line("--plugins-from", tmp_path / "strict.py:Strict", "--on-risk", "fail", "--no-verify")) == 2
+    assert json.loads((run / "run.json").read_text())["status"] == "stopped"
+    assert ftp.load(run).predict(["a warm room"])[0]["answer"] in ("bad", "good")
+
+
+def test_the_end_says_when_nothing_was_proven(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(line("--no-verify")) == 0
+    assert "model, not verified: --no-verify was given" in capsys.readouterr().out
