@@ -420,6 +420,30 @@ def test_a_column_that_tells_the_label() -> None:
     assert [one.what for one in report.telling] == ["stars"] and risk.level == "note"
 
 
+@pytest.mark.parametrize(("marks", "told"), [
+    (("!", "."), {"…!", "….", }), (("<b>", ""), {"<b>…"}), ((" ", ""), {"a blank at the end"})])
+def test_a_mark_glued_to_a_word(marks: tuple[str, str], told: set[str]) -> None:
+    labels, texts = [at % 2 for at in range(400)], []
+    for text, label in zip(sentences(400), labels, strict=True):
+        mark, plain = marks[label], text.rstrip(".")
+        texts.append(plain.replace(" the ", f" {mark}the ", 1).replace(" a ", f" {mark}a ", 1) if "<" in "".join(marks) else plain + mark)
+    report, risk = check("labelled", train=rows(texts[:300], label=labels[:300]),
+                         validation=rows(texts[300:], label=labels[300:]))
+    assert {one.what for one in report.giveaways} & told == told and risk.level in ("warn", "stop")
+
+
+def test_a_number_that_tells_the_label_by_its_size() -> None:
+    made, rng = sentences(300), random.Random(0)
+    labels = [rng.randrange(3) for _ in made]
+    extra = {"score": [rng.uniform(label, label + 0.95) if at else None for at, label in enumerate(labels)], "price": [rng.uniform(0, 9) for _ in made],
+             "loose": [rng.gauss(label, 1) for label in labels], "target_original": [3 * label for label in labels],
+             "label_name": [str(label) for label in labels]}
+    split = {name: values[:200] for name, values in extra.items()}, {name: values[200:] for name, values in extra.items()}
+    report, _ = check("labelled", train=rows(made[:200], label=labels[:200], **split[0]),
+                      validation=rows(made[200:], label=labels[200:], **split[1]))
+    assert [one.what for one in report.telling] == ["score", "target_original"]
+
+
 def test_conflicting_labels() -> None:
     made = sentences(60)
     report, risk = check("labelled", train=rows([*made[:50], made[0].upper(), made[1]], label=[0, 1] * 25 + [1, 1]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftp_leakage import benchmarks, groups, labels, near
 from ftp_leakage.findings import Finding, Kind
-from ftp_leakage.normalise import Vocabulary, Words, joined, number
+from ftp_leakage.normalise import Vocabulary, Words, joined, number, side_by_side
 from ftp_leakage.rows import Reading, part, whole
 from ftp_leakage.similarity import in_common
 
@@ -232,8 +232,9 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
         if numbers[split] is not None:
             told.append(f"{split}: {len(rows[split])} of {sizes[split] or 'many'} rows were looked at")
     vocabulary = Vocabulary()
-    texts = {split: number(whole(reading, rows[split]), vocabulary) for split in order}
-    parts = _parts(reading, rows, vocabulary) if len(reading.parts) > 1 else {}
+    parts = {name: {split: number(part(reading, rows[split], name), vocabulary) for split in order} for name in reading.parts}
+    texts = {split: side_by_side([parts[name][split] for name in reading.parts]) if reading.parts
+             else number([""] * len(rows[split]), vocabulary) for split in order}
     report: dict[str, Any] = {
         "splits": tuple(order), "rows": sizes, "looked": {split: len(texts[split]) for split in order},
         "empty": {split: int((texts[split].lengths == 0).sum()) for split in order if len(texts[split])},
@@ -241,7 +242,7 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
     }
     overlaps, inside = _overlaps(order, texts, parts, reading, wanted)
     if reading.sides:
-        turned = {split: number(whole(reading.swapped, rows[split]), vocabulary) for split in order[:-1]}
+        turned = {split: side_by_side([parts[name][split] for name in reading.swapped.parts]) for split in order[:-1]}
         overlaps = tuple(_with_swapped(one, turned[one.first], texts[one.second]) for one in overlaps)
     report.update(overlaps=overlaps, inside=inside)
     if reading.told:
@@ -271,10 +272,6 @@ def _sample(rows: Any, wanted: Wanted) -> tuple[int | None, Any, Any]:
     return len(rows), rows.select(some), some
 
 
-def _parts(reading: Reading, rows: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, dict[str, Words]]:
-    return {name: {split: number(part(reading, rows[split], name), vocabulary) for split in rows} for name in reading.parts}
-
-
 def _overlaps(
     order: Sequence[str], texts: Mapping[str, Words], parts: Mapping[str, Mapping[str, Words]], reading: Reading, wanted: Wanted
 ) -> tuple[tuple[Overlap, ...], tuple[Overlap, ...]]:
@@ -296,7 +293,7 @@ def _all_parts(
 
     free = np.isin(pairs.why, (near.PART, near.CUT)) if reading.form in TALK else np.zeros(len(pairs), bool)
     keep = np.ones(len(pairs), bool)
-    for texts in parts.values():
+    for texts in parts.values() if len(parts) > 1 else ():
         alike = in_common(texts[first], pairs.left[keep], pairs.right[keep], texts[second], of_shorter=True)
         keep[keep] = (alike >= threshold) | free[keep]
     return pairs.take(keep)

@@ -1,6 +1,7 @@
 """Labels that are given away: by a word or the label's name inside the text, by another column; and labels in conflict.
 
-A word gives a class away when nearly all rows that have it are of the class (`PURITY`), most rows of the class have it
+Beside the words, the signs that they begin and end with are looked at, so that a mark glued to other words is found as well,
+and a blank at either end of the text. A word gives a class away when nearly all rows that have it are of the class (`PURITY`), most rows of the class have it
 (`COVERAGE`), and this is no chance: were the word independent of the class, so pure a count would occur with probability
 below `CHANCE` divided by the number of words looked at (Chernoff's bound on the binomial tail, Bonferroni). Words of
 feeling do not reach that: none is in most rows of its class. A word that spells the name of its class needs less.
@@ -13,13 +14,17 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import eq
 from typing import Any
 
 PURITY, COVERAGE, NAME_COVERAGE, CHANCE = 0.98, 0.6, 0.3, 1e-3
 FEWEST = 0.2  # share of all rows that such words must be in together; with 77 intents a few have a word of their own
 SAMPLE = 20_000  # rows looked at
-ABOUT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|label$|^target$|^class$|_original$)", re.IGNORECASE)
+ABOUT = re.compile(r"^(id|.*_id|idx|index|labels?|label_(name|text))$", re.IGNORECASE)
 """Columns that name a row or spell out its label; they are not looked at."""
+MARK = re.compile(r"<[^<>]*>|[^\w\s]+")
+BLANKS = {True: "a blank at the beginning", False: "a blank at the end"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,14 @@ class Giveaway:
 
 
 def words_of(text: str) -> set[str]:
-    """The words of a text with their signs, so that `[POS]` is another word than `pos`."""
-    return set(text.lower().split())
+    """The words of a text with their signs, so that `[POS]` is another word than `pos`; and the signs that words begin
+    (`<b>…`) and end with (`…!`)."""
+    found = set(text.lower().split())
+    for word in [word for word in found if not word.isalnum()]:
+        marks = [mark for mark in MARK.finditer(word) if mark.group() != word]
+        found |= {f"{mark.group()}…" for mark in marks[:1] if mark.start() == 0}
+        found |= {f"…{mark.group()}" for mark in marks[-1:] if mark.end() == len(word)}
+    return found | {name for first, name in BLANKS.items() if text and text[0 if first else -1].isspace()}
 
 
 def giveaways(texts: Iterable[str], labels: Sequence[Any], names: Mapping[Any, str]) -> tuple[list[Giveaway], float]:
@@ -90,7 +101,8 @@ def _tail(right: int, of: int, share: float) -> float:
 
 
 def columns(rows: Any, labels: Sequence[Any], read: Iterable[str]) -> list[Giveaway]:
-    """Other columns whose value tells the label nearly always: learnt on every other row, judged on the rest.
+    """Other columns whose value, or the size of whose number, tells the label nearly always: learnt on every other row,
+    judged on the rest.
 
     `read`: columns that the model reads, which are no matter of this. Columns that name rows or spell labels are left out.
     """
@@ -103,15 +115,40 @@ def columns(rows: Any, labels: Sequence[Any], read: Iterable[str]) -> list[Givea
         if name in read or ABOUT.search(name):
             continue
         values = [_key(value) for value in rows[name][:]]
-        known: dict[Any, Counter[Any]] = defaultdict(Counter)
-        for value, label in zip(values[::2], labels[::2], strict=True):
-            known[value][label] += 1
-        guess = {value: counts.most_common(1)[0][0] for value, counts in known.items()}
-        judged = list(zip(values[1::2], labels[1::2], strict=True))
-        right = sum(guess.get(value) == label for value, label in judged)
+        judged = labels[1::2]
+        guesses = [_by_value(values[::2], labels[::2], values[1::2])]
+        if all(isinstance(value, (int, float, type(None))) for value in values):
+            guesses.append(_by_size(values[::2], labels[::2], values[1::2]))
+        right = max(sum(map(eq, guess, judged)) for guess in guesses)
         if judged and right / len(judged) >= PURITY and _tail(right, len(judged), usual) < math.log(CHANCE):
             found.append(Giveaway(name, "every class", len(judged), right / len(judged), 1.0, 0))
     return found
+
+
+def _by_value(values: Sequence[Any], labels: Sequence[Any], asked: Sequence[Any]) -> list[Any]:
+    """The label most rows of the same value have."""
+    known: dict[Any, Counter[Any]] = defaultdict(Counter)
+    for value, label in zip(values, labels, strict=True):
+        known[value][label] += 1
+    guess = {value: counts.most_common(1)[0][0] for value, counts in known.items()}
+    return [guess.get(value) for value in asked]
+
+
+def _by_size(values: Sequence[float | None], labels: Sequence[Any], asked: Sequence[float | None]) -> list[Any]:
+    """The label of the rows between the same thresholds: of classes in the order of their medians, each two neighbours are
+    parted by the threshold that puts the fewest of their rows on the wrong side."""
+    import numpy as np
+
+    numbers, mine = np.array(values, dtype=float), np.array([str(label) for label in labels])
+    of = {label: np.sort(numbers[(mine == str(label)) & ~np.isnan(numbers)]) for label in set(labels)}
+    of = {label: held for label, held in of.items() if len(held)}
+    classes = sorted(of, key=lambda label: float(np.median(of[label])))
+    thresholds = []
+    for low, high in pairwise(of[label] for label in classes):
+        wrong = len(low) - np.searchsorted(low, high, side="left") + np.arange(len(high))
+        thresholds.append(high[np.argmin(wrong)])
+    places = np.searchsorted(np.maximum.accumulate(thresholds), np.array(asked, dtype=float), side="right")
+    return [classes[place] for place in places] if classes else [None] * len(asked)
 
 
 def _key(value: Any) -> Any:

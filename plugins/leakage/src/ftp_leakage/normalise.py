@@ -27,8 +27,7 @@ def words(text: str) -> list[str]:
         found = text.lower().translate(_ASCII).split()
     else:
         folded = unicodedata.normalize("NFKC", text).casefold()
-        kept = "".join(_keep(char) for char in folded)
-        found = _ALONE.sub(r" \1 ", kept).split()
+        found = _ALONE.sub(r" \1 ", folded.translate(_OTHERS)).split()
     return found or text.split()
 
 
@@ -39,6 +38,17 @@ def _keep(char: str) -> str:
         return ""
     kind = unicodedata.category(char)
     return char if kind[0] == "M" else "" if kind == "Cf" else " "
+
+
+class _Kept(dict[int, str]):
+    """What becomes of each character, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = _keep(chr(code))
+        return self[code]
+
+
+_OTHERS = _Kept()
 
 
 class Vocabulary(dict[str, int]):
@@ -81,6 +91,11 @@ class Words:
         return Words(self.ids[where], starts, self.vocabulary)
 
 
+    def grouped(self, size: int) -> Words:
+        """Each `size` texts in a row as one text."""
+        return Words(self.ids, self.starts[::size], self.vocabulary)
+
+
 def joined(parts: Sequence[Words]) -> Words:
     """Texts of several lists that share one vocabulary, one list after the other."""
     import numpy as np
@@ -88,6 +103,16 @@ def joined(parts: Sequence[Words]) -> Words:
     lengths = np.concatenate([part.lengths for part in parts])
     starts = np.concatenate(([0], np.cumsum(lengths)))
     return Words(np.concatenate([part.ids for part in parts]), starts, parts[0].vocabulary)
+
+
+def side_by_side(parts: Sequence[Words]) -> Words:
+    """Texts made of a text of each list, one after the other; the lists are of one length and share a vocabulary."""
+    import numpy as np
+
+    if len(parts) == 1:
+        return parts[0]
+    rows = len(parts[0])
+    return joined(parts).take(np.arange(rows * len(parts)).reshape(len(parts), rows).T.reshape(-1)).grouped(len(parts))
 
 
 def number(texts: Iterable[str], vocabulary: Vocabulary | None = None, longest: int | None = None) -> Words:

@@ -141,7 +141,7 @@ def _labels(report: Report, said: list[tuple[Level, str]], evidence: dict[str, A
         most = report.given_away
         level: Level = "stop" if most >= 0.9 else "warn" if most >= 0.4 else "note"
         words = ", ".join(f"'{one.what}' ({one.label})" for one in report.giveaways[:3])
-        said.append((level, f"single words give away the label in {most:.0%} of the rows of {report.train}: {words}"))
+        said.append((level, f"words or signs give away the label in {most:.0%} of the rows of {report.train}: {words}"))
     if report.telling:
         evidence["columns"] = [one.what for one in report.telling]
         said.append(("note", f"the label can be told from {', '.join(one.what for one in report.telling)} alone: "
