@@ -128,7 +128,7 @@ def _shape(prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
     from ftp import model as models
 
     settings, task = prepared.settings, prepared.task
-    answering = [one for one in prepared.picked if _answer(one)]
+    answering = [one for one in prepared.picked if _answers(one, prepared.values)]
     if answering:
         who = ", ".join(one.name for one in answering)
         unknown.append(f"model: {who} builds it in a way of its own, which cannot be asked for without weights")
@@ -174,9 +174,13 @@ def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:
     return found
 
 
-def _answer(one: Picked) -> bool:
+def _answers(one: Picked, values: Mapping[str, Any]) -> bool:
+    """Whether a plugin builds the network itself: it has the hook, and the options without which it leaves that to core
+    (`builds_with`) are given."""
     options: Mapping[str, Any] = implementations(one.cls).get("build_model") or {"wrapper": True}
-    return not options.get("wrapper") and not options.get("trylast")
+    needs = one.attribute("builds_with")
+    asked = not needs or any(values.get(f"{one.name}.{name}") is not None for name in needs)
+    return asked and not options.get("wrapper") and not options.get("trylast")
 
 
 def _fresh(net: PreTrainedModel, folder: Path | None) -> tuple[str, ...]:

@@ -233,3 +233,13 @@ def test_from_scratch_with_a_tokenizer_that_masks(tmp_path: Path) -> None:
     loss.compute(loss.collate(rows)).total.backward()
     models.save(model, tmp_path / "model")
     assert models.reload(tmp_path / "model").tokenizer.mask_token == "<mask>"
+
+
+def test_a_plan_knows_the_network_unless_it_is_from_scratch(folder: Path) -> None:
+    from ftp.forecast import forecast
+    from ftp.plan import prepare
+
+    told = forecast(prepare(["mlm", "law"], given=[("flags", {"model": str(folder)})]))
+    assert told.shape is not None and told.shape.trained == told.shape.total
+    told = forecast(prepare(["mlm", "law"], given=[("flags", {"mlm.model_config": '{"model_type": "bert"}'})]))
+    assert told.shape is None and "mlm builds it in a way of its own" in told.unknown[0]

@@ -20,6 +20,7 @@ class Clm:
 
     wants = ("text",)
     head = "tokens"
+    builds_with = ("model_config",)
     suggests = {"batch_size": 16}
 
     block_size: int | None = option(None, "tokens a block at most; default: what the model takes, 1024 at most", low=8)

@@ -23,6 +23,7 @@ class Mlm:
 
     wants = ("text",)
     head = "mask"
+    builds_with = ("model_config",)
 
     mlm_probability: float = option(0.15, "share of tokens that are guessed", low=0.001, high=0.99)
     mask_replace_prob: float = option(0.8, "share of those that are replaced by the mask token", low=0, high=1)
