@@ -503,12 +503,15 @@ def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
 
 def quiet_libraries() -> None:
     """Progress bars and advice of the libraries below, which would tear the display apart."""
+    import logging
     import warnings
 
     import datasets
     import transformers
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="accelerate")
+    for name in ("torchao", "bitsandbytes", "torch.utils._pytree"):  # imported by others: kernels of devices that are not there
+        logging.getLogger(name).setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
