@@ -1,5 +1,4 @@
-"""A quantised base: what is quantised, that it trains and comes back, and what is refused. What needs bitsandbytes or torchao
-is skipped where that is not installed; both are optional."""
+"""A quantised base: what is quantised, that it trains and comes back, and what is refused."""
 
 from __future__ import annotations
 
@@ -21,17 +20,15 @@ from ftp.testing.models import TEXTS, tiny
 from ftp_quantize import plugin
 
 KINDS = {
-    "nf4": ("bitsandbytes", {"bits": "4"}),
-    "fp4": ("bitsandbytes", {"bits": "4", "quant_type": "fp4", "double_quant": True}),
-    "int8": ("bitsandbytes", {"bits": "8"}),
-    "ao8": ("torchao", {"bits": "8", "backend": "torchao"}),
+    "nf4": {"bits": "4"},
+    "fp4": {"bits": "4", "quant_type": "fp4", "double_quant": True},
+    "int8": {"bits": "8"},
+    "ao8": {"bits": "8", "backend": "torchao"},
 }
 
 
 def given(name: str) -> dict[str, Any]:
-    library, options = KINDS[name]
-    pytest.importorskip(library)
-    return {f"quantize.{key}": value for key, value in options.items()}
+    return {f"quantize.{key}": value for key, value in KINDS[name].items()}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +128,18 @@ def test_what_cannot_be_trained_is_refused(made, tmp_path, monkeypatch):
         run(made, tmp_path / "c", "llama", "lora", "sft", **{"quantize.bits": "8", "quantize.quant_type": "fp4"})
     with pytest.raises(UserError, match="asked for 8 bits"):
         run(made, tmp_path / "d", "llama", "lora", "sft", **{"quantize.backend": "torchao"})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("sizes", "refused"), [({"hidden_size": 32}, True), ({"intermediate_size": 48}, True), ({}, False)])
+def test_layers_that_a_cpu_could_not_pack_are_refused_before_training(tmp_path, sizes, refused):
+    narrow = {"llama": tiny("llama", tmp_path / "model", **{"hidden_size": 64, "intermediate_size": 64, **sizes})}
+    if not refused:
+        assert run(narrow, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **given("nf4")).step == 1
+        return
+    with pytest.raises(UserError, match=r"bits 4: \d+ linear layers do not fit[\s\S]*--quantize.bits 8"):
+        run(narrow, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **given("nf4"))
+    assert '"event": "step"' not in (tmp_path / "run/log.jsonl").read_text()
 
 
 def test_a_library_that_is_missing_is_named(made, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -36,7 +35,6 @@ class Quantize:
         self._check(run)
         from ftp.model import quantized
 
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says at every product that it rounds
         with quantized(self._config()):
             model = yield
         if any(weight.is_meta for weight in model.net.parameters()):  # a plan, which has no weights
@@ -44,6 +42,11 @@ class Quantize:
         if not getattr(model.net, "is_quantized", False):
             raise UserError("quantize: this network was not read from a checkpoint, so there is nothing to quantise",
                             "leave quantize out of --plugins, or train from a checkpoint")
+        if narrow := _unpackable(model.net):
+            name, (rows, columns) = next(iter(narrow.items()))
+            raise UserError(f"--quantize.bits 4: {len(narrow)} linear layers do not fit, such as {name} ({columns} numbers in, "
+                            f"{rows} out): what is saved would not run on a CPU",
+                            "4 bits are for layers that take a multiple of 64 numbers and give one of 32", "--quantize.bits 8")
         return model
 
     def _check(self, run: Run) -> None:
@@ -81,6 +84,14 @@ class Quantize:
         dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[self.compute_dtype]
         return {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": self.quant_type,
                 "bnb_4bit_use_double_quant": self.double_quant, "bnb_4bit_compute_dtype": dtype}
+
+
+def _unpackable(net: Any) -> dict[str, tuple[int, int]]:
+    """Layer -> its shape, of layers in 4 bits that a CPU cannot pack: its kernel takes 32 rows at a time, each of whole blocks
+    that share a scale (bitsandbytes, `_convert_weight_packed_for_cpu`); the code in the README.md of `model/` comes to it."""
+    states = {name: state for name, module in net.named_modules() if (state := getattr(module, "quant_state", None)) is not None}
+    shapes = {name: (*state.shape, state.blocksize) for name, state in states.items()}
+    return {name: (rows, columns) for name, (rows, columns, block) in shapes.items() if rows % 32 or columns % block}
 
 
 def _wraps(cls: type) -> bool:
