@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from ftp.testing.scene import MODELS
 from ftp.testing.subject import JUDGE, find
 
 CELLS = grid.cells()
-RUNS = grid.runs(CELLS, grid.names("parameterisation"))
+ABSENT = [name for name in grid.names("parameterisation") if grid.lacking([name])]
+RUNS = grid.runs(CELLS, grid.names("parameterisation"), ABSENT)
 MISFITS = [cell for cell in CELLS if cell.task is None]
 QUICK = {"max_steps": 2, "batch_size": 4, "max_train_rows": 8, "max_eval_rows": 4, "logging_steps": 1, "verify": False,
          "baselines": False, "device": "cpu", "precision": "fp32"}
@@ -41,6 +41,11 @@ def picked(name: str) -> Picked:
 def needed(cell: grid.Cell) -> dict[str, Any]:
     """Options that a plugin cannot do without, as it says itself (a teacher, for example)."""
     return {key: value for name in cell.plugins for key, value in getattr(picked(name).cls, "tried_with", {}).items()}
+
+
+def beside(cell: grid.Cell) -> list[str]:
+    """Plugins that one of these does nothing without, as it says itself."""
+    return [other for name in cell.plugins for other in picked(name).attribute("goes_with") if other not in cell.plugins]
 
 
 def risks() -> list[str]:
@@ -66,13 +71,12 @@ def test_what_fits_runs_and_comes_back(cell: grid.Cell, models: dict[str, Path],
     import ftp
 
     assert cell.task is not None
-    missing = [one for name in cell.plugins for one in getattr(picked(name).cls, "needs", ()) if find_spec(one) is None]
-    if missing:
+    if missing := grid.lacking(cell.plugins):
         pytest.skip(f"{', '.join(missing)} is not installed, which it needs")
     subject = find(cell.domain)
     rows = domains.source(subject, domains.own_form(subject, cell.task.form))
-    result = ftp.run([*cell.plugins, *risks()], plugins_from=(JUDGE,), model=str(models[cell.task.head]), data=rows,
-                     out=tmp_path / "run", cache_dir=tmp_path / "cache", **QUICK, **needed(cell))
+    result = ftp.run([*cell.plugins, *beside(cell), *risks()], plugins_from=(JUDGE,), model=str(models[cell.task.head]),
+                     data=rows, out=tmp_path / "run", cache_dir=tmp_path / "cache", **QUICK, **needed(cell))
     lines = [json.loads(line) for line in (result.out / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["event"] == "step"]
     assert result.step == 2 and len(losses) == 2 and all(map(math.isfinite, losses))
@@ -99,15 +103,29 @@ def test_what_does_not_fit_says_what_would(cell: grid.Cell) -> None:
     assert cell.domain not in fitting
 
 
+def pairs(runs: list[grid.Cell]) -> set[tuple[str, str]]:
+    return {pair for cell in runs for pair in ((cell.objective, cell.domain), (cell.objective, cell.parameterisation),
+                                               (cell.parameterisation, cell.domain))}
+
+
 def test_every_pair_meets() -> None:
+    """In runs that take place: what is skipped meets nothing. Everything that is needed is in requirements.txt."""
     objectives, parameterisations = grid.names("objective"), grid.names("parameterisation")
     assert len(objectives) >= 8 and len(parameterisations) >= 2 and len(grid.names("domain")) >= 5
-    met = {pair for cell in RUNS for pair in ((cell.objective, cell.domain), (cell.objective, cell.parameterisation),
-                                              (cell.parameterisation, cell.domain))}
+    met = pairs([cell for cell in RUNS if not grid.lacking(cell.plugins)])
     assert {(cell.objective, cell.domain) for cell in CELLS if cell.task} <= met
     runnable = {cell.objective for cell in CELLS if cell.task}
     assert {(one, other) for one in runnable for other in parameterisations} <= met
     assert {(one, cell.domain) for one in parameterisations for cell in CELLS if cell.task} <= met
+
+
+def test_what_cannot_run_is_no_pairs_only_run() -> None:
+    methods = grid.names("parameterisation")
+    for absent in methods:
+        found = grid.runs(CELLS, methods, [absent])
+        able = [cell for cell in found if cell.parameterisation != absent]
+        assert {(cell.objective, cell.domain) for cell in CELLS if cell.task} <= pairs(able)
+        assert pairs(found) == pairs(RUNS)
 
 
 def test_every_plugin_goes_with_something() -> None:

@@ -7,8 +7,9 @@ them. `tests/test_grid.py` runs what goes together and asks for the errors of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import product
 
 from ftp.errors import UserError
@@ -38,6 +39,12 @@ def names(kind: str) -> list[str]:
     return sorted(name for name, cls in installed() if kind_of(cls) == kind)
 
 
+def lacking(plugins: Iterable[str]) -> list[str]:
+    """What some plugins need (`needs`) that is not installed."""
+    classes = dict(installed())
+    return [needed for name in plugins for needed in getattr(classes[name], "needs", ()) if find_spec(needed) is None]
+
+
 def cells(objectives: Sequence[str] | None = None, domains: Sequence[str] | None = None) -> list[Cell]:
     """Every objective, and none, with every domain; by default of those that are installed."""
     return [_cell(objective, domain) for objective, domain in product(
@@ -51,16 +58,16 @@ def _cell(objective: str, domain: str) -> Cell:
         return Cell(objective, domain, None, str(error))
 
 
-def runs(found: Iterable[Cell], parameterisations: Sequence[str]) -> list[Cell]:
+def runs(found: Iterable[Cell], parameterisations: Sequence[str], absent: Collection[str] = ()) -> list[Cell]:
     """Few runs in which each pair meets at least once: objective and domain, objective and parameterisation, parameterisation
-    and domain."""
+    and domain. `absent`: parameterisations that cannot run here; no objective is left to meet a domain with one of them alone."""
     fitting = [cell for cell in found if cell.task]
     if not parameterisations:
         return fitting
     places = {name: place for place, name in enumerate(dict.fromkeys(cell.domain for cell in fitting))}
     rows = {name: place for place, name in enumerate(dict.fromkeys(cell.objective for cell in fitting))}
-    count = len(parameterisations)
-    chosen = [replace(cell, parameterisation=parameterisations[(rows[cell.objective] + places[cell.domain]) % count]) for cell in fitting]
+    able = [name for name in parameterisations if name not in absent] or list(parameterisations)
+    chosen = [replace(cell, parameterisation=able[(rows[cell.objective] + places[cell.domain]) % len(able)]) for cell in fitting]
     met = {pair for cell in chosen for pair in _pairs(cell)}
     for cell, name in product(fitting, parameterisations):
         one = replace(cell, parameterisation=name)
