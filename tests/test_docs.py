@@ -237,7 +237,7 @@ def test_a_wrong_command_is_found() -> None:
     """The parser that looks at `parse only` commands does refuse."""
     from ftp.errors import UserError
 
-    with pytest.raises(UserError, match="did you mean '--learning_rate'"):
+    with pytest.raises(UserError, match="did you mean '--learning-rate'"):
         parse(["run", "--plugins", "lora,sentiment", "--learing-rate", "1"])
     with pytest.raises(Exception, match="--jsno"):
         parse(["evaluate", "runs/x", "--data", "y", "--jsno"])

@@ -166,11 +166,13 @@ class Mine:
     assert json.loads((result.out / "run.json").read_text())["best_step"] == used
 
 
-def test_another_score_may_pick_the_best(go: Any) -> None:
+def test_another_score_may_pick_the_best(go: Any, tmp_path: Path) -> None:
     result = go(epochs=6.0, learning_rate=2e-2, eval_steps=6, metric_for_best_model="accuracy")
     assert result.score("accuracy", "validation") == max(look["accuracy"] for look in lines(result, "evaluation"))
     with pytest.raises(ftp.UserError, match=r"metric-for-best-model acuracy.*\n.*did you mean 'accuracy'"):
-        go(metric_for_best_model="acuracy", max_steps=1)
+        go(metric_for_best_model="acuracy", max_steps=1, baselines=True, out=str(tmp_path / "misspelt"))
+    events = [json.loads(line)["event"] for line in (tmp_path / "misspelt" / "log.jsonl").read_text().splitlines()]
+    assert "stage" in events and "step" not in events  # told before training
 
 
 def test_a_metric_is_a_mean_over_rows_or_terms_and_has_the_goal_that_the_objective_says(go: Any, tmp_path: Path) -> None:

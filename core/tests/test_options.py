@@ -42,7 +42,8 @@ def test_words_become_values(name: str, given: Any, wanted: Any) -> None:
 
 @pytest.mark.parametrize(("name", "given", "told"), [
     ("count", "x", "not a whole number"), ("count", "2.5", "not a whole number"), ("count", True, "not a whole number"),
-    ("count", "10", "out of range"), ("rate", "-1", "out of range"), ("rate", "nan", "not a number"),
+    ("count", "10", "out of range"), ("rate", "-1", "out of range"), ("rate", "nan", "not a finite number"),
+    ("rate", "inf", "not a finite number"), ("count", "inf", "not a whole number"), ("count", "1e999", "not a whole number"),
     ("word", "aa", "unknown value"), ("on", "maybe", "not yes or no"), ("names", 3, "not a list of text"),
 ])
 def test_bad_values_say_what_would_be_right(name: str, given: Any, told: str) -> None:

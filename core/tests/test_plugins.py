@@ -193,6 +193,25 @@ def test_two_answers_to_a_hook_of_one_answer() -> None:
     assert not audit(picked(First, Wraps))
 
 
+def test_two_plugins_that_decide_the_same_are_named() -> None:
+    @plugin
+    class All:
+        """Trains all."""
+
+        decides = "which weights are trained"
+
+    @plugin
+    class Some:
+        """Trains some."""
+
+        decides = "which weights are trained"
+
+    problems = audit(picked(All, Some))
+    who = "'all' (ftp-all 1.0) and 'some' (ftp-some 1.0)"
+    assert [one.what for one in problems] == [f"{who} both decide which weights are trained"]
+    assert not audit(picked(Some))
+
+
 def test_a_wrapper_that_never_yields() -> None:
     @plugin
     class Lazy:

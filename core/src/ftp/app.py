@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp import checkpoint, inputs, record
-from ftp.errors import Problem, RiskStop, UserError
+from ftp.errors import Problem, RiskStop, UserError, nearest
 from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, kind_of, lock
 from ftp.report import keep
@@ -140,9 +140,10 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     if settings.baselines:
         stage(run, "measuring baselines")
     baselines = measure_baselines(run, data, model, loss, encoded, held)
+    check_metric(settings.metric_for_best_model, baselines, loss)
     sample = train_sample(run, data, loss)
-    def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
 
+    def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
         rows = data.splits["validation"]
         seen = predict(run, model, loss, rows, encoded["validation"], "validation", forward)
         train = predict(run, model, loss, *sample, "train", forward, answers=False) if sample else None
@@ -383,6 +384,14 @@ def measure_baselines(
     return [Baseline(baseline, one.name, one.value, one.split, one.n)
             for baseline, predictions in found.items() if predictions
             for one in score(run, data, predictions, model)]
+
+
+def check_metric(metric: str | None, baselines: Sequence[Baseline], loss: Loss) -> None:
+    """Raises `UserError` for a score that is misspelt, before training and not at the first evaluation. Known are the scores of
+    the baselines and the objective's metrics; what is like none of them is left to the evaluation."""
+    names = [*dict.fromkeys(one.name for one in baselines if one.split == "validation"), *loss.metrics]
+    if metric is not None and metric not in names and (hint := nearest(metric, names)):
+        raise UserError(f"--metric-for-best-model {metric}: no plugin of this run gives it", f"{hint} there are: {', '.join(names)}")
 
 
 # --- verdicts ---

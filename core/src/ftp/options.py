@@ -97,7 +97,7 @@ def convert(option: Option, value: Any) -> tuple[Any, Problem | None]:
     """`value` (a word of the command line, or a TOML value) as the option's type, or what is wrong with it."""
     try:
         converted = _convert(option.kind, value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None, Problem(f"{option.flag} {_show(value)}: not {_article(option.type_name)}", _range(option))
     for part in converted if isinstance(converted, tuple) else (converted,):
         if part is None:
@@ -107,8 +107,8 @@ def convert(option: Option, value: Any) -> tuple[Any, Problem | None]:
             hint = nearest(str(part), map(str, option.choices))
             return None, Problem(f"{option.flag} {_show(value)}: unknown value", f"{fix}. {hint}".rstrip())
         if isinstance(part, (int, float)) and not isinstance(part, bool):
-            if math.isnan(part):
-                return None, Problem(f"{option.flag} {_show(value)}: not a number", _range(option))
+            if not math.isfinite(part):
+                return None, Problem(f"{option.flag} {_show(value)}: not a finite number", _range(option))
             if (option.low is not None and part < option.low) or (option.high is not None and part > option.high):
                 return None, Problem(f"{option.flag} {_show(value)}: out of range", _range(option))
     return converted, None
@@ -219,7 +219,7 @@ def _unknown(raw: str, source: str, table: Mapping[str, Option], owners: set[str
         return Problem(f"{where}: plugin '{owner}' is not in this run", f"add it to --plugins, or leave out --{raw}")
     hint = nearest(raw.replace("-", "_"), table)
     if hint:
-        fix = hint.replace("'", "'--", 1)
+        fix = re.sub(r"'([^']*)'", lambda found: f"'{table[found[1]].flag}'" if source == "flags" else found[0], hint)
     else:
         fix = "nobody in this run reads it; see the options with: ftp run --plugins ... --help"
     return Problem(f"{where}: no such option", fix)

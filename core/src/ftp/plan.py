@@ -68,7 +68,7 @@ def prepare(
     names = split_names(plugins)
     sources = [(source, flatten(values)) for source, values in given]
     where = [absolute(one) for one in _plugins_from(plugins_from, sources)]
-    if not names and not where:
+    if not names and not where and not any(one.what.startswith(("recipe ", "--resume")) for one in found):
         found.append(Problem("no plugins are named", "a method and a domain make a run", "ftp run --plugins lora,sentiment"))
         raise UserError(found)
 

@@ -48,7 +48,8 @@ def plugin(cls: type[T]) -> type[T]:
     `head`, `gives` (forms a domain has), `splits` (those it gives, where not train, validation and test), `suggests` (core
     options it would rather have by default), `goes_with` and `tried_with` (plugins and options that `ftp check` tries it with,
     where it does nothing alone), `needs` (optional libraries without which it cannot be tried), `replaces` (default
-    plugins that it makes needless), `kind`."""
+    plugins that it makes needless), `builds_with` (its options without which core builds the network), `decides` (what only one
+    plugin of a run may decide), `kind`."""
     made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
     return made
@@ -210,8 +211,10 @@ def pick(names: Sequence[str], plugins_from: Sequence[str] = (), problems: list[
             continue
         if len(known[name]) > 1:
             packages = " and ".join(one.package for one in known[name])
-            mine.append(Problem(f"--plugins {name}: two packages offer this name: {packages}", "uninstall one of them",
-                                f"pip uninstall {known[name][-1].distribution}"))
+            installed = [one.distribution for one in known[name] if one.cls is None]
+            mine.append(Problem(f"--plugins {name}: two packages offer this name: {packages}",
+                                *(("uninstall one of them", f"pip uninstall {installed[-1]}") if len(installed) > 1 else
+                                  ("give the class of the file another name",))))
             continue
         try:
             picked.append(Picked(known[name][0], known[name][0].load()))
@@ -264,6 +267,14 @@ def audit(picked: Sequence[Picked]) -> list[Problem]:
             who = " and ".join(f"'{one.name}' ({one.found.package})" for one in answers)
             problems.append(Problem(f"hook {name} takes one answer, but {who} both give it",
                                     f"leave out {' or '.join(one.name for one in answers)}"))
+    deciders: dict[str, list[Picked]] = {}
+    for one in picked:
+        for what in one.attribute("decides"):
+            deciders.setdefault(what, []).append(one)
+    for what, those in deciders.items():
+        if len(those) > 1:
+            who = " and ".join(f"'{one.name}' ({one.found.package})" for one in those)
+            problems.append(Problem(f"{who} both decide {what}", f"leave out {' or '.join(one.name for one in those)}"))
     owner: dict[str, Picked] = {}
     for one in picked:
         for split in (one.attribute("splits") or SPLITS) if _answers(one.cls, "load_data") else ():

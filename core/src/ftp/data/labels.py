@@ -42,12 +42,15 @@ def encode(
     known = {tuple(_class_names(rows, column) or ()) for rows in splits.values()}
     if not labels and len(known) == 1:
         labels = next(iter(known))  # the order that a ClassLabel of all splits has is kept
-    naming = _naming(splits, found, column, notes)
+    naming = _naming(splits, found, column, notes, named=bool(labels))
     named = {split: {value: naming[value] for value in values} for split, values in found.items()}
     used = {name for values in named.values() for name in values.values()}
     if labels:
         names = tuple(labels)
         numbers = _numbers(used, names, naming)
+        by_place = sorted((number, name) for name, number in numbers.items() if name in used and name not in names)
+        if by_place:
+            notes.append(f"{column}: " + ", ".join(f"{name} = {names[number]}" for number, name in by_place[:10]))
     else:
         # numbers that have names keep their order, other names are sorted
         numbered = {naming[value]: value for value in naming if not isinstance(value, str)}
@@ -117,13 +120,16 @@ def _refuse_missing(splits: Mapping[str, Rows], found: Mapping[str, set[Any]], c
         raise UserError(wrong)
 
 
-def _naming(splits: Mapping[str, Rows], found: Mapping[str, set[Any]], column: str, notes: list[str]) -> dict[Any, str]:
-    """The name of every value that occurs in any split."""
+def _naming(
+    splits: Mapping[str, Rows], found: Mapping[str, set[Any]], column: str, notes: list[str], *, named: bool
+) -> dict[Any, str]:
+    """The name of every value that occurs in any split. `named`: the classes have names already."""
     everything = {value for values in found.values() for value in values}
     kinds = {type(value) for value in everything}
     naming: dict[Any, str] = {}
     if kinds == {bool}:
-        notes.append(f"{column} is true or false; the classes are named 'false' and 'true'")
+        if not named:
+            notes.append(f"{column} is true or false; the classes are named 'false' and 'true'")
         return {value: str(value).lower() for value in everything}
     if float in kinds:
         notes.append(f"{column} is a decimal (as 1.0); taken as whole numbers")

@@ -15,6 +15,7 @@ class Full:
     """Train all weights of the network, or all but some."""
 
     adds_weights = False
+    decides = "which weights are trained"
 
     freeze: tuple[str, ...] = option((), "patterns of names of weights that stay as they are, as in "
                                          "'*embeddings*,*.layer.0.*'")

@@ -32,6 +32,7 @@ class Peft:
     """Train with any other method of the PEFT library, by its name and with its own options."""
 
     suggests = {"learning_rate": 3e-3}
+    decides = "which weights are trained"
 
     method: str = option("ia3", "a method of PEFT: ia3, vera, boft, oft, loha, lokr, fourierft, vblora, ln_tuning, "
                          "prefix_tuning, prompt_tuning, p_tuning, ... (a wrong name lists them)")
