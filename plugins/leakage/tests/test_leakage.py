@@ -15,7 +15,7 @@ from datasets import Dataset
 from ftp.errors import UserError
 from ftp.settings import Settings
 from ftp.types import Data, Run, Task
-from ftp_leakage import Leakage, near
+from ftp_leakage import Leakage, labels, near
 from ftp_leakage.check import Wanted, look
 from ftp_leakage.cli import data as data_command
 from ftp_leakage.normalise import number, words
@@ -268,6 +268,48 @@ def test_general_text_is_no_evaluation() -> None:
     assert run(train=rows(made), general=rows(made)).level == "not_run"
 
 
+def test_thresholds_that_contradict_each_other() -> None:
+    with pytest.raises(UserError, match="warn_sure 0.5 is above --leakage.stop_sure 0.1"):
+        run_form("text", options={"warn_sure": 0.5, "stop_sure": 0.1}, train=rows(sentences(5)), validation=rows(sentences(5, 1)))
+
+
+def test_what_could_not_be_compared_is_told() -> None:
+    made = sentences(60)
+    train, held = rows(made[:40], who=[" "] * 40, day=["soon"] * 40), rows(made[40:], who=["P1"] * 20, day=["2020-01-01"] * 20)
+    risk = run_form("text", options={"group_column": "who", "date_column": "day"}, train=train, validation=held)
+    assert risk.level == "note" and risk.evidence["left_out"] == [
+        "who is empty in all rows of train: its groups were not compared",
+        "day holds no date in any row of train: its dates were not compared"]
+    none = rows([""] * 20, who=[""] * 20)
+    risk = run_form("text", options={"group_column": "who"}, train=none, validation=none)
+    assert risk.level == "not_run" and "who is empty in all rows of train" in risk.finding
+
+
+def test_a_label_in_train_only_is_told_and_looked_at() -> None:
+    made = sentences(60)
+    risk = run_form("text", train=rows([*made[:40], made[0]], label=[0, 1] * 20 + [1]), validation=rows(made[40:]))
+    assert risk.evidence["left_out"] == ["validation has no column label: its labels were not compared"]
+    assert risk.level == "note" and risk.evidence["conflicts"] == 1
+
+
+def test_columns_that_are_alike_while_others_differ() -> None:
+    one, two = sentences(80, 1), sentences(80, 5)
+    both = [Dataset.from_dict({"story": one[:30], "summary": some}) for some in (two[:30], two[40:70])]
+    risk = verdict(look({"train": both[0], "validation": both[1]}, reading(None, both[0])), Levels())
+    assert risk.level == "warn" and risk.evidence["sides"] == {"story train/validation": 30}
+    both = [Dataset.from_dict({"task": ["Say in one word what this is about."] * 30, "story": some}) for some in (one[:30], one[40:70])]
+    report = look({"train": both[0], "validation": both[1]}, reading(None, both[0]))
+    risk = verdict(report, Levels())
+    assert risk.level == "note" and risk.evidence["left_out"] == ["task says the same in every row and was left out"]
+
+
+def test_a_sample_of_labels_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "SAMPLE", 50)
+    made = sentences(90)
+    risk = run(train=rows(made[:80], label=[0, 1] * 40), validation=rows(made[80:], label=[0, 1] * 5))
+    assert risk.evidence["sampled"] == ["labels: 50 of 80 rows of train were looked at for what gives them away"]
+
+
 # --- forms
 
 def talk(asked: str, answered: str) -> list[dict[str, str]]:
@@ -462,6 +504,9 @@ def test_groups_by_name_and_as_named() -> None:
     assert {one.column for one in report.shared} == {"patient_id"} and risk.level == "warn"
     assert sum(f.kind == "group" for f in report.findings()) == 5
     assert run_form("text", options={"group_column": "patient_id"}, train=train, validation=held).level == "stop"
+    spelt = [held.remove_columns("patient_id").add_column("patient_id", [f" P{at // 3 + 25} " for at in range(30)])]
+    named = train.remove_columns("patient_id").add_column("patient_id", [f"p{at // 3}" for at in range(90)])
+    assert run_form("text", options={"group_column": "patient_id"}, train=named, validation=spelt[0]).level == "stop"
     apart = held.map(lambda row: {"patient_id": row["patient_id"] + 100})
     assert check(train=train, validation=apart)[1].level == "ok"
 

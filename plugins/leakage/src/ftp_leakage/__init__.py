@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ftp import hookimpl, option, plugin
+from ftp.errors import UserError
 from ftp.types import Data, Risk, Run
 
 
@@ -35,6 +36,9 @@ class Leakage:
         from ftp_leakage.source import against, require, shower
         from ftp_leakage.verdict import Levels, verdict
 
+        if self.warn_sure > self.stop_sure:
+            raise UserError(f"--leakage.warn_sure {self.warn_sure:g} is above --leakage.stop_sure {self.stop_sure:g}",
+                            "a warning comes before a stop")
         splits = {name: rows for name, rows in data.splits.items() if name != "general"}
         if not splits:
             return [Risk("leakage", "not_run", "there are no rows to compare", stage="data")]

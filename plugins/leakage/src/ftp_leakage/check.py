@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftp_leakage import benchmarks, groups, labels, near
 from ftp_leakage.findings import Finding, Kind
 from ftp_leakage.normalise import Vocabulary, Words, joined, number, side_by_side
-from ftp_leakage.rows import Reading, part, whole
+from ftp_leakage.rows import Reading, label_of, part, whole
 from ftp_leakage.similarity import in_common
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ ORDER = ("train", "validation", "test")
 MOST_ROWS = 1_000_000
 SURE = 30.0
 SIDE = 6  # words; many people write the same shorter prompt or answer
+FEWEST = 10  # rows; that fewer have the same text in a column is no wonder
 COMMON, COMMON_SHARE = 5, 0.01  # a side of more rows, and of a larger share of them, is a phrase of everybody's
 ASKED = ("prompt", "context")  # many rows may be about one of these: it is weighed however often it is there
 TALK = ("conversation", "feedback")  # of one row another may be the beginning, be it a small part
@@ -127,7 +128,8 @@ class Contained:
 class Report:
     """Everything that was found. `rows`: rows in the data (None: a stream that goes on). `looked`: rows compared.
     `numbers`: for each split the numbers that its rows have in the data that were given, where a sample was looked at.
-    `empty`: rows without text, which were compared with nothing."""
+    `empty`: rows without text, which were compared with nothing. `told`: where a sample was looked at. `left_out`: what could
+    not be compared, and why."""
 
     splits: tuple[str, ...]
     rows: Mapping[str, int | None]
@@ -148,6 +150,7 @@ class Report:
     labelled: bool = False
     train: str = "train"
     told: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def place(self, split: str, row: int) -> tuple[str, int]:
         """A row of the sample as a row of the data that were given."""
@@ -233,6 +236,7 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
             told.append(f"{split}: {len(rows[split])} of {sizes[split] or 'many'} rows were looked at")
     vocabulary = Vocabulary()
     parts = {name: {split: number(part(reading, rows[split], name), vocabulary) for split in order} for name in reading.parts}
+    reading, left_out = _without_constants(reading, parts)
     texts = {split: side_by_side([parts[name][split] for name in reading.parts]) if reading.parts
              else number([""] * len(rows[split]), vocabulary) for split in order}
     report: dict[str, Any] = {
@@ -240,6 +244,7 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
         "empty": {split: int((texts[split].lengths == 0).sum()) for split in order if len(texts[split])},
         "numbers": numbers, "train": order[0] if order else "train",
     }
+    parts = {name: parts[name] for name in reading.parts}
     overlaps, inside = _overlaps(order, texts, parts, reading, wanted)
     if reading.sides:
         turned = {split: side_by_side([parts[name][split] for name in reading.swapped.parts]) for split in order[:-1]}
@@ -247,12 +252,22 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
     report.update(overlaps=overlaps, inside=inside)
     if reading.told:
         report["sides"] = tuple(_sides(order, parts, reading, wanted, overlaps))
-    if reading.label and all(reading.label in rows[split].column_names for split in order):
-        report.update(_labels(order, rows, texts, reading, names))
-    report["shared"], report["late"], report["undated"] = _origins(order, rows, reading, wanted)
+    label = reading.label
+    if label is None and reading.form in ("labelled", "text", "columns"):
+        label = next((name for split in order if (name := label_of(rows[split].column_names or ()))), None)
+    labelled = [split for split in order if label in (rows[split].column_names or ())]
+    if label and labelled:
+        found = _labels(labelled, rows, texts, label, reading, names)
+        report.update(found if labelled[0] == order[0] else {"conflicts": found["conflicts"]})
+        left_out += [f"{split} has no column {label}: its labels were not compared" for split in order if split not in labelled]
+        if len(rows[labelled[0]]) > labels.SAMPLE:
+            told.append(f"labels: {labels.SAMPLE} of {len(rows[labelled[0]])} rows of {labelled[0]} were looked at for what gives "
+                        "them away")
+    report["shared"], report["late"], report["undated"], more = _origins(order, rows, reading, wanted)
+    left_out += more
     if wanted.against and order:
         report["contained"] = tuple(_contained(wanted, texts[order[0]], vocabulary))
-    return Report(**report, told=tuple(told))
+    return Report(**report, told=tuple(told), left_out=tuple(left_out))
 
 
 def _sample(rows: Any, wanted: Wanted) -> tuple[int | None, Any, Any]:
@@ -270,6 +285,18 @@ def _sample(rows: Any, wanted: Wanted) -> tuple[int | None, Any, Any]:
         return len(rows), rows, None
     some = np.sort(np.random.default_rng(wanted.seed).permutation(len(rows))[: wanted.most_rows])
     return len(rows), rows.select(some), some
+
+
+def _without_constants(reading: Reading, parts: Mapping[str, Mapping[str, Words]]) -> tuple[Reading, list[str]]:
+    """The reading without parts that say the same in every row: they would only make all rows alike."""
+    same = [name for name, of in parts.items()
+            if len(parts) > 1 and (groups := near.same(list(of.values()))) and len(groups[0]) == sum(map(len, of.values())) >= FEWEST]
+    rest = tuple(name for name in reading.parts if name not in same)
+    if not same or not rest:
+        return reading, []
+    left = replace(reading, parts=rest, told=tuple(name for name in reading.told if name in rest and len(rest) > 1),
+                   sides=reading.sides if set(reading.sides) <= set(rest) else ())
+    return left, [f"{name} says the same in every row and was left out" for name in same]
 
 
 def _overlaps(
@@ -345,13 +372,12 @@ def _sides(
 
 
 def _labels(
-    order: Sequence[str], rows: Mapping[str, Any], texts: Mapping[str, Words], reading: Reading, names: Sequence[str]
+    order: Sequence[str], rows: Mapping[str, Any], texts: Mapping[str, Words], label: str, reading: Reading, names: Sequence[str]
 ) -> dict[str, Any]:
-    """Conflicts over all splits; giveaways in the first split."""
+    """Conflicts over all splits that have labels; giveaways in the first of them."""
     import numpy as np
 
-    assert reading.label is not None
-    values = {split: rows[split][reading.label][:] for split in order}
+    values = {split: rows[split][label][:] for split in order}
     flat = [value for split in order for value in values[split]]
     place = [(split, row) for split in order for row in range(len(values[split]))]
     conflicts = [(*place[a], *place[b]) for a, b in labels.conflicts(near.same([texts[split] for split in order]), flat)]
@@ -365,9 +391,9 @@ def _labels(
     usable = all(isinstance(value, (str, int, bool)) for value in set(mine)) and len(set(mine)) <= max(2, len(mine) // 4)
     if not usable:
         return {"conflicts": tuple(conflicts), "labelled": False}
-    told = {value: _name(value, names, some, reading.label, mine) for value in set(mine)}
+    told = {value: _name(value, names, some, label, mine) for value in set(mine)}
     given, share = labels.giveaways(whole(reading, some), mine, told)
-    telling = labels.columns(some, mine, (*reading.parts, reading.label))
+    telling = labels.columns(some, mine, (*reading.parts, label))
     again = [labels.Giveaway(one.what, one.label, one.rows, one.purity, one.coverage, int(step[one.example]), one.named)
              for one in given]
     return {"conflicts": tuple(conflicts), "giveaways": tuple(again), "given_away": share, "telling": tuple(telling),
@@ -385,20 +411,24 @@ def _name(value: Any, names: Sequence[str], rows: Any, column: str, labels_of: S
 
 def _origins(
     order: Sequence[str], rows: Mapping[str, Any], reading: Reading, wanted: Wanted
-) -> tuple[tuple[Shared, ...], tuple[Late, ...], dict[str, int]]:
+) -> tuple[tuple[Shared, ...], tuple[Late, ...], dict[str, int], list[str]]:
     import numpy as np
 
-    shared, late, undated = [], [], {}
+    shared, late, undated, left_out = [], [], {}, []
     named = wanted.group_column
     columns = [named] if named else groups.detect({split: rows[split] for split in order}, reading.parts)
     for column in columns:
         keys = {split: groups.keys(rows[split], column) for split in order}
+        left_out += [f"{column} is empty in all rows of {split}: its groups were not compared" for split in order
+                     if not any(key is not None for key in keys[split])]
         for first, second in combinations(order, 2):
             shared.append(Shared(column, named is not None, first, second, groups.shared(keys[first], keys[second]),
                                  len(keys[second])))
     if wanted.date_column:
         dates = {split: groups.dates(rows[split], wanted.date_column) for split in order}
         undated = {split: int(np.isnan(values).sum()) for split, values in dates.items()}
+        left_out += [f"{wanted.date_column} holds no date in any row of {split}: its dates were not compared" for split in order
+                     if undated[split] == len(dates[split])]
         for first, second in combinations(order, 2):
             mine, theirs = dates[first], dates[second]
             if np.isnan(mine).all() or np.isnan(theirs).all():
@@ -407,7 +437,7 @@ def _origins(
             known = mine[~np.isnan(mine)]
             late.append(Late(first, second, int((known >= start).sum()), len(known), int(np.nanargmax(mine)),
                              int(np.nanargmin(theirs))))
-    return tuple(shared), tuple(late), undated
+    return tuple(shared), tuple(late), undated, left_out
 
 
 def _contained(wanted: Wanted, train: Words, vocabulary: Vocabulary) -> Iterator[Contained]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,9 +37,16 @@ def detect(splits: Mapping[str, Any], read: Sequence[str]) -> list[str]:
     return found
 
 
-def keys(rows: Any, name: str) -> list[Any]:
-    """The group of each row; None where it has none."""
-    return [None if value in (None, "") else value if isinstance(value, (int, float)) else str(value) for value in rows[name][:]]
+def keys(rows: Any, name: str) -> list[str | None]:
+    """The group of each row, case and blanks at the ends aside (`P7`, ` p7 `; 7, 7.0, `7`); None where it has none."""
+    return [_key(value) for value in rows[name][:]]
+
+
+def _key(value: Any) -> str | None:
+    if value is None or value != value:
+        return None
+    whole = isinstance(value, float) and value.is_integer()
+    return unicodedata.normalize("NFKC", str(int(value) if whole else value)).casefold().strip() or None
 
 
 def shared(first: Sequence[Any], second: Sequence[Any]) -> dict[Any, tuple[list[int], list[int]]]:

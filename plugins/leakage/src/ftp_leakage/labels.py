@@ -1,10 +1,11 @@
 """Labels that are given away: by a word or the label's name inside the text, by another column; and labels in conflict.
 
 Beside the words, the signs that they begin and end with are looked at, so that a mark glued to other words is found as well,
-and a blank at either end of the text. A word gives a class away when nearly all rows that have it are of the class (`PURITY`), most rows of the class have it
-(`COVERAGE`), and this is no chance: were the word independent of the class, so pure a count would occur with probability
-below `CHANCE` divided by the number of words looked at (Chernoff's bound on the binomial tail, Bonferroni). Words of
-feeling do not reach that: none is in most rows of its class. A word that spells the name of its class needs less.
+and a blank at either end of the text. Such a word gives a class away when nearly all rows that have it are of the class
+(`PURITY`), most rows of the class have it (`COVERAGE`), and this is no chance: were the word independent of the class, so pure
+a count would occur with probability below `CHANCE` divided by the number of words looked at (Chernoff's bound on the binomial
+tail, Bonferroni). Words of feeling do not reach that: none is in most rows of its class. A word that spells the name of its
+class needs less.
 """
 
 from __future__ import annotations

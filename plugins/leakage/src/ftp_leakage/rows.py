@@ -35,7 +35,7 @@ def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str 
     """How to read rows. `form`: None where their columns make none; then all columns of text are read. `chosen`,
     `label`: text columns and label column named by the user."""
     columns = list(rows.column_names or ())
-    known = _label(columns) if label is None else label
+    known = label_of(columns) if label is None else label
     if chosen:
         return _several("columns", tuple(chosen), known)
     name = form or "columns"
@@ -43,16 +43,16 @@ def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str 
         text, pair = _alias("text", columns), _alias("text_pair", columns)
         return _several(name, (text or "text", pair) if pair else (text or "text",), known)
     if name == "tagged":
-        return Reading(name, ("tokens",))
+        return Reading(name, ("tokens",), label=label)
     if name == "question":
-        return Reading(name, ("question", "context"), ("context",))
+        return Reading(name, ("question", "context"), ("context",), label)
     if name == "preference":
         parts = ("prompt", "chosen", "rejected")
-        return Reading(name, parts, parts, sides=parts[1:])
+        return Reading(name, parts, parts, label, parts[1:])
     if name in ("conversation", "feedback"):
-        return Reading(name, ("prompt", "completion"), ("prompt",))
+        return Reading(name, ("prompt", "completion"), ("prompt",), label)
     if name == "prompt":
-        return Reading(name, ("prompt",))
+        return Reading(name, ("prompt",), label=label)
     text = _alias("text", columns)
     if text:
         pair = _alias("text_pair", columns)
@@ -77,7 +77,8 @@ def _texts(rows: Any, columns: Sequence[str]) -> tuple[str, ...]:
     return found or tuple(sorted(words, key=lambda name: -words[name])[:1])
 
 
-def _label(columns: Sequence[str]) -> str | None:
+def label_of(columns: Sequence[str]) -> str | None:
+    """The column of labels, where one has the usual name."""
     return next((name for name in ("label", "label_name") if name in columns), None)
 
 

@@ -87,6 +87,9 @@ def verdict(
             advice.append(f"{clean} --against {held_in.name}")
         else:
             said.append(("ok", f"none of {held_in.compared} rows of {held_in.name} stands in {report.train}"))
+    if report.left_out:
+        evidence["left_out"] = list(report.left_out)
+        said += [("note", words) for words in report.left_out]
     if report.empty and any(report.empty.values()):
         evidence["empty"] = {split: count for split, count in report.empty.items() if count}
         said.append(("note", f"{sum(report.empty.values())} rows have no text and were compared with nothing"))
@@ -94,7 +97,7 @@ def verdict(
     if examples:
         evidence["examples"] = examples
     if not useful and not any(level in ("warn", "stop") for level, _ in said):
-        return Risk("leakage", "not_run", _reason(report, held), evidence, stage="data")
+        return Risk("leakage", "not_run", "; ".join([_reason(report, held), *report.left_out]), evidence, stage="data")
     if not useful:
         said.append(("note", _reason(report, held)))
     level = max((one for one, _ in said), key=RANK.index)
