@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,24 +20,36 @@ import ftp
 import ftp.model
 from ftp.device import accelerator
 from ftp.errors import UserError
+from ftp.plan import prepare
+from ftp.plugins import Hooks
 from ftp.record import Log
-from ftp.settings import Settings
+from ftp.testing.advice import follow
 from ftp.testing.models import tiny
-from ftp.types import Data, Model, Risk, Run, Task
-from ftp_forgetting import Forgetting, representations, sets, words
+from ftp.types import Data, Model, Risk, Run
+from ftp_forgetting import Forgetting, advice, representations, sets, words
 
 TEXTS = sets.texts(None).documents
 
 
-def a_run(head: Any, form: Any = "text") -> Run:
-    settings = Settings(device="cpu", precision="fp32")
-    return Run(settings, Task(form, head), SimpleNamespace(picked=()), accelerator(settings), Path("runs/x"),  # type: ignore
-               Log(None, writer=False))
+PLUGINS = {"tokens": ["clm", "full", "sentiment"], "mask": ["mlm", "full", "sentiment"], "labels": ["full", "sentiment"]}
+
+
+def a_run(head: Any, out: Path = Path("runs/x")) -> Run:
+    prepared = prepare([*PLUGINS[head], "-preflight"], given=[("options", {"device": "cpu", "precision": "fp32"})])
+    if out.is_dir():
+        (out / "run.toml").write_text(prepared.recipe())
+    hooks = Hooks(prepared.picked, prepared.values)
+    return Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), out, Log(None, writer=False))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def out(folder: Path) -> Path:
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +84,8 @@ def moved(model: Model, size: float, seed: int = 0) -> Model:
     return Model(net, model.tokenizer, model.head, model.labels, model.fresh, model.reference)
 
 
-def judged(before: Model, after: Model, *, data: Data | None = None, **options: Any) -> Risk:
-    run = a_run(before.head)
+def judged(before: Model, after: Model, *, data: Data | None = None, out: Path = Path("runs/x"), **options: Any) -> Risk:
+    run = a_run(before.head, out)
     plugin = Forgetting(**options)
     data = data or Data({"train": Dataset.from_dict({"text": ["a"]})}, "text")
     assert plugin.check_risks(run, "data", data, None, None) == []
@@ -170,12 +183,20 @@ def test_noise_raises_nothing_in_any_of_twenty_runs(writer: Model) -> None:
     assert levels.count("ok") >= 19, levels
 
 
-def test_a_spoilt_writer_is_told_with_what_to_type(writer: Model) -> None:
-    risk = judged(writer, moved(writer, 1.0))
+def test_a_spoilt_writer_is_told_with_what_to_type(writer: Model, out: Path) -> None:
+    risk = judged(writer, moved(writer, 1.0), out=out)
+    assert risk.finding.startswith(("the model lost some", "the model lost much"))
     assert risk.level in ("warn", "stop") and risk.evidence["rise_low"] > 0.2 and risk.evidence["kl"] > 0.1
     assert risk.evidence["documents"] == risk.evidence["of"] == 81 and not risk.evidence["sampled"]
     assert any("--learning-rate" in one for one in risk.advice) and any("l2sp" in one for one in risk.advice)
-    assert any("mix --mix.data" in one for one in risk.advice) and any("lora" in one for one in risk.advice)
+    start = f"ftp run {out / 'run.toml'} --plugins clm"
+    small = f"{start},sentiment,-preflight,lora"
+    rate = f"--learning-rate {prepare(['clm', 'sentiment', 'lora']).settings.learning_rate:g}"
+    assert [one for one in risk.advice if one.startswith(start)] == [
+        f"{small} {rate}", f"{small} --lora.target_modules '.*\\.\\d+\\.(mlp\\.c_fc|mlp\\.c_proj)' {rate}",
+        *(f"{start},full,sentiment,-preflight,{more}" for more in ("mix", "l2sp", "kl_anchor"))]
+    for line in risk.advice:
+        follow(line)
 
 
 def test_a_sample_is_told(writer: Model) -> None:
@@ -230,14 +251,28 @@ def test_an_encoder_that_was_left_alone_is_ok(folder: Path, easy: str) -> None:
     assert risk.evidence["fall"] == 0
 
 
-def test_an_encoder_that_tells_no_text_from_another_is_told(folder: Path, easy: str) -> None:
+@pytest.mark.parametrize(("kind", "modules"), [
+    ("llama", ("gate_proj", "up_proj", "down_proj")), ("gpt2", (r".*\.\d+\.(mlp\.c_fc|mlp\.c_proj)",)),
+    ("bert", (r".*\.\d+\.(intermediate\.dense|output\.dense)",))])
+def test_the_mlp_of_a_network_is_known_by_its_names(folder: Path, kind: str, modules: tuple[str, ...]) -> None:
+    net = loaded(folder, kind, "labels" if kind == "bert" else "tokens", ("no", "yes") if kind == "bert" else ()).net
+    assert advice.mlp(net) == modules
+    names = [name for name, _ in net.named_modules()]
+    hit = [name for name in names if any(name.endswith(f".{one}") or re.fullmatch(one, name) for one in modules)]
+    assert hit and not any("att" in name for name in hit) and len(hit) % net.config.num_hidden_layers == 0
+    assert advice.mlp(torch.nn.Sequential(torch.nn.Linear(2, 2))) == ()
+
+
+def test_an_encoder_that_tells_no_text_from_another_is_told(folder: Path, easy: str, out: Path) -> None:
     model = loaded(folder, "bert", "labels", ("no", "yes"))
     spoilt = moved(model, 0.0)
     with torch.no_grad():
         for name, weight in spoilt.net.named_parameters():
             if name.endswith("LayerNorm.weight"):
                 weight.zero_()
-    risk = judged(model, spoilt, tasks=(easy,))
+    risk = judged(model, spoilt, tasks=(easy,), out=out)
+    for line in risk.advice:
+        follow(line)
     assert risk.level == "warn" and risk.evidence["cka"] < 0.5 and risk.evidence["fall_low"] > 0.1
     assert any("--learning-rate" in one for one in risk.advice) and not any("mix" in one for one in risk.advice)
 
@@ -270,8 +305,6 @@ def test_wrong_files_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
 
 
 def test_thresholds_out_of_range_are_told() -> None:
-    from ftp.plan import prepare
-
     with pytest.raises(UserError) as told:
         prepare(["lora", "sentiment"], given=[("flags", {"forgetting.alpha": "2", "forgetting.warn_drop": "-1"})])
     assert "--forgetting.alpha 2: out of range" in str(told.value) and "--forgetting.warn_drop -1" in str(told.value)
@@ -301,7 +334,7 @@ def test_lm_eval_is_asked_for_by_name_where_it_is_missing(monkeypatch: Any) -> N
     assert told.value.problems[0].command == "pip install lm-eval"
 
 
-def test_lm_eval_tasks_are_compared_row_by_row(writer: Model, monkeypatch: Any) -> None:
+def test_lm_eval_tasks_are_compared_row_by_row(writer: Model, monkeypatch: Any, tmp_path: Path) -> None:
     dice, asked = np.random.default_rng(0), list[bool]()
 
     class HFLM:
@@ -318,6 +351,13 @@ def test_lm_eval_tasks_are_compared_row_by_row(writer: Model, monkeypatch: Any) 
     for name, module in (("lm_eval", package), ("lm_eval.models", models), ("lm_eval.models.huggingface", face)):
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr("ftp_forgetting.harness.find_spec", lambda name: package)
+    few = judged(writer, moved(writer, 0.0), lm_eval=("quiz",), lm_eval_rows=5)
+    assert few.level == "ok" and "lm-eval" not in few.finding and "fewer than 10" in few.evidence["lm_eval"]["quiz"]["not_run"]
+    alien = tmp_path / "other.txt"
+    alien.write_text("\n".join("это предложение написано по русски номер " + str(n) for n in range(20)), encoding="utf-8")
+    none = judged(writer, moved(writer, 0.0), lm_eval=("quiz",), lm_eval_rows=5, text=str(alien))
+    assert none.level == "not_run" and "lm-eval: fewer than 10 rows in common" in none.finding
+    asked.clear()
     risk = judged(writer, moved(writer, 0.0), lm_eval=("quiz",))
     assert risk.level == "warn" and risk.evidence["lm_eval"]["quiz"]["fall"][1] > 0.1 and asked == [False, False]
     with pytest.raises(UserError, match="a model that writes"):

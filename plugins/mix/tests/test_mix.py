@@ -72,6 +72,15 @@ def test_a_share_holds_under_max_train_rows(tmp_path: Path) -> None:
     assert len(kinds) == 50 and kinds.count("general") == 10
 
 
+@pytest.mark.parametrize(("plugins", "form"), [(["clm", "files"], "text"), (["sft", "files"], "conversation")])
+def test_without_a_file_rows_of_ours_are_mixed_in(tmp_path: Path, plugins: list[str], form: str) -> None:
+    file = write(tmp_path / "own.jsonl", [{"prompt": f"zz {n}", "completion": f"answer {n}"} for n in range(200)])
+    data, told = collected([*plugins, "mix"], data=file if form == "conversation" else texts(tmp_path / "t.jsonl", "zz", 200))
+    assert any("(10.0%) are general rows of ours (English)" in line for line in told), told
+    general = [row for row in data.splits["train"].to_list() if "zz" not in json.dumps(row)]
+    assert len(general) == 20 and len({json.dumps(row) for row in general}) == 20
+
+
 def test_too_few_general_rows_are_told(tmp_path: Path) -> None:
     own, general = texts(tmp_path / "own.jsonl", "own", 200), texts(tmp_path / "others.jsonl", "general", 5)
     data, told = collected(["mlm", "files", "mix"], data=own, **{"mix.data": general, "mix.share": 0.5})
@@ -83,8 +92,9 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     general = texts(tmp_path / "others.jsonl", "general", 20)
     with pytest.raises(UserError, match=r"rows of the form 'labelled' have labels of this task.*\n.*clm, mlm, sft"):
         collected(["sentiment", "lora", "mix"], **{"mix.data": general})
-    with pytest.raises(UserError, match="there are no general rows"):
-        collected(["mlm", "files", "mix"], data=general)
+    pairs = write(tmp_path / "pairs.jsonl", [{"prompt": f"ask {n}", "chosen": "yes", "rejected": "no"} for n in range(30)])
+    with pytest.raises(UserError, match="there are no general rows of the form 'preference'"):
+        collected(["dpo", "files", "mix"], data=pairs)
     with pytest.raises(UserError, match="no file or folder"):
         collected(["mlm", "files", "mix"], data=general, **{"mix.data": str(tmp_path / "none.jsonl")})
     turns = [[{"role": "user", "content": f"ask {n}"}, {"role": "assistant", "content": "b"}] for n in range(30)]

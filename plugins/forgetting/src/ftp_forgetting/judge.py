@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from ftp_forgetting import Forgetting
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+LEADS: dict[Level, str] = {
+    "ok": "the model can still do what it could before",
+    "note": "the model lost a little of what it could do before",
+    "warn": "the model lost some of what it could do before",
+    "stop": "the model lost much of what it could do before",
+}
 UNIFORM = 0.7
 """Share of ln(vocabulary) from which on the untouched model's surprise says that it does not know the language."""
 UNKNOWN = 0.1
@@ -39,11 +45,12 @@ def verdict(options: Forgetting, run: Run, model: Model | None, start: Start | N
         return Risk("forgetting", "not_run", said, evidence)
     verdicts: list[Said] = [] if isinstance(said, str) else [said]
     if start.tests:
-        tested, more = _tests(options, model, start)
-        verdicts.append(tested)
-        evidence["lm_eval"] = more
+        tested, evidence["lm_eval"] = _tests(options, model, start)
+        verdicts += [tested] if tested is not None else []
+    if not verdicts:
+        return Risk("forgetting", "not_run", f"{said}; lm-eval: fewer than {sets.LEAST_DOCUMENTS} rows in common", evidence)
     worst = max((level for level, _ in verdicts), key=RANK.index)
-    words = "; ".join(text for _, text in verdicts)
+    words = f"{LEADS[worst]}: {'; '.join(text for _, text in verdicts)}"
     return Risk("forgetting", worst, words, evidence, tuple(advice.less(run, model)) if worst != "ok" else ())
 
 
@@ -160,7 +167,8 @@ def _share(right: Any, names: Any) -> str:
 # --- lm-eval ---
 
 
-def _tests(options: Forgetting, model: Model, start: Start) -> tuple[Said, dict[str, Any]]:
+def _tests(options: Forgetting, model: Model, start: Start) -> tuple[Said | None, dict[str, Any]]:
+    """What became of lm-eval's tasks, and the numbers; None where none of them has enough rows."""
     now = harness.ask(options.lm_eval, model, options.lm_eval_rows)
     told: dict[str, Any] = {}
     level: Level = "ok"
@@ -175,7 +183,7 @@ def _tests(options: Forgetting, model: Model, start: Start) -> tuple[Said, dict[
         words.append(f"{task} {was.mean():.1%} before, {now[task].mean():.1%} after")
         mine: Level = "warn" if change[1] > options.warn_drop else "note" if change[1] > options.note_drop else "ok"
         level = max(level, mine, key=RANK.index)
-    return (level, "lm-eval: " + ", ".join(words)), told
+    return (level, "lm-eval: " + ", ".join(words)) if words else None, told
 
 
 def _plain(value: float) -> float | None:

@@ -12,6 +12,8 @@ from ftp.types import Run
 if TYPE_CHECKING:
     from datasets import Dataset
 
+OURS = {"text": "text.txt", "conversation": "conversation.jsonl"}
+"""Form -> the general rows of that form that come with this plugin."""
 FITS = ("text", "conversation", "preference", "feedback", "prompt")
 
 
@@ -21,9 +23,9 @@ class Mix:
 
     kind = "extra"
     goes_with = ("clm",)
-    tried_with = {"mix.data": str(Path(__file__).parent / "example.txt")}
 
-    data: str | None = option(None, "file or folder of general rows, in any form that can be read as the run's")
+    data: str | None = option(None, "file or folder of general rows, in any form that can be read as the run's; default: some "
+                                    "English that comes with this plugin, for runs on text or conversations", path=True)
     share: float = option(0.1, "share of the training rows that are general", low=0.0001, high=0.9)
 
     @hookimpl(wrapper=True)
@@ -38,7 +40,8 @@ class Mix:
             return answers
         alone = not any("validation" in one for one in answers)
         made: list[Any] = list(answers)
-        made[owner] = mixed(run, answers[owner], str(self.data), self.share, cut=alone)
+        source = self.data or str(Path(__file__).parent / "general" / OURS[run.task.form])
+        made[owner] = mixed(run, answers[owner], source, self.share, cut=alone, name=self.data or "ours (English)")
         return made
 
     def _refuse(self, run: Run) -> None:
@@ -46,7 +49,8 @@ class Mix:
             raise UserError(f"mix: rows of the form '{run.task.form}' have labels of this task, which general rows have not",
                             "it goes with objectives on text and conversations (clm, mlm, sft); for labels, hold the weights",
                             "ftp run --plugins ...,l2sp")
-        if self.data is None:
-            raise UserError("mix: there are no general rows", "name a file of them", "--mix.data FILE")
+        if self.data is None and run.task.form not in OURS:
+            raise UserError(f"mix: there are no general rows of the form '{run.task.form}'", "name a file of them",
+                            "--mix.data FILE")
         if run.settings.streaming:
             raise UserError("mix: a stream cannot be mixed to a share", "leave out --streaming, or mix")

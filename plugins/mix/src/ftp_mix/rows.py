@@ -9,9 +9,9 @@ from ftp.errors import UserError
 from ftp.types import Run
 
 
-def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: bool) -> dict[str, Any]:
-    """A domain's splits with general rows in `train`, `share` of it. With `cut`, validation is cut from the domain's own rows
-    first, as core would do afterwards."""
+def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: bool, name: str) -> dict[str, Any]:
+    """A domain's splits with general rows of `source` in `train`, `share` of it; what is told calls it `name`. With `cut`,
+    validation is cut from the domain's own rows first, as core would do afterwards."""
     import numpy as np
     from datasets import concatenate_datasets
 
@@ -45,9 +45,9 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
     part = _as(general, chosen, columns, train)
     together = concatenate_datasets([train, part])
     real = len(part) / len(together)
-    run.tell(f"mix: {len(part)} of {len(together)} training rows ({real:.1%}) are general rows of {source}")
+    run.tell(f"mix: {len(part)} of {len(together)} training rows ({real:.1%}) are general rows of {name}")
     if len(part) < wanted:
-        run.tell(f"mix: {source} has {len(general)} rows, and a share of {share:g} asks for {wanted}: it is {real:.1%} now")
+        run.tell(f"mix: {name} has {len(general)} rows, and a share of {share:g} asks for {wanted}: it is {real:.1%} now")
     return {**given, "train": together}
 
 
