@@ -166,6 +166,38 @@ class Mine:
     assert json.loads((result.out / "run.json").read_text())["best_step"] == used
 
 
+def test_nothing_waits_for_the_device_between_lines_of_the_log() -> None:
+    """A tensor without values stands for one that is not computed yet: to ask for its number fails here, and would wait there."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from ftp import loop
+
+    pending = torch.empty((), device="meta")
+    out = SimpleNamespace(loss=pending, grad_norm=pending, metrics={"good": pending}, rows=2, tokens=9, count=2)
+    window = loop.Window({})
+    window.add(out, [0, 1], now=False, scaled=False)
+    window.add(out, [2, 3], now=False, scaled=False)
+    assert (window.rows, window.tokens, window.terms) == (4, 18, 4)
+    with pytest.raises(RuntimeError, match="meta"):
+        window.add(out, [4, 5], now=True, scaled=False)
+
+
+def test_adamw_is_the_fused_one_and_decays_matrices_only() -> None:
+    import torch
+
+    from ftp import loop
+    from ftp.settings import Settings
+
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+    optimizer = loop.make_optimizer(net, Settings(weight_decay=0.1))
+    assert all(group["fused"] for group in optimizer.param_groups)
+    decays = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    assert {name: decays[id(weight)] for name, weight in net.named_parameters()} == {
+        "0.weight": 0.1, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0}
+
+
 def test_another_score_may_pick_the_best(go: Any, tmp_path: Path) -> None:
     result = go(epochs=6.0, learning_rate=2e-2, eval_steps=6, metric_for_best_model="accuracy")
     assert result.score("accuracy", "validation") == max(look["accuracy"] for look in lines(result, "evaluation"))
