@@ -179,9 +179,9 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
             (aside / EXTRA).write_bytes(save(loss.extra.state_dict()))
         folder.write_scores(scores, baselines)
         for name, one in predictions.items():
-            folder.write_predictions(name, keep.answers(data, one))
+            folder.write_predictions(name, keep.answers(data, one, run.hidden))
         if settings.report_examples:
-            folder.write_examples(keep.examples(data, predictions, settings.report_examples))
+            folder.write_examples(keep.examples(data, predictions, settings.report_examples, run.hidden))
     if settings.verify:
         stage(run, "verifying model/ in a fresh process")
         verify(run, model, encoded)
@@ -432,7 +432,8 @@ class Verdicts:
         new = list[Risk]()
         for answer in answers:
             for risk in answer.value if answer.plugin not in silent else ():
-                new.append(dataclasses.replace(risk, stage=risk.stage or stage))
+                new.append(dataclasses.replace(risk, stage=risk.stage or stage, finding=run.hidden(risk.finding),
+                                               evidence=run.hidden(risk.evidence)))
                 self.owner[risk.name] = answer.plugin
         for one in run.hooks.picked if stage == "end" else ():
             if kind_of(one.cls) == "risk" and one.name not in self.owner.values():

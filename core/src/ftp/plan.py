@@ -157,9 +157,10 @@ def _whole(value: Any) -> Any:
     """A path, also one in a list, as an absolute one; a text is one where it is there."""
     if isinstance(value, tuple):
         return tuple(map(_whole, value))
-    if isinstance(value, Path) or (isinstance(value, str) and os.path.exists(os.path.expanduser(value))):
-        return type(value)(Path(value).expanduser().absolute())
-    return value
+    there = isinstance(value, Path)
+    if isinstance(value, str):  # any text, maybe too long for a path, which pathlib does not forgive
+        there = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111
+    return type(value)(Path(value).expanduser().absolute()) if there else value
 
 
 def _known_names(sources: Sequence[tuple[str, Mapping[str, Any]]], options: Sequence[Option]) -> list[str]:

@@ -49,7 +49,7 @@ def plugin(cls: type[T]) -> type[T]:
     options it would rather have by default), `goes_with` and `tried_with` (plugins and options that `ftp check` tries it with,
     where it does nothing alone), `needs` (optional libraries without which it cannot be tried), `replaces` (default
     plugins that it makes needless), `builds_with` (its options without which core builds the network), `decides` (what only one
-    plugin of a run may decide), `kind`."""
+    plugin of a run may decide), `kind`. A method `hide(text)` gives a text of a row as it may be shown or kept (`Run.hidden`)."""
     made: type[T] = dataclass(eq=False, kw_only=True)(cls)
     made.__ftp_plugin__ = True  # type: ignore[attr-defined]
     return made

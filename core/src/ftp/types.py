@@ -303,6 +303,18 @@ class Run:
         recipe = self.out / "run.toml" if self.out is not None else "run.toml"
         return f"ftp {of} {shlex.join(map(str, (recipe, *options)))}"
 
+    def hidden(self, said: Any) -> Any:
+        """Words of rows (a text, or lists and tables of them) as they may be shown or written down: whatever a plugin of this run
+        with a method `hide(text)` leaves of them, such as a domain that knows identifiers of people. Core hides so in verdicts
+        and in what is kept for the report. What is shortened is hidden before, as half an identifier is not known as one."""
+        if isinstance(said, str):
+            for plugin in getattr(self.hooks, "plugins", {}).values():
+                said = plugin.hide(said) if hasattr(plugin, "hide") else said
+            return said
+        if isinstance(said, Mapping):
+            return {self.hidden(name): self.hidden(value) for name, value in said.items()}
+        return type(said)(map(self.hidden, said)) if type(said) in (list, tuple) else said
+
     def tell(self, message: str) -> None:
         """Show one line to the user once (main process only) and keep it in the log."""
         if self.log is not None:

@@ -10,10 +10,12 @@ import pytest
 from datasets import Dataset
 
 from ftp.data.read import read
+from ftp.testing.domains import a_run
 from ftp.types import Data
 from ftp_medical import SAMPLE
-from ftp_medical.identifiers import hidden, spans, verdict
+from ftp_medical.identifiers import hidden, mask, masked, spans, verdict
 
+RUN = a_run("labelled")
 REGIONS = ("GB", "US")
 FIRST = ("Anna", "James", "Maria", "Owen", "Priya", "Tom", "Grace", "Louis", "Mei", "Kwame")
 LAST = ("Walker", "O'Neill", "Singh", "Baxter", "Lopez", "McKenna", "Hughes-Price", "Tanaka", "Mbeki", "Stone")
@@ -129,11 +131,25 @@ def test_what_is_found_is_never_in_the_verdict() -> None:
         sentence, secret = planted(kind, dice)
         secrets.append(secret)
         rows.append({"text": sentence, "label": 0})
-    risk = verdict(Data({"train": Dataset.from_list(rows)}, "labelled", ("a",)), REGIONS, 100, 0.01)
+    risk = verdict(RUN, Data({"train": Dataset.from_list(rows)}, "labelled", ("a",)), REGIONS, 100, 0.01)
     printed = json.dumps([risk.finding, risk.evidence, risk.advice])
     assert risk.level == "warn" and risk.evidence["rows_with_identifiers"] == {"train": len(KINDS)}
     assert not [secret for secret in secrets if secret in printed or secret.split()[-1] in printed]
     assert set(risk.evidence["kinds"]) == set(KINDS)
+
+
+def test_a_mask_keeps_every_place_and_leaves_nothing_to_find() -> None:
+    dice = random.Random(7)
+    text = " ".join(f"{planted(kind, dice)[0]} The pulse was 72." for kind in KINDS)
+    shown = masked(text, REGIONS)
+    assert len(shown) == len(text) and spans(text, REGIONS) and not spans(shown, REGIONS) and "The pulse was 72." in shown
+    context = "Mail a.stone@clinic.example to ask. The pulse of Mrs Baxter was 72."
+    answers = {"text": ["pulse of Mrs Baxter", "72"], "answer_start": [context.index("pulse"), context.index("72")]}
+    row = mask({"question": "Whose? Mrs Baxter's", "context": context, "answers": answers, "id": "a"}, REGIONS)
+    assert row["answers"] == {"text": ["pulse of xxx xxxxxx", "72"], "answer_start": answers["answer_start"]}
+    assert row["question"] == "Whose? xxx xxxxxx's" and "@" not in row["context"]
+    turns = mask({"messages": [{"role": "user", "content": "I am Mrs Baxter."}], "label": 3}, REGIONS)
+    assert turns == {"messages": [{"role": "user", "content": "I am xxx xxxxxx."}], "label": 3}
 
 
 def test_hidden_keeps_the_rest_of_the_text() -> None:
@@ -149,11 +165,12 @@ def test_hidden_keeps_the_rest_of_the_text() -> None:
 ])
 def test_levels(texts: list[str], level: str) -> None:
     data = Data({"train": Dataset.from_dict({"text": texts})}, "text")
-    assert verdict(data, REGIONS, 1000, 0.01).level == level
+    assert verdict(RUN, data, REGIONS, 1000, 0.01).level == level
 
 
 def test_conversations_are_read_and_sampling_is_said() -> None:
     turns = [{"role": "user", "content": "I am Mrs Baxter."}, {"role": "assistant", "content": "Hello."}]
     data = Data({"train": Dataset.from_list([{"messages": turns}] * 20)}, "conversation")
-    risk = verdict(data, REGIONS, 5, 0.01)
-    assert risk.level == "warn" and risk.evidence["rows"] == {"train": 5} and risk.evidence["sampled"] == {"train": 5}
+    risk = verdict(RUN, data, REGIONS, 5, 0.01)
+    assert risk.level == "warn" and risk.evidence["rows"] == {"train": 5}
+    assert risk.evidence["of"] == {"train": 20} and risk.evidence["sampled"]

@@ -16,6 +16,7 @@ import pytest
 import ftp
 from ftp.data.load import settle
 from ftp.data.read import read
+from ftp.testing.advice import follow
 from ftp.testing.domains import a_run
 from ftp.testing.models import tiny
 from ftp.types import Data, Form, Prediction, Predictions
@@ -141,3 +142,28 @@ def test_a_run_answers_with_fields_and_tells_of_identifiers(tmp_path: Path) -> N
                    max_train_rows=40, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
     assert ftp.load(tmp_path / "run").predict(["The rash itches."])[0]["answer"] in FIELDS
     assert {risk.name: risk.level for risk in done.risks}["identifiers"] == "ok"
+
+
+def test_identifiers_of_rows_are_nowhere_in_the_folder_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Rows that leak and rows that are answered wrong are shown, without what identifies a person; or masked from the start."""
+    secrets = ("Osterwald", "q.osterwald@clinic.example", "020 7946 0958", "12/03/1961")
+    who = f"Patient: Quentin {secrets[0]}, born {secrets[3]}, phone {secrets[2]}, mail {secrets[1]}."
+    rows = [{"text": f"{'The cough is dry. ' * (n % 5)}{who} Visit {n} ", "label": sorted(FIELDS)[n % 7]} for n in range(70)]
+    for split, part in {"train": rows[:50], "validation": rows[40:]}.items():
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in part))
+    options = {"model": str(tiny("bert", tmp_path / "model")), "data": str(tmp_path), "max_steps": 2, "baselines": False,
+               "verify": False, "device": "cpu", "cache_dir": tmp_path / "cache", "leakage.stop_exact": 1.0,
+               "leakage.stop_sure": 1.0}
+    done = ftp.run(["full", "medical", "-forgetting"], out=tmp_path / "run", **options)
+    found = {risk.name: risk for risk in done.risks}
+    assert found["leakage"].level == found["identifiers"].level == "warn"
+    shown = (tmp_path / "run" / "examples.json").read_text() + (tmp_path / "run" / "report.html").read_text()
+    assert "[phone number]" in shown and "[name]" in shown and "[phone number]" in json.dumps(dict(found["leakage"].evidence))
+    written = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    told = capfd.readouterr()
+    assert [(path, one) for path, said in written.items() for one in secrets if one.encode() in said] == []
+    assert not [one for one in secrets if one in told.out + told.err]
+    for line in found["identifiers"].advice:
+        follow(line)
+    masked = ftp.run(["full", "medical", "-forgetting"], out=tmp_path / "masked", **{**options, "medical.mask": True})
+    assert {risk.name: risk.level for risk in masked.risks}["identifiers"] == "ok"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ftp.types import Data, Predictions
@@ -14,6 +14,12 @@ from ftp.types import Data, Predictions
 BINS = 24
 LETTERS = 600
 """Of each part of a row that went wrong; what is longer says how much is left out."""
+Hide = Callable[[Any], Any]
+"""What may be shown of words of a row: `Run.hidden`."""
+
+
+def _as_it_is(said: Any) -> Any:
+    return said
 
 
 def shape(data: Data, encoded: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +73,7 @@ def bands(*seen: Predictions | None) -> dict[str, list[float]]:
     return found
 
 
-def answers(data: Data, seen: Predictions) -> Iterator[dict[str, Any]]:
+def answers(data: Data, seen: Predictions, hide: Hide = _as_it_is) -> Iterator[dict[str, Any]]:
     """One line a held-out row: its number, its loss, the model's answer and, where there are classes, the label by name and
     the probability of each class in the order of the labels."""
     labels = _labels(data, seen)
@@ -75,7 +81,7 @@ def answers(data: Data, seen: Predictions) -> Iterator[dict[str, Any]]:
         line: dict[str, Any] = {"row": number, "loss": round(loss, 6) if math.isfinite(loss) else None}
         if seen.answers:
             given = seen.answers[number]
-            line["answer"] = _named(data, given.answer) if labels else given.answer
+            line["answer"] = _named(data, given.answer) if labels else hide(given.answer)
             if labels:
                 line["label"] = labels[number]
             if given.scores is not None:
@@ -83,20 +89,20 @@ def answers(data: Data, seen: Predictions) -> Iterator[dict[str, Any]]:
         yield line
 
 
-def examples(data: Data, predictions: Mapping[str, Predictions], most: int) -> list[dict[str, Any]]:
+def examples(data: Data, predictions: Mapping[str, Predictions], most: int, hide: Hide = _as_it_is) -> list[dict[str, Any]]:
     """Held-out rows that went wrong, of test where there is one, the worst first: where there are classes those answered
     wrong, the surest of itself first; else the rows with the highest loss. Each with its text."""
     split = next((name for name in ("test", "validation") if name in predictions), None)
     if split is None:
         return []
     seen = predictions[split]
-    lines = list(answers(data, seen))
+    lines = list(answers(data, seen, hide))
     if _labels(data, seen):
         wrong = [one for one in lines if one["answer"] != one["label"]]
         worst = sorted(wrong, key=lambda one: (-max(one.get("scores") or [0.0]), one["row"]))[:most]
     else:
         worst = sorted((one for one in lines if one["loss"] is not None), key=lambda one: (-one["loss"], one["row"]))[:most]
-    return [{"split": split, **_said(one), "parts": parts(seen.rows[one["row"]])} for one in worst]
+    return [{"split": split, **_said(one), "parts": parts(seen.rows[one["row"]], hide)} for one in worst]
 
 
 def _said(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,9 +111,9 @@ def _said(line: Mapping[str, Any]) -> dict[str, Any]:
     return {**said, "sure": max(line["scores"])} if line.get("scores") else said
 
 
-def parts(row: Mapping[str, Any]) -> list[list[str]]:
+def parts(row: Mapping[str, Any], hide: Hide = _as_it_is) -> list[list[str]]:
     """A row of any form as pairs of what it is and its text, in the order of its columns; numbers are left out."""
-    return [[name, _cut(text)] for name, value in row.items() for text in [_text(value)] if text]
+    return [[name, _cut(hide(text))] for name, value in row.items() for text in [_text(value)] if text]
 
 
 def _text(value: Any) -> str:

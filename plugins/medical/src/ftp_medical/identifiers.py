@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ftp.data.look import some, text_of
-from ftp.types import Data, Risk
+from ftp.data.look import NO_TEXT, some, text_of
+from ftp.types import Data, Risk, Row, Run
 
 WEAK = frozenset({"name", "address"})
 """Kinds that are told by their form alone."""
@@ -70,6 +71,31 @@ def hidden(text: str, regions: Sequence[str] = ("GB", "US")) -> str:
     return "".join([*parts, text[place:]])
 
 
+def masked(text: str, regions: Sequence[str] = ("GB", "US")) -> str:
+    """A text with an x for each letter of its identifiers, so that all places in it stay what they were."""
+    for one in spans(text, regions):
+        text = text[: one.start] + re.sub(r"\S", "x", text[one.start : one.end]) + text[one.end :]
+    return text
+
+
+def mask(row: Row, regions: Sequence[str]) -> dict[str, Any]:
+    """A row of any form with all its texts masked; answers stay what stands at their place."""
+    made = {name: value if name in NO_TEXT else _masked(value, regions) for name, value in row.items()}
+    if isinstance(answers := row.get("answers"), Mapping) and "answer_start" in answers:
+        made["answers"] = {**answers, "text": [
+            made["context"][start : start + len(text)] if row["context"][start : start + len(text)] == text else text
+            for start, text in zip(answers["answer_start"], answers["text"], strict=True)]}
+    return made
+
+
+def _masked(value: Any, regions: Sequence[str]) -> Any:
+    if isinstance(value, str):
+        return masked(value, regions)
+    if isinstance(value, Mapping):
+        return {name: item if name == "role" else _masked(item, regions) for name, item in value.items()}
+    return [_masked(item, regions) for item in value] if isinstance(value, list) else value
+
+
 def _found(text: str, regions: Sequence[str]) -> Iterator[Span]:
     for kind, pattern in PATTERNS:
         for match in pattern.finditer(text):
@@ -93,7 +119,7 @@ def _found(text: str, regions: Sequence[str]) -> Iterator[Span]:
                 yield Span("phone number", number.start, number.end)
 
 
-def verdict(data: Data, regions: Sequence[str], most: int, weak_share: float) -> Risk:
+def verdict(run: Run, data: Data, regions: Sequence[str], most: int, weak_share: float) -> Risk:
     """What was found in the rows of all splits: kinds, counts and row numbers, and none of the texts."""
     rows, hit, kinds, places = Counter[str](), Counter[str](), Counter[str](), list[str]()
     strong, sampled = False, dict[str, int]()
@@ -116,16 +142,14 @@ def verdict(data: Data, regions: Sequence[str], most: int, weak_share: float) ->
     if not rows:
         return Risk("identifiers", "not_run", "there are no rows with text to look at")
     total, with_any = sum(rows.values()), sum(hit.values())
-    evidence = {"rows": dict(rows), "rows_with_identifiers": dict(hit), "kinds": dict(sorted(kinds.items())), "places": places}
-    if sampled:
-        evidence["sampled"] = sampled
+    of = {split: data.splits[split].num_rows for split in rows if hasattr(data.splits[split], "num_rows")}
+    evidence = {"rows": dict(rows), "of": of, "sampled": bool(sampled), "rows_with_identifiers": dict(hit),
+                "kinds": dict(sorted(kinds.items())), "places": places}
     if not with_any:
-        return Risk("identifiers", "ok", f"no identifier of a person was found in {total} rows", evidence)
+        return Risk("identifiers", "ok", f"no row seems to name a real person: no identifier was found in {total} rows", evidence)
     told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
-    finding = f"{with_any} of {total} rows ({with_any / total:.1%}) seem to identify a person: {told}"
+    finding = ("rows seem to name real people, and a model can repeat what it was trained on (what was found is not printed): "
+               f"{with_any} of {total} rows ({with_any / total:.1%}) have {told}")
     if not strong and with_any / total < weak_share:
         return Risk("identifiers", "note", finding + " (by their form alone)", evidence)
-    return Risk("identifiers", "warn", finding, evidence, (
-        "take these rows out or replace what they say (rows count from 0; what was found is not printed)",
-        "a model can repeat what it was trained on: do not share one that was trained on these rows",
-    ))
+    return Risk("identifiers", "warn", finding, evidence, (run.command("--medical.mask"),))

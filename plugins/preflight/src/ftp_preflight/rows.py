@@ -44,7 +44,7 @@ def look(options: Preflight, run: Run, data: Data, found: Findings) -> None:
                    f"{share:.1%} of rows are empty", *_other(run, data))
     if data.form in ("labelled", "tagged"):
         classes(options, run, data, found)
-    characters(options, said, found)
+    characters(options, run, said, found)
     if "train" in said and "validation" in said:
         lengths(options, said["train"], said["validation"], found)
         language(options, said["train"], said["validation"], found)
@@ -152,7 +152,7 @@ def _named(names: Sequence[str], labels: Sequence[int]) -> str:
 # --- characters ---
 
 
-def characters(options: Preflight, said: Mapping[str, Sequence[str]], found: Findings) -> None:
+def characters(options: Preflight, run: Run, said: Mapping[str, Sequence[str]], found: Findings) -> None:
     """Text that was decoded wrongly (mojibake, by ftfy's measure), replacement and control characters."""
     from ftfy.badness import is_bad
 
@@ -168,7 +168,7 @@ def characters(options: Preflight, said: Mapping[str, Sequence[str]], found: Fin
     if any(numbers.values()):
         worst = max(numbers.values()) / total
         told = ", ".join(f"{count} of {total} rows have {name}" for name, count in numbers.items() if count)
-        found.tell("warn" if worst >= options.faults else "note", f"{told}, such as {example.strip()[:60]!r}: "
+        found.tell("warn" if worst >= options.faults else "note", f"{told}, such as {run.hidden(example).strip()[:60]!r}: "
                    "the file was read in another encoding than it was written in (the package ftfy mends most of it)")
 
 
