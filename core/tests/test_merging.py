@@ -66,6 +66,29 @@ def test_merge_gives_the_same_logits(made, tmp_path, capsys, kind, head, options
     assert models.verify(model, tmp_path / "merged", models.probe(model, TEXTS)) < 1e-5  # in a process of its own
 
 
+@pytest.mark.parametrize("kind, tied, target", [
+    ("gpt2", True, "c_attn"), ("gpt2", False, "lm_head"), ("gpt2", False, "wte"), ("llama", False, "q_proj"),
+    ("llama", False, "lm_head"), ("llama", False, "embed_tokens"),
+])
+@pytest.mark.filterwarnings("ignore")
+def test_embeddings_with_more_rows_than_tokens_are_merged_whole(made, tmp_path, kind, tied, target):
+    """Those that are tied stay so unless an adapter is on one end."""
+    base = models.load(models.find(str(made[kind]), "tokens"), "tokens")
+    rows = len(base.tokenizer) + 9
+    base.net.resize_token_embeddings(rows)
+    models.save(base, tmp_path / "base")
+    model = saved(tmp_path / "base", "tokens", tmp_path, target_modules=[target])
+    models.merged(tmp_path / "model", tmp_path / "merged")
+    whole = models.reload(tmp_path / "merged").net
+    ends = whole.get_input_embeddings().weight, whole.get_output_embeddings().weight
+    assert [len(one) for one in ends] == [rows, rows] and whole.config.vocab_size == rows
+    assert (ends[0] is ends[1]) == tied
+    inputs = models.probe(model, TEXTS)
+    expected = models.logits(model.net, inputs)
+    assert expected.shape[-1] == rows
+    torch.testing.assert_close(models.logits(whole, inputs), expected, rtol=0, atol=1e-5)
+
+
 def test_embeddings_that_were_trained_and_are_tied_stay_tied(made, tmp_path):
     model = saved(made["gpt2"], "tokens", tmp_path, modules_to_save=["wte", "lm_head"], target_modules=["c_attn"],
                   ensure_weight_tying=True)

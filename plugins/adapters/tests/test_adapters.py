@@ -212,6 +212,18 @@ def test_mistakes_are_told(made, tmp_path):
         plain(tmp_path / "model", "labels")
 
 
+@pytest.mark.parametrize("words", [["merge"], *(["export", "--to", form] for form in ("safetensors", "gguf", "onnx"))])
+def test_whole_weights_are_refused(made, tmp_path, capsys, monkeypatch, words):
+    from ftp import exporting
+    from ftp.cli.main import call
+
+    monkeypatch.setattr(exporting, "tools", lambda form: ["converter"])
+    models.save(trained(adapted(plain(made["llama"], "tokens"))), tmp_path / "model")
+    assert call([words[0], str(tmp_path), *words[1:]]) == 2
+    assert "are not linear, and cannot be merged" in " ".join(capsys.readouterr().err.split())
+    assert not [one for one in tmp_path.rglob("*") if one.is_file() and one.relative_to(tmp_path).parts[0] != "model"]
+
+
 def test_a_run(made, tmp_path):
     done = execute(find("adapters").prepared(model=str(made["bert"]), max_steps=4, baselines=True, out=str(tmp_path / "run")))
     assert done.trained < done.total / 4

@@ -14,7 +14,7 @@ from torch import nn
 from ftp.errors import UserError
 from ftp.model.loading import load, origin, quiet
 from ftp.model.proof import logits, probe
-from ftp.model.saving import reload, save
+from ftp.model.saving import BASE_CONFIG, reload, runs_code, save
 from ftp.model.source import Source
 from ftp.types import Model
 
@@ -22,6 +22,7 @@ Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BOUNDS: dict[Dtype, float] = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 3e-3}
 """Largest difference of a logit, as a share of the largest logit, that rounding explains."""
+ADAPTER = "adapter_config.json"
 TEXTS = (
     "The letter said that the train would leave at noon, and nobody believed it.",
     "Add two and two, then take one away; what is left?",
@@ -49,20 +50,25 @@ def merge(folder: Path | str, out: Path | str) -> Path:
     return out
 
 
-def merged(folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None) -> Merged:
+def merged(
+    folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None, trust_remote_code: bool = False
+) -> Merged:
     """Merge the adapter in `folder` into its base, write it to `out`, load it from there, and compare the answers of both.
 
     Raises `UserError`, with `out` removed, where a logit differs by more than `bound` (a share of the largest logit; default:
     what rounding in `dtype` explains).
     """
     _checked(folder, out)
-    return _written(folder, out, dtype, bound)
+    return _written(folder, out, dtype, bound, trust_remote_code)
 
 
-def export_whole(folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None) -> Merged:
+def export_whole(
+    folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None, trust_remote_code: bool = False
+) -> Merged:
     """Write the model in `folder` to `out` as whole weights, merged first where it is an adapter; compared as by `merged`."""
+    _refuse_unmergeable(folder)
     _free(out)
-    return _written(folder, out, dtype, bound)
+    return _written(folder, out, dtype, bound, trust_remote_code)
 
 
 def into_base(model: Model) -> Model:
@@ -115,17 +121,18 @@ def _settle_ties(net: Any, tied: bool) -> None:
         config.tie_word_embeddings = tied
 
 
-def _written(folder: Path, out: Path, dtype: Dtype, bound: float | None) -> Merged:
-    model = reload(folder)
+def _written(folder: Path, out: Path, dtype: Dtype, bound: float | None, trust_remote_code: bool) -> Merged:
+    model = reload(folder, trust_remote_code=trust_remote_code)
     inputs = probe(model, TEXTS)
     before = logits(model.net, inputs)
     came_from = origin(model.net)
     quantised = bool(came_from and came_from.quantization)
-    whole = into_base(reload(folder, quantise=False) if quantised else model)
+    whole = into_base(reload(folder, quantise=False, trust_remote_code=trust_remote_code) if quantised else model)
     whole.net.to(DTYPES[dtype])
     try:
         save(whole, out)
-        after = logits(load(Source(str(out), folder=out.resolve()), model.head, model.labels).net, inputs)
+        after = logits(load(Source(str(out), folder=out.resolve()), model.head, model.labels,
+                            trust_remote_code=runs_code(whole)).net, inputs)
         difference = float("inf")
         if after.shape == before.shape:
             difference = float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
@@ -142,11 +149,18 @@ def _written(folder: Path, out: Path, dtype: Dtype, bound: float | None) -> Merg
 
 
 def _checked(folder: Path, out: Path) -> None:
-    if not (folder / "adapter_config.json").exists():
-        kind = "bottleneck adapters and others of their kind are not linear, and cannot be merged" if (
-            folder / "base_config").is_dir() else "it is a whole model already, which needs no merging"
-        raise UserError(f"{folder}: there is no adapter of PEFT in it (adapter_config.json)", kind)
+    _refuse_unmergeable(folder)
+    if not (folder / ADAPTER).exists():
+        raise UserError(f"{folder}: there is no adapter of PEFT in it ({ADAPTER})",
+                        "it is a whole model already, which needs no merging")
     _free(out)
+
+
+def _refuse_unmergeable(folder: Path) -> None:
+    """Raise `UserError` for what is put on a base by code of its own (`saving.LAYOUTS`)."""
+    if (folder / BASE_CONFIG).is_dir() and not (folder / ADAPTER).exists():
+        raise UserError(f"{folder}: there is no adapter of PEFT in it ({ADAPTER}): bottleneck adapters and others of their kind "
+                        "are not linear, and cannot be merged", "use it as it is, as the model's README.md shows")
 
 
 def _free(out: Path) -> None:
