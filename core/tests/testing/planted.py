@@ -87,7 +87,8 @@ class Talk:
                 logits = net.get_output_embeddings()(net.base_model(**given).last_hidden_state.detach())
             else:
                 logits = net(**given).logits
-            losses = cross_entropy(logits[:, :-1].flatten(0, 1), batch.inputs["labels"][:, 1:].flatten(),
+            by = 2 if fault == "shift" else 1
+            losses = cross_entropy(logits[:, :-by].flatten(0, 1), batch.inputs["labels"][:, by:].flatten(),
                                    reduction="mean" if fault == "mean" else "sum")
             if fault == "rises":
                 losses = -losses
@@ -455,7 +456,8 @@ def _plant(base: type, *faults: str) -> None:
 
 
 _plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks", "draws", "key", "no_key", "wakes", "moves",
-       "half", "hooked", "ranks", "state", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts")
+       "half", "hooked", "ranks", "state", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts",
+       "shift")
 _plant(Prefer, "itself", "swapped")
 _plant(Classes, "last_place")
 _plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head")

@@ -25,6 +25,7 @@ CASES = {
     "Talk_mean": ("totals-are-sums", "a mean, not a sum"),
     "Talk_steps": ("accumulation-changes-nothing", "a mean of means"),
     "Talk_prompts": ("prompts-are-not-learnt", "tokens of prompts are learnt"),
+    "Talk_shift": ("tokens-are-told-from-those-before", "not the one behind those that it is told from"),
     "Talk_pads_are_ends": ("ends-are-learnt", "where it is the pad token too"),
     "Talk_no_end": ("ends-are-learnt", "generation would never stop"),
     "Talk_double_bos": ("one-beginning", "a double BOS"),

@@ -204,45 +204,75 @@ def copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in weights.items()}
 
 
-def learnt_tokens(scene: Scene, rows: Sequence[Row]) -> list[tuple[int, bool]]:
-    """The token ids whose probability the loss of these rows would change, read from the gradient at the logits, each with
-    whether it would get likelier.
+@dataclass(frozen=True)
+class Learnt:
+    """A token whose probability the loss would change. `likelier`: whether it would get likelier. `behind`: the token that
+    stands right behind what it is told from; None where nothing does, or where that was not asked."""
+
+    token: int
+    likelier: bool
+    behind: int | None = None
+
+
+def learnt_tokens(scene: Scene, rows: Sequence[Row], *, placed: int = 0) -> list[Learnt]:
+    """The tokens whose probability the loss of these rows would change, read from the gradient at the logits.
 
     Where a token is learnt, the gradient of the logits is largest at that token (its share is p - 1, that of others p), however
-    the rows are laid out and whether it is to be likelier or less likely. Raises `NotApplicable` where no head is to be seen.
+    the rows are laid out and whether it is to be likelier or less likely. `placed`: of a causal network, about as many of them,
+    with what stands behind each. Raises `NotApplicable` where no head is to be seen.
     """
-    head = scene.model.net.get_output_embeddings()
+    net = scene.model.net
+    head = net.get_output_embeddings()
     if head is None:
         raise NotApplicable(f"the network has no output over tokens (head {scene.model.head})")
-    seen: list[Tensor] = []
+    seen, read = list[Tensor](), list[tuple[Tensor, Tensor]]()
 
     def keep(module: nn.Module, given: Any, logits: Tensor) -> None:
         if logits.requires_grad:
             logits.retain_grad()
             seen.append(logits)
 
-    with hooked(head, keep), torch.enable_grad():
-        scene.loss.compute(scene.batch(rows)).total.backward()
-    scene.model.net.zero_grad(set_to_none=True)
-    slopes_of = [logits.grad.flatten(0, -2) for logits in seen if logits.grad is not None]
-    largest = max((float(lines.abs().max()) for lines in slopes_of), default=0.0)
-    learnt: list[tuple[int, bool]] = []
-    for lines in slopes_of:
-        size = lines.abs().amax(-1)
+    def begin(module: nn.Module, given: Any, states: Tensor) -> Tensor:
+        states = states if states.requires_grad else states.detach().requires_grad_(torch.is_grad_enabled())
+        if states.requires_grad:
+            read.append((given[0], states))
+        return states
+
+    with hooked(head, keep), hooked(net.get_input_embeddings(), begin), torch.enable_grad():
+        scene.loss.compute(scene.batch(rows)).total.backward(retain_graph=placed > 0)
+    net.zero_grad(set_to_none=True)
+    passes = [(logits.flatten(0, -2), logits.grad.flatten(0, -2)) for logits in seen if logits.grad is not None]
+    largest = max((float(slopes.abs().max()) for _, slopes in passes), default=0.0)
+    found: list[tuple[Tensor, Tensor]] = []
+    for logits, slopes in passes:
+        size = slopes.abs().amax(-1)
         if float(size.max()) < 1e-2 * largest:  # a pass that is compared with itself: its slopes are rounding alone
             continue
         real = size > 1e-6 * max(largest, 1e-12)
-        tokens = lines[real].abs().argmax(-1)
-        slopes = lines[real].gather(1, tokens[:, None])[:, 0]
-        learnt += [(int(token), bool(slope < 0)) for token, slope in zip(tokens, slopes, strict=True)]
-    if not learnt:
+        found += zip(logits[real], slopes[real], strict=True)
+    if not found:
         raise Fault("no logit of the network's output gets a gradient from the loss",
                     "compute the loss from the network that is in `model`, with its own head")
+    learnt: list[Learnt] = []
+    for line, slope in found[:: max(1, len(found) // placed) if placed else 1]:
+        token = int(slope.abs().argmax())
+        learnt.append(Learnt(token, bool(slope[token] < 0), _behind(line[token], read) if placed else None))
     return learnt
 
 
+def _behind(logit: Tensor, read: Sequence[tuple[Tensor, Tensor]]) -> int | None:
+    """The token behind the last one that a logit of a causal network hangs on. `read`: token ids that went into it, and what
+    was looked up for them."""
+    slopes = torch.autograd.grad(logit, [states for _, states in read], retain_graph=True, allow_unused=True)
+    for (ids, _), slope in zip(read, slopes, strict=True):
+        if slope is not None and (told := slope.abs().amax(-1).nonzero()).numel():
+            row, slot = told[-1].tolist()
+            return int(ids[row, slot + 1]) if slot + 1 < ids.shape[1] else None
+    return None
+
+
 @contextlib.contextmanager
-def hooked(module: nn.Module, hook: Callable[..., None]) -> Iterator[None]:
+def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
     handle = module.register_forward_hook(hook)
     try:
         yield

@@ -248,7 +248,7 @@ def prompts_are_not_learnt(subject: Subject) -> str:
     told = []
     for scene in _answering(subject):
         asked, said = (scene.model.tokenizer.convert_tokens_to_ids(mark) for mark in (written.ASKED, written.SAID))
-        learnt = [token for token, _ in learnt_tokens(move(scene), scene.rows(6))]
+        learnt = [one.token for one in learnt_tokens(move(scene), scene.rows(6))]
         marks = {scene.model.tokenizer.decode([one]).strip() for one in learnt}
         if asked in learnt or written.ASKED in marks:
             raise Fault(f"tokens of prompts are learnt (of {len(learnt)} learnt tokens {learnt.count(asked)} are the mark of a prompt, on "
@@ -260,6 +260,24 @@ def prompts_are_not_learnt(subject: Subject) -> str:
 
 
 @check("objective")
+def tokens_are_told_from_those_before(subject: Subject) -> str:
+    """Each learnt token is told from the tokens up to the one right before it: neither from itself, nor with one left out."""
+    head = _task(subject)[1]
+    if head != "tokens":
+        raise NotApplicable(f"no text is continued (head {head})")
+    told = []
+    for scene in _both(subject):
+        learnt = learnt_tokens(move(scene), scene.rows(3), placed=24)
+        if wrong := next((one for one in learnt if one.token != one.behind), None):
+            token, behind = (None if one is None else scene.model.tokenizer.decode([one]) for one in (wrong.token, wrong.behind))
+            raise Fault(f"a learnt token is not the one behind those that it is told from, on {scene.kind}: {token!r}, where "
+                        f"{'the row ends' if behind is None else f'{behind!r} comes next'}",
+                        "a slot's logits are for the token of the next slot: logits[:, :-1] against labels[:, 1:]")
+        told.append(f"{len(learnt)} tokens on {scene.kind}")
+    return ", ".join(told)
+
+
+@check("objective")
 def learnt_text_gets_likelier(subject: Subject) -> str:
     """Where the rows are texts to imitate, each learnt token gets likelier, not less likely."""
     form, head = _task(subject)
@@ -267,7 +285,7 @@ def learnt_text_gets_likelier(subject: Subject) -> str:
         raise NotApplicable(f"rows are more than texts to imitate (form {form}, head {head})")
     scene = move(scene_of(subject))
     learnt = learnt_tokens(scene, scene.rows(6))
-    if less := [token for token, likelier in learnt if not likelier]:
+    if less := [one.token for one in learnt if not one.likelier]:
         raise Fault(f"{len(less)} of {len(learnt)} learnt tokens get less likely ({scene.model.tokenizer.decode(less[:4])!r} ...)",
                     "look at the sign of `total`: it is minimised")
     return f"{len(learnt)} tokens"
@@ -284,8 +302,7 @@ def ends_are_learnt(subject: Subject) -> str:
         ends = _ends(scene)
         rows = scene.rows(6)
         texts = sum(len(row.get("segments") or (0,)) for row in rows)
-        learnt = [token for token, _ in learnt_tokens(move(scene), rows)]
-        number = sum(one in ends for one in learnt)
+        number = sum(one.token in ends for one in learnt_tokens(move(scene), rows))
         names = " or ".join(str(name) for name in scene.model.tokenizer.convert_ids_to_tokens(sorted(ends)))
         if number < (texts if form != "text" else 1):
             raise Fault(f"{names}, which ends an answer, is learnt {number} times in {texts} texts on {scene.kind}"
