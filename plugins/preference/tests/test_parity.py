@@ -164,10 +164,26 @@ def test_orpo(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> None:
     same(kit.gradients(model), kit.gradients(theirs))
 
 
-def test_label_smoothing_is_the_mixture(kit: Any, load: Any) -> None:
-    model = moved(load())
-    batch = kit.batch_of(kit.loss_of(Dpo(), model, kit.a_run()), kit.preferences())
-    losses = {noise: float(kit.loss_of(Dpo(label_smoothing=noise), model, kit.a_run()).compute(batch).total.detach())
-              for noise in (0.0, 0.1, 0.3)}
-    slope = (losses[0.1] - losses[0.0]) / 0.1
-    assert slope and losses[0.3] == pytest.approx(losses[0.0] + 0.3 * slope, rel=1e-5)
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("kind", ["sigmoid", "sigmoid_norm", "robust", "simpo"])
+def test_label_smoothing_is_the_formula(kind: Any, noise: float) -> None:
+    """By hand, for a pair in the right order and one in the wrong: the noise is the weight of the pair swapped."""
+    from math import exp, log
+
+    from ftp_preference.pairs import Logps
+
+    numbers = {"chosen": (-3.0, -9.0), "rejected": (-8.0, -2.0), "ref_chosen": (-4.0, -5.0), "ref_rejected": (-5.0, -4.0),
+               "chosen_length": (4.0, 5.0), "rejected_length": (2.0, 3.0)}
+    plugin: Any = Simpo(label_smoothing=noise) if kind == "simpo" else Dpo(loss_type=kind, label_smoothing=noise)
+    losses, _ = plugin.formula(Logps(**{name: torch.tensor(values) for name, values in numbers.items()}))
+    for place, loss in enumerate(losses.tolist()):
+        chosen, rejected, ref_chosen, ref_rejected, chosen_length, rejected_length = (one[place] for one in numbers.values())
+        if kind == "simpo":
+            margin = 2.0 * (chosen / chosen_length - rejected / rejected_length) - 1.0
+        elif kind == "sigmoid_norm":
+            margin = 0.1 * ((chosen - ref_chosen) / chosen_length - (rejected - ref_rejected) / rejected_length)
+        else:
+            margin = 0.1 * (chosen - ref_chosen - rejected + ref_rejected)
+        right, swapped = log(1 + exp(-margin)), log(1 + exp(margin))
+        robust = ((1 - noise) * right - noise * swapped) / (1 - 2 * noise)
+        assert loss == pytest.approx(robust if kind == "robust" else (1 - noise) * right + noise * swapped, rel=1e-5)

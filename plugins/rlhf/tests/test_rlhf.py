@@ -195,6 +195,16 @@ def test_rewards_are_summed_by_weight_and_see_the_columns(llama, judge, tmp_path
     assert line["reward"] == pytest.approx(2.0 * line["rewards/f"] + 0.5 * 10.0)
 
 
+@pytest.mark.parametrize(("kl", "factor"), [(9.0, 1.02), (2.1, 1.005), (2.0, 1.0), (1.8, 0.99), (0.0, 0.98)])
+def test_the_weight_of_the_divergence_grows_above_its_target_and_falls_below(rolling, kl, factor):
+    """Ziegler et al. 2019, section 2.2: by a tenth of the error, which is clipped to a fifth."""
+    import numpy as np
+
+    ours = rolling.ours(target_kl=2.0, beta=0.1)
+    ours._adapt(np.array([kl - 0.5, kl + 0.5]))
+    assert ours.beta == pytest.approx(0.1 * factor, rel=1e-5)
+
+
 def test_a_completion_that_nobody_judges_is_an_error(rolling, judge):
     from ftp_rlhf.rewards import Judges
 
