@@ -6,23 +6,28 @@ import csv
 import gzip
 import json
 import random
+import shlex
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from datasets import Dataset
 
+from ftp.data.read import locate
 from ftp.errors import UserError
 from ftp.settings import Settings
-from ftp.types import Data, Run, Task
+from ftp.types import Data, Risk, Run, Task
 from ftp_leakage import Leakage, labels, near
+from ftp_leakage.advice import of_files, of_run
+from ftp_leakage.advice import words as words_of
 from ftp_leakage.check import Wanted, look
 from ftp_leakage.cli import data as data_command
 from ftp_leakage.normalise import number, words
 from ftp_leakage.rows import reading
 from ftp_leakage.source import against
-from ftp_leakage.verdict import Levels, verdict
+from ftp_leakage.verdict import RANK, Levels, verdict
 
+HERE = Path()
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 WHO = [
@@ -87,9 +92,41 @@ def rows(texts: list[str], **columns: list) -> Dataset:
     return Dataset.from_dict({"text": texts, **columns})
 
 
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path) -> None:
+    """Where the tests of this file keep what they check, so that each advice they get can be followed."""
+    global HERE
+    HERE = tmp_path
+
+
+def kept(splits: dict[str, Dataset]) -> str:
+    """A folder, with a blank in its name, that holds these splits."""
+    folder = HERE / f"my data {len(list(HERE.iterdir()))}"
+    folder.mkdir()
+    for split, held in splits.items():
+        held.to_parquet(str(folder / f"{split}.parquet"))
+    return str(folder)
+
+
+def obeyed(risk: Risk) -> Risk:
+    """The verdict, once its advice is found to be there where it is needed, to run, and to help."""
+    assert bool(risk.advice) == (risk.level in ("warn", "stop")), risk
+    for command in risk.advice:
+        ftp, group, name, *given = shlex.split(command)
+        assert (ftp, group) == ("ftp", "data") and invoke(name, *given).exit_code == 0
+        if name == "clean" and given[0] not in ("--help", "--train"):
+            folder, *given, _, out = [word for word in given if word not in ("--shared", "--conflicts", "--giveaways")]
+            again = json.loads(invoke("check", out, *given, "--json").output)["verdict"]
+            assert Path(folder).exists() and again["level"] in RANK[: RANK.index(risk.level)], again
+    return risk
+
+
 def check(form: str = "text", wanted: Wanted | None = None, names=(), **splits: Dataset):
-    report = look(splits, reading(form, next(iter(splits.values()))), wanted or Wanted(), names)
-    return report, verdict(report, Levels())
+    wanted, read = wanted or Wanted(), reading(form, next(iter(splits.values())))
+    options = words_of((), None, wanted.group_column, wanted.date_column, tuple(wanted.against), wanted.threshold, wanted.within)
+    report = look(splits, read, wanted, names)
+    folder = kept(splits)
+    return report, obeyed(verdict(report, Levels(), ask=lambda: of_files(folder, {}, locate(Path(folder))[0], options)))
 
 
 def run(**splits: Dataset):
@@ -98,8 +135,9 @@ def run(**splits: Dataset):
 
 def run_form(form: str, labels: tuple[str, ...] = (), options: dict | None = None, **splits: Dataset):
     task = Task(form, "tokens")  # type: ignore[arg-type]
-    [risk] = Leakage(**(options or {})).check_risks(Run(Settings(), task, None), "data", Data(splits, form, labels))
-    return risk
+    settings = Settings(data=kept(splits))
+    [risk] = Leakage(**(options or {})).check_risks(Run(settings, task, None), "data", Data(splits, form, labels))
+    return obeyed(risk)
 
 
 # --- words
@@ -269,7 +307,7 @@ def test_general_text_is_no_evaluation() -> None:
 
 
 def test_thresholds_that_contradict_each_other() -> None:
-    with pytest.raises(UserError, match="warn_sure 0.5 is above --leakage.stop_sure 0.1"):
+    with pytest.raises(UserError, match=r"warn_sure 0\.5 is above --leakage\.stop_sure 0\.1"):
         run_form("text", options={"warn_sure": 0.5, "stop_sure": 0.1}, train=rows(sentences(5)), validation=rows(sentences(5, 1)))
 
 
@@ -295,11 +333,11 @@ def test_a_label_in_train_only_is_told_and_looked_at() -> None:
 def test_columns_that_are_alike_while_others_differ() -> None:
     one, two = sentences(80, 1), sentences(80, 5)
     both = [Dataset.from_dict({"story": one[:30], "summary": some}) for some in (two[:30], two[40:70])]
-    risk = verdict(look({"train": both[0], "validation": both[1]}, reading(None, both[0])), Levels())
+    _, risk = check(None, train=both[0], validation=both[1])
     assert risk.level == "warn" and risk.evidence["sides"] == {"story train/validation": 30}
-    both = [Dataset.from_dict({"task": ["Say in one word what this is about."] * 30, "story": some}) for some in (one[:30], one[40:70])]
-    report = look({"train": both[0], "validation": both[1]}, reading(None, both[0]))
-    risk = verdict(report, Levels())
+    both = [Dataset.from_dict({"task": ["Say in one word what this is about."] * 30, "story": some})
+            for some in (one[:30], one[40:70])]
+    _, risk = check(None, train=both[0], validation=both[1])
     assert risk.level == "note" and risk.evidence["left_out"] == ["task says the same in every row and was left out"]
 
 
@@ -348,11 +386,10 @@ def test_a_shared_prompt_is_told_apart() -> None:
     one, two = sentences(60, 1), sentences(160, 5)
     train = Dataset.from_list([FORMS["preference"](one[at], two[at], two[at + 60]) for at in range(40)])
     held = Dataset.from_list([FORMS["preference"](one[at], two[at + 100], two[at + 110]) for at in range(10)])
-    report = look({"train": train, "validation": held}, reading("preference", train))
+    report, risk = check("preference", train=train, validation=held)
     assert {(f.kind, f.a[1], f.b[1], f.note) for f in report.findings()} == {
         ("group", at, at, "the same prompt") for at in range(10)}
-    risk = verdict(report, Levels())
-    assert risk.level == "warn" and "share their prompt" in risk.finding
+    assert "--shared" in risk.advice[0] and risk.level == "warn" and "share their prompt" in risk.finding
     assert risk.evidence["train/validation"]["exact"] == 0
 
 
@@ -412,7 +449,8 @@ def test_a_conversation_that_goes_on_from_another() -> None:
 def test_short_and_common_sides_are_no_leak() -> None:
     one, two = sentences(120, 1), sentences(240, 5)
     sorry = "I am sorry, but I cannot help you with that."
-    made = [FORMS["preference"]("Tell me a story." if at % 2 else one[at], two[at], sorry if at % 3 else "No.") for at in range(120)]
+    made = [FORMS["preference"]("Tell me a story." if at % 2 else one[at], two[at], sorry if at % 3 else "No.")
+            for at in range(120)]
     assert told_of("preference", made[:90], made[90:]) == set()
 
 
@@ -468,7 +506,7 @@ def test_a_mark_glued_to_a_word(marks: tuple[str, str], told: set[str]) -> None:
     labels, texts = [at % 2 for at in range(400)], []
     for text, label in zip(sentences(400), labels, strict=True):
         mark, plain = marks[label], text.rstrip(".")
-        texts.append(plain.replace(" the ", f" {mark}the ", 1).replace(" a ", f" {mark}a ", 1) if "<" in "".join(marks) else plain + mark)
+        texts.append(f"{plain}{mark}" if "<b>" not in marks else f"Indeed {mark}{plain}")
     report, risk = check("labelled", train=rows(texts[:300], label=labels[:300]),
                          validation=rows(texts[300:], label=labels[300:]))
     assert {one.what for one in report.giveaways} & told == told and risk.level in ("warn", "stop")
@@ -477,7 +515,8 @@ def test_a_mark_glued_to_a_word(marks: tuple[str, str], told: set[str]) -> None:
 def test_a_number_that_tells_the_label_by_its_size() -> None:
     made, rng = sentences(300), random.Random(0)
     labels = [rng.randrange(3) for _ in made]
-    extra = {"score": [rng.uniform(label, label + 0.95) if at else None for at, label in enumerate(labels)], "price": [rng.uniform(0, 9) for _ in made],
+    extra = {"score": [rng.uniform(label, label + 0.95) if at else None for at, label in enumerate(labels)],
+             "price": [rng.uniform(0, 9) for _ in made],
              "loose": [rng.gauss(label, 1) for label in labels], "target_original": [3 * label for label in labels],
              "label_name": [str(label) for label in labels]}
     split = {name: values[:200] for name, values in extra.items()}, {name: values[200:] for name, values in extra.items()}
@@ -492,6 +531,13 @@ def test_conflicting_labels() -> None:
                          validation=rows(made[50:], label=[0, 1] * 5))
     assert [(f.a, f.b) for f in report.findings() if f.kind == "conflict"] == [(("train", 0), ("train", 50))]
     assert risk.level == "note" and risk.evidence["conflicts"] == 1
+
+
+def test_many_conflicting_labels_and_the_rows_that_go() -> None:
+    made = sentences(60)
+    _, risk = check("labelled", train=rows([*made[:50], *made[:4]], label=[0, 1] * 25 + [1, 0] * 2),
+                    validation=rows(made[50:], label=[0, 1] * 5))
+    assert risk.level == "warn" and "--conflicts" in risk.advice[0]
 
 
 # --- groups, dates, benchmarks
@@ -521,6 +567,16 @@ def test_training_rows_after_evaluation_rows() -> None:
     assert bad.level == "stop" and bad.evidence["time"]["train/test"] == {"late": 10, "of": 40}
 
 
+def test_rows_go_on_both_sides_of_the_date_that_keeps_most() -> None:
+    made = sentences(100)
+    days = [f"2020-{at // 5 + 1:02d}-01" for at in range(50)]
+    train, held = rows(made[:50], day=days), rows(made[50:], day=[*days[25:], *days[:25]])
+    assert run_form("text", options={"date_column": "day"}, train=train, validation=held).level == "stop"
+    late = rows(made[:50], day=["2024-01-01"] * 50)  # all of train would go: other advice
+    risk = run_form("text", options={"date_column": "day"}, train=late, validation=held)
+    assert risk.level == "stop" and "--within" in risk.advice[0]
+
+
 def test_benchmark_rows_inside_long_training_rows(tmp_path: Path) -> None:
     made = sentences(200)
     long = [" ".join(made[at : at + 4]) for at in range(0, 160, 4)]
@@ -530,7 +586,7 @@ def test_benchmark_rows_inside_long_training_rows(tmp_path: Path) -> None:
     asked = [made[1], " ".join(middle), made[190], "Yes."]
     bench.write_text("".join(json.dumps({"text": text}) + "\n" for text in asked), encoding="utf-8")
     splits = {"train": rows(long), "validation": rows(made[160:180])}
-    report, _ = check(**splits, wanted=Wanted(against={"bench": ({"text": text} for text in asked)}))
+    report, _ = check(**splits, wanted=Wanted(against=against([bench])))
     found = {(f.a[1], f.b[1]) for f in report.findings() if f.kind == "benchmark"}
     assert found == {(0, 0), (1, 1)}
     risk = run_form("text", options={"against": (str(bench),)}, **splits)
@@ -618,6 +674,61 @@ def test_check_of_one_split_and_of_nothing(tmp_path: Path) -> None:
         invoke("check", tmp_path, "--text-column", "txt")
 
 
+# --- advice
+
+def test_advice_is_made_of_what_was_asked(tmp_path: Path) -> None:
+    made = sentences(120)
+    sheet = {"question": made[:90], "answer": made[30:120], "mark": [0, 1] * 45, "who": list(range(90)),
+             "day": ["2020-01-01"] * 90}
+    train, held = tmp_path / "the train.jsonl", tmp_path / "held.jsonl"
+    every = Dataset.from_dict(sheet)
+    every.to_json(str(train))
+    every.select(range(40)).map(lambda row: {"day": "2021-01-01"}).to_json(str(held))
+    (tmp_path / "bench.txt").write_text("\n".join(made[:20]), encoding="utf-8")
+    given = ["--train", train, "--validation", held, "--text-column", "question", "--text-column", "answer", "--label-column",
+             "mark", "--group-column", "who", "--date-column", "day", "--against", tmp_path / "bench.txt", "--threshold", "0.9",
+             "--within"]
+    [command] = json.loads(invoke("check", *given, "--json").output)["verdict"]["advice"]
+    assert shlex.split(command) == ["ftp", "data", "clean", *map(str, given), "--out", str(tmp_path / "clean")]
+    assert invoke(*shlex.split(command)[2:]).exit_code == 0
+    [again] = json.loads(invoke("check", *given, "--json").output)["verdict"]["advice"]
+    assert again.endswith("clean-2")  # never a folder that is there
+
+
+def test_advice_of_a_run_names_columns_as_the_files_do(tmp_path: Path) -> None:
+    made, read = sentences(60), reading("labelled", rows([""], label=[0]))
+    folder = tmp_path / "of mine"
+    folder.mkdir()
+    for split, texts in {"train": made, "validation": made[50:]}.items():
+        Dataset.from_dict({"said": texts, "target": [0] * len(texts), "who": texts}).to_csv(str(folder / f"{split}.csv"))
+    run = Run(Settings(data=str(folder), columns=("text=said,label=target",)), Task("labelled", "labels"), None)
+    asked = of_run(Leakage(group_column="who", threshold=0.9), run, "labelled", read)
+    assert asked.clean("--within") == (
+        f"ftp data clean '{folder}' --text-column said --label-column target --group-column who --threshold 0.9 --within "
+        f"--out '{folder}-clean'")
+    assert of_run(Leakage(), Run(Settings(), Task("labelled", "labels"), None), "labelled", read) is None
+
+
+def test_advice_of_a_run_whose_rows_are_in_no_folder_of_splits(tmp_path: Path) -> None:
+    from ftp.plan import prepare
+
+    recipe = tmp_path / "run.toml"
+    recipe.write_text(prepare(["full", "sentiment"]).recipe(), encoding="utf-8")
+    run = Run(Settings(), Task("labelled", "labels"), None, out=tmp_path)
+    command = shlex.split(of_run(Leakage(), run, "labelled", reading("labelled", rows([""], label=[0]))).clean())
+    assert command[3] == str(recipe) and invoke(*command[2:]).exit_code == 0
+    assert {path.stem for path in (tmp_path / "clean").glob("*.parquet")} == {"train", "validation", "test"}
+
+
+def test_one_split_is_cleaned_on_its_own(tmp_path: Path) -> None:
+    made = sentences(30)
+    write(tmp_path / "train.csv", [*made, made[0]])
+    with pytest.raises(UserError) as told:
+        invoke("clean", tmp_path, "--out", tmp_path / "new")
+    [problem] = told.value.problems
+    assert invoke(*shlex.split(problem.command)[2:]).exit_code == 0
+
+
 # --- real rows
 
 SETS = {"sst2": ("train.jsonl.xz", "test.jsonl.xz"), "banking77": ("train.csv.xz", "test.csv.xz"),
@@ -626,16 +737,25 @@ SETS = {"sst2": ("train.jsonl.xz", "test.jsonl.xz"), "banking77": ("train.csv.xz
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real sets are not here")
 @pytest.mark.parametrize("name", SETS)
-def test_recall_on_real_rows(name: str) -> None:
+def test_recall_and_precision_on_real_rows(name: str) -> None:
     from ftp.data.read import read
+
+    def pairs() -> set[tuple[int, int]]:
+        splits = {"train": rows(train), "test": rows(test)}
+        report = look(splits, reading("text", splits["train"]))
+        assert verdict(report, Levels()).level == "stop" or not planted
+        return {(one.b[1], one.a[1]) for one in report.findings()}
 
     train, test = (read(REAL / name / file).popitem()[1]["text"][:] for file in SETS[name])
     train, rng, planted = train[:12_000], random.Random(4), {}
+    already = {row for row, _ in pairs()}  # these sets have rows of their own that are alike: they count neither way
     fit = [at for at, text in enumerate(train) if len(words(text)) >= 6]
     for place, row in enumerate(rng.sample(range(len(test)), len(test) // 10)):
         source = rng.choice(fit)
         test[row] = train[source] if place % 2 else changed(train[source], KINDS[place // 2 % len(KINDS)], rng)
-        planted[row] = source
-    report, risk = check(train=rows(train), test=rows(test))
-    found = {one.b[1] for one in report.findings()}
-    assert len(found & planted.keys()) / len(planted) >= 0.98 and risk.level == "stop"
+        planted[row] = words(train[source])
+    found = pairs()
+    right = {row for row, source in found if row in planted and words(train[source]) == planted[row]}
+    wrong = {row for row, _ in found} - planted.keys() - already
+    assert len(right) / len(planted) >= 0.98
+    assert len(right) / (len(right) + len(wrong)) >= 0.98

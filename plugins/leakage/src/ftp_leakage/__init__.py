@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ftp import hookimpl, option, plugin
 from ftp.errors import UserError
 from ftp.types import Data, Risk, Run
@@ -31,6 +33,7 @@ class Leakage:
         """Before training: compare all splits. At other stages there is nothing new to see."""
         if stage != "data":
             return []
+        from ftp_leakage.advice import of_run
         from ftp_leakage.check import Wanted, look
         from ftp_leakage.rows import reading
         from ftp_leakage.source import against, require, shower
@@ -50,6 +53,5 @@ class Leakage:
             against=against(self.against), most_rows=self.max_rows, seed=run.settings.seed if run.settings else 0,
         )
         report = look(splits, read, wanted, data.labels)
-        source = str(getattr(run.settings, "data", None) or "DATA")
         levels = Levels(self.stop_exact, self.stop_sure, self.warn_sure, self.warn_near)
-        return [verdict(report, levels, shower(splits, read), source)]
+        return [verdict(report, levels, shower(splits, read, run.hidden), partial(of_run, self, run, data.form, read))]

@@ -96,7 +96,7 @@ class Shared:
 @dataclass(frozen=True)
 class Late:
     """Training rows dated at or after the first row of an evaluation split. `rows` of `of` dated ones; `latest`,
-    `earliest`: rows."""
+    `earliest`: rows. `go`: rows of the first and of the second that are on the wrong side of the best date to cut at."""
 
     first: str
     second: str
@@ -104,6 +104,7 @@ class Late:
     of: int
     latest: int
     earliest: int
+    go: tuple[Any, Any] = ((), ())
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,10 @@ class Report:
         """All findings, rows alike first."""
         yield from self.alike()
         yield from self.apart()
+        yield from self.others()
+
+    def others(self) -> Iterator[Finding]:
+        """Findings that are not about rows or parts that are alike."""
         for one in self.shared:
             for value, (mine, theirs) in one.values.items():
                 yield Finding("group", self.place(one.first, mine[0]), self.place(one.second, theirs[0]), 1.0,
@@ -259,10 +264,11 @@ def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wante
     if label and labelled:
         found = _labels(labelled, rows, texts, label, reading, names)
         report.update(found if labelled[0] == order[0] else {"conflicts": found["conflicts"]})
-        left_out += [f"{split} has no column {label}: its labels were not compared" for split in order if split not in labelled]
+        left_out += [f"{split} has no column {label}: its labels were not compared" for split in order
+                     if split not in labelled]
         if len(rows[labelled[0]]) > labels.SAMPLE:
-            told.append(f"labels: {labels.SAMPLE} of {len(rows[labelled[0]])} rows of {labelled[0]} were looked at for what gives "
-                        "them away")
+            told.append(f"labels: {labels.SAMPLE} of {len(rows[labelled[0]])} rows of {labelled[0]} were looked at for what "
+                        "gives them away")
     report["shared"], report["late"], report["undated"], more = _origins(order, rows, reading, wanted)
     left_out += more
     if wanted.against and order:
@@ -289,8 +295,11 @@ def _sample(rows: Any, wanted: Wanted) -> tuple[int | None, Any, Any]:
 
 def _without_constants(reading: Reading, parts: Mapping[str, Mapping[str, Words]]) -> tuple[Reading, list[str]]:
     """The reading without parts that say the same in every row: they would only make all rows alike."""
-    same = [name for name, of in parts.items()
-            if len(parts) > 1 and (groups := near.same(list(of.values()))) and len(groups[0]) == sum(map(len, of.values())) >= FEWEST]
+    same = []
+    for name, of in parts.items() if len(parts) > 1 else ():
+        alike = near.same(list(of.values()))
+        if alike and len(alike[0]) == sum(map(len, of.values())) >= FEWEST:
+            same.append(name)
     rest = tuple(name for name in reading.parts if name not in same)
     if not same or not rest:
         return reading, []
@@ -436,7 +445,7 @@ def _origins(
             start = np.nanmin(theirs)
             known = mine[~np.isnan(mine)]
             late.append(Late(first, second, int((known >= start).sum()), len(known), int(np.nanargmax(mine)),
-                             int(np.nanargmin(theirs))))
+                             int(np.nanargmin(theirs)), groups.cut(mine, theirs)))
     return tuple(shared), tuple(late), undated, left_out
 
 

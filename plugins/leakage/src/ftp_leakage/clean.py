@@ -1,71 +1,116 @@
 """Clean splits: which rows go, and the files written without them. The input is never touched.
 
 Rows go from train rather than from validation, and from validation rather than from test; inside a split the first of
-several stays. Rows that share only a part (a prompt), conflicting labels, words that give labels away and dates stay:
-what to do about them is yours to say, so they are told.
+several stays. Where a date column is named, rows go on both sides of the date that keeps most. Rows that share only a part
+(a prompt), conflicting labels, and words that give labels away stay and are told, unless `Also` says otherwise.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from ftp.data import files
+from ftp.data.tables import quiet
 from ftp.errors import UserError
 from ftp_leakage.check import Report
-from ftp_leakage.findings import Finding
+from ftp_leakage.findings import Finding, Kind, Place
+from ftp_leakage.labels import without
 
-PASSES = 5
 LINES = ("csv", "tsv", "jsonl", "txt")
 
 
+@dataclass(frozen=True)
+class Also:
+    """What goes beside rows that are alike, rows of benchmarks, of a named group and on the wrong side of a date. `shared`:
+    rows that share a prompt, a context or another part with a later split. `conflicts`: rows of one split with the same text
+    and different labels, all of them. `giveaways`: words and signs that give labels away (not the rows). `group`: a column
+    that was found to be one of groups."""
+
+    shared: bool = False
+    conflicts: bool = False
+    giveaways: bool = False
+    group: str | None = None
+
+    def words(self, names: Mapping[str, str] = {}) -> list[str]:
+        """As options of `ftp data clean`. `names`: column -> its name in the data."""
+        flags = [f"--{name}" for name in ("shared", "conflicts", "giveaways") if getattr(self, name)]
+        return [*flags, *(["--group-column", names.get(self.group, self.group)] if self.group else [])]
+
+
 def removals(
-    check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any]
+    check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any], also: Also = Also()
 ) -> tuple[dict[str, dict[int, Finding]], Report]:
     """Rows to take out, split -> row -> why, such that `check` finds no leaked row in what stays; and its last report.
     Row numbers are those of `splits`."""
     out: dict[str, dict[int, Finding]] = {split: {} for split in splits}
     report = check(splits)
-    for _ in range(PASSES):
+    while True:
         kept = {split: [row for row in range(len(rows)) if row not in out[split]] for split, rows in splits.items()}
         found = False
-        for split, row, why in _goes(report):
+        for split, row, why in goes(report, also):
             at = kept[split][row]
             b = (why.b[0], kept[why.b[0]][why.b[1]]) if why.b and why.b[0] in kept else why.b
             if at not in out[split]:
                 out[split][at] = Finding(why.kind, (split, at), b, why.similarity, why.note)
                 found = True
         if not found:
-            break
+            return out, report
         report = check({split: rows.select([row for row in range(len(rows)) if row not in out[split]])
                         for split, rows in splits.items()})
-    return out, report
 
 
-def _goes(report: Report) -> Iterator[tuple[str, int, Finding]]:
+def stripped(
+    check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any], parts: Sequence[str]
+) -> tuple[Mapping[str, Any], list[str]]:
+    """The splits with texts (`parts`) without the words and signs that give labels away, and these words and signs."""
+    given: list[str] = []
+    while new := [one.what for one in check(splits).giveaways if one.what not in given]:
+        given += new
+        with quiet():
+            splits = {split: rows.map(lambda row: {name: without(row[name], new) for name in parts if isinstance(row[name], str)})
+                      for split, rows in splits.items()}
+    return splits, given
+
+
+def goes(report: Report, also: Also = Also()) -> Iterator[tuple[str, int, Finding]]:
     """Rows that must go, with the finding that says why (`a` is the row)."""
-    for finding in report.alike(every=True):
+
+    def out(kind: Kind, row: Place, kept: Place | None, note: str) -> tuple[str, int, Finding]:
+        return *row, Finding(kind, row, kept, 1.0, note)
+
+    for finding in (*report.alike(every=True), *(report.apart() if also.shared else ())):
         if finding.b is not None:
             inside = finding.a[0] == finding.b[0]
             row, other = (finding.b, finding.a) if inside else (finding.a, finding.b)
-            yield *row, Finding(finding.kind, row, other, finding.similarity, finding.note)
-    for finding in report.findings():
+            yield *row, replace(finding, a=row, b=other)
+    for finding in report.others():
         if finding.kind == "benchmark":
             yield *finding.a, finding
+        elif finding.kind == "conflict" and also.conflicts and finding.b is not None and finding.a[0] == finding.b[0]:
+            yield *finding.a, finding
+            yield *finding.b, replace(finding, a=finding.b, b=finding.a)
     for shared in report.shared:
-        if shared.named:
+        if shared.named or shared.column == also.group:
             for value, (first, second) in shared.values.items():
-                kept = report.place(shared.second, second[0])
                 for row in first:
-                    goes = report.place(shared.first, row)
-                    yield *goes, Finding("group", goes, kept, 1.0, f"{shared.column} {value} is in {shared.second} too")
+                    yield out("group", report.place(shared.first, row), report.place(shared.second, second[0]),
+                              f"{shared.column} {value} is in {shared.second} too")
+    for late in report.late:
+        if late.rows:
+            latest, earliest = report.place(late.first, late.latest), report.place(late.second, late.earliest)
+            for row in late.go[0]:
+                yield out("time", report.place(late.first, row), earliest, f"not before {late.second} begins")
+            for row in late.go[1]:
+                yield out("time", report.place(late.second, row), latest, f"before {late.first} ends")
 
 
 def stays(report: Report) -> list[Finding]:
     """Findings that cleaning does not mend."""
-    return [one for one in report.findings() if one.kind in ("conflict", "label", "time", "group")]
+    return [*report.apart(), *(one for one in report.others() if one.kind != "benchmark")]
 
 
 def must_be_new(folder: Path) -> None:
@@ -89,7 +134,8 @@ def write(
     for split, rows in splits.items():
         if not paths.get(split):
             written.append(folder / f"{split}.parquet")
-            rows.select([row for row in range(len(rows)) if row not in out[split]]).to_parquet(str(written[-1]))
+            with quiet():
+                rows.select([row for row in range(len(rows)) if row not in out[split]]).to_parquet(str(written[-1]))
             continue
         start = 0
         for path in paths[split]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ def data() -> None:
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options by which both commands name their data and what to look for."""
+    """The options by which both commands name their data and what to look for. FOLDER may be the recipe of a run as well."""
     options = [
         click.argument("folder", required=False),
         click.option("--train", help="File of training rows, instead of FOLDER."),
@@ -49,7 +52,8 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def check_command(as_json: bool, fail_on: str | None, **named: Any) -> int:
     """Find rows of one split that are in another, word for word or nearly; labels and dates given away; benchmarks.
 
-    FOLDER has a file for each split (train, validation, test); or name the files. Rows count from 0, without a header.
+    FOLDER has a file for each split (train, validation, test), or is the run.toml of a run, whose rows are read as the run reads
+    them; or name the files. Rows count from 0, without a header.
     """
     from dataclasses import asdict
 
@@ -57,15 +61,18 @@ def check_command(as_json: bool, fail_on: str | None, **named: Any) -> int:
     from ftp_leakage.source import shower
     from ftp_leakage.verdict import RANK, Levels, verdict
 
-    splits, read_as, wanted, _, told = prepare(**named)
-    report = look(splits, read_as, wanted())
+    given = prepare(**named)
+    splits, read_as = given.splits, given.read_as
+    report = look(splits, read_as, given.wanted(), given.names)
     show = shower(splits, read_as)
-    risk = verdict(report, Levels(), show, told)
+    risk = verdict(report, Levels(), show, lambda: given.asked)
     findings = [finding.as_dict() for finding in report.findings()]
     if as_json:
         click.echo(json.dumps({"findings": findings, "verdict": asdict(risk)}, ensure_ascii=False))
     else:
         click.echo(f"{risk.level}: {risk.finding}")
+        for sampled in report.told:
+            click.echo(sampled)
         for finding in findings[:SHOWN]:
             a, b = finding["a"], finding["b"]
             click.echo(f"\n{finding['kind']}, {finding['note']} ({finding['similarity']:.2f})")
@@ -84,48 +91,81 @@ def check_command(as_json: bool, fail_on: str | None, **named: Any) -> int:
 @data.command("clean")
 @source_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder for the clean splits.")
-@click.option("--json", "as_json", is_flag=True, help='{"removed": {split: rows}, "kept": [findings], "files": [...]}.')
-def clean_command(out: Path, as_json: bool, **named: Any) -> int:
+@click.option("--shared", is_flag=True, help="Take out rows that share a prompt, a context or a side with a later split, too.")
+@click.option("--conflicts", is_flag=True, help="Take out rows of one split that have the same text and different labels, too.")
+@click.option("--giveaways", is_flag=True, help="Take words and signs that give labels away out of the texts.")
+@click.option("--json", "as_json", is_flag=True,
+              help='{"removed": {split: rows}, "words": [...], "kept": [findings], "files": [...]}.')
+def clean_command(out: Path, as_json: bool, shared: bool, conflicts: bool, giveaways: bool, **named: Any) -> int:
     """Write the splits without the rows that leak, and removed.jsonl: each row taken out, and why.
 
-    Rows go from train rather than from validation, from validation rather than from test. The input is not touched.
+    Rows go from train rather than from validation, from validation rather than from test; where a date column is named, on both
+    sides of the date that keeps most. All rows are looked at, however many. The input is not touched.
     """
     from ftp_leakage.check import look
-    from ftp_leakage.clean import must_be_new, removals, stays, write
+    from ftp_leakage.clean import Also, must_be_new, removals, stays, stripped, write
     from ftp_leakage.source import shower
 
     must_be_new(out)
-    splits, read_as, wanted, paths, _ = prepare(**named)
-    if len(splits) < 2 and not named["within"] and not named["against"]:
+    given = prepare(**named)
+    splits, paths, also = given.splits, given.paths, Also(shared, conflicts, giveaways)
+    if len(splits) < 2 and not (named["within"] or named["against"] or conflicts or giveaways):
         raise UserError(f"there is one split only ({next(iter(splits))}): nothing to clean it of",
-                        "give two splits, or --within for duplicates inside of it", "ftp data clean FOLDER --within --out NEW")
-    gone, report = removals(lambda rows: look(rows, read_as, wanted()), splits)
+                        "give two splits, or --within for duplicates inside of it", given.asked.clean("--within"))
+
+    def check(rows: Mapping[str, Any]) -> Any:
+        return look(rows, given.read_as, replace(given.wanted(), most_rows=sys.maxsize), given.names)
+
+    words: list[str] = []
+    if giveaways:
+        splits, words = stripped(check, splits, given.read_as.parts)
+        paths = {} if words else paths  # texts that changed are written anew
+    gone, report = removals(check, splits, also)
     empty = [split for split, rows in splits.items() if len(rows) and len(gone[split]) == len(rows)]
     if empty:
-        raise UserError(f"every row of {', '.join(empty)} is in another split: nothing would be left",
-                        "are the splits the same file?")
-    written = write(paths, splits, gone, out, shower(splits, read_as))
+        raise UserError(f"every row of {', '.join(empty)} would be taken out: nothing would be left",
+                        "are the splits the same file? the training rows alone are enough: a run cuts its validation from them",
+                        given.asked.otherwise())
+    written = write(paths, splits, gone, out, shower(splits, given.read_as))
     kept = [finding.as_dict() for finding in stays(report)]
     counts = {split: len(rows) for split, rows in gone.items()}
     if as_json:
-        click.echo(json.dumps({"removed": counts, "kept": kept, "files": [str(path) for path in written]}, ensure_ascii=False))
+        files = [str(path) for path in written]
+        click.echo(json.dumps({"removed": counts, "words": words, "kept": kept, "files": files}, ensure_ascii=False))
         return 0
     for split, rows in splits.items():
         click.echo(f"{split}: {len(rows)} rows, {counts[split]} taken out")
+    if words:
+        click.echo(f"taken out of the texts: {', '.join(words)}")
     if kept:
         told = ", ".join(f"{count} {kind}" for kind, count in Counter(one["kind"] for one in kept).items())
-        click.echo(f"left as they are, for you to judge: {told} (see them with: ftp data check {out})")
+        seen = shlex.join(["ftp", "data", "check", str(out)])
+        click.echo(f"left as they are, for you to judge: {told} (see them with: {seen})")
     click.echo(f"written: {', '.join(path.name for path in written)} in {out}")
     return 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a command names. `read_as`: how rows are read. `wanted`: what to look for, made anew for each look. `paths`: the
+    files of each split. `names`: of the classes, where they are known."""
+
+    splits: Mapping[str, Any]
+    read_as: Any
+    wanted: Callable[[], Any]
+    paths: Mapping[str, list[Path]]
+    asked: Any
+    names: tuple[str, ...] = ()
 
 
 def prepare(
     folder: str | None, train: str | None, validation: str | None, test_: str | None, text: tuple[str, ...], label: str | None,
     group: str | None, date: str | None, against: tuple[str, ...], threshold: float, within: bool,
-) -> tuple[Mapping[str, Any], Any, Callable[[], Any], Mapping[str, list[Path]], str]:
-    """The splits, how to read them, what to look for, the files of each split, and how the source is called."""
+) -> Prepared:
+    """The data that a command names, read, and what it asks for."""
     from ftp.data import forms
     from ftp.data.read import locate, read
+    from ftp_leakage import advice
     from ftp_leakage import source as sources
     from ftp_leakage.check import Wanted
     from ftp_leakage.rows import reading
@@ -133,11 +173,16 @@ def prepare(
     files = {name: path for name, path in (("train", train), ("validation", validation), ("test", test_)) if path}
     if bool(folder) == bool(files):
         raise UserError("give either a folder of splits, or its files by --train, --validation, --test",
-                        "the folder has a file for each split, such as train.csv and validation.csv", "ftp data check FOLDER")
+                        "the folder has a file for each split, such as train.csv and validation.csv", "ftp data check --help")
     paths: dict[str, list[Path]] = {}
-    if folder:
-        splits = {split: rows for split, rows in read(folder).items() if split != "general"}
-        place, told = Path(folder).expanduser(), folder
+    form: str | None = None
+    names: tuple[str, ...] = ()
+    if folder and folder.endswith(".toml"):
+        data = sources.of_recipe(folder)
+        splits, form, names = dict(data.splits), data.form, data.labels
+    elif folder:
+        splits = dict(read(folder))
+        place = Path(folder).expanduser()
         if place.is_dir() and not (place / "state.json").exists() and not (place / "dataset_dict.json").exists():
             paths = {split: list(found) for split, found in locate(place)[0].items()}
         elif place.is_file():
@@ -145,10 +190,10 @@ def prepare(
     else:
         splits = {split: _only(read(path), path) for split, path in files.items()}
         paths = {split: [Path(path).expanduser()] for split, path in files.items()}
-        told = " ".join(f"--{split} {path}" for split, path in files.items())
+    splits.pop("general", None)
     sources.require(splits, text, group, date, "--", label)
     first = next(iter(splits.values()))
-    read_as = reading(forms.detect(first.column_names), first, text, label)
+    read_as = reading(form or forms.detect(first.column_names), first, text, label)
     if not read_as.parts:
         raise UserError(f"no column of text is found; the columns: {', '.join(first.column_names)}", "name it",
                         "--text-column NAME")
@@ -160,10 +205,12 @@ def prepare(
     def wanted() -> Wanted:
         return Wanted(threshold, within, group, date, sources.against(against))
 
-    return splits, read_as, wanted, paths, told
+    asked = advice.of_files(folder, files, paths, advice.words(text, label, group, date, against, threshold, within))
+    return Prepared(splits, read_as, wanted, paths, asked, names)
 
 
 def _only(found: Mapping[str, Any], path: str) -> Any:
     if len(found) > 1:
-        raise UserError(f"{path} has several splits: {', '.join(found)}", "name a file", f"ftp data check {path}")
+        raise UserError(f"{path} has several splits: {', '.join(found)}", "name a file",
+                        shlex.join(["ftp", "data", "check", path]))
     return next(iter(found.values()))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import eq
@@ -50,6 +50,17 @@ def words_of(text: str) -> set[str]:
         found |= {f"{mark.group()}…" for mark in marks[:1] if mark.start() == 0}
         found |= {f"…{mark.group()}" for mark in marks[-1:] if mark.end() == len(word)}
     return found | {name for first, name in BLANKS.items() if text and text[0 if first else -1].isspace()}
+
+
+def without(text: str, given: Collection[str]) -> str:
+    """The text without these words and signs (`Giveaway.what`)."""
+    text = re.sub(r"\S+", lambda word: "" if word.group().lower() in given else word.group(), text)
+    for what in given:
+        if what.endswith("…"):
+            text = re.sub(rf"(?<!\S){re.escape(what[:-1])}", "", text, flags=re.IGNORECASE)
+        elif what.startswith("…"):
+            text = re.sub(rf"{re.escape(what[1:])}(?!\S)", "", text, flags=re.IGNORECASE)
+    return text.strip()
 
 
 def giveaways(texts: Iterable[str], labels: Sequence[Any], names: Mapping[Any, str]) -> tuple[list[Giveaway], float]:

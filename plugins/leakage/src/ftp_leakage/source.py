@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftp.data import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
 from ftp_leakage.rows import Reading, by_part, reading, whole
+
+if TYPE_CHECKING:
+    from ftp.types import Data
 
 SHOWN = 160  # characters of a text shown at most
 
@@ -17,6 +20,23 @@ SHOWN = 160  # characters of a text shown at most
 def against(sources: Sequence[str | Path]) -> dict[str, Iterator[dict[str, str]]]:
     """Benchmark files (or folders, hub sets) by name -> the texts of each of their rows, all splits one after the other."""
     return {str(source): _texts(read(source)) for source in sources}
+
+
+def of_recipe(recipe: str) -> Data:
+    """The rows of a run as the run reads them, from its recipe: those of a domain's own sample, and a validation split that the
+    run cuts."""
+    from dataclasses import replace
+
+    from ftp import app
+    from ftp.cli import flags
+    from ftp.plugins import Hooks
+    from ftp.record import Log
+    from ftp.types import Run
+
+    _, prepared = flags.assemble([recipe])
+    app.quiet_libraries()
+    settings = replace(prepared.settings, streaming=False)
+    return app.collect(Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), log=Log(None, writer=False)))
 
 
 def _texts(splits: Mapping[str, Any]) -> Iterator[dict[str, str]]:
@@ -43,14 +63,14 @@ def require(
         raise UserError(problems)
 
 
-def shower(splits: Mapping[str, Any], read_as: Reading) -> Callable[[str, int], str]:
-    """A function that gives the shortened text of a row of a split."""
+def shower(splits: Mapping[str, Any], read_as: Reading, hide: Callable[[str], str] = str) -> Callable[[str, int], str]:
+    """A function that gives the shortened text of a row of a split, without what `hide` takes out."""
 
     def show(split: str, row: int) -> str:
         rows = splits[split]
         if not hasattr(rows, "num_rows"):
             return ""
-        text = " ".join(next(whole(read_as, rows.select([row])), "").split())
+        text = " ".join(hide(next(whole(read_as, rows.select([row])), "")).split())
         return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
     return show

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftp.types import Level, Risk
+from ftp_leakage.advice import Asked
 from ftp_leakage.check import Overlap, Report
+from ftp_leakage.clean import Also, goes
 from ftp_leakage.findings import Finding
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
@@ -27,32 +29,38 @@ class Levels:
 
 
 def verdict(
-    report: Report, levels: Levels, show: Callable[[str, int], str] = lambda split, row: "", source: str = "FOLDER"
+    report: Report, levels: Levels, show: Callable[[str, int], str] = lambda split, row: "",
+    ask: Callable[[], Asked | None] = lambda: None,
 ) -> Risk:
-    """The verdict on a report. `show`: shortened text of a row; `source`: what the advice names as the data."""
+    """The verdict on a report. `show`: shortened text of a row; `ask`: what the advice is made of, asked for where it is
+    needed."""
     held = [split for split in report.splits if split != "train"]
     compared = {split: report.looked[split] - report.empty.get(split, 0) for split in report.splits}
     evidence: dict[str, Any] = {"rows": dict(report.rows), "compared": compared}
     if report.told:
         evidence["sampled"] = list(report.told)
     said: list[tuple[Level, str]] = []
-    advice: list[str] = []
+    also: dict[str, Any] = {}  # what cleaning must do beside what was asked for
     pairs = {(one.first, one.second): one for one in report.overlaps}
     useful = [(a, b) for (a, b) in pairs if compared[a] and compared[b]]
-    clean = f"ftp data clean {source} --out {'clean' if ' ' in source else source.rstrip('/') + '-clean'}"
     for a, b in useful:
         level, words, numbers = _overlap(pairs[a, b], compared[b], levels)
         evidence[f"{a}/{b}"] = numbers
         said.append((level, words))
-        if level in ("warn", "stop") and clean not in advice:
-            advice.append(clean)
+    for one in report.inside:
+        if one.rows():
+            evidence.setdefault("inside", {})[one.first] = one.rows()
+            said.append(("note", f"{one.rows()} rows of {one.first} are (nearly) there before, in {one.first} itself"))
     for one in report.sides:
         share = one.rows() / max(1, compared[one.second])
         evidence.setdefault("sides", {})[f"{one.name} {one.first}/{one.second}"] = one.rows()
         whose = f"have the {one.other} of a row of {one.first} whose {one.part} it is" if one.other else ""
-        said.append(("warn" if one.weighty and share >= 0.05 else "note",
-                     f"{one.rows()} of {compared[one.second]} rows of {one.second} "
+        level = "warn" if one.weighty and share >= 0.05 else "note"
+        if level == "warn":
+            also["shared"] = True
+        said.append((level, f"{one.rows()} of {compared[one.second]} rows of {one.second} "
                      + (whose or f"share their {one.part} with {one.first}")))
+    grouped: dict[str, int] = {}
     for shared in report.shared:
         if not shared.values:
             continue
@@ -61,17 +69,19 @@ def verdict(
         level = ("stop" if shared.named and share >= levels.stop_exact and shared.rows >= levels.few
                  else "warn" if share >= levels.stop_exact else "note")
         said.append((level, f"{shared.rows} of {shared.of} rows of {shared.second} have a {shared.column} that is "
-                     f"in {shared.first} too"))
-        if level != "note":
-            advice.append(f"ftp run ... --group-column {shared.column}, with the splits joined into one file")
-    _labels(report, said, evidence)
+                     f"in {shared.first} too, where rows of one {shared.column} belong into one split"))
+        if level != "note" and not shared.named:
+            grouped[shared.column] = grouped.get(shared.column, 0) + shared.rows
+    if grouped:
+        also["group"] = max(grouped, key=lambda name: grouped[name])
+    _labels(report, said, evidence, also)
     for late in report.late:
         evidence.setdefault("time", {})[f"{late.first}/{late.second}"] = {"late": late.rows, "of": late.of}
         if late.rows:
             share = late.rows / late.of
             said.append(("stop" if share >= 0.01 and late.rows >= levels.few else "warn",
-                         f"{late.rows} of {late.of} rows of {late.first} are dated not before the first row of {late.second}"))
-            advice.append("split by date: train before the first evaluation date")
+                         f"{late.rows} of {late.of} rows of {late.first} are dated not before the first row of {late.second}, "
+                         f"where {late.first} should end before {late.second} begins"))
     if any(report.undated.values()):
         evidence["undated"] = dict(report.undated)
         said.append(("note", f"rows without a readable date: {sum(report.undated.values())}"))
@@ -84,7 +94,6 @@ def verdict(
             many = count / held_in.compared >= levels.stop_exact and count >= levels.few
             said.append(("stop" if many else "warn",
                          f"{count} of {held_in.compared} rows of {held_in.name} stand in {report.train}"))
-            advice.append(f"{clean} --against {held_in.name}")
         else:
             said.append(("ok", f"none of {held_in.compared} rows of {held_in.name} stands in {report.train}"))
     if report.left_out:
@@ -101,8 +110,21 @@ def verdict(
     if not useful:
         said.append(("note", _reason(report, held)))
     level = max((one for one, _ in said), key=RANK.index)
+    advice = (_command(report, ask(), Also(**also)),) if level in ("warn", "stop") else ()
     told = [words for one, words in sorted(said, key=lambda item: -RANK.index(item[0])) if level == "ok" or one != "ok"]
-    return Risk("leakage", level, "; ".join(dict.fromkeys(told)), evidence, tuple(dict.fromkeys(advice)), "data")
+    return Risk("leakage", level, "; ".join(dict.fromkeys(told)), evidence, advice, "data")
+
+
+def _command(report: Report, asked: Asked | None, also: Also) -> str:
+    """What to type next."""
+    if asked is None:
+        return "ftp data clean --help"
+    gone: dict[str, set[int]] = {}
+    for split, row, _ in goes(report, also):
+        gone.setdefault(split, set()).add(row)
+    if any(len(gone.get(split, ())) >= size > 0 for split, size in report.looked.items()):
+        return asked.otherwise()
+    return asked.clean(*also.words(asked.names))
 
 
 def _reason(report: Report, held: list[str]) -> str:
@@ -132,19 +154,24 @@ def _overlap(overlap: Overlap, rows: int, levels: Levels) -> tuple[Level, str, d
     return level, words, numbers
 
 
-def _labels(report: Report, said: list[tuple[Level, str]], evidence: dict[str, Any]) -> None:
+def _labels(report: Report, said: list[tuple[Level, str]], evidence: dict[str, Any], also: dict[str, Any]) -> None:
     if report.conflicts:
         share = len(report.conflicts) / max(1, sum(report.looked.values()))
         evidence["conflicts"] = len(report.conflicts)
-        said.append(("warn" if share >= 0.01 and len(report.conflicts) >= 3 else "note",
-                     f"{len(report.conflicts)} rows have the text of another row and a different label"))
+        level: Level = "warn" if share >= 0.01 and len(report.conflicts) >= 3 else "note"
+        if level == "warn":
+            also["conflicts"] = True
+        said.append((level, f"{len(report.conflicts)} rows have the text of another row and a different label"))
     if report.giveaways:
         evidence["giveaways"] = {one.what: one.label for one in report.giveaways[:5]}
         evidence["given_away"] = round(report.given_away, 4)
         most = report.given_away
-        level: Level = "stop" if most >= 0.9 else "warn" if most >= 0.4 else "note"
+        level = "stop" if most >= 0.9 else "warn" if most >= 0.4 else "note"
+        if level != "note":
+            also["giveaways"] = True
         words = ", ".join(f"'{one.what}' ({one.label})" for one in report.giveaways[:3])
-        said.append((level, f"words or signs give away the label in {most:.0%} of the rows of {report.train}: {words}"))
+        said.append((level, f"words or signs give away the label in {most:.0%} of the rows of {report.train}, from which a "
+                     f"model learns nothing else: {words}"))
     if report.telling:
         evidence["columns"] = [one.what for one in report.telling]
         said.append(("note", f"the label can be told from {', '.join(one.what for one in report.telling)} alone: "
