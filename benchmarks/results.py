@@ -97,14 +97,14 @@ TABLES = (
              "--max-eval-rows 4 --epochs 1 --batch-size 8 --learning-rate 5e-4"),
     )),
     Table("clm", ("perplexity", "bits_per_byte"), (
-        Case("clm-law", "clm, corpus/law_cases, 8 judgments",
-             "--plugins clm,lora,law --data DIR/corpus/law_cases-00.jsonl.xz --clm.block_size 256 --max-train-rows 8 "
-             "--max-eval-rows 2 --epochs 1"),
+        Case("clm-medical", "clm, medical_abstracts as text",
+             "--plugins clm,lora,medical --model ftp/starter-decoder --data DIR/medical_abstracts --clm.block_size 256 "
+             "--max-train-rows 400 --max-eval-rows 100 --epochs 1"),
     )),
     Table("alignment", ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl"), (
         Case("sft-chat", "sft,lora,chat", "--plugins sft,lora,chat"),
-        Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat --learning-rate 5e-4 --epochs 3 --batch-size 8"),
-        Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat --learning-rate 5e-4 --epochs 3"),
+        Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat"),
+        Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat"),
     )),
 )
 
