@@ -35,8 +35,12 @@ def run(plugins: Sequence[str], **options: Any) -> Result:
     return run_app(plugins, options)
 
 
-def load(run: str | Path) -> Predictor:
-    """The result of a run, ready to predict: `ftp.load("runs/x").predict(["a text", ...])`."""
+def load(run: str | Path, trust_remote_code: bool = False) -> Predictor:
+    """The result of a run, ready to predict: `ftp.load("runs/x").predict(["a text", ...])`.
+
+    `trust_remote_code`: run the code that came with its model, where it has some. Raises `UserError` for what is no run, or
+    one without a verified model.
+    """
     from ftp.finished import load as load_run
 
-    return load_run(run)
+    return load_run(run, trust_remote_code)

@@ -50,19 +50,21 @@ def tools(form: str) -> Sequence[str]:
     return [sys.executable, "-m", "optimum.exporters.onnx"] if form == "onnx" else []
 
 
-def export(folder: Path, form: str, out: Path, dtype: Any, bound: float | None = None) -> Exported:
+def export(
+    folder: Path, form: str, out: Path, dtype: Any, bound: float | None = None, trust_remote_code: bool = False
+) -> Exported:
     """Write the model in `folder` to `out`: whole weights (`safetensors`), or what a converter makes of them (`gguf`, `onnx`)."""
-    command = tools(form)
+    command, how = tools(form), {"dtype": dtype, "bound": bound, "trust_remote_code": trust_remote_code}
     from ftp.app import quiet_libraries
     from ftp.model import export_whole
 
     quiet_libraries()
     if form == "safetensors":
-        return Exported(out, dtype, export_whole(folder, out, dtype=dtype, bound=bound).difference)
+        return Exported(out, dtype, export_whole(folder, out, **how).difference)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".whole-") as scratch:
         whole = Path(scratch, folder.resolve().parent.name or "model")
-        difference = export_whole(folder, whole, dtype=dtype, bound=bound).difference
+        difference = export_whole(folder, whole, **how).difference
         facts = _head(whole)
         if form == "gguf":
             if facts != "tokens":
@@ -70,7 +72,8 @@ def export(folder: Path, form: str, out: Path, dtype: Any, bound: float | None =
                                 "export it --to onnx or --to safetensors")
             _done([*command, str(whole), "--outfile", str(out.resolve()), "--outtype", OUTTYPES[dtype]], out)
         else:
-            _done([*command, "--model", str(whole), "--task", TASKS[facts], str(out.resolve())], out)
+            trust = ["--trust-remote-code"] if trust_remote_code else []
+            _done([*command, "--model", str(whole), "--task", TASKS[facts], *trust, str(out.resolve())], out)
     return Exported(out, dtype, difference)
 
 

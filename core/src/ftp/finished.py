@@ -10,7 +10,7 @@ from typing import Any
 from ftp import record
 from ftp.app import EXTRA, packs, quiet_libraries
 from ftp.errors import UserError
-from ftp.plan import prepare
+from ftp.plan import prepare, replace_settings
 from ftp.plugins import Hooks
 from ftp.predict import answer, predict
 from ftp.scoring import score
@@ -75,7 +75,7 @@ def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return made
 
 
-def load(folder: str | Path) -> Predictor:
+def load(folder: str | Path, trust_remote_code: bool = False) -> Predictor:
     """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed.
 
     A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
@@ -94,9 +94,10 @@ def load(folder: str | Path) -> Predictor:
                         f"ftp run --resume {folder}")
     quiet_libraries()
     prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
+    prepared = replace_settings(prepared, trust_remote_code=trust_remote_code)  # asked for again, whatever the recipe says
     accelerator = make_accelerator(prepared.settings, training=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
-    model = models.reload(folder / record.MODEL, device=accelerator.device, trust_remote_code=prepared.settings.trust_remote_code,
+    model = models.reload(folder / record.MODEL, device=accelerator.device, trust_remote_code=trust_remote_code,
                           seed=prepared.settings.seed)
     data = Data({}, run.task.form, tuple(facts.get("labels", ())))
     model = dataclasses.replace(model, packed=packs(run, model))

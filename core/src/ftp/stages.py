@@ -151,14 +151,14 @@ def command(stage: Stage) -> list[str]:
         return ["run", "--resume", str(stage.folder)]
     prepared, before = stage.prepared, Path(stage.prepared.settings.model or "")
     if before.parent == stage.folder.parent and (before / record.MODEL / "adapter_config.json").is_file():
-        prepared = replace_settings(prepared, model=str(_merged(before)))
+        prepared = replace_settings(prepared, model=str(_merged(before, prepared.settings.trust_remote_code)))
     recipe = stage.folder.with_name(f"{stage.folder.name}.toml")
     with record.disk(recipe):
         recipe.write_text(prepared.recipe(), encoding="utf-8")
     return ["run", str(recipe), "--out", str(stage.folder)]
 
 
-def _merged(run: Path) -> Path:
+def _merged(run: Path, trust_remote_code: bool) -> Path:
     """The model of a run with its adapter in the weights, written under its name when it is whole."""
     from ftp import model
 
@@ -166,6 +166,6 @@ def _merged(run: Path) -> Path:
     if not out.is_dir():
         aside = run.with_name(f".{out.name}.partial")
         shutil.rmtree(aside, ignore_errors=True)
-        model.merged(run / record.MODEL, aside)
+        model.merged(run / record.MODEL, aside, trust_remote_code=trust_remote_code)
         aside.rename(out)
     return out

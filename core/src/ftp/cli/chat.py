@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftp.cli.trust import trust
 from ftp.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ HELP = "/reset forgets what was said, /system TEXT sets the system text (and for
 @click.option("--repetition-penalty", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
               help="Above 1: tokens that were said become less likely.")
 @click.option("--seed", default=0, show_default=True, help="Seed of what is drawn.")
+@trust
 def command(run: Path, system: str, max_new_tokens: int, temperature: float, top_p: float, repetition_penalty: float,
-            seed: int) -> None:
+            seed: int, trust_remote_code: bool) -> None:
     """Talk with a finished run: answers appear as they are written, and what was said before is remembered.
 
     Lines come from the terminal or from standard input. /reset forgets what was said, /system TEXT sets the system text
@@ -45,7 +47,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
     from ftp.finished import load
     from ftp.losses import chat as chats
 
-    model = load(run).model
+    model = load(run, trust_remote_code).model
     if model.head != "tokens":
         raise UserError(f"{run}: its model does not write text (its head is {model.head})", "name a run of sft, dpo or rlhf",
                         "ftp runs")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftp.cli.trust import trust
 from ftp.errors import UserError
 from ftp.record import plain
 from ftp.types import Data
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
 @click.option("--data", "source", required=True, help="A file, a folder of splits, or a hub id (hub_id:config).")
 @click.option("--split", default="", help="Only this split of it; default: all but train.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: that of the run.")
+@trust
 @click.option("--json", "as_json", is_flag=True, help="{run, data, scores: [{name, value, goal, split, n}]}.")
-def command(run: Path, source: str, split: str, columns: str, as_json: bool) -> None:
+def command(run: Path, source: str, split: str, columns: str, trust_remote_code: bool, as_json: bool) -> None:
     """Measure a finished run on other data, with the scores of its own plugins."""
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
 
     from ftp.finished import load
 
-    predictor = load(run)
+    predictor = load(run, trust_remote_code)
     data, notes = held_out(predictor, source, split, columns)
     scores, _ = predictor.evaluate(data)
     if as_json:

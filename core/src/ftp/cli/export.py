@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ftp.cli.merge import DTYPES, model_of
+from ftp.cli.trust import trust
 from ftp.errors import UserError
 
 FORMATS = ("safetensors", "gguf", "onnx")
@@ -22,8 +23,10 @@ FORMATS = ("safetensors", "gguf", "onnx")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Numbers that the weights are written in. [fp32; of gguf bf16]")
 @click.option("--bound", type=click.FloatRange(min=0), help="Largest difference of a logit that merging an adapter may make, "
               "as a share of the largest logit.")
+@trust
 @click.option("--json", "as_json", is_flag=True, help="{run, to, out, dtype, difference}.")
-def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | None, as_json: bool) -> None:
+def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | None, trust_remote_code: bool,
+            as_json: bool) -> None:
     """Write a run's model for other programs. An adapter is merged into its base first.
 
     GGUF is written by llama.cpp's convert_hf_to_gguf.py, found on the PATH or in the folder that LLAMA_CPP names; ONNX by
@@ -37,7 +40,7 @@ def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | N
     exporting.tools(form)  # told before anything heavy
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already", "name another place with --out")
-    done = exporting.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound)
+    done = exporting.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound, trust_remote_code)
     if as_json:
         told = {"run": str(run), "to": form, "out": str(done.out), "dtype": done.dtype, "difference": done.difference}
         click.echo(json.dumps(told))

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ftp.cli.trust import trust
 from ftp.errors import UserError
 
 DTYPES = ("fp32", "bf16", "fp16")
@@ -20,8 +21,9 @@ DTYPES = ("fp32", "bf16", "fp16")
               help="Numbers that the weights are written in.")
 @click.option("--bound", type=click.FloatRange(min=0), help="Largest difference of a logit that is allowed, as a share of the "
               "largest logit. [fp32: 1e-4, fp16: 3e-3, bf16: 3e-2]")
+@trust
 @click.option("--json", "as_json", is_flag=True, help="{run, out, dtype, difference, texts}.")
-def command(run: Path, out: Path | None, dtype: Any, bound: float | None, as_json: bool) -> None:
+def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_remote_code: bool, as_json: bool) -> None:
     """Merge the adapter of a run into its base: a whole model, which any program that reads Transformers' layout takes, and
     --model.
 
@@ -35,7 +37,7 @@ def command(run: Path, out: Path | None, dtype: Any, bound: float | None, as_jso
     from ftp.model import merged
 
     quiet_libraries()
-    done = merged(folder, out, dtype=dtype, bound=bound)
+    done = merged(folder, out, dtype=dtype, bound=bound, trust_remote_code=trust_remote_code)
     if as_json:
         click.echo(json.dumps({"run": str(run), "out": str(done.folder), "dtype": dtype, "difference": done.difference,
                                "texts": done.texts}))

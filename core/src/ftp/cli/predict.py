@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from ftp.cli.trust import trust
 from ftp.errors import UserError, nearest
 from ftp.record import disk, plain
 
@@ -33,8 +34,10 @@ Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 @click.option("--input", "source", type=click.Path(path_type=Path), help="A csv, tsv, jsonl, txt or parquet file of rows.")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Write a .csv or .jsonl file instead of the screen.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence); default: that of the run.")
+@trust
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the row, its answer, its scores.")
-def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path | None, columns: str, as_json: bool) -> None:
+def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path | None, columns: str, trust_remote_code: bool,
+            as_json: bool) -> None:
     """Ask a finished run for its answers.
 
     TEXTS are answered; without any, the rows of --input, or else the lines of standard input. Rows keep their columns;
@@ -55,7 +58,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
 
     from ftp.finished import load
 
-    predictor = load(run)
+    predictor = load(run, trust_remote_code)
     rows: Iterable[Mapping[str, Any]]
     if source is not None:
         rows = _file(source, predictor, columns)

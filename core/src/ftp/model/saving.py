@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from ftp.errors import UserError
 from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
@@ -54,12 +55,18 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
         use_cache(config, False)
     facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins),
              "key_mapping": renamed if adapter else {}, "quantization": dict(came_from.quantization) if came_from else {},
-             "from": _place(came_from.source) if came_from else {}}
+             "from": _place(came_from.source) if came_from else {}, "remote_code": runs_code(model)}
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(model, folder, plugins, scores), encoding="utf-8")
     mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
+
+
+def runs_code(model: Model) -> bool:
+    """Whether any part of a model is code that came with its checkpoint (`trust_remote_code`), and no library's."""
+    parts = (*model.net.modules(), model.net.config, model.tokenizer)
+    return any(type(part).__module__.partition(".")[0] == TRANSFORMERS_DYNAMIC_MODULE_NAME for part in parts)
 
 
 def _unquantised(file: Path) -> None:
@@ -74,10 +81,11 @@ def loading_code(folder: Path, name: str | None = None, base: str | None = None)
     it calls an adapter's base, where it is not to be what the adapter's configuration says."""
     facts = _facts(folder)
     where = name or folder.name
-    config = AutoConfig.from_pretrained(_config_folder(folder))
-    auto = "AutoModelForSeq2SeqLM" if facts["head"] == "tokens" and config.is_encoder_decoder else AUTO[facts["head"]]
+    config = _read(_config_folder(folder) / "config.json")
+    auto = "AutoModelForSeq2SeqLM" if facts["head"] == "tokens" and config.get("is_encoder_decoder") else AUTO[facts["head"]]
+    layout = "base_model_name_or_path" in _read(folder / "config.json")  # its code is that of the package that wrote it
+    trust = ", trust_remote_code=True" if facts.get("remote_code") or layout else ""
     if not (folder / "adapter_config.json").exists():
-        trust = ", trust_remote_code=True" if auto in _read(folder / "config.json").get("auto_map", {}) else ""
         return (f"from transformers import {auto}, AutoTokenizer\n\n"
                 f'model = {auto}.from_pretrained("{where}", dtype="float32"{trust})\n'
                 f'tokenizer = AutoTokenizer.from_pretrained("{where}"{trust})\n')
@@ -89,11 +97,11 @@ def loading_code(folder: Path, name: str | None = None, base: str | None = None)
         imports = "from transformers.quantizers import AutoQuantizationConfig\n"
         quantised = f"quantization_config=AutoQuantizationConfig.from_dict({facts['quantization']}), "
     return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n{imports}\n"
-            f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}")\n'
+            f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}"{trust})\n'
             f'base = {auto}.from_pretrained({json.dumps(base or written["base_model_name_or_path"])}{more}, config=config, '
-            f'{quantised}dtype="float32")\n'
+            f'{quantised}dtype="float32"{trust})\n'
             f'model = PeftModel.from_pretrained(base, "{where}")\n'
-            f'tokenizer = AutoTokenizer.from_pretrained("{where}")\n')
+            f'tokenizer = AutoTokenizer.from_pretrained("{where}"{trust})\n')
 
 
 def reload(
@@ -103,8 +111,12 @@ def reload(
     """What `save` wrote, ready to answer: in evaluation mode, nothing trained. `reference` is the checkpoint that the run started
     from, loaded when it is asked for (`seed`: the run's, from which a head that it had not was made). `quantise`: read a base as
     the run read it, where that was quantised; else in full. Raises `UserError` where the folder or the base of its adapter is
-    not there."""
+    not there, and for a model with code of its own without `trust_remote_code`."""
     facts = _facts(folder)
+    if facts.get("remote_code") and not trust_remote_code:
+        raise UserError(f"{folder}: this model needs code of its own to run, which came with {facts['base']}",
+                        "read that code, and if you trust it (in Python: trust_remote_code=True):", "add --trust-remote-code")
+    trust_remote_code = bool(facts.get("remote_code"))  # no more than what it was trained with
     if not quantise:
         facts = {**facts, "quantization": {}}
     head, labels = facts["head"], tuple(facts["labels"])
@@ -196,7 +208,8 @@ def _own_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     """The run's own tokenizer: its template and special tokens may be new."""
     with quiet():
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code,
-                                             config=AutoConfig.from_pretrained(_config_folder(folder)))
+                                             config=AutoConfig.from_pretrained(_config_folder(folder),
+                                                                               trust_remote_code=trust_remote_code))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -201,11 +201,12 @@ def _scorer(folder: Path, run: Run) -> tuple[Model, int | None]:
             raise UserError(f"--rlhf.reward_model {folder}: that run trained no score (its head is '{facts.get('head')}')",
                             "name a run of the plugin reward", "ftp run --plugins reward,...")
         asked = record.Folder(folder).read_recipe().get("max_length")
-        return models.reload(folder / record.MODEL, device=run.accelerator.device), asked
+        return models.reload(folder / record.MODEL, device=run.accelerator.device,
+                             trust_remote_code=run.settings.trust_remote_code), asked
     if not folder.is_dir():
         raise UserError(f"--rlhf.reward_model {folder}: there is no such folder",
                         "a finished run of reward, or a model that scores")
-    model = models.load(models.find(str(folder), "score"), "score", (), seed=0)
+    model = models.load(models.find(str(folder), "score"), "score", (), seed=0, trust_remote_code=run.settings.trust_remote_code)
     if model.fresh:
         raise UserError(f"--rlhf.reward_model {folder}: it has no weights for {', '.join(model.fresh)}, so it scores nothing yet",
                         "train it first", f"ftp run --plugins reward,... --model {folder}")
