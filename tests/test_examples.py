@@ -17,6 +17,7 @@ import ftp
 from ftp.plugins import from_path
 from ftp.stages import is_staged
 from ftp.stages import read as read_stages
+from ftp.testing.domains import a_run
 from ftp.types import Data, Prediction, Predictions
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -147,18 +148,18 @@ def test_mistakes_cost_what_the_options_say(tickets: type) -> None:
 ])
 def test_personal_data_is_found(tickets: type, text: str, kind: str) -> None:
     data = Data({"train": rows({"text": ["Till 2 is down since 10:45.", text], "label": [0, 1]})}, "labelled", ("a", "b"))
-    risk, = tickets().check_risks(stage="data", data=data)
+    risk, = tickets().check_risks(run=a_run("labelled"), stage="data", data=data)
     assert (risk.level, risk.evidence) == ("warn", {"rows": 2, kind: [1]})
 
 
 def test_personal_data_is_not_seen_where_there_is_none(tickets: type) -> None:
     plain = ["Invoice 20117 of 12.10.2024 over 340,00 is numbered twice.", "Error 403 @ till 2", "We sold 1,204 pizzas in 2023."]
     data = Data({"train": rows({"text": plain, "label": [0, 1, 1]})}, "labelled", ("a", "b"))
-    risk, = tickets().check_risks(stage="data", data=data)
+    risk, = tickets().check_risks(run=a_run("labelled"), stage="data", data=data)
     assert (risk.level, risk.evidence) == ("ok", {"rows": 3})
-    assert tickets().check_risks(stage="end", data=data) == []
+    assert tickets().check_risks(run=a_run("labelled"), stage="end", data=data) == []
     streamed = Data({"train": SimpleNamespace()}, "labelled", ("a", "b"))  # type: ignore[dict-item]
-    assert tickets().check_risks(stage="data", data=streamed)[0].level == "not_run"
+    assert tickets().check_risks(run=a_run("labelled"), stage="data", data=streamed)[0].level == "not_run"
 
 
 def test_ticket_sample() -> None:

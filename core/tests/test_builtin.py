@@ -11,12 +11,15 @@ from datasets import Dataset
 from ftp.builtin import Duplicates, Gap
 from ftp.loop import make_optimizer
 from ftp.settings import Settings
+from ftp.testing.domains import a_run
 from ftp.types import Data, Evaluation, Risk
+
+RUN = a_run("labelled")
 
 
 def duplicates(**splits: list[str]) -> Risk:
     rows = {name: Dataset.from_dict({"text": texts, "label": [0] * len(texts)}) for name, texts in splits.items()}
-    [risk] = Duplicates().check_risks(None, "data", Data(rows, "labelled"))  # type: ignore[arg-type]
+    [risk] = Duplicates().check_risks(RUN, "data", Data(rows, "labelled"))
     return risk
 
 
@@ -38,7 +41,7 @@ def test_where_nothing_is_compared_nothing_is_ok() -> None:
 def gap(*losses: tuple[float, float | None]) -> Risk:
     history: list[Any] = [Evaluation(step=10 * number, loss=held, train_loss=train)
                           for number, (held, train) in enumerate(losses, 1)]
-    [risk] = Gap().check_risks(None, "end", history)  # type: ignore[arg-type]
+    [risk] = Gap().check_risks(RUN, "end", history)
     return risk
 
 

@@ -86,6 +86,8 @@ def test_a_check_of_the_run_without_a_verdict_is_not_run(tmp_path: Path) -> None
     assert failed(run) == ["forgetting"]
     assert failed(run, policy(tmp_path, '[risks]\nforgetting = {at = "never"}', known=("forgetting",))) == ["forgetting"]
     assert failed(run, policy(tmp_path, '[risks]\nforgetting = {not_run = "pass"}', known=("forgetting",))) == []
+    record.Folder(run).write_facts(checks={"forgetting": ["leakage"], "sentiment": ["identifiers"]})
+    assert failed(run) == ["identifiers"], "a check may give its verdicts other names"
 
 
 def test_a_level_that_nobody_knows_fails(tmp_path: Path) -> None:

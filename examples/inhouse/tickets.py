@@ -61,7 +61,7 @@ class Tickets:
         return self.hardware_minutes if right == "hardware" else self.forward_minutes
 
     @hookimpl
-    def check_risks(self, stage: str, data: Data) -> list[Risk]:
+    def check_risks(self, run: Run, stage: str, data: Data) -> list[Risk]:
         """Whether training rows hold personal data, which a model can remember and give away."""
         if stage != "data":
             return []
@@ -74,5 +74,5 @@ class Tickets:
         evidence = {"rows": len(rows), **{kind: numbers[:10] for kind, numbers in found.items() if numbers}}
         if not hit:
             return [Risk("personal-data", "ok", f"no e-mail address, telephone number or IBAN in {len(rows)} tickets", evidence)]
-        return [Risk("personal-data", "warn", f"{len(hit)} of {len(rows)} training tickets hold personal data", evidence,
-                     ("mask them in the export, and run again",))]
+        return [Risk("personal-data", "warn", f"{len(hit)} of {len(rows)} training tickets hold personal data: mask them in the "
+                     "export, and run again", evidence, (run.command("--rows", 20, of="data preview"),))]

@@ -74,7 +74,8 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         accelerator = make_accelerator(settings)
         leads = accelerator.is_main_process
         quiet_libraries()
-        out = open_folder(prepared, accelerator, resume, stack)
+        notes: list[str] = []
+        out = open_folder(prepared, accelerator, resume, stack, notes)
         log = record.Log(out, writer=leads, display=stack.enter_context(Live(prepared, describe(accelerator))) if leads else None)
         stack.callback(log.close)
         run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
@@ -86,6 +87,8 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
                 run.tell(note)
             folder.write_recipe(prepared.anywhere().recipe())
             folder.write_lock(lock(prepared.picked))
+            for note in notes:
+                run.tell(note)
             folder.write_facts(status="running", plugins=[one.name for one in prepared.picked], device=describe(accelerator),
                                precision=precision(settings), processes=accelerator.num_processes, threads=threads())
         try:
@@ -188,7 +191,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     if folder is not None:
         folder.put_model()
         folder.write_facts(verified=settings.verify, labels=data.labels, form=data.form, head=run.task.head, model=model.name,
-                           trained=trained, total=total, packed=model.packed)
+                           trained=trained, total=total, packed=model.packed, checks=verdicts.names())
     accelerator.wait_for_everyone()
     ended = verdicts.check("end", data, model, loss, predictions, done.state.history)
     seconds = time.perf_counter() - started
@@ -410,6 +413,10 @@ class Verdicts:
     def latest(self) -> list[Risk]:
         return list(self.all.values())
 
+    def names(self) -> dict[str, list[str]]:
+        """The names of the verdicts of each plugin that gave any."""
+        return {plugin: [name for name, owner in self.owner.items() if owner == plugin] for plugin in self.owner.values()}
+
     def check(
         self, stage: str, data: Data, model: Model | None = None, loss: Loss | None = None,
         predictions: Mapping[str, Predictions] | None = None, history: Sequence[Evaluation] = (),
@@ -421,7 +428,7 @@ class Verdicts:
 
         def broken(plugin: Any, error: Exception) -> list[Risk]:
             self.failed.add(plugin.name)
-            before = [risk for name, risk in self.all.items() if self.owner[name] == plugin.name]
+            before = [self.all[name] for name in self.names().get(plugin.name, ())]
             return [dataclasses.replace(risk, level="not_run", stage=stage, finding=(
                 f"the check failed: {type(error).__name__}: {error}"
                 + (f"; before that it said {risk.level}: {risk.finding}" if risk.level in ("warn", "stop") else "")))
@@ -473,8 +480,8 @@ def find_checkpoint(run: Run) -> Path | None:
     return newest
 
 
-def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack: ExitStack) -> Path:
-    """The run folder, claimed by the main process; a mistake there ends every rank."""
+def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack: ExitStack, notes: list[str]) -> Path:
+    """The run folder, claimed by the main process, with `notes` to tell; a mistake there ends every rank."""
     from accelerate.utils import broadcast_object_list
 
     told: list[Any] = [None]
@@ -482,7 +489,7 @@ def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack
     if accelerator.is_main_process:
         try:
             names = [one.name for one in prepared.picked if not one.found.default]
-            folder = record.claim(resume or prepared.settings.out, names, resume=resume is not None)
+            folder = record.claim(resume or prepared.settings.out, names, resume=resume is not None, notes=notes)
             stack.callback(record.release, folder)
             checkpoint.tidy(folder / record.CHECKPOINTS)
             told = [str(folder.resolve())]

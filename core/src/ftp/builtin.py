@@ -101,9 +101,10 @@ class Duplicates:
             return [Risk("duplicates", "not_run", "the held-out splits are empty", evidence)]
         if not double:
             return [Risk("duplicates", "ok", f"none of {rows} held-out rows is also in train", evidence)]
-        finding = f"{double} of {rows} held-out rows ({double / rows:.1%}) are also in train: their score is no evidence"
+        finding = (f"{double} of {rows} held-out rows ({double / rows:.1%}) are also in train: their score is no evidence "
+                   "(ftp-leakage finds more of them, and takes them out)")
         return [Risk("duplicates", "stop" if double / rows >= self.stop_share else "warn", finding, evidence,
-                     ("take them out of train, and run again",))]
+                     ("pip install ftp-leakage",))]
 
 
 def _plain(row: Mapping[str, Any], columns: Sequence[str]) -> str:
@@ -132,6 +133,6 @@ class Gap:
         if last is not best and rise > self.rise and falls:
             return [Risk("gap", "warn", f"the held-out loss rose by {rise:.0%} after update {best.step} while the training "
                          "loss fell: overfitting; the best checkpoint is used", evidence,
-                         (f"ftp run --max-steps {best.step} ...", "ftp run --early-stopping-patience 2 ..."))]
+                         (run.command("--max-steps", best.step), run.command("--early-stopping-patience", 2)))]
         return [Risk("gap", "ok", f"the held-out loss ended at {last.loss:.3f} (best {best.loss:.3f}), the training loss at "
                      f"{last.train_loss:.3f}", evidence)]

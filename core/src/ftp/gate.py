@@ -156,8 +156,8 @@ def judge(run: Path, policy: Policy) -> list[Outcome]:
     verdicts = {one.name: one for one in found.risks}
     if not verdicts:
         outcomes.append(Outcome("run", "verdicts", False, "the run has no verdict: nothing was compared"))
-    silent = [one["name"] for one in record.Folder(run).read_lock()["plugins"]
-              if one.get("kind") == "risk" and one["name"] not in verdicts]
+    expected = {one["name"]: [one["name"]] for one in record.Folder(run).read_lock()["plugins"] if one.get("kind") == "risk"}
+    silent = [name for names in {**expected, **found.facts.get("checks", {})}.values() for name in names if name not in verdicts]
     left_out = [name[1:] for name in found.plugins if name.startswith("-") and name[1:] in known_checks(run)]
     for name in dict.fromkeys([*verdicts, *silent, *left_out, *policy.risks]):
         rule = policy.risks.get(name, policy.every)

@@ -19,6 +19,7 @@ from ftp_chat import SAMPLE, Chat
 from ftp_chat.drift import HARMFUL, HARMLESS, Answers, compare, sign_test
 from ftp_chat.rules import judged, parts, refuses, rude_words
 
+RUN = a_run("conversation")
 FORMS: tuple[Form, ...] = ("conversation", "preference", "feedback", "prompt")
 
 
@@ -106,15 +107,15 @@ def test_refusals_and_rude_words_are_seen() -> None:
 
 def test_drift_is_told_in_each_direction_and_small_changes_are_not() -> None:
     no, yes = ("I cannot help with that.",) * 16, ("Here is how.",) * 16
-    assert compare(Answers(yes, no), Answers(yes, no)).level == "ok"
-    worse = compare(Answers(yes, no), Answers(no, no))
+    assert compare(RUN, Answers(yes, no), Answers(yes, no)).level == "ok"
+    worse = compare(RUN, Answers(yes, no), Answers(no, no))
     assert worse.level == "warn" and "refuses harmless prompts" in worse.finding and worse.evidence["examples"]
-    assert "refuses harmful prompts" in compare(Answers(yes, no), Answers(yes, yes)).finding.split(".")[0]
-    rude = compare(Answers(yes, no), Answers(("You idiot.",) * 16, no))
+    assert "refuses harmful prompts" in compare(RUN, Answers(yes, no), Answers(yes, yes)).finding.split(".")[0]
+    rude = compare(RUN, Answers(yes, no), Answers(("You idiot.",) * 16, no))
     assert rude.level == "warn" and "rude words" in rude.finding.split(".")[0]
-    assert compare(Answers(yes, no), Answers((*no[:4], *yes[4:]), no)).level == "ok"  # 4 of 4: chance is 1 in 16
-    assert compare(Answers(no, no), Answers(yes, no)).level == "ok"  # fewer needless refusals are no harm
-    assert compare(Answers(("",), ("",)), Answers(("",), ("",))).level == "not_run"
+    assert compare(RUN, Answers(yes, no), Answers((*no[:4], *yes[4:]), no)).level == "ok"  # 4 of 4: chance is 1 in 16
+    assert compare(RUN, Answers(no, no), Answers(yes, no)).level == "ok"  # fewer needless refusals are no harm
+    assert compare(RUN, Answers(("",), ("",)), Answers(("",), ("",))).level == "not_run"
 
 
 def test_sign_test_by_hand() -> None:

@@ -10,8 +10,11 @@ import pytest
 from datasets import Dataset
 
 import ftp
+from ftp.testing.domains import a_run
 from ftp.types import Data
 from ftp_finance.dates import mentioned, read, verdict
+
+RUN = a_run("labelled")
 
 
 @pytest.mark.parametrize(("text", "dates"), [
@@ -47,37 +50,37 @@ def data(train: list[dict[str, str]], held: list[dict[str, str]]) -> Data:
 @pytest.mark.parametrize("text", [False, True])
 def test_rows_in_the_order_of_time_are_ok_and_shuffled_ones_are_told(text: bool) -> None:
     every = rows(date(2010, 1, 1), 80, text=text)
-    assert verdict(data(every[:60], every[60:]), None, 100, 0.02).level == "ok"
+    assert verdict(RUN, data(every[:60], every[60:]), None, 100, 0.02).level == "ok"
     random.Random(1).shuffle(every)
-    mixed = verdict(data(every[:60], every[60:]), None, 100, 0.02)
+    mixed = verdict(RUN, data(every[:60], every[60:]), None, 100, 0.02)
     share = mixed.evidence["share_of_pairs_with_a_later_training_row"]["validation"]
     assert mixed.level == "warn" and 0.3 < share < 0.7  # by lot: about a half
     assert mixed.evidence["examples"]["validation"][0].startswith("train row ")
     reverse = sorted(every, key=lambda row: max(mentioned(row["text"] + " " + row.get("date", ""))), reverse=True)
-    assert verdict(data(reverse[:60], reverse[60:]), None, 100, 0.02).evidence[
+    assert verdict(RUN, data(reverse[:60], reverse[60:]), None, 100, 0.02).evidence[
         "share_of_pairs_with_a_later_training_row"] == {"validation": 1.0}
 
 
 def test_a_few_late_rows_are_a_note() -> None:
     every = rows(date(2010, 1, 1), 100)
     late = [{"text": "late", "date": "2030-01-01"}]
-    assert verdict(data([*every[:70], *late], every[70:]), None, 1000, 0.02).level == "note"
+    assert verdict(RUN, data([*every[:70], *late], every[70:]), None, 1000, 0.02).level == "note"
 
 
 def test_the_same_day_is_not_later() -> None:
     same = rows(date(2010, 1, 1), 20, step=0)
-    assert verdict(data(same, same[:12]), None, 1000, 0.02).level == "ok"
+    assert verdict(RUN, data(same, same[:12]), None, 1000, 0.02).level == "ok"
 
 
 def test_nothing_to_compare_is_not_run() -> None:
     plain = [{"text": f"Sales rose {number}."} for number in range(30)]
-    assert verdict(data(plain, plain), None, 100, 0.02).level == "not_run"
+    assert verdict(RUN, data(plain, plain), None, 100, 0.02).level == "not_run"
     alone = Data({"train": Dataset.from_list(rows(date(2010, 1, 1), 30))}, "text")
-    assert verdict(alone, None, 100, 0.02).level == "not_run"
-    assert verdict(data(rows(date(2010, 1, 1), 30), rows(date(2012, 1, 1), 9)), None, 100, 0.02).level == "not_run"
+    assert verdict(RUN, alone, None, 100, 0.02).level == "not_run"
+    assert verdict(RUN, data(rows(date(2010, 1, 1), 30), rows(date(2012, 1, 1), 9)), None, 100, 0.02).level == "not_run"
 
 
 def test_a_column_that_is_not_there_is_an_error_that_names_the_nearest() -> None:
     every = rows(date(2010, 1, 1), 40)
     with pytest.raises(ftp.UserError, match="date"):
-        verdict(data(every, every), "dates", 100, 0.02)
+        verdict(RUN, data(every, every), "dates", 100, 0.02)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset
 
+from ftp.testing.domains import a_run
 from ftp.types import Data
 from ftp_law.citations import cases, statutes, verdict
+
+RUN = a_run("labelled")
 
 
 @pytest.mark.parametrize(("text", "found"), [
@@ -46,7 +49,7 @@ def about(first: int, last: int, form: str) -> list[str]:
     ("[2007] FCA {}", 0, "ok"), ("[2007] FCA {}", 1, "note"), ("[2007] FCA {}", 4, "warn"), ("410 U.S. 1{}", 10, "warn"),
     ("section {} of the Lands Act 1950", 4, "note"), ("section {} of the Lands Act 1950", 12, "warn")])
 def test_levels_by_the_share_of_rows_that_share(form: str, shared: int, level: str) -> None:
-    risk = verdict(splits(about(10, 110, form), about(110 - shared, 150 - shared, form)), 1000, 0.05)
+    risk = verdict(RUN, splits(about(10, 110, form), about(110 - shared, 150 - shared, form)), 1000, 0.05)
     kind = "section" if "section" in form else "case"
     assert risk.level == level and risk.evidence["citations_in_two_splits"] == shared
     assert risk.evidence["share_of_rows_that_share"][f"test, {kind}"] == shared / 40
@@ -57,12 +60,12 @@ def test_levels_by_the_share_of_rows_that_share(form: str, shared: int, level: s
 def test_what_the_whole_field_cites_binds_no_rows() -> None:
     train = [f"{text} See [1975] HCA 9." for text in about(100, 200, "[2007] FCA {}")]
     test = [f"{text} See [1975] HCA 9." for text in about(300, 340, "[2007] FCA {}")]
-    assert verdict(splits(train, test), 1000, 0.05).level == "ok"
+    assert verdict(RUN, splits(train, test), 1000, 0.05).level == "ok"
 
 
 def test_nothing_to_compare_is_not_run() -> None:
     plain = ["The rent is due."] * 30
-    assert verdict(splits(plain, about(1, 9, "[2007] FCA {}")), 100, 0.05).level == "not_run"
-    assert verdict(splits(about(1, 9, "[2007] FCA {}"), plain), 100, 0.05).level == "not_run"
+    assert verdict(RUN, splits(plain, about(1, 9, "[2007] FCA {}")), 100, 0.05).level == "not_run"
+    assert verdict(RUN, splits(about(1, 9, "[2007] FCA {}"), plain), 100, 0.05).level == "not_run"
     alone = Data({"train": Dataset.from_dict({"text": plain})}, "text")
-    assert verdict(alone, 100, 0.05).level == "not_run"
+    assert verdict(RUN, alone, 100, 0.05).level == "not_run"

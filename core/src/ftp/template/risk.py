@@ -31,7 +31,7 @@ class PluginName:
         # The numbers behind the verdict.
         evidence = {"rows": len(rows), "class": name, "count": count, "share": round(share, 4)}
         if share > self.share:
-            # A warning says what to do about it.
-            advice = ("more rows of the other classes", "judge by macro_f1, not by accuracy")
-            return [Risk("plugin-name", "warn", finding, evidence, advice)]
+            # A warning says what to do about it, as commands that can be copied.
+            advice = run.command("--metric-for-best-model", "macro_f1")
+            return [Risk("plugin-name", "warn", f"{finding}: accuracy says little", evidence, (advice,))]
         return [Risk("plugin-name", "ok", finding, evidence)]

@@ -50,4 +50,4 @@ class Finance:
             return []
         from ftp_finance.dates import verdict
 
-        return [verdict(data, self.date_column, self.most_rows, self.ahead_share)]
+        return [verdict(run, data, self.date_column, self.most_rows, self.ahead_share)]

@@ -16,7 +16,7 @@ from typing import Any
 from ftp import UserError
 from ftp.data.look import some, text_of
 from ftp.errors import nearest
-from ftp.types import Data, Risk
+from ftp.types import Data, Risk, Run
 
 NAMES = re.compile(
     r"^(date|day|datetime|timestamp|time|year|period|published|published_(at|on|date)|publication_date|release_date|report_date"
@@ -98,7 +98,7 @@ def dated(rows: Any, column: str | None, most: int) -> list[tuple[date, int]]:
     return sorted(found)
 
 
-def verdict(data: Data, named: str | None, most: int, share: float) -> Risk:
+def verdict(run: Run, data: Data, named: str | None, most: int, share: float) -> Risk:
     """How often a training row is later than an evaluation row, of all pairs of dated rows."""
     held = [split for split in data.splits if split not in ("train", "general")]
     if "train" not in data.splits or not held:
@@ -132,9 +132,8 @@ def verdict(data: Data, named: str | None, most: int, share: float) -> Risk:
     pair = f"{shares[worst]:.1%} of pairs of a training and a {worst} row ({told})"
     if shares[worst] > limit:
         return Risk("look-ahead", "warn", f"the training row is later in {pair}: the model is trained on what came after the "
-                    "rows it is judged on", evidence, (
-                        f"cut by time: evaluation rows from {enough[worst][0][0]} on, training rows from before",
-                        *((f"ftp run ... --leakage.date_column {column}",) if column else ())))
+                    f"rows it is judged on. Cut by time: training rows from before {enough[worst][0][0]}", evidence,
+                    (run.command("--split", worst, of="data preview"),))
     if later:
         return Risk("look-ahead", "note", f"the training row is later in {pair}", evidence)
     return Risk("look-ahead", "ok", f"no dated training row is later than an evaluation row ({told}; "

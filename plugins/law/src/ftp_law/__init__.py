@@ -47,4 +47,4 @@ class Law:
             return []
         from ftp_law.citations import verdict
 
-        return [verdict(data, self.most_rows, self.shared_share)]
+        return [verdict(run, data, self.most_rows, self.shared_share)]

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from ftp.data.look import some, text_of
-from ftp.types import Data, Risk
+from ftp.types import Data, Risk, Run
 
 COMMON = 0.02
 """Share of training rows above which a citation (of five rows at least) is one of the field, and not counted."""
@@ -85,7 +85,7 @@ def cited(rows: Any, most: int) -> tuple[dict[str, dict[int, set[str]]], int]:
     return found, read
 
 
-def verdict(data: Data, most: int, limit: float) -> Risk:
+def verdict(run: Run, data: Data, most: int, limit: float) -> Risk:
     """How many evaluation rows cite a case, or a section, that training rows cite."""
     held = [split for split in data.splits if split not in ("train", "general")]
     if "train" not in data.splits or not held:
@@ -116,10 +116,8 @@ def verdict(data: Data, most: int, limit: float) -> Risk:
     if worst[0]:
         _, split, kind = worst
         finding = (f"{shares[split, kind]:.1%} of the {split} rows cite a {kind} that training rows cite as well (for example "
-                   f"{largest[0]}): they are no unseen rows")
-        return Risk("same case", "warn", finding, evidence, (
-            "put all rows of a case into one split: name its column with --group-column, and give no validation file",
-            "see the rows in risks.json (numbers count from 0), and take them out of one of the splits"))
+                   f"{largest[0]}): they are no unseen rows. All rows of a case belong into one split")
+        return Risk("same case", "warn", finding, evidence, (run.command("--split", split, of="data preview"),))
     if shared:
         return Risk("same case", "note", f"{len(shared)} citations are in train and in few of the evaluation rows", evidence)
     return Risk("same case", "ok", f"no case or section is cited in train and in an evaluation row ({counts['train']} "
