@@ -7,6 +7,7 @@ import gzip
 import json
 import random
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -654,6 +655,15 @@ def test_check_and_clean(tmp_path: Path, ending: str) -> None:
     assert json.loads(invoke("check", out, "--json").output)["findings"] == []
 
 
+def test_a_sample_is_checked_and_all_rows_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sentences(90)
+    write(tmp_path / "train.csv", made)
+    write(tmp_path / "test.csv", made[:30])
+    monkeypatch.setattr("ftp_leakage.check.Wanted", partial(Wanted, most_rows=20))
+    assert "train: 20 of 90 rows were looked at" in invoke("check", tmp_path).output
+    assert json.loads(invoke("clean", tmp_path, "--out", tmp_path / "new", "--json").output)["removed"] == {"train": 30, "test": 0}
+
+
 def test_clean_never_overwrites(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", sentences(10))
     write(tmp_path / "test.csv", sentences(10))
@@ -718,6 +728,23 @@ def test_advice_of_a_run_whose_rows_are_in_no_folder_of_splits(tmp_path: Path) -
     command = shlex.split(of_run(Leakage(), run, "labelled", reading("labelled", rows([""], label=[0]))).clean())
     assert command[3] == str(recipe) and invoke(*command[2:]).exit_code == 0
     assert {path.stem for path in (tmp_path / "clean").glob("*.parquet")} == {"train", "validation", "test"}
+
+
+def test_a_run_that_cut_its_own_validation_cuts_again_by_group(tmp_path: Path) -> None:
+    made, data = sentences(60), tmp_path / "mine.csv"
+    write(data, made)
+    run = Run(Settings(data=str(data)), Task("labelled", "labels"), None, out=tmp_path)
+    splits = {"train": rows(made[:40], who=[at % 9 for at in range(40)]), "validation": rows(made[40:], who=[1] * 20)}
+    [risk] = Leakage(group_column="who").check_risks(run, "data", Data(splits, "text"))
+    assert risk.level == "stop" and risk.advice[0] == f"ftp run {tmp_path / 'run.toml'} --group-column who"
+
+
+def test_one_split_is_looked_at_on_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", sentences(30))
+    assert invoke("check", tmp_path, "--within").output.startswith("ok: none of 30 rows of train repeats another of train")
+    (tmp_path / "bench.txt").write_text("\n".join(sentences(10, 9)), encoding="utf-8")
+    found = invoke("check", "--train", tmp_path / "train.csv", "--against", tmp_path / "bench.txt").output
+    assert found.startswith("ok: none of 10 rows of")
 
 
 def test_one_split_is_cleaned_on_its_own(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Asked:
     """What was asked for, in the words of `ftp data`. `source`: what names the data. `options`: what is looked for. `out`: where
-    clean splits would go. `train`: the file of the training rows, where it is one. `names`: column -> its name in the data."""
+    clean splits would go. `train`: the file of the training rows, where it is one. `names`: column -> its name in the data.
+    `recut`: the source is a recipe whose run cuts its own validation split."""
 
     source: tuple[str, ...]
     options: tuple[str, ...]
     out: Path
     train: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    recut: bool = False
+
+    def cut_again(self, column: str) -> str:
+        """The command of a run that keeps rows of one group on one side of its cut."""
+        return shlex.join(["ftp", "run", *self.source, "--group-column", column])
 
     def clean(self, *more: str) -> str:
         """The command that writes the splits without what leaks."""
@@ -70,6 +76,7 @@ def of_run(leakage: Leakage, run: Run, form: Form, read: Reading) -> Asked | Non
     """As a run names its data: its files, where they hold the rows as they were compared; else its recipe, which reads them
     again. None for a run that has neither."""
     from ftp.data.load import mapping
+    from ftp.data.read import read as read_splits
 
     settings = run.settings
     names = mapping(settings.columns) if settings else {}
@@ -83,11 +90,12 @@ def of_run(leakage: Leakage, run: Run, form: Form, read: Reading) -> Asked | Non
                      called(leakage.date_column), leakage.against, leakage.threshold)
 
     if settings and settings.data and (train := _as_compared(settings.data, names, form)):
-        found = of_files(settings.data, {}, train, asked(names))
-        return Asked(found.source, found.options, found.out, found.train, names)
+        return replace(of_files(settings.data, {}, train, asked(names)), names=names)
     if run.out is None:
         return None
-    return of_files(str(run.out / "run.toml"), {}, {}, asked({}))
+    data = settings.data if settings and settings.data and Path(settings.data).exists() else None
+    own = data is not None and "validation" not in read_splits(data, streaming=True)
+    return replace(of_files(str(run.out / "run.toml"), {}, {}, asked({})), recut=own)
 
 
 def _as_compared(data: str, names: Mapping[str, str], form: Form) -> Mapping[str, Sequence[Path]]:

@@ -317,7 +317,8 @@ def _overlaps(
     kept = {pair: _all_parts(order[pair[0]], order[pair[1]], pairs, parts, reading, wanted.threshold)
             for pair, pairs in found.items()}
     across = [Overlap("row", order[a], order[b], kept.get((a, b), near.nothing())) for a, b in combinations(range(len(order)), 2)]
-    return tuple(across), tuple(Overlap("row", order[a], order[a], pairs) for (a, b), pairs in kept.items() if a == b)
+    inside = [Overlap("row", split, split, kept.get((at, at), near.nothing())) for at, split in enumerate(order)]
+    return tuple(across), tuple(inside) if wanted.within else ()
 
 
 def _all_parts(

@@ -48,9 +48,9 @@ def verdict(
         evidence[f"{a}/{b}"] = numbers
         said.append((level, words))
     for one in report.inside:
-        if one.rows():
-            evidence.setdefault("inside", {})[one.first] = one.rows()
-            said.append(("note", f"{one.rows()} rows of {one.first} are (nearly) there before, in {one.first} itself"))
+        evidence.setdefault("inside", {})[one.first] = one.rows()
+        said.append(("note" if one.rows() else "ok", f"{one.rows() or 'none'} of {compared[one.first]} rows of {one.first} "
+                     f"repeat{'' if one.rows() else 's'} another of {one.first}"))
     for one in report.sides:
         share = one.rows() / max(1, compared[one.second])
         evidence.setdefault("sides", {})[f"{one.name} {one.first}/{one.second}"] = one.rows()
@@ -105,26 +105,29 @@ def verdict(
     examples = _examples(report, show)
     if examples:
         evidence["examples"] = examples
-    if not useful and not any(level in ("warn", "stop") for level, _ in said):
+    alone = any(compared[one.first] for one in report.inside) or any(held_in.compared for held_in in report.contained)
+    if not useful and not alone and not any(level in ("warn", "stop") for level, _ in said):
         return Risk("leakage", "not_run", "; ".join([_reason(report, held), *report.left_out]), evidence, stage="data")
-    if not useful:
+    if not useful and not alone:
         said.append(("note", _reason(report, held)))
     level = max((one for one, _ in said), key=RANK.index)
-    advice = (_command(report, ask(), Also(**also)),) if level in ("warn", "stop") else ()
+    advice = _commands(report, ask(), Also(**also)) if level in ("warn", "stop") else ()
     told = [words for one, words in sorted(said, key=lambda item: -RANK.index(item[0])) if level == "ok" or one != "ok"]
     return Risk("leakage", level, "; ".join(dict.fromkeys(told)), evidence, advice, "data")
 
 
-def _command(report: Report, asked: Asked | None, also: Also) -> str:
+def _commands(report: Report, asked: Asked | None, also: Also) -> tuple[str, ...]:
     """What to type next."""
     if asked is None:
-        return "ftp data clean --help"
+        return ("ftp data clean --help",)
+    column = also.group or next((one.column for one in report.shared if one.named and one.values), None)
+    again = (asked.cut_again(column),) if column and asked.recut else ()
     gone: dict[str, set[int]] = {}
     for split, row, _ in goes(report, also):
         gone.setdefault(split, set()).add(row)
     if any(len(gone.get(split, ())) >= size > 0 for split, size in report.looked.items()):
-        return asked.otherwise()
-    return asked.clean(*also.words(asked.names))
+        return again or (asked.otherwise(),)
+    return (*again, asked.clean(*also.words(asked.names)))
 
 
 def _reason(report: Report, held: list[str]) -> str:
