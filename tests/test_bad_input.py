@@ -159,6 +159,12 @@ def test_an_output_that_cannot_be_written(told: Told, tmp_path: Path) -> None:
     assert "cannot be" in told(out=Path("/proc/run"))
 
 
+def test_a_mistake_does_not_take_the_output_folder(told: Told, tmp_path: Path) -> None:
+    assert "there is no file" in told(data=tmp_path / "nope.jsonl")
+    assert "stopped here before its first update is replaced" in told(status=0)  # the same --out
+    assert "is finished" in told() and "--resume" not in told()
+
+
 def test_an_output_folder_that_holds_a_run(told: Told, tmp_path: Path) -> None:
     told(status=0)
     assert "already holds a run" in told()

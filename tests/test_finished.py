@@ -86,6 +86,13 @@ def test_a_model_whose_proof_was_killed_is_not_used(
     refused(run, capsys)
 
 
+def test_what_is_no_run_is_told_as_the_commands_do(tmp_path: Path) -> None:
+    for place, word in ((tmp_path / "nosuch", "there is no such folder"), (tmp_path, "not a run's folder")):
+        with pytest.raises(ftp.UserError) as error:
+            ftp.load(place)
+        assert word in str(error.value) and str(error.value).endswith("try: ftp runs")
+
+
 def test_a_verdict_at_the_end_leaves_a_model_that_can_be_asked(line: Line, tmp_path: Path) -> None:
     (tmp_path / "strict.py").write_text('''
 from ftp import hookimpl, plugin
@@ -103,7 +110,10 @@ class Strict:
     run = tmp_path / "run"
     assert call(line("--plugins-from", tmp_path / "strict.py:Strict", "--on-risk", "fail", "--no-verify")) == 2
     assert json.loads((run / "run.json").read_text())["status"] == "stopped"
-    assert ftp.load(run).predict(["a warm room"])[0]["answer"] in ("bad", "good")
+    finished = ftp.load(run)
+    answers = finished.predict(["a warm room"])
+    assert len(answers) == 1 and answers[0]["answer"] in ("bad", "good")
+    assert finished.predict("a warm room") == answers == finished.predict({"text": "a warm room"})  # one text, not its letters
 
 
 def test_the_end_says_when_nothing_was_proven(line: Line, capsys: pytest.CaptureFixture[str]) -> None:

@@ -227,6 +227,23 @@ def test_a_disk_that_is_really_full(small_disk: Path, big: str) -> None:
     checkpoint.save(small_disk, 9, weights(3), state(9))
 
 
+@pytest.mark.parametrize("big", ["weights", "state"])
+def test_a_limit_of_the_size_of_files_is_no_full_disk(tmp_path: Path, big: str) -> None:
+    resource = pytest.importorskip("resource")
+    folder, limits = tmp_path / "run" / "checkpoints", resource.getrlimit(resource.RLIMIT_FSIZE)
+    good = checkpoint.save(folder, 4, weights(1), state(4))
+    huge = {"x": torch.zeros(1_000_000)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(UserError) as caught:
+            checkpoint.save(folder, 8, *((huge, {}) if big == "weights" else ({}, huge)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    text = str(caught.value)
+    assert "larger than this process may write" in text and "ulimit -f" in text and "full" not in text
+    assert "last good checkpoint: step 4" in text and checkpoint.newest(folder) == good
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(UserError, match="cannot save step 1"):

@@ -162,12 +162,23 @@ def test_a_cached_hub_model_needs_no_network(made, tmp_path, monkeypatch, no_net
     (tmp_path / "models--me--tiny/refs").mkdir(parents=True)
     (tmp_path / "models--me--tiny/refs/main").write_text(commit)
     shutil.copytree(made["bert"], tmp_path / "models--me--tiny/snapshots" / commit)
+    other = commit[::-1]  # another state of the model, under a name of its own
+    (tmp_path / "models--me--tiny/refs/v2").write_text(other)
+    changed = shutil.copytree(made["bert"], tmp_path / "models--me--tiny/snapshots" / other) / "model.safetensors"
+    save_file({name: weight + 1 for name, weight in load_file(changed).items()}, changed, {"format": "pt"})
     for module in (constants, file_download, transformers.utils.hub):
         if hasattr(module, "HF_HUB_CACHE"):
             monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     source = models.find("me/tiny", "labels")
     assert (source.hub_id, source.revision, source.local) == ("me/tiny", commit, True)
+    second = models.find("me/tiny", "labels", "v2")
+    assert (second.hub_id, second.revision, second.local) == ("me/tiny", other, True)
+    first, second = (models.load(one, "labels", THREE).net.get_input_embeddings().weight for one in (source, second))
+    assert torch.equal(first + 1, second)  # the weights of that state, not of the default branch
+    with pytest.raises(UserError) as error:
+        models.find("me/tiny", "labels", "v3")
+    assert told(error, "--revision v3")
 
 
 # --- what does not fit ---

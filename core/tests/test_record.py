@@ -97,6 +97,18 @@ def test_a_full_disk_is_said_in_a_word(tmp_path: Path) -> None:
 # --- files ---
 
 
+def test_a_limit_of_the_size_of_files_is_no_full_disk(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UserError) as caught:
+            Folder(tmp_path).write_recipe("x" * 200_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "larger than this process may write" in str(caught.value) and "full" not in str(caught.value)
+
+
 def test_a_write_that_fails_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record.write_json(tmp_path / "a.json", {"x": 1})
 
@@ -189,6 +201,32 @@ def test_folders_that_cannot_be_taken(tmp_path: Path) -> None:
     (tmp_path / "run" / "run.toml").write_text("")
     text = told(tmp_path / "run", [])
     assert "already holds a run" in text and f"ftp run --resume {tmp_path / 'run'}" in text and "--out" in text
+
+
+def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) -> None:
+    def stopped(name: str, status: str = "stopped") -> Path:
+        path = tmp_path / name
+        (path / "tokenizer").mkdir(parents=True)
+        for file in ("run.toml", "inputs.json", "letter.txt"):
+            (path / file).write_text("")
+        (path / "log.jsonl").write_text('{"event": "told", "step": 0}\n')
+        Folder(path).write_facts(status=status)
+        return path
+
+    notes: list[str] = []
+    path = stopped("mistaken")
+    assert claim(path, [], notes=notes) == path
+    assert sorted(one.name for one in path.iterdir()) == [".lock", "letter.txt"]  # what is not the run's stays
+    release(path)
+    assert len(notes) == 1 and "before its first update is replaced" in notes[0]
+    for name, left in (("updated", "log.jsonl"), ("saved", "checkpoints/step-3/manifest.json"), ("done", "model/config.json")):
+        path = stopped(name)
+        (path / left).parent.mkdir(parents=True, exist_ok=True)
+        (path / left).write_text('{"event": "step", "step": 5}\n')
+        assert f"ftp run --resume {path}" in told(path, []) and (path / "run.toml").exists()
+    assert "ftp run --resume" in told(stopped("broken-off", "running"), [])  # killed: perhaps by no mistake at all
+    text = told(stopped("finished", "finished"), [])
+    assert "is finished" in text and "--resume" not in text
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

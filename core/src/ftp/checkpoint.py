@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
+from ftp.record import TOO_LARGE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
 _STEP = re.compile(r"step-(\d+)")
 _ASIDE = re.compile(r"\.(step-\d+)\.(partial|removed|replaced)-.+")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def save(folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
@@ -337,6 +338,9 @@ def _told(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor]
         needed = _size(_bytes(weights) + _bytes(state))
         return UserError(f"disk full while saving step {step}: {needed} needed, {free} free at {folder}; {good}",
                          "free space, then go on from there", command)
+    if error.errno == errno.EFBIG:
+        return UserError(f"cannot save step {step} at {folder}: {TOO_LARGE}; {good}", "allow larger files, then go on from there",
+                         f"ulimit -f unlimited; {command}")
     reason = error.strerror or str(error)
     return UserError(f"cannot save step {step} at {folder}: {reason}; {good}",
                      "make the folder writable, then go on from there", command)

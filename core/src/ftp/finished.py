@@ -35,8 +35,10 @@ class Predictor:
     def __init__(self, run: Run, data: Data, model: Model, loss: Loss) -> None:
         self.run, self.data, self.model, self.loss = run, data, model, loss
 
-    def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name."""
+    def predict(self, rows: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name. A text (or a
+        row) that does not stand in a list is one row."""
+        rows = [rows] if isinstance(rows, str | Mapping) else rows
         full = [as_row(row, self.run.task.form) if isinstance(row, str) else dict(row) for row in rows]
         if not full:
             return []
@@ -85,7 +87,7 @@ def load(folder: str | Path, trust_remote_code: bool = False) -> Predictor:
     from ftp import model as models
     from ftp.device import accelerator as make_accelerator
 
-    folder = Path(folder)
+    folder = record.existing(Path(folder).expanduser())
     saved = record.Folder(folder)
     recipe, facts = saved.read_recipe(), saved.read_facts()
     status = facts.get("status", "unknown")

@@ -32,6 +32,8 @@ RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
 DATA, EXAMPLES, PREDICTIONS, INPUTS = "data.json", "examples.json", "predictions", "inputs.json"
 CHECKPOINTS, MODEL, ASIDE, REPORT = "checkpoints", "model", "model-unverified", "report.html"
+TOKENIZER = "tokenizer"
+"""Of a network from scratch, where it was trained for the run."""
 CLAIM = ".lock"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "tokenizers", "safetensors", "numpy",
             "scikit-learn", "pluggy")
@@ -124,11 +126,12 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
 _held: dict[Path, IO[str]] = {}  # open lock files; the system lets go of them when the process ends, however it ends
 
 
-def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False) -> Path:
+def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, notes: list[str] | None = None) -> Path:
     """Make (or with `resume` take up) the folder of a run and hold it until `release` or the end of the process.
 
-    Without `out`: runs/<plugins>-<number>, the next number that is free. Raises `UserError` when the place cannot be
-    written, is a file, holds a run or something else already, or when another process works in it.
+    Without `out`: runs/<plugins>-<number>, the next number that is free. A run that stopped before its first update is
+    replaced, and a line that says so is appended to `notes`. Raises `UserError` when the place cannot be written, is a file,
+    holds any other run or something else already, or when another process works in it.
     """
     if resume:
         return _claim_existing(out)
@@ -143,6 +146,10 @@ def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False) -> 
         except UserError:
             release(path)
             raise
+        if came_to_nothing(path):
+            _clear(path)
+            if notes is not None:
+                notes.append(f"{path}: the run that stopped here before its first update is replaced")
         return path
     stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(name for name in plugins if not name.startswith("-")))[:80] or "run"
     with disk(RUNS):
@@ -199,11 +206,43 @@ def _check_free(path: Path) -> None:
     if not holds_run(path):
         raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run",
                         "name a folder that is new or empty")
+    if came_to_nothing(path):
+        return
     pid = holder(path)
     if pid is not None:
         raise _in_use(path, pid)
+    if Folder(path).read_facts().get("status") == "finished":
+        raise UserError(f"--out {path}: the folder already holds a run, which is finished", "name another with --out")
     raise UserError(f"--out {path}: the folder already holds a run", "name another with --out, or go on with that run",
                     f"ftp run --resume {path}")
+
+
+def came_to_nothing(path: Path) -> bool:
+    """Whether a folder holds a run that stopped before its first update, by a mistake in its command for example: there is
+    nothing in it to go on with."""
+    try:
+        stopped = Folder(path).read_facts().get("status") in ("stopped", "failed")
+    except UserError:
+        return False
+    kept = (path / MODEL).exists() or any((path / CHECKPOINTS).glob("step-*"))
+    return stopped and not kept and not any(line.get("event") == "step" for line in read_log(path / LOG))
+
+
+def _clear(path: Path) -> None:
+    """Remove what a run writes, and nothing else."""
+    with disk(path):
+        for name in (RECIPE, LOCK, FACTS, LOG, SCORES, RISKS, DATA, EXAMPLES, INPUTS, REPORT):
+            (path / name).unlink(missing_ok=True)
+        for name in (PREDICTIONS, CHECKPOINTS, TOKENIZER):
+            shutil.rmtree(path / name, ignore_errors=True)
+
+
+def existing(path: Path) -> Path:
+    """The folder of a run. Raises `UserError` where there is no such folder, or what it holds is no run."""
+    if (path / RECIPE).is_file():
+        return path
+    what = f"there is no {RECIPE} in it, so it is not a run's folder" if path.exists() else "there is no such folder"
+    raise UserError(f"{path}: {what}", "name the folder of a run", "ftp runs")
 
 
 def _hold(path: Path) -> None:
@@ -415,6 +454,8 @@ def software() -> dict[str, str]:
 
 # --- writing ---
 
+TOO_LARGE = "the file is larger than this process may write, or than the file system takes (see ulimit -f)"
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: beside it, to the disk, then renamed over it."""
@@ -451,7 +492,7 @@ def sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """Turn what a disk refuses into a `UserError` that says what to do: full, read-only, not allowed, not a folder."""
+    """Turn what a disk refuses into a `UserError` that says what to do: full, too large, read-only, not allowed, not a folder."""
     try:
         yield
     except OSError as error:
@@ -459,6 +500,8 @@ def disk(path: Path) -> Iterator[None]:
             raise UserError(f"the disk is full: {path} could not be written",
                             "free some space; the last checkpoint is whole, so a run that has one can go on: "
                             "ftp run --resume DIR") from error
+        if error.errno == errno.EFBIG:
+            raise UserError(f"{path}: {TOO_LARGE}", "allow larger files", "ulimit -f unlimited") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(f"{path}: cannot be written ({error.strerror})",
                             "name a place that you may write to with --out") from error

@@ -13,6 +13,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ftp import record
 from ftp.errors import Problem, UserError, nearest
 from ftp.model.loading import AUTO, quiet, use_cache
 from ftp.types import Data, Model, Run
@@ -112,7 +113,7 @@ def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedT
     masks = run.task.head == "mask"
     if run.out is None:
         return train(texts(data), vocab_size, masks=masks)
-    folder = run.out / "tokenizer"
+    folder = run.out / record.TOKENIZER
     with run.accelerator.main_process_first() if run.accelerator is not None else nullcontext():
         if not folder.is_dir():
             aside = folder.with_name("tokenizer.part")
