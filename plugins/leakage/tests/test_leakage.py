@@ -661,7 +661,8 @@ def test_a_sample_is_checked_and_all_rows_are_cleaned(tmp_path: Path, monkeypatc
     write(tmp_path / "test.csv", made[:30])
     monkeypatch.setattr("ftp_leakage.check.Wanted", partial(Wanted, most_rows=20))
     assert "train: 20 of 90 rows were looked at" in invoke("check", tmp_path).output
-    assert json.loads(invoke("clean", tmp_path, "--out", tmp_path / "new", "--json").output)["removed"] == {"train": 30, "test": 0}
+    told = json.loads(invoke("clean", tmp_path, "--out", tmp_path / "new", "--json").output)
+    assert told["removed"] == {"train": 30, "test": 0}
 
 
 def test_clean_never_overwrites(tmp_path: Path) -> None:
