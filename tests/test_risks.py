@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import ftp
+from ftp.testing.advice import follow
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "risks_confusion.py"
 
@@ -68,13 +69,18 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def levels(plugins: list[str], data: Path, out: Path, **options: Any) -> dict[str, str]:
-    """The verdicts of a run, also of one that was stopped before training."""
+    """The verdicts of a run, also of one that was stopped before training. What they advise runs, from any folder."""
     try:
         ftp.run(plugins, data=str(data), out=str(out), cache_dir=str(out.parent / "cache"), device="cpu",
                 verify=False, report=False, baselines=False, **options)
     except ftp.RiskStop:
         assert not (out / "model").exists()
-    return {one["name"]: one["level"] for one in json.loads((out / "risks.json").read_text(encoding="utf-8"))}
+    found = json.loads((out / "risks.json").read_text(encoding="utf-8"))
+    for one in found:
+        assert one["advice"] or one["level"] not in ("warn", "stop"), one
+        for line in one["advice"]:
+            follow(line)
+    return {one["name"]: one["level"] for one in found}
 
 
 def raised(found: dict[str, str]) -> set[str]:
