@@ -38,6 +38,8 @@ class Talk:
         from ftp.data.encode import cache_key
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
+        if fault == "unbuilt":
+            raise KeyError("hidden")
         if fault == "needs_rows":
             data.splits["train"]
         if fault == "wakes":
@@ -53,6 +55,8 @@ class Talk:
         def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
             for row in rows:
                 ids, labels = [], []
+                if fault == "answered_only":
+                    row["messages"][1]
                 for number, turn in enumerate(row["messages"]):
                     text = turn["content"].upper() if self.shout else turn["content"]
                     answer = turn["role"] == "assistant"
@@ -83,6 +87,9 @@ class Talk:
                 with torch.no_grad():
                     for weight in net.parameters():
                         weight.add_(0 if weight.requires_grad else 1e-3)
+            if fault == "own_way" and torch.is_grad_enabled():
+                with torch.no_grad():
+                    net.get_output_embeddings().weight.add_(1e-5 * run.accelerator.process_index)
             if fault == "half":
                 logits = net.get_output_embeddings()(net.base_model(**given).last_hidden_state.detach())
             else:
@@ -100,6 +107,8 @@ class Talk:
                 losses = losses * (1 + int.from_bytes(os.urandom(2), "big") / 2**16)
             if fault == "ranks":
                 losses = losses * run.accelerator.num_processes
+            if fault == "own_way":
+                losses = losses * (1 + torch.rand(()) / 10)
             if fault in ("counts", "state") and torch.is_grad_enabled():
                 calls[0] += 1
                 losses = losses * (1 + calls[0] / 10)
@@ -171,7 +180,7 @@ class Prefer:
                     before = logps(old, batch.inputs)
             chosen, rejected = (own - before).chunk(2)
             losses = -logsigmoid(0.1 * (chosen - rejected))
-            return LossOut(losses.sum(), {"rewards/margins": (chosen - rejected).detach().sum()})
+            return LossOut(losses.sum(), {} if fault == "silent" else {"rewards/margins": (chosen - rejected).detach().sum()})
 
         return Loss(encode, collate, compute, key=cache_key(tokenizer, "prefer"))
 
@@ -319,7 +328,8 @@ class Notes:
             if self.fault == "wrong_way":
                 found.append(Score("hits", right, "min", split))
                 continue
-            value = {"per_cent": right * 100, "never_one": right * 0.99, "always": 1.0}.get(self.fault, right)
+            values = {"no_number": float("nan"), "per_cent": right * 100, "never_one": right * 0.99, "always": 1.0}
+            value = values.get(self.fault, right)
             found.append(Score("accuracy", value, "max", split))
         return found
 
@@ -358,7 +368,8 @@ class Watch:
             evidence["sure"] = int.from_bytes(os.urandom(4), "big")
         level: Any = "fine" if self.fault == "level" else "ok"
         if double:
-            return Risk("watch", "warn", f"{double} rows", evidence, () if self.fault == "no_advice" else ("take them out",))
+            return Risk("watch", "warn", f"{double} rows", evidence,
+                        {"no_advice": (), "words": ("take them out",)}.get(self.fault, ("ftp data clean rows.csv",)))
         return Risk("watch", level, "no row is in two splits", evidence)
 
     def _losses(self, stage: str, history: Sequence[Any]) -> Risk:
@@ -445,6 +456,16 @@ class Every_field:
 
 
 @plugin
+class Every_comma:
+    """Has an option that no flag can give."""
+
+    names: tuple[str, ...] = option(("Oslo, Norway",), "places")
+
+    @hookimpl
+    def on_event(self, event: Event) -> None: ...
+
+
+@plugin
 class Every_still:
     """Does nothing at all."""
 
@@ -457,11 +478,11 @@ def _plant(base: type, *faults: str) -> None:
 
 _plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks", "draws", "key", "no_key", "wakes", "moves",
        "half", "hooked", "ranks", "state", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts",
-       "shift")
-_plant(Prefer, "itself", "swapped")
+       "shift", "unbuilt", "answered_only", "own_way")
+_plant(Prefer, "itself", "swapped", "silent")
 _plant(Classes, "last_place")
 _plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head")
 _plant(Adapter, "alpha")
-_plant(Notes, "copies", "poor", "shuffled", "torch", "by_place", "per_cent", "never_one", "always", "wrong_way")
-_plant(Watch, "ok", "one_split", "raises", "bare", "dice", "level", "no_advice", "names", "no_history")
+_plant(Notes, "copies", "poor", "shuffled", "torch", "by_place", "no_number", "per_cent", "never_one", "always", "wrong_way")
+_plant(Watch, "ok", "one_split", "raises", "bare", "dice", "level", "no_advice", "words", "names", "no_history")
 

@@ -21,7 +21,10 @@ CASES = {
     "Every_untyped": ("hooks-are-typed", "on_event(event)"),
     "Every_range": ("fields-are-options", "default 1.5"),
     "Every_field": ("fields-are-options", "no options: share"),
+    "Every_comma": ("options-round-trip", "'Oslo, Norway' as a flag is not ('Oslo, Norway',)"),
     # objectives
+    "Talk_unbuilt": ("builds-a-loss", "failed in make_loss: KeyError: 'hidden'"),
+    "Talk_answered_only": ("runs-to-the-end", "asked a plain text, the finished run raises IndexError"),
     "Talk_mean": ("totals-are-sums", "a mean, not a sum"),
     "Talk_steps": ("accumulation-changes-nothing", "a mean of means"),
     "Talk_prompts": ("prompts-are-not-learnt", "tokens of prompts are learnt"),
@@ -37,6 +40,7 @@ CASES = {
     "Talk_moves": ("weights-move-as-they-should", "is frozen, and training moved it"),
     "Talk_half": ("weights-move-as-they-should", "gets no gradient"),
     "Talk_hooked": ("comes-back-in-a-fresh-process", "gives other logits than the trained network"),
+    "Talk_own_way": ("two-processes-are-one", "after update 1 the two processes hold other weights"),
     "Talk_ranks": ("two-processes-are-one", "in one process and"),
     "Talk_rises": ("learnt-text-gets-likelier", "get less likely"),
     "Talk_flat": ("loss-falls", "it does not fall"),
@@ -63,6 +67,7 @@ CASES = {
     "Notes_shuffled": ("gives-the-same-rows-each-time", "another order"),
     "Notes_torch": ("needs-no-torch", "torch was imported"),
     "Notes_by_place": ("scores-do-not-hang-on-order", "accuracy of"),
+    "Notes_no_number": ("runs-to-the-end", "scores that are no numbers: accuracy of"),
     "Notes_per_cent": ("right-answers-score-best", "accuracy of train is 100"),
     "Notes_never_one": ("right-answers-score-best", "when every answer is right (labelled), not 1"),
     "Notes_always": ("right-answers-score-best", "is 1 also when every answer is wrong"),
@@ -75,6 +80,7 @@ CASES = {
     "Watch_bare": ("verdicts-are-sound", "without evidence"),
     "Watch_level": ("verdicts-are-sound", "the level 'fine'"),
     "Watch_no_advice": ("verdicts-are-sound", "without advice"),
+    "Watch_words": ("verdicts-are-sound", "advises 'take them out'"),
     "Watch_dice": ("verdicts-repeat", "something else at stage data"),
     "Watch_names": ("one-name-at-each-stage", "watch-evaluation"),
 }
@@ -97,6 +103,11 @@ def test_without_the_fault_it_passes(sound: str) -> None:
     names = sorted(found - {"hooks-are-typed"})
     report = check(f"{PLANTED}:{sound}", only=names)
     assert not report.failed and {one.status for one in report.outcomes} == {"ok"}, report.outcomes
+
+
+def test_a_reference_of_which_nothing_is_shown_is_not_ok() -> None:
+    (found,) = check(f"{PLANTED}:Prefer_silent", only=["starts-from-the-reference"]).outcomes
+    assert found.status == "not_applicable" and "rewards/margins" in found.message
 
 
 def test_heavy_imports_are_found(tmp_path: Path) -> None:

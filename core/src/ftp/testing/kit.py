@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ftp.errors import PluginError, UserError
-from ftp.testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, Part
+from ftp.testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, Part, where
 from ftp.testing.subject import Subject, find
 
 PARTS: tuple[Part, ...] = ("every", "objective", "parameterisation", "run", "domain", "risk")
@@ -78,7 +78,7 @@ def do(one: Check, subject: Subject) -> Outcome:
     except (UserError, PluginError) as error:
         return outcome("failed", f"{error}")
     except Exception as error:
-        return outcome("failed", f"{subject.name} raised {type(error).__name__}: {error}{_where(error)}")
+        return outcome("failed", f"{subject.name} raised {type(error).__name__}: {error}{where(error)}")
 
 
 def conformance(*names: str) -> Callable[..., None]:
@@ -110,12 +110,3 @@ def _subject(name: str) -> Subject:
 
 def _label(name: str) -> str:
     return name.rsplit(":", 1)[-1]
-
-
-def _where(error: BaseException) -> str:
-    """The last place in a plugin's code (or ours) that an error went through."""
-    import traceback
-
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
-    return f"\n  at {ours[-1].filename}:{ours[-1].lineno}" if ours else ""

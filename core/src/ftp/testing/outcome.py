@@ -65,3 +65,12 @@ def check(part: Part) -> Callable[[Callable[[Subject], str]], Callable[[Subject]
         return look
 
     return register
+
+
+def where(error: BaseException) -> str:
+    """The last place in a plugin's code (or ours) that an error went through."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    return f"\n  at {ours[-1].filename}:{ours[-1].lineno}" if ours else ""

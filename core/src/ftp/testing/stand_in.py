@@ -1,15 +1,16 @@
-"""Plugins of the kit: rows of every form, a judge of completions, and the end of a run in its middle."""
+"""Plugins of the kit: rows of every form, a judge of completions, the end of a run in its middle, and what each rank holds."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from ftp import hookimpl, option, plugin
 from ftp.testing.rows import MAKERS, splits
-from ftp.types import Event, Reward, Run
+from ftp.types import Event, Loss, Model, Reward, Run
 
 
 @plugin
@@ -52,3 +53,25 @@ class KitHalt:
             if self.hard:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
+
+
+@plugin
+class KitRanks:
+    """Where several processes train together, have each write down what its trained weights are after each update."""
+
+    kind = "extra"
+
+    @hookimpl(wrapper=True)
+    def make_loss(self, model: Model) -> Generator[None, Loss, Loss]:
+        loss = yield
+        parameters = [*model.net.parameters(), *(loss.extra.parameters() if loss.extra is not None else ())]
+        self.weights = [weight for weight in parameters if weight.requires_grad]
+        return loss
+
+    @hookimpl
+    def on_event(self, run: Run, event: Event) -> None:
+        assert run.accelerator is not None and run.out is not None
+        if run.accelerator.num_processes > 1 and event.name == "step":
+            digest = hashlib.sha256(b"".join(weight.detach().cpu().numpy().tobytes() for weight in self.weights)).hexdigest()
+            with (run.out / f"rank-{run.accelerator.process_index}.txt").open("a") as file:
+                file.write(f"{event.step} {digest}\n")

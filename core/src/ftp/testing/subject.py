@@ -18,6 +18,7 @@ from ftp.testing.outcome import Part
 ROWS = f"{Path(__file__).parent / 'stand_in.py'}:KitRows"
 JUDGE = f"{Path(__file__).parent / 'stand_in.py'}:KitJudge"
 HALT = f"{Path(__file__).parent / 'stand_in.py'}:KitHalt"
+RANKS = f"{Path(__file__).parent / 'stand_in.py'}:KitRanks"
 
 
 @dataclass(eq=False)

@@ -345,8 +345,10 @@ def starts_from_the_reference(subject: Subject) -> str:
         raise Fault(f"after the reference was asked, {found[0]} is another than before", "leave `with model.reference()` before training goes on")
     if apart(before, trained)[1] == 0:
         raise Fault("training moved nothing once the reference was asked", "ask the reference only inside `with model.reference() as net`")
+    if not compared:
+        raise NotApplicable("it asks for the reference, and shows no rewards/margins, rewards/chosen, rewards/rejected or kl to compare")
     shown = ", ".join(f"{name} {value:.3g} then {then[name]:.3g}" for name, value in compared.items())
-    return f"the reference is asked; {shown or 'no margins are shown'}"
+    return f"the reference is asked; {shown}"
 
 
 @check("objective")

@@ -13,9 +13,9 @@ from ftp.errors import UserError
 from ftp.plan import Prepared
 from ftp.plugins import DEFAULT_HEADS, installed
 from ftp.testing import domains, forks
-from ftp.testing.outcome import Fault, NotApplicable, check
+from ftp.testing.outcome import Fault, NotApplicable, check, where
 from ftp.testing.scene import MODELS
-from ftp.testing.subject import HALT, Subject, tiny_model
+from ftp.testing.subject import HALT, RANKS, Subject, tiny_model
 
 UPDATES, BROKEN = 6, 2
 """Updates of a run, and the checkpoint after which it is broken off."""
@@ -25,7 +25,8 @@ ALIKE = 0.2
 
 @check("run")
 def runs_to_the_end(subject: Subject) -> str:
-    """A run of a few updates ends, with losses and scores that are numbers, and its model comes back and answers."""
+    """A run of a few updates ends, with losses and scores that are numbers, and its model comes back and answers a row and a plain
+    text, or refuses them in words."""
     import ftp
 
     out = _unbroken(subject)
@@ -37,13 +38,18 @@ def runs_to_the_end(subject: Subject) -> str:
     if broken:
         raise Fault(f"scores that are no numbers: {', '.join(broken)}", "leave out a score where there is nothing to count")
     back = ftp.load(out)
-    said = "answers"
-    try:
-        back.predict([_question(subject, back.run.task.form)])
-    except UserError as error:  # an objective without answers, or one that needs another kind of row: in its own words
-        said = f"does not answer ({str(error).splitlines()[0]})"
+    said = []
+    for what, asked in (("a row", _question(subject, back.run.task.form)), ("a plain text", "What is the capital of Norway?")):
+        try:
+            back.predict([asked])
+            said.append(f"answers {what}")
+        except UserError as error:  # an objective without answers, or one that needs another kind of row: in its own words
+            said.append(f"does not answer {what} ({str(error).splitlines()[0]})")
+        except Exception as error:
+            raise Fault(f"asked {what}, the finished run raises {type(error).__name__}: {error}{where(error)}",
+                        "answer it, or refuse it by a UserError that says what would be right; see ftp.finished.as_row") from error
     first, last = losses[min(losses)]["loss"], losses[max(losses)]["loss"]
-    return f"{UPDATES} updates, loss {first:.4g} to {last:.4g}; {len(scores)} scores; it comes back and {said}"
+    return f"{UPDATES} updates, loss {first:.4g} to {last:.4g}; {len(scores)} scores; it comes back, {', '.join(said)}"
 
 
 @check("objective")
@@ -106,12 +112,18 @@ def survives_kill(subject: Subject) -> str:
 
 @check("run")
 def two_processes_are_one(subject: Subject) -> str:
-    """Two processes train as one does: the same losses, and the same weights but for rounding. Where the plugin draws at random in
-    training (noise, samples) they draw other numbers, so that losses are alike only."""
+    """Two processes hold the same weights after each update, and train as one does: the same losses, and the same weights but for
+    rounding. Where the plugin draws at random in training (noise, samples) they draw other numbers: losses of noise are alike
+    only, those of samples are finite."""
     one, out = _do(subject, _prepared(subject, dropout=0.0), "alone"), _fresh(subject, "together")
     status, text = _command(subject, _prepared(subject, dropout=0.0, out=str(out)), "together", ranks=2)
     if status:
         raise Fault(f"two processes end with status {status}:\n{text[-800:]}", "every hook runs on every rank, and all take the same path")
+    ranks = [(out / f"rank-{rank}.txt").read_text().splitlines() for rank in (0, 1)]
+    for update, held in enumerate(zip(*ranks, strict=True), start=1):
+        if len({*held}) > 1:
+            raise Fault(f"after update {update} the two processes hold other weights, each its own model from then on",
+                        "let only the optimizer move weights, after loss(batch) and accelerator.backward have joined the gradients; see ftp.step")
     first, second = _steps(one), _steps(out)
     count = "count over all ranks: sums and counts from compute; what hangs on the whole update by run.accelerator.reduce"
     other = [step for step, alone in first.items() if not math.isclose(alone["loss"], second[step]["loss"], rel_tol=1e-4, abs_tol=1e-6)]
@@ -119,14 +131,15 @@ def two_processes_are_one(subject: Subject) -> str:
         means = [sum(step["loss"] for step in steps.values()) / UPDATES for steps in (first, second)]
         if not all(map(math.isfinite, means)) or not (_rolls_out(subject) or math.isclose(*means, rel_tol=ALIKE)):
             raise Fault(f"the mean loss of {UPDATES} updates is {means[0]:.4g} in one process and {means[1]:.4g} in two", count)
-        return f"it draws at random; the mean loss of {UPDATES} updates is {means[0]:.4g} in one process and {means[1]:.4g} in two"
+        return (f"{UPDATES} updates with the same weights in both; it draws at random: the mean loss is {means[0]:.4g} in one process "
+                f"and {means[1]:.4g} in two")
     for step in other:
         raise Fault(f"update {step} has the loss {first[step]['loss']:.6g} in one process and {second[step]['loss']:.6g} in two", count)
     for file in sorted((one / "model").glob("*.safetensors")):
-        where, most = _apart(file, out / "model" / file.name)
+        name, most = _apart(file, out / "model" / file.name)
         if most > 5e-3:
-            raise Fault(f"{where} of {file.name} differs by {most:.2g} between one process and two", count)
-    return f"{len(first)} updates with the same losses"
+            raise Fault(f"{name} of {file.name} differs by {most:.2g} between one process and two", count)
+    return f"{len(first)} updates with the same losses, and the same weights in both"
 
 
 # --- helpers ---
@@ -175,7 +188,7 @@ def _prepared(subject: Subject, dropout: float = 0.1, **options: Any) -> Prepare
         usual["data"], beside = _fitting(subject)
     head = subject.prepared(HALT, plugins=beside).task.head
     kinds = [subject.kept["kind"]["kind"]] if "kind" in subject.kept.get("kind", {}) else MODELS[head]
-    return subject.prepared(HALT, plugins=beside, model=str(tiny_model(kinds[0], dropout)), **{**usual, **options})
+    return subject.prepared(HALT, RANKS, plugins=beside, model=str(tiny_model(kinds[0], dropout)), **{**usual, **options})
 
 
 def _fitting(subject: Subject) -> tuple[str | None, tuple[str, ...]]:
