@@ -246,6 +246,24 @@ def test_a_run_without_data_or_without_an_objective(plant: Plant) -> None:
     assert "'poems' gives text, for which no objective is named" in text and "taste" in text
 
 
+def test_form_chooses_where_no_objective_does(plant: Plant) -> None:
+    news = DOMAIN.format(name="News", gives='"labelled", "question", "text"')
+    plant("ftp-planted-a", {"news": "ftp_planted_a:News"}, {"ftp_planted_a": news})
+    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": OBJECTIVE.format(name="Taste", wants="text")})
+
+    def task(plugins: str, *forms: str) -> tuple[Any, ...]:
+        one = prepare(plugins, given=[(f"source {number}", {"form": form}) for number, form in enumerate(forms)]).task
+        return one.form, one.head, one.others
+
+    assert task("news") == ("labelled", "labels", ("question",))
+    assert task("news", "question") == ("question", "span", ("labelled",))
+    assert task("news", "question", "labelled") == ("labelled", "labels", ("question",)), "the last source counts"
+    assert task("news,taste") == ("text", "tokens", ())
+    assert "--form tagged: 'news' gives labelled, question" in told(lambda: task("news", "tagged"))
+    assert "--form question: 'taste' reads text" in told(lambda: task("news,taste", "question"))
+    assert told(lambda: task("news", "quesion")).count("quesion") == 1
+
+
 # --- all together ---
 
 

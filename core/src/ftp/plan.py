@@ -16,7 +16,7 @@ from typing import Any
 from ftp.errors import Problem, UserError
 from ftp.offers import wishes
 from ftp.options import Option, flatten, resolve, write_recipe
-from ftp.plugins import Picked, audit, core_options, discover, pick, settle, suggested
+from ftp.plugins import DEFAULT_HEADS, Picked, audit, core_options, discover, pick, settle, suggested
 from ftp.settings import Settings
 from ftp.types import Task
 
@@ -80,7 +80,8 @@ def prepare(
     found += broken
     task: Task | None = None
     if not unpicked:  # a plugin that is missing would make any word about the forms misleading
-        task, misfits = settle(picked)
+        forms = [values["form"] for _, values in sources if values.get("form") in DEFAULT_HEADS]
+        task, misfits = settle(picked, forms[-1] if forms else None)
         found += misfits
 
     named = [values["model"] for _, values in sources if values.get("model")]

@@ -319,8 +319,11 @@ def _answers(cls: type, hook: str) -> bool:
     return options is not None and not options.get("wrapper")
 
 
-def settle(picked: Sequence[Picked]) -> tuple[Task | None, list[Problem]]:
-    """The task of a set of plugins: which form its objective reads and which head that needs; or why they do not fit."""
+def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | None, list[Problem]]:
+    """The task of a set of plugins: which form its objective reads and which head that needs; or why they do not fit.
+
+    Without an objective it is the domain's first form that has a head of its own, or another one of these, `form` (`--form`).
+    """
     from ftp.data.forms import reachable
 
     objectives = [one for one in picked if _answers(one.cls, "make_loss") and one.attribute("wants")]
@@ -333,19 +336,25 @@ def settle(picked: Sequence[Picked]) -> tuple[Task | None, list[Problem]]:
         return None, []  # told by the audit: two answers to make_loss
     problems = []
     if not objectives:
-        for form in domains[0].attribute("gives"):
-            if form in DEFAULT_HEADS:
-                return Task(cast(Form, form), DEFAULT_HEADS[form]), []
+        own = [one for one in domains[0].attribute("gives") if one in DEFAULT_HEADS]
+        if own and form is not None and form not in own:
+            return None, [Problem(f"--form {form}: '{domains[0].name}' gives {', '.join(own)}", "name one of these")]
+        if own:
+            chosen = form or own[0]
+            return Task(cast(Form, chosen), DEFAULT_HEADS[chosen], tuple(one for one in own if one != chosen)), []
         forms = ", ".join(domains[0].attribute("gives"))
         names = [name for name, cls in installed() if set(_tuple(cls, "wants")) & reachable(domains[0].attribute("gives"))]
         return None, [Problem(f"domain '{domains[0].name}' gives {forms}, for which no objective is named",
                               f"name one: {', '.join(names) or 'none that fits is installed'}", "ftp plugins")]
     objective = objectives[0]
-    for form in objective.attribute("wants"):
-        if all(form in reachable(domain.attribute("gives")) for domain in domains):
-            heads = objective.attribute("head")
-            return Task(cast(Form, form), cast(Head, heads[0]) if heads else DEFAULT_HEADS.get(form, "tokens")), []
     wants = objective.attribute("wants")
+    if form is not None and form not in wants:
+        return None, [Problem(f"--form {form}: '{objective.name}' reads {' or '.join(wants)}, whatever the domain gives",
+                              "leave it out")]
+    for one in wants if form is None else (form,):
+        if all(one in reachable(domain.attribute("gives")) for domain in domains):
+            heads = objective.attribute("head")
+            return Task(cast(Form, one), cast(Head, heads[0]) if heads else DEFAULT_HEADS.get(one, "tokens")), []
     fitting = [name for name, cls in installed() if set(wants) & reachable(_tuple(cls, "gives"))]
     for domain in domains:
         if not set(wants) & reachable(domain.attribute("gives")):

@@ -39,6 +39,9 @@ class Settings:
     # --- data ---
     data: str | None = option(None, "file, folder of splits, or hub id (hub_id:config); default: the domain's sample",
                               group="data", path=True)
+    form: Literal["labelled", "tagged", "question"] | None = option(
+        None, "what rows are read as where a domain gives several forms and no objective says which; default: its first",
+        group="data")
     columns: tuple[str, ...] = option((), "column mapping, ours=theirs: text=sentence,label=target", group="data")
     validation_share: float = option(0.1, "share of train cut for validation where there is none", low=0.001, high=0.9,
                                      group="data")

@@ -40,11 +40,13 @@ Row = Mapping[str, Any]
 class Task:
     """What a run is about, settled before anything heavy is imported.
 
-    `form`: the columns that the objective reads. `head`: what the network ends in.
+    `form`: the columns that the objective reads. `head`: what the network ends in. `others`: forms that `--form` could have
+    chosen in its place.
     """
 
     form: Form
     head: Head
+    others: tuple[Form, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from ftp.types import Task
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +22,7 @@ def make_run() -> Callable[..., Any]:
                  "group_column": None, "max_train_rows": None}  # fmt: skip
         told: list[str] = []
         return SimpleNamespace(
-            settings=SimpleNamespace(**{**usual, **settings}), task=SimpleNamespace(form=form), tell=told.append, told=told
+            settings=SimpleNamespace(**{**usual, **settings}), task=Task(form, "labels"), tell=told.append, told=told
         )
 
     return make

@@ -135,3 +135,20 @@ def test_a_run_answers_with_tones_and_tells_of_dates(tmp_path: Path) -> None:
                    max_train_rows=40, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
     assert ftp.load(tmp_path / "run").predict(["Profit fell."])[0]["answer"] in TONES
     assert {risk.name: risk.level for risk in done.risks}["look-ahead"] == "ok"
+
+
+def test_questions_are_read_by_an_encoder_where_form_says_so(tmp_path: Path) -> None:
+    """SQuAD's columns are refused as labelled rows with the option that takes them; with it a span head is trained."""
+    rows = [{"question": f"What did company {number} earn?", "context": f"Company {number} earned {number} million last year.",
+             "answers": {"text": [f"{number} million"], "answer_start": [16 + len(str(number))]}} for number in range(30)]
+    (tmp_path / "squad.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    how: dict[str, Any] = {
+        "data": str(tmp_path / "squad.jsonl"), "model": str(tiny("bert", tmp_path / "bert")), "out": str(tmp_path / "run"),
+        "device": "cpu", "precision": "fp32", "max_steps": 2, "verify": False, "baselines": False, "report": False,
+        "cache_dir": str(tmp_path / "cache")}
+    with pytest.raises(ftp.UserError, match=r"cannot be read as 'labelled'(.|\n)*--form question"):
+        ftp.run(["lora", "finance"], **how)
+    done = ftp.run(["lora", "finance"], form="question", **{**how, "out": str(tmp_path / "span")})
+    assert 0 <= done.score("f1", "validation") <= 1
+    back = ftp.load(done.out)
+    assert back.model.head == "span" and isinstance(back.predict([rows[0]])[0]["answer"], str)

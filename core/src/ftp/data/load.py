@@ -48,7 +48,7 @@ def load(
         run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
     if adapt is not None:
         found = {split: adapt(rows) for split, rows in found.items()}
-    made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source))
+    made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source), others=run.task.others)
     for note in notes:
         run.tell(note)
     return made
@@ -91,13 +91,19 @@ def settle(found: Mapping[str, Rows], run: Run) -> tuple[Data, list[str]]:
 
 
 def shape(
-    found: Mapping[str, Rows], target: Form, names: Sequence[str] = (), prefer: Form | None = None, told: str = "data"
+    found: Mapping[str, Rows],
+    target: Form,
+    names: Sequence[str] = (),
+    prefer: Form | None = None,
+    told: str = "data",
+    others: Sequence[Form] = (),
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
-    """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell."""
+    """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell. `others`: forms
+    that `--form` could choose in place of `target`."""
     from datasets import IterableDataset
 
     where = {split: f"{told} ({split})" for split in found}
-    sources = {split: _source(rows, target, prefer, where[split]) for split, rows in found.items()}
+    sources = {split: _source(rows, target, prefer, where[split], others) for split, rows in found.items()}
     notes: list[str] = []
     made = {split: forms.convert(rows, sources[split], sources[split], told=where[split]) for split, rows in found.items()}
     for split, rows in made.items():
@@ -121,7 +127,7 @@ def shape(
     return made, tuple(names) if target in ("labelled", "tagged") else (), notes
 
 
-def _source(rows: Rows, target: Form, prefer: Form | None, told: str) -> Form:
+def _source(rows: Rows, target: Form, prefer: Form | None, told: str, others: Sequence[Form] = ()) -> Form:
     """The form to read rows as: the preferred one, else the richest that leads to the target."""
     have = list(rows.column_names or ())
     leading = [form for form in forms.offers(have) if forms.way(form, target)]
@@ -135,8 +141,11 @@ def _source(rows: Rows, target: Form, prefer: Form | None, told: str) -> Form:
     wanted = " or ".join(" + ".join(columns) for columns in spec.read_from or (spec.required,))
     lacking = [name for name in spec.required if name not in have]
     uphill = [form for form in forms.FORMS if form != target and forms.way(form, target)]
+    what = f"{told} cannot be read as '{target}': its columns are {', '.join(have)}"
+    if also := next((form for form in forms.offers(have) if form in others), None):
+        raise UserError(what, f"they are those of the form '{also}', which this run can be about as well", f"--form {also}")
     raise UserError(
-        f"{told} cannot be read as '{target}': its columns are {', '.join(have)}",
+        what,
         f"'{target}' needs the columns {wanted}" + (f", or rows of the form {', '.join(uphill)}" if uphill else ""),
         "--columns " + ",".join(f"{name}=NAME" for name in lacking or spec.required),
     )
