@@ -740,6 +740,19 @@ def test_a_run_that_cut_its_own_validation_cuts_again_by_group(tmp_path: Path) -
     assert risk.level == "stop" and risk.advice[0] == f"ftp run {tmp_path / 'run.toml'} --group-column who"
 
 
+def test_where_nothing_would_be_left_the_training_rows_are_kept(tmp_path: Path) -> None:
+    sheet = Dataset.from_dict({"said": sentences(20), "note": ["of no use to anyone"] * 20})
+    for split in ("train", "validation"):
+        sheet.to_json(str(tmp_path / f"{split}.jsonl"))
+    given = [tmp_path, "--text-column", "said", "--threshold", "0.9", "--within"]
+    [command] = json.loads(invoke("check", *given, "--json").output)["verdict"]["advice"]
+    assert f"--train {tmp_path}/train.jsonl --text-column said --threshold 0.9 --within --out" in command
+    assert invoke(*shlex.split(command)[2:]).exit_code == 0
+    with pytest.raises(UserError, match="nothing would be left") as told:
+        invoke("clean", *given, "--out", tmp_path / "new")
+    assert told.value.problems[0].command == f"{command}-2"
+
+
 def test_one_split_is_looked_at_on_its_own(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", sentences(30))
     assert invoke("check", tmp_path, "--within").output.startswith("ok: none of 30 rows of train repeats another of train")

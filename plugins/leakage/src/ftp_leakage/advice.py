@@ -43,7 +43,9 @@ class Asked:
         """The command where cleaning would leave nothing: the training rows alone, of which a run cuts its own validation."""
         if self.train is None:
             return self.look()
-        return shlex.join(["ftp", "data", "clean", "--train", self.train, "--within", "--out", str(_free(self.out))])
+        pairs = zip(self.options[::2], self.options[1::2], strict=False)  # --within, the last, has no value
+        read = [word for pair in pairs if pair[0] in ("--text-column", "--label-column", "--threshold") for word in pair]
+        return shlex.join(["ftp", "data", "clean", "--train", self.train, *read, "--within", "--out", str(_free(self.out))])
 
 
 def words(
