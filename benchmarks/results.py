@@ -69,7 +69,8 @@ TABLES = (
         Case("sst2-lora-50", "50 rows, 40 epochs", f"--plugins lora,sentiment {SST2} --max-train-rows 50 --epochs 40"),
         Case("sst2-lora-200", "200 rows, 12 epochs", f"--plugins lora,sentiment {SST2} --max-train-rows 200 --epochs 12"),
         Case("sst2-lora-1000", "1,000 rows, 3 epochs", f"--plugins lora,sentiment {SST2} --max-train-rows 1000 --epochs 3"),
-        Case("sst2-lora-8000", "8,000 rows, 1 epoch", f"--plugins lora,sentiment {SST2} --max-train-rows 8000 --epochs 1"),
+        Case("sst2-lora-8000", "8,000 rows, 1 epoch", f"--plugins lora,sentiment {SST2} --max-train-rows 8000 --epochs 1 "
+             "--leakage.stop_sure 1"),
     )),
     Table("domains", ("accuracy", "macro_f1"), (
         Case("finance", "financial_phrasebank, 3 classes",
