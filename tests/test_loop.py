@@ -302,6 +302,31 @@ class Mine:
         go(("full", "sentiment", *(f"-{name}" for name in FIVE)), on_risk="fail", **options, **{"mine.level": "note"})
 
 
+@pytest.mark.parametrize("policy", ["warn", "stop", "fail"])
+def test_a_warning_at_an_evaluation_ends_training_where_asked(go: Any, tmp_path: Path, policy: str) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Warns at the second evaluation, and has forgotten it at the end."""
+    @ftp.hookimpl
+    def check_risks(self, stage, history):
+        return [Risk("mine", "warn", "enough", {"looks": 2}, ("ftp runs",))] if stage == "evaluation" and len(history) == 2 else []
+''')
+    out = tmp_path / "judged"
+    options = {"plugins_from": (where,), "max_steps": 8, "eval_steps": 2, "on_risk": policy, "report": False, "out": out}
+    plugins = ("full", "sentiment", *(f"-{name}" for name in FIVE))
+    if policy == "fail":
+        with pytest.raises(ftp.RiskStop, match="risk mine: enough"):
+            go(plugins, **options)
+    else:
+        result = go(plugins, **options)
+        assert result.step == (8 if policy == "warn" else 4) and ("risk mine: enough" in result.reason) == (policy == "stop")
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["status"] == ("stopped" if policy == "fail" else "finished") and facts["steps"] == (8 if policy == "warn" else 4)
+    looks = [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["event"] == "evaluation"]
+    assert facts["best_step"] == min(looks, key=lambda one: one["validation_loss"])["step"] and (out / "model").is_dir()
+
+
 def test_a_check_that_never_speaks_is_not_run(go: Any, tmp_path: Path) -> None:
     where = plugin_file(tmp_path, '''
 @ftp.plugin
