@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,18 @@ def scored(
 
 
 # --- answers ---
+
+
+def test_answers_are_scored_as_torchmetrics_scores_them() -> None:
+    """[prediction, answers, exact match, f1] by torchmetrics 1.9.0 (`pip install torchmetrics`), one pair at a time:
+    `torchmetrics.functional.text.squad([{"prediction_text": prediction, "id": "0"}], [{"answers": {"answer_start": [0] *
+    len(answers), "text": answers}, "id": "0"}])`, its percents divided by 100."""
+    pairs = json.loads((Path(__file__).parent / "squad_pairs.json").read_text(encoding="utf-8"))
+    assert len(pairs) > 100
+    for text, answers, exact, f1 in pairs:
+        rows = [{"answers": {"text": answers}}]
+        found = scored(reading, "question", rows, [text])
+        assert (found["exact_match"], found["f1"]) == pytest.approx((exact, f1), abs=1e-5), (text, answers)
 
 
 @pytest.mark.parametrize(("text", "plain"), [
