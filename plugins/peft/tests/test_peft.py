@@ -195,3 +195,10 @@ def test_a_run(made, tmp_path, kind, plugins, method):
         assert done.score("rewards/margins") != 0
     elif not plugins:
         assert {one["answer"] for one in ftp.load(done.out).predict(["good thing", "bad thing"])} <= {"bad", "good"}
+
+
+def test_a_method_that_does_not_fit_the_layers_is_refused_with_those_that_do(made):
+    with pytest.raises(UserError, match="methods that fit these layers: lora") as caught:
+        adapted(plain(made["gpt2"], "tokens"), method="lokr")
+    named = str(caught.value).split("methods that fit these layers:")[1]
+    assert all(f" {one}," in f"{named}," for one in ("ia3", "vera", "fourierft")) and "lokr" not in named and "loha" not in named

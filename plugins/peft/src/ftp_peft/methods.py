@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections import OrderedDict
 from typing import Any
 
+import torch
+from peft import get_peft_model
 from peft.config import PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from ftp.model.loading import origin
 from ftp.types import Model
+
+WIDTH = 256
+"""Of the layer that methods are tried on: their defaults ask for so much (vblora's vectors)."""
 
 
 def known() -> dict[str, Any]:
@@ -33,6 +42,22 @@ def start(model: Model, kind: Any) -> dict[str, Any]:
         found["tokenizer_name_or_path"] = came_from.source.where
     if "fan_in_fan_out" in names:
         found["fan_in_fan_out"] = any(isinstance(module, Conv1D) for module in model.net.modules())
+    return found
+
+
+def on_conv1d() -> list[str]:
+    """Methods that PEFT puts on layers with transposed weights (GPT-2's Conv1D), each tried on one."""
+    found = []
+    for name, kind in known().items():
+        if is_prompt(kind) or "target_modules" not in kind.__dataclass_fields__:
+            continue
+        layer = nn.Sequential(OrderedDict(layer=Conv1D(WIDTH, WIDTH)))
+        more = {"feedforward_modules": []} if "feedforward_modules" in kind.__dataclass_fields__ else {}
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            net: Any = get_peft_model(layer, kind(target_modules=["layer"], **more))  # type: ignore[arg-type]
+            if net(torch.zeros(1, WIDTH)).shape == (1, WIDTH):
+                found.append(name)
     return found
 
 

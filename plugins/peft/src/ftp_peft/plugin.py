@@ -147,8 +147,14 @@ def _has(kind: Any, name: str) -> bool:
 
 
 def _advice(name: str, kind: Any, said: str) -> str:
-    """What to do where PEFT refuses: name modules where it found none, else look at the method's options."""
+    """What to do where PEFT refuses: name modules where it found none, methods where this one has no such layers, else look at
+    the method's options."""
     if said == "target_modules" or ("target_modules" in said and "specify" in said.lower()):
         return "name the modules: --peft.options target_modules=[query,value] (ends of their names)"
+    if "Conv1D" in said:
+        from ftp_peft.methods import on_conv1d
+
+        fitting = [one for one in on_conv1d() if one not in REFUSED]
+        return f"methods that fit these layers: lora (a plugin of its own), {', '.join(fitting)}"
     chosen = ", ".join(one for one in kind.__dataclass_fields__ if one not in OURS)
     return f"the options of {name}: {chosen}; or another method"
