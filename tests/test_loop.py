@@ -310,7 +310,8 @@ class Mine:
     """Warns at the second evaluation, and has forgotten it at the end."""
     @ftp.hookimpl
     def check_risks(self, stage, history):
-        return [Risk("mine", "warn", "enough", {"looks": 2}, ("ftp runs",))] if stage == "evaluation" and len(history) == 2 else []
+        now = stage == "evaluation" and len(history) == 2
+        return [Risk("mine", "warn", "enough", {"looks": 2}, ("ftp runs",))] if now else []
 ''')
     out = tmp_path / "judged"
     options = {"plugins_from": (where,), "max_steps": 8, "eval_steps": 2, "on_risk": policy, "report": False, "out": out}
