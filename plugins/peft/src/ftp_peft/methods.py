@@ -52,10 +52,10 @@ def on_conv1d() -> list[str]:
         if is_prompt(kind) or "target_modules" not in kind.__dataclass_fields__:
             continue
         layer = nn.Sequential(OrderedDict(layer=Conv1D(WIDTH, WIDTH)))
-        more = {"feedforward_modules": []} if "feedforward_modules" in kind.__dataclass_fields__ else {}
+        more: dict[str, Any] = {"feedforward_modules": []} if "feedforward_modules" in kind.__dataclass_fields__ else {}
         with contextlib.suppress(Exception), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            net: Any = get_peft_model(layer, kind(target_modules=["layer"], **more))  # type: ignore[arg-type]
+            net: Any = get_peft_model(layer, kind(target_modules=["layer"], **more))
             if net(torch.zeros(1, WIDTH)).shape == (1, WIDTH):
                 found.append(name)
     return found
