@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections import OrderedDict
 from typing import Any
@@ -53,7 +54,7 @@ def on_conv1d() -> list[str]:
             continue
         layer = nn.Sequential(OrderedDict(layer=Conv1D(WIDTH, WIDTH)))
         more: dict[str, Any] = {"feedforward_modules": []} if "feedforward_modules" in kind.__dataclass_fields__ else {}
-        with contextlib.suppress(Exception), warnings.catch_warnings():
+        with contextlib.suppress(Exception), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             net: Any = get_peft_model(layer, kind(target_modules=["layer"], **more))
             if net(torch.zeros(1, WIDTH)).shape == (1, WIDTH):
