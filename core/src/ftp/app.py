@@ -394,7 +394,8 @@ def check_metric(metric: str | None, baselines: Sequence[Baseline], loss: Loss) 
     the baselines and the objective's metrics; what is like none of them is left to the evaluation."""
     names = [*dict.fromkeys(one.name for one in baselines if one.split == "validation"), *loss.metrics]
     if metric is not None and metric not in names and (hint := nearest(metric, names)):
-        raise UserError(f"--metric-for-best-model {metric}: no plugin of this run gives it", f"{hint} there are: {', '.join(names)}")
+        raise UserError(f"--metric-for-best-model {metric}: no plugin of this run gives it",
+                        f"{hint} there are: {', '.join(names)}")
 
 
 # --- verdicts ---

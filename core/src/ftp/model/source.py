@@ -159,8 +159,8 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
         raise UserError(f"--revision {revision}: {name} has no such revision on the hub") from error
     except LocalEntryNotFoundError as error:
         state = f" in the state --revision {revision}" if revision else ""
-        raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor in the cache of the hub{state}, and the "
-                        "hub cannot be reached", listed) from error
+        raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor in the cache of the hub{state}, and "
+                        "the hub cannot be reached", listed) from error
     except RepositoryNotFoundError as error:
         raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor on the hub (or it is private)",
                         listed, "hf auth login") from error
