@@ -79,6 +79,8 @@ TABLES = (
              "--plugins lora,law --data DIR/legal_overruling --max-train-rows 500 --batch-size 16 --epochs 2"),
         Case("law-clauses", "contract_clauses, 28 classes",
              "--plugins lora,law --data DIR/contract_clauses --max-train-rows 1500 --max-length 96 --epochs 2"),
+        Case("law-clauses-10", "contract_clauses, 10 epochs",
+             "--plugins lora,law --data DIR/contract_clauses --max-train-rows 1500 --max-length 96 --epochs 10"),
         Case("medical", "medical_abstracts, 5 classes",
              "--plugins lora,medical --data DIR/medical_abstracts --max-train-rows 1000 --max-length 128 --epochs 2"),
     )),
