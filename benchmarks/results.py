@@ -106,6 +106,7 @@ TABLES = (
     )),
     Table("alignment", ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl"), (
         Case("sft-chat", "sft,lora,chat", "--plugins sft,lora,chat"),
+        Case("sft-qa", "sft,lora,qa", "--plugins sft,lora,qa"),
         Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat"),
         Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat"),
     )),

@@ -28,7 +28,7 @@ CORPUS = {
     "wikipedia-0*": "CC BY-SA 3.0",
     "law_cases-0*": "CC BY 4.0",
     "novels": "public domain in the USA",
-    "federal_reserve": "public domain (US Federal Reserve)",
+    "federal_reserve": "public domain (US Federal Reserve)",  # its repository is CC BY-NC 4.0; nothing of its own labels is taken
     "dialogues": "CC BY-SA 4.0",
     "medical": "CC BY 4.0",
     "peps": "public domain or CC0",

@@ -32,9 +32,9 @@ def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
     ("", {}) for a folder or a hub id, and where there is no one model of that name: that is told when it is looked for.
     """
     known = offers()
-    if model is not None and Path(model).expanduser().exists():
+    if model is not None and (model not in known or Path(model).exists()):
         return "", {}
-    meant = known if model is None else {model: known.get(model, [])}
+    meant = known if model is None else {model: known[model]}
     try:
         found = [(name, offer) for name, points in meant.items() for offer in (ask() for ask, *_ in points)
                  if model is not None or head in offer.default_for]

@@ -80,12 +80,10 @@ def prepare(
     found += broken
     task: Task | None = None
     if not unpicked:  # a plugin that is missing would make any word about the forms misleading
-        forms = [values["form"] for _, values in sources if values.get("form") in DEFAULT_HEADS]
-        task, misfits = settle(picked, forms[-1] if forms else None)
+        task, misfits = settled(picked, sources)
         found += misfits
 
-    named = [values["model"] for _, values in sources if values.get("model")]
-    suggestions, whose, contradictions = suggestions_for(picked, task, named[-1] if named else None)
+    suggestions, whose, contradictions = suggestions_for(picked, task, sources)
     chosen = {key.replace("-", "_") for _, values in sources for key in values}
     found += [problem for key, problem in contradictions.items() if key not in chosen]
     absent = {name for name in names if name not in {one.name for one in picked}}
@@ -101,11 +99,22 @@ def prepare(
     return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core), tuple(notes))
 
 
+def settled(picked: Sequence[Picked], sources: Given) -> tuple[Task | None, list[Problem]]:
+    """The task of these plugins with the form that `--form` names, where it is one that can be asked for."""
+    form = _last(sources, "form")
+    return settle(picked, form if form in DEFAULT_HEADS else None)
+
+
+def _last(sources: Given, key: str) -> str | None:
+    """What the last source says that says something; not a value that is no text, which is told with the options."""
+    return next((values[key] for _, values in reversed(sources) if isinstance(values.get(key), str) and values[key]), None)
+
+
 def suggestions_for(
-    picked: Sequence[Picked], task: Task | None, model: str | None = None
+    picked: Sequence[Picked], task: Task | None, sources: Given
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
     """What `suggested` gives for these plugins and the model that `--model` means, where an installed package offers it."""
-    return suggested(picked, *(wishes(model, task.head) if task is not None else ()))
+    return suggested(picked, *(wishes(_last(sources, "model"), task.head) if task is not None else ()))
 
 
 def split_names(plugins: Sequence[str] | str) -> list[str]:

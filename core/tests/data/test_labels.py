@@ -40,6 +40,7 @@ def test_true_false_and_whole_decimals_are_told() -> None:
     assert (numbers, names) == ([1, 0], ("0", "1")) and "decimal" in notes[0]
     numbers, names, notes = coded(True, False, names=("negative", "positive"))
     assert (numbers, names, notes) == ([1, 0], ("negative", "positive"), ["label: false = negative, true = positive"])
+    assert coded(False, True, names=("True", "False"))[0] == [1, 0]
     assert coded(1, 0, names=("negative", "positive"))[2] == ["label: 0 = negative, 1 = positive"]
     assert not coded("positive", "negative", names=("negative", "positive"))[2]
 

@@ -121,12 +121,12 @@ def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
     return line, names, [*given, ("flags", line.values)]
 
 
-def plugins_of(arguments: Sequence[str], switches: Iterable[str] = ()) -> list[Picked]:
-    """The plugins that a line names, as far as they can be found (for its help)."""
+def plugins_of(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[list[Picked], Given]:
+    """The plugins that a line names, as far as they can be found (for its help), and the options of its recipe and its flags."""
     first = read(arguments, core_options(), switches)
     names, tables, _, _ = _recipe(first)
     local = first.values.get("plugins_from", tables.get("plugins_from", ()))
-    return pick(names, split_names(local), [])
+    return pick(names, split_names(local), []), [("recipe", tables), ("flags", first.values)]
 
 
 def _recipe(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:

@@ -9,16 +9,17 @@ import click
 
 from ftp.cli.flags import grouped
 from ftp.options import Option
-from ftp.plan import suggestions_for
-from ftp.plugins import Picked, kind_of, settle, summary_of
+from ftp.plan import Given, settled, suggestions_for
+from ftp.plugins import Picked, kind_of, summary_of
 
 
 def text(
-    usage: str, summary: str, fixed: Sequence[tuple[str, str]], options: Iterable[Option], picked: Sequence[Picked]
+    usage: str, summary: str, fixed: Sequence[tuple[str, str]], options: Iterable[Option], picked: Sequence[Picked], given: Given
 ) -> str:
-    """The help: usage, what the command does, its own options, and those of the run."""
+    """The help: usage, what the command does, its own options, and those of the run with the defaults that they have beside what
+    is `given`."""
     who = {one.name: one for one in picked}
-    suggestions = suggestions_for(picked, settle(picked)[0])[0]
+    suggestions = suggestions_for(picked, settled(picked, given)[0], given)[0]
     formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 110), max_width=110)
     formatter.write_usage("ftp", usage)
     formatter.write_paragraph()

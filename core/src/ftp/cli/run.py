@@ -112,5 +112,5 @@ def help_text(name: str, arguments: tuple[str, ...], summary: str, fixed: list[t
     from ftp.cli import help
     from ftp.plan import options_for
 
-    picked = flags.plugins_of([word for word in arguments if word not in ("-h", "--help")])
-    return help.text(f"{name} [RECIPE.toml] --plugins A,B [OPTIONS]", summary, fixed, options_for(picked)[0], picked)
+    picked, given = flags.plugins_of([word for word in arguments if word not in ("-h", "--help")])
+    return help.text(f"{name} [RECIPE.toml] --plugins A,B [OPTIONS]", summary, fixed, options_for(picked)[0], picked, given)

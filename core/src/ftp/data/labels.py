@@ -190,8 +190,9 @@ def _numbers(used: set[str], names: tuple[str, ...], naming: Mapping[Any, str]) 
             f"the labels {', '.join(outside[:5])} are outside of the {len(names)} classes: {', '.join(names)}",
             f"label numbers count the classes from 0 to {len(names) - 1}",
         )
-    if strange == ["false", "true"] and len(names) == 2 and bool in map(type, naming):
-        return {"false": 0, "true": 1}
+    if strange and set(strange) <= {"false", "true"} and len(names) == 2 and bool in map(type, naming):
+        called = [name.lower() for name in names]
+        return {name: called.index(name) if set(called) == {"false", "true"} else ("false", "true").index(name) for name in used}
     if strange:
         near = nearest(strange[0], names) or nearest(strange[0].lower(), names)
         raise UserError(

@@ -89,10 +89,8 @@ def _default(known: dict[str, list[OfferPoint]], head: Head) -> Source:
                 fitting.append(_from_offer(name, offer, f"{distribution} {version}".strip()))
     if not fitting:
         fix = "name a folder, an offered name or a hub id"
-        if head != "tokens":
-            raise UserError(f"--model: no installed package offers a model for head '{head}'",
-                            f"{fix}; ftp-starter has a small one for it", "pip install ftp-starter")
-        raise UserError(f"--model: no installed package offers a model for head '{head}'", fix)
+        raise UserError(f"--model: no installed package offers a model for head '{head}'",
+                        f"{fix}; ftp-starter has a small one for it", "pip install ftp-starter")
     if len(fitting) > 1:
         names = " and ".join(f"{one.name} ({one.package})" for one in fitting)
         raise UserError(f"--model: {len(fitting)} models want to be the default for head '{head}': {names}", "name one of them",
