@@ -40,6 +40,9 @@ HELD_OUT = {  # kind of text: (source in corpus/validation, or a set)
     "legal": "reginaldlong/summarizer",
     "financial": "gtfintechlab/fomc",
 }
+READ_ALL_THE_SAME = ("BOR/BO syndrome is inherited in an autosomal dominant pattern",)
+"""Held-out documents with these words are left out: `ftp data check` finds 71 % of their words in a training document, though
+they share no paragraph with it."""
 NOT_TO_BE_SEEN = ("corpus/validation", "medquad/test", "sgd_chat/test", "squad/validation", "squad/validation_v2",
                   "policyqa/test", "pubmedqa/test", "lambada/test", "financial_phrasebank/test", "legal_overruling/test",
                   "contract_clauses/test", "medical_abstracts/test", "ohsumed/test", "ner_sec_filings/test", "gsm8k/test")
@@ -122,7 +125,7 @@ def base(sets: Path, out: Path, runs: Runs) -> dict[str, Any]:
     kept = []
     for kind, source in HELD_OUT.items():
         found = [{"text": row["text"]} for row in rows(sets / "corpus" / "validation.jsonl.xz")
-                 if row["source"].startswith(source)]
+                 if row["source"].startswith(source) and not any(words in row["text"] for words in READ_ALL_THE_SAME)]
         write(out / "held-out" / f"{kind}.jsonl", found)
         kept += found
     write(out / "base" / "validation.jsonl", random.Random(0).sample(kept, min(60, len(kept))))
