@@ -83,12 +83,10 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         if folder is not None:
             for change in folder.changed(lock(prepared.picked)) if resume else []:
                 run.tell(f"{change} since the run was started: it may not repeat exactly")
-            for note in prepared.notes:
+            for note in (*prepared.notes, *notes):
                 run.tell(note)
             folder.write_recipe(prepared.anywhere().recipe())
             folder.write_lock(lock(prepared.picked))
-            for note in notes:
-                run.tell(note)
             folder.write_facts(status="running", plugins=[one.name for one in prepared.picked], device=describe(accelerator),
                                precision=precision(settings), processes=accelerator.num_processes, threads=threads())
         try:

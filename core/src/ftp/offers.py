@@ -26,6 +26,12 @@ def offers() -> dict[str, list[OfferPoint]]:
     return dict(sorted(found.items()))
 
 
+def defaults(known: Mapping[str, list[OfferPoint]], head: Head) -> list[tuple[str, Offer, str]]:
+    """The offers that want to be the default for a head: name, offer, and the package that it comes from."""
+    return [(name, offer, f"{distribution} {version}".strip()) for name, points in known.items()
+            for ask, distribution, version in points if head in (offer := ask()).default_for]
+
+
 def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
     """The offered model that `--model` means for a head, and what it suggests.
 
@@ -34,10 +40,9 @@ def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
     known = offers()
     if model is not None and (model not in known or Path(model).exists()):
         return "", {}
-    meant = known if model is None else {model: known[model]}
     try:
-        found = [(name, offer) for name, points in meant.items() for offer in (ask() for ask, *_ in points)
-                 if model is not None or head in offer.default_for]
+        found = [(name, offer) for name, offer, _ in defaults(known, head)] if model is None else \
+            [(model, ask()) for ask, *_ in known[model]]
     except UserError:
         return "", {}
     return (found[0][0], found[0][1].suggests) if len(found) == 1 else ("", {})

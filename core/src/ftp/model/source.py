@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError, nearest
-from ftp.offers import OfferPoint, offers
+from ftp.offers import OfferPoint, defaults, offers
 from ftp.types import Head, Offer
 
 
@@ -81,12 +81,7 @@ def check_files(source: Source) -> None:
 
 
 def _default(known: dict[str, list[OfferPoint]], head: Head) -> Source:
-    fitting = []
-    for name, points in known.items():
-        for ask, distribution, version in points:
-            offer = ask()
-            if head in offer.default_for:
-                fitting.append(_from_offer(name, offer, f"{distribution} {version}".strip()))
+    fitting = [_from_offer(*one) for one in defaults(known, head)]
     if not fitting:
         fix = "name a folder, an offered name or a hub id"
         raise UserError(f"--model: no installed package offers a model for head '{head}'",
