@@ -302,6 +302,29 @@ class Mine:
         go(("full", "sentiment", *(f"-{name}" for name in FIVE)), on_risk="fail", **options, **{"mine.level": "note"})
 
 
+@pytest.mark.parametrize("at", ["data", "start", "evaluation", "end"])
+def test_a_mistake_that_a_check_finds_ends_a_run_before_training_and_not_after(go: Any, tmp_path: Path, at: str) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Refuses."""
+    at: str = ftp.option("", "stage")
+    @ftp.hookimpl
+    def check_risks(self, stage):
+        if stage == self.at:
+            raise ftp.UserError("--mine.at: not this one", "another")
+        return [Risk("mine", "ok", "fine", {"rows": 1})]
+''')
+    options = {"plugins_from": (where,), "mine.at": at, "max_steps": 1, "report": False}
+    if at in ("data", "start"):
+        with pytest.raises(ftp.UserError, match="not this one"):
+            go(**options)
+    else:
+        result = go(**options)
+        mine = next(risk for risk in result.risks if risk.name == "mine")
+        assert result.step == 1 and mine.level == "not_run" and "--mine.at: not this one" in mine.finding
+
+
 @pytest.mark.parametrize("policy", ["warn", "stop", "fail"])
 def test_a_warning_at_an_evaluation_ends_training_where_asked(go: Any, tmp_path: Path, policy: str) -> None:
     where = plugin_file(tmp_path, '''

@@ -441,6 +441,40 @@ def test_a_user_error_inside_a_hook_stays_one() -> None:
         Hooks(picked(Strict)).each("evaluate", run=None, data=None, predictions=None, model=None)
 
 
+def test_a_plugin_that_asks_another_hook_while_it_answers_speaks_for_itself() -> None:
+    @plugin
+    class Asks:
+        """Asks for a model before it answers."""
+
+        @hookimpl
+        def evaluate(self, run: Any) -> list[str]:
+            return [run.one("build_model", run=run, data=None)]
+
+    @plugin
+    class Builds:
+        """Builds, or fails."""
+
+        @hookimpl
+        def build_model(self, data: Any) -> str:
+            return "built"
+
+    @plugin
+    class Breaks:
+        """Fails to build."""
+
+        @hookimpl
+        def build_model(self, data: Any) -> str:
+            raise ValueError("no")
+
+    relay = Hooks(picked(Asks, Builds))
+    answers = relay.each("evaluate", run=relay, data=None, predictions=None, model=None)
+    assert [(one.plugin, one.value) for one in answers] == [("asks", ["built"])]
+    relay = Hooks(picked(Asks, Breaks))
+    answers = relay.each("evaluate", on_error=lambda who, error: f"{who.name}: {error}", run=relay, data=None, predictions=None,
+                         model=None)
+    assert [one.plugin for one in answers] == ["asks"] and "plugin 'breaks'" in answers[0].value
+
+
 def test_trace_tells_each_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FTP_TRACE", "1")
     Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=None)

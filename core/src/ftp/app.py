@@ -421,11 +421,14 @@ class Verdicts:
         predictions: Mapping[str, Predictions] | None = None, history: Sequence[Evaluation] = (),
     ) -> str | None:
         """Verdicts of one stage, told and recorded; a reason to end training, or None. Before training, a verdict that
-        ends the run raises `RiskStop`. A check that raises is `not_run` from then on, and so is one that never spoke."""
+        ends the run raises `RiskStop`. A check that raises is `not_run` from then on, and so is one that never spoke; only a
+        user's mistake that it finds before training (`UserError`) ends the run."""
         run, silent = self.run, frozenset(self.failed)
         assert run.log is not None and run.out is not None
 
         def broken(plugin: Any, error: Exception) -> list[Risk]:
+            if isinstance(error, UserError) and stage in ("data", "start"):
+                raise error
             self.failed.add(plugin.name)
             before = [self.all[name] for name in self.names().get(plugin.name, ())]
             return [dataclasses.replace(risk, level="not_run", stage=stage, finding=(

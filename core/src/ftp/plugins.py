@@ -417,7 +417,11 @@ class Hooks:
 
     def one(self, hook: str, **arguments: Any) -> Any:
         """The one answer to a hook, wrapped by whoever wraps it. Raises `PluginError` where a plugin fails."""
-        answer = getattr(self._manager.hook, hook)(**arguments)
+        outer, self._answers, self._on_error = (self._answers, self._on_error), None, None  # a plugin may ask while it answers
+        try:
+            answer = getattr(self._manager.hook, hook)(**arguments)
+        finally:
+            self._answers, self._on_error = outer
         if answer is None:
             raise UserError(f"no plugin of this run answers {hook}", "a default plugin was left out, or gave None")
         return answer
@@ -425,8 +429,8 @@ class Hooks:
     def each(
         self, hook: str, *, on_error: Callable[[Picked, Exception], Any] | None = None, **arguments: Any
     ) -> list[Answer]:
-        """Every answer to a hook, in the order in which plugins are named. With `on_error`, a plugin that raises
-        answers what `on_error(plugin, exception)` gives instead of ending the run."""
+        """Every answer to a hook, in the order in which plugins are named. With `on_error`, a plugin that raises, be it
+        `UserError`, answers what `on_error(plugin, exception)` gives instead of ending the run."""
         outer = self._answers, self._on_error
         self._answers, self._on_error = [], on_error
         try:
@@ -457,12 +461,10 @@ class Hooks:
             started = time.perf_counter()
             try:
                 value = function(*arguments)
-            except (UserError, PluginError, KeyboardInterrupt):
-                raise
             except Exception as error:
                 if self._on_error is not None:
                     value = self._on_error(one, error)
-                elif _belongs_to_loop(error):
+                elif isinstance(error, (UserError, PluginError)) or _belongs_to_loop(error):
                     raise
                 else:
                     raise PluginError(self._message(one, hook, error)) from error

@@ -359,6 +359,23 @@ def test_preview_shows_what_is_trained(folder: Path, tmp_path: Path, capfd: Any)
     assert "⟦it is " in plain and "\x1b[" not in plain and "⟦...⟧ is trained" in plain
 
 
+def test_preview_crosses_out_what_a_plugin_hides(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    context = "The patient Maria Keller was seen on Monday. Write to maria.keller@clinic.org about her aspirin, 100 mg a day."
+    rows = [{"question": "What does she take?", "context": text, "answers": {"text": ["aspirin"],
+             "answer_start": [text.index("aspirin")]}} for text in ("Nobody is named here; aspirin.", *[context] * 29)]
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    line = ["data", "preview", "--plugins", "medical", "--form", "question", "--model", tiny_of(folder, "bert"), "--data",
+            str(tmp_path), "--rows", "2"]
+    assert call([*line, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out.splitlines()[-1])
+    read = ["".join(token["text"] for token in one["tokens"]).replace(" ", "").lower() for one in found["rows"]]
+    assert found["crossed_out"] == 1 and "maria.keller" not in read[1] and "clinic" not in read[1]
+    assert "patient" in read[1] and "aspirin" in read[1] and "nobodyisnamed" in read[0]
+    assert call(line) == 0
+    assert "words of 1 rows are crossed out" in capfd.readouterr().out
+
+
 def test_preview_tells_mistakes(folder: Path, capfd: Any) -> None:
     mistakes = ((["--rows", "many"], "--rows many"), (["--split", "tset"], "did you mean 'test'"), (["--rows"], "missing"))
     for words, told in mistakes:

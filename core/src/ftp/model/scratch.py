@@ -116,7 +116,7 @@ def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedT
     folder = run.out / record.TOKENIZER
     with run.accelerator.main_process_first() if run.accelerator is not None else nullcontext():
         if not folder.is_dir():
-            aside = folder.with_name("tokenizer.part")
+            aside = folder.with_name(f"{record.TOKENIZER}.part")
             train(texts(data), vocab_size, masks=masks).save_pretrained(aside)
             aside.replace(folder)
     return load_tokenizer(str(folder), who)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError, nearest
@@ -10,7 +12,7 @@ from ftp_preflight import encoded
 
 if TYPE_CHECKING:
     from ftp.plan import Prepared
-    from ftp.types import Data, Model, Row
+    from ftp.types import Data, Model, Row, Run
 
 STYLES = {True: "bold green", False: "dim"}
 SPECIAL = "yellow"
@@ -18,7 +20,10 @@ SPECIAL = "yellow"
 
 def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     """The first `count` rows of a split, encoded one by one: `rows`, each with its `tokens` (id, text, trained, and the `target`
-    of a hidden one), `label` where it has one, and `cut` (tokens that were cut off)."""
+    of a hidden one), `label` where it has one, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
+    that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
+    from datasets import Dataset
+
     from ftp import app
     from ftp.data.source import as_rows
     from ftp.device import accelerator
@@ -41,16 +46,37 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     if not hasattr(whole, "num_rows"):
         from itertools import islice
 
-        from datasets import Dataset
-
         whole = Dataset.from_list(list(islice(whole, count)))
-    made = encoded.encoded(run, loss, whole.select(range(min(count, len(whole)))))
+    part = whole.select(range(min(count, len(whole))))
+    asked = list(part)
+    safe = [crossed_out(run, row) for row in asked]
+    made = encoded.encoded(run, loss, part if safe == asked else Dataset.from_list(safe, features=part.features))
     kept = [row for row in as_rows(made[:]) if row.get("input_ids")] if len(made) else []
     model.net.eval()
     shown = [_shown(data, model, loss, row) for row in kept]
-    without = sorted(set(range(min(count, len(whole)))) - {row["row"] for row in kept})
+    without = sorted(set(range(len(asked))) - {row["row"] for row in kept})
     return {"split": split, "rows": [one for several in shown for one in several], "left_out": without,
+            "crossed_out": sum(one != row for one, row in zip(safe, asked, strict=True)),
             "model": model.name, "objective": loss.name}
+
+
+def crossed_out(run: Run, row: Any) -> Any:
+    """A row with an x for each letter of the words that plugins of the run hide, so that all places in it stay what they were."""
+    if isinstance(row, str):
+        words, left = re.split(r"(\s+)", row), re.split(r"(\s+)", run.hidden(row))
+        kept = {n for block in SequenceMatcher(None, words, left, autojunk=False).get_matching_blocks()
+                for n in range(block.a, block.a + block.size)}
+        return "".join(word if n in kept else re.sub(r"\S", "x", word) for n, word in enumerate(words))
+    if isinstance(row, list):
+        return [crossed_out(run, one) for one in row]
+    if not isinstance(row, Mapping):
+        return row
+    made = {name: crossed_out(run, value) for name, value in row.items()}
+    if isinstance(answers := made.get("answers"), Mapping) and isinstance(made.get("context"), str):
+        made["answers"] = {**answers, "text": [  # an answer is crossed out as it is at its place
+            made["context"][start : start + len(text)] if row["context"].startswith(text, start) else text
+            for start, text in zip(answers["answer_start"], row["answers"]["text"], strict=True)]}
+    return made
 
 
 def _shown(data: Data, model: Model, loss: Any, row: Row) -> list[dict[str, Any]]:
@@ -109,6 +135,9 @@ def show(found: Mapping[str, Any]) -> None:
         console.print()
     if found["left_out"]:
         console.print(Text(f"nothing is learnt of rows {', '.join(map(str, found['left_out']))}: they are left out"))
+    if found["crossed_out"]:
+        console.print(Text(f"words of {found['crossed_out']} rows are crossed out (x) here, as they may name people; the model "
+                           "sees them as they are"))
     if not any(token["trained"] for one in found["rows"] for token in one["tokens"]):
         console.print(Text("no single token is trained: the row as a whole is"))
     elif colour:
