@@ -99,6 +99,23 @@ def test_alpaca_input_history_and_system() -> None:
     assert one(row, "conversation", "conversation")["messages"] == said
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"input": 1}, "holds the number 1 in input where text belongs"),
+        ({"instruction": 7}, "holds the number 7 in instruction where text belongs"),
+        ({"output": 2.5}, "holds the number 2.5 in output where text or a list of messages belongs"),
+        ({"system": 3}, "holds the number 3 in system where text belongs"),
+        ({"history": [["hi", "hello", "you"]]}, "in history where a pair of texts belongs"),
+        ({"history": "hi"}, "holds 'hi' in history where a list of pairs belongs"),
+    ],
+)
+def test_alpaca_columns_that_hold_no_text_are_named(changed: dict[str, Any], said: str) -> None:
+    row = {"instruction": "Add", "input": "1 2", "output": "3", "history": [["hi", "hello"]], "system": "Be brief.", **changed}
+    with pytest.raises(UserError, match=f"row 0 {said}" if said.startswith("holds") else f"row 0 .*{said}"):
+        one(row, "conversation", "conversation")
+
+
 def test_canonical_conversations_are_left_alone() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": "[...]"}
     rows = Dataset.from_list([{"messages": [{**user("q"), "tool_calls": None}, call]}])

@@ -133,7 +133,7 @@ CANONICAL: Mapping[Form, Change] = {
     "conversation": lambda row, labels: {"messages": turns.conversation(row)},
     "preference": _to_preference,
     "feedback": _to_feedback,
-    "prompt": lambda row, labels: {"prompt": turns.said(row["prompt"], "user")},
+    "prompt": lambda row, labels: {"prompt": turns.said(row["prompt"], "user", "prompt")},
 }
 """Forms whose columns come in many spellings, and how one spelling is made of them."""
 

@@ -28,15 +28,30 @@ class Unfit(ValueError):
     """This row cannot be read as the form; the message says why, the caller says which row."""
 
 
-def said(value: Any, role: str) -> list[Message]:
-    """Messages from a string (one turn of `role`, or a transcript) or from a list of messages."""
+def said(value: Any, role: str, column: str = "") -> list[Message]:
+    """Messages from a string (one turn of `role`, or a transcript) or from a list of messages; `Unfit` names the column."""
     if isinstance(value, str):
         return transcript(value) or [{"role": role, "content": value}]
     if isinstance(value, Mapping):
         return [message(value)]
     if isinstance(value, Sequence):
         return [message(item) for item in value]
-    raise Unfit(f"holds {value!r} where text or a list of messages belongs")
+    raise Unfit(_no_text(value, column, "text or a list of messages"))
+
+
+def text(value: Any, column: str) -> str:
+    """The text of a column; nothing (None) is no text at all."""
+    if value is not None and not isinstance(value, str):
+        raise Unfit(_no_text(value, column, "text"))
+    return value or ""
+
+
+def _no_text(value: Any, column: str, what: str) -> str:
+    place = f" in {column}" if column else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"holds {value!r:.80}{place} where {what} belongs"
+    return (f"holds the number {value!r}{place} where {what} belongs (digits that are text stand in quotes in a .jsonl file; "
+            "csv cannot tell them from a number)")
 
 
 def message(item: Any) -> Message:
@@ -66,42 +81,49 @@ def transcript(text: str) -> list[Message]:
 def conversation(row: Mapping[str, Any]) -> list[Message]:
     """The whole conversation of a row, whichever columns hold it."""
     if row.get("messages") is not None:
-        turns = said(row["messages"], "user")
+        turns = said(row["messages"], "user", "messages")
     elif row.get("conversations") is not None:
-        turns = said(row["conversations"], "user")
+        turns = said(row["conversations"], "user", "conversations")
     elif row.get("completion") is not None and row.get("prompt") is not None:
-        turns = said(row["prompt"], "user") + answer(row["completion"])
+        turns = said(row["prompt"], "user", "prompt") + answer(row["completion"], "completion")
     elif row.get("output") is not None and row.get("instruction") is not None:
-        extra = row.get("input") or ""
-        turns = [{"role": "user", "content": row["instruction"] + (f"\n\n{extra}" if extra.strip() else "")}]
-        past = [
-            {"role": role, "content": content}
-            for pair in row.get("history") or ()
-            for role, content in zip(("user", "assistant"), pair, strict=True)
-        ]
-        turns = past + turns + answer(row["output"])
+        extra = text(row.get("input"), "input")
+        asked = text(row["instruction"], "instruction") + (f"\n\n{extra}" if extra.strip() else "")
+        turns = [*_history(row.get("history")), {"role": "user", "content": asked}, *answer(row["output"], "output")]
     elif row.get("answer") is not None and row.get("question") is not None:
-        turns = said(row["question"], "user") + answer(row["answer"])
+        turns = said(row["question"], "user", "question") + answer(row["answer"], "answer")
     else:
         nothing = [name for name in COLUMNS if name in row and row[name] is None]
         raise Unfit(f"holds nothing in {' or '.join(nothing)}" if nothing else "has an empty conversation")
-    if row.get("system") and turns and turns[0]["role"] != "system":
-        turns = [{"role": "system", "content": row["system"]}, *turns]
+    if (system := text(row.get("system"), "system")) and turns and turns[0]["role"] != "system":
+        turns = [{"role": "system", "content": system}, *turns]
     if not turns:
         raise Unfit("has an empty conversation")
     return turns
 
 
-def answer(value: Any) -> list[Message]:
+def _history(pairs: Any) -> list[Message]:
+    """Earlier turns of Alpaca rows: pairs of what the user and the assistant said."""
+    turns: list[Message] = []
+    if isinstance(pairs, str) or not isinstance(pairs or (), Sequence):
+        raise Unfit(f"holds {pairs!r:.80} in history where a list of pairs belongs")
+    for pair in pairs or ():
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise Unfit(f"holds {pair!r:.80} in history where a pair of texts belongs")
+        turns += [{"role": role, "content": text(one, "history")} for role, one in zip(("user", "assistant"), pair, strict=True)]
+    return turns
+
+
+def answer(value: Any, column: str = "") -> list[Message]:
     """An assistant's answer: a string is never taken for a transcript here."""
-    return [{"role": "assistant", "content": value}] if isinstance(value, str) else said(value, "assistant")
+    return [{"role": "assistant", "content": value}] if isinstance(value, str) else said(value, "assistant", column)
 
 
 def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message]]:
     """Prompt, chosen and rejected of a row. Without a prompt it is what chosen and rejected begin with in common."""
     given = row.get("prompt") if row.get("prompt") is not None else row.get("messages", row.get("conversations"))
     if given is None:
-        good, bad = said(row["chosen"], "assistant"), said(row["rejected"], "assistant")
+        good, bad = (said(row[side], "assistant", side) for side in ("chosen", "rejected"))
         same = 0
         while same < min(len(good), len(bad)) - 1 and good[same] == bad[same]:
             same += 1
@@ -109,8 +131,8 @@ def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], li
         if not prompt:
             raise Unfit("has no prompt, and chosen and rejected begin differently")
     else:
-        prompt = said(given, "user")
-        good, bad = (without(prompt, answer(row[side])) for side in ("chosen", "rejected"))
+        prompt = said(given, "user", "prompt")
+        good, bad = (without(prompt, answer(row[side], side)) for side in ("chosen", "rejected"))
     for name, side in (("prompt", prompt), ("chosen", good), ("rejected", bad)):
         if not side:
             raise Unfit(f"has an empty {name}")
