@@ -447,3 +447,17 @@ def test_a_folder_that_no_run_wrote_is_not_reloaded(made):
     with pytest.raises(UserError) as error:
         models.reload(made["bert"])
     assert told(error, "not a model that a run wrote")
+
+
+def test_a_saved_tokenizer_cuts_and_pads_nothing_of_itself(made: dict[str, Path], tmp_path: Path) -> None:
+    """The last call set both, and `tokenizer.json` is read without Transformers too."""
+    from tokenizers import Tokenizer
+
+    model = open_model(made["llama"], "tokens")
+    long = " ".join(TEXTS) * 4
+    model.tokenizer([long, "short"], truncation=True, max_length=8, padding=True)
+    models.save(model, tmp_path / "model")
+    plain = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    assert len(plain.encode(long).ids) > 8 and len({len(one.ids) for one in plain.encode_batch([long, "short"])}) == 2
+    written = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    assert not {"is_local", "local_files_only"} & written.keys()

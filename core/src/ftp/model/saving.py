@@ -45,7 +45,7 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
                 _name_base(folder / "adapter_config.json", came_from.source if came_from else None)
             else:
                 net.save_pretrained(folder, save_original_format=not renamed)
-            model.tokenizer.save_pretrained(folder)
+            save_tokenizer(model.tokenizer, folder)
             adapter = (folder / "adapter_config.json").exists()
             if adapter:
                 config.save_pretrained(folder / BASE_CONFIG)
@@ -61,6 +61,18 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
     mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer without the cutting and padding of its last call, which would silently act on whoever reads
+    `tokenizer.json` without Transformers, and without a word on where it was loaded from."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+    for name in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(name, None)
+    tokenizer.save_pretrained(folder)
 
 
 def runs_code(model: Model) -> bool:

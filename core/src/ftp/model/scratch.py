@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from ftp import record
 from ftp.errors import Problem, UserError, nearest
 from ftp.model.loading import AUTO, quiet, use_cache
+from ftp.model.saving import save_tokenizer
 from ftp.types import Data, Model, Run
 
 TEXTS_AT_MOST = 1_000_000
@@ -117,7 +118,7 @@ def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedT
     with run.accelerator.main_process_first() if run.accelerator is not None else nullcontext():
         if not folder.is_dir():
             aside = folder.with_name(f"{record.TOKENIZER}.part")
-            train(texts(data), vocab_size, masks=masks).save_pretrained(aside)
+            save_tokenizer(train(texts(data), vocab_size, masks=masks), aside)
             aside.replace(folder)
     return load_tokenizer(str(folder), who)
 
