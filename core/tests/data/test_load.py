@@ -88,6 +88,22 @@ def test_columns_without_values_or_of_the_wrong_type_are_refused(make_run: Make)
         settle({"train": tags}, make_run("tagged"))
 
 
+@pytest.mark.parametrize("answers", ["b", 7, ["b"], {"text": "b", "answer_start": 0}, [{"text": "b", "answer_start": 0}]])
+def test_answers_that_are_not_squads_are_refused_in_words(make_run: Make, answers: Any) -> None:
+    rows = Dataset.from_list([{"question": "q", "context": "a b", "answers": answers}] * 3)
+    with pytest.raises(UserError, match=r"answers holds .*, not SQuAD's \{"):
+        settle({"train": rows}, make_run("question"))
+    none = {"text": [], "answer_start": []}
+    settle({"train": Dataset.from_list([{"question": "q", "context": f"a {n}", "answers": none} for n in range(9)])},
+           make_run("question"))
+
+
+@pytest.mark.parametrize(("tokens", "tags", "named"), [("a b", ["O", "O"], "tokens"), (["a", "b"], "O O", "tags")])
+def test_tags_and_tokens_that_are_no_lists_are_refused_in_words(make_run: Make, tokens: Any, tags: Any, named: str) -> None:
+    with pytest.raises(UserError, match=f"{named} holds string, not a list"):
+        settle({"train": Dataset.from_list([{"tokens": tokens, "tags": tags}] * 3)}, make_run("tagged"))
+
+
 def test_max_train_rows(make_run: Make) -> None:
     rows = Dataset.from_dict({"text": [str(number) for number in range(100)]})
     data, notes = settle({"train": rows}, make_run("text", max_train_rows=10))

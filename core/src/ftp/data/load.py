@@ -162,6 +162,26 @@ def _rated(rows: Rows) -> bool:
 TEXTS: Mapping[Form, tuple[str, ...]] = {"text": ("text",), "labelled": ("text",), "question": ("question", "context")}
 
 
+def _is_list(kind: Any) -> bool:
+    return hasattr(kind, "feature") and getattr(kind.feature, "dtype", None) is not None
+
+
+def _is_answers(kind: Any) -> bool:
+    return isinstance(kind, Mapping) and _is_list(kind.get("text"))
+
+
+SHAPES: Mapping[Form, tuple[tuple[str, str, Callable[[Any], bool]], ...]] = {
+    "tagged": (
+        ("tokens", 'a list of words, as ["New", "York"]', _is_list),
+        ("tags", 'a list of tags, as ["B-LOC", "I-LOC"]', _is_list),
+    ),
+    "question": (
+        ("answers", 'SQuAD\'s {"text": ["..."], "answer_start": [0]}, both lists empty where there is no answer', _is_answers),
+    ),
+}
+"""Columns that are no plain text: what they are to hold, and whether a type is that."""
+
+
 def check(rows: Rows, form: Form, told: str) -> None:
     """UserError where a required column has no value or the wrong type, a message no role or no text, or tags do not match their
     tokens."""
@@ -174,6 +194,13 @@ def check(rows: Rows, form: Form, told: str) -> None:
             wrong.append(Problem(
                 f"{told}: {column} holds {getattr(kinds[column], 'dtype', None) or 'lists'}, not text",
                 "map a column with text", f"--columns {column}=NAME"))  # fmt: skip
+    for column, meant, fits in SHAPES.get(form, ()):
+        if column in kinds and not fits(kinds[column]):
+            shown = getattr(kinds[column], "dtype", None) or "lists or fields of another kind"
+            wrong.append(Problem(f"{told}: {column} holds {shown}, not {meant}", "write it so, or map another column",
+                                 f"--columns {column}=NAME"))
+    if wrong and form in SHAPES:  # what follows looks into these columns
+        raise UserError(wrong)
     if not isinstance(rows, Dataset):
         if wrong:
             raise UserError(wrong)
