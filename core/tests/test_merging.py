@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,30 @@ def test_export_asks_for_converters_that_are_not_there(made, tmp_path, capsys, m
     assert call(["export", str(tmp_path), "--to", "gguf"]) == 2
     assert "git clone" in capsys.readouterr().err
     assert call(["export", str(tmp_path), "--to", "onnx"]) == 2
-    assert "pip install" in capsys.readouterr().err
+    assert "python -m venv optimum" in capsys.readouterr().err  # beside ftp it would bring an older Transformers
+
+
+def test_export_onnx_by_optimum_in_an_environment_of_its_own(made, tmp_path, capsys, monkeypatch):
+    """A stand-in for `optimum-cli` on the PATH. What the real one (optimum-onnx 0.1.0) leaves out is put beside the network."""
+    script = tmp_path / "bin/optimum-cli"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable}\nimport sys, pathlib\n"
+                      "assert sys.argv[1:4] == ['export', 'onnx', '--model'], sys.argv\n"
+                      "assert pathlib.Path(sys.argv[4], 'config.json').exists()\n"
+                      "if sys.argv[6] != 'text-generation': sys.exit('no')\n"
+                      "pathlib.Path(sys.argv[-1]).mkdir()\npathlib.Path(sys.argv[-1], 'model.onnx').write_text('ONNX')\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    from ftp import exporting
+
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    saved(made["llama"], "tokens", tmp_path / "run")
+    assert call(["export", str(tmp_path / "run"), "--to", "onnx"]) == 0
+    assert {"model.onnx", "tokenizer.json", "tokenizer_config.json"} <= {one.name for one in (tmp_path / "run/onnx").iterdir()}
+    saved(made["bert"], "labels", tmp_path / "classes")
+    capsys.readouterr()
+    assert call(["export", str(tmp_path / "classes"), "--to", "onnx", "--out", str(tmp_path / "new/onnx")]) == 2
+    assert "optimum could not convert the model (status 1)" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
 def test_export_gguf_by_an_installed_converter(made, tmp_path, capsys, monkeypatch):
@@ -170,7 +194,7 @@ def test_export_gguf_by_an_installed_converter(made, tmp_path, capsys, monkeypat
     assert "no llama" in capsys.readouterr().err and not (tmp_path / "other/gguf/model.gguf").exists()
     saved(made["bert"], "labels", tmp_path / "classes")
     assert call(["export", str(tmp_path / "classes"), "--to", "gguf"]) == 2
-    assert "networks that write text" in capsys.readouterr().err
+    assert "networks that write text" in capsys.readouterr().err and not (tmp_path / "classes/gguf").exists()
 
 
 def test_help_is_light():

@@ -1,7 +1,9 @@
-"""A run's model in the formats of other programs. Converters are those of the programs themselves; imports nothing heavy."""
+"""A run's model in the formats of other programs. Converters are those of the programs themselves, which may live in an
+environment of their own (optimum wants an older Transformers than this project); imports nothing heavy."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -39,15 +41,20 @@ def tools(form: str) -> Sequence[str]:
         found = next((str(one) for one in places if one.is_file()), None) or next(filter(None, map(shutil.which, SCRIPTS)), None)
         if found is None:
             raise UserError("export --to gguf: llama.cpp's converter (convert_hf_to_gguf.py) is not on the PATH, "
-                            "nor in the folder that LLAMA_CPP names", "get it, install what it needs, and say where it is",
+                            "nor in the folder that LLAMA_CPP names", "get it, and say where it is",
                             "git clone --depth 1 https://github.com/ggml-org/llama.cpp && export LLAMA_CPP=$PWD/llama.cpp && "
-                            "pip install -r $LLAMA_CPP/requirements/requirements-convert_hf_to_gguf.txt")
+                            "pip install sentencepiece")
         return [sys.executable, found] if found.endswith(".py") else [found]
-    if form == "onnx" and (find_spec("optimum") is None or find_spec("optimum.exporters") is None
-                           or find_spec("optimum.exporters.onnx") is None):
-        raise UserError("export --to onnx: optimum's ONNX exporter is not installed", "",
-                        'pip install "optimum-onnx[onnxruntime]"')
-    return [sys.executable, "-m", "optimum.exporters.onnx"] if form == "onnx" else []
+    if form != "onnx":
+        return []
+    if all(find_spec(name) for name in ("optimum", "optimum.exporters", "optimum.exporters.onnx")):
+        return [sys.executable, "-m", "optimum.exporters.onnx"]
+    if (found := shutil.which("optimum-cli")) is not None:
+        return [found, "export", "onnx"]
+    raise UserError("export --to onnx: optimum's ONNX exporter is neither installed here nor on the PATH (optimum-cli)",
+                    "it wants another Transformers than ftp: give it an environment of its own",
+                    'python -m venv optimum && optimum/bin/pip install "optimum-onnx[onnxruntime]" && '
+                    "export PATH=$PATH:$PWD/optimum/bin")
 
 
 def export(
@@ -61,35 +68,51 @@ def export(
     quiet_libraries()
     if form == "safetensors":
         return Exported(out, dtype, export_whole(folder, out, **how).difference)
+    made = not out.parent.exists()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".whole-") as scratch:
-        whole = Path(scratch, folder.resolve().parent.name or "model")
-        difference = export_whole(folder, whole, **how).difference
-        facts = _head(whole)
-        if form == "gguf":
-            if facts != "tokens":
-                raise UserError(f"export --to gguf: llama.cpp runs networks that write text; this one ends in the head '{facts}'",
-                                "export it --to onnx or --to safetensors")
-            _done([*command, str(whole), "--outfile", str(out.resolve()), "--outtype", OUTTYPES[dtype]], out)
-        else:
-            trust = ["--trust-remote-code"] if trust_remote_code else []
-            _done([*command, "--model", str(whole), "--task", TASKS[facts], *trust, str(out.resolve())], out)
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".whole-") as scratch:
+            whole = Path(scratch, folder.resolve().parent.name or "model")
+            difference = export_whole(folder, whole, **how).difference
+            to = _gguf if form == "gguf" else _onnx
+            to(command, whole, out.resolve(), dtype, trust_remote_code)
+    finally:
+        if made and not any(out.parent.iterdir()):
+            out.parent.rmdir()
     return Exported(out, dtype, difference)
 
 
-def _head(folder: Path) -> str:
-    import json
+def _gguf(command: Sequence[str], whole: Path, out: Path, dtype: str, trust_remote_code: bool) -> None:
+    if (head := _head(whole)) != "tokens":
+        raise UserError(f"export --to gguf: llama.cpp runs networks that write text; this one ends in the head '{head}'",
+                        "export it --to onnx or --to safetensors")
+    _done("convert_hf_to_gguf", [*command, str(whole), "--outfile", str(out), "--outtype", OUTTYPES[dtype]], out)
 
+
+def _onnx(command: Sequence[str], whole: Path, out: Path, dtype: str, trust_remote_code: bool) -> None:
+    trust = ["--trust-remote-code"] if trust_remote_code else []
+    _done("optimum", [*command, "--model", str(whole), "--task", _task(whole), *trust, str(out)], out)
+    for one in (*whole.glob("tokenizer*"), *whole.glob("chat_template*")):  # which an older Transformers may have left out
+        if not (out / one.name).exists():
+            shutil.copy2(one, out)
+
+
+def _task(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    writes = _head(folder) == "tokens" and config.get("is_encoder_decoder")
+    return "text2text-generation" if writes else TASKS[_head(folder)]
+
+
+def _head(folder: Path) -> str:
     return str(json.loads((folder / "ftp.json").read_text(encoding="utf-8"))["head"])
 
 
-def _done(command: Sequence[str], out: Path) -> None:
+def _done(name: str, command: Sequence[str], out: Path) -> None:
     """Run a converter. Raises `UserError` with its last words where it fails, or writes nothing."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(list(command), capture_output=True, text=True, env=environment)
     if done.returncode or not out.exists():
         told = "\n    ".join((done.stderr or done.stdout).strip().splitlines()[-6:])
-        for left in (out,):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-        raise UserError(f"{Path(command[1] if len(command) > 1 else command[0]).name} could not convert the model "
-                        f"(status {done.returncode}):\n    {told}", "it may not know this architecture")
+        shutil.rmtree(out, ignore_errors=True) if out.is_dir() else out.unlink(missing_ok=True)
+        raise UserError(f"{name} could not convert the model (status {done.returncode}):\n    {told}",
+                        "it may not know this architecture")
