@@ -8,7 +8,8 @@ Two layouts, and every function below takes either:
 
 A **slot** is a place in `input_ids.flatten()`; `first`, `last` and `where` are slots. Heads are computed only where they
 are asked for, by the network's own head code: its backbone runs once, then stands in for itself with the chosen states.
-Only `input_ids`, `attention_mask`, `position_ids` and `token_type_ids` reach the network; other columns are for the caller.
+Only `input_ids`, `attention_mask`, `position_ids`, `token_type_ids` and `decoder_input_ids` reach the network; other columns
+are for the caller. With `decoder_input_ids` (an encoder-decoder that writes) slots are places in those.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ IGNORED = -100
 LOGIT_BYTES = 256 * 2**20
 """Logits beyond this size are computed in pieces, and again in the backward pass instead of being kept."""
 
-_TO_NET = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
+_TO_NET = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids")
 
 
 # --- layout ---------------------------------------------------------------------------------------------------------
@@ -269,9 +270,10 @@ def _logits(answer: Any) -> Tensor:
 
 
 def _whole(net: nn.Module, inputs: Inputs) -> Tensor:
-    """The logits of one plain padded pass, [rows, longest, ...] where there is one a token."""
+    """The logits of one plain padded pass, [rows, longest, ...] where there is one a token (of a decoder that writes)."""
     logits = _logits(net(**_arguments(net, inputs)))
-    return logits[:, -inputs["input_ids"].shape[1] :] if logits.ndim == 3 else logits
+    width = inputs.get("decoder_input_ids", inputs["input_ids"]).shape[1]  # a learnt prompt adds places in front
+    return logits[:, -width:] if logits.ndim == 3 else logits
 
 
 # --- what objectives ask for ----------------------------------------------------------------------------------------
@@ -300,11 +302,23 @@ def classify(net: nn.Module, inputs: Inputs) -> Tensor:
         return parts.inner.score(states[last(inputs)])
     if not is_packed(inputs):
         laid = _to_the_left(inputs)
-        if not hasattr(parts.inner, "score") or getattr(parts.inner.config, "is_encoder_decoder", False):
+        if getattr(parts.inner.config, "is_encoder_decoder", False):
+            return _by_ends(net, laid, parts.inner.config.eos_token_id)
+        if not hasattr(parts.inner, "score"):
             return _whole(net, laid)
         return _scores(parts.inner.score, net, laid)
     output = _encode(net, inputs)
     return _head(net, output, output.last_hidden_state[first(inputs)][:, None])
+
+
+def _by_ends(net: nn.Module, inputs: Inputs, end: int) -> Tensor:
+    """[rows, classes] what an encoder-decoder says at each row's last EOS; row by row where a text holds one of its own, as
+    Transformers wants the same number in all rows of a batch."""
+    counts = (inputs["input_ids"] == end).sum(1)
+    if bool((counts == counts[0]).all()):
+        return _whole(net, inputs)
+    alone = ({name: inputs[name][row : row + 1] for name in _TO_NET if name in inputs} for row in range(len(counts)))
+    return torch.cat([_whole(net, one) for one in alone])
 
 
 def _scores(head: nn.Module, net: nn.Module, inputs: Inputs) -> Tensor:

@@ -92,9 +92,10 @@ def answer(model: Model, chat: Chat, messages: list[dict[str, str]], show: Calla
             show(text if len("".join(written)) > len(text) else text.lstrip())
 
     limit = getattr(model.net.config, "max_position_embeddings", None) or 10**9
+    room = 0 if model.net.config.is_encoder_decoder else how["max_new_tokens"]  # a decoder of its own has places of its own
     first = 1 if messages[0]["role"] == "system" else 0
     kept, left_out = list(messages), 0
-    while len(ids := chat.prompt(kept)) + how["max_new_tokens"] > limit:
+    while len(ids := chat.prompt(kept)) + room > limit:
         if len(kept) - first <= 1:
             raise UserError(f"{len(ids)} tokens and an answer of {how['max_new_tokens']} are more than the model takes ({limit})",
                             "say it shorter", "--max-new-tokens 32")

@@ -1,4 +1,5 @@
-"""Questions to a network that talks, and its answers by generation: what objectives on conversations share. Heavy."""
+"""Conversations to learn from, questions to a network that talks, and its answers by generation: what objectives on
+conversations share. Heavy."""
 
 from __future__ import annotations
 
@@ -7,15 +8,40 @@ from typing import Any
 
 from ftp.data.turns import Message, Unfit, conversation
 from ftp.errors import UserError
-from ftp.losses import tokens
-from ftp.losses.chat import Chat, tools_of
+from ftp.losses import seq2seq, tokens
+from ftp.losses.chat import Chat, Encoded, Which, tools_of, truncated
 from ftp.types import Batch, Model, Prediction, Row
+
+
+def learnt(
+    chat: Chat, conversations: Sequence[Sequence[Message]], tools: Sequence[Any], which: Which, limit: int
+) -> Iterable[list[dict[str, Any]] | Unfit]:
+    """Each conversation as encoded rows to learn from, or why it cannot be: one row for a decoder, with the answers in its
+    `spans`; one for each answer where an encoder reads the prompt (`ftp.losses.seq2seq`)."""
+    if not chat.apart:
+        yield from (one if isinstance(one, Unfit) else [_cut(truncated(one, limit), limit)]
+                    for one in chat.encode(conversations, tools, which))
+        return
+    for messages, tool in zip(conversations, tools, strict=True):
+        try:
+            yield seq2seq.encoded(chat, messages, tool, which, limit)
+        except Unfit as error:
+            yield error
+
+
+def _cut(one: Encoded, limit: int) -> dict[str, Any]:
+    """A conversation for a decoder, in so far as it fits."""
+    if not one.spans:
+        why = f"their first {limit} tokens hold nothing of an answer; see --max-length"
+        return {"left_out": why, "answer_cut": one.answer_cut}
+    return {"input_ids": one.ids, "spans": tokens.flat(one.spans), "cut": one.cut, "answer_cut": one.answer_cut}
 
 
 def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
     """Rows to answer, encoded: a conversation in any spelling up to its last question, or a plain text as a user's turn.
 
-    Each has `prompt`, the ids to go on from. `UserError` for a row that asks nothing, or fills all `limit` tokens.
+    Each has `prompt`, the ids to go on from. `UserError` for a row that asks nothing, or fills all `limit` tokens (those of
+    an encoder it may fill).
     """
     for number, row in enumerate(rows):
         try:
@@ -30,8 +56,9 @@ def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, A
             ids = chat.prompt(turns, tools_of(row))
         except Unfit as error:
             raise UserError(f"{beginning(row)}: {error}", 'give a text, or {"messages": [{"role": "user", ...}]}') from error
-        if len(ids) >= limit:
-            raise UserError(f"{beginning(row)}: {len(ids)} tokens, and the model takes {limit} with the answer", "shorten it")
+        if len(ids) >= limit + chat.apart:
+            taken = f"{limit}" if chat.apart else f"{limit} with the answer"
+            raise UserError(f"{beginning(row)}: {len(ids)} tokens, and the model takes {taken}", "shorten it")
         yield {"row": number, "input_ids": ids, "spans": [], "prompt": ids, "asked": True}
 
 

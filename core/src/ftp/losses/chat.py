@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,6 +69,7 @@ class Chat:
 
     `source`: where the template came from. `stop`: ids that end an answer. `notes`: what a user should know.
     `marked`: gives a version of the template with markers, asked for only where the prefix property fails.
+    `apart`: an encoder reads the prompt and a decoder writes the answer (`ftp.losses.seq2seq`).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -75,6 +77,7 @@ class Chat:
     stop: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     marked: Callable[[], str | None] | None = None
+    apart: bool = False
 
     @property
     def sha256(self) -> str:
@@ -104,6 +107,27 @@ class Chat:
         texts = [one[0] for one in rendered if not isinstance(one, Unfit)]
         found = iter(self._tokens(texts)) if texts else iter(())
         return [one if isinstance(one, Unfit) else self._trained(*next(found), one[1], which) for one in rendered]
+
+    def pairs(
+        self, messages: Sequence[Message], tools: Any = None, which: Which = "answers"
+    ) -> list[tuple[list[int], list[int], int]]:
+        """Each answer of a conversation (`which` "last": its last one) apart from what comes before it: the token ids of the
+        prompt, those of the answer with its end, and the number of messages in the prompt. Raises `Unfit`.
+
+        Each is rendered as the end of a conversation, as it is when it is asked for, whatever follows it here.
+        """
+        places = [place for place, one in enumerate(messages) if place and one["role"] == "assistant"]
+        if not places:
+            raise Unfit("has no turn of the assistant that answers anything, so there is nothing to learn")
+        found = []
+        for place in places if which == "answers" else places[-1:]:
+            text, spans = self._text(messages[: place + 1], tools, "last")
+            words = text[slice(*spans[-1])]
+            said = self._trained(*self._tokens([words])[0], [(0, len(words))], "last")
+            found.append((self.prompt(messages[:place], tools), said.ids, place))
+            if not all(found[-1][:2]):
+                raise Unfit("has an empty prompt or answer")
+        return found
 
     # --- text ---
 
@@ -199,11 +223,13 @@ def prepare(
     eos_token: str | None = None,
     marked: Callable[[], str | None] | None = None,
     who: str = "",
+    apart: Callable[[], str] | None = None,
 ) -> Chat:
     """Give the tokenizer a chat template where it has none (or `file`'s), and check it on a short conversation.
 
     The template is set on the tokenizer, so it is saved with it and inference uses the same. `eos_token`: a token of the
     vocabulary that ends answers, for a tokenizer without an EOS. `who`: the plugin whose options are named in messages.
+    `apart`: gives the default template of a network whose encoder reads prompts and whose decoder writes answers.
     UserError for a tokenizer without an EOS or without offsets, and for a template that is broken, writes two BOS, or
     whose prompt is not how its own assistant turns begin.
     """
@@ -226,11 +252,11 @@ def prepare(
     elif not tokenizer.chat_template:
         source = "ftp's default, as the tokenizer has none"
         adds = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        tokenizer.chat_template = ("{{ bos_token }}" if adds else "") + DEFAULT
+        tokenizer.chat_template = apart() if apart else ("{{ bos_token }}" if adds else "") + DEFAULT
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no EOS token, so nothing would tell an answer's end",
                         "name a token of its vocabulary that ends answers", f"--{who}.eos_token TOKEN")
-    return _checked(Chat(tokenizer, source, marked=marked))
+    return _checked(Chat(tokenizer, source, marked=marked, apart=apart is not None))
 
 
 def of_run(
@@ -245,8 +271,11 @@ def of_run(
 ) -> Chat:
     """The chat template of a run (see `prepare`), told and kept in its log; a finished run that comes back (without rows, and
     with the template that was saved) is held to it by `refuse_changed`."""
+    from ftp.losses import seq2seq
+
     trains = bool(data.splits)
-    chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who)
+    chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who,
+                   apart=partial(seq2seq.template, model) if seq2seq.applies(model.net) else None)
     if not trains:
         refuse_changed(chat, run.out)
         return chat
@@ -258,6 +287,8 @@ def of_run(
         run.log.event("chat_template", sha256=chat.sha256, source=chat.source)
     if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
         model.net.generation_config.eos_token_id = list(chat.stop)
+        if chat.apart:
+            model.net.generation_config.decoder_start_token_id = seq2seq.start(model)
     return chat
 
 
@@ -288,7 +319,7 @@ def _checked(chat: Chat) -> Chat:
     if not found.spans or not text.startswith(asked):
         raise UserError(f"the chat template ({chat.source}): its prompt for an answer is not how its own assistant turns begin, "
                         "so training and inference would differ", fix)
-    if ids[: len(prompt)] != prompt:
+    if ids[: len(prompt)] != prompt and not chat.apart:
         notes.append("the chat template's prompt ends within a token of the answer (a blank at its end, as a rule): "
                      "generation starts from other tokens than training")
     if bos is not None and bos not in ids and tokenizer("a")["input_ids"][:1] == [bos]:

@@ -7,7 +7,7 @@ each out on its own. Only `joined` lets blocks run over the ends of documents. N
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftp.errors import UserError
 
@@ -29,9 +29,11 @@ def size(asked: int | None, limit: int, who: str) -> int:
     return asked or limit
 
 
-def ends(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer itself puts before and behind a text."""
-    inner, whole = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
+def ends(
+    tokenizer: PreTrainedTokenizerBase, side: Literal["text", "text_target"] = "text"
+) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer itself puts before and behind a text, or one that a decoder is to write."""
+    inner, whole = (list(tokenizer(**{side: "a"}, add_special_tokens=special)["input_ids"]) for special in (False, True))
     for start in range(len(whole) - len(inner) + 1):
         if whole[start : start + len(inner)] == inner:
             return whole[:start], whole[start + len(inner) :]

@@ -2,7 +2,8 @@
 
 An encoded row has `input_ids`, and `spans`: the trained stretches of it, flat ([start, end, start, end, ...]); or nothing,
 where all tokens are trained. `segments` (lengths that sum to the row's) says that a row holds several texts, which are laid
-out each on its own: none attends to another or predicts another's first token. Heavy: imports torch.
+out each on its own: none attends to another or predicts another's first token. The rows of networks with
+an encoder and a decoder are of another kind, see `ftp.losses.seq2seq`. Heavy: imports torch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ftp import forward
 from ftp.errors import UserError
+from ftp.losses import seq2seq
 from ftp.types import Batch, LossOut, Metric, Model, Row
 
 if TYPE_CHECKING:
@@ -28,10 +30,15 @@ SHARE_OF_TOKENS = Metric("max", over="terms")
 
 
 def refuse_encoder_decoder(model: Model, objective: str) -> None:
-    """Raise `UserError` for a network with an encoder and a decoder."""
-    if getattr(model.net.config, "is_encoder_decoder", False):
+    """Raise `UserError` for a network with an encoder and a decoder, from an objective that one text goes into.
+
+    `clm` and rollouts go on with a text, for which an encoder has no use; preferences and rewards compare answers that stand
+    behind their prompt in one row, as in TRL, whose trainers have dropped encoder-decoders.
+    """
+    if seq2seq.applies(model.net):
         raise UserError(f"{objective} trains networks with one stack of layers; {model.name or type(model.net).__name__} has an "
-                        "encoder and a decoder", "name a causal model (--model), as GPT-2, Llama or Qwen are")
+                        "encoder and a decoder", "name a causal model (--model), as GPT-2, Llama or Qwen are; this one learns "
+                        "answers by sft, and labels, tags or spans from rows that have them")
 
 
 def flat(spans: Iterable[Span]) -> list[int]:
@@ -53,8 +60,11 @@ def labels(row: Row) -> list[int]:
 def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
     """Rows as a batch for `compute`: laid out (packed where the network can), and where its losses are taken.
 
-    Its `count` is the number of tokens that are predicted. `more` is kept in its `inputs`.
+    Its `count` is the number of tokens that are predicted. `more` is kept in its `inputs`. The rows of a network with an
+    encoder and a decoder are those of `ftp.losses.seq2seq`.
     """
+    if seq2seq.applies(model.net):
+        return seq2seq.collate(model, rows, **more)
     return lay(model, rows, [row["input_ids"] for row in rows], [labels(row) for row in rows],
                shift=forward.shifts(model.net), **more)
 
@@ -120,31 +130,34 @@ def generate(
     """The network's greedy continuations of token ids, without the token that ended them.
 
     Prompts go side by side, padded on the left. An answer ends at one of `stop`, after `max_new_tokens`, or where the
-    network takes no more (`limit` tokens in all); a prompt that leaves no room for that is continued alone.
+    network takes no more (`limit` tokens in all); a prompt that leaves no room for that is continued alone. Of an
+    encoder-decoder `limit` is that of the answer alone, and prompts are padded on the right.
     """
     from transformers import GenerationConfig
 
-    net, pad = model.net, model.tokenizer.pad_token_id or 0
+    net, pad, apart = model.net, model.tokenizer.pad_token_id or 0, seq2seq.applies(model.net)
     device = next(net.parameters()).device
-    together = [n for n, one in enumerate(prompts) if limit is None or len(one) + max_new_tokens <= limit]
+    begin = {"decoder_start_token_id": seq2seq.start(model)} if apart else {}
+    together = [n for n, one in enumerate(prompts) if apart or limit is None or len(one) + max_new_tokens <= limit]
     groups = ([together] if together else []) + [[n] for n in range(len(prompts)) if n not in set(together)]
     answers: list[list[int]] = [[] for _ in prompts]
     training = net.training
     net.eval()
     try:
         for group in groups:
-            longest = max(len(prompts[n]) for n in group)
+            longest = 0 if apart else max(len(prompts[n]) for n in group)
             room = max_new_tokens if limit is None else min(max_new_tokens, limit - longest)
             if room < 1:
                 raise UserError(f"a prompt has {longest} tokens, and the model takes {limit} in all: no room for an answer",
                                 "shorten it, or raise --max-length if the model takes more")
-            laid = forward.lay([prompts[n] for n in group], packed=False, pad_id=pad, padding_side="left", device=device)
+            laid = forward.lay([prompts[n] for n in group], packed=False, pad_id=pad, padding_side="right" if apart else "left",
+                               device=device)
             with torch.no_grad():
                 made: Any = net.generate(
                     input_ids=laid["input_ids"], attention_mask=laid["attention_mask"],
                     generation_config=GenerationConfig(max_new_tokens=room, do_sample=False, num_beams=1, use_cache=True,
-                                                       eos_token_id=list(stop) or None, pad_token_id=pad))
-            for n, line in zip(group, made[:, longest:].tolist(), strict=True):
+                                                       eos_token_id=list(stop) or None, pad_token_id=pad, **begin))
+            for n, line in zip(group, made[:, longest + len(begin) :].tolist(), strict=True):
                 ends = [place for place, token in enumerate(line) if token in stop]
                 answers[n] = line[: ends[0]] if ends else line
     finally:

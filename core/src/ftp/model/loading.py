@@ -228,11 +228,17 @@ def _auto(source: Source, config: PretrainedConfig, head: Head) -> Any:
         elif _has(transformers.AutoModelForMaskedLM, config) and not getattr(config, "is_decoder", False):
             raise UserError(f"--model {source.name}: '{kind}' reads text in both directions, so it cannot be trained to write "
                             "the next token", "take a decoder (gpt2, llama, qwen, ...), or an objective for encoders (mlm)")
+    if head == "mask" and config.is_encoder_decoder:
+        raise UserError(f"--model {source.name}: '{kind}' writes with a decoder what its encoder has read; masked tokens are "
+                        "filled in by an encoder alone", "take an encoder (bert, roberta, ...), or sft for this model")
     auto = getattr(transformers, name)
     if not _has(auto, config) and name not in (getattr(config, "auto_map", None) or {}):
         heads = [one for one, other in AUTO.items() if _has(getattr(transformers, other), config)]
-        raise UserError(f"--model {source.name}: '{kind}' has no head '{head}'",
-                        f"heads it has: {', '.join(heads) or 'none'}")
+        fix = f"heads it has: {', '.join(heads) or 'none'}"
+        if config.is_encoder_decoder:
+            kin = sorted(one.model_type for one in auto._model_mapping if getattr(one, "is_encoder_decoder", False) is True)
+            fix += f"; encoder-decoders with the head '{head}': {', '.join(kin) or 'none'}"
+        raise UserError(f"--model {source.name}: '{kind}' has no head '{head}'", fix)
     return auto
 
 

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Kind = Literal["bert", "roberta", "gpt2", "llama", "t5"]
+Kind = Literal["bert", "roberta", "gpt2", "llama", "t5", "bart"]
 """`bert`, `roberta`: encoders with a mask head (roberta's positions start behind the pad token's number). `gpt2`: a
 decoder with Conv1D layers, tied embeddings and no pad token. `llama`: a decoder with an output layer of its own, whose
-tokenizer writes a BOS. `t5`: an encoder-decoder."""
+tokenizer writes a BOS. `t5`, `bart`: encoder-decoders; bart counts positions and puts a BOS before texts and answers."""
 
 TEXTS = (
     "The film was a quiet joy from the first scene to the last.",
@@ -41,7 +41,12 @@ _SIZES: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
               "intermediate_size": 64, "max_position_embeddings": 256, "tie_word_embeddings": False},
     "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0},
+    "bart": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+             "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 256, "dropout": 0.0},
 }
+
+PAIRED = ("t5", "bart")
+"""Kinds with an encoder and a decoder; their tokenizers have no chat template."""
 
 
 def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **config: Any) -> Path:
@@ -58,9 +63,10 @@ def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **co
     tokenizer = tiny_tokenizer(kind, vocab_size=vocab_size)
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
     settings = {"vocab_size": len(tokenizer), **ids, **_SIZES[kind], **config}
-    if kind == "t5":
-        settings.setdefault("decoder_start_token_id", tokenizer.pad_token_id)
-    auto = {"bert": AutoModelForMaskedLM, "roberta": AutoModelForMaskedLM, "t5": AutoModelForSeq2SeqLM}
+    if kind in PAIRED:
+        start = tokenizer.pad_token_id if kind == "t5" else tokenizer.eos_token_id
+        settings.setdefault("decoder_start_token_id", start)
+    auto = {"bert": AutoModelForMaskedLM, "roberta": AutoModelForMaskedLM, **dict.fromkeys(PAIRED, AutoModelForSeq2SeqLM)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = auto.get(kind, AutoModelForCausalLM).from_config(AutoConfig.for_model(kind, **settings))
@@ -113,8 +119,9 @@ def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = 
             single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1", special_tokens=ends)
         return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep,
                                        mask_token=mask, model_max_length=256)
-    special = {"gpt2": ["<|endoftext|>"], "llama": ["<s>", "</s>", "<pad>"], "t5": ["<pad>", "</s>"]}[kind]
-    turns = [] if kind == "t5" else ["<|im_start|>", "<|im_end|>"]
+    special = {"gpt2": ["<|endoftext|>"], "llama": ["<s>", "</s>", "<pad>"], "t5": ["<pad>", "</s>"],
+               "bart": ["<s>", "<pad>", "</s>", "<mask>"]}[kind]
+    turns = [] if kind in PAIRED else ["<|im_start|>", "<|im_end|>"]
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -129,9 +136,15 @@ def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = 
         inner.post_processor = processors.TemplateProcessing(
             single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", inner.token_to_id("</s>"))])
         names = {"eos_token": "</s>", "pad_token": "<pad>"}
+    elif kind == "bart":
+        ends = [(name, inner.token_to_id(name)) for name in ("<s>", "</s>")]
+        inner.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ends)
+        names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>",
+                 "mask_token": "<mask>"}
     else:
         names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
     made = PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=256, **names)
-    if kind != "t5":
+    if kind not in PAIRED:
         made.chat_template = "{{ bos_token }}" + CHAT if kind == "llama" else CHAT
     return made

@@ -116,6 +116,7 @@ def _risks() -> tuple[str, ...]:
 DROPOUT = {
     "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"), "roberta": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
     "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"), "llama": ("attention_dropout",), "t5": ("dropout_rate",),
+    "bart": ("dropout",),
 }
 """What dropout is called in the configuration of each kind of tiny model."""
 

@@ -6,6 +6,7 @@ A network's blocks are the members of its module lists that hold an attention. N
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -108,7 +109,7 @@ def watch(net: Any) -> list[Seen]:
             stack.callback(module.register_forward_hook(whole).remove)
         stack.enter_context(_still(net))
         row: dict[str, Any] = {"input_ids": torch.tensor([[1, 2]], device=next(net.parameters()).device)}
-        if net.config.is_encoder_decoder:
+        if net.config.is_encoder_decoder and "decoder_input_ids" in inspect.signature(net.forward).parameters:
             row["decoder_input_ids"] = row["input_ids"]
         net(**row)
     return [seen for seen in blocks.values() if seen.size]

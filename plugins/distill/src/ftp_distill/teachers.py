@@ -45,6 +45,9 @@ def find(run: Run, data: Data, model: Model, name: str | None) -> Teacher:
         return Teacher(model.reference, is_model=True)
     made = _load(run, data, model, name)
     _same_tokens(made, model, name)
+    if model.head == "tokens" and made.net.config.is_encoder_decoder != model.net.config.is_encoder_decoder:
+        raise UserError(f"--distill.teacher {name}: one of teacher and student has an encoder and a decoder, the other "
+                        "one stack of layers, so they read different rows", "name a teacher of the student's kind")
     limit, taken = row_limit(run, model), models.capacity(made.net, made.tokenizer)
     if taken is not None and taken < limit:
         raise UserError(f"--distill.teacher {name}: it takes {taken} tokens a row, and the student's rows may have {limit}",

@@ -47,6 +47,12 @@ def lines(model: Model, batch: Batch) -> list[Line]:
 
     inputs: Any = batch.inputs
     ids, limits = forward.real(inputs, inputs["input_ids"]).tolist(), forward.bounds(inputs).tolist()
+    if "decoder_input_ids" in inputs:  # the prompt that an encoder reads, and behind it the answer that a decoder learns
+        said: list[list[int]] = [[] for _ in limits[1:]]
+        for row, target in zip(inputs["of"].tolist(), inputs["target"].tolist(), strict=True):
+            said[row].append(target)
+        return [Line((*ids[a:b], *answer), (*[False] * (b - a), *[True] * len(answer)), {})
+                for (a, b), answer in zip(pairwise(limits), said, strict=True)]
     trained, hidden = set[int](), dict[int, int]()
     if "where" in inputs and "target" in inputs:
         shift = int(model.head == "tokens" and forward.shifts(model.net))
@@ -123,7 +129,8 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     _beginning(run, model, [] if blocks else list(whole.values()), found)
     if model.head == "tokens" and any(any(line.trained) for line in flat):
         _end(run, data, model, flat, kept, found)
-    _prediction(model, loss, rows, whole, found)
+    last = {row["row"]: row for row in kept}  # where each answer is a row of its own, the one that is asked
+    _prediction(model, loss, rows, last if "labels" in kept[0] else whole, found)
     return kept if not says or any(any(line.trained) for line in flat) else []  # of no trained token there is no loss
 
 

@@ -41,10 +41,12 @@ class Sft:
         from ftp.losses import chat as chats
         from ftp.losses.common import row_limit
 
-        tokens.refuse_encoder_decoder(model, "sft")
         chat = chats.of_run(run, data, model, who="sft", file=self.chat_template, eos_token=self.eos_token,
                             marked=_training_template(model.tokenizer))
         limit = row_limit(run, model)
+        if chat.apart and self.train_on == "all":
+            raise UserError("--sft.train_on all: an encoder reads the prompts of this model, and learns no token of them",
+                            "answers, or last")
         if self.train_on != "all":
             _check(run, data, self.unfit)
 
@@ -62,16 +64,15 @@ class Sft:
         def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
             return asking.answers(model, chat, batch, max_new_tokens=self.max_new_tokens, limit=limit)
 
-        key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate)
-        return Loss(encode, collate, compute, answer, key=key,
+        key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate, chat.apart)
+        return Loss(encode, collate, compute, answer, merge=lambda answers, rows: answers[-1], key=key,
                     metrics={"mean_token_accuracy": tokens.SHARE_OF_TOKENS}, name=f"cross entropy of {self.train_on}")
 
 
 def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: int) -> Iterable[dict[str, Any]]:
     """Conversations as encoded rows; those that cannot be trained on are an error, or left out and counted."""
-    from ftp.losses import tokens
-    from ftp.losses.asking import beginning
-    from ftp.losses.chat import tools_of, truncated
+    from ftp.losses.asking import beginning, learnt
+    from ftp.losses.chat import tools_of
 
     unfit: list[tuple[Row, str]] = []
     tools: dict[int, Any] = {}
@@ -82,21 +83,16 @@ def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: in
             tools[number] = tools_of(row)
         except Unfit as error:
             unfit.append((row, str(error)))
-    found = chat.encode([rows[number]["messages"] for number in tools], list(tools.values()), self.train_on)
-    for number, one in zip(tools, found, strict=True):
-        if isinstance(one, Unfit):
-            unfit.append((rows[number], str(one)))
+    found = learnt(chat, [rows[number]["messages"] for number in tools], list(tools.values()), self.train_on, limit)
+    for number, made in zip(tools, found, strict=True):
+        if isinstance(made, Unfit):
+            unfit.append((rows[number], str(made)))
             continue
-        short = truncated(one, limit)
-        if not short.spans:
-            yield {"row": number, "left_out": f"their first {limit} tokens hold nothing of an answer; see --max-length",
-                   "answer_cut": short.answer_cut}
-            continue
-        made = {"row": number, "input_ids": short.ids, "spans": tokens.flat(short.spans), "cut": short.cut,
-                "answer_cut": short.answer_cut}
         if self.generate and split != "train":
-            made["prompt"] = _prompt(chat, rows[number], limit) if number < self.generate else None
-        yield made
+            for one in made:
+                last = number < self.generate and one is made[-1]
+                one["prompt"] = _prompt(chat, rows[number], limit) if last else None
+        yield from ({"row": number, **one} for one in made)
     if unfit and self.unfit == "error":
         raise UserError([Problem(f"{split}: the conversation that begins {beginning(row)} {why}") for row, why in unfit[:5]]
                         + [Problem(f"{split}: {len(unfit)} conversations in all",
@@ -115,7 +111,7 @@ def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
         ids = chat.prompt(row["messages"][:last], tools_of(row)) if last else []
     except Unfit:  # a template that takes whole conversations only
         return None
-    return ids if 0 < len(ids) < limit else None
+    return ids if 0 < len(ids) < limit + chat.apart else None
 
 
 def _check(run: Run, data: Data, unfit: str) -> None:
