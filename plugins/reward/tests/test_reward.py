@@ -249,3 +249,24 @@ def test_a_template_changed_after_training_is_refused(load: Callable[..., Model]
     model.tokenizer.chat_template = model.tokenizer.chat_template.replace("im_start", "im_begin")
     with pytest.raises(UserError, match="not the one it was trained with"):
         Reward().make_loss(run, Data({}, "preference"), model)
+
+
+def test_a_template_that_is_gone_or_new_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:
+    """An encoder reads pairs of texts without a template, and conversations with one: other texts, so other scores."""
+    from ftp.record import Log
+
+    rows, template = Data({"train": Dataset.from_list(preferences())}, "preference"), tmp_path / "template.jinja"
+    template.write_text("{% for one in messages %}{{ one.role }}: {{ one.content }}{{ eos_token }}{% endfor %}"
+                        "{% if add_generation_prompt %}assistant: {% endif %}")
+    for name, plugin in (("with", Reward(chat_template=template, eos_token="[SEP]")), ("without", Reward())):
+        out, model = tmp_path / name, load("bert")
+        out.mkdir()
+        run = replace(a_run(), out=out, log=Log(out, writer=True))
+        plugin.make_loss(run, rows, model)
+        run.log.close()  # type: ignore[union-attr]
+        plugin.make_loss(run, Data({}, "preference"), model)
+        model.tokenizer.chat_template = None if name == "with" else template.read_text()
+        with pytest.raises(UserError, match="now has none" if name == "with" else "has a chat template now"):
+            plugin.make_loss(run, Data({}, "preference"), model)
+    with pytest.raises(UserError, match="pair of texts, which no such token ends"):
+        Reward(eos_token="[SEP]").make_loss(a_run(), rows, load("bert"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp import UserError, hookimpl, option, plugin
@@ -26,6 +27,8 @@ class Reward:
                                        "default: margin, where the rows have one")
     center_rewards_coefficient: float = option(0.0, "weight that holds the sum of both scores near zero, such as 0.01 "
                                                "(Eisenstein et al. 2023)", low=0)
+    chat_template: Path | None = option(None, "file with a chat template in place of the tokenizer's own")
+    eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
@@ -40,10 +43,17 @@ class Reward:
 
         tokens.refuse_encoder_decoder(model, "reward")
         tokenizer, limit = model.tokenizer, row_limit(run, model)
-        pairs_of_texts = tokenizer.sep_token_id is not None and not tokenizer.chat_template
-        reader = reading.Reader(tokenizer, limit, None if pairs_of_texts else chat.of_run(run, data, model, who="reward"))
-        if data.splits and pairs_of_texts:
-            run.tell("prompt and answer are read as a pair of texts")
+        pairs_of_texts = reading.reads_pairs(tokenizer) and not (data.splits and self.chat_template)
+        if not data.splits:
+            reading.refuse_other(pairs_of_texts, run.out)
+        elif pairs_of_texts:
+            if self.eos_token is not None:
+                raise UserError(f"--reward.eos_token {self.eos_token}: prompt and answer are read as a pair of texts, which no "
+                                "such token ends", "leave it out, or name a chat template (--reward.chat_template)")
+            reading.tell_pairs(run)
+        talk = None if pairs_of_texts else chat.of_run(run, data, model, who="reward", file=self.chat_template,
+                                                       eos_token=self.eos_token)
+        reader = reading.Reader(tokenizer, limit, talk)
         margin = self._margin(run, data)
         counts: dict[str, list[int]] = {}
 

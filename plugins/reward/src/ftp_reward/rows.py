@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ftp.data.turns import Message, Unfit, plain, said, split_last
 from ftp.errors import Problem, UserError
 from ftp.losses.chat import Chat, tools_of
-from ftp.types import Row
+from ftp.record import LOG, MODEL, read_log
+from ftp.types import Row, Run
+
+PAIR = "pair of texts"
+"""What the log of a run has in place of a template's hash where prompt and answer were read as a pair of texts."""
 
 Scored = dict[str, Any]
 """`input_ids`, `token_type_ids` where the network reads them, and tokens that did not fit: `cut`, of which `answer_cut` are
@@ -105,6 +110,32 @@ class Reader:
         size = len(found["input_ids"])
         found = short() if size > self.limit else found
         return {**found, "cut": size - len(found["input_ids"]), "answer_cut": 0}
+
+
+def reads_pairs(tokenizer: Any) -> bool:
+    """Whether prompt and answer are a pair of texts to the network of a tokenizer, and no conversation."""
+    return tokenizer.sep_token_id is not None and not tokenizer.chat_template
+
+
+def tell_pairs(run: Run) -> None:
+    """Tell that rows are pairs of texts, and keep it in the run's log."""
+    run.tell("prompt and answer are read as a pair of texts")
+    if run.log is not None:
+        run.log.event("chat_template", sha256=PAIR, source=PAIR)
+
+
+def refuse_other(pairs: bool, out: Path | None) -> None:
+    """Raise `UserError` where the run in the folder `out` was trained on pairs of texts and now has a chat template, or the
+    other way round: the score would be that of another text."""
+    trained = [line["sha256"] for line in read_log(out / LOG if out else None) if line.get("event") == "chat_template"]
+    if out is None or not trained or (trained[-1] == PAIR) == pairs:
+        return
+    if pairs:
+        raise UserError(f"{out}: it was trained with a chat template ({trained[-1][:12]}), and its tokenizer now has none: "
+                        "its scores would be those of another text",
+                        f"put the template of the training back into {out / MODEL} (chat_template.jinja)")
+    raise UserError(f"{out}: it was trained on prompt and answer as a pair of texts, and its tokenizer has a chat template now: "
+                    "its scores would be those of another text", f"take the template out of {out / MODEL} (chat_template.jinja)")
 
 
 def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:

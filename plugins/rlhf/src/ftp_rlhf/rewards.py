@@ -146,13 +146,14 @@ def model_judge(run: Run, folder: Path) -> Judge:
     from ftp import forward
     from ftp.losses import chat
     from ftp.losses.common import row_limit
-    from ftp_reward.rows import Reader
+    from ftp_reward.rows import Reader, reads_pairs, refuse_other
 
     assert run.accelerator is not None
     model, max_length = _scorer(folder, run)
     tokenizer, net = model.tokenizer, model.net
     own = dataclasses.replace(run, settings=dataclasses.replace(run.settings, max_length=max_length))
-    pairs = tokenizer.sep_token_id is not None and not tokenizer.chat_template
+    pairs = reads_pairs(tokenizer)
+    refuse_other(pairs, folder)
     reader = Reader(tokenizer, row_limit(own, model), None if pairs else chat.prepare(tokenizer, who="rlhf"))
     if reader.chat is not None:
         chat.refuse_changed(reader.chat, folder)
