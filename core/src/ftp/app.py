@@ -28,6 +28,7 @@ from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, P
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from ftp.data.source import Source
 
 EXTRA = "extra.safetensors"
 """What an objective trains beside the network (a value head), in model/."""
@@ -142,7 +143,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         stage(run, "measuring baselines")
     baselines = measure_baselines(run, data, model, loss, encoded, held)
     check_metric(settings.metric_for_best_model, baselines, loss)
-    sample = train_sample(run, data, loss)
+    sample = train_sample(run, data, loss, source)
 
     def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
         rows = data.splits["validation"]
@@ -284,7 +285,7 @@ def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
     return encoded
 
 
-def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
+def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Source:
     """Where the loop gets its rows from."""
     from ftp import loop
     from ftp.data import source
@@ -297,17 +298,20 @@ def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Any:
     return made if loss.rollout is None else source.Rolled(made, loss, run.settings, loop.seed_step)
 
 
-def train_sample(run: Run, data: Data, loss: Loss) -> tuple[Dataset, Dataset] | None:
-    """A fixed sample of training rows, as many as validation has (512 at most), encoded and scored as validation is: row by
-    row, also where training rows are laid together in blocks. None for a stream, and where an answer has to be generated."""
+def train_sample(run: Run, data: Data, loss: Loss, source: Source) -> tuple[Dataset, Dataset] | None:
+    """A fixed sample of training rows, encoded and scored as validation is: row by row, also where training rows are laid
+    together in blocks. As many as validation has, 512 at most, and at most a quarter of those trained on between two evaluations
+    (64 at least): scoring them then costs a twelfth of training. None for a stream, and where an answer has to be generated."""
     import numpy as np
 
     from ftp.data.encode import encode, whole_answers
+    from ftp.loop import between_evaluations
 
     if run.settings.streaming or loss.rollout is not None:
         return None
     rows = data.splits["train"]
-    count = min(len(rows), len(data.splits["validation"]), 512)
+    trained_on = between_evaluations(run.settings, source) * len(rows) / source.per_epoch
+    count = min(len(rows), len(data.splits["validation"]), 512, max(64, int(trained_on / 4)))
     part = rows.select(np.sort(np.random.default_rng(run.settings.seed).choice(len(rows), count, replace=False)))
     made = whole_answers(encode(part, loss.encode, "validation", key=loss.key), run.settings.truncated_answers)
     return (part, made) if len(made) else None

@@ -118,7 +118,7 @@ def train(
         state = restore(resume, whole, optimizer, accelerator.scaler)
         log.truncate(state.step)
         run.tell(f"going on after update {state.step} of {total}")
-    every_eval = whole_strides(settings.eval_steps or max(20, math.ceil(source.per_epoch / 4)), source)
+    every_eval = between_evaluations(settings, source)
     every_save = whole_strides(settings.save_steps or every_eval, source)
     limits = Limits(settings.micro_batch_size, settings.micro_batch_tokens)
     window, started, spent = Window(loss.metrics), time.perf_counter(), state.seconds
@@ -258,6 +258,11 @@ def make_optimizer(whole: torch.nn.Module, settings: Settings) -> torch.optim.Op
     made: torch.optim.Optimizer = kind(groups, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
                                        eps=settings.adam_epsilon, fused=fused)
     return made
+
+
+def between_evaluations(settings: Settings, source: Source) -> int:
+    """Updates from one evaluation to the next."""
+    return whole_strides(settings.eval_steps or max(20, math.ceil(source.per_epoch / 4)), source)
 
 
 def whole_strides(updates: int, source: Source) -> int:
