@@ -184,12 +184,6 @@ def test_answers_cut_away_are_left_out_and_counted(folder: Path) -> None:
     assert row["answer_cut"] == lost["answer_cut"] - 2
 
 
-def test_encoder_decoders_are_refused(tmp_path: Path) -> None:
-    model = models.load(models.Source("t5", folder=tiny("t5", tmp_path)), "tokens")
-    with pytest.raises(UserError, match="encoder and a decoder"):
-        a_loss(model)
-
-
 def test_answers_stop_or_are_bounded_and_do_not_hang_on_their_neighbours(folder: Path) -> None:
     from ftp.losses import tokens
 

@@ -1,0 +1,221 @@
+"""sft on networks with an encoder and a decoder: Transformers' own loss, however rows are laid out, and answers by generation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from datasets import Dataset
+
+import ftp
+from ftp import model as models
+from ftp.errors import UserError
+from ftp.settings import Settings
+from ftp.testing.models import tiny
+from ftp.types import Data, Loss, Model, Row, Run, Task
+from ftp_sft import Sft
+
+KINDS = ("t5", "bart")
+TALKS = [
+    [("user", "What is the capital of Norway?"), ("assistant", "Oslo.")],
+    [("system", "Be brief."), ("user", "Seven plus five?"), ("assistant", "Twelve."), ("user", "Minus five?"),
+     ("assistant", "Seven, as I said before.")],
+    [("user", "Please write a short letter to the bank."), ("assistant", "Dear bank, the card is lost. Send a new one.")],
+]
+ROWS: list[Row] = [{"messages": [{"role": role, "content": text} for role, text in talk]} for talk in TALKS]
+ENDED = ("{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}"
+         "{% if add_generation_prompt %}assistant:{% endif %}")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {kind: tiny(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}  # type: ignore[arg-type]
+
+
+def loaded(folder: Path) -> Model:
+    model = models.load(models.Source("tiny", folder=folder), "tokens")
+    model.net.eval()
+    return model
+
+
+def a_loss(model: Model, rows: list[Row] = ROWS, **options: Any) -> Loss:
+    settings = {name: options.pop(name) for name in ("max_length",) if name in options}
+    run = Run(Settings(**settings), Task("conversation", "tokens"), None, None, None, None)  # type: ignore[arg-type]
+    return Sft(**options).make_loss(run, Data({"train": Dataset.from_list(rows)}, "conversation"), model)
+
+
+def encoded(loss: Loss, rows: list[Row] = ROWS, split: str = "train") -> list[dict[str, Any]]:
+    return [dict(one) for one in loss.encode(rows, split)]
+
+
+def theirs(model: Model, rows: list[dict[str, Any]], extra: int = 0) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Mean loss and gradients by `labels=` of Transformers, with `extra` columns of padding."""
+
+    def padded(column: str, fill: int) -> torch.Tensor:
+        longest = max(len(row[column]) for row in rows) + extra
+        return torch.tensor([[*row[column], *[fill] * (longest - len(row[column]))] for row in rows])
+
+    model.net.zero_grad()
+    ids = padded("input_ids", -1)
+    pad = int(model.tokenizer.pad_token_id)  # type: ignore[arg-type]
+    loss = model.net(input_ids=ids.where(ids >= 0, pad), attention_mask=(ids >= 0).long(), labels=padded("labels", -100)).loss
+    loss.backward()
+    return loss.detach(), gradients(model)
+
+
+def gradients(model: Model) -> dict[str, torch.Tensor]:
+    return {name: one.grad.clone() for name, one in model.net.named_parameters() if one.grad is not None}
+
+
+def close(ours: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == others.keys()
+    for name, one in ours.items():
+        assert float((one - others[name]).norm()) <= 1e-4 * float(others[name].norm()) + 1e-8, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_and_gradients_are_transformers_own(kind: str, folders: dict[str, Path]) -> None:
+    model = loaded(folders[kind])
+    loss = a_loss(model)
+    rows = encoded(loss)
+    for extra in (0, 5):
+        mean, slopes = theirs(model, rows, extra)
+        model.net.zero_grad()
+        batch = loss.collate(rows)
+        out = loss.compute(batch)
+        (out.total / batch.count).backward()
+        torch.testing.assert_close(out.total.detach() / batch.count, mean, rtol=1e-4, atol=0)
+        close(gradients(model), slopes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neither_neighbours_nor_micro_batches_change_it(kind: str, folders: dict[str, Path]) -> None:
+    model = loaded(folders[kind])
+    loss = a_loss(model)
+    rows = encoded(loss)
+    together = loss.compute(loss.collate(rows))
+    assert together.row_losses is not None and together.row_counts is not None
+    alone = torch.stack([loss.compute(loss.collate([row])).total.detach() for row in rows])
+    torch.testing.assert_close(together.row_losses, alone, rtol=1e-4, atol=1e-4)
+    assert together.row_counts.tolist() == [len(row["labels"]) for row in rows]
+    sums = []
+    for parts in ([rows[:2], rows[2:]], [[row] for row in rows]):
+        model.net.zero_grad()
+        count = sum(loss.collate(part).count for part in parts)
+        for part in parts:
+            (loss.compute(loss.collate(part)).total / count).backward()
+        sums.append(gradients(model))
+    close(*sums)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_turn_of_the_assistant_is_told_from_all_before_it(kind: str, folders: dict[str, Path]) -> None:
+    model = loaded(folders[kind])
+    tokenizer: Any = model.tokenizer
+    rows = encoded(a_loss(model))
+    read = ["What is the capital of Norway?", "System: Be brief.\n\nUser: Seven plus five?",
+            "System: Be brief.\n\nUser: Seven plus five?\n\nAssistant: Twelve.\n\nUser: Minus five?",
+            "Please write a short letter to the bank."]
+    assert [row["row"] for row in rows] == [0, 1, 1, 2]
+    assert [row["input_ids"] for row in rows] == [tokenizer(text)["input_ids"] for text in read]
+    said = ["Oslo.", "Twelve.", "Seven, as I said before.", "Dear bank, the card is lost. Send a new one."]
+    assert [row["labels"] for row in rows] == [tokenizer(text_target=text)["input_ids"] for text in said]
+    assert all(row["labels"][-1] == tokenizer.eos_token_id and row["length"] == len(row["input_ids"]) + len(row["labels"])
+               for row in rows)
+    last = encoded(a_loss(loaded(folders[kind]), train_on="last"))
+    assert [row["labels"] for row in last] == [rows[place]["labels"] for place in (0, 2, 3)]
+    with pytest.raises(UserError, match="an encoder reads the prompts"):
+        a_loss(model, train_on="all")
+
+
+def test_a_template_of_ones_own_says_what_is_read_and_written(folders: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "mine.jinja").write_text(ENDED, encoding="utf-8")
+    model = loaded(folders["t5"])
+    rows = encoded(a_loss(model, chat_template=tmp_path / "mine.jinja"))
+    texts = [(model.tokenizer.decode(row["input_ids"]), model.tokenizer.decode(row["labels"])) for row in rows[:2]]
+    assert texts == [("user:What is the capital of Norway?</s>assistant:", "Oslo.</s>"),
+                     ("system:Be brief.</s>user:Seven plus five?</s>assistant:", "Twelve.</s>")]
+
+
+def test_what_is_cut_is_counted_and_a_question_is_kept(folders: dict[str, Path]) -> None:
+    model = loaded(folders["bart"])
+    whole = encoded(a_loss(model))
+    short = encoded(a_loss(model, max_length=12))
+    for row, before in zip(short, whole, strict=True):
+        assert max(len(row["input_ids"]), len(row["labels"])) <= 12
+        assert row["answer_cut"] == len(before["labels"]) - len(row["labels"])
+        assert row["cut"] == row["answer_cut"] + len(before["input_ids"]) - len(row["input_ids"])
+        assert row["labels"] == before["labels"][: len(row["labels"])]
+        assert (row["input_ids"][0], row["input_ids"][-1]) == (0, 2), "the special tokens around a text stay"
+    assert short[2]["input_ids"][1:] == whole[2]["input_ids"][-11:], "of several turns the last is kept"
+    assert short[3]["input_ids"][:-1] == whole[3]["input_ids"][:11], "of one the beginning, as the tokenizer would cut it"
+    with pytest.raises(UserError, match="the model takes 12"):
+        encoded(a_loss(model, max_length=12), [{"text": "Please write a short letter to the bank."}], "predict")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_are_what_generate_gives(kind: str, folders: dict[str, Path]) -> None:
+    model = loaded(folders[kind])
+    net: Any = model.net
+    loss = a_loss(model, max_new_tokens=7, generate=2)
+    net.lm_head.weight = torch.nn.Parameter(net.lm_head.weight.detach().roll(40, 0))  # else it says its start again and again
+    asked = encoded(loss, [{"text": "Seven plus five?"}, {"messages": ROWS[1]["messages"][:4]}], "predict")
+    assert loss.answer is not None
+    together = [one.answer for one in loss.answer(loss.collate(asked), None)]
+    by_hand = [net.generate(torch.tensor([row["input_ids"]]), max_new_tokens=7, do_sample=False, num_beams=1)[0] for row in asked]
+    assert together == [model.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in by_hand]
+    assert any(together), "something is said"
+    held = encoded(loss, split="validation")
+    answers = loss.answer(batch := loss.collate(held), loss.compute(batch))
+    assert [one.answer is None for one in answers] == [False, True, False, True], "the last turn of the first two rows"
+    assert loss.merge is not None and loss.merge(answers[1:3], held[1:3]) is answers[2]
+
+
+def test_a_start_token_is_asked_for(tmp_path: Path) -> None:
+    model = loaded(tiny("t5", tmp_path, decoder_start_token_id=None))
+    with pytest.raises(UserError, match="names no decoder_start_token_id"):
+        a_loss(model)
+
+
+def test_rows_of_a_decoder_are_not_trained_in_silence(folders: dict[str, Path]) -> None:
+    from ftp.losses import tokens
+
+    with pytest.raises(UserError, match="one stack of layers"):
+        tokens.collate(loaded(folders["t5"]), [{"input_ids": [5, 6, 7], "spans": [1, 3]}])
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    rows = [{"prompt": f"Count to {n}.", "completion": "one two three"} for n in range(24)]
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    ftp.run(["sft", "full", "files"], data=str(folder / "mine.jsonl"), model=str(tiny("t5", folder / "t5")), epochs=25,
+            learning_rate=0.01, out=folder / "run", cache_dir=folder / "cache", baselines=False, device="cpu",
+            sft={"generate": 2, "max_new_tokens": 16})  # model/ is verified in a fresh process
+    return folder / "run"
+
+
+def test_a_run_learns_to_answer_and_to_stop(talker: Path) -> None:
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    from ftp.cli.chat import command
+
+    assert ftp.load(talker).predict(["Count to 3."])[0]["answer"] == "one two three"
+    done = CliRunner().invoke(command, [str(talker)], input="Count to 3.\n")
+    assert done.exit_code == 0 and done.stdout.strip() == "one two three"
+    net, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(talker / "model"), AutoTokenizer.from_pretrained(talker / "model")
+    said = net.generate(**tokenizer("Count to 3.", return_tensors="pt"), max_new_tokens=16)
+    assert tokenizer.decode(said[0], skip_special_tokens=True) == "one two three"
+
+
+def test_a_run_that_is_broken_off_ends_as_the_unbroken_one() -> None:
+    from ftp.testing.checks.run import resumes_to_the_same_end
+    from ftp.testing.subject import find
+
+    subject = dataclasses.replace(find("sft"), kept={"kind": {"kind": "t5", "rollout": False}})
+    assert "the same bits" in resumes_to_the_same_end(subject)
