@@ -25,9 +25,9 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None
         assert float((ours[name] - value).abs().max()) <= TOLERANCE * largest, name
 
 
-def moved(model: Any) -> Any:
+def moved(model: Any, seed: int = 7) -> Any:
     """The network with other weights than its reference, so that the log ratios are not zero."""
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     with torch.no_grad():
         for weight in model.net.parameters():
             if weight.requires_grad:
@@ -89,16 +89,18 @@ def test_dpo_with_lora(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> No
     same(kit.gradients(model), kit.gradients(theirs))
 
 
-def test_kto(kit: Any, load: Any, tmp_path: Any) -> None:
+@pytest.mark.parametrize(("seed", "away"), [(7, False), (9, True)], ids=["z0 is 0", "z0 is above 0"])
+def test_kto(kit: Any, load: Any, tmp_path: Any, seed: int, away: bool) -> None:
+    """Where the mismatched answers got less likely z0 is 0, and says nothing of how it is reckoned."""
     from trl import KTOConfig, KTOTrainer
 
-    plugin, model = Kto(desirable_weight=1.2, undesirable_weight=0.7), moved(load())
+    plugin, model = Kto(desirable_weight=1.2, undesirable_weight=0.7), moved(load(), seed)
     loss = kit.loss_of(plugin, model, kit.a_run("feedback"))
     rows = kit.encoded(loss, kit.ratings())
     out = loss.compute(loss.collate(rows))
     (out.total / len(rows)).backward()
 
-    theirs, reference = moved(load(packed=False)), load(packed=False)
+    theirs, reference = moved(load(packed=False), seed), load(packed=False)
     config = arguments(KTOConfig, tmp_path, desirable_weight=1.2, undesirable_weight=0.7)
     trainer = KTOTrainer(theirs.net, ref_model=reference.net, args=config, train_dataset=Dataset.from_list(kit.ratings()),
                          processing_class=theirs.tokenizer)
@@ -106,6 +108,7 @@ def test_kto(kit: Any, load: Any, tmp_path: Any) -> None:
                  "KL_completion_ids": one["other_ids"][one["other_spans"][0] :], "label": bool(one["label"])} for one in rows]
     value = trainer._compute_loss(theirs.net, trainer.data_collator(prepared), False)
     value.backward()
+    assert (trainer._metrics["train"]["kl"][-1] > 0.1) is away
     assert float(out.metrics["kl"]) / len(rows) == pytest.approx(trainer._metrics["train"]["kl"][-1], rel=TOLERANCE, abs=1e-6)
     assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=TOLERANCE)
     same(kit.gradients(model), kit.gradients(theirs))
