@@ -70,6 +70,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         runs.append((out.name, resume is not None, prepared))
         if out.name in stop:
             folder.write_facts(status="stopped")
+            (out / "log.jsonl").write_text('{"event": "step"}\n' if "at once" not in stop else "")
             raise UserError("broken off")
         folder.write_facts(status="finished")
         return out
@@ -121,6 +122,17 @@ def test_a_second_beginning_in_the_same_folder_is_refused(recipe: Path, done: li
     assert call(["run", str(recipe)]) == 2
     assert "holds these stages already" in capsys.readouterr().err
     assert len(done) == 4
+
+
+def test_stages_of_which_none_came_to_an_update_are_begun_anew(recipe: Path, done: list[Any], capsys: Any) -> None:
+    """A mistake that the first stage finds in its rows, for example: the command is mended and typed again."""
+    done[0].extend(["first", "at once"])
+    assert call(["run", str(recipe)]) == 2
+    done[0].clear()
+    del done[1:]
+    assert call(["run", str(recipe), "--max-steps", "9"]) == 0, capsys.readouterr().err
+    assert [(name, resumed) for name, resumed, _ in done[1:]] == [("first", False), ("second", False), ("third", False)]
+    assert {prepared.settings.max_steps for _, _, prepared in done[1:]} == {9}
 
 
 def test_all_mistakes_of_all_stages_at_once(recipe: Path, done: list[Any], capsys: Any) -> None:

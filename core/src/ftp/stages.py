@@ -36,7 +36,8 @@ REFERENCE = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of several. `folder`: where it is; `done`: it is finished; `begun`: its folder holds a run that is not."""
+    """One run of several. `folder`: where it is; `done`: it is finished; `begun`: its folder holds a run that is not, and that
+    has something to go on with."""
 
     name: str
     prepared: Prepared
@@ -125,15 +126,16 @@ def _found(name: str, prepared: Prepared, folder: Path) -> Stage:
     if not record.holds_run(folder):
         return Stage(name, prepared, folder)
     done = record.Folder(folder).read_facts().get("status") == "finished"
-    return Stage(name, prepared, folder, done, begun=not done)
+    return Stage(name, prepared, folder, done, begun=not done and not record.came_to_nothing(folder))
 
 
 def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, Any]) -> None:
     """Make the folder of all stages, with the recipe and the options that came beside it. Raises `UserError` where it holds
-    some already."""
+    some already, unless none of them came to its first update."""
     import tomlkit
 
-    if holds_stages(out) or any(stage.done or stage.begun for stage in stages):
+    there = list(out.iterdir()) if holds_stages(out) else []
+    if any(record.holds_run(one) and not record.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
         raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
                         f"ftp run --resume {out}")
     with record.disk(out):
