@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import random
 import shlex
@@ -774,6 +775,28 @@ def test_one_split_is_cleaned_on_its_own(tmp_path: Path) -> None:
 
 SETS = {"sst2": ("train.jsonl.xz", "test.jsonl.xz"), "banking77": ("train.csv.xz", "test.csv.xz"),
         "ag_news": ("train.csv.xz", "test.csv.xz"), "trec": ("train.csv.xz", "test.csv.xz")}
+
+
+PROMPTS = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that "
+    "appropriately completes the request. Instruction: say where and when this happened. Input: {} Response:",
+    "You are given a short sentence from a diary. Decide whether its writer liked what had happened or not, and say so with "
+    "one single word and nothing else. Here is the sentence: {} Your answer:",
+)
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS])
+def test_rows_written_into_one_long_prompt_are_not_alike_for_it(prompts: tuple[str, ...]) -> None:
+    names = ["".join(pair) for pair in itertools.product("bdfgklmnprst", "aeiou", "lmnrst")]
+    rng = random.Random(0)
+    said = [" ".join(rng.choice(names) + rng.choice(names) for _ in range(rng.randrange(4, 8))) for _ in range(1000)]
+    texts = [prompts[at % len(prompts)].format(text) for at, text in enumerate(said)]
+    train, test = texts[:800], texts[800:]
+    assert not list(look({"train": rows(train), "test": rows(test)}, reading("text", rows(train))).findings())
+    copies = [prompts[at % len(prompts)].format(said[at] + " indeed") for at in range(50)]
+    found = look({"train": rows(train), "test": rows(copies)}, reading("text", rows(train))).findings()
+    assert {one.b[1] for one in found if one.b} == set(range(50))
+
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real sets are not here")

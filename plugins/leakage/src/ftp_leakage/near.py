@@ -6,8 +6,9 @@ when both hold:
 1. the two texts are alike: the share of words in common (any order), of the longer text, is at least `threshold`; or
    one is the beginning or the end of the other and at least half of it; its last word may be cut off anywhere;
 2. copying explains the likeness better than chance: with s the surprise of the edited text (`ftp_leakage.surprise`), the
-   log odds  s - ln(number of texts) - cost of the edit  are at least `ODDS`. The cost is ln(places x vocabulary) for
-   each word changed, ln(places) for a cut, ln(5 places) for one inside a word, ln(n!) for another order.
+   log odds  s - ln(number of texts) - cost of the edit  are at least `ODDS`. The cost is ln(places) for each word changed,
+   ln(vocabulary) for one of them and for each other its surprise (the most surprising words: which they are is not
+   looked up), ln(places) for a cut, ln(5 places) for one inside a word, ln(n!) for another order.
 
 The second makes "What is a prism?" and "What is a shaman?" two questions, and a changed word in a sentence that nobody
 else would have written a copy. It is the likelihood ratio of two explanations, no learned score.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from ftp_leakage.normalise import Words
 
-ODDS, ODDS_OF_CUT = 12.0, 6.0  # nats; set on planted copies in four public sets, see the README
+ODDS, ODDS_OF_CUT = 12.0, 5.0  # nats; set on planted copies in four public sets, see the README
 LETTERS = math.log(5)  # letters of a word, about
 START, END = 0.5, 0.75  # least share of the longer text that a beginning, an end of it must be
 TEMPLATE, TEMPLATE_LENGTH = 4, 16  # so many texts of fewer words that differ in one place share a template, no leak
@@ -192,7 +193,8 @@ def _near(
     import numpy as np
 
     keys, lengths = keys_of(texts), texts.lengths
-    odds = surprise(texts) - math.log(len(texts))
+    known = surprise(texts)
+    odds = known.whole - math.log(len(texts))
     places, vocabulary = np.log(lengths), math.log(len(texts.vocabulary))
     crossing = _Crossing(where, within)
     found: list[tuple[np.ndarray, np.ndarray, int]] = []
@@ -225,8 +227,9 @@ def _near(
     similarity = in_common(texts, left, right)
     both, longest = np.maximum(odds[left], odds[right]), np.maximum(lengths[left], lengths[right])
     shorter = np.where(lengths[left] < lengths[right], left, right)
-    changes = np.maximum(1, np.rint((1 - similarity) * longest))
-    edited = both - changes * (np.log(longest) + vocabulary)
+    alike = np.rint(similarity * longest).astype(np.int64)
+    rest = np.maximum(*(known.without(one, np.maximum(0, lengths[one] - alike - 1)) for one in (left, right)))
+    edited = rest - math.log(len(texts)) - vocabulary - np.maximum(1, longest - alike) * np.log(longest)
     score = np.select(
         [why == PART, why == CUT, why == ORDER],
         [odds[shorter] - places[shorter], letters[shorter], both - _log_factorial(longest)],

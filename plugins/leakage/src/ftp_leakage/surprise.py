@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ftp_leakage.keys import mix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -10,30 +13,70 @@ if TYPE_CHECKING:
     from ftp_leakage.normalise import Words
 
 OWN = 2  # occurrences left out of a count: the text's own and that of its possible copy
-PRIOR = 5.0  # weight of the word's own frequency against what follows the word before
 DISCOUNT = 0.75
+BEFORE = ((1, 5.0), (3, 100.0))
+"""Words before, and the weight of what fewer words say against what these say. Three tell a prompt that many rows are
+written into; their weight is such that a few rows make no prompt."""
 
 
-def surprise(texts: Words) -> np.ndarray:
-    """[texts] surprise of each text in nats, -ln of its probability under a word-pair model of all the texts.
+@dataclass(frozen=True)
+class Surprise:
+    """`whole`: [texts] surprise of each text in nats. `sums`: [words + 1] running sum of the surprise of words, those of each
+    text the most surprising first. `starts`: [texts + 1] where each text begins."""
 
-    The model is an interpolated, discounted bigram model with a mark at the beginning and at the end (Ney, Essen and
-    Kneser 1994). Each text is judged by the others: its own occurrence and one more are left out of every count, so
-    that a leaked copy does not vouch for itself.
+    whole: np.ndarray
+    sums: np.ndarray
+    starts: np.ndarray
+
+    def without(self, text: np.ndarray, count: np.ndarray | int) -> np.ndarray:
+        """[...] what texts surprise by without so many of their words, whichever these are: the most surprising ones."""
+        start = self.starts[text]
+        return self.whole[text] - (self.sums[start + count] - self.sums[start])
+
+
+def surprise(texts: Words) -> Surprise:
+    """How surprising texts are: -ln of their probability given what all of them have after the same words.
+
+    The model is interpolated and discounted (Ney, Essen and Kneser 1994), from single words over pairs to runs of four, with
+    a mark at the beginning and at the end. Each text is judged by the others: its own occurrence and one more are left out
+    of every count, so that a leaked copy does not vouch for itself. What many texts have in common (a prompt that each is
+    written into) is hardly a surprise, so that no two of them are alike for it.
     """
     import numpy as np
 
     size, rows = len(texts.vocabulary), len(texts)
     edge = size  # one more word: the beginning, and the end
-    lengths = texts.lengths
-    place = np.arange(len(texts.ids)) + np.repeat(np.arange(rows), lengths)
+    of = np.repeat(np.arange(rows), texts.lengths)
+    place = np.arange(len(texts.ids)) + of
     word = np.full(len(texts.ids) + rows, edge, dtype=np.int64)
     word[place] = texts.ids
-    before = np.concatenate(([edge], word[:-1]))
-    _, which, counts = np.unique(before * (size + 1) + word, return_inverse=True, return_counts=True)
     single = np.bincount(word, minlength=size + 1)
-    pair = np.maximum(counts[which] - OWN, 0)
-    alone = (np.maximum(single[word] - OWN, 0) + 0.5) / (len(word) + 0.5 * (size + 1))
-    context = np.maximum(single[before] - OWN, 0)
-    nats = -np.log((np.maximum(pair - DISCOUNT, 0) + PRIOR * alone) / (context + PRIOR))
-    return np.bincount(np.repeat(np.arange(rows), lengths + 1), nats, minlength=rows)
+    likely = (np.maximum(single[word] - OWN, 0) + 0.5) / (len(word) + 0.5 * (size + 1))
+    for count, weight in BEFORE:
+        context = _before(word, edge, count)
+        follows = np.maximum(_counts(mix(context) ^ word.astype(np.uint64)) - OWN, 0)
+        likely = (np.maximum(follows - DISCOUNT, 0) + weight * likely) / (np.maximum(_counts(context) - OWN, 0) + weight)
+    nats = -np.log(likely)
+    whole = np.bincount(np.repeat(np.arange(rows), texts.lengths + 1), nats, minlength=rows)
+    sums = np.concatenate(([0.0], np.cumsum(nats[place][np.lexsort((-nats[place], of))])))
+    return Surprise(whole, sums, texts.starts)
+
+
+def _before(word: np.ndarray, edge: int, count: int) -> np.ndarray:
+    """[words] one number for the `count` words before each; the mark stands for those before the text."""
+    import numpy as np
+
+    key, last = np.zeros(len(word), dtype=np.uint64), word
+    for step in range(count):
+        moved = np.concatenate(([edge], last[:-1]))
+        last = np.where(last == edge, edge, moved) if step else moved
+        key = mix(key) ^ last.astype(np.uint64)
+    return key
+
+
+def _counts(keys: np.ndarray) -> np.ndarray:
+    """[keys] how often each is among them."""
+    import numpy as np
+
+    _, which, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return counts[which]
