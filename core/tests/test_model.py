@@ -28,7 +28,7 @@ THREE = ("bad", "middling", "good")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5")}
+    return {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5", "bart")}
 
 
 @pytest.fixture
@@ -262,6 +262,16 @@ def test_a_body_without_its_language_model_head_cannot_write(made, tmp_path):
     assert told(error, "lm_head")
 
 
+def test_heads_that_an_encoder_decoder_has_not(made):
+    with pytest.raises(UserError) as error:
+        open_model(made["bart"], "tags", THREE)
+    assert told(error, "'bart' has no head 'tags'", "heads it has: labels, span, tokens, score", "encoder-decoders with the head")
+    assert told(error, "t5")
+    with pytest.raises(UserError) as error:
+        open_model(made["bart"], "mask")
+    assert told(error, "by an encoder alone", "sft")
+
+
 def test_length_is_checked_against_the_positions(made):
     model = open_model(made["roberta"], "labels", THREE)
     model.tokenizer.model_max_length = 10**30
@@ -280,6 +290,7 @@ def test_length_is_checked_against_the_positions(made):
     ("bert", "mask", ()), ("bert", "score", ("bert.pooler", "classifier")), ("roberta", "labels", ("classifier",)),
     ("gpt2", "tokens", ()), ("gpt2", "score", ("score",)), ("llama", "tokens", ()), ("llama", "span", ("qa_outputs",)),
     ("llama", "tags", ("score",)), ("t5", "tokens", ()), ("t5", "labels", ("classification_head",)),
+    ("bart", "tokens", ()), ("bart", "labels", ("classification_head",)), ("bart", "span", ("qa_outputs",)),
 ])
 def test_new_modules_are_named_and_the_rest_is_the_checkpoint(made, kind, head, fresh):
     model = open_model(made[kind], head, THREE if head in ("labels", "tags") else ())
@@ -387,7 +398,8 @@ def test_quiet_puts_everything_back():
 
 
 @pytest.mark.parametrize("kind, head", [("bert", "labels"), ("bert", "mask"), ("roberta", "tags"), ("gpt2", "tokens"),
-                                        ("gpt2", "score"), ("llama", "span"), ("t5", "tokens")])
+                                        ("gpt2", "score"), ("llama", "span"), ("t5", "tokens"), ("t5", "tags"),
+                                        ("bart", "labels")])
 def test_the_code_on_the_card_gives_the_same_answers(made, tmp_path, no_network, monkeypatch, kind, head):
     model = trained(open_model(made[kind], head, THREE if head in ("labels", "tags") else ()))
     inputs = models.probe(model, TEXTS)
@@ -401,7 +413,7 @@ def test_the_code_on_the_card_gives_the_same_answers(made, tmp_path, no_network,
     exec(code, names)
     loaded = names["model"]
     torch.testing.assert_close(models.logits(loaded, inputs), models.logits(model.net, inputs), rtol=0, atol=1e-6)
-    assert getattr(loaded.config.get_text_config(), "use_cache", True)
+    assert (kind, head) == ("t5", "tags") or getattr(loaded.config.get_text_config(), "use_cache", True)  # there an encoder alone
     if head in ("labels", "tags"):
         assert loaded.config.id2label == dict(enumerate(THREE)) and loaded.config.label2id["good"] == 2
     assert not any((tmp_path / "model").glob("*.bin"))

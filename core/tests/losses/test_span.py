@@ -36,7 +36,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "t5"])
+@pytest.mark.parametrize("kind", [*KINDS, "t5", "bart"])
 def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: Any, data: Any) -> None:
     model = load(kind, "span")
     loss = span.make(run(TASK), data("question", {}), model)
@@ -48,13 +48,13 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
         ids = encoded["input_ids"][0].tolist()
         if kind in ("gpt2", "llama"):  # their rows have no special token at the end: the EOS stands for no answer
             ids = [*ids, model.tokenizer.eos_token_id]
-        none = 0 if kind in ("bert", "roberta") else len(ids) - 1
+        none = 0 if kind in ("bert", "roberta", "bart") else len(ids) - 1
         assert each["input_ids"] == ids
         if given["answers"]["text"]:
             begin = given["answers"]["answer_start"][0]
             end = begin + len(given["answers"]["text"][0]) - 1
             places = [encoded.char_to_token(0, place, sequence_index=1) for place in (begin, end)]
-            if places[0] is None or kind in ("gpt2", "llama", "t5"):  # a blank before a word may be a part of its token
+            if places[0] is None or kind in ("gpt2", "llama", "t5", "bart"):  # a blank before a word may be a part of its token
                 places[0] = next(n for n in range(begin, end + 1) if encoded.char_to_token(0, n, 1) is not None)
                 places[0] = encoded.char_to_token(0, places[0], 1)
         else:

@@ -24,14 +24,15 @@ from ftp_adapters import Adapters
 
 THREE = ("bad", "middling", "good")
 KINDS: list[tuple[str, Head]] = [("bert", "labels"), ("roberta", "score"), ("distilbert", "tags"), ("gpt2", "tokens"),
-                                 ("llama", "tokens"), ("llama", "span"), ("t5", "tokens")]
+                                 ("llama", "tokens"), ("llama", "span"), ("t5", "tokens"), ("t5", "tags"),
+                                 ("bart", "tokens")]
 PLACEMENTS = ("pfeiffer", "houlsby", "parallel")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    found = {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5")}
+    found = {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5", "bart")}
     tokenizer = tiny_tokenizer("bert")
     config = AutoConfig.for_model("distilbert", vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64,
                                   dropout=0.0)
@@ -77,8 +78,8 @@ def test_adapters_from_start_to_reload(made, tmp_path, kind, head, placement):
     model = adapted(base, placement=placement)
     same(model.net, before, inputs)  # it starts as nothing
     names = [name for name, _ in model.net.named_modules() if name.endswith(".bottleneck")]
-    blocks = 4 if kind == "t5" else 2
-    each = {"houlsby": 10 if kind == "t5" else 4}.get(placement, blocks)  # T5's decoder has two attentions a block
+    paired = kind in ("t5", "bart") and head == "tokens"
+    each = {"houlsby": 10 if paired else 4}.get(placement, 4 if paired else 2)  # their decoders have two attentions a block
     assert len(names) == each
     grown = {name for name, weight in model.net.named_parameters() if weight.requires_grad}
     assert grown == {name for name, _ in model.net.named_parameters() if ".bottleneck." in name or name.startswith(fresh or "-")}

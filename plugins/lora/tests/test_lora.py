@@ -20,14 +20,14 @@ from ftp_lora import Lora
 THREE = ("bad", "middling", "good")
 KINDS: list[tuple[str, Head]] = [
     ("bert", "labels"), ("bert", "tags"), ("bert", "span"), ("bert", "mask"), ("roberta", "score"), ("gpt2", "tokens"),
-    ("gpt2", "labels"), ("llama", "tokens"), ("llama", "span"), ("t5", "tokens"), ("t5", "labels"),
+    ("gpt2", "labels"), ("llama", "tokens"), ("llama", "span"), ("t5", "tokens"), ("t5", "labels"), ("bart", "tokens"),
 ]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5")}
+    return {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5", "bart")}
 
 
 def plain(folder: Path, head: Head) -> Model:

@@ -189,6 +189,36 @@ def test_rows_of_a_decoder_are_not_trained_in_silence(folders: dict[str, Path]) 
         tokens.collate(loaded(folders["t5"]), [{"input_ids": [5, 6, 7], "spans": [1, 3]}])
 
 
+def test_the_kit_looks_at_an_encoder_decoder_and_finds_what_is_wrong_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftp.losses import seq2seq
+    from ftp.testing import check
+
+    def outcome() -> tuple[str, str]:
+        (found,) = check("sft", only=["encoder-decoders-too"]).outcomes
+        return found.status, found.message
+
+    assert outcome()[0] == "ok"
+    collate = seq2seq.collate
+
+    def unmasked(*args: Any, **more: Any) -> Any:
+        batch = collate(*args, **more)
+        batch.inputs["attention_mask"].fill_(1)  # type: ignore[attr-defined]
+        return batch
+
+    def endless(*args: Any, **more: Any) -> Any:
+        return [{**row, "labels": row["labels"][:-1]} for row in rows(*args, **more)]
+
+    rows = seq2seq.encoded
+    with monkeypatch.context() as broken:
+        broken.setattr(seq2seq, "collate", unmasked)
+        status, message = outcome()
+        assert status == "failed" and "the rows beside it" in message
+    with monkeypatch.context() as broken:
+        broken.setattr(seq2seq, "encoded", endless)
+        status, message = outcome()
+        assert status == "failed" and "generation would never stop" in message
+
+
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")

@@ -46,7 +46,7 @@ def verify(
     """
     from safetensors.torch import load_file, save_file
 
-    if _writes_apart(model) and "decoder_input_ids" not in inputs:
+    if model.net.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
         inputs = {**inputs, "decoder_input_ids": inputs["input_ids"].clone()}
     came_from = origin(model.net)
     if tolerance is None:
@@ -87,14 +87,9 @@ def probe(model: Model, texts: Sequence[str], *, most: int = 4, length: int = 64
     encoded = model.tokenizer(list(texts[:most]), padding=True, truncation=True, max_length=length, return_tensors="pt")
     wanted = ("input_ids", "attention_mask", "token_type_ids")
     inputs = {name: encoded[name] for name in wanted if name in encoded}
-    if _writes_apart(model):
+    if model.net.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = inputs["input_ids"].clone()
     return inputs
-
-
-def _writes_apart(model: Model) -> bool:
-    """Whether a decoder must be told what to go on from; with other heads encoder-decoders take that from what they read."""
-    return model.head == "tokens" and bool(model.net.config.is_encoder_decoder)
 
 
 def logits(net: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:

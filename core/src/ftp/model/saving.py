@@ -140,7 +140,7 @@ def reload(
         model = load(Source(str(folder), folder=folder.resolve()), head, labels, trust_remote_code=trust_remote_code)
         if model.fresh:
             raise UserError(f"{folder}: the weights of {', '.join(model.fresh)} are not in it", "the run did not end well")
-    use_cache(model.net.config, True)
+    use_cache(model.net.config, head == "tokens")  # for generation; T5's encoder alone (tags) refuses one
     model.net.eval().requires_grad_(False)
     if device is not None:
         model.net.to(device)

@@ -6,7 +6,6 @@ A network's blocks are the members of its module lists that hold an attention. N
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -109,7 +108,7 @@ def watch(net: Any) -> list[Seen]:
             stack.callback(module.register_forward_hook(whole).remove)
         stack.enter_context(_still(net))
         row: dict[str, Any] = {"input_ids": torch.tensor([[1, 2]], device=next(net.parameters()).device)}
-        if net.config.is_encoder_decoder and "decoder_input_ids" in inspect.signature(net.forward).parameters:
+        if net.config.is_encoder_decoder:
             row["decoder_input_ids"] = row["input_ids"]
         net(**row)
     return [seen for seen in blocks.values() if seen.size]
@@ -140,7 +139,8 @@ def _still(net: Any) -> Iterator[None]:
     """Evaluation mode without gradients; the modes come back. With a cache of keys, where Transformers does not read from the
     positions whether rows are packed, which a plan's network (without weights, on the meta device) has no numbers for."""
     kept = bool(getattr(net.config.get_text_config(), "use_cache", False))
-    use_cache(net.config, True)
+    alone = hasattr(net.base_model, "encoder") and not net.config.is_encoder_decoder  # T5's, for tags, refuses one
+    use_cache(net.config, not alone)
     try:
         with evaluating(net), torch.no_grad():
             yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,6 +14,7 @@ import torch
 from ftp.errors import UserError
 from ftp.testing import rows as written
 from ftp.testing.checks.every import others
+from ftp.testing.models import PAIRED
 from ftp.testing.outcome import Fault, NotApplicable, check
 from ftp.testing.scene import Scene, apart, build, close, copied, fitting, learnt_tokens, move, scene_of
 from ftp.testing.subject import Subject
@@ -313,6 +316,31 @@ def ends_are_learnt(subject: Subject) -> str:
 
 
 @check("objective")
+def encoder_decoders_too(subject: Subject) -> str:
+    """Where an objective on tokens takes a network with an encoder and a decoder as well, what is asked of sums, accumulation,
+    padding, prompts and ends holds there too."""
+    if _task(subject)[1] != "tokens" or fitting(subject) in PAIRED:
+        raise NotApplicable("such a network has no head of this kind, or all was looked at on one")
+    other = dataclasses.replace(subject, kept={**subject.kept, "kind": {"kind": PAIRED[0], "rollout": False}})
+    try:
+        scene = build(other, PAIRED[0])
+        scene.out(scene.rows(1))
+    except UserError as error:
+        raise NotApplicable(f"it refuses one: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # written for networks with one stack of layers, as most are
+        raise NotApplicable(f"it takes none ({type(error).__name__}: {error}); ftp.losses.tokens.refuse_encoder_decoder would tell "
+                            "users in words") from error
+    told = list[str]()
+    for look in (totals_are_sums, accumulation_changes_nothing, padding_changes_nothing, prompts_are_not_learnt, ends_are_learnt,
+                 learnt_text_gets_likelier, loss_falls):
+        with contextlib.suppress(NotApplicable):
+            told.append(look(other))
+    if not told:
+        raise NotApplicable("the kit's rows are too few")
+    return f"{len(told)} looks at a tiny {PAIRED[0]}: {told[-1]}"
+
+
+@check("objective")
 def starts_from_the_reference(subject: Subject) -> str:
     """Where weights are compared with those of before the run, they are the same at first, and no longer after training."""
     scene = scene_of(subject, rolled=False)
@@ -354,8 +382,6 @@ def starts_from_the_reference(subject: Subject) -> str:
 @check("objective")
 def comes_back_without_rows(subject: Subject) -> str:
     """A finished run comes back (`ftp.load`) with its model alone: no rows, and no reference."""
-    import dataclasses
-
     from ftp.types import Data
 
     scene = build(subject, fitting(subject))
@@ -405,7 +431,7 @@ def _moved(scene: Scene) -> Scene:
 def _both(subject: Subject) -> list[Scene]:
     """The first model that fits; and for tokens a decoder whose answers end with an EOS that is its pad token too."""
     scenes = [scene_of(subject)]
-    if _task(subject)[1] == "tokens" and scenes[0].kind != "gpt2":
+    if _task(subject)[1] == "tokens" and scenes[0].kind not in ("gpt2", *PAIRED):
         scenes.append(build(subject, "gpt2", ended=True))
     return scenes
 

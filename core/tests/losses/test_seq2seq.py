@@ -1,0 +1,58 @@
+"""Heads of networks with an encoder and a decoder: Transformers' own loss of each row, whatever lies beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from ftp.losses import labels, span, tags
+from ftp.types import Task
+
+KINDS = ("t5", "bart")
+TEXTS = ("A quiet joy.", "I would not watch this again, not even if it were free.", "Twelve </s> and five.", "No.")
+PLAIN = [{"text": text, "label": n % 2} for n, text in enumerate((*TEXTS[:2], TEXTS[3]))]
+PAIRS = [{**row, "text_pair": "So they say."} for row in PLAIN]
+WORDS = [{"tokens": text.split(), "tags": [len(word) % 2 for word in text.split()]} for text in TEXTS]
+ASKED = [{"question": "What?", "context": text, "answers": {"text": [text.split()[1]], "answer_start": []}} for text in TEXTS[:3]]
+MAKE = {"labels": (labels.make, "labelled", PLAIN), "pairs": (labels.make, "labelled", PAIRS),
+        "tags": (tags.make, "tagged", WORDS), "span": (span.make, "question", ASKED)}
+CASES = [(kind, what) for kind in KINDS for what in MAKE if (kind, what) != ("bart", "tags")]
+
+
+@pytest.mark.parametrize("kind, what", CASES)
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_rows_are_not_changed_by_those_beside_them(kind: str, what: str, side: str, load: Any, run: Any, data: Any) -> None:
+    make, form, rows = MAKE[what]
+    head: Any = "labels" if what == "pairs" else what
+    model = load(kind, head, () if head == "span" else ("no", "yes"))
+    model.tokenizer.padding_side = side
+    loss = make(run(Task(form, head)), data(form, {}, ("no", "yes")), model)  # type: ignore[arg-type]
+    encoded = list(loss.encode(rows, "train"))
+    assert loss.answer is not None
+    with torch.no_grad():
+        together = loss.compute(batch := loss.collate(encoded))
+        alone = [loss.compute(loss.collate([row])) for row in encoded]
+        answers = loss.answer(batch, together)
+        single = [loss.answer(loss.collate([row]), None)[0] for row in encoded]
+    assert together.row_losses is not None
+    torch.testing.assert_close(together.row_losses, torch.stack([out.total for out in alone]), rtol=1e-4, atol=1e-5)
+    assert [one.answer for one in answers] == [one.answer for one in single] or head == "span"
+    assert float(together.total) == pytest.approx(sum(float(out.total) for out in alone), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_classes_are_transformers_own_where_a_text_holds_an_end(kind: str, load: Any, run: Any, data: Any, folder: Any) -> None:
+    model = load(kind, "labels", ("no", "yes"))
+    net: Any = AutoModelForSequenceClassification.from_pretrained(folder(kind), num_labels=2)
+    net.load_state_dict(model.net.state_dict())
+    net.eval()
+    loss = labels.make(run(Task("labelled", "labels")), data("labelled", {}, ("no", "yes")), model)
+    rows = [{"text": text, "label": n % 2} for n, text in enumerate(TEXTS)]
+    out = loss.compute(loss.collate(list(loss.encode(rows, "train"))))
+    read = [model.tokenizer(row["text"], return_tensors="pt") for row in rows]
+    expected = [net(**one, labels=torch.tensor([row["label"]])).loss for one, row in zip(read, rows, strict=True)]
+    assert out.row_losses is not None
+    torch.testing.assert_close(out.row_losses, torch.stack(expected).detach(), rtol=1e-4, atol=1e-5)
