@@ -255,5 +255,7 @@ def test_what_does_not_go_with_a_fresh_network_is_told(tmp_path: Path) -> None:
     adapted = replace(fresh(), net=SimpleNamespace(peft_config={}, config=SimpleNamespace()))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no trained weights"):
         a_loss(adapted, model_config="{}")
+    with pytest.raises(UserError, match=r"--clm.vocab_size 300: a checkpoint brings its own"):
+        Clm(vocab_size=300).build_model(a_run(), the_data())
     borrowed = fresh(tokenizer=str(tiny("gpt2", tmp_path)))
     assert len(borrowed.tokenizer) == borrowed.net.config.vocab_size == 320 and borrowed.tokenizer.pad_token_id == 0

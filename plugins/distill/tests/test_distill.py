@@ -166,6 +166,8 @@ def test_classes_in_another_order_are_put_right(made, tmp_path):
 def test_mistakes_are_told(made, tmp_path):
     with pytest.raises(UserError, match="no trained head"):
         build(made["encoder"])
+    with pytest.raises(UserError, match="the divergence 'reverse' has none"):
+        build(made["bert"], beta=0.2, divergence="reverse")
     with pytest.raises(UserError, match="tokenizer is another one"):
         build(made["gpt2"], ("sft",), "llama")
     with pytest.raises(UserError, match=r"ends in the head 'labels'"):

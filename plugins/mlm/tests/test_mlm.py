@@ -214,6 +214,8 @@ def test_accuracy_and_perplexity(folder: Path) -> None:
 def test_what_cannot_be_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="more than 1"):
         a_loss(loaded(folder), mask_replace_prob=0.9, random_replace_prob=0.2)
+    with pytest.raises(UserError, match=r"--mlm.vocab_size 300: a checkpoint brings its own"):
+        Mlm(vocab_size=300).build_model(a_run(), the_data())
     model = loaded(folder)
     model.tokenizer.mask_token = None
     with pytest.raises(UserError, match="no mask token"):

@@ -312,6 +312,13 @@ def test_misfits_are_told(kit: Any, load: Any) -> None:
         kit.loss_of(Dpo(loss_type="ipo", label_smoothing=0.1), load(), kit.a_run())
     with pytest.raises(UserError, match="encoder and a"):
         kit.loss_of(Dpo(), load("t5", packed=False), kit.a_run())
+    from datasets import Dataset
+
+    from ftp.types import Data
+
+    rated = Data({"train": Dataset.from_list(kit.ratings())}, "feedback")
+    with pytest.raises(UserError, match="no row would be learnt from"):
+        Kto(desirable_weight=0, undesirable_weight=0).make_loss(kit.a_run("feedback"), rated, load())
     gone = replace(load(), reference=None)
     loss = kit.loss_of(Dpo(), gone, kit.a_run())
     with pytest.raises(UserError, match="not at hand"):

@@ -238,6 +238,17 @@ def test_bad_rows_are_named(load: Any) -> None:
         loss_of(model, Reward(margin_column="gap"), preferences())
 
 
+@pytest.mark.parametrize("margin", ["a lot", None, float("nan")])
+def test_a_margin_that_is_no_number_names_its_row(load: Any, margin: Any) -> None:
+    rows = [{**row, "margin": 0.5 if n != 1 or margin is None or isinstance(margin, float) else margin}
+            for n, row in enumerate(preferences())]
+    rows = [{**row, "margin": str(row["margin"])} for row in rows] if isinstance(margin, str) else rows
+    rows[1]["margin"] = margin
+    loss = loss_of(load("bert"), rows=rows)
+    with pytest.raises(UserError, match=r"train: the row that asks 'Is seven plus five twelve\?' has the margin"):
+        list(loss.encode(rows, "train"))
+
+
 def test_a_template_changed_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:
     from ftp.record import Log
 

@@ -40,6 +40,9 @@ class Clm:
         if self.model_config is None:
             if self.tokenizer is not None:
                 raise UserError("--clm.tokenizer: a checkpoint brings its own", "it goes with --clm.model_config")
+            if self.vocab_size != type(self).vocab_size:
+                raise UserError(f"--clm.vocab_size {self.vocab_size}: a checkpoint brings its own tokenizer",
+                                "it goes with --clm.model_config")
             return None
         from ftp.model import scratch
 

@@ -38,6 +38,9 @@ class Distill:
             raise UserError("distill: this objective makes its own rows, which a teacher has not seen", "sft and clm fit")
         if not data.splits:  # a finished run, which answers without its teacher
             return loss
+        if self.divergence != "jsd" and self.beta != 0.5:
+            raise UserError(f"--distill.beta {self.beta}: the divergence '{self.divergence}' has none",
+                            "leave it out, or take jsd", "--distill.divergence jsd")
         from ftp_distill import mixing, teachers
 
         asked = teachers.find(run, data, model, self.teacher)

@@ -44,6 +44,9 @@ class Mlm:
         if self.model_config is None:
             if self.tokenizer is not None:
                 raise UserError("--mlm.tokenizer: a checkpoint brings its own", "it goes with --mlm.model_config")
+            if self.vocab_size != type(self).vocab_size:
+                raise UserError(f"--mlm.vocab_size {self.vocab_size}: a checkpoint brings its own tokenizer",
+                                "it goes with --mlm.model_config")
             return None
         from ftp.model import scratch
 

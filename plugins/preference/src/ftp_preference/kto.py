@@ -14,7 +14,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import hookimpl, option, plugin
+from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run, StepOut
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Kto:
         from ftp_preference import answers, rows
 
         tokens.refuse_encoder_decoder(model, "kto")
+        if data.splits and self.desirable_weight == self.undesirable_weight == 0:
+            raise UserError("--kto.desirable_weight 0 and --kto.undesirable_weight 0: no row would be learnt from",
+                            "leave out one of them at least")
         talk = chat.of_run(run, data, model, who="kto", file=self.chat_template, eos_token=self.eos_token)
         if self.disable_dropout:
             without_dropout(model.net)

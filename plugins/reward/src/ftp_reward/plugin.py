@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class Reward:
                 for name in cut:
                     del one[f"rejected_{name}"]
                 if margin is not None:
-                    one["margin"] = float(given[place][margin])
+                    one["margin"] = _number(given[place], margin, split)
                 made.append(one)
             _refuse_same(counts, split, len(given), sum("left_out" in one and not one["answer_cut"] for one in made))
             return made
@@ -133,6 +134,20 @@ class Reward:
             return None
         run.tell(f"margins are taken from the column '{name}'")
         return name
+
+
+def _number(row: Row, column: str, split: str) -> float:
+    """The margin of a row. `UserError` where it is no finite number."""
+    from ftp_reward.rows import excerpt
+
+    try:
+        number = float(row[column])
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{split}: the row that asks {excerpt(row)} has the margin {row[column]!r} (column {column})",
+                        "a finite number in each row; a column 'margin' that says something else is to have another name")
+    return number
 
 
 def _refuse_same(counts: dict[str, list[int]], split: str, rows: int, same: int) -> None:
