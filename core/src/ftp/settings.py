@@ -32,7 +32,8 @@ class Settings:
                                group="model", path=True)
     revision: str | None = option(None, "revision of a hub model", group="model")
     trust_remote_code: bool = option(False, "run code that comes with a hub model", group="model")
-    max_length: int | None = option(None, "tokens a row at most; default: what the model takes, 1024 at most", low=4,
+    max_length: int | None = option(None, "tokens a row at most (where an encoder reads and a decoder writes: of each); "
+                                    "default: what the model takes, 1024 at most", low=4,
                                     group="model")
     gradient_checkpointing: bool = option(False, "recompute activations instead of keeping them", group="model")
 

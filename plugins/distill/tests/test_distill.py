@@ -174,9 +174,21 @@ def test_mistakes_are_told(made, tmp_path):
         build(made["bert"], ("mlm",), "bert")
     with pytest.raises(UserError, match="not on the head"):
         build(made["llama"], ("dpo",), "llama")
+    other = tiny("llama", tmp_path / "other", seed=3)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_model("t5") / name, other / name)
+    with pytest.raises(UserError, match="one of teacher and student has an encoder and a decoder"):
+        build(other, ("sft",), "t5")
     short = tiny("llama", tmp_path / "short", seed=3, max_position_embeddings=16)
     with pytest.raises(UserError, match="--max-length 16"):
         build(short, ("sft",), "llama")
+
+
+def test_an_encoder_decoder_hears_one(tmp_path):
+    alone, same = build(None, ("sft",), "t5", alpha=0.0), build(None, ("sft",), "t5", alpha=1.0)
+    heard = build(tiny("t5", tmp_path, seed=7), ("sft",), "t5", alpha=1.0)
+    totals = [one.loss.compute(one.batch(one.rows(4))).total.item() for one in (alone, same, heard)]
+    assert totals[0] > 1 and abs(totals[1]) < 1e-3 and totals[2] > 0.1  # nothing to learn from itself
 
 
 @pytest.mark.parametrize("plugins, kind, teacher", [

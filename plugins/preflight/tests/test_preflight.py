@@ -23,7 +23,7 @@ from ftp.settings import Settings
 from ftp.testing.advice import follow
 from ftp.testing.models import CHAT, tiny
 from ftp.types import Data, Risk, Run, Task
-from ftp_preflight import Preflight, first_step, template
+from ftp_preflight import Preflight, encoded, first_step, template
 from ftp_preflight.findings import Findings
 
 QUIET = ("-forgetting", "-leakage", "-underfitting", "-overfitting")
@@ -219,6 +219,19 @@ def test_a_clean_conversation_is_ok_and_ends(folder: Path) -> None:
     assert risk.evidence["end"]["trained"] == risk.evidence["end"]["sequences"] > 0
     assert risk.evidence["chat template"]["ends_a_turn"] and 0 < risk.evidence["trained tokens"]["share_of_tokens"] < 1
     assert risk.evidence["gradients"]["without"] == [] and risk.evidence["gradients"]["frozen_with"] == []
+
+
+def test_a_clean_conversation_is_ok_where_an_encoder_reads_it(folder: Path) -> None:
+    more = [{"role": "user", "content": "and then?"}, {"role": "assistant", "content": "nothing more"}]
+    rows = [{"messages": [*row["messages"], *more]} for row in chats()]
+    run, data, model, loss = scene(folder, rows, ["sft", "full", "files"], "t5")
+    risk = judged(run, data, model, loss)
+    assert risk.level in ("ok", "note"), risk.finding
+    assert risk.evidence["end"]["trained"] == risk.evidence["end"]["sequences"] > 0
+    assert risk.evidence["inference"]["same"] == 8 and 0 < risk.evidence["trained tokens"]["share_of_tokens"] < 1
+    made = list(loss.encode([dict(data.splits["train"][0])], "train"))
+    for row, line in zip(made, encoded.lines(model, loss.collate(made)), strict=True):
+        assert list(line.ids) == [*row["input_ids"], *row["labels"]] and sum(line.trained) == len(row["labels"])
 
 
 def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None:

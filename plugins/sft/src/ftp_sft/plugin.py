@@ -17,7 +17,11 @@ VERSION = 2
 
 @plugin
 class Sft:
-    """Fine-tune on conversations: learn what the assistant says, and when it stops (Ouyang et al. 2022, section 3.5)."""
+    """Fine-tune on conversations: learn what the assistant says, and when it stops (Ouyang et al. 2022, section 3.5).
+
+    Decoders read a conversation as one text. Of an encoder-decoder (T5, BART) each turn of the assistant is written by the
+    decoder, given everything before it in the encoder; prompt and answer may have `--max-length` tokens each.
+    """
 
     wants = ("conversation",)
     head = "tokens"
