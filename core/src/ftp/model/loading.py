@@ -233,7 +233,7 @@ def _auto(source: Source, config: PretrainedConfig, head: Head) -> Any:
                         "filled in by an encoder alone", "take an encoder (bert, roberta, ...), or sft for this model")
     auto = getattr(transformers, name)
     if not _has(auto, config) and name not in (getattr(config, "auto_map", None) or {}):
-        paired = {"tokens": "AutoModelForSeq2SeqLM", "mask": ""} if config.is_encoder_decoder else {}
+        paired: dict[Head, str] = {"tokens": "AutoModelForSeq2SeqLM", "mask": ""} if config.is_encoder_decoder else {}
         heads = [one for one, other in {**AUTO, **paired}.items() if other and _has(getattr(transformers, other), config)]
         fix = f"heads it has: {', '.join(heads) or 'none'}"
         if config.is_encoder_decoder:
