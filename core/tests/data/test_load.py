@@ -104,6 +104,20 @@ def test_tags_and_tokens_that_are_no_lists_are_refused_in_words(make_run: Make, 
         settle({"train": Dataset.from_list([{"tokens": tokens, "tags": tags}] * 3)}, make_run("tagged"))
 
 
+def test_values_that_only_fail_later_are_refused_when_rows_are_read(make_run: Make) -> None:
+    pairs = [{"text": f"a {n}", "text_pair": None if n == 3 else "b", "label": n % 2} for n in range(9)]
+    with pytest.raises(UserError, match=r"1 rows have no text_pair; the first, counted from 0: \[3\]"):
+        settle({"train": Dataset.from_list(pairs)}, make_run("labelled"))
+    with pytest.raises(UserError, match="text_pair holds int64, not text"):
+        settle({"train": Dataset.from_list([{**row, "text_pair": 1} for row in pairs])}, make_run("labelled"))
+    with pytest.raises(UserError, match="label holds lists or fields of another kind, not a class"):
+        settle({"train": Dataset.from_list([{"text": "a", "label": [1]}, {"text": "b", "label": [0]}])}, make_run("labelled"))
+    asked = [{"question": f"q {n}", "context": "a b", "answers": {"text": [None if n == 4 else "b"], "answer_start": [2]}}
+             for n in range(9)]
+    with pytest.raises(UserError, match=r"an answer \(in answers\) that is null; the first, counted from 0: \[4\]"):
+        settle({"train": Dataset.from_list(asked)}, make_run("question"))
+
+
 def test_max_train_rows(make_run: Make) -> None:
     rows = Dataset.from_dict({"text": [str(number) for number in range(100)]})
     data, notes = settle({"train": rows}, make_run("text", max_train_rows=10))

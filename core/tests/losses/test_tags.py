@@ -150,6 +150,16 @@ def test_words_of_which_the_tokenizer_makes_nothing_are_answered_but_not_trained
     assert [answers[0][place] for place in (0, 2, 3)] == ["O", "O", "O"] and answers[1] == ["O"]
 
 
+def test_a_sentence_without_a_word_alone_in_a_batch_is_answered_with_no_tag(load: Any, run: Any, data: Any) -> None:
+    """Evaluation spares a batch without a term its pass, so there are no outputs to answer from."""
+    from ftp.types import LossOut
+
+    loss = tags.make(run(TASK), data("tagged", {}, LABELS), load("bert", "tags", LABELS))
+    batch = loss.collate(list(loss.encode([{"tokens": [], "tags": []}], "validation")))
+    assert batch.count == 0 and loss.answer is not None
+    assert [one.answer for one in loss.answer(batch, LossOut(torch.zeros(())))] == [[]]
+
+
 def test_plain_words_are_answered(load: Any, run: Any, data: Any) -> None:
     from ftp.predict import answer
 

@@ -159,11 +159,17 @@ def _rated(rows: Rows) -> bool:
         return False
 
 
-TEXTS: Mapping[Form, tuple[str, ...]] = {"text": ("text",), "labelled": ("text",), "question": ("question", "context")}
+TEXTS: Mapping[Form, tuple[str, ...]] = {
+    "text": ("text",), "labelled": ("text", "text_pair"), "question": ("question", "context"),
+}  # fmt: skip
 
 
 def _is_list(kind: Any) -> bool:
     return hasattr(kind, "feature") and getattr(kind.feature, "dtype", None) is not None
+
+
+def _is_class(kind: Any) -> bool:
+    return getattr(kind, "dtype", None) is not None
 
 
 def _is_answers(kind: Any) -> bool:
@@ -171,6 +177,7 @@ def _is_answers(kind: Any) -> bool:
 
 
 SHAPES: Mapping[Form, tuple[tuple[str, str, Callable[[Any], bool]], ...]] = {
+    "labelled": (("label", "a class (a word, a whole number, or true/false)", _is_class),),
     "tagged": (
         ("tokens", 'a list of words, as ["New", "York"]', _is_list),
         ("tags", 'a list of tags, as ["B-LOC", "I-LOC"]', _is_list),
@@ -208,6 +215,7 @@ def check(rows: Rows, form: Form, told: str) -> None:
     if not len(rows):
         raise UserError(f"{told} has no rows", "give at least one row")
     needed = [column for column in forms.FORMS[form].required if column != "label"]  # labels.encode looks at those
+    needed += [column for column in TEXTS.get(form, ()) if column not in needed and column in kinds]
     nulls: dict[str, list[int]] = {column: [] for column in needed}
     uneven, broken = list[int](), set[int]()
     for start in range(0, len(rows), 10_000):
@@ -217,6 +225,8 @@ def check(rows: Rows, form: Form, told: str) -> None:
                 missing = batch.column(column).is_null().to_pylist()
                 nulls[column] += [start + place for place, absent in enumerate(missing) if absent]
             broken.update(start + place for place in _broken(batch.column(column)))
+        if form == "question":
+            broken.update(start + place for place in _unsaid(batch.column("answers")))
         if form == "tagged":
             import pyarrow.compute as pc
 
@@ -232,8 +242,9 @@ def check(rows: Rows, form: Form, told: str) -> None:
             f"{told}: {len(uneven)} rows have another number of tags than tokens; the first, counted from 0: {uneven[:5]}",
             "give each token one tag"))  # fmt: skip
     if broken:
+        what = "an answer (in answers) that is null" if form == "question" else "a message without a role or without text"
         wrong.append(Problem(
-            f"{told}: {len(broken)} rows have a message without a role or without text; the first, counted from 0: "
+            f"{told}: {len(broken)} rows have {what}; the first, counted from 0: "
             f"{sorted(broken)[:5]}", "mend or leave out these rows"))  # fmt: skip
     if wrong:
         raise UserError(wrong)
@@ -250,6 +261,14 @@ def _broken(column: pa.ChunkedArray) -> set[int]:
     messages, owners = pc.list_flatten(rows), pc.list_parent_indices(rows)
     lacks = pc.or_(*(pc.is_null(pc.struct_field(messages, name)) for name in ("role", "content")))
     return set(owners.filter(lacks).to_pylist())
+
+
+def _unsaid(column: pa.ChunkedArray) -> set[int]:
+    """Places of the rows of a column of answers in which one is null."""
+    import pyarrow.compute as pc
+
+    texts = pc.struct_field(column.combine_chunks(), "text")
+    return set(pc.list_parent_indices(texts).filter(pc.is_null(pc.list_flatten(texts))).to_pylist())
 
 
 def _stored(rows: Rows, split: str) -> Dataset:

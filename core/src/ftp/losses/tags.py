@@ -81,7 +81,8 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         return LossOut(losses.sum(), row_losses=by_row, row_counts=counts, outputs=logits.detach())
 
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-        chosen = iter((logits_of(batch) if out is None else out.outputs).argmax(-1).tolist())
+        known = None if out is None else out.outputs  # of a batch without a word there are none
+        chosen = iter((logits_of(batch) if known is None else known).argmax(-1).tolist())
         return [Prediction([no_tag if place < 0 else labels[next(chosen)] for place in places])
                 for places in batch.inputs["places"]]
 
