@@ -149,3 +149,15 @@ def test_a_run_answers_with_kinds_and_tells_of_citations(tmp_path: Path) -> None
                    max_train_rows=60, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
     assert ftp.load(tmp_path / "run").predict(["The rent is due."])[0]["answer"] in KINDS
     assert {risk.name: risk.level for risk in done.risks}["same case"] == "not_run"  # the sample cites nothing
+
+
+def test_what_many_training_rows_cite_is_told_and_not_called_absent(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    from ftp.types import Data
+    from ftp_law.citations import verdict
+
+    texts = [f"The rule stands. See Smith v. Jones, {100 + at % 20} U.S. {200 + at % 20} (1950)." for at in range(200)]
+    splits = {"train": Dataset.from_dict({"text": texts[:160]}), "validation": Dataset.from_dict({"text": texts[160:]})}
+    risk = verdict(None, Data(splits, "text"), 1000, 0.02)  # type: ignore[arg-type]
+    assert risk.level == "note" and "authorities" in risk.finding and "100|us|200" in risk.evidence["authorities"]

@@ -97,12 +97,16 @@ def verdict(run: Run, data: Data, most: int, limit: float) -> Risk:
         return Risk("same case", "not_run", "no citation is found in train, or none in the evaluation rows: nothing to compare",
                     {"rows_that_cite": counts})
     shares, shared = dict[tuple[str, str], float](), dict[str, dict[str, list[int]]]()
+    field = dict[str, int]()  # authorities of the field that evaluation rows cite, and how many of these do
     worst: tuple[float, str, str] = (0.0, "", "")
     for kind in KINDS:
         known, allowed = binding(train[kind], read), limit if kind == "case" else min(1.0, 5 * limit)
         for split, (found, rows) in others.items():
             hit = {number: both for number, keys in found[kind].items() if (both := keys & known.keys())}
             share = shares[split, kind] = len(hit) / max(1, rows)
+            often = set().union(*train[kind].values()) - known.keys()
+            for key in (key for keys in found[kind].values() for key in keys & often):
+                field[key] = field.get(key, 0) + 1
             for number, both in hit.items():
                 for key in sorted(both):
                     shared.setdefault(key, {"train": known[key][:5]}).setdefault(split, []).append(number)
@@ -113,15 +117,23 @@ def verdict(run: Run, data: Data, most: int, limit: float) -> Risk:
         "rows_that_cite": counts, "citations_in_two_splits": len(shared),
         "share_of_rows_that_share": {f"{split}, {kind}": round(share, 4) for (split, kind), share in shares.items()},
         "examples": {key: {split: numbers[:5] for split, numbers in shared[key].items()} for key in largest}}
+    if field:
+        evidence["authorities"] = dict(sorted(field.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
+    told = (f"{len(field)} citations that evaluation rows have, such as {next(iter(evidence['authorities']))}, are in more than "
+            f"{COMMON:.0%} of the training rows and were taken for authorities of the field, which bind no rows") if field else ""
     if worst[0]:
         _, split, kind = worst
         finding = (f"{shares[split, kind]:.1%} of the {split} rows cite a {kind} that training rows cite as well (for example "
                    f"{largest[0]}): they are no unseen rows. All rows of a case belong into one split")
         return Risk("same case", "warn", finding, evidence, (run.command("--split", split, of="data preview"),))
     if shared:
-        return Risk("same case", "note", f"{len(shared)} citations are in train and in few of the evaluation rows", evidence)
-    return Risk("same case", "ok", f"no case or section is cited in train and in an evaluation row ({counts['train']} "
-                "training rows cite something)", evidence)
+        return Risk("same case", "note", "; ".join(filter(None, (
+            f"{len(shared)} citations are in train and in few of the evaluation rows", told))), evidence)
+    if len(field) >= FEWEST:  # one or two are what a field cites; many are rather its rows, cut anyhow
+        return Risk("same case", "note", told, evidence)
+    return Risk("same case", "ok", "; ".join(filter(None, (
+        f"no {'other ' if field else ''}case or section is cited in train and in an evaluation row ({counts['train']} training "
+        "rows cite something)", told))), evidence)
 
 
 def binding(found: dict[int, set[str]], read: int) -> dict[str, list[int]]:
