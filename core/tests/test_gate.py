@@ -131,12 +131,14 @@ loss = {mux = 1}
 mcc = {min = "0.8"}
 f1 = {min = nan}
 macro_f1 = {split = "test"}
+recall = {min = 0.9, max = 0.1}
 '''
     with pytest.raises(UserError) as caught:
         policy(tmp_path, text)
     said = str(caught.value)
     for part in ("'ad'", "'past'", "did you mean 'leakage'", "did you mean 'warn'", "'level'", "accuracy: is 0.8",
-                 "did you mean 'max'", "mcc: min is '0.8'", "f1: min is nan", "macro_f1: asks for nothing"):
+                 "did you mean 'max'", "mcc: min is '0.8'", "f1: min is nan", "macro_f1: asks for nothing",
+                 "recall: min 0.9 is above max 0.1"):
         assert part in said
     with pytest.raises(UserError, match="is no TOML"):
         policy(tmp_path, "at = ")

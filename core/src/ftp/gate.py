@@ -130,6 +130,9 @@ def _score(name: str, value: Any, where: str, problems: list[Problem]) -> ScoreR
             problems.append(Problem(f"{where}: {field_name} is {given!r}", example))
     if not any(key in value for key in ("min", "max", "beats_baselines")):
         problems.append(Problem(f"{where}: asks for nothing", example))
+    low, high = value.get("min"), value.get("max")
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
+        problems.append(Problem(f"{where}: min {low:g} is above max {high:g}: no score can pass"))
     return ScoreRule(name, value.get("min"), value.get("max"), value.get("split", ""), bool(value.get("beats_baselines", False)))
 
 
