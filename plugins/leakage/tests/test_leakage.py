@@ -673,6 +673,9 @@ def test_clean_never_overwrites(tmp_path: Path) -> None:
         invoke("clean", tmp_path, "--out", tmp_path)
     with pytest.raises(UserError, match="nothing would be left"):
         invoke("clean", tmp_path, "--out", tmp_path / "new")
+    write(tmp_path / "test.csv", sentences(10, seed=1))
+    with pytest.raises(UserError, match="cannot be made"):
+        invoke("clean", tmp_path, "--out", tmp_path / "train.csv" / "new")
 
 
 def test_check_of_one_split_and_of_nothing(tmp_path: Path) -> None:

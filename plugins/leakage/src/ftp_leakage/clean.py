@@ -129,7 +129,10 @@ def write(
     folder exists with files in it.
     """
     must_be_new(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be made ({error.strerror})", "name a folder that can be written") from error
     written = []
     for split, rows in splits.items():
         if not paths.get(split):
