@@ -174,3 +174,10 @@ def test_conversations_are_read_and_sampling_is_said() -> None:
     risk = verdict(RUN, data, REGIONS, 5, 0.01)
     assert risk.level == "warn" and risk.evidence["rows"] == {"train": 5}
     assert risk.evidence["of"] == {"train": 20} and risk.evidence["sampled"]
+
+
+@pytest.mark.parametrize("said", ["passport no. 533380006", "policy number H1234567", "account number: 12345678",
+                                  "paid from GB29 NWBK 6016 1331 9268 19"])
+def test_numbers_of_documents_and_accounts_are_hidden(said: str) -> None:
+    shown = hidden(f"The patient left, {said}, and came again.")
+    assert "number]" in shown and not any(letter.isdigit() for letter in shown)

@@ -1,8 +1,9 @@
 """Identifiers of people in rows: mail addresses, numbers, dates of birth, names, addresses. What is found is never printed.
 
-Numbers are judged by libraries that know their rules (phonenumbers; python-stdnum for check digits of NHS, social security and
-card numbers); words around a number tell record numbers and dates of birth. Names and addresses go by their form alone, so
-they are weak evidence. A named entity recogniser (Presidio with spaCy) would find more names, and needs a model of its own.
+Numbers are judged by libraries that know their rules (phonenumbers; python-stdnum for check digits of NHS, social security,
+bank account and card numbers); words around a number tell record numbers and dates of birth. Names and addresses go by their
+form alone, so they are weak evidence. A named entity recogniser (Presidio with spaCy) would find more names, and needs a model
+of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("date of birth", re.compile(rf"\b(?:date of birth|d\.?o\.?b\.?|born(?: on)?)\b[:, ]*{_DATE}", re.IGNORECASE)),
     ("record number", re.compile(
         r"\b(?:MRN(?: no\.?| number)?|(?:medical |hospital |patient |case |health )?"
-        r"(?:record|chart|file|insurance|patient|hospital)[ -]?(?:no\.?|number|id|nr\.?))[:#. ]*(?:is )?"
+        r"(?:record|chart|file|insurance|patient|hospital|policy|account|passport|licen[cs]e|member(?:ship)?)"
+        r"[ -]?(?:no\.?|number|id|nr\.?))[:#. ]*(?:is )?"
         r"(?=[A-Z\d/-]*\d{3})[A-Z]{0,4}[-/]?\d[\d/-]{3,}\b", re.IGNORECASE)),
     ("name", re.compile(rf"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof)\b\.? +{_EPONYM}{_NAME}(?: +{_NAME})*")),
     ("name", re.compile(rf"\b(?:[Pp]atient(?:'s)?(?: [Nn]ame)?|[Nn]ame|NAME|PATIENT)(?::| is) *{_NAME}(?: +{_NAME})+")),
@@ -39,6 +41,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 SSN = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
 NHS = re.compile(r"(?<!\d)(?:\d{3}[ -]\d{3}[ -]\d{4}|(?<=NHS )\d{10}|(?<=NHS number )\d{10}|(?<=NHS No )\d{10})(?!\d)")
+IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?\b")
 CARD = re.compile(r"(?<![\d.-])(?:\d{4}[ -]){3}\d{4}(?![\d-])|(?<![\d.-])\d{16}(?![\d-])")
 PHONE = re.compile(r"\+?\(?\d[\d ().-]{6,}\d")
 
@@ -102,12 +105,12 @@ def _found(text: str, regions: Sequence[str]) -> Iterator[Span]:
             yield Span(kind, match.start(), match.end())
     if not re.search(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d", text):
         return  # all that follow have seven digits at least
-    from stdnum import luhn
+    from stdnum import iban, luhn
     from stdnum.gb import nhs
     from stdnum.us import ssn
 
     for kind, pattern, valid in (("social security number", SSN, ssn.is_valid), ("NHS number", NHS, nhs.is_valid),
-                                 ("card number", CARD, luhn.is_valid)):
+                                 ("card number", CARD, luhn.is_valid), ("account number", IBAN, iban.is_valid)):
         for match in pattern.finditer(text):
             if valid(re.sub(r"[ -]", "" if pattern is not SSN else "-", match.group())):
                 yield Span(kind, match.start(), match.end())
