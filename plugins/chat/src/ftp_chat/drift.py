@@ -74,8 +74,6 @@ def _unable(run: Run, model: Model | None, count: int) -> str:
         return "this run's model writes no answers"
     if run.task.form == "text" or not model.tokenizer.chat_template:
         return "the model was trained on plain text, and has no chat template to be asked by"
-    if getattr(model.net.config, "is_encoder_decoder", False):
-        return "the model has an encoder and a decoder, which this check does not generate with"
     if model.reference is None or run.settings.shard:
         return "the weights from before the run are not at hand" if model.reference is None else "the weights are sharded"
     return ""
