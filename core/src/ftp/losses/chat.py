@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftp.data.turns import Message, Unfit
 from ftp.errors import UserError, nearest
+from ftp.losses.text import ends
 from ftp.record import LOG, MODEL, read_log
 from ftp.types import Data, Model, Run
 
@@ -324,6 +325,9 @@ def _checked(chat: Chat) -> Chat:
                      "generation starts from other tokens than training")
     if bos is not None and bos not in ids and tokenizer("a")["input_ids"][:1] == [bos]:
         notes.append("the chat template writes no BOS, though the tokenizer puts one before plain text; the template is followed")
+    if chat.apart and (after := ends(tokenizer)[1]) and prompt[-len(after) :] != after:
+        notes.append(f"the chat template's prompt does not end with {tokenizer.decode(after)}, which the tokenizer puts behind a "
+                     "text that an encoder reads; the template is followed")
     last = _solid(tokenizer, ids[slice(*found.spans[-1])])[-1]
     if ids == [*chat._tokens([text])[0][0], last]:
         notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
