@@ -17,7 +17,7 @@ from ftp import model as models
 from ftp.errors import UserError
 from ftp.losses import chat as chats
 from ftp.settings import Settings
-from ftp.testing.models import tiny
+from ftp.testing.models import tiny, tiny_tokenizer
 from ftp.types import Data, Loss, Model, Row, Run, Task
 from ftp_sft import Sft
 
@@ -92,6 +92,29 @@ def test_loss_and_gradients_are_transformers_own(kind: str, folders: dict[str, P
         (out.total / batch.count).backward()
         torch.testing.assert_close(out.total.detach() / batch.count, mean, rtol=1e-4, atol=0)
         close(gradients(model), slopes)
+
+
+def test_a_start_that_the_tokenizer_writes_itself_is_given_once(tmp_path: Path) -> None:
+    from transformers import T5GemmaConfig, T5GemmaForConditionalGeneration
+
+    tokenizer = tiny_tokenizer("llama")
+    tokenizer.chat_template = None
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    stack = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8,
+             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "query_pre_attn_scalar": 8, **ids}
+    torch.manual_seed(0)
+    T5GemmaForConditionalGeneration(T5GemmaConfig(encoder=stack, decoder=stack, vocab_size=len(tokenizer), dropout_rate=0.0,
+                                                  attention_dropout=0.0)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = loaded(tmp_path)
+    loss = a_loss(model)
+    batch = loss.collate(rows := encoded(loss))
+    assert rows[0]["input_ids"][0] == tokenizer.bos_token_id == batch.inputs["decoder_input_ids"][0, 0] != rows[0]["labels"][0]
+    torch.testing.assert_close(loss.compute(batch).total.detach() / batch.count, theirs(model, rows)[0], rtol=1e-4, atol=0)
+    models.save(model, tmp_path / "saved")
+    probe = models.probe(model, ["Seven plus five?", "Who?"])
+    again = models.reload(tmp_path / "saved").net
+    torch.testing.assert_close(models.logits(again, probe), models.logits(model.net, probe), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

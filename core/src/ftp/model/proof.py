@@ -47,7 +47,7 @@ def verify(
     from safetensors.torch import load_file, save_file
 
     if model.net.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
-        inputs = {**inputs, "decoder_input_ids": inputs["input_ids"].clone()}
+        inputs = {**inputs, "decoder_input_ids": _written(inputs)}
     came_from = origin(model.net)
     if tolerance is None:
         tolerance = 3e-2 if came_from is not None and came_from.quantization else 1e-4
@@ -88,8 +88,14 @@ def probe(model: Model, texts: Sequence[str], *, most: int = 4, length: int = 64
     wanted = ("input_ids", "attention_mask", "token_type_ids")
     inputs = {name: encoded[name] for name in wanted if name in encoded}
     if model.net.config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = inputs["input_ids"].clone()
+        inputs["decoder_input_ids"] = _written(inputs)
     return inputs
+
+
+def _written(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What a decoder goes on from: what is read, without padding, which T5Gemma masks or not as it keeps a cache or not."""
+    ids, real = inputs["input_ids"], inputs["attention_mask"].bool()
+    return ids.where(real, ids[real][0])
 
 
 def logits(net: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
