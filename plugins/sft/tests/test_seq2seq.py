@@ -101,7 +101,7 @@ def test_a_start_that_the_tokenizer_writes_itself_is_given_once(tmp_path: Path) 
     tokenizer.chat_template = None
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     stack = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8,
-             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "query_pre_attn_scalar": 8, **ids}
+             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, **ids}
     torch.manual_seed(0)
     T5GemmaForConditionalGeneration(T5GemmaConfig(encoder=stack, decoder=stack, vocab_size=len(tokenizer), dropout_rate=0.0,
                                                   attention_dropout=0.0)).save_pretrained(tmp_path)
