@@ -164,6 +164,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     suite = ElementTree.parse("junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("5", "1")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["underfitting"]
+    capsys.readouterr()
+    assert call(["gate", "run", "--junit", "nowhere/junit.xml"]) == 2
+    assert "--junit nowhere/junit.xml: there is no folder nowhere" in capsys.readouterr().err
     assert call(["gate", "run", "--policy", "none.toml"]) == 2
     assert call(["gate", "nowhere"]) == 2
     Path("policy.toml").write_text('[risks]\nunderfiting = "warn"\n')

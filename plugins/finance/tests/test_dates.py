@@ -56,6 +56,8 @@ def test_rows_in_the_order_of_time_are_ok_and_shuffled_ones_are_told(text: bool)
     share = mixed.evidence["share_of_pairs_with_a_later_training_row"]["validation"]
     assert mixed.level == "warn" and 0.3 < share < 0.7  # by lot: about a half
     assert mixed.evidence["examples"]["validation"][0].startswith("train row ")
+    assert "four fifths of dated rows are from before " in mixed.finding
+    assert ("data clean run.toml --date-column date" in mixed.advice[0]) is not text
     reverse = sorted(every, key=lambda row: max(mentioned(row["text"] + " " + row.get("date", ""))), reverse=True)
     assert verdict(RUN, data(reverse[:60], reverse[60:]), None, 100, 0.02).evidence[
         "share_of_pairs_with_a_later_training_row"] == {"validation": 1.0}

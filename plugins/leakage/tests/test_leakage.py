@@ -744,6 +744,20 @@ def test_a_run_that_cut_its_own_validation_cuts_again_by_group(tmp_path: Path) -
     assert risk.level == "stop" and risk.advice[0] == f"ftp run {tmp_path / 'run.toml'} --group-column who"
 
 
+def test_groups_that_are_in_both_files_throughout_are_parted_by_a_cut_of_the_training_file(tmp_path: Path) -> None:
+    made, data = sentences(90), tmp_path / "mine"
+    data.mkdir()
+    for split, texts in (("train", made[:60]), ("validation", made[60:])):
+        patients = [at % 10 for at in range(len(texts))]
+        Dataset.from_dict({"text": texts, "label": ["a", "b"] * (len(texts) // 2), "patient_id": patients}).to_json(
+            str(data / f"{split}.jsonl"))
+    run = Run(Settings(data=str(data)), Task("labelled", "labels"), None, out=tmp_path)
+    splits = {split: Dataset.from_json(str(data / f"{split}.jsonl")) for split in ("train", "validation")}
+    [risk] = Leakage(group_column="patient_id").check_risks(run, "data", Data(splits, "labelled", ("a", "b")))
+    assert risk.level == "stop"
+    assert risk.advice == (f"ftp run {tmp_path / 'run.toml'} --data {data / 'train.jsonl'} --group-column patient_id",)
+
+
 def test_where_nothing_would_be_left_the_training_rows_are_kept(tmp_path: Path) -> None:
     sheet = Dataset.from_dict({"said": sentences(20), "note": ["of no use to anyone"] * 20})
     for split in ("train", "validation"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ftp import gate
+from ftp.errors import UserError
 
 
 @click.command("gate")
@@ -36,6 +37,8 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
     """
     from ftp import record
 
+    if junit is not None and not junit.parent.is_dir():
+        raise UserError(f"--junit {junit}: there is no folder {junit.parent}", "make it, or name a file elsewhere")
     policy = gate.read_policy(file, gate.known_checks(run)) if file is not None else gate.Policy()
     outcomes = gate.judge(run, policy)
     if junit is not None:

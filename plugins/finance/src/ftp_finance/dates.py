@@ -131,9 +131,13 @@ def verdict(run: Run, data: Data, named: str | None, most: int, share: float) ->
     limit = share if column else min(1.0, 5 * share)
     pair = f"{shares[worst]:.1%} of pairs of a training and a {worst} row ({told})"
     if shares[worst] > limit:
+        every = sorted([*days, *(when for found in enough.values() for when, _ in found)])
+        advice = [run.command("--split", worst, of="data preview")]
+        if column:
+            advice.insert(0, run.command("--date-column", column, "--out", "cut-by-time", of="data clean"))
         return Risk("look-ahead", "warn", f"the training row is later in {pair}: the model is trained on what came after the "
-                    f"rows it is judged on. Cut by time: training rows from before {enough[worst][0][0]}", evidence,
-                    (run.command("--split", worst, of="data preview"),))
+                    f"rows it is judged on. Cut by time: four fifths of dated rows are from before {every[4 * len(every) // 5]}",
+                    evidence, tuple(advice))
     if later:
         return Risk("look-ahead", "note", f"the training row is later in {pair}", evidence)
     return Risk("look-ahead", "ok", f"no dated training row is later than an evaluation row ({told}; "

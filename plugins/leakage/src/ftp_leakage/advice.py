@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Asked:
     """What was asked for, in the words of `ftp data`. `source`: what names the data. `options`: what is looked for. `out`: where
     clean splits would go. `train`: the file of the training rows, where it is one. `names`: column -> its name in the data.
-    `recut`: the source is a recipe whose run cuts its own validation split."""
+    `recut`: the source is a recipe whose run cuts its own validation split. `recipe`: that of the run that asks."""
 
     source: tuple[str, ...]
     options: tuple[str, ...]
@@ -26,10 +26,16 @@ class Asked:
     train: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     recut: bool = False
+    recipe: Path | None = None
 
-    def cut_again(self, column: str) -> str:
-        """The command of a run that keeps rows of one group on one side of its cut."""
-        return shlex.join(["ftp", "run", *self.source, "--group-column", column])
+    def cut_again(self, column: str) -> str | None:
+        """The command of a run that keeps rows of one group on one side of its own cut; None where there is none."""
+        if self.recut:
+            return shlex.join(["ftp", "run", *self.source, "--group-column", column])
+        if self.recipe is None or self.train is None:
+            return None
+        named = self.names.get(column, column)
+        return shlex.join(["ftp", "run", str(self.recipe), "--data", self.train, "--group-column", named])
 
     def clean(self, *more: str) -> str:
         """The command that writes the splits without what leaks."""
@@ -92,7 +98,8 @@ def of_run(leakage: Leakage, run: Run, form: Form, read: Reading) -> Asked | Non
                      called(leakage.date_column), leakage.against, leakage.threshold)
 
     if settings and settings.data and (train := _as_compared(settings.data, names, form)):
-        return replace(of_files(settings.data, {}, train, asked(names)), names=names)
+        recipe = run.out / "run.toml" if run.out is not None else None
+        return replace(of_files(settings.data, {}, train, asked(names)), names=names, recipe=recipe)
     if run.out is None:
         return None
     data = settings.data if settings and settings.data and Path(settings.data).exists() else None

@@ -121,13 +121,13 @@ def _commands(report: Report, asked: Asked | None, also: Also) -> tuple[str, ...
     if asked is None:
         return ("ftp data clean --help",)
     column = also.group or next((one.column for one in report.shared if one.named and one.values), None)
-    again = (asked.cut_again(column),) if column and asked.recut else ()
+    cut = asked.cut_again(column) if column else None
     gone: dict[str, set[int]] = {}
     for split, row, _ in goes(report, also):
         gone.setdefault(split, set()).add(row)
     if any(len(gone.get(split, ())) >= size > 0 for split, size in report.looked.items()):
-        return again or (asked.otherwise(),)
-    return (*again, asked.clean(*also.words(asked.names)))
+        return (cut or asked.otherwise(),)
+    return (*((cut,) if cut and asked.recut else ()), asked.clean(*also.words(asked.names)))
 
 
 def _reason(report: Report, held: list[str]) -> str:
