@@ -62,6 +62,7 @@ def test_our_own_decoders_are_small_checked_and_standard(name):
     weights = source.folder / "model.safetensors"
     assert source.local and weights.stat().st_size <= 32 * 2**20
     sources.check_files(source)
+    assert set(source.offer.sha256) == {path.name for path in source.folder.iterdir()}
     model = models.load(source, "tokens")
     assert type(model.net).__name__ == "LlamaForCausalLM" and model.fresh == ()
     assert 12_000_000 < models.parameters(model.net)[1] < 16_000_000

@@ -11,10 +11,23 @@ from ftp.types import Head, Offer
 
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 OURS = {
-    "decoder": "af797593580aca141904b7b0887262f5bec47866a98122b948d5f74066a6fdcf",
-    "chat": "d81babf7f518c0adf5b4a0fb932180f501386bfe46db4bfdb19f3fbca85ca95e",
+    "decoder": {
+        "config.json": "1367b44552329d28adf51c3df14bff18deb7520ca5488cb7a02041c7de8f8c07",
+        "generation_config.json": "4bc1c7bca0f432d9b1b3432bc4d1331f9f0dd0547452acba1b911a8c40af406b",
+        "model.safetensors": "6f52958ec72ceaadf65bcf783f1373f4ee334d3e225a37961ac8a4585ff5b229",
+        "tokenizer.json": "2e2e103cf8640394ee60d4ffb80e6448e53261435896ee843e30b88446c5f14d",
+        "tokenizer_config.json": "67d9701ce73f7e58a0b9d1a1b894b95aeea6fbd25d162cae2221265e5fe9599a",
+    },
+    "chat": {
+        "chat_template.jinja": "d84c64894c0c623213d66134a01fb50ee709216e7df8a5a72cdcc39ad2743202",
+        "config.json": "1367b44552329d28adf51c3df14bff18deb7520ca5488cb7a02041c7de8f8c07",
+        "generation_config.json": "5a5ccbe3d4e51ab6851985a8691cd7c4fa5f1a821773eac7add9204cb5bdf99e",
+        "model.safetensors": "327c49c6a7c6222e12a569cb3a803b839667772362ab77942508b1e7e7ebec4f",
+        "tokenizer.json": "2e2e103cf8640394ee60d4ffb80e6448e53261435896ee843e30b88446c5f14d",
+        "tokenizer_config.json": "67d9701ce73f7e58a0b9d1a1b894b95aeea6fbd25d162cae2221265e5fe9599a",
+    },
 }
-"""Folder in this package -> sha256 of its weights."""
+"""Folder in this package -> sha256 of each of its files."""
 SMALL = {"learning_rate": 2.5e-5, "batch_size": 8, "epochs": 3.0}
 """What 13.8 million weights learn at. What objectives suggest (dpo: 1e-6) is for models of a thousand times as many."""
 
@@ -46,4 +59,4 @@ def chat() -> Offer:
 
 
 def _ours(folder: str, default_for: tuple[Head, ...], summary: str, suggests: Mapping[str, Any]) -> Offer:
-    return Offer(Path(__file__).parent / folder, {"model.safetensors": OURS[folder]}, default_for, summary, suggests)
+    return Offer(Path(__file__).parent / folder, OURS[folder], default_for, summary, suggests)
