@@ -63,9 +63,10 @@ def export(
     """Write the model in `folder` to `out`: whole weights (`safetensors`), or what a converter makes of them (`gguf`, `onnx`)."""
     command, how = tools(form), {"dtype": dtype, "bound": bound, "trust_remote_code": trust_remote_code}
     from ftp.app import quiet_libraries
+
+    quiet_libraries()  # before they are imported
     from ftp.model import export_whole
 
-    quiet_libraries()
     if form == "safetensors":
         return Exported(out, dtype, export_whole(folder, out, **how).difference)
     made = not out.parent.exists()

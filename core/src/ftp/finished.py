@@ -82,11 +82,6 @@ def load(folder: str | Path, trust_remote_code: bool = False) -> Predictor:
 
     A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
     """
-    from safetensors.torch import load_file
-
-    from ftp import model as models
-    from ftp.device import accelerator as make_accelerator
-
     folder = record.existing(Path(folder).expanduser())
     saved = record.Folder(folder)
     recipe, facts = saved.read_recipe(), saved.read_facts()
@@ -94,7 +89,13 @@ def load(folder: str | Path, trust_remote_code: bool = False) -> Predictor:
     if not (folder / record.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
         raise UserError(f"{folder}: this run has no model that was verified: it did not finish ({status})", "go on with it",
                         f"ftp run --resume {folder}")
-    quiet_libraries()
+    quiet_libraries()  # before they are imported
+
+    from safetensors.torch import load_file
+
+    from ftp import model as models
+    from ftp.device import accelerator as make_accelerator
+
     prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
     prepared = replace_settings(prepared, trust_remote_code=trust_remote_code)  # asked for again, whatever the recipe says
     accelerator = make_accelerator(prepared.settings, training=False)

@@ -34,9 +34,10 @@ def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_
     out = out or folder.parent / "merged"
 
     from ftp.app import quiet_libraries
+
+    quiet_libraries()  # before they are imported
     from ftp.model import merged
 
-    quiet_libraries()
     done = merged(folder, out, dtype=dtype, bound=bound, trust_remote_code=trust_remote_code)
     if as_json:
         click.echo(json.dumps({"run": str(run), "out": str(done.folder), "dtype": dtype, "difference": done.difference,
