@@ -394,3 +394,15 @@ def test_preview_tells_mistakes(folder: Path, capfd: Any) -> None:
     for words, told in mistakes:
         assert call(["data", "preview", "--plugins", "lora,sentiment", "--model", tiny_of(folder, "bert"), *words]) == 2
         assert told in capfd.readouterr().err
+
+
+def test_a_saved_template_is_read_without_the_code_beside_it(folder: Path, tmp_path: Path) -> None:
+    """Adapters put their code into model/: whoever ran a check would be asked whether to trust it."""
+    run, data, model, loss = scene(folder, chats(), ["sft", "lora", "files"], "llama")
+    run, plugin = dataclasses.replace(run, out=tmp_path), Preflight()
+    plugin.check_risks(run, "start", data, model, loss)
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(json.dumps(
+        {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoTokenizer": ["own.Own", None]}}))
+    (same,) = plugin.check_risks(run, "end", data, model, loss)
+    assert same.evidence["chat template"]["same"]
