@@ -473,3 +473,10 @@ def test_a_saved_tokenizer_cuts_and_pads_nothing_of_itself(made: dict[str, Path]
     assert len(plain.encode(long).ids) > 8 and len({len(one.ids) for one in plain.encode_batch([long, "short"])}) == 2
     written = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
     assert not {"is_local", "local_files_only"} & written.keys()
+
+
+def test_a_tiny_models_vocabulary_is_the_same_in_each_process() -> None:
+    code = "from ftp.testing.models import TEXTS, _pieces; print(sorted(_pieces(TEXTS, 320, ('[PAD]', '[UNK]')).items()))"
+    told = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                           env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
+    assert len(told) == 1 and "'##a'" in told.pop()

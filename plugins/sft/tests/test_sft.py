@@ -159,12 +159,13 @@ def test_rows_without_answers_are_named_or_left_out(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         a_loss(loaded(folder), bad)
     assert "no turn of the assistant: rows 3" in str(caught.value) and "an empty answer: rows 4" in str(caught.value)
-    assert "first begins 'Is anyone there?'" in str(caught.value) and "without the ones that were cut" in str(caught.value)
+    assert "first (roles: user) begins 'Is anyone there?'" in str(caught.value)
+    assert "without the ones that were cut" in str(caught.value)
     loss = a_loss(loaded(folder), bad, unfit="drop")
     made = encoded(loss, bad)
     assert [one["row"] for one in made if "left_out" not in one] == [0, 1, 2]
     assert [one["left_out"].split(",")[0] for one in made if one["row"] in (3, 4)] == [
-        "has an empty answer", "has no turn of the assistant"]
+        "has an empty answer", "has no turn of the assistant (its roles: user)"]
     with pytest.raises(UserError, match="Is anyone there"):
         encoded(a_loss(loaded(folder)), bad)  # as a stream shows them
 

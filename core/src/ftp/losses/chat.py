@@ -119,7 +119,8 @@ class Chat:
         """
         places = [place for place, one in enumerate(messages) if place and one["role"] == "assistant"]
         if not places:
-            raise Unfit("has no turn of the assistant that answers anything, so there is nothing to learn")
+            raise Unfit("has no turn of the assistant that answers anything "
+                        f"(its roles: {_roles(messages)}), so there is nothing to learn")
         found = []
         for place in places if which == "answers" else places[-1:]:
             text, spans = self._text(messages[: place + 1], tools, "last")
@@ -156,7 +157,7 @@ class Chat:
             return text, [(0, len(text))]
         answers = [place for place, one in enumerate(messages) if one["role"] == "assistant"]
         if not answers:
-            raise Unfit("has no turn of the assistant, so there is nothing to learn")
+            raise Unfit(f"has no turn of the assistant (its roles: {_roles(messages)}), so there is nothing to learn")
         if not _MARKERS.search(template):
             spans = self._added(messages, tools, text, answers if which == "answers" else answers[-1:])
         if not spans:
@@ -215,6 +216,10 @@ class Chat:
                     ids, end = [*ids, int(self.tokenizer.eos_token_id)], end + 1
             made.append((start, end))
         return Encoded(ids, made)
+
+
+def _roles(messages: Sequence[Message]) -> str:
+    return ", ".join(dict.fromkeys(str(one["role"]) for one in messages)) or "none"
 
 
 def prepare(

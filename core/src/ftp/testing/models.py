@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -80,16 +81,17 @@ def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **co
 
 @cache
 def _pieces(texts: tuple[str, ...], vocab_size: int, special: tuple[str, ...]) -> dict[str, int]:
-    """Word pieces trained on the texts, once a process: training breaks ties by chance, so a second time gives others."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    """Word pieces: the letters, as words begin and go on with them, and the most frequent words. Not trained, as the trainer of
+    word pieces breaks ties by chance, and each process would have others."""
+    from tokenizers import normalizers, pre_tokenizers
 
-    inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    inner.normalizer = normalizers.BertNormalizer(lowercase=True)
-    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    inner.train_from_iterator(list(texts), trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(special), initial_alphabet=[chr(code) for code in range(33, 127)],
-        show_progress=False))
-    return dict(inner.get_vocab(with_added_tokens=True))
+    normal, split = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts = Counter(word for text in texts for word, _ in split.pre_tokenize_str(normal.normalize_str(text)))
+    signs = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    letters = [f"##{one}" for one in signs if one.isalnum()]
+    words = [word for word, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if len(word) > 1]
+    pieces = [*special, *signs, *letters, *words]
+    return {piece: number for number, piece in enumerate(pieces[:vocab_size])}
 
 
 def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = TEXTS) -> Any:

@@ -132,8 +132,10 @@ def _check(run: Run, data: Data, unfit: str) -> None:
         for places, what in ((without, "no turn of the assistant"), (empty, "an empty answer")):
             if places:
                 shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
+                first = rows[places[0]]
+                roles = ", ".join(dict.fromkeys(one["role"] for one in first["messages"]))
                 problems.append(Problem(f"{split}: {len(places)} of {len(rows)} conversations have {what}: rows {shown}; the "
-                                        f"first begins {beginning(rows[places[0]])}",
+                                        f"first (roles: {roles}) begins {beginning(first)}",
                                         f"{COUNTED}; mend them, or leave them out with", "--sft.unfit drop"))
                 left.append(f"{split}: {len(places)} of {len(rows)} conversations have {what} and are left out: rows {shown}")
     if unfit == "error" and problems:
