@@ -353,7 +353,7 @@ class Mine:
 
 @pytest.mark.parametrize("eval_steps, expected", [(8, 128), (100, 200), (200, 300)])
 def test_few_training_rows_are_scored_where_looks_are_close(go: Any, tmp_path: Path, eval_steps: int, expected: int) -> None:
-    """A quarter of the rows between two evaluations (which cost a twelfth of training them), but 128, and no more than are held out."""
+    """A quarter of the rows between two evaluations (a twelfth of the cost), but 128, and no more than are held out."""
     for split, count in (("train", 400), ("validation", 300)):
         made = [json.dumps({"text": f"{split} {n}", "label": n % 2}) for n in range(count)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(made))
