@@ -234,6 +234,20 @@ def test_a_clean_conversation_is_ok_where_an_encoder_reads_it(folder: Path) -> N
         assert list(line.ids) == [*row["input_ids"], *row["labels"]] and sum(line.trained) == len(row["labels"])
 
 
+def test_a_prompt_of_an_encoder_is_held_whole_against_what_is_learnt(folder: Path) -> None:
+    behind = [{"role": "user", "content": "Thank you."}]  # which nothing answers, so that it is not learnt
+    rows = [{"messages": [*row["messages"], *behind]} for row in chats()]
+    run, data, model, loss = scene(folder, rows, ["sft", "full", "files"], "t5")
+    risk = judged(run, data, model, loss)
+    assert risk.evidence["inference"]["same"] == 8 and risk.level in ("ok", "note"), risk.finding
+
+    def endless(rows: Any, split: str) -> Any:
+        return ({**row, "input_ids": row["input_ids"][:-1]} if split != "predict" else row for row in loss.encode(rows, split))
+
+    risk = judged(run, data, model, dataclasses.replace(loss, key="", encode=endless))
+    assert risk.level == "warn" and "8 of 8 rows reach the model in other tokens" in risk.finding
+
+
 def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_text("{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
                                       "{% if add_generation_prompt %}assistant: {% endif %}")

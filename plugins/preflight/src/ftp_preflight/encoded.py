@@ -129,8 +129,9 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     _beginning(run, model, [] if blocks else list(whole.values()), found)
     if model.head == "tokens" and any(any(line.trained) for line in flat):
         _end(run, data, model, flat, kept, found)
-    last = {row["row"]: row for row in kept}  # where each answer is a row of its own, the one that is asked
-    _prediction(model, loss, rows, last if "labels" in kept[0] else whole, found)
+    last = {row["row"]: row for row in kept}
+    apart = "labels" in kept[0]  # each answer is a row of its own: the last is asked
+    _prediction(loss, rows, last if apart else whole, apart, found)
     return kept if not says or any(any(line.trained) for line in flat) else []  # of no trained token there is no loss
 
 
@@ -201,8 +202,9 @@ def _end(run: Run, data: Data, model: Model, flat: Sequence[Line], kept: Sequenc
                    "to stop (a chat template ends an answer with the EOS token)")
 
 
-def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], found: Findings) -> None:
-    """Whether a row reaches the model the same way when it is answered as when it is learnt: what is asked is how it begins."""
+def _prediction(loss: Loss, rows: Any, whole: dict[int, Row], apart: bool, found: Findings) -> None:
+    """Whether a row reaches the model the same way when it is answered as when it is learnt: what is asked is how it begins,
+    or all that is read where the answer is written `apart`."""
     if loss.answer is None:
         return
     same = other = 0
@@ -210,13 +212,14 @@ def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], foun
         if whole[number].get("cut"):
             continue
         try:
-            asked = list(loss.encode([dict(rows[number])], "predict"))
+            asked = list(loss.encode([_up_to_answer(rows[number]) if apart else dict(rows[number])], "predict"))
         except (UserError, KeyError, TypeError, ValueError):  # rows of this form are not asked as they are
             continue
         if len(asked) != 1 or not asked[0].get("input_ids"):
             continue
         ids, learnt = list(asked[0]["input_ids"]), list(whole[number]["input_ids"])
-        if learnt[: len(ids)] == ids[: len(learnt)]:  # a long text is learnt in pieces: its first one is compared
+        # a long text is learnt in pieces: its first one is compared
+        if ids == learnt if apart else learnt[: len(ids)] == ids[: len(learnt)]:
             same += 1
         else:
             other += 1
@@ -225,3 +228,10 @@ def _prediction(model: Model, loss: Loss, rows: Any, whole: dict[int, Row], foun
     if other:
         found.tell("warn", f"{other} of {same + other} rows reach the model in other tokens when they are answered than when "
                    "they are learnt")
+
+
+def _up_to_answer(row: Row) -> dict[str, Any]:
+    """A conversation without what is said behind its last answer, which is not learnt."""
+    turns = list(row.get("messages") or ())
+    last = max((place for place, one in enumerate(turns) if one["role"] == "assistant"), default=len(turns) - 1)
+    return {**row, "messages": turns[: last + 1]} if turns else dict(row)
