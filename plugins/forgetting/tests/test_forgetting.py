@@ -277,6 +277,13 @@ def test_an_encoder_that_tells_no_text_from_another_is_told(folder: Path, easy: 
     assert any("--learning-rate" in one for one in risk.advice) and not any("mix" in one for one in risk.advice)
 
 
+def test_of_a_model_that_reads_and_writes_apart_only_the_reader_is_called_compared(folder: Path, easy: str) -> None:
+    model = loaded(folder, "t5", "tokens")
+    risk = judged(model, model, tasks=(easy,))
+    assert risk.level == "ok" and "what the decoder writes was not compared" in risk.finding
+    assert "the model can" not in risk.finding
+
+
 def test_little_noise_in_an_encoder_raises_nothing(folder: Path, easy: str) -> None:
     model = loaded(folder, "bert", "labels", ("no", "yes"))
     assert [judged(model, moved(model, 0.003, seed), tasks=(easy,)).level for seed in range(5)].count("ok") == 5

@@ -248,6 +248,15 @@ def test_a_prompt_of_an_encoder_is_held_whole_against_what_is_learnt(folder: Pat
     assert risk.level == "warn" and "8 of 8 rows reach the model in other tokens" in risk.finding
 
 
+def test_the_side_of_a_cut_is_not_called_the_end_where_an_encoder_keeps_the_question(folder: Path) -> None:
+    more = [{"role": "user", "content": "and then?"}, {"role": "assistant", "content": "nothing"}]
+    rows = [{"messages": [*row["messages"], *more]} for row in chats()]
+    run, data, model, loss = scene(folder, rows, ["sft", "full", "files"], "t5", max_length=24, truncated_answers="keep")
+    risk = judged(run, data, model, loss)
+    assert risk.evidence["truncation"]["cut"] and risk.evidence["truncation"]["side"] == "either"
+    assert "prompts of several turns at their beginning" in risk.finding and "lose their end" not in risk.finding
+
+
 def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_text("{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
                                       "{% if add_generation_prompt %}assistant: {% endif %}")

@@ -50,7 +50,10 @@ def verdict(options: Forgetting, run: Run, model: Model | None, start: Start | N
     if not verdicts:
         return Risk("forgetting", "not_run", f"{said}; lm-eval: fewer than {sets.LEAST_DOCUMENTS} rows in common", evidence)
     worst = max((level for level, _ in verdicts), key=RANK.index)
-    words = f"{LEADS[worst]}: {'; '.join(text for _, text in verdicts)}"
+    lead = LEADS[worst]
+    if model.head == "tokens" and not writes(model):  # what the decoder of an encoder-decoder writes was not looked at
+        lead = lead.replace("the model", "the encoder") + " (what the decoder writes was not compared)"
+    words = f"{lead}: {'; '.join(text for _, text in verdicts)}"
     return Risk("forgetting", worst, words, evidence, tuple(advice.less(run, model)) if worst != "ok" else ())
 
 

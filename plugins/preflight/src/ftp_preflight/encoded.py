@@ -117,20 +117,21 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     _untrained(options, longer, says, rows, kept, flat, blocks, found)
     if not kept:
         return []
+    apart = "labels" in kept[0]  # an encoder reads the prompt, and each answer is a row of its own: the last is asked
     cut = truncation(made)
     tokens = sum(row["length"] for row in kept)
     if cut is not None:
         share = cut[1] / max(1, cut[1] + tokens)
-        found.see("truncation", rows=len(made), cut=cut[0], share_of_tokens=share, side="end")
+        found.see("truncation", rows=len(made), cut=cut[0], share_of_tokens=share, side="either" if apart else "end")
         if cut[0] / len(made) > 0.01:
+            lose = "are cut (prompts of several turns at their beginning, all else at its end)" if apart else "lose their end"
             found.tell("warn" if share >= options.cut else "note",
-                       f"{cut[0] / len(made):.0%} of rows lose their end, {share:.1%} of all tokens"
+                       f"{cut[0] / len(made):.0%} of rows {lose}, {share:.1%} of all tokens"
                        + ("" if longer else ", as the model takes no more"), *longer)
     _beginning(run, model, [] if blocks else list(whole.values()), found)
     if model.head == "tokens" and any(any(line.trained) for line in flat):
         _end(run, data, model, flat, kept, found)
     last = {row["row"]: row for row in kept}
-    apart = "labels" in kept[0]  # each answer is a row of its own: the last is asked
     _prediction(loss, rows, last if apart else whole, apart, found)
     return kept if not says or any(any(line.trained) for line in flat) else []  # of no trained token there is no loss
 
