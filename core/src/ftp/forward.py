@@ -302,10 +302,9 @@ def classify(net: nn.Module, inputs: Inputs) -> Tensor:
         return parts.inner.score(states[last(inputs)])
     if not is_packed(inputs):
         laid = _to_the_left(inputs)
-        if getattr(parts.inner.config, "is_encoder_decoder", False):
-            return _by_ends(net, laid, parts.inner.config.eos_token_id)
         if not hasattr(parts.inner, "score"):
-            return _whole(net, laid)
+            paired = getattr(parts.inner.config, "is_encoder_decoder", False)
+            return _by_ends(net, laid, parts.inner.config.eos_token_id) if paired else _whole(net, laid)
         return _scores(parts.inner.score, net, laid)
     output = _encode(net, inputs)
     return _head(net, output, output.last_hidden_state[first(inputs)][:, None])
@@ -323,7 +322,8 @@ def _by_ends(net: nn.Module, inputs: Inputs, end: int) -> Tensor:
 
 def _scores(head: nn.Module, net: nn.Module, inputs: Inputs) -> Tensor:
     """[rows, classes] a decoder's scores behind a learnt prompt, at each row's last real token: the network itself does not see
-    the ids there, and would take the last token whatever it is."""
+    the ids there, and would take the last token whatever it is. And those of T5Gemma, which itself takes the place behind it
+    in all but the longest row of a batch; this is what it says of each row alone."""
     seen: list[Tensor] = []
     handle = head.register_forward_hook(lambda module, given, output: seen.append(output))
     try:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from ftp import forward
 from ftp.losses import labels, span, tags
+from ftp.testing.models import tiny_tokenizer
 from ftp.types import Task
 
 KINDS = ("t5", "bart")
@@ -56,3 +58,21 @@ def test_classes_are_transformers_own_where_a_text_holds_an_end(kind: str, load:
     expected = [net(**one, labels=torch.tensor([row["label"]])).loss for one, row in zip(read, rows, strict=True)]
     assert out.row_losses is not None
     torch.testing.assert_close(out.row_losses, torch.stack(expected).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_classes_of_a_network_that_scores_a_place_are_those_of_each_row_alone() -> None:
+    from transformers import T5GemmaConfig, T5GemmaForSequenceClassification
+
+    tokenizer: Any = tiny_tokenizer("llama")
+    ids: dict[str, Any] = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    ids["eos_token_id"] = [ids["eos_token_id"], 5]  # as some instruction-tuned checkpoints have it
+    stack = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8,
+             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, **ids}
+    torch.manual_seed(0)
+    net = T5GemmaForSequenceClassification(T5GemmaConfig(encoder=stack, decoder=stack, vocab_size=len(tokenizer))).eval()
+    rows = [tokenizer(text)["input_ids"] for text in TEXTS]
+    pad = ids["pad_token_id"]
+    with torch.no_grad():
+        together = forward.classify(net, forward.lay(rows, packed=False, pad_id=pad))
+        alone = torch.cat([net(input_ids=torch.tensor([row])).logits for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
