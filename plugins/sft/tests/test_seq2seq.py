@@ -202,6 +202,17 @@ def test_answers_are_what_generate_gives(kind: str, folders: dict[str, Path]) ->
     assert loss.merge is not None and loss.merge(answers[1:3], held[1:3]) is answers[2]
 
 
+def test_what_a_checkpoint_binds_answers_by_is_told(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Run, "tell", lambda self, text, *more, **named: told.append(text))
+    model = loaded(folders["bart"])
+    a_loss(model)
+    assert not any("generation_config" in line for line in told)
+    model.net.generation_config.min_length = 56  # type: ignore[union-attr]  # as of a network for summaries
+    a_loss(model)
+    assert any("generation_config.json has min_length 56" in line for line in told)
+
+
 def test_a_start_token_is_asked_for(tmp_path: Path) -> None:
     model = loaded(tiny("t5", tmp_path, decoder_start_token_id=None))
     with pytest.raises(UserError, match="names no decoder_start_token_id"):

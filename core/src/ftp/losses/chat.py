@@ -46,6 +46,10 @@ DEFAULT = (
 """Our template for tokenizers without one. It needs no new token: names of roles are words, an answer ends with the EOS.
 The blank before an answer belongs to the answer, so the prompt's tokens stay the same when the answer follows."""
 
+_FREE = {"min_length": 0, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
+         "repetition_penalty": 1.0}
+"""Settings of generation that change what a network would answer, with the values that do not."""
+
 _MARKERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _PROBE: list[Message] = [
     {"role": "user", "content": "Is water wet?"},
@@ -295,6 +299,10 @@ def of_run(
         model.net.generation_config.eos_token_id = list(chat.stop)
         if chat.apart:
             model.net.generation_config.decoder_start_token_id = seq2seq.start(model)
+        if bound := [f"{name} {value}" for name, none in _FREE.items()
+                     if (value := getattr(model.net.generation_config, name, None)) not in (None, none)]:
+            run.tell(f"the model's generation_config.json has {', '.join(bound)}: answers are bound by that, whatever is learnt "
+                     "(take it out of the file if it was meant for another task)")
     return chat
 
 
