@@ -379,5 +379,9 @@ def test_a_run_ends_with_the_verdict_and_leaves_training_as_it_is(folder: Path, 
     without = ftp.run(["full", "sentiment", "-forgetting"], **options, out=tmp_path / "b")
     assert [one.level for one in with_it.risks if one.name == "forgetting"] == ["ok"]
     assert with_it.score("loss") == without.score("loss") and math.isfinite(with_it.score("loss"))
+    plain = tmp_path / "general.txt"
+    plain.write_text("\n".join(f"A line of plain words, number {n}." for n in range(20)), encoding="utf-8")
+    with pytest.raises(UserError, match=r"--forgetting.text .*general.txt: this model is not one that text is surprising to"):
+        ftp.run(["full", "sentiment"], **options, **{"forgetting.text": str(plain)}, out=tmp_path / "c")
 
 

@@ -58,11 +58,23 @@ def before(options: Forgetting, run: Run, data: Data, model: Model | None) -> St
         return Start("there was no model before training")
     if getattr(model.net, "_ftp_origin", None) is None and model.reference is None:
         return Start("the network is new: it has no ability of before that it could lose")
+    _unused(options, model)
     try:
         tests = harness.ask(options.lm_eval, model, options.lm_eval_rows) if options.lm_eval else {}
         return _words(options, run, data, model, tests) if writes(model) else _representations(options, run, model, tests)
     except ValueError as error:  # a network with a learnt prompt has no hidden states of its own
         return Start(f"this network's states cannot be read: {error}")
+
+
+def _unused(options: Forgetting, model: Model) -> None:
+    """`UserError` for a file that this model is not asked about."""
+    if options.text is not None and not writes(model):
+        raise UserError(f"--forgetting.text {options.text}: this model is not one that text is surprising to (its head: "
+                        f"{model.head}); what its encoder can do is compared on tasks", "name files with the columns text and label",
+                        "ftp run ... --forgetting.tasks FILE")
+    if options.tasks and writes(model):
+        raise UserError(f"--forgetting.tasks {','.join(options.tasks)}: this model writes or fills in text, and is compared on "
+                        "that", "name a file of general text", "ftp run ... --forgetting.text FILE")
 
 
 def _words(options: Forgetting, run: Run, data: Data, model: Model, tests: dict[str, Any]) -> Start:
