@@ -70,8 +70,8 @@ def _unused(options: Forgetting, model: Model) -> None:
     """`UserError` for a file that this model is not asked about."""
     if options.text is not None and not writes(model):
         raise UserError(f"--forgetting.text {options.text}: this model is not one that text is surprising to (its head: "
-                        f"{model.head}); what its encoder can do is compared on tasks", "name files with the columns text and label",
-                        "ftp run ... --forgetting.tasks FILE")
+                        f"{model.head}); what its encoder can do is compared on tasks",
+                        "name files with the columns text and label", "ftp run ... --forgetting.tasks FILE")
     if options.tasks and writes(model):
         raise UserError(f"--forgetting.tasks {','.join(options.tasks)}: this model writes or fills in text, and is compared on "
                         "that", "name a file of general text", "ftp run ... --forgetting.text FILE")
