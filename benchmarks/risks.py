@@ -7,10 +7,12 @@ python benchmarks/risks.py [--plugins lora,sentiment] [--epochs 3] [--data PATH]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +44,26 @@ def main() -> None:
     print(f"{'together':26} {total:6.2f} s of {whole:.1f} s of processor time in this process ({total / whole:.1%})")
 
 
+@contextlib.contextmanager
+def counted(spent: dict[tuple[str, str], float], key: tuple[str, str]) -> Iterator[None]:
+    """Add the processor time of a block to `spent`, also where it raises."""
+    started = time.process_time()
+    try:
+        yield
+    finally:
+        spent[key] += time.process_time() - started
+
+
 def timed(name: str, cls: Any, spent: dict[tuple[str, str], float]) -> None:
     """Count the processor time of a check."""
     given = cls.check_risks
 
     @functools.wraps(given)
     def check_risks(self: Any, *arguments: Any, **named: Any) -> Any:
-        started = time.process_time()
         stages = ("data", "start", "evaluation", "end")
         stage = next((one for one in (*arguments, *named.values()) if isinstance(one, str) and one in stages), "?")
-        try:
+        with counted(spent, (name, stage)):
             return given(self, *arguments, **named)
-        finally:
-            spent[name, stage] += time.process_time() - started
 
     cls.check_risks = check_risks
 
@@ -67,12 +76,8 @@ def time_train_sample(spent: dict[tuple[str, str], float]) -> None:
 
     @functools.wraps(given)
     def predict(run: Any, model: Any, loss: Any, rows: Any, encoded: Any, split: str, *more: Any, **named: Any) -> Any:
-        started = time.process_time()
-        try:
+        with counted(spent, ("training rows", "again")) if split == "train" else contextlib.nullcontext():
             return given(run, model, loss, rows, encoded, split, *more, **named)
-        finally:
-            if split == "train":
-                spent["training rows", "again"] += time.process_time() - started
 
     module.predict = predict
 

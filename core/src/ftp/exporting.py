@@ -99,9 +99,8 @@ def _onnx(command: Sequence[str], whole: Path, out: Path, dtype: str, trust_remo
 
 
 def _task(folder: Path) -> str:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    writes = _head(folder) == "tokens" and config.get("is_encoder_decoder")
-    return "text2text-generation" if writes else TASKS[_head(folder)]
+    head, config = _head(folder), json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return "text2text-generation" if head == "tokens" and config.get("is_encoder_decoder") else TASKS[head]
 
 
 def _head(folder: Path) -> str:

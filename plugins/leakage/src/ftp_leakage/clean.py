@@ -16,6 +16,7 @@ from typing import IO, Any
 from ftp.data import files
 from ftp.data.tables import quiet
 from ftp.errors import UserError
+from ftp.record import disk
 from ftp_leakage.check import Report
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.labels import without
@@ -129,10 +130,8 @@ def write(
     folder exists with files in it.
     """
     must_be_new(folder)
-    try:
+    with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {folder}: cannot be made ({error.strerror})", "name a folder that can be written") from error
     written = []
     for split, rows in splits.items():
         if not paths.get(split):
