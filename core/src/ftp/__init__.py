@@ -4,7 +4,12 @@ For plugin authors: `plugin`, `option`, `hookimpl`, and the types of `ftp.types`
 For users of Python: `ftp.run(plugins=[...], **options) -> Result` and `ftp.load(run).predict([...])`.
 """
 
-from __future__ import annotations
+import sys  # and not even __future__ before the lines below
+
+# `python -m ftp` puts the working folder first on the path, where a file named like a library would be imported in its
+# place. The folder holds a user's data, so it leaves before any other import.
+if sys.argv[:1] == ["-m"] and "ftp" in sys.orig_argv and not sys.flags.safe_path:
+    del sys.path[0]
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +29,7 @@ __version__ = "0.1.0"
 __all__ = ["PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "option", "plugin", "run"]
 
 
-def run(plugins: Sequence[str], **options: Any) -> Result:
+def run(plugins: Sequence[str], **options: Any) -> "Result":
     """Do one run and give its result (scores, verdicts, folder).
 
     `options` are those of the command: core's by name (`learning_rate=1e-4`), a plugin's as a table
@@ -35,7 +40,7 @@ def run(plugins: Sequence[str], **options: Any) -> Result:
     return run_app(plugins, options)
 
 
-def load(run: str | Path, trust_remote_code: bool = False) -> Predictor:
+def load(run: str | Path, trust_remote_code: bool = False) -> "Predictor":
     """The result of a run, ready to predict: `ftp.load("runs/x").predict(["a text", ...])`.
 
     `trust_remote_code`: run the code that came with its model, where it has some. Raises `UserError` for what is no run, or

@@ -48,7 +48,7 @@ def tools(form: str) -> Sequence[str]:
     if form != "onnx":
         return []
     if all(find_spec(name) for name in ("optimum", "optimum.exporters", "optimum.exporters.onnx")):
-        return [sys.executable, "-m", "optimum.exporters.onnx"]
+        return [sys.executable, "-P", "-m", "optimum.exporters.onnx"]
     if (found := shutil.which("optimum-cli")) is not None:
         return [found, "export", "onnx"]
     raise UserError("export --to onnx: optimum's ONNX exporter is neither installed here nor on the PATH (optimum-cli)",

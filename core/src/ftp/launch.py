@@ -73,7 +73,8 @@ def launch(argv: Sequence[str], processes: int, *, log_dir: Path | None = None, 
     handlers = {number: _handle(number, _as_ctrl_c) for number in (signal.SIGTERM, signal.SIGHUP)}
     status = 130
     try:
-        elastic_launch(config, sys.executable)("-u", "-m", "ftp.launch", program, *argv)
+        # -P: the working folder is the user's data, not a place to import queue.py or xxhash.py from
+        elastic_launch(config, sys.executable)("-P", "-u", "-m", "ftp.launch", program, *argv)
         status = 0
     except ChildFailedError as error:
         status = _tell([_end(rank, one.exitcode, logs) for rank, one in error.failures.items()], processes, logs)

@@ -63,7 +63,7 @@ def verify(
             environment.pop(name, None)
         try:
             code = loading_code(folder, base=base) + ANSWER
-            done = subprocess.run([sys.executable, "-c", code, str(given), str(got)], cwd=folder.parent, env=environment,
+            done = subprocess.run([sys.executable, "-P", "-c", code, str(given), str(got)], cwd=folder.parent, env=environment,
                                   capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise VerifyError(f"{folder} did not load within {timeout:g} s in a fresh process") from error

@@ -58,7 +58,7 @@ def ends(words: Sequence[str], ranks: int = 1, timeout: float = 300.0) -> tuple[
 def _server() -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     environment = {**clean, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen([sys.executable, "-m", "ftp.testing.forks"], env=environment, text=True, stdin=subprocess.PIPE,
+    server = subprocess.Popen([sys.executable, "-P", "-m", "ftp.testing.forks"], env=environment, text=True, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, start_new_session=True)
     atexit.register(_stop, server)
     return server

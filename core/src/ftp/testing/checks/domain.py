@@ -155,7 +155,7 @@ def needs_no_torch(subject: Subject) -> str:
     """Rows load and answers are scored where torch cannot be imported: people who bring a domain need none."""
     if not hasattr(subject.cls, "evaluate"):
         raise NotApplicable("it brings no scores (evaluate)")
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, subject.local or subject.name], capture_output=True, text=True, timeout=120,
+    done = subprocess.run([sys.executable, "-P", "-c", WITHOUT_TORCH, subject.local or subject.name], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
     if done.returncode:
         raise Fault(f"loading and scoring without torch fails: {done.stderr.strip().splitlines()[-1][:300]}",

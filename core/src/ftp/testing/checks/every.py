@@ -29,7 +29,7 @@ print(json.dumps([name for name in sys.argv[2:] if name in sys.modules]))
 @check("every")
 def imports_light(subject: Subject) -> str:
     """Importing the plugin imports none of the heavy libraries."""
-    done = subprocess.run([sys.executable, "-c", IMPORT, subject.local or subject.name, *HEAVY], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-P", "-c", IMPORT, subject.local or subject.name, *HEAVY], capture_output=True, text=True,
                           timeout=120, env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
     if done.returncode:
         raise Fault(f"it does not import in a fresh process:\n{done.stderr.strip()[-600:]}", "mend the import")
