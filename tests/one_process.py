@@ -33,6 +33,9 @@ def moment(label: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif TRAP["action"] == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
+    elif isinstance(TRAP["action"], int):  # a signal, twice at once, as a closing terminal and its shell send it
+        os.kill(os.getpid(), TRAP["action"])
+        os.kill(os.getpid(), TRAP["action"])
     elif TRAP["action"] == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -55,6 +58,8 @@ with Path(SAYS).open("a") as file:
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
 os.environ.update(ENVIRONMENT)
+for number in TRAP.get("ignored", ()):  # as under nohup
+    signal.signal(number, signal.SIG_IGN)
 sync, os.fsync = os.fsync, fsync
 sys.addaudithook(listen)
 

@@ -137,6 +137,19 @@ def test_ctrl_c_saves_and_a_resumed_run_ends_the_same(command, together, seen, t
     assert seen(out) == seen(together[0])
 
 
+def test_a_signal_that_one_rank_gets_saves_and_ends_all(command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(["ftp"], command("--out", out, "--processes", 2, "--reviews.wait", 0.2), TMPDIR=str(tmp_path))
+    log = out / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count('"event": "step"') >= 3):
+        time.sleep(0.05)
+    rank = next(tmp_path.glob("ftp-ranks-*/*/attempt_0/1/pid"))
+    os.kill(int(rank.read_text()), signal.SIGUSR1)
+    status, text = end(process)
+    assert status == 130 and text.count(f"ftp run --resume {out}") == 1 and "Traceback" not in text, text
+    assert checkpoint.newest(out / "checkpoints") is not None
+
+
 @pytest.mark.parametrize("program", [
     ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ftp"],
     # (its --cpu starts one process unless there is MPI; this way it starts any number, on whatever device they choose)

@@ -136,6 +136,32 @@ def test_ctrl_c_saves_and_says_how_to_go_on(live, command, seen, unbroken, tmp_p
     assert seen(out) == unbroken[0]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_other_signals_save_and_end_as_ctrl_c_does(live, command, tmp_path: Path, number: int) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out), out, {"action": int(number), "where": "an update begins", "number": 2})
+    assert life.end() == 130, life.text
+    assert f"ftp run --resume {out}" in life.text and "Traceback" not in life.text
+    newest = checkpoint.newest(out / "checkpoints")
+    assert newest is not None and newest.name == "step-2"
+
+
+def test_a_signal_before_training_ends_with_a_word(live, command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    trap = {"action": int(signal.SIGHUP), "where": "open " + str(out / "log.jsonl"), "number": 1}
+    life = live(command("--out", out), out, trap)
+    assert life.end() == 130, life.text
+    assert f"stopped; go on with: ftp run --resume {out}" in life.text and "Traceback" not in life.text
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(live, command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    trap = {"action": int(signal.SIGHUP), "where": "an update begins", "number": 2, "ignored": [int(signal.SIGHUP)]}
+    life = live(command("--out", out, "--epochs", 1), out, trap)
+    assert life.end() == 0, life.text
+    assert (out / "model").is_dir()
+
+
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(live, command, seen, unbroken, tmp_path: Path) -> None:
     out = tmp_path / "run"
     life = live(command("--out", out), out, {"action": "kill", "where": "an update begins", "number": 14})

@@ -58,6 +58,11 @@ elif how == "deaf":
     end = time.time() + 60
     while time.time() < end:
         time.sleep(1)
+elif how == "one is asked":
+    if rank == 1:
+        print("ftp: stopped by SIGUSR1", file=sys.stderr)
+        sys.exit(130)
+    time.sleep(60)
 elif how == "waits":
     def save(*_):
         time.sleep(0.3)
@@ -152,14 +157,53 @@ def ready(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_ctrl_c_reaches_all_and_lets_them_save(start, tmp_path: Path, number: int) -> None:
     process = start("waits")
     ready(tmp_path)
     process.send_signal(number)
+    if number != signal.SIGINT:  # comes again, from a shell for example, and means the same
+        time.sleep(0.1)
+        process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == ""
     assert len(list(tmp_path.glob("saved*"))) == 2 and gone(tmp_path)
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(start, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for all that is started from here
+    try:
+        process = start("waits")
+        ready(tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.send_signal(signal.SIGHUP)
+    for path in tmp_path.glob("pid*"):
+        os.kill(int(path.read_text()), signal.SIGHUP)
+    time.sleep(1)
+    assert process.poll() is None and not list(tmp_path.glob("saved*"))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130 and len(list(tmp_path.glob("saved*"))) == 2
+
+
+def test_a_rank_that_alone_is_asked_to_end_ends_all_and_is_heard(start, tmp_path: Path) -> None:
+    process = start("one is asked")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.count("stopped by SIGUSR1") == 1 and "rank 1" not in err
+    assert gone(tmp_path)
+
+
+def test_a_rank_that_is_gone_is_noticed(tmp_path: Path) -> None:
+    assert launch.one_is_gone(None)  # not known
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "pid").write_text(str(os.getpid()))
+    assert not launch.one_is_gone(tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "pid").write_text(str(ended.pid))
+    assert launch.one_is_gone(tmp_path)
 
 
 def test_no_rank_outlives_a_killed_launcher(start, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 `launch` runs `ftp <argv>` in every rank and gives one exit status. The ranks find one another on 127.0.0.1. Rank 0 writes
 to the terminal; what the others write goes to files, and the end of it is shown where one of them failed first. A rank that
-dies ends all; nothing is restarted (`ftp run --resume` goes on from a checkpoint). Ctrl-C (SIGTERM, SIGHUP) reaches every
-rank, which saves and ends; a second Ctrl-C ends them at once. Under `torchrun -m ftp run ...` or `accelerate launch -m ftp
-run ...` the ranks exist already and `inside` is true.
+dies ends all; nothing is restarted (`ftp run --resume` goes on from a checkpoint). Ctrl-C (SIGTERM, SIGHUP, SIGUSR1) reaches
+every rank, which saves and ends; a second Ctrl-C ends them at once. A signal that only one rank gets ends all in the same
+way. Under `torchrun -m ftp run ...` or `accelerate launch -m ftp run ...` the ranks exist already and `inside` is true.
 
 In each rank this file is the main program: it watches over the rank, and then runs the program itself.
 """
@@ -24,10 +24,12 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ftp import signals
 
 GRACE = 10.0
 """Seconds that a rank has to end by itself after another has died; a wait for the dead one would never end."""
@@ -70,25 +72,23 @@ def launch(argv: Sequence[str], processes: int, *, log_dir: Path | None = None, 
     os.environ[PARENT] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(processes)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's C++ warns every rank of weights that may be unused
-    handlers = {number: _handle(number, _as_ctrl_c) for number in (signal.SIGTERM, signal.SIGHUP)}
-    status = 130
+    status = signals.STOPPED
     try:
-        # -P: the working folder is the user's data, not a place to import queue.py or xxhash.py from
-        elastic_launch(config, sys.executable)("-P", "-u", "-m", "ftp.launch", program, *argv)
+        with signals.answered(_pass_on()):
+            # -P: the working folder is the user's data, not a place to import queue.py or xxhash.py from
+            elastic_launch(config, sys.executable)("-P", "-u", "-m", "ftp.launch", program, *argv)
         status = 0
     except ChildFailedError as error:
         status = _tell([_end(rank, one.exitcode, logs) for rank, one in error.failures.items()], processes, logs)
-    except (SignalException, KeyboardInterrupt):
+    except SignalException:
         pass  # rank 0 has told what to do next
     finally:
-        for number, handler in handlers.items():
-            _handle(number, handler)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        if log_dir is None and status in (0, 2, 130):
+        if log_dir is None and status in (0, 2, signals.STOPPED):
             shutil.rmtree(logs, ignore_errors=True)
     return status
 
@@ -147,6 +147,10 @@ def _end(rank: int, code: int, logs: Path) -> End:
 def _tell(ends: Sequence[End], processes: int, logs: Path) -> int:
     """Show the error of the rank that failed first, once, and give its exit status."""
     root = first(ends)
+    if root.code == signals.STOPPED:  # a rank that was asked to end; where rank 0 ended so too, it has told
+        if root.rank and _end(0, 0, logs).code != signals.STOPPED:
+            print("\n".join(root.words.splitlines()[-LAST_WORDS:]), file=sys.stderr, flush=True)
+        return signals.STOPPED
     mistaken = any(end.rank == 0 and end.code == 2 for end in ends)  # every rank finds the same mistake; rank 0 told it
     if root.code == 2 and mistaken:
         return 2
@@ -163,15 +167,19 @@ def _tell(ends: Sequence[End], processes: int, logs: Path) -> int:
     return root.code if root.code > 0 else 128 - root.code
 
 
-def _as_ctrl_c(number: int, frame: Any) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def _pass_on() -> Callable[[int, Any], None]:
+    """A handler that makes the first request a Ctrl-C, which torch's launcher passes on to every rank.
 
+    Later ones change nothing: a second Ctrl-C would end the ranks before they have saved.
+    """
+    asked: list[int] = []
 
-def _handle(number: int, handler: Any) -> Any:
-    """Set the handler of a signal and give the one before; only a main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(number, handler)
+    def handler(number: int, frame: Any) -> None:
+        asked.append(number)
+        if len(asked) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return handler
 
 
 # --- in each rank ---
@@ -180,10 +188,20 @@ def _handle(number: int, handler: Any) -> Any:
 def main() -> None:
     """Be one rank: watch over it, run the program, and write down when it ended."""
     program, *argv = sys.argv[1:]
-    watch(int(os.environ[PARENT]))
+    siblings = _siblings()
+    watch(int(os.environ[PARENT]), siblings)
     sys.argv = [program, *argv]
     try:
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
+        with signals.answered(signals.as_ctrl_c):
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt as error:  # before the program itself listened
+        status = signals.STOPPED
+        if one_is_gone(siblings):  # the launcher ends this rank, and tells why
+            status = 128 + signal.SIGTERM
+        else:
+            print(f"ftp: {error or 'stopped'}", file=sys.stderr, flush=True)
+        note(os.environ, status)
+        os._exit(status)
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code:
             status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
@@ -200,19 +218,47 @@ def note(environment: Mapping[str, str], status: int) -> None:
         (Path(place).parent / "ended.json").write_text(json.dumps({"time": time.time(), "status": status}))
 
 
-def watch(parent: int) -> None:
-    """End this process where its main thread cannot: when the launcher is gone, and `GRACE` seconds after a SIGTERM (the
-    launcher sends it when another rank has died), as a main thread that waits for the dead rank hears no signal."""
+def _siblings() -> Path | None:
+    """The folder that has one for each rank of this launch; writes this rank's process id into its own."""
+    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        return None
+    own = Path(os.environ["TORCHELASTIC_ERROR_FILE"]).parent
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "pid").write_text(str(os.getpid()))
+    return own.parent
+
+
+def one_is_gone(siblings: Path | None) -> bool:
+    """Whether a rank that began has ended. Where that cannot be known, yes."""
+    if siblings is None:
+        return True
+    for path in siblings.glob("*/pid"):
+        try:
+            os.kill(int(path.read_text()), 0)
+        except (ValueError, ProcessLookupError):
+            return True
+    return False
+
+
+def watch(parent: int, siblings: Path | None = None) -> None:
+    """End this process where its main thread cannot.
+
+    That is when the launcher is gone, and `GRACE` seconds after a SIGTERM that came as another rank died (the launcher sends
+    it then): a main thread that waits for the dead rank hears no signal. A SIGTERM while all ranks are there is somebody's
+    wish to save and end, which may take longer.
+    """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)  # written to at once, also while the main thread waits
 
     def look() -> None:
-        end = None
+        is_asked, end = False, None
         while end is None or time.monotonic() < end:
             if os.getppid() != parent:
                 os._exit(1)
-            if select.select([reading], [], [], 1.0)[0] and signal.SIGTERM in os.read(reading, 64) and end is None:
+            if select.select([reading], [], [], 1.0)[0] and signal.SIGTERM in os.read(reading, 64):
+                is_asked = True
+            if is_asked and end is None and one_is_gone(siblings):
                 end = time.monotonic() + GRACE
         os._exit(128 + signal.SIGTERM)
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule
 
-from ftp import checkpoint, shard
+from ftp import checkpoint, shard, signals
 from ftp.data.source import Source
 from ftp.errors import UserError
 from ftp.muon import MuonAdamW, inner_matrices
@@ -84,7 +84,7 @@ class Trained:
 class Interrupted(UserError):
     """Ctrl-C: everything is saved."""
 
-    status = 130
+    status = signals.STOPPED
 
 
 def train(
@@ -460,23 +460,22 @@ def agreed(run: Run, mine: bool, now: bool) -> bool:
 
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C (or SIGTERM) sets; a second one ends at once."""
+    """An event that Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 set; a second Ctrl-C ends at once.
+
+    The others may well come twice (from a terminal and its shell, a scheduler and the launcher) and mean the same then.
+    """
     flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
+    presses = list[int]()  # of Ctrl-C
 
     def ask(number: int, frame: Any) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
         flag.set()
+        if number == signal.SIGINT:
+            presses.append(number)
+            if len(presses) > 1:
+                raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals.answered(ask, (signal.SIGINT, *signals.REQUESTS)):
         yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # --- checkpoints: what the loop puts into them ---

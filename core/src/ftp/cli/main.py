@@ -1,22 +1,23 @@
 """`ftp`: the group of commands, and the one place where errors become messages and exit statuses.
 
 Exit status: 0 done; 1 a plugin or ftp itself failed, or what was saved is not what was trained; 2 a mistake that the user can
-mend (or a risk check said stop); 130 stopped by Ctrl-C or SIGTERM. `FTP_DEBUG=1` (or `--debug`) shows tracebacks.
+mend (or a risk check said stop); 130 stopped by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1. `FTP_DEBUG=1` (or `--debug`) shows
+tracebacks.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 import ftp
+from ftp import signals
 from ftp.errors import PluginError, RiskStop, UserError, VerifyError
 
 COMMANDS = {
@@ -120,16 +121,23 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its status."""
-    sys.exit(call(sys.argv[1:] if arguments is None else arguments))
+    status = call(sys.argv[1:] if arguments is None else arguments)
+    if status == signals.STOPPED:
+        signals.ignore()
+    sys.exit(status)
 
 
 def call(arguments: Sequence[str]) -> int:
     """Run the command and give its exit status; every error a user can cause is told without a traceback."""
+    with signals.answered(signals.as_ctrl_c):
+        return _call(arguments)
+
+
+def _call(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments) or os.environ.get("FTP_DEBUG", "") not in ("", "0")
     if debug:
         os.environ["FTP_DEBUG"] = "1"  # for the processes that this one may start
-    before = _sigterm(_as_ctrl_c)
     try:
         done = cli.main(args=words, prog_name="ftp", standalone_mode=False)
         return done if isinstance(done, int) else 0
@@ -145,12 +153,10 @@ def call(arguments: Sequence[str]) -> int:
         return _told(error, "", debug, 1, hint)
     except (KeyboardInterrupt, click.Abort) as error:
         why = error.__cause__ or error  # click turns Ctrl-C into Abort
-        return _told(next((str(part) for part in why.args if part), "stopped"), "", False, 130)
+        return _told(next((str(part) for part in why.args if part), "stopped"), "", False, signals.STOPPED)
     except BrokenPipeError:  # the reader of our output went away (ftp runs | head)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - so that closing it at exit is silent
         return 0
-    finally:
-        _sigterm(before)
 
 
 def _told(error: Exception | str, before: str, debug: bool, status: int, after: str = "") -> int:
@@ -168,15 +174,3 @@ def _told(error: Exception | str, before: str, debug: bool, status: int, after: 
         message = f"{before}{error}"
     print(f"ftp: {message}{after}", file=sys.stderr)
     return status
-
-
-def _as_ctrl_c(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt("stopped by SIGTERM")
-
-
-def _sigterm(handler: Any) -> Any:
-    """Set the handler of SIGTERM and give the one before; outside the main thread nothing is changed."""
-    try:
-        return signal.signal(signal.SIGTERM, handler) if handler is not None else None
-    except ValueError:
-        return None
