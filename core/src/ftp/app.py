@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ftp import checkpoint, inputs, record
 from ftp.errors import Problem, RiskStop, UserError, nearest
 from ftp.plan import Prepared, prepare
-from ftp.plugins import Hooks, kind_of, lock
+from ftp.plugins import Hooks, exits_named, kind_of, lock
 from ftp.report import keep
 from ftp.scoring import score, to_minimise
 from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Run, Score
@@ -91,7 +91,8 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
             folder.write_facts(status="running", plugins=[one.name for one in prepared.picked], device=describe(accelerator),
                                precision=precision(settings), processes=accelerator.num_processes, threads=threads())
         try:
-            result = _run(run, started, folder, resume)
+            with exits_named():
+                result = _run(run, started, folder, resume)
             if folder is not None and settings.report:
                 write_report(run)
             return result

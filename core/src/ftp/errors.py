@@ -41,12 +41,23 @@ class PluginError(Exception):
     """A plugin raised something unexpected in a hook. The message names plugin, distribution, version and hook."""
 
 
+class ExitStatus(SystemExit):
+    """The end of a command with a status, after all has been said. Every other `SystemExit` is some plugin's mistake."""
+
+
 class VerifyError(RuntimeError):
     """The saved model does not load with Transformers and PEFT alone, or gives other logits than the trained one."""
 
 
 class RiskStop(UserError):
     """A risk check said stop (or a policy turned its verdict into one), so the run ended."""
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, for a message that names who did it: `ValueError: boom`, or `it called sys.exit(0)`."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+    return f"{type(error).__name__}: {error}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftp.errors import UserError
+from ftp.errors import UserError, describe
 from ftp.plugins import MODELS
 from ftp.types import Head, Offer
 
@@ -52,8 +52,8 @@ def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
     def ask() -> Offer:
         try:
             offer = point.load()()
-        except Exception as error:
-            raise UserError(f"model {point.name}: {package} offers it, but fails: {type(error).__name__}: {error}",
+        except (Exception, SystemExit) as error:
+            raise UserError(f"model {point.name}: {package} offers it, but fails: {describe(error)}",
                             "the package or the one that holds the weights is broken",
                             f"pip install --force-reinstall {package.split()[0]}") from error
         if not isinstance(offer, Offer):

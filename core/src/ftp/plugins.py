@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import inspect
+import io
 import os
 import re
 import sys
@@ -24,7 +25,7 @@ from typing import Any, TypeVar, cast, dataclass_transform
 import pluggy
 
 from ftp import hooks
-from ftp.errors import PluginError, Problem, UserError, nearest
+from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
 from ftp.options import Option, option, options_of
 from ftp.types import Form, Head, Task
 
@@ -32,6 +33,8 @@ T = TypeVar("T")
 GROUP = "ftp"
 DEFAULTS = "ftp.defaults"
 MODELS = "ftp.models"
+FROM_PATH = "ftp_plugins_from_"
+"""How names of modules begin that were read from a file."""
 SPLITS = ("train", "validation", "test")
 """The splits that a domain is taken to give; one that gives others says so in its class attribute `splits`."""
 DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "question": "span"}
@@ -84,9 +87,11 @@ class Found:
             else:
                 fix, command = f"module '{missing}' is missing", f"pip install {missing}"
             raise UserError(f"plugin '{self.name}' of {self.package} does not import: {error}", fix, command) from error
+        except SystemExit as error:
+            raise PluginError(f"plugin '{self.name}' of {self.package} does not import: {describe(error)}") from error
         except Exception as error:
             raise UserError(
-                f"plugin '{self.name}' of {self.package} does not import: {type(error).__name__}: {error}",
+                f"plugin '{self.name}' of {self.package} does not import: {describe(error)}",
                 "its package is broken or does not fit this version of ftp",
                 f"pip install --upgrade {self.distribution}",
             ) from error
@@ -152,7 +157,7 @@ def from_path(where: str) -> tuple[list[Found], bool]:
     found = []
     for file in files:
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-        name = f"ftp_plugins_from_{file.stem}_{digest}"
+        name = f"{FROM_PATH}{file.stem}_{digest}"
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is None or spec.loader is None:
             raise UserError(f"--plugins-from {where}: {file} is not a Python file")
@@ -162,9 +167,10 @@ def from_path(where: str) -> tuple[list[Found], bool]:
             sys.modules[name] = module
             try:
                 spec.loader.exec_module(module)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del sys.modules[name]
-                raise UserError(f"--plugins-from {where}: {file} does not import: {type(error).__name__}: {error}") from error
+                message = f"--plugins-from {where}: {file} does not import: {describe(error)}"
+                raise (PluginError if isinstance(error, SystemExit) else UserError)(message) from error
         for cls in vars(module).values():
             if inspect.isclass(cls) and cls.__dict__.get("__ftp_plugin__") and cls.__module__ == name:
                 label = str(getattr(cls, "name", "") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
@@ -218,6 +224,9 @@ def pick(names: Sequence[str], plugins_from: Sequence[str] = (), problems: list[
             continue
         try:
             picked.append(Picked(known[name][0], known[name][0].load()))
+        except PluginError as error:
+            hint = "" if name in wanted else f"\n  it is part of every run unless left out: --plugins ...,-{name}"
+            raise PluginError(f"{error}{hint}") from error
         except UserError as error:
             hint = "" if name in wanted else f"; it is part of every run unless left out: --plugins ...,-{name}"
             mine.extend(dataclasses.replace(one, fix=one.fix + hint) for one in error.problems)
@@ -374,8 +383,48 @@ def _tuple(cls: type, name: str) -> tuple[Any, ...]:
 def installed() -> Iterator[tuple[str, type]]:
     """Name and class of each installed plugin that imports."""
     for name, found in discover().items():
-        with contextlib.suppress(UserError):
-            yield name, found[0].load()
+        with contextlib.suppress(UserError, PluginError):
+            yield name, load_quietly(found[0])
+
+
+def load_quietly(found: Found) -> type:
+    """The class of a plugin that nobody named: what its module prints when it is imported is dropped."""
+    with quiet_import():
+        return found.load()
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Drop what Python code prints, as an import must not write between the lines of a command."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def exits_named() -> Iterator[None]:
+    """Turn a plugin's `sys.exit`, in whatever it was called, into a `PluginError` that names the plugin."""
+    try:
+        yield
+    except ExitStatus:
+        raise
+    except SystemExit as error:
+        raise PluginError(f"{_culprit(error)} failed: {describe(error)}") from error
+
+
+def _culprit(error: BaseException) -> str:
+    """The plugin whose code raised: that of the innermost frame that belongs to one."""
+    owners = {found.target.partition(":")[0].split(".")[0]: found for points in discover().values() for found in points}
+    owners.pop("ftp", None)
+    step, named = error.__traceback__, "a library"
+    while step is not None:
+        module = str(step.tb_frame.f_globals.get("__name__", ""))
+        where = f"{step.tb_frame.f_code.co_name} ({Path(step.tb_frame.f_code.co_filename).name}, line {step.tb_lineno})"
+        if module.startswith(FROM_PATH):
+            named = f"the plugin in {step.tb_frame.f_code.co_filename}, in {where},"
+        elif (found := owners.get(module.split(".")[0])) is not None:
+            named = f"plugin '{found.name}' ({found.package}), in {where},"
+        step = step.tb_next
+    return named
 
 
 @dataclass(frozen=True)
@@ -406,7 +455,7 @@ class Hooks:
                 instance = one.cls(**fields)
             except UserError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PluginError(self._message(one, "its options", error)) from error
             self.plugins[one.name] = instance
             self._manager.register(instance, name=one.name)
@@ -461,6 +510,8 @@ class Hooks:
             started = time.perf_counter()
             try:
                 value = function(*arguments)
+            except SystemExit as error:  # also where a check may fail: whoever ends the process means more than that
+                raise PluginError(self._message(one, hook, error)) from error
             except Exception as error:
                 if self._on_error is not None:
                     value = self._on_error(one, error)
@@ -479,7 +530,7 @@ class Hooks:
                 value = yield from function(*arguments)
             except (UserError, PluginError, KeyboardInterrupt):
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if _belongs_to_loop(error):
                     raise
                 raise PluginError(self._message(one, hook, error)) from error
@@ -492,11 +543,11 @@ class Hooks:
         return wrap if wrapper else call
 
     @staticmethod
-    def _message(one: Picked, hook: str, error: Exception) -> str:
-        return f"plugin '{one.name}' ({one.found.package}) failed in {hook}: {type(error).__name__}: {error}"
+    def _message(one: Picked, hook: str, error: BaseException) -> str:
+        return f"plugin '{one.name}' ({one.found.package}) failed in {hook}: {describe(error)}"
 
 
-def _belongs_to_loop(error: Exception) -> bool:
+def _belongs_to_loop(error: BaseException) -> bool:
     """Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory."""
     return type(error).__name__ == "OutOfMemoryError"
 

@@ -18,7 +18,8 @@ import click
 
 import ftp
 from ftp import signals
-from ftp.errors import PluginError, RiskStop, UserError, VerifyError
+from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
+from ftp.plugins import exits_named, quiet_import
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
@@ -62,12 +63,23 @@ def load_one(name: str, points: Sequence[metadata.EntryPoint]) -> click.Command:
     if len(points) > 1:
         who = " and ".join(str(point.dist.name) if point.dist else point.value for point in points)
         raise UserError(f"ftp {name}: two packages offer this command: {who}", "uninstall one of them")
-    command = points[0].load() if points else click.Group(name)
-    assert isinstance(command, click.Command)
+    command = _import(name, points[0]) if points else click.Group(name)
     if isinstance(command, click.Group):
         for inner, more in offered(name).items():
             if inner not in command.commands:
                 command.add_command(load_one(f"{name} {inner}", more), inner)
+    return command
+
+
+def _import(name: str, point: metadata.EntryPoint) -> click.Command:
+    """The command of one package. Raises `PluginError` that names the package where it does not import."""
+    package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    try:
+        command = point.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"ftp {name}: this command of {package} does not import: {describe(error)}") from error
+    if not isinstance(command, click.Command):
+        raise PluginError(f"ftp {name}: {point.value} of {package} is {type(command).__name__}, not a click command")
     return command
 
 
@@ -107,9 +119,10 @@ def _summary(name: str, points: Sequence[metadata.EntryPoint]) -> str:
     if not points:
         return f"{', '.join(offered(name))}."
     try:
-        return str(points[0].load().get_short_help_str(100))
+        with quiet_import():
+            return _import(name, points[0]).get_short_help_str(100)
     except Exception as error:
-        return f"(does not import: {type(error).__name__}: {error})"
+        return f"(broken: {error})"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]},
@@ -139,8 +152,11 @@ def _call(arguments: Sequence[str]) -> int:
     if debug:
         os.environ["FTP_DEBUG"] = "1"  # for the processes that this one may start
     try:
-        done = cli.main(args=words, prog_name="ftp", standalone_mode=False)
+        with exits_named():
+            done = cli.main(args=words, prog_name="ftp", standalone_mode=False)
         return done if isinstance(done, int) else 0
+    except ExitStatus as ended:
+        return int(ended.code or 0)
     except RiskStop as error:
         return _told(error, "stopped by a risk check: ", debug, 2)
     except UserError as error:

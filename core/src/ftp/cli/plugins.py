@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from ftp.cli.help import bounds, show
-from ftp.errors import Problem, UserError, nearest
+from ftp.errors import PluginError, Problem, UserError, nearest
 from ftp.hooks import ARITY
 from ftp.options import Option
-from ftp.plugins import Found, Picked, audit, discover, from_path, implementations, kind_of, summary_of
+from ftp.plugins import Found, Picked, audit, discover, from_path, implementations, kind_of, load_quietly, summary_of
+
+SLOW = 2.0
+"""Seconds that the import of one plugin may take before the list says whose it is."""
 
 
 @click.group("plugins", invoke_without_command=True)
@@ -71,12 +75,16 @@ def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[dict[str,
         for one in found:
             entry = {"name": one.name, "kind": "broken", "distribution": one.distribution, "version": one.version,
                      "summary": ""}
+            started = time.perf_counter()
             try:
-                cls = one.load()
+                cls = load_quietly(one)
                 entry |= {"kind": kind_of(cls), "summary": summary_of(cls)}
-            except UserError as error:
+            except (UserError, PluginError) as error:
                 entry["summary"] = "does not import: see below"
-                broken += error.problems
+                broken += getattr(error, "problems", (Problem(str(error)),))
+            if (seconds := time.perf_counter() - started) > SLOW:
+                broken.append(Problem(f"plugin '{one.name}' of {one.package} takes {seconds:.1f} s to import, and this list "
+                                      "imports every plugin", "its heavy libraries belong inside its hooks"))
             if everything or (entry["kind"] != "core" and not one.default):
                 entries.append(entry)
     return entries, broken

@@ -11,7 +11,7 @@ import click
 
 from ftp import stages
 from ftp.cli import flags
-from ftp.errors import Problem, UserError
+from ftp.errors import ExitStatus, Problem, UserError
 from ftp.plugins import core_options
 
 FIXED = [
@@ -49,7 +49,7 @@ def _do(arguments: Sequence[str]) -> None:
         if not inside():
             status = launch(["run", *arguments], processes)
             if status:
-                raise SystemExit(status)
+                raise ExitStatus(status)
             return
     from ftp.app import execute
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ftp import UserError
 from ftp.data.turns import Unfit, plain, said, split_last
+from ftp.errors import describe
 from ftp.types import Model, Row, Run
 
 Ids = Sequence[Sequence[int]]
@@ -98,7 +99,7 @@ def function_judge(spec: str) -> tuple[str, Judge]:
     module = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"--rlhf.reward {spec}: {path} cannot be imported: {_said(error, path)}") from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -122,17 +123,17 @@ def function_judge(spec: str) -> tuple[str, Judge]:
         try:
             values = function(**(given if everything else {key: given[key] for key in takes if key in given}))
             return [None if value is None else float(value) for value in values]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"--rlhf.reward {spec}: the reward function failed: {_said(error, path)}",
                             "it gets lists of equal length and gives a list of numbers, one for each completion") from error
 
     return name, judge
 
 
-def _said(error: Exception, path: Path) -> str:
+def _said(error: BaseException, path: Path) -> str:
     """What an exception says, and where in the user's file it was raised."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    return f"{type(error).__name__}: {error}" + (f" ({path.name}, line {lines[-1]})" if lines else "")
+    return describe(error) + (f" ({path.name}, line {lines[-1]})" if lines else "")
 
 
 # --- a trained reward model ---

@@ -1,0 +1,116 @@
+"""A plugin that calls sys.exit is an error of that plugin: status 1, and named; one that nobody named harms nobody."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from ftp.cli.main import call
+from ftp.plugins import exits_named
+
+EXIT = "import sys; print('noise'); print('noise', file=sys.stderr); sys.exit(0)"
+DOMAIN = """
+    import sys
+    from ftp import hookimpl, plugin
+    @plugin
+    class Poems:
+        "Poems."
+        gives = ("text",)
+        {body}
+        @hookimpl
+        def load_data(self, run): {load}
+"""
+
+
+@pytest.fixture
+def exiting(plant) -> None:
+    """An installed package whose modules, of a plugin, a model and a command, end the process when they are imported."""
+    plant("ftp-planted-exit", {"poems": "ftp_planted_exit:Poems"}, {"ftp_planted_exit": EXIT})
+    plant("ftp-planted-command", {"recite": "ftp_planted_exit:command"}, {}, group="ftp.commands")
+
+
+def test_plugins_shows_who_is_broken_and_all_others(exiting, capsys):
+    assert call(["plugins"]) == 0
+    said = capsys.readouterr()
+    assert "poems" in said.out and "broken" in said.out and "sentiment" in said.out and "noise" not in said.out + said.err
+    assert "plugin 'poems' of ftp-planted-exit 1.0 does not import: it called sys.exit(0)" in said.err
+
+
+def test_help_shows_the_other_commands(exiting, capsys):
+    assert call(["--help"]) == 0
+    said = capsys.readouterr()
+    assert "recite" in said.out and "ftp-planted-command 1.0" in said.out and "predict" in said.out
+    assert "noise" not in said.out + said.err
+
+
+def test_a_run_that_does_not_name_it_hears_nothing_of_it(exiting, capsys):
+    assert call(["run", "--plugins", "lora"]) == 2
+    said = capsys.readouterr()
+    assert "no plugin of this run gives data" in said.err and "sentiment" in said.err and "noise" not in said.out + said.err
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    (["run", "--plugins", "lora,poems"], "plugin 'poems' of ftp-planted-exit 1.0"),
+    (["recite"], "ftp recite: this command of ftp-planted-command 1.0"),
+])
+def test_who_names_it_is_told_with_status_1(exiting, capsys, words, named):
+    assert call(words) == 1
+    assert f"{named} does not import: it called sys.exit(0)" in capsys.readouterr().err
+
+
+def test_a_default_plugin_that_exits_says_how_to_go_on_without_it(exiting, plant, capsys):
+    plant("ftp-planted-default", {"poems": "ftp_planted_exit:Poems"}, {}, group="ftp.defaults")
+    assert call(["run", "--plugins", "lora,sentiment"]) == 1
+    assert "--plugins ...,-poems" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("body", "load", "where"), [
+    ("", "sys.exit(0)", "load_data"), ("", "sys.exit()", "load_data"),
+    ("def __post_init__(self): sys.exit(0)", "pass", "its options"),
+    ("hook = hookimpl(specname='check_risks')(lambda self: sys.exit('bye'))", "return {}", "check_risks"),
+])
+def test_a_hook_that_exits_is_named_with_its_plugin_and_package(plant, body, load, where):
+    from ftp import PluginError
+    from ftp.plugins import Hooks, pick
+
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(body=body, load=load)})
+    with pytest.raises(PluginError, match=rf"'poems' \(ftp-planted-a 1.0\) failed in {where}: it called sys.exit\("):
+        ask = Hooks(pick(["poems"])).each
+        ask(where, run=None, on_error=lambda plugin, error: [], **(
+            {} if where == "load_data" else dict.fromkeys(("stage", "data", "model", "loss", "predictions", "history", "log"))))
+
+
+def test_code_of_a_plugin_outside_hooks_is_named_by_its_frame(plant):
+    from ftp import PluginError
+    from ftp.plugins import pick
+
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {
+        "ftp_planted_a": DOMAIN.format(body="compute = staticmethod(lambda: sys.exit(3))", load="pass")})
+    cls = pick(["poems"])[0].cls
+    with pytest.raises(PluginError, match=r"plugin 'poems' \(ftp-planted-a 1.0\).*sys.exit\(3\)"), exits_named():
+        cls.compute()
+
+
+def test_a_file_that_exits_is_named(tmp_path, capsys):
+    (tmp_path / "bad.py").write_text("raise SystemExit(0)")
+    assert call(["run", "--plugins", "lora", "--plugins-from", str(tmp_path / "bad.py")]) == 1
+    assert "bad.py does not import: it called sys.exit(0)" in capsys.readouterr().err
+
+
+def test_the_status_of_ranks_is_that_of_the_command(monkeypatch):
+    from ftp.cli import run
+    from ftp.errors import ExitStatus
+
+    monkeypatch.setattr(run, "_do", lambda words: (_ for _ in ()).throw(ExitStatus(130)))
+    assert call(["run", "--plugins", "lora,sentiment"]) == 130
+
+
+def test_plugins_names_whose_import_is_slow(plant, monkeypatch, capsys):
+    from ftp.cli import plugins
+
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"},
+          {"ftp_planted_a": "import time; time.sleep(0.3)\n" + textwrap.dedent(DOMAIN.format(body="", load="pass"))})
+    monkeypatch.setattr(plugins, "SLOW", 0.25)
+    assert call(["plugins"]) == 0
+    assert "plugin 'poems' of ftp-planted-a 1.0 takes 0." in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""A plugin that calls sys.exit while a run goes on: status 1, the plugin is named, and the run's record says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ftp.cli.main import call
+
+EXITS = """
+import dataclasses, sys
+from ftp import hookimpl, plugin
+
+@plugin
+class Event:
+    "Ends the process at an event."
+    @hookimpl
+    def on_event(self, run, event):
+        if event.name == "step":
+            sys.exit(0)
+
+@plugin
+class Compute:
+    "Ends the process in the loss."
+    @hookimpl(wrapper=True)
+    def make_loss(self, run, data, model):
+        loss = yield
+        return dataclasses.replace(loss, compute=lambda batch: sys.exit(0))
+"""
+
+
+@pytest.mark.parametrize(("cls", "named"), [("Event", "plugin 'event'"), ("Compute", "the plugin in")])
+def test_a_run_whose_plugin_exits_failed(tiny_bert, tmp_path, capsys, cls, named):
+    (tmp_path / "exits.py").write_text(EXITS)
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"a warm room {n},{n % 2}\n" for n in range(24)))
+    given = {"plugins": "full,classify,-leakage,-forgetting,-overfitting,-underfitting,-preflight", "model": tiny_bert,
+             "plugins-from": f"{tmp_path / 'exits.py'}:{cls}", "data": tmp_path / "rows.csv", "out": tmp_path / "run",
+             "max-steps": 1, "device": "cpu", "precision": "fp32"}
+    assert call(["run", "--no-baselines", "--no-verify", *(f"--{name}={value}" for name, value in given.items())]) == 1
+    said = capsys.readouterr().err
+    assert named in said and "exits.py" in said and "it called sys.exit(0)" in said and "Traceback" not in said
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["status"] == "failed" and "sys.exit(0)" in facts["reason"]
