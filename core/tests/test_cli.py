@@ -290,7 +290,7 @@ def test_the_list_of_plugins(capsys: Out, plant: Plant) -> None:
     assert main.call(["plugins", "--json"]) == 0
     listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert listed["poems"] == {"name": "poems", "kind": "domain", "distribution": "ftp-planted-poems", "version": "2.0",
-                               "summary": "Gives poems."}
+                               "summary": "Gives poems.", "default": False}
     assert listed["bad"]["kind"] == "broken" and listed["checkpoint"]["kind"] == "core"
     assert main.call(["plugins"]) == 0
     shown = capsys.readouterr()

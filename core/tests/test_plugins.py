@@ -120,11 +120,10 @@ def test_all_mistakes_of_picking_at_once(plant: Plant) -> None:
 
 
 def test_plugins_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
-    import textwrap
 
     file = tmp_path / "house.py"
-    file.write_text(textwrap.dedent(DOMAIN.format(name="HouseStyle", gives='"text"')))
-    (tmp_path / "other.py").write_text(textwrap.dedent(OBJECTIVE.format(name="Other", wants="text")))
+    file.write_text(dedent(DOMAIN.format(name="HouseStyle", gives='"text"')))
+    (tmp_path / "other.py").write_text(dedent(OBJECTIVE.format(name="Other", wants="text")))
     found, joins = from_path(f"{file}:HouseStyle")
     assert joins and [one.name for one in found] == ["house-style"]
     assert "house-style" in [one.name for one in pick([], [f"{file}:HouseStyle"])]
@@ -488,3 +487,85 @@ def test_trace_tells_each_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_kinds() -> None:
     known = {one.name: kind_of(one.cls) for one in pick(["gap"])}
     assert known["checkpoint"] == "core" and known["gap"] == "risk"
+
+
+@pytest.fixture
+def two_packages(plant: Plant) -> None:
+    """Two packages that both offer `poems`, one of rows with text and one of questions."""
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    plant("Ftp.Planted_B", {"poems": "ftp_planted_b:Poems"}, {"ftp_planted_b": DOMAIN.format(name="Poems", gives='"question"')})
+
+
+def test_a_name_with_its_package_picks_one_of_two(two_packages: None) -> None:
+    spellings = {"ftp-planted-a:poems": "text", "ftp-planted-b:poems": "question", "FTP_planted.b:poems": "question"}
+    for name, gives in spellings.items():
+        one = pick([name])[0]
+        assert (one.name, one.attribute("gives")) == ("poems", (gives,))
+    assert "offered by ftp-planted-a 1.0 and Ftp.Planted_B 1.0" in told(lambda: pick(["ftp-lora:poems"]))
+    assert "two plugins of this run are called 'poems'" in told(lambda: pick(["ftp-planted-a:poems", "ftp-planted-b:poems"]))
+
+
+def test_a_clash_names_both_packages_and_uninstalls_neither(two_packages: None) -> None:
+    text = told(lambda: pick(["poems"]))
+    assert "ftp-planted-a:poems or Ftp.Planted_B:poems" in text and "uninstall" not in text
+
+
+def test_a_file_and_a_package_with_one_name_are_told_apart(plant: Plant, tmp_path: Path) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    (tmp_path / "mine.py").write_text(dedent(DOMAIN.format(name="Poems", gives='"question"')))
+    where = f"{tmp_path / 'mine.py'}:Poems"
+    assert "mine.py:poems" in told(lambda: pick([], [where]))
+    for name, gives in (("ftp-planted-a:poems", "text"), ("mine.py:poems", "question")):
+        assert pick([name], [where])[0].attribute("gives") == (gives,)
+
+
+def test_a_package_with_the_name_of_a_default_takes_no_part_unless_it_is_named(plant: Plant) -> None:
+    plant("ftp-planted-a", {"gap": "ftp_planted_a:Gap"}, {"ftp_planted_a": DOMAIN.format(name="Gap", gives='"text"')})
+    assert [one.found.distribution for one in pick([]) if one.name == "gap"] in ([], ["ftp-core"])
+    assert [one.found.distribution for one in pick(["ftp-planted-a:gap"]) if one.name == "gap"] == ["ftp-planted-a"]
+
+
+def test_of_two_defaults_with_one_name_one_is_left_out_by_its_package(plant: Plant) -> None:
+    for letter in "ab":
+        plant(f"ftp-planted-{letter}", {"poems": f"ftp_planted_{letter}:Poems"},
+              {f"ftp_planted_{letter}": DOMAIN.format(name="Poems", gives='"text"')}, group="ftp.defaults")
+    text = told(lambda: pick([]))
+    assert "two packages put 'poems' into every run: ftp-planted-" in text and "uninstall" not in text
+    assert [one.found.distribution for one in pick(["-ftp-planted-b:poems"]) if one.name == "poems"] == ["ftp-planted-a"]
+    assert "poems" not in [one.name for one in pick(["-poems"])]
+
+
+def test_a_model_of_two_packages_is_named_with_one_of_them(plant: Plant) -> None:
+    from ftp.model.source import find
+
+    source = "from pathlib import Path\nfrom ftp.types import Offer\nof = lambda: Offer(Path(__file__).parent / '{0}', '{0}')\n"
+    for letter in "ab":
+        modules = {f"ftp_planted_{letter}": source.format(letter)}
+        site = plant(f"ftp-planted-{letter}", {"small": f"ftp_planted_{letter}:of"}, modules, group="ftp.models")
+        (site / letter).mkdir()
+    text = told(lambda: find("small", "labels"))
+    assert "ftp-planted-a:small" in text and "uninstall" not in text
+    folder = find("ftp-planted-b:small", "labels").folder
+    assert folder is not None and folder.name == "b"
+
+
+def test_plugins_lists_the_defaults_of_other_packages(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    from ftp.cli.main import call
+
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')},
+          group="ftp.defaults")
+    assert call(["plugins"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("poems "))
+    assert "ftp-planted-a 1.0" in line and line.endswith("(part of every run)")
+
+
+def test_commands_that_name_a_plugin_take_its_package(two_packages: None, capsys: pytest.CaptureFixture[str]) -> None:
+    from ftp.cli.main import call
+
+    assert call(["plugins", "show", "ftp-planted-b:poems"]) == 0
+    assert "poems (domain), from Ftp.Planted_B 1.0" in capsys.readouterr().out
+    assert call(["plugins", "show", "poems"]) == 0
+    assert "ftp-planted-a:poems or Ftp.Planted_B:poems" in capsys.readouterr().out
+    assert call(["check", "ftp-planted-a:poems", "--only", "class-is-sound"]) == 0
+    assert call(["check", "poems", "--only", "class-is-sound"]) == 2
+    assert "ftp-planted-a:poems or" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ftp import names
 from ftp.errors import UserError, describe
 from ftp.plugins import MODELS
 from ftp.types import Head, Offer
@@ -38,11 +39,12 @@ def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
     ("", {}) for a folder or a hub id, and where there is no one model of that name: that is told when it is looked for.
     """
     known = offers()
-    if model is not None and (model not in known or Path(model).exists()):
+    named = names.lookup(model, known, lambda point: point[1]) if model is not None else []
+    if model is not None and (not named or Path(model).exists()):
         return "", {}
     try:
         found = [(name, offer) for name, offer, _ in defaults(known, head)] if model is None else \
-            [(model, ask()) for ask, *_ in known[model]]
+            [(model, ask()) for ask, *_ in named]
     except UserError:
         return "", {}
     return (found[0][0], found[0][1].suggests) if len(found) == 1 else ("", {})

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast, dataclass_transform
 
 import pluggy
 
-from ftp import hooks
+from ftp import hooks, names
 from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
 from ftp.options import Option, option, options_of
 from ftp.types import Form, Head, Task
@@ -127,7 +127,8 @@ def discover() -> dict[str, list[Found]]:
     defaults = {(point.name, point.value) for point in points.select(group=DEFAULTS)}
     packages: dict[int, tuple[str, str]] = {}
     found: dict[str, list[Found]] = {}
-    for point in points.select(group=GROUP):
+    # a package may name a plugin of every run in the group of defaults alone
+    for point in (*points.select(group=GROUP), *points.select(group=DEFAULTS)):
         if id(point.dist) not in packages:
             packages[id(point.dist)] = _package(point.dist) if point.dist else ("?", "")
         name, version = packages[id(point.dist)]
@@ -182,15 +183,34 @@ def from_path(where: str) -> tuple[list[Found], bool]:
     return found, bool(wanted)
 
 
-def pick(names: Sequence[str], plugins_from: Sequence[str] = (), problems: list[Problem] | None = None) -> list[Picked]:
-    """The plugins of a run in the order named, defaults last. `-name` leaves a default out.
+def meant(name: str, known: Mapping[str, Sequence[Found]]) -> list[Found]:
+    """The plugins that `name` or `package:name` means: none, one, or several that share the name."""
+    return names.lookup(name, known, lambda found: found.distribution)
+
+
+def clash(what: str, found: Sequence[Found]) -> Problem:
+    """The mistake of a name that several packages offer."""
+    return names.clash(what, found[0].name, [one.distribution for one in found], [one.package for one in found])
+
+
+def _unknown(name: str, known: Mapping[str, Sequence[Found]]) -> str:
+    """What an unknown name could mean."""
+    package, plain = names.split(name)
+    if package and plain in known:
+        return f"'{plain}' is offered by {' and '.join(found.package for found in known[plain])}"
+    return nearest(plain, known)
+
+
+def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list[Problem] | None = None) -> list[Picked]:
+    """The plugins of a run in the order named, defaults last. `-name` leaves a default out; `package:name` is
+    the plugin of that package, where several offer the name.
 
     Raises `UserError` with every unknown name (and the nearest known), every name that two packages offer, and every
     plugin that fails to import; or adds them to `problems` where a list is given.
     """
     mine: list[Problem] = [] if problems is None else problems
     known = discover()
-    wanted = [name.strip() for name in names if name.strip()]
+    wanted = [name.strip() for name in wanted if name.strip()]
     for where in plugins_from:
         try:
             local, joins = from_path(where)
@@ -199,37 +219,50 @@ def pick(names: Sequence[str], plugins_from: Sequence[str] = (), problems: list[
             continue
         for one in local:
             known[one.name] = [*known.get(one.name, []), one]
-            if joins and one.name not in wanted:
+            if joins and one.name not in {names.split(name)[1] for name in wanted}:
                 wanted.append(one.name)
-    removed = {name[1:] for name in wanted if name.startswith("-")}
-    defaults = [name for name, found in known.items() if any(one.default for one in found)]
-    chosen = list(dict.fromkeys(name for name in wanted if not name.startswith("-")))
-    for name in sorted(removed - set(known)):
-        mine.append(Problem(f"--plugins -{name}: no such plugin", nearest(name, known)))
-    for name in sorted(removed & set(chosen)):
-        mine.append(Problem(f"--plugins: '{name}' is both named and removed", "keep one of the two"))
-    chosen += [name for name in defaults if name not in chosen and name not in removed]
+    removed: list[Found] = []
+    for name in wanted:
+        if name.startswith("-"):
+            removed += meant(name[1:], known)
+    chosen: dict[str, Found] = {}
+    for name in dict.fromkeys(wanted):
+        bare = name.removeprefix("-")
+        candidates = meant(bare, known)
+        plain = names.split(bare)[1]
+        if not candidates:
+            what, command = ("no such plugin", "") if bare != name else ("no such plugin is installed", "ftp plugins")
+            mine.append(Problem(f"--plugins {name}: {what}", _unknown(bare, known), command))
+        elif bare != name:
+            continue
+        elif any(candidate in removed for candidate in candidates):
+            mine.append(Problem(f"--plugins: '{name}' is both named and removed", "keep one of the two"))
+        elif len(candidates) > 1:
+            mine.append(clash(f"--plugins {name}", candidates))
+        elif chosen.setdefault(plain, candidates[0]) != candidates[0]:
+            packages = f"{chosen[plain].package} and {candidates[0].package}"
+            mine.append(Problem(f"--plugins: two plugins of this run are called '{plain}': {packages}", "keep one of the two"))
+    named = {names.split(name)[1] for name in wanted if not name.startswith("-")}
+    for name, offered in known.items():
+        # a package that merely uses the name of a default plugin takes no part; of two defaults one has to be left out
+        defaults = [candidate for candidate in offered if candidate.default and candidate not in removed]
+        if not defaults or name in named:
+            continue
+        if len(defaults) > 1:
+            packages = " and ".join(candidate.package for candidate in defaults)
+            mine.append(Problem(f"two packages put '{name}' into every run: {packages}",
+                                f"leave one out: --plugins ...,-{defaults[-1].distribution}:{name}"))
+        chosen[name] = defaults[0]
     picked = []
-    for name in chosen:
-        if name not in known:
-            hint = nearest(name, known)
-            mine.append(Problem(f"--plugins {name}: no such plugin is installed", hint, "ftp plugins"))
-            continue
-        if len(known[name]) > 1:
-            packages = " and ".join(one.package for one in known[name])
-            installed = [one.distribution for one in known[name] if one.cls is None]
-            mine.append(Problem(f"--plugins {name}: two packages offer this name: {packages}",
-                                *(("uninstall one of them", f"pip uninstall {installed[-1]}") if len(installed) > 1 else
-                                  ("give the class of the file another name",))))
-            continue
+    for name, one in chosen.items():
         try:
-            picked.append(Picked(known[name][0], known[name][0].load()))
+            picked.append(Picked(one, one.load()))
         except PluginError as error:
             hint = "" if name in wanted else f"\n  it is part of every run unless left out: --plugins ...,-{name}"
             raise PluginError(f"{error}{hint}") from error
         except UserError as error:
             hint = "" if name in wanted else f"; it is part of every run unless left out: --plugins ...,-{name}"
-            mine.extend(dataclasses.replace(one, fix=one.fix + hint) for one in error.problems)
+            mine.extend(dataclasses.replace(problem, fix=problem.fix + hint) for problem in error.problems)
     if mine and problems is None:
         raise UserError(mine)
     replaced = {name for one in picked for name in one.attribute("replaces")} - set(wanted)
@@ -338,8 +371,8 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
     objectives = [one for one in picked if _answers(one.cls, "make_loss") and one.attribute("wants")]
     domains = [one for one in picked if _answers(one.cls, "load_data") and one.attribute("gives")]
     if not domains:
-        names = [name for name, cls in installed() if _answers(cls, "load_data")]
-        return None, [Problem("no plugin of this run gives data", f"name a domain: {', '.join(names) or 'none is installed'}",
+        giving = [name for name, cls in installed() if _answers(cls, "load_data")]
+        return None, [Problem("no plugin of this run gives data", f"name a domain: {', '.join(giving) or 'none is installed'}",
                               "ftp plugins")]
     if len(objectives) > 1:
         return None, []  # told by the audit: two answers to make_loss
@@ -352,9 +385,9 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
             chosen = form or own[0]
             return Task(cast(Form, chosen), DEFAULT_HEADS[chosen], tuple(one for one in own if one != chosen)), []
         forms = ", ".join(domains[0].attribute("gives"))
-        names = [name for name, cls in installed() if set(_tuple(cls, "wants")) & reachable(domains[0].attribute("gives"))]
+        reading = [name for name, cls in installed() if set(_tuple(cls, "wants")) & reachable(domains[0].attribute("gives"))]
         return None, [Problem(f"domain '{domains[0].name}' gives {forms}, for which no objective is named",
-                              f"name one: {', '.join(names) or 'none that fits is installed'}", "ftp plugins")]
+                              f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
     objective = objectives[0]
     wants = objective.attribute("wants")
     if form is not None and form not in wants:

@@ -13,14 +13,27 @@ from ftp.cli.help import bounds, show
 from ftp.errors import PluginError, Problem, UserError, nearest
 from ftp.hooks import ARITY
 from ftp.options import Option
-from ftp.plugins import Found, Picked, audit, discover, from_path, implementations, kind_of, load_quietly, summary_of
+from ftp.plugins import (
+    Found,
+    Picked,
+    audit,
+    clash,
+    discover,
+    from_path,
+    implementations,
+    kind_of,
+    load_quietly,
+    meant,
+    summary_of,
+)
 
+CORE = "ftp-core"
 SLOW = 2.0
 """Seconds that the import of one plugin may take before the list says whose it is."""
 
 
 @click.group("plugins", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="A list of {name, kind, distribution, version, summary}.")
+@click.option("--json", "as_json", is_flag=True, help="A list of {name, kind, distribution, version, summary, default}.")
 @click.option("--all", "everything", is_flag=True, help="With core's own plugins, which are part of every run.")
 @click.option("--plugins-from", multiple=True, metavar="PATH", help="A file or folder of plugins that are not installed.")
 @click.pass_context
@@ -47,16 +60,17 @@ def command(ctx: click.Context, as_json: bool, everything: bool, plugins_from: t
 def show_one(plugins_from: tuple[str, ...], name: str, as_json: bool) -> None:
     """Show the hooks, options and forms of a plugin."""
     known = _known(plugins_from or ())
-    if name not in known:
+    candidates = meant(name, known)
+    if not candidates:
         raise UserError(f"ftp plugins show {name}: no such plugin is installed", nearest(name, known), "ftp plugins")
-    described = [_describe(one) for one in known[name]]
+    described = [_describe(one) for one in candidates]
     if as_json:
         click.echo(json.dumps(described[0] if len(described) == 1 else described, indent=2, ensure_ascii=False))
         return
     for one in described:
         click.echo("\n".join(_text(one)))
     if len(described) > 1:
-        click.echo(f"\n{len(described)} packages offer this name: uninstall all but one of them before a run names it.")
+        click.echo(f"\n{clash(name, candidates)}")
 
 
 def _known(plugins_from: Sequence[str]) -> dict[str, list[Found]]:
@@ -74,7 +88,7 @@ def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[dict[str,
     for found in _known(plugins_from).values():
         for one in found:
             entry = {"name": one.name, "kind": "broken", "distribution": one.distribution, "version": one.version,
-                     "summary": ""}
+                     "summary": "", "default": one.default}
             started = time.perf_counter()
             try:
                 cls = load_quietly(one)
@@ -85,7 +99,7 @@ def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[dict[str,
             if (seconds := time.perf_counter() - started) > SLOW:
                 broken.append(Problem(f"plugin '{one.name}' of {one.package} takes {seconds:.1f} s to import, and this list "
                                       "imports every plugin", "its heavy libraries belong inside its hooks"))
-            if everything or (entry["kind"] != "core" and not one.default):
+            if everything or one.distribution != CORE:
                 entries.append(entry)
     return entries, broken
 
@@ -97,7 +111,8 @@ def _print(entries: list[dict[str, Any]], hidden: bool) -> None:
         return
     rows = [("name", "kind", "package", "summary")]
     for one in entries:
-        rows.append((one["name"], one["kind"], f"{one['distribution']} {one['version']}".strip(), one["summary"]))
+        every = " (part of every run)" if one["default"] else ""
+        rows.append((one["name"], one["kind"], f"{one['distribution']} {one['version']}".strip(), one["summary"] + every))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]).rstrip())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftp import names
 from ftp.errors import Problem, UserError, nearest
 from ftp.offers import OfferPoint, defaults, offers
 from ftp.types import Head, Offer
@@ -49,8 +50,8 @@ def find(name: str | None, head: Head, revision: str | None = None) -> Source:
         source = _default(known, head)
     elif (folder := Path(name).expanduser()).exists():
         source = _folder(name, folder)
-    elif name in known:
-        source = _offered(name, known[name])
+    elif offered := names.lookup(name, known, lambda point: point[1]):
+        source = _offered(name, offered)
     else:
         source = _hub(name, revision, list(known))
     if revision and source.folder is not None:
@@ -95,9 +96,9 @@ def _default(known: dict[str, list[OfferPoint]], head: Head) -> Source:
 
 def _offered(name: str, points: list[OfferPoint]) -> Source:
     if len(points) > 1:
-        packages = " and ".join(f"{distribution} {version}".strip() for _, distribution, version in points)
-        raise UserError(f"--model {name}: two packages offer this model: {packages}", "uninstall one of them",
-                        f"pip uninstall {points[-1][1]}")
+        distributions = [distribution for _, distribution, _ in points]
+        packages = [f"{distribution} {version}".strip() for _, distribution, version in points]
+        raise UserError([names.clash(f"--model {name}", name, distributions, packages)])
     ask, distribution, version = points[0]
     return _from_offer(name, ask(), f"{distribution} {version}".strip())
 

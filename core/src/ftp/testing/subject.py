@@ -12,7 +12,7 @@ from typing import Any
 
 from ftp.errors import UserError, nearest
 from ftp.plan import Prepared, prepare
-from ftp.plugins import Found, Picked, discover, from_path, implementations, kind_of
+from ftp.plugins import Found, Picked, clash, discover, from_path, implementations, kind_of, meant
 from ftp.testing.outcome import Part
 
 ROWS = f"{Path(__file__).parent / 'stand_in.py'}:KitRows"
@@ -23,11 +23,13 @@ RANKS = f"{Path(__file__).parent / 'stand_in.py'}:KitRanks"
 
 @dataclass(eq=False)
 class Subject:
-    """A plugin to look at. `local`: where it is (`path.py:Class`) when it is not installed; `kept`: what checks share."""
+    """A plugin to look at. `local`: where it is (`path.py:Class`) when it is not installed; `named`: how it was asked for
+    (`package:name`); `kept`: what checks share."""
 
     found: Found
     cls: type
     local: str = ""
+    named: str = ""
     kept: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,7 +78,7 @@ class Subject:
         with others names them in `goes_with`, and in `tried_with` the options that it cannot do without."""
         local = [self.local] if self.local else []
         beside = [name for name in self.picked.attribute("goes_with") if name not in plugins]
-        names = [*([] if local else [self.name]), *plugins, *beside, *(f"-{name}" for name in _risks() if name != self.name)]
+        names = [*([] if local else [self.named or self.name]), *plugins, *beside, *(f"-{name}" for name in _risks() if name != self.name)]
         rows = [] if "domain" in self.parts else [ROWS]
         usual = {"device": "cpu", "precision": "fp32", "baselines": False, "verify": False, "report": False,
                  "cache_dir": str(self.folder / "cache")}
@@ -91,13 +93,13 @@ def find(name: str) -> Subject:
             raise UserError(f"{name}: there are several plugins in it", f"name one: {name}:{found[0].target.rsplit(':', 1)[-1]}")
         return Subject(found[0], found[0].load(), name if ":" in name else f"{name}:{found[0].target.rsplit(':', 1)[-1]}")
     known = discover()
-    if name not in known:
+    candidates = meant(name, known)
+    if not candidates:
         raise UserError(f"ftp check {name}: no such plugin is installed",
                         nearest(name, known) or "one that is not installed is named by its file: ftp check path.py:Class", "ftp plugins")
-    if len(known[name]) > 1:
-        raise UserError(f"ftp check {name}: two packages offer this name: {' and '.join(one.package for one in known[name])}",
-                        "uninstall one of them")
-    return Subject(known[name][0], known[name][0].load())
+    if len(candidates) > 1:
+        raise UserError([clash(f"ftp check {name}", candidates)])
+    return Subject(candidates[0], candidates[0].load(), named=name)
 
 
 @cache

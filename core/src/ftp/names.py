@@ -1,0 +1,44 @@
+"""Names of what packages offer: `lora`, or `ftp-lora:lora` where two packages offer one name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TypeVar
+
+from ftp.errors import Problem
+
+T = TypeVar("T")
+
+
+def split(name: str) -> tuple[str, str]:
+    """The package and the plain name that `package:name` means; the package is empty where none is named."""
+    package, _, plain = name.rpartition(":")
+    return package, plain
+
+
+def lookup(name: str, known: Mapping[str, Sequence[T]], distribution_of: Callable[[T], str]) -> list[T]:
+    """What a name means: all that is offered under it, or what the package before the colon offers."""
+    package, plain = split(name)
+    offered = known.get(plain, ())
+    if not package:
+        return list(offered)
+    return [one for one in offered if _normal(package) in _spellings(distribution_of(one))]
+
+
+def clash(what: str, plain: str, distributions: Sequence[str], packages: Sequence[str]) -> Problem:
+    """The mistake of a name that several packages offer. `packages`: each with its version."""
+    choices = [f"{PurePath(one).name}:{plain}" for one in distributions]
+    return Problem(f"{what}: two packages offer this name: {' and '.join(packages)}",
+                   f"name it with its package: {' or '.join(choices)}")
+
+
+def _spellings(distribution: str) -> set[str]:
+    """How a package may be written: its name, or of a plugin that is not installed its file with or without the folder."""
+    return {_normal(distribution), _normal(PurePath(distribution).name)}
+
+
+def _normal(distribution: str) -> str:
+    """A name of a package as package indexes compare them (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
