@@ -12,13 +12,14 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import checkpoint, inputs, record
+from ftp import checkpoint, faults, inputs, record
 from ftp.errors import Problem, RiskStop, UserError, nearest
+from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, exits_named, kind_of, lock
 from ftp.report import keep
@@ -98,15 +99,17 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
             return result
         except KeyboardInterrupt:
             if folder is not None:
-                folder.write_facts(status="stopped", reason="interrupted")
+                close_facts(folder, "stopped", "interrupted")
             raise KeyboardInterrupt(f"stopped; go on with: ftp run --resume {out}") from None
         except BaseException as error:
+            problem = error if isinstance(error, UserError) else faults.in_words(error)
             if folder is not None:
-                folder.write_facts(status="stopped" if isinstance(error, UserError) else "failed",
-                                   reason=str(error) or type(error).__name__)
-                if settings.report and isinstance(error, UserError) and (isinstance(error, RiskStop) or trained_some(log)):
+                close_facts(folder, "failed" if problem is None else "stopped", str(problem or error) or type(error).__name__)
+                if settings.report and problem is not None and (isinstance(error, RiskStop) or trained_some(log)):
                     write_report(run)
-            raise
+            if problem is None or problem is error:
+                raise
+            raise problem from error
 
 
 def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | None) -> Result:
@@ -176,10 +179,11 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     stage(run, "saving")
     if folder is not None:
         aside = folder.model_aside()
-        models.save(model, aside, plugins=[one.name for one in run.hooks.picked if not one.found.default],
-                    scores=[*scores, *baselines])
-        if loss.extra is not None:
-            (aside / EXTRA).write_bytes(save(loss.extra.state_dict()))
+        with whole_folder(aside):
+            models.save(model, aside, plugins=[one.name for one in run.hooks.picked if not one.found.default],
+                        scores=[*scores, *baselines])
+            if loss.extra is not None:
+                (aside / EXTRA).write_bytes(save(loss.extra.state_dict()))
         folder.write_scores(scores, baselines)
         for name, one in predictions.items():
             folder.write_predictions(name, keep.answers(data, one, run.hidden))
@@ -205,6 +209,12 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     return result
 
 
+def close_facts(folder: record.Folder, status: str, reason: str) -> None:
+    """Write down how a run ended. Where the disk takes no more, that must not hide why it ended."""
+    with suppress(UserError):
+        folder.write_facts(status=status, reason=reason)
+
+
 def trained_some(log: record.Log) -> bool:
     """Whether any update is in the log, so that there is something to draw."""
     return any(line["event"] == "step" for line in log.lines)
@@ -215,11 +225,13 @@ def write_report(run: Run) -> None:
     from ftp import report
 
     assert run.out is not None
-    stage(run, "writing the report")
     try:
+        stage(run, "writing the report")
         report.write(run.out)
     except Exception as error:
-        run.tell(f"report.html could not be written ({type(error).__name__}: {error}); to try again: ftp report {run.out}")
+        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        with suppress(UserError):  # a full disk takes no line of the log either; the user has seen it by then
+            run.tell(f"report.html could not be written ({why.splitlines()[0]}); to try again: ftp report {run.out}")
 
 
 def stage(run: Run, doing: str) -> None:
@@ -265,6 +277,7 @@ def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
     accelerator, policy = run.accelerator, run.settings.truncated_answers
     assert accelerator is not None
     cache = run.settings.cache_dir or cache_home()
+    kept = cache / "encoded" if cache is not None else None
     encoded, problems = {}, list[Problem]()
     with accelerator.main_process_first():
         for name, rows in data.splits.items():
@@ -272,7 +285,7 @@ def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
                 encoded[name] = rows
                 continue
             counts = Counts()
-            made = encode(rows, loss.encode, name, key=loss.key, cache_dir=cache / "encoded", counts=counts)
+            made = encode(rows, loss.encode, name, key=loss.key, cache_dir=kept, counts=counts, tell=run.tell)
             notes, cut = account(made, counts, name, len(rows), policy)
             for note in notes:
                 run.tell(note)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
-from ftp.record import TOO_LARGE
+from ftp.faults import FULL, TOO_LARGE, number_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
 _STEP = re.compile(r"step-(\d+)")
 _ASIDE = re.compile(r"\.(step-\d+)\.(partial|removed|replaced)-.+")
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def save(folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
@@ -214,8 +213,7 @@ def _weights_writer(weights: Mapping[str, Tensor]) -> Callable[[Path], None]:
             save_file(stored, path, metadata={"tied": json.dumps(tied)})
             path.chmod(mode)
         except SafetensorError as error:  # it speaks of the system's error in words only
-            code = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(code[1]) if code else errno.EIO, str(error), str(path)) from error
+            raise OSError(number_of(error) or errno.EIO, str(error), str(path)) from error
 
     return write
 
@@ -331,7 +329,7 @@ def _told(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor]
     last = newest(folder)
     good = f"last good checkpoint: step {last.name.removeprefix('step-')}" if last else "no checkpoint was saved before"
     command = f"ftp run --resume {folder.parent}"
-    if error.errno in _FULL:
+    if error.errno in FULL:
         free = "?"
         with suppress(OSError):
             free = _size(shutil.disk_usage(folder if folder.exists() else folder.parent).free)

@@ -20,12 +20,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ftp.errors import UserError
+from ftp.faults import disk
 from ftp.types import Baseline, Risk, Score
 
 RUNS = Path("runs")
@@ -86,9 +87,9 @@ class Log:
         if message in self._told:
             return
         self._told.add(message)
-        self.event("told", message=message)
         if self.display is not None:
             self.display.tell(message)
+        self.event("told", message=message)
 
     def truncate(self, step: int) -> None:
         """Go back to `step`: take up the earlier lines of the file and drop what came after (for a resume)."""
@@ -354,7 +355,8 @@ class Folder:
 
     def model_aside(self) -> Path:
         """Where the model is saved first: it is model/ only once it was verified, so that no other is ever used by mistake."""
-        shutil.rmtree(self.path / ASIDE, ignore_errors=True)
+        for left in (self.path / ASIDE, *self.path.glob(".verify-*")):  # by a run that was killed here
+            shutil.rmtree(left, ignore_errors=True)
         return self.path / ASIDE
 
     def put_model(self) -> None:
@@ -454,8 +456,6 @@ def software() -> dict[str, str]:
 
 # --- writing ---
 
-TOO_LARGE = "the file is larger than this process may write, or than the file system takes (see ulimit -f)"
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: beside it, to the disk, then renamed over it."""
@@ -488,27 +488,6 @@ def sync_folder(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-@contextlib.contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turn what a disk refuses into a `UserError` that says what to do: full, too large, read-only, not allowed, not a folder."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full: {path} could not be written",
-                            "free some space; the last checkpoint is whole, so a run that has one can go on: "
-                            "ftp run --resume DIR") from error
-        if error.errno == errno.EFBIG:
-            raise UserError(f"{path}: {TOO_LARGE}", "allow larger files", "ulimit -f unlimited") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(f"{path}: cannot be written ({error.strerror})",
-                            "name a place that you may write to with --out") from error
-        odd = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.ENOENT)
-        if error.errno in odd:
-            raise UserError(f"{path}: cannot be made ({error.strerror})", "name another place with --out") from error
-        raise
 
 
 def plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ from typing import Any
 
 from ftp import record
 from ftp.errors import Problem, UserError, nearest
+from ftp.faults import disk
 from ftp.options import read_recipe
 from ftp.plan import Prepared, prepare, replace_settings
 
@@ -138,7 +139,7 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, An
     if any(record.holds_run(one) and not record.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
         raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
                         f"ftp run --resume {out}")
-    with record.disk(out):
+    with disk(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / FLAGS).write_text(tomlkit.dumps({key: value for key, value in flags.items() if key != "out"}), encoding="utf-8")
         shutil.copyfile(path, out / FILE)
@@ -155,7 +156,7 @@ def command(stage: Stage) -> list[str]:
     if before.parent == stage.folder.parent and (before / record.MODEL / "adapter_config.json").is_file():
         prepared = replace_settings(prepared, model=str(_merged(before, prepared.settings.trust_remote_code)))
     recipe = stage.folder.with_name(f"{stage.folder.name}.toml")
-    with record.disk(recipe):
+    with disk(recipe):
         recipe.write_text(prepared.recipe(), encoding="utf-8")
     return ["run", str(recipe), "--out", str(stage.folder)]
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 import ftp
-from ftp import signals
+from ftp import faults, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
 
@@ -157,22 +157,29 @@ def _call(arguments: Sequence[str]) -> int:
         return done if isinstance(done, int) else 0
     except ExitStatus as ended:
         return int(ended.code or 0)
-    except RiskStop as error:
-        return _told(error, "stopped by a risk check: ", debug, 2)
-    except UserError as error:
-        return _told(error, "", debug, getattr(error, "status", 2))
     except click.ClickException as error:
         error.show()
         return 2
-    except (PluginError, VerifyError) as error:
-        hint = "" if debug else "\n  the traceback is shown with --debug, or FTP_DEBUG=1"
-        return _told(error, "", debug, 1, hint)
     except (KeyboardInterrupt, click.Abort) as error:
         why = error.__cause__ or error  # click turns Ctrl-C into Abort
         return _told(next((str(part) for part in why.args if part), "stopped"), "", False, signals.STOPPED)
     except BrokenPipeError:  # the reader of our output went away (ftp runs | head)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - so that closing it at exit is silent
         return 0
+    except Exception as error:
+        return _failed(faults.in_words(error) or error, debug)
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    """Tell why a command failed and give its exit status; raises what is nobody's mistake but ftp's own."""
+    if isinstance(error, RiskStop):
+        return _told(error, "stopped by a risk check: ", debug, 2)
+    if isinstance(error, UserError):
+        return _told(error, "", debug, getattr(error, "status", 2))
+    if isinstance(error, (PluginError, VerifyError)):
+        hint = "" if debug else "\n  the traceback is shown with --debug, or FTP_DEBUG=1"
+        return _told(error, "", debug, 1, hint)
+    raise error
 
 
 def _told(error: Exception | str, before: str, debug: bool, status: int, after: str = "") -> int:

@@ -16,7 +16,8 @@ import click
 
 from ftp.cli.trust import trust
 from ftp.errors import UserError, nearest
-from ftp.record import disk, plain
+from ftp.faults import disk
+from ftp.record import plain
 
 if TYPE_CHECKING:
     from ftp.finished import Predictor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
 import json
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftp import faults
 from ftp.data import tables
 from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError, Problem, UserError
@@ -39,6 +41,10 @@ class Counts:
     answers: int = 0
     tokens: int = 0
 
+    def fill(self, other: Counts) -> None:
+        """Become the same as another."""
+        self.left_out, self.answers, self.tokens = other.left_out, other.answers, other.tokens
+
     def take(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """The encoded rows, less those that only say why a row is `left_out`, which are counted."""
         kept = []
@@ -53,7 +59,8 @@ class Counts:
 
 
 def encode(
-    dataset: Dataset, loss_encode: Encode, split: str, *, key: str, cache_dir: Path | None = None, counts: Counts | None = None
+    dataset: Dataset, loss_encode: Encode, split: str, *, key: str, cache_dir: Path | None = None, counts: Counts | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Dataset:
     """The rows of `dataset` as `Loss.encode` gives them, with `length` (tokens) and `row` (the row it came from).
 
@@ -61,12 +68,30 @@ def encode(
     rows it was given each belongs to, counted from 0; that becomes the place in `dataset`. `key`: see `cache_key`.
     `cache_dir`: where the encoded rows are kept, under a hash of key, content of the rows and split; None keeps them
     in memory or a temporary file. A damaged entry is made again; processes that race end with the same entry.
-    `counts` is filled, whether the rows were encoded now or before.
+    `counts` is filled, whether the rows were encoded now or before. Where the cache cannot be written, the rows are kept as
+    without one, and `tell` is given a line that says so.
     PluginError for encoded rows that do not keep to the contract.
     """
     counts = Counts() if counts is None else counts
-    if cache_dir is None:
-        return tables.dataset(chunks(dataset, loss_encode, split, counts), told=f"encoded {split}")
+    if cache_dir is not None:
+        try:
+            return _cached(dataset, loss_encode, split, key, cache_dir, counts)
+        except OSError as error:
+            if not faults.is_of_the_machine(error):
+                raise
+            if tell is not None:
+                tell(f"encoded rows are not kept for the next run, as {cache_dir} cannot be written "
+                     f"({error.strerror or error}); another place: --cache-dir")
+    fresh = Counts()
+    kept = tables.dataset(chunks(dataset, loss_encode, split, fresh), told=f"encoded {split}")
+    counts.fill(fresh)
+    return kept
+
+
+def _cached(
+    dataset: Dataset, loss_encode: Encode, split: str, key: str, cache_dir: Path, counts: Counts
+) -> Dataset:
+    """The encoded rows from the cache, where they are put first if they are not there yet."""
     name = hashlib.sha256("|".join((key, fingerprint(dataset), split)).encode()).hexdigest()
     path, beside = Path(cache_dir) / f"{name}.arrow", Path(cache_dir) / f"{name}.json"
     kept = tables.opened(path) if _read_counts(beside, counts) else None
@@ -77,7 +102,7 @@ def encode(
         _read_counts(beside, counts)
         kept = tables.opened(path)
     if kept is None:
-        raise OSError(f"{path} was written but does not read back the same; check the disk")
+        raise OSError(errno.EIO, "was written but does not read back the same", str(path))
     return kept
 
 

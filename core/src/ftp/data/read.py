@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ftp import faults
 from ftp.data import files, tables
 from ftp.errors import Problem, UserError, nearest
 
@@ -174,16 +175,23 @@ def _stored(paths: list[Path], text_by: str) -> Dataset:
         stat = path.stat()
         parts.append(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    kept = tables.cache_home() / "rows" / f"{key}.arrow"
-    cached = tables.opened(kept)
+    cache = tables.cache_home()
+    kept = cache / "rows" / f"{key}.arrow" if cache is not None else None
+    cached = tables.opened(kept) if kept is not None else None
     if cached is not None:
         return cached
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        writable: Path | None = kept
-    except OSError:
-        writable = None  # a read-only home: a temporary file will do
-    return tables.dataset((chunk for path in paths for chunk in tables.of_file(path, text_by)), writable, told)
+
+    def chunks() -> Iterator[pa.Table]:
+        return (chunk for path in paths for chunk in tables.of_file(path, text_by))
+
+    if kept is not None:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            return tables.dataset(chunks(), kept, told)
+        except OSError as error:
+            if not faults.is_of_the_machine(error):
+                raise
+    return tables.dataset(chunks(), told=told)  # a cache that is full or cannot be written: memory or a temporary file will do
 
 
 def _stream(paths: list[Path], text_by: str) -> IterableDataset:

@@ -22,10 +22,19 @@ IN_MEMORY = 64_000_000
 """Bytes of Arrow up to which rows simply stay in memory."""
 
 
-def cache_home() -> Path:
-    """Where what is worth keeping between runs lies: `FTP_CACHE`, else the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FTP_CACHE") or Path(base) / "ftp")
+def cache_home() -> Path | None:
+    """Where what is worth keeping between runs lies: `FTP_CACHE`, else the user's cache folder.
+
+    None for a user without a home.
+    """
+    if named := os.environ.get("FTP_CACHE"):
+        return Path(named)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base, "ftp")
+    try:
+        return Path.home() / ".cache" / "ftp"
+    except RuntimeError:  # HOME is not set, and the system does not know the user (containers)
+        return None
 
 
 def of_file(path: Path, text_by: str = "line") -> Iterator[pa.Table]:

@@ -16,11 +16,14 @@ import torch
 from torch import nn
 
 from ftp.errors import VerifyError
+from ftp.faults import disk
 from ftp.model.loading import origin
 from ftp.model.modes import evaluating
 from ftp.model.saving import loading_code
 from ftp.types import Model
 
+SCRATCH = ".verify-"
+"""Beginning of the name of a folder for what the fresh process reads and writes."""
 ANSWER = '''
 import sys
 
@@ -54,7 +57,8 @@ def verify(
     expected = logits(model.net, inputs)
     folder, came_from = folder.resolve(), origin(model.net)
     base = str(came_from.source.folder) if came_from is not None and came_from.source.offer is not None else None  # its hub id
-    with tempfile.TemporaryDirectory() as scratch:
+    # beside the model, which has just been written there: the system's folder for temporary files may be small, full or missing
+    with disk(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=SCRATCH) as scratch:
         given, got = Path(scratch, "inputs.safetensors"), Path(scratch, "logits.safetensors")
         save_file({name: value.cpu().contiguous() for name, value in inputs.items()}, given)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error",

@@ -16,7 +16,7 @@ from typing import IO, Any
 from ftp.data import files
 from ftp.data.tables import quiet
 from ftp.errors import UserError
-from ftp.record import disk
+from ftp.faults import disk
 from ftp_leakage.check import Report
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.labels import without

@@ -1,0 +1,52 @@
+"""Whole runs on machines that refuse something: nothing is lost, nothing ends in a traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ftp import checkpoint
+
+
+@pytest.fixture(scope="module")
+def command(tiny_bert: Path, reviews: str) -> Callable[..., list[str]]:
+    fixed = ["run", "--plugins=-leakage", "--plugins-from", reviews, "--reviews.rows", 24, "--model", tiny_bert, "--device",
+             "cpu", "--precision", "fp32", "--batch-size", 8, "--max-steps", 2, "--eval-steps", 1, "--no-baselines"]
+    return lambda *more: [str(word) for word in (*fixed, *more)]
+
+
+@pytest.mark.parametrize("where", ["/model-unverified/", "scores.json", "predictions/test", "inputs.json"])
+def test_a_disk_that_fills_up_ends_a_run_with_a_word_and_it_goes_on_later(live, command, tmp_path: Path, where: str) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out, "--no-verify", "--cache-dir", tmp_path), out,
+                {"action": "full", "where": where, "number": 1})
+    assert life.end() == 2, life.text
+    assert "the disk is full" in life.text and "ftp run --resume" in life.text and "Traceback" not in life.text
+    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
+    if where == "/model-unverified/":  # half a model frees its space
+        assert not (out / "model-unverified").exists()
+    life = live(["run", "--resume", out], out)
+    assert life.end() == 0, life.text
+    assert (out / "model").is_dir()
+
+
+def test_a_report_that_does_not_fit_costs_no_run(live, command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out, "--no-verify", "--cache-dir", tmp_path), out,
+                {"action": "full", "where": "report.html", "number": 1})
+    assert life.end() == 0, life.text
+    assert f"ftp report {out}" in life.text and (out / "model").is_dir() and checkpoint.any_in(out / "checkpoints")
+
+
+def test_no_place_for_temporary_files_and_no_cache(live, command, tmp_path: Path) -> None:
+    """The proof of model/ needs neither, nor does anything else."""
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "run"
+    life = live(command("--out", out, "--cache-dir", tmp_path / "file" / "cache"), out, TMPDIR=str(tmp_path / "file" / "x"))
+    assert life.end() == 0, life.text
+    assert life.text.count("encoded rows are not kept for the next run") == 1
+    assert json.loads((out / "run.json").read_text())["verified"] is True
+    assert not list(out.glob(".verify-*"))
