@@ -840,3 +840,27 @@ def test_recall_and_precision_on_real_rows(name: str) -> None:
     wrong = {row for row, _ in found} - planted.keys() - already
     assert len(right) / len(planted) >= 0.98
     assert len(right) / (len(right) + len(wrong)) >= 0.98
+
+
+def test_a_wide_table_is_looked_at_once_and_not_once_a_column(tmp_path, monkeypatch):
+    """Each look at a data set copies the kinds of all its columns: one look a column took minutes for a thousand."""
+    import datasets
+
+    width, looks = 300, []
+    for name, rows in (("train", 40), ("test", 20)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label", *(f"c{column}" for column in range(width))])
+            for row in range(rows):
+                side = row // 2 % 2  # the check learns on every other row and judges on the rest
+                writer.writerow([f"{name} row number {row}", "ab"[side], *[side] * width])
+    copy = datasets.Features.copy
+
+    def counted(features):
+        looks.append(len(features))
+        return copy(features)
+
+    monkeypatch.setattr(datasets.Features, "copy", counted)
+    found = json.loads(invoke("check", tmp_path, "--json").output)
+    assert sum(width <= columns for columns in looks) < 50
+    assert "c299" in json.dumps(found)  # and each column was compared with the labels

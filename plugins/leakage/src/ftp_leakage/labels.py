@@ -122,11 +122,15 @@ def columns(rows: Any, labels: Sequence[Any], read: Iterable[str]) -> list[Givea
     if len(sizes) < 2:
         return []
     usual = max(sizes.values()) / len(labels)
+    apart = set(read)
+    others = [name for name in rows.column_names if name not in apart and not ABOUT.search(name)]
+    if not others:
+        return []
+    # all columns in one look: each look at a data set costs as much as it has columns
+    table = rows.select_columns(others).with_format("arrow")[:]
     found = []
-    for name in rows.column_names:
-        if name in read or ABOUT.search(name):
-            continue
-        values = [_key(value) for value in rows[name][:]]
+    for name in others:
+        values = [_key(value) for value in table.column(name).to_pylist()]
         judged = labels[1::2]
         guesses = [_by_value(values[::2], labels[::2], values[1::2])]
         if all(isinstance(value, (int, float, type(None))) for value in values):
