@@ -366,3 +366,51 @@ def test_live_progress_on_a_terminal_ends_cleanly(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("seconds", "shown"), [(8.26, "8.3 s"), (125, "2:05"), (3725, "1:02:05")])
 def test_durations(seconds: float, shown: str) -> None:
     assert progress.duration(seconds) == shown
+
+
+DAMAGES: dict[str, dict[str, bytes]] = {
+    "empty": {"run.json": b""},
+    "binary": {"run.json": bytes(range(256)), "scores.json": b"\xff\xfe\x00"},
+    "list": {"run.json": b"[1, 2]"},
+    "number": {"run.json": b"5", "scores.json": b"7"},
+    "deep": {"run.json": b"[" * 100_000},
+    "status": {"run.json": b'{"status": {"a": 1}, "seconds": "long", "trained": [1]}'},
+    "value": {"scores.json": b'{"scores": [{"name": "f1", "value": "high"}], "baselines": []}'},
+    "name": {"scores.json": b'{"scores": [{"name": ["f1"], "value": 1.0}], "baselines": []}'},
+    "split": {"scores.json": b'{"scores": [{"name": "f1", "value": 1.0, "split": 3}], "baselines": []}'},
+    "goal": {"scores.json": b'{"scores": [{"name": "f1", "value": 1.0, "split": "test", "goal": ["max"]}], "baselines": []}'},
+    "field": {"scores.json": b'{"scores": [{"name": "f1", "colour": 1.0}], "baselines": []}'},
+    "level": {"risks.json": b'[{"name": "gap", "level": "catastrophe", "finding": "x", "advice": []}]'},
+    "risk": {"risks.json": b'["gap"]'},
+    "plugins": {"run.toml": b"plugins = [1, 2]\n"},
+    "toml": {"run.toml": b"plugins = [\x00"},
+    "latin": {"run.toml": "plugins = ['é']".encode("latin-1")},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_never_keeps_other_runs_from_the_list(tmp_path: Path, damage: str) -> None:
+    from click.testing import CliRunner
+
+    from ftp.cli.runs import command
+
+    for name in ("whole", "hurt"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "run.toml").write_text('plugins = ["lora"]\n')
+        (folder / "run.json").write_text('{"status": "finished", "seconds": 1.5, "trained": 7}')
+        (folder / "scores.json").write_text(
+            '{"scores": [{"name": "accuracy", "value": 0.75, "goal": "max", "split": "test", "n": 4}], "baselines": []}')
+    for name, content in DAMAGES[damage].items():
+        (tmp_path / "hurt" / name).write_bytes(content)
+    told = CliRunner().invoke(command, [str(tmp_path)], catch_exceptions=False, env={"COLUMNS": "200"}).output
+    assert "0.75" in told and "finished" in told and "damaged" in told and str(tmp_path / "hurt") in told
+    listed = json.loads(CliRunner().invoke(command, [str(tmp_path), "--json"], catch_exceptions=False).output)
+    assert {Path(run["run"]).name: run["status"] for run in listed} == {"whole": "finished", "hurt": "damaged"}
+    assert "hurt" not in (listed[0] if listed[0]["status"] == "finished" else listed[1])
+
+
+def test_files_that_are_folders_or_unreadable_are_told_in_the_list(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "run.json").mkdir(parents=True)
+    assert [run.status for run in runs.find(tmp_path)] == ["damaged", "damaged"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp import record
+from ftp import answers, record
 from ftp.errors import UserError
 from ftp.types import Baseline, Risk, Score
 
@@ -52,7 +52,7 @@ class Summary:
 
 
 def read(path: Path) -> Summary:
-    """One run. A folder whose files are damaged is told as such, not left out."""
+    """One run. A folder whose files are damaged is told as such, not left out, whatever is in them."""
     folder = record.Folder(path)
     try:
         facts = folder.read_facts()
@@ -61,20 +61,59 @@ def read(path: Path) -> Summary:
             status = "broken off"  # nobody holds the folder: its process is gone
         plugins = folder.read_recipe().get("plugins", ()) if (path / record.RECIPE).exists() else ()
         scores, baselines = folder.read_scores()
-        return Summary(path, status, tuple(plugins), tuple(scores), tuple(baselines), tuple(folder.read_risks()), facts)
-    except (UserError, KeyError, TypeError) as error:
+        risks = folder.read_risks()
+        _check(facts, plugins, scores, baselines, risks)
+        return Summary(path, status, tuple(plugins), tuple(scores), tuple(baselines), tuple(risks), facts)
+    except UserError as error:
         return Summary(path, "damaged", broken=str(error))
+    except Exception as error:  # files of any content must not keep other runs from being listed
+        return Summary(path, "damaged", broken=f"its files cannot be read ({type(error).__name__}: {error})")
+
+
+def _check(
+    facts: Mapping[str, Any],
+    plugins: Any,
+    scores: Sequence[Score],
+    baselines: Sequence[Baseline],
+    risks: Sequence[Risk],
+) -> None:
+    """Raises `UserError` for values of a kind that no run writes, which are shown and compared later."""
+    parts: list[tuple[str, Any, answers.Kind]] = [
+        (record.RECIPE, plugins, answers.TEXTS),
+        (record.FACTS, facts.get("seconds"), answers.NUMBER_OR_NONE),
+        (record.FACTS, facts.get("trained"), answers.NUMBER_OR_NONE),
+    ]
+    for baseline in baselines:
+        parts += [(record.SCORES, baseline.name, answers.TEXT), (record.SCORES, baseline.baseline, answers.TEXT)]
+    wrong = [f"{name} holds {value!r:.40} where {kind.words} belongs" for name, value, kind in parts if not kind.holds(value)]
+    for name, items in ((record.SCORES, scores), (record.RISKS, risks)):
+        for item in items:
+            if (mismatch := answers.instance(type(item))(item)) is not None:
+                wrong.append(f"{name} holds {mismatch.given}, not {mismatch.right}")
+    if wrong:
+        raise UserError("; ".join(dict.fromkeys(wrong)), "the run's folder is damaged")
 
 
 def find(folder: Path) -> list[Summary]:
     """The runs in a folder (or the folder itself, where it is a run), the newest last. Raises `UserError` when there is
-    no such folder."""
+    no such folder, or when it cannot be listed."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder", "runs are made by ftp run", "ftp run --plugins lora,sentiment")
     if record.holds_run(folder):
         return [read(folder)]
-    return [read(path) for path in sorted((one for one in folder.iterdir() if one.is_dir() and record.holds_run(one)),
-                                          key=lambda one: (_begun(one), one.name))]
+    try:
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: this folder cannot be listed ({error.strerror})", "name one that you may read") from None
+    return [read(path) for path in sorted(filter(_is_run, inside), key=lambda path: (_begun(path), path.name))]
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a path is a run's folder; one that may not be looked into is none."""
+    try:
+        return path.is_dir() and record.holds_run(path)
+    except OSError:
+        return False
 
 
 def columns(runs: Sequence[Summary], most: int = 4) -> tuple[list[str], int]:
@@ -88,5 +127,6 @@ def columns(runs: Sequence[Summary], most: int = 4) -> tuple[list[str], int]:
 
 
 def _begun(path: Path) -> float:
+    """When a run began, as seconds since 1970."""
     recipe = path / record.RECIPE
     return recipe.stat().st_mtime if recipe.exists() else path.stat().st_mtime
