@@ -9,10 +9,12 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import torch
 
 from ftp import PluginError, UserError, hookimpl, option, plugin
 from ftp.plan import prepare
 from ftp.plugins import Found, Hooks, Picked, audit, discover, from_path, kind_of, pick, settle
+from ftp.types import Model, Score
 
 Plant = Callable[..., Path]
 
@@ -392,8 +394,8 @@ class Speaks:
     word: str = option("hello", "a word")
 
     @hookimpl
-    def evaluate(self, model: Any) -> list[str]:
-        return [self.word, model]
+    def evaluate(self, model: Any) -> list[Score]:
+        return [Score(self.word, model)]
 
 
 @plugin
@@ -401,7 +403,7 @@ class Fails:
     """Raises."""
 
     @hookimpl
-    def evaluate(self) -> list[str]:
+    def evaluate(self) -> list[Score]:
         raise KeyError("lost")
 
 
@@ -411,18 +413,18 @@ def test_answers_are_collected_in_the_order_named() -> None:
         """Answers as well."""
 
         @hookimpl
-        def evaluate(self, model: Any) -> list[str]:
-            return ["later"]
+        def evaluate(self, model: Any) -> list[Score]:
+            return [Score("later", 0.5)]
 
     relay = Hooks(picked(Speaks, Later), {"speaks.word": "hi"})
-    answers = relay.each("evaluate", run=None, data=None, predictions=None, model="m")
+    answers = relay.each("evaluate", run=None, data=None, predictions=None, model=1.0)
     assert [(one.plugin, one.package, one.value) for one in answers] == [
-        ("speaks", "ftp-speaks 1.0", ["hi", "m"]), ("later", "ftp-later 1.0", ["later"])]
+        ("speaks", "ftp-speaks 1.0", [Score("hi", 1.0)]), ("later", "ftp-later 1.0", [Score("later", 0.5)])]
 
 
 def test_an_error_inside_a_hook_names_plugin_package_and_hook() -> None:
     with pytest.raises(PluginError) as caught:
-        Hooks(picked(Speaks, Fails)).each("evaluate", run=None, data=None, predictions=None, model=None)
+        Hooks(picked(Speaks, Fails)).each("evaluate", run=None, data=None, predictions=None, model=1.0)
     assert "plugin 'fails' (ftp-fails 1.0) failed in evaluate: KeyError: 'lost'" in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyError)
 
@@ -433,7 +435,7 @@ def test_a_user_error_inside_a_hook_stays_one() -> None:
         """Refuses."""
 
         @hookimpl
-        def evaluate(self) -> list[str]:
+        def evaluate(self) -> list[Score]:
             raise UserError("mend this")
 
     with pytest.raises(UserError, match="mend this"):
@@ -446,28 +448,28 @@ def test_a_plugin_that_asks_another_hook_while_it_answers_speaks_for_itself() ->
         """Asks for a model before it answers."""
 
         @hookimpl
-        def evaluate(self, run: Any) -> list[str]:
-            return [run.one("build_model", run=run, data=None)]
+        def evaluate(self, run: Any) -> list[Score]:
+            return [Score(run.one("build_model", run=run, data=None).name, 1.0)]
 
     @plugin
     class Builds:
         """Builds, or fails."""
 
         @hookimpl
-        def build_model(self, data: Any) -> str:
-            return "built"
+        def build_model(self, data: Any) -> Model:
+            return Model(torch.nn.Linear(1, 1), None, "labels", name="built")
 
     @plugin
     class Breaks:
         """Fails to build."""
 
         @hookimpl
-        def build_model(self, data: Any) -> str:
+        def build_model(self, data: Any) -> Model:
             raise ValueError("no")
 
     relay = Hooks(picked(Asks, Builds))
     answers = relay.each("evaluate", run=relay, data=None, predictions=None, model=None)
-    assert [(one.plugin, one.value) for one in answers] == [("asks", ["built"])]
+    assert [(one.plugin, one.value) for one in answers] == [("asks", [Score("built", 1.0)])]
     relay = Hooks(picked(Asks, Breaks))
     answers = relay.each("evaluate", on_error=lambda who, error: f"{who.name}: {error}", run=relay, data=None, predictions=None,
                          model=None)
@@ -476,11 +478,11 @@ def test_a_plugin_that_asks_another_hook_while_it_answers_speaks_for_itself() ->
 
 def test_trace_tells_each_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FTP_TRACE", "1")
-    Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=None)
+    Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=1.0)
     line = capsys.readouterr().err
     assert line.startswith("ftp: evaluate answered by speaks in ") and line.endswith(" ms\n")
     monkeypatch.setenv("FTP_TRACE", "0")
-    Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=None)
+    Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=1.0)
     assert not capsys.readouterr().err
 
 

@@ -1,8 +1,9 @@
 """The contract: every hook that a plugin may answer. The docstrings are the reference (docs/hooks.md is made from them).
 
 A hook implementation is a method marked `@hookimpl` on a class marked `@plugin`. It takes only the arguments it wants,
-by name. Every hook runs on every rank and all ranks take the same path. Arguments may be added to a hook, never removed,
-within a major version. This module imports nothing heavy.
+by name. Every hook runs on every rank and all ranks take the same path. Answers are checked by type as they come back
+(`ftp.answers`), and so is what the functions of a `Loss` give. Arguments may be added to a hook, never removed, within a
+major version. This module imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast, dataclass_transform
 
 import pluggy
 
-from ftp import hooks, names
+from ftp import answers, hooks, names
 from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
 from ftp.options import Option, option, options_of
 from ftp.types import Form, Head, Task
@@ -539,6 +539,8 @@ class Hooks:
             if trace:
                 print(f"ftp: {hook} {verb} by {one.name} in {1000 * (time.perf_counter() - started):.1f} ms", file=sys.stderr)
 
+        source = answers.Source(one.name, one.found.package)
+
         def call(*arguments: Any) -> Any:
             started = time.perf_counter()
             try:
@@ -552,6 +554,8 @@ class Hooks:
                     raise
                 else:
                     raise PluginError(self._message(one, hook, error)) from error
+            else:
+                value = answers.checked(hook, value, source) if value is not None else None
             told(started, "answered" if value is not None else "passed on")
             if value is not None and self._answers is not None:
                 self._answers.append(Answer(one.name, one.found.package, value))
@@ -559,25 +563,65 @@ class Hooks:
 
         def wrap(*arguments: Any) -> Generator[Any, Any, Any]:
             started = time.perf_counter()
+            who = f"plugin '{one.name}' ({one.found.package})"
             try:
-                value = yield from function(*arguments)
+                value = yield from _wrapped_once(function(*arguments), f"{who} wraps {hook}")
             except (UserError, PluginError, KeyboardInterrupt):
                 raise
             except (Exception, SystemExit) as error:
                 if _belongs_to_loop(error):
                     raise
                 raise PluginError(self._message(one, hook, error)) from error
-            if value is None and hooks.ARITY[hook] == "one":
-                raise PluginError(f"plugin '{one.name}' ({one.found.package}) wrapped {hook} and gave back nothing: "
-                                  "a wrapper ends with `return answer`")
+            if value is None:
+                raise PluginError(f"{who} wrapped {hook} and gave back nothing: a wrapper ends with `return answer`")
             told(started, "wrapped")
-            return value
+            is_one = hooks.ARITY[hook] == "one"
+            return answers.checked(hook, value, source) if is_one else answers.checked_list(hook, value, source)
 
         return wrap if wrapper else call
+
+    def hide(self, text: str) -> str:
+        """What every plugin of the run with a method `hide(text)` leaves of a text."""
+        for one in self.picked:
+            hide = getattr(self.plugins[one.name], "hide", None)
+            if hide is None:
+                continue
+            try:
+                hidden = hide(text)
+            except (Exception, SystemExit) as error:
+                raise PluginError(self._message(one, "hide", error)) from error
+            if not isinstance(hidden, str):
+                source = answers.Source(one.name, one.found.package)
+                raise source.error("hide", answers.Mismatch(answers.an(hidden), "a text"))
+            text = hidden
+        return text
 
     @staticmethod
     def _message(one: Picked, hook: str, error: BaseException) -> str:
         return f"plugin '{one.name}' ({one.found.package}) failed in {hook}: {describe(error)}"
+
+
+def _wrapped_once(wrapper: Generator[Any, Any, Any], who: str) -> Generator[Any, Any, Any]:
+    """Run a plugin's wrapper around what is sent in, and give what it returns.
+
+    Raises:
+        PluginError: it yields never, or twice, of which pluggy would speak without a name.
+    """
+    try:
+        next(wrapper)
+    except StopIteration:
+        raise PluginError(f"{who} but ended before it yielded: a wrapper yields once, on every path") from None
+    try:
+        try:
+            answer = yield
+        except BaseException as error:
+            wrapper.throw(error)
+        else:
+            wrapper.send(answer)
+    except StopIteration as end:
+        return end.value
+    wrapper.close()
+    raise PluginError(f"{who} and yields twice: a wrapper yields once")
 
 
 def _belongs_to_loop(error: BaseException) -> bool:

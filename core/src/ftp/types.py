@@ -310,9 +310,7 @@ class Run:
         with a method `hide(text)` leaves of them, such as a domain that knows identifiers of people. Core hides so in verdicts
         and in what is kept for the report. What is shortened is hidden before, as half an identifier is not known as one."""
         if isinstance(said, str):
-            for plugin in getattr(self.hooks, "plugins", {}).values():
-                said = plugin.hide(said) if hasattr(plugin, "hide") else said
-            return said
+            return self.hooks.hide(said) if hasattr(self.hooks, "hide") else said
         if isinstance(said, Mapping):
             return {self.hidden(name): self.hidden(value) for name, value in said.items()}
         return type(said)(map(self.hidden, said)) if type(said) in (list, tuple) else said

@@ -77,7 +77,7 @@ def roller(llama: Path, judge: Any, **options: Any) -> rollout.Roller:
     run = Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), None, Log(None, writer=False))
     loop.seed_step(0, 0, 0)
     _, loss = app.build(run, Data({}, "prompt"))
-    made: rollout.Roller = loss.rollout.__self__  # type: ignore[union-attr]
+    made: rollout.Roller = loss.rollout.function.__self__  # type: ignore[union-attr]
     move(made.model.net)
     return made
 

@@ -1,0 +1,383 @@
+"""A hook's wrong answer is refused as it comes back, naming plugin, package and hook."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+
+from ftp import PluginError, hookimpl, plugin
+from ftp.plugins import Found, Hooks, Picked
+from ftp.settings import Settings
+from ftp.types import (
+    Batch,
+    Event,
+    Loss,
+    LossOut,
+    Model,
+    Prediction,
+    Reward,
+    Risk,
+    Row,
+    Run,
+    Score,
+    StepOut,
+    Stop,
+    Task,
+)
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "load_data": {"run": None},
+    "build_model": {"run": None, "data": None},
+    "make_loss": {"run": None, "data": None, "model": None},
+    "train_step": {"run": None, "model": None, "loss": None, "batches": [], "optimizer": None},
+    "evaluate": {"run": None, "data": None, "predictions": {}, "model": None},
+    "check_risks": {
+        "run": None,
+        "stage": "end",
+        "data": None,
+        "model": None,
+        "loss": None,
+        "predictions": None,
+        "history": (),
+        "log": (),
+    },
+    "reward": {"run": None, "rows": [], "completions": []},
+    "on_event": {"run": None, "event": Event("step", 1)},
+}
+COLLECTED = {"load_data", "evaluate", "check_risks", "reward", "on_event"}
+
+
+def relay(hook: str, answer: Any, *others: type) -> Hooks:
+    """The hooks of a run whose plugin `bad` gives `answer` to `hook`."""
+
+    def give(self: Any) -> Any:
+        return answer
+
+    give.__name__ = hook
+    bad = plugin(type("Bad", (), {"__doc__": "Gives what it should not.", hook: hookimpl(give)}))
+    return relay_of(bad, *others)
+
+
+def relay_of(*classes: type) -> Hooks:
+    return Hooks(
+        [
+            Picked(Found(cls.__name__.lower(), "", f"ftp-{cls.__name__.lower()}", "1.0"), cls)
+            for cls in classes
+        ]
+    )
+
+
+def ask(hooks: Hooks, hook: str) -> Any:
+    return (hooks.each if hook in COLLECTED else hooks.one)(hook, **ARGUMENTS[hook])
+
+
+def loss(**changes: Any) -> Loss:
+    """A loss that works, with changes."""
+
+    def encode(rows: Any, split: str) -> Iterator[dict[str, Any]]:
+        yield from ({"input_ids": [1]} for _ in rows)
+
+    def collate(rows: Any) -> Batch:
+        return Batch({}, len(rows), len(rows))
+
+    def compute(batch: Batch) -> LossOut:
+        return LossOut(torch.tensor(1.0))
+
+    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+        return [Prediction(0)]
+
+    return dataclasses.replace(Loss(encode, collate, compute, answer), **changes)
+
+
+NET = torch.nn.Linear(1, 1)
+ROWS = Dataset.from_dict({"text": ["a"]})
+WRONG: list[tuple[str, Any, str]] = [
+    (
+        "load_data",
+        [1, 2, 3],
+        "gave a list to load_data, not a dictionary of split name -> datasets.Dataset",
+    ),
+    ("load_data", {"train": [{"text": "a"}]}, "gave a list for the split 'train' to load_data"),
+    ("load_data", {1: ROWS}, "gave a dictionary with the key 1 to load_data"),
+    ("build_model", 5, "gave an int to build_model, not a Model"),
+    (
+        "build_model",
+        Model("net", None, "labels"),
+        "gave a Model whose net is 'net' to build_model, not a torch.nn.Module",
+    ),
+    (
+        "build_model",
+        Model(NET, None, "lables"),
+        "gave a Model whose head is 'lables' to build_model, not one of labels, tags",
+    ),
+    (
+        "build_model",
+        Model(NET, None, "labels", fresh="head"),
+        "gave a Model whose fresh is 'head' to build_model, not a list",
+    ),
+    ("make_loss", "loss", "gave a str to make_loss, not a Loss"),
+    (
+        "make_loss",
+        loss(collate=None),
+        "gave a Loss whose collate is None to make_loss, not a function",
+    ),
+    (
+        "make_loss",
+        loss(metrics={"a": "max"}),
+        "gave a Loss whose metrics is a dict to make_loss, not a dictionary",
+    ),
+    ("train_step", {"loss": 1}, "gave a dict to train_step, not a StepOut"),
+    (
+        "train_step",
+        StepOut(1.5),
+        "gave a StepOut whose loss is 1.5 to train_step, not a tensor of one number",
+    ),
+    ("evaluate", "accuracy", "gave a str to evaluate, not a list of Score"),
+    ("evaluate", 5, "gave an int to evaluate, not a list of Score"),
+    (
+        "evaluate",
+        [{"accuracy": 0.5}],
+        "gave a list with a dict in it to evaluate, not a list of Score",
+    ),
+    (
+        "evaluate",
+        [Score("m", "high")],
+        "gave a Score whose value is 'high' to evaluate, not a number",
+    ),
+    (
+        "evaluate",
+        [Score("m", 0.5, "up")],
+        "gave a Score whose goal is 'up' to evaluate, not one of max, min, none",
+    ),
+    ("check_risks", "ok", "gave a str to check_risks, not a list of Risk"),
+    ("check_risks", Risk("a", "ok", "fine"), "gave a Risk to check_risks, not a list of Risk"),
+    (
+        "check_risks",
+        [Risk("a", "catastrophe", "fine")],
+        "gave a Risk whose level is 'catastrophe' to check_risks, not one of",
+    ),
+    (
+        "check_risks",
+        [Risk("a", "warn", "f", advice="ftp run")],
+        "gave a Risk whose advice is 'ftp run' to check_risks",
+    ),
+    ("reward", [0.5], "gave a list to reward, not a Reward"),
+    (
+        "reward",
+        Reward("a", ["high"]),
+        "gave a Reward whose values is a list to reward, not a list of numbers",
+    ),
+    ("on_event", "stop please", "gave a str to on_event, not a Stop"),
+]
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer", "message"),
+    WRONG,
+    ids=[f"{hook}-{n}" for n, (hook, _, _) in enumerate(WRONG)],
+)
+def test_a_wrong_answer_names_plugin_package_and_hook(hook: str, answer: Any, message: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        ask(relay(hook, answer), hook)
+    assert str(caught.value).startswith(f"plugin 'bad' (ftp-bad 1.0) {message}")
+
+
+RIGHT: list[tuple[str, Any]] = [
+    ("load_data", {"train": ROWS, "test": ROWS.to_iterable_dataset()}),
+    ("build_model", Model(NET, None, "labels", ("a", "b"))),
+    (
+        "train_step",
+        StepOut(torch.tensor(1.0), {"a": torch.tensor(1.0)}, torch.tensor(1.0), 1, 2, 3),
+    ),
+    ("evaluate", (Score("m", torch.ones(1).numpy()[0], "none"), Score("n", 1))),
+    ("evaluate", []),
+    ("check_risks", [Risk("a", "not_run", "f", {"n": 1}, ["ftp run"])]),
+    ("reward", Reward("a", torch.ones(2))),
+    ("on_event", Stop("enough")),
+]
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer"), RIGHT, ids=[f"{hook}-{n}" for n, (hook, _) in enumerate(RIGHT)]
+)
+def test_a_right_answer_travels_as_it_is(hook: str, answer: Any) -> None:
+    given = ask(relay(hook, answer), hook)
+    assert (given[0].value if hook in COLLECTED else given) is answer
+
+
+def _outermost(wrapper: Callable[..., Any], hook: str) -> type:
+    wrapper.__name__ = hook
+    return plugin(type("Wraps", (), {"__doc__": "Wraps.", hook: hookimpl(wrapper=True)(wrapper)}))
+
+
+def test_a_wrapper_is_not_blamed_for_what_it_was_given() -> None:
+    def wrap(self: Any) -> Any:
+        return (yield)
+
+    with pytest.raises(PluginError, match=r"plugin 'bad' .* gave an int to build_model"):
+        ask(relay("build_model", 5, _outermost(wrap, "build_model")), "build_model")
+
+
+def test_a_wrapper_is_blamed_for_what_it_gives() -> None:
+    def text(self: Any) -> Any:
+        yield
+        return "model"
+
+    def answer(self: Any) -> Any:
+        yield
+        return [[Score("m", 1.0)], "high"]
+
+    def nothing(self: Any) -> Any:
+        yield
+
+    model = Model(NET, None, "labels")
+    with pytest.raises(
+        PluginError,
+        match=r"plugin 'wraps' \(ftp-wraps 1.0\) gave a str to build_model, not a Model",
+    ):
+        ask(relay("build_model", model, _outermost(text, "build_model")), "build_model")
+    with pytest.raises(
+        PluginError, match=r"plugin 'wraps' .* gave a str to evaluate, not a list of Score"
+    ):
+        ask(relay("evaluate", [], _outermost(answer, "evaluate")), "evaluate")
+    with pytest.raises(
+        PluginError, match=r"plugin 'wraps' .* wrapped evaluate and gave back nothing"
+    ):
+        ask(relay("evaluate", [], _outermost(nothing, "evaluate")), "evaluate")
+
+
+def test_a_wrapper_that_yields_twice_or_never_is_named() -> None:
+    def twice(self: Any) -> Any:
+        model = yield
+        yield
+        return model
+
+    def never(self: Any) -> Any:
+        if self is None:
+            yield
+        return 5
+
+    model = Model(NET, None, "labels")
+    with pytest.raises(PluginError, match=r"plugin 'wraps' .* wraps build_model and yields twice"):
+        ask(relay("build_model", model, _outermost(twice, "build_model")), "build_model")
+    with pytest.raises(
+        PluginError, match=r"plugin 'wraps' .* wraps build_model but ended before it yielded"
+    ):
+        ask(relay("build_model", model, _outermost(never, "build_model")), "build_model")
+
+
+def _lazily(rows: Any, split: str) -> Iterator[Any]:
+    yield from ("text" for _ in rows)
+
+
+FUNCTIONS: list[tuple[str, Any, tuple[Any, ...], str]] = [
+    (
+        "compute",
+        lambda batch: 1.0,
+        (None,),
+        "gave a float to Loss.compute (of make_loss), not a LossOut",
+    ),
+    (
+        "compute",
+        lambda batch: LossOut(torch.ones(2)),
+        (None,),
+        "gave a LossOut whose total is a Tensor to Loss.compute",
+    ),
+    ("collate", lambda rows: {}, ([],), "gave a dict to Loss.collate (of make_loss), not a Batch"),
+    (
+        "collate",
+        lambda rows: Batch({}, 1.5, 1),
+        ([],),
+        "gave a Batch whose count is 1.5 to Loss.collate",
+    ),
+    (
+        "answer",
+        lambda batch, out: [0, 1],
+        (None, None),
+        "gave a list with an int in it to Loss.answer (of make_loss)",
+    ),
+    (
+        "merge",
+        lambda predictions, rows: "a",
+        ([], []),
+        "gave a str to Loss.merge (of make_loss), not a Prediction",
+    ),
+    (
+        "rollout",
+        lambda prompts, number: [1],
+        ([], 0),
+        "gave a list with an int in it to Loss.rollout",
+    ),
+    (
+        "encode",
+        lambda rows, split: None,
+        ([], "train"),
+        "gave None to Loss.encode (of make_loss), not encoded rows",
+    ),
+    ("encode", lambda rows, split: [[1, 2]], ([], "train"), "gave a list as a row to Loss.encode"),
+    (
+        "encode",
+        lambda rows, split: [{"ids": [1]}],
+        ([], "train"),
+        "gave a row without input_ids (it has: ids) to Loss.encode",
+    ),
+    ("encode", _lazily, ([1], "train"), "gave a str as a row to Loss.encode"),
+]
+
+
+FUNCTION_IDS = [f"{name}-{number}" for number, (name, *_) in enumerate(FUNCTIONS)]
+
+
+@pytest.mark.parametrize(("name", "function", "arguments", "message"), FUNCTIONS, ids=FUNCTION_IDS)
+def test_what_a_function_of_the_loss_gives_is_checked(
+    name: str, function: Any, arguments: Any, message: str
+) -> None:
+    made = ask(relay("make_loss", loss(**{name: function})), "make_loss")
+    with pytest.raises(PluginError) as caught:
+        result = getattr(made, name)(*arguments)
+        list(result)  # what is lazy is checked while it is read
+    assert str(caught.value).startswith(f"plugin 'bad' (ftp-bad 1.0) {message}")
+
+
+def test_a_wrapper_answers_for_its_own_function_of_the_loss_alone() -> None:
+    def wrap(self: Any) -> Any:
+        made = yield
+        return dataclasses.replace(made, compute=lambda batch: 1.0)
+
+    made = ask(
+        relay("make_loss", loss(collate=lambda rows: 5), _outermost(wrap, "make_loss")), "make_loss"
+    )
+    with pytest.raises(PluginError, match=r"plugin 'wraps' .* gave a float to Loss.compute"):
+        made.compute(None)
+    with pytest.raises(PluginError, match=r"plugin 'bad' .* gave an int to Loss.collate"):
+        made.collate([])
+    rows: list[Row] = [{"text": "a"}, {"text": "b"}]
+    assert list(made.encode(rows, "train")) == [{"input_ids": [1]}, {"input_ids": [1]}]
+
+
+def test_what_hides_gives_a_text() -> None:
+    @plugin
+    class Hides:
+        """Hides."""
+
+        def hide(self, text: str) -> Any:
+            return text.replace("Anna", "*")
+
+    @plugin
+    class Forgets:
+        """Gives nothing."""
+
+        def hide(self, text: str) -> Any:
+            return None
+
+    task = Task("labelled", "labels")
+    assert Run(Settings(), task, relay_of(Hides)).hidden({"Anna": ["Anna B"]}) == {"*": ["* B"]}
+    with pytest.raises(
+        PluginError, match=r"plugin 'forgets' \(ftp-forgets 1.0\) gave None to hide, not a text"
+    ):
+        Run(Settings(), task, relay_of(Hides, Forgets)).hidden("Anna")
