@@ -1,17 +1,17 @@
-"""A run that is resumed goes on with the rows and the base model that it began with, or not at all."""
+"""A run that is resumed goes on with the recipe, the rows and the base model that it began with, or not at all."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
-from ftp import checkpoint
+from ftp import checkpoint, record
 from ftp.cli.main import call
 
 HALT = '''
@@ -46,7 +46,9 @@ def resume(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     shutil.copytree(tiny_bert, tmp_path / "base")
     (tmp_path / "halt.py").write_text(HALT)
 
-    def run(change: Callable[[], Any], *more: str, status: int = 2, early: bool = False) -> str:
+    def run(
+        change: Callable[[], Any], *more: str, status: int = 2, early: bool = False, words: Sequence[str] = ()
+    ) -> str:
         (tmp_path / "when").write_text("started 0" if early else "saved 2")
         given = ["run", "--plugins=full,sentiment,-leakage,-underfitting,-overfitting", "--data", "rows", "--model", "base",
                  "--out", "run", "--plugins-from", "halt.py:Halt", "--device", "cpu", "--precision", "fp32", "--max-steps", "4",
@@ -56,7 +58,7 @@ def resume(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
         (tmp_path / "when").unlink()
         capsys.readouterr()
         change()
-        got, said = call(["run", "--resume", "run"]), capsys.readouterr()
+        got, said = call(["run", "--resume", "run", *words]), capsys.readouterr()
         assert got == status, said.err
         return " ".join((said.out + said.err).split())
 
@@ -103,3 +105,173 @@ def test_a_stream_is_told_and_the_other_splits_are_compared(resume: Resume) -> N
     said = resume(lambda: write(Path("rows"), flipped="test"), "--streaming")
     assert "train is a stream: whether its rows are those that the run began with is not checked" in said
     assert "the rows of test changed" in said
+
+
+# --- the recipe ---
+
+
+def edit(*pairs: tuple[str, str]) -> Callable[[], None]:
+    """Change run.toml of the stopped run by hand."""
+
+    def change() -> None:
+        recipe = Path("run/run.toml")
+        text = recipe.read_text()
+        for old, new in pairs:
+            assert old in text
+            text = text.replace(old, new, 1)
+        recipe.write_text(text)
+
+    return change
+
+
+def facts() -> dict[str, Any]:
+    return dict(json.loads(Path("run/run.json").read_text()))
+
+
+def nothing() -> None:
+    """Nobody touches the folder."""
+
+
+EDITS = {
+    "learning_rate = 5e-05": ("learning_rate = 0.5", "learning_rate: 5e-05 -> 0.5"),
+    "batch_size = 8": ("batch_size = 4", "batch_size: 8 -> 4"),
+    "# max_length =": ("max_length = 16", "max_length: none -> 16"),
+    'optim = "adamw"': ('optim = "muon"', "optim: adamw -> muon"),
+    "seed = 0": ("seed = 1", "seed: 0 -> 1"),
+    "max_steps = 4": ("max_steps = 3", "max_steps: 4 -> 3"),
+    '"-leakage", ': ("", "plugins: full,sentiment,-leakage,-underfitting,-overfitting -> full,sentiment,"),
+    '/rows"': ('/other"', "data: "),
+    "save_steps = 2": ("save_steps = 1", "save_steps: 2 -> 1"),
+}
+
+
+def test_an_edited_recipe_is_refused_by_name(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
+    said = resume(edit(("seed = 0", "seed = 1"), ("batch_size = 8", "batch_size = 4")))
+    assert "batch_size: 8 -> 4; seed: 0 -> 1" in said  # all at once
+    for old, (new, told) in EDITS.items():
+        shutil.copy("run/began.toml", "run/run.toml")
+        edit((old, new))()
+        assert call(["run", "--resume", "run"]) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "run.toml was changed since this run began" in said and told in said, said
+        assert "cp run/began.toml run/run.toml" in said and "try: ftp run run/run.toml --out run-anew" in said
+        assert ("taken with: ftp run --resume run --resume-with save_steps=1" in said) == told.startswith("save_steps")
+    shutil.copy("run/began.toml", "run/run.toml")
+    assert call(["run", "--resume", "run"]) == 0
+
+
+def test_comments_and_order_are_no_change(resume: Resume) -> None:
+    def change() -> None:
+        lines = Path("run/run.toml").read_text().splitlines()
+        top = [line for line in lines[: next(i for i, line in enumerate(lines) if line.startswith("["))] if line]
+        rest = lines[len(top):]
+        Path("run/run.toml").write_text("\n".join(["# mine", *reversed(top), "", *rest]).replace("seed = 0", "seed = 0x0"))
+
+    assert "going on after update 2 of 4" in resume(change, status=0)
+
+
+@pytest.mark.parametrize("words", [("--resume-with", "save_steps=1", "--resume-with", "verify=true"),
+                                   ("--save-steps", "1", "--verify")])
+def test_harmless_changes_are_taken_and_written_down(resume: Resume, words: Sequence[str]) -> None:
+    said = resume(nothing, status=0, words=words)
+    assert "save_steps: 2 -> 1: changed at this resume" in said and "verify: false -> true: changed at this resume" in said
+    assert [(change["key"], change["old"], change["new"]) for change in facts()["changes"]] == [
+        ("save_steps", 2, 1), ("verify", False, True)]
+    assert facts()["verified"] is True and "save_steps = 1" in Path("run/run.toml").read_text()
+    assert "save_steps = 2" in Path("run/began.toml").read_text()
+    lines = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "saved"] == [2, 3, 4]
+    (resumed,) = (line for line in lines if line["event"] == "resumed")
+    assert {change["key"] for change in resumed["changes"]} == {"save_steps", "verify"}
+
+
+def test_a_change_that_was_taken_holds_at_the_next_resume(resume: Resume, tmp_path: Path) -> None:
+    resume(lambda: Path("when").write_text("saved 3"), status=130, words=("--save-steps", "1"))
+    Path("when").unlink()
+    assert call(["run", "--resume", "run"]) == 0
+    assert len(facts()["changes"]) == 1 and len(facts()["resumes"]) == 2
+    origins = [checkpoint.origin(path) for path in sorted(Path("run/checkpoints").glob("step-*"))]
+    assert {origin["run"] for origin in origins} == {facts()["id"]}
+    assert origins[-1]["recipe"] == facts()["recipe"] != facts()["began"]
+
+
+def test_an_edit_that_is_asked_for_is_taken(resume: Resume) -> None:
+    resume(edit(("save_steps = 2", "save_steps = 1")), status=0, words=("--resume-with", "save_steps=1"))
+
+
+REFUSED = {
+    ("--learning-rate", "0.5"): "--learning_rate cannot be given with it",
+    ("--resume-with", "seed=3"): "--seed cannot be given with it",
+    ("--resume-with", "full.nothing=3"): "--full.nothing cannot be given with it",
+    ("--plugins", "lora,sentiment"): "--plugins cannot be given with it",
+    ("--resume-with", "save_steps"): "--resume-with save_steps: not KEY=VALUE",
+    ("--max-steps", "3"): "max_steps: 4 -> 3 cannot be changed: it may only grow (it is 4)",
+    ("--epochs", "1", "--save-steps", "1"): "epochs: 3.0 -> 1.0 cannot be changed: it may only grow (it is 3.0)",
+}
+
+
+def test_what_would_make_another_run_is_refused_by_name(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
+    resume(nothing, words=("--seed", "1"))
+    before = Path("run/run.toml").read_text()
+    for words, told in REFUSED.items():
+        assert call(["run", "--resume", "run", *words]) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert told in said and "Traceback" not in said, said
+        assert "--save-steps" in said or "KEY=VALUE" in said  # what may be given is listed
+    assert Path("run/run.toml").read_text() == before
+
+
+def test_a_longer_run_is_taken(resume: Resume) -> None:
+    said = resume(nothing, status=0, words=("--max-steps", "6"))
+    assert "max_steps: 4 -> 6: changed at this resume; the learning rate of what is left follows the new end" in said
+    assert facts()["steps"] == 6
+
+
+def test_a_run_that_learnt_nothing_yet_takes_any_edit_and_says_so(resume: Resume) -> None:
+    said = resume(edit(("batch_size = 8", "batch_size = 4")), status=0, early=True)
+    assert "batch_size: 8 -> 4: changed at this resume" in said
+    assert "batch_size = 4" in Path("run/began.toml").read_text()
+
+
+def test_a_recipe_whose_record_is_lost_is_known_by_the_checkpoints(resume: Resume) -> None:
+    def change() -> None:
+        edit(("learning_rate = 5e-05", "learning_rate = 0.5"))()
+        Path("run/began.toml").unlink()
+        Path("run/run.json").unlink()
+
+    said = resume(change)
+    assert "began.toml is missing or damaged, and run.toml is not the recipe that the run was made with" in said
+    edit(("learning_rate = 0.5", "learning_rate = 5e-05"))()
+    assert call(["run", "--resume", "run"]) == 0
+
+
+@pytest.mark.parametrize("text", ["[[[", None])
+def test_a_damaged_recipe_is_told_with_how_to_put_it_back(resume: Resume, text: str | None) -> None:
+    def change() -> None:
+        Path("run/run.toml").unlink()
+        if text is not None:
+            Path("run/run.toml").write_text(text)
+
+    assert "try: cp run/began.toml run/run.toml" in resume(change)
+
+
+def test_a_checkpoint_of_another_run_is_not_taken(resume: Resume, tiny_bert: Path) -> None:
+    def change() -> None:
+        shutil.copytree("run/checkpoints/step-2", "run/checkpoints/step-3")
+        manifest = Path("run/checkpoints/step-3/manifest.json")
+        manifest.write_text(manifest.read_text().replace('"step": 2', '"step": 3').replace(facts()["id"], "0" * 32))
+
+    said = resume(change, status=0)
+    assert "checkpoint step-3 is damaged (it is of another run) and was skipped" in said
+    assert "going on after update 2 of 4" in said
+
+
+def test_another_machine_is_told(resume: Resume) -> None:
+    def change() -> None:
+        record.Folder(Path("run")).write_facts(threads=64, device_kind="cuda", precision="bf16", processes=4)
+
+    said = resume(change, status=0)
+    for words in ("the number of threads was 64 before this resume, and is", "the kind of device was cuda",
+                  "the precision was bf16 before this resume, and is fp32 now", "the number of processes was 4"):
+        assert words in said
+    assert len(facts()["resumes"][0]["differences"]) == 4

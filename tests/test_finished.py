@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -119,3 +120,34 @@ class Strict:
 def test_the_end_says_when_nothing_was_proven(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(line("--no-verify")) == 0
     assert "model, not verified: --no-verify was given" in capsys.readouterr().out
+
+
+def test_a_finished_run_that_lost_files_is_completed(line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As after a power cut: what is missing is named with the command that makes it again, and that ends in the same bits."""
+    run = tmp_path / "run"
+    assert call([word for word in line("--no-verify") if word != "--no-report"]) == 0
+    weights, scores = (run / "model" / "model.safetensors").read_bytes(), (run / "scores.json").read_text()
+
+    (run / "report.html").unlink()
+    assert call(["run", "--resume", str(run)]) == 2
+    assert f"its report.html is missing\n  write it\n  try: ftp report {run}" in capsys.readouterr().err
+    assert call(["report", str(run)]) == 0 and (run / "report.html").stat().st_size > 1000
+
+    (run / "model" / "model.safetensors").write_bytes(weights[:100])
+    (run / "scores.json").unlink()
+    capsys.readouterr()
+    assert call(["predict", str(run), "a text"]) == 2
+    said = capsys.readouterr().err
+    assert "model/model.safetensors is missing or cut off" in said and f"ftp run --resume {run}" in said
+    assert call(["run", "--resume", str(run)]) == 0
+    said = capsys.readouterr()
+    assert "model/model.safetensors, scores.json is missing or cut off" in " ".join((said.out + said.err).split())
+    assert (run / "model" / "model.safetensors").read_bytes() == weights and (run / "scores.json").read_text() == scores
+    assert sorted(path.name for path in run.glob("model*")) == ["model"]
+
+    shutil.rmtree(run / "model")
+    shutil.rmtree(run / "checkpoints")
+    assert call(["run", "--resume", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "no checkpoint is left" in said and f"ftp run {run / 'run.toml'} --out {run}-anew" in said
+    assert (run / "log.jsonl").read_text().count('"event": "step"') == 1  # nothing else of it is lost

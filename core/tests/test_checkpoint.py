@@ -294,3 +294,16 @@ def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 2, weights(), {})
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["step"] == 2 and set(manifest["files"]) == {"weights.safetensors", "state.pt"}
+
+
+def test_what_others_put_into_a_checkpoint_stays(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        path = checkpoint.save(tmp_path, step, weights(), state(step))
+        (path / "notes.txt").write_text("theirs")
+    (tmp_path / "epoch-9.ckpt").write_text("theirs")
+    checkpoint.save(tmp_path, 3, weights(), state(3))  # once more, as after a resume
+    checkpoint.prune(tmp_path, keep=1)
+    checkpoint.tidy(tmp_path)
+    assert names(tmp_path / "step-1") == names(tmp_path / "step-2") == ["notes.txt"]
+    assert (tmp_path / "epoch-9.ckpt").exists() and len(list(tmp_path.rglob("notes.txt"))) == 3
+    assert checkpoint.newest(tmp_path) == tmp_path / "step-3"

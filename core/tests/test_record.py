@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftp import UserError, progress, record, runs
+from ftp import UserError, marker, progress, record, report, runs
 from ftp.record import Folder, Log, claim, plain, release
 from ftp.types import Baseline, Risk, Score
 
@@ -183,7 +183,9 @@ def test_without_a_name_the_next_number_is_taken(tmp_path: Path, monkeypatch: py
     assert claim(None, ["lora"]) == Path("runs/lora-1")
     for path in list(Path("runs").iterdir()):
         release(path)
-        path.rmdir()  # nothing is left in it
+        assert [entry.name for entry in path.iterdir()] == [marker.NAME]
+        (path / marker.NAME).unlink()
+        path.rmdir()
     (tmp_path / "runs").rmdir()
     (tmp_path / "runs").write_text("a file")
     assert "runs: cannot be made" in told(None, names)
@@ -205,20 +207,25 @@ def test_folders_that_cannot_be_taken(tmp_path: Path) -> None:
 
 def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) -> None:
     def stopped(name: str, status: str = "stopped") -> Path:
-        path = tmp_path / name
-        (path / "tokenizer").mkdir(parents=True)
-        for file in ("run.toml", "inputs.json", "letter.txt"):
+        path = claim(tmp_path / name, [])
+        (path / "tokenizer").mkdir()
+        marker.add(path, ["tokenizer/vocab.json"])
+        for file in ("tokenizer/vocab.json", "letter.txt"):
             (path / file).write_text("")
-        (path / "log.jsonl").write_text('{"event": "told", "step": 0}\n')
-        Folder(path).write_facts(status=status)
+        Log(path, writer=True).event("told", step=0)
+        Folder(path).write_recipe("")
+        Folder(path).write_inputs({})
+        Folder(path).write_facts(id=record.run_id(path), status=status)
+        release(path)
         return path
 
     notes: list[str] = []
     path = stopped("mistaken")
     assert claim(path, [], notes=notes) == path
-    assert sorted(one.name for one in path.iterdir()) == [".lock", "letter.txt"]  # what is not the run's stays
+    assert sorted(one.name for one in path.iterdir()) == [".ftp.json", ".lock", "letter.txt"]  # what is not the run's stays
     release(path)
     assert len(notes) == 1 and "before its first update is replaced" in notes[0]
+    assert notes[0].endswith("removed: tokenizer/vocab.json, log.jsonl, run.toml, inputs.json, run.json")
     for name, left in (("updated", "log.jsonl"), ("saved", "checkpoints/step-3/manifest.json"), ("done", "model/config.json")):
         path = stopped(name)
         (path / left).parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +234,102 @@ def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) 
     assert "ftp run --resume" in told(stopped("broken-off", "running"), [])  # killed: perhaps by no mistake at all
     text = told(stopped("finished", "finished"), [])
     assert "is finished" in text and "--resume" not in text
+
+
+def test_what_ftp_did_not_write_is_never_replaced(tmp_path: Path) -> None:
+    """A status in a run.json makes no run, and a marker does not make another's files ftp's."""
+    theirs = tmp_path / "theirs"
+    for name in ("checkpoints/epoch-9.ckpt", "predictions/thesis.csv", "tokenizer/vocab.txt", "data.json", "run.json"):
+        (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+        (theirs / name).write_text('{"status": "failed"}')
+    before = marker.files_in(theirs, ".")
+    assert "the folder is not empty, and what it holds is not a run" in told(theirs, [])
+    assert marker.files_in(theirs, ".") == before
+
+    ours = claim(tmp_path / "ours", [])
+    Folder(ours).write_facts(id="of another run", status="stopped")
+    release(ours)
+    assert "is missing or of another run" in told(ours, [])
+    Folder(ours).write_facts(id=record.run_id(ours))
+    for name in ("data.json", "tokenizer/vocab.txt", "predictions/thesis.csv"):
+        (ours / name).parent.mkdir(exist_ok=True)
+        (ours / name).write_text("theirs")
+    text = told(ours, [])
+    assert "write over data.json" in text and "write over tokenizer/vocab.txt" in text and "thesis" not in text
+    (ours / "data.json").unlink()
+    (ours / "tokenizer" / "vocab.txt").unlink()
+    assert claim(ours, []) == ours and (ours / "predictions" / "thesis.csv").read_text() == "theirs"
+    release(ours)
+
+
+def test_a_marker_never_leads_out_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    for name in ("letter.txt", "outside/letter.txt"):
+        (tmp_path / name).write_text("theirs")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "predictions").symlink_to(tmp_path / "outside")
+    marker.create(folder)
+    marker.add(folder, ["../letter.txt", str(tmp_path / "letter.txt"), "predictions/letter.txt"])
+    assert marker.clear(folder) == [] and (tmp_path / "letter.txt").exists() and (tmp_path / "outside/letter.txt").exists()
+
+
+def test_a_model_that_is_replaced_keeps_what_others_put_into_it(tmp_path: Path) -> None:
+    folder = Folder(claim(tmp_path / "run", []))
+    for content in ("first", "second"):
+        aside = folder.model_aside()
+        (aside / "inner").mkdir(parents=True)
+        for name in ("weights", "inner/config", *(["old"] if content == "first" else ["taken"])):
+            (aside / name).write_text(content)
+        sizes = folder.put_model()
+        assert sizes["model/weights"] == len(content) and record.missing_files(folder.path) == []
+        if content == "first":
+            (folder.path / "model" / "mine.gguf").write_text("mine")
+            (folder.path / "model" / "taken").write_text("mine")
+    assert sorted(path.name for path in (folder.path / "model").iterdir()) == ["inner", "mine.gguf", "taken", "weights"]
+    assert (folder.path / "model/weights").read_text() == (folder.path / "model/taken").read_text() == "second"
+    assert marker.files_in(folder.path, "model-replaced") == ["model-replaced/taken"]  # a name that the new model needs
+    release(folder.path)
+
+
+def test_a_page_is_never_written_over_a_file_of_somebody_else(tmp_path: Path) -> None:
+    path = claim(tmp_path / "run", [])
+    (path / "report.html").write_text("a thesis")
+    with pytest.raises(UserError, match="ftp did not write this file"):
+        Folder(path).write_report("a page")
+    assert (path / "report.html").read_text() == "a thesis"
+    (path / "report.html").unlink()
+    Folder(path).write_report("a page")
+    Folder(path).write_report("another page")
+    with pytest.raises(UserError, match="that ftp did not write"):
+        report.write_to(path / ".ftp.json", [path])
+    release(path)
+
+
+def test_everything_of_a_model_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, calls = Folder(claim(tmp_path / "run", [])), []
+    aside = folder.model_aside()
+    (aside / "base_config").mkdir(parents=True)
+    for name in ("weights", "base_config/config.json"):
+        (aside / name).write_text("x")
+    sync, rename = os.fsync, Path.rename
+
+    def fsync(handle: int) -> None:
+        calls.append(str(Path(f"/proc/self/fd/{handle}").readlink().relative_to(tmp_path)))
+        sync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        calls.append(f"rename {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    folder.put_model()
+    before, after = calls[: calls.index("rename model")], calls[calls.index("rename model"):]
+    for name in ("weights", "base_config/config.json", "base_config", ""):
+        assert f"run/model-unverified/{name}".rstrip("/") in before
+    assert "run" in after
+    release(folder.path)
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +379,9 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     assert "not a run's folder" in told(tmp_path, [], resume=True)
     (tmp_path / "run.toml").write_text("plugins = []")
     Folder(tmp_path).write_facts(status="finished")
-    assert "this run is finished" in told(tmp_path, [], resume=True)
+    assert "but its report.html is missing" in told(tmp_path, [], resume=True) and "ftp report" in told(tmp_path, [], resume=True)
+    Folder(tmp_path).write_report("a page")
+    assert "this run is finished" in told(tmp_path, [], resume=True) and "missing" not in told(tmp_path, [], resume=True)
 
 
 # --- runs, and what is shown of them ---

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import checkpoint, faults, inputs, record
+from ftp import checkpoint, faults, inputs, recipes, record, start
 from ftp.errors import Problem, RiskStop, UserError, nearest
 from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
-from ftp.plugins import Hooks, exits_named, kind_of, lock
+from ftp.plugins import Hooks, exits_named, kind_of
 from ftp.report import keep
 from ftp.scoring import score, to_minimise
 from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Run, Score
@@ -67,7 +67,7 @@ def run(plugins: Sequence[str], options: Mapping[str, Any]) -> Result:
 def execute(prepared: Prepared, resume: Path | None = None) -> Result:
     """Do a prepared run. `resume`: the folder of a run to go on with."""
     from ftp.device import accelerator as make_accelerator
-    from ftp.device import calm_threads, describe, precision, threads
+    from ftp.device import calm_threads, describe
     from ftp.progress import Live
 
     settings, started = prepared.settings, time.perf_counter()
@@ -83,14 +83,13 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
         folder = record.Folder(out) if leads else None
         if folder is not None:
-            for change in folder.changed(lock(prepared.picked)) if resume else []:
-                run.tell(f"{change} since the run was started: it may not repeat exactly")
             for note in (*prepared.notes, *notes):
                 run.tell(note)
-            folder.write_recipe(prepared.anywhere().recipe())
-            folder.write_lock(lock(prepared.picked))
-            folder.write_facts(status="running", plugins=[one.name for one in prepared.picked], device=describe(accelerator),
-                               precision=precision(settings), processes=accelerator.num_processes, threads=threads())
+            folder.write_facts(id=record.run_id(out), status="running", plugins=[one.name for one in prepared.picked])
+            if resume is None:
+                start.write_down(folder, prepared, accelerator)
+            else:
+                start.take_up(run, folder, prepared)
         try:
             with exits_named():
                 result = _run(run, started, folder, resume)
@@ -193,15 +192,17 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         stage(run, "verifying model/ in a fresh process")
         verify(run, model, encoded)
     if folder is not None:
-        folder.put_model()
-        folder.write_facts(verified=settings.verify, labels=data.labels, form=data.form, head=run.task.head, model=model.name,
-                           trained=trained, total=total, packed=model.packed, checks=verdicts.names())
+        model_files = folder.put_model()
+        folder.write_facts(verified=settings.verify, model_files=model_files, labels=data.labels, form=data.form,
+                           head=run.task.head, model=model.name, trained=trained, total=total, packed=model.packed,
+                           checks=verdicts.names())
     accelerator.wait_for_everyone()
     ended = verdicts.check("end", data, model, loss, predictions, done.state.history)
     seconds = time.perf_counter() - started
     result = Result(out, tuple(scores), tuple(baselines), tuple(verdicts.latest()), done.state.step, seconds, trained, total,
                     done.reason, describe(accelerator), settings.verify)
     if folder is not None:
+        log.sync()
         folder.write_facts(status="finished", steps=done.state.step, seconds=seconds, reason=done.reason,
                            training_seconds=done.state.seconds, best_step=done.state.best_step)
     if ended and settings.on_risk == "fail":
@@ -491,7 +492,7 @@ def find_checkpoint(run: Run) -> Path | None:
     """The newest whole checkpoint of a run that is resumed; None, and a clean log, where it was stopped before the first."""
     assert run.out is not None and run.log is not None
     notes: list[str] = []
-    newest = checkpoint.newest(run.out / record.CHECKPOINTS, notes)
+    newest = checkpoint.newest(run.out / record.CHECKPOINTS, notes, record.run_id(run.out))
     if newest is None:
         run.log.truncate(0)
         notes.append("there is no whole checkpoint: training begins anew")
@@ -511,6 +512,8 @@ def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack
             names = [one.name for one in prepared.picked if not one.found.default]
             folder = record.claim(resume or prepared.settings.out, names, resume=resume is not None, notes=notes)
             stack.callback(record.release, folder)
+            if resume is not None:
+                recipes.accept(folder, prepared)
             checkpoint.tidy(folder / record.CHECKPOINTS)
             told = [str(folder.resolve())]
         except UserError as error:

@@ -33,30 +33,36 @@ _STEP = re.compile(r"step-(\d+)")
 _ASIDE = re.compile(r"\.(step-\d+)\.(partial|removed|replaced)-.+")
 
 
-def save(folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+def save(
+    folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any], origin: Mapping[str, str] | None = None
+) -> Path:
     """Write `<folder>/step-<step>` atomically and durably, and give its path.
 
     `weights`: tensors by name on any device; a tensor that has two names (tied weights) is stored once. `state`: plain
-    containers, numbers, strings and tensors, so that it loads without running code. Leftovers of killed saves are
+    containers, numbers, strings and tensors, so that it loads without running code. `origin`: what the manifest says of
+    where it comes from (the run's id, the hash of its recipe). Leftovers of killed saves are
     removed first. Raises `UserError` when the disk is full or cannot be written, in which case every earlier checkpoint
     is as it was, and `TypeError` for a value in `state` that could not be loaded again.
     """
     plain = _plain(state, "state")
     target, aside = folder / f"step-{step}", folder / f".step-{step}.partial-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            _sync_folder(folder.parent)
         tidy(folder)
         aside.mkdir()
         writers = {WEIGHTS: _weights_writer(weights), STATE: _state_writer(plain)}
         files = {name: _write(aside / name, writer) for name, writer in writers.items()}
-        _write(aside / MANIFEST, lambda path: path.write_text(json.dumps({"step": step, "files": files}, indent=1)))
+        _write(aside / MANIFEST, lambda path: path.write_text(json.dumps(
+            {"step": step, "files": files, **({"origin": dict(origin)} if origin else {})}, indent=1)))
         _sync_folder(aside)
         _put(aside, target)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         raise _told(error, folder, step, weights, plain) from error
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         raise
     return target
 
@@ -66,13 +72,24 @@ def any_in(folder: Path) -> bool:
     return bool(_steps(folder))
 
 
-def newest(folder: Path, notes: list[str] | None = None) -> Path | None:
+def origin(path: Path) -> dict[str, str]:
+    """What `save` was told of where a checkpoint comes from; empty where that is not known."""
+    try:
+        return {str(name): str(value) for name, value in json.loads((path / MANIFEST).read_text())["origin"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def newest(folder: Path, notes: list[str] | None = None, run: str | None = None) -> Path | None:
     """The newest complete checkpoint of a folder: manifest present, sizes and digests right. None where there is none.
 
-    A damaged one is skipped; a line that says which and why is appended to `notes`.
+    A damaged one is skipped, and so is one of another run than `run` (an id); a line that says which and why is appended to
+    `notes`.
     """
     for path in reversed(_steps(folder)):
         fault = damage(path)
+        if not fault and run is not None and origin(path).get("run", run) != run:
+            fault = "it is of another run"
         if not fault:
             return path
         if notes is not None:
@@ -120,15 +137,27 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def prune(folder: Path, keep: int, protect: Collection[Path] = ()) -> list[Path]:
     """Remove all but the newest `keep` checkpoints and those in `protect` (the best), and give what was removed.
 
-    Protected ones do not count; damaged ones neither count nor are removed, so that a good one never goes for them.
+    Protected ones do not count; damaged ones neither count nor are removed, so that a good one never goes for them. Files
+    that ftp did not write stay.
     """
     kept = {path.resolve() for path in protect}
     good = [path for path in _steps(folder) if path.resolve() not in kept and not damage(path, digests=False)]
     removed = good[: max(0, len(good) - keep)]
     for path in removed:
         aside = path.rename(folder / f".{path.name}.removed-{os.getpid()}")  # never half there under its own name
-        shutil.rmtree(aside, ignore_errors=True)
+        if not _remove(aside):
+            aside.rename(path)
     return removed
+
+
+def _remove(path: Path) -> bool:
+    """Remove the files of a checkpoint, and its folder where nothing else is in it. Gives whether the folder is gone."""
+    for name in (MANIFEST, WEIGHTS, STATE):  # without its manifest, what is left of one is never taken for a checkpoint
+        with suppress(OSError):
+            (path / name).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty: somebody keeps notes there
+        path.rmdir()
+    return not path.exists()
 
 
 def tidy(folder: Path) -> None:
@@ -138,7 +167,7 @@ def tidy(folder: Path) -> None:
             if match[2] == "replaced" and not (folder / match[1]).exists():
                 path.rename(folder / match[1])  # killed between the two renames of `_put`
             else:
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
 
 
 def random_state() -> dict[str, Any]:
@@ -312,7 +341,7 @@ def _put(aside: Path, target: Path) -> None:
         raise
     _sync_folder(target.parent)
     if replaced:
-        shutil.rmtree(replaced, ignore_errors=True)
+        _remove(replaced)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -84,6 +84,16 @@ def describe(accelerator: Any) -> str:
     return f"{name}, {arithmetic}" + (f", {world} processes" if world > 1 else "")
 
 
+def facts(accelerator: Any, settings: Settings) -> dict[str, Any]:
+    """What decides the last digits of a run beside its recipe, for run.json."""
+    import torch
+
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {"device": describe(accelerator), "device_kind": device.type, "device_name": name, "precision": precision(settings),
+            "processes": accelerator.num_processes, "threads": threads()}
+
+
 def threads() -> int:
     """Threads of one process's arithmetic; another number may give other last digits."""
     import torch

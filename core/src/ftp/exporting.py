@@ -69,6 +69,8 @@ def export(
 
     if form == "safetensors":
         return Exported(out, dtype, export_whole(folder, out, **how).difference)
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise UserError(f"{out}: there is something already", "name another place with --out")
     made = not out.parent.exists()
     out.parent.mkdir(parents=True, exist_ok=True)
     try:

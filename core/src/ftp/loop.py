@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule
 
-from ftp import checkpoint, shard, signals
+from ftp import checkpoint, recipes, shard, signals
 from ftp.data.source import Source
 from ftp.errors import UserError
 from ftp.muon import MuonAdamW, inner_matrices
@@ -130,7 +130,7 @@ def train(
         path = folder / f"step-{state.step}"
         parts = contents(whole, optimizer, state, accelerator.scaler)
         if accelerator.is_main_process:
-            path = checkpoint.save(folder, state.step, *parts)
+            path = checkpoint.save(folder, state.step, *parts, recipes.identity(folder.parent))
             checkpoint.prune(folder, settings.save_total_limit, {folder / f"step-{state.best_step}"})
         accelerator.wait_for_everyone()
         tell(run, "saved", state.step, path=str(path))

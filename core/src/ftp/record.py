@@ -1,7 +1,8 @@
 """The folder of a run: who may write in it, its log, and its files, each written whole or not at all.
 
     runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  data.json  inputs.json
-                  examples.json  predictions/  checkpoints/  model/  report.html
+                  began.toml (see `ftp.recipes`)  examples.json  predictions/  checkpoints/  model/  report.html
+                  .ftp.json (see `ftp.marker`)
 
 `claim` makes the folder and holds it for this process; `Log` writes events and shows them; `Folder` reads and writes the
 files. This module imports nothing heavy.
@@ -25,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from ftp.errors import UserError
+from ftp import marker
+from ftp.errors import Problem, UserError
 from ftp.faults import disk
 from ftp.types import Baseline, Risk, Score
 
@@ -33,9 +35,15 @@ RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
 DATA, EXAMPLES, PREDICTIONS, INPUTS = "data.json", "examples.json", "predictions", "inputs.json"
 CHECKPOINTS, MODEL, ASIDE, REPORT = "checkpoints", "model", "model-unverified", "report.html"
+REPLACED = "model-replaced"
+"""What was model/ before, for the moment in which another one takes its name."""
 TOKENIZER = "tokenizer"
 """Of a network from scratch, where it was trained for the run."""
+BEGAN = "began.toml"
+"""The recipe that the run began with; see `ftp.recipes`."""
 CLAIM = ".lock"
+WRITTEN = (RECIPE, BEGAN, LOCK, FACTS, LOG, SCORES, RISKS, DATA, EXAMPLES, INPUTS, REPORT)
+"""The files that a run writes into its folder."""
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "tokenizers", "safetensors", "numpy",
             "scikit-learn", "pluggy")
 
@@ -76,6 +84,7 @@ class Log:
         if self.writer and self.path is not None:
             with disk(self.path):
                 if self._file is None:
+                    marker.add(self.path.parent, [LOG])
                     self._file = self.path.open("a", encoding="utf-8")
                 self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
                 self._file.flush()
@@ -99,6 +108,12 @@ class Log:
         self._step = step
         if self.writer and self.path is not None and self.path.exists():
             write_text(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+
+    def sync(self) -> None:
+        """Make what is written so far last through a power cut."""
+        if self._file is not None and self.path is not None:
+            with disk(self.path):
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; a later event opens it again."""
@@ -135,7 +150,7 @@ def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, not
     holds any other run or something else already, or when another process works in it.
     """
     if resume:
-        return _claim_existing(out)
+        return _claim_existing(out, notes)
     if out is not None:
         path = out.expanduser()
         _check_free(path)
@@ -148,9 +163,12 @@ def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, not
             release(path)
             raise
         if came_to_nothing(path):
-            _clear(path)
+            with disk(path):
+                removed = marker.clear(path)
             if notes is not None:
-                notes.append(f"{path}: the run that stopped here before its first update is replaced")
+                notes.append(f"{path}: the run that stopped here before its first update is replaced; removed: "
+                             f"{', '.join(removed)}")
+        _mark(path)
         return path
     stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(name for name in plugins if not name.startswith("-")))[:80] or "run"
     with disk(RUNS):
@@ -164,7 +182,22 @@ def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, not
             except FileExistsError:  # another process took the number
                 continue
         _hold(path)
+        _mark(path)
         return path
+
+
+def _mark(path: Path) -> None:
+    """Say of a folder that is claimed that ftp fills it, and make it last."""
+    with disk(path):
+        if marker.read(path) is None:
+            marker.create(path)
+        sync_folder(path.parent)
+
+
+def run_id(folder: Path) -> str | None:
+    """The id of a run, from the marker of its folder."""
+    mark = marker.read(folder)
+    return mark.id if mark is not None else None
 
 
 def release(folder: Path) -> None:
@@ -181,7 +214,7 @@ def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (RECIPE, FACTS, LOG, SCORES))
 
 
-def _claim_existing(out: Path | None) -> Path:
+def _claim_existing(out: Path | None, notes: list[str] | None) -> Path:
     if out is None:
         raise UserError("no folder to resume is named", command="ftp runs")
     path = out.expanduser()
@@ -189,10 +222,38 @@ def _claim_existing(out: Path | None) -> Path:
         what = "there is no such folder" if not path.exists() else f"there is no {RECIPE} in it, so it is not a run's folder"
         raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
     if Folder(path).read_facts().get("status") == "finished":
-        raise UserError(f"--resume {path}: this run is finished", f"to train anew: ftp run {path / RECIPE}",
-                        f'ftp predict {path} "a text"')
+        _check_completable(path, notes)
     _hold(path)
     return path
+
+
+def _check_completable(path: Path, notes: list[str] | None) -> None:
+    """Let a finished run be resumed only where some of what it wrote is gone, and a checkpoint is there to make it from."""
+    missing = missing_files(path)
+    if missing and any((path / CHECKPOINTS).glob("step-*")):
+        if notes is not None:
+            notes.append(f"this run was finished, but {', '.join(missing)} is missing or cut off: it is made again from the "
+                         "checkpoints")
+        return
+    if missing:
+        raise UserError(f"--resume {path}: this run is finished, but {', '.join(missing)} is missing or cut off, and no "
+                        "checkpoint is left to make it from", "repeat the run", f"ftp run {path / RECIPE} --out {path}-anew")
+    if Folder(path).read_recipe().get("report", True) and not (path / REPORT).is_file():
+        raise UserError(f"--resume {path}: this run is finished, but its {REPORT} is missing", "write it", f"ftp report {path}")
+    raise UserError(f"--resume {path}: this run is finished", f"to train anew: ftp run {path / RECIPE}",
+                    f'ftp predict {path} "a text"')
+
+
+def missing_files(path: Path) -> list[str]:
+    """What a run wrote for its result and what is gone since, or has another size: files of model/, scores, predictions."""
+    sizes = Folder(path).read_facts().get("model_files", {})
+    missing = [name for name, size in sizes.items() if not (path / name).is_file() or (path / name).stat().st_size != size]
+    mark = marker.read(path)
+    for name in mark.files if mark is not None else ():
+        is_result = name in (SCORES, RISKS, DATA, EXAMPLES) or name.startswith(f"{PREDICTIONS}/")
+        if is_result and not (path / name).is_file():
+            missing.append(name)
+    return missing
 
 
 def _check_free(path: Path) -> None:
@@ -201,13 +262,22 @@ def _check_free(path: Path) -> None:
     if not path.is_dir():
         return
     with disk(path):
-        inside = {one.name for one in path.iterdir()}
-    if inside <= {CLAIM}:
+        inside = {entry.name for entry in path.iterdir()} - {CLAIM}
+    if not inside:
         return
+    mark = marker.read(path)
     if not holds_run(path):
-        raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run",
-                        "name a folder that is new or empty")
+        if mark is None:
+            raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run",
+                            "name a folder that is new or empty")
+        _check_foreign(path, mark)
+        return
     if came_to_nothing(path):
+        if mark is None or mark.id != Folder(path).read_facts().get("id"):
+            raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run that ftp marked as its own "
+                            f"({marker.NAME} is missing or of another run), so nothing in it is replaced",
+                            "name a folder that is new or empty")
+        _check_foreign(path, mark)
         return
     pid = holder(path)
     if pid is not None:
@@ -216,6 +286,18 @@ def _check_free(path: Path) -> None:
         raise UserError(f"--out {path}: the folder already holds a run, which is finished", "name another with --out")
     raise UserError(f"--out {path}: the folder already holds a run", "name another with --out, or go on with that run",
                     f"ftp run --resume {path}")
+
+
+def _check_foreign(path: Path, mark: marker.Marker) -> None:
+    """Refuse a folder where something that ftp did not write stands where a run would write. Anything else may stay."""
+    names = [name for name in WRITTEN if (path / name).is_file()]
+    for folder in (TOKENIZER, MODEL, ASIDE):  # written as a whole
+        names += marker.files_in(path, folder)
+    names += [name for name in marker.files_in(path, PREDICTIONS) if name.endswith(".jsonl")]
+    foreign = [name for name in names if not marker.lists(mark, name)]
+    if foreign:
+        raise UserError(Problem(f"--out {path}: a run would write over {name}, which ftp did not write",
+                                "move it elsewhere, or name another folder with --out") for name in foreign)
 
 
 def came_to_nothing(path: Path) -> bool:
@@ -227,15 +309,6 @@ def came_to_nothing(path: Path) -> bool:
         return False
     kept = (path / MODEL).exists() or any((path / CHECKPOINTS).glob("step-*"))
     return stopped and not kept and not any(line.get("event") == "step" for line in read_log(path / LOG))
-
-
-def _clear(path: Path) -> None:
-    """Remove what a run writes, and nothing else."""
-    with disk(path):
-        for name in (RECIPE, LOCK, FACTS, LOG, SCORES, RISKS, DATA, EXAMPLES, INPUTS, REPORT):
-            (path / name).unlink(missing_ok=True)
-        for name in (PREDICTIONS, CHECKPOINTS, TOKENIZER):
-            shutil.rmtree(path / name, ignore_errors=True)
 
 
 def existing(path: Path) -> Path:
@@ -318,57 +391,84 @@ class Folder:
 
     def write_recipe(self, text: str) -> None:
         """run.toml: the fully resolved recipe."""
-        write_text(self.path / RECIPE, text)
+        self._write(RECIPE, text)
+
+    def write_began(self, text: str) -> None:
+        """began.toml: the recipe that the run began with."""
+        self._write(BEGAN, text)
 
     def write_lock(self, plugins: Sequence[Mapping[str, str]]) -> None:
         """plugins.lock: what `ftp.plugins.lock` gives, and the versions of Python and the libraries."""
-        write_json(self.path / LOCK, {"plugins": list(plugins), "software": software()})
+        self._write_json(LOCK, {"plugins": list(plugins), "software": software()})
 
     def write_scores(self, scores: Iterable[Score], baselines: Iterable[Baseline]) -> None:
         """scores.json: {"scores": [{name, value, goal, split, n}], "baselines": [{baseline, name, value, split, n}]}."""
-        write_json(self.path / SCORES, {"scores": list(scores), "baselines": list(baselines)})
+        self._write_json(SCORES, {"scores": list(scores), "baselines": list(baselines)})
 
     def write_risks(self, risks: Iterable[Risk]) -> None:
         """risks.json: a list of {name, level, stage, finding, evidence, advice}."""
-        write_json(self.path / RISKS, [
+        self._write_json(RISKS, [
             {"name": one.name, "level": one.level, "stage": one.stage, "finding": one.finding, "evidence": one.evidence,
              "advice": one.advice} for one in risks])
 
     def write_data(self, splits: Mapping[str, Any]) -> None:
         """data.json: what `ftp.report.keep.shape` says of each split: rows, their lengths in tokens, classes."""
-        write_json(self.path / DATA, splits)
+        self._write_json(DATA, splits)
 
     def write_inputs(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
         """inputs.json: {"rows": {split: hash}, "model": {file: hash}}; see `ftp.inputs`."""
-        write_json(self.path / INPUTS, hashes)
+        self._write_json(INPUTS, hashes)
 
     def write_examples(self, examples: Sequence[Mapping[str, Any]]) -> None:
         """examples.json: held-out rows that went wrong, with their text; see `ftp.report.keep.examples`."""
-        write_json(self.path / EXAMPLES, examples)
+        self._write_json(EXAMPLES, examples)
 
     def write_predictions(self, split: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """predictions/<split>.jsonl: one line a held-out row, {row, loss, answer, [label], [scores]}, without its text."""
         with disk(self.path / PREDICTIONS):
             (self.path / PREDICTIONS).mkdir(exist_ok=True)
-        write_text(self.path / PREDICTIONS / f"{split}.jsonl", "".join(
+        self._write(f"{PREDICTIONS}/{split}.jsonl", "".join(
             json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
     def model_aside(self) -> Path:
         """Where the model is saved first: it is model/ only once it was verified, so that no other is ever used by mistake."""
-        for left in (self.path / ASIDE, *self.path.glob(".verify-*")):  # by a run that was killed here
-            shutil.rmtree(left, ignore_errors=True)
-        return self.path / ASIDE
+        aside = self.path / ASIDE
+        with disk(aside):
+            for left in (aside, *self.path.glob(".verify-*")):  # by a run that was killed here
+                if left.exists():
+                    shutil.rmtree(left)
+            marker.add(self.path, [f"{ASIDE}/"])
+        return aside
 
-    def put_model(self) -> None:
-        """Make what was saved aside model/."""
-        shutil.rmtree(self.path / MODEL, ignore_errors=True)  # of a run that ended, by a verdict, and was resumed
-        with disk(self.path / MODEL):
-            (self.path / ASIDE).rename(self.path / MODEL)
+    def put_model(self) -> dict[str, int]:
+        """Make what was saved aside model/, once all of it is on the disk. Gives its files and their sizes in bytes."""
+        model, aside = self.path / MODEL, self.path / ASIDE
+        with disk(model):
+            names = [name.replace(ASIDE, MODEL, 1) for name in marker.files_in(self.path, ASIDE)]
+            sync_tree(aside)
+            mark = marker.read(self.path)
+            marker.add(self.path, names)
+            if model.exists():  # of a run that ended, by a verdict, and was resumed
+                model.rename(_free_name(self.path / REPLACED))
+            aside.rename(model)
             sync_folder(self.path)
+            for before in sorted(self.path.glob(f"{REPLACED}*")):  # one that a kill left behind among them
+                _keep_foreign(mark, before, model)
+        return {name: (self.path / name).stat().st_size for name in names}
+
+    def write_report(self, page: str) -> Path:
+        """report.html. Raises `UserError` where a file of that name is somebody else's."""
+        path = self.path / REPORT
+        mark = marker.read(self.path)
+        if mark is not None and path.exists() and not marker.lists(mark, REPORT):
+            raise UserError(f"{path}: ftp did not write this file, and does not write over it",
+                            "move it elsewhere, or name another file", f"ftp report {self.path} --out report.html")
+        self._write(REPORT, page)
+        return path
 
     def write_facts(self, **facts: Any) -> None:
         """run.json: small facts, added to those already there (`status`: running, finished, stopped or failed)."""
-        write_json(self.path / FACTS, {**self.read_facts(), **facts})
+        self._write_json(FACTS, {**self.read_facts(), **facts})
 
     def read_recipe(self) -> dict[str, Any]:
         """The recipe as nested tables. Raises `UserError` where there is none."""
@@ -433,6 +533,15 @@ class Folder:
                 lines.append(f"{name} changed: {version} -> {software_now.get(name, 'not installed')}")
         return lines
 
+    def _write(self, name: str, text: str) -> None:
+        """Write a file of the folder, and list it as one of ftp's."""
+        marker.add(self.path, [name])
+        write_text(self.path / name, text)
+
+    def _write_json(self, name: str, value: Any) -> None:
+        marker.add(self.path, [name])
+        write_json(self.path / name, value)
+
     def _read(self, name: str, otherwise: Any) -> Any:
         path = self.path / name
         if not path.exists():
@@ -440,7 +549,8 @@ class Folder:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error})", "the run's folder is damaged") from error
+            raise UserError(f"{path}: cannot be read ({error})", "the file is damaged: put it back, or move it away to go on "
+                            "without what it says") from error
 
 
 def software() -> dict[str, str]:
@@ -476,6 +586,43 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `plain(value)` as JSON, whole or not at all."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _keep_foreign(mark: marker.Marker | None, before: Path, model: Path) -> None:
+    """Remove a model that was replaced. Files that ftp did not put there move into the new one, or stay where its own have
+    their names."""
+    for path in sorted(before.rglob("*"), reverse=True):  # files before the folders that hold them
+        inside = path.relative_to(before)
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):  # something stays in it
+                path.rmdir()
+        elif marker.lists(mark, f"{MODEL}/{inside.as_posix()}"):
+            path.unlink()
+        elif not (model / inside).exists():
+            (model / inside).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(model / inside)
+    with contextlib.suppress(OSError):
+        before.rmdir()
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or one like it that nothing has yet."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def sync_tree(path: Path) -> None:
+    """Make every file of a folder, and the folder, last through a power cut."""
+    for inner in sorted(path.rglob("*"), reverse=True):
+        if inner.is_dir():
+            sync_folder(inner)
+        elif inner.is_file():
+            with inner.open("rb+") as file:
+                os.fsync(file.fileno())
+    sync_folder(path)
 
 
 def sync_folder(path: Path) -> None:

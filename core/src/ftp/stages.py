@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import record
+from ftp import marker, record
 from ftp.errors import Problem, UserError, nearest
 from ftp.faults import disk
 from ftp.options import read_recipe
@@ -139,8 +139,21 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, An
     if any(record.holds_run(one) and not record.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
         raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
                         f"ftp run --resume {out}")
+    inside = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    mark = marker.read(out)
+    if inside and (mark is None or mark.kind != "stages"):
+        raise UserError(f"--out {out}: the folder is not empty, and what it holds are not the stages of a recipe that ftp began "
+                        f"({marker.NAME} is missing)", "name a folder that is new or empty")
+    own = [FLAGS, FILE, *(f"{stage.name}.toml" for stage in stages)]
+    foreign = [name for name in own if name in inside and not marker.lists(mark, name)]
+    if foreign:
+        raise UserError(f"--out {out}: stages would write over {', '.join(foreign)}, which ftp did not write",
+                        "move it elsewhere, or name another folder")
     with disk(out):
         out.mkdir(parents=True, exist_ok=True)
+        if mark is None:
+            marker.create(out, "stages")
+        marker.add(out, own)
         (out / FLAGS).write_text(tomlkit.dumps({key: value for key, value in flags.items() if key != "out"}), encoding="utf-8")
         shutil.copyfile(path, out / FILE)
 
@@ -166,9 +179,17 @@ def _merged(run: Path, trust_remote_code: bool) -> Path:
     from ftp import model
 
     out = run.with_name(f"{run.name}-merged")
+    mark = marker.read(out.parent)
+    if out.exists() and mark is not None and not marker.lists(mark, f"{out.name}/"):
+        raise UserError(f"{out}: ftp did not write this folder, and the merged model of {run.name} belongs there",
+                        "move it elsewhere", f"ftp run --resume {out.parent}")
     if not out.is_dir():
         aside = run.with_name(f".{out.name}.partial")
-        shutil.rmtree(aside, ignore_errors=True)
+        if marker.lists(mark, f"{aside.name}/"):  # what a kill left of it
+            shutil.rmtree(aside, ignore_errors=True)
+        marker.add(out.parent, [f"{out.name}/", f"{aside.name}/"])
         model.merged(run / record.MODEL, aside, trust_remote_code=trust_remote_code)
+        record.sync_tree(aside)
         aside.rename(out)
+        record.sync_folder(out.parent)
     return out

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ftp import recipes, record
 from ftp.errors import Problem, UserError, nearest
 from ftp.options import Option, read_recipe
 from ftp.plan import Given, Prepared, options_for, prepare, split_names
@@ -24,12 +25,13 @@ FLAG = re.compile(r"--?[A-Za-z]")
 @dataclass
 class Line:
     """What a command line says, before anything is looked up. `values`: options by dotted key, as text (or True and
-    False). `words`: what is no option."""
+    False). `words`: what is no option. `changes`: what `--resume-with` gives, which is among the values too."""
 
     words: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     plugins: list[str] | None = None
     resume: str | None = None
+    changes: dict[str, str] = field(default_factory=dict)
     help: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -43,7 +45,7 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
     """
     flags = {spelling: item for item in options for spelling in item.flags}
     negative = {spelling: item for item in options if item.is_flag for spelling in _negative(item)}
-    special = {"--plugins", "--resume"}
+    special = {"--plugins", "--resume", "--resume-with"}
     known = {*flags, *negative, *special, *switches, "--help", "-h"}
     line, given = Line(), list(arguments)
     while given:
@@ -79,6 +81,8 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
                 line.plugins = [*(line.plugins or []), *split_names(value)]
             elif name == "--resume":
                 line.resume = value
+            elif name == "--resume-with":
+                _put_change(line, value)
             else:
                 _put(line, flags[name], value)
         else:
@@ -149,17 +153,37 @@ def _recipe(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:
 
 
 def _resumed(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:
-    """A resume repeats the recipe of its folder; anything else on the line would make it another run."""
+    """A resume repeats the recipe of its folder; only what leaves it the same run may be given beside it."""
     path = Path(str(line.resume)).expanduser()
-    if line.plugins is not None or line.values or line.words:
-        given = [*(["--plugins"] if line.plugins is not None else []), *(f"--{key}" for key in line.values), *line.words]
+    recipe = path / record.RECIPE
+    given = [*(["--plugins"] if line.plugins is not None else []), *line.words]
+    given += [f"--{key}" for key in line.values if key not in recipes.HARMLESS]
+    if given:
         raise UserError(f"--resume {path} goes on with the options of that run: {', '.join(given)} cannot be given with it",
-                        "leave that out; for other options start another run", f"ftp run --resume {path}")
-    if not (path / "run.toml").is_file():
-        what = "there is no run.toml in it, so it is not a run's folder" if path.is_dir() else "there is no such folder"
+                        f"leave that out, or start another run; what may be given: {recipes.allowed()} (or as --resume-with "
+                        "KEY=VALUE)", f"ftp run --resume {path}")
+    if not recipe.is_file():
+        if (path / record.BEGAN).is_file():
+            raise UserError(f"--resume {path}: {record.RECIPE} is missing", "put back the recipe that the run began with",
+                            recipes.restore_command(path))
+        what = f"there is no {record.RECIPE} in it, so it is not a run's folder" if path.is_dir() else "there is no such folder"
         raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
-    tables = read_recipe(path / "run.toml")
-    return split_names(tables.pop("plugins", [])), {**tables, "out": str(path)}, str(path / "run.toml"), []
+    try:
+        tables = read_recipe(recipe)
+    except UserError as error:
+        raise UserError([Problem(problem.what, "put back the recipe that the run began with", recipes.restore_command(path))
+                         for problem in error.problems]) from error
+    return split_names(tables.pop("plugins", [])), {**tables, "out": str(path)}, str(recipe), []
+
+
+def _put_change(line: Line, text: str) -> None:
+    """One `KEY=VALUE` of `--resume-with`."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        line.problems.append(Problem(f"--resume-with {text}: not KEY=VALUE", "for example: --resume-with save_steps=50"))
+        return
+    name = key.strip().replace("-", "_")
+    line.changes[name] = line.values[name] = value.strip()
 
 
 def _put(line: Line, item: Option, value: Any) -> None:

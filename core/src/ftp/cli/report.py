@@ -24,13 +24,12 @@ def command(runs: tuple[Path, ...], out: Path | None, show: bool) -> None:
     if problems:
         raise UserError(problems)
 
-    from ftp import record, report
+    from ftp import report
 
     if out is None and len(runs) == 1:
         path = report.write(runs[0])
     else:
-        path = out or Path("beside.html")
-        record.write_text(path, report.make(list(dict.fromkeys(runs))))
+        path = report.write_to(out or Path("beside.html"), list(dict.fromkeys(runs)))
     click.echo(str(path))
     if show and click.launch(str(path)):
         raise UserError(f"{path} is written, but no browser could be started", "open the file yourself")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ftp import stages
+from ftp import recipes, stages
 from ftp.cli import flags
 from ftp.errors import ExitStatus, Problem, UserError
 from ftp.plugins import core_options
@@ -18,6 +18,7 @@ FIXED = [
     ("RECIPE.toml", "a file of options (ftp config prints one); flags count more than it does"),
     ("--plugins A,B,-C", "plugins of the run: a method, a domain, ...; -C leaves a default plugin out"),
     ("--resume DIR", "go on with a run, or with the stages of a recipe, that were stopped"),
+    ("--resume-with K=V", "change an option of the run that is resumed, where that leaves it the same run (save_steps=50)"),
     ("--debug", "show tracebacks"),
     ("-h, --help", "this help; with --plugins it shows the options of those too"),
 ]
@@ -42,6 +43,10 @@ def command(arguments: tuple[str, ...]) -> None:
 def _do(arguments: Sequence[str]) -> None:
     """One run."""
     line, prepared = flags.assemble(arguments)
+    if line.resume is not None:
+        recipes.accept(Path(line.resume).expanduser(), prepared)  # told before anything heavy
+    elif line.changes:
+        raise UserError("--resume-with is for a run that is resumed", "give the option itself, or add --resume DIR")
     processes = prepared.settings.processes
     if processes > 1:
         from ftp.launch import inside, launch
@@ -80,7 +85,9 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
     if line.plugins is not None:
         problems.append(Problem("--plugins: each stage of a recipe names its own", "leave it out"))
     if line.resume is not None and (line.values or line.words):
-        problems.append(Problem(f"--resume {line.resume} goes on with the options of those stages", "leave the others out"))
+        problems.append(Problem(f"--resume {line.resume} goes on with the options of those stages",
+                                "leave the others out; what may be given to one stage that was stopped: "
+                                f"{recipes.allowed()}", f"ftp run --resume {line.resume}/STAGE --no-verify"))
     for key in line.values:
         if "." in key:
             problems.append(Problem(f"--{key}: an option of a plugin belongs into a stage", f"write it into {recipe}"))

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ftp import record
+from ftp.errors import UserError
+
+GENERATOR = '<meta name="generator" content="ftp '
+"""Stands in the head of each page (base.html), by which a page is known again."""
 
 
 def make(folders: Sequence[Path]) -> str:
@@ -25,6 +29,13 @@ def make(folders: Sequence[Path]) -> str:
 
 def write(folder: Path) -> Path:
     """Write report.html of a run into its folder, and give its path."""
-    path = folder / record.REPORT
-    record.write_text(path, make([folder]))
+    return record.Folder(folder).write_report(make([folder]))
+
+
+def write_to(path: Path, folders: Sequence[Path]) -> Path:
+    """Write the page of one run, or of several, to a file of the user's choice. Raises `UserError` where what has that name is
+    not such a page."""
+    if path.exists() and GENERATOR not in path.read_bytes()[:2000].decode("utf-8", "replace"):
+        raise UserError(f"{path}: there is a file of this name that ftp did not write", "name another file with --out")
+    record.write_text(path, make(folders))
     return path
