@@ -303,6 +303,14 @@ def test_formats_of_the_run_folder(first_run: Path) -> None:
     assert {one.rstrip("/") for one in table} == {path.name for path in first_run.iterdir() if not path.name.startswith(".")}
 
 
+def test_what_may_be_given_with_resume_is_what_the_code_takes() -> None:
+    from ftp.recipes import HARMLESS
+
+    table = read("docs/start.md").partition("| may be given with `--resume` |")[2].partition("\n\n")[0]
+    named = [key for line in table.splitlines() if line.startswith("| `") for key in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted(named) == sorted(HARMLESS)
+
+
 def fields_of(value: Any) -> set[str]:
     """Names of fields: of an object, or of the objects in a list; of lists inside an object too. Evidence is free."""
     if isinstance(value, list):

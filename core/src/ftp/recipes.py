@@ -13,7 +13,7 @@ import json
 import shlex
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,18 @@ def accept(out: Path, prepared: Prepared) -> list[Change]:
     if problems:
         raise UserError(problems)
     return changed
+
+
+def check_plugins(out: Path, plugins: Sequence[str]) -> None:
+    """Raise `UserError` where the list of plugins was edited, before the options of those that are gone are complained about."""
+    if not checkpoint.any_in(out / record.CHECKPOINTS):
+        return
+    try:
+        began = _said((out / BEGAN).read_text(encoding="utf-8")).get("plugins")
+    except (OSError, ValueError):  # `changes` says what that means
+        return
+    if began is not None and began != list(plugins):
+        raise UserError([_edited(out, [Change("plugins", began, list(plugins))])])
 
 
 def write_down(folder: record.Folder, changed: list[Change], recipe: str) -> None:

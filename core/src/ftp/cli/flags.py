@@ -173,7 +173,9 @@ def _resumed(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]
     except UserError as error:
         raise UserError([Problem(problem.what, "put back the recipe that the run began with", recipes.restore_command(path))
                          for problem in error.problems]) from error
-    return split_names(tables.pop("plugins", [])), {**tables, "out": str(path)}, str(recipe), []
+    names = split_names(tables.pop("plugins", []))
+    recipes.check_plugins(path, names)
+    return names, {**tables, "out": str(path)}, str(recipe), []
 
 
 def _put_change(line: Line, text: str) -> None:
