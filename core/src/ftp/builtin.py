@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.hooks import hookimpl
@@ -23,11 +26,29 @@ class Checkpoint:
     @hookimpl(trylast=True)
     def build_model(self, run: Run, data: Data) -> Model:
         from ftp import model
+        from ftp.losses.used_tokens import used
+        from ftp.model.token_rows import untrained
 
         settings = run.settings
         source = model.find(settings.model, run.task.head, settings.revision)
-        return model.load(source, run.task.head, data.labels, seed=settings.seed,
-                          trust_remote_code=settings.trust_remote_code)
+        loaded = model.load(source, run.task.head, data.labels, seed=settings.seed,
+                            trust_remote_code=settings.trust_remote_code)
+        tokens = used(loaded.tokenizer, data, *_chat_options(run))
+        return replace(loaded, fresh_tokens=tuple(untrained(loaded.net, tokens)))
+
+
+def _chat_options(run: Run) -> tuple[str | None, str | None]:
+    """The chat template and the end of an answer that a plugin of the run has as options, by the names that all objectives on
+    messages share. A file that cannot be read is left to the plugin, which says so."""
+    template, eos_token = None, None
+    for plugin_object in run.hooks.plugins.values():
+        file = getattr(plugin_object, "chat_template", None)
+        if isinstance(file, Path):
+            with suppress(OSError, UnicodeDecodeError):
+                template = file.read_text(encoding="utf-8")
+        eos = getattr(plugin_object, "eos_token", None)
+        eos_token = eos if isinstance(eos, str) else eos_token
+    return template, eos_token
 
 
 @plugin
@@ -136,3 +157,34 @@ class Gap:
                          (run.command("--max-steps", best.step), run.command("--early-stopping-patience", 2)))]
         return [Risk("gap", "ok", f"the held-out loss ended at {last.loss:.3f} (best {best.loss:.3f}), the training loss at "
                      f"{last.train_loss:.3f}", evidence)]
+
+
+@plugin
+class Stopping:
+    """Ask whether generated answers end where the reference answers do."""
+
+    kind = "core"
+
+    prompts: int = option(8, "held-out prompts answered at the end to see whether answers stop; 0: none", low=0, high=256)
+    longest: int = option(128, "tokens of a reference answer at most; rows with longer ones are not asked", low=1)
+
+    @hookimpl
+    def check_risks(self, run: Run, stage: str, data: Data, model: Model | None) -> list[Risk]:
+        from ftp.losses.used_tokens import TALKS
+
+        if stage != "end" or model is None or model.head != "tokens" or data.form not in TALKS or not self.prompts:
+            return []
+        from ftp.losses import stopping
+        from ftp.losses.common import row_limit
+
+        rows = data.splits.get("test", data.splits.get("validation"))
+        if rows is None or not hasattr(rows, "num_rows") or run.settings.shard:
+            return [Risk("stopping", "not_run", "there are no stored held-out rows, or weights are spread over processes")]
+        chat, limit = stopping.chat_of(model), row_limit(run, model)
+        references = stopping.references(chat, rows, count=self.prompts, longest=self.longest, seed=run.settings.seed)
+        references = stopping.with_room(references, limit, chat.apart)
+        if not references:
+            return [Risk("stopping", "not_run", f"no held-out row has a reference answer of {self.longest} tokens at most, with "
+                         f"room for a longer one within {limit} tokens")]
+        return [stopping.verdict(run, model, chat, stopping.measure(run, model, chat, references, limit))]
+

@@ -67,7 +67,9 @@ class Model:
     """A network with its tokenizer, and what other plugins may need to know of it.
 
     `fresh`: names of modules that are not in the checkpoint (a new classifier), which any parameterisation must
-    train and save. `reference()`: a context manager in which `net` (the value it yields) gives the answers of the
+    train and save. `fresh_tokens`: ids of tokens that the run uses and whose rows in the embeddings and the output layer are
+    new, or look untrained (`ftp.model.token_rows`); a parameterisation that freezes those should train these rows.
+    `reference()`: a context manager in which `net` (the value it yields) gives the answers of the
     weights as they were before this run. `save(folder)`: writes the standard Transformers or PEFT layout.
     `packed`: rows may be laid end to end without padding (measured on this network, see `ftp.forward.can_pack`).
     """
@@ -81,6 +83,7 @@ class Model:
     save: Callable[[Path], None] | None = None
     packed: bool = False
     name: str = ""
+    fresh_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

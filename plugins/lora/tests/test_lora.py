@@ -35,7 +35,8 @@ def plain(folder: Path, head: Head) -> Model:
 
 
 def adapted(model: Model, seed: int = 0, **options: Any) -> Model:
-    wrapper = Lora(**options).build_model(SimpleNamespace(settings=SimpleNamespace(seed=seed)))
+    settings = SimpleNamespace(seed=seed, shard=False)
+    wrapper = Lora(**options).build_model(SimpleNamespace(settings=settings, tell=lambda line: None))
     next(wrapper)
     with pytest.raises(StopIteration) as done:
         wrapper.send(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from ftp.errors import UserError
 from ftp.model.loading import origin, quiet
 from ftp.model.modes import evaluating
+from ftp.model.token_rows import ends
 from ftp.types import Head, Model
 
 TASKS: dict[Head, str] = {"labels": "SEQ_CLS", "tags": "TOKEN_CLS", "span": "QUESTION_ANS", "tokens": "CAUSAL_LM",
@@ -40,6 +41,33 @@ def whole(model: Model, named: tuple[str, ...] = ()) -> list[str]:
     names = list(dict.fromkeys([*(name for name in ADDED.get(task_type(model) or "", ()) if name in modules),
                                 *model.fresh, *named]))
     return [name for name in names if not any(name != other and f".{name}".startswith(f".{other}.") for other in names)]
+
+
+def token_rows(model: Model, ids: Iterable[int], trained: Iterable[str] = ()) -> dict[str, list[int]]:
+    """PEFT's `trainable_token_indices`, by which an adapter trains the rows of some tokens alone: module -> token ids.
+
+    Tied embeddings are named by their input end, to which PEFT ties the other.
+
+    Args:
+        trained: names of modules that the adapter trains in another way, which need no rows of their own.
+    """
+    if not (tokens := sorted(set(ids))):
+        return {}
+    modules = ends(model.net)
+    trained_names = set(trained)
+    if len(modules) == 1 and (head := model.net.get_output_embeddings()) is not None:
+        tied = {name for name, module in model.net.named_modules() if module is head}
+        if trained_names & tied:
+            return {}
+    return {name: tokens for name in modules if name not in trained_names}
+
+
+def unable(model: Model) -> str:
+    """Why PEFT cannot train rows of tokens in this network; an empty text where it can."""
+    head = model.net.get_output_embeddings()
+    if getattr(head, "bias", None) is not None:  # TrainableTokensLayer of PEFT 0.21 multiplies by the weights alone
+        return "its output layer has a bias, which PEFT leaves out where it trains rows of tokens"
+    return ""
 
 
 def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool = True) -> Model:

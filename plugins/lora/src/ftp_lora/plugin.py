@@ -42,6 +42,9 @@ class Lora:
     alpha_pattern: tuple[str, ...] = option((), "other lora_alpha for some modules, as in query=16")
     lora_bias: bool = option(False, "a bias in each adapter")
     ensure_weight_tying: bool = option(False, "train both ends of tied embeddings that modules_to_save names")
+    trainable_token_indices: tuple[str, ...] = option(
+        ("auto",), "tokens (or their ids) whose rows in embeddings and output layer are trained; auto: those that the run uses "
+                   "and that are new or look untrained; none")
 
     @hookimpl(wrapper=True)
     def build_model(self, run: Run) -> Generator[None, Model, Model]:
@@ -52,6 +55,7 @@ class Lora:
         from ftp.model.adapter import attach, task_type, whole
 
         self._check(model)
+        rows = self._token_rows(run, model)
         kinds = {"true": True, "false": False}
         try:
             config = LoraConfig(
@@ -63,6 +67,7 @@ class Lora:
                 layers_pattern=list(self.layers_pattern) or None, rank_pattern=_pairs("rank_pattern", self.rank_pattern),
                 alpha_pattern=_pairs("alpha_pattern", self.alpha_pattern), lora_bias=self.lora_bias,
                 ensure_weight_tying=self.ensure_weight_tying, fan_in_fan_out=_transposed(model.net),
+                trainable_token_indices=rows or None,
             )
         except (ValueError, TypeError, ImportError) as error:
             raise UserError(f"lora: PEFT refuses: {error}") from error
@@ -74,6 +79,47 @@ class Lora:
                 raise UserError("--lora.ensure_weight_tying: PEFT does not keep the embeddings of this network tied",
                                 "leave it and the embeddings in --lora.modules_to_save out, or train with --plugins full")
         return adapted
+
+    def _token_rows(self, run: Run, model: Model) -> dict[str, list[int]]:
+        """`trainable_token_indices` as PEFT takes them, told where they were found by themselves."""
+        from ftp.model.adapter import token_rows, unable
+
+        asked = self.trainable_token_indices
+        if asked == ("none",) or (asked == ("auto",) and not model.fresh_tokens):
+            return {}
+        ids = model.fresh_tokens if asked == ("auto",) else self._named_tokens(model)
+        names = [name for name, _ in model.net.named_modules()]
+        chosen = (*self.target_modules, *self.modules_to_save)
+        trained = [hit for name in chosen for hit in _hits(name, names, pattern=name in self.target_modules)]
+        rows = token_rows(model, ids, trained)
+        reason = "--shard spreads each matrix over processes" if run.settings.shard else unable(model)
+        if rows and reason:
+            if asked == ("auto",):
+                return {}  # preflight says which tokens stay untrained
+            raise UserError(f"--lora.trainable_token_indices {','.join(asked)}: {reason}",
+                            "leave it out, or train all weights: --plugins full,...")
+        if rows and asked == ("auto",):
+            tokens = ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(list(ids))))
+            run.tell(f"tokens that are new or look untrained in {model.name or 'this model'}: {tokens}; their rows are trained "
+                     "beside the adapters (--lora.trainable_token_indices none leaves them as they are)")
+        return rows
+
+    def _named_tokens(self, model: Model) -> list[int]:
+        """The ids of the tokens that `trainable_token_indices` lists."""
+        vocabulary = model.tokenizer.get_vocab()
+        size = model.net.get_input_embeddings().weight.shape[0]
+        ids, problems = [], []
+        for token in self.trainable_token_indices:
+            number = vocabulary.get(token, int(token) if token.isdigit() else size)
+            if number < size:
+                ids.append(number)
+            else:
+                problems.append(Problem(f"--lora.trainable_token_indices {token}: the tokenizer has no such token, and the "
+                                        f"network no row of this number (it has {size})",
+                                        nearest(token, vocabulary) or "name tokens, ids, auto or none"))
+        if problems:
+            raise UserError(problems)
+        return ids
 
     def _whole(self, net: PreTrainedModel) -> tuple[str, ...]:
         """`modules_to_save`. Tied embeddings are called by their output end, the one by which PEFT knows most of them."""

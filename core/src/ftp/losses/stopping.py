@@ -1,0 +1,171 @@
+"""Does a network that writes end its answers where the reference answers end? Heavy: imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ftp import forward
+from ftp.data.turns import Unfit, said
+from ftp.losses import seq2seq, tokens
+from ftp.losses.chat import Chat, prepare, tools_of
+from ftp.model.adapter import unable
+from ftp.model.modes import evaluating
+from ftp.model.token_rows import frozen
+from ftp.plugins import installed
+from ftp.types import Model, Risk, Row, Run
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LOOKED_AT = 64
+"""Rows among which those with the shortest answers are taken."""
+LEAST_MORE, MOST_MORE = 16, 64
+"""Tokens by which an answer may be longer than the longest reference: three times its length, within these bounds."""
+LIKELY = 0.2
+"""Probability of the end behind a whole answer from which on a model knows where answers end, even if its own run on."""
+WEIGHTS = "which weights are trained"
+"""What parameterisations decide (`decides`), so that there is one of them in a run."""
+ROWS_OPTION = "trainable_token_indices"
+"""The option of parameterisations that can train the rows of some tokens alone."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A prompt and the answer that a row gives to it, as token ids; the answer's last one is the token that ends it."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+@dataclass(frozen=True)
+class Stops:
+    """How answers ended. `ended`: of `asked` answers those that ended within `limit` tokens. `longest`: tokens of the longest
+    reference. `end_probability`: median probability of the end behind the whole reference."""
+
+    asked: int
+    ended: int
+    limit: int
+    longest: int
+    end_probability: float
+
+
+def chat_of(model: Model) -> Chat:
+    """The chat template that a model's tokenizer holds once its objective was made."""
+    apart = partial(seq2seq.template, model) if seq2seq.applies(model.net) else None
+    return prepare(model.tokenizer, apart=apart)
+
+
+def references(chat: Chat, rows: Dataset, *, count: int, longest: int, seed: int) -> list[Reference]:
+    """Prompts with their answers from some of the rows, those with the shortest answers of a sample.
+
+    Args:
+        count: how many at most.
+        longest: tokens of an answer at most; rows with a longer one, or without any, are passed over.
+    """
+    import numpy as np
+
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), min(LOOKED_AT, len(rows)), replace=False))
+    found: list[Reference] = []
+    for row in rows.select(chosen):
+        messages = _conversation(row)
+        try:
+            pairs = chat.pairs(messages, tools_of(row), "last") if messages else []
+        except Unfit:  # the objective has said so already
+            continue
+        found += [Reference(prompt, answer) for prompt, answer, _ in pairs if answer[-1] in chat.stop]
+    fitting = sorted((one for one in found if len(one.answer) <= longest), key=lambda one: len(one.answer))
+    return fitting[:count]
+
+
+def _conversation(row: Row) -> list[Any]:
+    """The messages of a row up to a good answer; none where it has no such answer."""
+    if row.get("messages") is not None:
+        messages = list(row["messages"])
+        while messages and messages[-1]["role"] != "assistant":
+            messages.pop()
+        return messages
+    if row.get("label") is False:  # an answer that was rated as bad
+        return []
+    answer = row.get("chosen") if row.get("chosen") is not None else row.get("completion")
+    if answer is None or row.get("prompt") is None:
+        return []
+    return [*said(row["prompt"], "user"), *said(answer, "assistant")]
+
+
+def end_probabilities(run: Run, model: Model, given: list[Reference]) -> list[float]:
+    """The probability of the token that ends each reference answer, behind the whole of it."""
+    assert run.accelerator is not None
+    if seq2seq.applies(model.net):
+        rows: list[Mapping[str, Any]] = [{"input_ids": one.prompt, "labels": one.answer} for one in given]
+    else:
+        rows = [{"input_ids": [*one.prompt, *one.answer],
+                 "spans": [len(one.prompt) + len(one.answer) - 1, len(one.prompt) + len(one.answer)]} for one in given]
+    batch = tokens.collate(model, rows)
+    inputs = batch.inputs
+    with evaluating(model.net), torch.no_grad(), run.accelerator.autocast():
+        losses = forward.losses_at(model.net, inputs, inputs["where"], inputs["target"])
+    last = {row: place for place, row in enumerate(inputs["of"].tolist())}  # the last term of each row is its end
+    return [float((-losses[last[row]].float()).exp()) for row in range(len(given))]
+
+
+def measure(run: Run, model: Model, chat: Chat, given: list[Reference], limit: int) -> Stops:
+    """Answer the prompts greedily and see which answers end. `limit`: tokens a row that the network takes."""
+    probabilities = sorted(end_probabilities(run, model, given))
+    longest = max(len(one.answer) for one in given)
+    allowed = _allowed(longest)
+    said_tokens = tokens.generate(model, [one.prompt for one in given], stop=chat.stop, max_new_tokens=allowed, limit=limit)
+    ended = sum(len(answer) < allowed for answer in said_tokens)  # the token that ended an answer is taken off
+    return Stops(len(given), ended, allowed, longest, probabilities[len(probabilities) // 2])
+
+
+def _allowed(longest: int) -> int:
+    """Tokens that an answer may have where the longest reference has `longest`."""
+    return longest + max(LEAST_MORE, min(3 * longest, MOST_MORE))
+
+
+def with_room(given: list[Reference], limit: int, apart: bool) -> list[Reference]:
+    """Those references whose prompt leaves room for an answer to go on behind its usual end."""
+    if not given or apart:
+        return given
+    longest = max(len(one.answer) for one in given)
+    return [one for one in given if len(one.prompt) + _allowed(longest) <= limit]
+
+
+def verdict(run: Run, model: Model, chat: Chat, stops: Stops) -> Risk:
+    """The verdict on how answers ended."""
+    end = str(model.tokenizer.convert_ids_to_tokens(chat.stop[0]))
+    evidence = {"prompts": stops.asked, "ended": stops.ended, "limit_tokens": stops.limit, "longest_reference": stops.longest,
+                "end_probability": float(f"{stops.end_probability:.3g}"), "end": end}
+    words = (f"{stops.ended} of {stops.asked} generated answers ended within {stops.limit} tokens (reference answers have "
+             f"{stops.longest} at most); {end} has a probability of {stops.end_probability:.2g} behind a whole reference answer")
+    if stops.ended > stops.asked / 2:
+        return Risk("stopping", "ok", f"answers end: {words}", evidence)
+    if stops.ended > stops.asked / 8 or stops.end_probability > LIKELY:
+        return Risk("stopping", "note", f"many answers run on: {words}", evidence)
+    if frozen(model.net, set(chat.stop) & set(model.fresh_tokens)):
+        words += "; its row looks untrained in the base, and this run left it as it was"
+        return Risk("stopping", "warn", f"answers do not end: {words}", evidence, training_rows(run, model))
+    longer = run.command("--epochs", f"{2 * run.settings.epochs:g}")
+    return Risk("stopping", "warn", f"answers do not end: {words}", evidence, (longer,))
+
+
+def training_rows(run: Run, model: Model) -> tuple[str, ...]:
+    """The command by which this run would train the rows of tokens that look untrained: with the option of its own
+    parameterisation that was switched off, with a parameterisation that has it, or with one that trains all weights."""
+    rows_alone = not unable(model) and not run.settings.shard
+    deciding = [one for one in run.hooks.picked if getattr(one.cls, "decides", None) == WEIGHTS]
+    for one in deciding if rows_alone else ():
+        if hasattr(one.cls, ROWS_OPTION):
+            return (run.command(f"--{one.name}.{ROWS_OPTION}", "auto"),)
+    able = [name for name, cls in installed() if getattr(cls, "decides", None) == WEIGHTS
+            and (hasattr(cls, ROWS_OPTION) if rows_alone else not getattr(cls, "adds_weights", True))]
+    if not able or not deciding:
+        return ()
+    names = [one.name for one in run.hooks.picked if not one.found.default]
+    chosen = [able[0] if name == deciding[0].name else name for name in names]
+    return (run.command("--plugins", ",".join(chosen)),)

@@ -1,0 +1,80 @@
+"""Which special and added tokens a run uses: those that its chat template writes, the EOS, and those that stand in its rows. No
+torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftp.types import Data, Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TALKS = ("conversation", "preference", "feedback", "prompt")
+"""Forms whose rows are rendered by a chat template."""
+ROWS = 200
+"""Training rows in which added tokens are looked for."""
+_SHORT = [
+    {"role": "user", "content": "Is water wet?"},
+    {"role": "assistant", "content": "Yes, it is."},
+]
+
+
+def used(tokenizer: PreTrainedTokenizerBase, data: Data, template: str | None = None, eos: str | None = None) -> list[int]:
+    """Ids of the special and added tokens that a run on `data` uses.
+
+    Args:
+        template: the chat template of the run, where it is not the tokenizer's own.
+        eos: the token that ends answers, where it is not the tokenizer's own.
+    """
+    names = named_tokens(tokenizer)
+    found = in_rows(names, data)
+    if data.form in TALKS:
+        found |= in_template(tokenizer, names, template)
+        found |= {names[token] for token in (eos, tokenizer.eos_token) if token in names}
+    elif data.form == "text" and tokenizer.eos_token in names:
+        found.add(names[tokenizer.eos_token])
+    return sorted(found)
+
+
+def named_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The special and the added tokens of a tokenizer."""
+    special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+    return {**special, **tokenizer.get_added_vocab()}
+
+
+def in_template(tokenizer: PreTrainedTokenizerBase, names: Mapping[str, int], template: str | None) -> set[int]:
+    """The tokens that stand in a chat template, or that it writes around a short conversation."""
+    text = template or tokenizer.chat_template
+    if isinstance(text, dict):  # a template for each purpose
+        text = "\n".join(text.values())
+    if not text:
+        return set()
+    try:
+        rendered = str(tokenizer.apply_chat_template(_SHORT, chat_template=template, tokenize=False, add_generation_prompt=True))
+    except Exception:  # whatever a template raises is its way to refuse; the objective says so in words
+        rendered = ""
+    return {number for token, number in names.items() if token in text or token in rendered}
+
+
+def in_rows(names: Mapping[str, int], data: Data) -> set[int]:
+    """The tokens that stand in the first training rows; a stream is not read for it."""
+    rows: Any = data.splits.get("train")
+    if rows is None or not hasattr(rows, "num_rows"):
+        return set()
+    texts = [text for row in rows.select(range(min(ROWS, len(rows)))) for text in _texts(row)]
+    joined = "\n".join(texts)
+    return {number for token, number in names.items() if token in joined}
+
+
+def _texts(value: Row | Sequence[Any] | Any) -> Iterable[str]:
+    """All texts within a row."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _texts(part)

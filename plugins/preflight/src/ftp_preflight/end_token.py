@@ -1,0 +1,59 @@
+"""Tokens that the run uses and that the base never learnt: are their rows trained, and how likely is the end of an answer?"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ftp.types import Data, Model, Run
+from ftp_preflight.findings import Findings
+
+if TYPE_CHECKING:
+    from ftp.losses.chat import Chat
+
+ANSWERS = 8
+"""Training answers behind which the probability of the end is measured."""
+LONGEST = 256
+"""Tokens of such an answer at most."""
+
+
+def look(run: Run, data: Data, model: Model, found: Findings) -> None:
+    """Warn of tokens that look untrained and whose rows this run leaves as they are."""
+    from ftp.losses import stopping
+    from ftp.losses.used_tokens import TALKS
+    from ftp.model.token_rows import frozen
+
+    tokenizer = model.tokenizer
+    left = frozen(model.net, model.fresh_tokens)
+    if model.fresh_tokens:
+        found.see("untrained tokens", tokens=tokenizer.convert_ids_to_tokens(list(model.fresh_tokens)),
+                  frozen=tokenizer.convert_ids_to_tokens(left))
+    ends: list[int] = []
+    writes = model.head == "tokens" and data.form in TALKS and getattr(tokenizer, "chat_template", None)
+    if writes and not run.settings.shard and run.accelerator is not None:
+        chat = stopping.chat_of(model)
+        ends = [token for token in left if token in chat.stop]
+        _measure(run, data, model, chat, found)
+    if left:
+        words = (f"tokens that this run uses look untrained in the base ({_names(model, left)}), and this run leaves their rows "
+                 "as they are")
+        words += f"; {_names(model, ends)} ends an answer, so the model cannot learn to stop" if ends else ""
+        found.tell("warn", words, *stopping.training_rows(run, model))
+
+
+def _measure(run: Run, data: Data, model: Model, chat: Chat, found: Findings) -> None:
+    """Note how likely the untrained model takes the end to be behind a whole answer."""
+    from ftp.losses import stopping
+
+    rows = data.splits.get("train")
+    if rows is None or not hasattr(rows, "num_rows"):
+        return
+    references = stopping.references(chat, rows, count=ANSWERS, longest=LONGEST, seed=run.settings.seed)
+    if references:
+        probability = statistics.median(stopping.end_probabilities(run, model, references))
+        found.see("end of answers", token=_names(model, chat.stop[:1]), answers=len(references), probability_before=probability)
+
+
+def _names(model: Model, ids: Sequence[int]) -> str:
+    return ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(list(ids))))
