@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftp import UserError, marker, progress, record, report, runs
+from ftp import UserError, marker, progress, record, report, runs, terminal
 from ftp.record import Folder, Log, claim, plain, release
 from ftp.types import Baseline, Risk, Score
 
@@ -420,7 +420,7 @@ def test_a_run_whose_process_is_gone_is_told(tmp_path: Path) -> None:
 def test_the_end_of_a_run_reads_without_colour(tmp_path: Path) -> None:
     stream = io.StringIO()
     progress.summary(
-        progress.make_console(stream), out=tmp_path, seconds=125.0, trained=10, total=1000, steps=7,
+        terminal.console(stream), out=tmp_path, seconds=125.0, trained=10, total=1000, steps=7,
         scores=[Score("accuracy", 0.75, "max", "test", 8), Score("loss", 0.9, "min", "test", 8)],
         baselines=[Baseline("majority class", "accuracy", 0.5, "test", 8), Baseline("untuned", "loss", 0.8, "test", 8)],
         risks=[Risk("fine", "ok", "nothing found"),

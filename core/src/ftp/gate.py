@@ -6,7 +6,6 @@ not finite fail, unless the policy says otherwise in so many words. This module 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tomllib
@@ -211,10 +210,9 @@ def _judge_score(found: runs.Summary, rule: ScoreRule) -> Outcome:
 # --- for machines ---
 
 
-def as_json(run: Path, outcomes: Sequence[Outcome]) -> str:
+def as_json(run: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """{run, passed, outcomes: [{kind, name, passed, why}]}."""
-    return json.dumps({"run": str(run), "passed": all(one.passed for one in outcomes),
-                       "outcomes": record.plain(list(outcomes))}, indent=2, ensure_ascii=False)
+    return {"run": str(run), "passed": all(one.passed for one in outcomes), "outcomes": record.plain(list(outcomes))}
 
 
 def as_junit(run: Path, outcomes: Sequence[Outcome]) -> str:

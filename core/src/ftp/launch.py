@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp import signals
+from ftp.terminal import warn
 
 GRACE = 10.0
 """Seconds that a rank has to end by itself after another has died; a wait for the dead one would never end."""
@@ -149,7 +150,7 @@ def _tell(ends: Sequence[End], processes: int, logs: Path) -> int:
     root = first(ends)
     if root.code == signals.STOPPED:  # a rank that was asked to end; where rank 0 ended so too, it has told
         if root.rank and _end(0, 0, logs).code != signals.STOPPED:
-            print("\n".join(root.words.splitlines()[-LAST_WORDS:]), file=sys.stderr, flush=True)
+            warn("\n".join(root.words.splitlines()[-LAST_WORDS:]))
         return signals.STOPPED
     mistaken = any(end.rank == 0 and end.code == 2 for end in ends)  # every rank finds the same mistake; rank 0 told it
     if root.code == 2 and mistaken:
@@ -163,7 +164,7 @@ def _tell(ends: Sequence[End], processes: int, logs: Path) -> int:
         if root.rank:
             lines.append(f"  all that it wrote: {logs}")
         lines.append("  to go on from the last checkpoint: ftp run --resume DIR")
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    warn("\n".join(lines))
     return root.code if root.code > 0 else 128 - root.code
 
 
@@ -199,7 +200,7 @@ def main() -> None:
         if one_is_gone(siblings):  # the launcher ends this rank, and tells why
             status = 128 + signal.SIGTERM
         else:
-            print(f"ftp: {error or 'stopped'}", file=sys.stderr, flush=True)
+            warn(f"ftp: {error or 'stopped'}")
         note(os.environ, status)
         os._exit(status)
     except BaseException as error:

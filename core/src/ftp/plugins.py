@@ -27,6 +27,7 @@ import pluggy
 from ftp import answers, hooks, names
 from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
 from ftp.options import Option, option, options_of
+from ftp.terminal import warn
 from ftp.types import Form, Head, Task
 
 T = TypeVar("T")
@@ -537,7 +538,7 @@ class Hooks:
 
         def told(started: float, verb: str) -> None:
             if trace:
-                print(f"ftp: {hook} {verb} by {one.name} in {1000 * (time.perf_counter() - started):.1f} ms", file=sys.stderr)
+                warn(f"ftp: {hook} {verb} by {one.name} in {1000 * (time.perf_counter() - started):.1f} ms")
 
         source = answers.Source(one.name, one.found.package)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import atexit
 import os
 import shlex
-import sys
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ftp import terminal
 from ftp.types import Baseline, Risk, Score
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ SECONDS = 5.0
 LEVELS = {"stop": "bold red", "warn": "yellow", "not_run": "magenta", "note": "cyan", "ok": "green"}
 """Levels of a verdict, worst first (what is not known before what is small), and how they are coloured; each is also written as
 a word."""
-WIDE = 240
-"""Columns where the output is no terminal, so that no path is cut."""
 EVIDENCE = 300
 """Letters of evidence shown; all of it is in risks.json."""
 
@@ -52,7 +50,7 @@ class Live:
     """
 
     def __init__(self, prepared: Prepared | None = None, device: str = "", stream: TextIO | None = None) -> None:
-        out = stream or sys.stdout
+        out = terminal.persistent(stream)
         live = out.isatty() and os.environ.get("TERM", "") != "dumb"
         facts = Facts(device)
         self.view: Bar | Plain = Bar(out, facts) if live else Plain(out, facts)
@@ -144,7 +142,7 @@ class Plain:
 
     def tell(self, message: str) -> None:
         """Show one line."""
-        print(message, file=self.stream, flush=True)
+        terminal.tell(self.stream, message)
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -154,17 +152,17 @@ class Bar:
     """A live line on a terminal (what is being done, or how far training is), with evaluations and words above it."""
 
     def __init__(self, stream: TextIO, facts: Facts) -> None:
-        from rich.console import Console
-
-        self.console, self.facts = Console(file=stream, highlight=False), facts
+        self.console, self.facts = terminal.console(stream), facts
         self._live: Progress | Status | None = None
         self._bar: tuple[Progress, Any] | None = None
 
     def event(self, name: str, values: Mapping[str, Any]) -> None:
         """Show an event."""
         if name == "stage":
+            from rich.text import Text
+
             self.close()
-            status = self.console.status(str(values.get("doing")))
+            status = self.console.status(Text(str(values.get("doing"))))
             status.start()
             self._keep(status)
         elif name == "started":
@@ -177,7 +175,7 @@ class Bar:
 
     def tell(self, message: str) -> None:
         """Show one line above the live one."""
-        self.console.print(message, markup=False, soft_wrap=True)
+        self.console.print(message, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -220,17 +218,9 @@ def evaluation(values: Mapping[str, Any]) -> str:
 
 def show_result(result: Any, console: Console | None = None) -> None:
     """Show what a run came to; `result` has the fields of `ftp.app.Result`."""
-    summary(console or make_console(), out=result.out, scores=result.scores, baselines=result.baselines, risks=result.risks,
+    summary(console or terminal.console(), out=result.out, scores=result.scores, baselines=result.baselines, risks=result.risks,
             seconds=result.seconds, trained=result.trained, total=result.total, steps=result.step,
             device=result.device, reason=result.reason, verified=result.verified)
-
-
-def make_console(stream: TextIO | None = None) -> Console:
-    """A console on `stream` (standard output); wide where it is no terminal, so that nothing is cut."""
-    from rich.console import Console
-
-    out = stream or sys.stdout
-    return Console(file=out, highlight=False, width=None if out.isatty() else WIDE)
 
 
 def summary(
@@ -254,22 +244,23 @@ def summary(
         console.print()
     share = f" ({trained / total:.2%})" if total else ""
     console.print(f"trained  {trained:,} of {total:,} parameters{share}, {steps:,} updates, {duration(seconds)} in all"
-                  + (f" on {device}" if device else ""), soft_wrap=True, markup=False)
+                  + (f" on {device}" if device else ""), soft_wrap=True)
     if reason:
-        console.print(f"ended    {reason}", soft_wrap=True, markup=False)
+        console.print(f"ended    {reason}", soft_wrap=True)
     if out is None:
         return
     console.print(f"model    {out / 'model'}" + ("" if verified else ", not verified: --no-verify was given"), soft_wrap=True)
     if (out / "report.html").exists():
         console.print(f"report   {out / 'report.html'}", soft_wrap=True)
-    console.print(f"next     ftp predict {shlex.quote(str(out))} \"a text\"", soft_wrap=True, markup=False)
-    console.print(f"         ftp evaluate {shlex.quote(str(out))} --data FILE", soft_wrap=True, markup=False)
+    console.print(f"next     ftp predict {shlex.quote(str(out))} \"a text\"", soft_wrap=True)
+    console.print(f"         ftp evaluate {shlex.quote(str(out))} --data FILE", soft_wrap=True)
 
 
 def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table:
     """Scores on held-out rows, one a line, with the same number for each baseline beside it."""
     from rich.box import SIMPLE
     from rich.table import Table
+    from rich.text import Text
 
     names = list(dict.fromkeys(one.baseline for one in baselines))
     values = {(one.baseline, one.name, one.split): one.value for one in baselines}
@@ -288,9 +279,9 @@ def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table
         verdict = ("yes" if better else "NO") if known and one.goal != "none" else "-"
         style = {"yes": "green", "NO": "bold red", "-": ""}[verdict]
         aim = f"{one.name} (lower is better)" if one.goal == "min" else one.name
-        cells = [aim, one.split, f"{one.n:,}" if one.n else "-", f"[bold]{number(one.value)}[/bold]",
+        cells: list[str | Text] = [aim, one.split, f"{one.n:,}" if one.n else "-", Text(number(one.value), style="bold"),
                  *("-" if value is None else number(value) for value in beside)]
-        table.add_row(*cells, *([f"[{style}]{verdict}[/{style}]" if style else verdict] if names else []))
+        table.add_row(*cells, *([Text(verdict, style=style)] if names else []))
     return table
 
 

@@ -569,7 +569,7 @@ def software() -> dict[str, str]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: beside it, to the disk, then renamed over it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
     try:
         with disk(path):
             with aside.open("w", encoding="utf-8") as file:

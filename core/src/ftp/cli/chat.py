@@ -11,6 +11,7 @@ import click
 
 from ftp.cli.trust import trust
 from ftp.errors import UserError
+from ftp.terminal import is_interactive, say, warn
 
 if TYPE_CHECKING:
     from ftp.losses.chat import Chat
@@ -55,7 +56,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
     torch.manual_seed(seed)
     drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
     how = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, **drawn}
-    click.echo(f"{model.name or run}: {HELP}", err=True)
+    warn(f"{model.name or run}: {HELP}")
     talk(_lines(), lambda messages, show: answer(model, chat, messages, show, how), system)
 
 
@@ -68,14 +69,14 @@ def talk(lines: Iterator[str], respond: Callable[[list[dict[str, str]], Callable
             return
         if word in ("/reset", "/system"):
             said, system = [], rest.strip() if word == "/system" else system
-            click.echo("forgotten" if word == "/reset" else f"system text: {system or 'none'}", err=True)
+            warn("forgotten" if word == "/reset" else f"system text: {system or 'none'}")
         elif word.startswith("/"):
-            click.echo(f"{word}: no such command. {HELP}", err=True)
+            warn(f"{word}: no such command. {HELP}")
         elif word:
             said.append({"role": "user", "content": line.strip()})
             before = [{"role": "system", "content": system}] if system else []
-            answer = respond(before + said, lambda text: click.echo(text, nl=False))
-            click.echo()
+            answer = respond(before + said, lambda text: say(text, end=""))
+            say()
             said.append({"role": "assistant", "content": answer})
 
 
@@ -102,7 +103,7 @@ def answer(model: Model, chat: Chat, messages: list[dict[str, str]], show: Calla
         left_out += 2
         del kept[first : first + 2]
     if left_out:
-        click.echo(f"(the oldest {left_out} turns no longer fit and are left out)", err=True)
+        warn(f"(the oldest {left_out} turns no longer fit and are left out)")
     written: list[str] = []
     device = next(model.net.parameters()).device
     prompt = torch.tensor([ids], device=device)
@@ -118,10 +119,10 @@ def answer(model: Model, chat: Chat, messages: list[dict[str, str]], show: Calla
 
 def _lines() -> Iterator[str]:
     """What the user says: asked for in a terminal, else the lines of standard input."""
-    terminal = sys.stdin.isatty()
+    terminal = is_interactive()
     while True:
         if terminal:
-            click.echo("> ", nl=False, err=True)
+            warn("> ", end="")
         line = sys.stdin.readline()
         if not line:
             return

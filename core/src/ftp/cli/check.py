@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
+from ftp.terminal import say, say_json
 from ftp.testing.outcome import Outcome
 
 SIGNS = {"ok": "ok    ", "failed": "FAILED", "not_applicable": "-     "}
@@ -25,14 +25,14 @@ def command(names: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int
 
     def tell(one: Outcome) -> None:
         if not as_json:
-            click.echo(f"{SIGNS[one.status]} {one.check} ({one.seconds:.1f} s): " + one.message.replace("\n", "\n       "))
+            say(f"{SIGNS[one.status]} {one.check} ({one.seconds:.1f} s): " + one.message.replace("\n", "\n       "))
 
     reports = []
     for name in names:
         reports.append(check(name, only=only, told=tell))
     failed = sum(len(report.failed) for report in reports)
     if as_json:
-        click.echo(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))
+        say_json([asdict(report) for report in reports], indent=2)
     else:
-        click.echo(f"{sum(len(report.outcomes) for report in reports)} checks, {failed} failed")
+        say(f"{sum(len(report.outcomes) for report in reports)} checks, {failed} failed")
     return 1 if failed else 0

@@ -6,6 +6,7 @@ import click
 
 from ftp.cli import flags
 from ftp.cli.run import RAW, help_text, wants_help
+from ftp.terminal import say
 
 FIXED = [
     ("RECIPE.toml", "start from the values of this recipe"),
@@ -20,7 +21,7 @@ def command(arguments: tuple[str, ...]) -> None:
     """Print a commented recipe of all options: `ftp config --plugins lora,sentiment > recipe.toml`, then
     `ftp run recipe.toml`. Options given here are written into it."""
     if wants_help(arguments):
-        click.echo(help_text("config", arguments, command.help or "", FIXED))
+        say(help_text("config", arguments, command.help or "", FIXED))
         return
     _, prepared = flags.assemble(arguments)
-    click.echo(prepared.recipe(comments=True), nl=False)
+    say(prepared.recipe(comments=True), end="")

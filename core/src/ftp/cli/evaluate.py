@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 from ftp.cli.trust import trust
 from ftp.errors import UserError
 from ftp.record import plain
+from ftp.terminal import console, say, say_json
 from ftp.types import Data
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def command(run: Path, source: str, split: str, columns: str, trust_remote_code:
     data, notes = held_out(predictor, source, split, columns)
     scores, _ = predictor.evaluate(data)
     if as_json:
-        click.echo(json.dumps({"run": str(run), "data": source, "scores": plain(scores), "notes": notes}, ensure_ascii=False))
+        say_json({"run": str(run), "data": source, "scores": plain(scores), "notes": notes})
         return
-    from ftp.progress import make_console, score_table
+    from ftp.progress import score_table
 
     for note in notes:
-        click.echo(note)
-    make_console().print(score_table(scores, []))
+        say(note)
+    console().print(score_table(scores, []))
 
 
 def held_out(predictor: Predictor, source: str, split: str, columns: str) -> tuple[Data, list[str]]:

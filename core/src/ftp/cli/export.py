@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from ftp.cli.merge import DTYPES, model_of
 from ftp.cli.trust import trust
 from ftp.errors import UserError
+from ftp.terminal import say, say_json
 
 FORMATS = ("safetensors", "gguf", "onnx")
 
@@ -43,7 +43,7 @@ def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | N
     done = exporting.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound, trust_remote_code)
     if as_json:
         told = {"run": str(run), "to": form, "out": str(done.out), "dtype": done.dtype, "difference": done.difference}
-        click.echo(json.dumps(told))
+        say_json(told)
     else:
-        click.echo(f"{done.out}: {form} in {done.dtype}; largest difference of a logit from the run's model, as whole weights: "
+        say(f"{done.out}: {form} in {done.dtype}; largest difference of a logit from the run's model, as whole weights: "
                    f"{done.difference:.2g} of the largest")

@@ -8,6 +8,7 @@ import click
 
 from ftp import gate
 from ftp.errors import UserError
+from ftp.terminal import say, say_json
 
 
 @click.command("gate")
@@ -45,9 +46,9 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
         record.write_text(junit, gate.as_junit(run, outcomes))
     failed = sum(not one.passed for one in outcomes)
     if as_json:
-        click.echo(gate.as_json(run, outcomes))
+        say_json(gate.as_json(run, outcomes), indent=2)
     else:
         for one in outcomes:
-            click.echo(f"{'pass' if one.passed else 'FAIL'}  {one.kind:<5}  {one.name}: {one.why}")
-        click.echo(f"{len(outcomes)} rules, {failed} failed")
+            say(f"{'pass' if one.passed else 'FAIL'}  {one.kind:<5}  {one.name}: {one.why}")
+        say(f"{len(outcomes)} rules, {failed} failed")
     return 1 if failed else 0

@@ -8,6 +8,7 @@ tracebacks.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import ftp
 from ftp import faults, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
+from ftp.terminal import ReaderGone, guarded, warn
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
@@ -142,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def call(arguments: Sequence[str]) -> int:
     """Run the command and give its exit status; every error a user can cause is told without a traceback."""
-    with signals.answered(signals.as_ctrl_c):
+    with signals.answered(signals.as_ctrl_c), guarded():
         return _call(arguments)
 
 
@@ -158,13 +160,14 @@ def _call(arguments: Sequence[str]) -> int:
     except ExitStatus as ended:
         return int(ended.code or 0)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        warn(shown.getvalue(), end="")
         return 2
     except (KeyboardInterrupt, click.Abort) as error:
         why = error.__cause__ or error  # click turns Ctrl-C into Abort
         return _told(next((str(part) for part in why.args if part), "stopped"), "", False, signals.STOPPED)
-    except BrokenPipeError:  # the reader of our output went away (ftp runs | head)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - so that closing it at exit is silent
+    except ReaderGone:  # ftp runs | head -1
         return 0
     except Exception as error:
         return _failed(faults.in_words(error) or error, debug)
@@ -188,12 +191,12 @@ def _told(error: Exception | str, before: str, debug: bool, status: int, after: 
     if debug and isinstance(error, Exception):
         import traceback
 
-        traceback.print_exception(error)
+        warn("".join(traceback.format_exception(error)), end="")
     problems = getattr(error, "problems", ())
     if len(problems) > 1:
         texts = [str(problem).replace("\n", "\n  ") for problem in problems]
         message = f"{before}{len(problems)} things are wrong\n\n" + "\n".join(f"- {text}" for text in texts)
     else:
         message = f"{before}{error}"
-    print(f"ftp: {message}{after}", file=sys.stderr)
+    warn(f"ftp: {message}{after}")
     return status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from ftp.cli.trust import trust
 from ftp.errors import UserError
+from ftp.terminal import say, say_json
 
 DTYPES = ("fp32", "bf16", "fp16")
 
@@ -40,10 +40,9 @@ def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_
 
     done = merged(folder, out, dtype=dtype, bound=bound, trust_remote_code=trust_remote_code)
     if as_json:
-        click.echo(json.dumps({"run": str(run), "out": str(done.folder), "dtype": dtype, "difference": done.difference,
-                               "texts": done.texts}))
+        say_json({"run": str(run), "out": str(done.folder), "dtype": dtype, "difference": done.difference, "texts": done.texts})
     else:
-        click.echo(f"{done.folder}: a whole model in {dtype}; largest difference of a logit from the adapter on its base: "
+        say(f"{done.folder}: a whole model in {dtype}; largest difference of a logit from the adapter on its base: "
                    f"{done.difference:.2g} of the largest ({done.texts} texts)\nuse it with: --model {done.folder}")
 
 

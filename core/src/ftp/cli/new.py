@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ftp.errors import Problem, UserError
+from ftp.terminal import say
 
 TEMPLATE = Path(__file__).parents[1] / "template"
 EXAMPLES = {
@@ -40,8 +41,8 @@ def command(name: str, kind: str, out: Path | None) -> None:
     for path, text in files(name, kind).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
-        click.echo(f"wrote {folder / path}")
-    click.echo(f"\ninstall it:  pip install -e {folder}\ncheck it:    ftp check {name}\n"
+        say(f"wrote {folder / path}")
+    say(f"\ninstall it:  pip install -e {folder}\ncheck it:    ftp check {name}\n"
                f"run it:      ftp run --plugins {run_of(kind, name)}")
 
 

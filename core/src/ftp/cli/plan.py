@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from ftp.cli import flags
 from ftp.cli.run import RAW, help_text, wants_help
+from ftp.terminal import say, say_json
 
 if TYPE_CHECKING:
     from ftp.forecast import Forecast
@@ -30,7 +30,7 @@ def command(arguments: tuple[str, ...]) -> None:
     """Show what a run would do: who answers which hook in which order, what would be trained, updates and memory.
     Takes what `ftp run` takes. Reads local data to count rows; loads no weights."""
     if wants_help(arguments):
-        click.echo(help_text("plan", arguments, command.help or "", FIXED))
+        say(help_text("plan", arguments, command.help or "", FIXED))
         return
     line, prepared = flags.assemble(arguments, switches=("--json",))
 
@@ -38,9 +38,9 @@ def command(arguments: tuple[str, ...]) -> None:
 
     found = forecast(prepared)
     if line.extra.get("--json"):
-        click.echo(json.dumps(as_json(prepared, found), indent=2, ensure_ascii=False))
+        say_json(as_json(prepared, found), indent=2)
     else:
-        click.echo("\n".join(text(prepared, found)))
+        say("\n".join(text(prepared, found)))
 
 
 def as_json(prepared: Prepared, found: Forecast) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from ftp.plugins import (
     meant,
     summary_of,
 )
+from ftp.terminal import say, say_json, warn
 
 CORE = "ftp-core"
 SLOW = 2.0
@@ -44,13 +44,13 @@ def command(ctx: click.Context, as_json: bool, everything: bool, plugins_from: t
         return
     entries, broken = _list(plugins_from, everything or as_json)
     if as_json:
-        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        say_json(entries, indent=2)
     else:
         _print(entries, hidden=not everything)
     if broken:
-        click.echo("", err=True)
+        warn("")
         for problem in broken:
-            click.echo(str(problem), err=True)
+            warn(str(problem))
 
 
 @command.command("show")
@@ -65,12 +65,12 @@ def show_one(plugins_from: tuple[str, ...], name: str, as_json: bool) -> None:
         raise UserError(f"ftp plugins show {name}: no such plugin is installed", nearest(name, known), "ftp plugins")
     described = [_describe(one) for one in candidates]
     if as_json:
-        click.echo(json.dumps(described[0] if len(described) == 1 else described, indent=2, ensure_ascii=False))
+        say_json(described[0] if len(described) == 1 else described, indent=2)
         return
     for one in described:
-        click.echo("\n".join(_text(one)))
+        say("\n".join(_text(one)))
     if len(described) > 1:
-        click.echo(f"\n{clash(name, candidates)}")
+        say(f"\n{clash(name, candidates)}")
 
 
 def _known(plugins_from: Sequence[str]) -> dict[str, list[Found]]:
@@ -107,7 +107,7 @@ def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[dict[str,
 def _print(entries: list[dict[str, Any]], hidden: bool) -> None:
     """A table without rich: this command answers at once."""
     if not entries:
-        click.echo("no plugins are installed")
+        say("no plugins are installed")
         return
     rows = [("name", "kind", "package", "summary")]
     for one in entries:
@@ -115,8 +115,8 @@ def _print(entries: list[dict[str, Any]], hidden: bool) -> None:
         rows.append((one["name"], one["kind"], f"{one['distribution']} {one['version']}".strip(), one["summary"] + every))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
-        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]).rstrip())
-    click.echo("\none of them: ftp plugins show NAME" + ("; with those of core: ftp plugins --all" if hidden else ""))
+        say("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]).rstrip())
+    say("\none of them: ftp plugins show NAME" + ("; with those of core: ftp plugins --all" if hidden else ""))
 
 
 def _describe(found: Found) -> dict[str, Any]:

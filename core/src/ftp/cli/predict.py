@@ -18,6 +18,7 @@ from ftp.cli.trust import trust
 from ftp.errors import UserError, nearest
 from ftp.faults import disk
 from ftp.record import plain
+from ftp.terminal import is_interactive, say, say_json
 
 if TYPE_CHECKING:
     from ftp.finished import Predictor
@@ -51,7 +52,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     kind = target.suffix.lower() if target is not None else ""
     if target is not None and kind not in (".csv", ".jsonl"):
         raise UserError(f"--output {target}: written as .csv or .jsonl, by the ending of its name")
-    if not texts and source is None and sys.stdin.isatty():
+    if not texts and source is None and is_interactive():
         raise UserError("predict: no texts are given", "give texts, --input FILE, or lines on standard input",
                         f'ftp predict {run} "a text"')
     if not run.is_dir():
@@ -73,7 +74,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
                 emit(row, plain(answer))
                 count += 1
     if target is not None:
-        click.echo(f"{count} answers in {target}")
+        say(f"{count} answers in {target}")
 
 
 def _file(source: Path, predictor: Predictor, columns: str) -> Iterator[dict[str, Any]]:
@@ -126,10 +127,9 @@ def _chunks(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mappi
 def _sink(target: Path | None, kind: str, as_json: bool) -> Iterator[Emit]:
     """Where answers go. A file appears under its name only when all of it is written."""
     if target is None:
-        yield _object(sys.stdout) if as_json else _line
-        sys.stdout.flush()
+        yield _shown_as_json if as_json else _line
         return
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    aside = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")  # a name may be as long as the system allows
     try:
         with disk(target), aside.open("w", encoding="utf-8", newline="") as file:
             yield _csv(file) if kind == ".csv" else _object(file)
@@ -148,7 +148,11 @@ def _line(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         others = ", ".join(f"{name} {value:.1%}" for name, value in ranked if name != answer["answer"])
         shown += f"  {scores[answer['answer']]:.1%}  ({others})" if answer["answer"] in scores else f"  ({others})"
     told = row.get("text") or next((value for value in row.values() if isinstance(value, str)), "")
-    click.echo(f"{shown}  {told}")
+    say(f"{shown}  {told}")
+
+
+def _shown_as_json(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    say_json({**plain(row), **answer})
 
 
 def _object(file: Any) -> Emit:

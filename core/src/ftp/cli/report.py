@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ftp.errors import Problem, UserError
+from ftp.terminal import say
 
 
 @click.command("report")
@@ -30,6 +31,6 @@ def command(runs: tuple[Path, ...], out: Path | None, show: bool) -> None:
         path = report.write(runs[0])
     else:
         path = report.write_to(out or Path("beside.html"), list(dict.fromkeys(runs)))
-    click.echo(str(path))
+    say(str(path))
     if show and click.launch(str(path)):
         raise UserError(f"{path} is written, but no browser could be started", "open the file yourself")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ftp import recipes, stages
 from ftp.cli import flags
 from ftp.errors import ExitStatus, Problem, UserError
 from ftp.plugins import core_options
+from ftp.terminal import persistent, say, warn
 
 FIXED = [
     ("RECIPE.toml", "a file of options (ftp config prints one); flags count more than it does"),
@@ -31,8 +31,9 @@ RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_na
 def command(arguments: tuple[str, ...]) -> None:
     """Fine-tune a model: a method, a domain, and whatever else you name."""
     if wants_help(arguments):
-        click.echo(help_text("run", arguments, command.help or "", FIXED))
+        say(help_text("run", arguments, command.help or "", FIXED))
         return
+    persistent()  # a run goes on when nobody reads what it says
     first = flags.read(arguments, core_options())
     if staged := _staged(first):
         _do_stages(staged, first)
@@ -63,7 +64,6 @@ def _do(arguments: Sequence[str]) -> None:
         from ftp.progress import show_result
 
         show_result(result)
-    sys.stdout.flush()
 
 
 def _staged(line: flags.Line) -> Path | None:
@@ -99,13 +99,13 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
     for number, stage in enumerate(found, 1):
         what = f"stage {number} of {len(found)}: {stage.name}"
         if stage.done:
-            click.echo(f"{what} is finished: {stage.folder}")
+            say(f"{what} is finished: {stage.folder}")
             continue
-        click.echo(f"{what}, in {stage.folder}" + (", goes on" if stage.begun else ""))
+        say(f"{what}, in {stage.folder}" + (", goes on" if stage.begun else ""))
         try:
             _do(stages.command(stage)[1:])
         except BaseException:
-            print(f"ftp: {what} did not end; to go on from there: ftp run --resume {out}", file=sys.stderr)
+            warn(f"ftp: {what} did not end; to go on from there: ftp run --resume {out}")
             raise
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from ftp import record, runs
+from ftp.terminal import console, say, say_json
 
 
 @click.command("runs")
@@ -20,10 +20,10 @@ def command(folders: tuple[Path, ...], as_json: bool) -> None:
     """
     found = [run for folder in folders or (record.RUNS,) for run in runs.find(folder)]
     if as_json:
-        click.echo(json.dumps([run.as_json() for run in found], indent=2, ensure_ascii=False))
+        say_json([run.as_json() for run in found], indent=2)
         return
     if not found:
-        click.echo("no runs yet; make one with: ftp run --plugins lora,sentiment")
+        say("no runs yet; make one with: ftp run --plugins lora,sentiment")
         return
     _table(found)
 
@@ -33,7 +33,7 @@ def _table(found: list[runs.Summary]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ftp.progress import duration, make_console, number
+    from ftp.progress import duration, number
 
     names, more = runs.columns(found)
     table = Table(box=SIMPLE, pad_edge=False)
@@ -56,10 +56,9 @@ def _table(found: list[runs.Summary]) -> None:
             Text(str(run.path)), run.status, Text(", ".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
             f"{run.trained:,}" if run.trained is not None else "-",
             duration(run.seconds) if run.seconds is not None else "-", risks or ("none" if run.risks else "-"))
-    console = make_console()
-    console.print(table)
+    console().print(table)
     if more:
-        console.print(f"and {more} more scores: ftp runs --json")
+        say(f"and {more} more scores: ftp runs --json")
     for run in found:
         if run.broken:
-            console.print(f"{run.path}: {run.broken}", markup=False)
+            say(f"{run.path}: {run.broken}")

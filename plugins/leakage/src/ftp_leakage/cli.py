@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from ftp.errors import UserError
+from ftp.terminal import say, say_json
 
 SHOWN = 20
 
@@ -68,22 +68,22 @@ def check_command(as_json: bool, fail_on: str | None, **named: Any) -> int:
     risk = verdict(report, Levels(), show, lambda: given.asked)
     findings = [finding.as_dict() for finding in report.findings()]
     if as_json:
-        click.echo(json.dumps({"findings": findings, "verdict": asdict(risk)}, ensure_ascii=False))
+        say_json({"findings": findings, "verdict": asdict(risk)})
     else:
-        click.echo(f"{risk.level}: {risk.finding}")
+        say(f"{risk.level}: {risk.finding}")
         for sampled in report.told:
-            click.echo(sampled)
+            say(sampled)
         for finding in findings[:SHOWN]:
             a, b = finding["a"], finding["b"]
-            click.echo(f"\n{finding['kind']}, {finding['note']} ({finding['similarity']:.2f})")
+            say(f"\n{finding['kind']}, {finding['note']} ({finding['similarity']:.2f})")
             for place in (a, b):
                 if place:
-                    click.echo(f"  {place[0]} {place[1]}: {show(*place) if place[0] in splits else ''}".rstrip())
+                    say(f"  {place[0]} {place[1]}: {show(*place) if place[0] in splits else ''}".rstrip())
         if len(findings) > SHOWN:
             counts = ", ".join(f"{count} {kind}" for kind, count in Counter(one["kind"] for one in findings).items())
-            click.echo(f"\n... {len(findings)} findings in all ({counts}); all of them with --json")
+            say(f"\n... {len(findings)} findings in all ({counts}); all of them with --json")
         for line in risk.advice:
-            click.echo(f"\ntry: {line}")
+            say(f"\ntry: {line}")
     bad = risk.level in RANK and fail_on is not None and RANK.index(risk.level) >= RANK.index(fail_on)
     return 2 if bad or (fail_on is not None and risk.level == "not_run") else 0
 
@@ -131,17 +131,17 @@ def clean_command(out: Path, as_json: bool, shared: bool, conflicts: bool, givea
     counts = {split: len(rows) for split, rows in gone.items()}
     if as_json:
         files = [str(path) for path in written]
-        click.echo(json.dumps({"removed": counts, "words": words, "kept": kept, "files": files}, ensure_ascii=False))
+        say_json({"removed": counts, "words": words, "kept": kept, "files": files})
         return 0
     for split, rows in splits.items():
-        click.echo(f"{split}: {len(rows)} rows, {counts[split]} taken out")
+        say(f"{split}: {len(rows)} rows, {counts[split]} taken out")
     if words:
-        click.echo(f"taken out of the texts: {', '.join(words)}")
+        say(f"taken out of the texts: {', '.join(words)}")
     if kept:
         told = ", ".join(f"{count} {kind}" for kind, count in Counter(one["kind"] for one in kept).items())
         seen = shlex.join(["ftp", "data", "check", str(out)])
-        click.echo(f"left as they are, for you to judge: {told} (see them with: {seen})")
-    click.echo(f"written: {', '.join(path.name for path in written)} in {out}")
+        say(f"left as they are, for you to judge: {told} (see them with: {seen})")
+    say(f"written: {', '.join(path.name for path in written)} in {out}")
     return 0
 
 

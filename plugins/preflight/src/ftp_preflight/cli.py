@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from ftp.errors import Problem, UserError
+from ftp.terminal import say, say_json
 
 FIXED = [
     ("RECIPE.toml", "the recipe of the run"),
@@ -32,7 +32,7 @@ def preview(arguments: tuple[str, ...]) -> None:
 
     words, count, split = own(arguments)
     if wants_help(tuple(words)):
-        click.echo(help_text("data preview", tuple(words), (preview.help or "").split("\n")[0], FIXED))
+        say(help_text("data preview", tuple(words), (preview.help or "").split("\n")[0], FIXED))
         return
     line, prepared = flags.assemble(words, switches=("--json",))
 
@@ -40,7 +40,7 @@ def preview(arguments: tuple[str, ...]) -> None:
 
     found = rows(prepared, split, count)
     if line.extra.get("--json"):
-        click.echo(json.dumps(found, ensure_ascii=False))
+        say_json(found)
     else:
         show(found)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+from ftp import terminal
 from ftp.errors import UserError, nearest
 from ftp_preflight import encoded
 
@@ -120,10 +121,9 @@ def texts(tokenizer: Any, ids: Any) -> list[str]:
 
 def show(found: Mapping[str, Any]) -> None:
     """Print rows: coloured on a terminal, trained tokens in brackets elsewhere."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal.console(soft_wrap=True)
     colour = console.is_terminal and not console.no_color
     for one in found["rows"]:
         trained = sum(token["trained"] for token in one["tokens"])

@@ -1,0 +1,145 @@
+"""What is shown is shown visibly, whatever the terminal is; nobody's output goes round it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ftp import terminal
+from ftp.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+EVIL = "\x1b]0;owned\x07 red\x1b[31m \x9b2J back\r \x00 \u202eflip caf\udce9 ok\ttab"
+SHOWN = r"\x1b]0;owned\x07 red\x1b[31m \x9b2J back\x0d \x00 \u202eflip caf\xe9 ok" + "\ttab"
+
+
+def test_control_characters_are_shown() -> None:
+    assert terminal.visible(EVIL) == SHOWN
+    assert terminal.visible(SHOWN) == SHOWN
+    assert terminal.visible("größe 中文 👍🏽 \u200f שלום\nline") == "größe 中文 👍🏽 \u200f שלום\nline"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [
+    ("utf-8", "größe 中"), ("latin-1", "größe \\u4e2d"),
+    ("ascii", "gr\\u00f6\\u00dfe \\u4e2d"), ("no such", "gr\\u00f6\\u00dfe \\u4e2d"),
+])
+def test_letters_that_an_encoding_has_not(encoding: str, shown: str) -> None:
+    assert terminal.fitting("größe 中", encoding) == shown
+
+
+def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:
+    """Some lines of Python between `guarded`, in a process of their own."""
+    program = "from ftp.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
+    environment = {**os.environ, **streams.pop("environment", {})}  # type: ignore[dict-item]
+    return subprocess.run([sys.executable, "-c", program], text=True, timeout=60, env=environment,
+                          **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})  # type: ignore[call-overload,no-any-return]
+
+
+def test_json_stays_json() -> None:
+    code = f"say_json({{{'größe'!r}: {EVIL!r}}})"
+    for encoding in ("utf-8", "ascii"):
+        done = run(code, environment={"PYTHONIOENCODING": encoding})
+        assert json.loads(done.stdout) == {"größe": EVIL} and "\x1b" not in done.stdout and "\x9b" not in done.stdout
+
+
+def test_a_console_shows_text_as_it_is() -> None:
+    from rich.table import Table
+
+    stream = io.StringIO()
+    table = Table()
+    table.add_column("[red]head")
+    table.add_row(f"f1 [/x] {EVIL} :bug:")
+    console = terminal.console(stream)
+    console.print(table)
+    console.print("runs/[lr=1e-3] exp[/bold]x")
+    text = stream.getvalue()
+    for expected in ("[red]head", "f1 [/x]", r"\x1b]0;owned", ":bug:", "runs/[lr=1e-3] exp[/bold]x"):
+        assert expected in text
+    assert "\x1b" not in text and "\r" not in text
+
+
+def closed_pipe() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+def test_a_reader_that_went_away_ends_a_command_and_not_a_run() -> None:
+    code = "try:\n    say('a')\nexcept ReaderGone:\n    warn('gone')\nsay('b')"
+    done = run(code, stdout=closed_pipe())
+    assert done.returncode == 0 and done.stderr == "gone\n"
+    done = run("persistent()\nsay('a')\nsay('b')\nwarn('went on')", stdout=closed_pipe())
+    assert done.returncode == 0 and done.stderr == "went on\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_output_that_is_full_is_told() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = run("try:\n    say('a')\nexcept Exception as error:\n    warn(str(error))", stdout=full)
+        assert done.returncode == 0 and done.stderr.startswith("standard output cannot be written (No space left on device)")
+        done = run("persistent()\nsay('a')\nsay('b')", stdout=full)
+        assert done.returncode == 0
+        assert done.stderr == "ftp: standard output cannot be written (No space left on device); going on without it\n"
+        assert run("warn('a')", stderr=full).returncode == 0
+
+
+def test_streams_that_are_closed_become_the_null_device(tmp_path: Path) -> None:
+    """A file that takes their number would get what libraries print."""
+    code = f"""
+    import os, sys
+    file = open({str(tmp_path / 'file')!r}, "w")
+    os.write(1, b"a library prints")
+    say("x"); warn("y"); sys.stdout.flush(); print(sys.stdin.read())
+    file.close()
+    """
+    program = "from ftp.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
+    done = subprocess.run(["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, program], timeout=60)
+    assert done.returncode == 0 and (tmp_path / "file").read_text() == ""
+
+
+def test_from_python_a_closed_output_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.say("x")
+    monkeypatch.setattr(sys, "stdout", None)
+    terminal.say("x")
+    terminal.say_json({})
+
+
+def test_a_full_output_of_a_command_is_a_mistake_that_can_be_mended() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="standard output"):
+        terminal.Stream(Full(), "standard output").write("x")
+
+
+BYPASS = re.compile(r"(?<![.\w])print\(|click\.(?:s?echo|echo_via_pager)\(|rich\.print|\bConsole\(|sys\.std(?:out|err)\.write")
+OWN = {"core/src/ftp/terminal.py", "core/src/ftp/testing/forks.py"}
+"""The module itself; and a process of the kit that speaks with its parent in JSON."""
+
+
+def test_nothing_is_printed_past_it() -> None:
+    sources = [*ROOT.glob("core/src/ftp/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+    assert len(sources) > 150
+    found = []
+    for path in sources:
+        name = str(path.relative_to(ROOT))
+        if name in OWN:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            code = line.lstrip()
+            is_text = code.startswith(('"', "'", "#")) or code.startswith("print(json.dumps([name for")  # programs that we write
+            if BYPASS.search(line) and not is_text:
+                found.append(f"{name}:{number}: {code}")
+    assert not found
