@@ -203,8 +203,12 @@ def test_another_score_may_pick_the_best(go: Any, tmp_path: Path) -> None:
     assert result.score("accuracy", "validation") == max(look["accuracy"] for look in lines(result, "evaluation"))
     with pytest.raises(ftp.UserError, match=r"metric-for-best-model acuracy.*\n.*did you mean 'accuracy'"):
         go(metric_for_best_model="acuracy", max_steps=1, baselines=True, out=str(tmp_path / "misspelt"))
-    events = [json.loads(line)["event"] for line in (tmp_path / "misspelt" / "log.jsonl").read_text().splitlines()]
-    assert "stage" in events and "step" not in events  # told before training
+    with pytest.raises(ftp.UserError, match=r"metric-for-best-model bleu.*\n.*there are: .*accuracy"):
+        go(metric_for_best_model="bleu", max_steps=1, baselines=False, out=str(tmp_path / "unlike"))
+    for name in ("misspelt", "unlike"):  # told before training and before the baselines
+        log = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        doing = [line["doing"] for line in log if line["event"] == "stage"]
+        assert doing[-1] == "encoding rows" and not any(line["event"] == "step" for line in log)
 
 
 def test_a_metric_is_a_mean_over_rows_or_terms_and_has_the_goal_that_the_objective_says(go: Any, tmp_path: Path) -> None:
@@ -232,7 +236,25 @@ class Mine:
     for line in lines(result, "step"):
         assert (line["good"], line["shared"]) == (6.0, 2.0)
     with pytest.raises(ftp.UserError, match="metric-for-best-model known: neither way is better"):
-        go(plugins_from=(where,), max_steps=1, metric_for_best_model="known")
+        go(plugins_from=(where,), max_steps=1, metric_for_best_model="known", out=str(tmp_path / "known"))
+    assert '"event": "step"' not in (tmp_path / "known" / "log.jsonl").read_text()
+    assert go(plugins_from=(where,), max_steps=1, metric_for_best_model="shared").step == 1
+
+
+def test_a_score_that_needs_more_rows_than_are_tried_is_left_to_the_evaluation(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Scores no fewer than all validation rows."""
+    @ftp.hookimpl
+    def evaluate(self, predictions):
+        if any(len(seen.rows) < 20 for name, seen in predictions.items() if name == "validation"):
+            raise ValueError("too few rows")
+        return [ftp.types.Score("many", 1.0, "max", split) for split in predictions]
+''')
+    with pytest.raises(ftp.PluginError, match="failed in evaluate: ValueError: too few rows"):  # 13 rows: not at the look before, but at the evaluation
+        go(plugins_from=(where,), max_steps=1, metric_for_best_model="many", out=str(tmp_path / "few"))
+    assert '"event": "step"' in (tmp_path / "few" / "log.jsonl").read_text()
 
 
 def test_early_stopping_ends_after_evaluations_that_are_no_better(go: Any) -> None:

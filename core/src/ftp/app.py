@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp import checkpoint, faults, inputs, recipes, record, start
-from ftp.errors import Problem, RiskStop, UserError, nearest
+from ftp.errors import Problem, RiskStop, UserError
 from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, exits_named, kind_of
@@ -117,6 +117,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     from ftp import loop
     from ftp import model as models
     from ftp.device import describe
+    from ftp.metric_names import check_metric
     from ftp.predict import predict
 
     settings, accelerator, log, out = run.settings, run.accelerator, run.log, run.out
@@ -139,13 +140,13 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
     if folder is not None:
         folder.write_data(keep.shape(data, encoded))
     trial(run, model, loss, source)
+    check_metric(run, data, model, loss)
     verdicts.check("start", data, model, loss)
 
     held = {name: rows for name, rows in data.splits.items() if name in ("validation", "test")}
     if settings.baselines:
         stage(run, "measuring baselines")
     baselines = measure_baselines(run, data, model, loss, encoded, held)
-    check_metric(settings.metric_for_best_model, baselines, loss)
     sample = train_sample(run, data, loss, source)
 
     def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
@@ -404,15 +405,6 @@ def measure_baselines(
     return [Baseline(baseline, one.name, one.value, one.split, one.n)
             for baseline, predictions in found.items() if predictions
             for one in score(run, data, predictions, model)]
-
-
-def check_metric(metric: str | None, baselines: Sequence[Baseline], loss: Loss) -> None:
-    """Raises `UserError` for a score that is misspelt, before training and not at the first evaluation. Known are the scores of
-    the baselines and the objective's metrics; what is like none of them is left to the evaluation."""
-    names = [*dict.fromkeys(one.name for one in baselines if one.split == "validation"), *loss.metrics]
-    if metric is not None and metric not in names and (hint := nearest(metric, names)):
-        raise UserError(f"--metric-for-best-model {metric}: no plugin of this run gives it",
-                        f"{hint} there are: {', '.join(names)}")
 
 
 # --- verdicts ---

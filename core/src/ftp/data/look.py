@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,11 +17,15 @@ def some(rows: Any, most: int) -> Iterator[tuple[int, Row]]:
     if not hasattr(rows, "num_rows"):
         yield from islice(enumerate(rows), most)
         return
-    count = len(rows)
-    numbers = range(count) if count <= most else [number * count // most for number in range(most)]
+    numbers = spread(len(rows), most)
     for start in range(0, len(numbers), 1000):
         part = list(numbers[start : start + 1000])
         yield from zip(part, rows.select(part).to_list(), strict=True)
+
+
+def spread(count: int, most: int) -> Sequence[int]:
+    """The numbers of at most `most` of `count` rows, spread evenly."""
+    return range(count) if count <= most else [number * count // most for number in range(most)]
 
 
 def text_of(row: Row) -> str:
