@@ -252,7 +252,8 @@ class Mine:
             raise ValueError("too few rows")
         return [ftp.types.Score("many", 1.0, "max", split) for split in predictions]
 ''')
-    with pytest.raises(ftp.PluginError, match="failed in evaluate: ValueError: too few rows"):  # 13 rows: not at the look before, but at the evaluation
+    # not at the look at a few rows before training, but at the evaluation of all 13
+    with pytest.raises(ftp.PluginError, match="failed in evaluate: ValueError: too few rows"):
         go(plugins_from=(where,), max_steps=1, metric_for_best_model="many", out=str(tmp_path / "few"))
     assert '"event": "step"' in (tmp_path / "few" / "log.jsonl").read_text()
 

@@ -412,6 +412,75 @@ def test_preview_crosses_out_what_a_plugin_hides(folder: Path, tmp_path: Path, c
     assert "words of 1 rows are crossed out" in capfd.readouterr().out
 
 
+def preview(capfd: Any, folder: Path, file: Path, plugins: str, kind: str, rows: list[dict[str, Any]], *words: str) -> Any:
+    """What the command says of two of these rows: as JSON, and as text."""
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    line = ["data", "preview", "--plugins", f"full,{plugins}", "--model", tiny_of(folder, kind), "--data", str(file),
+            "--rows", "2", *words]
+    assert call([*line, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert call(line) == 0
+    return found, capfd.readouterr().out
+
+
+def test_preview_shows_tags_by_name(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    words = [{"tokens": ["anna", "lives", "in", "lima", str(n)], "tags": ["PER", "O", "O", "LOC", "O"]} for n in range(30)]
+    found, text = preview(capfd, folder, tmp_path / "tags.jsonl", "tag", "bert", words)
+    wanted = [token["target"] for token in found["rows"][0]["tokens"] if "target" in token]
+    assert wanted == ["PER", "O", "O", "LOC", "O"]
+    assert "⟦ a→PER⟧nna" in text and "l→LOC⟧ima" in text and "[PAD]" not in text and "[CLS]→" not in text
+    assert "the first token of each word" in text
+
+
+def test_preview_shows_spans_by_their_ends_and_their_text(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    def question(number: int) -> dict[str, Any]:
+        answers = {"text": ["new card"], "answer_start": [11]} if number % 2 else {"text": [], "answer_start": []}
+        return {"question": "what?", "context": f"about the, new card. day {number}", "answers": answers}
+
+    found, text = preview(capfd, folder, tmp_path / "qa.jsonl", "qa", "bert", [question(n) for n in range(30)])
+    by_answer = {row["answer"]: row["tokens"] for row in found["rows"]}
+    assert set(by_answer) == {None, "new card"}
+    ends = {token["target"]: token["text"].strip() for token in by_answer["new card"] if "target" in token}
+    assert ends == {"first": "new", "last": "card"}
+    assert [token["target"] for token in by_answer[None] if "target" in token] == ["no answer"]
+    assert "answer 'new card'" in text and "no answer" in text and "the row as a whole" not in text
+
+
+def test_preview_says_what_is_trained_of_each_head(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    pairs = [{"prompt": f"what is {n} ?", "chosen": f"it is {n}", "rejected": "no"} for n in range(30)]
+    for plugins in ("dpo,files", "reward,files"):
+        found, text = preview(capfd, folder, tmp_path / "pairs.jsonl", plugins, "llama", pairs)
+        assert [row["side"] for row in found["rows"]] == ["chosen", "rejected"] * 2
+        assert "train 0, chosen: " in text and "train 0, rejected: " in text and "chosen" in found["notes"][0]
+    rated = [{"prompt": f"what is {n} ?", "completion": f"it is {n}", "label": n % 2 == 0} for n in range(30)]
+    found, _ = preview(capfd, folder, tmp_path / "rated.jsonl", "kto,files", "llama", rated)
+    assert {row["side"] for row in found["rows"]} <= {"good", "bad"}
+    texts = [{"text": f"the film was a joy on day {n}"} for n in range(30)]
+    found, text = preview(capfd, folder, tmp_path / "texts.jsonl", "mlm,files", "bert", texts)
+    assert "each update draws others" in text and "side by side in blocks" in text
+    labelled = [{"text": f"the film {n}", "label": "ab"[n % 2]} for n in range(30)]
+    found, text = preview(capfd, folder, tmp_path / "labels.jsonl", "classify", "bert", labelled)
+    assert {row["label"] for row in found["rows"]} <= {"a", "b"} and "the class of the row is" in text
+
+
+def test_preview_shows_the_prompts_that_a_model_is_asked(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    judge = tmp_path / "judge.py"
+    judge.write_text("def f(completions, **columns):\n    return [0.0] * len(completions)\n")
+    asked = [{"prompt": f"what is {n} ?"} for n in range(30)]
+    found, text = preview(capfd, folder, tmp_path / "prompts.jsonl", "rlhf,files", "llama", asked,
+                          "--rlhf.reward", f"{judge}:f", "--rlhf.max_completion_length", "16")
+    assert "what is" in text and "⟦" not in text and "nothing of these rows is trained: they are prompts" in text
+    assert not any(token["trained"] for row in found["rows"] for token in row["tokens"])
+
+
+def test_preview_numbers_the_parts_of_a_long_row(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    words = [{"tokens": ["the"] * 30 + [str(n)], "tags": ["O", "X"] * 15 + ["O"]} for n in range(30)]
+    found, text = preview(capfd, folder, tmp_path / "long.jsonl", "tag", "bert", words, "--max-length", "16")
+    parts = [(row["part"], row["parts"]) for row in found["rows"] if row["row"] == 0]
+    assert len(parts) > 1 and parts == [(n + 1, len(parts)) for n in range(len(parts))]
+    assert f"part 1 of {len(parts)}" in text
+
+
 def test_preview_tells_mistakes(folder: Path, capfd: Any) -> None:
     mistakes = ((["--rows", "many"], "--rows many"), (["--split", "tset"], "did you mean 'test'"), (["--rows"], "missing"))
     for words, told in mistakes:

@@ -14,7 +14,7 @@ FIXED = [
     ("--plugins A,B,-C", "plugins of the run"),
     ("--rows N", "rows that are shown; default: 5"),
     ("--split NAME", "split that they are of; default: train"),
-    ("--json", '{"rows": [{"row", "tokens": [{"id", "text", "trained", "target"}], "label", "cut"}]}'),
+    ("--json", '{"rows": [{"row", "tokens": [{"id", "text", "trained", "target"}], "label", "answer", "cut"}], "notes"}'),
     ("-h, --help", "this help"),
 ]
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ftp_preflight import Preflight
 
+WRITES = ("tokens", "mask")
+"""Heads whose targets are tokens; those of others number classes, which are no entries of the vocabulary."""
 COMPARED = 8
 """Rows whose encoding for an answer is held against that for training."""
 LAST = 3
@@ -62,7 +64,7 @@ def lines(model: Model, batch: Batch) -> list[Line]:
             place = order.get(slot, -1) + shift
             if 0 <= place < len(ids):
                 trained.add(place)
-                if ids[place] != target:
+                if model.head in WRITES and ids[place] != target:
                     hidden[place] = target
     return [Line(tuple(ids[a:b]), tuple(place in trained for place in range(a, b)),
                  {place - a: target for place, target in hidden.items() if a <= place < b})
@@ -111,7 +113,7 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     finally:
         model.net.train(training)
     found.see("trained tokens", of=of, sampled=of != len(rows))
-    says = model.head in ("tokens", "mask") and all("where" in one.inputs and "target" in one.inputs for one in batches)
+    says = model.head in WRITES and all("where" in one.inputs and "target" in one.inputs for one in batches)
     blocks = len(whole) < len(kept) / 2 and "segments" in (kept[0] if kept else {})
     longer = _longer(run, model, kept)
     _untrained(options, longer, says, rows, kept, flat, blocks, found)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from ftp import terminal
 from ftp.errors import UserError, nearest
-from ftp_preflight import encoded
+from ftp_preflight import encoded, targets
 
 if TYPE_CHECKING:
     from ftp.plan import Prepared
-    from ftp.types import Data, Model, Row, Run
+    from ftp.types import Data, Loss, Model, Row, Run
 
 STYLES = {True: "bold green", False: "dim"}
 SPECIAL = "yellow"
@@ -21,7 +22,8 @@ SPECIAL = "yellow"
 
 def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     """The first `count` rows of a split, encoded one by one: `rows`, each with its `tokens` (id, text, trained, and the `target`
-    of a hidden one), `label` where it has one, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
+    of one that is to give something else: a hidden token, a tag, an end of a span), `label`, `answer` or `side` where it has one,
+    `part` and `parts` where a row is several, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
     that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
     from datasets import Dataset
 
@@ -41,8 +43,6 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
         raise UserError(f"--split {split}: there is no such split", f"{nearest(split, data.splits)} there are: "
                         f"{', '.join(data.splits)}".strip())
     model, loss = app.build(run, data)
-    if loss.rollout is not None:
-        raise UserError(f"{loss.name or 'this objective'} makes its own rows from the model: there are none to show")
     whole: Any = data.splits[split]
     if not hasattr(whole, "num_rows"):
         from itertools import islice
@@ -54,11 +54,21 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     made = encoded.encoded(run, loss, part if safe == asked else Dataset.from_list(safe, features=part.features))
     kept = [row for row in as_rows(made[:]) if row.get("input_ids")] if len(made) else []
     model.net.eval()
-    shown = [_shown(data, model, loss, row) for row in kept]
+    parts = Counter(row["row"] for row in kept)
+    seen = Counter[int]()
+    shown = list[dict[str, Any]]()
+    for row in kept:
+        seen[row["row"]] += 1
+        of_many = {"part": seen[row["row"]], "parts": parts[row["row"]]} if parts[row["row"]] > 1 else {}
+        shown += [{**sequence, **of_many} for sequence in _shown(data, model, loss, row)]
+    any_trained = any(token["trained"] for row in shown for token in row["tokens"])
+    notes = [targets.explanation(data, model.head, any_trained, loss.rollout is not None)]
+    if any("segments" in row for row in kept):
+        notes.append(targets.BLOCKS)
     without = sorted(set(range(len(asked))) - {row["row"] for row in kept})
-    return {"split": split, "rows": [one for several in shown for one in several], "left_out": without,
+    return {"split": split, "rows": shown, "left_out": without,
             "crossed_out": sum(one != row for one, row in zip(safe, asked, strict=True)),
-            "model": model.name, "objective": loss.name}
+            "model": model.name, "objective": loss.name, "notes": notes}
 
 
 def crossed_out(run: Run, row: Any) -> Any:
@@ -80,25 +90,28 @@ def crossed_out(run: Run, row: Any) -> Any:
     return made
 
 
-def _shown(data: Data, model: Model, loss: Any, row: Row) -> list[dict[str, Any]]:
+def _shown(data: Data, model: Model, loss: Loss, row: Row) -> list[dict[str, Any]]:
     """The sequences of one encoded row (a preference has two)."""
-    found = []
-    places = dict(zip(row.get("places") or (), row.get("tags") or (), strict=False)) if row.get("places") else {}
-    for line in encoded.lines(model, loss.collate([row])):
+    if loss.rollout is None:
+        lines = encoded.lines(model, loss.collate([row]))
+    else:  # a prompt, which is no batch yet: the model writes what is trained
+        ids = tuple(row["input_ids"])
+        lines = [encoded.Line(ids, (False,) * len(ids), {})]
+    shown = []
+    for sequence, line in enumerate(lines):
+        wanted = targets.targets_of(data, model.head, row, sequence, len(lines))
         tokens = []
         for place, (number, text) in enumerate(zip(line.ids, texts(model.tokenizer, line.ids), strict=True)):
-            token: dict[str, Any] = {"id": number, "text": text, "trained": line.trained[place] or place in places,
+            is_trained = line.trained[place] or place in wanted.of_token
+            token: dict[str, Any] = {"id": number, "text": text, "trained": is_trained,
                                      "special": number in model.tokenizer.all_special_ids}
-            if place in line.hidden:
+            if place in wanted.of_token:
+                token["target"] = wanted.of_token[place]
+            elif place in line.hidden:
                 token["target"] = texts(model.tokenizer, [line.hidden[place]])[0].strip()
-            elif place in places:
-                token["target"] = data.labels[places[place]]
             tokens.append(token)
-        one: dict[str, Any] = {"row": row["row"], "tokens": tokens, "cut": int(row.get("cut") or 0)}
-        if isinstance(row.get("label"), int) and data.labels:
-            one["label"] = data.labels[row["label"]] if 0 <= row["label"] < len(data.labels) else row["label"]
-        found.append(one)
-    return found
+        shown.append({"row": row["row"], "tokens": tokens, "cut": int(row.get("cut") or 0), **wanted.facts})
+    return shown
 
 
 def texts(tokenizer: Any, ids: Any) -> list[str]:
@@ -126,10 +139,7 @@ def show(found: Mapping[str, Any]) -> None:
     console = terminal.console(soft_wrap=True)
     colour = console.is_terminal and not console.no_color
     for one in found["rows"]:
-        trained = sum(token["trained"] for token in one["tokens"])
-        head = f"{found['split']} {one['row']}: {len(one['tokens'])} tokens" + (f", {trained} trained" if trained else "")
-        head += f", {one['cut']} cut off" if one["cut"] else ""
-        head += f", label {one['label']!r}" if "label" in one else ""
+        head = _headline(found["split"], one)
         console.print(Text(head, style="bold" if colour else ""))
         console.print(Text.assemble(*_coloured(one["tokens"])) if colour else Text("".join(_marked(one["tokens"]))))
         console.print()
@@ -138,12 +148,26 @@ def show(found: Mapping[str, Any]) -> None:
     if found["crossed_out"]:
         console.print(Text(f"words of {found['crossed_out']} rows are crossed out (x) here, as they may name people; the model "
                            "sees them as they are"))
-    if not any(token["trained"] for one in found["rows"] for token in one["tokens"]):
-        console.print(Text("no single token is trained: the row as a whole is"))
-    elif colour:
+    if colour:
         console.print(Text.assemble(("trained", STYLES[True]), "  ", ("read only", STYLES[False]), "  ", ("special", SPECIAL)))
-    else:
-        console.print(Text("⟦...⟧ is trained"))
+    for note in found["notes"]:
+        console.print(Text(note.replace("⟦...⟧", "what has this colour", 1) if colour else note,
+                           style=STYLES[True] if colour and "⟦...⟧" in note else ""))
+
+
+def _headline(split: str, row: Mapping[str, Any]) -> str:
+    """What is said of a row before its tokens."""
+    trained = sum(token["trained"] for token in row["tokens"])
+    line = f"{split} {row['row']}"
+    line += f", part {row['part']} of {row['parts']}" if "part" in row else ""
+    line += f", {row['side']}" if "side" in row else ""
+    line += f": {len(row['tokens'])} tokens"
+    line += f", {trained} trained" if trained else ""
+    line += f", {row['cut']} cut off" if row["cut"] else ""
+    line += f", label {row['label']!r}" if "label" in row else ""
+    if "answer" in row:
+        line += f", answer {row['answer']!r}" if row["answer"] is not None else ", no answer"
+    return line
 
 
 def _coloured(tokens: Any) -> Iterator[tuple[str, str]]:

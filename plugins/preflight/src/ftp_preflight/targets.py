@@ -1,0 +1,89 @@
+"""What the model is to learn of an encoded row, in words: a tag, the ends of a span, a class, which of two answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftp.types import Data, Head, Row
+
+SIDES = ("chosen", "rejected")
+"""The sequences of a preference, in the order in which every objective lays them."""
+
+WHAT_IS_TRAINED: Mapping[Head, str] = {
+    "labels": "no single token is trained: the class of the row is",
+    "score": "no single token is trained: the score of the row is; what was chosen is to score higher",
+    "tags": "⟦...⟧ is trained: the first token of each word, which is to give the tag behind →",
+    "span": "⟦...⟧ is trained: the first and the last token of the answer are to be found; where there is no answer, the token "
+            "that stands for none",
+    "mask": "⟦...⟧ is trained: tokens that are hidden or replaced are to give the token behind →; each update draws others",
+    "tokens": "⟦...⟧ is trained",
+}
+"""What the marks mean, by the head of the network."""
+
+PREFERENCE = "⟦...⟧ is trained: the chosen answer is to become more probable than the rejected one"
+FEEDBACK = "⟦...⟧ is trained: good answers are to become more probable, bad ones less"
+PROMPTS = "nothing of these rows is trained: they are prompts, to which the model writes answers that are judged"
+BLOCKS = "in training, short rows lie side by side in blocks; here each is shown by itself"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is to be learnt of one sequence.
+
+    `of_token`: place -> the target in words. `facts`: what is said of the row as a whole (`label`, `answer`, `side`).
+    """
+
+    of_token: Mapping[int, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def targets_of(data: Data, head: Head, row: Row, sequence: int, sequences: int) -> Targets:
+    """The targets of one of the `sequences` that an encoded row is laid out as.
+
+    Args:
+        sequence: its number, from 0 (a preference has two: chosen and rejected).
+    """
+    if head == "tags" and row.get("tags") is not None:
+        return Targets(tags_of(data.labels, row))
+    if head == "span" and row.get("span") is not None:
+        return span_of(row)
+    if data.form == "preference" and sequences == len(SIDES):
+        return Targets(facts={"side": SIDES[sequence]})
+    label = row.get("label")
+    if data.form == "feedback" and label is not None:
+        return Targets(facts={"side": "good" if label else "bad"})
+    if data.labels and isinstance(label, int):
+        is_known = 0 <= label < len(data.labels)
+        return Targets(facts={"label": data.labels[label] if is_known else label})
+    return Targets()
+
+
+def tags_of(names: Sequence[str], row: Row) -> dict[int, str]:
+    """The name of the tag at the first token of each word; a word without a token has none."""
+    named = zip(row["places"], row["tags"], strict=True)
+    return {place: names[tag] for place, tag in named if place >= 0}
+
+
+def span_of(row: Row) -> Targets:
+    """The two ends of the answer, and its text; the token that stands for no answer where there is none."""
+    first, last = row["span"]
+    if first == row["none"]:
+        return Targets({first: "no answer"}, {"answer": None})
+    # characters of each context token in `text`: begin and end in turn
+    offsets, shift = row["offsets"], row["first"]
+    text = row["text"][offsets[2 * (first - shift)] : offsets[2 * (last - shift) + 1]]
+    ends = {first: "first", last: "last"} if first != last else {first: "first and last"}
+    return Targets(ends, {"answer": text})
+
+
+def explanation(data: Data, head: Head, any_trained: bool, has_rollout: bool) -> str:
+    """What the marks of the rows mean."""
+    if has_rollout:
+        return PROMPTS
+    if head in ("tokens", "mask") and not any_trained:
+        return "nothing of these rows is trained"
+    if head == "tokens" and data.form in ("preference", "feedback"):
+        return PREFERENCE if data.form == "preference" else FEEDBACK
+    return WHAT_IS_TRAINED[head]
