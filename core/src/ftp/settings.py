@@ -54,6 +54,8 @@ class Settings:
     truncated_answers: Literal["error", "drop", "keep"] = option(
         "error", "rows whose answers are longer than the model takes; drop: leave them out; keep: train on what is left",
         group="data")
+    max_decompressed: str | None = option(None, "what a compressed file may grow to while it is read, as 64GB; default: 200 "
+                                          "times its size, at least 4 GB", group="data")
     cache_dir: Path | None = option(None, "where encoded rows are kept; default: ~/.cache/ftp", group="data")
     pack: Literal["auto", "on", "off"] = option("auto", "lay rows end to end without padding, each attending to itself "
                                                 "alone; auto: where the network gives the same answers", group="data")

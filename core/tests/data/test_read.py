@@ -110,7 +110,7 @@ def test_columns_are_mapped_and_a_missing_one_is_named(tmp_path: Path) -> None:
 
 def test_large_sets_are_kept_as_arrow_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "IN_MEMORY", 10)
-    monkeypatch.setattr("ftp.data.files.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", 2)
     # columns and fields that come late, and a null first, make more than one schema
     rows: list[dict[str, Any]] = [
         {"a": None, "m": [{"x": 1}]},
@@ -183,7 +183,7 @@ def test_a_cut_archive_is_told(tmp_path: Path) -> None:
 
 
 def test_a_type_that_changes_in_a_later_chunk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftp.data.files.CHUNK_ROWS", 1)
+    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", 1)
     (tmp_path / "a.jsonl").write_text('{"label": 1}\n{"label": "b"}\n')
     refused(tmp_path / "a.jsonl", "changes its type", "label")
 

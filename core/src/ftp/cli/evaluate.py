@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 @click.option("--data", "source", required=True, help="A file, a folder of splits, or a hub id (hub_id:config).")
 @click.option("--split", default="", help="Only this split of it; default: all but train.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: that of the run.")
+@click.option("--max-decompressed", help="What a compressed file may grow to (64GB). Default: 200 times its size.")
 @trust
 @click.option("--json", "as_json", is_flag=True, help="{run, data, scores: [{name, value, goal, split, n}]}.")
-def command(run: Path, source: str, split: str, columns: str, trust_remote_code: bool, as_json: bool) -> None:
+def command(run: Path, source: str, split: str, columns: str, max_decompressed: str | None, trust_remote_code: bool,
+            as_json: bool) -> None:
     """Measure a finished run on other data, with the scores of its own plugins."""
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
@@ -33,7 +35,7 @@ def command(run: Path, source: str, split: str, columns: str, trust_remote_code:
     from ftp.finished import load
 
     predictor = load(run, trust_remote_code)
-    data, notes = held_out(predictor, source, split, columns)
+    data, notes = held_out(predictor, source, split, columns, max_decompressed)
     scores, _ = predictor.evaluate(data)
     if as_json:
         say_json({"run": str(run), "data": source, "scores": plain(scores), "notes": notes})
@@ -45,13 +47,19 @@ def command(run: Path, source: str, split: str, columns: str, trust_remote_code:
     console().print(score_table(scores, []))
 
 
-def held_out(predictor: Predictor, source: str, split: str, columns: str) -> tuple[Data, list[str]]:
+def held_out(
+    predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None
+) -> tuple[Data, list[str]]:
     """The rows of `source` in the form of the run, with its classes; a single file counts as `test`."""
     from ftp.data.load import mapping, shape
     from ftp.data.read import read, rename
 
+    reading: list[str] = []
     single = Path(source).expanduser().is_file()
-    found: Mapping[str, Any] = read(source, splits={"test": "test"} if single else {})
+    found: Mapping[str, Any] = read(
+        source, splits={"test": "test"} if single else {}, notes=reading,
+        max_decompressed=max_decompressed or predictor.run.settings.max_decompressed,
+    )
     if split and split not in found:
         raise UserError(f"--split {split}: {source} has no such split", f"it has: {', '.join(found)}")
     chosen = {split: found[split]} if split else {name: rows for name, rows in found.items() if name != "train"}
@@ -64,4 +72,4 @@ def held_out(predictor: Predictor, source: str, split: str, columns: str) -> tup
         wanted = asked if columns else {ours: theirs for ours, theirs in asked.items() if theirs in have}
         renamed[name] = rename(rows, wanted, f"{source} ({name})")
     splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, told=source)
-    return Data(splits, predictor.data.form, labels or predictor.data.labels), notes
+    return Data(splits, predictor.data.form, labels or predictor.data.labels), reading + notes

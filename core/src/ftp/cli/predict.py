@@ -36,10 +36,11 @@ Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 @click.option("--input", "source", type=click.Path(path_type=Path), help="A csv, tsv, jsonl, txt or parquet file of rows.")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Write a .csv or .jsonl file instead of the screen.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence); default: that of the run.")
+@click.option("--max-decompressed", help="What a compressed --input may grow to (64GB). Default: 200 times its size.")
 @trust
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the row, its answer, its scores.")
-def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path | None, columns: str, trust_remote_code: bool,
-            as_json: bool) -> None:
+def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path | None, columns: str,
+            max_decompressed: str | None, trust_remote_code: bool, as_json: bool) -> None:
     """Ask a finished run for its answers.
 
     TEXTS are answered; without any, the rows of --input, or else the lines of standard input. Rows keep their columns;
@@ -63,7 +64,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     predictor = load(run, trust_remote_code)
     rows: Iterable[Mapping[str, Any]]
     if source is not None:
-        rows = _file(source, predictor, columns)
+        rows = _file(source, predictor, columns, max_decompressed)
     else:
         rows = ({"text": text} for text in (texts or _lines(sys.stdin.buffer)))
     with _sink(target, kind, as_json) as emit:
@@ -77,13 +78,17 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
         say(f"{count} answers in {target}")
 
 
-def _file(source: Path, predictor: Predictor, columns: str) -> Iterator[dict[str, Any]]:
+def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[dict[str, Any]]:
     """The rows of a file, its columns under our names."""
     from ftp.data.forms import FORMS
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
 
-    rows = read(source, splits={"test": "test"})["test"]
+    notes: list[str] = []
+    limit = max_decompressed or predictor.run.settings.max_decompressed
+    rows = read(source, splits={"test": "test"}, max_decompressed=limit, notes=notes)["test"]
+    for note in notes:
+        click.echo(note, err=True)
     have = list(rows.column_names or ())
     asked = mapping([columns]) if columns else {
         ours: theirs for ours, theirs in mapping(predictor.run.settings.columns).items() if theirs in have}

@@ -65,6 +65,19 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 
 Columns = Mapping[str, Any]
 
+ASIDE = frozenset({"id", "title"})
+"""Columns of forms that no objective reads."""
+
+
+def read_columns(form: Form) -> frozenset[str]:
+    """Every column that reading rows as this form looks at, under all its names."""
+    spec = FORMS[form]
+    names = {*spec.required, *spec.optional, *(name for columns in spec.read_from for name in columns)}
+    names |= {other for ours in names for other in ALIASES.get(ours, ())}
+    if form in ("conversation", "preference", "feedback", "prompt"):
+        names |= {"system", "input", "history", "tools"}
+    return frozenset(names - ASIDE)
+
 
 def _user(row: Columns, content: str) -> dict[str, str]:
     return {"role": "user", "content": content}

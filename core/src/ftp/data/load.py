@@ -43,7 +43,13 @@ def load(
     chosen = mapping(settings.columns)
     if settings.data is None:
         chosen = {**columns, **chosen}
-    found = read.read(source, columns=chosen, streaming=settings.streaming)
+    reading: list[str] = []
+    limit = settings.max_decompressed
+    try:
+        found = read.read(source, columns=chosen, streaming=settings.streaming, max_decompressed=limit, notes=reading)
+    finally:
+        for note in reading:  # also before an error, which they may explain
+            run.tell(note)
     if unused := read.left_out(source):
         run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
     if adapt is not None:
@@ -130,6 +136,11 @@ def shape(
 def _source(rows: Rows, target: Form, prefer: Form | None, told: str, others: Sequence[Form] = ()) -> Form:
     """The form to read rows as: the preferred one, else the richest that leads to the target."""
     have = list(rows.column_names or ())
+    left_out = tables.left_out_of(rows)
+    for form in forms.offers([*have, *left_out]):  # a form that is there but for a column that no type holds
+        if forms.way(form, target):
+            tables.require_held(rows, forms.read_columns(form))
+            break
     leading = [form for form in forms.offers(have) if forms.way(form, target)]
     if leading:
         chosen = prefer if prefer in leading else leading[0]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp import faults
-from ftp.data import files, tables
+from ftp.data import readers, tables
+from ftp.data.readers import DataFile
 from ftp.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 SHARD = re.compile(r"[-_.]\d+([-_]of[-_]\d+)?$")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w./ +-]+)?")
 PEEK = 1000
-VERSION = "1"  # of what the readers make of a file; a new one makes cached rows be read again
+VERSION = "2"  # of what the readers make of a file; a new one makes cached rows be read again
 
 
 def read(
@@ -42,44 +45,79 @@ def read(
     streaming: bool = False,
     revision: str | None = None,
     text_by: str = "line",
+    max_decompressed: str | None = None,
+    notes: list[str] | None = None,
 ) -> dict[str, Rows]:
     """The rows of `source` by split name.
 
-    `source`: a file (csv, tsv, jsonl, json, txt, parquet, arrow; also .xz .gz .bz2 .zst), its split being `train` unless
-    its name says another; a folder with a file (or shards, or a sub-folder) for each split; a folder that
-    `save_to_disk` wrote; a hub id `org/name` or `org/name:config`, with `revision`.
-    `columns`: our name -> name in the data; a column that had our name becomes `<name>_original`.
-    `splits`: our name -> name in the source (the file's name without endings, or the hub's split).
-    `text_by`: `line` or `document`, what a row of a txt file is. `streaming`: rows come as they are read.
-    Rows above 64 MB are kept as Arrow in the cache (`FTP_CACHE`) and mapped. UserError says what cannot be read and where.
+    Args:
+        source: a file (docs/data.md lists the formats), its split being `train` unless its name says another; a folder with
+            a file (or shards, or a sub-folder) for each split; a folder that `save_to_disk` wrote; a hub id `org/name` or
+            `org/name:config`, with `revision`.
+        columns: our name -> name in the data; a column that had our name becomes `<name>_original`.
+        splits: our name -> name in the source (the file's name without endings, or the hub's split).
+        streaming: rows come as they are read.
+        text_by: `line` or `document`, what a row of a txt file is.
+        max_decompressed: what a compressed file may grow to, as `64GB`.
+        notes: gets what a user should know about how the files were read.
+
+    Rows above 64 MB are kept as Arrow in the cache (`FTP_CACHE`) and mapped.
+
+    Raises:
+        UserError: says what cannot be read and where.
     """
     path = Path(source).expanduser()
-    if path.exists():
-        found = _local(path, splits, streaming, text_by)
-    elif HUB_ID.fullmatch(str(source)) and files.format_of(path) is None:
-        found = _hub(str(source), splits, streaming, revision)
+    whole = DataFile(
+        path,
+        text_by,
+        readers.parse_size(max_decompressed) if max_decompressed else None,
+        is_stream=streaming,
+        notes=[] if notes is None else notes,
+    )
+    if _exists(path):
+        parts = _local(whole, splits)
+    elif HUB_ID.fullmatch(str(source)) and readers.format_of(path) is None:
+        parts = _hub(str(source), splits, streaming, revision)
     else:
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        siblings = [entry.name for entry in _entries(path.parent)] if path.parent.is_dir() else []
         near = nearest(path.name, siblings)
         raise UserError(
             f"there is no file or folder {source}" + (f"; {near}" if near else ""),
             "give a path that exists, or a hub id of the form org/name or org/name:config",
         )
-    return {split: rename(rows, columns, f"{source} ({split})") for split, rows in found.items()}
+    return {split: rename(rows, columns, f"{source} ({split})") for split, rows in parts.items()}
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:  # no permission, a name too long, a NUL in it
+        if isinstance(error, NotADirectoryError):
+            return False
+        raise UserError(f"{str(path)!r} cannot be read: {error}", "check its name and permissions") from None
+    return True
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}", "check its permissions") from None
 
 
 def rename(rows: Rows, columns: Mapping[str, str], told: str) -> Rows:
     """The rows with columns under our names; UserError for each that is not there."""
     have = list(rows.column_names or ())
-    wrong = [
-        Problem(
-            f"{told} has no column '{theirs}'" + (f"; {near}" if (near := nearest(theirs, have)) else ""),
-            f"its columns: {', '.join(have)}",
-            f"--columns {ours}={near.split(chr(39))[1] if near else have[0] if have else 'NAME'}",
-        )
-        for ours, theirs in columns.items()
-        if theirs not in have
-    ]
+    left_out = tables.left_out_of(rows)
+    wrong: list[Problem] = []
+    for ours, theirs in columns.items():
+        if theirs in left_out:
+            wrong.append(left_out[theirs])
+        elif theirs not in have:
+            wrong.append(_no_column(rows, told, ours, theirs))
     twice = sorted({theirs for theirs in columns.values() if list(columns.values()).count(theirs) > 1})
     wrong += [Problem(f"the column '{name}' is given two names", "name each column once") for name in twice]
     if wrong:
@@ -88,7 +126,21 @@ def rename(rows: Rows, columns: Mapping[str, str], told: str) -> Rows:
     aside = {ours: f"{ours}_original" for ours in moved.values() if ours in have and ours not in moved}
     if aside:
         rows = rows.rename_columns(aside)
-    return rows.rename_columns(moved) if moved else rows
+    if moved:
+        rows = rows.rename_columns(moved)
+    tables.set_left_out(rows, {name: problem for name, problem in left_out.items() if name not in moved.values()})
+    return rows
+
+
+def _no_column(rows: Rows, told: str, ours: str, theirs: str) -> Problem:
+    have = list(rows.column_names or ())
+    near = nearest(theirs, have)
+    meant = near.split("'")[1] if near else "NAME"
+    return Problem(
+        f"{told} has no column '{theirs}'" + (f"; {near}" if near else ""),
+        f"its columns: {', '.join(have)}",
+        f"--columns {ours}={meant}",
+    )
 
 
 def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list[Path]], list[Path]]:
@@ -99,10 +151,10 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
     places = [folder, folder / "data"]
     entries = next((found for place in places if place.is_dir() and (found := _data_files(place))), {})
     if not entries:
-        there = sorted(entry.name for entry in folder.iterdir())
+        there = [entry.name for entry in _entries(folder)]
         raise UserError(
             f"{folder} has no data files" + (f" (it has: {', '.join(there[:8])})" if there else " (it is empty)"),
-            f"put train and validation there, as one of: {' '.join(files.FORMATS)}",
+            f"put train and validation there, as one of: {' '.join(readers.FORMATS)}",
         )
     wrong = [
         Problem(f"{folder} has no '{theirs}' for the split {ours}; it has: {', '.join(sorted(entries))}",
@@ -121,7 +173,7 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
         if loose:
             found["train"] = [path for name in loose for path in entries.pop(name)]
     for split, paths in found.items():
-        if len({files.format_of(path) for path in paths}) > 1:
+        if len({readers.format_of(path) for path in paths}) > 1:
             raise UserError(
                 f"{folder} has files of several formats for {split}: {', '.join(path.name for path in paths)}",
                 "keep one format a split",
@@ -134,30 +186,31 @@ def _data_files(folder: Path) -> dict[str, list[Path]]:
     """Data files by the name of their split or their own: shards and sub-folders count under one name."""
     found: dict[str, list[Path]] = {}
     named = {name for names in SPLITS.values() for name in names}
-    for entry in sorted(folder.iterdir()):
+    for entry in _entries(folder):
         if entry.name.startswith((".", "_")):
             continue
         if entry.is_dir() and entry.name.lower() in named:
-            inner = sorted(path for path in entry.iterdir() if files.format_of(path))
+            inner = [path for path in _entries(entry) if readers.format_of(path)]
             if inner:
                 found.setdefault(entry.name.lower(), []).extend(inner)
-        elif entry.is_file() and files.format_of(entry) and not entry.name.startswith(("dataset_info", "state.")):
-            found.setdefault(SHARD.sub("", files.stem_of(entry).lower()), []).append(entry)
+        elif entry.is_file() and readers.format_of(entry) and not entry.name.startswith(("dataset_info", "state.")):
+            found.setdefault(SHARD.sub("", readers.stem_of(entry).lower()), []).append(entry)
     return found
 
 
-def _local(path: Path, splits: Mapping[str, str], streaming: bool, text_by: str) -> dict[str, Rows]:
-    if path.is_file():
-        files.known_format(path)
-        name = SHARD.sub("", files.stem_of(path).lower())
+def _local(whole: DataFile, splits: Mapping[str, str]) -> dict[str, Rows]:
+    path = whole.path
+    if not path.is_dir():
+        readers.known_format(path)
+        name = SHARD.sub("", readers.stem_of(path).lower())
         own = next((split for split, names in SPLITS.items() if name in names), "train")
-        found = {next(iter(splits), own): [path]}
+        parts = {next(iter(splits), own): [path]}
     elif (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        return _from_disk(path, splits, streaming)
+        return _from_disk(path, splits, whole.is_stream)
     else:
-        found, _ = locate(path, splits)
-    make = _stream if streaming else _stored
-    return {split: make(paths, text_by) for split, paths in found.items()}
+        parts, _ = locate(path, splits)
+    make = _stream if whole.is_stream else _stored
+    return {split: make([replace(whole, path=path) for path in paths]) for split, paths in parts.items()}
 
 
 def left_out(source: str | Path) -> list[str]:
@@ -168,61 +221,109 @@ def left_out(source: str | Path) -> list[str]:
     return sorted(entry.name for entry in locate(path)[1])
 
 
-def _stored(paths: list[Path], text_by: str) -> Dataset:
-    told = ", ".join(str(path) for path in paths[:3])
-    parts = [VERSION, text_by]
-    for path in paths:
-        stat = path.stat()
-        parts.append(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _stored(files: list[DataFile]) -> Dataset:
+    parts = [VERSION, files[0].text_by]
+    for file in files:
+        readers.known_format(file.path)
+        stat = file.path.stat()
+        parts.append(f"{file.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
+    key = hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
     cache = tables.cache_home()
-    kept = cache / "rows" / f"{key}.arrow" if cache is not None else None
-    cached = tables.opened(kept) if kept is not None else None
+    if cache is None:
+        return _gathered(files, None)
+    kept = cache / "rows" / f"{key}.arrow"
+    cached = tables.opened(kept)
     if cached is not None:
+        before, problems = _recall(kept.with_suffix(".json"))
+        notes = files[0].notes  # one list for all files of a source
+        notes += [note for note in before if note not in notes]
+        tables.set_left_out(cached, problems)
         return cached
-
-    def chunks() -> Iterator[pa.Table]:
-        return (chunk for path in paths for chunk in tables.of_file(path, text_by))
-
-    if kept is not None:
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            return tables.dataset(chunks(), kept, told)
-        except OSError as error:
-            if not faults.is_of_the_machine(error):
-                raise
-    return tables.dataset(chunks(), told=told)  # a cache that is full or cannot be written: memory or a temporary file will do
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        return _gathered(files, kept)
+    except OSError as error:
+        if not faults.is_of_the_machine(error):
+            raise
+    return _gathered(files, None)  # a cache that is full or cannot be written: memory or a temporary file will do
 
 
-def _stream(paths: list[Path], text_by: str) -> IterableDataset:
+def _gathered(files: list[DataFile], kept: Path | None) -> Dataset:
+    """The rows of all files as one data set; many of them are written to `kept`, with what was told beside them."""
+    told = ", ".join(str(file.path) for file in files[:3])
+    notes = files[0].notes
+    count = len(notes)
+    problems: dict[str, Problem] = {}
+    chunks = (chunk for file in files for chunk in tables.of_file(file, problems))
+    rows = tables.dataset(chunks, kept, told, problems)
+    notes += [_left_out_note(name, problem) for name, problem in problems.items()]
+    tables.set_left_out(rows, problems)
+    if kept is not None and kept.exists():
+        _remember(kept.with_suffix(".json"), notes[count:], problems)
+    return rows
+
+
+def _left_out_note(name: str, problem: Problem) -> str:
+    return f"the column {name} is left out, as no column type holds it: {problem.what}"
+
+
+def _remember(beside: Path, notes: list[str], problems: Mapping[str, Problem]) -> None:
+    """Keep what was told beside kept rows, which are not read again."""
+    left_out = {name: [problem.what, problem.fix, problem.command] for name, problem in problems.items()}
+    try:
+        beside.write_text(json.dumps({"notes": notes, "left_out": left_out}), encoding="utf-8")
+    except OSError:
+        beside.unlink(missing_ok=True)  # a full disk: the rows are right all the same
+
+
+def _recall(beside: Path) -> tuple[list[str], dict[str, Problem]]:
+    try:
+        told = json.loads(beside.read_text(encoding="utf-8"))
+        return list(told["notes"]), {name: Problem(*texts) for name, texts in told["left_out"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return [], {}
+
+
+def _stream(files: list[DataFile]) -> IterableDataset:
     from datasets import Features, IterableDataset
 
-    first = paths[0]
-    kinds: dict[str, type] = {}
-    if files.known_format(first) in ("csv", "tsv"):
-        kinds = files.number_columns(islice(files.rows(first), PEEK))
-    if files.format_of(first) in ("parquet", "arrow"):
-        head = next(tables.of_file(first), None)
+    first = files[0]
+    kinds = readers.number_columns(first, PEEK)
+    problems: dict[str, Problem] = {}
+    if readers.known_format(first.path) in readers.COLUMNAR:
+        head = next(tables.of_file(first, problems), None)
     else:
-        peek = list(islice(files.rows(first, text_by, kinds), PEEK))
-        head = tables.table(peek, first) if peek else None
+        peek = list(islice(readers.read_rows(first, kinds), PEEK))
+        where = f"{first.path}, {readers.unit_of(first)}"
+        head = tables.table(peek, where, problems) if peek else None
     if head is None or not len(head):
-        raise UserError(f"{first} has no rows", "give at least one row")
-    features = Features.from_arrow_schema(head.schema)
-    return IterableDataset.from_generator(
-        partial(_rows, text_by=text_by, kinds=kinds, schema=head.schema), features=features, gen_kwargs={"paths": paths}
+        raise UserError(f"{first.path} has no rows", "give at least one row")
+    first.notes.extend(_left_out_note(name, problem) for name, problem in problems.items())
+    rows = IterableDataset.from_generator(
+        partial(_rows, kinds=kinds, schema=head.schema, left_out=tuple(problems)),
+        features=Features.from_arrow_schema(head.schema),
+        gen_kwargs={"files": files},
     )
+    tables.set_left_out(rows, problems)
+    return rows
 
 
-def _rows(paths: list[Path], *, text_by: str, kinds: dict[str, type], schema: pa.Schema) -> Iterator[dict[str, Any]]:
+def _rows(
+    files: list[DataFile], *, kinds: dict[str, type], schema: pa.Schema, left_out: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
     """Rows of all files, with the types of the first; nothing is bent to fit them."""
-    for path in paths:
-        if files.known_format(path) in ("parquet", "arrow"):
-            for chunk in tables.of_file(path):
-                yield from tables.fitting(chunk, schema, path, []).to_pylist()
+    for file in files:
+        if readers.known_format(file.path) in readers.COLUMNAR:
+            problems: dict[str, Problem] = {}
+            for chunk in tables.of_file(file, problems):
+                yield from tables.fitting(chunk, schema, file, []).to_pylist()
             continue
-        for numbered in tables.chunked(files.rows(path, text_by, kinds), PEEK):
-            yield from tables.fitting(tables.table(numbered, path), schema, path, numbered).to_pylist()
+        where = f"{file.path}, {readers.unit_of(file)}"
+        for numbered in tables.chunked(readers.read_rows(file, kinds), PEEK):
+            for _, row in numbered:
+                for name in left_out:
+                    row.pop(name, None)
+            yield from tables.fitting(tables.table(numbered, where), schema, file, numbered).to_pylist()
 
 
 def _from_disk(path: Path, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:
@@ -232,6 +333,10 @@ def _from_disk(path: Path, splits: Mapping[str, str], streaming: bool) -> dict[s
         loaded = load_from_disk(str(path))
     except Exception as error:
         raise UserError(f"{path} looks like a saved data set, but cannot be loaded: {error}") from None
+    from ftp.data.readers.columnar import require_whole
+
+    for name, rows in loaded.items() if not isinstance(loaded, Dataset) else [("", loaded)]:
+        require_whole(rows.data.table, f"{path / name}")
     parts: dict[str, Dataset] = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
     parts = _named(parts, splits, str(path))
     return {split: rows.to_iterable_dataset() if streaming else rows for split, rows in parts.items()}

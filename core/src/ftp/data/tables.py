@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from ftp.data import files
-from ftp.errors import UserError
+from ftp.data.readers import COLUMNAR, DataFile, Numbered, known_format, number_columns, read_rows, unit_of
+from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,6 +21,30 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 64_000_000
 """Bytes of Arrow up to which rows simply stay in memory."""
+CHUNK_ROWS, CHUNK_CHARACTERS = 10_000, 16_000_000
+DEEPEST = 64
+"""Lists and objects inside one another at most: what follows walks types by recursion."""
+
+_LEFT_OUT: WeakKeyDictionary[Any, Mapping[str, Problem]] = WeakKeyDictionary()
+
+
+def left_out_of(rows: Any) -> Mapping[str, Problem]:
+    """Columns that the file of a data set has and the data set lacks, as no column type holds their values, and why."""
+    return _LEFT_OUT.get(rows, {})
+
+
+def require_held(rows: Any, names: Iterable[str]) -> None:
+    """UserError where the file of a data set has one of these columns and no type holds its values."""
+    problems = left_out_of(rows)
+    wanted = [problems[name] for name in dict.fromkeys(names) if name in problems]
+    if wanted:
+        raise UserError(wanted)
+
+
+def set_left_out(rows: Any, problems: Mapping[str, Problem]) -> None:
+    """Remember columns that were left out, for the error of whoever needs one of them."""
+    if problems:
+        _LEFT_OUT[rows] = dict(problems)
 
 
 def cache_home() -> Path | None:
@@ -37,112 +62,184 @@ def cache_home() -> Path | None:
         return None
 
 
-def of_file(path: Path, text_by: str = "line") -> Iterator[pa.Table]:
-    """The rows of one file of any known format, in chunks."""
-    found = files.known_format(path)
-    if found in ("parquet", "arrow"):
-        yield from _columnar(path, found)
+def of_file(file: DataFile, problems: dict[str, Problem] | None = None) -> Iterator[pa.Table]:
+    """The rows of one file of any known format, in chunks.
+
+    Args:
+        problems: gets the columns that no type holds, which are left out; None: each of them is an error.
+    """
+    kind = known_format(file.path)
+    if kind in COLUMNAR:
+        from ftp.data.readers.columnar import read_tables
+
+        unholdable: dict[str, Problem] = {} if problems is None else problems
+        yield from read_tables(file, kind, unholdable)
+        if problems is None and unholdable:
+            raise UserError(unholdable.values())
         return
-    kinds = files.number_columns(files.rows(path)) if found in ("csv", "tsv") else None
-    for chunk in chunked(files.rows(path, text_by, kinds), files.CHUNK_ROWS):
-        yield table(chunk, path)
+    where = f"{file.path}, {unit_of(file)}"
+    for chunk in chunked(read_rows(file, number_columns(file)), CHUNK_ROWS):
+        yield table(chunk, where, problems)
 
 
-def chunked(rows: Iterable[files.Numbered], most: int) -> Iterator[list[files.Numbered]]:
+def chunked(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
     """Rows in lists of `most`, fewer where rows are long."""
-    chunk: list[files.Numbered] = []
+    chunk: list[Numbered] = []
     size = 0
     for numbered in rows:
         chunk.append(numbered)
         size += sum(len(value) for value in numbered[1].values() if isinstance(value, str | list))
-        if len(chunk) >= most or size >= files.CHUNK_CHARACTERS:
+        if len(chunk) >= most or size >= CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
 
 
-def fitting(found: pa.Table, schema: pa.Schema, path: Path, numbered: list[files.Numbered]) -> pa.Table:
+def fitting(chunk: pa.Table, schema: pa.Schema, file: DataFile, numbered: list[Numbered]) -> pa.Table:
     """The table under a schema taken from earlier rows; UserError for the first row with more or with other types."""
-    if unify([schema, found.schema], str(path)).equals(schema):
-        return cast(found, schema)
-    place = next(
-        (
-            line
-            for line, row in numbered
-            if not unify([schema, table([(line, row)], path).schema], f"{path}, line {line}").equals(schema)
-        ),
-        None,
-    )
-    more = [field.name for field in found.schema if field.name not in schema.names]
-    odd = more or [field.name for field in found.schema if field.type not in (schema.field(field.name).type, "null")]
+    if unify([schema, chunk.schema], str(file.path)).equals(schema):
+        return cast(chunk, schema)
+    where = f"{file.path}, {unit_of(file)}"
+    culprit = str(file.path)
+    for number, row in numbered:
+        own = table([(number, row)], where).schema
+        if not unify([schema, own], f"{where} {number}").equals(schema):
+            culprit = f"{where} {number}"
+            break
+    more = [field.name for field in chunk.schema if field.name not in schema.names]
+    odd = more or [field.name for field in chunk.schema if field.type not in (schema.field(field.name).type, "null")]
     raise UserError(
-        f"{path}" + (f", line {place}" if place is not None else "") + f": {', '.join(odd)} has other types or fields than in "
-        "the first rows, from which a stream takes its columns",
+        f"{culprit}: {', '.join(odd)} has other types or fields than in the first rows, from which a stream takes its columns",
         "read without streaming, which looks at all rows first, or give the first rows every column and field",
     )
 
 
-def _columnar(path: Path, found: str) -> Iterator[pa.Table]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def table(
+    numbered: list[Numbered], where: str = "rows, row", problems: dict[str, Problem] | None = None
+) -> pa.Table:
+    """Rows as a table with every column that any of them has.
 
-    try:
-        source = pa.memory_map(str(path)) if path.suffix[1:] == found else pa.BufferReader(files.opened(path).read())
-        if found == "parquet":
-            batches = pq.ParquetFile(source).iter_batches()
-        elif source.read(6) == b"ARROW1":
-            reader = pa.ipc.open_file(source)
-            batches = (reader.get_batch(place) for place in range(reader.num_record_batches))
-        else:
-            source.seek(0)
-            batches = iter(pa.ipc.open_stream(source))
-        for batch in batches:
-            yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
-        raise UserError(f"{path} is not a whole {found} file: {error}") from None
-
-
-def table(numbered: list[files.Numbered], path: Path | None = None) -> pa.Table:
-    """Rows as a table with every column that any of them has; UserError where a column changes its type."""
+    Args:
+        where: file and unit that an error names before the number of a row.
+        problems: gets the columns that no type holds, which are left out; None: each of them is an error.
+    """
     import pyarrow as pa
 
     names = dict.fromkeys(name for _, row in numbered for name in row)
-    columns = {}
+    columns: dict[str, Any] = {}
+    wrong: dict[str, Problem] = {} if problems is None else problems
     for name in names:
         values = [row.get(name) for _, row in numbered]
+        if not _is_unicode(name):
+            raise UserError(f"{where} {numbered[0][0]}: the name {name!r:.60} is no valid text", "rename this column")
         try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            first = next((value for value in values if value is not None), None)
-            line, odd = next(
-                ((n, v) for (n, _), v in zip(numbered, values, strict=True) if v is not None and type(v) is not type(first)),
-                (numbered[0][0], first),
-            )
-            raise UserError(
-                f"{path or 'rows'}, line {line}: {name} is {odd!r:.60} ({type(odd).__name__}), "
-                f"but before it is {type(first).__name__} ({error})",
-                "give a column one type in all rows",
-            ) from None
+            column = pa.array(values)
+        except (pa.ArrowException, UnicodeError, OverflowError, RecursionError, ValueError, TypeError) as error:
+            if name not in wrong:
+                wrong[name] = _unholdable(name, values, [number for number, _ in numbered], where, error)
+            continue
+        if _depth(column.type) > DEEPEST:
+            wrong.setdefault(name, Problem(f"{where} {numbered[0][0]}: {name} holds lists or objects too deep inside one another",
+                                           "write the column flatter"))
+        else:
+            columns[name] = column
+    if problems is None and wrong:
+        raise UserError(wrong.values())
+    if not columns and numbered and names:
+        raise UserError([wrong[name] for name in names])
     return pa.table(columns)
 
 
-def unify(schemas: Iterable[pa.Schema], told: str = "") -> pa.Schema:
-    """One schema for all: missing columns and fields become null, whole numbers become decimals where needed."""
+def _unholdable(name: str, values: list[Any], numbers: list[int], where: str, error: Exception) -> Problem:
+    """Why no column type holds these values, with the first row that shows it."""
+    import pyarrow as pa
+
+    first = next((value for value in values if value is not None), None)
+    for number, value in zip(numbers, values, strict=True):
+        is_other = value is not None and type(value) is not type(first)
+        if is_other and {type(value), type(first)} != {int, float}:  # whole numbers become decimals
+            return Problem(
+                f"{where} {number}: {name} is {value!r:.60} ({type(value).__name__}), "
+                f"but before it is {type(first).__name__} ({error})",
+                "give a column one type in all rows",
+            )
+        try:
+            pa.array([value])
+        except (pa.ArrowException, UnicodeError, OverflowError, RecursionError, ValueError, TypeError) as alone:
+            reason = "half of a surrogate pair" if isinstance(alone, UnicodeError) else str(alone)
+            return Problem(f"{where} {number}: {name} is {value!r:.60}, which no column holds ({reason:.200})",
+                           "mend the row, or write the value as text")  # fmt: skip
+    return Problem(f"{where} {numbers[0]}: {name} holds values of several types ({error})", "give a column one type in all rows")
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
+def _depth(kind: pa.DataType) -> int:
+    """How many lists and objects of this type lie inside one another."""
+    level, depth = [kind], 0
+    while level:
+        level = [inner.field(index).type for inner in level for index in range(inner.num_fields)]
+        depth += 1
+    return depth
+
+
+def unify(schemas: Iterable[pa.Schema], told: str = "", problems: dict[str, Problem] | None = None) -> pa.Schema:
+    """One schema for all: missing columns and fields become null, whole numbers become decimals where needed.
+
+    Args:
+        problems: gets the columns whose types cannot be joined, which are left out; None: each of them is an error.
+    """
     import pyarrow as pa
 
     def pair(left: pa.Schema, right: pa.Schema) -> pa.Schema:
+        left, right = _without(left, problems or ()), _without(right, problems or ())
         if left.equals(right):
             return left
         try:
             return pa.unify_schemas([left, right], promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise UserError(
-                f"{told or 'rows'}: a column changes its type between rows or files ({error})",
-                "give a column one type in all rows",
-            ) from None
+            if problems is None:
+                raise UserError(
+                    f"{told or 'rows'}: a column changes its type between rows or files ({error})",
+                    "give a column one type in all rows",
+                ) from None
+        for name in set(left.names) & set(right.names):
+            if (problem := _unjoinable(left.field(name), right.field(name), told)) is not None:
+                problems[name] = problem
+        joined = pa.unify_schemas([_without(left, problems), _without(right, problems)], promote_options="permissive")
+        if not joined.names:
+            raise UserError(problems.values())
+        return joined
 
     return reduce(pair, schemas)
+
+
+def _without(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    for name in names:
+        if name in schema.names:
+            schema = schema.remove(schema.get_field_index(name))
+    return schema
+
+
+def _unjoinable(left: pa.Field, right: pa.Field, told: str) -> Problem | None:
+    """Why a column that has one type here and another there cannot be one column; None where it can."""
+    import pyarrow as pa
+
+    try:
+        pa.unify_schemas([pa.schema([left]), pa.schema([right])], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        return Problem(
+            f"{told or 'rows'}: the column {left.name} changes its type between rows or files ({error})",
+            "give a column one type in all rows",
+        )
+    return None
 
 
 def cast(found: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -151,11 +248,15 @@ def cast(found: pa.Table, schema: pa.Schema) -> pa.Table:
 
     if found.schema.equals(schema):
         return found
+    found = found.select([name for name in found.column_names if name in schema.names])
     return pa.concat_tables([schema.empty_table(), found], promote_options="permissive")
 
 
-def dataset(chunks: Iterable[pa.Table], path: Path | None = None, told: str = "") -> Dataset:
-    """Tables as one data set: in memory while small, else written to `path` (or a temporary file) and mapped."""
+def dataset(
+    chunks: Iterable[pa.Table], path: Path | None = None, told: str = "", problems: dict[str, Problem] | None = None
+) -> Dataset:
+    """Tables as one data set: in memory while small, else written to `path` (or a temporary file) and mapped. `problems`: as in
+    `unify`."""
     import pyarrow as pa
     from datasets import Dataset
     from datasets.table import InMemoryTable
@@ -166,18 +267,20 @@ def dataset(chunks: Iterable[pa.Table], path: Path | None = None, told: str = ""
         held.append(chunk)
         if sum(each.nbytes for each in held) > IN_MEMORY:
             path = path or Path(tempfile.mkdtemp(prefix="ftp-")) / "rows.arrow"
-            write((each for part in (held, chunks) for each in part), path, told)
+            write((each for part in (held, chunks) for each in part), path, told, problems)
             written = opened(path)
             if written is None:
                 raise UserError(f"{path} was written but cannot be read back", "check the disk")
             return written
     if not held:
         raise UserError(f"{told or 'the data'} has no rows", "give at least one row")
-    schema = unify((each.schema for each in held), told)
+    schema = unify((each.schema for each in held), told, problems)
     return Dataset(InMemoryTable(pa.concat_tables([cast(each, schema) for each in held]).combine_chunks()))
 
 
-def write(chunks: Iterable[pa.Table], path: Path, told: str = "") -> int:
+def write(
+    chunks: Iterable[pa.Table], path: Path, told: str = "", problems: dict[str, Problem] | None = None
+) -> int:
     """Write tables to `path` as an Arrow stream followed by its sha256, whole or not at all. Returns the row count.
 
     Written aside, synced and renamed, so a reader sees the old file or the new one; when two processes write the same
@@ -192,7 +295,7 @@ def write(chunks: Iterable[pa.Table], path: Path, told: str = "") -> int:
         schema: pa.Schema | None = None
         writer: pa.RecordBatchStreamWriter | None = None
         for chunk in chunks:
-            wanted = chunk.schema if schema is None else unify([schema, chunk.schema], told)
+            wanted = chunk.schema if schema is None else unify([schema, chunk.schema], told, problems)
             if schema is None or writer is None or not wanted.equals(schema):
                 if writer is not None:
                     writer.close()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from ftp.data import files
+from ftp.data import readers
 from ftp.data.tables import quiet
 from ftp.errors import UserError
 from ftp.faults import disk
@@ -21,7 +21,7 @@ from ftp_leakage.check import Report
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.labels import without
 
-LINES = ("csv", "tsv", "jsonl", "txt")
+LINES = ("csv", "tsv", "jsonl", "txt", "conll", "conllu")
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,16 @@ def must_be_new(folder: Path) -> None:
 
 def write(
     paths: Mapping[str, Sequence[Path]], splits: Mapping[str, Any], out: Mapping[str, Mapping[int, Finding]], folder: Path,
-    show: Callable[[str, int], str],
+    show: Callable[[str, int], str], max_decompressed: str | None = None,
 ) -> list[Path]:
-    """Write each split without the rows that go, in the format and under the name it came in, and `removed.jsonl`.
+    """Write each split without the rows that go, in the format and under the name it came in (a spreadsheet as .jsonl), and
+    `removed.jsonl`.
 
     `paths`: the files of each split, in order; a split without files is written as Parquet. UserError where the
     folder exists with files in it.
     """
     must_be_new(folder)
+    limit = readers.parse_size(max_decompressed) if max_decompressed else None
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -141,10 +143,12 @@ def write(
             continue
         start = 0
         for path in paths[split]:
-            target = folder / path.name
+            name = path.name if readers.known_format(path) != "xlsx" else f"{readers.stem_of(path)}.jsonl"
+            target = folder / name
             if target in written:
-                target = folder / f"{split}-{path.name}"
-            start += _file(path, target, {row - start for row in out[split] if row >= start})
+                target = folder / f"{split}-{name}"
+            file = readers.DataFile(path, max_decompressed=limit)
+            start += _file(file, target, {row - start for row in out[split] if row >= start})
             written.append(target)
     with (folder / "removed.jsonl").open("w", encoding="utf-8") as file:
         for split, gone in out.items():
@@ -154,26 +158,29 @@ def write(
     return [*written, folder / "removed.jsonl"]
 
 
-def _file(path: Path, target: Path, gone: set[int]) -> int:
+def _file(file: readers.DataFile, target: Path, gone: set[int]) -> int:
     """Write a file without some of its rows; gives the number of rows it had."""
-    form = files.known_format(path)
+    form = readers.known_format(file.path)
     if form in LINES:
-        starts = [line for line, _ in files.rows(path)]
-        with files.opened(path) as source, _writable(target) as sink:
-            for raw in _kept(source, starts, gone):
+        starts = [line for line, _ in readers.read_rows(file)]
+        with _writable(target) as sink:
+            for raw in _kept(readers.raw_lines(file), starts, gone):
                 sink.write(raw)
         return len(starts)
-    if form == "json":
-        rows = [row for _, row in files.rows(path)]
+    if form in ("json", "xlsx"):
+        rows = [row for _, row in readers.read_rows(file)]
         kept = [row for number, row in enumerate(rows) if number not in gone]
+        text = json.dumps(kept, ensure_ascii=False, indent=1) + "\n"
+        if form == "xlsx":
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
         with _writable(target) as sink:
-            sink.write((json.dumps(kept, ensure_ascii=False, indent=1) + "\n").encode())
+            sink.write(text.encode())
         return len(rows)
     import pyarrow as pa
 
     from ftp.data import tables
 
-    table = pa.concat_tables(tables.of_file(path))
+    table = pa.concat_tables(tables.of_file(file))
     kept_table = table.take([number for number in range(len(table)) if number not in gone])
     if form == "parquet":
         import pyarrow.parquet as pq
@@ -197,7 +204,7 @@ def _kept(source: Iterable[bytes], starts: Sequence[int], gone: set[int]) -> Ite
 
 
 def _writable(target: Path) -> IO[bytes]:
-    match files.COMPRESSIONS.get(target.suffix.lower()):
+    match readers.COMPRESSIONS.get(target.suffix.lower()):
         case "xz":
             import lzma
 

@@ -37,6 +37,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--against", multiple=True, help="Benchmark file whose rows must not be in train; may be given twice."),
         click.option("--threshold", type=click.FloatRange(0.5, 1.0), default=0.8, show_default=True,
                      help="Share of words in common that makes two texts near duplicates."),
+        click.option("--max-decompressed", help="What a compressed file may grow to (64GB). Default: 200 times its size."),
         click.option("--within", is_flag=True, help="Look for duplicates inside each split as well."),
     ]
     for option in reversed(options):
@@ -126,7 +127,7 @@ def clean_command(out: Path, as_json: bool, shared: bool, conflicts: bool, givea
         raise UserError(f"every row of {', '.join(empty)} would be taken out: nothing would be left",
                         "are the splits the same file? the training rows alone are enough: a run cuts its validation from them",
                         given.asked.otherwise())
-    written = write(paths, splits, gone, out, shower(splits, given.read_as))
+    written = write(paths, splits, gone, out, shower(splits, given.read_as), named["max_decompressed"])
     kept = [finding.as_dict() for finding in stays(report)]
     counts = {split: len(rows) for split, rows in gone.items()}
     if as_json:
@@ -161,9 +162,10 @@ class Prepared:
 def prepare(
     folder: str | None, train: str | None, validation: str | None, test_: str | None, text: tuple[str, ...], label: str | None,
     group: str | None, date: str | None, against: tuple[str, ...], threshold: float, within: bool,
+    max_decompressed: str | None = None,
 ) -> Prepared:
     """The data that a command names, read, and what it asks for."""
-    from ftp.data import forms
+    from ftp.data import forms, tables
     from ftp.data.read import locate, read
     from ftp_leakage import advice
     from ftp_leakage import source as sources
@@ -174,6 +176,11 @@ def prepare(
     if bool(folder) == bool(files):
         raise UserError("give either a folder of splits, or its files by --train, --validation, --test",
                         "the folder has a file for each split, such as train.csv and validation.csv", "ftp data check --help")
+    notes: list[str] = []
+
+    def look_up(source: str | Path) -> dict[str, Any]:
+        return dict(read(source, max_decompressed=max_decompressed, notes=notes))
+
     paths: dict[str, list[Path]] = {}
     form: str | None = None
     names: tuple[str, ...] = ()
@@ -181,15 +188,20 @@ def prepare(
         data = sources.of_recipe(folder)
         splits, form, names = dict(data.splits), data.form, data.labels
     elif folder:
-        splits = dict(read(folder))
+        splits = look_up(folder)
         place = Path(folder).expanduser()
         if place.is_dir() and not (place / "state.json").exists() and not (place / "dataset_dict.json").exists():
             paths = {split: list(found) for split, found in locate(place)[0].items()}
         elif place.is_file():
             paths = {next(iter(splits)): [place]}
     else:
-        splits = {split: _only(read(path), path) for split, path in files.items()}
+        splits = {split: _only(look_up(path), path) for split, path in files.items()}
         paths = {split: [Path(path).expanduser()] for split, path in files.items()}
+    for note in notes:
+        click.echo(note, err=True)
+    for rows in splits.values():
+        own = {name for form in forms.FORMS for name in forms.read_columns(form)}
+        tables.require_held(rows, [*text, *(name for name in (label, group, date) if name), *own])
     splits.pop("general", None)
     sources.require(splits, text, group, date, "--", label)
     first = next(iter(splits.values()))

@@ -29,7 +29,10 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
                                 group=settings.group_column, form=form)
         for note in notes:
             run.tell(note)
-    found = read(source)
+    reading: list[str] = []
+    found = read(source, max_decompressed=settings.max_decompressed, notes=reading)
+    for note in reading:
+        run.tell(note)
     general = found.get("general") or found.get("train") or next(iter(found.values()))
     general = shape({"general": general}, form, told=f"--mix.data {source}")[0]["general"]
     train, most = given["train"], settings.max_train_rows

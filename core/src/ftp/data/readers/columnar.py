@@ -1,0 +1,230 @@
+"""Tables of .parquet and .arrow files: every batch is proven whole before anything looks into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ftp.data.readers.archives import COMPRESSIONS, limit_of, read_whole, too_large
+from ftp.data.readers.source import DataFile
+from ftp.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 10_000
+DEEPEST = 64  # lists and objects inside one another; what follows walks them by recursion
+
+
+def read_tables(file: DataFile, kind: str, problems: dict[str, Problem]) -> Iterator[pa.Table]:
+    """The batches of a file as tables with plain types.
+
+    Args:
+        kind: `parquet` or `arrow`.
+        problems: gets the columns that are left out because no row of text or numbers can hold them, and why.
+    """
+    import pyarrow as pa
+
+    size, limit = 0, limit_of(file)
+    try:
+        for batch in _batches(file, kind, limit):
+            batch.validate(
+                full=True
+            )  # offsets, lengths and UTF-8: reading a damaged batch ends the process
+            size += batch.nbytes
+            if size > limit:
+                raise too_large(file, limit)
+            yield plain_table(pa.Table.from_batches([batch]), file, problems)
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # Arrow raises a dozen types for damaged files, Unicode errors for names among them
+        raise UserError(
+            f"{file.path} is not a whole {kind} file: {error or type(error).__name__}",
+            "the file is cut short or damaged",
+        ) from None
+
+
+def _batches(file: DataFile, kind: str, limit: int) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    # never mapped: a file that another process cuts short would end this one (SIGBUS)
+    is_compressed = file.path.suffix.lower() in COMPRESSIONS
+    source = pa.BufferReader(read_whole(file)) if is_compressed else pa.OSFile(str(file.path))
+    with source:
+        if kind == "parquet":
+            yield from _parquet_batches(file, source, limit)
+        elif source.read(6) == b"ARROW1":
+            reader = pa.ipc.open_file(source)
+            require_columns(file, reader.schema)
+            for index in range(reader.num_record_batches):
+                yield reader.get_batch(index)
+        else:
+            source.seek(0)
+            stream = pa.ipc.open_stream(source)
+            require_columns(file, stream.schema)
+            yield from stream
+
+
+def _parquet_batches(file: DataFile, source: Any, limit: int) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    parquet = pq.ParquetFile(source, page_checksum_verification=True)
+    require_columns(file, parquet.schema_arrow)
+    size = 0
+    for index in range(parquet.num_row_groups):
+        size += max(0, parquet.metadata.row_group(index).total_byte_size)  # bytes once decompressed
+        if size > limit:
+            raise too_large(file, limit)
+    yield from parquet.iter_batches(BATCH_ROWS)
+
+
+def require_columns(file: DataFile, schema: pa.Schema) -> None:
+    """UserError where a table has no column, or two of one name."""
+    names = list(schema.names)
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UserError(
+            f"{file.path}: the columns {', '.join(doubled)} are there more than once",
+            "give each column a name of its own",
+        )
+    if not names:
+        raise UserError(f"{file.path} has no columns", "write at least one column")
+
+
+def plain_table(table: pa.Table, file: DataFile, problems: dict[str, Problem]) -> pa.Table:
+    """The table with types that `datasets` holds: views, dictionaries and extensions as the plain types they stand for."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for field, column in zip(table.schema, table.columns, strict=True):
+        kind = field.type
+        plain = _plain_column(column)
+        if plain is None or not _is_holdable(plain.type):
+            problems.setdefault(
+                field.name,
+                Problem(
+                    f"{file.path}: the column {field.name} has the type {kind}, which rows cannot hold",
+                    "write it as text, numbers, lists or objects",
+                ),
+            )
+        else:
+            columns[field.name] = plain
+    made = pa.table(columns)
+    return made.replace_schema_metadata(_proven_metadata(table.schema, made.schema))
+
+
+def _plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The column in a plain type; None where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column.type, pa.UuidType):
+        import uuid
+
+        return pa.chunked_array(
+            [
+                [
+                    value if value is None else str(uuid.UUID(bytes=value))
+                    for value in storage.to_pylist()
+                ]
+                for storage in _storages(column)
+            ],
+            pa.string(),
+        )
+    if isinstance(column.type, pa.BaseExtensionType) and not _is_of_datasets(column.type):
+        return _plain_column(pa.chunked_array(_storages(column), column.type.storage_type))
+    if pa.types.is_run_end_encoded(column.type):
+        column = pc.run_end_decode(column)
+    plain = plain_type(column.type)
+    if plain is None:
+        return None
+    return column if plain.equals(column.type) else column.cast(plain)
+
+
+def _storages(column: pa.ChunkedArray) -> list[Any]:
+    return [chunk.storage for chunk in column.chunks]
+
+
+def _is_of_datasets(kind: pa.DataType) -> bool:
+    """Whether the type is one of the extensions that `datasets` itself registers (fixed arrays)."""
+    return type(kind).__module__.startswith("datasets.")
+
+
+def plain_type(kind: pa.DataType, depth: int = 0) -> pa.DataType | None:
+    """The type that stands for another in rows; None where there is none (maps, unions, intervals) or it lies too deep."""
+    import pyarrow as pa
+
+    types = pa.types
+    if depth > DEEPEST or types.is_map(kind) or types.is_union(kind) or types.is_interval(kind):
+        return None
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type, depth + 1)
+    if types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_decimal32(kind) or types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if types.is_struct(kind):
+        fields = []
+        for field in kind:
+            inner = plain_type(field.type, depth + 1)
+            if inner is None:
+                return None
+            fields.append(pa.field(field.name, inner))
+        return pa.struct(fields)
+    if types.is_nested(kind) and kind.num_fields == 1:
+        inner = plain_type(kind.field(0).type, depth + 1)
+        if inner is None:
+            return None
+        if types.is_fixed_size_list(kind):
+            return pa.list_(inner, kind.list_size)
+        is_large = types.is_large_list(kind) or types.is_large_list_view(kind)
+        return pa.large_list(inner) if is_large else pa.list_(inner)
+    return kind
+
+
+def _is_holdable(kind: pa.DataType) -> bool:
+    """Whether `datasets` has a feature for the type."""
+    import pyarrow as pa
+    from datasets import Features
+
+    try:
+        Features.from_arrow_schema(pa.schema([("column", kind)]))
+    except Exception:  # ValueError, NotImplementedError, RecursionError: by the type
+        return False
+    return True
+
+
+def _proven_metadata(old: pa.Schema, new: pa.Schema) -> dict[bytes, bytes] | None:
+    """What `datasets` wrote about the columns (names of classes), where it is whole and fits the table; else nothing."""
+    from datasets import Features
+
+    try:
+        written = json.loads((old.metadata or {})[b"huggingface"])["info"]["features"]
+        features = Features.from_dict(written)
+        if not set(features) <= set(new.names):
+            features = Features(
+                {name: kind for name, kind in features.items() if name in new.names}
+            )
+        schema = features.arrow_schema
+        if any(not new.field(name).type.equals(schema.field(name).type) for name in features):
+            return None
+        kept = json.dumps({"info": {"features": features.to_dict()}})
+    except Exception:  # no such text, or one that was damaged: the types of the columns say enough
+        return None
+    return {b"huggingface": kept.encode()}
+
+
+def require_whole(tables: Any, where: str) -> None:
+    """UserError where a mapped table that was written by others is damaged. `tables`: of a `datasets.Dataset`."""
+    try:
+        for batch in tables.to_batches():
+            batch.validate(full=True)
+    except Exception as error:  # as in `read_tables`
+        raise UserError(
+            f"{where} is damaged: {error or type(error).__name__}", "write the data set anew"
+        ) from None

@@ -1,0 +1,172 @@
+"""Rows of .csv and .tsv files: a header line, then a row a line; cells are strings until a column is known to be numbers."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from ftp.data.readers import conll
+from ftp.data.readers.lines import read_lines
+from ftp.data.readers.source import DataFile, Numbered, Rows
+from ftp.errors import UserError
+
+WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+DECIMAL = re.compile(r"-?(0|[1-9]\d*)?\.\d+([eE][-+]?\d+)?|-?(0|[1-9]\d*)")
+SEPARATOR_LINE = re.compile(
+    r'"?sep=(.)"?\s*', re.IGNORECASE
+)  # Excel's first line, which names the separator
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+PEEK_LINES = 200  # lines from which the separator of a .csv file is found
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a .csv file is written. `skip`: lines before the header."""
+
+    separator: str = ","
+    skip: int = 0
+
+
+def read_csv(file: DataFile) -> Rows:
+    """Rows of a .csv file, separated by commas, or by what its header and first lines are separated by throughout."""
+    csv.field_size_limit(
+        min(sys.maxsize, 2**31 - 1)
+    )  # the default refuses cells above 131,072 characters
+    dialect = _dialect(file)
+    if dialect.separator != ",":
+        file.tell(
+            f"its cells are separated by {SEPARATORS.get(dialect.separator, repr(dialect.separator))}"
+        )
+    lines = islice(read_lines(file), dialect.skip, None)
+    reader = csv.reader(lines, strict=True, delimiter=dialect.separator)
+    header: list[str] = []
+    while True:
+        line = reader.line_num + dialect.skip + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{file.path}, line {line}: {error}",
+                "quote a cell that has quotes, and double the quotes inside it",
+            ) from None
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if header:
+            yield line, _row(file, line, header, cells)
+        else:
+            header = _header(file, line, cells)
+
+
+def _dialect(file: DataFile) -> Dialect:
+    lines = list(islice(read_lines(file), PEEK_LINES))
+    first = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
+    if first is not None:
+        return Dialect(first[1], skip=1)
+    separators = [separator for separator in SEPARATORS if _is_consistent(lines, separator)]
+    # commas win where they fit, as the name of the file says them
+    return Dialect(separators[0]) if separators else Dialect()
+
+
+def _is_consistent(lines: list[str], separator: str) -> bool:
+    """Whether the header has several cells with this separator, and every row as many."""
+    counts: list[int] = []
+    try:
+        for cells in csv.reader(lines, strict=True, delimiter=separator):
+            if cells:
+                counts.append(len(cells))
+    except csv.Error:
+        if len(lines) < PEEK_LINES:
+            return False
+        # a quoted cell that goes on beyond the lines looked at is no fault
+    return len(counts) > 1 and counts[0] > 1 and len(set(counts)) == 1
+
+
+def read_tsv(file: DataFile) -> Rows:
+    """Rows of a .tsv file, a line each. Quotes are text, unless they enclose a cell and are doubled inside."""
+    lines = read_lines(file)
+    first = list(islice(lines, conll.PEEK_LINES))
+    if conll.looks_tagged(first, separator="\t"):
+        yield from conll.read_conll(file)
+        return
+    header: list[str] = []
+    for line, text in enumerate(chain(first, lines), 1):
+        if not text.strip("\r\n"):
+            continue
+        cells = [_unquoted(cell) for cell in text.rstrip("\r\n").split("\t")]
+        if header:
+            yield line, _row(file, line, header, cells)
+        else:
+            header = _header(file, line, cells)
+
+
+def _unquoted(cell: str) -> str:
+    inner = cell[1:-1]
+    if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"')
+    return cell
+
+
+def _header(file: DataFile, line: int, cells: list[str]) -> list[str]:
+    names = [cell.strip() or f"column_{index}" for index, cell in enumerate(cells)]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UserError(
+            f"{file.path}, line {line}: the header has {', '.join(doubled)} more than once",
+            "give each column its name",
+        )
+    return names
+
+
+def _row(file: DataFile, line: int, header: list[str], cells: list[str]) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise UserError(
+            f"{file.path}, line {line}: {len(cells)} cells, but the header has {len(header)} ({_shown(header)})",
+            "quote cells that hold the separator or a line break, or check for a missing cell",
+        )
+    return dict(zip(header, cells, strict=True))
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def number_columns(rows: Iterable[Numbered]) -> dict[str, type]:
+    """Which columns of strings hold numbers only: int (plain whole numbers, empty cells aside) or float."""
+    kinds: dict[str, type | None] = {}
+    has_values: set[str] = set()
+    for _, row in rows:
+        for name, cell in row.items():
+            kind = kinds.setdefault(name, int)
+            if kind is None or not cell:
+                continue
+            if not isinstance(cell, str):  # a list of words: the file holds tagged words, not cells
+                kinds[name] = None
+                continue
+            has_values.add(name)
+            if kind is int and not WHOLE.fullmatch(cell):
+                kinds[name] = kind = float
+            if kind is float and not DECIMAL.fullmatch(cell):
+                kinds[name] = None
+    return {name: kind for name, kind in kinds.items() if kind and name in has_values}
+
+
+def as_numbers(
+    file: DataFile, rows: Iterable[Numbered], kinds: dict[str, type]
+) -> Iterator[Numbered]:
+    """The rows with these columns as numbers; an empty cell of theirs becomes None."""
+    for line, row in rows:
+        for name, kind in kinds.items():
+            try:
+                row[name] = kind(row[name]) if row[name] else None
+            except ValueError:
+                raise UserError(
+                    f"{file.path}, line {line}: {name} is {row[name]!r:.80}, but its first rows are numbers",
+                    "read without streaming, which looks at all rows first, or mend the row",
+                ) from None
+        yield line, row

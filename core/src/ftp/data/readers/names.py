@@ -1,0 +1,66 @@
+"""What the name of a file says: its format and its compression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ftp.data.readers.archives import COMPRESSIONS
+from ftp.data.readers.source import require_file
+from ftp.errors import UserError, nearest
+
+FORMATS = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".txt": "txt",
+    ".conll": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".conllu": "conllu",
+    ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".xlsx": "xlsx", ".xlsm": "xlsx",
+}  # fmt: skip
+
+COLUMNAR = ("parquet", "arrow")
+
+ELSEWHERE = {
+    ".xls": "open it in a spreadsheet program and save it as .xlsx or .csv",
+    ".ods": "open it in a spreadsheet program and save it as .xlsx or .csv",
+    ".zip": "unpack it, and name the file or the folder inside",
+    ".tar": "unpack it, and name the file or the folder inside",
+    ".pkl": "a pickle can run code and is never read; save the rows as .jsonl or .parquet",
+    ".pickle": "a pickle can run code and is never read; save the rows as .jsonl or .parquet",
+    ".xml": "write its rows as .jsonl, one object a line",
+    ".yaml": "write its rows as .jsonl, one object a line",
+    ".yml": "write its rows as .jsonl, one object a line",
+}
+"""Endings of common formats that are not read, and what to do with such a file."""
+
+
+def ending_of(path: Path) -> str:
+    """The ending that says the format, in small letters, without that of a compression: `.csv` of `a.CSV.gz`."""
+    name = Path(path.stem) if path.suffix.lower() in COMPRESSIONS else path
+    return name.suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """The name without the endings that say format and compression."""
+    name = path.stem if path.suffix.lower() in COMPRESSIONS else path.name
+    ending = ending_of(path)
+    return name[: -len(ending)] if ending in FORMATS else name
+
+
+def format_of(path: Path) -> str | None:
+    """`csv`, `jsonl`, ... by the ending of the name, compression endings aside; None for any other name."""
+    return FORMATS.get(ending_of(path))
+
+
+def known_format(path: Path) -> str:
+    """The format of a file; UserError for an unknown ending, an empty file, and what is no file at all."""
+    size = require_file(path)
+    ending = ending_of(path)
+    kind = format_of(path)
+    if kind is None:
+        near = nearest(ending, FORMATS) if ending not in ELSEWHERE else ""
+        raise UserError(
+            f"{path}: files ending in '{ending or path.name}' are not read"
+            + (f"; {near}" if near else ""),
+            ELSEWHERE.get(ending)
+            or f"known: {' '.join(FORMATS)}, each also with {' '.join(COMPRESSIONS)}",
+        )
+    if size == 0:
+        raise UserError(f"{path} is empty (0 bytes)", "write at least one row into it")
+    return kind

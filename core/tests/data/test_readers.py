@@ -1,0 +1,436 @@
+"""What readers make of files from the field, and of files that are damaged: rows, or a word that names file and line."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import socket
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ftp.data import tables
+from ftp.data.load import shape
+from ftp.data.read import read
+from ftp.errors import UserError
+
+ROWS = [{"text": "a warm, dry room", "label": "good"}, {"text": "a cold bed", "label": "bad"}]
+
+
+def rows_of(path: Path, **options: Any) -> tuple[list[dict[str, Any]], str]:
+    notes: list[str] = []
+    splits = read(path, notes=notes, **options)
+    return list(next(iter(splits.values()))), "\n".join(notes)
+
+
+def error_of(path: Path, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        rows_of(path, **options)
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("text;label\na warm, dry room;good\na cold bed;bad\n", "separated by semicolons"),
+        ("text\tlabel\na warm, dry room\tgood\na cold bed\tbad\n", "separated by tabs"),
+        ("text|label\na warm, dry room|good\na cold bed|bad\n", "separated by bars"),
+        ("sep=;\r\ntext;label\r\na warm, dry room;good\r\na cold bed;bad\r\n", "separated by semicolons"),
+        ('sep=,\ntext,label\n"a warm, dry room",good\na cold bed,bad\n', ""),
+        ('\ufefftext,label\r"a warm, dry room",good\ra cold bed,bad\r', "lines end in CR alone"),
+    ],
+)
+def test_csv_files_as_spreadsheets_write_them(tmp_path: Path, text: str, note: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    rows, notes = rows_of(tmp_path / "a.csv")
+    assert rows == ROWS and note in notes and bool(note) == bool(notes)
+
+
+def test_commas_win_where_they_fit_and_a_line_that_differs_is_told_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text;more,label\na;b,good\n")
+    assert rows_of(tmp_path / "a.csv") == ([{"text;more": "a;b", "label": "good"}], "")
+    (tmp_path / "b.csv").write_text("sep=;\ntext;label\na;good\nb;bad;c\n")
+    assert "line 4: 3 cells" in error_of(tmp_path / "b.csv")
+
+
+CONLL = "-DOCSTART- -X- O\n\n# id 1\nAnna NNP B-PER\nin IN O\nLima NNP B-LOC\n\n\nRain NN O\n"
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.iob", "a.bio", "a.conll.gz"])
+def test_words_with_tags_line_by_line(tmp_path: Path, name: str) -> None:
+    data = CONLL.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    rows, notes = rows_of(tmp_path / name)
+    assert rows == [
+        {"tokens": ["Anna", "in", "Lima"], "tags": ["B-PER", "O", "B-LOC"]},
+        {"tokens": ["Rain"], "tags": ["O"]},
+    ]
+    assert "the first of its 3 columns" in notes
+
+
+def test_text_and_tab_separated_files_that_hold_words_with_tags(tmp_path: Path) -> None:
+    want = [{"tokens": ["Anna", "sings"], "tags": ["B-PER", "O"]}, {"tokens": ["So"], "tags": ["O"]}]
+    (tmp_path / "a.txt").write_text("Anna B-PER\nsings O\n\nSo O\n")
+    (tmp_path / "a.tsv").write_text("Anna\tB-PER\nsings\tO\n\nSo\tO\n")
+    (tmp_path / "b.iob").write_text("Anna|B-PER sings|O\nSo|O\n")
+    assert all(rows_of(tmp_path / name)[0] == want for name in ("a.txt", "a.tsv", "b.iob"))
+    (tmp_path / "c.txt").write_text("Vitamin B\nGroup O\nis fine\n")
+    assert [row["text"] for row in rows_of(tmp_path / "c.txt")[0]] == ["Vitamin B", "Group O", "is fine"]
+    (tmp_path / "d.tsv").write_text("text\tlabel\nType O\tO\n")
+    assert rows_of(tmp_path / "d.tsv")[0] == [{"text": "Type O", "label": "O"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Anna B-PER\nin\n", "line 2: one column ('in')"),
+        ("Anna NNP B-PER\nin O\n", "line 2: 2 columns, but the lines before have 3"),
+    ],
+)
+def test_a_line_of_tagged_words_that_does_not_fit_is_named(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "a.conll").write_text(text)
+    assert told in error_of(tmp_path / "a.conll")
+
+
+def test_universal_dependencies(tmp_path: Path) -> None:
+    def line(number: str, form: str, upos: str) -> str:
+        return "\t".join([number, form, "_", upos, *["_"] * 6]) + "\n"
+
+    (tmp_path / "a.conllu").write_text(
+        "# text = vámonos\n"
+        + line("1-2", "vámonos", "_")
+        + line("1", "vamos", "VERB")
+        + line("2", "nos", "PRON")
+        + "\n"
+    )
+    assert rows_of(tmp_path / "a.conllu")[0] == [{"tokens": ["vamos", "nos"], "tags": ["VERB", "PRON"]}]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"text": [row["text"] for row in ROWS], "label": [row["label"] for row in ROWS]},
+        {"text": {"0": ROWS[0]["text"], "1": ROWS[1]["text"]}, "label": {"0": "good", "1": "bad"}},
+        {"0": ROWS[0], "1": ROWS[1]},
+        {"columns": ["text", "label"], "index": [0, 1], "data": [list(row.values()) for row in ROWS]},
+        {"version": 1, "rows": ROWS},
+    ],
+)
+def test_json_of_columns_of_rows_and_of_a_table(tmp_path: Path, whole: Any) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(whole))
+    assert rows_of(tmp_path / "a.json")[0] == ROWS
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"tokens": ["a", "b"], "tags": ["O", "O"]},
+        {"chosen": [{"role": "user", "content": "x"}], "rejected": [{"role": "user", "content": "y"}]},
+        {"text": "a", "label": "good"},
+    ],
+)
+def test_json_of_one_row_stays_a_row(tmp_path: Path, row: Any) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(row))
+    assert rows_of(tmp_path / "a.json")[0] == [row]
+
+
+def test_json_of_several_splits_says_how_to_part_them(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"train": ROWS, "test": ROWS}))
+    assert "train.json, test.json" in error_of(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", "too deep"),
+        ('{"text": "x", "n": ' + "7" * 5000 + "}", "a number that is too long"),
+        ('{"text": "x", "text": "y"}', "the field 'text' more than once"),
+        ('{"text": "\\ud83d"}', "half of a surrogate pair"),
+        ('{"\\ud83d": 1}', "is no valid text"),
+    ],
+)
+def test_json_that_no_row_can_hold(tmp_path: Path, name: str, line: str, told: str) -> None:
+    lines = ['{"text": "fine"}', line]
+    (tmp_path / name).write_text("\n".join(lines) if name == "a.jsonl" else f"[{lines[0]},\n{lines[1]}]")
+    error = error_of(tmp_path / name)
+    assert told in error and ("line 2" in error or name == "a.json" or "is no valid" in told)
+
+
+def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
+    for name, text in (("a.csv", "text,label\na\0,b\n"), ("a.txt", "fine\na\0b\n"), ("a.tsv", "text\nab\n\0\n")):
+        (tmp_path / name).write_bytes(text.encode())
+        assert "NUL byte" in error_of(tmp_path / name)
+    (tmp_path / "wide.csv").write_bytes("text,label\na,b\n".encode("utf-16-le"))
+    assert "iconv -f UTF-16LE" in error_of(tmp_path / "wide.csv")
+
+
+def test_what_is_no_file_is_told_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    assert "is a pipe" in error_of(tmp_path / "a.jsonl")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "b.csv"))
+        assert "is a socket" in error_of(tmp_path / "b.csv")
+    assert "is a device" in error_of(Path("/dev/null"))
+    (tmp_path / "c.csv").mkdir()
+    assert "has no data files" in error_of(tmp_path / "c.csv")
+    (tmp_path / "d.xls").write_text("x")
+    assert "save it as .xlsx" in error_of(tmp_path / "d.xls")
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path / ("x" * 300 + ".csv"))
+    with pytest.raises(UserError, match="cannot be read"):
+        read("a\0b.csv")
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress,
+    "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", PACK)
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_damaged_archive_is_told(tmp_path: Path, ending: str, kind: str) -> None:
+    lines = b"".join(b'{"n": %d, "s": "%d"}\n' % (n, n**7) for n in range(3000))
+    if kind == "parquet":
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"s": [str(n**7) for n in range(3000)]}), sink, compression="none")
+        lines = sink.getvalue()
+    packed = PACK[ending](lines)
+    middle = len(packed) // 2
+    path = tmp_path / f"a.{kind}.{ending}"
+    for damaged in (packed[:middle], packed[:middle] + bytes(64) + packed[middle + 64 :]):
+        path.write_bytes(damaged)
+        told = error_of(path)
+        assert "cannot be decompressed" in told or "damaged" in told
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_an_archive_that_grows_beyond_its_bound_ends_with_the_option(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.txt.{ending}"
+    path.write_bytes(PACK[ending](b"so it goes on\n" * 300_000))
+    assert len(rows_of(path, max_decompressed="5MB")[0]) == 300_000
+    path.touch()
+    os.utime(path, (1, 1))  # another time of change: not the rows that were kept
+    told = error_of(path, max_decompressed="1MB")
+    assert "grows to more than 1 MB" in told and "--max-decompressed 4MB" in told
+    with pytest.raises(UserError, match="--max-decompressed lots: not a size"):
+        read(path, max_decompressed="lots")
+
+
+def test_parquet_that_grows_beyond_its_bound(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"text": ["x" * 100_000] * 500}), tmp_path / "a.parquet", use_dictionary=False, compression="zstd"
+    )
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    assert "--max-decompressed" in error_of(tmp_path / "a.parquet", max_decompressed="1MB")
+    pq.write_table(
+        pa.table({"text": ["x" * 100_000] * 500}), tmp_path / "b.parquet"
+    )  # one word of a dictionary, 500 times
+    assert "--max-decompressed" in error_of(tmp_path / "b.parquet", max_decompressed="1MB")
+
+
+def arrow_file(table: pa.Table, *, is_stream: bool = False) -> bytes:
+    sink = io.BytesIO()
+    with (pa.ipc.new_stream if is_stream else pa.ipc.new_file)(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.arrow", "a.arrow.xz"])
+def test_arrow_with_offsets_beyond_its_text_is_refused_before_use(tmp_path: Path, name: str) -> None:
+    whole = arrow_file(pa.table({"text": ["one", "two", "three"], "label": [1, 0, 1]}))
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 3, 6, 11))
+    assert whole.count(offsets) == 1
+    broken = whole.replace(offsets, offsets[:8] + (2**30).to_bytes(4, "little") + offsets[12:])
+    (tmp_path / name).write_bytes(lzma.compress(broken) if name.endswith("xz") else broken)
+    assert "is not a whole arrow file" in error_of(tmp_path / name)
+    broken = whole.replace(b"onetwothree", b"on\xfftwothree")
+    (tmp_path / name).write_bytes(lzma.compress(broken) if name.endswith("xz") else broken)
+    assert "is not a whole arrow file" in error_of(tmp_path / name)
+    broken = whole.replace(b"text", b"te\xfft")
+    (tmp_path / name).write_bytes(lzma.compress(broken) if name.endswith("xz") else broken)
+    assert "is not a whole arrow file" in error_of(tmp_path / name)
+
+
+def test_a_saved_set_that_is_damaged_is_refused_before_use(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    Dataset.from_dict({"text": ["one", "two", "three"]}).save_to_disk(tmp_path / "saved")
+    [file] = (tmp_path / "saved").glob("*.arrow")
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"onetwothree", b"on\xfftwothree"))
+    with pytest.raises(UserError, match="saved is damaged"):
+        read(tmp_path / "saved")
+
+
+def test_types_that_rows_hold_under_another_name(tmp_path: Path) -> None:
+    import uuid
+
+    number = uuid.UUID(int=7)
+    table = pa.table({
+        "text": pa.array(["a", "b"], pa.string_view()),
+        "label": pa.array(["x", "y"]).dictionary_encode(),
+        "id": pa.array([number.bytes, None], pa.uuid()),
+        "parts": pa.array([["u"], []], pa.large_list(pa.large_string())),
+        "price": pa.array([1, 2], pa.int32()).cast(pa.decimal128(12, 2)),
+        "json": pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}", "[]"])),
+    })  # fmt: skip
+    (tmp_path / "a.arrow").write_bytes(arrow_file(table))
+    rows, notes = rows_of(tmp_path / "a.arrow")
+    assert rows[0]["text"] == "a" and rows[1]["label"] == "y" and rows[0]["id"] == str(number) and rows[1]["id"] is None
+    assert rows[0]["parts"] == ["u"] and rows[0]["price"] == 1 and rows[1]["json"] == "[]" and not notes
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_column_that_rows_cannot_hold_is_left_out_and_told_unless_it_is_read(tmp_path: Path, streaming: bool) -> None:
+    table = pa.table(
+        {
+            "text": ["a", "b"],
+            "label": ["x", "y"],
+            "counts": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows, notes = rows_of(tmp_path / "a.parquet", streaming=streaming)
+    assert rows == [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+    assert "the column counts is left out" in notes and "map<string" in notes
+    assert "counts has the type map" in error_of(
+        tmp_path / "a.parquet", columns={"label": "counts"}, streaming=streaming
+    )
+
+
+def test_doubled_columns_are_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "a.parquet")
+    assert "the columns text are there more than once" in error_of(tmp_path / "a.parquet")
+
+
+MIXED = [
+    {"text": "a", "label": "x", "id": 1},
+    {"text": "b", "label": "y", "id": "two"},
+    {"text": "c", "label": "x", "id": 2**80},
+]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_mixed_column_that_nobody_reads_is_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in MIXED))
+    rows, notes = rows_of(path, streaming=streaming)
+    assert rows == [{"text": row["text"], "label": row["label"]} for row in MIXED]
+    assert "the column id is left out" in notes and "line 2: id is 'two' (str), but before it is int" in notes
+    assert "line 2: id is 'two'" in error_of(path, columns={"label": "id"}, streaming=streaming)
+    if not streaming:  # the type changes between chunks, and again what was kept is told
+        monkeypatch.setattr(tables, "CHUNK_ROWS", 1)
+        monkeypatch.setattr(tables, "IN_MEMORY", 1)
+        path.write_text("".join(json.dumps(row) + "\n" for row in MIXED[:2]))
+        for _ in range(2):
+            rows, notes = rows_of(path)
+            assert (
+                rows == [{"text": row["text"], "label": row["label"]} for row in MIXED[:2]]
+                and "the column id is left out" in notes
+            )
+
+
+def test_a_mixed_column_that_the_form_reads_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "label": "x"}\n{"text": 5, "label": "y"}\n')
+    notes: list[str] = []
+    splits = read(path, notes=notes)
+    with pytest.raises(UserError, match=r"line 2: text is 5 \(int\), but before it is str"):
+        shape(splits, "labelled")
+
+
+def spreadsheet(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
+    """An .xlsx file with cells as text, numbers or true/false, written by hand: no library is needed for it."""
+
+    def cell(place: str, value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
+        return f'<c r="{place}"><v>{value}</v></c>'
+
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    kinds = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+
+    def link(number: int, kind: str, target: str) -> str:
+        return f'<Relationship Id="r{number}" Type="{kinds}/{kind}" Target="{target}"/>'
+
+    def links(content: str) -> str:
+        return f'<Relationships xmlns="{package}/relationships">{content}</Relationships>'
+
+    numbers = range(1, len(sheets) + 1)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        types = (
+            f'<Types xmlns="{package}/content-types"><Default Extension="xml" ContentType="application/xml"/></Types>'
+        )
+        archive.writestr("[Content_Types].xml", types)
+        archive.writestr("_rels/.rels", links(link(1, "officeDocument", "xl/workbook.xml")))
+        names = "".join(
+            f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in zip(numbers, sheets, strict=True)
+        )
+        archive.writestr("xl/workbook.xml", f'<workbook {main} xmlns:r="{kinds}"><sheets>{names}</sheets></workbook>')
+        targets = "".join(link(number, "worksheet", f"worksheets/sheet{number}.xml") for number in numbers)
+        archive.writestr("xl/_rels/workbook.xml.rels", links(targets))
+        for number, rows in zip(numbers, sheets.values(), strict=True):
+            lines = ""
+            for row, values in enumerate(rows, 1):
+                cells = "".join(cell(f"{chr(65 + column)}{row}", value) for column, value in enumerate(values))
+                lines += f'<row r="{row}">{cells}</row>'
+            sheet = f"<worksheet {main}><sheetData>{lines}</sheetData></worksheet>"
+            archive.writestr(f"xl/worksheets/sheet{number}.xml", sheet)
+    return path
+
+
+def test_spreadsheets(tmp_path: Path) -> None:
+    pytest.importorskip("python_calamine")
+    path = spreadsheet(tmp_path / "a.xlsx", {
+        "Notes": [],
+        "Rows": [["text", "label", "stars", "code"], ["a warm room", "good", 5, 7], [], ["a cold bed", "bad", None, "x7"]],
+        "Other": [["z"]],
+    })  # fmt: skip
+    rows, notes = rows_of(path)
+    assert rows == [{"text": "a warm room", "label": "good", "stars": 5, "code": "7"},
+                    {"text": "a cold bed", "label": "bad", "stars": None, "code": "x7"}]  # fmt: skip
+    assert "the sheet 'Rows' is read; not: Notes, Other" in notes and "the column code holds numbers and text" in notes
+    assert "--max-decompressed" in error_of(
+        spreadsheet(tmp_path / "b.xlsx", {"A": [["text"], ["x" * 9000]]}), max_decompressed="1KB"
+    )
+    spreadsheet(path, {"A": [["text"], ["x"]]})
+    far = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(far)) as archive, zipfile.ZipFile(tmp_path / "far.xlsx", "w") as target:
+        for name in archive.namelist():
+            target.writestr(name, archive.read(name).replace(b'r="A2"', b'r="XFD1048576"'))
+    assert "its cells span 1048576 rows" in error_of(tmp_path / "far.xlsx")
+    path.write_bytes(far[: len(far) // 2])
+    assert "is not a whole spreadsheet" in error_of(path)
+    assert "a column without a name" in error_of(spreadsheet(tmp_path / "c.xlsx", {"A": [["text"], ["x", "y"]]}))
+
+
+def test_a_spreadsheet_without_its_library_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    assert "pip install python-calamine" in error_of(spreadsheet(tmp_path / "a.xlsx", {"A": [["text"], ["x"]]}))
+
+
+def test_zlib_faults_inside_gzip_are_told(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b'{"text": "x"}\n' * 1000, mtime=0))
+    packed[20] ^= 0xFF
+    (tmp_path / "a.jsonl.gz").write_bytes(bytes(packed))
+    with pytest.raises((zlib.error, EOFError, OSError)):
+        gzip.decompress(bytes(packed))
+    assert "cannot be decompressed" in error_of(tmp_path / "a.jsonl.gz")
