@@ -60,6 +60,13 @@ with Path(SAYS).open("a") as file:
 os.environ.update(ENVIRONMENT)
 for number in TRAP.get("ignored", ()):  # as under nohup
     signal.signal(number, signal.SIG_IGN)
+if "encoding" in TRAP:  # of the terminal
+    sys.stdout.reconfigure(encoding=TRAP["encoding"], errors="strict")
+if TRAP.get("reader") == "gone":
+    reading, writing = os.pipe()
+    os.dup2(writing, 1)
+    os.close(reading)
+    os.close(writing)
 sync, os.fsync = os.fsync, fsync
 sys.addaudithook(listen)
 

@@ -50,3 +50,31 @@ def test_no_place_for_temporary_files_and_no_cache(live, command, tmp_path: Path
     assert life.text.count("encoded rows are not kept for the next run") == 1
     assert json.loads((out / "run.json").read_text())["verified"] is True
     assert not list(out.glob(".verify-*"))
+
+
+def test_names_of_all_kinds(live, command, tmp_path: Path) -> None:
+    out = tmp_path / "[lr=1e-3] 'quote\" exp[/bold]x \x1b[31m"
+    life = live(command("--out", out, "--cache-dir", tmp_path, "--no-verify"), out)
+    assert life.end() == 0, life.text
+    assert f"{tmp_path}/[lr=1e-3] 'quote\" exp[/bold]x \\x1b[31m/model" in life.text and "\x1b" not in life.text
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("a" * 300, "File name too long"), ("caf\udce9", "caf\\xe9: this name is not UTF-8")])
+def test_names_that_cannot_be(live, command, tmp_path: Path, name: str, words: str) -> None:
+    life = live(command("--out", str(tmp_path / name)), tmp_path)
+    assert life.end() == 2 and words in life.text and "Traceback" not in life.text, life.text
+
+
+def test_a_terminal_that_knows_ascii_only(live, command, tmp_path: Path) -> None:
+    out = tmp_path / "größe"
+    life = live(command("--out", out, "--cache-dir", tmp_path, "--no-verify"), out, {"encoding": "ascii"})
+    assert life.end() == 0, life.text
+    assert "gr\\u00f6\\u00dfe/model" in life.text
+
+
+def test_a_reader_that_goes_away_ends_no_run(live, command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    life = live(command("--out", out, "--cache-dir", tmp_path, "--no-verify"), out, {"reader": "gone"})
+    assert life.end() == 0, life.text
+    assert json.loads((out / "run.json").read_text())["status"] == "finished" and (out / "model").is_dir()

@@ -24,6 +24,7 @@ from ftp.plan import Prepared, prepare
 from ftp.plugins import Hooks, exits_named, kind_of
 from ftp.report import keep
 from ftp.scoring import score, to_minimise
+from ftp.terminal import visible
 from ftp.types import Baseline, Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Run, Score
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
 def close_facts(folder: record.Folder, status: str, reason: str) -> None:
     """Write down how a run ended. Where the disk takes no more, that must not hide why it ended."""
     with suppress(UserError):
-        folder.write_facts(status=status, reason=reason)
+        folder.write_facts(status=status, reason=visible(reason))
 
 
 def trained_some(log: record.Log) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ftp.errors import UserError
+from ftp.terminal import is_unicode, visible
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -104,11 +105,16 @@ def in_words(error: BaseException) -> UserError | None:
     if "No usable temporary directory" in text:
         return UserError(f"there is no room for temporary files: {text.partition('found in ')[2] or 'none can be written'}",
                          "free some space there, or name another folder by TMPDIR", "export TMPDIR=/path/to/a/folder")
+    if isinstance(error, UnicodeEncodeError) and not is_unicode(error.object):
+        return UserError(f"a name or text is not UTF-8, and cannot be written down: {_around(error)}",
+                         "rename the file or folder, or mend the row; or work in a folder whose whole name is UTF-8")
     number = number_of(error)
     path = getattr(error, "filename", None)
+    if number == errno.ENAMETOOLONG and isinstance(path, (str, bytes)):
+        return UserError(f"{os.fsdecode(path)}: {os.strerror(number)}", "a shorter name: most systems allow 255 bytes")
     if number in FULL and path is None:
         return UserError(f"the disk is full ({text})", _free_space())
-    if number in OF_THE_DISK or number in REFUSED or number == errno.ENAMETOOLONG:
+    if number in OF_THE_DISK or number in REFUSED:
         where = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
         assert number is not None
         if number in FULL or number == errno.EFBIG:
@@ -116,6 +122,11 @@ def in_words(error: BaseException) -> UserError | None:
         return UserError(f"{where + ': ' if where else ''}{os.strerror(number)}" + ("" if where else f" ({text})"),
                          "see that the folder is there, is yours to read and write, and that its disk is well")
     return None
+
+
+def _around(error: UnicodeEncodeError) -> str:
+    """Some letters on each side of what cannot be encoded."""
+    return visible(error.object[max(0, error.start - 40):error.end + 20])
 
 
 def _written(path: Path, number: int, option: str) -> UserError | None:

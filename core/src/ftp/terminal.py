@@ -53,6 +53,11 @@ def _escape(letter: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether text can be written as UTF-8: no byte of a name that is not, and no half of a surrogate pair."""
+    return _has("utf-8", text)
+
+
 def fitting(text: str, encoding: str) -> str:
     r"""`text` with the letters that an encoding does not have as escapes (`\u00f6`, which JSON and TOML read back)."""
     try:
@@ -64,9 +69,9 @@ def fitting(text: str, encoding: str) -> str:
         return fitting(text, "ascii")
 
 
-def _has(encoding: str, letter: str) -> bool:
+def _has(encoding: str, text: str) -> bool:
     try:
-        letter.encode(encoding)
+        text.encode(encoding)
     except UnicodeEncodeError:
         return False
     return True

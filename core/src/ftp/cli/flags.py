@@ -17,6 +17,7 @@ from ftp.errors import Problem, UserError, nearest
 from ftp.options import Option, read_recipe
 from ftp.plan import Given, Prepared, options_for, prepare, split_names
 from ftp.plugins import Picked, core_options, discover, pick
+from ftp.terminal import is_unicode
 
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 FLAG = re.compile(r"--?[A-Za-z]")
@@ -48,6 +49,7 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
     special = {"--plugins", "--resume", "--resume-with"}
     known = {*flags, *negative, *special, *switches, "--help", "-h"}
     line, given = Line(), list(arguments)
+    line.problems += _not_utf8(given)
     while given:
         word = given.pop(0)
         if word == "--":
@@ -94,6 +96,16 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
                 fix = nearest("-" + name, known) or "options begin with two dashes"
                 line.problems.append(Problem(f"{name}: no such option", fix))
     return line
+
+
+def _not_utf8(words: Sequence[str]) -> list[Problem]:
+    """Names of files that are not UTF-8 cannot be written into the recipe of a run."""
+    problems = []
+    for word in words:
+        if not is_unicode(word):
+            problems.append(Problem(f"{word}: this name is not UTF-8, so that no recipe can hold it",
+                                    "rename the file or folder, or make a link to it under another name", "ln -s OLD NEW"))
+    return problems
 
 
 def assemble(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[Line, Prepared]:
