@@ -117,9 +117,11 @@ def test_alpaca_columns_that_hold_no_text_are_named(changed: dict[str, Any], sai
 
 
 def test_canonical_conversations_are_left_alone() -> None:
-    call = {"role": "assistant", "content": None, "tool_calls": "[...]"}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}
     rows = Dataset.from_list([{"messages": [{**user("q"), "tool_calls": None}, call]}])
-    assert convert(rows, "conversation", "conversation") is rows
+    made = convert(rows, "conversation", "conversation")
+    assert made[0]["messages"] == [user("q"), call], "a null of a struct is a field that the message does not have"
+    assert convert(made, "conversation", "conversation") is made
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ftp.errors import UserError
 from ftp.terminal import is_interactive, say, warn
 
 if TYPE_CHECKING:
+    from ftp.data.turns import Message
     from ftp.losses.chat import Chat
     from ftp.types import Model
 
@@ -60,9 +61,9 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
     talk(_lines(), lambda messages, show: answer(model, chat, messages, show, how), system)
 
 
-def talk(lines: Iterator[str], respond: Callable[[list[dict[str, str]], Callable[[str], None]], str], system: str = "") -> None:
+def talk(lines: Iterator[str], respond: Callable[[list[Message], Callable[[str], None]], str], system: str = "") -> None:
     """Hold a conversation: `respond(messages, show)` answers, and shows its words as they come."""
-    said: list[dict[str, str]] = []
+    said: list[Message] = []
     for line in lines:
         word, _, rest = line.strip().partition(" ")
         if word == "/exit":
@@ -74,13 +75,13 @@ def talk(lines: Iterator[str], respond: Callable[[list[dict[str, str]], Callable
             warn(f"{word}: no such command. {HELP}")
         elif word:
             said.append({"role": "user", "content": line.strip()})
-            before = [{"role": "system", "content": system}] if system else []
+            before: list[Message] = [{"role": "system", "content": system}] if system else []
             answer = respond(before + said, lambda text: say(text, end=""))
             say()
             said.append({"role": "assistant", "content": answer})
 
 
-def answer(model: Model, chat: Chat, messages: list[dict[str, str]], show: Callable[[str], None], how: dict[str, Any]) -> str:
+def answer(model: Model, chat: Chat, messages: list[Message], show: Callable[[str], None], how: dict[str, Any]) -> str:
     """The model's next turn, shown as it is written. Where a conversation is longer than the model takes, its oldest turns
     are left out, and that is told. Raises `UserError` where not even the last one fits."""
     import torch

@@ -127,7 +127,7 @@ def chunks(rows: Dataset, loss_encode: Encode, split: str, counts: Counts) -> It
     """Encoded rows as Arrow tables, one for each thousand rows. UserError where every row is left out."""
     any_row = False
     for start in range(0, len(rows), BATCH):
-        given = rows.select(range(start, min(start + BATCH, len(rows)))).to_list()
+        given = tables.to_rows(rows.select(range(start, min(start + BATCH, len(rows)))))
         made = counts.take(numbered(given, loss_encode, split, start))
         if made:
             any_row = True

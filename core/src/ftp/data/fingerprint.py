@@ -41,6 +41,8 @@ def _feed(found: Any, values: pa.Array) -> None:
     import pyarrow.compute as pc
 
     kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):  # JSON text
+        values, kind = values.storage, values.storage.type
     found.update(f"{kind}:{len(values)}:{values.null_count};".encode())
     if values.null_count:
         found.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes())

@@ -12,10 +12,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftp.data import tables, turns
-from ftp.errors import UserError
+from ftp.errors import Problem, UserError
 from ftp.types import Form
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset, IterableDataset
 
     Rows = TypeVar("Rows", Dataset, IterableDataset)
@@ -35,7 +36,15 @@ FORMS: Mapping[Form, FormSpec] = {
     "feedback": FormSpec(
         ("prompt", "completion", "label"),
         (),
-        (("prompt", "completion", "label"), ("messages", "label"), ("conversations", "label")),
+        (
+            ("prompt", "completion", "label"),
+            ("messages", "label"),
+            ("conversations", "label"),
+            ("prompt", "response", "label"),
+            ("instruction", "output", "label"),
+            ("instruction", "response", "label"),
+            ("question", "response", "label"),
+        ),
     ),
     "question": FormSpec(("question", "context", "answers"), ("id", "title")),
     "tagged": FormSpec(("tokens", "tags"), ()),
@@ -49,6 +58,9 @@ FORMS: Mapping[Form, FormSpec] = {
             ("prompt", "completion"),
             ("instruction", "output"),
             ("question", "answer"),
+            ("prompt", "response"),
+            ("instruction", "response"),
+            ("question", "response"),
         ),
     ),
     "text": FormSpec(("text",), ("title",)),
@@ -108,8 +120,10 @@ def _question_to_conversation(row: Columns, labels: Sequence[str]) -> Columns:
 
 
 def _conversation_to_prompt(row: Columns, labels: Sequence[str]) -> Columns:
-    said = list(row["messages"])
-    prompt, completion = turns.split_last(said) if said[-1]["role"] == "assistant" else (said, [])
+    conversation = list(row["messages"])
+    if conversation[-1]["role"] != "assistant":
+        return {"prompt": conversation, "completion": []}
+    prompt, completion = turns.split_last(conversation)
     return {"prompt": prompt, "completion": completion}
 
 
@@ -122,6 +136,14 @@ def _to_feedback(row: Columns, labels: Sequence[str]) -> Columns:
     return {"prompt": prompt, "completion": completion, "label": turns.good(row["label"])}
 
 
+def _to_question(row: Columns, labels: Sequence[str]) -> Columns:
+    """Answers that were kept as JSON, as their rows have different fields, with the two that are read."""
+    answers = row["answers"]
+    if not isinstance(answers, Mapping):
+        raise turns.Unfit(f"holds {answers!r:.80} in answers where {{\"text\": [...], \"answer_start\": [...]}} belongs")
+    return {"answers": {"text": answers.get("text"), "answer_start": answers.get("answer_start")}}
+
+
 Change = Callable[[Columns, Sequence[str]], Columns | None]
 
 DOWNHILL: Mapping[tuple[Form, Form], Change] = {
@@ -130,7 +152,7 @@ DOWNHILL: Mapping[tuple[Form, Form], Change] = {
     ("tagged", "text"): lambda row, labels: {"text": " ".join(row["tokens"])},
     ("question", "conversation"): _question_to_conversation,
     ("question", "text"): lambda row, labels: {"text": _joined(row["context"], row["question"])},
-    ("conversation", "text"): lambda row, labels: {"text": turns.plain(row["messages"])},
+    ("conversation", "text"): lambda row, labels: {"text": turns.plain(row["messages"], turns.tools(row))},
     ("conversation", "prompt"): _conversation_to_prompt,
     ("preference", "conversation"): lambda row, labels: {"messages": [*row["prompt"], *row["chosen"]]},
     ("preference", "prompt"): lambda row, labels: {"prompt": row["prompt"]},
@@ -146,9 +168,16 @@ CANONICAL: Mapping[Form, Change] = {
     "conversation": lambda row, labels: {"messages": turns.conversation(row)},
     "preference": _to_preference,
     "feedback": _to_feedback,
-    "prompt": lambda row, labels: {"prompt": turns.said(row["prompt"], "user", "prompt")},
+    "prompt": lambda row, labels: {"prompt": turns.asked(row)},
+    "question": _to_question,
 }
 """Forms whose columns come in many spellings, and how one spelling is made of them."""
+
+MESSAGES: Mapping[Form, tuple[str, ...]] = {
+    "conversation": ("messages",), "preference": ("prompt", "chosen", "rejected"), "feedback": ("prompt", "completion"),
+    "prompt": ("prompt", "completion"),
+}  # fmt: skip
+"""Columns of each form that hold messages; once read they are JSON, as messages differ in their fields."""
 
 
 def way(source: Form, target: Form) -> tuple[Form, ...] | None:
@@ -201,12 +230,8 @@ def convert(dataset: Rows, source: Form, target: Form, labels: Sequence[str] = (
             f"'{source}' can be read as: {', '.join(sorted(reachable([source])))}",
         )
     dataset = _renamed(dataset)
-    if source in CANONICAL and not _canonical(dataset, source):
+    if source in CANONICAL and not _is_canonical(dataset, source):
         dataset = _apply(dataset, CANONICAL[source], source, labels, told)
-    elif source in CANONICAL and not hasattr(dataset, "num_rows"):  # a stream is looked at while it is read, others by `load`
-        messages = tuple(column for column in FORMS[source].required if column != "label")
-        dataset = dataset.map(partial(_look, messages=messages, told=told), batched=True, with_indices=True,
-                              features=dataset.features)
     for start, end in pairwise(walked):
         dataset = _apply(dataset, DOWNHILL[start, end], end, labels, told)
     return dataset
@@ -223,67 +248,142 @@ def _renamed(dataset: Rows) -> Rows:
     return dataset.rename_columns(found) if found else dataset
 
 
-def _canonical(dataset: Dataset | IterableDataset, form: Form) -> bool:
+def _is_canonical(dataset: Dataset | IterableDataset, form: Form) -> bool:
     """Whether the columns are in canonical shape already, judged by their types."""
-    if dataset.features is None:
+    from datasets import Json
+
+    features = dataset.features
+    if form == "question":
+        return features is None or not isinstance(features.get("answers"), Json)
+    if features is None or (form == "feedback" and getattr(features.get("label"), "dtype", None) != "bool"):
         return False
-    plain = {column: dataset.features.get(column) for column in FORMS[form].required}
-    if form == "feedback" and getattr(plain.pop("label"), "dtype", None) != "bool":
-        return False
-    return all({"role", "content"} <= set(getattr(kind, "feature", None) or ()) for kind in plain.values())
+    required = (name for name in MESSAGES[form] if name in FORMS[form].required)
+    return all(getattr(features.get(name), "holds_messages", False) for name in required)
 
 
 def _apply(dataset: Rows, change: Change, form: Form, labels: Sequence[str], told: str) -> Rows:
-    from datasets import Features, Value
+    """The rows of a data set, each changed into the columns of `form`. Messages, and tools beside them, become JSON."""
+    from datasets import Features
 
-    shape = [{"role": Value("string"), "content": Value("string")}]
-    kinds = {
-        column: Value("string") if column == "text" else Value("bool") if column == "label" else shape
-        for column in (*FORMS[form].required, *(("completion",) if form == "prompt" else ()))
-    }
-    kept = {name: kind for name, kind in (dataset.features or {}).items() if name not in kinds}
-    if form == "prompt" and change is not _conversation_to_prompt:
-        kept.update({"completion": dataset.features["completion"]} if "completion" in (dataset.features or ()) else {})
+    from ftp.data import json_column
+
+    features = dataset.features
+    kinds = _kinds(form)
+    if form == "prompt" and change is not _conversation_to_prompt:  # an answer, where there is one, is nobody's business
         kinds.pop("completion")
-    with tables.quiet():
-        return dataset.map(
-            partial(_batch, change=change, names=tuple(kinds), labels=tuple(labels), told=told),
-            batched=True,
-            with_indices=True,
-            features=Features({**kept, **kinds}) if dataset.features is not None else None,
-        )
+    names = tuple(kinds)
+    if form in MESSAGES and {"tools", "functions"} & set(dataset.column_names or ()):
+        kinds["tools"] = json_column.JsonColumn()
+    step = partial(_changed, change=change, names=names, tools="tools" in kinds, labels=tuple(labels), told=told,
+                   features=features)
+    if not hasattr(dataset, "num_rows"):
+        made = Features({**_kept(features, kinds), **kinds}) if features is not None else None
+        return dataset.map(partial(_batch, step=step), batched=True, with_indices=True, features=made)
+    return _stored(dataset, step, kinds, told)
 
 
-def _look(batch: dict[str, list[Any]], indices: list[int], *, messages: Sequence[str], told: str) -> dict[str, list[Any]]:
-    """The batch as it is; UserError where a message lacks its role or its text."""
-    for column in messages:
-        for place, value in zip(indices, batch[column], strict=True):
+def _stored(dataset: Any, step: Callable[..., Any], kinds: Mapping[str, Any], told: str) -> Any:
+    """Stored rows, changed; Arrow in, Arrow out, as `datasets` would write JSON columns with fewer digits."""
+    from datasets import Features
+
+    rows = dataset.with_format("arrow")
+    features = Features({**_kept(dataset.features, kinds), **kinds})
+    try:
+        with tables.quiet():
+            made = rows.map(partial(_table, step=step, kinds=kinds), batched=True, with_indices=True, features=features)
+    except UserError as error:
+        raise UserError([*error.problems, *_more_problems(rows, step, told)]) from None
+    return made.with_format(None)
+
+
+def _more_problems(stored: Dataset, step: Callable[..., Any], told: str, most: int = 5) -> list[Problem]:
+    """The rows that cannot be read behind the first one, and how many there are in all."""
+    from ftp.data import json_column
+
+    wrong: list[int] = []
+    problems: list[Problem] = []
+    for start in range(0, len(stored), 1000):
+        for number, row in enumerate(json_column.rows_of(stored[start : start + 1000]), start):
             try:
-                turns.said(value, "user")
-            except turns.Unfit as error:
-                raise UserError(f"{told}: row {place} {error}", "rows count from 0; mend the row or leave it out") from None
-    return batch
+                step([row], [number])
+            except UserError as error:
+                wrong.append(number)
+                problems += error.problems if 1 < len(wrong) <= most else []
+    if len(wrong) > most:
+        problems.append(Problem(f"{told}: {len(wrong)} rows cannot be read; the first, counted from 0: {wrong[:most]}",
+                                "mend or leave out these rows"))
+    return problems
 
 
-def _batch(
-    batch: Mapping[str, list[Any]],
-    indices: list[int],
+def _kept(features: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kind for name, kind in features.items() if name not in kinds}
+
+
+def _kinds(form: Form) -> dict[str, Any]:
+    """The columns that a change into `form` makes, with their kinds."""
+    from datasets import List, Value
+
+    from ftp.data.json_column import MessagesColumn
+
+    if form == "text":
+        return {"text": Value("string")}
+    if form == "question":
+        return {"answers": {"text": List(Value("string")), "answer_start": List(Value("int64"))}}
+    kinds: dict[str, Any] = {name: MessagesColumn() for name in MESSAGES[form]}
+    return {**kinds, "label": Value("bool")} if form == "feedback" else kinds
+
+
+def _changed(
+    rows: Sequence[dict[str, Any]],
+    indices: Sequence[int],
     *,
     change: Change,
     names: tuple[str, ...],
+    tools: bool,
     labels: Sequence[str],
     told: str,
-) -> dict[str, list[Any]]:
-    columns = list(batch)
+    features: Mapping[str, Any] | None,
+) -> tuple[list[int], dict[str, list[Any]]]:
+    """Which rows stay, and the columns that are made of them. UserError names a row that cannot be read."""
+    from ftp.data import json_column
+
     kept: list[int] = []
-    made: dict[str, list[Any]] = {name: [] for name in names}
-    for place, values in enumerate(zip(*batch.values(), strict=True)):
+    columns: dict[str, list[Any]] = {name: [] for name in (*names, *(("tools",) if tools else ()))}
+    for place, row in enumerate(rows):
+        if features is not None:
+            row = {name: json_column.as_said(value, features.get(name)) for name, value in row.items()}
         try:
-            new = change(dict(zip(columns, values, strict=True)), labels)
+            made = change(row, labels)
+            if made is not None and tools:
+                made = {**made, "tools": turns.tools(row)}
         except turns.Unfit as error:
             raise UserError(f"{told}: row {indices[place]} {error}", "rows count from 0; mend the row or leave it out") from None
-        if new is not None:
+        if made is not None:
             kept.append(place)
-            for name in names:
-                made[name].append(new[name])
-    return {**{name: [batch[name][place] for place in kept] for name in columns if name not in names}, **made}
+            for name, column in columns.items():
+                column.append(made[name])
+    return kept, columns
+
+
+def _batch(batch: Mapping[str, list[Any]], indices: list[int], *, step: Callable[..., Any]) -> dict[str, list[Any]]:
+    """A batch of a stream, changed."""
+    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+    kept, columns = step(rows, indices)
+    return {**{name: [values[place] for place in kept] for name, values in batch.items() if name not in columns}, **columns}
+
+
+def _table(batch: pa.Table, indices: list[int], *, step: Callable[..., Any], kinds: Mapping[str, Any]) -> pa.Table:
+    """A batch of stored rows, changed."""
+    import pyarrow as pa
+    from datasets import Json
+    from datasets.features.features import get_nested_type
+
+    from ftp.data import json_column
+
+    kept, columns = step(json_column.rows_of(batch), indices)
+    stays = pa.array(kept, pa.int64())
+    made = {name: batch.column(name).take(stays) for name in batch.column_names if name not in columns}
+    for name, values in columns.items():
+        kind = kinds[name]
+        made[name] = json_column.array(values) if isinstance(kind, Json) else pa.array(values, get_nested_type(kind))
+    return pa.table(made)

@@ -201,8 +201,7 @@ SHAPES: Mapping[Form, tuple[tuple[str, str, Callable[[Any], bool]], ...]] = {
 
 
 def check(rows: Rows, form: Form, told: str) -> None:
-    """UserError where a required column has no value or the wrong type, a message no role or no text, or tags do not match their
-    tokens."""
+    """UserError where a required column has no value or the wrong type, or tags do not match their tokens."""
     from datasets import Dataset, Value
 
     wrong: list[Problem] = []
@@ -235,7 +234,6 @@ def check(rows: Rows, form: Form, told: str) -> None:
             if batch.column(column).null_count:
                 missing = batch.column(column).is_null().to_pylist()
                 nulls[column] += [start + place for place, absent in enumerate(missing) if absent]
-            broken.update(start + place for place in _broken(batch.column(column)))
         if form == "question":
             broken.update(start + place for place in _unsaid(batch.column("answers")))
         if form == "tagged":
@@ -253,25 +251,11 @@ def check(rows: Rows, form: Form, told: str) -> None:
             f"{told}: {len(uneven)} rows have another number of tags than tokens; the first, counted from 0: {uneven[:5]}",
             "give each token one tag"))  # fmt: skip
     if broken:
-        what = "an answer (in answers) that is null" if form == "question" else "a message without a role or without text"
         wrong.append(Problem(
-            f"{told}: {len(broken)} rows have {what}; the first, counted from 0: "
+            f"{told}: {len(broken)} rows have an answer (in answers) that is null; the first, counted from 0: "
             f"{sorted(broken)[:5]}", "mend or leave out these rows"))  # fmt: skip
     if wrong:
         raise UserError(wrong)
-
-
-def _broken(column: pa.ChunkedArray) -> set[int]:
-    """Places of the rows of a column of messages in which one lacks its role or its text; none for other columns."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not (pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type)):
-        return set()
-    rows = column.combine_chunks()
-    messages, owners = pc.list_flatten(rows), pc.list_parent_indices(rows)
-    lacks = pc.or_(*(pc.is_null(pc.struct_field(messages, name)) for name in ("role", "content")))
-    return set(owners.filter(lacks).to_pylist())
 
 
 def _unsaid(column: pa.ChunkedArray) -> set[int]:
@@ -286,11 +270,14 @@ def _stored(rows: Rows, split: str) -> Dataset:
     """Rows of a split that is looked at again and again: a stream is read to its end and kept."""
     from datasets import Dataset
 
+    from ftp.data import json_column
+
     if isinstance(rows, Dataset):
         return rows
     if not hasattr(rows, "iter"):
         raise TypeError(f"load_data gave a {type(rows).__name__} for {split}, not a datasets.Dataset")
-    chunks = (tables.table(list(enumerate(batch.to_pylist()))) for batch in rows.with_format("arrow").iter(10_000))
+    batches = (json_column.rows_of(batch) for batch in rows.with_format("arrow").iter(10_000))
+    chunks = (json_column.with_kinds(tables.table(list(enumerate(batch))), rows.features) for batch in batches)
     stored = tables.dataset(chunks, told=split)
     return stored.cast(rows.features) if rows.features else stored
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from ftp.data import tables
 from ftp.types import Row
 
 NO_TEXT = frozenset({"id", "label", "label_name", "source", "licence"})
 """Columns whose words are not what a row says."""
+
+
+NO_WORDS = frozenset({"role", "from", "type", "id", "tool_call_id"})
+"""Fields of a message, a part of one or a call of a tool that say nothing in words."""
 
 
 def some(rows: Any, most: int) -> Iterator[tuple[int, Row]]:
@@ -20,7 +25,7 @@ def some(rows: Any, most: int) -> Iterator[tuple[int, Row]]:
     numbers = spread(len(rows), most)
     for start in range(0, len(numbers), 1000):
         part = list(numbers[start : start + 1000])
-        yield from zip(part, rows.select(part).to_list(), strict=True)
+        yield from zip(part, tables.to_rows(rows.select(part)), strict=True)
 
 
 def spread(count: int, most: int) -> Sequence[int]:
@@ -38,7 +43,7 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            if name not in ("role", "from"):
+            if name not in NO_WORDS:
                 yield from _texts(item)
     elif isinstance(value, list | tuple):
         for item in value:

@@ -34,7 +34,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 SHARD = re.compile(r"[-_.]\d+([-_]of[-_]\d+)?$")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w./ +-]+)?")
 PEEK = 1000
-VERSION = "2"  # of what the readers make of a file; a new one makes cached rows be read again
+VERSION = "3"  # of what the readers make of a file; a new one makes cached rows be read again
 
 
 def read(
@@ -287,6 +287,8 @@ def _recall(beside: Path) -> tuple[list[str], dict[str, Problem]]:
 def _stream(files: list[DataFile]) -> IterableDataset:
     from datasets import Features, IterableDataset
 
+    from ftp.data import json_column
+
     first = files[0]
     kinds = readers.number_columns(first, PEEK)
     problems: dict[str, Problem] = {}
@@ -299,9 +301,10 @@ def _stream(files: list[DataFile]) -> IterableDataset:
     if head is None or not len(head):
         raise UserError(f"{first.path} has no rows", "give at least one row")
     first.notes.extend(_left_out_note(name, problem) for name, problem in problems.items())
+    schema = json_column.with_json_for_structs(head.schema)  # later rows may have other fields than the first ones
     rows = IterableDataset.from_generator(
-        partial(_rows, kinds=kinds, schema=head.schema, left_out=tuple(problems)),
-        features=Features.from_arrow_schema(head.schema),
+        partial(_rows, kinds=kinds, schema=schema, left_out=tuple(problems)),
+        features=json_column.typed(Features.from_arrow_schema(schema)),
         gen_kwargs={"files": files},
     )
     tables.set_left_out(rows, problems)
@@ -312,18 +315,20 @@ def _rows(
     files: list[DataFile], *, kinds: dict[str, type], schema: pa.Schema, left_out: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
     """Rows of all files, with the types of the first; nothing is bent to fit them."""
+    from ftp.data.json_column import rows_of
+
     for file in files:
         if readers.known_format(file.path) in readers.COLUMNAR:
             problems: dict[str, Problem] = {}
             for chunk in tables.of_file(file, problems):
-                yield from tables.fitting(chunk, schema, file, []).to_pylist()
+                yield from rows_of(tables.fitting(chunk, schema, file, []))
             continue
         where = f"{file.path}, {readers.unit_of(file)}"
         for numbered in tables.chunked(readers.read_rows(file, kinds), PEEK):
             for _, row in numbered:
                 for name in left_out:
                     row.pop(name, None)
-            yield from tables.fitting(tables.table(numbered, where), schema, file, numbered).to_pylist()
+            yield from rows_of(tables.fitting(tables.table(numbered, where), schema, file, numbered))
 
 
 def _from_disk(path: Path, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ftp.data import tables, turns
 from ftp.errors import UserError
 from ftp.types import Form
 
@@ -93,7 +94,7 @@ def words(row: Mapping[str, Any], form: Form) -> str:
 
 def _flat(value: Any) -> str:
     if isinstance(value, Mapping):
-        return _flat(value.get("content"))
+        return turns.words(value) if "role" in value else " ".join(_flat(item) for item in value.values())
     if isinstance(value, list):
         return " ".join(_flat(item) for item in value)
     return "" if value is None else str(value)
@@ -173,8 +174,6 @@ def _quotas(sizes: Mapping[Any, int], share: float) -> dict[Any, int]:
 
 
 def _cut_stream(rows: IterableDataset, seed: int, share: float, group: str | None, form: Form) -> tuple[IterableDataset, Dataset]:
-    from datasets import Dataset
-
     which = 0 if group is None else -1  # a group is cut whole
 
     def picked(row: Mapping[str, Any]) -> bool:
@@ -190,7 +189,7 @@ def _cut_stream(rows: IterableDataset, seed: int, share: float, group: str | Non
     rest = rows.filter(lambda row: bound.isdisjoint(_keys(row, seed, group, form)))
     if next(iter(rest), None) is None:
         raise UserError("the stream has too few rows to cut a validation split from", "give a validation split of your own")
-    return rest, Dataset.from_list(held, features=rows.features)
+    return rest, tables.from_rows(held, rows.features)
 
 
 def _check_ids(splits: Mapping[str, Rows]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -17,7 +17,7 @@ from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, DatasetInfo, Features
 
 IN_MEMORY = 64_000_000
 """Bytes of Arrow up to which rows simply stay in memory."""
@@ -134,7 +134,7 @@ def table(
         if not _is_unicode(name):
             raise UserError(f"{where} {numbered[0][0]}: the name {name!r:.60} is no valid text", "rename this column")
         try:
-            column = pa.array(values)
+            column = _column(values)
         except (pa.ArrowException, UnicodeError, OverflowError, RecursionError, ValueError, TypeError) as error:
             if name not in wrong:
                 wrong[name] = _unholdable(name, values, [number for number, _ in numbered], where, error)
@@ -149,6 +149,23 @@ def table(
     if not columns and numbered and names:
         raise UserError([wrong[name] for name in names])
     return pa.table(columns)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """The values of a column; as JSON where Arrow could not give its objects back as they are."""
+    import pyarrow as pa
+
+    from ftp.data import json_column
+
+    try:
+        column = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        if not any(map(json_column.holds_objects, values)):
+            raise
+        return json_column.array(values)
+    if json_column.holds_structs(column.type) and _depth(column.type) <= DEEPEST and not json_column.is_exact(column, values):
+        return json_column.array(values)
+    return column
 
 
 def _unholdable(name: str, values: list[Any], numbers: list[int], where: str, error: Exception) -> Problem:
@@ -191,17 +208,21 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def unify(schemas: Iterable[pa.Schema], told: str = "", problems: dict[str, Problem] | None = None) -> pa.Schema:
-    """One schema for all: missing columns and fields become null, whole numbers become decimals where needed.
+    """One schema for all: missing columns become null, whole numbers become decimals where needed, objects whose fields differ
+    become JSON.
 
     Args:
         problems: gets the columns whose types cannot be joined, which are left out; None: each of them is an error.
     """
     import pyarrow as pa
 
+    from ftp.data import json_column
+
     def pair(left: pa.Schema, right: pa.Schema) -> pa.Schema:
         left, right = _without(left, problems or ()), _without(right, problems or ())
         if left.equals(right):
             return left
+        left, right = json_column.with_json(left, right), json_column.with_json(right, left)
         try:
             return pa.unify_schemas([left, right], promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
@@ -246,9 +267,14 @@ def cast(found: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with the columns and types of a schema that `unify` made of its own and others."""
     import pyarrow as pa
 
+    from ftp.data import json_column
+
     if found.schema.equals(schema):
         return found
     found = found.select([name for name in found.column_names if name in schema.names])
+    for place, name in enumerate(found.column_names):
+        if json_column.is_json(schema.field(name).type):
+            found = found.set_column(place, schema.field(name), json_column.from_arrow(found.column(name)))
     return pa.concat_tables([schema.empty_table(), found], promote_options="permissive")
 
 
@@ -275,7 +301,17 @@ def dataset(
     if not held:
         raise UserError(f"{told or 'the data'} has no rows", "give at least one row")
     schema = unify((each.schema for each in held), told, problems)
-    return Dataset(InMemoryTable(pa.concat_tables([cast(each, schema) for each in held]).combine_chunks()))
+    whole = pa.concat_tables([cast(each, schema) for each in held]).combine_chunks()
+    return Dataset(InMemoryTable(whole), info=_info(whole.schema))
+
+
+def _info(schema: pa.Schema) -> DatasetInfo:
+    """The kinds of a table's columns, as `datasets` wants them."""
+    from datasets import DatasetInfo, Features
+
+    from ftp.data import json_column
+
+    return DatasetInfo(features=json_column.typed(Features.from_arrow_schema(schema)))
 
 
 def write(
@@ -324,6 +360,7 @@ def write(
 
 def opened(path: Path) -> Dataset | None:
     """The data set that `write` left at `path`, memory-mapped; None where there is none or where it is damaged."""
+    import pyarrow as pa
     from datasets import Dataset
 
     try:
@@ -333,9 +370,34 @@ def opened(path: Path) -> Dataset | None:
             told = file.read(32)
         if size <= 0 or _digest(path, size) != told:
             return None
-        return Dataset.from_file(str(path))
+        with pa.memory_map(str(path)) as source:
+            schema = pa.ipc.open_stream(source).schema
+        return Dataset.from_file(str(path), info=_info(schema))
     except OSError:
         return None
+
+
+def to_rows(part: Dataset) -> list[dict[str, Any]]:
+    """The rows of a data set as Python objects (`Dataset.to_list` reads JSON columns with fewer digits)."""
+    columns: dict[str, list[Any]] = part[:]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]], features: Features | None = None) -> Dataset:
+    """Rows as a data set that gives each of them back as it is (`Dataset.from_list` fills fields of other rows in).
+
+    `features`: the kinds of its columns, where they are known.
+    """
+    from datasets import Dataset, DatasetInfo
+    from datasets.table import InMemoryTable, table_cast
+
+    from ftp.data import json_column
+
+    made = table([(number, dict(row)) for number, row in enumerate(rows)])
+    if features is None:
+        return dataset([made])
+    made = table_cast(json_column.with_kinds(made, features).select(list(features)), features.arrow_schema)
+    return Dataset(InMemoryTable(made), info=DatasetInfo(features=features))
 
 
 def _digest(path: Path, size: int) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ftp.data.turns import Message, Unfit, conversation
+from ftp.data.turns import Message, Unfit, asked, conversation, words
 from ftp.errors import UserError
 from ftp.losses import seq2seq, tokens
 from ftp.losses.chat import Chat, Encoded, Which, tools_of, truncated
@@ -48,7 +48,10 @@ def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, A
             if row.get("text") is not None and "messages" not in row:
                 turns: list[Message] = [{"role": "user", "content": str(row["text"])}]
             else:
-                turns = conversation({"completion": [], **row} if "prompt" in row else row)
+                whole = row.get("messages") is not None or row.get("conversations") is not None
+                turns = conversation(row) if whole else asked(row)
+                if not turns:
+                    raise Unfit("has an empty conversation")
             while turns and turns[-1]["role"] == "assistant":
                 turns.pop()
             if not turns:
@@ -80,5 +83,5 @@ def beginning(row: Row) -> str:
     """Some first words of a row, to know it by."""
     said = row.get("messages") or row.get("prompt") or next((value for value in row.values() if value), "")
     first = said[0] if isinstance(said, Sequence) and said else None
-    text = str(first.get("content") if isinstance(first, Mapping) else said)
+    text = words(first) if isinstance(first, Mapping) else str(said)
     return repr(text if len(text) <= 60 else text[:60] + "...")

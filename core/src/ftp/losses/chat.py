@@ -18,8 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftp.data.turns import Message, Unfit
+from ftp.data import turns
+from ftp.data.turns import Message, Unfit, content_text, is_trained
 from ftp.errors import UserError, nearest
+from ftp.losses import rendering
 from ftp.losses.text import ends
 from ftp.record import LOG, MODEL, read_log
 from ftp.types import Data, Model, Run
@@ -34,16 +36,21 @@ Which = Literal["answers", "last", "all"]
 """Which tokens are trained: those of every assistant turn, of the last one, or all."""
 
 DEFAULT = (
+    "{% if tools %}{{ 'Tools:' }}{% for tool in tools %}{{ ' ' + tool | tojson }}{% endfor %}{{ '\\n\\n' }}{% endif %}"
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "{{ 'Assistant:' }}{% generation %}{{ ' ' + message['content'] | trim + eos_token }}{% endgeneration %}{{ '\\n\\n' }}"
+    "{{ 'Assistant:' }}{% generation %}"
+    "{% if message['content'] or not message['tool_calls'] %}{{ ' ' + message['content'] | trim }}{% endif %}"
+    "{% for call in message['tool_calls'] or [] %}{{ ' ' + (call['function'] or call) | tojson }}{% endfor %}"
+    "{{ eos_token }}{% endgeneration %}{{ '\\n\\n' }}"
     "{% else %}"
     "{{ message['role'] | capitalize + ': ' + message['content'] | trim + '\\n\\n' }}"
     "{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
-"""Our template for tokenizers without one. It needs no new token: names of roles are words, an answer ends with the EOS.
+"""Our template for tokenizers without one. It needs no new token: names of roles are words, tools and calls of them are JSON, an
+answer ends with the EOS.
 The blank before an answer belongs to the answer, so the prompt's tokens stay the same when the answer follows."""
 
 _FREE = {"min_length": 0, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
@@ -96,9 +103,13 @@ class Chat:
         return list(self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"])
 
     def encode(
-        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Any] = (), which: Which = "answers"
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Any] = (), which: Which = "answers",
+        begins: Sequence[int] = (),
     ) -> list[Encoded | Unfit]:
         """Each conversation with its trained stretches, or why it cannot be trained on. Nothing is cut here.
+
+        `begins`: of each conversation the number of messages in its prompt, of which nothing is learnt. Turns that their row
+        does not want to be learnt (`turns.is_trained`) are not.
 
         Every answer ends with its end-of-turn token, and that is trained; where the template writes none after the last
         answer, the EOS is added.
@@ -106,7 +117,8 @@ class Chat:
         rendered: list[tuple[str, list[Span]] | Unfit] = []
         for number, messages in enumerate(conversations):
             try:
-                rendered.append(self._text(messages, tools[number] if tools else None, which))
+                begin = begins[number] if begins else 0
+                rendered.append(self._text(messages, tools[number] if tools else None, which, begin))
             except Unfit as error:
                 rendered.append(error)
         texts = [one[0] for one in rendered if not isinstance(one, Unfit)]
@@ -121,12 +133,13 @@ class Chat:
 
         Each is rendered as the end of a conversation, as it is when it is asked for, whatever follows it here.
         """
-        places = [place for place, one in enumerate(messages) if place and one["role"] == "assistant"]
+        answers = [place for place, turn in enumerate(messages) if place and turn["role"] == "assistant"]
+        places = [place for place in (answers if which == "answers" else answers[-1:]) if is_trained(messages[place])]
         if not places:
             raise Unfit("has no turn of the assistant that answers anything "
                         f"(its roles: {_roles(messages)}), so there is nothing to learn")
         found = []
-        for place in places if which == "answers" else places[-1:]:
+        for place in places:
             text, spans = self._text(messages[: place + 1], tools, "last")
             words = text[slice(*spans[-1])]
             said = self._trained(*self._tokens([words])[0], [(0, len(words))], "last")
@@ -141,41 +154,63 @@ class Chat:
         self, messages: Sequence[Message], tools: Any, *, ask: bool = False, template: str | None = None
     ) -> tuple[str, list[Span]]:
         """The text of a conversation, and the stretches of it that the template marks."""
-        from transformers.utils.chat_template_utils import render_jinja_template
-
         template = template or self.tokenizer.get_chat_template(tools=tools)
+        specials = self.tokenizer.special_tokens_map
         try:
-            texts, marks = render_jinja_template(
-                conversations=[[dict(one) for one in messages]], tools=tools, chat_template=template,
-                add_generation_prompt=ask, return_assistant_tokens_mask=bool(_MARKERS.search(template)),
-                **self.tokenizer.special_tokens_map)
+            return rendering.render(template, rendering.for_template(messages, template, specials), tools, specials, ask=ask,
+                                    marks=bool(_MARKERS.search(template)))
         except Exception as error:  # whatever a template raises is its way to refuse
             raise Unfit(f"is refused by the chat template: {type(error).__name__}: {error}") from error
-        return texts[0], [(int(a), int(b)) for a, b in marks[0]] if marks else []
 
-    def _text(self, messages: Sequence[Message], tools: Any, which: Which) -> tuple[str, list[Span]]:
-        """The text of a conversation with the stretches that are trained."""
+    def _text(self, messages: Sequence[Message], tools: Any, which: Which, begin: int = 0) -> tuple[str, list[Span]]:
+        """The text of a conversation with the stretches that are trained, none of them in the first `begin` messages."""
         template = self.tokenizer.get_chat_template(tools=tools)
-        text, spans = self._render(messages, tools, template=template)
+        text, marks = self._render(messages, tools, template=template)
+        answers = [place for place, turn in enumerate(messages) if turn["role"] == "assistant"]
+        learnt = [place for place in answers if place >= begin and is_trained(messages[place])]
+        self._refuse_lost_calls(messages, learnt, template)
         if which == "all":
-            return text, [(0, len(text))]
-        answers = [place for place, one in enumerate(messages) if one["role"] == "assistant"]
+            apart = [place for place in answers if not is_trained(messages[place])]
+            spans = self._spans(messages, tools, text, template, marks, answers, apart) if apart else []
+            return text, _between(spans, len(text))
+        if which == "last":
+            learnt = [place for place in learnt if place == answers[-1]]
         if not answers:
             raise Unfit(f"has no turn of the assistant (its roles: {_roles(messages)}), so there is nothing to learn")
-        if not _MARKERS.search(template):
-            spans = self._added(messages, tools, text, answers if which == "answers" else answers[-1:])
+        if not learnt:
+            raise Unfit("has no turn of the assistant that is to be learnt (their weight is 0 or train is false)")
+        spans = self._spans(messages, tools, text, template, marks, answers, learnt)
         if not spans:
             raise Unfit("has no turn that the chat template takes for the assistant's")
-        return text, spans if which == "answers" else spans[-1:]
+        return text, spans
 
-    def _added(self, messages: Sequence[Message], tools: Any, text: str, answers: Sequence[int]) -> list[Span]:
-        """The stretches that the assistant's turns add to the text. The first message is no answer to anything."""
+    def _refuse_lost_calls(self, messages: Sequence[Message], learnt: Sequence[int], template: str) -> None:
+        """Raise `Unfit` for a turn to learn of which the template would write nothing."""
+        for place in learnt:
+            calls_alone = messages[place].get("tool_calls") and not content_text(messages[place]).strip()
+            if calls_alone and not rendering.writes_calls(template, self.tokenizer.special_tokens_map):
+                raise Unfit(f"calls a tool in messages[{place}].tool_calls, and the chat template leaves calls of tools out, so "
+                            "that an empty answer would be learnt")
+
+    def _spans(
+        self, messages: Sequence[Message], tools: Any, text: str, template: str, marks: list[Span], answers: Sequence[int],
+        wanted: Sequence[int],
+    ) -> list[Span]:
+        """The stretches of `wanted`, some of the assistant's turns (`answers`)."""
+        if _MARKERS.search(template):
+            return _of_turns(marks, answers, wanted) if marks else []
+        return self._added(messages, tools, text, answers, wanted)
+
+    def _added(
+        self, messages: Sequence[Message], tools: Any, text: str, answers: Sequence[int], wanted: Sequence[int]
+    ) -> list[Span]:
+        """The stretches that turns of the assistant add to the text. The first message is no answer to anything."""
         spans = []
-        for place in (one for one in answers if one):
+        for place in (place for place in wanted if place):
             start, _ = self._render(messages[:place], tools, ask=True)
             end = text if place == len(messages) - 1 else self._render(messages[: place + 1], tools)[0]
             if not (end.startswith(start) and text.startswith(end)):
-                return self._remarked(messages, tools, text, place)
+                return _of_turns(self._remarked(messages, tools, text, place), answers, wanted)
             spans.append((len(start), self._turn_end(text, len(start), len(end))))
         return spans
 
@@ -205,8 +240,10 @@ class Chat:
 
     def _trained(self, ids: list[int], places: list[Span], spans: list[Span], which: Which) -> Encoded:
         """Stretches of characters as stretches of tokens, each closed by an end-of-turn token."""
-        if which == "all":
+        if which == "all" and len(spans) == 1 and (not places or (spans[0][0] == 0 and spans[0][1] >= places[-1][1])):
             return Encoded(ids, [(0, len(ids))])
+        if which == "all":  # some turns are only read
+            return Encoded(ids, _token_spans(places, spans))
         ends, made = _ends(self.tokenizer), list[Span]()
         for first, last in spans:
             inside = [n for n, (a, b) in enumerate(places) if a < last and b > first]
@@ -220,6 +257,35 @@ class Chat:
                     ids, end = [*ids, int(self.tokenizer.eos_token_id)], end + 1
             made.append((start, end))
         return Encoded(ids, made)
+
+
+def _of_turns(marks: list[Span], answers: Sequence[int], wanted: Sequence[int]) -> list[Span]:
+    """The marked stretches of some turns of the assistant. Raises `Unfit` where it cannot be said which are theirs."""
+    if len(marks) == len(answers):
+        return [mark for mark, place in zip(marks, answers, strict=True) if place in set(wanted)]
+    if list(wanted) == list(answers):
+        return marks
+    if list(wanted) == list(answers[-len(wanted) :]):
+        return marks[-len(wanted) :]
+    raise Unfit(f"has {len(answers)} turns of the assistant, of which the chat template marks {len(marks)}: which of them are to "
+                "be learnt cannot be told")
+
+
+def _between(spans: Sequence[Span], size: int) -> list[Span]:
+    """What lies before, between and behind stretches of a text of `size` characters."""
+    starts = [0, *(end for _, end in spans)]
+    ends = [*(start for start, _ in spans), size]
+    return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end or not spans]
+
+
+def _token_spans(places: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
+    """Stretches of characters as stretches of the tokens that begin in them."""
+    found = []
+    for first, last in spans:
+        inside = [number for number, (start, _) in enumerate(places) if first <= start < last]
+        if inside:
+            found.append((inside[0], inside[-1] + 1))
+    return found
 
 
 def _roles(messages: Sequence[Message]) -> str:
@@ -365,15 +431,9 @@ def _size(spans: Sequence[Span]) -> int:
     return sum(end - start for start, end in spans)
 
 
-def tools_of(row: Mapping[str, Any]) -> Any:
-    """The tools of a row, as a list or as JSON text; None where it has none. Raises `Unfit` for broken JSON."""
-    tools = row.get("tools")
-    if isinstance(tools, str):
-        try:
-            tools = json.loads(tools) if tools.strip() else None
-        except json.JSONDecodeError as error:
-            raise Unfit(f"has tools that are not JSON ({error})") from None
-    return tools or None
+def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The tools of a row (see `ftp.data.turns.tools`)."""
+    return turns.tools(row)
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

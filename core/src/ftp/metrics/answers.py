@@ -7,7 +7,7 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ftp.data.turns import UNANSWERABLE
+from ftp.data.turns import UNANSWERABLE, words
 from ftp.types import Data, Predictions, Score
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -47,7 +47,7 @@ def _wanted(data: Data, one: Predictions) -> Sequence[Sequence[str]]:
     if "answers" in one.rows.column_names:
         return [answers["text"] for answers in one.rows["answers"]]
     if data.form == "conversation":
-        return [[messages[-1]["content"]] for messages in one.rows["messages"]]
+        return [[words(messages[-1])] for messages in one.rows["messages"]]
     return []
 
 

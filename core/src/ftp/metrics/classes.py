@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ftp.data.turns import words
 from ftp.types import Data, Predictions, Score
 
 
@@ -34,7 +35,7 @@ def classification(data: Data, predictions: Mapping[str, Predictions]) -> list[S
 
 def _said(split: str, one: Predictions) -> list[Score]:
     """Generated names of labels against the last turn of each conversation."""
-    right = [_plain(answer.answer) == _plain(messages[-1]["content"])
+    right = [_plain(answer.answer) == _plain(words(messages[-1]))
              for answer, messages in zip(one.answers, one.rows["messages"], strict=False) if isinstance(answer.answer, str)]
     return [Score("exact_match", sum(right) / len(right), "max", split, len(right))] if right else []
 

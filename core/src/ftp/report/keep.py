@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ftp.data.turns import words
 from ftp.types import Data, Predictions
 
 BINS = 24
@@ -124,7 +125,7 @@ def _text(value: Any) -> str:
     if not isinstance(value, Sequence) or not len(value):
         return ""
     if all(isinstance(one, Mapping) and "content" in one for one in value):
-        return "\n".join(f"{one.get('role', '')}: {one['content']}" for one in value)
+        return "\n".join(f"{turn.get('role', '')}: {words(turn)}" for turn in value)
     return " ".join(value) if all(isinstance(one, str) for one in value) else ""
 
 

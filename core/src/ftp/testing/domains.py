@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ftp.data.forms import reachable
 from ftp.data.load import settle
+from ftp.data.turns import words
 from ftp.errors import UserError
 from ftp.options import options_of
 from ftp.plugins import DEFAULT_HEADS
@@ -104,7 +105,7 @@ def answered(row: Mapping[str, Any], data: Data, right: bool) -> Prediction:
         texts = row["answers"]["text"]
         return Prediction((texts[0] if texts else "") if right else WRONG)
     if data.form == "conversation":
-        return Prediction(row["messages"][-1]["content"] if right else WRONG)
+        return Prediction(words(row["messages"][-1]) if right else WRONG)
     return Prediction(None)
 
 

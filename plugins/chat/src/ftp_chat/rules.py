@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ftp.data.turns import words
+
 WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 REFUSAL = re.compile(
     r"\b(?:can(?:not|'t|’t| not)|won(?:'|’)t|will not|would not|could not|(?:do|am|are|is)(?:n(?:'|’)t| not) "
@@ -78,7 +80,7 @@ def _asked(prompt: Any) -> str:
     """The last turn of the user in a prompt (messages, or a text)."""
     if isinstance(prompt, str):
         return prompt
-    return next((turn["content"] for turn in reversed(prompt) if turn["role"] == "user"), "")
+    return next((words(turn) for turn in reversed(prompt) if turn["role"] == "user"), "")
 
 
 def _stem(word: str) -> str:

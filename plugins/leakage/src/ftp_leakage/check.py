@@ -283,9 +283,11 @@ def _sample(rows: Any, wanted: Wanted) -> tuple[int | None, Any, Any]:
     if not hasattr(rows, "num_rows"):  # a stream: its first rows
         from datasets import Dataset
 
+        from ftp.data.tables import from_rows
+
         most = min(wanted.most_rows, 100_000)
         first = list(rows.take(most))
-        stored = Dataset.from_list(first) if first else Dataset.from_dict({name: [] for name in rows.column_names or ()})
+        stored = from_rows(first) if first else Dataset.from_dict({name: [] for name in rows.column_names or ()})
         return (len(stored) if len(stored) < most else None), stored, (None if len(stored) < most else np.arange(len(stored)))
     if len(rows) <= wanted.most_rows:
         return len(rows), rows, None

@@ -112,7 +112,7 @@ def whole(reading: Reading, rows: Any) -> Iterator[str]:
 
 
 _CHAT = ("prompt", "completion", "messages", "conversations", "instruction", "input", "output", "history", "question",
-         "answer", "chosen", "rejected", "label")
+         "answer", "response", "context", "system", "chosen", "rejected", "label")
 
 
 def _columns(reading: Reading, name: str) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ def _of_chat(form: str, row: Mapping[str, Any], name: str) -> str:
             prompt, chosen, rejected = turns.preference(row)
             return _said({"prompt": prompt, "chosen": chosen, "rejected": rejected}[name])
         if form == "prompt":
-            return _said(turns.said(row["prompt"], "user"))
+            return _said(turns.asked(row))
         told = turns.conversation(row)
         cut = len(told) - 1 if len(told) > 1 and told[-1]["role"] == "assistant" else len(told)
         return _said(told[:cut] if name == "prompt" else told[cut:])
@@ -133,9 +133,9 @@ def _of_chat(form: str, row: Mapping[str, Any], name: str) -> str:
         return ""
 
 
-def _said(messages: Sequence[Mapping[str, str]]) -> str:
+def _said(messages: Sequence[turns.Message]) -> str:
     """What was said; instructions of the system are the same in many rows and tell none apart."""
-    return "\n".join(one["content"] for one in messages if one["role"] != "system")
+    return "\n".join(turns.words(turn) for turn in messages if turn["role"] != "system")
 
 
 def plain(value: Any) -> str:

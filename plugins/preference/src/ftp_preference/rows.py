@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftp.data.turns import Message, Unfit, said
+from ftp.data.turns import Message, Unfit, is_empty, said, words
+from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
 from ftp.losses.chat import Chat, tools_of
 from ftp.types import Row
@@ -35,19 +36,17 @@ class Side:
 
 def sides(chat: Chat, rows: Sequence[Row], answers: Sequence[Any], limit: int) -> list[Side]:
     """Each row's prompt with an answer (messages, or a text). `UserError` names the rows that cannot be read."""
-    asked = [said(row["prompt"], "user") for row in rows]
-    given = [said(answer, "assistant") if not isinstance(answer, str) else [{"role": "assistant", "content": answer}]
-             for answer in answers]
+    prompts = [said(row["prompt"], "user") for row in rows]
+    given = [answer_of(value) for value in answers]
     refuse_empty(rows, given)
-    turns = [sum(turn["role"] == "assistant" for turn in answer) for answer in given]
-    found = chat.encode([[*prompt, *answer] for prompt, answer in zip(asked, given, strict=True)],
-                        [tools_of(row) for row in rows], "last" if max(turns, default=1) == 1 else "answers")
+    talks = [[*prompt, *answer] for prompt, answer in zip(prompts, given, strict=True)]
+    found = chat.encode(talks, [tools_of(row) for row in rows], "answers", [len(prompt) for prompt in prompts])
     problems, made = [], []
-    for row, one, count in zip(rows, found, turns, strict=True):
+    for row, one in zip(rows, found, strict=True):
         if isinstance(one, Unfit):
             problems.append(Problem(f"the row that asks {excerpt(row)} {one}"))
         else:
-            made.append(fitted(one.ids, flat(one.spans[-count:]), limit, chat.tokenizer.bos_token_id))
+            made.append(fitted(one.ids, flat(one.spans), limit, chat.tokenizer.bos_token_id))
     if problems:
         raise UserError(shortened(problems, "rows cannot be read"))
     return made
@@ -79,7 +78,7 @@ def _size(spans: Sequence[int]) -> int:
 def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:
     """`UserError` that names the rows whose answer says nothing."""
     empty = [row for row, answer in zip(rows, answers, strict=True)
-             if not any(turn["content"].strip() for turn in answer if turn["role"] == "assistant")]
+             if all(is_empty(turn) for turn in answer if turn["role"] == "assistant")]
     if empty:
         problems = [Problem(f"the row that asks {excerpt(row)} has an empty answer") for row in empty]
         raise UserError(shortened(problems, "rows have an empty answer"))
@@ -94,8 +93,8 @@ def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Pro
 
 def excerpt(row: Row, most: int = 60) -> str:
     """What names a row to a user: its id, where it has one, and how its question begins."""
-    words = " ".join(said(row["prompt"], "user")[-1]["content"].split())
-    return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(words[:most] + ("..." if len(words) > most else ""))
+    text = " ".join(words(said(row["prompt"], "user")[-1]).split())
+    return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(text[:most] + ("..." if len(text) > most else ""))
 
 
 def pairs(chat: Chat, limit: int) -> Encode:

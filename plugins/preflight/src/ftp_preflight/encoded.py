@@ -92,10 +92,10 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     if not hasattr(rows, "num_rows"):
         from itertools import islice
 
-        from datasets import Dataset as Stored
+        from ftp.data.tables import from_rows
 
         first = list(islice(rows, options.rows))
-        rows = Stored.from_list(first) if first else None
+        rows = from_rows(first) if first else None
     if rows is None or not len(rows):
         return []
     of = data.splits["train"].num_rows if hasattr(data.splits["train"], "num_rows") else "a stream"

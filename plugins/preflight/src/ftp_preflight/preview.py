@@ -25,9 +25,8 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     of one that is to give something else: a hidden token, a tag, an end of a span), `label`, `answer` or `side` where it has one,
     `part` and `parts` where a row is several, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
     that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
-    from datasets import Dataset
-
     from ftp import app
+    from ftp.data import tables
     from ftp.data.source import as_rows
     from ftp.device import accelerator
     from ftp.plugins import Hooks
@@ -47,11 +46,11 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     if not hasattr(whole, "num_rows"):
         from itertools import islice
 
-        whole = Dataset.from_list(list(islice(whole, count)))
+        whole = tables.from_rows(list(islice(whole, count)))
     part = whole.select(range(min(count, len(whole))))
     asked = list(part)
     safe = [crossed_out(run, row) for row in asked]
-    made = encoded.encoded(run, loss, part if safe == asked else Dataset.from_list(safe, features=part.features))
+    made = encoded.encoded(run, loss, part if safe == asked else tables.from_rows(safe, part.features))
     kept = [row for row in as_rows(made[:]) if row.get("input_ids")] if len(made) else []
     model.net.eval()
     parts = Counter(row["row"] for row in kept)

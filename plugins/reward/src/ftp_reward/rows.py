@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp.data.turns import Message, Unfit, plain, said, split_last
+from ftp.data.turns import Message, Unfit, is_empty, plain, said, split_last, words
+from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
 from ftp.losses.chat import Chat, tools_of
 from ftp.record import LOG, MODEL, read_log
@@ -35,7 +36,7 @@ class Reader:
 
     def read(self, rows: Sequence[Row], answers: Sequence[Any]) -> list[Scored]:
         """Each row's prompt with an answer (messages, or a text). `UserError` names the rows that cannot be read."""
-        given = [[{"role": "assistant", "content": one}] if isinstance(one, str) else said(one, "assistant") for one in answers]
+        given = [answer_of(value) for value in answers]
         refuse_empty(rows, given)
         talks = [[*said(row["prompt"], "user"), *answer] for row, answer in zip(rows, given, strict=True)]
         if self.chat is None:
@@ -60,7 +61,7 @@ class Reader:
         if len(talk) > 1:
             asked, answer = split_last(talk)
             return self.read([{"prompt": asked}], [answer])[0]
-        text = talk[0]["content"]
+        text = words(talk[0])
         if not text.strip():
             raise UserError("there is nothing to score", "give a text, messages, or a prompt with a completion")
         found = self.tokenizer(text, return_attention_mask=False, verbose=False)
@@ -141,7 +142,7 @@ def refuse_other(pairs: bool, out: Path | None) -> None:
 def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:
     """`UserError` that names the rows whose answer says nothing."""
     empty = [row for row, answer in zip(rows, answers, strict=True)
-             if not any(turn["content"].strip() for turn in answer if turn["role"] == "assistant")]
+             if all(is_empty(turn) for turn in answer if turn["role"] == "assistant")]
     if empty:
         problems = [Problem(f"the row that asks {excerpt(row)} has an empty answer") for row in empty]
         raise UserError(shortened(problems, "rows have an empty answer"))
@@ -156,5 +157,5 @@ def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Pro
 
 def excerpt(row: Row, most: int = 60) -> str:
     """What names a row to a user: its id, where it has one, and how its question begins."""
-    words = " ".join(said(row["prompt"], "user")[-1]["content"].split())
-    return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(words[:most] + ("..." if len(words) > most else ""))
+    text = " ".join(words(said(row["prompt"], "user")[-1]).split())
+    return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(text[:most] + ("..." if len(text) > most else ""))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp import UserError
-from ftp.data.turns import Unfit, plain, said, split_last
+from ftp.data.turns import Message, Unfit, plain, said, split_last, words
 from ftp.errors import describe
 from ftp.types import Model, Row, Run
 
@@ -76,7 +76,7 @@ def _excerpt(text: str, most: int = 60) -> str:
 
 
 def _asked(row: Row) -> str:
-    return _excerpt(said(row["prompt"], "user")[-1]["content"])
+    return _excerpt(words(said(row["prompt"], "user")[-1]))
 
 
 # --- Python functions ---
@@ -146,6 +146,7 @@ def model_judge(run: Run, folder: Path) -> Judge:
 
     from ftp import forward
     from ftp.losses import chat
+    from ftp.losses.chat import tools_of
     from ftp.losses.common import row_limit
     from ftp_reward.rows import Reader, reads_pairs, refuse_other
 
@@ -161,12 +162,12 @@ def model_judge(run: Run, folder: Path) -> Judge:
 
     def read(row: Row, text: str) -> list[int]:
         """Nothing but how `reward` reads a text; an empty completion is scored like any other."""
-        talk = [*said(row["prompt"], "user"), {"role": "assistant", "content": text}]
+        talk: list[Message] = [*said(row["prompt"], "user"), {"role": "assistant", "content": text}]
         if reader.chat is None:
             asked, answer = split_last(talk)
             ids: list[int] = reader.pair(plain(asked), plain(answer))["input_ids"]
             return ids
-        encoded = reader.chat.encode([talk], which="all")[0]
+        encoded = reader.chat.encode([talk], [tools_of(row)], "all")[0]
         if isinstance(encoded, Unfit):
             raise UserError(f"--rlhf.reward_model {folder}: the prompt {_asked(row)} {encoded}")
         return list(reader.whole(encoded.ids)["input_ids"])

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftp import Problem, UserError, hookimpl, option, plugin
-from ftp.data.turns import Unfit
+from ftp.data.turns import Unfit, is_empty, is_trained
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
-VERSION = 2
+VERSION = 3
 """Raised when `encode` changes, so that no older encoded rows are taken."""
 
 
@@ -83,7 +83,7 @@ def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: in
     tools: dict[int, Any] = {}
     for number, row in enumerate(rows):
         try:
-            if any(one["role"] == "assistant" and not one["content"].strip() for one in row["messages"]):
+            if any(is_trained(turn) and is_empty(turn) for turn in row["messages"]):
                 raise Unfit("has an empty answer")
             tools[number] = tools_of(row)
         except Unfit as error:
@@ -145,19 +145,15 @@ def _check(run: Run, data: Data, unfit: str) -> None:
 
 
 def _without_answers(rows: Any) -> tuple[list[int], list[int]]:
-    """Numbers of the rows without a turn of the assistant, and of those with an empty one."""
-    import numpy as np
-    import pyarrow.compute as pc
-
+    """Numbers of the rows without a turn of the assistant, and of those with an empty one that is to be learnt."""
     without, empty = list[int](), list[int]()
     for start in range(0, len(rows), 10_000):
-        turns = rows.select_columns(["messages"]).with_format("arrow")[start : start + 10_000]["messages"].combine_chunks()
-        count, owner, flat = len(turns), pc.list_parent_indices(turns).to_numpy(), pc.list_flatten(turns)
-        answers = pc.equal(pc.struct_field(flat, "role"), "assistant").to_numpy(zero_copy_only=False)
-        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pc.struct_field(flat, "content"))), 0)
-        blank = blank.to_numpy(zero_copy_only=False) & answers
-        without += (np.flatnonzero(np.bincount(owner[answers], minlength=count) == 0) + start).tolist()
-        empty += (np.flatnonzero(np.bincount(owner[blank], minlength=count)) + start).tolist()
+        part = rows.select_columns(["messages"])[start : start + 10_000]["messages"]
+        for number, messages in enumerate(part, start):
+            if all(turn["role"] != "assistant" for turn in messages):
+                without.append(number)
+            if any(is_trained(turn) and is_empty(turn) for turn in messages):
+                empty.append(number)
     return without, empty
 
 

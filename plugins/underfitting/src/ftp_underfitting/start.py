@@ -46,14 +46,15 @@ def notes(run: Run, data: Data, model: Model, loss: Loss, *, rows: int, updates:
 def sample(data: Data, count: int, seed: int) -> Dataset | None:
     """Some training rows; of a stream the first."""
     import numpy as np
-    from datasets import Dataset
+
+    from ftp.data.tables import from_rows
 
     train = data.splits.get("train")
     if train is None:
         return None
     if not hasattr(train, "num_rows"):
         first = list(islice(train, count))
-        return Dataset.from_list(first) if first else None
+        return from_rows(first) if first else None
     chosen = np.sort(np.random.default_rng(seed).choice(len(train), min(count, len(train)), replace=False))
     return train.select(chosen) if len(chosen) else None
 

@@ -1,0 +1,174 @@
+"""Columns of nested values kept as JSON text, so that each row is given back as its file says it.
+
+Arrow gives all rows of a column of objects the same fields: a field of one row would be null in all others, 1 would become
+1.0 beside 2.5, and the order of fields would be lost. `JsonColumn` keeps a JSON text a row instead. It is `datasets.Json`, read
+and written by Python's json: the one of pandas, which `datasets` takes, cuts decimals and knows no whole number above 64
+bits. Heavy: imports datasets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from datasets import Features, Json, List
+
+
+@dataclass
+class JsonColumn(Json):  # type: ignore[misc,unused-ignore]
+    """The kind of a column whose rows are JSON text in Arrow, and plain Python objects to whoever reads them."""
+
+    def encode_example(self, example_data: Any) -> str | None:
+        return None if example_data is None else dumps(example_data)
+
+    def decode_example(self, example_data: str | None, token_per_repo_id: Any = None) -> Any:
+        return None if example_data is None else json.loads(example_data)
+
+
+@dataclass
+class MessagesColumn(JsonColumn):
+    """A column of lists of `turns.Message`, read and checked."""
+
+    holds_messages = True
+
+
+def dumps(value: Any) -> str:
+    """A value as JSON text; what JSON has no word for (a date) as its text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def array(values: Sequence[Any]) -> pa.Array:
+    """Values as a JSON column; None stays a missing value."""
+    return pa.array([None if value is None else dumps(value) for value in values], pa.json_())
+
+
+def from_arrow(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Any column as a JSON column. In a struct null means that the row has no such field."""
+    if is_json(column.type):
+        return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array([without_null_fields(value) for value in column.to_pylist()])
+
+
+def with_kinds(table: pa.Table, kinds: Mapping[str, Any] | None) -> pa.Table:
+    """The table with a JSON column wherever `kinds` has one."""
+    for place, name in enumerate(table.column_names):
+        if isinstance((kinds or {}).get(name), Json):
+            table = table.set_column(place, name, from_arrow(table.column(name)))
+    return table
+
+
+def without_null_fields(value: Any) -> Any:
+    """A nested value without the fields that are null, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: without_null_fields(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_null_fields(item) for item in value]
+    return value
+
+
+def as_said(value: Any, kind: Any) -> Any:
+    """A value of a column of `kind` as its row says it: without the null fields of a struct, and JSON as it is."""
+    if isinstance(kind, Json) or value is None:
+        return value
+    if isinstance(kind, Mapping):
+        return {name: as_said(item, kind[name]) for name, item in value.items() if item is not None}
+    if hasattr(kind, "feature"):
+        return [as_said(item, kind.feature) for item in value]
+    return value
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table with their JSON columns read."""
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for field in table.schema:
+        if not is_json(field.type):
+            continue
+        for row in rows:
+            text = row[field.name]
+            row[field.name] = None if text is None else json.loads(text)
+    return rows
+
+
+def is_json(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is that of a JSON column."""
+    return isinstance(kind, pa.JsonType)
+
+
+def holds_structs(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is a struct, or a list of them at any depth."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return holds_structs(kind.value_type)
+    return bool(pa.types.is_struct(kind))
+
+
+def is_exact(column: pa.Array, values: Sequence[Any]) -> bool:
+    """Whether a column of structs gives its rows back as they were: the same fields in the same order, no whole number made
+    a decimal; and nothing in them is null, as null could not be told from a field that a row lacks."""
+    return not any(_has_null(value) for value in values) and dumps(column.to_pylist()) == dumps(list(values))
+
+
+def _has_null(value: Any) -> bool:
+    """Whether anything inside of a value is null."""
+    items: Sequence[Any] = ()
+    if isinstance(value, Mapping):
+        items = list(value.values())
+    elif isinstance(value, list):
+        items = value
+    return any(item is None or _has_null(item) for item in items)
+
+
+def holds_objects(value: Any) -> bool:
+    """Whether a value is an object, or a list with one in it at any depth."""
+    if isinstance(value, list):
+        return any(holds_objects(item) for item in value)
+    return isinstance(value, Mapping)
+
+
+def agree(left: pa.DataType, right: pa.DataType) -> bool:
+    """Whether two Arrow types become one without a change to any row: fields may differ only where one has no value at all."""
+    if left.equals(right) or pa.types.is_null(left) or pa.types.is_null(right):
+        return True
+    if pa.types.is_list(left) and pa.types.is_list(right):
+        return agree(left.value_type, right.value_type)
+    if pa.types.is_struct(left) and pa.types.is_struct(right):
+        names = [field.name for field in left]
+        if names != [field.name for field in right]:
+            return False
+        return all(agree(left.field(name).type, right.field(name).type) for name in names)
+    return False
+
+
+def with_json(schema: pa.Schema, other: pa.Schema) -> pa.Schema:
+    """The schema with a JSON column where rows of both could not share a struct as they are."""
+    for place, field in enumerate(schema):
+        if field.name not in other.names:
+            continue
+        theirs = other.field(field.name).type
+        nested = any(is_json(kind) or holds_structs(kind) for kind in (field.type, theirs))
+        if nested and not agree(field.type, theirs):
+            schema = schema.set(place, pa.field(field.name, pa.json_()))
+    return schema
+
+
+def with_json_for_structs(schema: pa.Schema) -> pa.Schema:
+    """The schema with a JSON column for each column of structs."""
+    fields = [pa.field(field.name, pa.json_()) if holds_structs(field.type) else field for field in schema]
+    return pa.schema(fields)
+
+
+def typed(features: Features) -> Features:
+    """The features with every JSON column read by `JsonColumn`."""
+    return Features({name: _typed(kind) for name, kind in features.items()})
+
+
+def _typed(kind: Any) -> Any:
+    if isinstance(kind, Json):
+        return JsonColumn()
+    if isinstance(kind, List):
+        return List(_typed(kind.feature), length=kind.length)
+    if isinstance(kind, Mapping):
+        return {name: _typed(item) for name, item in kind.items()}
+    return kind

@@ -1,0 +1,195 @@
+"""Messages are kept whole: every spelling is read, no field is lost, and none of another row is filled in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from ftp.data import tables, turns
+from ftp.data.forms import convert, detect
+from ftp.data.read import read
+from ftp.errors import UserError
+
+ASK = {"role": "user", "content": "Weather?"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"town": "Oslo", "days": 1}}}
+CALLS: list[Any] = [
+    ASK,
+    {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "I must look."},
+    {"role": "tool", "tool_call_id": "c1", "name": "weather", "content": "sunny"},
+    {"role": "assistant", "content": "Sunny.", "weight": 0},
+]
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "default": None}}}]
+OTHER = [{"type": "function", "function": {"name": "bank", "parameters": {"account": 1.0, "ids": [1, 2.5]}}}]
+
+
+def written(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read_as(path: Path, form: Any, **how: Any) -> list[Any]:
+    rows = read(path, **how)["train"]
+    made = convert(rows, form, form)
+    return list(made)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("chunk", [1, 10_000])
+def test_rows_come_back_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, streaming: bool
+) -> None:
+    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", chunk)
+    plain = [ASK, {"role": "assistant", "content": "Rain."}]
+    rows = [{"messages": plain}, {"messages": CALLS, "tools": TOOLS}, {"messages": plain, "tools": OTHER}]
+    rows = rows[1:] + rows[:1] if streaming else rows  # a stream takes its columns from its first rows
+    made = read_as(written(tmp_path / "a.jsonl", rows), "conversation", streaming=streaming)
+    assert json.dumps([row["messages"] for row in made]) == json.dumps([row["messages"] for row in rows])
+    assert json.dumps([row["tools"] for row in made]) == json.dumps([row.get("tools") for row in rows])
+
+
+def test_numbers_of_any_size_come_back() -> None:
+    value = [{"a": 0.12345678901234567, "b": 2**70, "c": 1e-12, "d": 1.0, "e": 59.913868, "f": "é\u2028", "g": {}}]
+    rows = tables.from_rows([{"x": value}, {"x": [{"a": None}]}])
+    assert json.dumps(rows[0]["x"]) == json.dumps(value) and rows[1]["x"] == [{"a": None}]
+    assert json.dumps(tables.to_rows(rows)[0]["x"]) == json.dumps(value)
+
+
+def test_a_null_of_a_struct_in_a_parquet_file_is_no_field(tmp_path: Path) -> None:
+    struct = [{**{name: None for turn in CALLS for name in turn}, **turn} for turn in CALLS]
+    pq.write_table(pa.table({"messages": [struct]}), tmp_path / "a.parquet")
+    assert read_as(tmp_path / "a.parquet", "conversation")[0]["messages"] == CALLS
+
+
+def test_answers_with_other_fields_are_still_questions(tmp_path: Path) -> None:
+    answers = {"text": ["a"], "answer_start": [0]}
+    rows = [{"question": "q", "context": "a b", "answers": {**answers, **more}} for more in ({}, {"n": 1})]
+    made = read_as(written(tmp_path / "a.jsonl", rows), "question")
+    assert [row["answers"] for row in made] == [answers] * 2
+
+
+SPELLINGS: dict[str, Any] = {
+    "json text": {"messages": json.dumps(CALLS)},
+    "python text": {"messages": str(CALLS)},
+    "capitals": {"conversations": [{("from" if name == "role" else "value" if name == "content" else name):
+                                    {"user": "Human", "assistant": "GPT", "tool": "Observation"}.get(value, value)
+                                    if name == "role" else value for name, value in turn.items()} for turn in CALLS]},
+    "prompt and completion": {"prompt": CALLS[:1], "completion": CALLS[1:]},
+}
+
+
+@pytest.mark.parametrize("row", SPELLINGS.values(), ids=SPELLINGS)
+def test_no_field_is_lost_in_any_spelling(row: Any) -> None:
+    assert turns.conversation(row) == CALLS
+
+
+def test_turns_that_call_tools_are_the_assistants() -> None:
+    call = {"name": "weather", "arguments": {"town": "Oslo"}}
+    made = turns.conversation({"conversations": [
+        {"from": "human", "value": "?"}, {"from": "function_call", "value": json.dumps(call)},
+        {"from": "observation", "value": "sunny"}, {"from": "function_call", "value": json.dumps([call, call])},
+        {"from": "function_call", "value": "I shall look"}, {"from": "gpt", "value": "Sunny."}]})
+    assert [turn["role"] for turn in made] == ["user", "assistant", "tool", "assistant", "assistant", "assistant"]
+    assert made[1] == {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": call}]}
+    assert len(made[3]["tool_calls"]) == 2 and made[4]["content"] == "I shall look"
+    older = turns.message({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}})
+    assert older["tool_calls"] == [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    assert turns.message({"role": "function", "name": "f", "content": "3"}) == {"role": "tool", "name": "f", "content": "3"}
+    assert turns.tools({"functions": [{"name": "f"}]}) == [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize("role", ["User", "HUMAN", "prompter"])
+def test_roles_are_known_in_any_case(role: str) -> None:
+    assert turns.message({"role": role, "content": "a"})["role"] == "user"
+    assert turns.message({"from": "AI", "value": "a"})["role"] == "assistant"
+    assert turns.message({"role": "Critic", "content": "a"})["role"] == "Critic", "a template may know it"
+
+
+@pytest.mark.parametrize(("row", "said"), [
+    ({"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, r"type 'image_url' in messages\[1\].content\[0\]"),
+    ({"role": "user", "content": None}, r"a message without a role or without text \(messages\[1\]\)"),
+    ({"role": "user", "content": 3}, r"without text \(messages\[1\].content\)"),
+    ({"role": "assistant", "content": "a", "weight": 0.5}, r"the weight 0.5 in messages\[1\].weight"),
+    ({"role": "assistant", "content": "a", "train": "no"}, r"holds 'no' in messages\[1\].train"),
+    ({"role": "assistant", "content": "a", "tool_calls": "call"}, r"not JSON \(messages\[1\].tool_calls"),
+    ({"role": "assistant", "content": "a", "tool_calls": [3]}, r"messages\[1\].tool_calls where a list of calls belongs"),
+])
+def test_what_cannot_be_read_names_the_row_and_the_field(row: Any, said: str) -> None:
+    rows = tables.from_rows([{"messages": [ASK, CALLS[3]]}, {"messages": [ASK, row]}])
+    with pytest.raises(UserError, match=f"row 1 .*{said}"):
+        convert(rows, "conversation", "conversation")
+
+
+def test_all_rows_that_cannot_be_read_are_counted() -> None:
+    rows = tables.from_rows([{"messages": [ASK, CALLS[3] if number < 3 else {"role": "assistant"}]} for number in range(10)])
+    with pytest.raises(UserError) as caught:
+        convert(rows, "conversation", "conversation", told="mine")
+    problems = [problem.what for problem in caught.value.problems]
+    assert [problem[:10] for problem in problems[:5]] == [f"mine: row {number}"[:10] for number in range(3, 8)]
+    assert problems[5:] == ["mine: 7 rows cannot be read; the first, counted from 0: [3, 4, 5, 6, 7]"]
+
+
+def test_a_broken_cell_of_messages_is_no_question_of_the_user() -> None:
+    with pytest.raises(turns.Unfit, match="text in messages that is not JSON"):
+        turns.conversation({"messages": '[{"role": "user", "content": '})
+
+
+def test_parts_of_text_are_kept_and_rows_of_them_differ() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    turn = turns.message({"role": "user", "content": parts})
+    assert turn["content"] == parts and turns.words(turn) == "a\nb"
+    from ftp.data.splits import words
+    rows = [{"messages": [{"role": "user", "content": [{"type": "text", "text": f"Say {n}"}]}, CALLS[3]]} for n in range(2)]
+    assert words(rows[0], "conversation") == "say 0" and words(rows[1], "conversation") == "say 1"
+
+
+@pytest.mark.parametrize(("row", "asked"), [
+    ({"instruction": "Name it.", "context": "FACT.", "response": "A"}, "Name it.\n\nFACT."),
+    ({"instruction": "Name it.", "input": "FACT.", "response": "A"}, "Name it.\n\nFACT."),
+    ({"prompt": "Name it.", "response": "A"}, "Name it."),
+    ({"question": "Name it.", "context": "FACT.", "answer": "A"}, "FACT.\n\nName it."),
+    ({"question": "Name it.", "response": "A"}, "Name it."),
+])
+def test_columns_of_prompt_and_answer(row: Any, asked: str) -> None:
+    assert detect(row) == "conversation"
+    rows = convert(Dataset.from_list([row]), "conversation", "conversation")
+    assert rows[0]["messages"] == [{"role": "user", "content": asked}, {"role": "assistant", "content": "A"}]
+    pair = {name: value for name, value in row.items() if name not in ("response", "answer")}
+    made = turns.preference({**pair, "chosen": "A", "rejected": "B", "system": "Be brief."})
+    assert made[0] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": asked}]
+
+
+SYSTEM, AGAIN = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Weather? \n"}
+GOOD, BAD = {"role": "assistant", "content": "A"}, {"role": "assistant", "content": "B"}
+
+
+@pytest.mark.parametrize("row", [
+    {"chosen": [SYSTEM, ASK, GOOD], "rejected": [SYSTEM, AGAIN, BAD]},
+    {"chosen": [SYSTEM, ASK, GOOD], "rejected": [ASK, BAD]},
+    {"prompt": "Weather?", "chosen": [SYSTEM, AGAIN, GOOD], "rejected": [SYSTEM, ASK, BAD]},
+    {"prompt": [SYSTEM, ASK], "chosen": [AGAIN, GOOD], "rejected": [ASK, BAD]},
+    {"prompt": [ASK], "system": "Be brief.", "chosen": [ASK, GOOD], "rejected": [BAD]},
+    {"system": "Be brief.", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+    {"question": "Weather?", "system": "Be brief.", "chosen": json.dumps([ASK, GOOD]), "rejected": "B"},
+])  # fmt: skip
+def test_a_prompt_is_never_doubled(row: Any) -> None:
+    assert turns.preference(row) == ([SYSTEM, ASK], [GOOD], [BAD])
+
+
+def test_the_last_question_of_several_turns_stands_for_all_of_them() -> None:
+    more = [ASK, GOOD, {"role": "user", "content": "Sure?"}]
+    row = {"prompt": "Sure?", "chosen": [*more, GOOD], "rejected": [*more, BAD]}
+    assert turns.preference(row) == (more, [GOOD], [BAD])
+    with pytest.raises(turns.Unfit, match="another question in chosen"):
+        turns.preference({**row, "prompt": "What?"})
+
+
+def test_text_of_a_conversation_has_its_calls_and_tools() -> None:
+    rows = tables.from_rows([{"messages": CALLS, "tools": TOOLS}])
+    text = convert(rows, "conversation", "text")[0]["text"]
+    assert all(word in text for word in ("I must look.", '"name": "weather"', '"town": "Oslo"', "sunny", '"default": null'))
