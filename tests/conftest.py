@@ -6,12 +6,15 @@ import json
 import multiprocessing
 import os
 import runpy
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ["FTP_STATE"] = tempfile.mkdtemp(prefix="ftp-tests-")  # not the file of whoever runs the tests
 
 HERE = Path(__file__).parent
 HEAVY = ["torch", "torch.optim", "transformers", "datasets", "accelerate", "sklearn.linear_model", "safetensors.torch", "peft",

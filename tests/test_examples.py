@@ -68,7 +68,9 @@ def test_recipe_fits(recipe: Path) -> None:
     assert prepared.plugins == tuple(written.pop("plugins"))
     for key, value in written.items():
         assert prepared.origin[key] == str(recipe)
-        assert prepared.values[key] == (tuple(value) if isinstance(value, list) else value)
+        beside = recipe.parent / value if isinstance(value, str) else None  # a path is taken from the recipe's own folder
+        wanted = str(beside) if beside is not None and beside.exists() else value
+        assert prepared.values[key] == (tuple(value) if isinstance(value, list) else wanted)
     assert not line.problems
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ["FTP_STATE"] = tempfile.mkdtemp(prefix="ftp-tests-")  # not the file of whoever runs the tests
 
 Plant = Callable[..., Path]
 

@@ -361,7 +361,7 @@ class FakePredictor:
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
     made = FakePredictor()
-    monkeypatch.setattr(ftp.finished, "load", lambda run, trust_remote_code: made)
+    monkeypatch.setattr(ftp.finished, "load", lambda run, trust_remote_code, trust_recipe: made)
     return made
 
 

@@ -83,7 +83,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_stages_run_one_after_the_other(recipe: Path, done: list[Any], tmp_path: Path) -> None:
-    assert call(["run", str(recipe), "--max-steps", "9"]) == 0
+    assert call(["run", "--trust-recipe", str(recipe), "--max-steps", "9"]) == 0
     assert [(name, resumed) for name, resumed, _ in done[1:]] == [("first", False), ("second", False), ("third", False)]
     first, second, third = (prepared for _, _, prepared in done[1:])
     out = tmp_path / "runs"
@@ -96,7 +96,7 @@ def test_stages_run_one_after_the_other(recipe: Path, done: list[Any], tmp_path:
 
 
 def test_a_flag_is_for_all_stages_but_not_for_what_one_takes_from_another(recipe: Path, done: list[Any], tmp_path: Path) -> None:
-    assert call(["run", str(recipe), "--model", "somewhere", "--seed", "3"]) == 0
+    assert call(["run", "--trust-recipe", str(recipe), "--model", "somewhere", "--seed", "3"]) == 0
     assert [prepared.settings.model for _, _, prepared in done[1:]] == [
         "somewhere", str(tmp_path / "runs" / "first"), str(tmp_path / "runs" / "second")]
     assert {prepared.settings.seed for _, _, prepared in done[1:]} == {3}
@@ -104,7 +104,7 @@ def test_a_flag_is_for_all_stages_but_not_for_what_one_takes_from_another(recipe
 
 def test_a_resume_skips_what_is_finished_and_goes_on(recipe: Path, done: list[Any], tmp_path: Path, capsys: Any) -> None:
     done[0].append("second")
-    assert call(["run", str(recipe), "--max-steps", "9"]) == 2
+    assert call(["run", "--trust-recipe", str(recipe), "--max-steps", "9"]) == 2
     assert f"ftp run --resume {tmp_path / 'runs'}" in capsys.readouterr().err
     done[0].clear()
     del done[1:]
@@ -118,8 +118,8 @@ def test_a_resume_skips_what_is_finished_and_goes_on(recipe: Path, done: list[An
 
 
 def test_a_second_beginning_in_the_same_folder_is_refused(recipe: Path, done: list[Any], capsys: Any) -> None:
-    assert call(["run", str(recipe)]) == 0
-    assert call(["run", str(recipe)]) == 2
+    assert call(["run", "--trust-recipe", str(recipe)]) == 0
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
     assert "holds these stages already" in capsys.readouterr().err
     assert len(done) == 4
 
@@ -127,10 +127,10 @@ def test_a_second_beginning_in_the_same_folder_is_refused(recipe: Path, done: li
 def test_stages_of_which_none_came_to_an_update_are_begun_anew(recipe: Path, done: list[Any], capsys: Any) -> None:
     """A mistake that the first stage finds in its rows, for example: the command is mended and typed again."""
     done[0].extend(["first", "at once"])
-    assert call(["run", str(recipe)]) == 2
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
     done[0].clear()
     del done[1:]
-    assert call(["run", str(recipe), "--max-steps", "9"]) == 0, capsys.readouterr().err
+    assert call(["run", "--trust-recipe", str(recipe), "--max-steps", "9"]) == 0, capsys.readouterr().err
     assert [(name, resumed) for name, resumed, _ in done[1:]] == [("first", False), ("second", False), ("third", False)]
     assert {prepared.settings.max_steps for _, _, prepared in done[1:]} == {9}
 
@@ -138,7 +138,7 @@ def test_stages_of_which_none_came_to_an_update_are_begun_anew(recipe: Path, don
 def test_all_mistakes_of_all_stages_at_once(recipe: Path, done: list[Any], capsys: Any) -> None:
     text = recipe.read_text().replace('"{first}"\nseed', '"{frist}"\nseed').replace("notes.size = 2", "notes.size = 0")
     recipe.write_text(text.replace('name = "third"', 'name = "second"') + 'notes.sizes = 3\nout = "x"\n')
-    assert call(["run", str(recipe)]) == 2
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
     said = capsys.readouterr().err
     assert "{frist} is no earlier stage" in said
     assert "did you mean 'first'?" in said
@@ -153,7 +153,7 @@ def test_all_mistakes_of_all_stages_at_once(recipe: Path, done: list[Any], capsy
     (["--notes.size", "2"], "--notes.size: an option of a plugin belongs into a stage"),
 ])
 def test_what_does_not_go_beside_stages(recipe: Path, done: list[Any], capsys: Any, words: list[str], said: str) -> None:
-    assert call(["run", str(recipe), *words]) == 2
+    assert call(["run", "--trust-recipe", str(recipe), *words]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -170,7 +170,7 @@ def test_stages_are_a_list_of_tables(tmp_path: Path) -> None:
 
 
 def test_the_recipe_is_kept_with_what_came_beside_it(recipe: Path, done: list[Any], tmp_path: Path) -> None:
-    call(["run", str(recipe), "--seed", "9", "--out", str(tmp_path / "other")])
+    call(["run", "--trust-recipe", str(recipe), "--seed", "9", "--out", str(tmp_path / "other")])
     assert [prepared.settings.seed for _, _, prepared in done[1:]] == [9, 9, 9]
     out, found = stages.read(tmp_path / "other" / stages.FILE, {}, resume=True)
     assert out == tmp_path / "other"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import checkpoint, faults, inputs, recipes, record, start
+from ftp import checkpoint, faults, inputs, recipes, record, start, trust
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
@@ -81,6 +81,8 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         out = open_folder(prepared, accelerator, resume, stack, notes)
         log = record.Log(out, writer=leads, display=stack.enter_context(Live(prepared, describe(accelerator))) if leads else None)
         stack.callback(log.close)
+        if leads:
+            trust.remember(trust.code_of(prepared.values, prepared.options))  # all that stands here was the user's word
         run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
         folder = record.Folder(out) if leads else None
         if folder is not None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftp import record
+from ftp import record, trust
 from ftp.app import EXTRA, packs, quiet_libraries
 from ftp.errors import UserError
-from ftp.plan import prepare, replace_settings
-from ftp.plugins import Hooks
+from ftp.plan import options_for, prepare, replace_settings, split_names
+from ftp.plugins import Hooks, pick
 from ftp.predict import answer, predict
 from ftp.scoring import score
 from ftp.types import Data, Form, Loss, Model, Prediction, Predictions, Row, Run
@@ -77,8 +77,9 @@ def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return made
 
 
-def load(folder: str | Path, trust_remote_code: bool = False) -> Predictor:
-    """The finished run of a run folder. Raises `UserError` when there is none, or its plugins are not installed.
+def load(folder: str | Path, trust_remote_code: bool = False, trust_recipe: bool = False) -> Predictor:
+    """The finished run of a run folder. Raises `UserError` when there is none, its plugins are not installed, or its
+    recipe names code that the user never ran (unless `trust_recipe`).
 
     A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
     """
@@ -93,6 +94,9 @@ def load(folder: str | Path, trust_remote_code: bool = False) -> Predictor:
     if not (folder / record.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
         raise UserError(f"{folder}: this run has no model that was verified: it did not finish ({status})", "go on with it",
                         f"ftp run --resume {folder}")
+    installed = options_for(pick(split_names(recipe.get("plugins", ())), (), []))[0]
+    code = trust.code_of({**recipe, trust.REMOTE: False}, installed, folder)  # for a model's code there is a word of its own
+    trust.check(code, str(folder / record.RECIPE), f"add {trust.FLAG} (in Python: trust_recipe=True)", trust_recipe)
     quiet_libraries()  # before they are imported
 
     from safetensors.torch import load_file

@@ -27,14 +27,17 @@ def option(
     choices: Iterable[str] = (),
     group: str = "",
     path: bool = False,
+    code: bool = False,
 ) -> Any:
     """A dataclass field that is an option of a run.
 
     `low` and `high` are inclusive bounds of a number. `choices` are the words allowed (a `Literal` annotation does the
     same). The annotation gives the type: int, float, str, bool, Path, `X | None`, or `tuple[X, ...]`. `path`: a text that may
     be a path (a file, or else the name of a model): where there is such a file, a run's recipe has it with its whole path.
+    `code`: names Python files, as `path.py` or `path.py:name`; where a recipe names them, they run only when the user says so.
     """
-    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "group": group, "path": path, "option": True}
+    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "group": group, "path": path, "code": code,
+                "option": True}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -52,6 +55,7 @@ class Option:
     choices: tuple[str, ...] = ()
     group: str = ""
     path: bool = False
+    code: bool = False
 
     @property
     def key(self) -> str:
@@ -88,7 +92,7 @@ def options_of(cls: type, owner: str) -> list[Option]:
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         found.append(
             Option(owner, item.name, kind, default, meta["help"], meta["low"], meta["high"], tuple(choices), meta["group"],
-                   meta.get("path", False) or _plain(kind) is Path)
+                   meta.get("path", False) or _plain(kind) is Path, meta.get("code", False))
         )
     return found
 

@@ -18,6 +18,7 @@ from ftp.offers import wishes
 from ftp.options import Option, flatten, resolve, write_recipe
 from ftp.plugins import DEFAULT_HEADS, Picked, audit, core_options, discover, pick, settle, suggested
 from ftp.settings import Settings
+from ftp.trust import absolute
 from ftp.types import Task
 
 Given = Sequence[tuple[str, Mapping[str, Any]]]
@@ -48,6 +49,7 @@ class Prepared:
         """The same run with whole paths, so that its recipe repeats it from any folder; names and hub ids are left as they
         are."""
         whole = {item.key: _whole(self.values[item.key]) for item in self.options if item.path}
+        whole |= {item.key: tuple(map(absolute, self.values[item.key])) for item in self.options if item.code}
         return dataclasses.replace(self, values={**self.values, **whole})
 
 
@@ -66,7 +68,9 @@ def prepare(
     """
     found = list(problems)
     names = split_names(plugins)
-    sources = [(source, flatten(values)) for source, values in given]
+    sources: Given = [(source, flatten(values)) for source, values in given]
+    notes = list(notes)
+    sources = beside_recipe(sources, core_options(), notes)
     where = [absolute(one) for one in _plugins_from(plugins_from, sources)]
     if not names and not where and not any(one.what.startswith(("recipe ", "--resume")) for one in found):
         found.append(Problem("no plugins are named", "a method and a domain make a run", "ftp run --plugins lora,sentiment"))
@@ -78,6 +82,7 @@ def prepare(
     found += audit(picked)
     options, broken = options_for(picked)
     found += broken
+    sources = beside_recipe(sources, [item for item in options if item.owner], notes)
     task: Task | None = None
     if not unpicked:  # a plugin that is missing would make any word about the forms misleading
         task, misfits = settled(picked, sources)
@@ -139,28 +144,53 @@ def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:
     return options, problems
 
 
-def _plugins_from(explicit: Sequence[str], sources: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Paths of plugins that are not installed: those given directly, and those of the last source that names any. Those of a
-    recipe are taken from its own folder, where they are there."""
-    named: Sequence[str] = ()
+def recipe_folder(source: str) -> Path | None:
+    """The folder of the recipe that a source of options is (`r.toml`, or `r.toml, stage sft`); None for flags."""
+    file = source.split(", stage ")[0]
+    return Path(file).expanduser().parent if file.endswith(".toml") else None
+
+
+def beside_recipe(sources: Given, options: Iterable[Option], notes: list[str]) -> Given:
+    """The sources with paths of recipes taken from the recipe's own folder, where they are there; else they are left, and
+    mean the working folder. What a run writes (`out`, `cache_dir`) always lies in the working folder."""
+    keys = {item.key: item for item in options if (item.path or item.code) and item.key not in ("out", "cache_dir")}
+    moved = []
     for source, values in sources:
+        folder = recipe_folder(source)
+        named = dict(values)
+        for key in named:
+            if folder is not None and (item := keys.get(key.replace("-", "_"))) is not None:
+                named[key] = _beside(named[key], folder, item.code, f"{source}: {key}", notes)
+        moved.append((source, named))
+    return moved
+
+
+def _beside(value: Any, folder: Path, code: bool, what: str, notes: list[str]) -> Any:
+    """A path, or each of a list of them, from a folder where it is there. `code`: a path may be followed by `:name`."""
+    if isinstance(value, list | tuple) or (isinstance(value, str) and code):
+        return [_beside_one(part, folder, code, what, notes) for part in split_names(value)]
+    return _beside_one(value, folder, code, what, notes) if isinstance(value, str) else value
+
+
+def _beside_one(value: str, folder: Path, code: bool, what: str, notes: list[str]) -> str:
+    file, colon, name = value.partition(":") if code else (value, "", "")
+    here = os.path.abspath(os.path.expanduser(file))  # noqa: PTH100, PTH111 - any text, maybe too long for pathlib
+    moved = os.path.join(folder.absolute(), os.path.expanduser(file))  # noqa: PTH111, PTH118
+    if not file or not os.path.exists(moved):  # noqa: PTH110
+        return value
+    if os.path.exists(here) and not os.path.samefile(here, moved):  # noqa: PTH110, PTH121
+        notes.append(f"{what} means {moved}, beside the recipe, and not {here}")
+    return f"{moved}{colon}{name}"
+
+
+def _plugins_from(explicit: Sequence[str], sources: Given) -> list[str]:
+    """Paths of plugins that are not installed: those given directly, and those of the last source that names any."""
+    named: Sequence[str] = ()
+    for _, values in sources:
         value = values.get("plugins_from", values.get("plugins-from"))
         if value is not None:
             named = split_names(value) if isinstance(value, (str, list, tuple)) else ()
-            if source.endswith(".toml"):
-                named = [absolute(one, Path(source).expanduser().parent) for one in named]
     return list(dict.fromkeys([*explicit, *named]))
-
-
-def absolute(where: str, folder: Path | None = None) -> str:
-    """`path.py:Class` with a path that holds in any folder, so that a run's recipe repeats it from anywhere. `folder`: where it
-    is looked for first."""
-    drive, rest = (where[:2], where[2:]) if where[1:3] in (":\\", ":/") else ("", where)
-    path, colon, name = rest.partition(":")
-    found = Path(drive + path).expanduser()
-    if folder is not None and (folder / found).exists():
-        found = folder / found
-    return f"{found.absolute()}{colon}{name}" if found.exists() else where
 
 
 def _whole(value: Any) -> Any:

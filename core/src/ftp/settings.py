@@ -20,7 +20,7 @@ class Settings:
         "warn", "warn: tell and go on (a verdict stop still ends the run); stop: a warn ends training and keeps the best "
         "checkpoint; fail: as stop, with exit status 2", group="run")
     plugins_from: tuple[str, ...] = option((), "plugins that are not installed: path.py:Class (joins the run), or a "
-                                           "file or folder (its plugins can be named in --plugins)", group="run")
+                                           "file or folder (its plugins can be named in --plugins)", group="run", code=True)
     processes: int = option(1, "processes on this machine, one a device", low=1, high=1024, group="run")
     shard: bool = option(False, "spread weights, gradients and optimizer over processes (FSDP2)", group="run")
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute", group="run")

@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import marker, record
+from ftp import marker, record, trust
 from ftp.errors import Problem, UserError, nearest
 from ftp.faults import disk
-from ftp.options import read_recipe
-from ftp.plan import Prepared, prepare, replace_settings
+from ftp.options import flatten, read_recipe
+from ftp.plan import Prepared, options_for, prepare, replace_settings, split_names
+from ftp.plugins import pick
 
 FILE, FLAGS = "stages.toml", "flags.toml"
 """The recipe of all stages, in their folder, and the options that were given beside it."""
@@ -101,6 +102,20 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
     if problems:
         raise UserError(problems)
     return out, stages
+
+
+def code_of(path: Path, flags: Mapping[str, Any], resume: bool = False) -> list[trust.Code]:
+    """The code that a recipe of stages names, in any of them, less what a flag names in its place."""
+    tables = read_recipe(path)
+    kept = read_recipe(path.parent / FLAGS) if resume else {}
+    own = {key.replace("-", "_") for key in flags}
+    stages = tables.pop("stages", [])
+    code = []
+    for stage in stages if isinstance(stages, list) else ():
+        named = {key: value for key, value in flatten({**tables, **kept, **dict(stage)}).items() if key not in own}
+        names = split_names(stage.get("plugins", ()))
+        code += trust.code_of(named, options_for(pick(names, (), []))[0], path.parent)
+    return list(dict.fromkeys(code))
 
 
 def _filled(value: Any, folders: Mapping[str, Path], problems: list[Problem], where: str) -> Any:

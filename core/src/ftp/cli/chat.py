@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftp.cli.trust import trust
+from ftp.cli.trust import trust, trust_recipe
 from ftp.errors import UserError
 from ftp.terminal import is_interactive, say, warn
 
@@ -32,8 +32,9 @@ HELP = "/reset forgets what was said, /system TEXT sets the system text (and for
               help="Above 1: tokens that were said become less likely.")
 @click.option("--seed", default=0, show_default=True, help="Seed of what is drawn.")
 @trust
+@trust_recipe
 def command(run: Path, system: str, max_new_tokens: int, temperature: float, top_p: float, repetition_penalty: float,
-            seed: int, trust_remote_code: bool) -> None:
+            seed: int, trust_remote_code: bool, trust_recipe: bool) -> None:
     """Talk with a finished run: answers appear as they are written, and what was said before is remembered.
 
     Lines come from the terminal or from standard input. /reset forgets what was said, /system TEXT sets the system text
@@ -49,7 +50,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
     from ftp.finished import load
     from ftp.losses import chat as chats
 
-    model = load(run, trust_remote_code).model
+    model = load(run, trust_remote_code, trust_recipe).model
     if model.head != "tokens":
         raise UserError(f"{run}: its model does not write text (its head is {model.head})", "name a run of sft, dpo or rlhf",
                         "ftp runs")

@@ -11,6 +11,7 @@ from ftp.terminal import say
 FIXED = [
     ("RECIPE.toml", "start from the values of this recipe"),
     ("--plugins A,B,-C", "plugins of the run"),
+    ("--trust-recipe", "run the Python files that the recipe names, and remember them"),
     ("-h, --help", "this help"),
 ]
 

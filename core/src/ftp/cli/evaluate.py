@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftp.cli.trust import trust
+from ftp.cli.trust import trust, trust_recipe
 from ftp.errors import UserError
 from ftp.record import plain
 from ftp.terminal import console, say, say_json
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: that of the run.")
 @click.option("--max-decompressed", help="What a compressed file may grow to (64GB). Default: 200 times its size.")
 @trust
+@trust_recipe
 @click.option("--json", "as_json", is_flag=True, help="{run, data, scores: [{name, value, goal, split, n}]}.")
 def command(run: Path, source: str, split: str, columns: str, max_decompressed: str | None, trust_remote_code: bool,
-            as_json: bool) -> None:
+            trust_recipe: bool, as_json: bool) -> None:
     """Measure a finished run on other data, with the scores of its own plugins."""
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
 
     from ftp.finished import load
 
-    predictor = load(run, trust_remote_code)
+    predictor = load(run, trust_remote_code, trust_recipe)
     data, notes = held_out(predictor, source, split, columns, max_decompressed)
     scores, _ = predictor.evaluate(data)
     if as_json:

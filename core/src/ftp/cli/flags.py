@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp import recipes, record
+from ftp import recipes, record, trust
 from ftp.errors import Problem, UserError, nearest
-from ftp.options import Option, read_recipe
-from ftp.plan import Given, Prepared, options_for, prepare, split_names
+from ftp.options import Option, flatten, read_recipe
+from ftp.plan import Given, Prepared, options_for, prepare, recipe_folder, split_names
 from ftp.plugins import Picked, core_options, discover, pick
-from ftp.terminal import is_unicode
+from ftp.terminal import is_unicode, warn
 
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 FLAG = re.compile(r"--?[A-Za-z]")
@@ -33,6 +33,7 @@ class Line:
     plugins: list[str] | None = None
     resume: str | None = None
     changes: dict[str, str] = field(default_factory=dict)
+    trust_recipe: bool = False
     help: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -47,7 +48,7 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
     flags = {spelling: item for item in options for spelling in item.flags}
     negative = {spelling: item for item in options if item.is_flag for spelling in _negative(item)}
     special = {"--plugins", "--resume", "--resume-with"}
-    known = {*flags, *negative, *special, *switches, "--help", "-h"}
+    known = {*flags, *negative, *special, *switches, trust.FLAG, "--help", "-h"}
     line, given = Line(), list(arguments)
     line.problems += _not_utf8(given)
     while given:
@@ -62,6 +63,8 @@ def read(arguments: Sequence[str], options: Iterable[Option], switches: Iterable
         following = given[0] if given and not (FLAG.match(given[0]) and _looks_like_flag(given[0], known)) else None
         if name in ("--help", "-h"):
             line.help = True
+        elif name == trust.FLAG:
+            line.trust_recipe = True
         elif name in switches:
             line.extra[name] = True
         elif name in negative and name not in flags:
@@ -120,9 +123,12 @@ def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
     core = core_options()
     first = read(arguments, core, switches)
     names, tables, source, problems = _recipe(first)
-    local = first.values.get("plugins_from", tables.get("plugins_from", ()))
-    picked = pick(names, split_names(local), []) if names or local else []
+    code = code_of_recipe(first, names, tables, source)
+    notes = trust.check(code, source, _how_to_trust(first, source), first.trust_recipe)
+    local = _plugins_from(first, tables, source)
+    picked = pick(names, local, []) if names or local else []
     line = read(arguments, options_for(picked)[0], switches)
+    line.notes += notes
     for word in line.words[1:] if line.words and _is_recipe(line.words[0]) else line.words:
         if not (source and word == source):
             fix = "options begin with two dashes; a recipe's name ends in .toml"
@@ -140,9 +146,39 @@ def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
 def plugins_of(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[list[Picked], Given]:
     """The plugins that a line names, as far as they can be found (for its help), and the options of its recipe and its flags."""
     first = read(arguments, core_options(), switches)
-    names, tables, _, _ = _recipe(first)
-    local = first.values.get("plugins_from", tables.get("plugins_from", ()))
-    return pick(names, split_names(local), []), [("recipe", tables), ("flags", first.values)]
+    names, tables, source, _ = _recipe(first)
+    code = code_of_recipe(first, names, tables, source)
+    local: Sequence[str] = ()
+    if first.trust_recipe or trust.is_trusted(code):
+        local = _plugins_from(first, tables, source)
+    else:
+        for one in code:
+            warn(f"{source}: {one}: not run, so its options are not shown; {trust.FLAG} shows them")
+    return pick(names, local, []), [("recipe", tables), ("flags", first.values)]
+
+
+def code_of_recipe(line: Line, names: Sequence[str], tables: Mapping[str, Any], source: str) -> list[trust.Code]:
+    """The code that the recipe of a line names, less what the line itself names in its place: that is the user's own word.
+    Only installed plugins are imported for it."""
+    if not source:
+        return []
+    own = {key.replace("-", "_") for key in line.values}
+    named = {key: value for key, value in flatten(tables).items() if key.replace("-", "_") not in own}
+    options = options_for(pick(names, (), []))[0]
+    return trust.code_of(named, options, recipe_folder(source))
+
+
+def _plugins_from(line: Line, tables: Mapping[str, Any], source: str) -> list[str]:
+    """Where plugins that are not installed are: the flag's word, else the recipe's."""
+    if "plugins_from" in line.values:
+        return split_names(line.values["plugins_from"])
+    folder = recipe_folder(source)
+    return [trust.absolute(one, folder) for one in split_names(tables.get("plugins_from", ()))]
+
+
+def _how_to_trust(line: Line, source: str) -> str:
+    what = f"--resume {line.resume}" if line.resume is not None else source
+    return f"ftp run {what} {trust.FLAG}"
 
 
 def _recipe(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:

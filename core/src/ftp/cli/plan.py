@@ -19,6 +19,7 @@ FIXED = [
     ("RECIPE.toml", "the recipe of the run"),
     ("--plugins A,B,-C", "plugins of the run"),
     ("--json", "the same as JSON"),
+    ("--trust-recipe", "run the Python files that the recipe names, and remember them"),
     ("-h, --help", "this help"),
 ]
 SHOWN = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ftp import recipes, stages
+from ftp import recipes, stages, trust
 from ftp.cli import flags
 from ftp.errors import ExitStatus, Problem, UserError
 from ftp.plugins import core_options
@@ -20,6 +20,7 @@ FIXED = [
     ("--resume DIR", "go on with a run, or with the stages of a recipe, that were stopped"),
     ("--resume-with K=V", "change an option of the run that is resumed, where that leaves it the same run (save_steps=50)"),
     ("--debug", "show tracebacks"),
+    ("--trust-recipe", "run the Python files that the recipe names, and remember them"),
     ("-h, --help", "this help; with --plugins it shows the options of those too"),
 ]
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -93,6 +94,9 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
             problems.append(Problem(f"--{key}: an option of a plugin belongs into a stage", f"write it into {recipe}"))
     if problems:
         raise UserError(problems)
+    again = f"ftp run {f'--resume {line.resume}' if line.resume is not None else recipe} {trust.FLAG}"
+    for note in trust.check(stages.code_of(recipe, line.values, line.resume is not None), str(recipe), again, line.trust_recipe):
+        say(note)
     out, found = stages.read(recipe, line.values, resume=line.resume is not None)
     if line.resume is None:
         stages.begin(recipe, out, found, line.values)
@@ -103,7 +107,7 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
             continue
         say(f"{what}, in {stage.folder}" + (", goes on" if stage.begun else ""))
         try:
-            _do(stages.command(stage)[1:])
+            _do([*stages.command(stage)[1:], trust.FLAG])  # the user's word was asked for all stages, above
         except BaseException:
             warn(f"ftp: {what} did not end; to go on from there: ftp run --resume {out}")
             raise

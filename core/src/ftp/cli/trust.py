@@ -1,7 +1,8 @@
-"""The option of every command that loads a run's model."""
+"""The options of commands that load a run's model, and of those that ask its plugins too."""
 
 from __future__ import annotations
 
 import click
 
 trust = click.option("--trust-remote-code", is_flag=True, help="Run the code that came with the model, where it has some.")
+trust_recipe = click.option("--trust-recipe", is_flag=True, help="Run the Python files that the run's recipe names.")

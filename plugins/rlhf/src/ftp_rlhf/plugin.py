@@ -29,7 +29,7 @@ class Rlhf:
     method: Literal["rloo", "grpo", "ppo"] = option("rloo", "rloo: a completion against the others of its prompt; grpo: the "
                                                     "same in units of their spread; ppo: against a value head, token by token")
     reward_model: Path | None = option(None, "a finished run of `reward`, or a folder with a model that scores texts")
-    reward: tuple[str, ...] = option((), "Python functions that judge completions, each as path.py:function")
+    reward: tuple[str, ...] = option((), "Python functions that judge completions, each as path.py:function", code=True)
     reward_weights: tuple[float, ...] = option((), "weights of the rewards named above: first of reward_model, then of each "
                                                "function; default: 1 each")
     num_generations: int = option(4, "completions sampled for each prompt; --batch-size counts prompts", low=1)

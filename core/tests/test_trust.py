@@ -1,0 +1,230 @@
+"""Code that a recipe or a run's folder names runs only when the user says so, and is remembered by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftp import UserError, trust
+from ftp.cli.main import call
+from ftp.plan import prepare
+
+PLUGIN = '''
+from pathlib import Path
+from ftp import hookimpl, option, plugin
+
+with Path({ran!r}).open("a") as file:
+    file.write("ran ")
+
+@plugin
+class Notes:
+    """Gives notes."""
+    gives = ("labelled",)
+    size: int = option(3, "lines of a note", low=1)
+
+    @hookimpl
+    def load_data(self, run):
+        return {{}}
+'''
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FTP_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """A plugin beside a recipe `r.toml` that names it; when it is imported it leaves a word in `ran`."""
+    file = tmp_path / "mine" / "notes.py"
+    file.parent.mkdir()
+    file.write_text(PLUGIN.format(ran=str(tmp_path / "ran")))
+    (file.parent / "r.toml").write_text('plugins = ["full"]\nplugins_from = ["notes.py:Notes"]\nmax_steps = 1\n')
+    return file
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Callable[[], bool]:
+    return lambda: (tmp_path / "ran").exists()
+
+
+def folder_of_run(code: Path, **facts: Any) -> Path:
+    """The folder of a run that names the code, as somebody might send it."""
+    folder = code.parent / "sent"
+    (folder / "model").mkdir(parents=True)
+    (folder / "run.toml").write_text(f'plugins = ["full"]\nplugins_from = ["{code}:Notes"]\n')
+    (folder / "run.json").write_text(json.dumps({"status": "finished", "verified": 0.0, **facts}))
+    (folder / "log.jsonl").write_text('{"event": "step", "step": 1}\n')
+    return folder
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "config"])
+def test_a_recipe_that_names_code_is_told_and_not_run(code, ran, capsys, command):
+    assert call([command, str(code.parent / "r.toml")]) == 2
+    said = capsys.readouterr().err
+    assert str(code) in said and hashlib.sha256(code.read_bytes()).hexdigest() in said and "--trust-recipe" in said
+    assert not ran()
+
+
+def test_help_shows_the_rest_and_runs_nothing(code, ran, capsys):
+    assert call(["run", str(code.parent / "r.toml"), "--help"]) == 0
+    said = capsys.readouterr()
+    assert "--learning-rate" in said.out and "--notes.size" not in said.out and str(code) in said.err and not ran()
+    assert call(["run", str(code.parent / "r.toml"), "--help", "--trust-recipe"]) == 0
+    assert "--notes.size" in capsys.readouterr().out and ran()
+
+
+@pytest.mark.parametrize("words", [
+    ["run", "--resume"], ["predict"], ["evaluate", "--data", "rows.csv"], ["chat"], ["runs"], ["report"], ["gate"], ["merge"],
+    ["export", "--to", "safetensors"], ["plan"], ["config"],
+])
+def test_no_command_runs_the_code_of_a_run_folder(code, ran, capsys, words):
+    folder = folder_of_run(code, **({"status": "stopped"} if "--resume" in words else {}))
+    where = folder / "run.toml" if words[0] in ("plan", "config") else folder.parent if words[0] == "runs" else folder
+    call([words[0], *words[1:], str(where)] if "--resume" in words else [words[0], str(where), *words[1:]])
+    said = capsys.readouterr()
+    assert not ran()
+    if words[0] in ("run", "predict", "evaluate", "chat", "plan", "config"):
+        assert "code that you have not run before" in said.err and "--trust-recipe" in said.err
+
+
+def test_the_users_word_is_remembered_until_the_file_changes(code, ran, capsys, state):
+    recipe = str(code.parent / "r.toml")
+    assert call(["config", recipe, "--trust-recipe"]) == 0 and ran()
+    assert call(["config", recipe]) == 0, capsys.readouterr().err
+    code.write_text(code.read_text() + "\n")
+    assert call(["config", recipe]) == 2
+    assert "code that you have not run before" in capsys.readouterr().err
+    assert state.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_code_elsewhere_is_asked_for(code):
+    found = trust.code_of({"plugins_from": [str(code)]}, prepare_options())
+    trust.remember(found)
+    assert trust.is_trusted(found)
+    copy = code.with_name("copy.py")
+    copy.write_bytes(code.read_bytes())
+    assert not trust.is_trusted(trust.code_of({"plugins_from": [str(copy)]}, prepare_options()))
+
+
+def test_a_new_file_in_a_folder_of_plugins_is_asked_for(code):
+    named = {"plugins_from": [str(code.parent)]}
+    trust.remember(trust.code_of(named, prepare_options()))
+    assert trust.is_trusted(trust.code_of(named, prepare_options()))
+    (code.parent / "more.py").write_text("")
+    assert not trust.is_trusted(trust.code_of(named, prepare_options()))
+
+
+def test_what_is_typed_is_the_users_own_word(code, ran):
+    assert call(["config", "--plugins", "full", "--plugins-from", f"{code}:Notes"]) == 0 and ran()
+
+
+def test_a_flag_takes_the_place_of_what_a_recipe_names(code, ran, tmp_path, capsys):
+    other = tmp_path / "other.py"
+    other.write_text(code.read_text().replace("ran ", "other "))
+    assert call(["config", str(code.parent / "r.toml"), "--plugins-from", f"{other}:Notes"]) == 0, capsys.readouterr().err
+    assert (tmp_path / "ran").read_text() == "other "
+
+
+def test_an_option_of_a_plugin_that_names_code(tmp_path, capsys):
+    (tmp_path / "judge.py").write_text("def short(completions): return [0.0] * len(completions)\n")
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('plugins = ["rlhf", "full", "chat"]\n[rlhf]\nreward = ["judge.py:short"]\n')
+    assert call(["plan", str(recipe)]) == 2
+    said = capsys.readouterr().err
+    assert f"rlhf.reward names {tmp_path / 'judge.py'} (sha256 " in said
+    assert call(["config", str(recipe), "--trust-recipe"]) == 0
+    assert f"{tmp_path / 'judge.py'}:short" in capsys.readouterr().out
+
+
+def test_a_recipe_that_trusts_the_code_of_a_model(tmp_path, capsys):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "modeling.py").write_text("")
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('plugins = ["full", "sentiment"]\nmodel = "model"\ntrust_remote_code = true\n')
+    assert call(["config", str(recipe)]) == 2
+    assert "trust_remote_code names the code that comes with the model model" in capsys.readouterr().err
+    assert call(["config", str(recipe), "--trust-remote-code"]) == 0  # typed
+    assert call(["config", str(recipe)]) == 2  # it was not run yet, and no recipe was trusted
+    assert call(["config", str(recipe), "--trust-recipe"]) == 0
+    assert call(["config", str(recipe)]) == 0
+    (model / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "someone/else--modeling.Net"}}))
+    assert call(["config", str(recipe)]) == 2  # code of another place, which may be another tomorrow
+
+
+def test_code_on_the_hub_is_not_remembered(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('plugins = ["full", "sentiment"]\nmodel = "someone/model"\ntrust_remote_code = true\n')
+    assert call(["config", str(recipe), "--trust-recipe"]) == 0
+    assert call(["config", str(recipe)]) == 2
+
+
+def test_stages_are_asked_for_together(code, ran, capsys):
+    recipe = code.parent / "stages.toml"
+    stage = '[[stages]]\nname = "a"\nplugins = ["full"]\nplugins_from = ["notes.py:Notes"]\n'
+    recipe.write_text(f'out = "{code.parent / "runs"}"\n{stage}')
+    assert call(["run", str(recipe)]) == 2
+    assert str(code) in capsys.readouterr().err and not ran()
+
+
+def test_a_folder_that_cannot_be_written_is_asked_for_again(code, state, capsys):
+    state.write_text("a file where the folder would be")
+    recipe = str(code.parent / "r.toml")
+    assert call(["config", recipe, "--trust-recipe"]) == 0
+    assert call(["config", recipe]) == 2
+
+
+def prepare_options() -> list[Any]:
+    from ftp.plugins import core_options
+
+    return core_options()
+
+
+# --- paths of a recipe ---
+
+
+def test_paths_of_a_recipe_are_taken_from_its_folder(tmp_path, monkeypatch, capsys):
+    folder, work = tmp_path / "recipes", tmp_path / "work"
+    (folder / "rows").mkdir(parents=True)
+    work.mkdir()
+    for name in ("template.jinja", "general.txt"):
+        (folder / name).write_text("x")
+    recipe = folder / "r.toml"
+    recipe.write_text('plugins = ["full", "sft", "chat", "forgetting"]\ndata = "rows"\nout = "rows"\nmodel = "absent"\n'
+                      '[sft]\nchat_template = "template.jinja"\n[forgetting]\ntext = "general.txt"\n')
+    monkeypatch.chdir(work)
+    from ftp.cli import flags
+
+    _, prepared = flags.assemble([str(recipe)])
+    assert prepared.values["data"] == str(folder / "rows") and prepared.values["model"] == "absent"
+    assert prepared.values["sft.chat_template"] == folder / "template.jinja"
+    assert prepared.values["forgetting.text"] == str(folder / "general.txt")
+    assert prepared.values["out"] == Path("rows")  # what a run writes is in the working folder
+    assert not prepared.notes
+    (work / "rows").mkdir()
+    _, prepared = flags.assemble([str(recipe)])
+    assert "r.toml: data means" in prepared.notes[0] and str(work / "rows") in prepared.notes[0]
+    _, prepared = flags.assemble([str(recipe), "--data", "rows"])  # a flag means the working folder
+    assert prepared.values["data"] == "rows"
+
+
+def test_paths_of_a_stage_are_taken_from_the_folder_of_its_recipe(tmp_path, monkeypatch):
+    from ftp import stages
+
+    (tmp_path / "recipes" / "rows").mkdir(parents=True)
+    recipe = tmp_path / "recipes" / "r.toml"
+    recipe.write_text('[[stages]]\nname = "a"\nplugins = ["full", "sentiment"]\ndata = "rows"\n')
+    monkeypatch.chdir(tmp_path)
+    assert stages.read(recipe, {})[1][0].prepared.settings.data == str(tmp_path / "recipes" / "rows")
+
+
+def test_a_text_too_long_for_a_path_is_left(tmp_path):
+    with pytest.raises(UserError):
+        prepare(["full"], given=[(str(tmp_path / "r.toml"), {"data": "x" * 5000})])
