@@ -185,18 +185,18 @@ def test_a_folder_of_somebody_else_is_never_written_over(
     out = tmp_path / "runs"
     out.mkdir()
     (out / "flags.toml").write_text("theirs")
-    assert call(["run", str(recipe)]) == 2
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
     assert "what it holds are not the stages of a recipe that ftp began" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["flags.toml"] and (out / "flags.toml").read_text() == "theirs"
     (out / "flags.toml").unlink()
-    assert call(["run", str(recipe)]) == 0 and (out / ".ftp.json").is_file()
+    assert call(["run", "--trust-recipe", str(recipe)]) == 0 and (out / ".ftp.json").is_file()
 
 
 def test_a_file_that_was_put_among_stages_is_never_written_over(
     recipe: Path, done: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done[0] += ["first", "at once"]
-    assert call(["run", str(recipe)]) == 2
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
     other = tmp_path / "other.toml"
     other.write_text(recipe.read_text().replace('name = "third"', 'name = "notes"'))
     (tmp_path / "runs" / "notes.toml").write_text("theirs")
