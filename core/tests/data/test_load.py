@@ -37,7 +37,7 @@ def test_own_data_with_columns_take_the_place_of_the_sample(tmp_path: Path, make
     data, _ = settle(load(run, tmp_path / "absent", form="labelled", labels=LABELS), run)
     assert data.labels == LABELS and len(data.splits["train"]) == 8
     run = make_run("labelled", data=str(tmp_path / "mine.jsonl"))
-    with pytest.raises(UserError, match=r"'labelled': its columns are s, target(\n.*)*--columns text=NAME,label=NAME"):
+    with pytest.raises(UserError, match=r"'labelled': its columns are s, target(\n.*)*--columns text=s,label=target"):
         load(run, None, form="labelled")
     for wrong in (("text",), ("text=s", "text=target")):
         with pytest.raises(UserError, match=r"ours=theirs|mapped twice"):

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ftp.cli.trust import trust, trust_recipe
-from ftp.errors import UserError, nearest
+from ftp.errors import UserError
 from ftp.faults import disk
 from ftp.record import plain
 from ftp.terminal import is_interactive, say, say_json
@@ -84,6 +84,7 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     from ftp.data.forms import FORMS
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
+    from ftp.data.suggest import column_meant, columns_option
 
     notes: list[str] = []
     limit = max_decompressed or predictor.run.settings.max_decompressed
@@ -99,9 +100,9 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     if form in ("text", "labelled", "tagged", "question"):
         for name in FORMS[form].required:
             if name not in have and name not in GIVEN:
-                hint = nearest(name, have)
+                meant = column_meant(rows, name)
                 raise UserError(f"--input {source}: no column '{name}'; its columns: {', '.join(have)}",
-                                f"name the column that holds it{'; ' + hint if hint else ''}", f"--columns {name}=NAME")
+                                "name the column that holds it", columns_option(asked, {name: meant} if meant else {}))
     taken = sorted({"answer", "scores"} & set(have))
     if taken:
         raise UserError(f"--input {source}: has a column '{taken[0]}', which is where the answers go", "rename that column")

@@ -211,6 +211,22 @@ def offers(columns: Iterable[str]) -> tuple[Form, ...]:
     )
 
 
+def offers_to(columns: Iterable[str], target: Form) -> tuple[Form, ...]:
+    """Every form that these columns can be read as and that leads to `target`, the richest first."""
+    return tuple(form for form in offers(columns) if way(form, target))
+
+
+def lacking(columns: Iterable[str], form: Form) -> frozenset[str]:
+    """The columns of a form that are not there, under no common name; of its column sets, the one that lacks fewest."""
+    have = set(columns)
+    spec = FORMS[form]
+    gaps = [
+        frozenset(name for name in wanted if name not in have and not have & set(ALIASES.get(name, ())))
+        for wanted in spec.read_from or (spec.required,)
+    ]
+    return min(gaps, key=len)
+
+
 def detect(columns: Iterable[str]) -> Form | None:
     """The richest form that these columns can be read as, or None."""
     return next(iter(offers(columns)), None)

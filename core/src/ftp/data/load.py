@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ftp.data import forms, labels, read, splits, tables, turns
+from ftp.data import forms, labels, read, splits, suggest, tables, turns
 from ftp.errors import Problem, UserError
 from ftp.types import Data, Form
 
@@ -54,7 +55,8 @@ def load(
         run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
     if adapt is not None:
         found = {split: adapt(rows) for split, rows in found.items()}
-    made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source), others=run.task.others)
+    made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source), others=run.task.others,
+                           mapped=chosen, files=read.files_of(source))
     for note in notes:
         run.tell(note)
     return made
@@ -103,14 +105,22 @@ def shape(
     prefer: Form | None = None,
     told: str = "data",
     others: Sequence[Form] = (),
+    mapped: Mapping[str, str] = {},
+    files: Mapping[str, str] = {},
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
-    """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell. `others`: forms
-    that `--form` could choose in place of `target`."""
+    """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell.
+
+    Args:
+        others: forms that `--form` could choose in place of `target`.
+        mapped: what `--columns` says already.
+        files: split -> its file, for what is advised.
+    """
     from datasets import IterableDataset
 
-    where = {split: f"{told} ({split})" for split in found}
-    sources = {split: _source(rows, target, prefer, where[split], others) for split, rows in found.items()}
     notes: list[str] = []
+    found = _without_unanswered_test(found, target, prefer, notes, told, files)
+    where = {split: f"{told} ({split})" for split in found}
+    sources = {split: _source(rows, target, prefer, where[split], others, mapped) for split, rows in found.items()}
     made = {split: forms.convert(rows, sources[split], sources[split], told=where[split]) for split, rows in found.items()}
     for split, rows in made.items():
         check(rows, sources[split], where[split])
@@ -133,7 +143,35 @@ def shape(
     return made, tuple(names) if target in ("labelled", "tagged") else (), notes
 
 
-def _source(rows: Rows, target: Form, prefer: Form | None, told: str, others: Sequence[Form] = ()) -> Form:
+ANSWERS = frozenset({"label", "tags", "answers", "answer", "completion", "output", "chosen", "rejected"})
+"""Columns that say what a model is to answer, which rows to be answered lack."""
+
+
+def _without_unanswered_test(
+    found: Mapping[str, Rows], target: Form, prefer: Form | None, notes: list[str], told: str, files: Mapping[str, str]
+) -> Mapping[str, Rows]:
+    """The splits without a test split whose rows have no answers (as in competitions), which is told."""
+    if "test" not in found or "train" not in found or forms.offers_to(found["test"].column_names or (), target):
+        return found
+    offers = forms.offers_to(found["train"].column_names or (), target)
+    if not offers:
+        return found
+    form = prefer if prefer in offers else offers[0]
+    have = found["test"].column_names or ()
+    lacking = forms.lacking(have, form)
+    if not lacking or not lacking <= ANSWERS or lacking & tables.left_out_of(found["test"]).keys():
+        return found
+    file = files.get("test", "FILE")
+    notes.append(
+        f"{told} (test) has no {' and no '.join(sorted(lacking))}, so nothing can be scored on it and it is left out; "
+        f"for answers to its rows, once the run is finished: ftp predict RUN --input {shlex.quote(file)}"
+    )
+    return {split: rows for split, rows in found.items() if split != "test"}
+
+
+def _source(
+    rows: Rows, target: Form, prefer: Form | None, told: str, others: Sequence[Form] = (), mapped: Mapping[str, str] = {}
+) -> Form:
     """The form to read rows as: the preferred one, else the richest that leads to the target."""
     have = list(rows.column_names or ())
     left_out = tables.left_out_of(rows)
@@ -150,7 +188,6 @@ def _source(rows: Rows, target: Form, prefer: Form | None, told: str, others: Se
         return chosen
     spec = forms.FORMS[target]
     wanted = " or ".join(" + ".join(columns) for columns in spec.read_from or (spec.required,))
-    lacking = [name for name in spec.required if name not in have]
     uphill = [form for form in forms.FORMS if form != target and forms.way(form, target)]
     what = f"{told} cannot be read as '{target}': its columns are {', '.join(have)}"
     if also := next((form for form in forms.offers(have) if form in others), None):
@@ -158,7 +195,7 @@ def _source(rows: Rows, target: Form, prefer: Form | None, told: str, others: Se
     raise UserError(
         what,
         f"'{target}' needs the columns {wanted}" + (f", or rows of the form {', '.join(uphill)}" if uphill else ""),
-        "--columns " + ",".join(f"{name}=NAME" for name in lacking or spec.required),
+        suggest.columns_option(mapped, suggest.columns_meant(rows, target)),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp import faults
-from ftp.data import readers, tables
+from ftp.data import readers, suggest, tables
 from ftp.data.readers import DataFile
 from ftp.errors import Problem, UserError, nearest
 
@@ -117,7 +117,7 @@ def rename(rows: Rows, columns: Mapping[str, str], told: str) -> Rows:
         if theirs in left_out:
             wrong.append(left_out[theirs])
         elif theirs not in have:
-            wrong.append(_no_column(rows, told, ours, theirs))
+            wrong.append(_no_column(rows, told, columns, ours))
     twice = sorted({theirs for theirs in columns.values() if list(columns.values()).count(theirs) > 1})
     wrong += [Problem(f"the column '{name}' is given two names", "name each column once") for name in twice]
     if wrong:
@@ -132,14 +132,16 @@ def rename(rows: Rows, columns: Mapping[str, str], told: str) -> Rows:
     return rows
 
 
-def _no_column(rows: Rows, told: str, ours: str, theirs: str) -> Problem:
+def _no_column(rows: Rows, told: str, columns: Mapping[str, str], ours: str) -> Problem:
     have = list(rows.column_names or ())
+    theirs = columns[ours]
     near = nearest(theirs, have)
-    meant = near.split("'")[1] if near else "NAME"
+    meant = near.split("'")[1] if near else suggest.column_meant(rows, ours, columns.values())
+    right = {name: column for name, column in columns.items() if column in have}
     return Problem(
         f"{told} has no column '{theirs}'" + (f"; {near}" if near else ""),
         f"its columns: {', '.join(have)}",
-        f"--columns {ours}={meant}",
+        suggest.columns_option(right, {ours: meant}) if meant else "",
     )
 
 
@@ -211,6 +213,14 @@ def _local(whole: DataFile, splits: Mapping[str, str]) -> dict[str, Rows]:
         parts, _ = locate(path, splits)
     make = _stream if whole.is_stream else _stored
     return {split: make([replace(whole, path=path) for path in paths]) for split, paths in parts.items()}
+
+
+def files_of(source: str | Path) -> dict[str, str]:
+    """Split -> its file, for splits of a local source that have one."""
+    path = Path(source).expanduser()
+    if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+        return {}
+    return {split: str(files[0]) for split, files in locate(path)[0].items() if len(files) == 1}
 
 
 def left_out(source: str | Path) -> list[str]:

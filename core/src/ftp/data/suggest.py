@@ -1,0 +1,175 @@
+"""Which columns of a file could be meant where ours are missing: by their names, else by what they hold."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from ftp.data import forms
+from ftp.types import Form
+
+SAMPLE = 200  # rows that are looked at
+MOST_CLASSES = 50
+PARTS = re.compile(r"[\W_]+")  # what parts the words of a column's name
+CLOSE = 0.75  # of difflib's ratio, between two names
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "text": ("review", "content", "body", "comment", "message", "tweet", "document", "utterance", "post", "description",
+             "abstract", "article", "input", "query", "prompt"),
+    "text_pair": ("text2", "sentence_b", "second", "b"),
+    "label": ("label_name", "sentiment", "category", "class", "target", "intent", "topic", "emotion", "rating", "stars", "score",
+              "y", "tag", "labels", "gold", "output", "answer"),
+    "tokens": ("words", "token", "sentence", "text"),
+    "tags": ("ner", "labels", "label", "tag", "pos", "entities", "bio"),
+    "question": ("query", "q", "ask", "prompt"),
+    "context": ("passage", "paragraph", "document", "article", "text", "background"),
+    "answers": ("answer", "label", "gold"),
+    "messages": ("conversation", "dialog", "dialogue", "chat", "turns", "history"),
+    "conversations": ("conversation", "dialog", "dialogue", "chat", "turns"),
+    "prompt": ("instruction", "query", "question", "input", "request", "text"),
+    "completion": ("response", "output", "answer", "reply", "target", "summary", "chosen"),
+    "instruction": ("prompt", "query", "task", "request"),
+    "output": ("response", "answer", "completion", "reply", "target"),
+    "answer": ("response", "output", "completion", "reply", "target"),
+    "chosen": ("preferred", "better", "winner", "accepted", "positive", "response_chosen", "good"),
+    "rejected": ("dispreferred", "worse", "loser", "refused", "negative", "response_rejected", "bad"),
+}  # fmt: skip
+"""Names under which our columns are met, the likeliest first."""
+
+Values = Sequence[Any]
+
+
+def _is_text(values: Values) -> bool:
+    return bool(values) and all(isinstance(value, str) for value in values)
+
+
+def _is_class(values: Values) -> bool:
+    if not values or not all(isinstance(value, str | int) for value in values):
+        return False
+    return 2 <= len(set(values)) <= max(2, min(MOST_CLASSES, len(values) // 2))
+
+
+def _is_words(values: Values) -> bool:
+    return bool(values) and all(isinstance(value, list) and value and isinstance(value[0], str | int) for value in values)
+
+
+def _is_messages(values: Values) -> bool:
+    return bool(values) and all(isinstance(value, list) and value and isinstance(value[0], dict) for value in values)
+
+
+def _is_turn(values: Values) -> bool:
+    return _is_text(values) or _is_messages(values)
+
+
+def _is_answers(values: Values) -> bool:
+    return bool(values) and all(isinstance(value, dict) and {"text", "answer_start"} <= value.keys() for value in values)
+
+
+FITS: Mapping[str, Callable[[Values], bool]] = {
+    "label": _is_class, "tokens": _is_words, "tags": _is_words, "answers": _is_answers, "messages": _is_messages,
+    "conversations": _is_messages, "chosen": _is_turn, "rejected": _is_turn, "prompt": _is_turn, "completion": _is_turn,
+}  # fmt: skip
+"""What a column must hold to be taken for ours; text where nothing is said."""
+
+
+def columns_meant(rows: Any, form: Form) -> dict[str, str]:
+    """Our column -> the column that could be meant, such that rows can be read as the form; empty where none could.
+
+    Args:
+        rows: a data set or a stream.
+    """
+    have = list(rows.column_names or ())
+    sample = _sample(rows)
+    spec = forms.FORMS[form]
+    best: dict[str, str] = {}
+    for wanted in spec.read_from or (spec.required,):
+        meant = _meant(wanted, have, sample)
+        if meant and (not best or len(meant) < len(best)):
+            best = meant
+    if "instruction" in (*have, *best) and "input" not in have and _is_text(sample.get("context", ())):
+        best = {**best, "input": "context"} if "context" not in best.values() else best
+    return best
+
+
+def column_meant(rows: Any, ours: str, taken: Iterable[str] = ()) -> str:
+    """The one column that could be meant by ours; empty where none could."""
+    have = [name for name in rows.column_names or () if name not in set(taken)]
+    for name in (ours, *forms.ALIASES.get(ours, ())):
+        if name in have:
+            return name
+    return _meant([ours], have, _sample(rows)).get(ours, "")
+
+
+def _sample(rows: Any) -> dict[str, list[Any]]:
+    """Column -> its values in the first rows, those that are missing aside."""
+    values: dict[str, list[Any]] = {}
+    for row in islice(rows, SAMPLE):
+        for name, value in row.items():
+            if value is not None:
+                values.setdefault(name, []).append(value)
+    return values
+
+
+def _meant(wanted: Iterable[str], have: Sequence[str], sample: Mapping[str, Values]) -> dict[str, str]:
+    """The columns meant by those of `wanted` that are missing; empty where one of them has none."""
+    others = {ours: forms.ALIASES.get(ours, ()) for ours in wanted}
+    lacking = [ours for ours, aliases in others.items() if ours not in have and not set(aliases) & set(have)]
+    taken = {name for name in have if name in others or any(name in aliases for aliases in others.values())}
+    meant: dict[str, str] = {}
+    for by_name in (True, False):  # names say more than values: all columns are looked for by name first
+        for ours in lacking:
+            if ours in meant:
+                continue
+            fits = FITS.get(ours, _is_text)
+            free = [name for name in have if name not in taken and _is_mappable(name) and fits(sample.get(name, ()))]
+            name = _by_name(ours, free) if by_name else _by_values(ours, free, sample)
+            if name:
+                meant[ours] = name
+                taken.add(name)
+    return {ours: meant[ours] for ours in lacking} if len(meant) == len(lacking) else {}
+
+
+def _is_mappable(name: str) -> bool:
+    """Whether `--columns` can say the name: commas part its pairs."""
+    return "," not in name and name == name.strip()
+
+
+def _by_name(ours: str, free: Sequence[str]) -> str:
+    """The free column whose name is one of ours, close to one, or holds one."""
+    names = (ours, *NAMES.get(ours, ()))
+    by_small = {name.lower(): name for name in free}
+    for name in names:
+        if name in by_small:
+            return by_small[name]
+    for name in names:
+        close = difflib.get_close_matches(name, by_small, n=1, cutoff=CLOSE)
+        if close:
+            return by_small[close[0]]
+    parts = [name for name in free if set(PARTS.split(name.lower())) & set(names)]
+    return parts[0] if parts else ""
+
+
+def _by_values(ours: str, free: Sequence[str], sample: Mapping[str, Values]) -> str:
+    """The free column that holds most text, fewest classes, or what only one column holds."""
+    if not free:
+        return ""
+    if ours == "label":
+        return min(free, key=lambda name: (len(set(sample[name])), not isinstance(sample[name][0], str)))
+    if FITS.get(ours, _is_text) is _is_text:
+        return max(free, key=lambda name: sum(map(len, sample[name])) / len(sample[name]))
+    return free[0] if len(free) == 1 else ""
+
+
+def columns_option(mapped: Mapping[str, str], meant: Mapping[str, str]) -> str:
+    """`--columns` with the columns that are mapped already and those that could be meant; empty where there are none."""
+    if not meant:
+        return ""
+    pairs: dict[str, str] = {**mapped}
+    for ours, theirs in meant.items():
+        original = theirs.removesuffix("_original")  # our name, freed by a mapping
+        pairs[ours] = original if original in mapped and theirs != original else theirs
+    return "--columns " + shlex.quote(",".join(f"{ours}={theirs}" for ours, theirs in pairs.items()))

@@ -1,0 +1,252 @@
+"""Exports of tools for annotation and SQuAD's own JSON, as rows with our columns."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftp.data.load import shape
+from ftp.data.read import read
+from ftp.data.readers.exports.spans import find_words
+from ftp.errors import UserError
+
+TEXT = "Anna lives in Lima."
+WORDS = ["Anna", "lives", "in", "Lima", "."]
+PER, LOC = ["B-PER", "O", "O", "O", "O"], ["B-PER", "O", "O", "B-LOC", "O"]
+SPANS = [[0, 4, "PER"], [14, 18, "LOC"]]
+
+
+def rows_of(path: Path, rows: Any) -> tuple[list[dict[str, Any]], str]:
+    text = json.dumps(rows) if path.suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_text(text)
+    notes: list[str] = []
+    return list(read(path, notes=notes)["train"]), "\n".join(notes)
+
+
+def task(result: list[dict[str, Any]], data: Any = None, **more: Any) -> dict[str, Any]:
+    return {"id": 1, "data": data or {"text": TEXT}, "annotations": [{"result": result, **more}]}
+
+
+def marked(start: int, end: int, label: str, text: str = TEXT) -> dict[str, Any]:
+    return {"type": "labels", "from_name": "l", "to_name": "text",
+            "value": {"start": start, "end": end, "text": text[start:end], "labels": [label]}}  # fmt: skip
+
+
+def choice(*names: str) -> dict[str, Any]:
+    return {"type": "choices", "to_name": "text", "value": {"choices": list(names)}}
+
+
+TAGGED = [
+    ("doccano.jsonl", {"id": 1, "text": TEXT, "label": SPANS, "Comments": []}),
+    ("doccano-old.jsonl", {"id": 1, "text": TEXT, "labels": SPANS}),
+    ("doccano-relations.jsonl", {"id": 1, "text": TEXT, "relations": [{"id": 3, "from_id": 1, "to_id": 2, "type": "in"}],
+                                 "entities": [{"id": i, "label": tag, "start_offset": start, "end_offset": end}
+                                              for i, (start, end, tag) in enumerate(SPANS)]}),
+    ("studio.json", task([marked(0, 4, "PER"), marked(14, 18, "LOC")])),
+    ("studio-min.json", {"id": 1, "text": TEXT, "annotation_id": 4, "annotator": 1, "lead_time": 2.5,
+                         "label": [marked(0, 4, "PER")["value"], marked(14, 18, "LOC")["value"]]}),
+    ("prodigy.jsonl", {"id": 1, "text": TEXT, "answer": "accept", "_task_hash": 5,
+                       "tokens": [{"text": word, "start": start, "end": end, "id": i}
+                                  for i, (word, (start, end)) in enumerate(zip(WORDS, find_words(TEXT), strict=True))],
+                       "spans": [{"start": start, "end": end, "label": tag} for start, end, tag in SPANS]}),
+    ("argilla1.jsonl", {"id": 1, "text": TEXT, "tokens": WORDS, "prediction": None, "status": "Validated",
+                        "annotation": [["PER", 0, 4], ["LOC", 14, 18]]}),
+    ("argilla2.json", {"id": 1, "fields": {"text": TEXT}, "status": "completed", "suggestions": {},
+                       "responses": {"ner": [{"user_id": "u", "value": [{"start": start, "end": end, "label": tag}
+                                                                        for start, end, tag in SPANS]}]}}),
+    ("spacy.json", [TEXT, {"entities": SPANS}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "row"), TAGGED, ids=[name for name, _ in TAGGED])
+def test_spans_become_words_with_tags(tmp_path: Path, name: str, row: Any) -> None:
+    rows, notes = rows_of(tmp_path / name, [row, row])
+    assert rows[0]["tokens"] == WORDS and rows[0]["tags"] == LOC and len(rows) == 2 and "read as" in notes
+    assert ("2 rows have relations, which are left out" in notes) == ("relations" in name)
+    split, names, _ = shape(read(tmp_path / name), "tagged")
+    assert names == ("O", "B-LOC", "B-PER") and split["train"][0]["tags"] == [2, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("spans", "told"),
+    [
+        ([[0, 3, "PER"]], "cuts the word 'Anna'"),
+        ([[0, 10, "PER"], [5, 13, "X"]], "overlaps"),
+        ([[14, 40, "LOC"]], "not within the 19 characters"),
+        ([[4, 5, "PER"]], "holds blanks only"),
+    ],
+)
+def test_a_span_that_no_words_hold_is_an_error_with_its_row(tmp_path: Path, spans: Any, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        rows_of(
+            tmp_path / "a.jsonl",
+            [{"text": TEXT, "label": SPANS}, {"text": TEXT, "label": spans}, {"text": TEXT, "label": spans}],
+        )
+    assert "a.jsonl" in str(caught.value) and told in str(caught.value)
+    assert "2 rows cannot be read; the first: line 2:" in str(caught.value) and "line 3:" in str(caught.value)
+    with pytest.raises(UserError, match="line 2:"):  # a stream stops at the first
+        list(read(tmp_path / "a.jsonl", streaming=True)["train"])
+
+
+def test_spans_with_blanks_at_their_ends_and_longer_ones(tmp_path: Path) -> None:
+    rows, _ = rows_of(
+        tmp_path / "a.jsonl", [{"text": "In New York now", "label": [[2, 12, "LOC"]]}, {"text": "no", "label": []}]
+    )
+    assert rows[0]["tags"] == ["O", "B-LOC", "I-LOC", "O"] and rows[1]["tags"] == ["O"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("naïve co-op, 3.5%", ["naïve", "co", "-", "op", ",", "3", ".", "5", "%"]), ("我在利马", ["我", "在", "利", "马"]),
+     ("क्या है?", ["क्या", "है", "?"]), ("กิน ข้าว", ["กิ", "น", "ข้", "า", "ว"])],
+)  # fmt: skip
+def test_words_of_scripts_with_and_without_blanks(text: str, words: list[str]) -> None:
+    assert [text[start:end] for start, end in find_words(text)] == words
+
+
+LABELLED = [
+    ("doccano.jsonl", {"text": "fine", "label": ["good"]}, {"text": "none", "label": []}, "1 rows left out, as they have no label"),
+    ("studio.json", task([choice("good")], {"text": "fine"}), task([], {"text": "x"}), "1 tasks left out, as their annotation is empty"),
+    ("studio-skipped.json", task([choice("good")], {"text": "fine"}), task([], was_cancelled=True), "1 tasks left out, as they were skipped"),
+    ("prodigy.jsonl", {"text": "fine", "options": [{"id": "good"}, {"id": "bad"}], "accept": ["good"], "answer": "accept"},
+     {"text": "x", "options": [{"id": "good"}], "accept": [], "answer": "reject"}, "1 rows left out, as their answer is 'reject'"),
+    ("prodigy-label.jsonl", {"text": "fine", "label": "good", "answer": "accept"},
+     {"text": "x", "label": "bad", "answer": "ignore"}, "1 rows left out, as their answer is 'ignore'"),
+    ("argilla1.jsonl", {"text": "fine", "prediction": [["bad", 0.9]], "annotation": "good", "status": "Validated"},
+     {"text": "x", "prediction": [["bad", 0.9]], "annotation": None, "status": "Default"}, "1 records left out, as nobody"),
+    ("argilla2.jsonl", {"fields": {"text": "fine"}, "responses": {"label": [{"value": "good", "user_id": "u"}]}, "suggestions": {}},
+     {"fields": {"text": "x"}, "responses": {}, "suggestions": {}}, "1 records left out, as they have neither"),
+    ("argilla-feedback.jsonl", {"fields": {"text": "fine"}, "suggestions": [{"question_name": "label", "value": "bad"}],
+                                "responses": [{"status": "submitted", "values": {"label": {"value": "good"}}}]},
+     {"fields": {"text": "x"}, "responses": [{"status": "discarded", "values": {}}], "suggestions": []}, "1 records left out"),
+    ("argilla-hub.jsonl", {"status": "completed", "text": "fine", "label.responses": ["good", "bad"], "label.suggestion": None,
+                           "label.responses.status": ["submitted", "draft"]},
+     {"status": "discarded", "text": "x", "label.responses": ["bad"]}, "1 records left out, as they were discarded"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "row", "without", "note"), LABELLED, ids=[case[0] for case in LABELLED])
+def test_classes_become_labels_and_what_has_none_is_left_out_and_told(
+    tmp_path: Path, name: str, row: Any, without: Any, note: str
+) -> None:
+    rows, notes = rows_of(tmp_path / name, [row, without, row])
+    assert [(each["text"], each["label"]) for each in rows] == [("fine", "good")] * 2 and note in notes
+
+
+def test_several_classes_of_a_row_are_left_to_those_who_read_several(tmp_path: Path) -> None:
+    rows, notes = rows_of(tmp_path / "a.jsonl", [{"text": "x", "label": ["a", "b"]}, {"text": "y", "label": ["a"]}])
+    assert rows[0]["label"] == ["a", "b"] and not notes
+    with pytest.raises(UserError, match=r"row 1: 2 choices are made \(a, b\); one label a row is read"):
+        rows_of(tmp_path / "a.json", [task([choice("a")]), task([choice("a", "b")])])
+
+
+def test_what_annotators_disagree_on_is_told(tmp_path: Path) -> None:
+    def answered(*values: str) -> dict[str, Any]:
+        return {"fields": {"text": "x"}, "responses": {"label": [{"value": value} for value in values]},
+                "suggestions": {"label": {"value": "sure"}}}  # fmt: skip
+
+    rows, notes = rows_of(tmp_path / "a.jsonl", [answered("a", "b", "b"), answered("a", "b"), answered()])
+    assert [row["label"] for row in rows] == ["b", "a", "sure"]
+    assert (
+        "2 records have responses that differ" in notes
+        and "1 records have no response, so that the suggestion is read" in notes
+    )
+    twice = {
+        "id": 1,
+        "data": {"text": "x"},
+        "annotations": [{"result": [choice("a")]}, {"result": [choice("b")], "ground_truth": True}],
+    }
+    rows, notes = rows_of(tmp_path / "b.json", [twice])
+    assert rows[0]["label"] == "b" and "1 tasks have several annotations" in notes
+
+
+def test_label_studio_hypertext_emoji_and_offsets_that_do_not_fit(tmp_path: Path) -> None:
+    html = "<p>Anna &amp; Bo live in <b>Lima</b>.</p>"
+    span = {"type": "hypertextlabels", "to_name": "html", "value": {
+        "start": "/p[1]/b[1]/text()[1]", "end": "/p[1]/b[1]/text()[1]", "globalOffsets": {"start": 18, "end": 22}, "text": "Lima",
+        "hypertextlabels": ["LOC"]}}  # fmt: skip
+    rows, _ = rows_of(tmp_path / "a.json", [task([span], {"html": html})])
+    assert rows[0]["tokens"] == ["Anna", "&", "Bo", "live", "in", "Lima", "."] and rows[0]["tags"][5] == "B-LOC"
+    smile = "😀 Anna"  # browsers count the sign as two
+    rows, _ = rows_of(tmp_path / "b.json", [task([{**marked(3, 7, "PER"), "value": {"start": 3, "end": 7, "text": "Anna", "labels": ["PER"]}}],
+                                                 {"text": smile})])  # fmt: skip
+    assert rows[0]["tokens"] == ["😀", "Anna"] and rows[0]["tags"] == ["O", "B-PER"]
+    with pytest.raises(UserError, match=r"row 0: a span marks 'Anna', but the text has"):
+        rows_of(
+            tmp_path / "c.json",
+            [task([{**marked(5, 9, "PER"), "value": {"start": 5, "end": 9, "text": "Anna", "labels": ["PER"]}}])],
+        )
+
+
+def test_label_studio_preferences_answers_and_conversations(tmp_path: Path) -> None:
+    pair = {"type": "pairwise", "to_name": "answer1,answer2", "value": {"selected": "right"}}
+    rows, _ = rows_of(tmp_path / "a.json", [task([pair], {"prompt": "Why?", "answer1": "No.", "answer2": "So."})])
+    assert rows[0] == {"id": 1, "prompt": "Why?", "chosen": "So.", "rejected": "No."}
+    written = {"type": "textarea", "to_name": "prompt", "value": {"text": ["So."]}}
+    rows, _ = rows_of(tmp_path / "b.json", [task([written], {"prompt": "Why?"})])
+    assert rows[0] == {"id": 1, "prompt": "Why?", "completion": "So."}
+    said = [
+        {"type": "chatmessage", "value": {"chatmessage": {"role": role, "content": text}}}
+        for role, text in (("user", "Hi"), ("assistant", "Ho"))
+    ]
+    rows, _ = rows_of(tmp_path / "c.json", [task(said, {"chat": [{"role": "system", "content": "Be kind."}]})])
+    assert [message["content"] for message in rows[0]["messages"]] == ["Be kind.", "Hi", "Ho"]
+
+
+def test_argilla_rankings_become_preferences(tmp_path: Path) -> None:
+    record = {"fields": {"instruction": "Why?", "one": "No.", "two": "So."}, "suggestions": {},
+              "responses": {"best": [{"value": [{"value": "one", "rank": 2}, {"value": "two", "rank": 1}]}]}}  # fmt: skip
+    rows, _ = rows_of(tmp_path / "a.jsonl", [record])
+    assert (rows[0]["prompt"], rows[0]["chosen"], rows[0]["rejected"]) == ("Why?", "So.", "No.")
+
+
+def test_prodigy_tokens_whose_offsets_do_not_fit_are_read_by_their_numbers(tmp_path: Path) -> None:
+    tokens = [{"text": word, "start": 0, "end": 1, "id": i} for i, word in enumerate(WORDS)]
+    row = {
+        "text": TEXT,
+        "tokens": tokens,
+        "answer": "accept",
+        "spans": [{"start": 0, "end": 10, "token_start": 0, "token_end": 1, "label": "X"}],
+    }
+    rows, _ = rows_of(tmp_path / "a.jsonl", [row])
+    assert rows[0]["tags"] == ["B-X", "I-X", "O", "O", "O"]
+
+
+def squad(version: str) -> dict[str, Any]:
+    context = "The old mill was built in 1820."
+    answer = {"text": "1820", "answer_start": 26}
+    questions: list[dict[str, Any]] = [{"id": "a", "question": "When?", "answers": [answer, answer]}]
+    if version == "v2.0":
+        questions[0]["is_impossible"] = False
+        questions.append(
+            {"id": "b", "question": "Who?", "answers": [], "plausible_answers": [answer], "is_impossible": True}
+        )
+    return {"version": version, "data": [{"title": "Mill", "paragraphs": [{"context": context, "qas": questions}] * 2}]}
+
+
+@pytest.mark.parametrize(("version", "unanswered"), [("1.1", 0), ("v2.0", 2)])
+def test_squads_own_json(tmp_path: Path, version: str, unanswered: int) -> None:
+    rows, notes = rows_of(tmp_path / "a.json", squad(version))
+    assert len(rows) == 2 + unanswered and f"{len(rows)} questions, {unanswered} of them without an answer" in notes
+    assert rows[0]["answers"] == {"text": ["1820", "1820"], "answer_start": [26, 26]} and rows[0]["title"] == "Mill"
+    assert rows[-1]["answers"]["text"] == ([] if unanswered else ["1820", "1820"])
+    assert shape(read(tmp_path / "a.json"), "question")[0]["train"].num_rows == len(rows)
+
+
+def test_squads_faults_and_rows_with_answers_as_objects(tmp_path: Path) -> None:
+    whole = squad("1.1")
+    del whole["data"][0]["paragraphs"][1]["qas"][0]["answers"][0]["answer_start"]
+    with pytest.raises(
+        UserError, match=r"article 0, paragraph [01], question a: the answer .* has no text or no answer_start"
+    ):
+        rows_of(tmp_path / "a.json", whole)
+    del whole["data"][0]["paragraphs"][0]["context"]
+    with pytest.raises(UserError, match=r"article 0, paragraph 0 has no context"):
+        rows_of(tmp_path / "a.json", whole)
+    row = {"question": "When?", "context": "In 1820.", "answers": [{"text": "1820", "answer_start": 3}]}
+    rows, _ = rows_of(tmp_path / "b.jsonl", [row, {**row, "answers": []}])
+    assert rows[0]["answers"] == {"text": ["1820"], "answer_start": [3]} and rows[1]["answers"] == {
+        "text": [],
+        "answer_start": [],
+    }

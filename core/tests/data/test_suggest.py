@@ -1,0 +1,89 @@
+"""A missing column is answered with a mapping that works when it is copied."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftp.data import load
+from ftp.data.load import settle
+from ftp.data.read import read
+from ftp.errors import UserError
+
+Make = Callable[..., Any]
+
+CLASSES = ("good", "bad", "fair")
+SQUAD = {"text": ["two"], "answer_start": [0]}
+
+
+def turn(role: str, number: int) -> dict[str, str]:
+    return {"role": role, "content": f"turn {number}"}
+
+
+CASES: list[tuple[str, Callable[[int], dict[str, Any]], str]] = [
+    ("labelled", lambda n: {"id": n, "text": f"a room {n}", "label_name": CLASSES[n % 3]}, "label=label_name"),
+    ("labelled", lambda n: {"id": n, "review": f"a room {n}", "sentiment": CLASSES[n % 3]}, "text=review,label=sentiment"),
+    ("labelled", lambda n: {"headline": f"a long room {n}", "kind": n % 2, "author": f"w{n}"}, "text=headline,label=kind"),
+    ("labelled", lambda n: {"Text": f"a room {n}", "Category": CLASSES[n % 3]}, "text=Text,label=Category"),
+    ("labelled", lambda n: {"review text": f"a room {n}", "class": CLASSES[n % 2]}, "text=review text,label=class"),
+    ("text", lambda n: {"id": n, "content": f"a room {n}"}, "text=content"),
+    ("tagged", lambda n: {"words": ["a", f"b{n}"], "ner": ["O", "B-X"]}, "tokens=words,tags=ner"),
+    ("question", lambda n: {"query": f"many {n}?", "passage": f"two {n}", "answers": SQUAD}, "question=query,context=passage"),
+    ("preference", lambda n: {"prompt": f"q {n}", "winner": f"a {n}", "loser": f"b {n}"}, "chosen=winner,rejected=loser"),
+    ("conversation", lambda n: {"prompt": f"q {n}", "reply": f"a {n}"}, "completion=reply"),
+    ("conversation", lambda n: {"dialog": [turn("user", n), turn("assistant", n)]}, "messages=dialog"),
+]
+
+
+@pytest.mark.parametrize(("form", "make", "pairs"), CASES)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_command_that_is_advised_works(
+    tmp_path: Path, make_run: Make, form: str, make: Callable[[int], dict[str, Any]], pairs: str, streaming: bool
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(make(number)) + "\n" for number in range(24)))
+    with pytest.raises(UserError) as caught:
+        load(make_run(form, data=str(path), streaming=streaming), form=form)
+    [command] = re.findall(r"try: (.*)", str(caught.value))
+    assert shlex.split(command) == ["--columns", pairs]
+    run = make_run(form, data=str(path), streaming=streaming, columns=(shlex.split(command)[1],))
+    data, _ = settle(load(run, form=form), run)
+    assert data.form == form and list(data.splits["train"])
+
+
+def test_mappings_that_are_there_stay_in_the_advice(tmp_path: Path, make_run: Make) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({"body": f"a {n}", "text": f"t {n}", "stars": n % 3}) + "\n" for n in range(24)))
+    with pytest.raises(UserError, match=r"try: --columns text=body,label=stars"):
+        load(make_run("labelled", data=str(path), columns=("text=body",)), form="labelled")
+    with pytest.raises(UserError, match=r"no column 'lable'(\n.*)*try: --columns text=body,label=stars"):
+        read(path, columns={"text": "body", "label": "lable"})
+    with pytest.raises(UserError) as caught:  # nothing there could be meant: no command that cannot work
+        load(make_run("question", data=str(path)), form="question")
+    assert "try:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["labelled", "conversation", "text"])
+def test_a_test_split_without_labels_is_left_out_and_told(tmp_path: Path, make_run: Make, form: str) -> None:
+    folder = tmp_path / "contest"
+    folder.mkdir()
+    (folder / "train.csv").write_text("id,text,label\n" + "".join(f"{n},a room {n},{CLASSES[n % 2]}\n" for n in range(24)))
+    (folder / "test.csv").write_text("id,text\n30,a hall\n31,a bed\n")
+    (folder / "sample_submission.csv").write_text("id,label\n30,good\n31,good\n")
+    run = make_run(form, data=str(folder))
+    data, _ = settle(load(run, form="labelled"), run)
+    told = "\n".join(run.told)
+    assert "not used, as their names are no split's: sample_submission.csv" in told
+    if form == "text":  # texts need no labels
+        assert len(data.splits["test"]) == 2 and "predict" not in told
+    else:
+        assert set(data.splits) == {"train", "validation"}
+        assert "(test) has no label" in told and f"ftp predict RUN --input {folder / 'test.csv'}" in told
+    (folder / "test.csv").write_text("id,body\n30,a hall\n")
+    if form == "labelled":  # more is missing than answers
+        with pytest.raises(UserError, match=r"contest \(test\) cannot be read as 'labelled'"):
+            load(run, form="labelled")
