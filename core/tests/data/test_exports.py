@@ -29,8 +29,12 @@ def task(result: list[dict[str, Any]], data: Any = None, **more: Any) -> dict[st
 
 
 def marked(start: int, end: int, label: str, text: str = TEXT) -> dict[str, Any]:
-    return {"type": "labels", "from_name": "l", "to_name": "text",
-            "value": {"start": start, "end": end, "text": text[start:end], "labels": [label]}}  # fmt: skip
+    return {
+        "type": "labels",
+        "from_name": "l",
+        "to_name": "text",
+        "value": {"start": start, "end": end, "text": text[start:end], "labels": [label]},
+    }
 
 
 def choice(*names: str) -> dict[str, Any]:
@@ -40,23 +44,74 @@ def choice(*names: str) -> dict[str, Any]:
 TAGGED = [
     ("doccano.jsonl", {"id": 1, "text": TEXT, "label": SPANS, "Comments": []}),
     ("doccano-old.jsonl", {"id": 1, "text": TEXT, "labels": SPANS}),
-    ("doccano-relations.jsonl", {"id": 1, "text": TEXT, "relations": [{"id": 3, "from_id": 1, "to_id": 2, "type": "in"}],
-                                 "entities": [{"id": i, "label": tag, "start_offset": start, "end_offset": end}
-                                              for i, (start, end, tag) in enumerate(SPANS)]}),
+    (
+        "doccano-relations.jsonl",
+        {
+            "id": 1,
+            "text": TEXT,
+            "relations": [{"id": 3, "from_id": 1, "to_id": 2, "type": "in"}],
+            "entities": [
+                {"id": i, "label": tag, "start_offset": start, "end_offset": end}
+                for i, (start, end, tag) in enumerate(SPANS)
+            ],
+        },
+    ),
     ("studio.json", task([marked(0, 4, "PER"), marked(14, 18, "LOC")])),
-    ("studio-min.json", {"id": 1, "text": TEXT, "annotation_id": 4, "annotator": 1, "lead_time": 2.5,
-                         "label": [marked(0, 4, "PER")["value"], marked(14, 18, "LOC")["value"]]}),
-    ("prodigy.jsonl", {"id": 1, "text": TEXT, "answer": "accept", "_task_hash": 5,
-                       "tokens": [{"text": word, "start": start, "end": end, "id": i}
-                                  for i, (word, (start, end)) in enumerate(zip(WORDS, find_words(TEXT), strict=True))],
-                       "spans": [{"start": start, "end": end, "label": tag} for start, end, tag in SPANS]}),
-    ("argilla1.jsonl", {"id": 1, "text": TEXT, "tokens": WORDS, "prediction": None, "status": "Validated",
-                        "annotation": [["PER", 0, 4], ["LOC", 14, 18]]}),
-    ("argilla2.json", {"id": 1, "fields": {"text": TEXT}, "status": "completed", "suggestions": {},
-                       "responses": {"ner": [{"user_id": "u", "value": [{"start": start, "end": end, "label": tag}
-                                                                        for start, end, tag in SPANS]}]}}),
+    (
+        "studio-min.json",
+        {
+            "id": 1,
+            "text": TEXT,
+            "annotation_id": 4,
+            "annotator": 1,
+            "lead_time": 2.5,
+            "label": [marked(0, 4, "PER")["value"], marked(14, 18, "LOC")["value"]],
+        },
+    ),
+    (
+        "prodigy.jsonl",
+        {
+            "id": 1,
+            "text": TEXT,
+            "answer": "accept",
+            "_task_hash": 5,
+            "tokens": [
+                {"text": word, "start": start, "end": end, "id": i}
+                for i, (word, (start, end)) in enumerate(zip(WORDS, find_words(TEXT), strict=True))
+            ],
+            "spans": [{"start": start, "end": end, "label": tag} for start, end, tag in SPANS],
+        },
+    ),
+    (
+        "argilla1.jsonl",
+        {
+            "id": 1,
+            "text": TEXT,
+            "tokens": WORDS,
+            "prediction": None,
+            "status": "Validated",
+            "annotation": [["PER", 0, 4], ["LOC", 14, 18]],
+        },
+    ),
+    (
+        "argilla2.json",
+        {
+            "id": 1,
+            "fields": {"text": TEXT},
+            "status": "completed",
+            "suggestions": {},
+            "responses": {
+                "ner": [
+                    {
+                        "user_id": "u",
+                        "value": [{"start": start, "end": end, "label": tag} for start, end, tag in SPANS],
+                    }
+                ]
+            },
+        },
+    ),
     ("spacy.json", [TEXT, {"entities": SPANS}]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "row"), TAGGED, ids=[name for name, _ in TAGGED])
@@ -91,39 +146,95 @@ def test_a_span_that_no_words_hold_is_an_error_with_its_row(tmp_path: Path, span
 
 def test_spans_with_blanks_at_their_ends_and_longer_ones(tmp_path: Path) -> None:
     rows, _ = rows_of(
-        tmp_path / "a.jsonl", [{"text": "In New York now", "label": [[2, 12, "LOC"]]}, {"text": "no", "label": []}]
+        tmp_path / "a.jsonl",
+        [{"text": "In New York now", "label": [[2, 12, "LOC"]]}, {"text": "no", "label": []}],
     )
     assert rows[0]["tags"] == ["O", "B-LOC", "I-LOC", "O"] and rows[1]["tags"] == ["O"]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("naïve co-op, 3.5%", ["naïve", "co", "-", "op", ",", "3", ".", "5", "%"]), ("我在利马", ["我", "在", "利", "马"]),
-     ("क्या है?", ["क्या", "है", "?"]), ("กิน ข้าว", ["กิ", "น", "ข้", "า", "ว"])],
-)  # fmt: skip
+    [
+        ("naïve co-op, 3.5%", ["naïve", "co", "-", "op", ",", "3", ".", "5", "%"]),
+        ("我在利马", ["我", "在", "利", "马"]),
+        ("क्या है?", ["क्या", "है", "?"]),
+        ("กิน ข้าว", ["กิ", "น", "ข้", "า", "ว"]),
+    ],
+)
 def test_words_of_scripts_with_and_without_blanks(text: str, words: list[str]) -> None:
     assert [text[start:end] for start, end in find_words(text)] == words
 
 
 LABELLED = [
-    ("doccano.jsonl", {"text": "fine", "label": ["good"]}, {"text": "none", "label": []}, "1 rows left out, as they have no label"),
-    ("studio.json", task([choice("good")], {"text": "fine"}), task([], {"text": "x"}), "1 tasks left out, as their annotation is empty"),
-    ("studio-skipped.json", task([choice("good")], {"text": "fine"}), task([], was_cancelled=True), "1 tasks left out, as they were skipped"),
-    ("prodigy.jsonl", {"text": "fine", "options": [{"id": "good"}, {"id": "bad"}], "accept": ["good"], "answer": "accept"},
-     {"text": "x", "options": [{"id": "good"}], "accept": [], "answer": "reject"}, "1 rows left out, as their answer is 'reject'"),
-    ("prodigy-label.jsonl", {"text": "fine", "label": "good", "answer": "accept"},
-     {"text": "x", "label": "bad", "answer": "ignore"}, "1 rows left out, as their answer is 'ignore'"),
-    ("argilla1.jsonl", {"text": "fine", "prediction": [["bad", 0.9]], "annotation": "good", "status": "Validated"},
-     {"text": "x", "prediction": [["bad", 0.9]], "annotation": None, "status": "Default"}, "1 records left out, as nobody"),
-    ("argilla2.jsonl", {"fields": {"text": "fine"}, "responses": {"label": [{"value": "good", "user_id": "u"}]}, "suggestions": {}},
-     {"fields": {"text": "x"}, "responses": {}, "suggestions": {}}, "1 records left out, as they have neither"),
-    ("argilla-feedback.jsonl", {"fields": {"text": "fine"}, "suggestions": [{"question_name": "label", "value": "bad"}],
-                                "responses": [{"status": "submitted", "values": {"label": {"value": "good"}}}]},
-     {"fields": {"text": "x"}, "responses": [{"status": "discarded", "values": {}}], "suggestions": []}, "1 records left out"),
-    ("argilla-hub.jsonl", {"status": "completed", "text": "fine", "label.responses": ["good", "bad"], "label.suggestion": None,
-                           "label.responses.status": ["submitted", "draft"]},
-     {"status": "discarded", "text": "x", "label.responses": ["bad"]}, "1 records left out, as they were discarded"),
-]  # fmt: skip
+    (
+        "doccano.jsonl",
+        {"text": "fine", "label": ["good"]},
+        {"text": "none", "label": []},
+        "1 rows left out, as they have no label",
+    ),
+    (
+        "studio.json",
+        task([choice("good")], {"text": "fine"}),
+        task([], {"text": "x"}),
+        "1 tasks left out, as their annotation is empty",
+    ),
+    (
+        "studio-skipped.json",
+        task([choice("good")], {"text": "fine"}),
+        task([], was_cancelled=True),
+        "1 tasks left out, as they were skipped",
+    ),
+    (
+        "prodigy.jsonl",
+        {"text": "fine", "options": [{"id": "good"}, {"id": "bad"}], "accept": ["good"], "answer": "accept"},
+        {"text": "x", "options": [{"id": "good"}], "accept": [], "answer": "reject"},
+        "1 rows left out, as their answer is 'reject'",
+    ),
+    (
+        "prodigy-label.jsonl",
+        {"text": "fine", "label": "good", "answer": "accept"},
+        {"text": "x", "label": "bad", "answer": "ignore"},
+        "1 rows left out, as their answer is 'ignore'",
+    ),
+    (
+        "argilla1.jsonl",
+        {"text": "fine", "prediction": [["bad", 0.9]], "annotation": "good", "status": "Validated"},
+        {"text": "x", "prediction": [["bad", 0.9]], "annotation": None, "status": "Default"},
+        "1 records left out, as nobody",
+    ),
+    (
+        "argilla2.jsonl",
+        {
+            "fields": {"text": "fine"},
+            "responses": {"label": [{"value": "good", "user_id": "u"}]},
+            "suggestions": {},
+        },
+        {"fields": {"text": "x"}, "responses": {}, "suggestions": {}},
+        "1 records left out, as they have neither",
+    ),
+    (
+        "argilla-feedback.jsonl",
+        {
+            "fields": {"text": "fine"},
+            "suggestions": [{"question_name": "label", "value": "bad"}],
+            "responses": [{"status": "submitted", "values": {"label": {"value": "good"}}}],
+        },
+        {"fields": {"text": "x"}, "responses": [{"status": "discarded", "values": {}}], "suggestions": []},
+        "1 records left out",
+    ),
+    (
+        "argilla-hub.jsonl",
+        {
+            "status": "completed",
+            "text": "fine",
+            "label.responses": ["good", "bad"],
+            "label.suggestion": None,
+            "label.responses.status": ["submitted", "draft"],
+        },
+        {"status": "discarded", "text": "x", "label.responses": ["bad"]},
+        "1 records left out, as they were discarded",
+    ),
+]
 
 
 @pytest.mark.parametrize(("name", "row", "without", "note"), LABELLED, ids=[case[0] for case in LABELLED])
@@ -135,7 +246,9 @@ def test_classes_become_labels_and_what_has_none_is_left_out_and_told(
 
 
 def test_several_classes_of_a_row_are_left_to_those_who_read_several(tmp_path: Path) -> None:
-    rows, notes = rows_of(tmp_path / "a.jsonl", [{"text": "x", "label": ["a", "b"]}, {"text": "y", "label": ["a"]}])
+    rows, notes = rows_of(
+        tmp_path / "a.jsonl", [{"text": "x", "label": ["a", "b"]}, {"text": "y", "label": ["a"]}]
+    )
     assert rows[0]["label"] == ["a", "b"] and not notes
     with pytest.raises(UserError, match=r"row 1: 2 choices are made \(a, b\); one label a row is read"):
         rows_of(tmp_path / "a.json", [task([choice("a")]), task([choice("a", "b")])])
@@ -143,8 +256,11 @@ def test_several_classes_of_a_row_are_left_to_those_who_read_several(tmp_path: P
 
 def test_what_annotators_disagree_on_is_told(tmp_path: Path) -> None:
     def answered(*values: str) -> dict[str, Any]:
-        return {"fields": {"text": "x"}, "responses": {"label": [{"value": value} for value in values]},
-                "suggestions": {"label": {"value": "sure"}}}  # fmt: skip
+        return {
+            "fields": {"text": "x"},
+            "responses": {"label": [{"value": value} for value in values]},
+            "suggestions": {"label": {"value": "sure"}},
+        }
 
     rows, notes = rows_of(tmp_path / "a.jsonl", [answered("a", "b", "b"), answered("a", "b"), answered()])
     assert [row["label"] for row in rows] == ["b", "a", "sure"]
@@ -163,25 +279,53 @@ def test_what_annotators_disagree_on_is_told(tmp_path: Path) -> None:
 
 def test_label_studio_hypertext_emoji_and_offsets_that_do_not_fit(tmp_path: Path) -> None:
     html = "<p>Anna &amp; Bo live in <b>Lima</b>.</p>"
-    span = {"type": "hypertextlabels", "to_name": "html", "value": {
-        "start": "/p[1]/b[1]/text()[1]", "end": "/p[1]/b[1]/text()[1]", "globalOffsets": {"start": 18, "end": 22}, "text": "Lima",
-        "hypertextlabels": ["LOC"]}}  # fmt: skip
+    span = {
+        "type": "hypertextlabels",
+        "to_name": "html",
+        "value": {
+            "start": "/p[1]/b[1]/text()[1]",
+            "end": "/p[1]/b[1]/text()[1]",
+            "globalOffsets": {"start": 18, "end": 22},
+            "text": "Lima",
+            "hypertextlabels": ["LOC"],
+        },
+    }
     rows, _ = rows_of(tmp_path / "a.json", [task([span], {"html": html})])
-    assert rows[0]["tokens"] == ["Anna", "&", "Bo", "live", "in", "Lima", "."] and rows[0]["tags"][5] == "B-LOC"
+    assert (
+        rows[0]["tokens"] == ["Anna", "&", "Bo", "live", "in", "Lima", "."] and rows[0]["tags"][5] == "B-LOC"
+    )
     smile = "😀 Anna"  # browsers count the sign as two
-    rows, _ = rows_of(tmp_path / "b.json", [task([{**marked(3, 7, "PER"), "value": {"start": 3, "end": 7, "text": "Anna", "labels": ["PER"]}}],
-                                                 {"text": smile})])  # fmt: skip
+    rows, _ = rows_of(
+        tmp_path / "b.json",
+        [
+            task(
+                [{**marked(3, 7, "PER"), "value": {"start": 3, "end": 7, "text": "Anna", "labels": ["PER"]}}],
+                {"text": smile},
+            )
+        ],
+    )
     assert rows[0]["tokens"] == ["😀", "Anna"] and rows[0]["tags"] == ["O", "B-PER"]
     with pytest.raises(UserError, match=r"row 0: a span marks 'Anna', but the text has"):
         rows_of(
             tmp_path / "c.json",
-            [task([{**marked(5, 9, "PER"), "value": {"start": 5, "end": 9, "text": "Anna", "labels": ["PER"]}}])],
+            [
+                task(
+                    [
+                        {
+                            **marked(5, 9, "PER"),
+                            "value": {"start": 5, "end": 9, "text": "Anna", "labels": ["PER"]},
+                        }
+                    ]
+                )
+            ],
         )
 
 
 def test_label_studio_preferences_answers_and_conversations(tmp_path: Path) -> None:
     pair = {"type": "pairwise", "to_name": "answer1,answer2", "value": {"selected": "right"}}
-    rows, _ = rows_of(tmp_path / "a.json", [task([pair], {"prompt": "Why?", "answer1": "No.", "answer2": "So."})])
+    rows, _ = rows_of(
+        tmp_path / "a.json", [task([pair], {"prompt": "Why?", "answer1": "No.", "answer2": "So."})]
+    )
     assert rows[0] == {"id": 1, "prompt": "Why?", "chosen": "So.", "rejected": "No."}
     written = {"type": "textarea", "to_name": "prompt", "value": {"text": ["So."]}}
     rows, _ = rows_of(tmp_path / "b.json", [task([written], {"prompt": "Why?"})])
@@ -190,13 +334,18 @@ def test_label_studio_preferences_answers_and_conversations(tmp_path: Path) -> N
         {"type": "chatmessage", "value": {"chatmessage": {"role": role, "content": text}}}
         for role, text in (("user", "Hi"), ("assistant", "Ho"))
     ]
-    rows, _ = rows_of(tmp_path / "c.json", [task(said, {"chat": [{"role": "system", "content": "Be kind."}]})])
+    rows, _ = rows_of(
+        tmp_path / "c.json", [task(said, {"chat": [{"role": "system", "content": "Be kind."}]})]
+    )
     assert [message["content"] for message in rows[0]["messages"]] == ["Be kind.", "Hi", "Ho"]
 
 
 def test_argilla_rankings_become_preferences(tmp_path: Path) -> None:
-    record = {"fields": {"instruction": "Why?", "one": "No.", "two": "So."}, "suggestions": {},
-              "responses": {"best": [{"value": [{"value": "one", "rank": 2}, {"value": "two", "rank": 1}]}]}}  # fmt: skip
+    record = {
+        "fields": {"instruction": "Why?", "one": "No.", "two": "So."},
+        "suggestions": {},
+        "responses": {"best": [{"value": [{"value": "one", "rank": 2}, {"value": "two", "rank": 1}]}]},
+    }
     rows, _ = rows_of(tmp_path / "a.jsonl", [record])
     assert (rows[0]["prompt"], rows[0]["chosen"], rows[0]["rejected"]) == ("Why?", "So.", "No.")
 
@@ -220,16 +369,31 @@ def squad(version: str) -> dict[str, Any]:
     if version == "v2.0":
         questions[0]["is_impossible"] = False
         questions.append(
-            {"id": "b", "question": "Who?", "answers": [], "plausible_answers": [answer], "is_impossible": True}
+            {
+                "id": "b",
+                "question": "Who?",
+                "answers": [],
+                "plausible_answers": [answer],
+                "is_impossible": True,
+            }
         )
-    return {"version": version, "data": [{"title": "Mill", "paragraphs": [{"context": context, "qas": questions}] * 2}]}
+    return {
+        "version": version,
+        "data": [{"title": "Mill", "paragraphs": [{"context": context, "qas": questions}] * 2}],
+    }
 
 
 @pytest.mark.parametrize(("version", "unanswered"), [("1.1", 0), ("v2.0", 2)])
 def test_squads_own_json(tmp_path: Path, version: str, unanswered: int) -> None:
     rows, notes = rows_of(tmp_path / "a.json", squad(version))
-    assert len(rows) == 2 + unanswered and f"{len(rows)} questions, {unanswered} of them without an answer" in notes
-    assert rows[0]["answers"] == {"text": ["1820", "1820"], "answer_start": [26, 26]} and rows[0]["title"] == "Mill"
+    assert (
+        len(rows) == 2 + unanswered
+        and f"{len(rows)} questions, {unanswered} of them without an answer" in notes
+    )
+    assert (
+        rows[0]["answers"] == {"text": ["1820", "1820"], "answer_start": [26, 26]}
+        and rows[0]["title"] == "Mill"
+    )
     assert rows[-1]["answers"]["text"] == ([] if unanswered else ["1820", "1820"])
     assert shape(read(tmp_path / "a.json"), "question")[0]["train"].num_rows == len(rows)
 
@@ -238,7 +402,8 @@ def test_squads_faults_and_rows_with_answers_as_objects(tmp_path: Path) -> None:
     whole = squad("1.1")
     del whole["data"][0]["paragraphs"][1]["qas"][0]["answers"][0]["answer_start"]
     with pytest.raises(
-        UserError, match=r"article 0, paragraph [01], question a: the answer .* has no text or no answer_start"
+        UserError,
+        match=r"article 0, paragraph [01], question a: the answer .* has no text or no answer_start",
     ):
         rows_of(tmp_path / "a.json", whole)
     del whole["data"][0]["paragraphs"][0]["context"]
