@@ -33,7 +33,7 @@ class Checkpoint:
         source = model.find(settings.model, run.task.head, settings.revision)
         loaded = model.load(source, run.task.head, data.labels, seed=settings.seed,
                             trust_remote_code=settings.trust_remote_code)
-        tokens = used(loaded.tokenizer, data, *_chat_options(run))
+        tokens = used(loaded.tokenizer, data, *_chat_options(run), split_special_tokens=settings.split_special_tokens)
         return replace(loaded, fresh_tokens=tuple(untrained(loaded.net, tokens)))
 
 
@@ -180,7 +180,7 @@ class Stopping:
         rows = data.splits.get("test", data.splits.get("validation"))
         if rows is None or not hasattr(rows, "num_rows") or run.settings.shard:
             return [Risk("stopping", "not_run", "there are no stored held-out rows, or weights are spread over processes")]
-        chat, limit = stopping.chat_of(model), row_limit(run, model)
+        chat, limit = stopping.chat_of(run, model), row_limit(run, model)
         references = stopping.references(chat, rows, count=self.prompts, longest=self.longest, seed=run.settings.seed)
         references = stopping.with_room(references, limit, chat.apart)
         if not references:

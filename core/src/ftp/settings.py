@@ -56,6 +56,8 @@ class Settings:
         group="data")
     max_decompressed: str | None = option(None, "what a compressed file may grow to while it is read, as 64GB; default: 200 "
                                           "times its size, at least 4 GB", group="data")
+    split_special_tokens: bool = option(True, "control tokens that a text spells (</s>, [SEP], <|im_end|>) stay text; without "
+                                        "it they are tokens, as texts need that a template has rendered before", group="data")
     cache_dir: Path | None = option(None, "where encoded rows are kept; default: ~/.cache/ftp", group="data")
     pack: Literal["auto", "on", "off"] = option("auto", "lay rows end to end without padding, each attending to itself "
                                                 "alone; auto: where the network gives the same answers", group="data")

@@ -133,7 +133,7 @@ def test_scores_are_perplexity_and_bits_per_byte(folder: Path) -> None:
     batch = loss.collate(list(loss.encode(ROWS[:4], "validation")))
     total = float(loss.compute(batch).total.detach())
     seen = Predictions("validation", rows, [], total / batch.count, np.zeros(4))
-    scores = {one.name: one for one in plugin.evaluate({"validation": seen}, model)}
+    scores = {one.name: one for one in plugin.evaluate(a_run(), {"validation": seen}, model)}
     assert scores["perplexity"].value == pytest.approx(math.exp(total / batch.count)) and scores["perplexity"].goal == "min"
     text = sum(len(row["text"].encode()) for row in ROWS[:4])
     assert scores["bits_per_byte"].value == pytest.approx(total / math.log(2) / text)

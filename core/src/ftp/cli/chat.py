@@ -50,11 +50,12 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
     from ftp.finished import load
     from ftp.losses import chat as chats
 
-    model = load(run, trust_remote_code, trust_recipe).model
+    loaded = load(run, trust_remote_code, trust_recipe)
+    model = loaded.model
     if model.head != "tokens":
         raise UserError(f"{run}: its model does not write text (its head is {model.head})", "name a run of sft, dpo or rlhf",
                         "ftp runs")
-    chat = chats.prepare(model.tokenizer, who="chat")
+    chat = chats.prepare(model.tokenizer, who="chat", split_special_tokens=loaded.run.settings.split_special_tokens)
     torch.manual_seed(seed)
     drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
     how = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, **drawn}

@@ -14,11 +14,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ftp.data import turns
+from ftp.data.control_text import TextTokenizer, looked_for, turn_markers
 from ftp.data.turns import Message, Unfit, content_text, is_trained
 from ftp.errors import UserError, nearest
 from ftp.losses import rendering
@@ -90,6 +91,35 @@ class Chat:
     notes: tuple[str, ...] = ()
     marked: Callable[[], str | None] | None = None
     apart: bool = False
+    split_special_tokens: bool = True
+
+    @cached_property
+    def content(self) -> TextTokenizer:
+        """How rendered conversations become tokens: those of the template are tokens, those that messages spell are text."""
+        plain = TextTokenizer(self.tokenizer, self.split_special_tokens)
+        try:
+            asked, opened = self._render(_PROBE[:1], None)[0], self._render(_PROBE[:1], None, ask=True)[0]
+            answered = self._render(_PROBE, None)[0]
+        except Unfit:  # a template that refuses a question is told of in `_checked`
+            return plain
+        template = str(self.tokenizer.get_chat_template())
+        markers = turn_markers(self.tokenizer, asked, opened.removeprefix(asked), answered)
+        return dataclasses.replace(plain, markers=markers, allowed=looked_for(template, plain.controls))
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens that can end a turn: special ones, and others by which the template parts turns. Not every added token: an
+        answer may itself end with `</tool_call>`."""
+        return self.content.control_ids.union(self.tokenizer.all_special_ids)
+
+    @cached_property
+    def _end_strings(self) -> tuple[str, ...]:
+        return tuple(self.tokenizer.convert_ids_to_tokens(sorted(self.ends)))
+
+    @property
+    def key(self) -> str:
+        """What `Loss.key` must hold of this beside the tokenizer."""
+        return self.content.key
 
     @property
     def sha256(self) -> str:
@@ -99,8 +129,8 @@ class Chat:
     def prompt(self, messages: Sequence[Message], tools: Any = None) -> list[int]:
         """Token ids of a conversation up to where the assistant's answer begins. Raises `Unfit` where the template
         refuses it."""
-        text, _ = self._render(messages, tools, ask=True)
-        return list(self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"])
+        text, _ = self._render(self.content.hidden(messages), self.content.hidden(tools), ask=True)
+        return list(self.content.rendered([text], return_attention_mask=False, verbose=False)["input_ids"][0])
 
     def encode(
         self, conversations: Sequence[Sequence[Message]], tools: Sequence[Any] = (), which: Which = "answers",
@@ -116,9 +146,10 @@ class Chat:
         """
         rendered: list[tuple[str, list[Span]] | Unfit] = []
         for number, messages in enumerate(conversations):
+            own_tools = tools[number] if tools else None
             try:
                 begin = begins[number] if begins else 0
-                rendered.append(self._text(messages, tools[number] if tools else None, which, begin))
+                rendered.append(self._text(self.content.hidden(messages), self.content.hidden(own_tools), which, begin))
             except Unfit as error:
                 rendered.append(error)
         texts = [one[0] for one in rendered if not isinstance(one, Unfit)]
@@ -133,6 +164,7 @@ class Chat:
 
         Each is rendered as the end of a conversation, as it is when it is asked for, whatever follows it here.
         """
+        messages, tools = self.content.hidden(messages), self.content.hidden(tools)
         answers = [place for place, turn in enumerate(messages) if place and turn["role"] == "assistant"]
         places = [place for place in (answers if which == "answers" else answers[-1:]) if is_trained(messages[place])]
         if not places:
@@ -227,15 +259,14 @@ class Chat:
     def _turn_end(self, text: str, start: int, end: int) -> int:
         """`end` without the white space that follows the end-of-turn token."""
         closed = text[start:end].rstrip()
-        specials = (*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab())
-        return start + len(closed) if closed.endswith(tuple(specials)) else end
+        return start + len(closed) if closed.endswith(self._end_strings) else end
 
     # --- tokens ---
 
     def _tokens(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
         """Token ids of each text with the characters of each token."""
-        found = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True,
-                               return_attention_mask=False, truncation=False, verbose=False)
+        found = self.content.rendered(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False,
+                                      verbose=False)
         return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
 
     def _trained(self, ids: list[int], places: list[Span], spans: list[Span], which: Which) -> Encoded:
@@ -244,14 +275,14 @@ class Chat:
             return Encoded(ids, [(0, len(ids))])
         if which == "all":  # some turns are only read
             return Encoded(ids, _token_spans(places, spans))
-        ends, made = _ends(self.tokenizer), list[Span]()
+        made = list[Span]()
         for first, last in spans:
             inside = [n for n, (a, b) in enumerate(places) if a < last and b > first]
             if not inside:
                 continue
             start, end = inside[0], inside[-1] + 1
-            if not any(one in ends for one in _solid(self.tokenizer, ids[start:end])[-1:]):
-                if end < len(ids) and ids[end] in ends and ids[end] != self.tokenizer.bos_token_id:
+            if not any(one in self.ends for one in _solid(self.tokenizer, ids[start:end])[-1:]):
+                if end < len(ids) and ids[end] in self.ends and ids[end] != self.tokenizer.bos_token_id:
                     end += 1  # markers around the words alone: the end of the turn is the assistant's as well
                 elif end == len(ids) and self.tokenizer.eos_token_id is not None:
                     ids, end = [*ids, int(self.tokenizer.eos_token_id)], end + 1
@@ -300,12 +331,14 @@ def prepare(
     marked: Callable[[], str | None] | None = None,
     who: str = "",
     apart: Callable[[], str] | None = None,
+    split_special_tokens: bool = True,
 ) -> Chat:
     """Give the tokenizer a chat template where it has none (or `file`'s), and check it on a short conversation.
 
     The template is set on the tokenizer, so it is saved with it and inference uses the same. `eos_token`: a token of the
     vocabulary that ends answers, for a tokenizer without an EOS. `who`: the plugin whose options are named in messages.
     `apart`: gives the default template of a network whose encoder reads prompts and whose decoder writes answers.
+    `split_special_tokens`: whether control tokens that messages spell stay text (`ftp.data.control_text`).
     UserError for a tokenizer without an EOS or without offsets, and for a template that is broken, writes two BOS, or
     whose prompt is not how its own assistant turns begin.
     """
@@ -332,7 +365,7 @@ def prepare(
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no EOS token, so nothing would tell an answer's end",
                         "name a token of its vocabulary that ends answers", f"--{who}.eos_token TOKEN")
-    return _checked(Chat(tokenizer, source, marked=marked, apart=apart is not None))
+    return _checked(Chat(tokenizer, source, marked=marked, apart=apart is not None, split_special_tokens=split_special_tokens))
 
 
 def of_run(
@@ -351,7 +384,8 @@ def of_run(
 
     trains = bool(data.splits)
     chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who,
-                   apart=partial(seq2seq.template, model) if seq2seq.applies(model.net) else None)
+                   apart=partial(seq2seq.template, model) if seq2seq.applies(model.net) else None,
+                   split_special_tokens=run.settings.split_special_tokens)
     if not trains:
         refuse_changed(chat, run.out)
         return chat
@@ -410,7 +444,7 @@ def _checked(chat: Chat) -> Chat:
     last = _solid(tokenizer, ids[slice(*found.spans[-1])])[-1]
     if ids == [*chat._tokens([text])[0][0], last]:
         notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
-    stop = dict.fromkeys(one for one in (last, int(tokenizer.eos_token_id)) if one in _ends(tokenizer))
+    stop = dict.fromkeys(one for one in (last, int(tokenizer.eos_token_id)) if one in chat.ends)
     if last not in stop:
         notes.append("no token that ends a turn is among the trained ones: the model will not learn to stop")
     return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))
@@ -434,11 +468,6 @@ def _size(spans: Sequence[Span]) -> int:
 def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The tools of a row (see `ftp.data.turns.tools`)."""
     return turns.tools(row)
-
-
-def _ends(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that can end a turn: the special and the added ones."""
-    return frozenset((*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()))
 
 
 def _solid(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:

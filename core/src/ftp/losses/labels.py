@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ftp import forward
+from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.losses.common import lay, row_limit
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
@@ -17,20 +18,20 @@ from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 def make(run: Run, data: Data, model: Model) -> Loss:
     """Cross entropy of the class of each row. Texts longer than the model takes are cut at the end; how many, and what
     share of their tokens, is in the column `cut` of the encoded rows and told before training."""
-    tokenizer = model.tokenizer
+    tokenize = control_text.of_run(run, model.tokenizer)
     limit = row_limit(run, model)
 
     def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
         rows = list(rows)
         texts = [row["text"] for row in rows]
         pairs = [row["text_pair"] for row in rows] if rows and rows[0].get("text_pair") is not None else None
-        whole = tokenizer(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)
+        whole = tokenize(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)
         for number, row in enumerate(rows):
             one = {key: column[number] for key, column in whole.items()}
             size = len(one["input_ids"])
             if size > limit:
-                short = tokenizer(texts[number], pairs[number] if pairs else None, truncation=True, max_length=limit,
-                                  return_attention_mask=False)
+                short = tokenize(texts[number], pairs[number] if pairs else None, truncation=True, max_length=limit,
+                                 return_attention_mask=False)
                 one = dict(short)
             one["cut"] = size - len(one["input_ids"])
             if row.get("label") is not None and split != "predict":
@@ -56,5 +57,5 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         shares = logits.softmax(-1).tolist()
         return [Prediction(max(range(len(one)), key=one.__getitem__), tuple(one)) for one in shares]
 
-    key = cache_key(tokenizer, "labels", 1, limit)
+    key = cache_key(model.tokenizer, "labels", 1, limit, tokenize.key)
     return Loss(encode, collate, compute, answer, key=key, name="cross entropy")

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from ftp import forward
+from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.data.splits import COUNTED
 from ftp.errors import Problem, UserError
@@ -48,14 +49,15 @@ def make(run: Run, data: Data, model: Model) -> Loss:
     """
     refuse_slow(model, "span")
     tokenizer = model.tokenizer
+    tokenize = control_text.of_run(run, tokenizer)
     limit = row_limit(run, model)
     _check(run, data)
     closing = [] if tokenizer.cls_token_id is not None else _closing(tokenizer)
 
     def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
         rows = list(rows)
-        whole = tokenizer([row["question"].strip() for row in rows], [row["context"] for row in rows], verbose=False,
-                          return_offsets_mapping=True, return_attention_mask=False, truncation=False)
+        whole = tokenize([row["question"].strip() for row in rows], [row["context"] for row in rows], verbose=False,
+                         return_offsets_mapping=True, return_attention_mask=False, truncation=False)
         columns = [name for name in ("input_ids", "token_type_ids") if name in whole]
         for number, row in enumerate(rows):
             sequences, offsets = whole.sequence_ids(number), whole["offset_mapping"][number]
@@ -97,7 +99,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
 
     answer, merge = reader(run, data, model)
-    key = cache_key(tokenizer, "span", VERSION, limit)
+    key = cache_key(tokenizer, "span", VERSION, limit, tokenize.key)
     return Loss(encode, collate, compute, answer, merge, key=key, name="cross entropy of first and last token")
 
 

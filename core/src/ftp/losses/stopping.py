@@ -54,10 +54,10 @@ class Stops:
     end_probability: float
 
 
-def chat_of(model: Model) -> Chat:
+def chat_of(run: Run, model: Model) -> Chat:
     """The chat template that a model's tokenizer holds once its objective was made."""
     apart = partial(seq2seq.template, model) if seq2seq.applies(model.net) else None
-    return prepare(model.tokenizer, apart=apart)
+    return prepare(model.tokenizer, apart=apart, split_special_tokens=run.settings.split_special_tokens)
 
 
 def references(chat: Chat, rows: Dataset, *, count: int, longest: int, seed: int) -> list[Reference]:

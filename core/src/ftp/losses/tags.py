@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ftp import forward
+from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.errors import UserError
 from ftp.losses.common import frame, lay, refuse_slow, row_limit
@@ -32,6 +33,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
     """
     refuse_slow(model, "tags")
     tokenizer, labels = model.tokenizer, data.labels
+    tokenize = control_text.of_run(run, tokenizer)
     limit = row_limit(run, model)
     no_tag = "O" if "O" in labels else labels[0]
 
@@ -40,7 +42,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         for row in rows:
             _check(row, split)
         texts = [" ".join(row["tokens"]) for row in rows]
-        whole = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False, verbose=False)
+        whole = tokenize(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False, verbose=False)
         columns = [name for name in ("input_ids", "token_type_ids") if name in whole]
         for number, row in enumerate(rows):
             text = frame(whole.sequence_ids(number), 0)
@@ -86,7 +88,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         return [Prediction([no_tag if place < 0 else labels[next(chosen)] for place in places])
                 for places in batch.inputs["places"]]
 
-    key = cache_key(tokenizer, "tags", VERSION, limit)
+    key = cache_key(tokenizer, "tags", VERSION, limit, tokenize.key)
     return Loss(encode, collate, compute, answer, merge, key=key, name="cross entropy of words")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftp.data.control_text import TextTokenizer
 from ftp.types import Data, Row
 
 if TYPE_CHECKING:
@@ -21,15 +22,20 @@ _SHORT = [
 ]
 
 
-def used(tokenizer: PreTrainedTokenizerBase, data: Data, template: str | None = None, eos: str | None = None) -> list[int]:
+def used(
+    tokenizer: PreTrainedTokenizerBase, data: Data, template: str | None = None, eos: str | None = None, *,
+    split_special_tokens: bool = True,
+) -> list[int]:
     """Ids of the special and added tokens that a run on `data` uses.
 
     Args:
         template: the chat template of the run, where it is not the tokenizer's own.
         eos: the token that ends answers, where it is not the tokenizer's own.
+        split_special_tokens: whether control tokens that rows spell are text (see `ftp.data.control_text`).
     """
     names = named_tokens(tokenizer)
-    found = in_rows(names, data)
+    text = TextTokenizer(tokenizer).controls if split_special_tokens else ()
+    found = in_rows({token: number for token, number in names.items() if token not in text}, data)
     if data.form in TALKS:
         found |= in_template(tokenizer, names, template)
         found |= {names[token] for token in (eos, tokenizer.eos_token) if token in names}

@@ -52,6 +52,7 @@ class Clm:
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Cross entropy of every token but the first of a document."""
+        from ftp.data import control_text
         from ftp.data.encode import cache_key
         from ftp.losses import text, tokens
         from ftp.losses.common import row_limit
@@ -63,11 +64,12 @@ class Clm:
         limit = row_limit(run, model)
         most = text.size(self.block_size, limit, "clm")
         before, after = around(model.tokenizer)
+        tokenize = control_text.of_run(run, model.tokenizer)
 
         def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
             if split == "predict":
-                return _prompts(model.tokenizer, rows, before, limit)
-            found = documents(model.tokenizer, rows, before, after)
+                return _prompts(tokenize, rows, before, limit)
+            found = documents(tokenize, rows, before, after)
             if self.cross_documents:
                 return text.joined(found, most)
             parts = ((row, part) for row, one in found for part in text.pieces(one, most, overlap=1))
@@ -86,25 +88,27 @@ class Clm:
             made = tokens.generate(model, batch.inputs["asked"], stop=stop, max_new_tokens=self.max_new_tokens, limit=limit)
             return [Prediction(model.tokenizer.decode(ids, skip_special_tokens=True)) for ids in made]
 
-        key = cache_key(model.tokenizer, "clm", VERSION, most, self.cross_documents)
+        key = cache_key(model.tokenizer, "clm", VERSION, most, self.cross_documents, tokenize.key)
         return Loss(encode, collate, compute, answer, key=key,
                     metrics={"mean_token_accuracy": tokens.SHARE_OF_TOKENS}, name="cross entropy of the next token")
 
     @hookimpl
-    def evaluate(self, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
+    def evaluate(self, run: Run, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
         """Perplexity, exp of the mean loss of a token; and bits per byte of text, which tokenizers do not change."""
         scores = []
         for split, one in predictions.items():
             scores.append(Score("perplexity", math.exp(min(one.loss, 700.0)), "min", split))
-            if not self.cross_documents and (rate := self._rate(one, model)):
+            if not self.cross_documents and (rate := self._rate(run, one, model)):
                 scores.append(Score("bits_per_byte", one.loss / math.log(2) * rate, "min", split))
         return scores
 
-    def _rate(self, one: Predictions, model: Model) -> float:
+    def _rate(self, run: Run, one: Predictions, model: Model) -> float:
         """Predicted tokens for each byte of text in the rows of a split, counted once a run."""
+        from ftp.data import control_text
+
         key = (one.split, id(one.rows), len(one.rows))
         if key not in self._rates:
-            found = documents(model.tokenizer, one.rows, *around(model.tokenizer))
+            found = documents(control_text.of_run(run, model.tokenizer), one.rows, *around(model.tokenizer))
             terms = sum(len(document["input_ids"]) - 1 for _, document in found)
             self._rates[key] = terms / max(1, sum(len(text.encode()) for text in one.rows["text"][:] if text.strip()))
         return self._rates[key]
@@ -123,23 +127,23 @@ def around(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def documents(
-    tokenizer: Any, rows: Iterable[Row], before: list[int], after: list[int]
+    tokenize: Any, rows: Iterable[Row], before: list[int], after: list[int]
 ) -> Iterable[tuple[int, dict[str, list[int]]]]:
     """Each text as token ids between BOS and EOS, with its number; empty ones are left out."""
     given = [(number, row["text"]) for number, row in enumerate(rows) if row["text"].strip()]
     if not given:
         return
-    found = tokenizer([text for _, text in given], add_special_tokens=False, return_attention_mask=False, truncation=False,
-                      verbose=False)
+    found = tokenize([text for _, text in given], add_special_tokens=False, return_attention_mask=False, truncation=False,
+                     verbose=False)
     for (number, _), ids in zip(given, found["input_ids"], strict=True):
         if len(before) + len(ids) + len(after) > 1:
             yield number, {"input_ids": [*before, *ids, *after]}
 
 
-def _prompts(tokenizer: Any, rows: Iterable[Row], before: list[int], limit: int) -> Iterable[dict[str, Any]]:
+def _prompts(tokenize: Any, rows: Iterable[Row], before: list[int], limit: int) -> Iterable[dict[str, Any]]:
     """Texts to continue."""
     for number, row in enumerate(rows):
-        ids = [*before, *tokenizer(row["text"], add_special_tokens=False)["input_ids"]]
+        ids = [*before, *tokenize(row["text"], add_special_tokens=False)["input_ids"]]
         if not 0 < len(ids) < limit:
             raise UserError(f"{row['text'][:60]!r}: {len(ids)} tokens, and the model takes 1 to {limit - 1}",
                             "give some text, and leave room for more")

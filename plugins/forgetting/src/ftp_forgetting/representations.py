@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ftp import forward
+from ftp.data import control_text
 from ftp.losses.common import row_limit
 from ftp.types import Model, Run
 
@@ -26,7 +27,8 @@ def features(run: Run, model: Model, texts: Sequence[str]) -> tuple[Any, float]:
     assert run.accelerator is not None
     tokenizer, device = model.tokenizer, next(model.net.parameters()).device
     limit = min(row_limit(run, model), LONGEST)
-    ids = tokenizer(list(texts), truncation=True, max_length=limit, return_attention_mask=False)["input_ids"]
+    tokenize = control_text.of_run(run, tokenizer)
+    ids = tokenize(list(texts), truncation=True, max_length=limit, return_attention_mask=False)["input_ids"]
     ids = [row or [tokenizer.pad_token_id or 0] for row in ids]
     order = sorted(range(len(ids)), key=lambda number: (-len(ids[number]), number))
     found: Any = None

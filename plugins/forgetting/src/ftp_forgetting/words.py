@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ftp import forward
+from ftp.data import control_text
 from ftp.losses import text as texts
 from ftp.losses import tokens
 from ftp.losses.common import row_limit
@@ -53,7 +54,8 @@ def encode(run: Run, model: Model, documents: Sequence[str]) -> list[list[int]]:
     if model.head == "tokens":
         before, after = before or ([] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]), []
     room = min(row_limit(run, model), LONGEST) - len(before) - len(after)
-    found = tokenizer(list(documents), add_special_tokens=False, return_attention_mask=False, truncation=False, verbose=False)
+    tokenize = control_text.of_run(run, tokenizer)
+    found = tokenize(list(documents), add_special_tokens=False, return_attention_mask=False, truncation=False, verbose=False)
     return [[*before, *ids[:room], *after] for ids in found["input_ids"]]
 
 

@@ -13,6 +13,8 @@ from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions
 if TYPE_CHECKING:
     import torch
 
+    from ftp.data.control_text import TextTokenizer
+
 VERSION = 1
 """Raised when `encode` changes, so that no older encoded rows are taken."""
 
@@ -57,12 +59,16 @@ class Mlm:
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Cross entropy of the hidden tokens."""
         from ftp import forward
+        from ftp.data import control_text
         from ftp.data.encode import cache_key
         from ftp.losses import text, tokens
         from ftp.losses.common import row_limit
 
         tokenizer = model.tokenizer
         self._refuse(model)
+        tokenize = control_text.of_run(run, tokenizer)
+        # in a text that is asked the mask is meant: it stands where a word is missing
+        asking = control_text.of_run(run, tokenizer, allowed=(str(tokenizer.mask_token),))
         limit = row_limit(run, model)
         most = text.size(self.block_size, limit, "mlm")
         before, after = text.ends(tokenizer)
@@ -70,8 +76,8 @@ class Mlm:
 
         def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
             if split == "predict":
-                return _blanks(tokenizer, rows, limit)
-            found = documents(tokenizer, rows, self.whole_word)
+                return _blanks(asking, rows, limit)
+            found = documents(tokenizer, tokenize, rows, self.whole_word)
             if self.cross_documents:
                 return text.joined(((row, text.wrapped(one, before, after)) for row, one in found), most)
             inner = most - len(before) - len(after)
@@ -96,7 +102,7 @@ class Mlm:
             filled = [[next(guessed) if one == tokenizer.mask_token_id else one for one in ids] for ids in batch.inputs["asked"]]
             return [Prediction(tokenizer.decode(ids, skip_special_tokens=True)) for ids in filled]
 
-        key = cache_key(tokenizer, "mlm", VERSION, most, self.cross_documents, self.whole_word)
+        key = cache_key(tokenizer, "mlm", VERSION, most, self.cross_documents, self.whole_word, tokenize.key)
         return Loss(encode, collate, compute, answer, key=key,
                     metrics={"masked_accuracy": tokens.SHARE_OF_TOKENS}, name="cross entropy of hidden tokens")
 
@@ -178,13 +184,15 @@ class Masks:
         return ids.tolist(), labels.tolist()
 
 
-def documents(tokenizer: Any, rows: Iterable[Row], whole_word: bool) -> Iterable[tuple[int, dict[str, list[int]]]]:
+def documents(
+    tokenizer: Any, tokenize: Any, rows: Iterable[Row], whole_word: bool
+) -> Iterable[tuple[int, dict[str, list[int]]]]:
     """Each text as token ids (and numbers of their words) with its number; those without a token to hide are left out."""
     given = [(number, row["text"]) for number, row in enumerate(rows) if row["text"].strip()]
     if not given:
         return
-    found = tokenizer([text for _, text in given], add_special_tokens=False, return_attention_mask=False, truncation=False,
-                      verbose=False)
+    found = tokenize([text for _, text in given], add_special_tokens=False, return_attention_mask=False, truncation=False,
+                     verbose=False)
     special, before = set(tokenizer.all_special_ids), 0
     for place, (number, _) in enumerate(given):
         ids, words = found["input_ids"][place], dict[str, list[int]]()
@@ -196,10 +204,11 @@ def documents(tokenizer: Any, rows: Iterable[Row], whole_word: bool) -> Iterable
         yield number, {"input_ids": ids, **words}
 
 
-def _blanks(tokenizer: Any, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
+def _blanks(tokenize: TextTokenizer, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
     """Texts with blanks to fill in."""
+    tokenizer = tokenize.tokenizer
     for number, row in enumerate(rows):
-        ids = list(tokenizer(row["text"])["input_ids"])
+        ids = list(tokenize(row["text"])["input_ids"])
         if tokenizer.mask_token_id not in ids:
             raise UserError(f"{row['text'][:60]!r}: nothing to guess in it",
                             f"write {tokenizer.mask_token} where a word is missing")

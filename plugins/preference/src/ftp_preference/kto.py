@@ -112,7 +112,7 @@ class Kto:
             return asking.answers(model, talk, batch, max_new_tokens=self.max_new_tokens, limit=limit)
 
         known = (answers.fingerprint(model.net), precision(run.settings)) if self.precompute_ref_log_probs else ()
-        key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, chat, *known)
+        key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, chat, talk.key, *known)
         return Loss(encode, collate, compute, answer, key=key, name="kto",
                     metrics={"rewards/accuracies": Metric("max"), "rewards/aligned": Metric("max")})
 

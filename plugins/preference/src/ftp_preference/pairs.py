@@ -102,7 +102,7 @@ def make(
         return asking.answers(model, talk, batch, max_new_tokens=max_new_tokens, limit=limit)
 
     known = (answers.fingerprint(model.net), precision(run.settings)) if precompute else ()
-    key = cache_key(model.tokenizer, "pairs", VERSION, limit, rows, chat, *known)
+    key = cache_key(model.tokenizer, "pairs", VERSION, limit, rows, chat, talk.key, *known)
     return Loss(encode, collate, compute, answer, key=key, name=who, metrics=AIMS)
 
 

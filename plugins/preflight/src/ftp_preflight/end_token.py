@@ -32,7 +32,7 @@ def look(run: Run, data: Data, model: Model, found: Findings) -> None:
     ends: list[int] = []
     writes = model.head == "tokens" and data.form in TALKS and getattr(tokenizer, "chat_template", None)
     if writes and not run.settings.shard and run.accelerator is not None:
-        chat = stopping.chat_of(model)
+        chat = stopping.chat_of(run, model)
         ends = [token for token in left if token in chat.stop]
         _measure(run, data, model, chat, found)
     if left:

@@ -37,6 +37,7 @@ class Reward:
         import torch
 
         from ftp import forward
+        from ftp.data import control_text
         from ftp.data.encode import cache_key
         from ftp.losses import chat, tokens
         from ftp.losses.common import row_limit
@@ -54,7 +55,8 @@ class Reward:
             reading.tell_pairs(run)
         talk = None if pairs_of_texts else chat.of_run(run, data, model, who="reward", file=self.chat_template,
                                                        eos_token=self.eos_token)
-        reader = reading.Reader(tokenizer, limit, talk)
+        tokenize = control_text.of_run(run, tokenizer)
+        reader = reading.Reader(tokenize, limit, talk)
         margin = self._margin(run, data)
         counts: dict[str, list[int]] = {}
 
@@ -112,7 +114,8 @@ class Reward:
                 given = given[: batch.rows] - given[batch.rows :]
             return [Prediction(value) for value in given.tolist()]
 
-        key = cache_key(tokenizer, "reward", VERSION, limit, margin, reading, chat)
+        key = cache_key(tokenizer, "reward", VERSION, limit, margin, reading, chat,
+                        tokenize.key if talk is None else talk.key)
         return Loss(encode, collate, compute, answer, key=key, name="reward",
                     metrics={"accuracy": Metric("max"), "margin": Metric("max")})
 

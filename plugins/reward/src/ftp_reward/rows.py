@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftp.data.control_text import TextTokenizer
 from ftp.data.turns import Message, Unfit, is_empty, plain, said, split_last, words
 from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
@@ -30,9 +31,13 @@ the answer's."""
 class Reader:
     """How texts become token ids. `chat` is None where the network reads pairs of texts. `limit`: tokens a text."""
 
-    tokenizer: Any
+    tokenize: TextTokenizer
     limit: int
     chat: Chat | None = None
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.tokenize.tokenizer
 
     def read(self, rows: Sequence[Row], answers: Sequence[Any]) -> list[Scored]:
         """Each row's prompt with an answer (messages, or a text). `UserError` names the rows that cannot be read."""
@@ -64,10 +69,10 @@ class Reader:
         text = words(talk[0])
         if not text.strip():
             raise UserError("there is nothing to score", "give a text, messages, or a prompt with a completion")
-        found = self.tokenizer(text, return_attention_mask=False, verbose=False)
+        found = self.tokenize(text, return_attention_mask=False, verbose=False)
         if self.chat is not None:
             return self.whole(found["input_ids"])
-        return self.cut(found, lambda: self.tokenizer(text, truncation=True, max_length=self.limit, return_attention_mask=False))
+        return self.cut(found, lambda: self.tokenize(text, truncation=True, max_length=self.limit, return_attention_mask=False))
 
     def whole(self, ids: Sequence[int]) -> Scored:
         """The ids less what does not fit, which is taken from the beginning (a BOS stays): the score is read at the end.
@@ -92,16 +97,16 @@ class Reader:
 
     def pair(self, prompt: str, answer: str) -> Scored:
         """Two texts for an encoder. The prompt loses its beginning first; an answer too long for the network its end."""
-        found = self.tokenizer(prompt, answer, return_attention_mask=False, verbose=False)
+        found = self.tokenize(prompt, answer, return_attention_mask=False, verbose=False)
         if len(found["input_ids"]) <= self.limit:
             return self.cut(found, lambda: found)
-        alone = len(self.tokenizer("", answer, return_attention_mask=False, verbose=False)["input_ids"])
+        alone = len(self.tokenize("", answer, return_attention_mask=False, verbose=False)["input_ids"])
 
         def short() -> Any:
             side, self.tokenizer.truncation_side = self.tokenizer.truncation_side, "left" if alone < self.limit else "right"
             try:
-                return self.tokenizer(prompt, answer, truncation="only_first" if alone < self.limit else "longest_first",
-                                      max_length=self.limit, return_attention_mask=False, verbose=False)
+                return self.tokenize(prompt, answer, truncation="only_first" if alone < self.limit else "longest_first",
+                                     max_length=self.limit, return_attention_mask=False, verbose=False)
             finally:
                 self.tokenizer.truncation_side = side
 

@@ -145,18 +145,21 @@ def model_judge(run: Run, folder: Path) -> Judge:
     import torch
 
     from ftp import forward
+    from ftp.data import control_text
     from ftp.losses import chat
     from ftp.losses.chat import tools_of
     from ftp.losses.common import row_limit
     from ftp_reward.rows import Reader, reads_pairs, refuse_other
 
     assert run.accelerator is not None
-    model, max_length = _scorer(folder, run)
+    model, as_trained = _scorer(folder, run)
     tokenizer, net = model.tokenizer, model.net
-    own = dataclasses.replace(run, settings=dataclasses.replace(run.settings, max_length=max_length))
+    own = dataclasses.replace(run, settings=dataclasses.replace(run.settings, **as_trained))
     pairs = reads_pairs(tokenizer)
     refuse_other(pairs, folder)
-    reader = Reader(tokenizer, row_limit(own, model), None if pairs else chat.prepare(tokenizer, who="rlhf"))
+    tokenize = control_text.of_run(own, tokenizer)
+    talk = None if pairs else chat.prepare(tokenizer, who="rlhf", split_special_tokens=tokenize.split_special_tokens)
+    reader = Reader(tokenize, row_limit(own, model), talk)
     if reader.chat is not None:
         chat.refuse_changed(reader.chat, folder)
 
@@ -189,8 +192,8 @@ def model_judge(run: Run, folder: Path) -> Judge:
     return judge
 
 
-def _scorer(folder: Path, run: Run) -> tuple[Model, int | None]:
-    """The network that scores, and the `--max-length` that its run was given."""
+def _scorer(folder: Path, run: Run) -> tuple[Model, dict[str, Any]]:
+    """The network that scores, and the settings by which its own run read texts."""
     from ftp import model as models
     from ftp import record
 
@@ -203,9 +206,11 @@ def _scorer(folder: Path, run: Run) -> tuple[Model, int | None]:
         if facts.get("head") != "score":
             raise UserError(f"--rlhf.reward_model {folder}: that run trained no score (its head is '{facts.get('head')}')",
                             "name a run of the plugin reward", "ftp run --plugins reward,...")
-        asked = record.Folder(folder).read_recipe().get("max_length")
+        recipe = record.Folder(folder).read_recipe()
+        as_trained = {"max_length": recipe.get("max_length"),
+                      "split_special_tokens": recipe.get("split_special_tokens", True)}
         return models.reload(folder / record.MODEL, device=run.accelerator.device,
-                             trust_remote_code=run.settings.trust_remote_code), asked
+                             trust_remote_code=run.settings.trust_remote_code), as_trained
     if not folder.is_dir():
         raise UserError(f"--rlhf.reward_model {folder}: there is no such folder",
                         "a finished run of reward, or a model that scores")
@@ -214,4 +219,4 @@ def _scorer(folder: Path, run: Run) -> tuple[Model, int | None]:
         raise UserError(f"--rlhf.reward_model {folder}: it has no weights for {', '.join(model.fresh)}, so it scores nothing yet",
                         "train it first", f"ftp run --plugins reward,... --model {folder}")
     model.net.to(run.accelerator.device).eval().requires_grad_(False)
-    return model, None
+    return model, {"max_length": None}

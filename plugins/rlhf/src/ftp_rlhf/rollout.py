@@ -63,7 +63,8 @@ class Roller:
 
     def loss(self) -> Loss:
         options = self.options
-        key = cache_key(self.model.tokenizer, "rlhf", VERSION, self.limit, options.max_completion_length, chat)
+        key = cache_key(self.model.tokenizer, "rlhf", VERSION, self.limit, options.max_completion_length, chat,
+                        self.talk.key)
         return Loss(self.encode, self.collate, self.compute, self.answer, rollout=self.rollout, extra=self.extra,
                     reuse=options.num_iterations * options.num_mini_batches, key=key, name=options.method,
                     metrics={"reward": Metric("max"), "kl": Metric("min"), "value_loss": Metric("min")})

@@ -68,7 +68,8 @@ class Sft:
         def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
             return asking.answers(model, chat, batch, max_new_tokens=self.max_new_tokens, limit=limit)
 
-        key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate, chat.apart)
+        key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate, chat.apart,
+                        chat.key)
         merge = (lambda answers, rows: answers[-1]) if chat.apart else None  # each turn is a row: the last one's answer counts
         return Loss(encode, collate, compute, answer, merge, key=key,
                     metrics={"mean_token_accuracy": tokens.SHARE_OF_TOKENS}, name=f"cross entropy of {self.train_on}")
