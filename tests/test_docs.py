@@ -31,7 +31,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN_PAGES = ["README.md", "docs/start.md", "docs/writing-a-plugin.md", "docs/conformance.md", "docs/risks.md",
+RUN_PAGES = ["README.md", "docs/start.md", "docs/data.md", "docs/writing-a-plugin.md", "docs/conformance.md", "docs/risks.md",
              "examples/sst2/README.md", "examples/inhouse/README.md", "examples/forgetting-tradeoff/README.md",
              "docs/results.md"]
 PAGES = sorted({*RUN_PAGES, "CONTRIBUTING.md", "core/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))})

@@ -18,7 +18,7 @@ from ftp.cli.trust import trust, trust_recipe
 from ftp.errors import UserError
 from ftp.faults import disk
 from ftp.record import plain
-from ftp.terminal import is_interactive, say, say_json
+from ftp.terminal import is_interactive, say, say_json, warn
 
 if TYPE_CHECKING:
     from ftp.finished import Predictor
@@ -33,7 +33,7 @@ Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1)
-@click.option("--input", "source", type=click.Path(path_type=Path), help="A csv, tsv, jsonl, txt or parquet file of rows.")
+@click.option("--input", "source", type=click.Path(path_type=Path), help="A file of rows: csv, jsonl, txt, xlsx, parquet ...")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Write a .csv or .jsonl file instead of the screen.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence); default: that of the run.")
 @click.option("--max-decompressed", help="What a compressed --input may grow to (64GB). Default: 200 times its size.")
@@ -85,12 +85,14 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
     from ftp.data.suggest import column_meant, columns_option
+    from ftp.data.tables import require_held
 
     notes: list[str] = []
     limit = max_decompressed or predictor.run.settings.max_decompressed
     rows = read(source, splits={"test": "test"}, max_decompressed=limit, notes=notes)["test"]
     for note in notes:
-        click.echo(note, err=True)
+        warn(note)
+    require_held(rows, FORMS[predictor.data.form].required)
     have = list(rows.column_names or ())
     asked = mapping([columns]) if columns else {
         ours: theirs for ours, theirs in mapping(predictor.run.settings.columns).items() if theirs in have}

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ftp.errors import UserError
-from ftp.terminal import say, say_json
+from ftp.terminal import say, say_json, warn
 
 SHOWN = 20
 
@@ -198,7 +198,7 @@ def prepare(
         splits = {split: _only(look_up(path), path) for split, path in files.items()}
         paths = {split: [Path(path).expanduser()] for split, path in files.items()}
     for note in notes:
-        click.echo(note, err=True)
+        warn(note)
     for rows in splits.values():
         own = {name for form in forms.FORMS for name in forms.read_columns(form)}
         tables.require_held(rows, [*text, *(name for name in (label, group, date) if name), *own])
