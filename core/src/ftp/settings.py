@@ -44,6 +44,8 @@ class Settings:
         None, "what rows are read as where a domain gives several forms and no objective says which; default: its first",
         group="data")
     columns: tuple[str, ...] = option((), "column mapping, ours=theirs: text=sentence,label=target", group="data")
+    join_labels: bool = option(False, "labels or tags that differ in case, blanks, hyphens or Unicode form alone become one "
+                               "class, in its most frequent spelling", group="data")
     validation_share: float = option(0.1, "share of train cut for validation where there is none", low=0.001, high=0.9,
                                      group="data")
     group_column: str | None = option(None, "rows with the same value stay on one side of that cut", group="data")

@@ -97,3 +97,79 @@ def test_tags_and_streams() -> None:
     stream = IterableDataset.from_generator(lambda: iter([{"text": "x", "label": "b"}, {"text": "y", "label": "a"}]))
     found, names, _ = encode({"train": stream})
     assert [row["label"] for row in found["train"]] == [1, 0]
+
+
+def test_spellings_of_one_class_are_told_with_the_option_that_joins_them() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    splits = {"train": rows("good", "good", "Good", "bad", composed), "test": rows("good ", "bad", decomposed)}
+    _, names, notes = encode(splits, told="my reviews.csv")
+    assert len(names) == 6
+    said = "\n".join(notes)
+    assert "probably spellings of one class, and 3 classes now: 'good' (2), 'Good' (1), 'good ' (1)" in said
+    assert "2 classes now" in said and "to join the spellings of a class: --data 'my reviews.csv' --join-labels" in said
+    coded, names, notes = encode(splits, join=True)
+    assert set(names) == {"bad", "good", decomposed} and any("joined as 'good'" in note for note in notes)
+    assert [names[number] for number in coded["train"]["label"]] == ["good", "good", "good", "bad", decomposed]
+    assert [names[number] for number in coded["test"]["label"]] == ["good", "bad", decomposed]
+
+
+def test_other_words_are_no_spellings_of_one_class() -> None:
+    assert not coded("good", "goods", "bad", "1", "-1", "a b", "ab")[2]
+
+
+def test_spellings_of_tags_are_joined_and_told() -> None:
+    def sentences(*tags: list[str]) -> Dataset:
+        return Dataset.from_dict({"tokens": [["x"] * len(one) for one in tags], "tags": list(tags)})
+
+    splits = {"train": sentences(["O", "B-PER", "o"], ["O", "b-per", "B_PER", "B-PER"])}
+    _, names, notes = encode(splits, column="tags", told="ner.jsonl")
+    assert len(names) == 5 and any("'O' (2), 'o' (1)" in note for note in notes)
+    made, names, _ = encode(splits, column="tags", join=True)
+    assert names == ("O", "B-PER") and made["train"]["tags"][:] == [[0, 1, 0], [0, 1, 1, 1]]
+
+
+def test_classes_of_the_domain_keep_their_spelling_when_labels_are_joined() -> None:
+    splits = {"train": rows("positive", "positive", "NEGATIVE")}
+    with pytest.raises(UserError, match="none of the classes") as caught:
+        encode(splits, ("Negative", "Positive"))
+    assert "--join-labels" in str(caught.value)
+    made, names, _ = encode(splits, ("Negative", "Positive"), join=True)
+    assert names == ("Negative", "Positive") and made["train"]["label"][:] == [1, 1, 0]
+    again, names, notes = encode(made, join=True)
+    assert again["train"]["label"][:] == [1, 1, 0] and not notes
+
+
+@pytest.mark.parametrize("word", ["NaN", "None", "null", "N/A", " nan", "<NA>"])
+def test_words_for_nothing_are_told_as_classes(word: str) -> None:
+    _, names, notes = coded("a", word, "b", word)
+    assert word in names and f"label: {word!r} (2) is a class now" in notes[-1]
+
+
+def test_blanks_are_no_label() -> None:
+    with pytest.raises(UserError, match="1 rows have no usable label"):
+        encode({"train": rows("a", "  ", "b")})
+
+
+def test_decimals_are_said_to_be_another_task() -> None:
+    for labels in ([4.22, 3.79, 2.1, 5.0], [str(number / 10) for number in range(1, 50)]):
+        match = r"scores.csv \(train\): label holds decimals .*\(regression\) is not supported yet"
+        with pytest.raises(UserError, match=match) as told:
+            encode({"train": rows(*labels)}, told="scores.csv")
+        assert "--columns" not in str(told.value) and "ranges" in str(told.value)
+    assert coded("1.5", "2.0", "1.5")[1] == ("1.5", "2.0")  # a few versions are classes
+
+
+@pytest.mark.parametrize("labels", [
+    ["price,speed", "speed", "price", "price, service", "service"], ["a;b", "b;c", "a;c", "a"], ["a|b", "b|a"],
+    ['["price", "speed"]', "['speed']", '["price"]'],
+])
+def test_several_labels_in_a_cell_are_said_to_be_another_task(labels: list[str]) -> None:
+    with pytest.raises(UserError, match=r"several labels in a cell .*\(multi-label\) is not supported yet"):
+        encode({"train": rows(*labels)})
+
+
+def test_signs_inside_the_name_of_a_class_are_no_several_labels() -> None:
+    places = ("Albany, NY", "Buffalo, NY", "Austin, TX", "Dallas, TX")
+    assert set(coded(*places)[1]) == set(places)
+    assert coded("sport|football", "sport|tennis", "politics|vote")[1]
+    assert coded("a, b", "c")[1] == ("a, b", "c")

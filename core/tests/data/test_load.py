@@ -110,7 +110,7 @@ def test_values_that_only_fail_later_are_refused_when_rows_are_read(make_run: Ma
         settle({"train": Dataset.from_list(pairs)}, make_run("labelled"))
     with pytest.raises(UserError, match="text_pair holds int64, not text"):
         settle({"train": Dataset.from_list([{**row, "text_pair": 1} for row in pairs])}, make_run("labelled"))
-    with pytest.raises(UserError, match="label holds lists or fields of another kind, not a class"):
+    with pytest.raises(UserError, match="label holds lists: more than one label a row"):
         settle({"train": Dataset.from_list([{"text": "a", "label": [1]}, {"text": "b", "label": [0]}])}, make_run("labelled"))
     asked = [{"question": f"q {n}", "context": "a b", "answers": {"text": [None if n == 4 else "b"], "answer_start": [2]}}
              for n in range(9)]
@@ -181,3 +181,32 @@ def test_messages_that_say_nothing_are_named(form: str, row: Any, bad: Any, said
     stream = shape({"train": rows.to_iterable_dataset()}, form, told="mine")[0]["train"]  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"mine \(train\): row 1 "):
         list(stream)
+
+
+def test_several_labels_of_one_row_are_said_to_be_another_task() -> None:
+    text = ["a warm day", "a cold day", "rain"]
+    lists = Dataset.from_dict({"text": text, "label": [["price"], [], ["price", "speed"]]})
+    with pytest.raises(UserError, match=r"mine \(train\): label holds lists: more than one label a row \(multi-label\) is not"):
+        shape({"train": lists}, "labelled", told="mine")
+    with pytest.raises(UserError, match="labels holds lists: more than one label a row"):
+        shape({"train": lists.rename_column("label", "labels")}, "labelled", told="mine")
+    flags = Dataset.from_dict({"text": text, "toxic": [0, 1, 0], "insult": [1, 1, 0], "length": [3, 4, 5]})
+    with pytest.raises(UserError, match=r"columns of 0 and 1 \(toxic, insult\): more than one label a row") as told:
+        shape({"train": flags}, "labelled", told="mine")
+    assert "--columns label=toxic" in str(told.value)
+    single = Dataset.from_dict({"text": text, "toxic": [0, 1, 0], "length": [3, 4, 5]})
+    with pytest.raises(UserError) as told:
+        shape({"train": single}, "labelled", told="mine")
+    assert "multi-label" not in str(told.value)
+
+
+def test_the_setting_joins_labels(make_run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "small.csv"
+    file.write_text("text,label\n" + "".join(f"day {n},{['good', 'Good', 'bad'][n % 3]}\n" for n in range(30)))
+    run = make_run("labelled", data=str(file), join_labels=True)
+    data, _ = settle(load(run, form="labelled"), run)
+    assert data.labels == ("Good", "bad")
+    run = make_run("labelled", data=str(file))
+    data, notes = settle(load(run, form="labelled"), run)
+    assert data.labels == ("Good", "bad", "good")
+    assert f"--data {file} --join-labels" in "\n".join(run.told) and not any("spelling" in note for note in notes)

@@ -375,6 +375,20 @@ def test_thresholds_out_of_range_are_told(capfd: Any) -> None:
     assert "--preflight.cut 3: out of range" in told and "--preflight.imbalance 0: out of range" in told
 
 
+def test_spellings_of_one_class_and_words_for_nothing_are_a_warning() -> None:
+    def rows(names: tuple[str, ...]) -> Data:
+        texts = [f"a long day, number {n} of many" for n in range(60)]
+        labels = [n % len(names) for n in range(60)]
+        splits = {name: Dataset.from_dict({"text": texts, "label": labels}) for name in ("train", "validation")}
+        return Data(splits, "labelled", names)
+
+    risk = on_rows(rows(("good", "Good", "bad", "None")))
+    assert risk.level == "warn" and "'Good' (30), 'good' (30)" in risk.finding and "'None' (30)" in risk.finding
+    assert "ftp run run.toml --join-labels" in risk.advice
+    risk = on_rows(rows(("good", "bad")))
+    assert "spellings" not in risk.finding and risk.evidence["labels"]["spellings"] == 0
+
+
 # --- ftp data preview ---
 
 

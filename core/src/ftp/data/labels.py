@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ftp.data import spellings, unsupported_labels
 from ftp.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def encode(
-    splits: Mapping[str, Rows], labels: Sequence[str] = (), column: str = "label"
+    splits: Mapping[str, Rows], labels: Sequence[str] = (), column: str = "label", *, join: bool = False, told: str = "data"
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
     """Make `column` a class number in every split. Returns the splits, the class names in order, and notes to tell.
 
@@ -27,22 +30,36 @@ def encode(
     (0.0, 1.0: told), or a ClassLabel; for `column="tags"`, lists of these. Classes are taken over all splits and
     sorted, numbers by number. `labels` fixes names and order: words must be among them, numbers must count them from 0.
     A split whose labels are all -1 (hidden labels on the hub) is left out and told; so is a class that training rows
-    lack. UserError: a label that is missing, NaN or another decimal (counted, first rows listed), a value that
-    `labels` does not name, one class only in train.
+    lack. Spellings of what is probably one class (`good`, `Good`) are told, and with `join` become one, in its most frequent
+    spelling; told are also words that say that a cell is empty. `told`: the source, for messages.
+    UserError: numbers or several labels a row, which are other tasks; a label that is missing, NaN or another decimal
+    (counted, first rows listed), a value that `labels` does not name, one class only in train.
     """
     splits = dict(splits)
     if not splits:
         return {}, tuple(labels), []
     notes: list[str] = []
-    found = {split: _values(rows, column) for split, rows in splits.items()}
+    counts = {split: _counts(rows, column) for split, rows in splits.items()}
+    found = {split: set(values) for split, values in counts.items()}
     for split in [split for split, values in found.items() if values == {-1}]:
         notes.append(f"{split}: all labels are -1, which hides them; the split is left out")
-        del splits[split], found[split]
+        del splits[split], found[split], counts[split]
+    if column == "label":
+        _refuse_other_tasks(counts, told)
     _refuse_missing(splits, found, column)
     known = {tuple(_class_names(rows, column) or ()) for rows in splits.values()}
     if not labels and len(known) == 1:
         labels = next(iter(known))  # the order that a ClassLabel of all splits has is kept
     naming = _naming(splits, found, column, notes, named=bool(labels))
+    is_raw = any(_class_names(rows, column) is None for rows in splits.values())  # what is numbered already was told before
+    by_name = _by_name(counts.values(), naming)
+    variants = spellings.find_variants({**dict.fromkeys(labels, 0), **by_name}, labels)
+    if join:
+        usual = spellings.usual_spellings({*naming.values(), *labels}, variants)
+        naming = {value: usual[name] for value, name in naming.items()}
+        labels = tuple(dict.fromkeys(usual[name] for name in labels))
+    if is_raw:
+        notes += _spelling_notes(variants, by_name, column, told, join)
     named = {split: {value: naming[value] for value in values} for split, values in found.items()}
     used = {name for values in named.values() for name in values.values()}
     if labels:
@@ -69,23 +86,64 @@ def encode(
     return {split: _cast(rows, column, places, names) for split, rows in splits.items()}, names, notes
 
 
-def _values(rows: Rows, column: str) -> set[Any]:
-    """The distinct values of the column; a stream is read once from end to end."""
+def _counts(rows: Rows, column: str) -> Counter[Any]:
+    """How often each value of the column occurs; a stream is read once from end to end."""
     from datasets import Dataset
 
     if not isinstance(rows, Dataset):
-        return {item for value in rows.select_columns([column]) for item in _items(value[column])}
+        return Counter(item for value in rows.select_columns([column]) for item in _items(value[column]))
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    # NaN equals nothing, not even itself: keep one
-    plain: list[Any] = []
+    counts = Counter[Any]()
     for start in range(0, len(rows), 100_000):
         values = rows.select_columns([column]).with_format("arrow")[start : start + 100_000].column(column)
         while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
             values = pc.list_flatten(values)
-        plain += pc.unique(values).to_pylist()
-    return set(plain)
+        # not as a dictionary: NaN equals nothing, not even itself
+        for pair in pc.value_counts(values).to_pylist():
+            counts[pair["values"]] += pair["counts"]
+    return counts
+
+
+def _by_name(counts: Iterable[Mapping[Any, int]], naming: Mapping[Any, str]) -> Counter[str]:
+    """How often each class occurs in all splits together."""
+    total = Counter[str]()
+    for values in counts:
+        for value, count in values.items():
+            total[naming[value]] += count
+    return total
+
+
+def _refuse_other_tasks(counts: Mapping[str, Mapping[Any, int]], told: str) -> None:
+    """Raise `UserError` for labels that are numbers to be predicted, or several in a cell."""
+    problems = []
+    for split, values in counts.items():
+        source = f"{told} ({split})"
+        problem = unsupported_labels.numbers_problem(source, values) or unsupported_labels.several_labels_problem(source, values)
+        problems += [problem] if problem is not None else []
+    if problems:
+        raise UserError(problems)
+
+
+def _spelling_notes(
+    variants: Sequence[spellings.Variants], counts: Mapping[str, int], column: str, told: str, join: bool
+) -> list[str]:
+    """A word about spellings of one class, and about words for nothing."""
+    notes = []
+    spelt = [group for group in variants if sum(count > 0 for _, count in group.counts) > 1]
+    for group in spelt[:5]:
+        if join:
+            notes.append(f"{column}: joined as {group.usual!r}: {group}")
+        else:
+            notes.append(f"{column}: probably spellings of one class, and {len(group.counts)} classes now: {group}")
+    if spelt and not join:
+        more = f" (and of {len(spelt) - 5} more classes)" if len(spelt) > 5 else ""
+        notes.append(f"to join the spellings of a class{more}: --data {shlex.quote(told)} {spellings.JOIN}")
+    for name in spellings.words_for_nothing(counts):
+        notes.append(f"{column}: {name!r} ({counts[name]:,}) is a class now; where it says that there is no label, leave these "
+                     "rows out")
+    return notes
 
 
 def _items(value: Any) -> list[Any]:
@@ -95,7 +153,7 @@ def _items(value: Any) -> list[Any]:
 def _missing(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value) or value != int(value)
-    return value is None or not isinstance(value, str | int) or value == ""
+    return value is None or not isinstance(value, str | int) or (isinstance(value, str) and not value.strip())
 
 
 def _refuse_missing(splits: Mapping[str, Rows], found: Mapping[str, set[Any]], column: str) -> None:
@@ -199,6 +257,7 @@ def _numbers(used: set[str], names: tuple[str, ...], naming: Mapping[Any, str]) 
             f"{len(strange)} labels are none of the classes {', '.join(names)}: {', '.join(map(repr, strange[:5]))}"
             + (f"; {near}" if near else ""),
             "spell labels as the classes are, or choose a domain whose classes these are",
+            *((spellings.JOIN,) if spellings.plain_spelling(strange[0]) in map(spellings.plain_spelling, names) else ()),
         )
     return numbers
 

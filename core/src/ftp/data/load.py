@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ftp.data import forms, labels, read, splits, suggest, tables, turns
+from ftp.data import forms, labels, read, splits, suggest, tables, turns, unsupported_labels
 from ftp.errors import Problem, UserError
 from ftp.types import Data, Form
 
@@ -56,7 +56,7 @@ def load(
     if adapt is not None:
         found = {split: adapt(rows) for split, rows in found.items()}
     made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source), others=run.task.others,
-                           mapped=chosen, files=read.files_of(source))
+                           mapped=chosen, files=read.files_of(source), join_labels=settings.join_labels)
     for note in notes:
         run.tell(note)
     return made
@@ -76,7 +76,7 @@ def settle(found: Mapping[str, Rows], run: Run) -> tuple[Data, list[str]]:
     if strange:
         raise UserError(f"unknown splits: {', '.join(strange)}", f"splits are named {', '.join(read.SPLITS)}")
     plain = {split: rows if split == "train" else _stored(rows, split) for split, rows in found.items()}
-    made, names, notes = shape(plain, form)
+    made, names, notes = shape(plain, form, join_labels=settings.join_labels)
     whole, more = splits.complete(
         made,
         seed=settings.seed,
@@ -107,6 +107,7 @@ def shape(
     others: Sequence[Form] = (),
     mapped: Mapping[str, str] = {},
     files: Mapping[str, str] = {},
+    join_labels: bool = False,
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
     """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell.
 
@@ -114,6 +115,7 @@ def shape(
         others: forms that `--form` could choose in place of `target`.
         mapped: what `--columns` says already.
         files: split -> its file, for what is advised.
+        join_labels: spellings of one label become one class.
     """
     from datasets import IterableDataset
 
@@ -131,7 +133,7 @@ def shape(
     ):
         mine = {split: rows for split, rows in made.items() if sources[split] == form}
         if mine and target in needed:
-            coded, names, more = labels.encode(mine, names, column)
+            coded, names, more = labels.encode(mine, names, column, join=join_labels, told=told)
             notes += more
             made = {split: coded.get(split, rows) for split, rows in made.items() if split in coded or split not in mine}
     for split, rows in made.items():
@@ -186,6 +188,10 @@ def _source(
             # answers that are rated bad are not to be imitated; a label that is no rating says nothing of that
             return "feedback" if _rated(rows) else "conversation"
         return chosen
+    if target == "labelled" and "label" not in have:
+        problem = unsupported_labels.columns_problem(told, rows)
+        if problem is not None:
+            raise UserError([problem])
     spec = forms.FORMS[target]
     wanted = " or ".join(" + ".join(columns) for columns in spec.read_from or (spec.required,))
     uphill = [form for form in forms.FORMS if form != target and forms.way(form, target)]
@@ -249,7 +255,9 @@ def check(rows: Rows, form: Form, told: str) -> None:
                 f"{told}: {column} holds {getattr(kinds[column], 'dtype', None) or 'lists'}, not text",
                 "map a column with text", f"--columns {column}=NAME"))  # fmt: skip
     for column, meant, fits in SHAPES.get(form, ()):
-        if column in kinds and not fits(kinds[column]):
+        if column == "label" and form == "labelled" and _is_list(kinds.get(column)):
+            wrong.append(unsupported_labels.lists_problem(told))
+        elif column in kinds and not fits(kinds[column]):
             shown = getattr(kinds[column], "dtype", None) or "lists or fields of another kind"
             wrong.append(Problem(f"{told}: {column} holds {shown}, not {meant}", "write it so, or map another column",
                                  f"--columns {column}=NAME"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ftp.data import spellings
 from ftp.types import Data, Row, Run
 from ftp_preflight.findings import Findings
 
@@ -111,6 +112,7 @@ def classes(options: Preflight, run: Run, data: Data, found: Findings) -> None:
                    + ", ".join(f"{count} rows of {split}" for split, count in wrong.items() if count)
                    + f"; there are {len(names)} classes, numbered from 0")
         return
+    spelling(run, names, counts, found)
     train = counts.get("train")
     if train is None:
         return
@@ -142,6 +144,25 @@ def classes(options: Preflight, run: Run, data: Data, found: Findings) -> None:
                        "little, macro F1 more",
                        *([run.command("--metric-for-best-model", "macro_f1")]
                          if run.settings.metric_for_best_model != "macro_f1" else []))
+
+
+def spelling(run: Run, names: Sequence[str], counts: Mapping[str, Mapping[Any, int]], found: Findings) -> None:
+    """Classes that are probably one class in several spellings, and classes named as a cell without a value is."""
+    by_name = Counter[str]()
+    for numbers in counts.values():
+        for number, count in numbers.items():
+            if isinstance(number, int) and 0 <= number < len(names):
+                by_name[names[number]] += count
+    variants = spellings.find_variants(by_name)
+    nothing = spellings.words_for_nothing(by_name)
+    found.see("labels", spellings=len(variants), words_for_nothing=len(nothing))
+    if variants:
+        shown = "; ".join(map(str, variants[:3])) + (f" and {len(variants) - 3} more" if len(variants) > 3 else "")
+        found.tell("warn", f"probably spellings of one class, which are learnt as different ones: {shown}",
+                   run.command(spellings.JOIN))
+    if nothing:
+        shown = ", ".join(f"{name!r} ({by_name[name]})" for name in nothing)
+        found.tell("warn", f"classes that probably stand for rows without a label: {shown}; leave these rows out if so")
 
 
 def _named(names: Sequence[str], labels: Sequence[int]) -> str:
