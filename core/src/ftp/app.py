@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import checkpoint, faults, inputs, recipes, record, start, trust
+from ftp import checkpoint, faults, inputs, quiet, recipes, record, start, trust
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
@@ -538,15 +538,10 @@ def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
 
 def quiet_libraries() -> None:
     """Progress bars and advice of the libraries below, which would tear the display apart."""
-    import logging
-    import warnings
-
+    quiet.before_imports()
     import datasets
     import transformers
 
-    warnings.filterwarnings("ignore", category=FutureWarning, module="accelerate")
-    for name in ("torchao", "bitsandbytes", "torch.utils._pytree"):  # imported by others: kernels of devices that are not there
-        logging.getLogger(name).setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

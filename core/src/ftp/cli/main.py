@@ -18,7 +18,7 @@ from typing import NoReturn
 import click
 
 import ftp
-from ftp import faults, signals
+from ftp import faults, quiet, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
 from ftp.terminal import ReaderGone, guarded, warn
@@ -153,6 +153,7 @@ def _call(arguments: Sequence[str]) -> int:
     debug = len(words) < len(arguments) or os.environ.get("FTP_DEBUG", "") not in ("", "0")
     if debug:
         os.environ["FTP_DEBUG"] = "1"  # for the processes that this one may start
+    quiet.before_imports()
     try:
         with exits_named():
             done = cli.main(args=words, prog_name="ftp", standalone_mode=False)

@@ -57,7 +57,8 @@ def ends(words: Sequence[str], ranks: int = 1, timeout: float = 300.0) -> tuple[
 @cache
 def _server() -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    environment = {**clean, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
+    environment = {**clean, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1",
+                   "TOKENIZERS_PARALLELISM": "false"}  # else each fork is told that it was forked
     server = subprocess.Popen([sys.executable, "-P", "-m", "ftp.testing.forks"], env=environment, text=True, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, start_new_session=True)
     atexit.register(_stop, server)
@@ -82,6 +83,9 @@ def main() -> None:
     """Import everything; for each line of JSON fork, wait for all forks, and answer with the status."""
     import importlib
 
+    from ftp import quiet
+
+    quiet.before_imports()
     for name in LOADED:
         importlib.import_module(name)
     for line in sys.stdin:
