@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import checkpoint, faults, inputs, quiet, recipes, record, start, trust
+from ftp import addresses, checkpoint, faults, inputs, quiet, recipes, record, start, trust
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
@@ -65,6 +65,18 @@ def run(plugins: Sequence[str], options: Mapping[str, Any]) -> Result:
     return execute(prepare(plugins, given=[("options", options)]))
 
 
+def check_addresses(prepared: Prepared, resume: Path | None) -> None:
+    """Raise `UserError` where an address lacks its secret, which no recipe holds."""
+    problems = []
+    for key, value in prepared.values.items():
+        for name in addresses.missing(value):
+            command = f"{name}=... ftp run --resume {resume}" if resume is not None else f"export {name}=..."
+            problems.append(Problem(f"{key}: the secret of its address is in no recipe, and the environment has no {name}",
+                                    "give it in the environment", command))
+    if problems:
+        raise UserError(problems)
+
+
 def execute(prepared: Prepared, resume: Path | None = None) -> Result:
     """Do a prepared run. `resume`: the folder of a run to go on with."""
     from ftp.device import accelerator as make_accelerator
@@ -72,6 +84,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
     from ftp.progress import Live
 
     settings, started = prepared.settings, time.perf_counter()
+    check_addresses(prepared, resume)
     calm_threads()
     with ExitStack() as stack:
         accelerator = make_accelerator(settings)

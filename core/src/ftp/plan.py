@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftp import addresses
 from ftp.errors import Problem, UserError
 from ftp.offers import wishes
 from ftp.options import Option, flatten, resolve, write_recipe
@@ -43,7 +44,8 @@ class Prepared:
     def recipe(self, *, comments: bool = False) -> str:
         """The fully resolved run as the text of a recipe that `ftp run` takes. The run folder is left out, so that
         repeating the recipe makes a folder of its own."""
-        return write_recipe(self.plugins, self.options, {**self.values, "out": None}, comments=comments)
+        values = {key: addresses.written(value) for key, value in self.values.items()}
+        return write_recipe(self.plugins, self.options, {**values, "out": None}, comments=comments)
 
     def anywhere(self) -> Prepared:
         """The same run with whole paths, so that its recipe repeats it from any folder; names and hub ids are left as they
@@ -97,6 +99,8 @@ def prepare(
     usual = [(whose[key], {key: value}) for key, value in suggestions.items()]
     values, origin = resolve(options, [*usual, *readable], _known_names(sources, options), found)
     values["plugins_from"] = tuple(where)
+    values = {key: addresses.filled(value) for key, value in values.items()}
+    addresses.remember(values.values())
     if found:
         raise UserError(list(dict.fromkeys(found)))
     assert task is not None

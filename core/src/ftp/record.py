@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from ftp import marker
+from ftp import addresses, marker
 from ftp.errors import Problem, UserError
 from ftp.faults import disk
 from ftp.types import Baseline, Risk, Score
@@ -86,7 +86,7 @@ class Log:
                 if self._file is None:
                     marker.add(self.path.parent, [LOG])
                     self._file = self.path.open("a", encoding="utf-8")
-                self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                self._file.write(addresses.without(json.dumps(line, ensure_ascii=False, allow_nan=False)) + "\n")
                 self._file.flush()
         if self.display is not None:
             self.display.event(name, line)
@@ -573,7 +573,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with disk(path):
             with aside.open("w", encoding="utf-8") as file:
-                file.write(text)
+                file.write(addresses.without(text))
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ftp import addresses
 from ftp.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class ReaderGone(BaseException):
 
 def visible(text: str) -> str:
     r"""`text` with control characters as escapes (`\x1b`), and bytes of names that are not UTF-8 as well (`\xff`)."""
-    return _UNSEEN.sub(lambda match: _escape(match[0]), text)
+    return _UNSEEN.sub(lambda match: _escape(match[0]), addresses.without(text))
 
 
 def _escape(letter: str) -> str:

@@ -18,7 +18,7 @@ from typing import NoReturn
 import click
 
 import ftp
-from ftp import faults, quiet, signals
+from ftp import addresses, faults, quiet, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
 from ftp.terminal import ReaderGone, guarded, warn
@@ -192,12 +192,12 @@ def _told(error: Exception | str, before: str, debug: bool, status: int, after: 
     if debug and isinstance(error, Exception):
         import traceback
 
-        warn("".join(traceback.format_exception(error)), end="")
+        warn(addresses.masked("".join(traceback.format_exception(error))), end="")
     problems = getattr(error, "problems", ())
     if len(problems) > 1:
         texts = [str(problem).replace("\n", "\n  ") for problem in problems]
         message = f"{before}{len(problems)} things are wrong\n\n" + "\n".join(f"- {text}" for text in texts)
     else:
         message = f"{before}{error}"
-    warn(f"ftp: {message}{after}")
+    warn(f"ftp: {addresses.masked(message)}{after}")
     return status

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
+from ftp import addresses
 from ftp.errors import UserError
 from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
 from ftp.model.source import Source, find
@@ -57,7 +58,7 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
              "key_mapping": renamed if adapter else {}, "quantization": dict(came_from.quantization) if came_from else {},
              "from": _place(came_from.source) if came_from else {}, "remote_code": runs_code(model)}
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_card(model, folder, plugins, scores), encoding="utf-8")
+    (folder / "README.md").write_text(addresses.without(_card(model, folder, plugins, scores)), encoding="utf-8")
     mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
