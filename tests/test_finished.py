@@ -151,3 +151,18 @@ def test_a_finished_run_that_lost_files_is_completed(line: Line, tmp_path: Path,
     said = capsys.readouterr().err
     assert "no checkpoint is left" in said and f"ftp run {run / 'run.toml'} --out {run}-anew" in said
     assert (run / "log.jsonl").read_text().count('"event": "step"') == 1  # nothing else of it is lost
+
+
+def test_a_file_of_any_column_type_is_answered_or_told(line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(line("--no-verify")) == 0
+    files = {"null.jsonl": '{"text": "a warm room"}\n{"text": null}\n', "list.jsonl": '{"text": ["a"]}\n',
+             "digits.csv": "text\n1000\n1001\n", "flags.jsonl": '{"text": true}\n', "empty.jsonl": '{"text": ""}\n'}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    words = ["predict", str(tmp_path / "run"), "--output", str(tmp_path / "out.csv")]
+    status = {name: call([*words, "--input", str(tmp_path / name)]) for name in files}
+    assert status == {"null.jsonl": 2, "list.jsonl": 2, "digits.csv": 0, "flags.jsonl": 0, "empty.jsonl": 0}
+    told = capsys.readouterr().err
+    assert "row 1 has no text" in told and "row 0 holds a list in text" in told and "Traceback" not in told
+    for row in ({"text": 1000}, {"text": "1000"}):
+        assert ftp.load(tmp_path / "run").predict([row])[0]["answer"] in ("good", "bad")

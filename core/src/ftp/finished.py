@@ -9,6 +9,7 @@ from typing import Any
 
 from ftp import record, trust
 from ftp.app import EXTRA, packs, quiet_libraries
+from ftp.data.asked import readable_rows
 from ftp.errors import UserError
 from ftp.plan import options_for, prepare, replace_settings, split_names
 from ftp.plugins import Hooks, pick
@@ -35,13 +36,16 @@ class Predictor:
     def __init__(self, run: Run, data: Data, model: Model, loss: Loss) -> None:
         self.run, self.data, self.model, self.loss = run, data, model, loss
 
-    def predict(self, rows: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(
+        self, rows: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]], start: int = 0
+    ) -> list[dict[str, Any]]:
         """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name. A text (or a
-        row) that does not stand in a list is one row."""
+        row) that does not stand in a list is one row. `start`: the number of the first row, for messages."""
         rows = [rows] if isinstance(rows, str | Mapping) else rows
         full = [as_row(row, self.run.task.form) if isinstance(row, str) else dict(row) for row in rows]
         if not full:
             return []
+        full = readable_rows(full, self.run.task.form, start)
         encoded = _numbered(self.loss, full)
         return [self._named(one) for one in answer(self.model, self.loss, encoded)]
 

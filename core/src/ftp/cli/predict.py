@@ -72,7 +72,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
         count = 0
         for chunk in _chunks(rows, ROWS):
             asked = [row["text"] for row in chunk] if source is None else [_asked(row) for row in chunk]
-            for row, answer in zip(chunk, predictor.predict(asked), strict=True):
+            for row, answer in zip(chunk, predictor.predict(asked, start=count), strict=True):
                 emit(row, plain(answer))
                 count += 1
     if target is not None:

@@ -1,0 +1,117 @@
+"""Rows that a finished run is asked about: their columns as text, or a word about what they lack."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ftp.errors import Problem, UserError
+from ftp.types import Form
+
+SHOWN = 5
+"""Row numbers that are listed at most."""
+
+
+class Unreadable(ValueError):
+    """A cell that cannot be read as what its column holds; says why, as in `has no text`."""
+
+
+def text_of_cell(value: Any, column: str) -> str:
+    """A cell as text: numbers, dates and true/false as they are written.
+
+    Raises:
+        Unreadable: it is empty (null, NaN), or holds several values.
+    """
+    if value is None or value != value:
+        raise Unreadable(f"has no {column}")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, Mapping | list | tuple | bytes):
+        raise Unreadable(f"holds a {type(value).__name__} in {column}, not text")
+    return str(value)
+
+
+def words_of_cell(value: Any, column: str) -> list[str]:
+    """A cell as a list of words.
+
+    Raises:
+        Unreadable: it is empty or no list, or one of its words is.
+    """
+    if value is None:
+        raise Unreadable(f"has no {column}")
+    if not isinstance(value, list | tuple):
+        raise Unreadable(f'holds a {type(value).__name__} in {column}, not a list of words, as ["New", "York"]')
+    return [text_of_cell(word, f"word {number} in {column}") for number, word in enumerate(value)]
+
+
+def messages_of_cell(value: Any, column: str) -> Any:
+    """A cell of messages, which a chat template reads later; a plain value is a text.
+
+    Raises:
+        Unreadable: it is empty.
+    """
+    return value if isinstance(value, list | tuple | Mapping) else text_of_cell(value, column)
+
+
+CELLS: Mapping[str, Callable[[Any, str], Any]] = {
+    "text": text_of_cell,
+    "text_pair": text_of_cell,
+    "question": text_of_cell,
+    "context": text_of_cell,
+    "tokens": words_of_cell,
+    "messages": messages_of_cell,
+    "prompt": messages_of_cell,
+}
+"""How the columns of a question are read."""
+
+COLUMNS: Mapping[Form, tuple[str, ...]] = {
+    "text": ("text",),
+    "labelled": ("text", "text_pair"),
+    "tagged": ("tokens",),
+    "question": ("question", "context"),
+    "conversation": ("messages", "prompt", "text"),
+    "preference": ("messages", "prompt", "text"),
+    "feedback": ("messages", "prompt", "text"),
+    "prompt": ("messages", "prompt", "text"),
+}
+"""The columns that are read of each form, where a row has them."""
+
+
+def readable_rows(rows: Iterable[Mapping[str, Any]], form: Form, start: int = 0) -> list[dict[str, Any]]:
+    """The rows with the columns of their form as text (or words, or messages).
+
+    Args:
+        start: the number of the first row, counted from 0, for messages.
+
+    Raises:
+        UserError: rows lack a value, or hold another kind; all of them are counted.
+    """
+    readable: list[dict[str, Any]] = []
+    wrong: dict[str, list[int]] = {}
+    for index, row in enumerate(rows, start):
+        cells = dict(row)
+        for column in COLUMNS[form]:
+            if column not in cells:
+                continue
+            try:
+                cells[column] = CELLS[column](cells[column], column)
+            except Unreadable as error:
+                wrong.setdefault(str(error), []).append(index)
+        readable.append(cells)
+    if wrong:
+        fix = "rows count from 0; fill these rows in, or leave them out"
+        raise UserError(Problem(f"{_which(indices)} {why}", fix) for why, indices in wrong.items())
+    return readable
+
+
+def _which(indices: list[int]) -> str:
+    """`row 1`, or `row 1 (and 3, 5: 3 rows in all)`."""
+    if len(indices) == 1:
+        return f"row {indices[0]}"
+    others = ", ".join(map(str, indices[1:SHOWN])) + (", ..." if len(indices) > SHOWN else "")
+    return f"row {indices[0]} (and {others}; {len(indices)} rows in all)"

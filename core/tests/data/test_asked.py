@@ -1,0 +1,46 @@
+import datetime
+import math
+from typing import Any
+
+import pytest
+
+from ftp.data.asked import readable_rows
+from ftp.errors import UserError
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    ("a", "a"), ("", ""), (1000, "1000"), (2.5, "2.5"), (True, "true"), (datetime.date(2024, 5, 1), "2024-05-01"),
+    (datetime.datetime(2024, 5, 1, 12, 30), "2024-05-01T12:30:00"),
+])  # fmt: skip
+def test_plain_values_are_read_as_text(value: Any, text: str) -> None:
+    assert readable_rows([{"text": value, "id": 7}], "labelled") == [{"text": text, "id": 7}]
+    assert readable_rows([{"question": value, "context": value}], "question") == [{"question": text, "context": text}]
+    assert readable_rows([{"tokens": [value, "b"]}], "tagged") == [{"tokens": [text, "b"]}]
+    assert readable_rows([{"prompt": value}], "prompt") == [{"prompt": text}]
+
+
+@pytest.mark.parametrize("form", ["labelled", "text"])
+@pytest.mark.parametrize(("value", "message"), [
+    (None, "row 1 has no text"), (math.nan, "row 1 has no text"), (["a"], "row 1 holds a list in text, not text"),
+    ({"a": 1}, "row 1 holds a dict in text, not text"), (b"a", "row 1 holds a bytes in text, not text"),
+])  # fmt: skip
+def test_what_is_no_text_is_told_by_row(form: Any, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        readable_rows([{"text": "a"}, {"text": value}], form)
+
+
+@pytest.mark.parametrize(("form", "row", "message"), [
+    ("labelled", {"text": "a", "text_pair": None}, "row 7 has no text_pair"),
+    ("question", {"question": "a", "context": None}, "row 7 has no context"),
+    ("tagged", {"tokens": None}, "row 7 has no tokens"), ("tagged", {"tokens": "a b"}, "row 7 holds a str in tokens, not a list"),
+    ("tagged", {"tokens": ["a", None]}, "row 7 has no word 1 in tokens"),
+    ("conversation", {"messages": None}, "row 7 has no messages"), ("preference", {"prompt": None}, "row 7 has no prompt"),
+])  # fmt: skip
+def test_each_form_says_what_a_row_lacks(form: Any, row: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        readable_rows([row], form, start=7)
+
+
+def test_all_rows_are_counted() -> None:
+    with pytest.raises(UserError, match=r"row 0 \(and 1, 2, 3, 4, \.\.\.; 9 rows in all\) has no text"):
+        readable_rows([{"text": None}] * 9, "labelled")
