@@ -359,6 +359,7 @@ def build(run: Run, data: Data) -> tuple[Model, Loss]:
     assert run.accelerator is not None
     loop.seed_step(run.settings.seed, 0, 0)
     model = run.hooks.one("build_model", run=run, data=data)
+    refuse_untrained(run, model)
     model.net.to(run.accelerator.device)
     if run.settings.gradient_checkpointing:
         model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -369,6 +370,25 @@ def build(run: Run, data: Data) -> tuple[Model, Loss]:
     if loss.extra is not None:
         loss.extra.to(run.accelerator.device)
     return model, loss
+
+
+def refuse_untrained(run: Run, model: Model) -> None:
+    """Raise `UserError` where tokens that the run adds would stay as they were made, or were not added at all."""
+    from ftp.losses.stopping import training_rows
+    from ftp.model.loading import origin
+    from ftp.model.token_rows import frozen
+
+    vocabulary = model.tokenizer.get_vocab()
+    if unknown := [token for token in run.settings.add_tokens if token not in vocabulary]:
+        raise UserError(f"--add-tokens {','.join(unknown)}: a plugin of this run makes the tokenizer, and adds no tokens",
+                        "leave --add-tokens out, or name a model with --model")
+    came_from = origin(model.net)
+    grown = came_from.grown.ids if came_from is not None and came_from.grown is not None else ()
+    wanted = {*grown, *(vocabulary[token] for token in run.settings.add_tokens)}
+    if left := frozen(model.net, wanted):
+        named = ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(left)))
+        raise UserError(f"the rows of new tokens ({named}) are not trained by this run, so the model would not learn them",
+                        "train them with another parameterisation", *training_rows(run, model)[:1])
 
 
 def packs(run: Run, model: Model) -> bool:

@@ -27,14 +27,23 @@ class Checkpoint:
     def build_model(self, run: Run, data: Data) -> Model:
         from ftp import model
         from ftp.losses.used_tokens import used
+        from ftp.model.growing import NewTokens
         from ftp.model.token_rows import untrained
 
         settings = run.settings
         source = model.find(settings.model, run.task.head, settings.revision)
+        template, eos_token = _chat_options(run)
+        new = NewTokens(settings.add_tokens, template, settings.resize_embeddings)
         loaded = model.load(source, run.task.head, data.labels, seed=settings.seed,
-                            trust_remote_code=settings.trust_remote_code)
-        tokens = used(loaded.tokenizer, data, *_chat_options(run), split_special_tokens=settings.split_special_tokens)
-        return replace(loaded, fresh_tokens=tuple(untrained(loaded.net, tokens)))
+                            trust_remote_code=settings.trust_remote_code, new_tokens=new)
+        tokenizer: Any = loaded.tokenizer
+        if loaded.fresh_tokens:
+            added = ", ".join(map(str, tokenizer.convert_ids_to_tokens(list(loaded.fresh_tokens))))
+            run.tell(f"tokens with new rows: {added}")
+        named = {int(number) for number in tokenizer.convert_tokens_to_ids(list(settings.add_tokens))}
+        tokens = used(tokenizer, data, template, eos_token, split_special_tokens=settings.split_special_tokens)
+        found = untrained(loaded.net, tokens)
+        return replace(loaded, fresh_tokens=tuple(sorted({*loaded.fresh_tokens, *named, *found})))
 
 
 def _chat_options(run: Run) -> tuple[str | None, str | None]:

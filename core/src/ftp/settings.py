@@ -32,6 +32,10 @@ class Settings:
                                group="model", path=True)
     revision: str | None = option(None, "revision of a hub model", group="model")
     trust_remote_code: bool = option(False, "run code that comes with a hub model", group="model")
+    add_tokens: tuple[str, ...] = option((), "tokens to add to the tokenizer, each with rows of its own, which are trained: "
+                                         "'<|tool|>,<|note|>'", group="model")
+    resize_embeddings: bool = option(False, "give rows to tokens of the tokenizer that the weights have none for; they are "
+                                     "trained", group="model")
     max_length: int | None = option(None, "tokens a row at most (where an encoder reads and a decoder writes: of each); "
                                     "default: what the model takes, 1024 at most", low=4,
                                     group="model")

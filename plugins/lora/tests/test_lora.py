@@ -13,6 +13,8 @@ import torch
 
 from ftp import UserError
 from ftp import model as models
+from ftp.model import token_rows
+from ftp.model.growing import NewTokens
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model
 from ftp_lora import Lora
@@ -306,3 +308,40 @@ def test_a_moved_base_is_told(made, tmp_path):
     config["base_model_name_or_path"] = str(tmp_path / "elsewhere")
     (tmp_path / "model/adapter_config.json").write_text(json.dumps(config))
     assert models.reload(tmp_path / "model").labels == THREE
+
+
+@pytest.mark.parametrize("kind, head", [
+    ("gpt2", "tokens"), ("llama", "tokens"), ("t5", "tokens"), ("bart", "tokens"), ("bert", "labels"), ("llama", "labels")])
+def test_added_tokens_are_trained_saved_reloaded_and_merged(made, tmp_path, monkeypatch, kind, head):
+    source = models.find(str(made[kind]), head)
+    labels = THREE if head == "labels" else ()
+    base = models.load(source, head, labels, seed=3, new_tokens=NewTokens(("<|tool|>", "<|note|>")))
+    ids = base.tokenizer.convert_tokens_to_ids(["<|tool|>", "<|note|>"])
+    assert base.fresh_tokens == tuple(ids) and base.net.get_input_embeddings().weight.shape[0] == ids[1] + 1
+    inputs = models.probe(base, ["one <|tool|> and a <|note|>", *TEXTS])
+    assert ids[0] in inputs["input_ids"][0].tolist()
+    before = models.logits(base.net, inputs)
+    with base.reference() as net:  # the checkpoint once more, with the same new rows
+        same(net, base.net, inputs)
+    model = adapted(base)
+    torch.testing.assert_close(models.logits(model.net, inputs), before, rtol=0, atol=1e-6)
+    trained(model)
+    assert token_rows.frozen(model.net, ids) == []
+    models.save(model, tmp_path / "model")
+    size = sum(file.stat().st_size for file in (tmp_path / "model").glob("*.safetensors"))
+    assert size < sum(file.stat().st_size for file in made[kind].glob("*.safetensors")), "rows alone, not whole embeddings"
+    loaded = from_card(tmp_path / "model", monkeypatch)
+    same(loaded, model.net, inputs)
+    same(models.reload(tmp_path / "model").net, model.net, inputs)
+    assert models.merged(tmp_path / "model", tmp_path / "whole").difference < 1e-5
+    again = models.load(models.find(str(tmp_path / "whole"), head), head, labels)
+    assert again.tokenizer.convert_tokens_to_ids(["<|tool|>", "<|note|>"]) == ids
+    same(again.net, model.net, inputs, atol=1e-5)
+
+
+def test_a_head_with_a_bias_is_left_to_full_training(made):
+    base = models.load(models.find(str(made["bert"]), "mask"), "mask", new_tokens=NewTokens(("<|tool|>",)))
+    model = adapted(base)
+    assert token_rows.frozen(model.net, base.fresh_tokens) == list(base.fresh_tokens)
+    with pytest.raises(UserError, match="output layer has a bias"):
+        adapted(plain(made["bert"], "mask"), trainable_token_indices=("7",))

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ftp.errors import Problem, UserError
+from ftp.model.growing import Grown, NewTokens, give_rows, grow, refuse_too_many, set_rows
 from ftp.model.source import Source, check_files
 from ftp.types import Head, Model
 
@@ -39,13 +40,14 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 @dataclass(frozen=True)
 class Origin:
     """What must be known of a network's checkpoint when it is saved. `key_mapping`: renames the checkpoint's weights where
-    the class calls its body otherwise. `vocabulary`: rows of the checkpoint's embeddings. `quantization`: what `quantized` was
-    given, with the modules that were left as they are."""
+    the class calls its body otherwise. `vocabulary`: rows of the embeddings as they were loaded, with those that were `grown`.
+    `quantization`: what `quantized` was given, with the modules that were left as they are."""
 
     source: Source
     key_mapping: Mapping[str, str]
     vocabulary: int
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    grown: Grown | None = None
 
 
 _QUANTIZATION: list[Mapping[str, Any]] = []  # how `load` reads weights within `quantized`; the innermost counts
@@ -71,11 +73,15 @@ def load(
     trust_remote_code: bool = False,
     max_length: int | None = None,
     device: torch.device | str | None = None,
+    new_tokens: NewTokens | None = None,
+    grown: Grown | None = None,
 ) -> Model:
     """The checkpoint of `source` with the head that the task needs, in fp32, with its tokenizer.
 
     A head that the checkpoint does not have is made from `seed` alone and named in `Model.fresh`; so is one of another
     number of classes, or of other classes. `max_length`: tokens a row, checked against what the network can take.
+    `new_tokens`: tokens to add, with their rows, which are in `Model.fresh_tokens`; `grown`: rows that were added before, to a
+    network whose tokenizer is another.
     Raises `UserError` for a folder that is no model, weights that do not match the configuration, weights that are not
     safetensors, a tokenizer that is missing or larger than the embeddings, and a network that has no such head.
     """
@@ -85,6 +91,12 @@ def load(
         config = read_config(source, head, labels, trust_remote_code)
         tokenizer = _tokenizer(source, trust_remote_code)
         net, fresh = _network(source, config, head, labels, seed, trust_remote_code)
+        if new_tokens is not None:
+            grown = grow(net, tokenizer, new_tokens, seed)
+        elif grown is not None:
+            give_rows(net, grown, seed)
+        if grown is not None:
+            net._ftp_origin = replace(net._ftp_origin, vocabulary=grown.rows, grown=grown)
         _fit(source, net, tokenizer, max_length)
     if device is not None:
         net.to(device)
@@ -94,9 +106,16 @@ def load(
 
     def again() -> PreTrainedModel:
         with quiet(), quantized(how):
-            return _network(source, copy.deepcopy(settled), head, labels, seed, trust_remote_code)[0]
+            config = copy.deepcopy(settled)
+            if grown is not None:
+                set_rows(config, grown.before)
+            other = _network(source, config, head, labels, seed, trust_remote_code)[0]
+            if grown is not None:
+                give_rows(other, grown, seed)
+            return other
 
-    return Model(net, tokenizer, head, labels, fresh, reference=untouched(net, again), name=source.name)
+    return Model(net, tokenizer, head, labels, fresh, reference=untouched(net, again), name=source.name,
+                 fresh_tokens=grown.ids if grown is not None else ())
 
 
 def shape_only(
@@ -451,11 +470,7 @@ def _tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerBa
 
 def _fit(source: Source, net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> None:
     """Make network and tokenizer agree on padding; refuse a vocabulary or a length that the network does not have."""
-    rows = net.get_input_embeddings().weight.shape[0]
-    largest = max(tokenizer.get_vocab().values(), default=-1) + 1
-    if max(largest, len(tokenizer)) > rows:
-        raise UserError(f"--model {source.name}: the tokenizer has {max(largest, len(tokenizer))} tokens, but the network has "
-                        f"embeddings for {rows}", "tokenizer and weights are of different models: get both from one place")
+    refuse_too_many(source.name, net, tokenizer)
     if tokenizer.pad_token_id is None:
         stand_in = next((one for one in (tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token) if one), None)
         if stand_in is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from ftp import addresses
 from ftp.errors import UserError
+from ftp.model.growing import Grown
 from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
 from ftp.model.source import Source, find
 from ftp.offers import offers
@@ -52,11 +54,15 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
                 config.save_pretrained(folder / BASE_CONFIG)
             if (folder / BASE_CONFIG).is_dir():
                 _unquantised(folder / BASE_CONFIG / "config.json")
+                if came_from is not None and came_from.grown is not None:  # the base has fewer rows, and is read before it grows
+                    _as_before(folder / BASE_CONFIG / "config.json", came_from.grown)
     finally:
         use_cache(config, False)
     facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins),
              "key_mapping": renamed if adapter else {}, "quantization": dict(came_from.quantization) if came_from else {},
              "from": _place(came_from.source) if came_from else {}, "remote_code": runs_code(model)}
+    if came_from is not None and came_from.grown is not None:
+        facts["grown"] = asdict(came_from.grown)
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(addresses.without(_card(model, folder, plugins, scores)), encoding="utf-8")
     mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
@@ -89,6 +95,16 @@ def _unquantised(file: Path) -> None:
         file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
+def _as_before(file: Path, grown: Grown) -> None:
+    """Make a base's configuration say the number of rows that its own weights have."""
+    written = _read(file)
+    parts = [written, *(part for part in written.values() if isinstance(part, dict))]
+    for part in parts:
+        if part.get("vocab_size") == grown.rows:
+            part["vocab_size"] = grown.before
+    file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
 def loading_code(folder: Path, name: str | None = None, base: str | None = None) -> str:
     """Python that loads a saved model with Transformers (and PEFT) alone. `name`: what the code calls the folder. `base`: what
     it calls an adapter's base, where it is not to be what the adapter's configuration says."""
@@ -109,10 +125,14 @@ def loading_code(folder: Path, name: str | None = None, base: str | None = None)
     if facts.get("quantization"):
         imports = "from transformers.quantizers import AutoQuantizationConfig\n"
         quantised = f"quantization_config=AutoQuantizationConfig.from_dict({facts['quantization']}), "
+    grown = _grown(facts)
+    resized = (f"base.resize_token_embeddings({grown.rows}, mean_resizing=False)  # the adapter has the new rows\n"
+               if grown is not None and grown.rows > grown.before else "")
     return (f"from peft import PeftModel\nfrom transformers import AutoConfig, {auto}, AutoTokenizer\n{imports}\n"
             f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}"{trust})\n'
             f'base = {auto}.from_pretrained({json.dumps(base or written["base_model_name_or_path"])}{more}, config=config, '
             f'{quantised}dtype="float32"{trust})\n'
+            f'{resized}'
             f'model = PeftModel.from_pretrained(base, "{where}")\n'
             f'tokenizer = AutoTokenizer.from_pretrained("{where}"{trust})\n')
 
@@ -190,7 +210,8 @@ def _reference(
             raise UserError(f"{folder}: the checkpoint that its run started from is not where it was: {where}",
                             "what this run minimises compares with it: put it there again")
         source = Source(name, folder=Path(where)) if where is not None else find(name, facts["head"], revision)
-        return load(source, facts["head"], tuple(facts["labels"]), seed=seed, trust_remote_code=trust_remote_code).net
+        return load(source, facts["head"], tuple(facts["labels"]), seed=seed, trust_remote_code=trust_remote_code,
+                    grown=_grown(facts)).net
 
     return untouched(net, again)
 
@@ -214,7 +235,7 @@ def _base(folder: Path, config: Path, facts: dict[str, Any], trust_remote_code: 
         raise UserError(f"{folder}: the adapter's base model is not where it was: {where}",
                         f"put it there again, or change base_model_name_or_path in {config.name}")
     with quantized(facts.get("quantization") or {}):
-        return load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code)
+        return load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code, grown=_grown(facts))
 
 
 def _own_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
@@ -229,6 +250,12 @@ def _read(file: Path) -> dict[str, Any]:
     """A file of JSON; empty where there is none."""
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return found
+
+
+def _grown(facts: Mapping[str, Any]) -> Grown | None:
+    """The rows that the run gave to tokens of its own."""
+    kept = facts.get("grown")
+    return Grown(tuple(kept["ids"]), kept["rows"], kept["before"]) if kept else None
 
 
 def _facts(folder: Path) -> dict[str, Any]:
