@@ -29,9 +29,8 @@ def read_tables(file: DataFile, kind: str, problems: dict[str, Problem]) -> Iter
     size, limit = 0, limit_of(file)
     try:
         for batch in _batches(file, kind, limit):
-            batch.validate(
-                full=True
-            )  # offsets, lengths and UTF-8: reading a damaged batch ends the process
+            # offsets, lengths and UTF-8: looking into a damaged batch ends the process
+            batch.validate(full=True)
             size += batch.nbytes
             if size > limit:
                 raise too_large(file, limit)
