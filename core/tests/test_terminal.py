@@ -143,3 +143,67 @@ def test_nothing_is_printed_past_it() -> None:
             if BYPASS.search(line) and not is_text:
                 found.append(f"{name}:{number}: {code}")
     assert not found
+
+
+# --- data that reaches people: answers, labels, names ---
+
+
+def test_answers_and_texts_of_predict(capsys: pytest.CaptureFixture[str]) -> None:
+    from ftp.cli.predict import _line, _shown_as_json
+
+    answer = {"answer": EVIL, "scores": {EVIL: 0.75, "other\x1b[31m": 0.25}}
+    _line({"text": EVIL}, answer)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and shown.count(SHOWN) == 2 and r"other\x1b[31m" in shown
+    _shown_as_json({"text": EVIL}, answer)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and json.loads(shown) == {"text": EVIL, **answer}
+
+
+def test_words_of_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    from ftp.cli.chat import talk
+
+    def respond(messages: object, show: object) -> str:
+        show("\x1b")  # type: ignore[operator]
+        show("]0;owned\x07")  # type: ignore[operator]
+        return ""
+
+    talk(iter(["hello\n"]), respond)
+    assert capsys.readouterr().out == "\\x1b]0;owned\\x07\n"
+
+
+def test_the_end_of_a_run(tmp_path: Path) -> None:
+    from ftp import progress
+    from ftp.types import Baseline, Risk, Score
+
+    stream = io.StringIO()
+    progress.summary(terminal.console(stream), out=tmp_path / "exp[/bold]x", seconds=1.0, trained=1, total=2, steps=1,
+                     scores=[Score("f1 [/x]\x1b[31m", 0.75, "max", "test", 8)],
+                     baselines=[Baseline("[red]\x1b[31m", "f1 [/x]\x1b[31m", 0.5, "test", 8)],
+                     risks=[Risk("gap", "warn", "[/] \x1b[31m", {"[b]": "\x1b[31m"}, ("\x1b[31m",))])
+    text = stream.getvalue()
+    assert "\x1b" not in text and r"f1 [/x]\x1b[31m" in text and r"[red]\x1b[31m" in text and "exp[/bold]x/model" in text
+    assert text.count(r"\x1b[31m") == 5
+
+
+@pytest.mark.parametrize("environment", [{"COLUMNS": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1"}, {"LC_ALL": "C"}])
+def test_a_table_on_any_terminal(environment: dict[str, str]) -> None:
+    """On a real pseudo-terminal: every name whole, and no colour where none is wanted."""
+    import pty
+
+    code = """
+    from rich.table import Table
+    from rich.text import Text
+    table = Table()
+    table.add_column("a-column")
+    table.add_row(Text("a-long-name-of-a-run", style="bold"))
+    console().print(table)
+    """
+    program = "from ftp.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
+    leading, following = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", program], stdout=following, timeout=60, env={**os.environ, **environment})
+    os.close(following)
+    text = os.read(leading, 100_000).decode()
+    os.close(leading)
+    assert done.returncode == 0 and "a-long-name-of-a-run" in text
+    assert ("\x1b[3" in text) is False

@@ -268,7 +268,7 @@ def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table
     for name in ("score", "split"):
         table.add_column(name)
     for name in ("rows", "this run", *names):
-        table.add_column(name, justify="right")
+        table.add_column(terminal.visible(name), justify="right")  # before rich measures it
     if names:
         table.add_column("beats them")
     places = {"test": 0, "validation": 1}
@@ -278,7 +278,8 @@ def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table
         better = all(map(one.beats, known))
         verdict = ("yes" if better else "NO") if known and one.goal != "none" else "-"
         style = {"yes": "green", "NO": "bold red", "-": ""}[verdict]
-        aim = f"{one.name} (lower is better)" if one.goal == "min" else one.name
+        name = terminal.visible(one.name)
+        aim = f"{name} (lower is better)" if one.goal == "min" else name
         cells: list[str | Text] = [aim, one.split, f"{one.n:,}" if one.n else "-", Text(number(one.value), style="bold"),
                  *("-" if value is None else number(value) for value in beside)]
         table.add_row(*cells, *([Text(verdict, style=style)] if names else []))

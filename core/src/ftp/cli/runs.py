@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ftp import record, runs
-from ftp.terminal import console, say, say_json
+from ftp.terminal import console, say, say_json, visible
 
 
 @click.command("runs")
@@ -31,7 +31,6 @@ def command(folders: tuple[Path, ...], as_json: bool) -> None:
 def _table(found: list[runs.Summary]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
-    from rich.text import Text
 
     from ftp.progress import duration, number
 
@@ -53,7 +52,7 @@ def _table(found: list[runs.Summary]) -> None:
         worst = [one.level for one in run.risks if one.level in ("stop", "warn")]
         risks = ", ".join(f"{worst.count(level)} {level}" for level in ("stop", "warn") if level in worst)
         table.add_row(
-            Text(str(run.path)), run.status, Text(", ".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
+            visible(str(run.path)), run.status, visible(", ".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
             f"{run.trained:,}" if run.trained is not None else "-",
             duration(run.seconds) if run.seconds is not None else "-", risks or ("none" if run.risks else "-"))
     console().print(table)
