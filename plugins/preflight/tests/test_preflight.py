@@ -257,6 +257,21 @@ def test_the_side_of_a_cut_is_not_called_the_end_where_an_encoder_keeps_the_ques
     assert "prompts of several turns at their beginning" in risk.finding and "lose their end" not in risk.finding
 
 
+def test_what_the_template_leaves_out_is_counted(folder: Path) -> None:
+    rows = chats()
+    call = {"type": "function", "function": {"name": "look", "arguments": {}}}
+    for row in rows[:10]:
+        row["tools"] = [call]
+        row["messages"][1] |= {"tool_calls": [call], "reasoning_content": "I must look."}
+    risk = judged(*scene(folder, rows, ["sft", "full", "files"], "llama"))
+    assert risk.level == "warn" and risk.evidence["template leaves out"]["rows"] == 36
+    for name in ("the tools", "calls of tools", "reasoning"):
+        assert 0 < risk.evidence["template leaves out"][name] <= 10, name
+        assert f"the chat template leaves out {name} " in risk.finding
+    clean = judged(*scene(folder, chats(), ["sft", "full", "files"], "llama"))
+    assert clean.evidence["template leaves out"] == {"rows": 36} and "the chat template leaves out" not in clean.finding
+
+
 def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_text("{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
                                       "{% if add_generation_prompt %}assistant: {% endif %}")

@@ -31,7 +31,7 @@ class Preflight:
         """Speaks before the first update, and once more at the end, when the chat template that was saved can be compared."""
         if stage not in ("start", "end"):
             return []
-        from ftp_preflight import encoded, end_token, first_step, rows, template
+        from ftp_preflight import encoded, end_token, first_step, left_out, rows, template
         from ftp_preflight.findings import Findings
 
         if stage == "start":
@@ -42,6 +42,7 @@ class Preflight:
                 first_step.look(run, data, model, loss, part, self._found)
             if model is not None:
                 template.look(run, data, model, self._found)
+                left_out.look(self.rows, run, data, model, self._found)
                 end_token.look(run, data, model, self._found)
         elif self._found is not None and model is not None:
             template.saved(run, model, self._found)

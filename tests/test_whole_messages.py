@@ -1,0 +1,298 @@
+"""A property, held against random conversations: whatever its spelling, a row reaches every objective in the token ids that
+`apply_chat_template` gives its messages and tools, or is refused in words that name the row and the field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ftp import model as models
+from ftp.data import forms, tables, turns
+from ftp.data.load import shape
+from ftp.errors import UserError
+from ftp.losses import chat, rendering
+from ftp.settings import Settings
+from ftp.testing.models import tiny
+from ftp.types import Data, Loss, Run, Task
+from ftp_preference import Dpo, Kto, Orpo, Simpo
+from ftp_reward import Reward
+from ftp_rlhf import Rlhf
+from ftp_sft import Sft
+
+CALLS = (
+    "{%- if message.reasoning_content %}{{ '<think>' + message.reasoning_content + '</think>' }}{% endif %}"
+    "{%- for call in message.tool_calls or [] %}{{ '<call>' + call.function.name + ' ' }}"
+    "{%- if call.function.arguments is string %}{{ call.function.arguments }}"
+    "{%- else %}{{ call.function.arguments | tojson }}{% endif %}{{ '</call>' }}{% endfor %}"
+)
+HEAD = ("{%- if tools %}{{ '<|im_start|>tools' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}"
+        "{{ '<|im_end|>\n' }}{% endif %}")
+TURN = ("{%- for message in messages %}{{ '<|im_start|>' + message.role + (' ' + message.name if message.name else '') + '\n' }}"
+        "CONTENT" + CALLS + "{{ '<|im_end|>\n' }}{% endfor %}"
+        "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+TEMPLATES = {
+    "text": HEAD + TURN.replace("CONTENT", "{%- if message.content %}{{ message.content }}{% endif %}"),
+    "parts": HEAD + TURN.replace(
+        "CONTENT", "{%- if message.content is string %}{{ message.content }}{% else %}"
+        "{% for part in message.content or [] %}{{ '[' + part.text + ']' }}{% endfor %}{% endif %}"),
+}
+"""Templates that write everything, one that takes text alone and one that reads parts."""
+
+# --- conversations ---
+
+words = st.text("ab é.\"'{}\\<\n|", min_size=1, max_size=12).map(lambda text: "x" + text)
+numbers = st.one_of(st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False))
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, words),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=3)), max_leaves=6)
+arguments = st.one_of(st.dictionaries(words, values, max_size=3), st.dictionaries(words, values, max_size=2).map(json.dumps))
+functions = st.fixed_dictionaries({"name": words, "arguments": arguments})
+calls = st.lists(functions, min_size=1, max_size=3)
+parts = st.lists(words.map(lambda text: {"type": "text", "text": text}), min_size=1, max_size=3)
+tool = st.fixed_dictionaries({
+    "type": st.just("function"), "function": st.fixed_dictionaries({"name": words, "parameters": values})})
+tools_of_rows = st.one_of(st.none(), st.lists(tool, min_size=1, max_size=2))
+
+
+@st.composite
+def rounds(draw: Any) -> list[Any]:
+    """What a user asks and the assistant answers, perhaps with calls of tools on the way."""
+    made: list[Any] = [{"role": "user", "content": draw(st.one_of(words, parts))}]
+    if draw(st.booleans()):
+        made.append({"role": "assistant", "content": draw(st.sampled_from([None, "", "Wait."])),
+                     "tool_calls": [{"id": f"call{number}", "type": "function", "function": call}
+                                    for number, call in enumerate(draw(calls))]})
+        if draw(st.booleans()):
+            made[-1]["reasoning_content"] = draw(words)
+        for call in made[-1]["tool_calls"]:
+            made.append({"role": "tool", "tool_call_id": call["id"], "name": call["function"]["name"], "content": draw(words)})
+        if draw(st.booleans()):
+            return made[:2]  # it ends with the calls
+    made.append({"role": "assistant", "content": draw(st.one_of(words, parts))})
+    if draw(st.booleans()):
+        made[-1]["reasoning_content"] = draw(words)
+    return made
+
+
+@st.composite
+def conversations(draw: Any) -> list[Any]:
+    """A conversation of one or two rounds, with or without a system turn."""
+    made: list[Any] = [{"role": "system", "content": draw(words)}] if draw(st.booleans()) else []
+    if draw(st.booleans()):
+        made += [{"role": "user", "content": draw(words)}, {"role": "assistant", "content": draw(words)}]
+    return made + draw(rounds())
+
+
+plain = st.tuples(st.one_of(st.none(), words), words, words).map(
+    lambda said: [*([{"role": "system", "content": said[0]}] if said[0] else []),
+                  {"role": "user", "content": said[1]}, {"role": "assistant", "content": said[2]}])
+"""Conversations that columns of texts can say."""
+
+# --- spellings: (messages, tools) -> a row, and the messages that the row says ---
+
+Row = dict[str, Any]
+SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}
+
+
+def renamed(messages: list[Any], roles: Callable[[str], str]) -> list[Any]:
+    names = {"role": "from", "content": "value"}
+    return [{names.get(key, key): roles(value) if key == "role" else value for key, value in turn.items()} for turn in messages]
+
+
+def with_nulls(messages: list[Any]) -> list[Any]:
+    keys = {key for turn in messages for key in turn}
+    return [{**dict.fromkeys(keys), **turn} for turn in messages]
+
+
+def called(messages: list[Any]) -> tuple[list[Any], list[Any]]:
+    """ShareGPT's turns of calls, and the messages that they say: such a turn has no id, content or reasoning."""
+    row, said = [], []
+    for turn in messages:
+        if not turn.get("tool_calls"):
+            row.append({"from": SHAREGPT[turn["role"]], "value": turn["content"], **{
+                key: value for key, value in turn.items() if key not in ("role", "content")}})
+            said.append(turn)
+            continue
+        made = [call["function"] for call in turn["tool_calls"]]
+        row.append({"from": "function_call", "value": json.dumps(made if len(made) > 1 else made[0])})
+        said.append({"role": "assistant", "tool_calls": [{"type": "function", "function": call} for call in made]})
+    return row, said
+
+
+def older(messages: list[Any]) -> tuple[list[Any], list[Any]]:
+    """OpenAI's `function_call`, one a turn, and the messages that it says."""
+    row, said = [], []
+    for turn in messages:
+        if not turn.get("tool_calls"):
+            row.append(turn)
+            said.append(turn)
+            continue
+        call = turn["tool_calls"][0]["function"]
+        rest = {key: value for key, value in turn.items() if key != "tool_calls"}
+        row.append({**rest, "function_call": call})
+        said.append({**rest, "tool_calls": [{"type": "function", "function": call}]})
+    return row, said
+
+
+def texts(messages: list[Any], asked: str, answered: str) -> Row:
+    """Columns of texts."""
+    system = {"system": messages[0]["content"]} if messages[0]["role"] == "system" else {"system": ""}
+    return {**system, asked: messages[-2]["content"], answered: messages[-1]["content"]}
+
+
+WHOLE: dict[str, Callable[[list[Any]], tuple[Row, list[Any]]]] = {
+    "messages": lambda m: ({"messages": m}, m),
+    "null fields": lambda m: ({"messages": with_nulls(m)}, m),
+    "JSON text": lambda m: ({"messages": json.dumps(m)}, m),
+    "Python text": lambda m: ({"messages": repr(m)}, m),
+    "ShareGPT": lambda m: ({"conversations": renamed(m, SHAREGPT.__getitem__)}, m),
+    "capitals": lambda m: ({"conversations": renamed(m, str.upper)}, m),
+    "turns of calls": lambda m: ({"conversations": called(m)[0]}, called(m)[1]),
+    "function_call": lambda m: ({"messages": older(m)[0]}, older(m)[1]),
+    "prompt and completion": lambda m: ({"prompt": m[:-1], "completion": m[-1:]}, m),
+}
+TEXTS: dict[str, tuple[str, str]] = {
+    "prompt and response": ("prompt", "response"), "Alpaca": ("instruction", "output"), "Dolly": ("instruction", "response"),
+    "question and answer": ("question", "answer"),
+}
+PAIRS: dict[str, Callable[[list[Any], list[Any]], Row]] = {
+    "explicit": lambda m, bad: {"prompt": m[:-1], "chosen": m[-1:], "rejected": bad},
+    "implicit": lambda m, bad: {"chosen": m, "rejected": [*m[:-1], *bad]},
+    "repeated": lambda m, bad: {"prompt": m[:-1], "chosen": m, "rejected": [*m[:-1], *bad]},
+    "JSON text": lambda m, bad: {"prompt": json.dumps(m[:-1]), "chosen": json.dumps(m), "rejected": json.dumps(bad)},
+    "ShareGPT": lambda m, bad: {"conversations": renamed(m[:-1], SHAREGPT.__getitem__),
+                                "chosen": renamed(m[-1:], SHAREGPT.__getitem__)[0], "rejected": bad[0]},
+}
+BAD = [{"role": "assistant", "content": "Never."}]
+OTHER = [{"type": "function", "function": {"name": "bank", "parameters": {"account": 1, "amount": 2.5}}}]
+"""Tools of a row beside the others, whose fields must not be theirs."""
+
+# --- what a row becomes ---
+
+
+@pytest.fixture(scope="module", params=TEMPLATES)
+def losses(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Loss]]:
+    """The tokenizer, and the loss of each objective by name."""
+    folder = tiny("llama", tmp_path_factory.mktemp("llama"), max_position_embeddings=8192)
+    made: dict[str, Loss] = {}
+    for plugin in (Sft(), Dpo(), Orpo(), Simpo(), Kto(), Reward(), Rlhf(max_completion_length=8, reward=())):
+        form = {"Sft": "conversation", "Kto": "feedback", "Rlhf": "prompt"}.get(type(plugin).__name__, "preference")
+        head: Any = "score" if isinstance(plugin, Reward) else "tokens"
+        model = models.load(models.Source(str(folder), folder=folder), head)
+        model.tokenizer.chat_template, model.tokenizer.model_max_length = TEMPLATES[request.param], 8192
+        run: Any = Run(Settings(), Task(form, head), None, None, None, None)  # type: ignore[arg-type]
+        made[type(plugin).__name__] = plugin.make_loss(run, Data({}, form), model)  # type: ignore[arg-type]
+    return model.tokenizer, made
+
+
+def expected(tokenizer: Any, messages: list[Any], tools: Any, ask: bool = False) -> list[int]:
+    """What `apply_chat_template` makes of the messages; of parts their text where the template takes text alone."""
+    given = messages
+    if not rendering.reads_parts(tokenizer.chat_template, rendering._frozen(tokenizer.special_tokens_map)):
+        given = [{**turn, "content": "\n".join(part["text"] for part in turn["content"])}
+                 if isinstance(turn.get("content"), list) else turn for turn in messages]
+    return list(tokenizer.apply_chat_template(given, tools=tools, return_dict=False, add_generation_prompt=ask))
+
+
+def encoded(loss: Loss, rows: list[Row], form: Any) -> list[Row]:
+    made = shape({"train": tables.from_rows(rows)}, form)[0]["train"]
+    return list(loss.encode(tables.to_rows(made), "train"))
+
+
+def is_whole(tokenizer: Any, ids: list[int], wanted: list[int]) -> bool:
+    """Whether these are the ids, but for white space behind the last turn's end, which nothing reads."""
+    return wanted[: len(ids)] == ids and not tokenizer.decode(wanted[len(ids) :]).strip()
+
+
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+
+
+@QUICK
+@given(spelling=st.sampled_from([*WHOLE]), talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=5))
+def test_conversations_reach_sft_whole(losses: Any, spelling: str, talks: list[Any]) -> None:
+    tokenizer, made = losses
+    spelt = [(*WHOLE[spelling](messages), listed) for messages, listed in talks]
+    rows = [{**row, "tools": listed} for row, _, listed in spelt]
+    rows.append({**WHOLE[spelling]([{"role": "user", "content": "x"}, *BAD])[0], "tools": OTHER})
+    ids = [row["input_ids"] for row in encoded(made["Sft"], rows, "conversation")]
+    for row, (_, said, listed) in zip(ids, spelt, strict=False):
+        assert row == expected(tokenizer, said, listed)
+
+
+@QUICK
+@given(spelling=st.sampled_from([*TEXTS]), talks=st.lists(plain, min_size=1, max_size=5),
+       kind=st.sampled_from(["text", "functions"]))
+def test_columns_of_texts_reach_sft_whole(losses: Any, spelling: str, talks: list[Any], kind: str) -> None:
+    tokenizer, made = losses
+    tools = {"tools": json.dumps(OTHER)} if kind == "text" else {"functions": [OTHER[0]["function"]]}
+    rows = [{**texts(messages, *TEXTS[spelling]), **tools} for messages in talks]
+    for row, messages in zip(encoded(made["Sft"], rows, "conversation"), talks, strict=True):
+        assert row["input_ids"] == expected(tokenizer, messages, OTHER)
+
+
+@QUICK
+@given(objective=st.sampled_from(["Dpo", "Orpo", "Simpo", "Reward"]), spelling=st.sampled_from([*PAIRS]),
+       talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4))
+def test_preferences_reach_every_objective_whole(losses: Any, objective: str, spelling: str, talks: list[Any]) -> None:
+    tokenizer, made = losses
+    rows = [{**PAIRS[spelling](messages, BAD), "tools": listed} for messages, listed in talks]
+    for row, (messages, listed) in zip(encoded(made[objective], rows, "preference"), talks, strict=True):
+        assert is_whole(tokenizer, row["input_ids"], expected(tokenizer, messages, listed))
+        rejected = row.get("rejected_ids") or row["rejected_input_ids"]
+        assert is_whole(tokenizer, rejected, expected(tokenizer, [*messages[:-1], *BAD], listed))
+
+
+@QUICK
+@given(talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4), whole=st.booleans())
+def test_ratings_and_prompts_are_whole(losses: Any, talks: list[Any], whole: bool) -> None:
+    tokenizer, made = losses
+    rows = [{**({"messages": messages} if whole else {"prompt": messages[:-1], "completion": messages[-1:]}), "label": True,
+             "tools": listed} for messages, listed in talks]
+    for row, (messages, listed) in zip(encoded(made["Kto"], rows, "feedback"), talks, strict=True):
+        assert is_whole(tokenizer, row["input_ids"], expected(tokenizer, messages, listed))
+    asked = [{"prompt": messages[:-1], "tools": listed} for messages, listed in talks]
+    for row, (messages, listed) in zip(encoded(made["Rlhf"], asked, "prompt"), talks, strict=True):
+        assert row["input_ids"] == expected(tokenizer, messages[:-1], listed, ask=True)
+
+
+@QUICK
+@given(talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4))
+def test_text_of_a_conversation_says_all_of_it(talks: list[Any]) -> None:
+    rows = tables.from_rows([{"messages": messages, "tools": listed} for messages, listed in talks])
+    made = forms.convert(rows, "conversation", "text")
+    for row, (messages, listed) in zip(made, talks, strict=True):
+        assert all(turns.words(turn) in row["text"] for turn in messages)
+        assert all(turn.get("reasoning_content", "") in row["text"] for turn in messages)
+        assert all(json.dumps(tool, ensure_ascii=False) in row["text"] for tool in listed or ())
+
+
+@QUICK
+@given(messages=conversations(), place=st.integers(0, 9), odd=st.sampled_from([
+    ("content", 3), ("content", [{"type": "image", "image": "a.png"}]), ("content", {"text": "x"}), ("role", None),
+    ("tool_calls", "x"), ("tool_calls", [1]), ("weight", 0.5), ("train", "no")]))
+def test_what_is_no_message_is_refused_by_row_and_field(messages: list[Any], place: int, odd: tuple[str, Any]) -> None:
+    place %= len(messages)
+    name, value = odd
+    if messages[place]["role"] == "tool" and name == "content":
+        return  # a tool gives back what it likes
+    broken = [*messages[:place], {**messages[place], name: value}, *messages[place + 1 :]]
+    with pytest.raises(UserError) as caught:
+        forms.convert(tables.from_rows([{"messages": messages}, {"messages": broken}]), "conversation", "conversation")
+    assert "row 1 " in str(caught.value) and f"messages[{place}]" in str(caught.value)
+
+
+def test_a_template_without_calls_refuses_an_empty_answer(tmp_path: Path) -> None:
+    folder = tiny("llama", tmp_path)
+    model = models.load(models.Source(str(folder), folder=folder), "tokens")
+    talk: list[Any] = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [
+        {"type": "function", "function": {"name": "f", "arguments": {}}}]}]
+    model.tokenizer.chat_template = ("{% for m in messages %}{{ m.role + ':' + (m.content or '') + eos_token }}{% endfor %}"
+                                     "{% if add_generation_prompt %}assistant:{% endif %}")
+    refused = chat.prepare(model.tokenizer).encode([talk])[0]
+    assert "messages[1].tool_calls" in str(refused)
