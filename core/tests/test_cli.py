@@ -348,7 +348,7 @@ class FakePredictor:
     def __init__(self) -> None:
         from ftp.types import Data
 
-        self.run = SimpleNamespace(settings=SimpleNamespace(columns=("text=sentence",)))
+        self.run = SimpleNamespace(settings=SimpleNamespace(columns=("text=sentence",), max_decompressed=None))
         self.data = Data({}, "labelled", ("short", "long"))
         self.asked: list[Any] = []
 

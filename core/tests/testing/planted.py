@@ -486,3 +486,20 @@ _plant(Adapter, "alpha")
 _plant(Notes, "copies", "poor", "shuffled", "torch", "by_place", "no_number", "per_cent", "never_one", "always", "wrong_way")
 _plant(Watch, "ok", "one_split", "raises", "bare", "dice", "level", "no_advice", "words", "names", "no_history")
 
+
+@plugin
+class Beside:
+    """Do nothing at all, beside LoRA: an honest wrapper."""
+
+    goes_with = ("lora", "sft")
+
+    @hookimpl(wrapper=True)
+    def make_loss(self) -> Generator[None, Loss, Loss]:
+        return (yield)
+
+
+@plugin
+class Beside_nobody(Beside):
+    """Go with what there is not."""
+
+    goes_with = ("no-such-plugin",)

@@ -117,3 +117,16 @@ def test_heavy_imports_are_found(tmp_path: Path) -> None:
     report = check(f"{path}:Heavy", only=["imports-light"])
     assert [one.check for one in report.failed] == ["imports-light"]
     assert "importing it imports datasets" in report.failed[0].message
+
+
+def test_a_wrapper_beside_lora_that_does_nothing_passes() -> None:
+    """LoRA's A gets a gradient of zero as long as its B is frozen at zero."""
+    (outcome,) = check(f"{PLANTED}:Beside", only=["weights-move-as-they-should"]).outcomes
+    assert outcome.status == "ok", outcome.message
+
+
+def test_what_it_cannot_go_with_is_said_once() -> None:
+    report = check(f"{PLANTED}:Beside_nobody", only=["builds-a-loss", "loss-falls", "totals-are-sums"])
+    (failed,) = report.failed
+    assert "goes_with names no-such-plugin" in failed.message and len(failed.message.splitlines()) > 1
+    assert {one.status for one in report.outcomes} == {"failed", "not_applicable"}

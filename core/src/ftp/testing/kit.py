@@ -69,6 +69,10 @@ def do(one: Check, subject: Subject) -> Outcome:
     missing = [name for name in getattr(subject.cls, "needs", ()) if find_spec(name) is None]
     if missing and one.part != "every":
         return outcome("not_applicable", f"it needs {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}")
+    if one.part != "every" and (unfit := _unfit(subject)):
+        if subject.kept.setdefault("unfit said by", one.name) == one.name:
+            return outcome("failed", unfit)
+        return outcome("not_applicable", f"it cannot be tried: see {subject.kept['unfit said by']}")
     try:
         return outcome("ok", one.look(subject))
     except NotApplicable as reason:
@@ -101,6 +105,19 @@ def conformance(*names: str) -> Callable[..., None]:
             pytest.skip(f"nothing to look at: {found.message}")
 
     return test
+
+
+def _unfit(subject: Subject) -> str:
+    """Why the plugin cannot be tried beside what `goes_with` names; empty where it can. Looked at once for all checks."""
+    if "unfit" not in subject.kept:
+        subject.kept["unfit"] = ""
+        named = subject.picked.attribute("goes_with")
+        try:
+            if named:
+                subject.prepared()
+        except UserError as error:
+            subject.kept["unfit"] = f"goes_with names {', '.join(named)}, beside which it does not run: {error}\n  name plugins that it goes with"
+    return str(subject.kept["unfit"])
 
 
 @cache

@@ -34,6 +34,23 @@ ENDED = ("{% for message in messages %}{{ message['role'] }}: {{ message['conten
 """A chat template whose answers end with the tokenizer's EOS."""
 
 
+@contextlib.contextmanager
+def noting_gradients(weights: Mapping[str, Tensor]) -> Iterator[set[str]]:
+    """The names of weights that any backward pass reaches, also with a gradient of zero: that of a key's bias is zero by the
+    symmetry of softmax, and that of LoRA's A is zero as long as B is."""
+    reached: set[str] = set()
+
+    def note(name: str) -> Callable[[Tensor], None]:
+        return lambda gradient: reached.add(name)
+
+    hooks = [weight.register_hook(note(name)) for name, weight in weights.items() if weight.requires_grad]
+    try:
+        yield reached
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 @dataclass(frozen=True)
 class Scene:
     """A run up to its first update: everything that a check may ask. `kind`: of the tiny model."""
