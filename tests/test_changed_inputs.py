@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+import ftp
 from ftp import checkpoint, record
 from ftp.cli.main import call
 
@@ -275,3 +277,46 @@ def test_another_machine_is_told(resume: Resume) -> None:
                   "the precision was bf16 before this resume, and is fp32 now", "the number of processes was 4"):
         assert words in said
     assert len(facts()["resumes"][0]["differences"]) == 4
+
+
+# --- the base under an adapter ---
+
+
+def test_a_base_that_changed_under_an_adapter_is_refused_by_every_command(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "rows")
+    shutil.copytree(tiny_bert, tmp_path / "base")
+    given = ["run", "--plugins=lora,sentiment,-leakage,-underfitting,-overfitting", "--data", "rows", "--model", "base", "--out",
+             "run", "--device", "cpu", "--precision", "fp32", "--max-steps", "1", "--no-baselines", "--no-verify", "--no-report",
+             "--cache-dir", "cache"]
+    assert call(given) == 0
+    asked = [["predict", "run", "a warm room"], ["evaluate", "run", "--data", "rows"], ["merge", "run", "--out", "merged"],
+             ["export", "run", "--to", "safetensors", "--out", "exported"]]
+
+    shutil.copytree("base", "moved")  # the same content under another time and place on the disk is the same base
+    shutil.rmtree("base")
+    shutil.move("moved", "base")
+    (tmp_path / "base" / "tokenizer_config.json").touch()
+    assert call(asked[0]) == 0
+    capsys.readouterr()
+
+    before = Path("base/model.safetensors").stat()
+    other_weights()
+    os.utime("base/model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))  # a time that was set back fools nobody
+    for words in asked:
+        assert call(words) == 2, words
+        said = " ".join(capsys.readouterr().err.split())
+        assert "the base model that this was trained on has changed since (model.safetensors in" in said
+        assert "--allow-changed-base" in said
+    with pytest.raises(ftp.UserError, match="has changed since"):
+        ftp.load("run")
+    assert not Path("merged").exists() and not Path("exported").exists()
+    for words in asked:
+        assert call([*words, "--allow-changed-base"]) == 0, words
+    assert ftp.load("run", allow_changed_base=True).predict("a warm room")
+
+    Path("base/extra.safetensors").write_bytes(Path("base/model.safetensors").read_bytes())
+    capsys.readouterr()
+    assert call(asked[0]) == 2 and "extra.safetensors, which was added" in " ".join(capsys.readouterr().err.split())

@@ -40,13 +40,16 @@ def run(plugins: Sequence[str], **options: Any) -> "Result":
     return run_app(plugins, options)
 
 
-def load(run: str | Path, trust_remote_code: bool = False, trust_recipe: bool = False) -> "Predictor":
+def load(
+    run: str | Path, trust_remote_code: bool = False, trust_recipe: bool = False, allow_changed_base: bool = False
+) -> "Predictor":
     """The result of a run, ready to predict: `ftp.load("runs/x").predict(["a text", ...])`.
 
     `trust_remote_code`: run the code that came with its model, where it has some. `trust_recipe`: run
-    the Python files that its recipe names, also where you never ran them. Raises `UserError` for what is no run, or
+    the Python files that its recipe names, also where you never ran them. `allow_changed_base`: take the base under an
+    adapter as it is now, where it was changed since. Raises `UserError` for what is no run, or
     one without a verified model.
     """
     from ftp.finished import load as load_run
 
-    return load_run(run, trust_remote_code, trust_recipe)
+    return load_run(run, trust_remote_code, trust_recipe, allow_changed_base)

@@ -197,7 +197,7 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         aside = folder.model_aside()
         with whole_folder(aside):
             models.save(model, aside, plugins=[one.name for one in run.hooks.picked if not one.found.default],
-                        scores=[*scores, *baselines])
+                        scores=[*scores, *baselines], base_files=inputs.of_base(out))
             if loss.extra is not None:
                 (aside / EXTRA).write_bytes(save(loss.extra.state_dict()))
         folder.write_scores(scores, baselines)

@@ -58,10 +58,12 @@ def tools(form: str) -> Sequence[str]:
 
 
 def export(
-    folder: Path, form: str, out: Path, dtype: Any, bound: float | None = None, trust_remote_code: bool = False
+    folder: Path, form: str, out: Path, dtype: Any, bound: float | None = None, trust_remote_code: bool = False,
+    allow_changed_base: bool = False,
 ) -> Exported:
     """Write the model in `folder` to `out`: whole weights (`safetensors`), or what a converter makes of them (`gguf`, `onnx`)."""
-    command, how = tools(form), {"dtype": dtype, "bound": bound, "trust_remote_code": trust_remote_code}
+    command, how = tools(form), {"dtype": dtype, "bound": bound, "trust_remote_code": trust_remote_code,
+                                 "allow_changed_base": allow_changed_base}
     from ftp.app import quiet_libraries
 
     quiet_libraries()  # before they are imported

@@ -81,9 +81,13 @@ def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return made
 
 
-def load(folder: str | Path, trust_remote_code: bool = False, trust_recipe: bool = False) -> Predictor:
+def load(
+    folder: str | Path, trust_remote_code: bool = False, trust_recipe: bool = False, allow_changed_base: bool = False
+) -> Predictor:
     """The finished run of a run folder. Raises `UserError` when there is none, its plugins are not installed, or its
     recipe names code that the user never ran (unless `trust_recipe`).
+
+    Raises `UserError` too where the base model under an adapter was changed since, unless `allow_changed_base`.
 
     A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
     """
@@ -113,7 +117,7 @@ def load(folder: str | Path, trust_remote_code: bool = False, trust_recipe: bool
     accelerator = make_accelerator(prepared.settings, training=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
     model = models.reload(folder / record.MODEL, device=accelerator.device, trust_remote_code=trust_remote_code,
-                          seed=prepared.settings.seed)
+                          seed=prepared.settings.seed, allow_changed_base=allow_changed_base)
     data = Data({}, run.task.form, tuple(facts.get("labels", ())))
     model = dataclasses.replace(model, packed=packs(run, model))
     loss = run.hooks.one("make_loss", run=run, data=data, model=model)

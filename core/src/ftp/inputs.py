@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,9 +12,6 @@ from ftp.types import Data, Run
 
 if TYPE_CHECKING:
     from torch import nn
-
-MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
-"""Files of a model's folder that decide what is trained: weights, configuration, tokenizer, code of its own."""
 
 
 def check_rows(run: Run, data: Data, resumed: bool) -> None:
@@ -33,6 +29,7 @@ def check_rows(run: Run, data: Data, resumed: bool) -> None:
 
 def check_model(run: Run, net: nn.Module, resumed: bool) -> None:
     """The same for the base model: its files' content, or the commit of a hub id. A network from scratch has none."""
+    from ftp.model.fingerprint import REVISION, hashes, stats
     from ftp.model.loading import origin
 
     came_from = origin(net)
@@ -40,18 +37,22 @@ def check_model(run: Run, net: nn.Module, resumed: bool) -> None:
     if source is None:
         return
     folder, revision = source.folder, str(source.revision)
-    _check(run, "model", lambda: {"revision": revision} if folder is None else files(folder), resumed)
+    known_stats = {} if folder is None else stats(folder)  # taken before the content is read: they never speak for later ones
+    _check(run, "model", lambda: {REVISION: revision} if folder is None else hashes(folder), resumed)
+    if known_stats and run.out is not None and run.accelerator is not None and run.accelerator.is_main_process:
+        written = record.Folder(run.out)
+        written.write_inputs({**written.read_inputs(), "model_stats": known_stats})
 
 
-def files(folder: Path) -> dict[str, str]:
-    """A hash of the content of each file that decides what a model is."""
-    import xxhash  # of datasets; ten times as fast as sha256, so that large weights cost about what reading them does
+def of_base(out: Path) -> dict[str, dict[str, str]]:
+    """What is known of the base model of a run, as `ftp.model.fingerprint.check_base` takes it."""
+    from ftp.model.fingerprint import HASHES, REVISION, STATS
 
-    found = {}
-    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
-    return found
+    known = record.Folder(out).read_inputs()
+    model = known.get("model", {})
+    if REVISION in model:
+        return {REVISION: {REVISION: model[REVISION]}}
+    return {HASHES: model, STATS: known.get("model_stats", {})} if model else {}
 
 
 def _check(run: Run, part: Literal["rows", "model"], find: Callable[[], Mapping[str, str]], resumed: bool) -> None:

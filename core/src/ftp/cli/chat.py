@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftp.cli.trust import trust, trust_recipe
+from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.terminal import is_interactive, say, warn
 
@@ -33,8 +33,9 @@ HELP = "/reset forgets what was said, /system TEXT sets the system text (and for
 @click.option("--seed", default=0, show_default=True, help="Seed of what is drawn.")
 @trust
 @trust_recipe
+@changed_base
 def command(run: Path, system: str, max_new_tokens: int, temperature: float, top_p: float, repetition_penalty: float,
-            seed: int, trust_remote_code: bool, trust_recipe: bool) -> None:
+            seed: int, trust_remote_code: bool, trust_recipe: bool, allow_changed_base: bool) -> None:
     """Talk with a finished run: answers appear as they are written, and what was said before is remembered.
 
     Lines come from the terminal or from standard input. /reset forgets what was said, /system TEXT sets the system text
@@ -50,7 +51,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
     from ftp.finished import load
     from ftp.losses import chat as chats
 
-    loaded = load(run, trust_remote_code, trust_recipe)
+    loaded = load(run, trust_remote_code, trust_recipe, allow_changed_base)
     model = loaded.model
     if model.head != "tokens":
         raise UserError(f"{run}: its model does not write text (its head is {model.head})", "name a run of sft, dpo or rlhf",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftp.cli.trust import trust, trust_recipe
+from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.record import plain
 from ftp.terminal import console, say, say_json
@@ -26,16 +26,17 @@ if TYPE_CHECKING:
 @click.option("--max-decompressed", help="What a compressed file may grow to (64GB). Default: 200 times its size.")
 @trust
 @trust_recipe
+@changed_base
 @click.option("--json", "as_json", is_flag=True, help="{run, data, scores: [{name, value, goal, split, n}]}.")
 def command(run: Path, source: str, split: str, columns: str, max_decompressed: str | None, trust_remote_code: bool,
-            trust_recipe: bool, as_json: bool) -> None:
+            trust_recipe: bool, allow_changed_base: bool, as_json: bool) -> None:
     """Measure a finished run on other data, with the scores of its own plugins."""
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
 
     from ftp.finished import load
 
-    predictor = load(run, trust_remote_code, trust_recipe)
+    predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
     data, notes = held_out(predictor, source, split, columns, max_decompressed)
     scores, _ = predictor.evaluate(data)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ftp.cli.merge import DTYPES, model_of
-from ftp.cli.trust import trust
+from ftp.cli.trust import changed_base, trust
 from ftp.errors import UserError
 from ftp.terminal import say, say_json
 
@@ -24,9 +24,10 @@ FORMATS = ("safetensors", "gguf", "onnx")
 @click.option("--bound", type=click.FloatRange(min=0), help="Largest difference of a logit that merging an adapter may make, "
               "as a share of the largest logit.")
 @trust
+@changed_base
 @click.option("--json", "as_json", is_flag=True, help="{run, to, out, dtype, difference}.")
 def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | None, trust_remote_code: bool,
-            as_json: bool) -> None:
+            allow_changed_base: bool, as_json: bool) -> None:
     """Write a run's model for other programs. An adapter is merged into its base first.
 
     GGUF is written by llama.cpp's convert_hf_to_gguf.py, found on the PATH or in the folder that LLAMA_CPP names; ONNX by
@@ -40,7 +41,8 @@ def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | N
     exporting.tools(form)  # told before anything heavy
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already", "name another place with --out")
-    done = exporting.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound, trust_remote_code)
+    done = exporting.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound, trust_remote_code,
+                            allow_changed_base)
     if as_json:
         told = {"run": str(run), "to": form, "out": str(done.out), "dtype": done.dtype, "difference": done.difference}
         say_json(told)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ftp.cli.trust import trust
+from ftp.cli.trust import changed_base, trust
 from ftp.errors import UserError
 from ftp.terminal import say, say_json
 
@@ -22,8 +22,10 @@ DTYPES = ("fp32", "bf16", "fp16")
 @click.option("--bound", type=click.FloatRange(min=0), help="Largest difference of a logit that is allowed, as a share of the "
               "largest logit. [fp32: 1e-4, fp16: 3e-3, bf16: 3e-2]")
 @trust
+@changed_base
 @click.option("--json", "as_json", is_flag=True, help="{run, out, dtype, difference, texts}.")
-def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_remote_code: bool, as_json: bool) -> None:
+def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_remote_code: bool, allow_changed_base: bool,
+            as_json: bool) -> None:
     """Merge the adapter of a run into its base: a whole model, which any program that reads Transformers' layout takes, and
     --model.
 
@@ -38,7 +40,8 @@ def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_
     quiet_libraries()  # before they are imported
     from ftp.model import merged
 
-    done = merged(folder, out, dtype=dtype, bound=bound, trust_remote_code=trust_remote_code)
+    done = merged(folder, out, dtype=dtype, bound=bound, trust_remote_code=trust_remote_code,
+                  allow_changed_base=allow_changed_base)
     if as_json:
         say_json({"run": str(run), "out": str(done.folder), "dtype": dtype, "difference": done.difference, "texts": done.texts})
     else:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ftp.cli.trust import trust, trust_recipe
+from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.faults import disk
 from ftp.record import plain
@@ -39,9 +39,11 @@ Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 @click.option("--max-decompressed", help="What a compressed --input may grow to (64GB). Default: 200 times its size.")
 @trust
 @trust_recipe
+@changed_base
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the row, its answer, its scores.")
 def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path | None, columns: str,
-            max_decompressed: str | None, trust_remote_code: bool, trust_recipe: bool, as_json: bool) -> None:
+            max_decompressed: str | None, trust_remote_code: bool, trust_recipe: bool, allow_changed_base: bool,
+            as_json: bool) -> None:
     """Ask a finished run for its answers.
 
     TEXTS are answered; without any, the rows of --input, or else the lines of standard input. Rows keep their columns;
@@ -62,7 +64,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
 
     from ftp.finished import load
 
-    predictor = load(run, trust_remote_code, trust_recipe)
+    predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
     rows: Iterable[Mapping[str, Any]]
     if source is not None:
         rows = _file(source, predictor, columns, max_decompressed)

@@ -51,7 +51,8 @@ def merge(folder: Path | str, out: Path | str) -> Path:
 
 
 def merged(
-    folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None, trust_remote_code: bool = False
+    folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None, trust_remote_code: bool = False,
+    allow_changed_base: bool = False,
 ) -> Merged:
     """Merge the adapter in `folder` into its base, write it to `out`, load it from there, and compare the answers of both.
 
@@ -59,16 +60,17 @@ def merged(
     what rounding in `dtype` explains).
     """
     _checked(folder, out)
-    return _written(folder, out, dtype, bound, trust_remote_code)
+    return _written(folder, out, dtype, bound, trust_remote_code, allow_changed_base)
 
 
 def export_whole(
-    folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None, trust_remote_code: bool = False
+    folder: Path, out: Path, *, dtype: Dtype = "fp32", bound: float | None = None, trust_remote_code: bool = False,
+    allow_changed_base: bool = False,
 ) -> Merged:
     """Write the model in `folder` to `out` as whole weights, merged first where it is an adapter; compared as by `merged`."""
     _refuse_unmergeable(folder)
     _free(out)
-    return _written(folder, out, dtype, bound, trust_remote_code)
+    return _written(folder, out, dtype, bound, trust_remote_code, allow_changed_base)
 
 
 def into_base(model: Model) -> Model:
@@ -121,13 +123,16 @@ def _settle_ties(net: Any, tied: bool) -> None:
         config.tie_word_embeddings = tied
 
 
-def _written(folder: Path, out: Path, dtype: Dtype, bound: float | None, trust_remote_code: bool) -> Merged:
-    model = reload(folder, trust_remote_code=trust_remote_code)
+def _written(
+    folder: Path, out: Path, dtype: Dtype, bound: float | None, trust_remote_code: bool, allow_changed_base: bool
+) -> Merged:
+    allowed = {"trust_remote_code": trust_remote_code, "allow_changed_base": allow_changed_base}
+    model = reload(folder, **allowed)
     inputs = probe(model, TEXTS)
     before = logits(model.net, inputs)
     came_from = origin(model.net)
     quantised = bool(came_from and came_from.quantization)
-    whole = into_base(reload(folder, quantise=False, trust_remote_code=trust_remote_code) if quantised else model)
+    whole = into_base(reload(folder, quantise=False, **allowed) if quantised else model)
     whole.net.to(DTYPES[dtype])
     try:
         save(whole, out)
@@ -136,11 +141,11 @@ def _written(folder: Path, out: Path, dtype: Dtype, bound: float | None, trust_r
         difference = float("inf")
         if after.shape == before.shape:
             difference = float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
-        allowed = BOUNDS[dtype] if bound is None else bound
-        if not difference <= allowed:
+        largest = BOUNDS[dtype] if bound is None else bound
+        if not difference <= largest:
             hint = " (its base was quantised when it was trained)" if quantised else ""
             raise UserError(f"{out}: the whole model answers otherwise than the run's own: largest difference {difference:.2g} "
-                            f"of the largest logit, allowed {allowed:g}{hint}; it was removed",
+                            f"of the largest logit, allowed {largest:g}{hint}; it was removed",
                             "if that is good enough, allow more (--bound), or take another --dtype")
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)

@@ -16,6 +16,7 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from ftp import addresses
 from ftp.errors import UserError
+from ftp.model.fingerprint import check_base
 from ftp.model.growing import Grown
 from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
 from ftp.model.source import Source, find
@@ -31,9 +32,13 @@ LAYOUTS = "ftp.layouts"
 in the folder on its base, `(net, folder) -> net`. The code in the folder itself is never run."""
 
 
-def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Sequence[Score | Baseline] = ()) -> None:
+def save(
+    model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Sequence[Score | Baseline] = (),
+    base_files: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
     """Write the model: weights (safetensors) or adapter, tokenizer, configuration with the names of the classes, and a
-    README.md with the exact code that loads it. Needs no network."""
+    README.md with the exact code that loads it. Needs no network. `base_files`: what is known of the checkpoint that it was
+    trained from, for `fingerprint.check_base`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT would read an old card and complain about it
     net: Any = model.net
@@ -60,7 +65,8 @@ def save(model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Seq
         use_cache(config, False)
     facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins),
              "key_mapping": renamed if adapter else {}, "quantization": dict(came_from.quantization) if came_from else {},
-             "from": _place(came_from.source) if came_from else {}, "remote_code": runs_code(model)}
+             "from": _place(came_from.source) if came_from else {}, "remote_code": runs_code(model),
+             "base_files": base_files or {}}
     if came_from is not None and came_from.grown is not None:
         facts["grown"] = asdict(came_from.grown)
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -139,13 +145,16 @@ def loading_code(folder: Path, name: str | None = None, base: str | None = None)
 
 def reload(
     folder: Path, *, device: torch.device | str | None = None, trust_remote_code: bool = False, seed: int = 0,
-    quantise: bool = True,
+    quantise: bool = True, allow_changed_base: bool = False,
 ) -> Model:
     """What `save` wrote, ready to answer: in evaluation mode, nothing trained. `reference` is the checkpoint that the run started
     from, loaded when it is asked for (`seed`: the run's, from which a head that it had not was made). `quantise`: read a base as
     the run read it, where that was quantised; else in full. Raises `UserError` where the folder or the base of its adapter is
-    not there, and for a model with code of its own without `trust_remote_code`."""
+    not there, for a model with code of its own without `trust_remote_code`, and for a base that was changed since the run, unless
+    `allow_changed_base`."""
     facts = _facts(folder)
+    if allow_changed_base:
+        facts = {**facts, "base_files": {}}
     if facts.get("remote_code") and not trust_remote_code:
         raise UserError(f"{folder}: this model needs code of its own to run, which came with {facts['base']}",
                         "read that code, and if you trust it (in Python: trust_remote_code=True):", "add --trust-remote-code")
@@ -210,6 +219,7 @@ def _reference(
             raise UserError(f"{folder}: the checkpoint that its run started from is not where it was: {where}",
                             "what this run minimises compares with it: put it there again")
         source = Source(name, folder=Path(where)) if where is not None else find(name, facts["head"], revision)
+        check_base(folder, source, facts.get("base_files") or {})
         return load(source, facts["head"], tuple(facts["labels"]), seed=seed, trust_remote_code=trust_remote_code,
                     grown=_grown(facts)).net
 
@@ -234,6 +244,7 @@ def _base(folder: Path, config: Path, facts: dict[str, Any], trust_remote_code: 
     else:
         raise UserError(f"{folder}: the adapter's base model is not where it was: {where}",
                         f"put it there again, or change base_model_name_or_path in {config.name}")
+    check_base(folder, source, facts.get("base_files") or {})
     with quantized(facts.get("quantization") or {}):
         return load(source, head, tuple(facts["labels"]), trust_remote_code=trust_remote_code, grown=_grown(facts))
 

@@ -1,0 +1,77 @@
+"""What a model's folder holds, as hashes, and whether that is still so. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+from ftp.errors import UserError
+from ftp.model.source import Source
+
+FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
+"""Files that decide what is trained: weights, configuration, tokenizer, code of its own."""
+UNDER_ADAPTER = ("*.safetensors", "*.safetensors.index.json", "config.json", "*.py")
+"""Those of a base that its adapter answers with; the tokenizer is saved with the adapter."""
+HASHES, STATS, REVISION = "hashes", "stats", "revision"
+
+
+def hashes(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
+    """A hash of the content of each file that decides what a model is, or of the files named."""
+    import xxhash  # of datasets; ten times as fast as sha256, so that large weights cost about what reading them does
+
+    found = {}
+    for name in _names(folder, FILES) if names is None else names:
+        with (folder / name).open("rb") as file:
+            found[name] = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+    return found
+
+
+def stats(folder: Path) -> dict[str, str]:
+    """Size in bytes and time of the last change (ctime, which no program can set back) of each of these files. A file whose
+    stats are the same has the same content, and need not be read."""
+    return {name: _stat(folder / name) for name in _names(folder, FILES)}
+
+
+def check_base(adapter: Path, source: Source, known: Mapping[str, Mapping[str, str]]) -> None:
+    """Compare the base of an adapter with what it was trained on.
+
+    Args:
+        adapter: the folder of the adapter, for the message.
+        known: `hashes` and `stats` by file, or the `revision` of a hub model, as they were; empty where nothing was kept.
+
+    Raises:
+        UserError: with the names of the files that differ.
+    """
+    if source.folder is not None and HASHES in known:
+        changed = _changed(source.folder, known[HASHES], known.get(STATS, {}))
+    else:
+        was = known.get(REVISION, {}).get(REVISION)
+        changed = [f"revision {source.revision} instead of {was}"] if was and source.revision not in (None, was) else []
+    if changed:
+        raise UserError(f"{adapter}: the base model that this was trained on has changed since ({', '.join(changed)} in "
+                        f"{source.where}), so its answers would be another model's",
+                        "put back what was there; predict, evaluate, chat, merge and export take it as it is now with "
+                        "--allow-changed-base (in Python: allow_changed_base=True)")
+
+
+def _changed(folder: Path, before: Mapping[str, str], stats_before: Mapping[str, str]) -> list[str]:
+    here = _names(folder, UNDER_ADAPTER)
+    wanted = [name for name in before if any(fnmatch(name, pattern) for pattern in UNDER_ADAPTER)]
+    changed = []
+    for name in sorted({*here, *wanted}):
+        if name not in here or name not in wanted:
+            changed.append(f"{name}, which {'was added' if name in here else 'is gone'}")
+        elif _stat(folder / name) != stats_before.get(name) and hashes(folder, [name])[name] != before[name]:
+            changed.append(name)
+    return changed
+
+
+def _names(folder: Path, patterns: Iterable[str]) -> list[str]:
+    return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
+
+
+def _stat(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_size}:{found.st_ctime_ns}:{found.st_ino}"
