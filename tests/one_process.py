@@ -21,12 +21,18 @@ TRAP: dict[str, Any] = globals()["TRAP"]
 ENVIRONMENT: dict[str, str] = globals()["ENVIRONMENT"]
 
 
+LASTING = {"stays full": errno.ENOSPC, "stays read-only": errno.EROFS}
+"""What a disk refuses from a moment on, and to the end."""
+
+
 def moment(label: str) -> None:
     """Count the moments whose label holds TRAP["where"]; at number TRAP["number"] do TRAP["action"]."""
     TRAP.setdefault("seen", []).append(label)
     if TRAP.get("where", "\0") not in label:
         return
     TRAP["number"] -= 1
+    if TRAP["action"] in LASTING and TRAP["number"] <= 0:
+        raise OSError(LASTING[TRAP["action"]], os.strerror(LASTING[TRAP["action"]]))
     if TRAP["number"] != 0:
         return
     if TRAP["action"] == "kill":
@@ -58,6 +64,10 @@ with Path(SAYS).open("a") as file:
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
 os.environ.update(ENVIRONMENT)
+if "largest" in TRAP:  # bytes of a file: a limit of this process alone (ulimit -f)
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (TRAP["largest"], resource.RLIM_INFINITY))
 for number in TRAP.get("ignored", ()):  # as under nohup
     signal.signal(number, signal.SIG_IGN)
 if "encoding" in TRAP:  # of the terminal

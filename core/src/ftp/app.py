@@ -99,12 +99,11 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
         folder = record.Folder(out) if leads else None
         if folder is not None:
+            if resume is None:  # the recipe first: with it alone, a run that is killed can be resumed
+                start.write_down(folder, prepared, accelerator)
             for note in (*prepared.notes, *notes):
                 run.tell(note)
-            folder.write_facts(id=record.run_id(out), status="running", plugins=[one.name for one in prepared.picked])
-            if resume is None:
-                start.write_down(folder, prepared, accelerator)
-            else:
+            if resume is not None:
                 start.take_up(run, folder, prepared)
         try:
             with exits_named():

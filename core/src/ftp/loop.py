@@ -116,7 +116,8 @@ def train(
     folder = run.out / "checkpoints"
     if resume is not None:
         state = restore(resume, whole, optimizer, accelerator.scaler)
-        log.truncate(state.step)
+        if lost := log.truncate(state.step):
+            run.tell(lost)
         run.tell(f"going on after update {state.step} of {total}")
     every_eval = between_evaluations(settings, source)
     every_save = whole_strides(settings.save_steps or every_eval, source)

@@ -25,9 +25,9 @@ class Marker:
     files: tuple[str, ...] = ()
 
 
-def create(folder: Path, kind: str = "run") -> Marker:
-    """Mark a folder that is new or empty as one that ftp fills."""
-    made = Marker(uuid.uuid4().hex, kind)
+def create(folder: Path, kind: str = "run", id: str = "") -> Marker:
+    """Mark a folder that is new or empty as one that ftp fills. `id`: that of a run whose marker was lost."""
+    made = Marker(id or uuid.uuid4().hex, kind)
     _write(folder, made)
     return made
 

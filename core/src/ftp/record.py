@@ -85,6 +85,7 @@ class Log:
             with disk(self.path):
                 if self._file is None:
                     marker.add(self.path.parent, [LOG])
+                    _cut_half_line(self.path)
                     self._file = self.path.open("a", encoding="utf-8")
                 self._file.write(addresses.without(json.dumps(line, ensure_ascii=False, allow_nan=False)) + "\n")
                 self._file.flush()
@@ -100,14 +101,23 @@ class Log:
             self.display.tell(message)
         self.event("told", message=message)
 
-    def truncate(self, step: int) -> None:
-        """Go back to `step`: take up the earlier lines of the file and drop what came after (for a resume)."""
+    def truncate(self, step: int) -> str:
+        """Go back to `step`: take up the earlier lines of the file and drop what came after (for a resume).
+
+        Gives what is wrong with the earlier lines, or an empty string: the update of a checkpoint is always in the log.
+        """
         self.close()
+        damaged = _damaged_lines(self.path)
         kept = [line for line in read_log(self.path) if line.get("step", 0) <= step and line.get("event") != "ended"]
         self.lines[:] = kept
         self._step = step
         if self.writer and self.path is not None and self.path.exists():
             write_text(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        whole = not step or any(line.get("event") == "step" and line["step"] == step for line in kept)
+        if whole and not damaged:
+            return ""
+        return (f"{LOG} is damaged: " + (f"{damaged} lines cannot be read" if damaged else f"it does not reach update {step}")
+                + "; what they said is missing in the report")
 
     def sync(self) -> None:
         """Make what is written so far last through a power cut."""
@@ -134,6 +144,29 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
             if isinstance(line, dict):
                 lines.append(line)
     return lines
+
+
+def _cut_half_line(path: Path) -> None:
+    """Take away a last line that a kill cut in two, which would swallow the next one."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def _damaged_lines(path: Path | None) -> int:
+    """Lines of a log.jsonl that cannot be read, but for the last, which a kill may cut in two."""
+    if path is None or not path.exists():
+        return 0
+    count = 0
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines()[:-1]:
+        try:
+            json.loads(text)
+        except json.JSONDecodeError:
+            count += 1
+    return count
 
 
 # --- the folder ---
@@ -169,6 +202,7 @@ def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, not
                 notes.append(f"{path}: the run that stopped here before its first update is replaced; removed: "
                              f"{', '.join(removed)}")
         _mark(path)
+        _remove_parts(path)
         return path
     stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(name for name in plugins if not name.startswith("-")))[:80] or "run"
     with disk(RUNS):
@@ -224,7 +258,25 @@ def _claim_existing(out: Path | None, notes: list[str] | None) -> Path:
     if Folder(path).read_facts().get("status") == "finished":
         _check_completable(path, notes)
     _hold(path)
+    if marker.read(path) is None and (known := Folder(path).read_facts().get("id")):
+        marker.create(path, id=str(known))
+        if notes is not None:
+            notes.append(f"{marker.NAME} is missing or damaged: it is made again; what the run wrote before is not listed in it")
+    _remove_parts(path)
     return path
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what killed writes of ftp left half written in a marked folder (see `write_text`)."""
+    mark = marker.read(path)
+    if mark is None:
+        return
+    for name in (*mark.files, marker.NAME):
+        target = path / name
+        for part in target.parent.glob(f".{target.name}.*.part") if not name.endswith("/") else ():
+            if part.name.split(".")[-2].isdigit():  # the id of the process that wrote it
+                with contextlib.suppress(OSError):
+                    part.unlink()
 
 
 def _check_completable(path: Path, notes: list[str] | None) -> None:
@@ -263,7 +315,8 @@ def _check_free(path: Path) -> None:
         return
     with disk(path):
         inside = {entry.name for entry in path.iterdir()} - {CLAIM}
-    if not inside:
+    half_marker = re.compile(rf"\.{re.escape(marker.NAME)}\.\d+\.part")  # of a run that was killed at its first write
+    if all(half_marker.fullmatch(name) for name in inside):
         return
     mark = marker.read(path)
     if not holds_run(path):

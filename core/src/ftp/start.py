@@ -21,7 +21,7 @@ def write_down(folder: record.Folder, prepared: Prepared, accelerator: Any) -> N
     recipe = prepared.anywhere().recipe()
     folder.write_recipe(recipe)
     folder.write_lock(lock(prepared.picked))
-    folder.write_facts(**facts(accelerator, prepared.settings))
+    folder.write_facts(**_running(folder, prepared), **facts(accelerator, prepared.settings))
     recipes.begin(folder, recipe)
 
 
@@ -46,9 +46,13 @@ def take_up(run: Run, folder: record.Folder, prepared: Prepared) -> None:
     recipes.write_down(folder, changed, recipe)
     folder.write_lock(lock(prepared.picked))
     resumes = [*before.get("resumes", []), {"time": round(time.time(), 3), "differences": differences, **now}]
-    folder.write_facts(resumes=resumes, **now)
+    folder.write_facts(**_running(folder, prepared), resumes=resumes, **now)
     if run.log is not None:
         run.log.event("resumed", changes=[vars(change) for change in changed], differences=differences)
+
+
+def _running(folder: record.Folder, prepared: Prepared) -> dict[str, Any]:
+    return {"id": record.run_id(folder.path), "status": "running", "plugins": [one.name for one in prepared.picked]}
 
 
 def _consequence(change: recipes.Change, prepared: Prepared) -> str:
