@@ -323,7 +323,7 @@ def other_base(world: World, out: Path, dice: random.Random) -> tuple[str, str]:
     break_off(own, out, dice)
     DAMAGES["changed"](base / "model.safetensors", dice)
     ended = own.end(["run", "--resume", str(out)], out)
-    check_words(ended, (2,), ("the base model", "model.safetensors"))
+    check_words(ended, (2,), ("the base model", "the weights cannot be read"))
     shutil.copy(world.model / "model.safetensors", base / "model.safetensors")
     return "a bit of its weights", go_on(own, out)
 
@@ -375,6 +375,9 @@ def planned(events: int, kinds: Sequence[str]) -> list[str]:
         plan += [kind] * max(1, round(events * KINDS[kind][0] / total))
     largest = max(kinds, key=lambda kind: KINDS[kind][0])
     plan += [largest] * (events - len(plan))
+    while len(plan) > max(events, len(kinds)):  # each was rounded up
+        commonest = Counter(plan).most_common(1)[0][0]
+        plan.remove(commonest)
     return plan
 
 

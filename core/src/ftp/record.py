@@ -148,7 +148,7 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
 
 def _cut_half_line(path: Path) -> None:
     """Take away a last line that a kill cut in two, which would swallow the next one."""
-    if not path.exists():
+    if not path.is_file():
         return
     with path.open("rb+") as file:
         content = file.read()
