@@ -316,7 +316,7 @@ def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> 
     from ftp.types import Data
 
     monkeypatch.setattr(ftp.app, "collect", lambda run: Data({}, "labelled", ("a", "b")))
-    shape = ftp.forecast.Shape("tiny", "Net", 10, 100, (("w", (10,)),), 2, 8, 50, 64)
+    shape = ftp.forecast.Shape("tiny", "Net", 10, 100, (("w", (10,)),), 2, 8, 2, 50, 64)
     monkeypatch.setattr(ftp.forecast, "_shape", lambda *_: shape)
     assert main.call(["plan", "--plugins", "poems", "--max-steps", "7", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)

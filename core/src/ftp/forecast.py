@@ -34,6 +34,7 @@ class Shape:
     weights: tuple[tuple[str, tuple[int, ...]], ...]
     layers: int
     hidden: int
+    heads: int
     vocabulary: int
     capacity: int | None
 
@@ -82,33 +83,50 @@ def updates(prepared: Prepared, rows: int | None) -> int | None:
     return math.ceil(settings.epochs * math.ceil(rows / settings.batch_size))
 
 
+PROCESS = 900_000_000
+"""Bytes of a process before any weight: Python, the libraries and the checks; 600 to 700 MB were measured."""
+
+SPARE = 1.15
+"""Factor on activations for what allocators keep and operators need beside them."""
+
+RECOMPUTED = 0.6
+"""Share of the activations that `--gradient-checkpointing` leaves: checks look at gradients without it."""
+
+HIDDEN_SHARE = 0.2
+"""Share of the tokens at most for which a mask head has logits; 15 % are hidden."""
+
+
 def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
-    """Bytes of weights, gradients, optimizer state, and activations at most, on one device; and the formula in words.
+    """Bytes of a run on one device, on the high side, and the formula in words.
 
-    Activations: Korthikanti et al. 2022 (Reducing activation recomputation, equation 1), 34 * hidden bytes a token and
-    layer in half precision, without the attention matrix, which fused attention does not keep; twice that in fp32.
+    Activations: Korthikanti et al. 2022 (Reducing activation recomputation, equation 1), 34 x hidden bytes a token and
+    layer in half precision, twice that in fp32, which autocast keeps beside its copies; and four copies of the attention
+    matrix in fp32, which networks without fused attention keep (4 x 4 x heads x length bytes a token and layer).
+    Logits: three copies in fp32 of an evaluation's batch. Held against measured peaks by benchmarks/memory.py.
     """
-    from ftp.device import precision
-
     settings = prepared.settings
-    arithmetic = precision(settings)
-    bytes_each = 4 if arithmetic in ("fp32", "no") else 2
     length = min(settings.max_length or min(LENGTH, shape.capacity or LENGTH), shape.capacity or 10**9)
     per_process = math.ceil(settings.batch_size / settings.processes)
     together = min(per_process, settings.micro_batch_size or per_process)
-    tokens = max(length, min(together * length, settings.micro_batch_tokens))
-    each = 2 if settings.gradient_checkpointing else 34
+    sequences = 2 if prepared.task.form == "preference" else 1  # chosen and rejected
+    tokens = max(length, min(together * length, settings.micro_batch_tokens)) * sequences
+    each = 68 * shape.hidden + 16 * shape.heads * length
+    share = RECOMPUTED if settings.gradient_checkpointing else 1.0
     sizes = {
+        "process": PROCESS,
         "weights": 4 * shape.total,
         "gradients": 4 * shape.trained,
         "optimizer": 8 * shape.trained,
-        "activations": tokens * shape.layers * each * shape.hidden * bytes_each // 2,
+        "activations": int(tokens * shape.layers * each * SPARE * share),
     }
     formula = (f"weights 4 x {shape.total:,}; gradients 4 x and AdamW 8 x {shape.trained:,} trained; "
-               f"activations {tokens:,} tokens x {shape.layers} layers x {each} x {shape.hidden} x {bytes_each // 2}")
+               f"activations {tokens:,} tokens x {shape.layers} layers x (68 x {shape.hidden} + 16 x {shape.heads} x {length}) "
+               f"x {SPARE * share:.2f}")
     if prepared.task.head in ("tokens", "mask") and shape.vocabulary:
-        sizes["logits"] = 2 * 4 * tokens * shape.vocabulary
-        formula += f"; logits and their gradient 2 x 4 x {tokens:,} x {shape.vocabulary:,}"
+        scored = max(tokens, settings.eval_batch_tokens)
+        scored = int(scored * HIDDEN_SHARE) if prepared.task.head == "mask" else scored
+        sizes["logits"] = 3 * 4 * scored * shape.vocabulary
+        formula += f"; logits 3 x 4 x {scored:,} x {shape.vocabulary:,}"
     return sizes, formula + f" bytes, if every row had {length} tokens"
 
 
@@ -149,7 +167,8 @@ def _shape(prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
     trained, total = models.parameters(wrapped.net)
     weights = tuple((name, tuple(one.shape)) for name, one in wrapped.net.named_parameters() if one.requires_grad)
     return Shape(source.name, kind, trained, total, weights, int(getattr(config, "num_hidden_layers", 0)),
-                 int(getattr(config, "hidden_size", 0)), int(getattr(config, "vocab_size", 0)), capacity)
+                 int(getattr(config, "hidden_size", 0)), int(getattr(config, "num_attention_heads", 0)),
+                 int(getattr(config, "vocab_size", 0)), capacity)
 
 
 def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:

@@ -85,7 +85,7 @@ def text(prepared: Prepared, found: Forecast) -> list[str]:
         why = f"{settings.epochs:g} epochs" if settings.max_steps is None else "--max-steps"
         lines.append(f"updates {found.updates:,}, each of {size} ({why})")
     if found.memory:
-        lines += ["", f"memory about {_size(sum(found.memory.values()))} at most on one device, an estimate:"]
+        lines += ["", f"memory an estimate on the high side: {_size(sum(found.memory.values()))} on one device"]
         lines += [f"  {name:<12} {_size(size)}" for name, size in found.memory.items()]
         lines.append(f"  ({found.formula})")
     defaults = {item.key: item.default for item in prepared.options}

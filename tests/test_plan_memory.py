@@ -1,0 +1,36 @@
+"""What `ftp plan` says of memory is no less than a run takes, and not many times as much. Each run is a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "memory.py"
+FACTOR = 2.0
+"""How many times the measured peak an estimate may be; 1.06 to 1.56 were seen."""
+
+
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("memory_benchmark", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules["memory_benchmark"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+benchmark = script()
+
+
+@pytest.mark.slow  # four minutes in all
+@pytest.mark.parametrize("name", benchmark.CONFIGURATIONS)
+def test_an_estimate_of_memory_errs_on_the_high_side(name: str, tmp_path: Path) -> None:
+    peak = benchmark.measure(name, tmp_path)
+    assert 1.0 <= peak.factor <= FACTOR, f"estimate {peak.estimate:,}, measured {peak.measured:,} bytes"
+
+
+def test_ten_configurations_and_more_are_measured() -> None:
+    assert len(benchmark.CONFIGURATIONS) >= 10
