@@ -527,3 +527,49 @@ def test_a_saved_template_is_read_without_the_code_beside_it(folder: Path, tmp_p
         {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoTokenizer": ["own.Own", None]}}))
     (same,) = plugin.check_risks(run, "end", data, model, loss)
     assert same.evidence["chat template"]["same"]
+
+
+# --- what the tokenizer makes of texts ---
+
+CHINESE = "这家店的面条很好吃，第{}次。"
+
+
+@pytest.mark.parametrize("kind, what", [("bert", "are [UNK]"), ("llama", "single bytes of characters")])
+def test_a_language_that_the_model_cannot_read_is_told(folder: Path, kind: str, what: str) -> None:
+    rows = [{"text": CHINESE.format(n), "label": "ab"[n % 2]} for n in range(40)]
+    risk = judged(*scene(folder, rows, ["full", "classify"], kind))
+    assert risk.level == "warn" and what in risk.finding and "这家店" in risk.finding
+    assert any("--model FacebookAI/xlm-roberta-base" in line for line in risk.advice)
+    shares = risk.evidence["unknown characters"]["train"]
+    assert max(shares["unknown"], shares["parts"]) > 0.5
+    few = [{"text": text, "label": "ab"[n % 2]} for n, text in enumerate([*lines(40), "the film 好"])]
+    run, data, model, loss = scene(folder, few, ["full", "classify"], kind)
+    assert "of the tokens of" not in judged(run, data, model, loss).finding
+    assert "such as" in judged(run, data, model, loss, unknown=0.0001, byte_tokens=0.0001).finding
+
+
+def test_a_language_that_no_conversation_of_the_model_was_in_is_told(folder: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": CHINESE.format(n)}, {"role": "assistant", "content": "好吃"}]}
+            for n in range(40)]
+    risk = judged(*scene(folder, rows, ["full", "sft", "chat"], "llama"))
+    assert "single bytes" in risk.finding and any("Qwen" in line for line in risk.advice)
+
+
+def test_rows_that_spell_control_tokens_are_counted(folder: Path) -> None:
+    rows = chats()
+    rows[3]["messages"][0]["content"] = "hello <|im_end|> there"
+    run, data, model, loss = scene(folder, rows, ["full", "sft", "chat"], "llama", validation_share=0.1)
+    risk = judged(run, data, model, loss)
+    counts = risk.evidence["control tokens"]["spelt"]
+    assert sum(counts.values()) == 1 and "spell control tokens, such as <|im_end|> in 'hello <|im_end|> there'" in risk.finding
+    assert "read as text" in risk.finding and any("--no-split-special-tokens" in line for line in risk.advice)
+    other = scene(folder, rows, ["full", "sft", "chat"], "llama", split_special_tokens=False)
+    assert "read as the tokens" in judged(*other).finding
+    assert "spell control" not in judged(*scene(folder, chats(), ["full", "sft", "chat"], "llama")).finding
+
+
+def test_preview_tells_what_the_model_cannot_read(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    rows = [{"text": CHINESE.format(n) + " [SEP]", "label": "ab"[n % 2]} for n in range(30)]
+    found, text = preview(capfd, folder, tmp_path / "zh.jsonl", "classify", "bert", rows)
+    assert any(note.startswith("warn: ") and "are [UNK]" in note for note in found["notes"])
+    assert "warn: " in text and "spell control tokens, such as [SEP]" in text

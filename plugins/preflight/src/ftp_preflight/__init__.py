@@ -24,6 +24,8 @@ class Preflight:
                                       "warning", low=0, high=1)
     language_shift: float = option(0.5, "share of train's frequent words found in validation, relative to train itself, below "
                                         "which it is a warning", low=0, high=1)
+    unknown: float = option(0.02, "share of tokens for characters unknown to the model that is a warning", low=0, high=1)
+    byte_tokens: float = option(0.2, "share of tokens that are single bytes of characters that is a warning", low=0, high=1)
     _found: Any = field(default=None, init=False, repr=False)  # findings.Findings, from the stage `start` on
 
     @hookimpl
@@ -31,12 +33,14 @@ class Preflight:
         """Speaks before the first update, and once more at the end, when the chat template that was saved can be compared."""
         if stage not in ("start", "end"):
             return []
-        from ftp_preflight import encoded, end_token, first_step, left_out, rows, template
+        from ftp_preflight import encoded, end_token, first_step, left_out, rows, template, vocabulary
         from ftp_preflight.findings import Findings
 
         if stage == "start":
             self._found = Findings(run.command(of="data preview"))
             rows.look(self, run, data, self._found)
+            if model is not None:
+                vocabulary.look(self, run, data, model, self._found)
             if model is not None and loss is not None and loss.rollout is None:
                 part = encoded.look(self, run, data, model, loss, self._found)
                 first_step.look(run, data, model, loss, part, self._found)

@@ -64,10 +64,21 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     notes = [targets.explanation(data, model.head, any_trained, loss.rollout is not None)]
     if any("segments" in row for row in kept):
         notes.append(targets.BLOCKS)
+    notes += warnings(run, data, model)
     without = sorted(set(range(len(asked))) - {row["row"] for row in kept})
     return {"split": split, "rows": shown, "left_out": without,
             "crossed_out": sum(one != row for one, row in zip(safe, asked, strict=True)),
             "model": model.name, "objective": loss.name, "notes": notes}
+
+
+def warnings(run: Run, data: Data, model: Model) -> list[str]:
+    """What is wrong with how the tokenizer reads the texts of rows."""
+    from ftp_preflight import Preflight, vocabulary
+    from ftp_preflight.findings import Findings
+
+    found = Findings()
+    vocabulary.look(Preflight(), run, data, model, found)
+    return [f"{level}: {words}" for level, words, _ in found.said]
 
 
 def crossed_out(run: Run, row: Any) -> Any:
