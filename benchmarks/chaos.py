@@ -110,8 +110,10 @@ def wait(process: Any, says: Path) -> Ended:
 def make_world(folder: Path) -> World:
     """Make the model and the unbroken run."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    from ftp import quiet
     from ftp.testing.models import tiny
 
+    quiet.before_imports()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
     model = tiny("bert", folder / "base", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
@@ -279,13 +281,12 @@ def damage_record(world: World, out: Path, dice: random.Random) -> tuple[str, st
 
 
 def damage_result(world: World, out: Path, dice: random.Random) -> tuple[str, str]:
-    """A file of a finished run is cut or gone: the command that is told makes it again."""
+    """A file of a finished run is cut or gone, or its weights are changed: the command that is told makes it again."""
     world.end(world.command(out), out)
-    files = [path for path in sorted((out / "model").iterdir()) if path.is_file()] + [out / "scores.json"]
-    path, how = dice.choice(files), dice.choice(("cut", "gone"))
+    files = [path for path in sorted((out / "model").iterdir()) if path.suffix not in ("", ".md")] + [out / "scores.json"]
+    path = dice.choice(files)
+    how = dice.choice(("cut", "gone", "changed") if path.suffix == ".safetensors" else ("cut", "gone"))
     DAMAGES[how](path, dice)
-    if how == "cut" and path.name == "scores.json":
-        path.unlink()
     return f"{path.relative_to(out)} {how}", go_on(world, out)
 
 

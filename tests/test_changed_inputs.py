@@ -247,6 +247,31 @@ def test_a_recipe_whose_record_is_lost_is_known_by_the_checkpoints(resume: Resum
     assert call(["run", "--resume", "run"]) == 0
 
 
+DAMAGED_RECORDS = {
+    "began.toml": (b"plugins = 5\n", b"seed = 5\n", b"[[[", b"\xff\xfe\x00"),
+    "run.json": (b"null", b"3", b"[]", b'{"changes": null}', b'{"status": [1]}'),
+}
+
+
+def test_a_damaged_record_is_told_or_not_needed(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
+    """began.toml is needed only where run.toml is not what its hash says; run.json is named where it cannot be read."""
+    resume(edit(("seed = 0", "seed = 1")))
+    for content in DAMAGED_RECORDS["began.toml"]:
+        Path("run/began.toml").write_bytes(content)
+        assert call(["run", "--resume", "run"]) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "began.toml is missing or damaged, and run.toml is not the recipe that the run was made with" in said, said
+    edit(("seed = 1", "seed = 0"))()
+    shutil.copy("run/run.toml", "run/began.toml")
+    whole = json.loads(Path("run/run.json").read_text())
+    for damaged in (*DAMAGED_RECORDS["run.json"], json.dumps({**whole, "recipe": "?", "changes": [{"key": 1}]}).encode()):
+        Path("run/run.json").write_bytes(damaged)
+        assert call(["run", "--resume", "run"]) == 2
+        assert "run/run.json" in capsys.readouterr().err
+    Path("run/run.json").write_text(json.dumps(whole))
+    assert call(["run", "--resume", "run"]) == 0
+
+
 @pytest.mark.parametrize("text", ["[[[", None])
 def test_a_damaged_recipe_is_told_with_how_to_put_it_back(resume: Resume, text: str | None) -> None:
     def change() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -138,10 +139,10 @@ def test_a_finished_run_that_lost_files_is_completed(line: Line, tmp_path: Path,
     capsys.readouterr()
     assert call(["predict", str(run), "a text"]) == 2
     said = capsys.readouterr().err
-    assert "model/model.safetensors is missing or cut off" in said and f"ftp run --resume {run}" in said
+    assert "model/model.safetensors is missing or damaged" in said and f"ftp run --resume {run}" in said
     assert call(["run", "--resume", str(run)]) == 0
     said = capsys.readouterr()
-    assert "model/model.safetensors, scores.json is missing or cut off" in " ".join((said.out + said.err).split())
+    assert "model/model.safetensors, scores.json is missing or damaged" in " ".join((said.out + said.err).split())
     assert (run / "model" / "model.safetensors").read_bytes() == weights and (run / "scores.json").read_text() == scores
     assert sorted(path.name for path in run.glob("model*")) == ["model"]
 
@@ -151,6 +152,30 @@ def test_a_finished_run_that_lost_files_is_completed(line: Line, tmp_path: Path,
     said = capsys.readouterr().err
     assert "no checkpoint is left" in said and f"ftp run {run / 'run.toml'} --out {run}-anew" in said
     assert (run / "log.jsonl").read_text().count('"event": "step"') == 1  # nothing else of it is lost
+
+
+def test_weights_and_results_that_were_damaged_are_made_again(
+    line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same size, or still there, is not whole. The card of a model is the user's to edit."""
+    run = tmp_path / "run"
+    assert call(line("--no-verify")) == 0
+    whole = (run / "model" / "model.safetensors").read_bytes()
+    scores = (run / "scores.json").read_text()
+
+    (run / "model" / "README.md").write_text("# Mine\n")
+    os.utime(run / "model" / "model.safetensors")  # another time, the same content
+    assert call(["predict", str(run), "a text"]) == 0
+
+    (run / "model" / "model.safetensors").write_bytes(whole[:-64] + bytes(64))
+    (run / "scores.json").write_text(scores[: len(scores) // 2])
+    capsys.readouterr()
+    assert call(["predict", str(run), "a text"]) == 2
+    assert "model/model.safetensors is missing or damaged" in capsys.readouterr().err
+    assert call(["run", "--resume", str(run)]) == 0
+    said = capsys.readouterr()
+    assert "model/model.safetensors, scores.json is missing or damaged" in " ".join((said.out + said.err).split())
+    assert (run / "model" / "model.safetensors").read_bytes() == whole and (run / "scores.json").read_text() == scores
 
 
 def test_a_file_of_any_column_type_is_answered_or_told(line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,6 +158,17 @@ def test_prune_keeps_newest_best_and_never_a_good_one_for_a_damaged(tmp_path: Pa
     assert checkpoint.newest(tmp_path) == paths[3]
 
 
+def test_checkpoints_of_another_run_stay(tmp_path: Path) -> None:
+    """As where checkpoints/ is a link to a folder that several runs know."""
+    other = [checkpoint.save(tmp_path, step, weights(), {}, {"run": "other"}) for step in (1, 2)]
+    with pytest.raises(UserError, match="step-2 is a checkpoint of another run"):
+        checkpoint.save(tmp_path, 2, weights(), {}, {"run": "own"})
+    own = [checkpoint.save(tmp_path, step, weights(), {}, {"run": "own"}) for step in (3, 4)]
+    assert checkpoint.prune(tmp_path, 1, run="own") == own[:1]
+    assert checkpoint.newest(tmp_path, run="own") == own[1]
+    assert all(checkpoint.damage(path) == "" for path in other)
+
+
 @pytest.mark.parametrize("value", [np.zeros(3), Path("x"), {1, 2}, object()])
 def test_state_that_could_not_be_loaded_is_refused_at_once(tmp_path: Path, value: object) -> None:
     with pytest.raises(TypeError, match=r"state\['a'\]\[1\]"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ftp import PluginError, UserError, hookimpl, option, plugin
+from ftp.options import read_recipe
 from ftp.plan import prepare
 from ftp.plugins import Found, Hooks, Picked, audit, discover, from_path, kind_of, pick, settle
 from ftp.types import Model, Score
@@ -290,6 +291,18 @@ def test_suggestions_count_more_than_defaults_and_less_than_files(plant: Plant) 
     assert (found.settings.learning_rate, found.settings.epochs, found.settings.seed) == (3e-3, 2.0, 0)
     assert found.origin["learning_rate"] == "suggested by poems" and found.origin["epochs"] == "r.toml"
     assert found.values["poems.size"] == 4 and found.task.head == "labels"
+
+
+def test_a_suggestion_that_was_turned_down_stays_so_in_the_recipe(plant: Plant, tmp_path: Path) -> None:
+    source = DOMAIN.format(name="Poems", gives='"labelled"') + "\n    Poems.suggests = {'max_length': 64, 'eval_steps': 7}\n"
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    given = prepare("poems", given=[("flags", {"max_length": "none"})])
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(given.recipe())
+    tables = read_recipe(recipe)
+    again = prepare(tables.pop("plugins"), given=[(str(recipe), tables)])
+    assert (again.settings.max_length, again.settings.eval_steps) == (None, 7)
+    assert again.recipe() == given.recipe()
 
 
 METHOD = """

@@ -282,7 +282,7 @@ def test_a_model_that_is_replaced_keeps_what_others_put_into_it(tmp_path: Path) 
         for name in ("weights", "inner/config", *(["old"] if content == "first" else ["taken"])):
             (aside / name).write_text(content)
         sizes = folder.put_model()
-        assert sizes["model/weights"] == len(content) and record.missing_files(folder.path) == []
+        assert sizes["model/weights"] == len(content) and record.damaged_model_files(folder.path) == []
         if content == "first":
             (folder.path / "model" / "mine.gguf").write_text("mine")
             (folder.path / "model" / "taken").write_text("mine")
@@ -290,6 +290,32 @@ def test_a_model_that_is_replaced_keeps_what_others_put_into_it(tmp_path: Path) 
     assert (folder.path / "model/weights").read_text() == (folder.path / "model/taken").read_text() == "second"
     assert marker.files_in(folder.path, "model-replaced") == ["model-replaced/taken"]  # a name that the new model needs
     release(folder.path)
+
+
+def test_what_ftp_did_not_make_stays_where_a_model_is_saved(tmp_path: Path) -> None:
+    folder, outside = record.Folder(record.claim(tmp_path / "run", [])), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "weights").write_text("precious")
+    aside = folder.path / "model-unverified"
+
+    for make in (aside.mkdir, lambda: aside.symlink_to(outside)):
+        make()
+        with pytest.raises(UserError, match="model-unverified: nothing says that ftp made this"):
+            folder.model_aside()
+        aside.unlink() if aside.is_symlink() else aside.rmdir()
+
+    scratch = folder.path / ".verify-notes"
+    scratch.mkdir()
+    (scratch / "mine.txt").write_text("precious")
+    (scratch / "logits.safetensors").write_text("of a proof that was killed")
+    folder.model_aside().mkdir()
+    assert [path.name for path in scratch.iterdir()] == ["mine.txt"]
+
+    (folder.path / "model").symlink_to(outside)  # moved to a larger disk, for example
+    marker.add(folder.path, ["model/weights"])
+    folder.put_model()
+    assert (outside / "weights").read_text() == "precious" and not (folder.path / "model").is_symlink()
+    record.release(folder.path)
 
 
 def test_a_page_is_never_written_over_a_file_of_somebody_else(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ftp.app
-from ftp import UserError, stages
+from ftp import UserError, recipes, stages
 from ftp.cli.main import call
 from ftp.record import Folder
 
@@ -66,7 +66,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         out = prepared.settings.out
         out.mkdir(parents=True, exist_ok=True)
         folder = Folder(out)
-        folder.write_recipe(prepared.recipe())
+        folder.write_recipe(prepared.anywhere().recipe())
+        if resume is None:
+            recipes.begin(folder, prepared.anywhere().recipe())
         runs.append((out.name, resume is not None, prepared))
         if out.name in stop:
             folder.write_facts(status="stopped")
@@ -115,6 +117,68 @@ def test_a_resume_skips_what_is_finished_and_goes_on(recipe: Path, done: list[An
     assert call(["run", "--resume", str(tmp_path / "runs")]) == 0
     assert not done[1:]
     assert "stage 3 of 3: third is finished" in capsys.readouterr().out
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_an_edit_of_stages_is_taken_where_it_is_harmless_and_else_refused_by_name(
+    recipe: Path, done: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done[0].append("second")
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
+    done[0].clear()
+    del done[1:]
+    kept, resume = tmp_path / "runs" / "stages.toml", ["run", "--resume", str(tmp_path / "runs")]
+
+    edit(kept, 'name = "first"', 'name = "first"\nlearning_rate = 0.5')  # which is finished
+    edit(kept, "seed = 7", "seed = 8\nsave_steps = 3")  # of the second, which has begun
+    edit(kept, 'model = "{second}"', 'model = "{second}"\nbatch_size = 2')  # of the third, which has not
+    capsys.readouterr()
+    assert call(resume) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "stage first has other options than when it was finished: learning_rate: 5e-05 -> 0.5" in said
+    assert "stage second has other options than when it began: seed: 7 -> 8 " in said
+    assert "third" not in said and not done[1:]
+
+    edit(kept, "\nlearning_rate = 0.5", "")
+    edit(kept, "seed = 8", "seed = 7")
+    assert call(resume) == 0, capsys.readouterr().err
+    second, third = (prepared for _, _, prepared in done[1:])
+    assert second.settings.save_steps == 3 and second.settings.seed == 7
+    assert third.settings.batch_size == 2
+
+
+def test_harmless_options_are_given_to_all_stages_that_are_left(
+    recipe: Path, done: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done[0].append("second")
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
+    done[0].clear()
+    del done[1:]
+    resume = ["run", "--resume", str(tmp_path / "runs")]
+    assert call([*resume, "--seed", "3"]) == 2
+    assert "--seed cannot be given with it" in capsys.readouterr().err
+    assert call([*resume, "--no-verify", "--resume-with", "save_steps=3"]) == 0, capsys.readouterr().err
+    assert [(prepared.settings.verify, prepared.settings.save_steps) for _, _, prepared in done[1:]] == [(False, 3)] * 2
+    assert "verify = false" in (tmp_path / "runs" / "flags.toml").read_text()
+    assert call(resume) == 0
+
+
+def test_paths_are_beside_the_recipe_at_a_resume_too(
+    recipe: Path, done: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.write_text(recipe.read_text().replace(str(tmp_path / "notes.py"), "notes.py"))
+    done[0].append("first")
+    assert call(["run", "--trust-recipe", str(recipe)]) == 2
+    done[0].clear()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert call(["run", "--trust-recipe", "--resume", str(tmp_path / "runs")]) == 0
+    assert done[-1][2].values["plugins_from"] == (str(tmp_path / "notes.py"),)
 
 
 def test_a_second_beginning_in_the_same_folder_is_refused(recipe: Path, done: list[Any], capsys: Any) -> None:

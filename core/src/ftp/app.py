@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import addresses, checkpoint, faults, inputs, quiet, recipes, record, start, trust
+from ftp import addresses, checkpoint, contents, faults, inputs, quiet, recipes, record, start, trust
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
@@ -209,9 +209,10 @@ def _run(run: Run, started: float, folder: record.Folder | None, resume: Path | 
         verify(run, model, encoded)
     if folder is not None:
         model_files = folder.put_model()
-        folder.write_facts(verified=settings.verify, model_files=model_files, labels=data.labels, form=data.form,
-                           head=run.task.head, model=model.name, trained=trained, total=total, packed=model.packed,
-                           checks=verdicts.names())
+        weights = contents.of_weights(out, model_files)
+        folder.write_facts(verified=settings.verify, model_files=model_files, weights=weights, labels=data.labels,
+                           form=data.form, head=run.task.head, model=model.name, trained=trained, total=total,
+                           packed=model.packed, checks=verdicts.names())
     accelerator.wait_for_everyone()
     ended = verdicts.check("end", data, model, loss, predictions, done.state.history)
     seconds = time.perf_counter() - started

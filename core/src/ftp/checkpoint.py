@@ -42,9 +42,13 @@ def save(
     containers, numbers, strings and tensors, so that it loads without running code. `origin`: what the manifest says of
     where it comes from (the run's id, the hash of its recipe). Leftovers of killed saves are
     removed first. Raises `UserError` when the disk is full or cannot be written, in which case every earlier checkpoint
-    is as it was, and `TypeError` for a value in `state` that could not be loaded again.
+    is as it was, or where another run's checkpoint has the name, and `TypeError` for a value in `state` that could not be loaded
+    again.
     """
     plain = _plain(state, "state")
+    if is_foreign(folder / f"step-{step}", (origin or {}).get("run")):
+        raise UserError(f"cannot save step {step}: {folder / f'step-{step}'} is a checkpoint of another run",
+                        "move it elsewhere, then go on", f"ftp run --resume {folder.parent}")
     target, aside = folder / f"step-{step}", folder / f".step-{step}.partial-{os.getpid()}"
     try:
         if not folder.is_dir():
@@ -80,6 +84,11 @@ def origin(path: Path) -> dict[str, str]:
         return {}
 
 
+def is_foreign(path: Path, run: str | None) -> bool:
+    """Whether a checkpoint says that it is of another run than this one (an id; None: not known)."""
+    return run is not None and origin(path).get("run", run) != run
+
+
 def newest(folder: Path, notes: list[str] | None = None, run: str | None = None) -> Path | None:
     """The newest complete checkpoint of a folder: manifest present, sizes and digests right. None where there is none.
 
@@ -88,7 +97,7 @@ def newest(folder: Path, notes: list[str] | None = None, run: str | None = None)
     """
     for path in reversed(_steps(folder)):
         fault = damage(path)
-        if not fault and run is not None and origin(path).get("run", run) != run:
+        if not fault and is_foreign(path, run):
             fault = "it is of another run"
         if not fault:
             return path
@@ -134,14 +143,15 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return weights, torch.load(path / STATE, map_location="cpu", weights_only=True)
 
 
-def prune(folder: Path, keep: int, protect: Collection[Path] = ()) -> list[Path]:
+def prune(folder: Path, keep: int, protect: Collection[Path] = (), run: str | None = None) -> list[Path]:
     """Remove all but the newest `keep` checkpoints and those in `protect` (the best), and give what was removed.
 
-    Protected ones do not count; damaged ones neither count nor are removed, so that a good one never goes for them. Files
-    that ftp did not write stay.
+    Protected ones do not count; damaged ones and those of another run than `run` (an id) neither count nor are removed, so that
+    a good one never goes for them. Files that ftp did not write stay.
     """
     kept = {path.resolve() for path in protect}
-    good = [path for path in _steps(folder) if path.resolve() not in kept and not damage(path, digests=False)]
+    good = [path for path in _steps(folder)
+            if not (path.resolve() in kept or is_foreign(path, run) or damage(path, digests=False))]
     removed = good[: max(0, len(good) - keep)]
     for path in removed:
         aside = path.rename(folder / f".{path.name}.removed-{os.getpid()}")  # never half there under its own name

@@ -95,9 +95,9 @@ def load(
     saved = record.Folder(folder)
     recipe, facts = saved.read_recipe(), saved.read_facts()
     status = facts.get("status", "unknown")
-    missing = [name for name in record.missing_files(folder) if name.startswith(f"{record.MODEL}/")]
-    if missing and status == "finished":
-        raise UserError(f"{folder}: the run is finished, but {', '.join(missing)} is missing or cut off",
+    damaged = record.damaged_model_files(folder) if status == "finished" else []
+    if damaged:
+        raise UserError(f"{folder}: the run is finished, but {', '.join(damaged)} is missing or damaged",
                         "make it again from the run's checkpoints", f"ftp run --resume {folder}")
     if not (folder / record.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
         raise UserError(f"{folder}: this run has no model that was verified: it did not finish ({status})", "go on with it",

@@ -131,8 +131,10 @@ def train(
         path = folder / f"step-{state.step}"
         parts = contents(whole, optimizer, state, accelerator.scaler)
         if accelerator.is_main_process:
-            path = checkpoint.save(folder, state.step, *parts, recipes.identity(folder.parent))
-            checkpoint.prune(folder, settings.save_total_limit, {folder / f"step-{state.best_step}"})
+            identity = recipes.identity(folder.parent)
+            path = checkpoint.save(folder, state.step, *parts, identity)
+            best = folder / f"step-{state.best_step}"
+            checkpoint.prune(folder, settings.save_total_limit, {best}, identity.get("run"))
         accelerator.wait_for_everyone()
         tell(run, "saved", state.step, path=str(path))
         return path

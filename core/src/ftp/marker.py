@@ -58,6 +58,11 @@ def lists(marker: Marker | None, name: str) -> bool:
     return name in marker.files or any(entry.endswith("/") and name.startswith(entry) for entry in marker.files)
 
 
+def is_inside(folder: Path, path: Path) -> bool:
+    """Whether a path lies in a folder: neither `..` nor a link leads out of it."""
+    return path.parent.resolve().is_relative_to(folder.resolve())
+
+
 def files_in(folder: Path, inside: str) -> list[str]:
     """Every file of a folder inside a marked one, as the marker lists it."""
     return sorted(path.relative_to(folder).as_posix() for path in (folder / inside).rglob("*") if path.is_file())
@@ -72,8 +77,7 @@ def clear(folder: Path) -> list[str]:
     for name in [*marker.files]:
         for listed in files_in(folder, name) if name.endswith("/") else [name]:
             path = folder / listed
-            is_inside = path.parent.resolve().is_relative_to(folder.resolve())  # no `..`, no link that leads out
-            if is_inside and (path.is_file() or path.is_symlink()):
+            if is_inside(folder, path) and (path.is_file() or path.is_symlink()):
                 path.unlink()
                 removed.append(listed)
     inner = {parent for name in removed for parent in Path(name).parents if parent != Path()}

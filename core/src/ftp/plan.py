@@ -45,6 +45,9 @@ class Prepared:
         """The fully resolved run as the text of a recipe that `ftp run` takes. The run folder is left out, so that
         repeating the recipe makes a folder of its own."""
         values = {key: addresses.written(value) for key, value in self.values.items()}
+        for key, source in self.origin.items():  # left out, the default or what a plugin suggests would count again
+            if values.get(key) is None and source != "default":
+                values[key] = "none"
         return write_recipe(self.plugins, self.options, {**values, "out": None}, comments=comments)
 
     def anywhere(self) -> Prepared:

@@ -44,7 +44,7 @@ class Change:
     new: Any
 
     def __str__(self) -> str:
-        return f"{self.key}: {_shown(self.old)} -> {_shown(self.new)}"
+        return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
 
 
 def begin(folder: record.Folder, recipe: str) -> None:
@@ -86,10 +86,7 @@ def check_plugins(out: Path, plugins: Sequence[str]) -> None:
     """Raise `UserError` where the list of plugins was edited, before the options of those that are gone are complained about."""
     if not checkpoint.any_in(out / record.CHECKPOINTS):
         return
-    try:
-        began = _said((out / BEGAN).read_text(encoding="utf-8")).get("plugins")
-    except (OSError, ValueError):  # `changes` says what that means
-        return
+    began = _began(out, record.Folder(out).read_facts()).get("plugins")
     if began is not None and began != list(plugins):
         raise UserError([_edited(out, [Change("plugins", began, list(plugins))])])
 
@@ -113,10 +110,24 @@ def changes(out: Path, prepared: Prepared) -> list[Change]:
     older version). Raises `UserError` where what was kept is damaged, and the recipe is not that of the checkpoints."""
     now = _said(prepared.anywhere().recipe())
     before = _in_force(out, now)
-    if before is None:
+    return [] if before is None else _differences(before, now)
+
+
+def since_began(out: Path, prepared: Prepared) -> list[Change]:
+    """How a recipe differs from both the one that the run in `out` began with and the one in force. Empty where neither is
+    known."""
+    facts = record.Folder(out).read_facts()
+    began, now = _began(out, facts), _said(prepared.anywhere().recipe())
+    if not began:
         return []
-    keys = sorted({key for key in {*before, *now} if before.get(key) != now.get(key)})
-    return [Change(key, before.get(key), now.get(key)) for key in keys]
+    in_force = _with_changes(out, began, facts)
+    as_begun = {change.key for change in _differences(in_force, now)} - {change.key for change in _differences(began, now)}
+    return [change for change in _differences(in_force, now) if change.key not in as_begun]
+
+
+def is_harmless(out: Path, change: Change) -> bool:
+    """Whether a run takes a change at a resume."""
+    return not _harm(out, change)
 
 
 def restore_command(out: Path) -> str:
@@ -135,19 +146,45 @@ def _in_force(out: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
     expected = facts.get("recipe") or _of_newest_checkpoint(out)
     if expected is None:
         return None
-    try:
-        began = _said((out / BEGAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        began = {}
-    if facts.get("began", fingerprint(began)) != fingerprint(began) or not began:
-        if fingerprint(now) == expected:
-            return dict(now)
+    if fingerprint(now) == expected:
+        return dict(now)
+    began = _began(out, facts)
+    if not began:
         raise UserError(f"--resume {out}: {BEGAN} is missing or damaged, and {record.RECIPE} is not the recipe that the run "
                         "was made with", "put one of them back, or start another run",
                         f"ftp run {out / record.RECIPE} --out {out}-anew")
+    return _with_changes(out, began, facts)
+
+
+def _with_changes(out: Path, began: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe in force: what a run began with, and the changes that were accepted since."""
+    in_force = dict(began)
     for change in facts.get("changes", []):
-        began[change["key"]] = change["new"]
-    return {key: value for key, value in began.items() if value is not None}
+        try:
+            in_force[str(change["key"])] = change["new"]
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{out / record.FACTS}: its list of changes cannot be read", "the file is damaged: put it back, or "
+                            "move it away to go on without what it says") from error
+    return in_force
+
+
+def _began(out: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe says that a run began with; empty where it is missing or damaged, as its hash in run.json shows."""
+    try:
+        began = _said((out / BEGAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return began if facts.get("began", fingerprint(began)) == fingerprint(began) else {}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """The options that are not what they were. What a recipe leaves out and what it calls "none" are the same."""
+    found = []
+    for key in sorted({*before, *now}):
+        old, new = (None if said.get(key) == "none" else said.get(key) for said in (before, now))
+        if old != new:
+            found.append(Change(key, old, new))
+    return found
 
 
 def _of_newest_checkpoint(out: Path) -> str | None:
@@ -169,7 +206,7 @@ def _harm(out: Path, change: Change) -> str:
     total = _updates(out)
     before = total if change.key == "max_steps" and total is not None else change.old
     if change.new is None or (before is not None and change.new < before):
-        return f"it may only grow (it is {_shown(before)})"
+        return f"it may only grow (it is {shown(before)})"
     return ""
 
 
@@ -181,20 +218,21 @@ def _updates(out: Path) -> int | None:
 
 def _refused(out: Path, change: Change, reason: str) -> Problem:
     return Problem(f"--resume {out}: {change} cannot be changed: {reason}", f"with --resume may be given: {allowed()}",
-                   f"ftp run {out / record.RECIPE} --out {out}-anew --{change.key.replace('_', '-')} {_shown(change.new)}")
+                   f"ftp run {out / record.RECIPE} --out {out}-anew --{change.key.replace('_', '-')} {shown(change.new)}")
 
 
 def _edited(out: Path, edited: list[Change]) -> Problem:
     listed = "; ".join(map(str, edited))
     fix = f"put back what the run follows ({restore_command(out)}), or start another run with the recipe as it is now"
-    flags = [f"--resume-with {change.key}={_shown(change.new)}" for change in edited]
-    if all(change.key in HARMLESS and not _harm(out, change) for change in edited):
+    flags = [f"--resume-with {change.key}={shown(change.new)}" for change in edited]
+    if all(is_harmless(out, change) for change in edited):
         fix += f"; these changes are harmless, and taken with: ftp run --resume {out} {' '.join(flags)}"
     return Problem(f"--resume {out}: {record.RECIPE} was changed since this run began: {listed}", fix,
                    f"ftp run {out / record.RECIPE} --out {out}-anew")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as it is given to an option."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import glob
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from ftp import addresses, marker
+from ftp import addresses, contents, marker
 from ftp.errors import Problem, UserError
 from ftp.faults import disk
 from ftp.types import Baseline, Risk, Score
@@ -35,8 +36,11 @@ RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
 DATA, EXAMPLES, PREDICTIONS, INPUTS = "data.json", "examples.json", "predictions", "inputs.json"
 CHECKPOINTS, MODEL, ASIDE, REPORT = "checkpoints", "model", "model-unverified", "report.html"
+CARD = "README.md"
 REPLACED = "model-replaced"
 """What was model/ before, for the moment in which another one takes its name."""
+SCRATCH_FILES = ("inputs.safetensors", "logits.safetensors")
+"""What the proof of a model writes into its scratch folder."""
 TOKENIZER = "tokenizer"
 """Of a network from scratch, where it was trained for the run."""
 BEGAN = "began.toml"
@@ -44,6 +48,9 @@ BEGAN = "began.toml"
 CLAIM = ".lock"
 WRITTEN = (RECIPE, BEGAN, LOCK, FACTS, LOG, SCORES, RISKS, DATA, EXAMPLES, INPUTS, REPORT)
 """The files that a run writes into its folder."""
+FACT_TYPES = {"status": str, "changes": list, "resumes": list, "model_files": dict, "weights": dict, "labels": list,
+              "checks": dict, "plugins": list}
+"""Of the facts of run.json that have parts, or decide what happens to a folder."""
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "tokenizers", "safetensors", "numpy",
             "scikit-learn", "pluggy")
 
@@ -273,7 +280,9 @@ def _remove_parts(path: Path) -> None:
         return
     for name in (*mark.files, marker.NAME):
         target = path / name
-        for part in target.parent.glob(f".{target.name}.*.part") if not name.endswith("/") else ():
+        if name.endswith("/") or not marker.is_inside(path, target):
+            continue
+        for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             if part.name.split(".")[-2].isdigit():  # the id of the process that wrote it
                 with contextlib.suppress(OSError):
                     part.unlink()
@@ -281,14 +290,14 @@ def _remove_parts(path: Path) -> None:
 
 def _check_completable(path: Path, notes: list[str] | None) -> None:
     """Let a finished run be resumed only where some of what it wrote is gone, and a checkpoint is there to make it from."""
-    missing = missing_files(path)
+    missing = [*damaged_model_files(path), *damaged_results(path)]
     if missing and any((path / CHECKPOINTS).glob("step-*")):
         if notes is not None:
-            notes.append(f"this run was finished, but {', '.join(missing)} is missing or cut off: it is made again from the "
+            notes.append(f"this run was finished, but {', '.join(missing)} is missing or damaged: it is made again from the "
                          "checkpoints")
         return
     if missing:
-        raise UserError(f"--resume {path}: this run is finished, but {', '.join(missing)} is missing or cut off, and no "
+        raise UserError(f"--resume {path}: this run is finished, but {', '.join(missing)} is missing or damaged, and no "
                         "checkpoint is left to make it from", "repeat the run", f"ftp run {path / RECIPE} --out {path}-anew")
     if Folder(path).read_recipe().get("report", True) and not (path / REPORT).is_file():
         raise UserError(f"--resume {path}: this run is finished, but its {REPORT} is missing", "write it", f"ftp report {path}")
@@ -296,16 +305,28 @@ def _check_completable(path: Path, notes: list[str] | None) -> None:
                     f'ftp predict {path} "a text"')
 
 
-def missing_files(path: Path) -> list[str]:
-    """What a run wrote for its result and what is gone since, or has another size: files of model/, scores, predictions."""
-    sizes = Folder(path).read_facts().get("model_files", {})
-    missing = [name for name, size in sizes.items() if not (path / name).is_file() or (path / name).stat().st_size != size]
+def damaged_model_files(path: Path) -> list[str]:
+    """The files of a finished run's model/ that are gone or cut off, and weights whose content changed. Its card (README.md) is
+    the user's to edit."""
+    facts = Folder(path).read_facts()
+    damaged = []
+    for name, size in facts.get("model_files", {}).items():
+        file = path / name
+        if not file.is_file() or (file.stat().st_size != size and file.name != CARD):
+            damaged.append(name)
+    return damaged + [name for name in contents.changed_weights(path, facts.get("weights", {})) if name not in damaged]
+
+
+def damaged_results(path: Path) -> list[str]:
+    """The scores, verdicts, predictions and the like of a finished run that are gone or cannot be read."""
     mark = marker.read(path)
+    damaged = []
     for name in mark.files if mark is not None else ():
-        is_result = name in (SCORES, RISKS, DATA, EXAMPLES) or name.startswith(f"{PREDICTIONS}/")
-        if is_result and not (path / name).is_file():
-            missing.append(name)
-    return missing
+        is_prediction = name.startswith(f"{PREDICTIONS}/")
+        is_result = is_prediction or name in (SCORES, RISKS, DATA, EXAMPLES)
+        if is_result and not contents.is_json(path / name, lines=is_prediction):
+            damaged.append(name)
+    return damaged
 
 
 def _check_free(path: Path) -> None:
@@ -484,12 +505,21 @@ class Folder:
             json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
     def model_aside(self) -> Path:
-        """Where the model is saved first: it is model/ only once it was verified, so that no other is ever used by mistake."""
+        """Where the model is saved first: it is model/ only once it was verified, so that no other is ever used by mistake.
+
+        Raises:
+            UserError: where something of that name is there which ftp did not make.
+        """
         aside = self.path / ASIDE
+        is_there = aside.is_symlink() or aside.exists()
+        if is_there and (aside.is_symlink() or not marker.lists(marker.read(self.path), f"{ASIDE}/")):
+            raise UserError(f"{aside}: nothing says that ftp made this, and the model is saved there first", "move it elsewhere",
+                            f"ftp run --resume {self.path}")
         with disk(aside):
-            for left in (aside, *self.path.glob(".verify-*")):  # by a run that was killed here
-                if left.exists():
-                    shutil.rmtree(left)
+            if is_there:  # of a run that was killed here
+                shutil.rmtree(aside)
+            for scratch in self.path.glob(".verify-*"):  # likewise
+                _remove_scratch(scratch)
             marker.add(self.path, [f"{ASIDE}/"])
         return aside
 
@@ -531,7 +561,11 @@ class Folder:
 
     def read_facts(self) -> dict[str, Any]:
         """The facts of run.json; empty where there is none yet."""
-        return dict(self._read(FACTS, {}))
+        facts = dict(self._read(FACTS, {}))
+        for name, kind in FACT_TYPES.items():
+            if not isinstance(facts.get(name, kind()), kind):
+                raise _damaged(self.path / FACTS, f"{name} is {type(facts[name]).__name__}")
+        return facts
 
     def read_lock(self) -> dict[str, Any]:
         """What the run was made with: {"plugins": [...], "software": {...}}."""
@@ -600,10 +634,17 @@ class Folder:
         if not path.exists():
             return otherwise
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error})", "the file is damaged: put it back, or move it away to go on "
-                            "without what it says") from error
+            raise _damaged(path, str(error)) from error
+        if not isinstance(value, type(otherwise)):
+            raise _damaged(path, f"it holds a value of type {type(value).__name__}")
+        return value
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path}: cannot be read ({why})",
+                     "the file is damaged: put it back, or move it away to go on without what it says")
 
 
 def software() -> dict[str, str]:
@@ -641,9 +682,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _remove_scratch(folder: Path) -> None:
+    """Remove what a proof that was killed left behind (see `ftp.model.proof`); files of other names stay, with the folder."""
+    for name in SCRATCH_FILES:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+    with contextlib.suppress(OSError):  # something of somebody else is in it
+        folder.rmdir()
+
+
 def _keep_foreign(mark: marker.Marker | None, before: Path, model: Path) -> None:
     """Remove a model that was replaced. Files that ftp did not put there move into the new one, or stay where its own have
-    their names."""
+    their names. Of a link only the link goes: what it points to was laid elsewhere on purpose."""
+    if before.is_symlink():
+        before.unlink()
+        return
     for path in sorted(before.rglob("*"), reverse=True):  # files before the folders that hold them
         inside = path.relative_to(before)
         if path.is_dir() and not path.is_symlink():

@@ -11,7 +11,8 @@
     rlhf.reward = "judge.py:short"
 
 Each stage's run is in a folder of its name. `ftp run --resume runs/assistant` skips stages that are finished, goes on with one
-that was stopped, and begins the others. This module imports nothing heavy.
+that was stopped, and begins the others. What is changed of a stage that has begun, by a flag or in stages.toml, must be harmless
+(see `ftp.recipes`). This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import marker, record, trust
+from ftp import marker, recipes, record, trust
 from ftp.errors import Problem, UserError, nearest
 from ftp.faults import disk
 from ftp.options import flatten, read_recipe
@@ -32,6 +33,8 @@ from ftp.plugins import pick
 
 FILE, FLAGS = "stages.toml", "flags.toml"
 """The recipe of all stages, in their folder, and the options that were given beside it."""
+ORIGINAL = "recipe"
+"""In flags.toml: the recipe that stages.toml is a copy of. Its paths are taken from that one's folder."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 REFERENCE = re.compile(r"\{([^{}]*)\}")
 
@@ -39,13 +42,14 @@ REFERENCE = re.compile(r"\{([^{}]*)\}")
 @dataclass(frozen=True)
 class Stage:
     """One run of several. `folder`: where it is; `done`: it is finished; `begun`: its folder holds a run that is not, and that
-    has something to go on with."""
+    has something to go on with; `changes`: what its recipe says otherwise than when it began."""
 
     name: str
     prepared: Prepared
     folder: Path
     done: bool = False
     begun: bool = False
+    changes: tuple[recipes.Change, ...] = ()
 
 
 def holds_stages(folder: Path) -> bool:
@@ -66,7 +70,8 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
     count more than the recipe's, but for what a stage takes from an earlier one. Raises `UserError` with all that is wrong with
     all of them."""
     tables = read_recipe(path)
-    flags = read_recipe(path.parent / FLAGS) if resume else flags
+    kept, original = _kept(path) if resume else ({}, path)
+    flags = {**kept, **flags}
     given, common = tables.pop("stages"), {**tables, **flags}
     out = path.parent if resume else Path(str(common.get("out", record.RUNS / path.stem))).expanduser()
     common.pop("out", None)
@@ -94,11 +99,13 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
         filled = {key: _filled(value, folders, problems, f"{path}: stage {name}") for key, value in {**options, **top}.items()}
         folders[name] = out / name
         try:
-            prepared = prepare(plugins, given=[(f"{path}, stage {name}", {**filled, "out": str(out / name)})])
+            prepared = prepare(plugins, given=[(f"{original}, stage {name}", {**filled, "out": str(out / name)})])
         except UserError as error:
             problems += [Problem(f"stage {name}: {found.what}", found.fix, found.command) for found in error.problems]
             continue
-        stages.append(_found(name, prepared, out / name))
+        stage = _found(name, prepared, out / name)
+        problems += _edited(path, stage)
+        stages.append(stage)
     if problems:
         raise UserError(problems)
     return out, stages
@@ -107,14 +114,14 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
 def code_of(path: Path, flags: Mapping[str, Any], resume: bool = False) -> list[trust.Code]:
     """The code that a recipe of stages names, in any of them, less what a flag names in its place."""
     tables = read_recipe(path)
-    kept = read_recipe(path.parent / FLAGS) if resume else {}
+    kept, original = _kept(path) if resume else ({}, path)
     own = {key.replace("-", "_") for key in flags}
     stages = tables.pop("stages", [])
     code = []
     for stage in stages if isinstance(stages, list) else ():
         named = {key: value for key, value in flatten({**tables, **kept, **dict(stage)}).items() if key not in own}
         names = split_names(stage.get("plugins", ()))
-        code += trust.code_of(named, options_for(pick(names, (), []))[0], path.parent)
+        code += trust.code_of(named, options_for(pick(names, (), []))[0], original.parent)
     return list(dict.fromkeys(code))
 
 
@@ -142,14 +149,52 @@ def _found(name: str, prepared: Prepared, folder: Path) -> Stage:
     if not record.holds_run(folder):
         return Stage(name, prepared, folder)
     done = record.Folder(folder).read_facts().get("status") == "finished"
-    return Stage(name, prepared, folder, done, begun=not done and not record.came_to_nothing(folder))
+    begun = not done and not record.came_to_nothing(folder)
+    merges = _to_merge(prepared, folder)
+    if merges is not None:
+        prepared = replace_settings(prepared, model=str(_merged_folder(merges)))
+    changes = recipes.since_began(folder, prepared) if done or begun else []
+    return Stage(name, prepared, folder, done, begun, tuple(changes))
+
+
+def _edited(path: Path, stage: Stage) -> list[Problem]:
+    """What is wrong with the changes of a stage that has begun, or is finished."""
+    wrong = []
+    for change in stage.changes:
+        is_late = stage.done and change.key in recipes.LONGER
+        if is_late or not recipes.is_harmless(stage.folder, change):
+            wrong.append(str(change))
+    if not wrong:
+        return []
+    begun = "was finished" if stage.done else "began"
+    return [Problem(f"{path}: stage {stage.name} has other options than when it {begun}: {'; '.join(wrong)}",
+                    "put back what it said, or do all stages anew in another folder",
+                    f"ftp run {path} --out {path.parent}-anew")]
+
+
+def _kept(path: Path) -> tuple[dict[str, Any], Path]:
+    """The options that were given beside a recipe of stages that was begun, and that recipe's own path."""
+    kept = read_recipe(path.parent / FLAGS)
+    return kept, Path(str(kept.pop(ORIGINAL, path)))
+
+
+def keep_flags(out: Path, original: Path, flags: Mapping[str, Any]) -> None:
+    """Write down the options that were given beside a recipe of stages."""
+    import tomlkit
+
+    given = {key: value for key, value in flags.items() if key != "out"}
+    record.write_text(out / FLAGS, tomlkit.dumps({ORIGINAL: str(original.absolute()), **given}))
+
+
+def add_flags(out: Path, flags: Mapping[str, Any]) -> None:
+    """Write down options that were given at a resume, beside those from before."""
+    kept, original = _kept(out / FILE)
+    keep_flags(out, original, {**kept, **flags})
 
 
 def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, Any]) -> None:
     """Make the folder of all stages, with the recipe and the options that came beside it. Raises `UserError` where it holds
     some already, unless none of them came to its first update."""
-    import tomlkit
-
     there = list(out.iterdir()) if holds_stages(out) else []
     if any(record.holds_run(one) and not record.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
         raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
@@ -169,8 +214,9 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, An
         if mark is None:
             marker.create(out, "stages")
         marker.add(out, own)
-        (out / FLAGS).write_text(tomlkit.dumps({key: value for key, value in flags.items() if key != "out"}), encoding="utf-8")
-        shutil.copyfile(path, out / FILE)
+        keep_flags(out, path, flags)
+        if path.resolve() != (out / FILE).resolve():
+            record.write_text(out / FILE, path.read_text(encoding="utf-8"))
 
 
 def command(stage: Stage) -> list[str]:
@@ -179,21 +225,34 @@ def command(stage: Stage) -> list[str]:
     Where it begins from a stage that trained an adapter, that is merged into its base first (`<name>-merged`), once.
     """
     if stage.begun:
-        return ["run", "--resume", str(stage.folder)]
-    prepared, before = stage.prepared, Path(stage.prepared.settings.model or "")
-    if before.parent == stage.folder.parent and (before / record.MODEL / "adapter_config.json").is_file():
-        prepared = replace_settings(prepared, model=str(_merged(before, prepared.settings.trust_remote_code)))
+        changed = [f"--resume-with={change.key}={recipes.shown(change.new)}" for change in stage.changes]
+        return ["run", "--resume", str(stage.folder), *changed]
+    prepared, merges = stage.prepared, _to_merge(stage.prepared, stage.folder)
+    if merges is not None:
+        prepared = replace_settings(prepared, model=str(_merged(merges, prepared.settings.trust_remote_code)))
     recipe = stage.folder.with_name(f"{stage.folder.name}.toml")
     with disk(recipe):
         recipe.write_text(prepared.recipe(), encoding="utf-8")
     return ["run", str(recipe), "--out", str(stage.folder)]
 
 
+def _to_merge(prepared: Prepared, folder: Path) -> Path | None:
+    """The earlier stage that a stage begins from, where that trained an adapter."""
+    before = Path(prepared.settings.model or "")
+    if before.parent == folder.parent and (before / record.MODEL / "adapter_config.json").is_file():
+        return before
+    return None
+
+
+def _merged_folder(run: Path) -> Path:
+    return run.with_name(f"{run.name}-merged")
+
+
 def _merged(run: Path, trust_remote_code: bool) -> Path:
     """The model of a run with its adapter in the weights, written under its name when it is whole."""
     from ftp import model
 
-    out = run.with_name(f"{run.name}-merged")
+    out = _merged_folder(run)
     mark = marker.read(out.parent)
     if out.exists() and mark is not None and not marker.lists(mark, f"{out.name}/"):
         raise UserError(f"{out}: ftp did not write this folder, and the merged model of {run.name} belongs there",

@@ -85,10 +85,12 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
         problems.append(Problem(f"{recipe}: stages start their own processes", "give --processes N, without a launcher"))
     if line.plugins is not None:
         problems.append(Problem("--plugins: each stage of a recipe names its own", "leave it out"))
-    if line.resume is not None and (line.values or line.words):
-        problems.append(Problem(f"--resume {line.resume} goes on with the options of those stages",
-                                "leave the others out; what may be given to one stage that was stopped: "
-                                f"{recipes.allowed()}", f"ftp run --resume {line.resume}/STAGE --no-verify"))
+    if line.resume is not None:
+        refused = [*line.words, *(f"--{key}" for key in line.values if key not in recipes.HARMLESS)]
+        if refused:
+            problems.append(Problem(f"--resume {line.resume} goes on with the options of those stages: {', '.join(refused)} "
+                                    "cannot be given with it", f"leave that out; what may be given: {recipes.allowed()}",
+                                    f"ftp run --resume {line.resume}"))
     for key in line.values:
         if "." in key:
             problems.append(Problem(f"--{key}: an option of a plugin belongs into a stage", f"write it into {recipe}"))
@@ -100,6 +102,8 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
     out, found = stages.read(recipe, line.values, resume=line.resume is not None)
     if line.resume is None:
         stages.begin(recipe, out, found, line.values)
+    elif line.values:
+        stages.add_flags(out, line.values)
     for number, stage in enumerate(found, 1):
         what = f"stage {number} of {len(found)}: {stage.name}"
         if stage.done:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
+from ftp import contents
 from ftp.errors import UserError
 from ftp.model.source import Source
 
@@ -19,19 +19,12 @@ HASHES, STATS, REVISION = "hashes", "stats", "revision"
 
 def hashes(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
     """A hash of the content of each file that decides what a model is, or of the files named."""
-    import xxhash  # of datasets; ten times as fast as sha256, so that large weights cost about what reading them does
-
-    found = {}
-    for name in _names(folder, FILES) if names is None else names:
-        with (folder / name).open("rb") as file:
-            found[name] = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
-    return found
+    return {name: contents.digest(folder / name) for name in (_names(folder, FILES) if names is None else names)}
 
 
 def stats(folder: Path) -> dict[str, str]:
-    """Size in bytes and time of the last change (ctime, which no program can set back) of each of these files. A file whose
-    stats are the same has the same content, and need not be read."""
-    return {name: _stat(folder / name) for name in _names(folder, FILES)}
+    """`contents.stat` of each of these files."""
+    return {name: contents.stat(folder / name) for name in _names(folder, FILES)}
 
 
 def check_base(adapter: Path, source: Source, known: Mapping[str, Mapping[str, str]]) -> None:
@@ -63,15 +56,10 @@ def _changed(folder: Path, before: Mapping[str, str], stats_before: Mapping[str,
     for name in sorted({*here, *wanted}):
         if name not in here or name not in wanted:
             changed.append(f"{name}, which {'was added' if name in here else 'is gone'}")
-        elif _stat(folder / name) != stats_before.get(name) and hashes(folder, [name])[name] != before[name]:
+        elif contents.stat(folder / name) != stats_before.get(name) and hashes(folder, [name])[name] != before[name]:
             changed.append(name)
     return changed
 
 
 def _names(folder: Path, patterns: Iterable[str]) -> list[str]:
     return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
-
-
-def _stat(path: Path) -> str:
-    found = path.stat()
-    return f"{found.st_size}:{found.st_ctime_ns}:{found.st_ino}"

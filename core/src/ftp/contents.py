@@ -1,0 +1,56 @@
+"""Whether a file still has the content that it had. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+HASH, STAT = "hash", "stat"
+WEIGHTS = ".safetensors"
+
+
+def digest(path: Path) -> str:
+    """A hash of the content of a file."""
+    import xxhash  # of datasets; ten times as fast as sha256, so that large weights cost about what reading them does
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
+def stat(path: Path) -> str:
+    """Size in bytes and time of the last change (ctime, which no program can set back) of a file. Where they are the same, its
+    content is, and need not be read."""
+    found = path.stat()
+    return f"{found.st_size}:{found.st_ctime_ns}:{found.st_ino}"
+
+
+def of_weights(folder: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Hash and stat of each file of weights among these, by name; what `changed_weights` compares with."""
+    found = {}
+    for name in names:
+        if name.endswith(WEIGHTS):
+            found[name] = {STAT: stat(folder / name), HASH: digest(folder / name)}
+    return found
+
+
+def changed_weights(folder: Path, known: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The files of weights whose content is another than it was. One that is gone is not among them."""
+    changed = []
+    for name, was in known.items():
+        path = folder / name
+        if path.is_file() and stat(path) != was[STAT] and digest(path) != was[HASH]:
+            changed.append(name)
+    return changed
+
+
+def is_json(path: Path, *, lines: bool = False) -> bool:
+    """Whether a file can be read as JSON, or with `lines` each of its lines."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        for part in text.splitlines() if lines else [text]:
+            json.loads(part)
+    except (OSError, ValueError):
+        return False
+    return True
