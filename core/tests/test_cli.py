@@ -348,11 +348,11 @@ class FakePredictor:
     def __init__(self) -> None:
         from ftp.types import Data
 
-        self.run = SimpleNamespace(settings=SimpleNamespace(columns=("text=sentence",), max_decompressed=None))
+        self.run = SimpleNamespace(settings=SimpleNamespace(columns=("text=sentence",), max_decompressed=None, join_labels=False))
         self.data = Data({}, "labelled", ("short", "long"))
         self.asked: list[Any] = []
 
-    def predict(self, rows: list[Any]) -> list[dict[str, Any]]:
+    def predict(self, rows: list[Any], start: int = 0) -> list[dict[str, Any]]:
         self.asked += rows
         texts = [row if isinstance(row, str) else row["text"] for row in rows]
         return [{"answer": "long" if len(one) > 5 else "short", "scores": {"short": 0.25, "long": 0.75}} for one in texts]
@@ -361,7 +361,7 @@ class FakePredictor:
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
     made = FakePredictor()
-    monkeypatch.setattr(ftp.finished, "load", lambda run, trust_remote_code, trust_recipe: made)
+    monkeypatch.setattr(ftp.finished, "load", lambda run, *allowed: made)
     return made
 
 

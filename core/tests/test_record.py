@@ -511,7 +511,7 @@ DAMAGES: dict[str, dict[str, bytes]] = {
     "split": {"scores.json": b'{"scores": [{"name": "f1", "value": 1.0, "split": 3}], "baselines": []}'},
     "goal": {"scores.json": b'{"scores": [{"name": "f1", "value": 1.0, "split": "test", "goal": ["max"]}], "baselines": []}'},
     "field": {"scores.json": b'{"scores": [{"name": "f1", "colour": 1.0}], "baselines": []}'},
-    "level": {"risks.json": b'[{"name": "gap", "level": "catastrophe", "finding": "x", "advice": []}]'},
+    "level": {"risks.json": b'[{"name": "gap", "level": ["stop"], "finding": "x", "advice": []}]'},
     "risk": {"risks.json": b'["gap"]'},
     "plugins": {"run.toml": b"plugins = [1, 2]\n"},
     "toml": {"run.toml": b"plugins = [\x00"},
@@ -539,6 +539,12 @@ def test_a_damaged_folder_never_keeps_other_runs_from_the_list(tmp_path: Path, d
     listed = json.loads(CliRunner().invoke(command, [str(tmp_path), "--json"], catch_exceptions=False).output)
     assert {Path(run["run"]).name: run["status"] for run in listed} == {"whole": "finished", "hurt": "damaged"}
     assert "hurt" not in (listed[0] if listed[0]["status"] == "finished" else listed[1])
+
+
+def test_a_level_of_another_version_is_no_damage(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 0.75)
+    (run / "risks.json").write_text('[{"name": "gap", "level": "grave", "finding": "x", "advice": []}]')
+    assert [risk.level for risk in runs.read(run).risks] == ["grave"]
 
 
 def test_files_that_are_folders_or_unreadable_are_told_in_the_list(tmp_path: Path) -> None:
