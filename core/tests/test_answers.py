@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from ftp import PluginError, hookimpl, plugin
+from ftp import PluginError, UserError, hookimpl, plugin
 from ftp.plugins import Found, Hooks, Picked
 from ftp.settings import Settings
 from ftp.types import (
@@ -342,6 +342,41 @@ def test_what_a_function_of_the_loss_gives_is_checked(
         result = getattr(made, name)(*arguments)
         list(result)  # what is lazy is checked while it is read
     assert str(caught.value).startswith(f"plugin 'bad' (ftp-bad 1.0) {message}")
+
+
+def _raises(error: BaseException) -> Callable[..., Any]:
+    def function(*arguments: Any) -> Any:
+        raise error
+
+    return function
+
+
+def _raises_while_read(rows: Any, split: str) -> Iterator[Any]:
+    yield {"input_ids": [1]}
+    raise ValueError("boom")
+
+
+RAISED = [
+    *((name, _raises(ValueError("boom"))) for name in ("compute", "collate", "answer", "merge", "rollout", "encode")),
+    ("encode", _raises_while_read),
+]
+
+
+@pytest.mark.parametrize(("name", "function"), RAISED)
+def test_what_a_function_of_the_loss_raises_names_plugin_package_and_function(name: str, function: Any) -> None:
+    made = ask(relay("make_loss", loss(**{name: function})), "make_loss")
+    with pytest.raises(PluginError) as caught:
+        list(getattr(made, name)(None, None))
+    said = f"plugin 'bad' (ftp-bad 1.0) failed in Loss.{name} (of make_loss): ValueError: boom"
+    assert str(caught.value) == said and isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("too much"), UserError("no"), PluginError("it"), KeyboardInterrupt()])
+def test_what_the_loop_or_the_user_is_told_travels_through_a_loss_as_it_is(error: BaseException) -> None:
+    made = ask(relay("make_loss", loss(compute=_raises(error))), "make_loss")
+    with pytest.raises(type(error)) as caught:
+        made.compute(None)
+    assert caught.value is error
 
 
 def test_a_wrapper_answers_for_its_own_function_of_the_loss_alone() -> None:

@@ -1,18 +1,19 @@
 """What hooks give back, checked by type before it travels, so that the plugin at fault is named.
 
 The table `HOOKS` says what each hook gives; the functions of a `Loss` are checked each time that
-they are called. Nothing here looks at whether numbers are right: the kit does (`ftp check`).
+they are called, and what they raise is told in their plugin's name. Nothing here looks at whether numbers are right: the kit does (`ftp check`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from ftp.errors import PluginError
+from ftp.errors import PluginError, UserError, describe
 from ftp.types import (
     Batch,
     Goal,
@@ -56,8 +57,23 @@ class Source:
 
     def error(self, hook: str, mismatch: Mismatch) -> PluginError:
         """The error that names plugin, package and hook."""
-        who = f"plugin '{self.plugin}' ({self.package})"
-        return PluginError(f"{who} gave {mismatch.given} to {hook}, not {mismatch.right}")
+        return PluginError(f"{self} gave {mismatch.given} to {hook}, not {mismatch.right}")
+
+    def failure(self, hook: str, error: BaseException) -> PluginError:
+        """The error for what a plugin raised in a hook or in a function that it gave."""
+        return PluginError(f"{self} failed in {hook}: {describe(error)}")
+
+    def __str__(self) -> str:
+        return f"plugin '{self.plugin}' ({self.package})"
+
+
+def passes_through(error: BaseException) -> bool:
+    """Whether an exception travels as it is: it is in words already, or the loop answers it.
+
+    Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory.
+    """
+    is_out_of_memory = type(error).__name__ == "OutOfMemoryError"  # not by class: torch is not imported for this
+    return is_out_of_memory or isinstance(error, UserError | PluginError)
 
 
 def _is_number(value: Any) -> bool:
@@ -329,14 +345,25 @@ class Checked:
     source: Source
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        result = self.function(*arguments, **named)
         hook = f"Loss.{self.name} (of make_loss)"
+        with self._named(hook):
+            result = self.function(*arguments, **named)
         if self.name == "encode":
             return self._encoded(result, hook)
         mismatch = RESULTS[self.name](result)
         if mismatch is not None:
             raise self.source.error(hook, mismatch)
         return result
+
+    @contextlib.contextmanager
+    def _named(self, hook: str) -> Iterator[None]:
+        """Name the plugin whose function raises."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if passes_through(error):
+                raise
+            raise self.source.failure(hook, error) from error
 
     def _encoded(self, rows: Any, hook: str) -> Iterable[Any]:
         """Encoded rows as they were given: a list at once, anything lazy while it is read."""
@@ -349,7 +376,12 @@ class Checked:
         return rows
 
     def _while_read(self, rows: Iterable[Any], hook: str) -> Iterator[Any]:
-        for row in rows:
+        remaining = iter(rows)
+        while True:
+            with self._named(hook):
+                row = next(remaining, END)
+            if row is END:
+                return
             self._check_row(row, hook)
             yield row
 
@@ -363,6 +395,8 @@ class Checked:
             )
 
 
+END = object()
+"""Stands behind the last of rows that are read lazily."""
 ENCODED = "encoded rows (dictionaries with input_ids)"
 
 

@@ -490,7 +490,7 @@ class Hooks:
             except UserError:
                 raise
             except (Exception, SystemExit) as error:
-                raise PluginError(self._message(one, "its options", error)) from error
+                raise _source(one).failure("its options", error) from error
             self.plugins[one.name] = instance
             self._manager.register(instance, name=one.name)
             for hook in implementations(one.cls):
@@ -540,21 +540,21 @@ class Hooks:
             if trace:
                 warn(f"ftp: {hook} {verb} by {one.name} in {1000 * (time.perf_counter() - started):.1f} ms")
 
-        source = answers.Source(one.name, one.found.package)
+        source = _source(one)
 
         def call(*arguments: Any) -> Any:
             started = time.perf_counter()
             try:
                 value = function(*arguments)
             except SystemExit as error:  # also where a check may fail: whoever ends the process means more than that
-                raise PluginError(self._message(one, hook, error)) from error
+                raise source.failure(hook, error) from error
             except Exception as error:
                 if self._on_error is not None:
                     value = self._on_error(one, error)
-                elif isinstance(error, (UserError, PluginError)) or _belongs_to_loop(error):
+                elif answers.passes_through(error):
                     raise
                 else:
-                    raise PluginError(self._message(one, hook, error)) from error
+                    raise source.failure(hook, error) from error
             else:
                 value = answers.checked(hook, value, source) if value is not None else None
             told(started, "answered" if value is not None else "passed on")
@@ -564,17 +564,14 @@ class Hooks:
 
         def wrap(*arguments: Any) -> Generator[Any, Any, Any]:
             started = time.perf_counter()
-            who = f"plugin '{one.name}' ({one.found.package})"
             try:
-                value = yield from _wrapped_once(function(*arguments), f"{who} wraps {hook}")
-            except (UserError, PluginError, KeyboardInterrupt):
-                raise
+                value = yield from _wrapped_once(function(*arguments), f"{source} wraps {hook}")
             except (Exception, SystemExit) as error:
-                if _belongs_to_loop(error):
+                if answers.passes_through(error):
                     raise
-                raise PluginError(self._message(one, hook, error)) from error
+                raise source.failure(hook, error) from error
             if value is None:
-                raise PluginError(f"{who} wrapped {hook} and gave back nothing: a wrapper ends with `return answer`")
+                raise PluginError(f"{source} wrapped {hook} and gave back nothing: a wrapper ends with `return answer`")
             told(started, "wrapped")
             is_one = hooks.ARITY[hook] == "one"
             return answers.checked(hook, value, source) if is_one else answers.checked_list(hook, value, source)
@@ -590,16 +587,15 @@ class Hooks:
             try:
                 hidden = hide(text)
             except (Exception, SystemExit) as error:
-                raise PluginError(self._message(one, "hide", error)) from error
+                raise _source(one).failure("hide", error) from error
             if not isinstance(hidden, str):
-                source = answers.Source(one.name, one.found.package)
-                raise source.error("hide", answers.Mismatch(answers.an(hidden), "a text"))
+                raise _source(one).error("hide", answers.Mismatch(answers.an(hidden), "a text"))
             text = hidden
         return text
 
-    @staticmethod
-    def _message(one: Picked, hook: str, error: BaseException) -> str:
-        return f"plugin '{one.name}' ({one.found.package}) failed in {hook}: {describe(error)}"
+
+def _source(one: Picked) -> answers.Source:
+    return answers.Source(one.name, one.found.package)
 
 
 def _wrapped_once(wrapper: Generator[Any, Any, Any], who: str) -> Generator[Any, Any, Any]:
@@ -623,11 +619,6 @@ def _wrapped_once(wrapper: Generator[Any, Any, Any], who: str) -> Generator[Any,
         return end.value
     wrapper.close()
     raise PluginError(f"{who} and yields twice: a wrapper yields once")
-
-
-def _belongs_to_loop(error: BaseException) -> bool:
-    """Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory."""
-    return type(error).__name__ == "OutOfMemoryError"
 
 
 def core_options() -> list[Option]:
