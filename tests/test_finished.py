@@ -191,3 +191,5 @@ def test_a_file_of_any_column_type_is_answered_or_told(line: Line, tmp_path: Pat
     assert "row 1 has no text" in told and "row 0 holds a list in text" in told and "Traceback" not in told
     for row in ({"text": 1000}, {"text": "1000"}):
         assert ftp.load(tmp_path / "run").predict([row])[0]["answer"] in ("good", "bad")
+    (tmp_path / "scored.csv").write_text("text,label\n1000,good\n1001,bad\n")
+    assert call(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "scored.csv")]) == 0

@@ -3,8 +3,10 @@ import math
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from ftp.data.asked import readable_rows
+from ftp.data.load import shape
 from ftp.errors import UserError
 
 
@@ -44,3 +46,18 @@ def test_each_form_says_what_a_row_lacks(form: Any, row: Any, message: str) -> N
 def test_all_rows_are_counted() -> None:
     with pytest.raises(UserError, match=r"row 0 \(and 1, 2, 3, 4, \.\.\.; 9 rows in all\) has no text"):
         readable_rows([{"text": None}] * 9, "labelled")
+
+
+def test_rows_that_are_scored_are_read_as_those_that_are_answered() -> None:
+    rows = {"text": [1000, 1001], "text_pair": [True, False], "label": ["a", "b"]}
+    splits, names, _ = shape({"test": Dataset.from_dict(rows)}, "labelled", ("a", "b"), plain_values=True)
+    assert list(splits["test"]) == [{"text": "1000", "text_pair": "true", "label": 0},
+                                    {"text": "1001", "text_pair": "false", "label": 1}]
+    missing = Dataset.from_dict({"sentence": [2.5, None], "label": ["a", "b"]})  # a common other name of the column
+    with pytest.raises(UserError, match=r"1 rows have no text; the first, counted from 0: \[1\]"):
+        shape({"test": missing}, "labelled", ("a", "b"), plain_values=True)
+
+
+def test_in_training_a_column_of_numbers_is_not_taken_for_texts() -> None:
+    with pytest.raises(UserError, match="text holds int64, not text"):
+        shape({"train": Dataset.from_dict({"text": [1000, 1001], "label": ["a", "b"]})}, "labelled")

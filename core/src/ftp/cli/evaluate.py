@@ -74,5 +74,5 @@ def held_out(
         wanted = asked if columns else {ours: theirs for ours, theirs in asked.items() if theirs in have}
         renamed[name] = rename(rows, wanted, f"{source} ({name})")
     splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, told=source,
-                                 join_labels=predictor.run.settings.join_labels)
+                                 join_labels=predictor.run.settings.join_labels, plain_values=True)
     return Data(splits, predictor.data.form, labels or predictor.data.labels), reading + notes

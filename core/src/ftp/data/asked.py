@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftp.errors import Problem, UserError
 from ftp.types import Form
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    Rows = TypeVar("Rows", Dataset, IterableDataset)
 
 SHOWN = 5
 """Row numbers that are listed at most."""
@@ -34,6 +40,31 @@ def text_of_cell(value: Any, column: str) -> str:
     if isinstance(value, Mapping | list | tuple | bytes):
         raise Unreadable(f"holds a {type(value).__name__} in {column}, not text")
     return str(value)
+
+
+def plain_values_as_text(rows: Rows, columns: Iterable[str]) -> Rows:
+    """The rows with numbers, dates and true/false in these columns as texts; empty cells stay empty."""
+    from datasets import Features, Value
+
+    from ftp.data.tables import quiet
+
+    kinds = rows.features or {}
+    texts = (Value("string"), Value("large_string"))
+    plain = [column for column in columns if isinstance(kinds.get(column), Value) and kinds[column] not in texts]
+    if not plain:
+        return rows
+    features = Features({**kinds, **dict.fromkeys(plain, Value("string"))})
+    with quiet():
+        return rows.map(partial(_cells_as_text, columns=plain), batched=True, features=features)
+
+
+def _cells_as_text(batch: Mapping[str, list[Any]], *, columns: Iterable[str]) -> dict[str, list[str | None]]:
+    return {column: [_text_or_none(value, column) for value in batch[column]] for column in columns}
+
+
+def _text_or_none(value: Any, column: str) -> str | None:
+    is_empty = value is None or value != value  # NaN
+    return None if is_empty else text_of_cell(value, column)
 
 
 def words_of_cell(value: Any, column: str) -> list[str]:

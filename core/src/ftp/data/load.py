@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ftp.data import forms, labels, read, splits, suggest, tables, turns, unsupported_labels
+from ftp.data import asked, forms, labels, read, splits, suggest, tables, turns, unsupported_labels
 from ftp.errors import Problem, UserError
 from ftp.types import Data, Form
 
@@ -108,6 +108,7 @@ def shape(
     mapped: Mapping[str, str] = {},
     files: Mapping[str, str] = {},
     join_labels: bool = False,
+    plain_values: bool = False,
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
     """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell.
 
@@ -116,6 +117,8 @@ def shape(
         mapped: what `--columns` says already.
         files: split -> its file, for what is advised.
         join_labels: spellings of one label become one class.
+        plain_values: numbers, dates and true/false in columns of texts are texts, as `ftp predict` reads them. In training they
+            are refused, as a column of them is probably not the one that is meant.
     """
     from datasets import IterableDataset
 
@@ -125,6 +128,8 @@ def shape(
     sources = {split: _source(rows, target, prefer, where[split], others, mapped) for split, rows in found.items()}
     made = {split: forms.convert(rows, sources[split], sources[split], told=where[split]) for split, rows in found.items()}
     for split, rows in made.items():
+        if plain_values:
+            made[split] = rows = asked.plain_values_as_text(rows, TEXTS.get(sources[split], ()))
         check(rows, sources[split], where[split])
     # class numbers are needed for classes alone, and class names wherever a label is said in words
     for form, column, needed in (
