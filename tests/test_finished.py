@@ -193,3 +193,24 @@ def test_a_file_of_any_column_type_is_answered_or_told(line: Line, tmp_path: Pat
         assert ftp.load(tmp_path / "run").predict([row])[0]["answer"] in ("good", "bad")
     (tmp_path / "scored.csv").write_text("text,label\n1000,good\n1001,bad\n")
     assert call(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "scored.csv")]) == 0
+
+
+def test_joined_labels_are_the_classes_of_all_that_follows(line: Line, tmp_path: Path) -> None:
+    rows = [{"text": f"a warm room {number}", "label": ["bad", "good", "Good", "bad "][number % 4]} for number in range(24)]
+    rows += [{"text": "a room", "label": "good"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert call(line("--no-verify", "--join-labels")) == 0
+    run = tmp_path / "run"
+    config = json.loads((run / "model" / "config.json").read_text())
+    assert set(config["id2label"].values()) == {"bad", "good"}
+    assert ftp.load(run).predict(["a cold room"])[0]["answer"] in ("bad", "good")
+    (tmp_path / "other.csv").write_text("text,label\na room,GOOD\na warm room,bad\n")
+    assert call(["evaluate", str(run), "--data", str(tmp_path / "other.csv")]) == 0
+
+
+def test_evaluate_joins_labels_where_it_is_asked_to(line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(line("--no-verify")) == 0
+    (tmp_path / "other.csv").write_text("text,label\na room,GOOD\na warm room,bad\n")
+    words = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "other.csv")]
+    assert call(words) == 2 and "try: --join-labels" in capsys.readouterr().err
+    assert call([*words, "--join-labels"]) == 0

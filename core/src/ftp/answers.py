@@ -1,7 +1,8 @@
 """What hooks give back, checked by type before it travels, so that the plugin at fault is named.
 
 The table `HOOKS` says what each hook gives; the functions of a `Loss` are checked each time that
-they are called, and what they raise is told in their plugin's name. Nothing here looks at whether numbers are right: the kit does (`ftp check`).
+they are called, and what they raise is told in their plugin's name. Nothing here looks at whether
+numbers are right: the kit does (`ftp check`).
 """
 
 from __future__ import annotations

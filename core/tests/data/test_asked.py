@@ -50,7 +50,7 @@ def test_all_rows_are_counted() -> None:
 
 def test_rows_that_are_scored_are_read_as_those_that_are_answered() -> None:
     rows = {"text": [1000, 1001], "text_pair": [True, False], "label": ["a", "b"]}
-    splits, names, _ = shape({"test": Dataset.from_dict(rows)}, "labelled", ("a", "b"), plain_values=True)
+    splits, _, _ = shape({"test": Dataset.from_dict(rows)}, "labelled", ("a", "b"), plain_values=True)
     assert list(splits["test"]) == [{"text": "1000", "text_pair": "true", "label": 0},
                                     {"text": "1001", "text_pair": "false", "label": 1}]
     missing = Dataset.from_dict({"sentence": [2.5, None], "label": ["a", "b"]})  # a common other name of the column

@@ -114,7 +114,32 @@ def test_spellings_of_one_class_are_told_with_the_option_that_joins_them() -> No
 
 
 def test_other_words_are_no_spellings_of_one_class() -> None:
-    assert not coded("good", "goods", "bad", "1", "-1", "a b", "ab")[2]
+    assert not coded("good", "goods", "bad", "1", "-1", "a b", "ab", "1.1", "1.10", "10")[2]
+
+
+@pytest.mark.parametrize(("usual", "other"), [
+    ("1", "1.0"), ("1", "01"), ("-1", "-1.00"), ("good", "g\u200bood"), ("good", "\ufeffgood"), ("good", "good\xa0"),
+    ("good", "\uff47ood"), ("Stra\xdfe", "STRASSE"),
+])  # fmt: skip
+def test_numbers_and_characters_that_nobody_sees_are_spellings(usual: str, other: str) -> None:
+    notes = coded(usual, usual, other, "else")[2]
+    assert f"2 classes now: {usual!r} (2), {other!r} (1)" in notes[0]
+    assert set(encode({"train": rows(usual, usual, other, "else")}, join=True)[1]) == {usual, "else"}
+
+
+def test_spellings_that_look_alike_are_shown_by_their_characters() -> None:
+    notes = coded("caf\u00e9", "caf\u00e9", "cafe\u0301", "bar")[2]
+    assert r"'caf\xe9' (2), 'cafe\u0301' (1)" in notes[0]
+
+
+def test_true_in_one_split_is_the_word_in_another() -> None:
+    splits = {"train": rows(True, False), "test": rows("True", "False")}
+    _, names, notes = encode(splits)
+    assert set(names) == {"true", "false", "True", "False"} and "'True' (1), 'true' (1)" in "\n".join(notes)
+    made, names, _ = encode(splits, join=True)
+    assert len(names) == 2 and made["train"]["label"][:] == made["test"]["label"][:]
+    made, names, _ = encode({"train": rows(True, False), "test": rows(1, 0)})
+    assert names == ("false", "true") and made["test"]["label"][:] == [1, 0]
 
 
 def test_spellings_of_tags_are_joined_and_told() -> None:

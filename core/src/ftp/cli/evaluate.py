@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 @click.option("--data", "source", required=True, help="A file, a folder of splits, or a hub id (hub_id:config).")
 @click.option("--split", default="", help="Only this split of it; default: all but train.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: that of the run.")
+@click.option("--join-labels", is_flag=True, help="Labels that are spelt otherwise count as the class of the run that they mean; "
+              "default: as in the run.")
 @click.option("--max-decompressed", help="What a compressed file may grow to (64GB). Default: 200 times its size.")
 @trust
 @trust_recipe
 @changed_base
 @click.option("--json", "as_json", is_flag=True, help="{run, data, scores: [{name, value, goal, split, n}]}.")
-def command(run: Path, source: str, split: str, columns: str, max_decompressed: str | None, trust_remote_code: bool,
-            trust_recipe: bool, allow_changed_base: bool, as_json: bool) -> None:
+def command(run: Path, source: str, split: str, columns: str, join_labels: bool, max_decompressed: str | None,
+            trust_remote_code: bool, trust_recipe: bool, allow_changed_base: bool, as_json: bool) -> None:
     """Measure a finished run on other data, with the scores of its own plugins."""
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
@@ -37,7 +39,7 @@ def command(run: Path, source: str, split: str, columns: str, max_decompressed: 
     from ftp.finished import load
 
     predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
-    data, notes = held_out(predictor, source, split, columns, max_decompressed)
+    data, notes = held_out(predictor, source, split, columns, max_decompressed, join_labels)
     scores, _ = predictor.evaluate(data)
     if as_json:
         say_json({"run": str(run), "data": source, "scores": plain(scores), "notes": notes})
@@ -50,7 +52,7 @@ def command(run: Path, source: str, split: str, columns: str, max_decompressed: 
 
 
 def held_out(
-    predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None
+    predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None, join_labels: bool = False
 ) -> tuple[Data, list[str]]:
     """The rows of `source` in the form of the run, with its classes; a single file counts as `test`."""
     from ftp.data.load import mapping, shape
@@ -74,5 +76,5 @@ def held_out(
         wanted = asked if columns else {ours: theirs for ours, theirs in asked.items() if theirs in have}
         renamed[name] = rename(rows, wanted, f"{source} ({name})")
     splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, told=source,
-                                 join_labels=predictor.run.settings.join_labels, plain_values=True)
+                                 join_labels=join_labels or predictor.run.settings.join_labels, plain_values=True)
     return Data(splits, predictor.data.form, labels or predictor.data.labels), reading + notes

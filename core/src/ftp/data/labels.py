@@ -170,8 +170,9 @@ def _refuse_missing(splits: Mapping[str, Rows], found: Mapping[str, set[Any]], c
         wrong.append(
             Problem(
                 f"{split}: {len(rows)} rows have no usable {column}; the first, counted from 0: {first}",
-                "a label is a word, a whole number, or true/false; decimals such as 0.5 are no classes",
-                f"mend or leave out these rows, or map another column: --columns {column}=NAME",
+                "a label is a word, a whole number, or true/false; decimals such as 0.5 are no classes; mend or leave out these "
+                "rows, or map another column",
+                f"--columns {column}=NAME",
             )
         )
     if wrong:
@@ -191,6 +192,8 @@ def _naming(
         return {value: str(value).lower() for value in everything}
     if float in kinds:
         notes.append(f"{column} is a decimal (as 1.0); taken as whole numbers")
+    # beside words, true is `true`; beside numbers it is 1, for which Python takes it
+    written = _as_word if not kinds & {int, float} else _as_number
     pairs: dict[Any, str] = {}
     if column == "label" and kinds <= {int, float}:
         for rows in splits.values():
@@ -202,7 +205,7 @@ def _naming(
             if wrong:
                 raise UserError(f"{split}: the labels {wrong[:5]} are outside of its {len(known)} class names")
         for value in found[split]:
-            plain = value if isinstance(value, str) else pairs.get(value) or str(int(value))
+            plain = value if isinstance(value, str) else pairs.get(value) or written(value)
             name = known[value] if known else plain
             if naming.setdefault(value, name) != name:
                 raise UserError(
@@ -210,6 +213,14 @@ def _naming(
                     "give each label number one name in all splits",
                 )
     return naming
+
+
+def _as_word(value: bool) -> str:
+    return str(value).lower()
+
+
+def _as_number(value: float) -> str:
+    return str(int(value))
 
 
 def _pairs(rows: Rows, column: str, pairs: dict[Any, str]) -> None:

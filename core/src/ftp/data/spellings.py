@@ -10,6 +10,9 @@ from dataclasses import dataclass
 BETWEEN = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
 """What may stand between the parts of a label: blanks, hyphens, underscores. A sign before a number is none."""
 
+WHOLE = re.compile(r"([+-]?)0*(\d+)(\.0+)?")
+"""A whole number as programs write it: 1, 01, 1.0. Where a cell is empty, spreadsheets make 1.0 of the 1 in the others."""
+
 NO_LABEL = frozenset({"nan", "none", "null", "nil", "n/a", "na", "#n/a", "<na>", "n.a.", "empty", "missing"})
 """How spreadsheets and programs write that a cell has no value; compared without case."""
 
@@ -28,16 +31,25 @@ class Variants:
         return self.counts[0][0]
 
     def __str__(self) -> str:
-        return ", ".join(f"{name!r} ({count:,})" for name, count in self.counts)
+        composed = {unicodedata.normalize("NFC", name) for name, _ in self.counts}
+        looks_alike = len(composed) < len(self.counts)  # on a screen; their characters tell them apart
+        show = ascii if looks_alike else repr
+        return ", ".join(f"{show(name)} ({count:,})" for name, count in self.counts)
 
 
 def plain_spelling(name: str) -> str:
     """A label without case, blanks at its ends, and the way in which letters are composed (Unicode NFKC).
 
-    What stands between its parts is one blank: `B-PER`, `b-per` and `b_per` are alike.
+    What stands between its parts is one blank: `B-PER`, `b-per` and `b_per` are alike; so are `1`, `01` and `1.0`.
+    Characters without a shape of their own (a zero-width blank, a byte order mark) do not count.
     """
     spelling = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return BETWEEN.sub(" ", spelling.strip())
+    shown = "".join(character for character in spelling if unicodedata.category(character) != "Cf")
+    plain = shown.strip()
+    number = WHOLE.fullmatch(plain)
+    if number:
+        return number[1] + number[2]
+    return BETWEEN.sub(" ", plain)
 
 
 def find_variants(counts: Mapping[str, int], fixed: Sequence[str] = ()) -> list[Variants]:
