@@ -128,3 +128,16 @@ def test_a_grown_tokenizer_gets_its_rows(rows: Path, tmp_path: Path) -> None:
     done = run(["lora", "files", "sft"], base, rows, tmp_path / "run", resize_embeddings=True)
     assert done.verified
     assert ftp.load(done.out).predict("<|tool|> Say 3")[0]["answer"].startswith("<|note|>")
+
+
+def test_tokens_that_are_known_or_in_no_row_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("\n".join(["text,label", *(f"it was <|tool|> on day {n},{'yes' if n % 2 else 'no'}" for n in range(20))]))
+    base = tiny("bert", tmp_path / "base")
+    done = run(["full", "classify"], base, file, tmp_path / "run", add_tokens="<|tool|>,<|tol|>,was,<|tool|>", max_steps=1,
+               verify=False)
+    log = [json.loads(line) for line in (done.out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    told = [line["message"] for line in log if line["event"] == "told" and "--add-tokens" in line["message"]]
+    assert len(told) == 2, log
+    assert "the model has was already" in told[0] and "<|tol|> stands in none of the first 200 training rows" in told[1]
+    assert "<|tool|>" not in told[0] + told[1]

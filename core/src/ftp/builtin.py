@@ -42,8 +42,24 @@ class Checkpoint:
             run.tell(f"tokens with new rows: {added}")
         named = {int(number) for number in tokenizer.convert_tokens_to_ids(list(settings.add_tokens))}
         tokens = used(tokenizer, data, template, eos_token, split_special_tokens=settings.split_special_tokens)
+        is_searched = hasattr(data.splits.get("train"), "num_rows")  # a stream is not
+        _tell_needless(run, tokenizer, named - set(loaded.fresh_tokens), named - set(tokens) if is_searched else set())
         found = untrained(loaded.net, tokens)
         return replace(loaded, fresh_tokens=tuple(sorted({*loaded.fresh_tokens, *named, *found})))
+
+
+def _tell_needless(run: Run, tokenizer: Any, known: set[int], unseen: set[int]) -> None:
+    """Say which tokens of `--add-tokens` the tokenizer had before, and which no training row or template has (a typo, mostly)."""
+    from ftp.losses.used_tokens import ROWS
+
+    def names(ids: set[int]) -> str:
+        return ", ".join(map(str, tokenizer.convert_ids_to_tokens(sorted(ids))))
+
+    if known:
+        run.tell(f"--add-tokens: the model has {names(known)} already, so nothing is added for it")
+    if unseen:
+        run.tell(f"--add-tokens: {names(unseen)} stands in none of the first {ROWS} training rows as a token, and in no chat "
+                 "template, so that the run learns nothing of it; see that it is spelt as in the rows")
 
 
 def _chat_options(run: Run) -> tuple[str | None, str | None]:
