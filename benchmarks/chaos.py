@@ -1,6 +1,6 @@
 """Runs that something happens to: each must end in the bits of the unbroken run, or with a word that names the fault.
 
-    python benchmarks/chaos.py [--events 200] [--seed 0] [--kinds kill,signal] [--keep FOLDER]
+    python benchmarks/chaos.py [--events 200] [--seed 0] [--kinds kill,signal] [--numbers 1-100] [--keep FOLDER]
 
 An event breaks one tiny run (two layers, 41 rows, 8 updates) in one way, then goes on with it as a user would, by the command
 that was told. Its end is good where the losses, scores and weights are bit by bit those of a run that nothing happened to, or
@@ -402,19 +402,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help="some of: " + ", ".join(KINDS))
+    parser.add_argument("--numbers", default="", help="of these events only, as 1-100: each is the same in any part")
     parser.add_argument("--keep", type=Path, help="a new folder, which is kept with the runs that ended badly")
     given = parser.parse_args(arguments)
     kinds = [kind.strip() for kind in given.kinds.split(",")]
+    first, _, last = given.numbers.partition("-")
+    numbers = range(int(first or 1), int(last or given.events) + 1)
     with tempfile.TemporaryDirectory(prefix="ftp-chaos-") as scratch:
         folder = given.keep.resolve() if given.keep else Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         world = make_world(folder)
         events = []
         for number, kind in enumerate(planned(given.events, kinds), 1):
+            if number not in numbers:
+                continue
             events.append(happen(world, number, kind, given.seed))
-            last = events[-1]
-            verdict = last.end if last.end in ("bits", "word") else f"BAD  {last.end}"
-            print(f"{number:>4}  {kind:<18}  {last.seconds:5.1f} s  {verdict:<5}  {last.what}", flush=True)
+            event = events[-1]
+            verdict = event.end if event.end in ("bits", "word") else f"BAD  {event.end}"
+            print(f"{number:>4}  {kind:<18}  {event.seconds:5.1f} s  {verdict:<5}  {event.what}", flush=True)
     return report(events)
 
 
