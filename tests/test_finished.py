@@ -154,7 +154,7 @@ def test_a_finished_run_that_lost_files_is_completed(line: Line, tmp_path: Path,
     assert (run / "log.jsonl").read_text().count('"event": "step"') == 1  # nothing else of it is lost
 
 
-def test_weights_and_results_that_were_damaged_are_made_again(
+def test_weights_and_results_are_never_written_over_and_damaged_ones_made_again(
     line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of the same size, or still there, is not whole. The card of a model is the user's to edit."""
@@ -166,6 +166,21 @@ def test_weights_and_results_that_were_damaged_are_made_again(
     (run / "model" / "README.md").write_text("# Mine\n")
     os.utime(run / "model" / "model.safetensors")  # another time, the same content
     assert call(["predict", str(run), "a text"]) == 0
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "test.jsonl").write_text('{"text": "a warm room"}\n')
+    read = ["--input", str(folder)]
+    for target, words, told in (
+        (folder / "test.jsonl", read, "is a file of the folder that --input names"),
+        (run / "predictions" / "validation.jsonl", read, "this is a file of the run"),
+        (folder / "test.jsonl" / "x.csv", ["a text"], "name another place with --output"),
+    ):
+        capsys.readouterr()
+        before = target.read_bytes() if target.is_file() else None
+        assert call(["predict", str(run), *words, "--output", str(target)]) == 2
+        assert told in " ".join(capsys.readouterr().err.split())
+        assert before is None or target.read_bytes() == before
 
     (run / "model" / "model.safetensors").write_bytes(whole[:-64] + bytes(64))
     (run / "scores.json").write_text(scores[: len(scores) // 2])

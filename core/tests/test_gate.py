@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ftp import gate, record
+from ftp import gate, marker, record
 from ftp.cli.main import call
 from ftp.errors import UserError
 from ftp.types import Baseline, Risk, Score
@@ -19,6 +19,7 @@ LEVELS = {"leakage": "ok", "overfitting": "note", "underfitting": "warn"}
 def make(path: Path, levels: dict[str, str] = LEVELS, *, status: str = "finished", plugins: str = "") -> Path:
     """A run folder with these verdicts, and accuracy on test above that of the majority class (0.5)."""
     path.mkdir()
+    marker.create(path)
     folder = record.Folder(path)
     folder.write_recipe(f'plugins = ["lora", "sentiment"{plugins}]\n')
     folder.write_facts(status=status, reason="of itself")
@@ -167,6 +168,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     capsys.readouterr()
     assert call(["gate", "run", "--junit", "nowhere/junit.xml"]) == 2
     assert "--junit nowhere/junit.xml: there is no folder nowhere" in capsys.readouterr().err
+    before = Path("run/run.json").read_bytes()
+    assert call(["gate", "run", "--junit", "run/run.json"]) == 2
+    assert "--junit run/run.json: this is a file of the run" in capsys.readouterr().err
+    assert Path("run/run.json").read_bytes() == before
     assert call(["gate", "run", "--policy", "none.toml"]) == 2
     assert call(["gate", "nowhere"]) == 2
     Path("policy.toml").write_text('[risks]\nunderfiting = "warn"\n')

@@ -385,6 +385,14 @@ def came_to_nothing(path: Path) -> bool:
     return stopped and not kept and not any(line.get("event") == "step" for line in read_log(path / LOG))
 
 
+def check_writable_over(target: Path, option: str) -> None:
+    """Raise `UserError` for a file that a run wrote: what a command writes must not take the place of a run's own record."""
+    path = target.expanduser().absolute()
+    for folder in path.parents:
+        if path.exists() and marker.lists(marker.read(folder), path.relative_to(folder).as_posix()):
+            raise UserError(f"{option} {target}: this is a file of the run in {folder}", "name another file")
+
+
 def existing(path: Path) -> Path:
     """The folder of a run. Raises `UserError` where there is no such folder, or what it holds is no run."""
     if (path / RECIPE).is_file():

@@ -38,6 +38,8 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
     """
     from ftp import record
 
+    if junit is not None:
+        record.check_writable_over(junit, "--junit")
     if junit is not None and not junit.parent.is_dir():
         raise UserError(f"--junit {junit}: there is no folder {junit.parent}", "make it, or name a file elsewhere")
     policy = gate.read_policy(file, gate.known_checks(run)) if file is not None else gate.Policy()

@@ -14,10 +14,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from ftp import record
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.faults import disk
-from ftp.record import plain
 from ftp.terminal import is_interactive, say, say_json, warn
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     """
     if texts and source is not None:
         raise UserError("predict takes texts or --input, not both", "leave one of them out")
-    if source is not None and target is not None and source.resolve() == target.resolve():
-        raise UserError(f"--output {target}: is the file that --input names", "name another file")
+    if target is not None:
+        _check_target(target, source)
     kind = target.suffix.lower() if target is not None else ""
     if target is not None and kind not in (".csv", ".jsonl"):
         raise UserError(f"--output {target}: written as .csv or .jsonl, by the ending of its name")
@@ -75,10 +75,19 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
         for chunk in _chunks(rows, ROWS):
             asked = [row["text"] for row in chunk] if source is None else [_asked(row) for row in chunk]
             for row, answer in zip(chunk, predictor.predict(asked, start=count), strict=True):
-                emit(row, plain(answer))
+                emit(row, record.plain(answer))
                 count += 1
     if target is not None:
         say(f"{count} answers in {target}")
+
+
+def _check_target(target: Path, source: Path | None) -> None:
+    """Raise `UserError` where answers would be written over what is read, or over a file of a run."""
+    if source is not None and source.resolve() == target.resolve():
+        raise UserError(f"--output {target}: is the file that --input names", "name another file")
+    if source is not None and target.exists() and source.resolve() in target.resolve().parents:
+        raise UserError(f"--output {target}: is a file of the folder that --input names", "name another file")
+    record.check_writable_over(target, "--output")
 
 
 def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[dict[str, Any]]:
@@ -142,12 +151,13 @@ def _sink(target: Path | None, kind: str, as_json: bool) -> Iterator[Emit]:
         return
     aside = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")  # a name may be as long as the system allows
     try:
-        with disk(target), aside.open("w", encoding="utf-8", newline="") as file:
+        with disk(target, "--output"), aside.open("w", encoding="utf-8", newline="") as file:
             yield _csv(file) if kind == ".csv" else _object(file)
-        with disk(target):
+        with disk(target, "--output"):
             aside.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that is none, for example, which was told
+            aside.unlink(missing_ok=True)
 
 
 def _line(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
@@ -163,12 +173,12 @@ def _line(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
 
 
 def _shown_as_json(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-    say_json({**plain(row), **answer})
+    say_json({**record.plain(row), **answer})
 
 
 def _object(file: Any) -> Emit:
     def emit(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        file.write(json.dumps({**plain(row), **answer}, ensure_ascii=False) + "\n")
+        file.write(json.dumps({**record.plain(row), **answer}, ensure_ascii=False) + "\n")
 
     return emit
 
@@ -195,4 +205,4 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(plain(value), ensure_ascii=False) if isinstance(value, (list, tuple, dict)) else value
+    return json.dumps(record.plain(value), ensure_ascii=False) if isinstance(value, (list, tuple, dict)) else value
