@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from ftp.data import turns
+
 WORDS = 13
 """Words in a row that make text the same text (Brown et al. 2020, appendix C)."""
 SHARE = 0.2
@@ -141,15 +143,15 @@ CHAT = {  # set: (licence, rows at most, words in a conversation at most)
 }
 
 
-def talks(name: str, row: dict[str, Any], most: int) -> list[dict[str, str]]:
+def talks(name: str, row: dict[str, Any], most: int) -> list[dict[str, Any]]:
     """A row of a set as a conversation of at most `most` words that ends with an answer; empty where there is none."""
     if "messages" in row:
         said, words = [], 0
         for one in row["messages"]:
-            words += len(one["content"].split())
+            words += len(turns.words(one).split())
             if words > most:
                 break
-            said.append({"role": one["role"], "content": one["content"]})
+            said.append(one)
         while said and said[-1]["role"] != "assistant":
             said.pop()
         return said
@@ -177,7 +179,7 @@ def chat(sets: Path, out: Path) -> dict[str, Any]:
             kept, found = found[:60], found[60:]
         train += found[:number]
         held_out += kept
-        words = sum(len(one["content"].split()) for row in found[:number] for one in row["messages"])
+        words = sum(len(turns.words(one).split()) for row in found[:number] for one in row["messages"])
         told[name] = {"licence": licence, "conversations": len(found[:number]), "words": words}
     asked = {row["messages"][0]["content"].lower() for row in held_out}
     train = [row for row in train if row["messages"][0]["content"].lower() not in asked]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, Json, List
 
+from ftp.cli.predict import _file
 from ftp.data import tables, turns
 from ftp.data.forms import convert, detect
 from ftp.data.read import read
@@ -58,6 +60,23 @@ def test_numbers_of_any_size_come_back() -> None:
     rows = tables.from_rows([{"x": value}, {"x": [{"a": None}]}])
     assert json.dumps(rows[0]["x"]) == json.dumps(value) and rows[1]["x"] == [{"a": None}]
     assert json.dumps(tables.to_rows(rows)[0]["x"]) == json.dumps(value)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", [Json(), List(Json())], ids=["JSON", "list of JSON"])
+def test_json_columns_that_datasets_wrote_lose_no_digit(tmp_path: Path, kind: Any, streaming: bool) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": {"x": 2**63 + 1, "y": 0.12345678901234567}}}
+    talks = [[ASK, {"role": "assistant", "content": None, "tool_calls": [call]}], CALLS]
+    texts = [[json.dumps(turn) for turn in talk] for talk in talks]
+    cells = texts if isinstance(kind, List) else [json.dumps(talk) for talk in talks]
+    features = Features({"messages": kind, "tools": Json()})
+    rows = Dataset.from_dict({"messages": cells, "tools": [json.dumps(TOOLS), json.dumps(OTHER)]}, features=features)
+    rows.save_to_disk(tmp_path / "saved")
+    rows.to_parquet(tmp_path / "rows.parquet")
+    for source in (tmp_path / "saved", tmp_path / "rows.parquet"):
+        made = read_as(source, "conversation", streaming=streaming)
+        assert json.dumps([row["messages"] for row in made]) == json.dumps(talks)
+        assert json.dumps([row["tools"] for row in made]) == json.dumps([TOOLS, OTHER])
 
 
 def test_a_null_of_a_struct_in_a_parquet_file_is_no_field(tmp_path: Path) -> None:
@@ -181,6 +200,20 @@ def test_a_prompt_is_never_doubled(row: Any) -> None:
     assert turns.preference(row) == ([SYSTEM, ASK], [GOOD], [BAD])
 
 
+DEVELOPER, HELLO = {"role": "developer", "content": "Be brief."}, {"role": "assistant", "content": "Hello."}
+
+
+@pytest.mark.parametrize(("prompt", "row"), [
+    ([DEVELOPER, ASK], {"prompt": [DEVELOPER, ASK], "chosen": [DEVELOPER, ASK, GOOD], "rejected": [ASK, BAD]}),
+    ([DEVELOPER, ASK], {"prompt": [ASK], "chosen": [DEVELOPER, ASK, GOOD], "rejected": [DEVELOPER, ASK, BAD]}),
+    ([DEVELOPER, ASK], {"chosen": [DEVELOPER, ASK, GOOD], "rejected": [ASK, BAD]}),
+    ([HELLO, ASK], {"prompt": [HELLO, ASK], "chosen": [HELLO, ASK, GOOD], "rejected": [HELLO, ASK, BAD]}),
+])  # fmt: skip
+def test_a_prompt_that_begins_with_another_role_is_never_doubled(prompt: Any, row: Any) -> None:
+    assert turns.preference(row) == (prompt, [GOOD], [BAD])
+
+
+
 def test_the_last_question_of_several_turns_stands_for_all_of_them() -> None:
     more = [ASK, GOOD, {"role": "user", "content": "Sure?"}]
     row = {"prompt": "Sure?", "chosen": [*more, GOOD], "rejected": [*more, BAD]}
@@ -193,3 +226,13 @@ def test_text_of_a_conversation_has_its_calls_and_tools() -> None:
     rows = tables.from_rows([{"messages": CALLS, "tools": TOOLS}])
     text = convert(rows, "conversation", "text")[0]["text"]
     assert all(word in text for word in ("I must look.", '"name": "weather"', '"town": "Oslo"', "sunny", '"default": null'))
+
+
+def test_rows_to_answer_from_a_parquet_file_have_no_fields_of_other_rows(tmp_path: Path) -> None:
+    rows = [{"messages": [ASK], "tools": TOOLS}, {"messages": [ASK], "tools": OTHER}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "ask.parquet")
+    settings = SimpleNamespace(columns=(), max_decompressed=None)
+    predictor: Any = SimpleNamespace(run=SimpleNamespace(settings=settings), data=SimpleNamespace(form="conversation"))
+    first, second = _file(tmp_path / "ask.parquet", predictor, "", None)
+    assert "account" not in json.dumps(first) and "default" not in json.dumps(second)
+    assert second["tools"] == OTHER

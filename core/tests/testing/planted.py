@@ -15,9 +15,20 @@ from itertools import chain
 from typing import Any
 
 from ftp import hookimpl, option, plugin
+from ftp.data.turns import content_text
+from ftp.errors import UserError
 from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Predictions, Risk, Row, Run, Score
 
 # --- objectives ---
+
+
+def refuse_more_than_text(row: Row) -> None:
+    """Raise `UserError` for what a plugin that reads text alone would lose."""
+    if row.get("tools"):
+        raise UserError(f"the row that asks {row['messages'][0]['content']!r} has tools, which are not read")
+    for place, turn in enumerate(row["messages"]):
+        if lost := sorted(set(turn) - {"role", "content"}):
+            raise UserError(f"a row has messages[{place}].{lost[0]}, which is not read: {turn!r}")
 
 
 @plugin
@@ -35,9 +46,11 @@ class Talk:
         from torch.nn.functional import cross_entropy
 
         from ftp import forward
+        from ftp.data.control_text import of_run
         from ftp.data.encode import cache_key
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
+        tokenize = tokenizer if fault == "controls" else of_run(run, tokenizer)
         if fault == "unbuilt":
             raise KeyError("hidden")
         if fault == "needs_rows":
@@ -49,7 +62,7 @@ class Talk:
         calls = [0]
 
         def ids_of(text: str, first: bool) -> list[int]:
-            ids = list(tokenizer(text, add_special_tokens=first)["input_ids"])
+            ids = list(tokenize(text, add_special_tokens=first)["input_ids"])
             return [tokenizer.bos_token_id, *ids] if first and fault == "double_bos" else ids
 
         def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
@@ -57,8 +70,10 @@ class Talk:
                 ids, labels = [], []
                 if fault == "answered_only":
                     row["messages"][1]
+                if fault != "forgets":
+                    refuse_more_than_text(row)
                 for number, turn in enumerate(row["messages"]):
-                    text = turn["content"].upper() if self.shout else turn["content"]
+                    text = content_text(turn).upper() if self.shout else content_text(turn)
                     answer = turn["role"] == "assistant"
                     part = ids_of(f"{text}\n", not number) + ([tokenizer.eos_token_id] if answer and fault != "no_end" else [])
                     if fault == "draws":
@@ -478,7 +493,7 @@ def _plant(base: type, *faults: str) -> None:
 
 _plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks", "draws", "key", "no_key", "wakes", "moves",
        "half", "hooked", "ranks", "state", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts",
-       "shift", "unbuilt", "answered_only", "own_way")
+       "shift", "unbuilt", "answered_only", "own_way", "forgets", "controls")
 _plant(Prefer, "itself", "swapped", "silent")
 _plant(Classes, "last_place")
 _plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head")

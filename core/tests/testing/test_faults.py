@@ -28,6 +28,8 @@ CASES = {
     "Talk_mean": ("totals-are-sums", "a mean, not a sum"),
     "Talk_steps": ("accumulation-changes-nothing", "a mean of means"),
     "Talk_prompts": ("prompts-are-not-learnt", "tokens of prompts are learnt"),
+    "Talk_forgets": ("messages-are-kept-whole", "tool_calls of the answer"),
+    "Talk_controls": ("control-text-stays-text", "in a text becomes the control token"),
     "Talk_shift": ("tokens-are-told-from-those-before", "not the one behind those that it is told from"),
     "Talk_pads_are_ends": ("ends-are-learnt", "where it is the pad token too"),
     "Talk_no_end": ("ends-are-learnt", "generation would never stop"),

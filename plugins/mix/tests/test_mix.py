@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ftp import app
+from ftp.data import tables
 from ftp.errors import UserError
 from ftp.plan import prepare
 from ftp.plugins import Hooks
@@ -63,6 +64,29 @@ def test_conversations_are_mixed_whatever_their_spelling(tmp_path: Path) -> None
     general_rows = [row for row in train if row[0]["content"].startswith("general")]
     assert len(general_rows) / len(train) == pytest.approx(0.25, abs=0.02) and general_rows[0][1]["role"] == "assistant"
     assert not any(row[0]["content"].startswith("general") for row in data.splits["validation"]["messages"])
+
+
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+@pytest.mark.parametrize("own_tools", [False, True])
+def test_tools_and_calls_of_general_rows_are_kept(tmp_path: Path, objective: str, own_tools: bool) -> None:
+    def row(word: str, number: int, name: str) -> dict[str, Any]:
+        call = {"type": "function", "function": {"name": name, "arguments": {f"{word}{number}": 2**64 + number}}}
+        asked, answer = {"role": "user", "content": f"{word} {number}?"}, {"role": "assistant", "tool_calls": [call]}
+        talk = {"messages": [asked, answer]} if objective == "sft" else {
+            "prompt": [asked], "chosen": [answer], "rejected": [{"role": "assistant", "content": "no"}]}
+        tools = {"tools": [{"type": "function", "function": {"name": name}}]}
+        return {**talk, **(tools if own_tools or word == "general" else {})}
+
+    own = write(tmp_path / "own.jsonl", [row("own", number, "mine") for number in range(40)])
+    general = write(tmp_path / "others.jsonl", [row("general", number, "theirs") for number in range(40)])
+    data, _ = collected([objective, "files", "mix"], data=own, **{"mix.data": general, "mix.share": 0.25})
+    names = set()
+    for found in tables.to_rows(data.splits["train"]):
+        asked, answer = (found["messages"] if objective == "sft" else [*found["prompt"], *found["chosen"]])
+        word, number = asked["content"].rstrip("?").split()
+        assert answer["tool_calls"][0]["function"]["arguments"] == {f"{word}{number}": 2**64 + int(number)}
+        names |= {(word, tool["function"]["name"]) for tool in found["tools"] or ()}
+    assert names == {("general", "theirs"), *([("own", "mine")] if own_tools else [])}
 
 
 def test_a_share_holds_under_max_train_rows(tmp_path: Path) -> None:

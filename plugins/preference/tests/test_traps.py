@@ -334,3 +334,18 @@ def test_orpo_of_a_certain_answer_is_finite() -> None:
     assert torch.allclose(y[:5], expected, rtol=1e-5) and torch.isfinite(y).all()
     y.sum().backward()
     assert torch.isfinite(x.grad[:5]).all()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("field", [{"weight": 0}, {"train": False}], ids=str)
+def test_turns_that_are_not_to_be_learnt_are_read_in_a_prompt_and_refused_as_an_answer(
+    kit: Any, load: Any, field: dict[str, Any],
+) -> None:
+    loss = kit.loss_of(Dpo(), load(), kit.a_run())
+    earlier = [*kit.message("user", "Hello."), *kit.message("assistant", "Hello to you.")]
+    rows = [{**row, "prompt": [*earlier, *row["prompt"]]} for row in kit.preferences()]
+    marked = [{**row, "prompt": [earlier[0], {**earlier[1], **field}, *row["prompt"][2:]]} for row in rows]
+    assert kit.encoded(loss, marked) == kit.encoded(loss, rows)
+    for side in ("chosen", "rejected"):
+        refused = [*rows[:1], {**rows[1], side: [{**rows[1][side][0], **field}]}]
+        with pytest.raises(UserError, match=r"seven plus five.*is to be learnt \(their weight is 0 or train is false\)"):
+            kit.encoded(loss, refused)

@@ -196,8 +196,29 @@ def test_whatever_can_be_scored_is_read(load: Any, kind: str) -> None:
              {"text": f"Human: {asked}\n\nAssistant: {good}"}, {"text": "Only words."}]
     answers = [one.answer for row in given for one in loss.answer(batch_of(loss, [row], "predict"), None)]
     assert answers[1:3] == pytest.approx([answers[0]] * 2, rel=1e-5) and answers[3] != answers[0]
-    with pytest.raises(UserError, match="nothing to score"):
-        loss.encode([{"text": "  "}], "predict")
+    for row in ({"text": "  "}, {"number": 3}, {"messages": []}):
+        with pytest.raises(UserError, match="nothing to score"):
+            loss.encode([row], "predict")
+
+
+def test_what_is_scored_has_its_tools_and_its_system_text_in_any_spelling(load: Any) -> None:
+    model = load("llama")
+    model.tokenizer.chat_template = ("{% for tool in tools or [] %}{{ tool.function.name }}{% endfor %}{% for m in messages %}"
+                                     "{{ m.role + ':' + m.content + eos_token }}{% endfor %}"
+                                     "{% if add_generation_prompt %}assistant:{% endif %}")
+    loss = loss_of(model)
+    tools = [{"type": "function", "function": {"name": "lookup"}}]
+    talk = message("system", "Be brief.") + message("user", "How?") + message("assistant", "So.")
+    spelt: list[Any] = [
+        {"messages": talk},
+        {"prompt": talk[:2], "completion": talk[2:]},
+        {"prompt": "How?", "completion": "So.", "system": "Be brief."},
+        {"instruction": "How?", "output": "So.", "system": "Be brief."},
+        {"question": "How?", "response": "So.", "system": "Be brief."},
+    ]
+    encoded = loss.encode([{**row, "tools": tools} for row in spelt], "predict")
+    (text,) = {model.tokenizer.decode(row["input_ids"]) for row in encoded}
+    assert "lookup" in text and "Be brief." in text and "So." in text
 
 
 def test_micro_batches_add_up(load: Any) -> None:

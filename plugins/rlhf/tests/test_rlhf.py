@@ -340,6 +340,7 @@ def test_a_finished_run_answers_in_the_template_of_its_training(go):
     result = go(max_steps=2, plugins=("lora",))
     back = ftp.load(result.out)
     assert isinstance(back.predict(["How are you?"])[0]["answer"], str)
+    assert back.predict([{"instruction": "How", "input": "are you?"}]) == back.predict(["How\n\nare you?"]), "in any spelling"
     template = result.out / "model" / "chat_template.jinja"
     template.write_text(template.read_text().replace("im_start", "im_begin"))
     with pytest.raises(UserError, match="not the one it was trained with"):

@@ -141,3 +141,38 @@ def test_truncation_keeps_rows_with_something_to_learn() -> None:
     assert chats.truncated(one, 6) == chats.Encoded(list(range(6)), [(3, 5)], 4, 3)
     assert chats.truncated(one, 3) == chats.Encoded([0, 1, 2], [], 7, 5)
     assert not chats.truncated(chats.Encoded([1, 2], [(0, 2)]), 1).spans, "a first token is never predicted"
+
+
+UNTRAINED = [{"weight": 0}, {"train": False}, {"training": False}]
+
+
+@pytest.mark.parametrize("field", UNTRAINED, ids=str)
+@pytest.mark.parametrize("template", [CHATML, MARKED])
+def test_a_turn_that_is_not_to_be_learnt_is_only_read(template: str, field: dict[str, Any]) -> None:
+    tokenizer, chat = made("llama", template)
+    first, last = ([{**turn, **field} if place == untrained else turn for place, turn in enumerate(TALK)] for untrained in (2, 4))
+    whole = chat.encode([TALK])[0]
+    assert said(tokenizer, chat.encode([first])[0]) == ["42, no: twelve.<|im_end|>"]
+    assert said(tokenizer, chat.encode([last])[0]) == ["Oslo.<|im_end|>"]
+    assert chat.encode([first])[0].ids == chat.encode([last])[0].ids == whole.ids, "the model reads the same"
+    assert "no turn of the assistant that is to be learnt" in str(chat.encode([last], which="last")[0])
+    both = [{**turn, **field} if turn["role"] == "assistant" else turn for turn in TALK]
+    assert "(their weight is 0 or train is false)" in str(chat.encode([both])[0])
+
+
+@pytest.mark.parametrize("field", UNTRAINED, ids=str)
+@pytest.mark.parametrize("template", [CHATML, MARKED])
+def test_where_all_is_learnt_such_a_turn_is_not(template: str, field: dict[str, Any]) -> None:
+    tokenizer, chat = made("llama", template)
+    talk = [{**turn, **field} if place == 2 else turn for place, turn in enumerate(TALK)]
+    one = chat.encode([talk], which="all")[0]
+    learnt = "|".join(said(tokenizer, one))
+    assert "Oslo" not in learnt and "Seven plus five?" in learnt and "42, no: twelve.<|im_end|>" in learnt
+    skipped = sum(end - start for start, end in chat.encode([TALK])[0].spans[:1])
+    assert sum(end - start for start, end in one.spans) >= len(one.ids) - skipped - 1
+
+
+@pytest.mark.parametrize("weight", [1, 1.0, True, None])
+def test_a_turn_of_weight_one_is_learnt(weight: Any) -> None:
+    _, chat = made("llama", CHATML)
+    assert chat.encode([[{**turn, "weight": weight} for turn in TALK]])[0] == chat.encode([TALK])[0]

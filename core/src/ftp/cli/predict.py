@@ -93,6 +93,7 @@ def _check_target(target: Path, source: Path | None) -> None:
 def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[dict[str, Any]]:
     """The rows of a file, its columns under our names."""
     from ftp.data.forms import FORMS
+    from ftp.data.json_column import as_said
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
     from ftp.data.suggest import column_meant, columns_option
@@ -119,7 +120,9 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     taken = sorted({"answer", "scores"} & set(have))
     if taken:
         raise UserError(f"--input {source}: has a column '{taken[0]}', which is where the answers go", "rename that column")
-    return (dict(row) for row in rows)
+    # null in a struct of a table is a field that the row does not have (tools that differ between rows)
+    kinds = rows.features or {}
+    return ({name: as_said(value, kinds.get(name)) for name, value in row.items()} for row in rows)
 
 
 def _asked(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def read_columns(form: Form) -> frozenset[str]:
     names = {*spec.required, *spec.optional, *(name for columns in spec.read_from for name in columns)}
     names |= {other for ours in names for other in ALIASES.get(ours, ())}
     if form in ("conversation", "preference", "feedback", "prompt"):
-        names |= {"system", "input", "history", "tools"}
+        names |= {"system", "input", "context", "history", "tools", "functions"}
     return frozenset(names - ASIDE)
 
 

@@ -49,7 +49,7 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Any column as a JSON column. In a struct null means that the row has no such field."""
     if is_json(column.type):
         return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array([without_null_fields(value) for value in column.to_pylist()])
+    return array([without_null_fields(_read_json(value, column.type)) for value in column.to_pylist()])
 
 
 def with_kinds(table: pa.Table, kinds: Mapping[str, Any] | None) -> pa.Table:
@@ -81,15 +81,32 @@ def as_said(value: Any, kind: Any) -> Any:
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table with their JSON columns read."""
+    """The rows of a table with their JSON read, also inside of lists and structs."""
     rows: list[dict[str, Any]] = table.to_pylist()
     for field in table.schema:
-        if not is_json(field.type):
+        if not holds_json(field.type):
             continue
         for row in rows:
-            text = row[field.name]
-            row[field.name] = None if text is None else json.loads(text)
+            row[field.name] = _read_json(row[field.name], field.type)
     return rows
+
+
+def holds_json(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is that of JSON, or a list or struct with JSON in it at any depth."""
+    if is_json(kind):
+        return True
+    return any(holds_json(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _read_json(value: Any, kind: pa.DataType) -> Any:
+    """A value of an Arrow type with its JSON text read."""
+    if value is None or not holds_json(kind):
+        return value
+    if is_json(kind):
+        return json.loads(value)
+    if pa.types.is_struct(kind):
+        return {name: _read_json(item, kind.field(name).type) for name, item in value.items()}
+    return [_read_json(item, kind.value_type) for item in value]
 
 
 def is_json(kind: pa.DataType) -> bool:

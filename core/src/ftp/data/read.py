@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -353,8 +354,23 @@ def _from_disk(path: Path, splits: Mapping[str, str], streaming: bool) -> dict[s
     for name, rows in loaded.items() if not isinstance(loaded, Dataset) else [("", loaded)]:
         require_whole(rows.data.table, f"{path / name}")
     parts: dict[str, Dataset] = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
-    parts = _named(parts, splits, str(path))
+    parts = {split: _exact(rows) for split, rows in _named(parts, splits, str(path)).items()}
     return {split: rows.to_iterable_dataset() if streaming else rows for split, rows in parts.items()}
+
+
+def _exact(rows: Rows) -> Rows:
+    """The rows with JSON columns that lose no digit (see `json_column`)."""
+    from datasets import Dataset
+
+    from ftp.data.json_column import typed
+
+    if rows.features is None or (features := typed(rows.features)) == rows.features:
+        return rows
+    if not isinstance(rows, Dataset):
+        return rows.cast(features)
+    exact = copy.deepcopy(rows)  # as `Dataset.with_format` does; `Dataset.cast` would write the rows anew
+    exact.info.features = features
+    return exact
 
 
 def _named(parts: Mapping[str, Any], splits: Mapping[str, str], told: str) -> dict[str, Any]:
@@ -394,4 +410,4 @@ def _hub(source: str, splits: Mapping[str, str], streaming: bool, revision: str 
             f"{source} is no file or folder here, and the hub does not give it as a data set ({text:.300})",
             "check the spelling, your access (hf auth login), or give a file or folder",
         ) from None
-    return _named(loaded, splits, source)
+    return {split: _exact(rows) for split, rows in _named(loaded, splits, source).items()}

@@ -56,6 +56,9 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "output", "question", "answer", "response")
 """Columns that say a conversation."""
 
+INSTRUCTIONS = frozenset({"system", "developer"})
+"""Roles of a turn that stands before a conversation and tells the assistant how to answer."""
+
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Fields with what an assistant thought before it spoke."""
 
@@ -367,7 +370,7 @@ def _history(pairs: Any) -> list[Message]:
 def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message]]:
     """Prompt, chosen and rejected of a row. Without a prompt it is what chosen and rejected begin with in common."""
     prompt = asked(row)
-    if any(turn["role"] != "system" for turn in prompt):
+    if any(turn["role"] not in INSTRUCTIONS for turn in prompt):
         prompt, good = parted(prompt, answer(row["chosen"], "chosen"), "chosen")
         prompt, bad = parted(prompt, answer(row["rejected"], "rejected"), "rejected")
     else:
@@ -375,7 +378,7 @@ def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], li
         prompt, good, bad = _implicit(*(said(row[side], "assistant", side) for side in ("chosen", "rejected")))
         if not prompt:
             raise Unfit("has no prompt, and chosen and rejected begin differently")
-        if prompt[0]["role"] != "system":
+        if prompt[0]["role"] not in INSTRUCTIONS:
             prompt = _with_system(row, [*system, *prompt])
     for name, side in (("prompt", prompt), ("chosen", good), ("rejected", bad)):
         if not side:
@@ -385,7 +388,7 @@ def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], li
 
 def _implicit(good: list[Message], bad: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
     """What two conversations begin with in common, and how each goes on. A system turn that one of them has is common."""
-    systems = [side[0] for side in (good, bad) if side and side[0]["role"] == "system"]
+    systems = [side[0] for side in (good, bad) if side and side[0]["role"] in INSTRUCTIONS]
     if len(systems) == 2 and not is_same(*systems):
         return [], good, bad
     system = systems[:1]
@@ -402,17 +405,17 @@ def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[li
     A system turn that only the answer has becomes the prompt's. `Unfit` where the answer begins with a turn of the user
     that is not the prompt's: nobody can tell what was asked.
     """
-    system = turns[:1] if turns and turns[0]["role"] == "system" else []
-    own = prompt[:1] if prompt[0]["role"] == "system" else []
+    system = turns[:1] if turns and turns[0]["role"] in INSTRUCTIONS else []
+    own = prompt[:1] if prompt[0]["role"] in INSTRUCTIONS else []
     if system and own and not is_same(system[0], own[0]):
         raise Unfit(f"has another system turn in {column} than in its prompt")
     whole = [*(own or system), *_without_system(prompt, own)]
     asked_turns, rest = _without_system(prompt, own), _without_system(turns, system)
-    if not any(turn["role"] == "assistant" for turn in rest) or rest[0]["role"] not in ("user", "system"):
-        return whole, rest
     size = len(asked_turns)
-    if len(rest) > size and all(map(is_same, asked_turns, rest)):
+    if size and len(rest) > size and all(map(is_same, asked_turns, rest)):
         return whole, rest[size:]
+    if not any(turn["role"] == "assistant" for turn in rest) or rest[0]["role"] not in ("user", *INSTRUCTIONS):
+        return whole, rest
     # only the last question was given as the prompt of a conversation of several turns
     last = max(number for number, turn in enumerate(rest) if turn["role"] == "user")
     if size == 1 and last + 1 < len(rest) and is_same(asked_turns[0], rest[last]):
@@ -424,7 +427,7 @@ def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[li
 
 def _without_system(turns: list[Message], system: Sequence[Message]) -> list[Message]:
     """The turns less a system turn at their beginning, where there is one to leave out."""
-    return turns[1:] if system and turns and turns[0]["role"] == "system" else turns
+    return turns[1:] if system and turns and turns[0]["role"] in INSTRUCTIONS else turns
 
 
 def is_same(turn: Message, other: Message) -> bool:

@@ -38,31 +38,36 @@ def _cut(one: Encoded, limit: int) -> dict[str, Any]:
 
 
 def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
-    """Rows to answer, encoded: a conversation in any spelling up to its last question, or a plain text as a user's turn.
+    """Rows to answer (see `question`), encoded.
 
     Each has `prompt`, the ids to go on from. `UserError` for a row that asks nothing, or fills all `limit` tokens (those of
     an encoder it may fill).
     """
     for number, row in enumerate(rows):
         try:
-            if row.get("text") is not None and "messages" not in row:
-                turns: list[Message] = [{"role": "user", "content": str(row["text"])}]
-            else:
-                whole = row.get("messages") is not None or row.get("conversations") is not None
-                turns = conversation(row) if whole else asked(row)
-                if not turns:
-                    raise Unfit("has an empty conversation")
-            while turns and turns[-1]["role"] == "assistant":
-                turns.pop()
-            if not turns:
-                raise Unfit("asks nothing")
-            ids = chat.prompt(turns, tools_of(row))
+            ids = chat.prompt(question(row), tools_of(row))
         except Unfit as error:
             raise UserError(f"{beginning(row)}: {error}", 'give a text, or {"messages": [{"role": "user", ...}]}') from error
         if len(ids) >= limit + chat.apart:
             taken = f"{limit}" if chat.apart else f"{limit} with the answer"
             raise UserError(f"{beginning(row)}: {len(ids)} tokens, and the model takes {taken}", "shorten it")
         yield {"row": number, "input_ids": ids, "spans": [], "prompt": ids, "asked": True}
+
+
+def question(row: Row) -> list[Message]:
+    """The turns of a row to answer: a conversation in any spelling up to its last question, or a plain text as a user's turn.
+    Raises `Unfit` for a row that asks nothing."""
+    if row.get("text") is not None and "messages" not in row:
+        return [{"role": "user", "content": str(row["text"])}]
+    is_whole = row.get("messages") is not None or row.get("conversations") is not None
+    turns = conversation(row) if is_whole else asked(row)
+    if not turns:
+        raise Unfit("has an empty conversation")
+    while turns and turns[-1]["role"] == "assistant":
+        turns.pop()
+    if not turns:
+        raise Unfit("asks nothing")
+    return turns
 
 
 def collate(model: Model, rows: Sequence[Row]) -> Batch:

@@ -114,12 +114,13 @@ class Scene:
 
 def build(
     subject: Subject, kind: str = "", *, packed: bool = False, side: str = "right", ended: bool = False,
-    freeze: Callable[[str], bool] | None = None, **options: Any,
+    template: str = "", freeze: Callable[[str], bool] | None = None, **options: Any,
 ) -> Scene:
     """The plugin's loss on a tiny model of a kind (the first that fits, where none is named), as a run builds it.
 
     `packed`: rows end to end, where the network can. `side`: of the padding. `ended`: answers end with the tokenizer's EOS,
-    which is its pad token too. `freeze`: weights that are not to be trained. Rows lie in evaluation mode.
+    which is its pad token too. `template`: the tokenizer's chat template. `freeze`: weights that are not to be trained. Rows
+    lie in evaluation mode.
     """
     kind = kind or fitting(subject)
     app.quiet_libraries()
@@ -137,6 +138,8 @@ def build(
         model.tokenizer.pad_token = model.tokenizer.eos_token
     elif model.tokenizer.pad_token is None:
         model.tokenizer.pad_token = model.tokenizer.eos_token
+    if template:
+        model.tokenizer.chat_template = template
     model.tokenizer.padding_side = side
     for name, weight in model.net.named_parameters():
         if freeze is not None and freeze(name):

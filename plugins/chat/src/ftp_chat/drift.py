@@ -49,7 +49,7 @@ def verdict(run: Run, model: Model | None, count: int, tokens: int) -> Risk:
     assert model is not None and model.reference is not None
     from ftp.losses.chat import prepare
 
-    chat = prepare(model.tokenizer)
+    chat = prepare(model.tokenizer, split_special_tokens=run.settings.split_special_tokens)
     asked = [*HARMLESS[:count], *HARMFUL[:count]]
     prompts = [chat.prompt([{"role": "user", "content": text}]) for text in asked]
 

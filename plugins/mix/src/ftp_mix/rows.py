@@ -43,8 +43,8 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
     if not len(general):
         raise UserError(f"--mix.data {source}: there are no rows in it", "name a file with general rows")
     chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(general))[:wanted])
-    columns = [*FORMS[form].required, *(name for name in FORMS[form].optional
-                                        if name in train.column_names and name in general.column_names)]
+    optional = [name for name in FORMS[form].optional if name in train.column_names]
+    columns = [*FORMS[form].required, *(name for name in dict.fromkeys([*optional, "tools"]) if name in general.column_names)]
     part = _as(general, chosen, columns, train)
     together = concatenate_datasets([train, part])
     real = len(part) / len(together)
@@ -55,8 +55,9 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
 
 
 def _as(general: Any, chosen: Any, columns: list[str], train: Any) -> Any:
-    """The chosen rows with the types of `train`'s columns; columns that only `train` has are empty there."""
+    """The chosen rows with the types of `train`'s columns; columns that only `train` has are empty there, and the tools of a
+    conversation are empty in `train` where it has none."""
     from datasets import Features
 
     part = general.select(chosen).select_columns(columns)
-    return part.cast(Features({name: train.features[name] for name in columns}))
+    return part.cast(Features({name: train.features.get(name, general.features[name]) for name in columns}))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped,unused-ignore]
 
+from ftp.data.tables import to_rows
 from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _repeated(
     model.net.eval()
     try:
         with torch.inference_mode():
-            for encoded in loss.encode(rows.select(chosen).to_list(), "validation"):
+            for encoded in loss.encode(to_rows(rows.select(chosen)), "validation"):
                 ids: list[int] = list(encoded.get("input_ids", ()))  # none: a row that is left out
                 if len(ids) < 2 * tokens or asked >= most:
                     continue

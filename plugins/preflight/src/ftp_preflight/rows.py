@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftp.data import spellings
+from ftp.data.tables import to_rows
 from ftp.types import Data, Row, Run
 from ftp_preflight.findings import Findings
 
@@ -65,8 +66,8 @@ def sample(rows: Any, most: int, seed: int) -> list[Row]:
     if not hasattr(rows, "num_rows"):
         return list(islice(rows, most))
     if len(rows) <= most:
-        return list(rows.to_list())
-    return list(rows.select(np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))).to_list())
+        return to_rows(rows)
+    return to_rows(rows.select(np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))))
 
 
 def words_of(row: Row) -> str:

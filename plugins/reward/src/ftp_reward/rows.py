@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp.data.control_text import TextTokenizer
-from ftp.data.turns import Message, Unfit, is_empty, plain, said, split_last, words
+from ftp.data.turns import Message, Unfit, conversation, is_empty, plain, said, split_last, words
 from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
 from ftp.losses.chat import Chat, tools_of
@@ -59,13 +59,16 @@ class Reader:
         return made
 
     def one(self, row: Row) -> Scored:
-        """A row to be scored: prompt and completion, messages, or a plain text."""
-        if row.get("completion") is not None:
-            return self.read([row], [row["completion"]])[0]
-        talk = said(row.get("messages", row.get("text", "")), "assistant")
+        """A row to be scored: a conversation in any spelling, or a plain text."""
+        try:
+            is_text = row.get("text") is not None and row.get("messages") is None
+            talk = said(row["text"], "assistant") if is_text else conversation(row)
+        except Unfit as error:
+            raise UserError(f"there is nothing to score: the row {error}",
+                            "give a text, messages, or a prompt with a completion") from error
         if len(talk) > 1:
-            asked, answer = split_last(talk)
-            return self.read([{"prompt": asked}], [answer])[0]
+            prompt, answer = split_last(talk)
+            return self.read([{**row, "prompt": prompt}], [answer])[0]
         text = words(talk[0])
         if not text.strip():
             raise UserError("there is nothing to score", "give a text, messages, or a prompt with a completion")

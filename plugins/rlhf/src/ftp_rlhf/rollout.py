@@ -15,7 +15,7 @@ from ftp import UserError
 from ftp.data.encode import cache_key
 from ftp.data.turns import Unfit, said
 from ftp.losses import chat, tokens
-from ftp.losses.asking import beginning
+from ftp.losses.asking import beginning, question
 from ftp.losses.chat import Chat, tools_of
 from ftp.losses.common import row_limit
 from ftp.model.modes import without_dropout
@@ -82,9 +82,8 @@ class Roller:
         room = self.limit - self.options.max_completion_length
         for number, row in enumerate(rows):
             try:
-                turns = said(row["prompt"] if "prompt" in row else row.get("messages", row.get("text")), "user")
-                while split == "predict" and turns and turns[-1]["role"] == "assistant":
-                    turns.pop()
+                # rows to train on are prompts already; what a finished model is asked may be spelt in any way
+                turns = question(row) if split == "predict" else said(row["prompt"], "user")
                 if not turns:
                     raise Unfit("asks nothing")
                 ids = self.talk.prompt(turns, tools_of(row))

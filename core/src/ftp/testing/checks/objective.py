@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 
+from ftp.data import control_text, tables
+from ftp.data.load import shape
 from ftp.errors import UserError
 from ftp.testing import rows as written
+from ftp.testing import spelt
 from ftp.testing.checks.every import others
 from ftp.testing.models import PAIRED
 from ftp.testing.outcome import Fault, NotApplicable, check
@@ -22,6 +26,9 @@ from ftp.types import Row
 
 ANSWERED = ("conversation", "preference", "feedback")
 """Forms of prompts with answers."""
+
+TALKS = (*ANSWERED, "prompt")
+"""Forms of rows with messages."""
 
 
 @check("objective")
@@ -108,6 +115,67 @@ def one_beginning(subject: Subject) -> str:
         told.append(f"one a text on {scene.kind}")
     if not looked:
         raise NotApplicable("; ".join(told))
+    return "; ".join(told)
+
+
+@check("objective")
+def messages_are_kept_whole(subject: Subject) -> str:
+    """Each field of a message (calls of tools, names, reasoning, parts), and a row's tools, reaches the tokens where the chat
+    template writes it, or the row is refused by the field's name."""
+    form, _ = _task(subject)
+    if form not in TALKS:
+        raise NotApplicable(f"it reads no messages (form {form})")
+    scene = scene_of(subject, template=spelt.EVERY_FIELD)
+    kept, refused, too_long, lost = 0, list[str](), list[str](), list[str]()
+    for case in spelt.field_rows(form):  # type: ignore[arg-type]
+        name = f"{case.field} of {case.where}"
+        rows = tables.to_rows(shape({"train": tables.from_rows([case.row])}, form)[0]["train"])  # type: ignore[arg-type]
+        try:
+            encoded = list(scene.loss.encode(rows, "train"))
+        except UserError as error:
+            # `tool_calls` is named where several calls are parallel, too
+            if case.field.split()[-1] not in str(error) and case.word not in str(error):
+                raise Fault(f"a row with {name} is refused without a word about it: {error}",
+                            "name the row and the field, as in: row 3 has messages[1].tool_calls, which are not read") from error
+            refused.append(name)
+            continue
+        if any("left_out" in row for row in encoded):
+            too_long.append(name)
+            continue
+        # tokenizers of word pieces part words by blanks
+        texts = [scene.model.tokenizer.decode(ids).replace(" ", "") for row in encoded for _, ids in _token_columns(row)]
+        if any(case.word in text for text in texts):
+            kept += 1
+        else:
+            lost.append(name)
+    if lost:
+        raise Fault(f"the chat template writes {lost[0]}, and no token of the row says it (lost in all: {', '.join(lost)})",
+                    "encode whole messages by ftp.losses.chat, or refuse rows by the field that you do not read (UserError)")
+    parts = [f"{kept} fields reach the tokens"]
+    parts += [f"{len(names)} {what} ({', '.join(names)})" for names, what in ((refused, "are refused"), (too_long, "are left out")) if names]
+    return "; ".join(parts)
+
+
+@check("objective")
+def control_text_stays_text(subject: Subject) -> str:
+    """A control token that a text spells (`</s>`) stays text, in training as where a finished model is asked."""
+    form, _ = _task(subject)
+    told = []
+    for scene in _both(subject):
+        tokenizer = scene.model.tokenizer
+        controls = control_text.of_run(scene.run, tokenizer).controls
+        rows = written.rows(form, count=6)  # type: ignore[arg-type]
+        for split in ("train", "predict") if form == "conversation" else ("train",):
+            plain = _control_tokens(scene, [spelt.spelling(row, "x") for row in rows], split)
+            for control in controls:
+                found = _control_tokens(scene, [spelt.spelling(row, control) for row in rows], split)
+                token = tokenizer.convert_tokens_to_ids(control)
+                # objectives that lay texts end to end may drop the last few, with the ends that are theirs
+                if token != tokenizer.unk_token_id and found[token] > plain[token] + len(rows):
+                    raise Fault(f"{control} in a text becomes the control token ({found[token]} times in {len(rows)} rows of {split}, "
+                                f"{plain[token]} without it), on {scene.kind}: a text can end its turn and begin another",
+                                "tokenise texts by ftp.data.control_text.of_run(run, tokenizer), messages by ftp.losses.chat")
+        told.append(f"{', '.join(controls)} on {scene.kind}")
     return "; ".join(told)
 
 
@@ -454,6 +522,16 @@ def _ends(scene: Scene) -> set[int]:
         behind = tokenizer(text.rsplit(written.SAID, 1)[-1], add_special_tokens=False)["input_ids"]
         ends |= {int(one) for one in behind[:1]}
     return ends
+
+
+def _control_tokens(scene: Scene, rows: Sequence[Mapping[str, Any]], split: str) -> Counter[int]:
+    """How often each token stands in the encoded rows."""
+    shaped = shape({"train": tables.from_rows(rows)}, scene.data.form)[0]["train"]
+    counts = Counter[int]()
+    for row in scene.loss.encode(tables.to_rows(shaped), split):
+        for _, ids in _token_columns(row):
+            counts.update(ids)
+    return counts
 
 
 def _token_columns(row: Row) -> list[tuple[str, list[int]]]:
