@@ -548,6 +548,18 @@ def test_a_language_that_the_model_cannot_read_is_told(folder: Path, kind: str, 
     assert "such as" in judged(run, data, model, loss, unknown=0.0001, byte_tokens=0.0001).finding
 
 
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_english_among_signs_that_the_model_lacks_is_no_other_language(folder: Path, kind: str) -> None:
+    rows = [{"text": f"{text} \U0001f600\U0001f44d\U0001f3fd \u201cthe film\u201d \u2764\ufe0f", "label": "ab"[n % 2]}
+            for n, text in enumerate(lines(40))]
+    risk = judged(*scene(folder, rows, ["full", "classify"], kind))
+    assert "take a model" not in risk.finding and risk.evidence["unknown characters"]["train"]
+    assert ("signs, not letters" in risk.finding) == (kind == "bert")  # what is one [UNK] for all signs is lost
+    words = " \u5f88\u597d\u5403\u5f88\u597d\u5403"
+    chinese = [{**row, "text": row["text"] + words} for row in rows]
+    assert "take a model" in judged(*scene(folder, chinese, ["full", "classify"], kind)).finding
+
+
 def test_a_language_that_no_conversation_of_the_model_was_in_is_told(folder: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": CHINESE.format(n)}, {"role": "assistant", "content": "好吃"}]}
             for n in range(40)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,29 +56,47 @@ def look(options: Preflight, run: Run, data: Data, model: Model, found: Findings
 
 
 def unread(options: Preflight, run: Run, data: Data, model: Model, found: Findings) -> None:
-    """Warn where many tokens of a split are unknown ones, or parts of characters that the vocabulary lacks."""
+    """Warn where many tokens of a split are unknown ones, or parts of characters that the vocabulary lacks.
+
+    Only letters and digits count for that: a model can read English among signs (emoji, curly quotes) that it lacks.
+    Signs that become the unknown token are lost all the same, which is a note.
+    """
     tokenize = control_text.of_run(run, model.tokenizer)
-    readings = {}
+    readings, readings_of_words = {}, {}
     for split, rows in data.splits.items():
         texts = [looks.words_of(row) for row in looks.sample(rows, options.rows, run.settings.seed)]
         if any(text.strip() for text in texts):
             readings[split] = read(tokenize, texts)
+            readings_of_words[split] = read(tokenize, [without_signs(text) for text in texts])
     if not readings:
         return
     found.see("unknown characters", **{split: {"tokens": one.tokens, "unknown": one.unknown_share, "parts": one.parts_share}
                                        for split, one in readings.items()})
-    for split, one in readings.items():
-        if one.unknown_share >= options.unknown:
-            words = (f"{one.unknown_share:.1%} of the tokens of {split} are {model.tokenizer.unk_token}, which stands for "
-                     "characters that the model does not know")
-        elif one.parts_share >= options.byte_tokens:
-            words = (f"{one.parts_share:.1%} of the tokens of {split} are single bytes of characters that the model's "
-                     "vocabulary lacks")
-        else:
-            continue
-        other = MANY_LANGUAGES.get(model.head, ENCODER_OF_MANY_LANGUAGES)
-        found.tell("warn", f"{words}, such as {_excerpt(run, one.worst)}: take a model whose tokenizer knows the language (as "
-                   f"{other} does, a hundred of them)", run.command("--model", other))
+    other = MANY_LANGUAGES.get(model.head, ENCODER_OF_MANY_LANGUAGES)
+    advice = f"take a model whose tokenizer knows the language (as {other} does, a hundred of them)"
+    for split, whole in readings.items():
+        words = readings_of_words[split]
+        unknown = (f"{whole.unknown_share:.1%} of the tokens of {split} are {model.tokenizer.unk_token}, which stands for "
+                   "characters that the model does not know")
+        if words.unknown_share >= options.unknown:
+            found.tell("warn", f"{unknown}, such as {_excerpt(run, words.worst)}: {advice}", run.command("--model", other))
+        elif words.parts_share >= options.byte_tokens:
+            bytes_told = f"{whole.parts_share:.1%} of the tokens of {split} are single bytes of characters"
+            found.tell("warn", f"{bytes_told} that the model's vocabulary lacks, such as {_excerpt(run, words.worst)}: {advice}",
+                       run.command("--model", other))
+        elif whole.unknown_share >= options.unknown:
+            found.tell("note", f"{unknown}: signs, not letters, such as {_excerpt(run, whole.worst)}; what they say is lost")
+
+
+def without_signs(text: str) -> str:
+    """A text with a blank for each character beyond ASCII that is no letter and no digit: emoji, curly quotes, arrows."""
+    kept: list[str] = []
+    for character in text:
+        # accents that are characters of their own belong to a letter; behind a sign they choose how it is drawn
+        is_accent = unicodedata.category(character).startswith("M") and bool(kept) and kept[-1] != " "
+        is_word = character.isascii() or character.isalnum() or is_accent
+        kept.append(character if is_word else " ")
+    return "".join(kept)
 
 
 def read(tokenize: TextTokenizer, texts: Sequence[str]) -> Reading:
