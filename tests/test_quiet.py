@@ -1,24 +1,79 @@
-"""No command lets a library talk: real processes, as their imports are what talks."""
+"""No command lets a library talk.
+
+Imports are what talks, so the commands are given in processes of their own. Those that import torch share one process, as each
+such import takes seconds: a library that talks does so in the first command that imports it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-Command = Callable[..., tuple[str, str]]
 FOREIGN = re.compile(r"Warning\b|^[WEI]\d{4} |Failed to load|site-packages|huggingface|torchao|LOAD REPORT|TF32|fork", re.M)
-"""What libraries' lines look like, on standard output. On standard error there must be nothing at all."""
+"""What libraries' lines look like, on standard output. On standard error there must be nothing but `OURS`."""
+OURS = {"chat talk": "llama: /reset forgets what was said, /system TEXT sets the system text (and forgets), /exit ends.\n"}
+"""Command -> what ftp itself says on standard error."""
+
+LIGHT = ("--help", "--version", "plugins", "plugins show lora", "run --help", "new --help", "data --help")
+"""Commands that import no torch, each in a process of its own."""
+
+RUN = "run --plugins lora,classify,-forgetting --data rows.csv --model bert --device cpu --max-steps 2 --out run"
+TALK = ("run --plugins lora,sft,files,-forgetting,-leakage --data chat.jsonl --model llama --device cpu --max-steps 1 --out talk "
+        "--no-verify --no-report")
+HEAVY = (
+    "config --plugins lora,classify",
+    "plan --plugins lora,classify --data rows.csv --model bert",
+    "data preview --plugins lora,classify --data rows.csv --model bert",
+    "data check rows.csv --label-column label",
+    "data clean rows.csv --within --out clean",
+    "check lora --only options-round-trip --only weights-move-as-they-should",
+    "new noise --kind risk",
+    RUN, "predict run text", "evaluate run --data rows.csv", "merge run", "export run --to safetensors", "report run", "runs run",
+    "gate run", TALK, "chat talk",
+)
+"""Commands of one process, in this order."""
+STATUS = {"gate run": 1}  # too few rows for its verdicts
+
+BATCH = """
+import json, os, sys
+from pathlib import Path
+
+for number, line in enumerate(json.loads(sys.argv[2])):
+    for descriptor, name in ((1, "out"), (2, "error")):
+        file = os.open(Path(sys.argv[1], f"{number}.{name}"), os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, descriptor)
+        os.close(file)
+    from ftp.cli.main import call  # here, where what an import says is seen
+
+    status = call(line.split())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    Path(sys.argv[1], f"{number}.status").write_text(str(status))
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that came to its end."""
+
+    status: int
+    out: str
+    error: str
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all commands are run, with rows."""
+    """Where all commands are given, with rows and models."""
+    from ftp.testing.models import tiny
+
     folder = tmp_path_factory.mktemp("quiet")
     words = {"yes": ["good", "fine", "great"], "no": ["bad", "poor", "awful"]}
     lines = ["text,label"]
@@ -26,61 +81,58 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         label = "yes" if number % 2 else "no"
         lines.append(f"this one is {words[label][number % 3]} as number {number} was,{label}")
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    turns = [{"prompt": f"is number {number} good ?", "completion": "it is fine"} for number in range(20)]
+    (folder / "chat.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns))
+    tiny("bert", folder / "bert")
+    tiny("llama", folder / "llama")
     return folder
 
 
 @pytest.fixture(scope="module")
-def ftp(folder: Path) -> Command:
-    """Run `ftp ARGUMENTS` to a good end; gives its output and what stood on standard error."""
-    clean = {name: value for name, value in os.environ.items() if name not in ("TOKENIZERS_PARALLELISM", "FTP_DEBUG")}
+def python(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python ARGUMENTS` in the folder."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("TOKENIZERS_PARALLELISM", "FTP_DEBUG")}
+    environment["FTP_CACHE"] = str(folder / "cache")
 
-    def run(*arguments: object, status: int = 0) -> tuple[str, str]:
-        words = [str(argument) for argument in arguments]
-        environment = {**clean, "FTP_CACHE": str(folder / "cache")}
-        done = subprocess.run([sys.executable, "-m", "ftp", *words], cwd=folder, env=environment, text=True,
-                              capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout, done.stderr
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, text=True, capture_output=True,
+                              stdin=subprocess.DEVNULL, timeout=600)
 
     return run
 
 
 @pytest.fixture(scope="module")
-def words(tiny_bert: Path) -> list[object]:
-    """Options of a tiny run."""
-    return ["--plugins", "lora,classify,-forgetting", "--data", "rows.csv", "--model", tiny_bert, "--device", "cpu",
-            "--max-steps", 2]
+def batch(folder: Path, python: Callable[..., subprocess.CompletedProcess[str]]) -> dict[str, Ended]:
+    """What became of each command of `HEAVY`."""
+    into = folder / "ended"
+    into.mkdir()
+    done = python("-c", BATCH, str(into), json.dumps(HEAVY))
+    assert done.returncode == 0, (into / f"{len(list(into.glob('*.status')))}.error").read_text()
+    ended = {}
+    for number, line in enumerate(HEAVY):
+        out, error, status = ((into / f"{number}.{name}").read_text() for name in ("out", "error", "status"))
+        ended[line] = Ended(int(status), out, error)
+    return ended
 
 
-@pytest.fixture(scope="module")
-def run(ftp: Command, words: list[object]) -> tuple[str, str]:
-    return ftp("run", *words, "--out", "run")
+@pytest.mark.parametrize("line", LIGHT)
+def test_no_library_talks_in_a_command_without_torch(
+    line: str, python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = python("-m", "ftp", *line.split())
+    assert done.returncode == 0 and done.stdout and done.stderr == "" and not FOREIGN.search(done.stdout)
 
 
-def test_a_run(run: tuple[str, str]) -> None:
-    out, error = run
-    assert error == "" and not FOREIGN.search(out)
+@pytest.mark.parametrize("line", HEAVY)
+def test_no_library_talks_in_a_command_with_torch(line: str, batch: dict[str, Ended]) -> None:
+    ended = batch[line]
+    assert ended.status == STATUS.get(line, 0), ended.out + ended.error
+    assert ended.error == OURS.get(line, "") and not FOREIGN.search(ended.out)
 
 
-@pytest.mark.parametrize("line", [
-    "--help", "--version", "plugins", "plugins show lora", "run --help", "config --plugins lora,classify",
-    "data check rows.csv --label-column label", "check lora --only options-round-trip --only weights-move-as-they-should",
-])
-def test_without_a_run(ftp: Command, line: str) -> None:
-    out, error = ftp(*line.split())
-    assert out and error == "" and not FOREIGN.search(out)
+def test_every_command_is_given() -> None:
+    from ftp.cli.main import COMMANDS, offered
 
-
-@pytest.mark.parametrize("command", ["plan", "data preview"])
-def test_of_the_options_of_a_run(ftp: Command, words: list[object], command: str) -> None:
-    out, error = ftp(*command.split(), *words)
-    assert out and error == "" and not FOREIGN.search(out)
-
-
-@pytest.mark.parametrize("line", [
-    "predict run text", "evaluate run --data rows.csv", "merge run", "export run --to safetensors", "report run", "runs run",
-    "gate run",
-])
-def test_of_a_run(ftp: Command, run: tuple[str, str], line: str) -> None:
-    out, error = ftp(*line.split(), status=1 if line == "gate run" else 0)  # too few rows for its verdicts
-    assert out and error == "" and not FOREIGN.search(out)
+    given = {line.split()[0] for line in (*LIGHT, *HEAVY)}
+    assert given >= {*COMMANDS, *offered()}
+    assert {" ".join(line.split()[:2]) for line in HEAVY} >= {f"data {name}" for name in offered("data")}
