@@ -114,3 +114,36 @@ def test_plugins_names_whose_import_is_slow(plant, monkeypatch, capsys):
     monkeypatch.setattr(plugins, "SLOW", 0.25)
     assert call(["plugins"]) == 0
     assert "plugin 'poems' of ftp-planted-a 1.0 takes 0." in capsys.readouterr().err
+
+
+COMMAND = """
+    import click
+    @click.command()
+    def {name}():
+        "Say {name}."
+        click.echo("{name}")
+"""
+
+
+@pytest.fixture
+def doubled(plant) -> None:
+    """Two packages that offer the same commands, one of them under `data`."""
+    for name in ("alpha", "beta"):
+        module = f"ftp_planted_{name}"
+        commands = {"recite": f"{module}:{name}", "data.count": f"{module}:{name}"}
+        plant(f"ftp-planted-{name}", commands, {module: textwrap.dedent(COMMAND.format(name=name))}, group="ftp.commands")
+
+
+@pytest.mark.parametrize("words", [["recite"], ["data", "count"]])
+def test_a_command_of_two_packages_is_named_with_its_package(doubled, capsys, words):
+    assert call(words) == 2
+    text = capsys.readouterr().err
+    assert f"ftp-planted-alpha:{words[-1]} or ftp-planted-beta:{words[-1]}" in text and "uninstall" not in text
+    assert call([*words[:-1], f"ftp-planted-beta:{words[-1]}"]) == 0
+    assert "beta" in capsys.readouterr().out
+
+
+def test_help_and_the_other_commands_go_on_where_two_packages_offer_one(doubled, capsys):
+    for words in (["--help"], ["data", "--help"], ["data", "check", "--help"]):
+        assert call(words) == 0, words
+        assert "Usage" in capsys.readouterr().out

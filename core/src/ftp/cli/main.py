@@ -7,6 +7,7 @@ tracebacks.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import io
 import os
@@ -18,7 +19,7 @@ from typing import NoReturn
 import click
 
 import ftp
-from ftp import addresses, faults, quiet, signals
+from ftp import addresses, faults, names, quiet, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
 from ftp.terminal import ReaderGone, guarded, warn
@@ -63,14 +64,42 @@ def offered(under: str = "") -> dict[str, list[metadata.EntryPoint]]:
 def load_one(name: str, points: Sequence[metadata.EntryPoint]) -> click.Command:
     """The command of an installed package, with those that other packages put under it. Raises `UserError` for two of a name."""
     if len(points) > 1:
-        who = " and ".join(str(point.dist.name) if point.dist else point.value for point in points)
-        raise UserError(f"ftp {name}: two packages offer this command: {who}", "uninstall one of them")
+        plain = name.rpartition(" ")[2]
+        packages = [_distribution(point) for point in points]
+        raise UserError([names.clash(f"ftp {name}", plain, packages, packages)])
     command = _import(name, points[0]) if points else click.Group(name)
     if isinstance(command, click.Group):
         for inner, more in offered(name).items():
             if inner not in command.commands:
-                command.add_command(load_one(f"{name} {inner}", more), inner)
+                command.add_command(_load_later(f"{name} {inner}", more), inner)
+            if len(more) > 1:
+                for point in more:  # each by the name of its package
+                    command.add_command(_load_later(f"{name} {inner}", [point], hidden=True), f"{_distribution(point)}:{inner}")
     return command
+
+
+def _load_later(name: str, points: Sequence[metadata.EntryPoint], hidden: bool = False) -> click.Command:
+    """`load_one`; where that fails, a command that says so once somebody calls it, as the others of its group can do without."""
+    try:
+        command = load_one(name, points)
+    except (UserError, PluginError) as error:
+        failure = error
+
+        def fail(**_: object) -> NoReturn:
+            raise failure
+
+        words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
+        return click.Command(name, callback=fail, params=[words], help=f"({str(error).splitlines()[0]})", hidden=hidden,
+                             add_help_option=False, context_settings={"ignore_unknown_options": True})
+    if hidden:
+        command = copy.copy(command)
+        command.hidden = True
+    return command
+
+
+def _distribution(point: metadata.EntryPoint) -> str:
+    """The name of the package that offers a command."""
+    return str(point.dist.name) if point.dist else point.value
 
 
 def _import(name: str, point: metadata.EntryPoint) -> click.Command:
@@ -95,10 +124,11 @@ class Commands(click.Group):
         if cmd_name in COMMANDS:
             command = importlib.import_module(f"ftp.cli.{cmd_name}").command
         else:
-            points = offered().get(cmd_name)
-            if points is None:
+            known = offered()
+            points = names.lookup(cmd_name, known, _distribution)
+            if not points and cmd_name not in known:
                 return None
-            command = load_one(cmd_name, points)
+            command = load_one(names.split(cmd_name)[1], points)
         assert isinstance(command, click.Command)
         return command
 
@@ -106,8 +136,9 @@ class Commands(click.Group):
         from ftp.errors import nearest
 
         known = [*COMMANDS, *offered()] if args and args[0] not in COMMANDS else [*COMMANDS]
-        if args and args[0] not in known and not args[0].startswith("-"):
-            fix = nearest(args[0], known) or f"one of: {', '.join(known)}"
+        is_known = bool(args) and (args[0] in known or bool(names.lookup(args[0], offered(), _distribution)))
+        if args and not is_known and not args[0].startswith("-"):
+            fix = nearest(names.split(args[0])[1], known) or f"one of: {', '.join(known)}"
             raise UserError(f"ftp {args[0]}: no such command", fix, "ftp --help")
         return super().resolve_command(ctx, args)
 
@@ -122,9 +153,13 @@ def _summary(name: str, points: Sequence[metadata.EntryPoint]) -> str:
         return f"{', '.join(offered(name))}."
     try:
         with quiet_import():
-            return _import(name, points[0]).get_short_help_str(100)
+            return _import(name, points[0]).get_short_help_str(100) if len(points) == 1 else _which(name, points)
     except Exception as error:
         return f"(broken: {error})"
+
+
+def _which(name: str, points: Sequence[metadata.EntryPoint]) -> str:
+    return f"(offered by several packages: {' or '.join(f'{_distribution(point)}:{name}' for point in points)})"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]},

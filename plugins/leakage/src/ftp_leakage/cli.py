@@ -38,6 +38,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--threshold", type=click.FloatRange(0.5, 1.0), default=0.8, show_default=True,
                      help="Share of words in common that makes two texts near duplicates."),
         click.option("--max-decompressed", help="What a compressed file may grow to (64GB). Default: 200 times its size."),
+        click.option("--trust-recipe", is_flag=True, help="Run the Python files that the recipe names, and remember them."),
         click.option("--within", is_flag=True, help="Look for duplicates inside each split as well."),
     ]
     for option in reversed(options):
@@ -162,7 +163,7 @@ class Prepared:
 def prepare(
     folder: str | None, train: str | None, validation: str | None, test_: str | None, text: tuple[str, ...], label: str | None,
     group: str | None, date: str | None, against: tuple[str, ...], threshold: float, within: bool,
-    max_decompressed: str | None = None,
+    max_decompressed: str | None = None, trust_recipe: bool = False,
 ) -> Prepared:
     """The data that a command names, read, and what it asks for."""
     from ftp.data import forms, tables
@@ -185,7 +186,7 @@ def prepare(
     form: str | None = None
     names: tuple[str, ...] = ()
     if folder and folder.endswith(".toml"):
-        data = sources.of_recipe(folder)
+        data = sources.of_recipe(folder, trust_recipe)
         splits, form, names = dict(data.splits), data.form, data.labels
     elif folder:
         splits = look_up(folder)

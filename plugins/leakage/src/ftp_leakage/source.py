@@ -22,18 +22,18 @@ def against(sources: Sequence[str | Path]) -> dict[str, Iterator[dict[str, str]]
     return {str(source): _texts(read(source)) for source in sources}
 
 
-def of_recipe(recipe: str) -> Data:
+def of_recipe(recipe: str, trust_recipe: bool = False) -> Data:
     """The rows of a run as the run reads them, from its recipe: those of a domain's own sample, and a validation split that the
-    run cuts."""
+    run cuts. `trust_recipe`: run the Python files that it names, and remember them."""
     from dataclasses import replace
 
-    from ftp import app
+    from ftp import app, trust
     from ftp.cli import flags
     from ftp.plugins import Hooks
     from ftp.record import Log
     from ftp.types import Run
 
-    _, prepared = flags.assemble([recipe])
+    _, prepared = flags.assemble([recipe, *([trust.FLAG] if trust_recipe else [])])
     app.quiet_libraries()
     settings = replace(prepared.settings, streaming=False)
     return app.collect(Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), log=Log(None, writer=False)))
