@@ -31,7 +31,7 @@ DOCS = ROOT / "docs"
 MADE = "<!-- Made by docs/make.py from the code: do not edit. -->"
 BEGIN, END = "<!-- {}: made by docs/make.py -->", "<!-- end of {} -->"
 ASKED = {"every": "all", "objective": "objectives", "parameterisation": "parameterisations", "run": "all but risks",
-         "domain": "domains", "risk": "risks"}
+         "events": "all with `on_event`", "domain": "domains", "risk": "risks"}
 ARITIES = {"one": "one answer; a second one is an error", "collected": "every answer is collected"}
 
 

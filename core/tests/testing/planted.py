@@ -51,12 +51,26 @@ class Talk:
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
         tokenize = tokenizer if fault == "controls" else of_run(run, tokenizer)
+
+        class Backward(torch.autograd.Function):  # type: ignore[misc]
+            """Nothing, with a backward pass of the wrong sign."""
+
+            @staticmethod
+            def forward(context: Any, value: Any) -> Any:
+                return value.clone()
+
+            @staticmethod
+            def backward(context: Any, slope: Any) -> Any:
+                return -slope
+
         if fault == "unbuilt":
             raise KeyError("hidden")
         if fault == "needs_rows":
             data.splits["train"]
         if fault == "wakes":
             net.requires_grad_(True)
+        if fault == "zeroed":
+            net.base_model.layers[0].mlp.register_forward_hook(lambda module, given, states: states * 0)
         if fault == "hooked":
             net.get_output_embeddings().register_forward_hook(lambda module, given, logits: logits * 1.1)
         calls = [0]
@@ -114,6 +128,12 @@ class Talk:
                                    reduction="mean" if fault == "mean" else "sum")
             if fault == "rises":
                 losses = -losses
+            if fault == "bonus":  # a term that is told in `total` and taught to nobody
+                with torch.no_grad():
+                    bonus = logits.square().sum()
+                losses = losses + bonus
+            if fault == "backward":
+                losses = Backward.apply(losses)
             if fault == "flat":
                 losses = losses.detach() + 0 * logits.sum()
             if fault == "breaks":
@@ -131,6 +151,14 @@ class Talk:
 
         key = cache_key(tokenizer, "talk", *(() if fault == "key" else (self.shout,)))
         return Loss(encode, collate, compute, key="" if fault == "no_key" else key)
+
+
+@plugin
+class Talk_says_so(Talk):
+    """Leaves a term out of the gradient, and says so."""
+
+    fault = "bonus"
+    detaches = "the bonus"
 
 
 @plugin
@@ -250,6 +278,11 @@ class Bias:
         if self.fault == "elsewhere":
             with torch.no_grad():
                 next(model.net.parameters()).add_(0.1)
+        if self.fault == "zeroed":
+            first = next(module for module in model.net.modules() if isinstance(module, torch.nn.LayerNorm | torch.nn.Embedding))
+            first.register_forward_hook(lambda module, given, states: states + 0 * idle.sum())
+            idle = torch.nn.Parameter(torch.ones(3))
+            first.register_parameter("idle", idle)
         if self.fault == "same":
             return dataclasses.replace(model, reference=lambda: nullcontext(model.net))
         if self.fault == "none":
@@ -395,6 +428,55 @@ class Watch:
         return Risk(name, "ok", f"the last loss is {history[-1].loss:.3f}", {"loss": history[-1].loss})
 
 
+# --- who hears of events ---
+
+
+@plugin
+class Listen:
+    """Note the loss of each update."""
+
+    kind = "extra"
+    fault = ""
+
+    @hookimpl
+    def on_event(self, event: Event) -> Any:
+        if event.name == "started":
+            self.losses: dict[int, float] = {}
+            self.first = event.step
+        if self.fault == "saved" and event.name == "saved":
+            return event.values["loss"]
+        if event.name != "step":
+            return None
+        if self.fault == "resumed" and event.step > 1:
+            self.losses[event.step - 1]
+        if self.fault == "answers":
+            return "going on"
+        self.losses[event.step] = event.values["loss"]
+        return None
+
+
+@plugin
+class Warm:
+    """Let the loss rise to its weight over the first updates: a sound wrapper that lives on events."""
+
+    goes_with = ("sft",)
+
+    @hookimpl(wrapper=True)
+    def make_loss(self) -> Generator[None, Loss, Loss]:
+        loss = yield
+
+        def compute(batch: Batch) -> LossOut:
+            out = loss.compute(batch)
+            return dataclasses.replace(out, total=out.total * self.weight, row_losses=None)
+
+        return dataclasses.replace(loss, compute=compute)
+
+    @hookimpl
+    def on_event(self, event: Event) -> None:
+        if event.name in ("started", "step"):
+            self.weight = min(1.0, (event.step + 1) / 2)
+
+
 # --- what every plugin is asked ---
 
 
@@ -493,12 +575,13 @@ def _plant(base: type, *faults: str) -> None:
 
 _plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks", "draws", "key", "no_key", "wakes", "moves",
        "half", "hooked", "ranks", "state", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts",
-       "shift", "unbuilt", "answered_only", "own_way", "forgets", "controls")
+       "shift", "unbuilt", "answered_only", "own_way", "forgets", "controls", "bonus", "backward", "zeroed")
 _plant(Prefer, "itself", "swapped", "silent")
 _plant(Classes, "last_place")
-_plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head")
+_plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head", "zeroed")
 _plant(Adapter, "alpha")
 _plant(Notes, "copies", "poor", "shuffled", "torch", "by_place", "no_number", "per_cent", "never_one", "always", "wrong_way")
+_plant(Listen, "saved", "resumed", "answers")
 _plant(Watch, "ok", "one_split", "raises", "bare", "dice", "level", "no_advice", "words", "names", "no_history")
 
 

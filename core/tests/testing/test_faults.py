@@ -41,6 +41,9 @@ CASES = {
     "Talk_wakes": ("weights-move-as-they-should", "was frozen by a parameterisation"),
     "Talk_moves": ("weights-move-as-they-should", "is frozen, and training moved it"),
     "Talk_half": ("weights-move-as-they-should", "gets no gradient"),
+    "Talk_bonus": ("gradients-are-those-of-the-total", "along a random direction of lm_head.weight, and its gradient says"),
+    "Talk_backward": ("gradients-are-those-of-the-total", "along a random direction of lm_head.weight, and its gradient says"),
+    "Talk_zeroed": ("gradients-are-those-of-the-total", "layers.0.mlp.gate_proj.weight is trained, and not a bit of"),
     "Talk_hooked": ("comes-back-in-a-fresh-process", "gives other logits than the trained network"),
     "Talk_own_way": ("two-processes-are-one", "after update 1 the two processes hold other weights"),
     "Talk_ranks": ("two-processes-are-one", "in one process and"),
@@ -60,6 +63,7 @@ CASES = {
     "Bias_elsewhere": ("starts-as-the-base", "other answers than without the plugin"),
     "Bias_same": ("reference-is-untouched", "does not give the answers of before the run"),
     "Bias_none": ("reference-is-untouched", "took away Model.reference"),
+    "Bias_zeroed": ("only-trained-weights-move", "idle is trained on paper: six updates did not move it"),
     "Bias_moves": ("only-trained-weights-move", "is frozen, and training moved it"),
     "Bias_lost_head": ("saves-what-it-trained", "the new head is lost"),
     "Adapter_alpha": ("merges", "merged into its base, the bert gives other logits"),
@@ -74,6 +78,10 @@ CASES = {
     "Notes_never_one": ("right-answers-score-best", "when every answer is right (labelled), not 1"),
     "Notes_always": ("right-answers-score-best", "is 1 also when every answer is wrong"),
     "Notes_wrong_way": ("right-answers-score-best", "its goal is 'min'"),
+    # who hears of events
+    "Listen_saved": ("hears-every-event", "'saved' at update 2 of a whole run"),
+    "Listen_resumed": ("hears-every-event", "'step' at update 4 of its resume"),
+    "Listen_answers": ("hears-every-event", "gave a str to on_event, not a Stop"),
     # risks
     "Watch_ok": ("nothing-compared-is-not-ok", "shown no rows"),
     "Watch_one_split": ("nothing-compared-is-not-ok", "with one split alone it says ok"),
@@ -99,7 +107,7 @@ def test_a_planted_fault_is_found_and_named(planted: str) -> None:
     assert len(message.splitlines()) > 1, f"it does not say how to mend it: {message}"
 
 
-@pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Bias", "Adapter", "Notes", "Watch"])
+@pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Bias", "Adapter", "Notes", "Listen", "Watch"])
 def test_without_the_fault_it_passes(sound: str) -> None:
     found = {name for planted, (name, _) in CASES.items() if planted.split("_")[0] in (sound, "Every")}
     names = sorted(found - {"hooks-are-typed"})
@@ -132,3 +140,15 @@ def test_what_it_cannot_go_with_is_said_once() -> None:
     (failed,) = report.failed
     assert "goes_with names no-such-plugin" in failed.message and len(failed.message.splitlines()) > 1
     assert {one.status for one in report.outcomes} == {"failed", "not_applicable"}
+
+
+def test_what_a_method_leaves_out_of_the_gradient_is_said_in_words() -> None:
+    (outcome,) = check(f"{PLANTED}:Talk_says_so", only=["gradients-are-those-of-the-total"]).outcomes
+    assert outcome.status == "not_applicable" and "leaves out of the gradient: the bonus" in outcome.message
+
+
+def test_a_wrapper_that_lives_on_events_passes() -> None:
+    """It hears in the kit's own updates what it hears in a run."""
+    names = ["builds-a-loss", "totals-are-sums", "weights-move-as-they-should", "hears-every-event"]
+    report = check(f"{PLANTED}:Warm", only=names)
+    assert {one.status for one in report.outcomes} == {"ok"}, report.outcomes

@@ -14,7 +14,7 @@ from ftp.errors import PluginError, UserError
 from ftp.testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, Part, where
 from ftp.testing.subject import Subject, find
 
-PARTS: tuple[Part, ...] = ("every", "objective", "parameterisation", "run", "domain", "risk")
+PARTS: tuple[Part, ...] = ("every", "objective", "parameterisation", "run", "events", "domain", "risk")
 
 
 @dataclass(frozen=True)

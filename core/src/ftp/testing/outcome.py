@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ftp.testing.subject import Subject
 
 Status = Literal["ok", "failed", "not_applicable"]
-Part = Literal["every", "objective", "parameterisation", "run", "domain", "risk"]
+Part = Literal["every", "objective", "parameterisation", "run", "events", "domain", "risk"]
 
 
 class Fault(AssertionError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from ftp.errors import UserError
 from ftp.loop import Whole, seed_step
 from ftp.plugins import Hooks
 from ftp.record import Log
+from ftp.testing import events
 from ftp.testing.outcome import Fault, NotApplicable
 from ftp.testing.subject import Subject, tiny_model
-from ftp.types import Batch, Data, Head, Loss, LossOut, Model, Row, Run
+from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, Run
 
 MODELS: Mapping[Head, tuple[str, ...]] = {
     "labels": ("bert", "llama"), "tags": ("bert", "llama"), "span": ("bert",), "mask": ("bert", "roberta"),
@@ -62,6 +64,18 @@ class Scene:
     kind: str
     asked: list[int]
     """How often the reference was asked for, in a list of one number."""
+    heard: list[Event] = field(default_factory=list)
+    """The events that plugins were sent."""
+
+    @property
+    def folder(self) -> Path:
+        assert self.run.out is not None
+        return self.run.out
+
+    def tell(self, event: Event) -> None:
+        """Send an event to the plugins, as the loop does. What they answer is checked by type on the way."""
+        self.heard.append(event)
+        self.run.hooks.each("on_event", run=self.run, event=event)
 
     def encoded(self, split: str = "train") -> list[Row]:
         """The encoded rows of a split; where the model makes its own, those of a rollout of a few of its prompts."""
@@ -97,11 +111,15 @@ class Scene:
         return any(how != "default" for _, how in self.run.hooks.who("train_step"))
 
     def update(self, micro: Sequence[Sequence[Row]], optimizer: torch.optim.Optimizer) -> Any:
-        """One whole update with these micro-batches, by whoever answers `train_step`."""
+        """One whole update with these micro-batches, by whoever answers `train_step`; plugins hear of it."""
         whole = Whole(self.model, self.loss)
         whole.train(self.model.net.training)
-        return self.run.hooks.one("train_step", run=self.run, model=self.model, loss=whole,
-                                  batches=[self.batch(rows) for rows in micro], optimizer=optimizer)
+        out = self.run.hooks.one("train_step", run=self.run, model=self.model, loss=whole,
+                                 batches=[self.batch(rows) for rows in micro], optimizer=optimizer)
+        step = 1 + sum(event.name == "step" for event in self.heard)
+        metrics = {name: float(value) / max(1, out.rows) for name, value in out.metrics.items()}
+        self.tell(events.stepped(step, float(out.loss), None if out.grad_norm is None else float(out.grad_norm), metrics))
+        return out
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Every weight by name, those trained beside the network included."""
@@ -114,19 +132,21 @@ class Scene:
 
 def build(
     subject: Subject, kind: str = "", *, packed: bool = False, side: str = "right", ended: bool = False,
-    template: str = "", freeze: Callable[[str], bool] | None = None, **options: Any,
+    template: str = "", freeze: Callable[[str], bool] | None = None, begins: bool = True, **options: Any,
 ) -> Scene:
     """The plugin's loss on a tiny model of a kind (the first that fits, where none is named), as a run builds it.
 
     `packed`: rows end to end, where the network can. `side`: of the padding. `ended`: answers end with the tokenizer's EOS,
-    which is its pad token too. `template`: the tokenizer's chat template. `freeze`: weights that are not to be trained. Rows
-    lie in evaluation mode.
+    which is its pad token too. `template`: the tokenizer's chat template. `freeze`: weights that are not to be trained.
+    `begins`: whether plugins hear that training begins. The network is left in evaluation mode.
     """
     kind = kind or fitting(subject)
     app.quiet_libraries()
     prepared = subject.prepared(model=str(tiny_model(kind)), max_grad_norm=0.0, **options)
+    folder = subject.folder / "scene"
+    folder.mkdir(exist_ok=True)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings),
-              subject.folder / "scene", Log(None, writer=False))
+              folder, Log(None, writer=False))
     key = f"data {prepared.task.form}"
     if key not in subject.kept:
         subject.kept[key] = app.collect(run)
@@ -148,7 +168,10 @@ def build(
     model, asked = counted(model)
     loss: Loss = run.hooks.one("make_loss", run=run, data=data, model=model)
     model.net.eval()
-    return Scene(run, data, model, loss, kind, asked)
+    scene = Scene(run, data, model, loss, kind, asked)
+    if begins:
+        scene.tell(events.started())
+    return scene
 
 
 def fitting(subject: Subject) -> str:

@@ -66,6 +66,8 @@ class Subject:
             found.append("parameterisation")
         if self.kind != "risk":
             found.append("run")
+        if "on_event" in hooks:
+            found.append("events")
         if "load_data" in hooks and not hooks["load_data"].get("wrapper"):
             found.append("domain")
         if "check_risks" in hooks:

@@ -18,6 +18,7 @@ from ftp.errors import UserError
 from ftp.testing import rows as written
 from ftp.testing import spelt
 from ftp.testing.checks.every import others
+from ftp.testing.gradients import in_double, slopes, total, unused
 from ftp.testing.models import PAIRED
 from ftp.testing.outcome import Fault, NotApplicable, check
 from ftp.testing.scene import Scene, apart, build, close, copied, fitting, learnt_tokens, move, noting_gradients, scene_of
@@ -224,6 +225,35 @@ def weights_move_as_they_should(subject: Subject) -> str:
             raise Fault(f"{name} is trained, and four updates did not move it: it gets no gradient",
                         "compute the loss from all of the network's output, without detaching it")
     return f"{len(marked)} trained weights got gradients, {len(before) - len(marked)} frozen ones did not move"
+
+
+@check("objective")
+def gradients_are_those_of_the_total(subject: Subject) -> str:
+    """The gradient of each trained weight is how `total` changes with it (a finite difference along random directions), and each
+    has a part in it. What a method means to leave out of the gradient is said in words by the class attribute `detaches`."""
+    scene = move(scene_of(subject))
+    scene.model.net.train()
+    batch = scene.batch(scene.rows(4))
+    first, second = total(scene, batch), total(scene, batch)
+    if not first.requires_grad:
+        raise Fault("`total` hangs on no trained weight", "compute it with gradients, and without detaching it on the way")
+    if not torch.equal(first, second):
+        raise NotApplicable("the same batch has another loss the second time, with the same random state")
+    if names := unused(scene, batch):
+        raise Fault(f"{names[0]} is trained, and not a bit of `total` hangs on it, however far it is moved",
+                    "it is not used, or multiplied by zero on the way; freeze it, or let it have its part in the loss")
+    if reason := getattr(subject.cls, "detaches", ""):
+        raise NotApplicable(f"every weight has a part in the loss; it says that it leaves out of the gradient: {reason}")
+    precision = "double" if in_double(scene, batch) else "single"
+    names = set()
+    for slope in slopes(scene, batch):
+        names.add(slope.weight)
+        if not slope.agrees:
+            raise Fault(f"`total` changes by {slope.by_difference:.4g} a unit along a random direction of {slope.weight}, and its gradient "
+                        f"says {slope.by_gradient:.4g}",
+                        "look for a term that is detached or computed without gradients, and for a wrong sign or factor in a backward "
+                        "pass of your own; what the method means to leave out is said by the class attribute detaches = \"...\"")
+    return f"{len(names)} weights, in {precision} precision"
 
 
 @check("objective")

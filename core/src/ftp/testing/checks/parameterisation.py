@@ -19,6 +19,7 @@ from ftp.model.loading import origin
 from ftp.plugins import Hooks
 from ftp.record import Log
 from ftp.testing import rows as written
+from ftp.testing.gradients import leaves_no_trace
 from ftp.testing.outcome import Fault, NotApplicable, check
 from ftp.testing.scene import apart, copied, noting_gradients
 from ftp.testing.subject import Subject, tiny_model
@@ -48,6 +49,11 @@ class Fitted:
     def logits(self, net: nn.Module | None = None) -> Tensor:
         """[real tokens or rows, ...] the logits of some texts, in evaluation mode; padding left out."""
         return _real(models.logits(net or self.model.net, self.inputs), self.inputs)
+
+    def answers(self) -> Tensor:
+        """`logits`, without gradients."""
+        with torch.no_grad():
+            return self.logits()
 
     def train(self, updates: int = 6) -> Fitted:
         """Learn the texts, with AdamW without decay, so that only gradients move weights."""
@@ -112,6 +118,10 @@ def only_trained_weights_move(subject: Subject) -> str:
             raise Fault(f"{wrong[0]} is frozen, and training moved it", "let nothing but the optimizer change weights")
         if wrong := sorted(marked - moved - reached):
             raise Fault(f"{wrong[0]} is trained on paper, and six updates gave it no gradient", "it is not used, or detached; freeze it")
+        weights = dict(one.model.net.named_parameters())
+        if wrong := [name for name in sorted(marked - moved) if leaves_no_trace(weights[name], one.answers)]:
+            raise Fault(f"{wrong[0]} is trained on paper: six updates did not move it, and not a bit of the {one.kind}'s answers hangs on it",
+                        "it is not used, or multiplied by zero on the way; freeze it")
         told.append(f"{len(moved)} of {len(one.start)} tensors on {one.kind}")
     return ", ".join(told)
 
