@@ -239,13 +239,13 @@ def gradients_are_those_of_the_total(subject: Subject) -> str:
         raise Fault("`total` hangs on no trained weight", "compute it with gradients, and without detaching it on the way")
     if not torch.equal(first, second):
         raise NotApplicable("the same batch has another loss the second time, with the same random state")
-    if names := unused(scene, batch):
-        raise Fault(f"{names[0]} is trained, and not a bit of `total` hangs on it, however far it is moved",
+    if idle := unused(scene, batch):
+        raise Fault(f"{idle[0]} is trained, and not a bit of `total` hangs on it, however far it is moved",
                     "it is not used, or multiplied by zero on the way; freeze it, or let it have its part in the loss")
     if reason := getattr(subject.cls, "detaches", ""):
         raise NotApplicable(f"every weight has a part in the loss; it says that it leaves out of the gradient: {reason}")
     precision = "double" if in_double(scene, batch) else "single"
-    names = set()
+    names = set[str]()
     for slope in slopes(scene, batch):
         names.add(slope.weight)
         if not slope.agrees:
