@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 EXAMPLES = int(os.environ.get("FTP_FUZZ", "0"))
 OFTEN, SELDOM = 1000, 150  # times that the file of a format is damaged, and that of a format inside another
 SLOW = 60.0  # seconds in which a small file must be read
-ROUND = 20  # every so many files their rows are brought into their form too, which is slow
+STREAMED, SHAPED = 11, 20  # every so many files are read as a stream, or brought into their form, which is slow
 
 TABLE = pa.table({
     "text": [f"a warm room number {number}" for number in range(48)],
@@ -241,7 +241,7 @@ class Worker:
         path.write_bytes(content)
         self.count += 1
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps([str(path), self.count % 4 == 0, self.count % ROUND == 0]) + "\n")
+        self.process.stdin.write(json.dumps([str(path), self.count % STREAMED == 0, self.count % SHAPED == 0]) + "\n")
         ready, _, _ = select.select([self.process.stdout], [], [], SLOW)
         answer = self.process.stdout.readline() if ready else ""
         if answer:
