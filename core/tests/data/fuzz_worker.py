@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import datasets.arrow_dataset
+
 from ftp.data import forms
 from ftp.data.load import shape
 from ftp.data.read import read

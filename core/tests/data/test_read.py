@@ -231,3 +231,30 @@ def test_a_hub_set_by_name_and_configuration(monkeypatch: pytest.MonkeyPatch) ->
     assert set(read("org/name:small", revision="abc")) == {"train", "validation"}
     assert asked == [("org/name", "small", "abc")]
     assert set(read("org/name", splits={"train": "other"})) == {"train", "validation"}
+
+
+def test_a_word_in_a_name_says_its_split_and_is_told(tmp_path: Path) -> None:
+    for name in ("reviews_train.jsonl", "reviews-test.jsonl", "reviews.val.jsonl"):
+        write(tmp_path / "a" / name)
+    notes: list[str] = []
+    assert list(read(tmp_path / "a", notes=notes)) == ["train", "validation", "test"]
+    assert "train is reviews_train.jsonl; validation is reviews.val.jsonl; test is reviews-test.jsonl" in notes[0]
+    for name in ("news.jsonl", "news_test.jsonl", "latest.jsonl"):
+        write(tmp_path / "b" / name)
+    assert {split: len(rows) for split, rows in read(tmp_path / "b").items()} == {"train": 6, "test": 3}
+    write(tmp_path / "c" / "my_test.jsonl")
+    notes = []
+    assert list(read(tmp_path / "c", notes=notes)) == ["train"] and notes == []
+
+
+def test_loose_files_that_are_train_together_are_told(tmp_path: Path) -> None:
+    for name in ("news.jsonl", "law.jsonl"):
+        write(tmp_path / name)
+    notes: list[str] = []
+    read(tmp_path, notes=notes)
+    assert notes == [f"{tmp_path}: its files are read as splits by their names: train is law.jsonl, news.jsonl"]
+    for name in ("news.jsonl", "law.jsonl"):
+        (tmp_path / name).rename(tmp_path / name.replace("news", "train").replace("law", "test"))
+    notes = []
+    read(tmp_path, notes=notes)
+    assert notes == []

@@ -34,6 +34,9 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 
 SHARD = re.compile(r"[-_.]\d+([-_]of[-_]\d+)?$")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w./ +-]+)?")
+WORDS = re.compile(r"[\W_]+")  # what parts the words of a file's name
+BY_WORD = ("train", "validation", "test")  # splits that a word in a file's name may mean; "general" is too common
+SHOWN = 5  # files that a note names
 PEEK = 1000
 VERSION = "3"  # of what the readers make of a file; a new one makes cached rows be read again
 
@@ -149,7 +152,8 @@ def _no_column(rows: Rows, told: str, columns: Mapping[str, str], ours: str) -> 
 def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list[Path]], list[Path]]:
     """The data files of a folder by split, and those that belong to no split.
 
-    Where no file is named after a training split, the files that are named after no split are `train` together.
+    Where no file is named after a training split, words in the names tell (`reviews_train.csv`, `reviews_test.csv`); the
+    files whose names hold no such word are `train` together.
     """
     places = [folder, folder / "data"]
     entries = next((found for place in places if place.is_dir() and (found := _data_files(place))), {})
@@ -173,8 +177,9 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
     named = {name for names in SPLITS.values() for name in names}
     if "train" not in found:
         loose = [name for name in sorted(entries) if name not in named]
-        if loose:
-            found["train"] = [path for name in loose for path in entries.pop(name)]
+        for split, alike in _splits_by_word(loose).items():
+            if split not in found:
+                found[split] = [path for name in alike for path in entries.pop(name)]
     for split, paths in found.items():
         if len({readers.format_of(path) for path in paths}) > 1:
             raise UserError(
@@ -183,6 +188,40 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
             )
     ordered = {split: found[split] for split in (*SPLITS, *found) if split in found}
     return ordered, [path for paths in entries.values() for path in paths]
+
+
+def _splits_by_word(names: list[str]) -> dict[str, list[str]]:
+    """Split -> the names that hold its word, as `reviews_train`; all of them are `train` where none is left for it."""
+    found: dict[str, list[str]] = {}
+    others: list[str] = []
+    for name in names:
+        words = set(WORDS.split(name))
+        split = next((split for split in BY_WORD if words & set(SPLITS[split])), None)
+        if split is None:
+            others.append(name)
+        else:
+            found.setdefault(split, []).append(name)
+    if "train" not in found and not others:
+        return {"train": names} if names else {}
+    return {"train": others, **found}
+
+
+def _note_of_splits(folder: Path, parts: Mapping[str, list[Path]], chosen: Mapping[str, str]) -> str:
+    """Which files are which split, where more than their whole names said so; else nothing."""
+
+    def is_named(split: str, path: Path) -> bool:
+        known = (split, *SPLITS.get(split, ()))
+        inside = path.parent != folder and path.parent.name.lower() in known
+        return split in chosen or inside or SHARD.sub("", readers.stem_of(path).lower()) in known
+
+    is_plain = all(is_named(split, path) for split, paths in parts.items() for path in paths)
+    if is_plain or sum(map(len, parts.values())) == 1:
+        return ""
+    shown: list[str] = []
+    for split, paths in parts.items():
+        names = [path.name for path in paths]
+        shown.append(f"{split} is {', '.join(names[:SHOWN])}" + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""))
+    return f"its files are read as splits by their names: {'; '.join(shown)}"
 
 
 def _data_files(folder: Path) -> dict[str, list[Path]]:
@@ -212,6 +251,8 @@ def _local(whole: DataFile, splits: Mapping[str, str]) -> dict[str, Rows]:
         return _from_disk(path, splits, whole.is_stream)
     else:
         parts, _ = locate(path, splits)
+        if note := _note_of_splits(path, parts, splits):
+            whole.tell(note)
     make = _stream if whole.is_stream else _stored
     return {split: make([replace(whole, path=path) for path in paths]) for split, paths in parts.items()}
 
