@@ -6,7 +6,9 @@ import io
 import json
 import lzma
 import os
+import shutil
 import socket
+import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -57,7 +59,8 @@ def test_csv_files_as_spreadsheets_write_them(tmp_path: Path, text: str, note: s
 
 def test_commas_win_where_they_fit_and_a_line_that_differs_is_told_in_any_case(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text;more,label\na;b,good\n")
-    assert rows_of(tmp_path / "a.csv") == ([{"text;more": "a;b", "label": "good"}], "")
+    rows, notes = rows_of(tmp_path / "a.csv")
+    assert rows == [{"text;more": "a;b", "label": "good"}] and "semicolons would fit as well" in notes
     (tmp_path / "b.csv").write_text("sep=;\ntext;label\na;good\nb;bad;c\n")
     assert "line 4: 3 cells" in error_of(tmp_path / "b.csv")
 
@@ -434,3 +437,77 @@ def test_zlib_faults_inside_gzip_are_told(tmp_path: Path) -> None:
     with pytest.raises((zlib.error, EOFError, OSError)):
         gzip.decompress(bytes(packed))
     assert "cannot be decompressed" in error_of(tmp_path / "a.jsonl.gz")
+
+
+def test_a_table_without_any_column_that_rows_hold_is_refused(tmp_path: Path) -> None:
+    maps = pa.array([[("role", "user")]] * 3, pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"messages": maps}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="the column messages has the type map"):
+        read(tmp_path / "a.parquet")
+
+
+def test_another_separator_that_fits_is_told_and_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text, in words;score\n" + "".join(f"a{n};{n},5\n" for n in range(9)))
+    notes: list[str] = []
+    assert read(path, notes=notes)["train"].column_names == ["text", "in words;score"]
+    assert "semicolons would fit as well, and are taken where its first line is sep=;" in notes[0]
+    path.write_text("sep=;\n" + path.read_text())
+    assert read(path)["train"][1] == {"text, in words": "a1", "score": "1,5"}
+
+
+def test_a_tsv_of_a_spreadsheet_program_keeps_tabs_and_line_breaks_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"one\ttab"\tgood\n"two\nlines and ""quotes"""\tbad\nplain\tgood\n')
+    notes: list[str] = []
+    rows = read(path, notes=notes)["train"]
+    assert rows["text"][:] == ["one\ttab", 'two\nlines and "quotes"', "plain"] and "quoted cells" in notes[0]
+    path.write_text('text\tlabel\n"an open quote\tgood\nits "end"\tbad\n')
+    assert read(path)["train"]["text"][:] == ['"an open quote', 'its "end"']
+
+
+def test_json_objects_one_after_another_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{\n "text": "a"\n}\n{"text": "b"} {"text": "c"}{"text": "d"}\n')
+    assert read(path)["train"]["text"][:] == ["a", "b", "c", "d"]
+    path.write_text('{"text": "a"}\n{"text": "b"\n')
+    with pytest.raises(UserError, match=r"a.json, line 3: not JSON(.|\n)*it is near"):
+        read(path)
+
+
+@pytest.mark.parametrize("content, told", [
+    ('{"text": "a"},\n{"text": "b"}\n', "leave the commas"),
+    ('{"text": "a"}{"text": "b"}\n', "let its name end in .json"),
+    ('[{"text": "a"}, {"text": "b"}]\n', "is one list of objects.*\n.*let its name end in .json"),
+    ('[\n{"text": "a"}\n]\n', "if the file is one list, let its name end in .json"),
+    ('{\n"text": "a"\n}\n', "if objects go on over lines, let its name end in .json"),
+    ("{'text': 'a'}\n", "double quotes"),
+])  # fmt: skip
+def test_a_line_that_is_no_object_is_told_with_its_remedy(tmp_path: Path, content: str, told: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=told):
+        read(path)
+
+
+def test_an_archive_of_files_is_told_with_the_command_that_unpacks_it(tmp_path: Path) -> None:
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.csv.zip", "w") as archive:
+        archive.writestr("train.csv", "text,label\na,b\nc,d\n")
+    with pytest.raises(UserError) as caught:
+        read(folder / "a.csv.zip")
+    (problem,) = caught.value.problems
+    if shutil.which("unzip"):
+        subprocess.run(problem.command, shell=True, check=True, stdout=subprocess.DEVNULL)
+        assert len(read(folder / "a")["train"]) == 2
+    assert problem.command == f"unzip '{folder}/a.csv.zip' -d '{folder}/a'"
+
+
+def test_the_command_that_converts_a_file_works_where_its_path_has_blanks(tmp_path: Path) -> None:
+    path = tmp_path / "my file.csv"
+    path.write_bytes("text,label\nschön,a\n".encode("cp1252"))
+    with pytest.raises(UserError) as caught:
+        read(path)
+    subprocess.run(caught.value.problems[0].command, shell=True, check=True)
+    assert read(tmp_path / "my file-utf8.csv")["train"]["text"][:] == ["schön"]

@@ -111,6 +111,8 @@ def plain_table(table: pa.Table, file: DataFile, problems: dict[str, Problem]) -
             )
         else:
             columns[field.name] = plain
+    if not columns:
+        raise UserError(problems.values())
     made = pa.table(columns)
     return made.replace_schema_metadata(_proven_metadata(table.schema, made.schema))
 

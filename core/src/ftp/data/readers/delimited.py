@@ -25,10 +25,16 @@ PEEK_LINES = 200  # lines from which the separator of a .csv file is found
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a .csv file is written. `skip`: lines before the header."""
+    """How a .csv file is written.
+
+    Args:
+        skip: lines before the header.
+        other: another separator that fits the first lines as well, where commas do.
+    """
 
     separator: str = ","
     skip: int = 0
+    other: str = ""
 
 
 def read_csv(file: DataFile) -> Rows:
@@ -41,6 +47,16 @@ def read_csv(file: DataFile) -> Rows:
         file.tell(
             f"its cells are separated by {SEPARATORS.get(dialect.separator, repr(dialect.separator))}"
         )
+    if dialect.other:
+        file.tell(
+            f"its cells are separated by commas; {SEPARATORS[dialect.other]} would fit as well, "
+            f"and are taken where its first line is sep={dialect.other}"
+        )
+    yield from _read_quoted(file, dialect)
+
+
+def _read_quoted(file: DataFile, dialect: Dialect) -> Rows:
+    """Rows whose cells may be quoted, with separators and line breaks inside the quotes."""
     lines = islice(read_lines(file), dialect.skip, None)
     reader = csv.reader(lines, strict=True, delimiter=dialect.separator)
     header: list[str] = []
@@ -69,8 +85,11 @@ def _dialect(file: DataFile) -> Dialect:
     if first is not None:
         return Dialect(first[1], skip=1)
     separators = [separator for separator in SEPARATORS if _is_consistent(lines, separator)]
+    if not separators:
+        return Dialect()
     # commas win where they fit, as the name of the file says them
-    return Dialect(separators[0]) if separators else Dialect()
+    other = separators[1] if separators[0] == "," and len(separators) > 1 else ""
+    return Dialect(separators[0], other=other)
 
 
 def _is_consistent(lines: list[str], separator: str) -> bool:
@@ -88,11 +107,20 @@ def _is_consistent(lines: list[str], separator: str) -> bool:
 
 
 def read_tsv(file: DataFile) -> Rows:
-    """Rows of a .tsv file, a line each. Quotes are text, unless they enclose a cell and are doubled inside."""
+    """Rows of a .tsv file, a line each. Quotes are text, unless they enclose a cell and are doubled inside.
+
+    Where the first lines have different numbers of cells, and one number once quoted cells may hold tabs and line
+    breaks (as spreadsheet programs write them), they are read so, which is told.
+    """
     lines = read_lines(file)
     first = list(islice(lines, conll.PEEK_LINES))
     if conll.looks_tagged(first, separator="\t"):
         yield from conll.read_conll(file)
+        return
+    widths = {text.count("\t") for text in first if text.strip("\r\n")}
+    if len(widths) > 1 and _is_consistent(first, "\t"):
+        file.tell("tabs and line breaks inside its quoted cells are read as text")
+        yield from _read_quoted(file, Dialect("\t"))
         return
     header: list[str] = []
     for line, text in enumerate(chain(first, lines), 1):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ftp.data.readers import exports
@@ -11,6 +13,7 @@ from ftp.data.readers.lines import read_lines
 from ftp.data.readers.source import DataFile, Rows
 from ftp.errors import UserError
 
+BLANKS = re.compile(r"[ \t\r\n]*")
 SPLIT_NAMES = {"train", "training", "validation", "valid", "val", "dev", "test"}
 
 
@@ -29,10 +32,17 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=_object_of)
 
 
-def parse(text: str, where: str, fix: str = "") -> Any:
+def parse(text: str, where: str) -> Any:
     """The value that JSON text holds; UserError says what is wrong with it. `where`: file and line."""
-    try:
+    with _in_words(where):
         return DECODER.decode(text)
+
+
+@contextmanager
+def _in_words(where: str) -> Iterator[None]:
+    """Every fault of the decoder but JSONDecodeError as a UserError that names the place."""
+    try:
+        yield
     except json.JSONDecodeError:
         raise
     except _Doubled as error:
@@ -61,33 +71,77 @@ def _objects(file: DataFile) -> Rows:
         try:
             row = parse(text, f"{file.path}, line {line}")
         except json.JSONDecodeError as error:
-            is_list = line == 1 and text.lstrip().startswith("[")
             raise UserError(
                 f"{file.path}, line {line}: not JSON ({error.msg}, column {error.colno}): {text.strip():.80}",
-                "each line is to be one JSON object on its own"
-                + ("; if the file is one list, let its name end in .json" if is_list else ""),
+                _fix_of_line(text, error),
             ) from None
+        if line == 1 and isinstance(row, list) and row and isinstance(row[0], dict):
+            raise UserError(f"{file.path} is one list of objects, not one object a line", NAMED_JSON)
         yield line, _require_object(file, line, row)
 
 
+NAMED_JSON = "let its name end in .json"
+
+
+def _fix_of_line(text: str, error: json.JSONDecodeError) -> str:
+    """What to do with a line that is no JSON object."""
+    start, rest = text.strip(), text[error.pos :].lstrip()
+    if error.msg == "Extra data" and rest.startswith(","):
+        return "leave the commas between the objects out: each line is one JSON object on its own"
+    if (error.msg == "Extra data" and rest.startswith("{")) or start == "{":
+        return f"each line is to be one JSON object on its own; if objects go on over lines, {NAMED_JSON}"
+    if start.startswith("["):
+        return f"each line is to be one JSON object on its own; if the file is one list, {NAMED_JSON}"
+    if start.startswith("{'"):
+        return "names and texts stand in double quotes, as json.dumps writes them"
+    return "each line is to be one JSON object on its own"
+
+
 def read_json(file: DataFile) -> Rows:
-    """Rows of a .json file: a list of objects, an object with one such list, of columns, or one object a line."""
+    """Rows of a .json file: a list of objects, an object with one such list, of columns, or objects one after another."""
     text = "".join(read_lines(file))
     try:
         whole = parse(text, str(file.path))
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            yield from read_jsonl(file)
-            return
-        raise UserError(
-            f"{file.path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno})"
-        ) from None
+        if error.msg != "Extra data" or not text.lstrip().startswith("{"):
+            raise _not_json(file, text, error) from None
+        whole = _values_of(file, text)
     rows = _rows_of(file, whole) if isinstance(whole, dict) else whole
     if not isinstance(rows, list):
         raise UserError(
             f"{file.path} holds {type(rows).__name__}", "a .json file is to hold a list of objects"
         )
     yield from exports.convert(file, _numbered(file, rows))
+
+
+def _values_of(file: DataFile, text: str) -> list[Any]:
+    """The JSON values that stand one after another in a text, as tools that append to a file write them."""
+    values: list[Any] = []
+    position = _after_blanks(text, 0)
+    while position < len(text):
+        try:
+            with _in_words(f"{file.path}, row {len(values)}"):
+                value, position = DECODER.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise _not_json(file, text, error) from None
+        values.append(value)
+        position = _after_blanks(text, position)
+    return values
+
+
+def _after_blanks(text: str, position: int) -> int:
+    """The place of the first character that is no white space of JSON."""
+    blanks = BLANKS.match(text, position)
+    return blanks.end() if blanks else position
+
+
+def _not_json(file: DataFile, text: str, error: json.JSONDecodeError) -> UserError:
+    """The error for a .json file, with the place and what stands there."""
+    shown = text[max(0, error.pos - 40) : error.pos + 20]
+    return UserError(
+        f"{file.path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno})",
+        f"it is near: {shown!r}" if shown else "",
+    )
 
 
 def _numbered(file: DataFile, rows: list[Any]) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,9 +79,9 @@ def _not_utf8(file: DataFile, line: int, offset: int, byte: int) -> UserError:
 
 def _iconv(file: DataFile, encoding: str) -> str:
     """The command that writes the file anew as UTF-8."""
-    path = file.path
-    target = path.with_name(f"{stem_of(path)}-utf8{ending_of(path)}")
-    compression = COMPRESSIONS.get(path.suffix.lower())
+    path = shlex.quote(str(file.path))
+    target = shlex.quote(str(file.path.with_name(f"{stem_of(file.path)}-utf8{ending_of(file.path)}")))
+    compression = COMPRESSIONS.get(file.path.suffix.lower())
     if compression is None:
         return f"iconv -f {encoding} -t UTF-8 {path} > {target}"
     return f"{compression} -dc {path} | iconv -f {encoding} -t UTF-8 > {target}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ftp.data.readers.archives import COMPRESSIONS
@@ -16,11 +17,19 @@ FORMATS = {
 
 COLUMNAR = ("parquet", "arrow")
 
+UNPACKERS = {
+    ".zip": "unzip {file} -d {folder}",
+    ".tar": "mkdir -p {folder} && tar -xf {file} -C {folder}",
+    ".tgz": "mkdir -p {folder} && tar -xf {file} -C {folder}",
+    ".7z": "7z x {file} -o{folder}",
+    ".rar": "unrar x {file} {folder}/",
+}
+"""Archives of several files by their ending, and the command that unpacks one."""
+
 ELSEWHERE = {
+    **dict.fromkeys(UNPACKERS, "unpack it with the command below, and name the file or the folder inside"),
     ".xls": "open it in a spreadsheet program and save it as .xlsx or .csv",
     ".ods": "open it in a spreadsheet program and save it as .xlsx or .csv",
-    ".zip": "unpack it, and name the file or the folder inside",
-    ".tar": "unpack it, and name the file or the folder inside",
     ".pkl": "a pickle can run code and is never read; save the rows as .jsonl or .parquet",
     ".pickle": "a pickle can run code and is never read; save the rows as .jsonl or .parquet",
     ".xml": "write its rows as .jsonl, one object a line",
@@ -48,6 +57,15 @@ def format_of(path: Path) -> str | None:
     return FORMATS.get(ending_of(path))
 
 
+def _unpacking(path: Path, ending: str) -> str:
+    """The command that unpacks an archive beside itself; empty for other files."""
+    folder = path.with_name(path.name.split(".")[0] or "unpacked")
+    folder = folder.with_name(f"{folder.name}-files") if folder.exists() else folder
+    return UNPACKERS.get(ending, "").format(
+        file=shlex.quote(str(path)), folder=shlex.quote(str(folder))
+    )
+
+
 def known_format(path: Path) -> str:
     """The format of a file; UserError for an unknown ending, an empty file, and what is no file at all."""
     size = require_file(path)
@@ -60,6 +78,7 @@ def known_format(path: Path) -> str:
             + (f"; {near}" if near else ""),
             ELSEWHERE.get(ending)
             or f"known: {' '.join(FORMATS)}, each also with {' '.join(COMPRESSIONS)}",
+            _unpacking(path, ending),
         )
     if size == 0:
         raise UserError(f"{path} is empty (0 bytes)", "write at least one row into it")
