@@ -261,8 +261,12 @@ def stage(run: Run, doing: str) -> None:
 # --- data ---
 
 
-def collect(run: Run) -> Data:
-    """Answers to load_data, joined by split and brought into the run's form."""
+def collect(run: Run, refused: list[Problem] | None = None) -> Data:
+    """Answers to load_data, joined by split and brought into the run's form.
+
+    Args:
+        refused: for a look at rows that is no run: gets what a run would refuse about the splits, which stay as they are.
+    """
     from ftp.data.load import settle
 
     splits: dict[str, Any] = {}
@@ -276,7 +280,7 @@ def collect(run: Run) -> Data:
             splits[split], owner[split] = rows, f"'{answer.plugin}' ({answer.package})"
     if problems:
         raise UserError(problems)
-    data, notes = settle(splits, run)
+    data, notes = settle(splits, run, refused)
     for note in notes:
         run.tell(note)
     most = run.settings.max_eval_rows

@@ -510,6 +510,19 @@ def test_preview_numbers_the_parts_of_a_long_row(folder: Path, tmp_path: Path, c
     assert f"part 1 of {len(parts)}" in text
 
 
+def test_preview_shows_rows_that_no_run_could_split(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    """To look at rows needs no validation split; what a run would refuse is told."""
+    same = [{"text": "the film was a joy", "label": "ab"[n % 2]} for n in range(24)]
+    found, text = preview(capfd, folder, tmp_path / "same.jsonl", "classify", "bert", same)
+    assert [row["row"] for row in found["rows"]] == [0, 1]
+    assert "ftp run would refuse these rows: train has 24 rows in 1 group of equal rows" in text
+    varied = [{"text": f"the film {n}", "label": "ab"[n % 2]} for n in range(24)]
+    found, text = preview(capfd, folder, tmp_path / "test.jsonl", "classify", "bert", varied, "--split", "test")
+    assert "test 0: " in text and "would refuse these rows: there is no training split" in text
+    found, text = preview(capfd, folder, tmp_path / "varied.jsonl", "classify", "bert", varied)
+    assert "would refuse" not in text
+
+
 def test_preview_tells_mistakes(folder: Path, capfd: Any) -> None:
     mistakes = ((["--rows", "many"], "--rows many"), (["--split", "tset"], "did you mean 'test'"), (["--rows"], "missing"))
     for words, told in mistakes:

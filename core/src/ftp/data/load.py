@@ -62,12 +62,14 @@ def load(
     return made
 
 
-def settle(found: Mapping[str, Rows], run: Run) -> tuple[Data, list[str]]:
+def settle(
+    found: Mapping[str, Rows], run: Run, refused: list[Problem] | None = None
+) -> tuple[Data, list[str]]:
     """The rows of all domains as the `Data` of a run, and notes to tell.
 
     Every split is brought to `run.task.form`, its columns and types checked, labels made class numbers over all
     splits, a missing validation cut from train, and `max_train_rows` kept. Only train may stay a stream.
-    UserError says what is wrong with which split.
+    UserError says what is wrong with which split. `refused`: as in `splits.complete`.
     """
     from datasets import Dataset
 
@@ -83,13 +85,16 @@ def settle(found: Mapping[str, Rows], run: Run) -> tuple[Data, list[str]]:
         validation_share=settings.validation_share,
         group=settings.group_column,
         form=form,
+        refused=refused,
     )
     notes += more
     most = settings.max_train_rows
-    train = whole["train"]
-    if most is not None and not isinstance(train, Dataset):
+    train = whole.get("train")
+    if most is None or train is None:
+        return Data(whole, form, names), notes
+    if not isinstance(train, Dataset):
         whole["train"] = train.take(most)
-    elif most is not None and len(train) > most:
+    elif len(train) > most:
         import numpy as np
 
         some = np.random.default_rng(settings.seed).permutation(len(train))[:most]

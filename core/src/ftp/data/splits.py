@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp.data import tables, turns
-from ftp.errors import UserError
+from ftp.errors import Problem, UserError
 from ftp.types import Form
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def complete(
     validation_share: float = 0.1,
     group: str | None = None,
     form: Form,
+    refused: list[Problem] | None = None,
 ) -> tuple[dict[str, Rows], list[str]]:
     """The splits with a `validation`, cut from `train` where there is none; and notes to tell.
 
@@ -52,9 +53,26 @@ def complete(
     equal text (lower case, punctuation aside; for questions equal context, for preferences and prompts equal prompt)
     or of equal value in the column `group` stay on one side, and so does a chain of such rows. `test` is never cut.
     From a stream at most 1000 rows are cut, found by their hash, and kept out of the stream.
-    UserError: no train, too few rows or groups to cut, no column `group`; one `id` for two different rows of a split
-    (the same id in two splits is a note: many sets number each file from 0).
+
+    Args:
+        refused: for a look at rows that is no run: gets what a run would refuse, and the splits stay as they are.
+
+    Raises:
+        UserError: no train, too few rows or groups to cut, no column `group`; one `id` for two different rows of a split
+            (the same id in two splits is a note: many sets number each file from 0).
     """
+    try:
+        return _completed(splits, seed, validation_share, group, form)
+    except UserError as error:
+        if refused is None:
+            raise
+        refused.extend(error.problems)
+    return dict(splits), []
+
+
+def _completed(
+    splits: Mapping[str, Rows], seed: int, validation_share: float, group: str | None, form: Form
+) -> tuple[dict[str, Rows], list[str]]:
     if "train" not in splits:
         raise UserError(
             f"there is no training split; there is: {', '.join(splits) or 'nothing'}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftp.data import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
+from ftp.terminal import warn
 from ftp_leakage.rows import Reading, by_part, reading, whole
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 SHOWN = 160  # characters of a text shown at most
 
 
-def against(sources: Sequence[str | Path]) -> dict[str, Iterator[dict[str, str]]]:
+def against(sources: Sequence[str | Path], max_decompressed: str | None = None) -> dict[str, Iterator[dict[str, str]]]:
     """Benchmark files (or folders, hub sets) by name -> the texts of each of their rows, all splits one after the other."""
-    return {str(source): _texts(read(source)) for source in sources}
+    return {str(source): _texts(read(source, max_decompressed=max_decompressed)) for source in sources}
 
 
 def of_recipe(recipe: str, trust_recipe: bool = False) -> Data:
@@ -36,7 +37,12 @@ def of_recipe(recipe: str, trust_recipe: bool = False) -> Data:
     _, prepared = flags.assemble([recipe, *([trust.FLAG] if trust_recipe else [])])
     app.quiet_libraries()
     settings = replace(prepared.settings, streaming=False)
-    return app.collect(Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), log=Log(None, writer=False)))
+    refused: list[Problem] = []
+    run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), log=Log(None, writer=False))
+    data = app.collect(run, refused)
+    for problem in refused:
+        warn(f"ftp run would refuse these rows: {problem}")
+    return data
 
 
 def _texts(splits: Mapping[str, Any]) -> Iterator[dict[str, str]]:

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from ftp import terminal
-from ftp.errors import UserError, nearest
+from ftp.errors import Problem, UserError, nearest
 from ftp_preflight import encoded, targets
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     settings = prepared.settings
     run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(settings, training=False),
               settings.out, Log(None, writer=False))
-    data = app.collect(run)
+    refused: list[Problem] = []
+    data = app.collect(run, refused)
     if split not in data.splits:
         raise UserError(f"--split {split}: there is no such split", f"{nearest(split, data.splits)} there are: "
                         f"{', '.join(data.splits)}".strip())
@@ -65,6 +66,7 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     if any("segments" in row for row in kept):
         notes.append(targets.BLOCKS)
     notes += warnings(run, data, model)
+    notes += [f"ftp run would refuse these rows: {problem}" for problem in refused]
     without = sorted(set(range(len(asked))) - {row["row"] for row in kept})
     return {"split": split, "rows": shown, "left_out": without,
             "crossed_out": sum(one != row for one, row in zip(safe, asked, strict=True)),
