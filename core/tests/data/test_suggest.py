@@ -35,6 +35,7 @@ CASES: list[tuple[str, Callable[[int], dict[str, Any]], str]] = [
     ("question", lambda n: {"query": f"many {n}?", "passage": f"two {n}", "answers": SQUAD}, "question=query,context=passage"),
     ("preference", lambda n: {"prompt": f"q {n}", "winner": f"a {n}", "loser": f"b {n}"}, "chosen=winner,rejected=loser"),
     ("conversation", lambda n: {"prompt": f"q {n}", "reply": f"a {n}"}, "completion=reply"),
+    ("conversation", lambda n: {"instruction": f"q {n}", "context": f"c {n}", "reply": f"a {n}"}, "output=reply,input=context"),
     ("conversation", lambda n: {"dialog": [turn("user", n), turn("assistant", n)]}, "messages=dialog"),
 ]
 

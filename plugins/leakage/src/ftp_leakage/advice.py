@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ftp_leakage.rows import Reading
 
 
+READING = ("--text-column", "--label-column", "--max-decompressed", "--threshold")
+"""Options that say how rows are read and compared, whichever split they are of."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What was asked for, in the words of `ftp data`. `source`: what names the data. `options`: what is looked for. `out`: where
@@ -50,17 +54,18 @@ class Asked:
         if self.train is None:
             return self.look()
         pairs = zip(self.options[::2], self.options[1::2], strict=False)  # --within, the last, has no value
-        read = [word for pair in pairs if pair[0] in ("--text-column", "--label-column", "--threshold") for word in pair]
+        read = [word for pair in pairs if pair[0] in READING for word in pair]
         return shlex.join(["ftp", "data", "clean", "--train", self.train, *read, "--within", "--out", str(_free(self.out))])
 
 
 def words(
     text: Sequence[str] = (), label: str | None = None, group: str | None = None, date: str | None = None,
     against: Sequence[str] = (), threshold: float = 0.8, within: bool = False,
+    max_decompressed: str | None = None,
 ) -> tuple[str, ...]:
     """What is looked for, as options of `ftp data`."""
     pairs = [*(("--text-column", name) for name in text), ("--label-column", label), ("--group-column", group),
-             ("--date-column", date), *(("--against", name) for name in against)]
+             ("--date-column", date), *(("--against", name) for name in against), ("--max-decompressed", max_decompressed)]
     found = [word for flag, value in pairs if value is not None for word in (flag, value)]
     return (*found, *(["--threshold", f"{threshold:g}"] if threshold != 0.8 else []), *(["--within"] if within else []))
 
@@ -95,19 +100,23 @@ def of_run(leakage: Leakage, run: Run, form: Form, read: Reading) -> Asked | Non
 
         text = leakage.columns or (read.parts if set(names) & set(read.parts) else ())
         return words([names.get(name, name) for name in text], names.get("label"), called(leakage.group_column),
-                     called(leakage.date_column), leakage.against, leakage.threshold)
+                     called(leakage.date_column), leakage.against, leakage.threshold,
+                     max_decompressed=settings.max_decompressed if settings else None)
 
-    if settings and settings.data and (train := _as_compared(settings.data, names, form)):
+    if settings and settings.data and (train := _as_compared(settings.data, names, form, settings.max_decompressed)):
         recipe = run.out / "run.toml" if run.out is not None else None
         return replace(of_files(settings.data, {}, train, asked(names)), names=names, recipe=recipe)
     if run.out is None:
         return None
     data = settings.data if settings and settings.data and Path(settings.data).exists() else None
-    own = data is not None and "validation" not in read_splits(data, streaming=True)
+    own = data is not None and "validation" not in read_splits(
+        data, streaming=True, max_decompressed=settings.max_decompressed)
     return replace(of_files(str(run.out / "run.toml"), {}, {}, asked({})), recut=own)
 
 
-def _as_compared(data: str, names: Mapping[str, str], form: Form) -> Mapping[str, Sequence[Path]]:
+def _as_compared(
+    data: str, names: Mapping[str, str], form: Form, max_decompressed: str | None
+) -> Mapping[str, Sequence[Path]]:
     """The files of a folder that holds several splits which `ftp data` reads in the form of the run; empty for other data."""
     from ftp.data import forms
     from ftp.data.read import locate, read
@@ -115,7 +124,7 @@ def _as_compared(data: str, names: Mapping[str, str], form: Form) -> Mapping[str
     place = Path(data).expanduser()
     if not place.is_dir() or (names and form not in ("text", "labelled")):
         return {}
-    found = read(place, columns=names, streaming=True)
+    found = read(place, columns=names, streaming=True, max_decompressed=max_decompressed)
     if len(found.keys() - {"general"}) < 2 or any(forms.detect(rows.column_names or ()) != form for rows in found.values()):
         return {}
     saved = (place / "state.json").exists() or (place / "dataset_dict.json").exists()

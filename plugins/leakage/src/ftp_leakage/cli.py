@@ -141,7 +141,8 @@ def clean_command(out: Path, as_json: bool, shared: bool, conflicts: bool, givea
         say(f"taken out of the texts: {', '.join(words)}")
     if kept:
         told = ", ".join(f"{count} {kind}" for kind, count in Counter(one["kind"] for one in kept).items())
-        seen = shlex.join(["ftp", "data", "check", str(out)])
+        bound = ["--max-decompressed", named["max_decompressed"]] if named["max_decompressed"] else []
+        seen = shlex.join(["ftp", "data", "check", str(out), *bound])
         say(f"left as they are, for you to judge: {told} (see them with: {seen})")
     say(f"written: {', '.join(path.name for path in written)} in {out}")
     return 0
@@ -216,9 +217,10 @@ def prepare(
         raise UserError("; ".join(missing), "all splits must have the same text columns", "--text-column NAME")
 
     def wanted() -> Wanted:
-        return Wanted(threshold, within, group, date, sources.against(against))
+        return Wanted(threshold, within, group, date, sources.against(against, max_decompressed))
 
-    asked = advice.of_files(folder, files, paths, advice.words(text, label, group, date, against, threshold, within))
+    asked = advice.of_files(folder, files, paths, advice.words(text, label, group, date, against, threshold, within,
+                                                          max_decompressed))
     return Prepared(splits, read_as, wanted, paths, asked, names)
 
 
