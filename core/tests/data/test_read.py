@@ -234,6 +234,8 @@ def test_a_hub_set_by_name_and_configuration(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_word_in_a_name_says_its_split_and_is_told(tmp_path: Path) -> None:
+    for folder in "abc":
+        (tmp_path / folder).mkdir()
     for name in ("reviews_train.jsonl", "reviews-test.jsonl", "reviews.val.jsonl"):
         write(tmp_path / "a" / name)
     notes: list[str] = []
