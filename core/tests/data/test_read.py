@@ -236,8 +236,9 @@ def test_a_hub_set_by_name_and_configuration(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_word_in_a_name_says_its_split_and_is_told(tmp_path: Path) -> None:
     for folder in "abc":
         (tmp_path / folder).mkdir()
-    for name in ("reviews_train.jsonl", "reviews-test.jsonl", "reviews.val.jsonl"):
+    for name in ("reviews_train.jsonl", "reviews-test.jsonl", "reviews_dev.jsonl"):
         write(tmp_path / "a" / name)
+    (tmp_path / "a" / "reviews_dev.jsonl").rename(tmp_path / "a" / "reviews.val.jsonl")
     notes: list[str] = []
     assert list(read(tmp_path / "a", notes=notes)) == ["train", "validation", "test"]
     assert "train is reviews_train.jsonl; validation is reviews.val.jsonl; test is reviews-test.jsonl" in notes[0]

@@ -59,7 +59,7 @@ def too_large(file: DataFile, limit: int) -> ArchiveError:
         file.path,
         f"grows to more than {shown_size(limit)} when it is decompressed",
         "allow more if you trust the file, with the option below",
-        f"--max-decompressed {shown_size(4 * limit).replace(' ', '')}",
+        f"--max-decompressed {shown_size(4 * limit).replace(' bytes', '').replace(' ', '')}",
     )
 
 
