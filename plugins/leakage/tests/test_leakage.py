@@ -731,7 +731,7 @@ def test_what_is_advised_of_a_compressed_file_allows_it_to_grow_as_far(tmp_path:
     for split in ("train", "test"):
         lines = "".join(json.dumps({"text": text}) + "\n" for text in sentences(20))
         (tmp_path / f"{split}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    with pytest.raises(UserError, match="--max-decompressed 400$"):
+    with pytest.raises(UserError, match=r"--max-decompressed 400$"):
         invoke("check", tmp_path, "--max-decompressed", "100")
     bench = ["--against", tmp_path / "test.jsonl.gz"]
     given = ["--train", tmp_path / "train.jsonl.gz", *bench, "--max-decompressed", "1MB"]
