@@ -118,6 +118,6 @@ def test_its_folder_is_complete_and_names_no_place_of_this_machine(done: Done) -
 
 def test_it_answers(done: Done) -> None:
     texts = ["The soup was warm and lovely.", "The room was dirty and the staff were rude."]
-    praise, complaint = ftp.load(done.out).predict(texts)
+    praise, complaint = ftp.load(done.out, trust_recipe=True).predict(texts)
     assert (praise["answer"], complaint["answer"]) == ("positive", "negative")
     assert sum(praise["scores"].values()) == pytest.approx(1.0, abs=1e-5)

@@ -30,7 +30,7 @@ class Compute:
 """
 
 
-@pytest.mark.parametrize(("cls", "named"), [("Event", "plugin 'event'"), ("Compute", "the plugin in")])
+@pytest.mark.parametrize(("cls", "named"), [("Event", "plugin 'event'"), ("Compute", "plugin 'compute'")])
 def test_a_run_whose_plugin_exits_failed(tiny_bert, tmp_path, capsys, cls, named):
     (tmp_path / "exits.py").write_text(EXITS)
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"a warm room {n},{n % 2}\n" for n in range(24)))
