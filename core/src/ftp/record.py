@@ -540,7 +540,7 @@ class Folder:
             mark = marker.read(self.path)
             marker.add(self.path, names)
             if model.exists():  # of a run that ended, by a verdict, and was resumed
-                model.rename(_free_name(self.path / REPLACED))
+                model.rename(free_name(self.path / REPLACED))
             aside.rename(model)
             sync_folder(self.path)
             for before in sorted(self.path.glob(f"{REPLACED}*")):  # one that a kill left behind among them
@@ -719,7 +719,7 @@ def _keep_foreign(mark: marker.Marker | None, before: Path, model: Path) -> None
         before.rmdir()
 
 
-def _free_name(path: Path) -> Path:
+def free_name(path: Path) -> Path:
     """The path, or one like it that nothing has yet."""
     number, free = 1, path
     while free.exists():

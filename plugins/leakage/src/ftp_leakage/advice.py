@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftp.record import free_name
+
 if TYPE_CHECKING:
     from ftp.types import Form, Run
     from ftp_leakage import Leakage
@@ -43,7 +45,7 @@ class Asked:
 
     def clean(self, *more: str) -> str:
         """The command that writes the splits without what leaks."""
-        return shlex.join(["ftp", "data", "clean", *self.source, *self.options, *more, "--out", str(_free(self.out))])
+        return shlex.join(["ftp", "data", "clean", *self.source, *self.options, *more, "--out", str(free_name(self.out))])
 
     def look(self) -> str:
         """The command that shows every finding."""
@@ -55,7 +57,7 @@ class Asked:
             return self.look()
         pairs = zip(self.options[::2], self.options[1::2], strict=False)  # --within, the last, has no value
         read = [word for pair in pairs if pair[0] in READING for word in pair]
-        return shlex.join(["ftp", "data", "clean", "--train", self.train, *read, "--within", "--out", str(_free(self.out))])
+        return shlex.join(["ftp", "data", "clean", "--train", self.train, *read, "--within", "--out", str(free_name(self.out))])
 
 
 def words(
@@ -129,14 +131,3 @@ def _as_compared(
         return {}
     saved = (place / "state.json").exists() or (place / "dataset_dict.json").exists()
     return {split: [] for split in found} if saved else locate(place)[0]
-
-
-def _free(folder: Path) -> Path:
-    """The folder, or the first of its name and a number that is not there."""
-    number, free = 1, folder
-    while free.exists():
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
-
-
