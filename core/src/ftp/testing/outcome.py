@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ftp.errors import PluginError
+
 if TYPE_CHECKING:
     from ftp.testing.subject import Subject
 
@@ -67,10 +69,17 @@ def check(part: Part) -> Callable[[Callable[[Subject], str]], Callable[[Subject]
     return register
 
 
+def raised_first(error: BaseException) -> BaseException:
+    """The error that the code of a plugin raised, which a `PluginError` only gives the names to."""
+    while isinstance(error, PluginError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def where(error: BaseException) -> str:
     """The last place in a plugin's code (or ours) that an error went through."""
     import traceback
 
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(raised_first(error).__traceback__)
     ours = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
     return f"\n  at {ours[-1].filename}:{ours[-1].lineno}" if ours else ""

@@ -13,7 +13,7 @@ from ftp.errors import UserError
 from ftp.plan import Prepared
 from ftp.plugins import DEFAULT_HEADS, installed
 from ftp.testing import domains, forks
-from ftp.testing.outcome import Fault, NotApplicable, check, where
+from ftp.testing.outcome import Fault, NotApplicable, check, raised_first, where
 from ftp.testing.scene import MODELS
 from ftp.testing.subject import HALT, RANKS, Subject, tiny_model
 
@@ -46,7 +46,8 @@ def runs_to_the_end(subject: Subject) -> str:
         except UserError as error:  # an objective without answers, or one that needs another kind of row: in its own words
             said.append(f"does not answer {what} ({str(error).splitlines()[0]})")
         except Exception as error:
-            raise Fault(f"asked {what}, the finished run raises {type(error).__name__}: {error}{where(error)}",
+            fault = raised_first(error)
+            raise Fault(f"asked {what}, the finished run raises {type(fault).__name__}: {fault}{where(error)}",
                         "answer it, or refuse it by a UserError that says what would be right; see ftp.finished.as_row") from error
     first, last = losses[min(losses)]["loss"], losses[max(losses)]["loss"]
     return f"{UPDATES} updates, loss {first:.4g} to {last:.4g}; {len(scores)} scores; it comes back, {', '.join(said)}"
