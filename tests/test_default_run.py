@@ -62,7 +62,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("default")
     (folder / "clock.py").write_text(CLOCK, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "FTP_", "TRANSFORMERS_"))}
-    environment |= {"OMP_NUM_THREADS": "1", "FTP_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hub")}
+    environment |= {"OMP_NUM_THREADS": "1", "FTP_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hub"),
+                    "FTP_STATE": os.environ["FTP_STATE"]}  # what this run is trusted with, `ftp.load` is too
     ran = subprocess.run([sys.executable, "-c", WITHOUT_NETWORK, "run", "--plugins", "lora,sentiment", "--plugins-from",
                           "clock.py:Clock"], cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -118,6 +119,6 @@ def test_its_folder_is_complete_and_names_no_place_of_this_machine(done: Done) -
 
 def test_it_answers(done: Done) -> None:
     texts = ["The soup was warm and lovely.", "The room was dirty and the staff were rude."]
-    praise, complaint = ftp.load(done.out, trust_recipe=True).predict(texts)
+    praise, complaint = ftp.load(done.out).predict(texts)
     assert (praise["answer"], complaint["answer"]) == ("positive", "negative")
     assert sum(praise["scores"].values()) == pytest.approx(1.0, abs=1e-5)
