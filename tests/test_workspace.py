@@ -30,7 +30,7 @@ def test_a_package_has_what_it_needs(folder: Path) -> None:
                 module = target.partition(":")[0].replace(".", "/")
                 assert list((folder / "src").glob(f"{module}.py")) or (folder / "src" / module).is_dir(), target
     else:
-        assert project["scripts"]["ftp"] == "ftp.cli.main:main"
+        assert project["scripts"]["ftp"] == "ftp_command:main"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

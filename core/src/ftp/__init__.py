@@ -10,6 +10,9 @@ import sys  # and not even __future__ before the lines below
 # place. The folder holds a user's data, so it leaves before any other import.
 if sys.argv[:1] == ["-m"] and "ftp" in sys.orig_argv and not sys.flags.safe_path:
     del sys.path[0]
+    import ftp_command
+
+    ftp_command.answer_requests()  # as the program `ftp` does, from here on
 
 from collections.abc import Sequence
 from pathlib import Path

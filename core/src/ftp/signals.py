@@ -37,6 +37,24 @@ def answered(handler: Callable[[int, Any], None], numbers: Sequence[int] = REQUE
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)  # None: set by C code
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt meanwhile, where the program answered it otherwise (`ftp_command`).
+
+    Only whoever catches KeyboardInterrupt calls this; before and after, the program ends in a word of its own.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or before in (signal.SIG_IGN, signal.default_int_handler):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def as_ctrl_c(number: int, frame: Any) -> None:
     """End as Ctrl-C does. Further requests change nothing: a closing terminal, for one, sends SIGHUP twice."""
     ignore()

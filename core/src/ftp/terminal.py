@@ -98,9 +98,12 @@ class Stream:
         self.name = name  # as the user knows it
         self.persistent = persistent
         self.is_gone = False
+        self.fault: UserError | None = None  # why it cannot be written, where that is a mistake
 
     def write(self, text: str) -> int:
-        if not self.is_gone:
+        if not isinstance(text, str):  # click asks that way whether a stream takes bytes
+            raise TypeError("a text stream takes text alone")
+        if text and not self.is_gone:  # click tries an empty text too: on a full device that fails where nobody looks
             try:
                 self.inner.write(fitting(text, self.inner.encoding or "utf-8"))
             except (OSError, ValueError) as error:  # ValueError: the file is closed
@@ -130,7 +133,8 @@ class Stream:
         elif is_closed:
             raise ReaderGone
         else:
-            raise UserError(f"{self.name} cannot be written ({reason})", "free some space there, or send it elsewhere")
+            self.fault = UserError(f"{self.name} cannot be written ({reason})", "free some space there, or send it elsewhere")
+            raise self.fault
 
     def __getattr__(self, name: str) -> Any:
         if name == "buffer":  # writes to it would pass us by
@@ -159,6 +163,14 @@ def guarded() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def require_written() -> None:
+    """UserError where what was said on standard output is lost, also where a library has swallowed the error."""
+    if isinstance(sys.stdout, Stream):
+        sys.stdout.flush()
+        if sys.stdout.fault is not None:
+            raise sys.stdout.fault
 
 
 def _open_closed_ones() -> None:

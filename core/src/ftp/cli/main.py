@@ -22,7 +22,7 @@ import ftp
 from ftp import addresses, faults, names, quiet, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
-from ftp.terminal import ReaderGone, guarded, warn
+from ftp.terminal import ReaderGone, guarded, require_written, warn
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
@@ -190,8 +190,9 @@ def _call(arguments: Sequence[str]) -> int:
         os.environ["FTP_DEBUG"] = "1"  # for the processes that this one may start
     quiet.before_imports()
     try:
-        with exits_named():
+        with signals.interruptible(), exits_named():
             done = cli.main(args=words, prog_name="ftp", standalone_mode=False)
+        require_written()
         return done if isinstance(done, int) else 0
     except ExitStatus as ended:
         return int(ended.code or 0)
