@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import py_compile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,3 +230,132 @@ def test_paths_of_a_stage_are_taken_from_the_folder_of_its_recipe(tmp_path, monk
 def test_a_text_too_long_for_a_path_is_left(tmp_path):
     with pytest.raises(UserError):
         prepare(["full"], given=[(str(tmp_path / "r.toml"), {"data": "x" * 5000})])
+
+
+# --- what was hashed is what runs ---
+
+
+def test_bytecode_beside_a_trusted_file_never_runs(code, ran, tmp_path, capsys):
+    evil = tmp_path / "evil.py"
+    evil.write_text(code.read_text().replace("ran ", "evil "))
+    cache = importlib.util.cache_from_source(str(code))
+    # this kind of bytecode is never held against its source by Python
+    py_compile.compile(str(evil), cfile=cache, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert call(["config", str(code.parent / "r.toml"), "--trust-recipe"]) == 0, capsys.readouterr().err
+    assert (tmp_path / "ran").read_text() == "ran "
+
+
+@pytest.fixture
+def after_check(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Does something between the check of what a recipe names and its run."""
+    check = trust.check
+
+    def do(change: Callable[[], Any]) -> None:
+        def check_and_change(*arguments: Any) -> list[str]:
+            notes = check(*arguments)
+            change()
+            return notes
+
+        monkeypatch.setattr(trust, "check", check_and_change)
+
+    return do
+
+
+def test_a_file_that_is_changed_after_it_was_hashed_never_runs(code, ran, after_check, capsys):
+    after_check(lambda: code.write_text(code.read_text() + "\n"))
+    assert call(["config", str(code.parent / "r.toml"), "--trust-recipe"]) == 2
+    assert f"{code}: the file was changed after its sha256 was taken" in capsys.readouterr().err and not ran()
+
+
+def test_a_reward_that_is_changed_after_it_was_hashed_never_runs(tmp_path):
+    from ftp_rlhf.rewards import function_judge
+
+    judge = tmp_path / "judge.py"
+    judge.write_text("def short(completions): return [0.0] * len(completions)\n")
+    trust.code_of({"plugins_from": [str(judge)]}, prepare_options())
+    judge.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + judge.read_text())
+    with pytest.raises(UserError, match="changed after its sha256 was taken"):
+        function_judge(f"{judge}:short")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_that_comes_into_a_folder_of_plugins_after_it_was_hashed_never_runs(code, ran, after_check, capsys):
+    recipe = code.parent / "folder.toml"
+    recipe.write_text('plugins = ["full"]\nplugins_from = ["."]\n')
+    after_check(lambda: (code.parent / "more.py").write_text(""))
+    assert call(["config", str(recipe), "--trust-recipe"]) == 2
+    assert "files came or went after their sha256 was taken" in capsys.readouterr().err and not ran()
+
+
+def test_what_ran_is_remembered_and_not_what_the_file_became(code):
+    from ftp.plugins import from_path
+
+    from_path(str(code))
+    code.write_text(code.read_text() + "\n")
+    found = trust.code_of({"plugins_from": [str(code)]}, prepare_options())
+    trust.remember(found)
+    assert not trust.is_trusted(found)
+
+
+def test_a_file_of_another_kind_is_no_plugin(code, capsys):
+    other = code.rename(code.with_suffix(".txt"))
+    assert call(["config", "--plugins", "full", "--plugins-from", str(other)]) == 2
+    assert "is not a Python file" in capsys.readouterr().err
+
+
+# --- the code of models ---
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model with code of its own."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "modeling.py").write_text("")
+    return folder
+
+
+REMOTE = 'plugins = ["full", "sentiment"]\ntrust_remote_code = true\n'
+
+
+def test_the_code_of_a_typed_model_is_not_allowed_by_a_recipe(model, tmp_path, capsys):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(REMOTE)
+    assert call(["config", str(recipe), "--model", str(model)]) == 2
+    assert f"the code that comes with the model {model}" in capsys.readouterr().err
+    assert call(["config", str(recipe), "--model", str(model), "--trust-remote-code"]) == 0
+
+
+@pytest.mark.parametrize("teacher", ["own", "someone/model"])
+def test_the_code_of_a_teacher_is_asked_for_too(model, tmp_path, teacher, capsys):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(REMOTE.replace('"full"', '"distill", "full"') + f'[distill]\nteacher = "{teacher}"\n')
+    assert call(["config", str(recipe)]) == 2
+    assert f"the code that comes with the model {teacher}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["deeper/modeling.py", "custom_generate/generate.py"])
+def test_code_in_a_folder_of_a_model_is_asked_for_when_it_changes(model, file):
+    named = {"model": str(model), "trust_remote_code": True}
+    (model / file).parent.mkdir()
+    (model / file).write_text("")
+    trust.remember(trust.code_of(named, prepare_options()))
+    assert trust.is_trusted(trust.code_of(named, prepare_options()))
+    (model / file).write_text("# other")
+    assert not trust.is_trusted(trust.code_of(named, prepare_options()))
+
+
+def test_a_tokenizer_with_code_of_another_place_is_asked_for_each_time(model):
+    (model / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["other/place--t.T", None]}}))
+    found = trust.code_of({"model": str(model), "trust_remote_code": True}, prepare_options())
+    trust.remember(found)
+    assert not trust.is_trusted(found)
+
+
+def test_a_model_with_a_folder_that_is_a_link_is_asked_for_each_time(model, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (model / "deeper").symlink_to(tmp_path / "elsewhere")
+    found = trust.code_of({"model": str(model), "trust_remote_code": True}, prepare_options())
+    trust.remember(found)
+    assert not trust.is_trusted(found)

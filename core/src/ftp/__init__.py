@@ -38,8 +38,10 @@ def run(plugins: Sequence[str], **options: Any) -> "Result":
     `options` are those of the command: core's by name (`learning_rate=1e-4`), a plugin's as a table
     (`lora={"r": 8}`). Raises `UserError` with every mistake at once, `PluginError` where a plugin fails.
     """
+    from ftp import python_files
     from ftp.app import run as run_app
 
+    python_files.forget_expected()
     return run_app(plugins, options)
 
 

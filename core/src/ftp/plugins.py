@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
+import importlib
 import inspect
 import io
 import os
@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast, dataclass_transform
 
 import pluggy
 
-from ftp import answers, hooks, names
+from ftp import answers, hooks, names, python_files
 from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
 from ftp.options import Option, option, options_of
 from ftp.terminal import warn
@@ -151,24 +151,20 @@ def from_path(where: str) -> tuple[list[Found], bool]:
     The second value says whether they join the run at once (a class was named)."""
     import hashlib  # slow to import, and rarely needed
 
-    path_text, _, wanted = where.partition(":") if not re.match(r"^[A-Za-z]:[\\/]", where) else (where, "", "")
-    path = Path(path_text).expanduser()
-    files = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    if not path.exists() or not files:
+    _, wanted = python_files.split(where)
+    files = python_files.files_to_run(where)
+    if not files:
         raise UserError(f"--plugins-from {where}: no such file or folder with .py files")
     found = []
     for file in files:
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
         name = f"{FROM_PATH}{file.stem}_{digest}"
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            raise UserError(f"--plugins-from {where}: {file} is not a Python file")
         module = sys.modules.get(name)
         if module is None:
-            module = importlib.util.module_from_spec(spec)
+            module = python_files.load_module(name, file)
             sys.modules[name] = module
             try:
-                spec.loader.exec_module(module)
+                python_files.run_module(module)
             except (Exception, SystemExit) as error:
                 del sys.modules[name]
                 message = f"--plugins-from {where}: {file} does not import: {describe(error)}"

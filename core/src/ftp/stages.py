@@ -121,7 +121,8 @@ def code_of(path: Path, flags: Mapping[str, Any], resume: bool = False) -> list[
     for stage in stages if isinstance(stages, list) else ():
         named = {key: value for key, value in flatten({**tables, **kept, **dict(stage)}).items() if key not in own}
         names = split_names(stage.get("plugins", ()))
-        code += trust.code_of(named, options_for(pick(names, (), []))[0], original.parent)
+        options = options_for(pick(names, (), []))[0]
+        code += trust.code_of({**named, **trust.typed_models(flags, options)}, options, original.parent)
     return list(dict.fromkeys(code))
 
 

@@ -12,7 +12,6 @@ that it is trusted. This module imports nothing heavy.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftp import python_files
 from ftp.errors import Problem, UserError
 from ftp.offers import offers
 from ftp.options import Option, flatten
@@ -54,14 +54,15 @@ def state_file() -> Path:
 
 def code_of(tables: Mapping[str, Any], options: Iterable[Option], folder: Path | None = None) -> list[Code]:
     """The code that options name. `tables`: their values, nested or by dotted key; `folder`: that of the recipe, where paths
-    are looked for first."""
+    are looked for first. What is hashed here is what may run in this process."""
+    options = list(options)
     values = {key.replace("-", "_"): value for key, value in flatten(tables).items()}
     code = []
     for item in options:
         for named in _names(values.get(item.key)) if item.code else ():
-            code.append(Code(item.key, named, _hashed(python_files(absolute(named, folder)))))
+            code.append(Code(item.key, named, _hashed(python_files.expected_files(absolute(named, folder)))))
     if str(values.get(REMOTE, "")).lower() in ("true", "yes", "on", "1"):
-        code.append(_remote(str(values.get("model") or ""), folder))
+        code += _remote_code(values, options, folder)
     return code
 
 
@@ -89,8 +90,10 @@ def is_trusted(code: Sequence[Code]) -> bool:
 def remember(code: Iterable[Code]) -> None:
     """Keep that the user has said that these files may run. Where nothing can be written, it is asked again next time."""
     known = _known()
-    new = {_line(path, digest): None for one in code if one.lasting for path, digest in one.files}
-    lines = [line for line in new if line not in known]
+    files = [file for one in code if one.lasting for file in one.files]
+    # a file that was changed while it runs is not what ran
+    new = [_line(path, digest) for path, digest in files if not python_files.has_run_otherwise(path, digest)]
+    lines = [line for line in dict.fromkeys(new) if line not in known]
     if not lines:
         return
     with contextlib.suppress(OSError, RuntimeError):
@@ -109,15 +112,6 @@ def _write_whole(file: Path, lines: Sequence[str]) -> None:
     aside.replace(file)
 
 
-def python_files(where: str) -> list[Path]:
-    """The files that `path.py`, `path.py:Class` or a folder of such files means; of a folder every one is imported."""
-    drive, rest = (where[:2], where[2:]) if where[1:3] in (":\\", ":/") else ("", where)
-    path = Path(drive + rest.partition(":")[0]).expanduser()
-    if path.is_dir():
-        return sorted(path.glob("*.py"))
-    return [path] if path.is_file() else []
-
-
 def absolute(where: str, folder: Path | None = None) -> str:
     """`path.py:Class` with a path that holds in any folder, so that a run's recipe repeats it from anywhere. `folder`: where it
     is looked for first."""
@@ -129,6 +123,25 @@ def absolute(where: str, folder: Path | None = None) -> str:
     return f"{file.absolute()}{colon}{name}" if file.exists() else where
 
 
+def _remote_code(values: Mapping[str, Any], options: Iterable[Option], folder: Path | None) -> list[Code]:
+    """The code that comes with the models of a run: `model`, and what an option of a plugin may name (a teacher, a judge)."""
+    code = [_remote(str(values.get("model") or ""), folder)]
+    for item in options:
+        for named in _names(values.get(item.key)) if item.owner and item.path else ():
+            place = Path(absolute(named, folder))
+            is_model = any((inside / "config.json").is_file() or list(inside.glob("*.py")) for inside in _model_folders(place))
+            if is_model or (not place.exists() and named not in offers()):  # a hub's, or one that is not there yet
+                code.append(_remote(named, folder))
+    return code
+
+
+def typed_models(flags: Mapping[str, Any], options: Iterable[Option]) -> dict[str, str]:
+    """The models that flags name, for `code_of`: a recipe's word for the code of models is not the user's word for the code of
+    the model that a flag names."""
+    values = {key.replace("-", "_"): str(value) for key, value in flags.items()}
+    return {item.key: absolute(values[item.key]) for item in options if item.path and not item.code and item.key in values}
+
+
 def _remote(model: str, folder: Path | None) -> Code:
     """The code that comes with a model. It lasts where it is all in the model's folder: a hub's may be another tomorrow."""
     place = Path(absolute(model, folder)).expanduser() if model else Path()
@@ -136,13 +149,19 @@ def _remote(model: str, folder: Path | None) -> Code:
         return Code(REMOTE, "the model of an installed package", ())  # which came as plugins come
     files: list[Path] = []
     lasting = place.is_dir()
-    for inside in (place, place / "model") if lasting else ():
-        files += sorted(inside.glob("*.py"))
-        config = inside / "config.json"
+    for inside in _model_folders(place):
+        files += [path for path in sorted(inside.rglob("*.py")) if path not in files]
         # "owner/name--file.Class" means code of another place, and an adapter has a base that may bring its own
-        elsewhere = config.is_file() and "--" in json.dumps(_read(config).get("auto_map", {}))
+        elsewhere = any("--" in json.dumps(_read(config).get("auto_map", {})) for config in inside.glob("*config.json"))
         lasting = lasting and not elsewhere and not (inside / "adapter_config.json").exists()
+        # a folder that is a link is not looked into
+        lasting = lasting and not any(path.is_symlink() and path.is_dir() for path in inside.rglob("*"))
     return Code(REMOTE, f"the code that comes with the model {model}", _hashed(files), lasting and bool(files))
+
+
+def _model_folders(place: Path) -> list[Path]:
+    """The folders that may hold a model where a folder or a run is named."""
+    return [folder for folder in (place, place / "model") if folder.is_dir()]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -159,7 +178,7 @@ def _names(value: Any) -> list[str]:
 
 
 def _hashed(files: Iterable[Path]) -> tuple[tuple[Path, str], ...]:
-    return tuple((path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files)
+    return tuple((path.resolve(), python_files.expected_sha256(path)) for path in files)
 
 
 def _line(path: Path, digest: str) -> str:

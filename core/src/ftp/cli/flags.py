@@ -165,7 +165,7 @@ def code_of_recipe(line: Line, names: Sequence[str], tables: Mapping[str, Any], 
     own = {key.replace("-", "_") for key in line.values}
     named = {key: value for key, value in flatten(tables).items() if key.replace("-", "_") not in own}
     options = options_for(pick(names, (), []))[0]
-    return trust.code_of(named, options, recipe_folder(source))
+    return trust.code_of({**named, **trust.typed_models(line.values, options)}, options, recipe_folder(source))
 
 
 def _plugins_from(line: Line, tables: Mapping[str, Any], source: str) -> list[str]:

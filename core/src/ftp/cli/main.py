@@ -19,7 +19,7 @@ from typing import NoReturn
 import click
 
 import ftp
-from ftp import addresses, faults, names, quiet, signals
+from ftp import addresses, faults, names, python_files, quiet, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
 from ftp.terminal import ReaderGone, guarded, require_written, warn
@@ -189,6 +189,7 @@ def _call(arguments: Sequence[str]) -> int:
     if debug:
         os.environ["FTP_DEBUG"] = "1"  # for the processes that this one may start
     quiet.before_imports()
+    python_files.forget_expected()
     try:
         with signals.interruptible(), exits_named():
             done = cli.main(args=words, prog_name="ftp", standalone_mode=False)

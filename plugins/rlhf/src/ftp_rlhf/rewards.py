@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import inspect
 import math
 import traceback
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import UserError
+from ftp import UserError, python_files
 from ftp.data.turns import Message, Unfit, plain, said, split_last, words
 from ftp.errors import describe
 from ftp.types import Model, Row, Run
@@ -94,11 +93,9 @@ def function_judge(spec: str) -> tuple[str, Judge]:
         raise UserError(f"--rlhf.reward {spec}: not a function", "write path.py:function")
     if not path.is_file():
         raise UserError(f"--rlhf.reward {spec}: there is no file {path}")
-    found = importlib.util.spec_from_file_location(f"ftp_reward_{path.stem}", path)
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    module = python_files.load_module(f"ftp_reward_{path.stem}", path)
     try:
-        found.loader.exec_module(module)
+        python_files.run_module(module)
     except (Exception, SystemExit) as error:
         raise UserError(f"--rlhf.reward {spec}: {path} cannot be imported: {_said(error, path)}") from error
     function = getattr(module, name, None)
