@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from ftp.data.readers.lines import read_lines
 from ftp.data.readers.source import DataFile, Rows
@@ -20,22 +20,43 @@ PEEK_LINES = 200
 COLUMNS_OF_UD = 10  # id, form, lemma, upos, xpos, feats, head, deprel, deps, misc
 
 
+TaggedLine = tuple[int, tuple[str, str] | None]
+"""A line number with the word of this line and its tag; None where a sentence ends."""
+
+
+def _sentences(lines: Iterator[TaggedLine]) -> Rows:
+    """Words up to the end of each sentence as one row, numbered by the line of its first word."""
+    tokens: list[str] = []
+    tags: list[str] = []
+    first_line = 0
+    for line, word in chain(lines, [(0, None)]):
+        if word is not None:
+            first_line = first_line if tokens else line
+            tokens.append(word[0])
+            tags.append(word[1])
+        elif tokens:
+            yield first_line, {"tokens": tokens, "tags": tags}
+            tokens, tags = [], []
+
+
 def read_conll(file: DataFile) -> Rows:
     """Sentences as `tokens` (first column) and `tags` (last column); UserError where a line has another number of columns."""
     if _is_piped(file):
         yield from _read_piped(file)
-        return
-    tokens: list[str] = []
-    tags: list[str] = []
-    width = first_line = 0
+    else:
+        yield from _sentences(_words_of_conll(file))
+
+
+def _words_of_conll(file: DataFile) -> Iterator[TaggedLine]:
+    width = 0
+    is_inside = False  # of a sentence
     for line, text in enumerate(read_lines(file), 1):
         cells = _cells(text)
         if not cells or cells[0] == DOCUMENT_START:
-            if tokens:
-                yield first_line, {"tokens": tokens, "tags": tags}
-            tokens, tags = [], []
+            yield line, None
+            is_inside = False
             continue
-        if text.startswith("#") and len(cells) != width and not tokens:
+        if text.startswith("#") and len(cells) != width and not is_inside:
             continue  # a comment before a sentence, as `# id 12`
         if len(cells) < 2:
             raise UserError(
@@ -48,11 +69,8 @@ def read_conll(file: DataFile) -> Rows:
                 f"{file.path}, line {line}: {len(cells)} columns, but the lines before have {width}",
                 "give each word as many columns, the tag in the last one",
             )
-        first_line = first_line if tokens else line
-        tokens.append(cells[0])
-        tags.append(cells[-1])
-    if tokens:
-        yield first_line, {"tokens": tokens, "tags": tags}
+        yield line, (cells[0], cells[-1])
+        is_inside = True
     if width > 2:
         file.tell(
             f"the first of its {width} columns is read as the words, the last as their tags; the others are not used"
@@ -95,15 +113,17 @@ def looks_conll(file: DataFile) -> bool:
 
 def read_conllu(file: DataFile) -> Rows:
     """Sentences of Universal Dependencies: `tokens` (FORM), `tags` (UPOS)."""
-    tokens: list[str] = []
-    tags: list[str] = []
-    first_line = 0
+    yield from _sentences(_words_of_conllu(file))
+    file.tell(
+        "its words (FORM) and parts of speech (UPOS) are read; the other columns are not used"
+    )
+
+
+def _words_of_conllu(file: DataFile) -> Iterator[TaggedLine]:
     for line, text in enumerate(read_lines(file), 1):
         cells = text.rstrip("\r\n").split("\t")
         if not text.strip():
-            if tokens:
-                yield first_line, {"tokens": tokens, "tags": tags}
-            tokens, tags = [], []
+            yield line, None
             continue
         if text.startswith("#") or "-" in cells[0] or "." in cells[0]:
             continue  # a comment, a contraction that its words follow, or a word that is not written
@@ -112,14 +132,7 @@ def read_conllu(file: DataFile) -> Rows:
                 f"{file.path}, line {line}: {len(cells)} columns; CoNLL-U has {COLUMNS_OF_UD}, parted by tabs",
                 "a file of words and tags alone ends in .conll",
             )
-        first_line = first_line if tokens else line
-        tokens.append(cells[1])
-        tags.append(cells[3])
-    if tokens:
-        yield first_line, {"tokens": tokens, "tags": tags}
-    file.tell(
-        "its words (FORM) and parts of speech (UPOS) are read; the other columns are not used"
-    )
+        yield line, (cells[1], cells[3])
 
 
 def _is_piped(file: DataFile) -> bool:

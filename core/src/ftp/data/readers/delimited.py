@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from ftp.data.readers import conll
+from ftp.data.readers.header import name_columns
 from ftp.data.readers.lines import read_lines
 from ftp.data.readers.source import DataFile, Numbered, Rows
 from ftp.errors import UserError
@@ -76,7 +77,7 @@ def _read_quoted(file: DataFile, dialect: Dialect) -> Rows:
         if header:
             yield line, _row(file, line, header, cells)
         else:
-            header = _header(file, line, cells)
+            header = name_columns(f"{file.path}, line {line}", cells)
 
 
 def _dialect(file: DataFile) -> Dialect:
@@ -130,7 +131,7 @@ def read_tsv(file: DataFile) -> Rows:
         if header:
             yield line, _row(file, line, header, cells)
         else:
-            header = _header(file, line, cells)
+            header = name_columns(f"{file.path}, line {line}", cells)
 
 
 def _unquoted(cell: str) -> str:
@@ -138,17 +139,6 @@ def _unquoted(cell: str) -> str:
     if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', ""):
         return inner.replace('""', '"')
     return cell
-
-
-def _header(file: DataFile, line: int, cells: list[str]) -> list[str]:
-    names = [cell.strip() or f"column_{index}" for index, cell in enumerate(cells)]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise UserError(
-            f"{file.path}, line {line}: the header has {', '.join(doubled)} more than once",
-            "give each column its name",
-        )
-    return names
 
 
 def _row(file: DataFile, line: int, header: list[str], cells: list[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from ftp.data.readers.archives import limit_of, read_whole, too_large
+from ftp.data.readers.header import name_columns
 from ftp.data.readers.source import DataFile, Rows
 from ftp.errors import UserError
 
@@ -65,7 +66,7 @@ def _rows(file: DataFile, sheet: str, cells: list[list[Any]]) -> Rows:
         if not _has_values(row):
             continue
         if not header:
-            header = _header(file, sheet, row)
+            header = name_columns(f"{file.path}, sheet '{sheet}', row {number}", _texts(row))
             continue
         outside = [cell for cell in row[len(header) :] if cell not in ("", None)]
         if outside:
@@ -92,18 +93,12 @@ def _mixed_columns(cells: list[list[Any]]) -> set[int]:
     return {index for index, found in kinds.items() if len(found) > 1}
 
 
-def _header(file: DataFile, sheet: str, row: list[Any]) -> list[str]:
-    names = [str(_plain(cell)).strip() if cell not in ("", None) else "" for cell in row]
-    while names and not names[-1]:
-        names.pop()
-    names = [name or f"column_{index}" for index, name in enumerate(names)]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise UserError(
-            f"{file.path}, sheet '{sheet}': its first row names {', '.join(doubled)} more than once",
-            "give each column its name",
-        )
-    return names
+def _texts(row: list[Any]) -> list[str]:
+    """The cells of the first row as text, without the empty ones at its end."""
+    texts = ["" if cell in ("", None) else str(_plain(cell)) for cell in row]
+    while texts and not texts[-1].strip():
+        texts.pop()
+    return texts
 
 
 def _plain(cell: Any) -> Any:
