@@ -415,3 +415,127 @@ def test_squads_faults_and_rows_with_answers_as_objects(tmp_path: Path) -> None:
         "text": [],
         "answer_start": [],
     }
+
+
+def chat_message(role: str, content: str, at: int, **more: Any) -> dict[str, Any]:
+    message = {"role": role, "content": content, "createdAt": at, **more}
+    return {
+        "id": f"m{at}",
+        "type": "chatmessage",
+        "from_name": "chat",
+        "to_name": "chat",
+        "origin": "manual",
+        "value": {"chatmessage": message},
+    }
+
+
+def test_label_studio_chats_stand_in_the_order_of_their_times_with_all_their_fields(tmp_path: Path) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    results = [
+        chat_message("assistant", "Sunny.", 30),
+        chat_message("user", "Weather?", 10),
+        chat_message("assistant", "", 20, tool_calls=[call]),
+        {"type": "rating", "id": "m30", "to_name": "chat", "value": {"rating": 4}},
+        {"type": "choices", "id": "m30", "to_name": "chat", "value": {"choices": ["kind"]}},
+    ]
+    shown = [{"text": "Rate what follows."}, {"role": "system", "content": "Be kind.", "name": "desk"}]
+    rows, notes = rows_of(tmp_path / "a.json", [task(results, {"chat": shown})])
+    assert rows[0]["messages"] == [
+        {"role": "system", "content": "Be kind.", "name": "desk"},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "assistant", "content": "Sunny."},
+    ]
+    assert "1 tasks have choices beside chatmessage, which are not read" in notes
+    assert "results of the type rating, which is not read" in notes
+    assert "1 tasks have texts without a role before their messages" in notes
+
+
+def test_label_studio_json_min_of_pairs_and_chats(tmp_path: Path) -> None:
+    own = {"id": 7, "annotator": 1, "annotation_id": 4, "created_at": "2025", "updated_at": "2025", "lead_time": 2.5}
+    pair = {"prompt": "Why?", "text1": "No.", "text2": "So.", "pw": [{"selected": "right"}], **own}
+    rows, notes = rows_of(tmp_path / "a.json", [pair, {**pair, "pw": []}])
+    assert rows == [{"id": 7, "prompt": "Why?", "chosen": "So.", "rejected": "No."}]
+    assert "1 rows left out, as nothing was chosen or written" in notes
+    written = [chat_message("assistant", "Ho", 2)["value"], chat_message("user", "Hi", 1)["value"]]
+    rows, _ = rows_of(tmp_path / "b.json", [{"chat": written, **own}])
+    assert rows == [{"id": 7, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}]
+
+
+def test_one_task_of_label_studio_is_a_row_and_not_its_annotations(tmp_path: Path) -> None:
+    rows, notes = rows_of(tmp_path / "a.json", task([choice("good")], {"text": "fine"}))
+    assert [(row["text"], row["label"]) for row in rows] == [("fine", "good")]
+    assert "read as Label Studio" in notes
+
+
+def test_results_that_are_not_read_are_told_as_such(tmp_path: Path) -> None:
+    ranked = {"type": "ranker", "to_name": "answers", "value": {"ranker": ["b", "a"]}}
+    read_task = task([choice("good")], {"text": "fine"})
+    _, notes = rows_of(tmp_path / "a.json", [read_task, task([ranked], {"text": "x"})])
+    assert "1 tasks left out, as nothing in their annotation is read" in notes
+    assert "1 tasks have results of the type ranker, which is not read" in notes
+
+
+def ranked_record(value: Any, **more: Any) -> dict[str, Any]:
+    fields = {"instruction": "Why?", "one": "No.", "two": "So.", "three": "Hm."}
+    responses = {"best": [{"value": value, "user_id": "u"}]}
+    return {"id": "r1", "fields": fields, "metadata": {}, "suggestions": {}, "responses": responses, "vectors": {},
+            "_server_id": "s1", **more}  # fmt: skip
+
+
+def test_argilla_rankings_of_several_texts_and_ties(tmp_path: Path) -> None:
+    ranks = [{"value": "one", "rank": 2}, {"value": "two", "rank": 1}, {"value": "three", "rank": 3}]
+    tied = [{**rank, "rank": 1} for rank in ranks]
+    records = [ranked_record(["two", "one", "three"]), ranked_record(ranks), ranked_record(tied)]
+    rows, notes = rows_of(tmp_path / "a.json", records)
+    assert [(row["prompt"], row["chosen"], row["rejected"]) for row in rows] == [("Why?", "So.", "Hm.")] * 2
+    assert "2 records rank more than two texts, of which the best and the worst are read" in notes
+    assert "1 records left out, as they rank all texts alike" in notes
+    others = [{"value": "reply-1", "rank": 1}, {"value": "reply-2", "rank": 2}]
+    with pytest.raises(UserError, match="it ranks reply-1, reply-2, which are none of its texts: instruction, one"):
+        rows_of(tmp_path / "b.json", [ranked_record(others)])
+
+
+def test_argilla_records_by_their_ids(tmp_path: Path) -> None:
+    rows, _ = rows_of(tmp_path / "a.json", {"r1": ranked_record(["two", "one"]), "r2": ranked_record(["one", "two"])})
+    assert [row["chosen"] for row in rows] == ["So.", "No."]
+
+
+def test_argilla_chats_with_ratings_and_answers(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}]
+    rated = {"fields": {"chat": turns}, "suggestions": {}, "responses": {"rating": [{"value": 4, "user_id": "u"}]}}
+    rows, _ = rows_of(tmp_path / "a.json", [rated])
+    assert rows == [{"messages": turns, "label": 4}]
+    answered = {**rated, "responses": {"response": [{"value": "Ho", "user_id": "u"}]}}
+    rows, _ = rows_of(tmp_path / "b.json", [answered])
+    assert rows == [{"prompt": turns, "completion": "Ho"}]
+
+
+ANSWERED = {"user_id": "u", "value": "good", "status": "submitted"}
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        [{**ANSWERED, "value": "bad", "status": "discarded"}, ANSWERED],
+        {"user_id": ["v", "u"], "value": ["bad", "good"], "status": ["draft", "submitted"]},
+    ],
+)
+def test_argilla_feedback_data_sets_of_the_hub(tmp_path: Path, answered: Any) -> None:
+    nothing = {"type": None, "score": None, "agent": None}
+    record = {"text": "fine", "label": answered, "label-suggestion": "bad", "label-suggestion-metadata": nothing,
+              "external_id": "e1", "metadata": "{}"}  # fmt: skip
+    empty = {**record, "label": [], "label-suggestion": None}
+    rows, notes = rows_of(tmp_path / "a.jsonl", [record, {**record, "label": []}, empty])
+    assert [(row["id"], row["text"], row["label"]) for row in rows] == [("e1", "fine", "good"), ("e1", "fine", "bad")]
+    assert "1 records have no response, so that the suggestion is read" in notes
+    assert "1 records left out, as they have neither a response nor a suggestion" in notes
+
+
+def test_argilla_flat_records_without_a_status(tmp_path: Path) -> None:
+    record = {"id": "r1", "_server_id": "s1", "text": "fine", "label.responses": ["good"], "label.responses.users": ["u"],
+              "label.responses.status": ["submitted"]}  # fmt: skip
+    suggested = {"id": "r2", "_server_id": "s2", "text": "so", "label.suggestion": "bad", "label.suggestion.score": 0.5,
+                 "label.suggestion.agent": "m"}  # fmt: skip
+    rows, _ = rows_of(tmp_path / "a.jsonl", [record, suggested])
+    assert rows == [{"id": "r1", "text": "fine", "label": "good"}, {"id": "r2", "text": "so", "label": "bad"}]

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -139,16 +140,84 @@ def test_json_of_columns_of_rows_and_of_a_table(tmp_path: Path, whole: Any) -> N
         {"tokens": ["a", "b"], "tags": ["O", "O"]},
         {"chosen": [{"role": "user", "content": "x"}], "rejected": [{"role": "user", "content": "y"}]},
         {"text": "a", "label": "good"},
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
+        {"question": "x", "context": "y", "answers": {"text": ["y"], "answer_start": [0]}},
+        {"review": "a", "stars": 5},
     ],
 )
-def test_json_of_one_row_stays_a_row(tmp_path: Path, row: Any) -> None:
+def test_json_of_one_row_stays_a_row_and_is_told(tmp_path: Path, row: Any) -> None:
     (tmp_path / "a.json").write_text(json.dumps(row))
-    assert rows_of(tmp_path / "a.json")[0] == [row]
+    rows, notes = rows_of(tmp_path / "a.json")
+    assert rows == [row] and "one object, which is read as one row" in notes
 
 
-def test_json_of_several_splits_says_how_to_part_them(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps({"train": ROWS, "test": ROWS}))
-    assert "train.json, test.json" in error_of(tmp_path / "a.json")
+NESTED = [
+    ({"data": {"rows": ROWS}}, "its rows are those inside 'data'"),
+    ({"status": "ok", "data": {"rows": ROWS, "total": 2}}, "its rows are those of 'rows'; not read: total"),
+    ({"title": "reviews", "rows": ROWS}, "its rows are those of 'rows'; not read: title"),
+    ([["text", "label"], *(list(row.values()) for row in ROWS)], "the names of the columns: text, label"),
+    ({"features": [{"name": "text"}], "rows": [{"row_idx": i, "row": row, "truncated_cells": []} for i, row in
+      enumerate(ROWS)], "num_rows_total": 900}, "read as an answer of the hub's viewer, which gives some rows of a set: 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("whole", "note"), NESTED)
+def test_json_of_rows_in_a_wrapper_is_read_and_told(tmp_path: Path, whole: Any, note: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(whole))
+    rows, notes = rows_of(tmp_path / "a.json")
+    assert rows == ROWS and note in notes
+    if isinstance(whole, dict):  # the same on the only line of a .jsonl file
+        (tmp_path / "a.jsonl").write_text(json.dumps(whole))
+        assert "one object that holds rows" in error_of(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("names", [("id1", "id2"), ("7", "8")])
+def test_json_of_rows_by_their_ids_is_read(tmp_path: Path, names: tuple[str, str]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(dict(zip(names, ROWS, strict=True))))
+    rows, notes = rows_of(tmp_path / "a.json")
+    assert [{"text": row["text"], "label": row["label"]} for row in rows] == ROWS
+    if names[0] == "id1":
+        assert [row["id"] for row in rows] == ["id1", "id2"]
+        assert "2 objects by their ids, which are read as its rows" in notes
+
+
+def test_json_of_columns_by_ids_is_read(tmp_path: Path) -> None:
+    columns = {name: {"x": ROWS[0][name], "y": ROWS[1][name]} for name in ("text", "label")}
+    (tmp_path / "a.json").write_text(json.dumps(columns))
+    assert rows_of(tmp_path / "a.json")[0] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("whole", "told"),
+    [
+        ({"a": {"u": 1, "v": 2}, "b": {"u": 3, "v": 4}}, "whether they are rows is not clear: a, b, with the fields u, v"),
+        ({"intents": [["hello", "greet"], ["bye", "leave"]], "u": 1}, "is not clear: intents (a list of 2), u (int)"),
+        ({"config": {"seed": 1}, "cells": ["a"]}, "is not clear: config (an object of 1 fields), cells (a list of 1)"),
+        ({"rows": [{"row_idx": 0, "row": {"text": "a"}, "truncated_cells": ["text"]}]}, "the hub has cut text short"),
+        ({"val": [["hello", "greet"]], "oos_val": [["bye", "leave"]]}, "holds several splits: val, oos_val"),
+        ({"train": ROWS, "test": ROWS}, "train.json, test.json"),
+        ({"train": {"text": ["a"]}, "test": {"text": ["b"]}}, "holds several splits: train, test"),
+    ],
+)  # fmt: skip
+def test_json_that_could_be_read_in_several_ways_is_refused(tmp_path: Path, whole: Any, told: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(whole))
+    assert told in error_of(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("whole", [{"train": ROWS, "test": ROWS}, {"a": {"u": 1, "v": 2}, "b": {"u": 3, "v": 4}}])
+def test_the_command_that_writes_json_anew_makes_files_that_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_text(json.dumps(whole))
+    with pytest.raises(UserError) as caught:
+        read("a.json")
+    command = caught.value.problems[0].command
+    subprocess.run(command.replace("python", sys.executable), shell=True, check=True)
+    if "train" in whole:
+        assert {split: list(rows) for split, rows in read("a-splits").items()} == whole
+    else:
+        assert list(read("a-rows.json")["train"]) == list(whole.values())
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
@@ -167,6 +236,19 @@ def test_json_that_no_row_can_hold(tmp_path: Path, name: str, line: str, told: s
     (tmp_path / name).write_text("\n".join(lines) if name == "a.jsonl" else f"[{lines[0]},\n{lines[1]}]")
     error = error_of(tmp_path / name)
     assert told in error and ("line 2" in error or name == "a.json" or "is no valid" in told)
+
+
+def test_names_with_a_nul_character_are_refused_or_kept_as_json(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"te\0xt": "a"}))
+    assert "'te\\x00xt' is no valid text" in error_of(tmp_path / "a.jsonl")
+    pq.write_table(pa.table({"\0ext": ["a"]}), tmp_path / "a.parquet")
+    assert "holds a NUL character" in error_of(tmp_path / "a.parquet")
+    row = {"text": "a", "inner": {"b\0": 1}}
+    (tmp_path / "b.jsonl").write_text(json.dumps(row))
+    assert rows_of(tmp_path / "b.jsonl")[0] == [row]
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "b.parquet")
+    rows, notes = rows_of(tmp_path / "b.parquet")
+    assert rows == [{"text": "a"}] and "the column inner is left out" in notes
 
 
 def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
@@ -421,6 +503,17 @@ def test_spreadsheets(tmp_path: Path) -> None:
     path.write_bytes(far[: len(far) // 2])
     assert "is not a whole spreadsheet" in error_of(path)
     assert "a column without a name" in error_of(spreadsheet(tmp_path / "c.xlsx", {"A": [["text"], ["x", "y"]]}))
+
+
+@pytest.mark.parametrize("place", ['r="B%s"' % ("9" * 5000), 'r="B99999999"', "r='zzz9999999'", 'r = "ABCDE1"'])
+def test_a_spreadsheet_with_a_cell_beyond_all_sheets_is_refused(tmp_path: Path, place: str) -> None:
+    path = spreadsheet(tmp_path / "a.xlsx", {"A": [["text", "n"], ["a", 1]]})
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text.replace('r="B2"', place))
+    assert "delete the far cells" in error_of(path) or "where no sheet has one" in error_of(path)
 
 
 def test_a_spreadsheet_without_its_library_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def table(
     wrong: dict[str, Problem] = {} if problems is None else problems
     for name in names:
         values = [row.get(name) for _, row in numbered]
-        if not _is_unicode(name):
+        if not _is_name(name):
             raise UserError(f"{where} {numbered[0][0]}: the name {name!r:.60} is no valid text", "rename this column")
         try:
             column = _column(values)
@@ -163,7 +163,9 @@ def _column(values: list[Any]) -> pa.Array:
         if not any(map(json_column.holds_objects, values)):
             raise
         return json_column.array(values)
-    if json_column.holds_structs(column.type) and _depth(column.type) <= DEEPEST and not json_column.is_exact(column, values):
+    if not json_column.holds_structs(column.type) or _depth(column.type) > DEEPEST:
+        return column
+    if not _has_names(column.type) or not json_column.is_exact(column, values):
         return json_column.array(values)
     return column
 
@@ -190,11 +192,23 @@ def _unholdable(name: str, values: list[Any], numbers: list[int], where: str, er
     return Problem(f"{where} {numbers[0]}: {name} holds values of several types ({error})", "give a column one type in all rows")
 
 
-def _is_unicode(name: str) -> bool:
+def _is_name(name: str) -> bool:
+    """Whether Arrow and `datasets` both hold this name: no half of a surrogate pair, and no NUL, at which names end."""
     try:
         name.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:
         return False
+    return "\0" not in name
+
+
+def _has_names(kind: pa.DataType) -> bool:
+    """Whether every field of a type has a name that is held, at any depth."""
+    level = [kind]
+    for inner in level:  # grows while it is read
+        fields = [inner.field(index) for index in range(inner.num_fields)]
+        if not all(_is_name(field.name) for field in fields):
+            return False
+        level += [field.type for field in fields]
     return True
 
 

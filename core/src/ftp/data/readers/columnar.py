@@ -91,6 +91,11 @@ def require_columns(file: DataFile, schema: pa.Schema) -> None:
         )
     if not names:
         raise UserError(f"{file.path} has no columns", "write at least one column")
+    broken = [name for name in names if "\0" in name]  # a name of `datasets` ends there
+    if broken:
+        raise UserError(
+            f"{file.path}: the name {broken[0]!r:.60} holds a NUL character", "rename this column"
+        )
 
 
 def plain_table(table: pa.Table, file: DataFile, problems: dict[str, Problem]) -> pa.Table:
@@ -173,7 +178,7 @@ def plain_type(kind: pa.DataType, depth: int = 0) -> pa.DataType | None:
         fields = []
         for field in kind:
             inner = plain_type(field.type, depth + 1)
-            if inner is None:
+            if inner is None or "\0" in field.name:
                 return None
             fields.append(pa.field(field.name, inner))
         return pa.struct(fields)

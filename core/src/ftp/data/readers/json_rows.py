@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
-from ftp.data.readers import exports
+from ftp.data.readers import exports, json_shapes
 from ftp.data.readers.lines import read_lines
 from ftp.data.readers.source import DataFile, Rows
 from ftp.errors import UserError
 
 BLANKS = re.compile(r"[ \t\r\n]*")
-SPLIT_NAMES = {"train", "training", "validation", "valid", "val", "dev", "test"}
 
 
 class _Doubled(ValueError):
@@ -60,8 +60,14 @@ def _in_words(where: str) -> Iterator[None]:
 
 
 def read_jsonl(file: DataFile) -> Rows:
-    """Rows of a file with one JSON object a line."""
-    return exports.convert(file, _objects(file))
+    """Rows of a file with one JSON object a line; UserError where its only line holds all rows."""
+    rows = _objects(file)
+    first = list(islice(rows, 2))
+    if len(first) == 1 and json_shapes.is_wrapper(first[0][1]):
+        raise UserError(
+            f"{file.path} is one object that holds rows, not one object a line", NAMED_JSON
+        )
+    yield from exports.convert(file, chain(first, rows))
 
 
 def _objects(file: DataFile) -> Rows:
@@ -98,7 +104,7 @@ def _fix_of_line(text: str, error: json.JSONDecodeError) -> str:
 
 
 def read_json(file: DataFile) -> Rows:
-    """Rows of a .json file: a list of objects, an object with one such list, of columns, or objects one after another."""
+    """Rows of a .json file: one value (`json_shapes` says which), or objects one after another."""
     text = "".join(read_lines(file))
     try:
         whole = parse(text, str(file.path))
@@ -106,12 +112,7 @@ def read_json(file: DataFile) -> Rows:
         if error.msg != "Extra data" or not text.lstrip().startswith("{"):
             raise _not_json(file, text, error) from None
         whole = _values_of(file, text)
-    rows = _rows_of(file, whole) if isinstance(whole, dict) else whole
-    if not isinstance(rows, list):
-        raise UserError(
-            f"{file.path} holds {type(rows).__name__}", "a .json file is to hold a list of objects"
-        )
-    yield from exports.convert(file, _numbered(file, rows))
+    yield from exports.convert(file, _numbered(file, json_shapes.rows_of(file, whole)))
 
 
 def _values_of(file: DataFile, text: str) -> list[Any]:
@@ -159,72 +160,3 @@ def _require_object(file: DataFile, number: int, row: Any) -> dict[str, Any]:
         f"{file.path}, row {number}: a {type(row).__name__}, not an object",
         'a row looks like {"text": "..."}',
     )
-
-
-def _rows_of(file: DataFile, whole: dict[str, Any]) -> list[Any]:
-    """The rows that one object holds: SQuAD's articles, a list of objects, columns, or itself as the only row."""
-    articles = exports.squad_rows(file, whole)
-    if articles is not None:
-        return articles
-    lists: dict[str, list[Any]] = {
-        name: value for name, value in whole.items() if _is_list_of_objects(value)
-    }
-    if len(lists) == 1:
-        name, rows = next(iter(lists.items()))
-        others = [value for key, value in whole.items() if key != name]
-        if not any(isinstance(value, list) and len(value) == len(rows) for value in others):
-            return rows  # else the list is one of several columns
-    if len(lists) > 1 and lists.keys() <= SPLIT_NAMES:
-        raise UserError(
-            f"{file.path} holds several splits: {', '.join(lists)}",
-            "write each list into a file of its own, as "
-            + ", ".join(f"{name}.json" for name in lists),
-        )
-    columns = whole.get("columns")
-    if isinstance(columns, list) and _is_table(whole.get("data"), columns):
-        return [dict(zip(columns, row, strict=True)) for row in whole["data"]]
-    return _from_columns(whole) or [whole]
-
-
-def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
-def _is_table(rows: Any, columns: list[Any]) -> bool:
-    """Whether these are pandas' `columns` and `data`: a list of names, and a list of cells for each row."""
-    if not all(isinstance(name, str) for name in columns) or not isinstance(rows, list):
-        return False
-    return all(isinstance(row, list) and len(row) == len(columns) for row in rows)
-
-
-def _from_columns(whole: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of an object of columns, each a list or (as pandas writes them) an object by row number; empty for others."""
-    values = list(whole.values())
-    if not values:
-        return []
-    if all(isinstance(value, list) for value in values):
-        if all(isinstance(word, str) for word in whole.get("tokens", [None])):
-            return []  # one row of tagged words
-        if all(_is_list_of_objects(value) for value in values):
-            return []  # one row of conversations, as chosen and rejected
-        lengths = {len(value) for value in values}
-        if len(lengths) != 1:
-            return []
-        return [dict(zip(whole, cells, strict=True)) for cells in zip(*values, strict=True)]
-    if not all(isinstance(value, dict) and value for value in values):
-        return []
-    keys = list(values[0])
-    if any(list(value) != keys for value in values):
-        return []
-    if all(name.isdigit() for name in whole):  # pandas' orient="index": an object of rows
-        return values
-    if all(key.isdigit() for key in keys):
-        return list(_transposed(whole, keys))
-    return []
-
-
-def _transposed(
-    columns: Mapping[str, Mapping[str, Any]], keys: list[str]
-) -> Iterator[dict[str, Any]]:
-    for key in keys:
-        yield {name: column[key] for name, column in columns.items()}

@@ -13,11 +13,14 @@ from ftp.data.readers.header import name_columns
 from ftp.data.readers.source import DataFile, Rows
 from ftp.errors import UserError
 
-CELL = re.compile(rb'\br="([A-Z]{1,3})([0-9]{1,7})"')  # where a cell stands, as r="AB12"
+# where a cell or a row stands, as r="AB12" or r="12"; the library takes small letters as well
+PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
+NO_PLACE = re.compile(rb"""\br\s*=\s*["'](?:[A-Za-z]{4}|[A-Za-z]{0,3}[0-9]{8})""")  # the library counts wrong
 CELLS = (
     50_000_000  # cells of the rectangle that a sheet spans; the library holds all of them in memory
 )
 BLOCK = 1 << 20
+PLACE_BYTES = 24  # of the longest place, with some blanks
 
 
 def read_xlsx(file: DataFile) -> Rows:
@@ -129,10 +132,15 @@ def _require_bounded(file: DataFile, content: bytes) -> None:
                             raise too_large(file, limit)
                         if not part.filename.startswith("xl/worksheets/"):
                             continue
-                        for column, row in CELL.findall(rest + block):
+                        if NO_PLACE.search(rest + block):
+                            raise UserError(
+                                f"{file.path}, {part.filename}: a cell stands where no sheet has one",
+                                "save it anew, or save it as .csv",
+                            )
+                        for column, row in PLACE.findall(rest + block):
                             last_row = max(last_row, int(row))
-                            last_column = max(last_column, _number_of(column))
-                        rest = block[-16:]  # a place may lie across two blocks
+                            last_column = max(last_column, _number_of(column.upper()))
+                        rest = block[-PLACE_BYTES:]  # a place may lie across two blocks
                 if last_row * last_column > CELLS:
                     raise UserError(
                         f"{file.path}, {part.filename}: its cells span {last_row} rows and {last_column} columns",

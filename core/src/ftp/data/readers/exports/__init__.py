@@ -7,7 +7,7 @@ is an error that names it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -19,7 +19,7 @@ from ftp.data.readers.names import format_of
 from ftp.data.readers.source import DataFile, Rows
 from ftp.errors import UserError
 
-__all__ = ["convert", "spacy_pair", "squad_rows"]
+__all__ = ["convert", "is_row", "spacy_pair", "squad_rows"]
 
 PEEK_ROWS = 1000
 SHOWN = 5  # faulty rows that an error lists
@@ -43,9 +43,15 @@ EXPORTS = (
     Export("Label Studio", label_studio.matches_tagging, label_studio.convert_tagging),
     Export("Label Studio", label_studio.matches, label_studio.convert),
     Export("Label Studio (JSON-MIN)", label_studio.matches_flat, label_studio.convert_flat),
+    Export(
+        "Label Studio (JSON-MIN)", label_studio.matches_flat_whole, label_studio.convert_flat_whole
+    ),
     Export("Prodigy", prodigy.matches, prodigy.convert),
     Export("Argilla", argilla.matches, argilla.convert),
     Export("Argilla (a data set of the hub)", argilla.matches_flat, argilla.convert_flat),
+    Export(
+        "Argilla 1 (a data set of the hub)", argilla.matches_old_flat, argilla.convert_old_flat
+    ),
     Export("Argilla 1", argilla.matches_old, argilla.convert_old),
     Export("texts with spans (doccano)", doccano.matches, doccano.convert),
     Export(
@@ -56,11 +62,20 @@ EXPORTS = (
 """Every tool whose exports are read; the first that knows the rows reads them."""
 
 
+def is_row(row: Mapping[str, Any]) -> bool:
+    """Whether an object is a row of one of the tools."""
+    return _export_of([dict(row)]) is not None
+
+
+def _export_of(rows: list[dict[str, Any]]) -> Export | None:
+    return next((export for export in EXPORTS if export.matches(rows)), None)
+
+
 def convert(file: DataFile, rows: Rows) -> Rows:
     """The rows with our columns, where a tool of annotation wrote them; else as they are."""
     first = list(islice(rows, PEEK_ROWS))
     peeked = [row for _, row in first]
-    export = next((export for export in EXPORTS if export.matches(peeked)), None)
+    export = _export_of(peeked)
     if export is None:
         yield from chain(first, rows)
         return

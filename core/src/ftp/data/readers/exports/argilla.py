@@ -42,7 +42,9 @@ def convert(record: dict[str, Any], tally: Tally) -> dict[str, Any] | None:
         return None
     metadata = record.get("metadata")
     row = {"id": record["id"]} if record.get("id") is not None else {}
-    return {**row, **(metadata if isinstance(metadata, dict) else {}), **_row(fields, answers)}
+    others = metadata if isinstance(metadata, dict) else {}
+    converted = _row(fields, answers, tally)
+    return None if converted is None else {**row, **others, **converted}
 
 
 def _responses(record: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -100,29 +102,46 @@ def _answers(
         if question not in answers and value is not None:
             answers[question] = value
             is_suggested = True
-    tally.update({DIFFERENT: is_different} if is_different else {})
-    tally.update({SUGGESTED: is_suggested} if is_suggested else {})
+    if is_different:
+        tally[DIFFERENT] += 1
+    if is_suggested:
+        tally[SUGGESTED] += 1
     return answers
 
 
-def _row(fields: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields and answers with our columns, by what the answers are."""
+def _row(
+    fields: Mapping[str, Any], answers: Mapping[str, Any], tally: Tally
+) -> dict[str, Any] | None:
+    """Fields and answers with our columns, by what the answers are; None where a ranking prefers nothing."""
     texts = {name: value for name, value in fields.items() if isinstance(value, str)}
     row: dict[str, Any] = dict(fields)
+    chat = next((name for name, value in fields.items() if _is_chat(value)), None)
+    if chat is not None:
+        row["messages"] = row.pop(chat)
     for question, value in answers.items():
-        if _is_ranking(value, texts):
-            return {**row, **_preference(texts, _ranked(value))}
+        ranks = _ranks(value)
+        if ranks is not None and ranks.keys() <= texts.keys():
+            preference = _preference(texts, ranks, tally)
+            return None if preference is None else {**row, **preference}
+        if isinstance(value, list) and ranks is not None and isinstance(value[0], dict):
+            if len(answers) == 1:
+                raise Unreadable(
+                    f"it ranks {', '.join(ranks)}, which are none of its texts: {', '.join(texts)}"
+                )
+            row[question] = value
+            continue
         if isinstance(value, list) and value and all(is_span(item) for item in value):
             row.update(tag_words(_main_text(texts), [read_span(item) for item in value]))
         elif isinstance(value, list) and len(value) == 1:
             row.setdefault("label", value[0])
-        elif isinstance(value, str) and _is_written(question, texts):
-            row.update(prompt=_prompt(texts), completion=value)
+        elif isinstance(value, str) and _is_written(question) and (texts or chat is not None):
+            row.update(prompt=row.pop("messages") if chat is not None else _prompt(texts))
+            row["completion"] = value
         elif "label" not in row and len(answers) == 1:
             row["label"] = value
         else:
             row[question] = value
-    if "label" in row and "text" not in row:
+    if "label" in row and "text" not in row and "messages" not in row:
         row["text"] = _main_text(texts)
     return row
 
@@ -140,44 +159,56 @@ def _prompt(texts: Mapping[str, str]) -> str:
     return next((texts[name] for name in PROMPT_NAMES if name in texts), "") or _main_text(texts)
 
 
-def _is_written(question: str, texts: Mapping[str, str]) -> bool:
+def _is_written(question: str) -> bool:
     """Whether an answer is text that was written, not a label that was chosen: its question says so."""
-    return question in ("completion", "response", "answer", "output", "correction") and bool(texts)
+    return question in ("completion", "response", "answer", "output", "correction")
 
 
-def _is_ranking(value: Any, texts: Mapping[str, str]) -> bool:
-    return isinstance(value, list) and len(value) == 2 and set(_ranked(value)) <= set(texts)
+def _is_chat(value: Any) -> bool:
+    """Whether a field holds the turns of a conversation."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in value)
 
 
-def _ranked(value: list[Any]) -> list[str]:
-    """Names of the fields, the best first: a list of names, or of `{"value", "rank"}`."""
+def _ranks(value: Any) -> dict[str, int] | None:
+    """Name -> rank, 1 for the best: of a list of names, or of `{"value", "rank"}`; None for what is no ranking."""
+    if not isinstance(value, list) or len(value) < 2:
+        return None
     if all(isinstance(item, str) for item in value):
-        return list(value)
+        return {name: rank for rank, name in enumerate(value, 1)}
     if all(isinstance(item, dict) and isinstance(item.get("rank"), int) for item in value):
-        return [
-            str(item.get("value")) for item in sorted(value, key=lambda item: int(item["rank"]))
-        ]
-    return [""]
+        return {str(item.get("value")): item["rank"] for item in value}
+    return None
 
 
-def _preference(texts: Mapping[str, str], names: list[str]) -> dict[str, str]:
-    row = {"chosen": texts[names[0]], "rejected": texts[names[1]]}
-    prompt = next(
-        (texts[name] for name in PROMPT_NAMES if name in texts and name not in names), None
-    )
-    return row if prompt is None else {"prompt": prompt, **row}
+def _preference(
+    texts: Mapping[str, str], ranks: Mapping[str, int], tally: Tally
+) -> dict[str, str] | None:
+    """The best text as chosen and the worst as rejected; None where all have one rank."""
+    names = sorted(ranks, key=lambda name: ranks[name])
+    best, worst = names[0], names[-1]
+    if ranks[best] == ranks[worst]:
+        tally["records left out, as they rank all texts alike"] += 1
+        return None
+    if len(names) > 2:
+        tally["records rank more than two texts, of which the best and the worst are read"] += 1
+    row = {"chosen": texts[best], "rejected": texts[worst]}
+    prompts = [name for name in PROMPT_NAMES if name in texts and name not in ranks]
+    return {"prompt": texts[prompts[0]], **row} if prompts else row
 
 
-def _questions(row: Mapping[str, Any]) -> dict[str, str]:
-    """Question -> its column of responses, in a record with a column for each part."""
-    return {name.removesuffix(".responses"): name for name in row if name.endswith(".responses")}
+def _questions(row: Mapping[str, Any]) -> set[str]:
+    """The questions of a record with a column for each part: `label.responses`, `label.suggestion`."""
+    parts = (".responses", ".suggestion")
+    return {name.rpartition(".")[0] for name in row if name.endswith(parts)}
 
 
 def matches_flat(rows: list[dict[str, Any]]) -> bool:
-    """Whether the rows are those of a version 2 data set of the hub: `label.responses`, `label.suggestion`."""
-    return (
-        bool(rows) and all("status" in row for row in rows) and any(_questions(row) for row in rows)
-    )
+    """Whether the rows are those of a version 2 data set of the hub."""
+    if not rows or not all("status" in row or "_server_id" in row for row in rows):
+        return False
+    return any(_questions(row) for row in rows)
 
 
 def convert_flat(row: dict[str, Any], tally: Tally) -> dict[str, Any] | None:
@@ -185,7 +216,7 @@ def convert_flat(row: dict[str, Any], tally: Tally) -> dict[str, Any] | None:
     if row.get("status") == "discarded":
         tally[DISCARDED] += 1
         return None
-    questions = {name.split(".")[0] for name in row if name.endswith((".responses", ".suggestion"))}
+    questions = _questions(row)
     responses: dict[str, list[Any]] = {}
     for question in questions:
         values = row.get(f"{question}.responses")
@@ -199,11 +230,12 @@ def convert_flat(row: dict[str, Any], tally: Tally) -> dict[str, Any] | None:
     fields = {
         name: value
         for name, value in row.items()
-        if name.split(".")[0] not in questions and name[0] != "_"
+        if name.split(".")[0] not in questions and not name.startswith("_")
     }
     fields.pop("status", None)
-    texts = {name: value for name, value in fields.items() if name != "id"}
-    return {**{name: row[name] for name in ("id",) if name in row}, **_row(texts, answers)}
+    kept = {"id": fields.pop("id")} if "id" in fields else {}
+    converted = _row(fields, answers, tally)
+    return None if converted is None else {**kept, **converted}
 
 
 def _submitted(values: Any, statuses: Any) -> list[Any]:
@@ -216,6 +248,53 @@ def _submitted(values: Any, statuses: Any) -> list[Any]:
         for value, status in zip(values, statuses, strict=True)
         if status not in ("draft", "discarded")
     ]
+
+
+SUGGESTION = "-suggestion"
+
+
+def _old_questions(row: Mapping[str, Any]) -> list[str]:
+    """The questions of a FeedbackDataset's row: `label` beside `label-suggestion`."""
+    names = [name.removesuffix(SUGGESTION) for name in row if name.endswith(SUGGESTION)]
+    return [name for name in names if name in row]
+
+
+def matches_old_flat(rows: list[dict[str, Any]]) -> bool:
+    """Whether the rows are those of a FeedbackDataset (version 1) on the hub."""
+    if not rows or not all("external_id" in row for row in rows):
+        return False
+    return any(_old_questions(row) for row in rows)
+
+
+def convert_old_flat(row: dict[str, Any], tally: Tally) -> dict[str, Any] | None:
+    """The record as a row with our columns; its other columns are kept."""
+    questions = _old_questions(row)
+    responses = {question: _old_responses(row[question]) for question in questions}
+    suggestions = {question: row.get(f"{question}{SUGGESTION}") for question in questions}
+    answers = _answers(responses, suggestions, tally)
+    if not answers:
+        tally[NO_ANSWER] += 1
+        return None
+    fields = dict(row)
+    for question in questions:
+        for name in (question, f"{question}{SUGGESTION}", f"{question}{SUGGESTION}-metadata"):
+            fields.pop(name, None)
+    external = fields.pop("external_id")
+    converted = _row(fields, answers, tally)
+    if converted is None:
+        return None
+    return converted if external is None else {"id": external, **converted}
+
+
+def _old_responses(value: Any) -> list[Any]:
+    """What people submitted: of a list of `{"user_id", "value", "status"}`, or of an object of such lists."""
+    if isinstance(value, dict):
+        values = value.get("value")
+        return _submitted(values, value.get("status"))
+    entries = [entry for entry in value or () if isinstance(entry, dict)]
+    return _submitted(
+        [entry.get("value") for entry in entries], [entry.get("status") for entry in entries]
+    )
 
 
 def matches_old(rows: list[dict[str, Any]]) -> bool:

@@ -26,6 +26,7 @@ TEXT_NAMES = (
     "message",
 )
 PROMPT_NAMES = ("prompt", "question", "instruction", "query")
+OWN_OF_MESSAGES = ("createdAt",)  # milliseconds, which say in which order messages stand
 OWN_COLUMNS = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 
 
@@ -93,8 +94,10 @@ def _convert(task: dict[str, Any], tally: Tally, has_tags: bool) -> dict[str, An
     kinds = {str(result.get("type")) for result in results}
     if unread := sorted(kinds - set(READ_TYPES) - {"relation"}):
         tally[f"tasks have results of the type {', '.join(unread)}, which is not read"] += 1
-    row = _row(task, data, results, kinds, has_tags)
-    if row is None:
+    row = _row(task, data, results, kinds, has_tags, tally)
+    if row is None and kinds:
+        tally["tasks left out, as nothing in their annotation is read"] += 1
+    elif row is None:
         tally["tasks left out, as their annotation is empty"] += 1
     return row
 
@@ -105,12 +108,17 @@ def _row(
     results: list[dict[str, Any]],
     kinds: set[str],
     has_tags: bool,
+    tally: Tally,
 ) -> dict[str, Any] | None:
     row: dict[str, Any] = {"id": task["id"]} if "id" in task else {}
-    if "pairwise" in kinds:
-        return {**row, **_preference(data, results)}
-    if "chatmessage" in kinds:
-        return {**row, "messages": _messages(data, results)}
+    whole_row = next((kind for kind in ("pairwise", "chatmessage") if kind in kinds), "")
+    if whole_row:
+        others = sorted(kinds & set(READ_TYPES) - {whole_row, "relation"})
+        if others:
+            tally[f"tasks have {', '.join(others)} beside {whole_row}, which are not read"] += 1
+        if whole_row == "pairwise":
+            return {**row, **_preference(data, results)}
+        return {**row, "messages": _messages(data, results, tally)}
     if not has_tags and not kinds & set(READ_TYPES):
         return None
     name, text = _text(data, results)
@@ -231,23 +239,39 @@ def _preference(data: dict[str, Any], results: list[dict[str, Any]]) -> dict[str
     return {"prompt": texts[prompts[0]], **row} if prompts else row
 
 
-def _messages(data: dict[str, Any], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages of the task, then those that were written."""
-    messages: list[dict[str, Any]] = []
-    for value in data.values():
-        if (
-            isinstance(value, list)
-            and value
-            and all(isinstance(item, dict) and "role" in item for item in value)
-        ):
-            messages += [{"role": item["role"], "content": item.get("content")} for item in value]
-            break
+def _messages(
+    data: dict[str, Any], results: list[dict[str, Any]], tally: Tally
+) -> list[dict[str, Any]]:
+    """The messages of the task, then those that were written, by the time at which they were."""
+    written: list[dict[str, Any]] = []
     for _, value in _values(results, ("chatmessage",)):
         message = value.get("chatmessage")
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
             raise Unreadable("a chat message has no content")
-        messages.append({"role": message.get("role"), "content": message["content"]})
+        written.append(message)
+    if all(isinstance(message.get("createdAt"), int) for message in written):
+        written.sort(key=lambda message: int(message["createdAt"]))
+    messages: list[dict[str, Any]] = []
+    for message in [*_shown_messages(data, results, tally), *written]:
+        messages.append({key: message[key] for key in message if key not in OWN_OF_MESSAGES})
     return messages
+
+
+def _shown_messages(
+    data: dict[str, Any], results: list[dict[str, Any]], tally: Tally
+) -> list[dict[str, Any]]:
+    """The messages that the task began with; a text without a role is a word to the annotator, and is left out."""
+    names = [result.get("to_name") for result in results if result.get("type") == "chatmessage"]
+    for name in (*(name for name in names if isinstance(name, str)), *data):
+        value = data.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            continue
+        messages = [item for item in value if "role" in item]
+        if len(messages) < len(value):
+            tally["tasks have texts without a role before their messages, which are left out"] += 1
+        if value:
+            return messages
+    return []
 
 
 class _Text(HTMLParser):
@@ -290,11 +314,44 @@ def _flat_span_column(row: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _flat_column(row: Mapping[str, Any], name_of_value: str) -> str | None:
+    """The column of JSON-MIN whose values hold this kind of result, as `{"selected": "left"}`."""
+    for name, values in row.items():
+        if not isinstance(values, list) or not values:
+            continue
+        if all(isinstance(value, dict) and name_of_value in value for value in values):
+            return name
+    return None
+
+
 def matches_flat(rows: list[dict[str, Any]]) -> bool:
     """Whether the rows are those of JSON-MIN, with spans in any of them."""
     if not all("annotation_id" in row and isinstance(row.get("text"), str) for row in rows):
         return False
     return any(_flat_span_column(row) for row in rows)
+
+
+def matches_flat_whole(rows: list[dict[str, Any]]) -> bool:
+    """Whether the rows are those of JSON-MIN, with a pairwise choice or chat messages in any of them."""
+    if not rows or not all("annotation_id" in row for row in rows):
+        return False
+    return any(_flat_column(row, "selected") or _flat_column(row, "chatmessage") for row in rows)
+
+
+def convert_flat_whole(row: dict[str, Any], tally: Tally) -> dict[str, Any] | None:
+    """The row as a preference, or as messages; None where nobody has chosen or written."""
+    for kind, name_of_value in (("pairwise", "selected"), ("chatmessage", "chatmessage")):
+        name = _flat_column(row, name_of_value)
+        if name is None:
+            continue
+        results = [{"type": kind, "to_name": name, "value": value} for value in row[name]]
+        data = {key: row[key] for key in row if key not in (name, "id", *OWN_COLUMNS)}
+        kept = {"id": row["id"]} if "id" in row else {}
+        if kind == "pairwise":
+            return {**kept, **_preference(data, results)}
+        return {**kept, "messages": _messages(data, results, tally)}
+    tally["rows left out, as nothing was chosen or written"] += 1
+    return None
 
 
 def convert_flat(row: dict[str, Any], tally: Tally) -> dict[str, Any]:
