@@ -210,3 +210,50 @@ def test_the_setting_joins_labels(make_run: Any, tmp_path: Path) -> None:
     data, notes = settle(load(run, form="labelled"), run)
     assert data.labels == ("Good", "bad", "good")
     assert f"--data {file} --join-labels" in "\n".join(run.told) and not any("spelling" in note for note in notes)
+
+
+LATE = {  # a row behind the first ones, and what is told of a column that nobody reads
+    "a.jsonl": ('{"text": "z", "label": "y", "id": "eight"}', "line 8: id is 'eight'"),
+    "b.jsonl": ('{"text": "z", "label": "y", "id": 8, "more": 1}', "line 8: more has other types or fields"),
+    "c.jsonl": ('{"text": "z", "label": "y", "id": 18446744073709551616}', "line 8: id is 18446744073709551616"),
+    "a.csv": ("z,y,eight", "line 9: id is 'eight'"),
+}
+
+
+def late_file(path: Path, last: str) -> Path:
+    if path.suffix == ".csv":
+        lines = ["text,label,id", *(f"t{number},x,{number}" for number in range(7))]
+    else:
+        lines = [json.dumps({"text": f"t{number}", "label": "x", "id": number}) for number in range(7)]
+    path.write_text("\n".join([*lines, last, last.replace("z", "w")]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_column_of_a_stream_that_nobody_reads_may_turn_mixed_late(
+    tmp_path: Path, make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("ftp.data.read.PEEK", 3)
+    last, note = LATE[name]
+    path = late_file(tmp_path / name, last)
+    run = make_run("text", data=str(path), streaming=True)
+    rows = load(run, form="text")["train"]
+    for _ in range(2):  # each epoch anew, told once
+        found = list(rows)
+        assert [row["text"] for row in found] == [*(f"t{number}" for number in range(7)), "z", "w"]
+        assert found[5]["id"] == 5 and found[8].get("id") in (None, 8)
+    told = [line for line in run.told if "not read, is empty from here on" in line]
+    assert len(told) == 1 and str(path) in told[0] and note in told[0]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "c.jsonl", "a.csv"])
+def test_a_column_of_a_stream_that_is_read_and_turns_mixed_late_names_its_line(
+    tmp_path: Path, make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("ftp.data.read.PEEK", 3)
+    path = late_file(tmp_path / name, LATE[name][0])
+    for options in ({"columns": ("label=id",)}, {"group_column": "id"}):
+        form = "labelled" if "columns" in options else "text"
+        run = make_run(form, data=str(path), streaming=True, **options)
+        with pytest.raises(UserError, match=rf"{path.name}, line [89]: (id|label) "):
+            list(load(run, form=form)["train"])

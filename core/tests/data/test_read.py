@@ -185,7 +185,7 @@ def test_a_cut_archive_is_told(tmp_path: Path) -> None:
 def test_a_type_that_changes_in_a_later_chunk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", 1)
     (tmp_path / "a.jsonl").write_text('{"label": 1}\n{"label": "b"}\n')
-    refused(tmp_path / "a.jsonl", "changes its type", "label")
+    refused(tmp_path / "a.jsonl", "line 2: label is 'b' (str), but before it is int64")
 
 
 @pytest.mark.parametrize("late", [1.5, "b", True, [1], {"a": 1}])
@@ -194,7 +194,7 @@ def test_a_stream_bends_no_value_to_the_types_of_its_first_rows(
 ) -> None:
     monkeypatch.setattr("ftp.data.read.PEEK", 3)
     write(tmp_path / "a.jsonl", [*({"label": 1} for _ in range(7)), {"label": None}, {"label": late}])
-    refused(tmp_path / "a.jsonl", "label", "line 9" if late == 1.5 else "a.jsonl", streaming=True)
+    refused(tmp_path / "a.jsonl", "label", "line 9", streaming=True)
     write(tmp_path / "b.jsonl", [*({"m": [{"role": "user"}]} for _ in range(4)), {"m": [{"role": "user", "content": "x"}]}])
     assert [row["m"][0] for row in read(tmp_path / "b.jsonl", streaming=True)["train"]][3:] == [
         {"role": "user"}, {"role": "user", "content": "x"}]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp.data import asked, forms, labels, read, splits, suggest, tables, turns, unsupported_labels
+from ftp.data.readers import ReadColumns
 from ftp.errors import Problem, UserError
 from ftp.types import Data, Form
 
@@ -46,20 +47,44 @@ def load(
         chosen = {**columns, **chosen}
     reading: list[str] = []
     limit = settings.max_decompressed
+    read_columns = ReadColumns()
     try:
-        found = read.read(source, columns=chosen, streaming=settings.streaming, max_decompressed=limit, notes=reading)
+        found = read.read(source, columns=chosen, streaming=settings.streaming, max_decompressed=limit, notes=reading,
+                          read_columns=read_columns)
     finally:
         for note in reading:  # also before an error, which they may explain
             run.tell(note)
     if unused := read.left_out(source):
         run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
+    adapted = found
     if adapt is not None:
-        found = {split: adapt(rows) for split, rows in found.items()}
+        adapted = {split: adapt(rows) for split, rows in found.items()}
+    if all(adapted[split] is rows for split, rows in found.items()):  # else the domain reads columns of its own
+        names = _columns_read(found, run.task.form, form)
+        if names:
+            names |= {settings.group_column} if settings.group_column else set()
+            read_columns.limit_to((chosen.get(name, name) for name in names), run.tell)
+    found = adapted
     made, _, notes = shape(found, run.task.form, labels, prefer=form, told=str(source), others=run.task.others,
                            mapped=chosen, files=read.files_of(source), join_labels=settings.join_labels)
     for note in notes:
         run.tell(note)
     return made
+
+
+def _columns_read(found: Mapping[str, Rows], target: Form, prefer: Form) -> set[str]:
+    """Every column that bringing these splits to the target form looks at; none where that is not known."""
+    names: set[str] = set()
+    for rows in found.values():
+        leading = forms.offers_to(rows.column_names or (), target)
+        if not leading:
+            return set()
+        sources = {prefer if prefer in leading else leading[0]}
+        if "feedback" in leading:
+            sources |= {"feedback", "conversation"}  # by what its labels turn out to be
+        for source in sources:
+            names |= forms.read_columns(source)
+    return names
 
 
 def settle(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp import faults
 from ftp.data import readers, suggest, tables
-from ftp.data.readers import DataFile
+from ftp.data.readers import DataFile, Numbered, ReadColumns
 from ftp.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def read(
     text_by: str = "line",
     max_decompressed: str | None = None,
     notes: list[str] | None = None,
+    read_columns: ReadColumns | None = None,
 ) -> dict[str, Rows]:
     """The rows of `source` by split name.
 
@@ -64,6 +65,7 @@ def read(
         text_by: `line` or `document`, what a row of a txt file is.
         max_decompressed: what a compressed file may grow to, as `64GB`.
         notes: gets what a user should know about how the files were read.
+        read_columns: of a stream, the columns that anybody reads; may be limited once the rows are looked at.
 
     Rows above 64 MB are kept as Arrow in the cache (`FTP_CACHE`) and mapped.
 
@@ -77,6 +79,7 @@ def read(
         readers.parse_size(max_decompressed) if max_decompressed else None,
         is_stream=streaming,
         notes=[] if notes is None else notes,
+        columns=read_columns or ReadColumns(),
     )
     if _exists(path):
         parts = _local(whole, splits)
@@ -366,21 +369,41 @@ def _stream(files: list[DataFile]) -> IterableDataset:
 def _rows(
     files: list[DataFile], *, kinds: dict[str, type], schema: pa.Schema, left_out: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of all files, with the types of the first; nothing is bent to fit them."""
+    """Rows of all files, with the types of the first rows; nothing is bent to fit them.
+
+    A column that does not fit them later on is an error where it is read, and else empty from there on.
+    """
     from ftp.data.json_column import rows_of
 
+    gone = set(left_out)
     for file in files:
-        if readers.known_format(file.path) in readers.COLUMNAR:
-            problems: dict[str, Problem] = {}
-            for chunk in tables.of_file(file, problems):
-                yield from rows_of(tables.fitting(chunk, schema, file, []))
-            continue
-        where = f"{file.path}, {readers.unit_of(file)}"
-        for numbered in tables.chunked(readers.read_rows(file, kinds), PEEK):
-            for _, row in numbered:
-                for name in left_out:
-                    row.pop(name, None)
-            yield from rows_of(tables.fitting(tables.table(numbered, where), schema, file, numbered))
+        for numbered, chunk, problems in _chunks(file, kinds):
+            late = {name: problem for name, problem in problems.items() if name not in gone}
+            chunk = chunk.select([name for name in chunk.column_names if name not in gone])
+            late |= tables.misfits(chunk, schema, file, numbered)
+            if late:
+                file.columns.leave_out(late)
+                gone |= late.keys()
+                chunk = chunk.select([name for name in chunk.column_names if name not in gone])
+            if not chunk.column_names:
+                raise UserError(late.values() or f"{file.path} has none of the columns of the first rows")
+            yield from rows_of(tables.cast(chunk, schema))
+
+
+Chunk: TypeAlias = "tuple[list[Numbered], pa.Table, dict[str, Problem]]"
+
+
+def _chunks(file: DataFile, kinds: dict[str, type]) -> Iterator[Chunk]:
+    """Some rows of a stream with their numbers, as a table, and the columns that no type holds."""
+    if readers.known_format(file.path) in readers.COLUMNAR:
+        problems: dict[str, Problem] = {}
+        for chunk in tables.of_file(file, problems):
+            yield [], chunk, problems
+        return
+    where = f"{file.path}, {readers.unit_of(file)}"
+    for numbered in tables.chunked(readers.read_rows(file, kinds), PEEK):
+        problems = {}
+        yield numbered, tables.table(numbered, where, problems), problems
 
 
 def _from_disk(path: Path, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -78,8 +78,11 @@ def of_file(file: DataFile, problems: dict[str, Problem] | None = None) -> Itera
             raise UserError(unholdable.values())
         return
     where = f"{file.path}, {unit_of(file)}"
+    known: pa.Schema | None = None
     for chunk in chunked(read_rows(file, number_columns(file)), CHUNK_ROWS):
-        yield table(chunk, where, problems)
+        made = table(chunk, where, problems)
+        known = made.schema if known is None else _joined(known, made.schema, chunk, where, problems)
+        yield made
 
 
 def chunked(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
@@ -96,23 +99,91 @@ def chunked(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
         yield chunk
 
 
-def fitting(chunk: pa.Table, schema: pa.Schema, file: DataFile, numbered: list[Numbered]) -> pa.Table:
-    """The table under a schema taken from earlier rows; UserError for the first row with more or with other types."""
-    if unify([schema, chunk.schema], str(file.path)).equals(schema):
-        return cast(chunk, schema)
-    where = f"{file.path}, {unit_of(file)}"
-    culprit = str(file.path)
+def _joined(
+    known: pa.Schema, own: pa.Schema, numbered: list[Numbered], where: str, problems: dict[str, Problem] | None
+) -> pa.Schema:
+    """The schema of earlier chunks and the next one. A column whose types cannot be joined is a problem that names its row."""
+    late: dict[str, Problem] = {}
+    try:
+        schema = unify([known, own], where, late)
+    except UserError:  # no column is left
+        raise UserError(_changes(known, numbered, where, late).values()) from None
+    late = _changes(known, numbered, where, late)
+    if late and problems is None:
+        raise UserError(late.values())
+    if problems is not None:
+        for name, problem in late.items():
+            problems.setdefault(name, problem)
+    return schema
+
+
+def _changes(
+    known: pa.Schema, numbered: list[Numbered], where: str, late: Mapping[str, Problem]
+) -> dict[str, Problem]:
+    """The problems of columns that change their type, each with the first row that does."""
+    located: dict[str, Problem] = {}
+    for name, problem in late.items():
+        before = known.field(name)
+        number, value = _first_misfit(before, numbered, _is_joinable)
+        if number is None:
+            located[name] = problem
+            continue
+        located[name] = Problem(
+            f"{where} {number}: {name} is {value!r:.60} ({type(value).__name__}), but before it is {before.type}",
+            "give a column one type in all rows",
+        )
+    return located
+
+
+def _first_misfit(
+    before: pa.Field, numbered: list[Numbered], fits: Callable[[pa.Field, pa.Field], bool]
+) -> tuple[int | None, Any]:
+    """The number and value of the first row whose own value does not fit a column; None where none alone does not."""
     for number, row in numbered:
-        own = table([(number, row)], where).schema
-        if not unify([schema, own], f"{where} {number}").equals(schema):
-            culprit = f"{where} {number}"
-            break
-    more = [field.name for field in chunk.schema if field.name not in schema.names]
-    odd = more or [field.name for field in chunk.schema if field.type not in (schema.field(field.name).type, "null")]
-    raise UserError(
-        f"{culprit}: {', '.join(odd)} has other types or fields than in the first rows, from which a stream takes its columns",
-        "read without streaming, which looks at all rows first, or give the first rows every column and field",
-    )
+        value = row.get(before.name)
+        if value is not None and not fits(before, table([(number, {before.name: value})]).schema.field(0)):
+            return number, value
+    return None, None
+
+
+def _is_joinable(before: pa.Field, own: pa.Field) -> bool:
+    return _unjoinable(before, own, "") is None
+
+
+def _holds(before: pa.Field, own: pa.Field) -> bool:
+    """Whether values of one column type become those of an earlier one without a change of that type."""
+    import pyarrow as pa
+
+    try:
+        return bool(unify([pa.schema([before]), pa.schema([own])]).field(0).equals(before))
+    except UserError:
+        return False
+
+
+def misfits(chunk: pa.Table, schema: pa.Schema, file: DataFile, numbered: list[Numbered]) -> dict[str, Problem]:
+    """Columns of a later chunk of a stream that do not fit the schema of its first rows, each with the first such row.
+
+    Args:
+        numbered: the rows of the chunk; none for formats whose tables have no row numbers.
+    """
+    problems: dict[str, Problem] = {}
+    for own in chunk.schema:
+        is_new = own.name not in schema.names
+        if not is_new and _holds(schema.field(own.name), own):
+            continue
+        if is_new:
+            values = [(number, row[own.name]) for number, row in numbered if own.name in row]
+            number, value = values[0] if values else (None, None)
+        else:
+            number, value = _first_misfit(schema.field(own.name), numbered, _holds)
+        where = str(file.path) if number is None else f"{file.path}, {unit_of(file)} {number}"
+        shown = "" if number is None else f": {value!r:.60}"
+        problems[own.name] = Problem(
+            f"{where}: {own.name} has other types or fields than in the first rows, from which a stream takes its columns"
+            + shown,
+            "read without streaming, which looks at all rows first, or give the first rows every column and field",
+        )
+    return problems
 
 
 def table(

@@ -13,10 +13,10 @@ from ftp.data.readers import conll, delimited, json_rows, spreadsheet, text
 from ftp.data.readers.archives import COMPRESSIONS, open_bytes, parse_size
 from ftp.data.readers.lines import raw_lines
 from ftp.data.readers.names import COLUMNAR, FORMATS, format_of, known_format, stem_of
-from ftp.data.readers.source import DataFile, Numbered, Rows
+from ftp.data.readers.source import DataFile, Numbered, ReadColumns, Rows
 
 __all__ = [
-    "COLUMNAR", "COMPRESSIONS", "FORMATS", "READERS", "DataFile", "Numbered", "Rows", "format_of", "known_format",
+    "COLUMNAR", "COMPRESSIONS", "FORMATS", "READERS", "DataFile", "Numbered", "ReadColumns", "Rows", "format_of", "known_format",
     "number_columns", "open_bytes", "parse_size", "raw_lines", "read_rows", "stem_of", "unit_of",
 ]  # fmt: skip
 

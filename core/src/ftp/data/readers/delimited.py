@@ -183,6 +183,8 @@ def as_numbers(
             try:
                 row[name] = kind(row[name]) if row[name] else None
             except ValueError:
+                if not file.columns.has(name):
+                    continue  # left out with its text, as any column that turns mixed
                 raise UserError(
                     f"{file.path}, line {line}: {name} is {row[name]!r:.80}, but its first rows are numbers",
                     "read without streaming, which looks at all rows first, or mend the row",

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp.errors import UserError
+from ftp.errors import Problem, UserError
 
 Numbered = tuple[int, dict[str, Any]]
 """A row with its place in the file: the line it begins on (from 1), or its number (from 0) in .json and .xlsx."""
 
 Rows = Iterator[Numbered]
+
+
+@dataclass
+class ReadColumns:
+    """Which columns of a stream anybody reads, once that is known: a fault in any other does not end the stream.
+
+    Args:
+        names: as the file calls them; None: all.
+        tell: shows the user what became of a column while rows are read.
+    """
+
+    names: frozenset[str] | None = None
+    tell: Callable[[str], None] | None = None
+    told: set[str] = field(default_factory=set)
+
+    def limit_to(self, names: Iterable[str], tell: Callable[[str], None]) -> None:
+        """Let faults in other columns than these be told instead of raised."""
+        self.names = frozenset(names)
+        self.tell = tell
+
+    def has(self, name: str) -> bool:
+        """Whether a fault in this column is an error."""
+        return self.names is None or name in self.names
+
+    def leave_out(self, problems: Mapping[str, Problem]) -> None:
+        """Tell, once each, that these columns are empty from here on; UserError for those that are read."""
+        wrong = [problem for name, problem in problems.items() if self.has(name)]
+        if wrong:
+            raise UserError(wrong)
+        for name, problem in problems.items():
+            if self.tell is not None and problem.what not in self.told:
+                self.told.add(problem.what)
+                self.tell(f"the column {name}, which is not read, is empty from here on: {problem.what}")
 
 
 @dataclass(frozen=True)
@@ -25,6 +58,7 @@ class DataFile:
         max_decompressed: bytes that a compressed file may grow to; None: `archives.default_limit`.
         is_stream: rows are used before the file is read to its end, so that a fault cannot wait for the others.
         notes: what a user should know about how the file was read; readers add to it.
+        columns: of a stream, those that are read.
     """
 
     path: Path
@@ -32,6 +66,7 @@ class DataFile:
     max_decompressed: int | None = None
     is_stream: bool = False
     notes: list[str] = field(default_factory=list, compare=False)
+    columns: ReadColumns = field(default_factory=ReadColumns, compare=False)
 
     def tell(self, note: str) -> None:
         """Add a note about this file, once."""

@@ -267,9 +267,9 @@ def _shown_messages(
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             continue
         messages = [item for item in value if "role" in item]
-        if len(messages) < len(value):
+        if len(messages) < len(value) and (messages or name in names):
             tally["tasks have texts without a role before their messages, which are left out"] += 1
-        if value:
+        if messages:
             return messages
     return []
 
