@@ -1,10 +1,13 @@
 # Two commands on a fresh machine:  make run   (install everything, do the first run)
 #                                   make test  (install everything, pass the tests)
+# While you work:                   make quick (lint, and the tests that are quick)
 PYTHON ?= python3
 BIN := .venv/bin
+# two workers; conftest.py says which tests belong together and which begin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 PACKAGES := core $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 
-.PHONY: install run test lint clean
+.PHONY: install run test quick lint clean
 
 install: .venv/installed
 
@@ -19,7 +22,10 @@ run: install
 	$(BIN)/ftp run --plugins lora,sentiment
 
 test: install lint
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
+
+quick: install lint
+	$(PYTEST) -m "not slow and not gpu"
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Every installed plugin passes the conformance kit; those of core itself are held by core's tests."""
+"""Every installed plugin passes the conformance kit, here alone; those of core itself are held by core's tests."""
 
 from __future__ import annotations
 

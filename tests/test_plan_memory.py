@@ -30,7 +30,6 @@ def script() -> Any:
 benchmark = script()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_estimate_of_memory_errs_on_the_high_side(name: str, tmp_path: Path) -> None:
     peak = benchmark.measure(name, tmp_path)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from ftp import UserError, offers
 from ftp import model as models
+from ftp.fresh import run_code as run_in_new_process
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model, Offer, Score
 
@@ -434,7 +435,8 @@ def test_whoever_may_read_new_files_here_may_read_the_weights(made, tmp_path):
     assert "model.safetensors" in modes and set(modes.values()) == {"0o640"}, modes
 
 
-def test_a_fresh_process_proves_it_and_finds_a_changed_weight(made, tmp_path):
+def test_a_fresh_process_proves_it_and_finds_a_changed_weight(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("ftp.fresh.run_code", run_in_new_process)  # here it is not forked, as it is in other tests
     model = trained(open_model(made["bert"], "labels", THREE))
     model.net.train()
     models.save(model, tmp_path / "model")

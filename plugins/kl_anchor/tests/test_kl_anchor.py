@@ -11,10 +11,7 @@ import torch
 
 import ftp
 from ftp.errors import UserError
-from ftp.testing import conformance
 from ftp.testing.models import tiny
-
-test_it_keeps_to_the_contract = conformance("kl_anchor")
 
 OPTIONS: dict[str, Any] = {"max_steps": 3, "batch_size": 8, "device": "cpu", "precision": "fp32", "max_train_rows": 40,
                            "max_eval_rows": 20, "baselines": False, "verify": False, "logging_steps": 1}

@@ -14,10 +14,7 @@ from ftp.errors import UserError
 from ftp.plan import prepare
 from ftp.plugins import Hooks
 from ftp.record import Log
-from ftp.testing import conformance
 from ftp.types import Data, Run
-
-test_it_keeps_to_the_contract = conformance("mix")
 
 QUIET = ("-forgetting", "-preflight", "-leakage", "-underfitting", "-overfitting")
 

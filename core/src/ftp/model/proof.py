@@ -6,7 +6,6 @@ import contextlib
 import copy
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ftp import fresh
 from ftp.errors import VerifyError
 from ftp.faults import disk
 from ftp.model.loading import origin
@@ -67,8 +67,7 @@ def verify(
             environment.pop(name, None)
         try:
             code = loading_code(folder, base=base) + ANSWER
-            done = subprocess.run([sys.executable, "-P", "-c", code, str(given), str(got)], cwd=folder.parent, env=environment,
-                                  capture_output=True, text=True, timeout=timeout)
+            done = fresh.run_code(code, [str(given), str(got)], folder=folder.parent, environment=environment, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise VerifyError(f"{folder} did not load within {timeout:g} s in a fresh process") from error
         if done.returncode:

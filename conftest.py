@@ -1,0 +1,79 @@
+"""What all tests share: which are slow, how two workers divide them, and proofs of saved models that are forked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+SLOW = (
+    "tests/test_default_run.py",
+    "tests/test_packages.py",
+    "tests/test_processes.py",
+    "tests/test_plan_memory.py",
+    "tests/test_chaos.py",
+    "tests/test_conformance.py",
+    "tests/test_grid.py",
+    "tests/test_docs.py",
+    "core/tests/testing/test_faults.py",
+    "core/tests/data/test_fuzz.py",
+    "core/tests/test_launch.py",
+    "core/tests/test_merging.py",
+    "core/tests/test_imports.py",
+    "core/tests/test_chat.py",
+    "core/tests/report/test_page.py",
+    "core/tests/report/test_browser.py",
+    "core/tests/testing",
+    "tests",
+)
+"""Files and folders that are marked slow, those that take longest first: they also run first, so that neither of two workers
+has a long one left at the end."""
+
+QUICK = ("tests/test_plan.py", "tests/test_workspace.py", "tests/test_security.py", "tests/test_control_text.py")
+"""What is in a slow folder and takes no time."""
+
+ONE_BY_ONE = ("tests/test_grid.py", "tests/test_plan_memory.py", "core/tests/testing/test_faults.py")
+"""Files whose tests share no run: both workers take of them. The tests of any other file go to one worker."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark, group and order."""
+    for item in items:
+        file = item.path.relative_to(ROOT).as_posix()
+        if slowness(file) < len(SLOW):
+            item.add_marker(pytest.mark.slow)
+        if group := group_of(item, file):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: slowness(item.path.relative_to(ROOT).as_posix()))  # stable: files stay together
+
+
+def slowness(file: str) -> int:
+    """The place of a file in `SLOW`; behind all of them where it is quick."""
+    if file in QUICK:
+        return len(SLOW)
+    for rank, path in enumerate(SLOW):
+        if file == path or file.startswith(f"{path}/"):
+            return rank
+    return len(SLOW)
+
+
+def group_of(item: pytest.Item, file: str) -> str:
+    """What a test has to be with on one worker, as they share fixtures or a cache; "" where it is alone."""
+    if file == "tests/test_conformance.py" and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        return f"kit of {item.callspec.params['plugin']}"
+    return "" if file in ONE_BY_ONE else file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_proofs() -> Iterator[None]:
+    """A proof of model/ starts in a second: Transformers and PEFT are imported once for all. Commands in processes of their own
+    (test_default_run.py, test_packages.py) and core/tests/test_model.py start Python anew."""
+    from ftp.testing.plain_forks import PlainPython
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ftp.fresh.run_code", PlainPython().run_code)
+        yield
