@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-SETS = Path(os.environ.get("FTP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 
 
 @pytest.fixture(scope="module")

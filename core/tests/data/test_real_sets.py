@@ -11,7 +11,7 @@ from ftp.data import load, settle
 from ftp.data.forms import FORMS, detect, offers, reachable
 from ftp.data.read import read
 
-ROOT = Path(os.environ.get("FTP_DATA") or Path(__file__).parents[4] / "shared" / "data")
+ROOT = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 SETS = {  # form and rows of train
     "ag_news": ("labelled", 4999), "banking77": ("labelled", 9942), "cola": ("labelled", 8511), "mrpc": ("labelled", 4076),
     "ner_wnut17": ("tagged", 3271), "squad": ("question", 3997), "subjqa": ("question", 4000),
