@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ftp.data.readers import growth
 from ftp.data.readers.archives import COMPRESSIONS, limit_of, read_whole, too_large
 from ftp.data.readers.source import DataFile
 from ftp.errors import Problem, UserError
@@ -31,10 +32,12 @@ def read_tables(file: DataFile, kind: str, problems: dict[str, Problem]) -> Iter
         for batch in _batches(file, kind, limit):
             # offsets, lengths and UTF-8: looking into a damaged batch ends the process
             batch.validate(full=True)
-            size += batch.nbytes
-            if size > limit:
-                raise too_large(file, limit)
-            yield plain_table(pa.Table.from_batches([batch]), file, problems)
+            for part in growth.slices(batch, limit):
+                table = plain_table(pa.Table.from_batches([part]), file, problems)
+                size += growth.size_of(table)
+                if size > limit:
+                    raise too_large(file, limit)
+                yield table
     except UserError:
         raise
     except (
@@ -55,7 +58,12 @@ def _batches(file: DataFile, kind: str, limit: int) -> Iterator[pa.RecordBatch]:
     with source:
         if kind == "parquet":
             yield from _parquet_batches(file, source, limit)
-        elif source.read(6) == b"ARROW1":
+            return
+        if growth.decompressed_size(source) > limit:
+            raise too_large(file, limit)
+        source.seek(0)
+        if source.read(len(growth.MAGIC)) == growth.MAGIC:
+            source.seek(0)
             reader = pa.ipc.open_file(source)
             require_columns(file, reader.schema)
             for index in range(reader.num_record_batches):
@@ -77,7 +85,7 @@ def _parquet_batches(file: DataFile, source: Any, limit: int) -> Iterator[pa.Rec
         size += max(0, parquet.metadata.row_group(index).total_byte_size)  # bytes once decompressed
         if size > limit:
             raise too_large(file, limit)
-    yield from parquet.iter_batches(BATCH_ROWS)
+    yield from parquet.iter_batches(growth.batch_rows(source, parquet.metadata, limit, BATCH_ROWS))
 
 
 def require_columns(file: DataFile, schema: pa.Schema) -> None:

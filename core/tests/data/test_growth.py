@@ -1,0 +1,120 @@
+"""A small .arrow or .parquet file that would fill memory is refused before it does; whole ones are read as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ftp.data import read as reading
+from ftp.data.readers import growth
+from ftp.errors import UserError
+
+LIMIT = "1MB"
+BOUND = 24_000_000  # bytes that may be allocated while a file is refused
+
+
+def write_arrow(path: Path, table: pa.Table | pa.RecordBatch, is_stream: bool = False, **options: Any) -> Path:
+    new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
+    with new(str(path), table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write(table)
+    return path
+
+
+def dictionary(value: str, rows: int) -> pa.Table:
+    """A column that names one value in each row."""
+    indices = pa.array([0] * rows, pa.int16())
+    return pa.table({"text": pa.DictionaryArray.from_arrays(indices, pa.array([value]))})
+
+
+def runs(value: str, rows: int) -> pa.Table:
+    """A column of one run of equal values."""
+    return pa.table({"text": pa.RunEndEncodedArray.from_arrays(pa.array([rows], pa.int32()), pa.array([value]))})
+
+
+def views(value: str, rows: int) -> pa.Table:
+    """A column of views that all show one value."""
+    one = pa.array([value], pa.string_view())
+    buffers = one.buffers()
+    shown = pa.py_buffer(buffers[1].to_pybytes()[:16] * rows)
+    return pa.table({"text": pa.Array.from_buffers(pa.string_view(), rows, [None, shown, *buffers[2:]])})
+
+
+LONG = pa.table({"text": ["a" * 60_000_000]})
+
+
+@pytest.fixture
+def pool() -> Iterator[pa.MemoryPool]:
+    """Counts what pyarrow allocates."""
+    before = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(counting)
+    yield counting
+    pa.set_memory_pool(before)
+
+
+@pytest.mark.parametrize(("table", "options"), [
+    pytest.param(LONG, {"compression": "zstd"}, id="zstd"),
+    pytest.param(LONG, {"compression": "lz4"}, id="lz4"),
+    pytest.param(LONG, {"compression": "zstd", "is_stream": True}, id="stream"),
+    pytest.param(LONG, {"compression": "zstd", "is_stream": True, "use_legacy_format": True}, id="legacy"),
+    pytest.param(dictionary("a" * 60_000_000, 1), {"compression": "zstd"}, id="compressed dictionary"),
+    pytest.param(dictionary("a" * 100_000, 1000), {}, id="dictionary"),
+    pytest.param(views("a" * 100_000, 1000), {}, id="views"),
+    pytest.param(runs("a" * 100, 1_000_000), {}, id="runs"),
+    pytest.param(pa.record_batch([pa.nulls(100_000_000)], names=["text"]), {}, id="nulls"),
+])
+def test_an_arrow_file_that_grows_is_refused_before_it_does(tmp_path, pool, table, options):
+    path = write_arrow(tmp_path / "bomb.arrow", table, **options)
+    assert path.stat().st_size < 1_000_000
+    before = pool.max_memory()
+    with pytest.raises(UserError, match="--max-decompressed"):
+        reading.read(path, max_decompressed=LIMIT)
+    assert pool.max_memory() - before < BOUND
+
+
+def test_a_parquet_file_whose_dictionary_is_long_is_refused_before_it_grows(tmp_path, pool):
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"text": ["a" * 500_000] * 400}), path, dictionary_pagesize_limit=1 << 30)
+    assert path.stat().st_size < 100_000
+    before = pool.max_memory()
+    with pytest.raises(UserError, match="--max-decompressed"):
+        reading.read(path, max_decompressed=LIMIT)
+    assert pool.max_memory() - before < BOUND
+
+
+@pytest.mark.parametrize("make", [dictionary, runs, views])
+def test_rows_that_are_read_in_slices_are_all_there(tmp_path, monkeypatch, make):
+    monkeypatch.setattr(growth, "SLICE_BYTES", 1000)
+    path = write_arrow(tmp_path / "whole.arrow", make("some text that is no short one", 501))
+    assert list(reading.read(path)["train"]["text"]) == ["some text that is no short one"] * 501
+
+
+@pytest.mark.parametrize("options", [{}, {"is_stream": True}, {"is_stream": True, "use_legacy_format": True}])
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_the_size_is_that_of_the_buffers(tmp_path, options, compression):
+    letters = pa.array(["a", "b"]).dictionary_encode()
+    table = pa.table({"text": ["some text"] * 4000, "number": range(4000), "letter": letters.take(pa.array([0, 1] * 2000))})
+    path = write_arrow(tmp_path / "a.arrow", table, compression=compression, **options)
+    with pa.OSFile(str(path)) as source:
+        size = growth.decompressed_size(source)
+    # buffers are padded, and those that do not shrink are kept as they are
+    assert table.nbytes <= size < table.nbytes + 4096
+    plain = write_arrow(tmp_path / "b.arrow", table, **options)
+    with pa.OSFile(str(plain)) as source:
+        assert growth.decompressed_size(source) == 0
+
+
+def test_a_parquet_file_is_read_in_as_many_rows_as_its_dictionary_allows(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a" * 1000, "b" * 500] * 50, "number": range(100)}), path)
+    with pa.OSFile(str(path)) as source:
+        metadata = pq.ParquetFile(str(path)).metadata
+        # a dictionary of 1508 bytes: two values, each after its length
+        assert growth.batch_rows(source, metadata, limit=15080, most=100) == 10
+        assert growth.batch_rows(source, metadata, limit=10, most=100) == 1
+        assert growth.batch_rows(source, metadata, limit=10**9, most=100) == 100
