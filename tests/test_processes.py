@@ -1,4 +1,8 @@
-"""Two processes train as one: the same losses, one writer, one end."""
+"""Two processes train as one: the same losses, one writer, one end.
+
+Where a test is about what is trained and not about how processes start and end, they are forked (`forks.ends`): a second each
+instead of six.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ftp import checkpoint
+from ftp.testing import forks
 
 ROWS, STEPS = 41, 12  # updates of 8 rows, and each sixth of a single row: one rank has none then
 
@@ -75,7 +80,7 @@ def test_hidden_tokens_are_those_of_one_process(live, command, seen, tmp_path: P
     out = tmp_path / "alone"
     life = live(["run", *given, "--out", str(out)], out)
     assert life.end() == 0, life.text
-    status, text = end(start(["ftp"], ["run", *given, "--out", str(tmp_path / "two"), "--processes", "2"]))
+    status, text = forks.ends(["run", *given, "--out", str(tmp_path / "two")], ranks=2)
     assert status == 0, text
     one, two = seen(out), seen(tmp_path / "two")
     assert list(two.steps) == list(one.steps) and len(one.steps) >= 4
@@ -94,7 +99,7 @@ def test_sharded_weights_train_as_whole_ones(alone, command, seen, tmp_path: Pat
     first.send_signal(signal.SIGINT)
     status, text = end(first)
     assert status == 130, text
-    status, text = end(start(["ftp"], ["run", "--resume", str(out)]))
+    status, text = forks.ends(["run", "--resume", str(out)], ranks=2)
     assert status == 0, text
     found = seen(out)
     assert list(found.steps) == list(alone.steps)
