@@ -54,6 +54,10 @@ def test_what_does_not_end_is_killed_and_the_next_call_runs(run: Run) -> None:
     assert run("print('alive')").stdout == "alive\n"
 
 
+def test_what_keeps_libraries_quiet_needs_no_process_of_its_own(run: Run) -> None:
+    assert run("import sys; print('wave' in sys.modules)", TRANSFORMERS_NO_ADVISORY_WARNINGS="1").stdout == "True\n"
+
+
 def test_what_python_reads_once_starts_a_process_of_its_own(run: Run) -> None:
     given: dict[str, Any] = {"PYTHONHASHSEED": "7"}
     code = "import sys; print(hash('a'), 'wave' in sys.modules)"

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ftp import quiet
 from ftp.fresh import run_code as run_in_new_process
 
 PRELOADED = ("torch", "safetensors.torch", "transformers", "transformers.modeling_utils", "transformers.models.auto", "peft")
@@ -125,4 +126,9 @@ class PlainPython:
 
 
 def _read_once(environment: Mapping[str, str]) -> Variables:
-    return tuple(sorted((name, value) for name, value in environment.items() if name.startswith(READ_AT_IMPORT)))
+    """The variables that a fork would not see changed, but for those by which ftp keeps libraries quiet from a run on."""
+    found = []
+    for name, value in sorted(environment.items()):
+        if name.startswith(READ_AT_IMPORT) and name not in quiet.ENVIRONMENT:
+            found.append((name, value))
+    return tuple(found)
