@@ -539,3 +539,21 @@ def test_argilla_flat_records_without_a_status(tmp_path: Path) -> None:
                  "label.suggestion.agent": "m"}  # fmt: skip
     rows, _ = rows_of(tmp_path / "a.jsonl", [record, suggested])
     assert rows == [{"id": "r1", "text": "fine", "label": "good"}, {"id": "r2", "text": "so", "label": "bad"}]
+
+
+def test_doccano_of_version_1(tmp_path: Path) -> None:
+    spans = [
+        {"id": 1, "text": "Anna sings", "annotations": [{"id": 1, "label": 2, "start_offset": 0, "end_offset": 4, "user": 1}]},
+        {"id": 2, "text": "It rains", "annotations": []},
+    ]
+    rows, notes = rows_of(tmp_path / "a.jsonl", spans)
+    assert [row["tags"] for row in rows] == [["B-2", "O"], ["O", "O"]]
+    assert "read as doccano 1.0" in notes and "1 rows have labels that are numbers" in notes
+    bad = [{"id": 1, "label": 1, "label_name": "bad", "user": user} for user in (1, 2)]
+    classes = [{"id": 1, "text": "Rude.", "annotations": bad, "meta": {}, "annotation_approver": "x"},
+               {"id": 2, "text": "Why?", "annotations": []}]  # fmt: skip
+    rows, notes = rows_of(tmp_path / "b.jsonl", classes)
+    assert rows == [{"id": 1, "text": "Rude.", "label": "bad"}] and "1 rows left out, as they have no label" in notes
+    several = {"id": 3, "text": "So.", "annotations": [*bad, {"label": 2, "label_name": "good", "user": 2}]}
+    with pytest.raises(UserError, match="line 2: its labels are bad, good; one label a row is read"):
+        rows_of(tmp_path / "c.jsonl", [classes[0], several])

@@ -68,6 +68,15 @@ def test_mappings_that_are_there_stay_in_the_advice(tmp_path: Path, make_run: Ma
     assert "try:" not in str(caught.value)
 
 
+def test_a_column_of_classes_is_not_advised_as_an_answer(tmp_path: Path, make_run: Make) -> None:
+    path = tmp_path / "exam.jsonl"
+    rows = [{"subject": CLASSES[n % 3], "question": f"q {n}", "choices": ["a", "b"], "answer": n % 2} for n in range(24)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="cannot be read as 'conversation'") as caught:
+        load(make_run("conversation", data=str(path)), form="conversation")
+    assert "try:" not in str(caught.value)
+
+
 @pytest.mark.parametrize("form", ["labelled", "conversation", "text"])
 def test_a_test_split_without_labels_is_left_out_and_told(tmp_path: Path, make_run: Make, form: str) -> None:
     folder = tmp_path / "contest"

@@ -159,9 +159,17 @@ def _by_values(ours: str, free: Sequence[str], sample: Mapping[str, Values]) -> 
         return ""
     if ours == "label":
         return min(free, key=lambda name: (len(set(sample[name])), not isinstance(sample[name][0], str)))
-    if FITS.get(ours, _is_text) is _is_text:
-        return max(free, key=lambda name: sum(map(len, sample[name])) / len(sample[name]))
+    fits = FITS.get(ours, _is_text)
+    if fits in (_is_text, _is_turn):
+        # words that come again and again are classes, as the subject of a question: no text, and no answer
+        free = [name for name in free if not _is_repeated(sample[name])]
+    if fits is _is_text:
+        return max(free, key=lambda name: sum(map(len, sample[name])) / len(sample[name]), default="")
     return free[0] if len(free) == 1 else ""
+
+
+def _is_repeated(values: Values) -> bool:
+    return _is_text(values) and 2 * len(set(values)) <= len(values)
 
 
 def columns_option(mapped: Mapping[str, str], meant: Mapping[str, str]) -> str:

@@ -53,6 +53,8 @@ EXPORTS = (
         "Argilla 1 (a data set of the hub)", argilla.matches_old_flat, argilla.convert_old_flat
     ),
     Export("Argilla 1", argilla.matches_old, argilla.convert_old),
+    Export("doccano 1.0", doccano.matches_old_spans, doccano.convert_old_spans),
+    Export("doccano 1.0", doccano.matches_old, doccano.convert_old),
     Export("texts with spans (doccano)", doccano.matches, doccano.convert),
     Export(
         "texts with lists of one label (doccano)", doccano.matches_classes, doccano.convert_classes
