@@ -424,6 +424,14 @@ def test_preview_shows_what_is_trained(folder: Path, tmp_path: Path, capfd: Any)
     assert "⟦it is " in plain and "\x1b[" not in plain and "⟦...⟧ is trained" in plain
 
 
+def test_preview_of_a_split_that_is_not_there_names_one_that_is(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "test.jsonl").write_text("\n".join(json.dumps(row) for row in chats(5)))
+    line = ["data", "preview", "--plugins", "sft,lora,files", "--model", tiny_of(folder, "llama"), "--data", str(tmp_path)]
+    assert call(line) == 2
+    assert "there are: test\n  try: --split test" in capfd.readouterr().err
+    assert call([*line, "--split", "test"]) == 0
+
+
 def test_preview_crosses_out_what_a_plugin_hides(folder: Path, tmp_path: Path, capfd: Any) -> None:
     context = "The patient Maria Keller was seen on Monday. Write to maria.keller@clinic.org about her aspirin, 100 mg a day."
     rows = [{"question": "What does she take?", "context": text, "answers": {"text": ["aspirin"],

@@ -41,7 +41,7 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     data = app.collect(run, refused)
     if split not in data.splits:
         raise UserError(f"--split {split}: there is no such split", f"{nearest(split, data.splits)} there are: "
-                        f"{', '.join(data.splits)}".strip())
+                        f"{', '.join(data.splits)}".strip(), f"--split {next(iter(data.splits))}")
     model, loss = app.build(run, data)
     whole: Any = data.splits[split]
     if not hasattr(whole, "num_rows"):
