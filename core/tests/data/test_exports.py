@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 
 from ftp.data.load import shape
 from ftp.data.read import read
@@ -539,6 +542,24 @@ def test_argilla_flat_records_without_a_status(tmp_path: Path) -> None:
                  "label.suggestion.agent": "m"}  # fmt: skip
     rows, _ = rows_of(tmp_path / "a.jsonl", [record, suggested])
     assert rows == [{"id": "r1", "text": "fine", "label": "good"}, {"id": "r2", "text": "so", "label": "bad"}]
+
+
+def test_argilla_data_sets_as_parquet_and_saved(tmp_path: Path) -> None:
+    flat = {"id": "r1", "status": "completed", "_server_id": "s1", "text": "fine", "label.responses": ["good", "bad"],
+            "label.responses.users": ["u", "v"], "label.responses.status": ["submitted", "draft"]}  # fmt: skip
+    table = pa.Table.from_pylist([flat, {**flat, "status": "discarded"}])
+    pq.write_table(table, tmp_path / "a.parquet")
+    Dataset(table).save_to_disk(tmp_path / "saved")
+    for source in (tmp_path / "a.parquet", tmp_path / "saved"):
+        notes: list[str] = []
+        assert list(read(source, notes=notes)["train"]) == [{"id": "r1", "text": "fine", "label": "good"}]
+        assert "1 records left out, as they were discarded" in "\n".join(notes)
+    feedback = {"text": "fine", "label": [ANSWERED], "label-suggestion": None, "external_id": None}
+    pq.write_table(pa.Table.from_pylist([feedback]), tmp_path / "b.parquet")
+    assert list(read(tmp_path / "b.parquet")["train"]) == [{"text": "fine", "label": "good"}]
+    both = {**feedback, "label": [ANSWERED, {**ANSWERED, "value": ["x", "y"]}]}
+    (tmp_path / "c.jsonl").write_text(json.dumps(both))  # what people disagree on stays their first answer
+    assert next(iter(read(tmp_path / "c.jsonl")["train"]))["label"] == "good"
 
 
 def test_doccano_of_version_1(tmp_path: Path) -> None:

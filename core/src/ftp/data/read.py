@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp import faults
 from ftp.data import readers, suggest, tables
-from ftp.data.readers import DataFile, Numbered, ReadColumns
+from ftp.data.readers import DataFile, Numbered, ReadColumns, exports
 from ftp.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
@@ -92,7 +92,19 @@ def read(
             f"there is no file or folder {source}" + (f"; {near}" if near else ""),
             "give a path that exists, or a hub id of the form org/name or org/name:config",
         )
+    parts = {split: _as_rows_of_export(rows, whole) for split, rows in parts.items()}
     return {split: rename(rows, columns, f"{source} ({split})") for split, rows in parts.items()}
+
+
+def _as_rows_of_export(rows: Rows, source: DataFile) -> Rows:
+    """The rows with our columns where Argilla wrote the table, as Parquet or to the hub; a stream stays as it is."""
+    from datasets import Dataset
+
+    if not isinstance(rows, Dataset) or not exports.has_columns(rows.column_names):
+        return rows
+    converted = exports.convert(source, enumerate(tables.to_rows(rows)))
+    chunks = tables.chunked(converted, tables.CHUNK_ROWS)
+    return tables.dataset((tables.table(chunk, f"{source.path}, row") for chunk in chunks), told=str(source.path))
 
 
 def _exists(path: Path) -> bool:

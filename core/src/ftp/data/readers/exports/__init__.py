@@ -13,13 +13,14 @@ from itertools import chain, islice
 from typing import Any
 
 from ftp.data.readers.exports import argilla, doccano, label_studio, prodigy, squad
+from ftp.data.readers.exports.argilla import has_columns
 from ftp.data.readers.exports.spans import Tally, Unreadable, spacy_pair
 from ftp.data.readers.exports.squad import squad_rows
 from ftp.data.readers.names import format_of
 from ftp.data.readers.source import DataFile, Rows
 from ftp.errors import UserError
 
-__all__ = ["convert", "is_row", "spacy_pair", "squad_rows"]
+__all__ = ["convert", "has_columns", "is_row", "spacy_pair", "squad_rows"]
 
 PEEK_ROWS = 1000
 SHOWN = 5  # faulty rows that an error lists
@@ -84,7 +85,7 @@ def convert(file: DataFile, rows: Rows) -> Rows:
     tally: Tally = Counter()
     faults: list[str] = []
     count = 0
-    unit = "row" if format_of(file.path) == "json" else "line"
+    unit = "line" if format_of(file.path) == "jsonl" else "row"
     for number, row in chain(first, rows):
         try:
             converted = export.convert(row, tally)

@@ -13,6 +13,7 @@ from ftp.data.readers.exports.spans import Tally, Unreadable, is_span, read_span
 
 PROMPT_NAMES = ("prompt", "instruction", "question", "input", "query")
 TEXT_NAMES = ("text", "review", "content", "sentence", "document", "comment")
+SUGGESTION = "-suggestion"  # behind the name of a question, in version 1
 NO_ANSWER = "records left out, as they have neither a response nor a suggestion"
 DISCARDED = "records left out, as they were discarded"
 SUGGESTED = "records have no response, so that the suggestion is read"
@@ -198,6 +199,11 @@ def _preference(
     return {"prompt": texts[prompts[0]], **row} if prompts else row
 
 
+def has_columns(names: Iterable[str]) -> bool:
+    """Whether a table has columns as in Argilla's data sets of the hub, of either version."""
+    return any(name.endswith((".responses", ".suggestion", SUGGESTION)) for name in names)
+
+
 def _questions(row: Mapping[str, Any]) -> set[str]:
     """The questions of a record with a column for each part: `label.responses`, `label.suggestion`."""
     parts = (".responses", ".suggestion")
@@ -248,9 +254,6 @@ def _submitted(values: Any, statuses: Any) -> list[Any]:
         for value, status in zip(values, statuses, strict=True)
         if status not in ("draft", "discarded")
     ]
-
-
-SUGGESTION = "-suggestion"
 
 
 def _old_questions(row: Mapping[str, Any]) -> list[str]:
