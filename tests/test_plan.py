@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ftp.cli.main import call
+from ftp.testing.models import tiny
 
 RISKS = ",-leakage,-overfitting,-underfitting,-forgetting,-preflight"
 
@@ -46,3 +48,40 @@ def _size(shape: list[int]) -> int:
 def test_a_plan_shows_whose_learning_rate_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bert: Path) -> None:
     assert call(["plan", "--plugins", "lora,sentiment", "--model", str(tiny_bert)]) == 0
     assert "learning_rate = 0.001  (suggested by lora)" in capsys.readouterr().out
+
+
+@pytest.fixture
+def growing(tmp_path: Path) -> list[str]:
+    """Words of a command whose rows hold a token that the model has not."""
+    base = tiny("llama", tmp_path / "base")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": f"<|tool|> {n}", "completion": "It is here."}) + "\n" for n in range(40)))
+    return ["--model", str(base), "--data", str(rows), "--device", "cpu"]
+
+
+def planned(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What a plan says of the model."""
+    capsys.readouterr()
+    assert call(["plan", *words, "--json"]) == 0
+    model: dict[str, Any] = json.loads(capsys.readouterr().out)["model"]
+    return model
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "adapters"])
+def test_a_plan_counts_the_rows_of_added_tokens(
+    method: str, growing: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--plugins", f"{method},files,sft{RISKS},-stopping", *growing]
+    model = planned([*words, "--add-tokens", "<|tool|>,<|note|>"], capsys)
+    assert call(["run", *words, "--add-tokens", "<|tool|>,<|note|>", "--out", str(tmp_path / "run"), "--no-verify", "--no-report",
+                 "--no-baselines", "--max-steps", "1", "--cache-dir", str(tmp_path / "cache")]) == 0
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (model["trained"], model["total"]) == (facts["trained"], facts["total"])
+    added = 2 * 2 * 32  # tokens, ends, size
+    assert model["trained"] == planned(words, capsys)["trained"] + added
+
+
+def test_a_plan_refuses_tokens_that_stay_untrained(growing: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["plan", "--plugins", "peft,files,sft", *growing, "--add-tokens", "<|tool|>"]) == 2
+    words = capsys.readouterr().err
+    assert "<|tool|>) are not trained by this run" in words and "--plugins lora,files,sft" in words

@@ -63,7 +63,7 @@ def forecast(prepared: Prepared) -> Forecast:
     acting = {hook: run.hooks.who(hook) for hook in hooks.ARITY}
     unknown: list[str] = []
     data = _data(run, unknown)
-    shape = _shape(prepared, data, unknown)
+    shape = _shape(run, prepared, data, unknown)
     rows = {name: len(split) for name, split in data.splits.items() if hasattr(split, "num_rows")}
     count = updates(prepared, rows.get("train"))
     if count is None:
@@ -141,9 +141,10 @@ def _data(run: Run, unknown: list[str]) -> Data:
     return collect(run)
 
 
-def _shape(prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
+def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
     """The network on the meta device, after every plugin that wraps build_model; None, and why, where that fails."""
     from ftp import model as models
+    from ftp.model.growing import NewTokens
 
     settings, task = prepared.settings, prepared.task
     answering = [one for one in prepared.picked if _answers(one, prepared.values)]
@@ -159,16 +160,37 @@ def _shape(prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
     net = models.shape_only(source, task.head, labels, trust_remote_code=settings.trust_remote_code)
     kind, config, capacity = type(net).__name__, net.config.get_text_config(), _capacity(net)
     bare = Model(net, None, task.head, labels, _fresh(net, source.folder), name=source.name)
+    if source.local or settings.add_tokens or settings.resize_embeddings:  # else a tokenizer would be downloaded for nothing
+        wanted = NewTokens(settings.add_tokens, resize=settings.resize_embeddings)
+        tokenizer, ids = models.grow_shape(source, net, wanted, trust_remote_code=settings.trust_remote_code)
+        bare = dataclasses.replace(bare, tokenizer=tokenizer, fresh_tokens=ids)
     try:
         wrapped = _wrapped(prepared, bare, data)
     except (PluginError, UserError) as error:
         unknown.append(f"what would be trained: not without weights ({error})")
         return None
+    if wrapped.tokenizer is not None:
+        _refuse_untrained(run, wrapped)
     trained, total = models.parameters(wrapped.net)
     weights = tuple((name, tuple(one.shape)) for name, one in wrapped.net.named_parameters() if one.requires_grad)
     return Shape(source.name, kind, trained, total, weights, int(getattr(config, "num_hidden_layers", 0)),
                  int(getattr(config, "hidden_size", 0)), int(getattr(config, "num_attention_heads", 0)),
                  int(getattr(config, "vocab_size", 0)), capacity)
+
+
+def _refuse_untrained(run: Run, model: Model) -> None:
+    """Raise what the run would raise for tokens that it adds and leaves untrained. A plan has no recipe that a command could
+    name, so only the options of that command are told."""
+    from ftp.app import refuse_untrained
+
+    try:
+        refuse_untrained(run, model)
+    except UserError as error:
+        problems = []
+        for problem in error.problems:
+            options = problem.command.removeprefix(run.command().rstrip()).strip()
+            problems.append(dataclasses.replace(problem, fix=f"{problem.fix}: {options}" if options else problem.fix, command=""))
+        raise UserError(problems) from error
 
 
 def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:

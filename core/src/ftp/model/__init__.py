@@ -3,7 +3,7 @@ adapter into its base, and `proof` that what was written gives the same answers 
 heavy: it imports torch."""
 
 from ftp.errors import VerifyError
-from ftp.model.loading import capacity, load, parameters, quantized, quiet, shape_only
+from ftp.model.loading import capacity, grow_shape, load, parameters, quantized, quiet, shape_only
 from ftp.model.merging import Merged, export_whole, merge, merged
 from ftp.model.proof import logits, probe, verify
 from ftp.model.saving import loading_code, reload, save
@@ -17,6 +17,7 @@ __all__ = [
     "capacity",
     "export_whole",
     "find",
+    "grow_shape",
     "load",
     "loading_code",
     "logits",

@@ -82,7 +82,8 @@ def give_rows(net: PreTrainedModel, grown: Grown, seed: int) -> None:
     if grown.rows > grown.before:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            net.resize_token_embeddings(grown.rows)
+            # a plan's network has no weights to take a mean of
+            net.resize_token_embeddings(grown.rows, mean_resizing=net.get_input_embeddings().weight.device.type != "meta")
     spare = [number for number in grown.ids if number < grown.before]
     used = min(spare, default=grown.before)
     with torch.no_grad():

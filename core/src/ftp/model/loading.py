@@ -127,6 +127,23 @@ def shape_only(
         return _shape(_auto(source, config, head), config, trust_remote_code)
 
 
+def grow_shape(
+    source: Source, net: PreTrainedModel, wanted: NewTokens, *, trust_remote_code: bool = False
+) -> tuple[PreTrainedTokenizerBase, tuple[int, ...]]:
+    """Give the network of `shape_only` the rows that `load` would add for new tokens.
+
+    Returns the tokenizer with them, and the ids that `Model.fresh_tokens` has for certain; which other rows look untrained, only
+    the weights say. Raises `UserError` as `load` does.
+    """
+    with quiet():
+        tokenizer = _tokenizer(source, trust_remote_code)
+        grown = grow(net, tokenizer, wanted, seed=0)
+    refuse_too_many(source.name, net, tokenizer)
+    named = [int(number) for number in tokenizer.convert_tokens_to_ids(list(wanted.tokens))]
+    added = grown.ids if grown is not None else ()
+    return tokenizer, tuple(sorted({*added, *named}))
+
+
 def parameters(net: nn.Module) -> tuple[int, int]:
     """How many numbers are trained, and how many there are; weights that are shared count once."""
     weights = list(net.parameters())
