@@ -38,7 +38,7 @@ def answers_of(model: Path, tokenizer: Any, net: Any) -> str:
     return str(tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip())
 
 
-@pytest.mark.parametrize("kind, how", [("gpt2", "full"), ("llama", "lora")])
+@pytest.mark.parametrize("kind, how", [("gpt2", "full"), ("llama", "lora"), ("llama", "adapters")])
 def test_added_tokens_are_learnt_and_come_back(kind: Any, how: str, rows: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -48,10 +48,11 @@ def test_added_tokens_are_learnt_and_come_back(kind: Any, how: str, rows: Path, 
     done = run([how, "files", "sft"], base, rows, tmp_path / "run", add_tokens=",".join(NEW))
     assert done.verified, "model/ loads without ftp and gives the same answers"
     assert ftp.load(done.out).predict("<|tool|> Say 3")[0]["answer"].startswith("<|note|>")
-    whole = done.out / "model" if how == "full" else models.merge(done.out / "model", tmp_path / "whole")
+    whole = models.merge(done.out / "model", tmp_path / "whole") if how == "lora" else done.out / "model"
     tokenizer = AutoTokenizer.from_pretrained(whole)
     assert len(tokenizer("<|tool|><|note|>", add_special_tokens=False)["input_ids"]) == 2
-    assert answers_of(whole, tokenizer, AutoModelForCausalLM.from_pretrained(whole)).startswith("<|note|>")
+    net = AutoModelForCausalLM.from_pretrained(whole, trust_remote_code=how == "adapters")
+    assert answers_of(whole, tokenizer, net).startswith("<|note|>")
 
 
 def test_a_run_with_added_tokens_goes_on_where_it_was_stopped(rows: Path, tmp_path: Path) -> None:
@@ -108,11 +109,11 @@ def test_a_classifier_learns_from_an_added_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plugins, command", [
-    (["adapters"], "--plugins lora,files,sft"), (["peft"], "--plugins lora,files,sft"),
+    (["adapters"], "--adapters.trainable_token_indices auto"), (["peft"], "--plugins lora,files,sft"),
     (["lora"], "--lora.trainable_token_indices auto")])
 def test_a_method_that_would_leave_the_new_rows_is_refused(plugins: list[str], command: str, rows: Path, tmp_path: Path) -> None:
     base = tiny("gpt2", tmp_path / "base")
-    options: dict[str, Any] = {"lora": {"trainable_token_indices": "none"}} if plugins == ["lora"] else {}
+    options: dict[str, Any] = {} if plugins == ["peft"] else {plugins[0]: {"trainable_token_indices": "none"}}
     with pytest.raises(ftp.UserError, match="not trained by this run") as told:
         run([*plugins, "files", "sft"], base, rows, tmp_path / "run", add_tokens="<|tool|>", **options)
     assert command in told.value.problems[0].command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import ftp
 from ftp import UserError, forward
 from ftp import model as models
 from ftp.app import execute
+from ftp.model import token_rows
+from ftp.model.growing import NewTokens
 from ftp.testing.models import TEXTS, tiny, tiny_tokenizer
 from ftp.testing.subject import find
 from ftp.types import Head, Model
@@ -39,7 +42,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.manual_seed(0)
     AutoModelForMaskedLM.from_config(config).save_pretrained(folder / "distilbert")
     tokenizer.save_pretrained(folder / "distilbert")
+    found["gemma"] = gemma(folder / "gemma")
     return {**found, "distilbert": folder / "distilbert"}
+
+
+def gemma(folder: Path) -> Path:
+    """A network that scales within its embeddings, which are tied to its output layer."""
+    tokenizer = tiny_tokenizer("llama")
+    config = AutoConfig.for_model("gemma3_text", vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2,
+                                  num_attention_heads=4, num_key_value_heads=2, head_dim=8, intermediate_size=64)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def plain(folder: Path, head: Head) -> Model:
@@ -47,7 +62,8 @@ def plain(folder: Path, head: Head) -> Model:
 
 
 def adapted(model: Model, seed: int = 0, **options: Any) -> Model:
-    wrapper = Adapters(**options).build_model(SimpleNamespace(settings=SimpleNamespace(seed=seed)))
+    run = SimpleNamespace(settings=SimpleNamespace(seed=seed, shard=False), tell=lambda message: None)
+    wrapper = Adapters(**options).build_model(run)
     next(wrapper)
     with pytest.raises(StopIteration) as done:
         wrapper.send(model)
@@ -90,6 +106,54 @@ def test_adapters_from_start_to_reload(made, tmp_path, kind, head, placement):
     same(model.net, after, inputs, atol=0)
     models.save(model, tmp_path / "model")
     same(models.reload(tmp_path / "model").net, after, inputs)
+
+
+def grown(folder: Path, head: Head) -> Model:
+    """A model with two tokens more, whose rows no training has touched."""
+    return models.load(models.find(str(folder), head), head, new_tokens=NewTokens(("<|tool|>", "<|note|>")))
+
+
+@pytest.mark.parametrize("kind, head", [("gpt2", "tokens"), ("llama", "tokens"), ("gemma", "tokens"), ("bart", "tokens"),
+                                        ("t5", "tokens"), ("bert", "mask")])
+def test_rows_of_new_tokens_are_trained_and_no_others(made, tmp_path, kind, head):
+    base = grown(made[kind], head)
+    new = list(base.fresh_tokens)
+    inputs = models.probe(base, [f"<|tool|> {text} <|note|>" for text in TEXTS])
+    before = models.logits(base.net, inputs)
+    ends = {name: module.weight.detach().clone() for name, module in token_rows.ends(base.net).items()}
+    model = adapted(base)
+    same(model.net, before, inputs)
+    assert token_rows.frozen(model.net, new) == [] and token_rows.frozen(model.net, [5]) == [5]
+    sizes = [weight.shape for name, weight in model.net.named_parameters() if name.endswith("token_rows.rows")]
+    assert sizes == [torch.Size((2, 32))] * len(ends)
+
+    after = models.logits(trained(model).net, inputs)
+    for name, weight in ends.items():
+        assert torch.equal(model.net.get_submodule(name).weight, weight), "the base's own rows stay"
+    with model.reference() as net:
+        same(net, before, inputs)
+    # the same network with the trained rows in the base's matrices, and without modules for them
+    plain_net = copy.deepcopy(model.net)
+    for name in ends:
+        rows = plain_net.get_submodule(f"{name}.token_rows")
+        with torch.no_grad():
+            plain_net.get_submodule(name).weight[new] = rows.rows
+        rows.enabled = False
+    same(plain_net, after, inputs)
+
+    models.save(model, tmp_path / "model")
+    same(models.reload(tmp_path / "model").net, after, inputs)
+    if kind == "gemma":  # tied, and scaled within the embeddings
+        assert models.verify(model, tmp_path / "model", inputs) <= 1e-6
+
+
+def test_named_tokens_are_trained_in_a_base_that_knows_them(made):
+    base = plain(made["llama"], "tokens")
+    model = trained(adapted(base, trainable_token_indices=("<|im_end|>", "319")))
+    named = {base.tokenizer.convert_tokens_to_ids("<|im_end|>"), 319}
+    assert token_rows.frozen(model.net, range(320)) == sorted(set(range(320)) - named)
+    with pytest.raises(UserError, match=re.escape("--adapters.trainable_token_indices <|im_emd|>")):
+        adapted(plain(made["llama"], "tokens"), trainable_token_indices=("<|im_emd|>",))
 
 
 @pytest.mark.parametrize("kind, head", [("bert", "labels"), ("llama", "span")])

@@ -339,6 +339,19 @@ def test_added_tokens_are_trained_saved_reloaded_and_merged(made, tmp_path, monk
     same(again.net, model.net, inputs, atol=1e-5)
 
 
+@pytest.mark.parametrize("end", ["lm_head", "embed_tokens"])
+def test_added_tokens_come_back_where_an_end_has_an_adapter(made, tmp_path, monkeypatch, end):
+    """The new rows of such an end are those of the run's seed, which the base on the disk has not."""
+    base = models.load(models.find(str(made["llama"]), "tokens"), "tokens", seed=3, new_tokens=NewTokens(("<|tool|>",)))
+    model = trained(adapted(base, target_modules=(end, "q_proj")))
+    inputs = models.probe(model, ["one <|tool|>", *TEXTS])
+    models.save(model, tmp_path / "model")
+    same(from_card(tmp_path / "model", monkeypatch), model.net, inputs)
+    same(models.reload(tmp_path / "model").net, model.net, inputs)
+    same(models.load(models.find(str(models.merge(tmp_path / "model", tmp_path / "whole")), "tokens"), "tokens").net, model.net,
+         inputs, atol=1e-5)
+
+
 def test_a_head_with_a_bias_is_left_to_full_training(made):
     base = models.load(models.find(str(made["bert"]), "mask"), "mask", new_tokens=NewTokens(("<|tool|>",)))
     model = adapted(base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from ftp.errors import UserError
 from ftp.model.loading import origin, quiet
 from ftp.model.modes import evaluating
-from ftp.model.token_rows import ends
-from ftp.types import Head, Model
+from ftp.model.token_rows import ends, named_tokens
+from ftp.types import Head, Model, Run
 
 TASKS: dict[Head, str] = {"labels": "SEQ_CLS", "tags": "TOKEN_CLS", "span": "QUESTION_ANS", "tokens": "CAUSAL_LM",
                           "score": "SEQ_CLS"}
@@ -62,6 +62,35 @@ def token_rows(model: Model, ids: Iterable[int], trained: Iterable[str] = ()) ->
     return {name: tokens for name in modules if name not in trained_names}
 
 
+def rows_to_train(
+    run: Run, model: Model, option_name: str, asked: Sequence[str], trained: Iterable[str] = (), reason: str = ""
+) -> dict[str, list[int]]:
+    """`token_rows` of the tokens that an option names, told where they were found by themselves.
+
+    Args:
+        option_name: as the user writes it, for messages.
+        asked: the option's value, as `named_tokens` takes it.
+        reason: why rows of single tokens cannot be trained in this network; an empty text where they can.
+    Raises:
+        UserError: for tokens that were named one by one where there is such a reason.
+    """
+    ids = named_tokens(option_name, asked, model)
+    rows = token_rows(model, ids, trained)
+    if not rows:
+        return {}
+    is_auto = tuple(asked) == ("auto",)
+    reason = "--shard spreads each matrix over processes" if run.settings.shard else reason
+    if reason and not is_auto:
+        raise UserError(f"{option_name} {','.join(asked)}: {reason}", "leave it out, or train all weights: --plugins full,...")
+    if reason:
+        return {}  # preflight says which tokens stay untrained
+    if is_auto:
+        tokens = ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(ids)))
+        run.tell(f"tokens that are new or look untrained in {model.name or 'this model'}: {tokens}; their rows are trained "
+                 f"beside the adapters ({option_name} none leaves them as they are)")
+    return rows
+
+
 def unable(model: Model) -> str:
     """Why PEFT cannot train rows of tokens in this network; an empty text where it can."""
     head = model.net.get_output_embeddings()
@@ -97,6 +126,10 @@ def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool =
     def save(folder: Path) -> None:
         rows = net.get_input_embeddings().weight.shape[0]
         resized = came_from is not None and rows != came_from.vocabulary  # PEFT would ask the hub
+        if came_from is not None and came_from.grown is not None:
+            # an adapter on embeddings or output layer adds to new rows, which the base on the disk has not
+            ends = (net.get_input_embeddings(), net.get_output_embeddings())
+            resized = resized or any(hasattr(module, "base_layer") for module in ends)
         with quiet():
             # PEFT 0.21 takes the vectors of lora_bias for incomplete matrices
             warnings.filterwarnings("ignore", message=r"Adapter .* invalid shape: \S+lora_B\.bias")

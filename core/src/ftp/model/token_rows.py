@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftp.errors import Problem, UserError, nearest
+from ftp.types import Model
+
 SAMPLE = 8192
 """Rows, evenly spread, that a row is compared with."""
 NEAR = 0.05
@@ -56,10 +59,39 @@ def frozen(net: Any, ids: Iterable[int]) -> list[int]:
     return sorted(missing)
 
 
+def named_tokens(option_name: str, asked: Sequence[str], model: Model) -> list[int]:
+    """The token ids that an option names: `auto` stands for those that the run uses and that are new or look untrained, `none`
+    for none, and others are tokens of the tokenizer or numbers of rows.
+
+    Args:
+        option_name: as the user writes it, for messages.
+    Raises:
+        UserError: for what is neither a token nor the number of a row.
+    """
+    if tuple(asked) == ("none",):
+        return []
+    if tuple(asked) == ("auto",):
+        return list(model.fresh_tokens)
+    vocabulary = model.tokenizer.get_vocab()
+    size = model.net.get_input_embeddings().weight.shape[0]
+    ids: list[int] = []
+    problems: list[Problem] = []
+    for token in asked:
+        number = vocabulary.get(token, int(token) if token.isdigit() else size)
+        if number < size:
+            ids.append(number)
+        else:
+            problems.append(Problem(f"{option_name} {token}: the tokenizer has no such token, and the network no row of this "
+                                    f"number (it has {size})", nearest(token, vocabulary) or "name tokens, ids, auto or none"))
+    if problems:
+        raise UserError(problems)
+    return ids
+
+
 def _trained(module: nn.Module, ids: Iterable[int]) -> set[int]:
     """The token ids whose rows in a module are trained: all, those of PEFT's trainable tokens, or none."""
     for inner in module.modules():
-        indices = getattr(inner, "token_indices", None)  # PEFT's TrainableTokensLayer: adapter -> token ids
+        indices = getattr(inner, "token_indices", None)  # as PEFT's TrainableTokensLayer has it: adapter -> ids
         if isinstance(indices, dict) and indices:
             return {token for rows in indices.values() for token in rows}
     if any(weight.requires_grad for weight in module.parameters()):

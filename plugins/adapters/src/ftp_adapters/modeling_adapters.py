@@ -39,6 +39,20 @@ class Bottleneck(nn.Module):  # type: ignore[misc,unused-ignore]
         return self.up(self.dropout(self.act(self.down(self.norm(x))))) * self.scaling
 
 
+class TokenRows(nn.Module):  # type: ignore[misc,unused-ignore]
+    """Trained rows of some tokens, in place of those that embeddings or an output layer hold.
+
+    Args:
+        rows: [tokens, size], as they begin.
+    """
+
+    def __init__(self, ids: list[int], rows: Tensor) -> None:
+        super().__init__()
+        self.rows, self.enabled = nn.Parameter(rows.detach().clone()), True
+        self.register_buffer("ids", torch.tensor(ids, device=rows.device), persistent=False)
+        self.token_indices = {LAYOUT: list(ids)}  # whoever asks which rows are trained finds them as in PEFT's layers
+
+
 # Hooks find the adapter on the module that they are called for, so that copies of a network use their own.
 
 
@@ -71,6 +85,27 @@ def _added(module: Any, to: Tensor, read: Tensor) -> Tensor:
     return to + module.bottleneck(read).to(to.dtype)
 
 
+def _embed_rows(module: Any, args: Any, output: Any) -> Any:
+    """The output of embeddings [..., size], with the trained rows where their tokens stand."""
+    trained = module.token_rows
+    if not trained.enabled:
+        return output
+    is_token = args[0].unsqueeze(-1) == trained.ids  # [..., tokens]
+    rows = nn.functional.embedding(is_token.int().argmax(-1), trained.rows)
+    rows = rows * getattr(module, "embed_scale", 1.0)  # Gemma and BART scale within their embeddings
+    return torch.where(is_token.any(-1, keepdim=True), rows.to(output.dtype), output)
+
+
+def _score_rows(module: Any, args: Any, output: Any) -> Any:
+    """The logits [..., vocabulary], with those of the trained rows in their places."""
+    trained = module.token_rows
+    if not trained.enabled:
+        return output
+    bias = module.bias[trained.ids] if module.bias is not None else None
+    logits = nn.functional.linear(args[0], trained.rows, bias)
+    return output.index_copy(-1, trained.ids, logits.to(output.dtype))
+
+
 HOOKS = {"after": _after, "norm": _norm, "beside": _beside}
 
 
@@ -94,10 +129,27 @@ def put(net: Any, settings: dict[str, Any]) -> list[str]:
     return names
 
 
+def put_rows(net: Any, settings: dict[str, Any]) -> list[str]:
+    """Let rows of single tokens be trained, in place, and give the names of the modules that hold them. `settings`:
+    `token_rows`, module -> token ids. Modules that share the weights of a named one share its trained rows."""
+    names = []
+    for name, ids in settings.get("token_rows", {}).items():
+        weight = net.get_submodule(name).weight
+        trained = TokenRows(ids, weight[torch.tensor(ids, device=weight.device)])
+        for module in [module for module in net.modules() if getattr(module, "weight", None) is weight]:
+            module.token_rows = trained
+            module.register_forward_hook(_embed_rows if isinstance(module, nn.Embedding) else _score_rows)
+        names.append(f"{name}.token_rows")
+    return names
+
+
 def put_saved(net: Any, folder: Any) -> Any:
     """Put the adapters (and the head trained with them) of a saved folder on a network of the same base."""
     settings = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["adapters"]
-    names = put(net, settings)
+    rows = settings.get("vocabulary")
+    if rows and net.get_input_embeddings().weight.shape[0] < rows:  # tokens were added; the folder has their rows
+        net.resize_token_embeddings(rows, mean_resizing=False)
+    names = [*put(net, settings), *put_rows(net, settings)]
     weights = load_file(Path(folder, WEIGHTS))
     own = net.state_dict()
     missing = [name for name in own if any(name.startswith(f"{one}.") for one in names) and name not in weights]

@@ -42,6 +42,9 @@ class Adapters:
     ln_before: bool = option(False, "a layer norm at the adapter's beginning")
     dropout: float = option(0.0, "share of the bottleneck's units that are dropped in training", low=0, high=0.99)
     layers: tuple[int, ...] = option((), "numbers of the blocks that get adapters; default: all", low=0)
+    trainable_token_indices: tuple[str, ...] = option(
+        ("auto",), "tokens (or their ids) whose rows in embeddings and output layer are trained; auto: those that the run uses "
+                   "and that are new or look untrained; none")
 
     @hookimpl(wrapper=True)
     def build_model(self, run: Run) -> Generator[None, Model, Model]:
@@ -64,13 +67,14 @@ class Adapters:
             "reduction_factor": self.reduction_factor or usual["reduction_factor"],
             "non_linearity": self.non_linearity or usual["non_linearity"],
             "scaling": usual["scaling"] if self.scaling is None else self.scaling,
-            "ln_before": self.ln_before, "dropout": self.dropout,
+            "ln_before": self.ln_before, "dropout": self.dropout, "token_rows": self._token_rows(run, model),
+            "vocabulary": _grown_vocabulary(model),
         }
         kept = _copies(model)
         model.net.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(run.settings.seed)
-            names = modeling_adapters.put(model.net, settings)
+            names = [*modeling_adapters.put(model.net, settings), *modeling_adapters.put_rows(model.net, settings)]
         for name in (*names, *model.fresh):
             model.net.get_submodule(name).requires_grad_(True)
         trained = tuple(f"{name}." for name in (*names, *model.fresh))
@@ -79,6 +83,34 @@ class Adapters:
             _save(model, folder, settings, trained)
 
         return replace(model, save=save, reference=_off(model.net, names, kept))
+
+
+    def _token_rows(self, run: Run, model: Model) -> dict[str, list[int]]:
+        """Module -> ids of the tokens whose rows in it are trained."""
+        from ftp.model.adapter import rows_to_train
+
+        return rows_to_train(run, model, "--adapters.trainable_token_indices", self.trainable_token_indices, model.fresh,
+                             _no_rows(model))
+
+
+def _no_rows(model: Model) -> str:
+    """Why rows of single tokens cannot be trained in this network; an empty text where they can."""
+    from torch import nn
+
+    from ftp.model.token_rows import ends
+
+    for name, module in ends(model.net).items():
+        if not isinstance(module, nn.Embedding | nn.Linear) or not module.weight.is_floating_point():
+            return f"{name} is no plain matrix with a row for each token"
+    return ""
+
+
+def _grown_vocabulary(model: Model) -> int | None:
+    """Rows of the embeddings where tokens were added to those of the base; else None."""
+    from ftp.model.loading import origin
+
+    came_from = origin(model.net)
+    return came_from.grown.rows if came_from is not None and came_from.grown is not None else None
 
 
 def _copies(model: Model) -> dict[str, Any]:

@@ -82,44 +82,12 @@ class Lora:
 
     def _token_rows(self, run: Run, model: Model) -> dict[str, list[int]]:
         """`trainable_token_indices` as PEFT takes them, told where they were found by themselves."""
-        from ftp.model.adapter import token_rows, unable
+        from ftp.model.adapter import rows_to_train, unable
 
-        asked = self.trainable_token_indices
-        if asked == ("none",) or (asked == ("auto",) and not model.fresh_tokens):
-            return {}
-        ids = model.fresh_tokens if asked == ("auto",) else self._named_tokens(model)
         names = [name for name, _ in model.net.named_modules()]
-        chosen = (*self.target_modules, *self.modules_to_save)
-        trained = [hit for name in chosen for hit in _hits(name, names, pattern=name in self.target_modules)]
-        rows = token_rows(model, ids, trained)
-        reason = "--shard spreads each matrix over processes" if run.settings.shard else unable(model)
-        if rows and reason:
-            if asked == ("auto",):
-                return {}  # preflight says which tokens stay untrained
-            raise UserError(f"--lora.trainable_token_indices {','.join(asked)}: {reason}",
-                            "leave it out, or train all weights: --plugins full,...")
-        if rows and asked == ("auto",):
-            tokens = ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(list(ids))))
-            run.tell(f"tokens that are new or look untrained in {model.name or 'this model'}: {tokens}; their rows are trained "
-                     "beside the adapters (--lora.trainable_token_indices none leaves them as they are)")
-        return rows
-
-    def _named_tokens(self, model: Model) -> list[int]:
-        """The ids of the tokens that `trainable_token_indices` lists."""
-        vocabulary = model.tokenizer.get_vocab()
-        size = model.net.get_input_embeddings().weight.shape[0]
-        ids, problems = [], []
-        for token in self.trainable_token_indices:
-            number = vocabulary.get(token, int(token) if token.isdigit() else size)
-            if number < size:
-                ids.append(number)
-            else:
-                problems.append(Problem(f"--lora.trainable_token_indices {token}: the tokenizer has no such token, and the "
-                                        f"network no row of this number (it has {size})",
-                                        nearest(token, vocabulary) or "name tokens, ids, auto or none"))
-        if problems:
-            raise UserError(problems)
-        return ids
+        named = (*self.target_modules, *self.modules_to_save)
+        trained = [hit for name in named for hit in _hits(name, names, pattern=name in self.target_modules)]
+        return rows_to_train(run, model, "--lora.trainable_token_indices", self.trainable_token_indices, trained, unable(model))
 
     def _whole(self, net: PreTrainedModel) -> tuple[str, ...]:
         """`modules_to_save`. Tied embeddings are called by their output end, the one by which PEFT knows most of them."""
