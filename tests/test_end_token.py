@@ -85,12 +85,12 @@ def test_lora_trains_the_rows_and_the_model_stops(base: Path, rows: Path, tmp_pa
     inputs = tokenizer("<|turn|>user\nWhat is 3?<|stop|>", return_tensors="pt")
     inputs.pop("token_type_ids", None)
     with torch.no_grad():
-        torch.testing.assert_close(whole(**inputs).logits, plain(**inputs).logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(whole(**inputs).logits, plain(**inputs).logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("plugins, options, command", [
     (["lora"], {"lora": {"trainable_token_indices": "none"}}, "--lora.trainable_token_indices auto"),
-    (["adapters"], {}, "--plugins lora,files,sft"),
+    (["adapters"], {"adapters": {"trainable_token_indices": "none"}}, "--adapters.trainable_token_indices auto"),
     (["peft"], {"peft": {"method": "vera"}}, "--plugins lora,files,sft"),
 ])
 def test_a_run_that_cannot_learn_to_stop_says_so(
@@ -98,6 +98,7 @@ def test_a_run_that_cannot_learn_to_stop_says_so(
 ) -> None:
     done, verdicts = run(plugins, base, rows, tmp_path / "run", **options)
     assert verdicts["stopping"].level == "warn" and verdicts["stopping"].evidence["ended"] == 0
+    assert "before this run 0 of" in verdicts["stopping"].finding and "found the model like that" in verdicts["stopping"].finding
     assert verdicts["preflight"].level == "warn" and "cannot learn to stop" in verdicts["preflight"].finding
     for verdict in (verdicts["stopping"], verdicts["preflight"]):
         assert any(command in advice for advice in verdict.advice), verdict.advice

@@ -211,5 +211,8 @@ class Stopping:
         if not references:
             return [Risk("stopping", "not_run", f"no held-out row has a reference answer of {self.longest} tokens at most, with "
                          f"room for a longer one within {limit} tokens")]
-        return [stopping.verdict(run, model, chat, stopping.measure(run, model, chat, references, limit))]
+        stops = stopping.measure(run, model, chat, references, limit)
+        # the model of before is asked only where answers run on: generating is slow
+        before = None if stopping.mostly_end(stops) else stopping.measure_before(run, model, chat, references, limit)
+        return [stopping.verdict(run, model, chat, stops, before)]
 

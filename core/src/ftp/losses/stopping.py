@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from ftp.losses import seq2seq, tokens
 from ftp.losses.chat import Chat, prepare, tools_of
 from ftp.model.adapter import unable
 from ftp.model.modes import evaluating
+from ftp.model.saving import LAYOUTS
 from ftp.model.token_rows import frozen
 from ftp.plugins import installed
 from ftp.types import Model, Risk, Row, Run
@@ -28,6 +30,9 @@ LEAST_MORE, MOST_MORE = 16, 64
 """Tokens by which an answer may be longer than the longest reference: three times its length, within these bounds."""
 LIKELY = 0.2
 """Probability of the end behind a whole answer from which on a model knows where answers end, even if its own run on."""
+LOST = 0.25
+"""Share of the answers that must end no longer, where they ended before the run, for the run to be what made it worse: one or
+two of eight change by chance."""
 WEIGHTS = "which weights are trained"
 """What parameterisations decide (`decides`), so that there is one of them in a run."""
 ROWS_OPTION = "trainable_token_indices"
@@ -136,15 +141,38 @@ def with_room(given: list[Reference], limit: int, apart: bool) -> list[Reference
     return [one for one in given if len(one.prompt) + _allowed(longest) <= limit]
 
 
-def verdict(run: Run, model: Model, chat: Chat, stops: Stops) -> Risk:
-    """The verdict on how answers ended."""
+def measure_before(run: Run, model: Model, chat: Chat, given: list[Reference], limit: int) -> Stops | None:
+    """`measure` of the model as it was before this run; None where nothing has those weights."""
+    if model.reference is None:
+        return None
+    with model.reference() as net:
+        return measure(run, replace(model, net=net), chat, given, limit)
+
+
+def mostly_end(stops: Stops) -> bool:
+    """Whether more than half of the answers ended."""
+    return stops.ended > stops.asked / 2
+
+
+def verdict(run: Run, model: Model, chat: Chat, stops: Stops, before: Stops | None = None) -> Risk:
+    """The verdict on how answers ended.
+
+    Args:
+        before: how the same prompts were answered before the run; None where that was not asked.
+    """
     end = str(model.tokenizer.convert_ids_to_tokens(chat.stop[0]))
     evidence = {"prompts": stops.asked, "ended": stops.ended, "limit_tokens": stops.limit, "longest_reference": stops.longest,
                 "end_probability": float(f"{stops.end_probability:.3g}"), "end": end}
     words = (f"{stops.ended} of {stops.asked} generated answers ended within {stops.limit} tokens (reference answers have "
              f"{stops.longest} at most); {end} has a probability of {stops.end_probability:.2g} behind a whole reference answer")
-    if stops.ended > stops.asked / 2:
+    if mostly_end(stops):
         return Risk("stopping", "ok", f"answers end: {words}", evidence)
+    if before is not None:
+        evidence |= {"ended_before": before.ended, "end_probability_before": float(f"{before.end_probability:.3g}")}
+        words += f"; before this run {before.ended} of {before.asked} ended, and the probability was {before.end_probability:.2g}"
+        if before.ended - stops.ended >= LOST * stops.asked:
+            return Risk("stopping", "warn", f"answers run on, and this run made it worse: {words}", evidence, gentler(run))
+        words += ", so the run found the model like that" if before.ended <= stops.ended else ", which chance may explain"
     if stops.ended > stops.asked / 8 or stops.end_probability > LIKELY:
         return Risk("stopping", "note", f"many answers run on: {words}", evidence)
     if frozen(model.net, set(chat.stop) & set(model.fresh_tokens)):
@@ -152,6 +180,11 @@ def verdict(run: Run, model: Model, chat: Chat, stops: Stops) -> Risk:
         return Risk("stopping", "warn", f"answers do not end: {words}", evidence, training_rows(run, model))
     longer = run.command("--epochs", f"{2 * run.settings.epochs:g}")
     return Risk("stopping", "warn", f"answers do not end: {words}", evidence, (longer,))
+
+
+def gentler(run: Run) -> tuple[str, ...]:
+    """The command of this run with a smaller learning rate, which moves the model less far from what it could before."""
+    return (run.command("--learning-rate", f"{run.settings.learning_rate / 2:g}"),)
 
 
 def training_rows(run: Run, model: Model) -> tuple[str, ...]:
@@ -162,10 +195,13 @@ def training_rows(run: Run, model: Model) -> tuple[str, ...]:
     for one in deciding if rows_alone else ():
         if hasattr(one.cls, ROWS_OPTION):
             return (run.command(f"--{one.name}.{ROWS_OPTION}", "auto"),)
-    able = [name for name, cls in installed() if getattr(cls, "decides", None) == WEIGHTS
+    able = [(name, cls) for name, cls in installed() if getattr(cls, "decides", None) == WEIGHTS
             and (hasattr(cls, ROWS_OPTION) if rows_alone else not getattr(cls, "adds_weights", True))]
     if not able or not deciding:
         return ()
+    # those first whose model Transformers loads without code of its own
+    own_code = {point.module.partition(".")[0] for point in metadata.entry_points(group=LAYOUTS)}
+    able.sort(key=lambda pair: pair[1].__module__.partition(".")[0] in own_code)
     names = [one.name for one in run.hooks.picked if not one.found.default]
-    chosen = [able[0] if name == deciding[0].name else name for name in names]
+    chosen = [able[0][0] if name == deciding[0].name else name for name in names]
     return (run.command("--plugins", ",".join(chosen)),)
