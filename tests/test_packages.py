@@ -20,6 +20,14 @@ from ftp.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("objective", "parameterisation", "domain", "risk")
 
+SEVERAL = """
+import json, sys
+from ftp.cli.main import call
+
+sys.exit(max(call(words) for words in json.loads(sys.argv[1])))
+"""
+"""Several `ftp` commands of one process, which imports torch once."""
+
 
 def pip(command: str, *words: str) -> None:
     """Offline, and the package alone."""
@@ -173,11 +181,12 @@ def test_the_example_goes_with_plugins_of_others(neftune: House, core: list[Path
     neftune.install(*build(tmp_path / "wheels", ROOT / "plugins" / "full", ROOT / "plugins" / "sentiment"))
     small = ["--model", str(tiny_bert), "--max-steps", "2", "--logging-steps", "1", "--max-train-rows", "24",
              "--max-eval-rows", "8", "--no-verify", "--no-baselines", "--cache-dir", str(tmp_path / "cache"), "--device", "cpu"]
+    outs = {alpha: tmp_path / f"run-{alpha}" for alpha in ("0", "5")}
+    runs = [["run", "--plugins", "neftune,full,sentiment", "--neftune.noise_alpha", alpha, "--out", str(out), *small]
+            for alpha, out in outs.items()]
+    neftune.do("-c", SEVERAL, json.dumps(runs), folder=tmp_path)
     losses = {}
-    for alpha in ("0", "5"):
-        out = tmp_path / f"run-{alpha}"
-        neftune.do("-m", "ftp", "run", "--plugins", "neftune,full,sentiment", "--neftune.noise_alpha", alpha, "--out", str(out),
-                   *small, folder=tmp_path)
+    for alpha, out in outs.items():
         lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         losses[alpha] = [line["loss"] for line in lines if line["event"] == "step"]
         assert 'neftune' in (out / "plugins.lock").read_text()
