@@ -30,6 +30,7 @@ quick: install lint
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	for helpers in plugins/*/tests/conftest.py; do $(BIN)/mypy $$helpers || exit 1; done  # each is a module `conftest`
 	$(BIN)/lint-imports
 
 clean:

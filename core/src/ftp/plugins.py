@@ -26,7 +26,7 @@ import pluggy
 
 from ftp import answers, hooks, names, python_files
 from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
-from ftp.options import Option, option, options_of
+from ftp.options import Option, options_of
 from ftp.terminal import warn
 from ftp.types import Form, Head, Task
 
@@ -45,7 +45,8 @@ STRENGTH = ("parameterisation", "objective", "domain")
 KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(option,))
+# `option` is no field specifier: it takes its default by position, which only a plain call is read to have.
+@dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
 def plugin(cls: type[T]) -> type[T]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
     whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +24,12 @@ PROMPTS = ("How are you?", "Say something about the soup and the bread.", "What 
 
 
 @pytest.fixture(scope="session")
-def llama(tmp_path_factory) -> Path:
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny("llama", tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture
-def judge(tmp_path):
+def judge(tmp_path: Path) -> Callable[..., str]:
     """Write a Python file and name one of its functions: `judge("def f(completions): ...")`."""
 
     def write(text: str, name: str = "f") -> str:
@@ -44,7 +45,7 @@ LETTERS = "def f(completions, **columns):\n    return [float(text.count('e')) fo
 
 
 @pytest.fixture
-def go(llama, tmp_path, judge):
+def go(llama: Path, tmp_path: Path, judge: Callable[..., str]) -> Callable[..., Any]:
     """A run of a few updates on the kit's prompts, which like words of different kinds unless there is another reward."""
 
     def run(
@@ -64,7 +65,7 @@ def go(llama, tmp_path, judge):
     return run
 
 
-def roller(llama: Path, judge: Any, **options: Any) -> rollout.Roller:
+def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Roller:
     """Ours on the tiny model, a little off its reference, as after some updates."""
     from ftp import app, loop
     from ftp.device import accelerator
@@ -91,14 +92,14 @@ def move(net: torch.nn.Module, size: float = 0.02) -> None:
 
 def given(ours: rollout.Roller, made: list[Completion]) -> list[dict[str, Any]]:
     """Our rows of one rollout with these completions."""
-    ours.generate = lambda *ignored: made  # type: ignore[assignment]
+    ours.generate = lambda *ignored: made
     rows = list(ours.encode([{"prompt": [{"role": "user", "content": text}]} for text in PROMPTS], "train"))
     parts = ours.rollout(rows, 0)
     return [dict(row) for row in parts[0]]
 
 
 @pytest.fixture
-def rolling(llama, judge):
+def rolling(llama: Path, judge: Callable[..., str]) -> SimpleNamespace:
     """`ours(**options)`: what makes rollouts, on the tiny model; `given(ours, completions)`: rows of a rollout with these."""
     return SimpleNamespace(ours=lambda **options: roller(llama, judge, **options), given=given, move=move, prompts=PROMPTS,
                            count=len(PROMPTS) * GENERATIONS)

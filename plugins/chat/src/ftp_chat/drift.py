@@ -121,7 +121,8 @@ def sign_test(was: Sequence[bool], now: Sequence[bool], bad: int) -> float:
     likely to be for the better; 1 where nothing changed."""
     worse = sum(old != new and new == (bad > 0) for old, new in zip(was, now, strict=True))
     changed = sum(old != new for old, new in zip(was, now, strict=True))
-    return sum(comb(changed, number) for number in range(worse, changed + 1)) / 2**changed
+    at_least_as_many = sum(comb(changed, number) for number in range(worse, changed + 1))
+    return at_least_as_many / (1 << changed)
 
 
 def _share(flags: Sequence[bool]) -> float:

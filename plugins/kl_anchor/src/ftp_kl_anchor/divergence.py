@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def kl(before: Tensor, now: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum(-1)
 
 
-def _reference(model: Model, ask: Any) -> Tensor:
+def _reference(model: Model, ask: Callable[[Any], Tensor]) -> Tensor:
     assert model.reference is not None
     with torch.no_grad(), model.reference() as net:
-        return ask(net).detach()  # type: ignore[no-any-return]
+        return ask(net).detach()

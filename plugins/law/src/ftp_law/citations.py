@@ -117,9 +117,10 @@ def verdict(run: Run, data: Data, most: int, limit: float) -> Risk:
         "rows_that_cite": counts, "citations_in_two_splits": len(shared),
         "share_of_rows_that_share": {f"{split}, {kind}": round(share, 4) for (split, kind), share in shares.items()},
         "examples": {key: {split: numbers[:5] for split, numbers in shared[key].items()} for key in largest}}
-    if field:
-        evidence["authorities"] = dict(sorted(field.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
-    told = (f"{len(field)} citations that evaluation rows have, such as {next(iter(evidence['authorities']))}, are in more than "
+    authorities = dict(sorted(field.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
+    if authorities:
+        evidence["authorities"] = authorities
+    told = (f"{len(field)} citations that evaluation rows have, such as {next(iter(authorities))}, are in more than "
             f"{COMMON:.0%} of the training rows and were taken for authorities of the field, which bind no rows") if field else ""
     if worst[0]:
         _, split, kind = worst

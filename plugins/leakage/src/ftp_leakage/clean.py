@@ -150,11 +150,11 @@ def write(
             file = readers.DataFile(path, max_decompressed=limit)
             start += _file(file, target, {row - start for row in out[split] if row >= start})
             written.append(target)
-    with (folder / "removed.jsonl").open("w", encoding="utf-8") as file:
+    with (folder / "removed.jsonl").open("w", encoding="utf-8") as removed:
         for split, gone in out.items():
             for row, why in sorted(gone.items()):
                 line = {"split": split, "row": row, **why.as_dict(), "text": show(split, row)}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                removed.write(json.dumps(line, ensure_ascii=False) + "\n")
     return [*written, folder / "removed.jsonl"]
 
 

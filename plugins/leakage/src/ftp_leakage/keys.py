@@ -57,19 +57,23 @@ class Keys:
         import numpy as np
 
         salt = mix(self.place[at].astype(np.uint64) * np.uint64(1 << 20) + self.lengths[self.text[at]].astype(np.uint64))
-        return mix(self.whole[self.text[at]] - self.terms[at]) ^ salt
+        masked: np.ndarray = mix(self.whole[self.text[at]] - self.terms[at]) ^ salt
+        return masked
 
     def without(self, at: np.ndarray) -> np.ndarray:
         """Key of the text with the word at each of these positions left out."""
         import numpy as np
 
         after = self.whole[self.text[at]] - self.before[at] - self.terms[at]
-        return self.before[at] + after * np.uint64(INVERSE)
+        shortened: np.ndarray = self.before[at] + after * np.uint64(INVERSE)
+        return shortened
 
     def ends(self, at: np.ndarray) -> np.ndarray:
         """Key of the words from each of these positions to the end of the text."""
         place = self.place[at]
-        return (self.whole[self.text[at]] - self.before[at]) * powers(INVERSE, int(place.max(initial=0)) + 1)[place]
+        inverse = powers(INVERSE, int(place.max(initial=0)) + 1)[place]
+        rest: np.ndarray = (self.whole[self.text[at]] - self.before[at]) * inverse
+        return rest
 
 
 def keys_of(texts: Words) -> Keys:

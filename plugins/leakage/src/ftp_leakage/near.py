@@ -97,7 +97,8 @@ def find(
     where = np.bitwise_or.reduceat(np.int64(1) << split[rows].astype(np.int64), bounds[:-1])
     distinct = texts.take(filled[first])
     twice = np.flatnonzero(np.diff(bounds) > 1)
-    found = [(twice, twice, np.ones(len(twice)), np.full(len(twice), SAME), np.full(len(twice), np.inf))]
+    same = (twice, twice, np.ones(len(twice)), np.full(len(twice), SAME), np.full(len(twice), np.inf))
+    found: list[tuple[np.ndarray, ...]] = [same]
     crowded = 0
     if near and len(distinct) > 1:
         pairs, crowded = _near(distinct, where, threshold, within, start)
@@ -363,7 +364,8 @@ def _log_factorial(lengths: np.ndarray) -> np.ndarray:
     import numpy as np
 
     table = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, int(lengths.max(initial=1)) + 1)))))
-    return table[lengths]
+    logarithms: np.ndarray = table[lengths]
+    return logarithms
 
 
 def _expand(

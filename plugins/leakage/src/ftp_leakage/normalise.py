@@ -79,7 +79,8 @@ class Words:
 
     def of(self, text: int) -> list[int]:
         """The words of one text as numbers."""
-        return self.ids[self.starts[text] : self.starts[text + 1]].tolist()
+        numbers: list[int] = self.ids[self.starts[text] : self.starts[text + 1]].tolist()
+        return numbers
 
     def take(self, texts: np.ndarray) -> Words:
         """Some of the texts, in the order asked for."""

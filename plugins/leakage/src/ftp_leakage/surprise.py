@@ -31,7 +31,8 @@ class Surprise:
     def without(self, text: np.ndarray, count: np.ndarray | int) -> np.ndarray:
         """[...] what texts surprise by without so many of their words, whichever these are: the most surprising ones."""
         start = self.starts[text]
-        return self.whole[text] - (self.sums[start + count] - self.sums[start])
+        rest: np.ndarray = self.whole[text] - (self.sums[start + count] - self.sums[start])
+        return rest
 
 
 def surprise(texts: Words) -> Surprise:
@@ -66,7 +67,8 @@ def _before(word: np.ndarray, edge: int, count: int) -> np.ndarray:
     """[words] one number for the `count` words before each; the mark stands for those before the text."""
     import numpy as np
 
-    key, last = np.zeros(len(word), dtype=np.uint64), word
+    key: np.ndarray = np.zeros(len(word), dtype=np.uint64)
+    last = word
     for step in range(count):
         moved = np.concatenate(([edge], last[:-1]))
         last = np.where(last == edge, edge, moved) if step else moved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +61,14 @@ def _other(run: Run, data: Data) -> list[str]:
     return [run.command("--columns", f"text={best}")] if words.get(best) else []
 
 
-def sample(rows: Any, most: int, seed: int) -> list[Row]:
+def sample(rows: Any, most: int, seed: int) -> Sequence[Row]:
     """Some rows of a split, in order; the first ones of a stream."""
     if not hasattr(rows, "num_rows"):
         return list(islice(rows, most))
     if len(rows) <= most:
         return to_rows(rows)
-    return to_rows(rows.select(np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
+    return to_rows(rows.select(chosen))
 
 
 def words_of(row: Row) -> str:
@@ -178,8 +179,11 @@ def characters(options: Preflight, run: Run, said: Mapping[str, Sequence[str]], 
     """Text that was decoded wrongly (mojibake, by ftfy's measure), replacement and control characters."""
     from ftfy.badness import is_bad
 
-    kinds = {"mojibake": is_bad, "replacement characters": lambda text: "\ufffd" in text,
-             "control characters": lambda text: bool(CONTROL.search(text))}
+    kinds: dict[str, Callable[[str], bool]] = {
+        "mojibake": is_bad,
+        "replacement characters": lambda text: "\ufffd" in text,
+        "control characters": lambda text: bool(CONTROL.search(text)),
+    }
     total = sum(map(len, said.values()))
     numbers, example = {}, ""
     for name, broken in kinds.items():
