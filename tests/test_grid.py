@@ -16,7 +16,8 @@ import pytest
 from ftp import UserError
 from ftp.data.forms import reachable
 from ftp.plan import prepare
-from ftp.plugins import DEFAULT_HEADS, Picked, discover, kind_of
+from ftp.plugin_info import Picked
+from ftp.plugins import DEFAULT_HEADS, discover, kind_of
 from ftp.testing import domains, grid
 from ftp.testing.scene import MODELS
 from ftp.testing.subject import JUDGE, find

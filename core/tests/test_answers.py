@@ -11,7 +11,8 @@ import torch
 from datasets import Dataset
 
 from ftp import PluginError, UserError, hookimpl, plugin
-from ftp.plugins import Found, Hooks, Picked
+from ftp.plugin_info import Found, Picked
+from ftp.plugins import Hooks
 from ftp.settings import Settings
 from ftp.types import (
     Batch,

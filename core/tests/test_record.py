@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftp import UserError, marker, progress, record, report, runs, terminal
-from ftp.record import Folder, Log, claim, plain, release
+from ftp import UserError, marker, progress, record, report, runs, terminal, writing
+from ftp.record import Folder, Log, claim, release
 from ftp.types import Baseline, Risk, Score
+from ftp.writing import plain
 
 # --- the log ---
 
@@ -110,14 +111,14 @@ def test_a_limit_of_the_size_of_files_is_no_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record.write_json(tmp_path / "a.json", {"x": 1})
+    writing.write_json(tmp_path / "a.json", {"x": 1})
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="the disk is full"):
-        record.write_json(tmp_path / "a.json", {"x": 2})
+        writing.write_json(tmp_path / "a.json", {"x": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
     assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ftp import hookimpl, hooks
 from ftp.errors import PluginError, UserError
 from ftp.plan import Prepared
-from ftp.plugins import Hooks, Picked, implementations, plugin
+from ftp.plugin_info import Picked
+from ftp.plugins import Hooks, implementations, plugin
 from ftp.types import Data, Model, Run
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp import record, runs
+from ftp import record, runs, writing
 from ftp.errors import Problem, UserError, nearest
 
 AT = ("note", "warn", "stop", "never")
@@ -212,7 +212,7 @@ def _judge_score(found: runs.Summary, rule: ScoreRule) -> Outcome:
 
 def as_json(run: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """{run, passed, outcomes: [{kind, name, passed, why}]}."""
-    return {"run": str(run), "passed": all(one.passed for one in outcomes), "outcomes": record.plain(list(outcomes))}
+    return {"run": str(run), "passed": all(one.passed for one in outcomes), "outcomes": writing.plain(list(outcomes))}
 
 
 def as_junit(run: Path, outcomes: Sequence[Outcome]) -> str:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ftp.writing import write_json
+
 NAME = ".ftp.json"
 
 
@@ -89,6 +91,4 @@ def clear(folder: Path) -> list[str]:
 
 
 def _write(folder: Path, marker: Marker) -> None:
-    from ftp.record import write_json  # which needs this module to claim a folder
-
     write_json(folder / NAME, asdict(marker))

@@ -17,7 +17,8 @@ from ftp import addresses
 from ftp.errors import Problem, UserError
 from ftp.offers import wishes
 from ftp.options import Option, flatten, resolve, write_recipe
-from ftp.plugins import DEFAULT_HEADS, Picked, audit, core_options, discover, pick, settle, suggested
+from ftp.plugin_info import Picked
+from ftp.plugins import DEFAULT_HEADS, audit, core_options, discover, pick, settle, suggested
 from ftp.settings import Settings
 from ftp.trust import absolute
 from ftp.types import Task

@@ -11,7 +11,6 @@ files. This module imports nothing heavy.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import glob
 import json
@@ -31,6 +30,7 @@ from ftp import addresses, contents, marker
 from ftp.errors import Problem, UserError
 from ftp.faults import disk
 from ftp.types import Baseline, Risk, Score
+from ftp.writing import is_not_finite, plain, sync_folder, sync_tree, write_json, write_text
 
 RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
@@ -84,7 +84,7 @@ class Log:
         """Add one line. Tensors and numpy scalars become numbers. Raises `UserError` when the disk is full."""
         self._step = int(values.pop("step", self._step))
         line = {"event": name, "step": self._step, **plain(values), "time": round(time.time(), 3)}
-        odd = {key: str(float(value)) for key, value in values.items() if line.get(key) is None and _not_finite(value)}
+        odd = {key: str(float(value)) for key, value in values.items() if line.get(key) is None and is_not_finite(value)}
         if odd:
             line["not_finite"] = odd
         self.lines.append(line)
@@ -666,30 +666,6 @@ def software() -> dict[str, str]:
     return versions
 
 
-# --- writing ---
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside it, to the disk, then renamed over it."""
-    aside = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
-    try:
-        with disk(path):
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(addresses.without(text))
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-            sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `plain(value)` as JSON, whole or not at all."""
-    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
 def _remove_scratch(folder: Path) -> None:
     """Remove what a proof that was killed left behind (see `ftp.model.proof`); files of other names stay, with the folder."""
     for name in SCRATCH_FILES:
@@ -726,58 +702,6 @@ def free_name(path: Path) -> Path:
         number += 1
         free = path.with_name(f"{path.name}-{number}")
     return free
-
-
-def sync_tree(path: Path) -> None:
-    """Make every file of a folder, and the folder, last through a power cut."""
-    for inner in sorted(path.rglob("*"), reverse=True):
-        if inner.is_dir():
-            sync_folder(inner)
-        elif inner.is_file():
-            with inner.open("rb+") as file:
-                os.fsync(file.fileno())
-    sync_folder(path)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a rename inside a folder last through a power cut, where the system can."""
-    if sys.platform == "win32":
-        return
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def plain(value: Any) -> Any:
-    """`value` as what JSON can say: dataclasses, mappings, sequences, paths, numpy and torch values are turned into
-    dictionaries, lists, text and numbers; a number that is not finite becomes None."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    if isinstance(value, (set, frozenset)):
-        return [plain(inner) for inner in sorted(value, key=str)]
-    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
-        if type(value).__module__.startswith("torch"):
-            value = value.detach()
-        return plain(value.tolist())
-    return str(value)
-
-
-def _not_finite(value: Any) -> bool:
-    try:
-        return not math.isfinite(float(value))
-    except (TypeError, ValueError, RuntimeError):
-        return False
 
 
 def _number(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ftp import answers, record
+from ftp import answers, record, writing
 from ftp.errors import UserError
 from ftp.types import Baseline, Risk, Score
 
@@ -44,7 +44,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Everything of it, as JSON can say it."""
-        made: dict[str, Any] = record.plain({
+        made: dict[str, Any] = writing.plain({
             "run": self.path, "status": self.status, "plugins": self.plugins, "scores": self.scores,
             "baselines": self.baselines, "risks": {one.name: one.level for one in self.risks}, "facts": self.facts,
             **({"broken": self.broken} if self.broken else {})})

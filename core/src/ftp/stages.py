@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import marker, recipes, record, trust
+from ftp import marker, recipes, record, trust, writing
 from ftp.errors import Problem, UserError, nearest
 from ftp.faults import disk
 from ftp.options import flatten, read_recipe
@@ -184,7 +184,7 @@ def keep_flags(out: Path, original: Path, flags: Mapping[str, Any]) -> None:
     import tomlkit
 
     given = {key: value for key, value in flags.items() if key != "out"}
-    record.write_text(out / FLAGS, tomlkit.dumps({ORIGINAL: str(original.absolute()), **given}))
+    writing.write_text(out / FLAGS, tomlkit.dumps({ORIGINAL: str(original.absolute()), **given}))
 
 
 def add_flags(out: Path, flags: Mapping[str, Any]) -> None:
@@ -217,7 +217,7 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, An
         marker.add(out, own)
         keep_flags(out, path, flags)
         if path.resolve() != (out / FILE).resolve():
-            record.write_text(out / FILE, path.read_text(encoding="utf-8"))
+            writing.write_text(out / FILE, path.read_text(encoding="utf-8"))
 
 
 def command(stage: Stage) -> list[str]:
@@ -264,7 +264,7 @@ def _merged(run: Path, trust_remote_code: bool) -> Path:
             shutil.rmtree(aside, ignore_errors=True)
         marker.add(out.parent, [f"{out.name}/", f"{aside.name}/"])
         model.merged(run / record.MODEL, aside, trust_remote_code=trust_remote_code)
-        record.sync_tree(aside)
+        writing.sync_tree(aside)
         aside.rename(out)
-        record.sync_folder(out.parent)
+        writing.sync_folder(out.parent)
     return out

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from ftp.plugins import Hooks
-    from ftp.record import Log
+    from ftp.plugin_info import Answer, Picked
     from ftp.settings import Settings
 
 Form = Literal["text", "labelled", "tagged", "question", "conversation", "preference", "feedback", "prompt"]
@@ -289,6 +288,53 @@ class Offer:
     default_for: tuple[Head, ...] = ()
     summary: str = ""
     suggests: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Hooks(Protocol):
+    """Asks the plugins of a run (`ftp.plugins.Hooks` does), and knows who answered."""
+
+    @property
+    def picked(self) -> Sequence[Picked]:
+        """The plugins in the order in which they are named."""
+
+    @property
+    def plugins(self) -> Mapping[str, Any]:
+        """The object of each plugin by its name."""
+
+    def one(self, hook: str, **arguments: Any) -> Any:
+        """The answer to a hook that one plugin answers."""
+
+    def each(
+        self, hook: str, *, on_error: Callable[[Picked, Exception], Any] | None = None, **arguments: Any
+    ) -> list[Answer]:
+        """Every answer to a hook that is collected."""
+
+    def who(self, hook: str) -> list[tuple[str, str]]:
+        """Plugins that answer a hook in the order in which they act, each with `answers`, `wraps` or `default`."""
+
+    def hide(self, text: str) -> str:
+        """What plugins that hide words leave of a text."""
+
+
+class Log(Protocol):
+    """Keeps the events of a run and shows them (`ftp.record.Log` does)."""
+
+    lines: list[dict[str, Any]]
+
+    def event(self, name: str, /, **values: Any) -> None:
+        """Add one line."""
+
+    def tell(self, message: str) -> None:
+        """Show one line to the user once, and keep it."""
+
+    def truncate(self, step: int) -> str:
+        """Go back to an update; gives what is wrong with the lines before it, or an empty text."""
+
+    def sync(self) -> None:
+        """Make what is written so far last through a power cut."""
+
+    def close(self) -> None:
+        """Close the file; a later event opens it again."""
 
 
 @dataclass(frozen=True)

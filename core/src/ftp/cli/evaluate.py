@@ -10,9 +10,9 @@ import click
 
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
-from ftp.record import plain
 from ftp.terminal import console, say, say_json
 from ftp.types import Data
+from ftp.writing import plain
 
 if TYPE_CHECKING:
     from ftp.finished import Predictor

@@ -16,7 +16,8 @@ from ftp import recipes, record, trust
 from ftp.errors import Problem, UserError, nearest
 from ftp.options import Option, flatten, read_recipe
 from ftp.plan import Given, Prepared, options_for, prepare, recipe_folder, split_names
-from ftp.plugins import Picked, core_options, discover, pick
+from ftp.plugin_info import Picked
+from ftp.plugins import core_options, discover, pick
 from ftp.terminal import is_unicode, warn
 
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")

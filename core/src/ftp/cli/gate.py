@@ -36,7 +36,7 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
 
     A run that is not finished fails, and so does a verdict or score that the policy names and the run does not have.
     """
-    from ftp import record
+    from ftp import record, writing
 
     if junit is not None:
         record.check_writable_over(junit, "--junit")
@@ -45,7 +45,7 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
     policy = gate.read_policy(file, gate.known_checks(run)) if file is not None else gate.Policy()
     outcomes = gate.judge(run, policy)
     if junit is not None:
-        record.write_text(junit, gate.as_junit(run, outcomes))
+        writing.write_text(junit, gate.as_junit(run, outcomes))
     failed = sum(not one.passed for one in outcomes)
     if as_json:
         say_json(gate.as_json(run, outcomes), indent=2)

@@ -46,7 +46,7 @@ def command(arguments: tuple[str, ...]) -> None:
 
 def as_json(prepared: Prepared, found: Forecast) -> dict[str, object]:
     """The plan as JSON can say it."""
-    from ftp.record import plain
+    from ftp.writing import plain
 
     shape = found.shape
     made: dict[str, object] = plain({

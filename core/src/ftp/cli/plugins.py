@@ -12,9 +12,8 @@ from ftp.cli.help import bounds, show
 from ftp.errors import PluginError, Problem, UserError, nearest
 from ftp.hooks import ARITY
 from ftp.options import Option
+from ftp.plugin_info import Found, Picked
 from ftp.plugins import (
-    Found,
-    Picked,
     audit,
     clash,
     discover,
@@ -141,7 +140,7 @@ def _describe(found: Found) -> dict[str, Any]:
 
 
 def _option(item: Option) -> dict[str, Any]:
-    from ftp.record import plain
+    from ftp.writing import plain
 
     made: dict[str, Any] = plain({"flag": item.flag, "name": item.name, "type": item.type_name, "default": item.default,
                                   "help": item.help, "low": item.low, "high": item.high, "choices": list(item.choices)})

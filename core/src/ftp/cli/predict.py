@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ftp import record
+from ftp import record, writing
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.faults import disk
@@ -75,7 +75,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
         for chunk in _chunks(rows, ROWS):
             asked = [row["text"] for row in chunk] if source is None else [_asked(row) for row in chunk]
             for row, answer in zip(chunk, predictor.predict(asked, start=count), strict=True):
-                emit(row, record.plain(answer))
+                emit(row, writing.plain(answer))
                 count += 1
     if target is not None:
         say(f"{count} answers in {target}")
@@ -176,12 +176,12 @@ def _line(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
 
 
 def _shown_as_json(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-    say_json({**record.plain(row), **answer})
+    say_json({**writing.plain(row), **answer})
 
 
 def _object(file: Any) -> Emit:
     def emit(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        file.write(json.dumps({**record.plain(row), **answer}, ensure_ascii=False) + "\n")
+        file.write(json.dumps({**writing.plain(row), **answer}, ensure_ascii=False) + "\n")
 
     return emit
 
@@ -208,4 +208,4 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(record.plain(value), ensure_ascii=False) if isinstance(value, (list, tuple, dict)) else value
+    return json.dumps(writing.plain(value), ensure_ascii=False) if isinstance(value, (list, tuple, dict)) else value

@@ -13,7 +13,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ftp import marker, record
+from ftp import marker, record, writing
 from ftp.errors import Problem, UserError, nearest
 from ftp.model.loading import AUTO, quiet, use_cache
 from ftp.model.saving import save_tokenizer
@@ -120,10 +120,10 @@ def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedT
             aside = folder.with_name(f"{record.TOKENIZER}.part")
             marker.add(run.out, [f"{aside.name}/"])
             save_tokenizer(train(texts(data), vocab_size, masks=masks), aside)
-            record.sync_tree(aside)
+            writing.sync_tree(aside)
             marker.add(run.out, [name.replace(aside.name, folder.name, 1) for name in marker.files_in(run.out, aside.name)])
             aside.replace(folder)
-            record.sync_folder(run.out)
+            writing.sync_folder(run.out)
     return load_tokenizer(str(folder), who)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ftp import record
+from ftp import record, writing
 from ftp.errors import UserError
 
 GENERATOR = '<meta name="generator" content="ftp '
@@ -37,5 +37,5 @@ def write_to(path: Path, folders: Sequence[Path]) -> Path:
     not such a page."""
     if path.exists() and GENERATOR not in path.read_bytes()[:2000].decode("utf-8", "replace"):
         raise UserError(f"{path}: there is a file of this name that ftp did not write", "name another file with --out")
-    record.write_text(path, make(folders))
+    writing.write_text(path, make(folders))
     return path

@@ -12,7 +12,8 @@ from typing import Any
 
 from ftp.errors import UserError, nearest
 from ftp.plan import Prepared, prepare
-from ftp.plugins import Found, Picked, clash, discover, from_path, implementations, kind_of, meant
+from ftp.plugin_info import Found, Picked
+from ftp.plugins import clash, discover, from_path, implementations, kind_of, meant
 from ftp.testing.outcome import Part
 
 ROWS = f"{Path(__file__).parent / 'stand_in.py'}:KitRows"
