@@ -24,7 +24,7 @@ def learnt(
         return
     for messages, tool in zip(conversations, tools, strict=True):
         try:
-            yield seq2seq.encoded(chat, messages, tool, which, limit)
+            yield seq2seq.encoded(chat.tokenizer, chat.pairs(messages, tool, which), limit)
         except Unfit as error:
             yield error
 

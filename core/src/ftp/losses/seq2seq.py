@@ -12,17 +12,13 @@ of `decoder_input_ids`, so all that comes after it (losses, accuracy, a teacher)
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ftp import forward
 from ftp.errors import UserError
 from ftp.losses.text import ends
 from ftp.types import Batch, Model, Row
-
-if TYPE_CHECKING:
-    from ftp.data.turns import Message
-    from ftp.losses.chat import Chat, Which
 
 PLAIN = (
     "{% set said = messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
@@ -72,16 +68,20 @@ def template(model: Model) -> str:
     return made
 
 
-def encoded(chat: Chat, messages: Sequence[Message], tools: Any, which: Which, limit: int) -> list[dict[str, Any]]:
-    """One encoded row for each answer of a conversation (`which` "last": for its last one). Raises `Unfit`.
+def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]], limit: int) -> list[dict[str, Any]]:
+    """One encoded row for each answer of a conversation.
 
-    A prompt and an answer may have `limit` tokens each. A prompt that is longer loses its end, as the tokenizer would cut it; one
-    of several turns its beginning, so that the question is kept. An answer that is longer loses its end.
+    Args:
+        answers: token ids of the prompt, those of the answer with its end, and the number of messages in the prompt.
+        limit: most tokens of a prompt, and of an answer.
+
+    A prompt that is longer loses its end, as the tokenizer would cut it; one of several turns its beginning, so that the
+    question is kept. An answer that is longer loses its end.
     """
     rows = []
-    for asked, said, turns in chat.pairs(messages, tools, which):
-        side = "left" if turns > 1 else chat.tokenizer.truncation_side
-        prompt, answer = _fitted(chat.tokenizer, asked, limit, side), said[:limit]
+    for asked, said, turns in answers:
+        side = "left" if turns > 1 else tokenizer.truncation_side
+        prompt, answer = _fitted(tokenizer, asked, limit, side), said[:limit]
         lost = len(said) - len(answer)
         rows.append({"input_ids": prompt, "labels": answer, "length": len(prompt) + len(answer),
                      "cut": len(asked) - len(prompt) + lost, "answer_cut": lost})

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from ftp.errors import PluginError, UserError
-from ftp.testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, Part, where
-from ftp.testing.subject import Subject, find
+from ftp.testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, where
+from ftp.testing.subject import Part, Subject, find
 
 PARTS: tuple[Part, ...] = ("every", "objective", "parameterisation", "run", "events", "domain", "risk")
 

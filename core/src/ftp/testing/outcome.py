@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from ftp.errors import PluginError
 
 if TYPE_CHECKING:
-    from ftp.testing.subject import Subject
+    from ftp.testing.subject import Part, Subject
 
 Status = Literal["ok", "failed", "not_applicable"]
-Part = Literal["every", "objective", "parameterisation", "run", "events", "domain", "risk"]
 
 
 class Fault(AssertionError):

@@ -8,13 +8,15 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ftp.errors import UserError, nearest
 from ftp.plan import Prepared, prepare
 from ftp.plugin_info import Found, Picked
 from ftp.plugins import clash, discover, from_path, implementations, kind_of, meant
-from ftp.testing.outcome import Part
+
+Part = Literal["every", "objective", "parameterisation", "run", "events", "domain", "risk"]
+"""What a check is about."""
 
 ROWS = f"{Path(__file__).parent / 'stand_in.py'}:KitRows"
 JUDGE = f"{Path(__file__).parent / 'stand_in.py'}:KitJudge"
