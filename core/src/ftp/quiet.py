@@ -9,6 +9,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LOGGERS = {
     "torchao": "kernels of devices that are not there; peft imports it where it is installed",
@@ -51,3 +53,17 @@ def before_imports() -> None:
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
     # torch gives these as if the line that asked for TF32 were at fault
     warnings.filterwarnings("ignore", message=r"(?is).*\b(TF32|TensorFloat32|fp32_precision)\b")
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """No progress bars of `datasets` meanwhile: core shows its own."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    off = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not off:
+            enable_progress_bars()

@@ -46,7 +46,7 @@ def plain_values_as_text(rows: Rows, columns: Iterable[str]) -> Rows:
     """The rows with numbers, dates and true/false in these columns as texts; empty cells stay empty."""
     from datasets import Features, Value
 
-    from ftp.data.tables import quiet
+    from ftp.quiet import without_progress_bars
 
     kinds = rows.features or {}
     texts = (Value("string"), Value("large_string"))
@@ -54,7 +54,7 @@ def plain_values_as_text(rows: Rows, columns: Iterable[str]) -> Rows:
     if not plain:
         return rows
     features = Features({**kinds, **dict.fromkeys(plain, Value("string"))})
-    with quiet():
+    with without_progress_bars():
         return rows.map(partial(_cells_as_text, columns=plain), batched=True, features=features)
 
 

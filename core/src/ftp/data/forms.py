@@ -11,8 +11,9 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ftp.data import tables, turns
+from ftp.data import turns
 from ftp.errors import Problem, UserError
+from ftp.quiet import without_progress_bars
 from ftp.types import Form
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def _stored(dataset: Any, step: Callable[..., Any], kinds: Mapping[str, Any], to
     rows = dataset.with_format("arrow")
     features = Features({**_kept(dataset.features, kinds), **kinds})
     try:
-        with tables.quiet():
+        with without_progress_bars():
             made = rows.map(partial(_table, step=step, kinds=kinds), batched=True, with_indices=True, features=features)
     except UserError as error:
         raise UserError([*error.problems, *_more_problems(rows, step, told)]) from None

@@ -294,7 +294,7 @@ def _cast(rows: Rows, column: str, places: Mapping[Any, int], names: tuple[str, 
 
     from datasets import ClassLabel, Features
 
-    from ftp.data.tables import quiet
+    from ftp.quiet import without_progress_bars
 
     nested = column == "tags"
     kind: Any = [ClassLabel(names=list(names))] if nested else ClassLabel(names=list(names))
@@ -302,7 +302,7 @@ def _cast(rows: Rows, column: str, places: Mapping[Any, int], names: tuple[str, 
         return rows
     features = Features({**rows.features, column: kind}) if rows.features else None
     change = partial(_replace, column=column, places=dict(places))
-    with quiet():
+    with without_progress_bars():
         return rows.map(change, batched=True, features=features)
 
 

@@ -17,6 +17,7 @@ from ftp import faults
 from ftp.data import readers, suggest, tables
 from ftp.data.readers import DataFile, Numbered, ReadColumns, exports
 from ftp.errors import Problem, UserError, nearest
+from ftp.quiet import without_progress_bars
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -470,7 +471,7 @@ def _hub(source: str, splits: Mapping[str, str], streaming: bool, revision: str 
 
     name, _, config = source.partition(":")
     try:
-        with tables.quiet():
+        with without_progress_bars():
             loaded = load_dataset(name, config or None, revision=revision, streaming=streaming)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"

@@ -6,7 +6,6 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -492,17 +491,3 @@ def _digest(path: Path, size: int) -> bytes:
             found.update(block)
             size -= len(block)
     return found.digest()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of `datasets` meanwhile: core shows its own."""
-    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    off = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not off:
-            enable_progress_bars()

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ftp.data import readers
-from ftp.data.tables import quiet
 from ftp.errors import UserError
 from ftp.faults import disk
+from ftp.quiet import without_progress_bars
 from ftp_leakage.check import Report
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.labels import without
@@ -71,7 +71,7 @@ def stripped(
     given: list[str] = []
     while new := [one.what for one in check(splits).giveaways if one.what not in given]:
         given += new
-        with quiet():
+        with without_progress_bars():
             splits = {split: rows.map(lambda row: {name: without(row[name], new) for name in parts if isinstance(row[name], str)})
                       for split, rows in splits.items()}
     return splits, given
@@ -138,7 +138,7 @@ def write(
     for split, rows in splits.items():
         if not paths.get(split):
             written.append(folder / f"{split}.parquet")
-            with quiet():
+            with without_progress_bars():
                 rows.select([row for row in range(len(rows)) if row not in out[split]]).to_parquet(str(written[-1]))
             continue
         start = 0
