@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +38,95 @@ def test_a_package_has_what_it_needs(folder: Path) -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_dependencies_are_ranges_and_those_of_the_workspace_are_known_to_uv(folder: Path) -> None:
     project, sources = read(folder / "pyproject.toml")["project"], read(ROOT / "pyproject.toml")["tool"]["uv"]["sources"]
-    for line in [*project["dependencies"], *(one for more in project.get("optional-dependencies", {}).values() for one in more)]:
+    for line in dependencies(project):
         assert "==" not in line and ">" in line, line
         name = re.match(r"[\w.-]+", line)
         assert name is not None
         if name[0].startswith("ftp-"):
             assert sources.get(name[0]) == {"workspace": True}, f"tool.uv.sources in pyproject.toml lacks {name[0]}"
+
+
+def dependencies(project: dict[str, Any]) -> list[str]:
+    """What a package depends on, optional parts included."""
+    lines = list(project["dependencies"])
+    for part in project.get("optional-dependencies", {}).values():
+        lines += part
+    return lines
+
+
+def modules_of(folder: Path) -> list[str]:
+    """The top-level modules that a package installs."""
+    return [path.stem for path in (folder / "src").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+
+
+def imports_of(text: str) -> Iterator[tuple[int, str]]:
+    """Line and top-level module of each import of a file; those inside functions and for types alone count."""
+    for node in ast.walk(ast.parse(text)):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules = [node.module]
+        for module in modules:
+            yield node.lineno, module.partition(".")[0]
+
+
+def undeclared_imports(folder: Path, package_of: dict[str, str]) -> list[str]:
+    """Imports of other packages of the workspace that a package does not depend on.
+
+    Args:
+        package_of: top-level module -> name of the package that installs it.
+    """
+    project = read(folder / "pyproject.toml")["project"]
+    allowed = {project["name"], *(re.split(r"[^\w.-]", line)[0] for line in dependencies(project))}
+    foreign = {module: package for module, package in package_of.items() if package not in allowed}
+    undeclared = []
+    for file in sorted((folder / "src").rglob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        if not any(module in text for module in foreign):  # parsing every file would take seconds
+            continue
+        for line, module in imports_of(text):
+            if module in foreign:
+                where = f"{file.relative_to(folder)}:{line}"
+                undeclared.append(f"{where}: {module} is of {foreign[module]}, not a dependency of {project['name']}")
+    return undeclared
+
+
+def packages() -> dict[str, str]:
+    """Top-level module -> name of the package of the workspace that installs it."""
+    package_of = {}
+    for folder in FOLDERS:
+        name = read(folder / "pyproject.toml")["project"]["name"]
+        package_of.update(dict.fromkeys(modules_of(folder), name))
+    return package_of
+
+
+def test_packages_import_no_other_package_but_a_declared_dependency() -> None:
+    """Core depends on no plugin, and a plugin on core, and on another plugin only where its pyproject.toml says so."""
+    package_of = packages()
+    assert len(package_of) == len(FOLDERS), "each package installs one module"
+    undeclared = []
+    for folder in FOLDERS:
+        undeclared += undeclared_imports(folder, package_of)
+    assert not undeclared, "\n".join(undeclared)
+
+
+LATE = "def late():\n    from ftp_lora import Lora"
+
+
+@pytest.mark.parametrize("line", ["import ftp_lora", "from ftp_lora.plugin import Lora", LATE])
+def test_an_undeclared_import_of_a_plugin_is_found(tmp_path: Path, line: str) -> None:
+    module = tmp_path / "src" / "ftp_other" / "__init__.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(f"import json\nfrom ftp import plugin\nfrom . import near\n{line}\n", encoding="utf-8")
+    project = tmp_path / "pyproject.toml"
+    head = '[project]\nname = "ftp-other"\n'
+    project.write_text(head + 'dependencies = ["ftp-core>=0.1"]\n', encoding="utf-8")
+    undeclared = undeclared_imports(tmp_path, packages())
+    assert len(undeclared) == 1 and "ftp_lora is of ftp-lora" in undeclared[0]
+
+    project.write_text(head + 'dependencies = ["ftp-core>=0.1", "ftp-lora>=0.1"]\n', encoding="utf-8")
+    assert not undeclared_imports(tmp_path, packages())
 
 
 def test_tested_versions_are_written_down() -> None:
