@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import AutoPeftModelForCausalLM
 
 from ftp import UserError
 from ftp import model as models
@@ -333,6 +334,8 @@ def test_added_tokens_are_trained_saved_reloaded_and_merged(made, tmp_path, monk
     loaded = from_card(tmp_path / "model", monkeypatch)
     same(loaded, model.net, inputs)
     same(models.reload(tmp_path / "model").net, model.net, inputs)
+    if kind in ("gpt2", "llama") and head == "tokens":
+        same(AutoPeftModelForCausalLM.from_pretrained(tmp_path / "model"), model.net, inputs)
     assert models.merged(tmp_path / "model", tmp_path / "whole").difference < 1e-5
     again = models.load(models.find(str(tmp_path / "whole"), head), head, labels)
     assert again.tokenizer.convert_tokens_to_ids(["<|tool|>", "<|note|>"]) == ids
