@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +55,39 @@ def test_the_default_template_trains_answers_and_their_end(kind: str) -> None:
     assert chat.stop == (tokenizer.eos_token_id,)
     assert one.ids[: len(chat.prompt(TALK[:2]))] == chat.prompt(TALK[:2])
     assert one.ids[: len(chat.prompt(TALK[:4]))] == chat.prompt(TALK[:4])
+
+
+@pytest.mark.parametrize("arguments", [{"town": "Oslo"}, '{"town": "Oslo"}'])
+def test_the_default_template_writes_tools_calls_and_what_they_gave(arguments: Any) -> None:
+    tokenizer, chat = made("gpt2", None)
+    call = {"type": "function", "function": {"name": "weather", "arguments": arguments}}
+    talk: list[Any] = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call, call]},
+        {"role": "tool", "content": {"sun": None}},
+        {"role": "assistant", "content": "Wait.", "tool_calls": [call]},
+    ]
+    one = chat.encode([talk], [[call]])[0]
+    written, end = json.dumps(call["function"]), tokenizer.eos_token
+    assert said(tokenizer, one) == [f" {written} {written}{end}", f" Wait. {written}{end}"]
+    assert not isinstance(one, Unfit) and "None" not in tokenizer.decode(one.ids)
+    assert tokenizer.decode(one.ids).startswith(f"Tools: {json.dumps(call)}\n\nUser: Weather?")
+    assert 'Tool: {"sun": null}' in tokenizer.decode(one.ids)
+
+
+@pytest.mark.parametrize("talk, tools, part", [
+    ([{"role": "user", "content": "x"}, {"role": "tool", "content": "y"}, *TALK], None, "messages[1] (role tool)"),
+    ([{"role": "tool", "content": "y"}, *TALK], None, "messages[0] (role tool)"),
+    (TALK, [{"name": "f"}], "its tools"),
+])
+def test_a_refusal_of_the_template_names_the_part(talk: Any, tools: Any, part: str) -> None:
+    refusing = ("{% if tools %}{{ raise_exception('no tools') }}{% endif %}"
+                "{% for m in messages if m.role == 'tool' %}{{ raise_exception('no tool') }}{% endfor %}")
+    _, chat = made("llama", refusing + CHATML)
+    refused = chat.encode([talk], [tools])[0]
+    assert str(refused).startswith(f"is refused by the chat template at {part}: TemplateError: no tool")
+    with pytest.raises(Unfit, match=re.escape(part)):
+        chat.prompt(talk, tools)
 
 
 def test_there_is_one_bos() -> None:

@@ -168,6 +168,18 @@ def test_a_template_of_ones_own_says_what_is_read_and_written(folders: dict[str,
                      ("system:Be brief.</s>user:Seven plus five?</s>assistant:", "Twelve.</s>")]
 
 
+def test_the_default_template_writes_tools_and_calls(folders: dict[str, Path]) -> None:
+    model = loaded(folders["bart"])
+    tool = {"type": "function", "function": {"name": "weather", "arguments": {"town": "Oslo"}}}
+    talk: list[Any] = [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": None, "tool_calls": [tool]},
+                       {"role": "tool", "content": "sunny"}, {"role": "assistant", "content": "It is sunny."}]
+    rows = encoded(a_loss(model), [{"messages": talk, "tools": [tool]}])
+    texts = [(model.tokenizer.decode(row["input_ids"]), model.tokenizer.decode(row["labels"])) for row in rows]
+    call, tools = json.dumps(tool["function"]), f"Tools: {json.dumps(tool)}\n\n"
+    assert texts == [(f"<s>{tools}Weather?</s>", f"<s>{call}</s>"),
+                     (f"<s>{tools}User: Weather?\n\nAssistant: {call}\n\nTool: sunny</s>", "<s>It is sunny.</s>")]
+
+
 def test_what_is_cut_is_counted_and_a_question_is_kept(folders: dict[str, Path]) -> None:
     model = loaded(folders["bart"])
     whole = encoded(a_loss(model))

@@ -10,6 +10,7 @@ import torch
 
 from ftp import UserError
 from ftp import model as models
+from ftp.losses.chat import DEFAULT
 from ftp.model import source as sources
 from ftp_starter import SHA256, minilm
 
@@ -99,6 +100,28 @@ def test_the_chat_model_has_a_template_with_markers_and_ends_its_turn():
         said = model.net.eval().generate(**asked, max_new_tokens=120, do_sample=False)
     assert said[0, -1] == model.tokenizer.eos_token_id
     assert model.tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip()
+
+
+def test_its_template_writes_tools_and_calls_and_other_chats_as_it_was_trained_on_them():
+    tokenizer = models.load(models.find("ftp/starter-chat", "tokens"), "tokens").tokenizer
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"town": "Oslo"}}}
+    talk = [
+        {"role": "system", "content": "Be kind. "},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+    ]
+    text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    assert text == "<s>System: Be kind.\n\nUser: Hello\n\nAssistant: Hi</s>\n\nAssistant:"
+    talk = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "sunny"},
+    ]
+    text = tokenizer.apply_chat_template(talk, tools=[call], tokenize=False)
+    written = '{"name": "weather", "arguments": {"town": "Oslo"}}'
+    assert text.startswith('<s>Tools: {"type": "function", "function": ' + written + "}\n\nUser: Weather?")
+    assert text.endswith(f"Weather?\n\nAssistant: {written}</s>\n\nTool: sunny\n\n")
+    assert tokenizer.chat_template == "{{ bos_token }}" + DEFAULT, "examples/starter/chat.toml makes the same model"
 
 
 def test_small_models_learn_at_a_higher_rate_than_objectives_suggest():

@@ -304,6 +304,12 @@ def words(turn: Mapping[str, Any]) -> str:
     return "\n".join(part for part in (reasoning(turn), content_text(turn), *calls) if part)
 
 
+def last_question(turns: Sequence[Mapping[str, Any]]) -> str:
+    """What the user asked last, on one line, to know a row by; the words of the last turn where no user asks."""
+    questions = [turn for turn in turns if turn["role"] == "user"]
+    return " ".join(words((questions or turns)[-1]).split())
+
+
 # --- a row ---
 
 

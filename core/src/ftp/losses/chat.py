@@ -37,15 +37,13 @@ Which = Literal["answers", "last", "all"]
 """Which tokens are trained: those of every assistant turn, of the last one, or all."""
 
 DEFAULT = (
-    "{% if tools %}{{ 'Tools:' }}{% for tool in tools %}{{ ' ' + tool | tojson }}{% endfor %}{{ '\\n\\n' }}{% endif %}"
-    "{% for message in messages %}"
+    rendering.SAID
+    + rendering.TOOLS
+    + "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "{{ 'Assistant:' }}{% generation %}"
-    "{% if message['content'] or not message['tool_calls'] %}{{ ' ' + message['content'] | trim }}{% endif %}"
-    "{% for call in message['tool_calls'] or [] %}{{ ' ' + (call['function'] or call) | tojson }}{% endfor %}"
-    "{{ eos_token }}{% endgeneration %}{{ '\\n\\n' }}"
+    "{{ 'Assistant:' }}{% generation %}{{ ' ' + said(message) | trim + eos_token }}{% endgeneration %}{{ '\\n\\n' }}"
     "{% else %}"
-    "{{ message['role'] | capitalize + ': ' + message['content'] | trim + '\\n\\n' }}"
+    "{{ message['role'] | capitalize + ': ' + said(message) | trim + '\\n\\n' }}"
     "{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
@@ -192,7 +190,30 @@ class Chat:
             return rendering.render(template, rendering.for_template(messages, template, specials), tools, specials, ask=ask,
                                     marks=bool(_MARKERS.search(template)))
         except Exception as error:  # whatever a template raises is its way to refuse
-            raise Unfit(f"is refused by the chat template: {type(error).__name__}: {error}") from error
+            refused = self._refused_part(messages, tools, template, ask)
+            place = f" at {refused}" if refused else ""
+            raise Unfit(f"is refused by the chat template{place}: {type(error).__name__}: {error}") from error
+
+    def _refused_part(self, messages: Sequence[Message], tools: Any, template: str, ask: bool) -> str:
+        """The part of a conversation that its template refuses: the tools, the turn that the turns before it could do without, or
+        the first turn. Empty where leaving out one part does not help."""
+        specials = self.tokenizer.special_tokens_map
+
+        def is_taken(turns: Sequence[Message], listed: Any) -> bool:
+            try:
+                rendering.render(template, rendering.for_template(turns, template, specials), listed, specials, ask=ask)
+            except Exception:  # whatever a template raises is its way to refuse
+                return False
+            return True
+
+        if tools and is_taken(messages, None):
+            return "its tools"
+        for place in range(len(messages) - 1, 0, -1):
+            if is_taken(messages[:place], tools):
+                return f"messages[{place}] (role {messages[place]['role']})"
+        if len(messages) > 1 and is_taken(messages[1:], tools):
+            return f"messages[0] (role {messages[0]['role']})"
+        return ""
 
     def _text(self, messages: Sequence[Message], tools: Any, which: Which, begin: int = 0) -> tuple[str, list[Span]]:
         """The text of a conversation with the stretches that are trained, none of them in the first `begin` messages."""

@@ -13,6 +13,19 @@ from typing import Any
 
 from ftp.data.turns import Message, content_text
 
+TOOLS = "{% if tools %}{{ 'Tools:' }}{% for tool in tools %}{{ ' ' + tool | tojson }}{% endfor %}{{ '\\n\\n' }}{% endif %}"
+"""How our own templates write the tools of a row, as JSON before its turns."""
+
+SAID = (
+    "{% macro said(message) %}"
+    "{% if message['content'] is string %}{{ message['content'] | trim }}"
+    "{% elif message['content'] is defined and message['content'] is not none %}{{ message['content'] | tojson }}{% endif %}"
+    "{% for call in message['tool_calls'] or [] %}{{ ' ' + (call['function'] or call) | tojson }}{% endfor %}"
+    "{% endmacro %}"
+)
+"""What our own templates write of a turn: its text (nothing for null, JSON for an object that a tool gave back), and each call of
+a tool as JSON behind it. The caller trims the blank before a call that has no text before it."""
+
 WORDS = ("quartz", "vellum")
 """Words of the probes, which no template writes by itself."""
 

@@ -17,21 +17,24 @@ from typing import Any
 
 from ftp import forward
 from ftp.errors import UserError
+from ftp.losses import rendering
 from ftp.losses.text import ends
 from ftp.types import Batch, Model, Row
 
 PLAIN = (
-    "{% set said = messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
-    "{% set asked = messages[:-1] if said else messages %}"
+    rendering.SAID
+    + "{% set answered = messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
+    "{% set asked = messages[:-1] if answered else messages %}"
     "{{ READ }}"
-    "{% if asked | length == 1 %}{{ asked[0]['content'] }}"
+    + rendering.TOOLS
+    + "{% if asked | length == 1 and asked[0]['content'] is string %}{{ asked[0]['content'] }}"
     "{% else %}"
     "{% for message in asked %}"
-    "{{ message['role'] | capitalize + ': ' + message['content'] | trim + ('' if loop.last else '\\n\\n') }}"
+    "{{ message['role'] | capitalize + ': ' + said(message) | trim + ('' if loop.last else '\\n\\n') }}"
     "{% endfor %}"
     "{% endif %}"
     "{{ READ_END }}"
-    "{% if said %}{% generation %}{{ WRITTEN + messages[-1]['content'] | trim + WRITTEN_END }}{% endgeneration %}{% endif %}"
+    "{% if answered %}{% generation %}{{ WRITTEN + said(messages[-1]) | trim + WRITTEN_END }}{% endgeneration %}{% endif %}"
 )
 """Our chat template for tokenizers without one. A single prompt is read as it is, several turns with the names of their roles."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp.data.control_text import TextTokenizer
-from ftp.data.turns import Message, Unfit, conversation, is_empty, plain, said, split_last, words
+from ftp.data.turns import Message, Unfit, conversation, is_empty, last_question, plain, said, split_last, words
 from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
 from ftp.losses.chat import Chat, tools_of
@@ -165,5 +165,5 @@ def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Pro
 
 def excerpt(row: Row, most: int = 60) -> str:
     """What names a row to a user: its id, where it has one, and how its question begins."""
-    text = " ".join(words(said(row["prompt"], "user")[-1]).split())
+    text = last_question(said(row["prompt"], "user"))
     return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(text[:most] + ("..." if len(text) > most else ""))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp import UserError, python_files
-from ftp.data.turns import Message, Unfit, plain, said, split_last, words
+from ftp.data.turns import Message, Unfit, last_question, plain, said, split_last
 from ftp.errors import describe
 from ftp.types import Model, Row, Run
 
@@ -75,7 +75,7 @@ def _excerpt(text: str, most: int = 60) -> str:
 
 
 def _asked(row: Row) -> str:
-    return _excerpt(words(said(row["prompt"], "user")[-1]))
+    return _excerpt(last_question(said(row["prompt"], "user")))
 
 
 # --- Python functions ---

@@ -19,7 +19,7 @@ OURS = {
         "tokenizer_config.json": "67d9701ce73f7e58a0b9d1a1b894b95aeea6fbd25d162cae2221265e5fe9599a",
     },
     "chat": {
-        "chat_template.jinja": "d84c64894c0c623213d66134a01fb50ee709216e7df8a5a72cdcc39ad2743202",
+        "chat_template.jinja": "69765adbf14f0a5f701ccd2b299610f578a580f0b4c9cdd9061975f1fdd7d7bb",
         "config.json": "1367b44552329d28adf51c3df14bff18deb7520ca5488cb7a02041c7de8f8c07",
         "generation_config.json": "5a5ccbe3d4e51ab6851985a8691cd7c4fa5f1a821773eac7add9204cb5bdf99e",
         "model.safetensors": "327c49c6a7c6222e12a569cb3a803b839667772362ab77942508b1e7e7ebec4f",
