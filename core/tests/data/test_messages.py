@@ -15,6 +15,7 @@ from datasets import Dataset, Features, Json, List
 from ftp.cli.predict import _file
 from ftp.data import tables, turns
 from ftp.data.forms import convert, detect
+from ftp.data.load import _stored
 from ftp.data.read import read
 from ftp.errors import UserError
 
@@ -53,6 +54,18 @@ def test_rows_come_back_as_they_were_written(
     made = read_as(written(tmp_path / "a.jsonl", rows), "conversation", streaming=streaming)
     assert json.dumps([row["messages"] for row in made]) == json.dumps([row["messages"] for row in rows])
     assert json.dumps([row["tools"] for row in made]) == json.dumps([row.get("tools") for row in rows])
+
+
+@pytest.mark.parametrize("chunk", [1, 10_000])
+def test_held_out_rows_of_a_stream_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", chunk)
+    numbers = [{"a": 1, "b": None}, {"a": 2.5, "c": [2**70]}, {}]
+    calls = [{"type": "function", "function": {"name": "f", "arguments": value}} for value in numbers]
+    rows = [{"messages": [ASK, {"role": "assistant", "content": None, "tool_calls": [call]}], "tools": tools}
+            for call, tools in zip(calls, (TOOLS, OTHER, None), strict=True)]
+    stream = convert(read(written(tmp_path / "a.jsonl", rows), streaming=True)["train"], "conversation", "conversation")
+    kept = tables.to_rows(_stored(stream, "validation"))
+    assert json.dumps([{name: row[name] for name in ("messages", "tools")} for row in kept]) == json.dumps(rows)
 
 
 def test_numbers_of_any_size_come_back() -> None:

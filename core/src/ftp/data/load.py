@@ -356,8 +356,8 @@ def _stored(rows: Rows, split: str) -> Dataset:
         return rows
     if not hasattr(rows, "iter"):
         raise TypeError(f"load_data gave a {type(rows).__name__} for {split}, not a datasets.Dataset")
-    batches = (json_column.rows_of(batch) for batch in rows.with_format("arrow").iter(10_000))
-    chunks = (json_column.with_kinds(tables.table(list(enumerate(batch))), rows.features) for batch in batches)
+    # Python objects, as `datasets` infers Arrow anew for each batch of rows that were changed on the way
+    chunks = (json_column.with_kinds(tables.table(chunk), rows.features) for chunk in tables.chunked(enumerate(rows), 10_000))
     stored = tables.dataset(chunks, told=split)
     return stored.cast(rows.features) if rows.features else stored
 
