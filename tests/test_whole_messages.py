@@ -1,13 +1,21 @@
 """A property, held against random conversations: whatever its spelling, a row reaches every objective in the token ids that
-`apply_chat_template` gives its messages and tools, or is refused in words that name the row and the field."""
+`apply_chat_template` gives its messages and tools, or is refused in words that name the row and the field.
+
+Each test draws 40 examples, the same each time. `FTP_FUZZ=300 pytest tests/test_whole_messages.py` draws 300, others each time.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets.arrow_dataset
+import datasets.fingerprint
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +23,7 @@ from hypothesis import strategies as st
 from ftp import model as models
 from ftp.data import forms, tables, turns
 from ftp.data.load import shape
+from ftp.data.read import read
 from ftp.errors import UserError
 from ftp.losses import chat, rendering
 from ftp.settings import Settings
@@ -43,6 +52,32 @@ TEMPLATES = {
         "{% for part in message.content or [] %}{{ '[' + part.text + ']' }}{% endfor %}{% endif %}"),
 }
 """Templates that write everything, one that takes text alone and one that reads parts."""
+
+STRICT = {
+    "turns alternate": (
+        "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+        "{% for message in messages %}"
+        "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns alternate') }}{% endif %}"
+        "{{ '<|im_start|>' + ('model' if message.role == 'assistant' else message.role) + '\n' }}"
+        "{{ message.content | trim + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"),
+    "one call a turn": (
+        "{{ bos_token + '<|im_start|>system\n' }}{% set turns = messages %}"
+        "{% if messages[0].role == 'system' %}{{ messages[0].content | trim }}{% set turns = messages[1:] %}{% endif %}"
+        "{{ '<|im_end|>' }}"
+        "{% if tools %}{{ '<|im_start|>user\n' }}{% for tool in tools %}{{ tool | tojson(indent=4) + '\n' }}{% endfor %}"
+        "{{ turns[0].content | trim + '<|im_end|>' }}{% set turns = turns[1:] %}{% endif %}"
+        "{% for message in turns %}"
+        "{% if 'tool_calls' in message %}"
+        "{% if message.tool_calls | length != 1 %}{{ raise_exception('one call at once') }}{% endif %}"
+        "{% set call = message.tool_calls[0].function %}"
+        "{{ '<|im_start|>assistant\n{\"name\": \"' + call.name + '\", \"parameters\": ' }}"
+        "{{ call.arguments | tojson + '}<|im_end|>' }}"
+        "{% else %}{{ '<|im_start|>' + ('ipython' if message.role == 'tool' else message.role) + '\n' }}"
+        "{{ message.content | trim + '<|im_end|>' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"),
+}  # fmt: skip
+"""Templates in the manner of Gemma's and Llama's, which refuse conversations and leave out much of what rows hold."""
 
 # --- conversations ---
 
@@ -176,17 +211,40 @@ OTHER = [{"type": "function", "function": {"name": "bank", "parameters": {"accou
 # --- what a row becomes ---
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unnamed_tables() -> Iterator[None]:
+    """`datasets` names each table by a pickle of its rows and of the function that changed them, which takes a third of the
+    time here; no test reads the name, and tables in memory are not looked up by it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.arrow_dataset, "generate_fingerprint", lambda dataset: "unnamed")
+        for module in (datasets.arrow_dataset, datasets.fingerprint):
+            patch.setattr(module, "update_fingerprint", lambda *parts: "unnamed")
+        yield
+
+
 @pytest.fixture(scope="module", params=TEMPLATES)
 def losses(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Loss]]:
     """The tokenizer, and the loss of each objective by name."""
     folder = tiny("llama", tmp_path_factory.mktemp("llama"), max_position_embeddings=8192)
+    return losses_of(folder, TEMPLATES[request.param],
+                     Sft(), Dpo(), Orpo(), Simpo(), Kto(), Reward(), Rlhf(max_completion_length=8, reward=()))
+
+
+@pytest.fixture(scope="module", params=STRICT)
+def strict_losses(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Loss]]:
+    """The same of some objectives, with a template that refuses."""
+    folder = tiny("llama", tmp_path_factory.mktemp("llama"), max_position_embeddings=8192)
+    return losses_of(folder, STRICT[request.param], Sft(), Dpo(), Kto())
+
+
+def losses_of(folder: Path, template: str, *plugins: Any) -> tuple[Any, dict[str, Loss]]:
     made: dict[str, Loss] = {}
-    for plugin in (Sft(), Dpo(), Orpo(), Simpo(), Kto(), Reward(), Rlhf(max_completion_length=8, reward=())):
+    for plugin in plugins:
         form = {"Sft": "conversation", "Kto": "feedback", "Rlhf": "prompt"}.get(type(plugin).__name__, "preference")
         head: Any = "score" if isinstance(plugin, Reward) else "tokens"
         model = models.load(models.Source(str(folder), folder=folder), head)
-        model.tokenizer.chat_template, model.tokenizer.model_max_length = TEMPLATES[request.param], 8192
-        run: Any = Run(Settings(), Task(form, head), None, None, None, None)  # type: ignore[arg-type]
+        model.tokenizer.chat_template, model.tokenizer.model_max_length = template, 8192
+        run: Any = Run(Settings(max_length=8192), Task(form, head), None, None, None, None)  # type: ignore[arg-type]
         made[type(plugin).__name__] = plugin.make_loss(run, Data({}, form), model)  # type: ignore[arg-type]
     return model.tokenizer, made
 
@@ -210,10 +268,12 @@ def is_whole(tokenizer: Any, ids: list[int], wanted: list[int]) -> bool:
     return wanted[: len(ids)] == ids and not tokenizer.decode(wanted[len(ids) :]).strip()
 
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+EXAMPLES = int(os.environ.get("FTP_FUZZ", "0"))
+BOUNDED = settings(max_examples=EXAMPLES or 40, deadline=None, suppress_health_check=list(HealthCheck),
+                   derandomize=not EXAMPLES, database=None)  # fmt: skip
 
 
-@QUICK
+@BOUNDED
 @given(spelling=st.sampled_from([*WHOLE]), talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=5))
 def test_conversations_reach_sft_whole(losses: Any, spelling: str, talks: list[Any]) -> None:
     tokenizer, made = losses
@@ -225,7 +285,7 @@ def test_conversations_reach_sft_whole(losses: Any, spelling: str, talks: list[A
         assert row == expected(tokenizer, said, listed)
 
 
-@QUICK
+@BOUNDED
 @given(spelling=st.sampled_from([*TEXTS]), talks=st.lists(plain, min_size=1, max_size=5),
        kind=st.sampled_from(["text", "functions"]))
 def test_columns_of_texts_reach_sft_whole(losses: Any, spelling: str, talks: list[Any], kind: str) -> None:
@@ -236,7 +296,7 @@ def test_columns_of_texts_reach_sft_whole(losses: Any, spelling: str, talks: lis
         assert row["input_ids"] == expected(tokenizer, messages, OTHER)
 
 
-@QUICK
+@BOUNDED
 @given(objective=st.sampled_from(["Dpo", "Orpo", "Simpo", "Reward"]), spelling=st.sampled_from([*PAIRS]),
        talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4))
 def test_preferences_reach_every_objective_whole(losses: Any, objective: str, spelling: str, talks: list[Any]) -> None:
@@ -248,7 +308,7 @@ def test_preferences_reach_every_objective_whole(losses: Any, objective: str, sp
         assert is_whole(tokenizer, rejected, expected(tokenizer, [*messages[:-1], *BAD], listed))
 
 
-@QUICK
+@BOUNDED
 @given(talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4), whole=st.booleans())
 def test_ratings_and_prompts_are_whole(losses: Any, talks: list[Any], whole: bool) -> None:
     tokenizer, made = losses
@@ -261,7 +321,57 @@ def test_ratings_and_prompts_are_whole(losses: Any, talks: list[Any], whole: boo
         assert row["input_ids"] == expected(tokenizer, messages[:-1], listed, ask=True)
 
 
-@QUICK
+@settings(BOUNDED, max_examples=EXAMPLES or 25)
+@given(objective=st.sampled_from(["Sft", "Dpo", "Kto"]), messages=conversations(), tools=tools_of_rows)
+def test_a_strict_template_gets_whole_messages_or_its_refusal_is_told(
+    strict_losses: Any, objective: str, messages: list[Any], tools: Any
+) -> None:
+    tokenizer, made = strict_losses
+    rows: dict[str, tuple[str, Row]] = {
+        "Sft": ("conversation", {"messages": messages}),
+        "Dpo": ("preference", PAIRS["explicit"](messages, BAD)),
+        "Kto": ("feedback", {"prompt": messages[:-1], "completion": messages[-1:], "label": True}),
+    }
+    form, row = rows[objective]
+    try:
+        wanted = expected(tokenizer, messages, tools)
+    except Exception:  # as a template refuses
+        wanted = None
+    try:
+        ids = encoded(made[objective], [{**row, "tools": tools}], form)[0]["input_ids"]
+    except UserError as error:
+        quoted = re.search(r"(?:begins|asks) ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", str(error))
+        assert quoted is not None, error
+        excerpt = ast.literal_eval(quoted[1]).removesuffix("...")
+        assert any(text.startswith(excerpt) for text in (turns.words(messages[0]), turns.last_question(messages[:-1])))
+        if wanted is not None:
+            assert re.search(r"messages\[\d+\]\.tool_calls", str(error)), error
+        elif sum(turn["role"] in ("system", "tool") for turn in messages) == 1:
+            assert re.search(r"at messages\[\d+\] \(role \w+\)", str(error)), error
+    else:
+        assert wanted is not None and is_whole(tokenizer, ids, wanted)
+
+
+@pytest.mark.parametrize("spelling", WHOLE)
+def test_a_stream_gives_the_ids_of_stored_rows(losses: Any, spelling: str, tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1, "b": [2.0, None]}}}
+    asked = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": [{"type": "text", "text": "x"}]}]
+    result = {"role": "tool", "tool_call_id": "c", "name": "f", "content": "y"}
+    calls = {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "z"}
+    talks: list[tuple[list[Any], Any]] = [
+        ([*asked, calls, result, *BAD], OTHER), ([asked[1], *BAD], [{**OTHER[0], "strict": True}]), ([*asked, *BAD], None),
+        ([asked[1], calls], OTHER)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({**WHOLE[spelling](messages)[0], "tools": tools}) + "\n" for messages, tools in talks))
+    ids = []
+    for streaming in (False, True):
+        rows = shape(read(path, streaming=streaming), "conversation")[0]["train"]
+        ids.append([row["input_ids"] for row in losses[1]["Sft"].encode(list(rows), "train")])
+    assert ids[0] == ids[1] and len(ids[0]) == len(talks)
+    assert ids[0][0] == expected(losses[0], WHOLE[spelling](talks[0][0])[1], OTHER)
+
+
+@BOUNDED
 @given(talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4))
 def test_text_of_a_conversation_says_all_of_it(talks: list[Any]) -> None:
     rows = tables.from_rows([{"messages": messages, "tools": listed} for messages, listed in talks])
@@ -272,7 +382,7 @@ def test_text_of_a_conversation_says_all_of_it(talks: list[Any]) -> None:
         assert all(json.dumps(tool, ensure_ascii=False) in row["text"] for tool in listed or ())
 
 
-@QUICK
+@BOUNDED
 @given(messages=conversations(), place=st.integers(0, 9), odd=st.sampled_from([
     ("content", 3), ("content", [{"type": "image", "image": "a.png"}]), ("content", {"text": "x"}), ("role", None),
     ("tool_calls", "x"), ("tool_calls", [1]), ("weight", 0.5), ("train", "no")]))
