@@ -118,3 +118,16 @@ def test_a_parquet_file_is_read_in_as_many_rows_as_its_dictionary_allows(tmp_pat
         assert growth.batch_rows(source, metadata, limit=15080, most=100) == 10
         assert growth.batch_rows(source, metadata, limit=10, most=100) == 1
         assert growth.batch_rows(source, metadata, limit=10**9, most=100) == 100
+
+
+def test_a_saved_data_set_that_grows_is_refused_before_it_does(tmp_path, pool):
+    from datasets import Dataset
+
+    Dataset.from_dict({"text": ["some text"]}).save_to_disk(str(tmp_path / "set"))
+    assert list(reading.read(tmp_path / "set")["train"]["text"]) == ["some text"]
+    (tables_file,) = (tmp_path / "set").glob("*.arrow")
+    write_arrow(tables_file, LONG, is_stream=True, compression="zstd")
+    before = pool.max_memory()
+    with pytest.raises(UserError, match="--max-decompressed"):
+        reading.read(tmp_path / "set", max_decompressed=LIMIT)
+    assert pool.max_memory() - before < BOUND

@@ -264,7 +264,7 @@ def _local(whole: DataFile, splits: Mapping[str, str]) -> dict[str, Rows]:
         own = next((split for split, names in SPLITS.items() if name in names), "train")
         parts = {next(iter(splits), own): [path]}
     elif (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        return _from_disk(path, splits, whole.is_stream)
+        return _from_disk(whole, splits, whole.is_stream)
     else:
         parts, _ = locate(path, splits)
         if note := _note_of_splits(path, parts, splits):
@@ -419,11 +419,30 @@ def _chunks(file: DataFile, kinds: dict[str, type]) -> Iterator[Chunk]:
         yield numbered, tables.table(numbered, where, problems), problems
 
 
-def _from_disk(path: Path, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:
+def _require_small_tables(file: DataFile) -> None:
+    """UserError where the tables of a saved data set are compressed and grow too large, since they are opened all at once."""
+    import pyarrow as pa
+
+    from ftp.data.readers import archives, growth
+
+    for state in sorted(file.path.rglob("state.json")):
+        for named in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
+            tables_file = replace(file, path=state.parent / named["filename"])
+            limit = archives.limit_of(tables_file)
+            with pa.OSFile(str(tables_file.path)) as source:
+                if growth.decompressed_size(source) > limit:
+                    raise archives.too_large(tables_file, limit)
+
+
+def _from_disk(file: DataFile, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:
     from datasets import Dataset, load_from_disk
 
+    path = file.path
     try:
+        _require_small_tables(file)
         loaded = load_from_disk(str(path))
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path} looks like a saved data set, but cannot be loaded: {error}") from None
     from ftp.data.readers.columnar import require_whole
