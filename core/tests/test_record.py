@@ -89,7 +89,8 @@ def test_going_back_to_a_step_takes_up_what_was_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_said_in_a_word(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_in_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "require_no_link", lambda path: None)  # a link is how a test gets a full file
     (tmp_path / "log.jsonl").symlink_to("/dev/full")
     with pytest.raises(UserError, match="the disk is full"):
         Log(tmp_path, writer=True).event("step", step=1, loss=1.0)
@@ -291,6 +292,35 @@ def test_a_model_that_is_replaced_keeps_what_others_put_into_it(tmp_path: Path) 
     assert (folder.path / "model/weights").read_text() == (folder.path / "model/taken").read_text() == "second"
     assert marker.files_in(folder.path, "model-replaced") == ["model-replaced/taken"]  # a name that the new model needs
     release(folder.path)
+
+
+def test_a_link_in_a_run_folder_never_leads_what_is_written_elsewhere(tmp_path: Path) -> None:
+    """Run folders are sent around: what a link in one leads to is not the sender's."""
+    path, outside = record.claim(tmp_path / "run", []), tmp_path / "outside"
+    (path / "run.toml").write_text("")
+    record.release(path)
+    outside.mkdir()
+    precious, new = outside / "precious", outside / "new"
+    precious.write_text("precious, without a line's end")
+    folder = record.Folder(path)
+
+    (path / record.CLAIM).symlink_to(precious)
+    with pytest.raises(UserError, match=r"\.lock is a link to .*precious"):
+        record.claim(path, [], resume=True)
+    for target in (precious, new):
+        (path / "log.jsonl").symlink_to(target)
+        with pytest.raises(UserError, match=r"log\.jsonl is a link to"):
+            Log(path, writer=True).event("step", step=1)
+        (path / "log.jsonl").unlink()
+    (path / "predictions").symlink_to(outside)
+    with pytest.raises(UserError, match="predictions is a link to"):
+        folder.write_predictions("test", [])
+    (path / "scores.json").symlink_to(precious)
+    (path / f".risks.json.{os.getpid()}.part").symlink_to(precious)  # the name of a file on its way
+    folder.write_scores([], [])
+    record.write_json(path / "risks.json", [])
+    assert precious.read_text() == "precious, without a line's end"
+    assert [file.name for file in outside.iterdir()] == ["precious"]
 
 
 def test_what_ftp_did_not_make_stays_where_a_model_is_saved(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from ftp import addresses, contents, marker
 from ftp.errors import Problem, UserError
 from ftp.faults import disk
 from ftp.types import Baseline, Risk, Score
-from ftp.writing import is_not_finite, plain, sync_folder, sync_tree, write_json, write_text
+from ftp.writing import is_not_finite, plain, require_no_link, sync_folder, sync_tree, write_json, write_text
 
 RUNS = Path("runs")
 RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
@@ -91,6 +91,7 @@ class Log:
         if self.writer and self.path is not None:
             with disk(self.path):
                 if self._file is None:
+                    require_no_link(self.path)
                     marker.add(self.path.parent, [LOG])
                     _cut_half_line(self.path)
                     self._file = self.path.open("a", encoding="utf-8")
@@ -403,6 +404,7 @@ def existing(path: Path) -> Path:
 
 def _hold(path: Path) -> None:
     """Lock the folder for this process. Where the file system knows no locks, the folder is used without one."""
+    require_no_link(path / CLAIM)
     while True:
         with disk(path):
             file = (path / CLAIM).open("a+", encoding="utf-8")
@@ -630,6 +632,8 @@ class Folder:
 
     def _write(self, name: str, text: str) -> None:
         """Write a file of the folder, and list it as one of ftp's."""
+        if "/" in name:
+            require_no_link((self.path / name).parent)
         marker.add(self.path, [name])
         write_text(self.path / name, text)
 

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from ftp import addresses
+from ftp.errors import UserError
 from ftp.faults import disk
+
+
+def require_no_link(path: Path) -> None:
+    """UserError where a link stands in a run folder at a place that ftp writes to: folders are sent around, and the link may
+    lead to any file of whoever goes on with the run."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a link to {path.readlink()}, and ftp would write there",
+                        "remove it, or put in its place what it leads to", f"rm {path}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -21,7 +30,8 @@ def write_text(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
     try:
         with disk(path):
-            with aside.open("w", encoding="utf-8") as file:
+            aside.unlink(missing_ok=True)  # of a process that was killed and had our number, or a link
+            with aside.open("x", encoding="utf-8") as file:
                 file.write(addresses.without(text))
                 file.flush()
                 os.fsync(file.fileno())
