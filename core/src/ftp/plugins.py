@@ -27,7 +27,7 @@ from ftp import answers, hooks, names, python_files
 from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
 from ftp.options import Option, options_of
 from ftp.plugin_info import Answer, Found, Picked
-from ftp.terminal import warn
+from ftp.terminal import OF_THE_USER, warn
 from ftp.types import Form, Head, Task
 
 T = TypeVar("T")
@@ -103,10 +103,12 @@ def from_path(where: str) -> tuple[list[Found], bool]:
             sys.modules[name] = module
             try:
                 python_files.run_module(module)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 del sys.modules[name]
+                if isinstance(error, OF_THE_USER):
+                    raise
                 message = f"--plugins-from {where}: {file} does not import: {describe(error)}"
-                raise (PluginError if isinstance(error, SystemExit) else UserError)(message) from error
+                raise (UserError if isinstance(error, Exception) else PluginError)(message) from error
         for cls in vars(module).values():
             if inspect.isclass(cls) and cls.__dict__.get("__ftp_plugin__") and cls.__module__ == name:
                 label = str(getattr(cls, "name", "") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
@@ -370,12 +372,13 @@ def quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exits_named() -> Iterator[None]:
-    """Turn a plugin's `sys.exit`, in whatever it was called, into a `PluginError` that names the plugin."""
+    """Turn a plugin's `sys.exit` (and what else is no `Exception`), in whatever it was called, into a `PluginError` that names
+    the plugin."""
     try:
         yield
-    except ExitStatus:
+    except (ExitStatus, Exception, *OF_THE_USER):
         raise
-    except SystemExit as error:
+    except BaseException as error:
         raise PluginError(f"{_culprit(error)} failed: {describe(error)}") from error
 
 
@@ -471,8 +474,8 @@ class Hooks:
             started = time.perf_counter()
             try:
                 value = function(*arguments)
-            except SystemExit as error:  # also where a check may fail: whoever ends the process means more than that
-                raise source.failure(hook, error) from error
+            except OF_THE_USER:
+                raise
             except Exception as error:
                 if self._on_error is not None:
                     value = self._on_error(one, error)
@@ -480,6 +483,8 @@ class Hooks:
                     raise
                 else:
                     raise source.failure(hook, error) from error
+            except BaseException as error:  # also where a check may fail: whoever ends the process means more than that
+                raise source.failure(hook, error) from error
             else:
                 value = answers.checked(hook, value, source) if value is not None else None
             told(started, "answered" if value is not None else "passed on")

@@ -37,6 +37,10 @@ class ReaderGone(BaseException):
     """Whoever read our output has closed it. No `Exception`: nobody but the command line has anything to do about it."""
 
 
+OF_THE_USER = (KeyboardInterrupt, ReaderGone)
+"""Exceptions by which the user ends a command. All others are of whoever raised them."""
+
+
 # --- text ---
 
 

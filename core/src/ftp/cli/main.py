@@ -22,7 +22,7 @@ import ftp
 from ftp import addresses, faults, names, python_files, quiet, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.plugins import exits_named, quiet_import
-from ftp.terminal import ReaderGone, guarded, require_written, warn
+from ftp.terminal import OF_THE_USER, ReaderGone, guarded, require_written, warn
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
@@ -109,7 +109,9 @@ def _import(name: str, point: metadata.EntryPoint) -> click.Command:
     package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
     try:
         command = point.load()
-    except (Exception, SystemExit) as error:
+    except OF_THE_USER:
+        raise
+    except BaseException as error:
         raise PluginError(f"ftp {name}: this command of {package} does not import: {describe(error)}") from error
     if not isinstance(command, click.Command):
         raise PluginError(f"ftp {name}: {point.value} of {package} is {type(command).__name__}, not a click command")
