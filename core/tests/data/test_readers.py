@@ -251,6 +251,17 @@ def test_names_with_a_nul_character_are_refused_or_kept_as_json(tmp_path: Path) 
     assert rows == [{"text": "a"}] and "the column inner is left out" in notes
 
 
+def test_a_damaged_name_inside_of_a_column_is_told(tmp_path: Path) -> None:
+    kind = pa.list_(pa.field("itemitem", pa.string()))
+    table = pa.table({"text": ["a"], "words": pa.array([["b"]], kind)})
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "a.arrow").write_bytes(sink.getvalue().replace(b"itemitem", b"item\xfftem"))
+    rows, notes = rows_of(tmp_path / "a.arrow")
+    assert rows == [{"text": "a"}] and "the column words is left out" in notes
+
+
 def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
     for name, text in (("a.csv", "text,label\na\0,b\n"), ("a.txt", "fine\na\0b\n"), ("a.tsv", "text\nab\n\0\n")):
         (tmp_path / name).write_bytes(text.encode())

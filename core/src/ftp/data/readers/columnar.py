@@ -186,19 +186,27 @@ def plain_type(kind: pa.DataType, depth: int = 0) -> pa.DataType | None:
         fields = []
         for field in kind:
             inner = plain_type(field.type, depth + 1)
-            if inner is None or "\0" in field.name:
+            if inner is None or not _is_named(field):
                 return None
             fields.append(pa.field(field.name, inner))
         return pa.struct(fields)
     if types.is_nested(kind) and kind.num_fields == 1:
         inner = plain_type(kind.field(0).type, depth + 1)
-        if inner is None:
+        if inner is None or not _is_named(kind.field(0)):
             return None
         if types.is_fixed_size_list(kind):
             return pa.list_(inner, kind.list_size)
         is_large = types.is_large_list(kind) or types.is_large_list_view(kind)
         return pa.large_list(inner) if is_large else pa.list_(inner)
     return kind
+
+
+def _is_named(field: pa.Field) -> bool:
+    """Whether the name of a field is held: it is UTF-8, which damaged files have not, and has no NUL, at which names end."""
+    try:
+        return "\0" not in field.name
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_holdable(kind: pa.DataType) -> bool:
