@@ -274,6 +274,12 @@ def test_whole_files_are_read_and_a_dead_process_is_a_fault(worker: Worker) -> N
     worker.start()
 
 
+def test_a_damaged_description_of_a_parquet_column_is_a_word(worker: Worker) -> None:
+    content = flip(33202, 0)(parquet_of("snappy"))  # in the statistics of a column
+    kind, text = worker.read("a.parquet", content)
+    assert kind == "word", text
+
+
 @pytest.mark.parametrize("form", FORMATS, ids=[form.name for form in FORMATS])
 def test_a_damaged_file_gives_rows_or_a_word(worker: Worker, form: Format) -> None:
     @settings(

@@ -85,6 +85,9 @@ def _parquet_batches(file: DataFile, source: Any, limit: int) -> Iterator[pa.Rec
         size += max(0, parquet.metadata.row_group(index).total_byte_size)  # bytes once decompressed
         if size > limit:
             raise too_large(file, limit)
+    for index in range(parquet.num_row_groups):
+        # raises where the description of a column is damaged: to look at it as `batch_rows` does would end the process
+        next(iter(parquet.iter_batches(1, row_groups=[index])), None)
     yield from parquet.iter_batches(growth.batch_rows(source, parquet.metadata, limit, BATCH_ROWS))
 
 
