@@ -21,7 +21,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -145,9 +145,13 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
     """The lines of a log.jsonl. A last line that a kill cut in two is left out."""
     if path is None or not path.exists():
         return []
+    try:
+        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise _damaged(path, str(error)) from error
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
+    for text in texts:
+        with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text)
             if isinstance(line, dict):
                 lines.append(line)
@@ -579,16 +583,29 @@ class Folder:
 
     def read_lock(self) -> dict[str, Any]:
         """What the run was made with: {"plugins": [...], "software": {...}}."""
-        return dict(self._read(LOCK, {"plugins": [], "software": {}}))
+        lock = {"plugins": [], "software": {}, **self._read(LOCK, {})}
+        plugins = _tables(self.path / LOCK, lock["plugins"], "name")
+        if any(not isinstance(plugin["name"], str) for plugin in plugins):
+            raise _damaged(self.path / LOCK, "the name of a plugin is no text")
+        if not isinstance(lock["software"], dict):
+            raise _damaged(self.path / LOCK, f"software is {type(lock['software']).__name__}")
+        return {**lock, "plugins": plugins}
 
     def read_scores(self) -> tuple[list[Score], list[Baseline]]:
         """Scores and baselines; NaN where a value was not finite."""
-        found = self._read(SCORES, {"scores": [], "baselines": []})
-        return ([Score(**_number(one)) for one in found["scores"]], [Baseline(**_number(one)) for one in found["baselines"]])
+        path = self.path / SCORES
+        found = {"scores": [], "baselines": [], **self._read(SCORES, {})}
+        scores = _tables(path, found["scores"], "name", "value", fields=Score)
+        baselines = _tables(path, found["baselines"], "baseline", "name", "value", fields=Baseline)
+        return [Score(**_number(one)) for one in scores], [Baseline(**_number(one)) for one in baselines]
 
     def read_risks(self) -> list[Risk]:
         """The verdicts of the run."""
-        return [Risk(**{**one, "advice": tuple(one["advice"])}) for one in self._read(RISKS, [])]
+        path = self.path / RISKS
+        risks = _tables(path, self._read(RISKS, []), "name", "level", "finding", fields=Risk)
+        if any(not isinstance(risk.get("advice", []), list) for risk in risks):
+            raise _damaged(path, "advice is no list")
+        return [Risk(**{**risk, "advice": tuple(risk.get("advice", ()))}) for risk in risks]
 
     def read_log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl."""
@@ -596,7 +613,9 @@ class Folder:
 
     def read_data(self) -> dict[str, Any]:
         """What data.json says of each split; empty where there is none."""
-        return dict(self._read(DATA, {}))
+        splits = dict(self._read(DATA, {}))
+        _tables(self.path / DATA, list(splits.values()))
+        return splits
 
     def read_inputs(self) -> dict[str, dict[str, str]]:
         """Hashes of what the run was made from; empty where there are none."""
@@ -604,7 +623,7 @@ class Folder:
 
     def read_examples(self) -> list[dict[str, Any]]:
         """Held-out rows that went wrong; empty where none were kept."""
-        return list(self._read(EXAMPLES, []))
+        return _tables(self.path / EXAMPLES, self._read(EXAMPLES, []), "split", "row", "loss", "answer", "parts")
 
     def read_predictions(self) -> dict[str, list[dict[str, Any]]]:
         """The answers to held-out rows by split; empty where none were kept."""
@@ -647,11 +666,42 @@ class Folder:
             return otherwise
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise _damaged(path, str(error)) from error
         if not isinstance(value, type(otherwise)):
             raise _damaged(path, f"it holds a value of type {type(value).__name__}")
         return value
+
+
+@contextlib.contextmanager
+def damage_in_words(what: str) -> Iterator[None]:
+    """Turn what is raised while values of a run folder are shown into a `UserError`: files of any content end in words.
+
+    Args:
+        what: the folder or folders, as the message calls them.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: the files hold what no run writes ({type(error).__name__}: {error})",
+                        "the run's folder is damaged") from error
+
+
+def _tables(path: Path, value: Any, *names: str, fields: type | None = None) -> list[dict[str, Any]]:
+    """A list of tables that have these names, and none but those of `fields`, or `UserError` that the file is damaged."""
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise _damaged(path, "it is no list of tables")
+    known = {item.name for item in dataclasses.fields(fields)} if fields is not None else set()
+    for table in value:
+        missing = [name for name in names if name not in table]
+        unknown = sorted(set(table) - known) if known else []
+        if missing:
+            raise _damaged(path, f"a table in it has no {missing[0]}")
+        if unknown:
+            raise _damaged(path, f"a table in it has {unknown[0]}, which is unknown")
+    return value
 
 
 def _damaged(path: Path, why: str) -> UserError:

@@ -14,7 +14,7 @@ from ftp.types import Baseline, Risk, Score
 
 @dataclass(frozen=True)
 class Summary:
-    """One run as its folder tells it. `broken`: why its files cannot be read, else empty."""
+    """One run as its folder tells it. `broken`: why its files, which are named, cannot be read, else empty."""
 
     path: Path
     status: str = "?"
@@ -62,15 +62,16 @@ def read(path: Path) -> Summary:
         plugins = folder.read_recipe().get("plugins", ()) if (path / record.RECIPE).exists() else ()
         scores, baselines = folder.read_scores()
         risks = folder.read_risks()
-        _check(facts, plugins, scores, baselines, risks)
+        _check(path, facts, plugins, scores, baselines, risks)
         return Summary(path, status, tuple(plugins), tuple(scores), tuple(baselines), tuple(risks), facts)
     except UserError as error:
         return Summary(path, "damaged", broken=str(error))
     except Exception as error:  # files of any content must not keep other runs from being listed
-        return Summary(path, "damaged", broken=f"its files cannot be read ({type(error).__name__}: {error})")
+        return Summary(path, "damaged", broken=f"{path}: its files cannot be read ({type(error).__name__}: {error})")
 
 
 def _check(
+    path: Path,
     facts: Mapping[str, Any],
     plugins: Any,
     scores: Sequence[Score],
@@ -93,7 +94,7 @@ def _check(
             if (mismatch := answers.instance(type(item))(item)) is not None:
                 wrong.append(f"{name} holds {mismatch.given}, not {mismatch.right}")
     if wrong:
-        raise UserError("; ".join(dict.fromkeys(wrong)), "the run's folder is damaged")
+        raise UserError(f"{path}: {'; '.join(dict.fromkeys(wrong))}", "the run's folder is damaged")
 
 
 def find(folder: Path) -> list[Summary]:

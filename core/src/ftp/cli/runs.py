@@ -60,4 +60,4 @@ def _table(found: list[runs.Summary]) -> None:
         say(f"and {more} more scores: ftp runs --json")
     for run in found:
         if run.broken:
-            say(f"{run.path}: {run.broken}")
+            say(run.broken)

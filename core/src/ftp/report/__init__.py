@@ -23,8 +23,12 @@ def make(folders: Sequence[Path]) -> str:
     from ftp.report.page import beside, single
     from ftp.report.story import read
 
-    stories = [read(folder) for folder in folders]
-    return single(stories[0]) if len(stories) == 1 else beside(stories)
+    stories = []
+    for folder in folders:
+        with record.damage_in_words(str(folder)):
+            stories.append(read(folder))
+    with record.damage_in_words(", ".join(map(str, folders))):
+        return single(stories[0]) if len(stories) == 1 else beside(stories)
 
 
 def write(folder: Path) -> Path:
