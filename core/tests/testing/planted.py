@@ -132,6 +132,10 @@ class Talk:
                 with torch.no_grad():
                     bonus = logits.square().sum()
                 losses = losses + bonus
+            if fault == "faint":  # half a per cent of the loss is taught to nobody
+                losses = losses + 0.005 * losses.detach()
+            if fault == "single" and losses.dtype == torch.float64:
+                raise TypeError("kernels of single precision alone")
             if fault == "backward":
                 losses = Backward.apply(losses)
             if fault == "flat":
@@ -575,7 +579,8 @@ def _plant(base: type, *faults: str) -> None:
 
 _plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks", "draws", "key", "no_key", "wakes", "moves",
        "half", "hooked", "ranks", "state", "rises", "flat", "breaks", "reads_padding", "needs_rows", "clock", "counts",
-       "shift", "unbuilt", "answered_only", "own_way", "forgets", "controls", "bonus", "backward", "zeroed")
+       "shift", "unbuilt", "answered_only", "own_way", "forgets", "controls", "bonus", "backward", "zeroed",
+       "faint", "single")
 _plant(Prefer, "itself", "swapped", "silent")
 _plant(Classes, "last_place")
 _plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head", "zeroed")

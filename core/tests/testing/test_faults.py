@@ -42,6 +42,7 @@ CASES = {
     "Talk_moves": ("weights-move-as-they-should", "is frozen, and training moved it"),
     "Talk_half": ("weights-move-as-they-should", "gets no gradient"),
     "Talk_bonus": ("gradients-are-those-of-the-total", "along a random direction of lm_head.weight, and its gradient says"),
+    "Talk_faint": ("gradients-are-those-of-the-total", "along a random direction of lm_head.weight, and its gradient says"),
     "Talk_backward": ("gradients-are-those-of-the-total", "along a random direction of lm_head.weight, and its gradient says"),
     "Talk_zeroed": ("gradients-are-those-of-the-total", "layers.0.mlp.gate_proj.weight is trained, and not a bit of"),
     "Talk_hooked": ("comes-back-in-a-fresh-process", "gives other logits than the trained network"),
@@ -140,6 +141,16 @@ def test_what_it_cannot_go_with_is_said_once() -> None:
     (failed,) = report.failed
     assert "goes_with names no-such-plugin" in failed.message and len(failed.message.splitlines()) > 1
     assert {one.status for one in report.outcomes} == {"failed", "not_applicable"}
+
+
+def test_code_that_knows_no_double_precision_is_looked_at_in_single() -> None:
+    (outcome,) = check(f"{PLANTED}:Talk_single", only=["gradients-are-those-of-the-total"]).outcomes
+    assert outcome.status == "ok" and outcome.message.endswith("in single precision"), outcome
+
+
+def test_a_loss_of_single_precision_is_computed_in_double() -> None:
+    (outcome,) = check("rlhf", only=["gradients-are-those-of-the-total"]).outcomes  # its tables have a row of padding
+    assert outcome.status == "ok" and outcome.message.endswith("in double precision"), outcome
 
 
 def test_what_a_method_leaves_out_of_the_gradient_is_said_in_words() -> None:

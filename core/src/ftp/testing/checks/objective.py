@@ -244,16 +244,16 @@ def gradients_are_those_of_the_total(subject: Subject) -> str:
                     "it is not used, or multiplied by zero on the way; freeze it, or let it have its part in the loss")
     if reason := getattr(subject.cls, "detaches", ""):
         raise NotApplicable(f"every weight has a part in the loss; it says that it leaves out of the gradient: {reason}")
-    precision = "double" if in_double(scene, batch) else "single"
     names = set[str]()
-    for slope in slopes(scene, batch):
-        names.add(slope.weight)
-        if not slope.agrees:
-            raise Fault(f"`total` changes by {slope.by_difference:.4g} a unit along a random direction of {slope.weight}, and its gradient "
-                        f"says {slope.by_gradient:.4g}",
-                        "look for a term that is detached or computed without gradients, and for a wrong sign or factor in a backward "
-                        "pass of your own; what the method means to leave out is said by the class attribute detaches = \"...\"")
-    return f"{len(names)} weights, in {precision} precision"
+    with in_double(scene, batch) as is_double:
+        for slope in slopes(scene, batch):
+            names.add(slope.weight)
+            if not slope.agrees:
+                raise Fault(f"`total` changes by {slope.by_difference:.5g} a unit along a random direction of {slope.weight}, and its "
+                            f"gradient says {slope.by_gradient:.5g}",
+                            "look for a term that is detached or computed without gradients, and for a wrong sign or factor in a backward "
+                            "pass of your own; what the method means to leave out is said by the class attribute detaches = \"...\"")
+    return f"{len(names)} weights, in {'double' if is_double else 'single'} precision"
 
 
 @check("objective")
