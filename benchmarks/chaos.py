@@ -28,8 +28,6 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
-HEAVY = ["torch", "torch.optim", "transformers", "datasets", "accelerate", "sklearn.linear_model", "safetensors.torch", "peft",
-         "transformers.models.bert.modeling_bert", "transformers.models.auto", "ftp.app", "ftp.loop", "ftp.model", "ftp.cli.run"]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 CHECKPOINT_FILES = ("weights.safetensors", "state.pt", "manifest.json")
 RECORDS = ("run.json", "run.toml", "log.jsonl", "inputs.json", "began.toml", "plugins.lock", "data.json", "risks.json",
@@ -111,11 +109,12 @@ def make_world(folder: Path) -> World:
     """Make the model and the unbroken run."""
     os.environ["OMP_NUM_THREADS"] = "1"
     from ftp import quiet
+    from ftp.testing.forks import LOADED
     from ftp.testing.models import tiny
 
     quiet.before_imports()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)
+    context.set_forkserver_preload(list(LOADED))
     model = tiny("bert", folder / "base", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     world = World(folder, model, context)
     out, moments = folder / "unbroken", folder / "moments.txt"

@@ -17,8 +17,6 @@ import pytest
 os.environ["FTP_STATE"] = tempfile.mkdtemp(prefix="ftp-tests-")  # not the file of whoever runs the tests
 
 HERE = Path(__file__).parent
-HEAVY = ["torch", "torch.optim", "transformers", "datasets", "accelerate", "sklearn.linear_model", "safetensors.torch", "peft",
-         "transformers.models.bert.modeling_bert", "transformers.models.auto", "ftp.app", "ftp.loop", "ftp.model", "ftp.cli.run"]
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +65,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Life]:
 
     `trap`: see one_process.py.
     """
+    from ftp.testing.forks import LOADED
+
     os.environ["OMP_NUM_THREADS"] = "1"  # the server and all its forks
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)
+    context.set_forkserver_preload(list(LOADED))
     folder = tmp_path_factory.mktemp("says")
     count = [0]
 

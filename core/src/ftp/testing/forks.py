@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 LOADED = ("torch", "torch.optim", "torch.distributed", "transformers", "datasets", "accelerate", "safetensors.torch", "sklearn.linear_model",
-          "transformers.models.auto", "ftp.app", "ftp.loop", "ftp.model", "ftp.cli.run")
-"""What every command would import. No plugin: each is imported by the command that names it."""
+          "peft", "transformers.models.auto", "transformers.models.bert.modeling_bert", "ftp.app", "ftp.loop", "ftp.model", "ftp.cli.run")
+"""What every command would import, as far as it is installed. No plugin: each is imported by the command that names it."""
 
 GRACE = 20.0
 """Seconds that ranks have to end after one of them has failed."""
@@ -87,7 +87,8 @@ def main() -> None:
 
     quiet.before_imports()
     for name in LOADED:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # whoever needs it says so
+            importlib.import_module(name)
     for line in sys.stdin:
         wanted = json.loads(line)
         with socket.socket() as free:
