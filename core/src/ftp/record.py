@@ -11,6 +11,7 @@ files. This module imports nothing heavy.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import glob
 import json
