@@ -38,9 +38,12 @@ def decompressed_size(source: Any) -> int:
         source: an open `pyarrow.NativeFile`; where it stands is changed.
 
     Raises:
-        struct.error, ValueError: it is damaged.
+        ValueError: it is damaged.
     """
-    return sum(_buffer_sizes(source, metadata, body) for metadata, body in _messages(source))
+    try:
+        return sum(_buffer_sizes(source, metadata, body) for metadata, body in _messages(source))
+    except struct.error:
+        raise ValueError("what it says of its own parts does not fit the file") from None
 
 
 def _messages(source: Any) -> Iterator[tuple[_Table, int]]:
