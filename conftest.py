@@ -26,6 +26,9 @@ SLOW = (
     "core/tests/test_chat.py",
     "core/tests/report/test_page.py",
     "core/tests/report/test_browser.py",
+    "plugins/quantize/tests",
+    "plugins/rlhf/tests",
+    "plugins/sft/tests/test_sft_run.py",
     "core/tests/testing",
     "tests",
 )

@@ -37,7 +37,7 @@ RUN_PAGES = ["README.md", "docs/start.md", "docs/data.md", "docs/writing-a-plugi
 PAGES = sorted({*RUN_PAGES, "CONTRIBUTING.md", "core/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))})
 FIRST = ["run", "--plugins", "lora,sentiment"]
 SMALL = {"--max-steps": "2", "--max-train-rows": "24", "--max-eval-rows": "8"}
-OFF = {"--no-verify": "--verify", "--no-baselines": "--baselines"}
+OFF = {"--no-verify": "--verify", "--no-baselines": "--baselines", "--no-report": "--report"}
 TEXTS = "Not bad at all.\nThey never called back.\n"
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>\w+)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -90,7 +90,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first_run(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     """The run of the README's command, made once for all pages."""
     out = tmp_path_factory.mktemp("first") / "run"
-    call([*FIRST, "--out", str(out), "--logging-steps", "1", "--eval-steps", "1", *small([*FIRST, "--baselines"], model)])
+    whole = [*FIRST, "--baselines", "--report"]
+    call([*FIRST, "--out", str(out), "--logging-steps", "1", "--eval-steps", "1", *small(whole, model)])
     return out
 
 
@@ -170,7 +171,7 @@ def made_small(model: Path) -> Any:
 
     def run(plugins: Any, **options: Any) -> Any:
         few = {flag.lstrip("-").replace("-", "_"): int(value) for flag, value in SMALL.items()}
-        return real(plugins, **{"model": str(model), **few, "verify": False, "baselines": False, **options,
+        return real(plugins, **{"model": str(model), **few, "verify": False, "baselines": False, "report": False, **options,
                                 "max_steps": min(2, options.get("max_steps", 2))})
 
     return run

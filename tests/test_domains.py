@@ -30,7 +30,7 @@ def test_a_decoder_learns_to_say_the_answer_and_is_scored(domain: str, score: st
     done = ftp.run(["full", "sft", domain], **{
         "model": str(decoder), "out": tmp_path / "run", "max_steps": 1, "max_train_rows": 16, "max_eval_rows": 8,
         "sft.generate": 3, "sft.max_new_tokens": 4, "truncated_answers": "drop", "baselines": False, "verify": False,
-        "device": "cpu",
+        "report": False, "device": "cpu",
         "cache_dir": tmp_path / "cache"})
     said = [one for one in done.scores if one.name == score]
     assert {(one.split, one.n) for one in said} == {("validation", 3), ("test", 3)}
@@ -41,7 +41,7 @@ def test_a_decoder_that_says_nothing_is_not_scored(decoder: Path, tmp_path: Path
     import ftp
 
     done = ftp.run(["full", "sft", "classify"], model=str(decoder), out=tmp_path / "run", max_steps=1, max_train_rows=16,
-                   max_eval_rows=8, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
+                   max_eval_rows=8, baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
     assert done.score("loss") > 0 and "exact_match" not in {one.name for one in done.scores}
 
 

@@ -37,7 +37,8 @@ def test_a_run_whose_plugin_exits_failed(tiny_bert, tmp_path, capsys, cls, named
     given = {"plugins": "full,classify,-leakage,-forgetting,-overfitting,-underfitting,-preflight", "model": tiny_bert,
              "plugins-from": f"{tmp_path / 'exits.py'}:{cls}", "data": tmp_path / "rows.csv", "out": tmp_path / "run",
              "max-steps": 1, "device": "cpu", "precision": "fp32"}
-    assert call(["run", "--no-baselines", "--no-verify", *(f"--{name}={value}" for name, value in given.items())]) == 1
+    options = [f"--{name}={value}" for name, value in given.items()]
+    assert call(["run", "--no-baselines", "--no-verify", "--no-report", *options]) == 1
     said = capsys.readouterr().err
     assert named in said and "exits.py" in said and "it called sys.exit(0)" in said and "Traceback" not in said
     facts = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -54,6 +54,7 @@ def test_only_secrets_of_ftp_are_taken_from_the_environment(monkeypatch):
     assert addresses.filled("https://elsewhere/?x=${AWS_SECRET}") == "https://elsewhere/?x=${AWS_SECRET}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--data"], ["--model"], ["--learning-rate"]])
 def test_errors_go_without_them(words, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -45,7 +45,8 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"prompt": f"Count to {n}.", "completion": "one two three"} for n in range(24)]
     (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
     ftp.run(["sft", "full", "files"], data=str(folder / "mine.jsonl"), model=str(tiny("llama", folder / "llama")), epochs=25,
-            learning_rate=0.01, out=folder / "run", cache_dir=folder / "cache", baselines=False, verify=False, device="cpu")
+            learning_rate=0.01, out=folder / "run", cache_dir=folder / "cache", baselines=False, verify=False, report=False,
+            device="cpu")
     return folder / "run"
 
 

@@ -275,6 +275,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_newest_is_whole(tmp_path: Path) -> None:
     """kill -9 while saving without pause: whatever moment it hits, what `newest` gives is complete and moves on."""
     script, dice, last = tmp_path / "saver.py", random.Random(0), 0

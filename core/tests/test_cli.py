@@ -72,6 +72,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Prepared, Path | None]]:
 # --- flags ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "key", "value"), [
     (["--seed", "5"], "seed", 5), (["--seed=5"], "seed", 5), (["--learning-rate", "1e-3"], "learning_rate", 1e-3),
     (["--learning_rate", "1e-3"], "learning_rate", 1e-3), (["--poems.size", "4"], "poems.size", 4),
@@ -111,6 +112,7 @@ def test_plugins_on_the_line_replace_those_of_the_recipe(tmp_path: Path, done: l
     assert "gap" not in [one.name for one in done[0][0].picked]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "told"), [
     (["--sed", "1"], "--sed: no such option\n  did you mean '--seed'?"),
     (["--poems.siez", "1"], "--poems.siez: no such option\n  did you mean '--poems.size'?"),
@@ -465,6 +467,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ["--help"], ["plugins"], ["run", "--plugins", "poems", "--help"], ["run", "--plugins", "peoms"]])
 def test_answers_import_nothing_heavy(words: list[str]) -> None:
@@ -478,6 +481,7 @@ def test_answers_import_nothing_heavy(words: list[str]) -> None:
     assert ended.stdout.splitlines()[-1] == "heavy: []", ended.stderr
 
 
+@pytest.mark.slow
 def test_answers_come_soon() -> None:
     """A generous bound, as tests share their machine; benchmarks/startup.py measures it well."""
     script = Path(__file__).parents[2] / "benchmarks" / "startup.py"

@@ -301,6 +301,7 @@ def test_gradients_are_those_of_single_rows(name: str, checkpointing: bool) -> N
         same_gradients(gradients(net, cross_entropy(logits, labels, reduction="sum")), expected)
 
 
+@pytest.mark.slow
 def test_attention_dropout_is_honoured() -> None:
     net = ready("BertForSequenceClassification", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5).train()
     net.dropout.p = 0.0
@@ -423,6 +424,7 @@ def lora(net: Any, **config: Any) -> Any:
     return wrapped.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head"),
     [
@@ -552,6 +554,7 @@ def test_quick_dropout_at_the_ends() -> None:
 # --- can_pack -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSIFIERS + DECODERS + MASKED + TAGGERS + SPANS + ["BertModel", "LlamaModel"])
 def test_can_pack(name: str) -> None:
     net = build(name).train()

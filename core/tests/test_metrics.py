@@ -33,6 +33,7 @@ def scored(
 # --- answers ---
 
 
+@pytest.mark.slow
 def test_answers_are_scored_as_torchmetrics_scores_them() -> None:
     """[prediction, answers, exact match, f1] by torchmetrics 1.9.0 (`pip install torchmetrics`), one pair at a time:
     `torchmetrics.functional.text.squad([{"prediction_text": prediction, "id": "0"}], [{"answers": {"answer_start": [0] *

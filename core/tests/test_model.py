@@ -191,6 +191,7 @@ def test_all_that_is_missing_in_a_folder_is_told_at_once(tmp_path):
     assert told(error, "config.json", "no weights", "no tokenizer") and len(error.value.problems) == 3
 
 
+@pytest.mark.slow
 def test_pickled_weights_are_refused_and_the_advice_works(made, tmp_path):
     folder = shutil.copytree(made["bert"], tmp_path / "it")
     weights = load_file(folder / "model.safetensors")
@@ -286,6 +287,7 @@ def test_length_is_checked_against_the_positions(made):
 # --- loading ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, head, fresh", [
     ("bert", "labels", ("bert.pooler", "classifier")), ("bert", "tags", ("classifier",)), ("bert", "span", ("qa_outputs",)),
     ("bert", "mask", ()), ("bert", "score", ("bert.pooler", "classifier")), ("roberta", "labels", ("classifier",)),
@@ -398,6 +400,7 @@ def test_quiet_puts_everything_back():
 # --- saving ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, head", [("bert", "labels"), ("bert", "mask"), ("roberta", "tags"), ("gpt2", "tokens"),
                                         ("gpt2", "score"), ("llama", "span"), ("t5", "tokens"), ("t5", "tags"),
                                         ("bart", "labels")])
@@ -435,6 +438,7 @@ def test_whoever_may_read_new_files_here_may_read_the_weights(made, tmp_path):
     assert "model.safetensors" in modes and set(modes.values()) == {"0o640"}, modes
 
 
+@pytest.mark.slow
 def test_a_fresh_process_proves_it_and_finds_a_changed_weight(made, tmp_path, monkeypatch):
     monkeypatch.setattr("ftp.fresh.run_code", run_in_new_process)  # here it is not forked, as it is in other tests
     model = trained(open_model(made["bert"], "labels", THREE))
@@ -449,6 +453,7 @@ def test_a_fresh_process_proves_it_and_finds_a_changed_weight(made, tmp_path, mo
         models.verify(model, tmp_path / "model", inputs)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_that_cannot_load_says_why(made, tmp_path):
     model = open_model(made["gpt2"], "tokens")
     models.save(model, tmp_path / "model")

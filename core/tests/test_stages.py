@@ -104,6 +104,7 @@ def test_a_flag_is_for_all_stages_but_not_for_what_one_takes_from_another(recipe
     assert {prepared.settings.seed for _, _, prepared in done[1:]} == {3}
 
 
+@pytest.mark.slow
 def test_a_resume_skips_what_is_finished_and_goes_on(recipe: Path, done: list[Any], tmp_path: Path, capsys: Any) -> None:
     done[0].append("second")
     assert call(["run", "--trust-recipe", str(recipe), "--max-steps", "9"]) == 2
@@ -125,6 +126,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_an_edit_of_stages_is_taken_where_it_is_harmless_and_else_refused_by_name(
     recipe: Path, done: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +154,7 @@ def test_an_edit_of_stages_is_taken_where_it_is_harmless_and_else_refused_by_nam
     assert third.settings.batch_size == 2
 
 
+@pytest.mark.slow
 def test_harmless_options_are_given_to_all_stages_that_are_left(
     recipe: Path, done: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -186,6 +186,7 @@ def test_the_end_of_a_run(tmp_path: Path) -> None:
     assert text.count(r"\x1b[31m") == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"COLUMNS": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1"}, {"LC_ALL": "C"}])
 def test_a_table_on_any_terminal(environment: dict[str, str]) -> None:
     """On a real pseudo-terminal: every name whole, and no colour where none is wanted."""

@@ -136,6 +136,7 @@ def test_writers_that_race_end_with_one_entry(rows: Dataset, tmp_path: Path) -> 
     assert sorted(one.suffix for one in tmp_path.iterdir()) == [".arrow", ".json"]
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     rows = Dataset.from_list(
         [{"t": f"é{n}" if n % 3 else None, "l": [n] * (n % 4), "m": [{"a": "x", "b": None if n % 2 else n}], "f": n / 2,

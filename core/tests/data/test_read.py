@@ -132,6 +132,7 @@ def test_large_sets_are_kept_as_arrow_and_mapped(tmp_path: Path, monkeypatch: py
     assert len(read(path)["train"]) == 3, "a damaged cache is made again"
 
 
+@pytest.mark.slow
 def test_ten_megabytes_in_one_row(tmp_path: Path) -> None:
     for name in ("a.csv", "a.jsonl"):
         path = write(tmp_path / name, [{"text": "x" * 10_000_000, "label": 1}, {"text": "y", "label": 0}])

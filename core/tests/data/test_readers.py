@@ -310,6 +310,7 @@ def test_a_damaged_archive_is_told(tmp_path: Path, ending: str, kind: str) -> No
         assert "cannot be decompressed" in told or "damaged" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", PACK)
 def test_an_archive_that_grows_beyond_its_bound_ends_with_the_option(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.txt.{ending}"

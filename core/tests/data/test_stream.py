@@ -48,6 +48,7 @@ def test_an_epoch_has_every_row_once_and_the_next_another_order() -> None:
     assert first != sorted(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"batch_tokens": 11}])
 def test_resuming_after_any_update_goes_on_with_the_same_rows(options: dict[str, Any]) -> None:
     whole = [seen(each) for each in islice(updates(**options), 40)]

@@ -40,6 +40,7 @@ CASES: list[tuple[str, Callable[[int], dict[str, Any]], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "make", "pairs"), CASES)
 @pytest.mark.parametrize("streaming", [False, True])
 def test_the_command_that_is_advised_works(

@@ -30,6 +30,7 @@ def row(what: str, word: str) -> dict[str, Any]:
 CASES = [*((kind, what) for kind in ("bert", "roberta") for what in MADE), ("llama", "labels"), ("llama", "tags")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, what", CASES)
 def test_control_tokens_of_a_row_are_text(kind: str, what: str, load: Any, run: Any, data: Any) -> None:
     make, form, names = MADE[what]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import ftp
 from ftp.losses.labels import make
 from ftp.types import Task
@@ -19,12 +21,13 @@ def test_cut_rows_say_by_how_much(load: Any, run: Any) -> None:
     assert long["input_ids"][-1] == model.tokenizer.sep_token_id
 
 
+@pytest.mark.slow
 def test_how_many_rows_are_cut_and_what_share_of_the_tokens_is_told(folder: Any, tmp_path: Path, capsys: Any) -> None:
     lines = ["text,label"] + [f"a b {n},{n % 2}" for n in range(20)] + [f"{'a ' * 40},{n}" for n in (0, 1)]
     (tmp_path / "train.csv").write_text("\n".join(lines))
     (tmp_path / "validation.csv").write_text("text,label\na joy,1\na bore,0\n")
     ftp.run(["full", "sentiment", "-leakage"], data=str(tmp_path), model=str(folder("bert")), out=tmp_path / "run", max_steps=1,
-            max_length=16, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
+            max_length=16, baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
     said = " ".join(capsys.readouterr().out.split())
     assert "train: 2 of 22 rows are longer than the model takes and are cut" in said and "% of the tokens" in said
     assert "validation: 2 of" not in said

@@ -24,6 +24,7 @@ MAKE = {"labels": (labels.make, "labelled", PLAIN), "pairs": (labels.make, "labe
 CASES = [(kind, what) for kind in KINDS for what in MAKE if (kind, what) != ("bart", "tags")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, what", CASES)
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_rows_are_not_changed_by_those_beside_them(kind: str, what: str, side: str, load: Any, run: Any, data: Any) -> None:

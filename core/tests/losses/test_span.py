@@ -36,6 +36,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "t5", "bart"])
 def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: Any, data: Any) -> None:
     model = load(kind, "span")
@@ -68,6 +69,7 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
         assert float(out.total) == pytest.approx(float(wanted), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data: Any) -> None:
     model = load(kind, "span")

@@ -66,6 +66,7 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
         assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-6), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2", "llama"])
 def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data: Any) -> None:
     model = load(kind, "tags", LABELS)

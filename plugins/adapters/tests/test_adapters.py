@@ -84,6 +84,7 @@ def same(net: Any, expected: torch.Tensor, inputs: Any, atol: float = 1e-6) -> N
     torch.testing.assert_close(models.logits(net, inputs), expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("kind, head", KINDS)
 def test_adapters_from_start_to_reload(made, tmp_path, kind, head, placement):
@@ -156,6 +157,7 @@ def test_named_tokens_are_trained_in_a_base_that_knows_them(made):
         adapted(plain(made["llama"], "tokens"), trainable_token_indices=("<|im_emd|>",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, head", [("bert", "labels"), ("llama", "span")])
 def test_a_fresh_process_without_ftp_agrees(made, tmp_path, kind, head):
     model = trained(adapted(plain(made[kind], head)))
@@ -165,6 +167,7 @@ def test_a_fresh_process_without_ftp_agrees(made, tmp_path, kind, head):
     assert size < (made[kind] / "model.safetensors").stat().st_size / 2  # the base is not saved again
 
 
+@pytest.mark.slow
 def test_transformers_refuses_the_folder_rather_than_leave_the_adapters_out(made, tmp_path):
     model = trained(adapted(plain(made["bert"], "labels")))
     models.save(model, tmp_path / "model")
@@ -204,6 +207,7 @@ def test_formulas(made):
         torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options, width", [
     ({}, 2), ({"reduction_factor": 4.0}, 8), ({"bottleneck_size": 5}, 5), ({"placement": "parallel"}, 16),
     ({"ln_before": True, "dropout": 0.5, "scaling": 2.0, "non_linearity": "gelu", "layers": (1,)}, 2),
@@ -219,6 +223,7 @@ def test_options_come_back_from_disk(made, tmp_path, options, width):
     same(models.reload(tmp_path / "model").net, models.logits(model.net, inputs), inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("kind, head", [("bert", "labels"), ("gpt2", "tokens"), ("llama", "tokens")])
 def test_rows_are_packed_and_gradient_checkpointing_changes_nothing(made, kind, head, placement):
@@ -289,12 +294,14 @@ def test_whole_weights_are_refused(made, tmp_path, capsys, monkeypatch, words):
     assert not [one for one in tmp_path.rglob("*") if one.is_file() and one.relative_to(tmp_path).parts[0] != "model"]
 
 
+@pytest.mark.slow
 def test_a_run(made, tmp_path):
     done = execute(find("adapters").prepared(model=str(made["bert"]), max_steps=4, baselines=True, out=str(tmp_path / "run")))
     assert done.trained < done.total / 4
     assert {one["answer"] for one in ftp.load(done.out).predict(["good thing", "bad thing"])} <= {"bad", "good"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, plugins", [("gpt2", ("sft", "chat")), ("llama", ("dpo", "chat")), ("bert", ("sentiment",))])
 def test_a_plan_knows_without_weights_what_is_trained(made, kind, plugins):
     from ftp.forecast import forecast
@@ -307,6 +314,7 @@ def test_a_plan_knows_without_weights_what_is_trained(made, kind, plugins):
     assert (told.shape.trained, told.shape.total) == models.parameters(model.net)
 
 
+@pytest.mark.slow
 def test_preferences_compare_with_the_adapters_off(made, tmp_path):
     prepared = find("adapters").prepared(plugins=("dpo",), model=str(made["llama"]), max_steps=2, baselines=True,
                                          out=str(tmp_path / "run"), learning_rate=1e-2)

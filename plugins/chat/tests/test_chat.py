@@ -61,6 +61,7 @@ def test_pairs_differ_and_turns_alternate() -> None:
     assert long >= 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [*FORMS, "text"])
 def test_every_form_is_given(form: Form) -> None:
     assert set(given(form).splits) == {"train", "validation", "test"}
@@ -126,9 +127,11 @@ def test_sign_test_by_hand() -> None:
 
 def options(tmp_path: Path, **more: Any) -> dict[str, Any]:
     return {"model": str(tiny("gpt2", tmp_path / "model")), "out": tmp_path / "run", "max_steps": 1, "max_train_rows": 8,
-            "max_eval_rows": 4, "baselines": False, "verify": False, "device": "cpu", "cache_dir": tmp_path / "cache", **more}
+            "max_eval_rows": 4, "baselines": False, "verify": False, "report": False, "device": "cpu",
+            "cache_dir": tmp_path / "cache", **more}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["sft", "dpo", "kto"])
 def test_runs_end_with_a_verdict_on_drift(objective: str, tmp_path: Path) -> None:
     done = ftp.run(["lora", objective, "chat"], **options(tmp_path, **{"chat.drift_prompts": 2, "chat.drift_tokens": 4}))
@@ -137,6 +140,7 @@ def test_runs_end_with_a_verdict_on_drift(objective: str, tmp_path: Path) -> Non
     assert risk.level == "not_run" or risk.evidence["prompts"] == {"harmless": 2, "harmful": 2}
 
 
+@pytest.mark.slow
 def test_a_model_of_plain_text_is_not_asked(tmp_path: Path) -> None:
     done = ftp.run(["full", "clm", "chat"], **options(tmp_path))
     assert {risk.name: risk.level for risk in done.risks}["refusal and toxicity"] == "not_run"
@@ -159,6 +163,7 @@ def turns(*texts: str) -> dict[str, Any]:
     return {"messages": [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "rows", "told"), [
     ("sft", [turns("One?", "One."), turns("Two?")], "no turn of the assistant: rows 1"),
     ("sft", [turns("One?", "One."), turns("Two?", " ")], "an empty answer: rows 1"),

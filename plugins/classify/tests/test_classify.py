@@ -47,10 +47,11 @@ def test_perfect_answers_score_one(sample: dict[str, Any]) -> None:
     assert scores([0] * len(rows)) == pytest.approx({"accuracy": 0.2, "macro_f1": (2 * 5 / 30) / 5, "mcc": 0.0})
 
 
+@pytest.mark.slow
 def test_a_run_on_a_file_of_ones_own(tmp_path: Path, sample: dict[str, Any]) -> None:
     with (tmp_path / "own.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("desk", "message"), *zip(sample["train"]["label"], sample["train"]["text"], strict=True)])
     ftp.run(["full", "classify"], model=str(tiny("bert", tmp_path / "model")), data=str(tmp_path / "own.csv"),
             columns=("text=message", "label=desk"), out=tmp_path / "run", max_steps=2, baselines=False, verify=False,
-            device="cpu", cache_dir=tmp_path / "cache")
+            report=False, device="cpu", cache_dir=tmp_path / "cache")
     assert ftp.load(tmp_path / "run").predict(["Where is my parcel?"])[0]["answer"] in CLASSES

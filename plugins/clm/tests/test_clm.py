@@ -236,6 +236,7 @@ def test_a_fresh_network_learns(tmp_path: Path) -> None:
     assert seen[-1] < seen[0] - 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "match"), [
     ("{not json", "not JSON"),
     ("nowhere/config.json", "no such file"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 import ftp
 from ftp.testing.models import TEXTS
 
@@ -27,6 +29,7 @@ CONFIG = ('{"model_type": "llama", "hidden_size": 48, "num_hidden_layers": 2, "n
           '"max_position_embeddings": 128}')
 
 
+@pytest.mark.slow
 def test_from_scratch_to_a_continuation(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -72,6 +72,7 @@ def test_the_divergence_of_gkd():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_loss_of_classes(made, packed):
     one = build(made["bert"], packed=packed, alpha=0.7, temperature=2.0)
@@ -89,6 +90,7 @@ def test_the_loss_of_classes(made, packed):
         torch.testing.assert_close(one.loss.compute(one.batch(rows)).total, hard.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("plugin, kind", [("sft", "llama"), ("clm", "gpt2")])
 def test_the_loss_of_tokens(made, plugin, kind, packed, monkeypatch):
@@ -163,6 +165,7 @@ def test_classes_in_another_order_are_put_right(made, tmp_path):
     assert abs(first - second) > 1e-4  # the same numbers under swapped names mean the opposite
 
 
+@pytest.mark.slow
 def test_mistakes_are_told(made, tmp_path):
     with pytest.raises(UserError, match="no trained head"):
         build(made["encoder"])
@@ -184,6 +187,7 @@ def test_mistakes_are_told(made, tmp_path):
         build(short, ("sft",), "llama")
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_hears_one(tmp_path):
     alone, same = build(None, ("sft",), "t5", alpha=0.0), build(None, ("sft",), "t5", alpha=1.0)
     heard = build(tiny("t5", tmp_path, seed=7), ("sft",), "t5", alpha=1.0)
@@ -191,6 +195,7 @@ def test_an_encoder_decoder_hears_one(tmp_path):
     assert totals[0] > 1 and abs(totals[1]) < 1e-3 and totals[2] > 0.1  # nothing to learn from itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugins, kind, teacher", [
     ((), "bert", "bert"), (("sft", "lora"), "llama", "llama"), (("mlm",), "bert", "encoder")])
 def test_a_run(made, tmp_path, plugins, kind, teacher):

@@ -130,6 +130,7 @@ def test_an_answer_that_is_not_in_its_context_is_an_error(tmp_path: Path) -> Non
                 device="cpu", cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_run_answers_with_tones_and_tells_of_dates(tmp_path: Path) -> None:
     done = ftp.run(["full", "finance"], model=str(tiny("bert", tmp_path / "model")), out=tmp_path / "run", max_steps=2,
                    max_train_rows=40, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
@@ -137,6 +138,7 @@ def test_a_run_answers_with_tones_and_tells_of_dates(tmp_path: Path) -> None:
     assert {risk.name: risk.level for risk in done.risks}["look-ahead"] == "ok"
 
 
+@pytest.mark.slow
 def test_questions_are_read_by_an_encoder_where_form_says_so(tmp_path: Path) -> None:
     """SQuAD's columns are refused as labelled rows with the option that takes them; with it a span head is trained."""
     rows = [{"question": f"What did company {number} earn?", "context": f"Company {number} earned {number} million last year.",

@@ -110,6 +110,7 @@ def test_the_general_set_is_whole() -> None:
 # --- measures against their formulas ---
 
 
+@pytest.mark.slow
 def test_surprise_is_the_mean_cross_entropy_of_each_document(writer: Model) -> None:
     run = a_run("tokens")
     ids = words.encode(run, writer, TEXTS[:12])
@@ -120,6 +121,7 @@ def test_surprise_is_the_mean_cross_entropy_of_each_document(writer: Model) -> N
             assert said.losses[number] == pytest.approx(float(writer.net(input_ids=row, labels=row).loss), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_kl_is_that_of_the_whole_distribution_where_all_is_kept(writer: Model, packed: bool, monkeypatch: Any) -> None:
     monkeypatch.setattr(words, "TOP", 10_000)
@@ -178,11 +180,13 @@ def test_neighbours_are_kept_or_not() -> None:
 # --- models that write ---
 
 
+@pytest.mark.slow
 def test_noise_raises_nothing_in_any_of_twenty_runs(writer: Model) -> None:
     levels = [judged(writer, moved(writer, 0.01, seed)).level for seed in range(20)]
     assert levels.count("ok") >= 19, levels
 
 
+@pytest.mark.slow
 def test_a_spoilt_writer_is_told_with_what_to_type(writer: Model, out: Path) -> None:
     risk = judged(writer, moved(writer, 1.0), out=out)
     assert risk.finding.startswith(("the model lost some", "the model lost much"))
@@ -263,6 +267,7 @@ def test_the_mlp_of_a_network_is_known_by_its_names(folder: Path, kind: str, mod
     assert advice.mlp(torch.nn.Sequential(torch.nn.Linear(2, 2))) == ()
 
 
+@pytest.mark.slow
 def test_an_encoder_that_tells_no_text_from_another_is_told(folder: Path, easy: str, out: Path) -> None:
     model = loaded(folder, "bert", "labels", ("no", "yes"))
     spoilt = moved(model, 0.0)
@@ -277,6 +282,7 @@ def test_an_encoder_that_tells_no_text_from_another_is_told(folder: Path, easy: 
     assert any("--learning-rate" in one for one in risk.advice) and not any("mix" in one for one in risk.advice)
 
 
+@pytest.mark.slow
 def test_of_a_model_that_reads_and_writes_apart_only_the_reader_is_called_compared(folder: Path, easy: str) -> None:
     model = loaded(folder, "t5", "tokens")
     risk = judged(model, model, tasks=(easy,))
@@ -284,11 +290,13 @@ def test_of_a_model_that_reads_and_writes_apart_only_the_reader_is_called_compar
     assert "the model can" not in risk.finding
 
 
+@pytest.mark.slow
 def test_little_noise_in_an_encoder_raises_nothing(folder: Path, easy: str) -> None:
     model = loaded(folder, "bert", "labels", ("no", "yes"))
     assert [judged(model, moved(model, 0.003, seed), tasks=(easy,)).level for seed in range(5)].count("ok") == 5
 
 
+@pytest.mark.slow
 def test_our_tasks_are_compared_as_far_as_the_untouched_model_knew_them(folder: Path) -> None:
     model = loaded(folder, "bert", "labels", ("no", "yes"))
     risk = judged(model, model)
@@ -341,6 +349,7 @@ def test_lm_eval_is_asked_for_by_name_where_it_is_missing(monkeypatch: Any) -> N
     assert told.value.problems[0].command == "pip install lm-eval"
 
 
+@pytest.mark.slow
 def test_lm_eval_tasks_are_compared_row_by_row(writer: Model, monkeypatch: Any, tmp_path: Path) -> None:
     dice, asked = np.random.default_rng(0), list[bool]()
 
@@ -371,10 +380,11 @@ def test_lm_eval_tasks_are_compared_row_by_row(writer: Model, monkeypatch: Any, 
         Forgetting(lm_eval=("quiz",)).check_risks(a_run("labels"), "data", Data({}, "labelled"), None, None)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_verdict_and_leaves_training_as_it_is(folder: Path, easy: str, tmp_path: Path) -> None:
     loaded(folder, "bert", "labels", ("no", "yes"))
     options = {"model": str(folder / "bert"), "max_steps": 2, "batch_size": 4, "device": "cpu", "precision": "fp32",
-               "max_train_rows": 40, "baselines": False, "verify": False}
+               "max_train_rows": 40, "baselines": False, "verify": False, "report": False}
     with_it = ftp.run(["full", "sentiment"], **options, **{"forgetting.tasks": easy}, out=tmp_path / "a")
     without = ftp.run(["full", "sentiment", "-forgetting"], **options, out=tmp_path / "b")
     assert [one.level for one in with_it.risks if one.name == "forgetting"] == ["ok"]

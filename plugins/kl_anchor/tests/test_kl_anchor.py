@@ -14,7 +14,7 @@ from ftp.errors import UserError
 from ftp.testing.models import tiny
 
 OPTIONS: dict[str, Any] = {"max_steps": 3, "batch_size": 8, "device": "cpu", "precision": "fp32", "max_train_rows": 40,
-                           "max_eval_rows": 20, "baselines": False, "verify": False, "logging_steps": 1}
+                           "max_eval_rows": 20, "baselines": False, "verify": False, "report": False, "logging_steps": 1}
 QUIET = ("-forgetting", "-preflight", "-leakage", "-underfitting", "-overfitting")
 
 
@@ -43,6 +43,7 @@ def made(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
     return model, loss, data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective, kind, way", [("clm", "llama", "lora"), ("clm", "llama", "full"), ("mlm", "bert", "full")])
 def test_it_is_the_formula_at_trained_tokens(models: dict[str, str], objective: str, kind: str, way: str) -> None:
     model, loss, data = made([objective, way, "files", "kl_anchor"], model=models[kind], data=models["text"],
@@ -73,6 +74,7 @@ def test_it_is_the_formula_at_trained_tokens(models: dict[str, str], objective: 
     assert parts == pytest.approx(float(out.total), rel=1e-4), "micro-batches add up"
 
 
+@pytest.mark.slow
 def test_a_sample_of_tokens_is_weighed_up(models: dict[str, str]) -> None:
     totals = []
     for positions in (1024, 24):
@@ -87,6 +89,7 @@ def test_a_sample_of_tokens_is_weighed_up(models: dict[str, str]) -> None:
     assert totals[1] == pytest.approx(totals[0], rel=0.3) and totals[1] != totals[0]
 
 
+@pytest.mark.slow
 def test_it_holds_the_model(models: dict[str, str], tmp_path: Path) -> None:
     held = []
     for number, weight in enumerate((0.0, 20.0)):
@@ -104,6 +107,7 @@ def test_what_it_cannot_hold_is_told(models: dict[str, str]) -> None:
         made(["full", "tag", "kl_anchor"], model=models["bert"])
 
 
+@pytest.mark.slow
 def test_a_head_that_came_with_the_checkpoint_is_held(models: dict[str, str], tmp_path: Path) -> None:
     ftp.run(["full", "sentiment", *QUIET], **OPTIONS, model=models["bert"], out=tmp_path / "a")
     model, loss, data = made(["full", "sentiment", "kl_anchor"], model=str(tmp_path / "a" / "model"))

@@ -13,7 +13,7 @@ from ftp.testing.models import tiny
 from ftp_l2sp.penalty import Penalty, pairs
 
 OPTIONS: dict[str, Any] = {"max_steps": 3, "batch_size": 8, "device": "cpu", "precision": "fp32", "max_train_rows": 40,
-                           "max_eval_rows": 20, "baselines": False, "verify": False, "logging_steps": 1}
+                           "max_eval_rows": 20, "baselines": False, "verify": False, "report": False, "logging_steps": 1}
 QUIET = ("-forgetting", "-preflight", "-leakage", "-underfitting", "-overfitting")
 
 
@@ -38,6 +38,7 @@ def model_of(bert: str, plugins: list[str], **options: Any) -> tuple[Any, Any, A
     return model, loss, data
 
 
+@pytest.mark.slow
 def test_full_training_is_the_formula(bert: str) -> None:
     model, loss, data = model_of(bert, ["full", "sentiment", "l2sp"], **{"l2sp.alpha": 0.3, "l2sp.beta": 0.7})
     plain = model_of(bert, ["full", "sentiment"])[1]
@@ -71,6 +72,7 @@ def test_micro_batches_add_up(bert: str) -> None:
     assert float(whole) == pytest.approx(float(parts), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved_start", [False, True])
 def test_lora_is_held_by_what_it_adds(bert: str, moved_start: bool) -> None:
     model, _, _ = model_of(bert, ["lora", "sentiment"], **{"lora.r": 3, "lora.lora_alpha": 12})
@@ -98,6 +100,7 @@ def test_lora_is_held_by_what_it_adds(bert: str, moved_start: bool) -> None:
     assert torch.allclose(held, a.grad, rtol=1e-3, atol=1e-3 * float(a.grad.abs().max()))
 
 
+@pytest.mark.slow
 def test_a_strong_penalty_holds_the_weights(bert: str, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 

@@ -144,9 +144,10 @@ def test_an_answer_that_is_not_in_its_context_is_an_error(tmp_path: Path) -> Non
                 device="cpu", cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_run_answers_with_kinds_and_tells_of_citations(tmp_path: Path) -> None:
     done = ftp.run(["full", "law"], model=str(tiny("bert", tmp_path / "model")), out=tmp_path / "run", max_steps=2,
-                   max_train_rows=60, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
+                   max_train_rows=60, baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
     assert ftp.load(tmp_path / "run").predict(["The rent is due."])[0]["answer"] in KINDS
     assert {risk.name: risk.level for risk in done.risks}["same case"] == "not_run"  # the sample cites nothing
 

@@ -181,6 +181,7 @@ def test_planted_leaks_are_found_and_nothing_else() -> None:
     assert risk.level == "stop" and any("ftp data clean" in line for line in risk.advice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.7, 0.85, 0.95])
 def test_a_text_cut_inside_a_word(share: float) -> None:
     made = sentences(300)
@@ -374,6 +375,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form(form: str) -> None:
     one, two, three = sentences(130, 1), sentences(130, 5), sentences(130, 9)
@@ -596,6 +598,7 @@ def test_benchmark_rows_inside_long_training_rows(tmp_path: Path) -> None:
     assert risk.level == "warn" and risk.evidence["benchmarks"][str(bench)] == {"found": 2, "compared": 3, "rows": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), [("question", "answer"), ("prompt", "completion"), ("sentence1", "sentence2")])
 def test_one_part_of_a_benchmark_row_is_enough(tmp_path: Path, one: str, other: str) -> None:
     made, told = sentences(120), ["Yes.", "That is not for me to say, sir, ask another."]
@@ -820,6 +823,7 @@ PROMPTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS])
 def test_rows_written_into_one_long_prompt_are_not_alike_for_it(prompts: tuple[str, ...]) -> None:
     names = ["".join(pair) for pair in itertools.product("bdfgklmnprst", "aeiou", "lmnrst")]

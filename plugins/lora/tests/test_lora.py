@@ -68,6 +68,7 @@ def same(net: Any, other: Any, inputs: Any, atol: float = 1e-6) -> None:
     torch.testing.assert_close(models.logits(net, inputs), models.logits(other, inputs), rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, head", KINDS)
 def test_adapter_from_start_to_merge(made, tmp_path, monkeypatch, kind, head):
     base = plain(made[kind], head)
@@ -101,6 +102,7 @@ def test_adapter_from_start_to_merge(made, tmp_path, monkeypatch, kind, head):
         assert loaded.config.id2label == dict(enumerate(THREE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [
     {"use_dora": True}, {"use_rslora": True}, {"init_lora_weights": "pissa"}, {"init_lora_weights": "olora"},
     {"init_lora_weights": "gaussian"}, {"init_lora_weights": "orthogonal"}, {"bias": "all"}, {"bias": "lora_only"},
@@ -121,6 +123,7 @@ def test_every_option_comes_back_from_disk(made, tmp_path, monkeypatch, recwarn,
     same(from_card(tmp_path / "model", monkeypatch), model.net, inputs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_without_ftp_agrees_with_three_classes(made, tmp_path):
     model = trained(adapted(plain(made["bert"], "labels")))
     models.save(model, tmp_path / "model")
@@ -158,6 +161,7 @@ def test_saving_an_adapter_of_a_hub_model_asks_no_network(made, tmp_path, monkey
     assert asked  # what PEFT does by itself
 
 
+@pytest.mark.slow
 def test_an_adapter_names_an_offered_base_by_its_hub_id(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by the folder of the package on this machine; it is proven with that folder, and ftp finds it again offline."""
     from ftp.types import Offer
@@ -237,6 +241,7 @@ def test_what_gets_adapters(made, recwarn):
     assert written.base_model_name_or_path == str(made["bert"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options, words", [
     ({"target_modules": ("qeury", "valeu")}, ("qeury", "'query'", "valeu", "'value'", "dense")),
     ({"target_modules": ("all-linear", "query")}, ("stands alone",)),
@@ -270,6 +275,7 @@ def test_one_end_of_tied_embeddings_is_refused(made, options):
     assert "shares its weights" in str(error.value) and "ensure_weight_tying" in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied")
 @pytest.mark.parametrize("end", ["wte", "lm_head"])
 def test_both_ends_of_tied_embeddings_are_trained_saved_and_merged(made, tmp_path, monkeypatch, end):
@@ -311,6 +317,7 @@ def test_a_moved_base_is_told(made, tmp_path):
     assert models.reload(tmp_path / "model").labels == THREE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, head", [
     ("gpt2", "tokens"), ("llama", "tokens"), ("t5", "tokens"), ("bart", "tokens"), ("bert", "labels"), ("llama", "labels")])
 def test_added_tokens_are_trained_saved_reloaded_and_merged(made, tmp_path, monkeypatch, kind, head):

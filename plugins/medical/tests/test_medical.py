@@ -137,6 +137,7 @@ def test_an_answer_that_is_not_in_its_context_is_an_error(tmp_path: Path) -> Non
                 device="cpu", cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_run_answers_with_fields_and_tells_of_identifiers(tmp_path: Path) -> None:
     done = ftp.run(["full", "medical"], model=str(tiny("bert", tmp_path / "model")), out=tmp_path / "run", max_steps=2,
                    max_train_rows=40, baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
@@ -144,6 +145,7 @@ def test_a_run_answers_with_fields_and_tells_of_identifiers(tmp_path: Path) -> N
     assert {risk.name: risk.level for risk in done.risks}["identifiers"] == "ok"
 
 
+@pytest.mark.slow
 def test_identifiers_of_rows_are_nowhere_in_the_folder_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Rows that leak and rows that are answered wrong are shown, without what identifies a person; or masked from the start."""
     secrets = ("Osterwald", "q.osterwald@clinic.example", "020 7946 0958", "12/03/1961")

@@ -76,6 +76,7 @@ CLEAN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLEAN)
 def test_clean_runs_raise_nothing_in_19_of_20(name: str) -> None:
     """200 noisy runs each, every look judged; the means of `flat` do not move at all: the hardest case for a trend."""
@@ -286,18 +287,20 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Risk]:
                 lines.append(json.dumps({"text": " ".join(said), "label": label}))
             (folder / f"{split}.jsonl").write_text("\n".join(lines))
         usual = dict(data=str(folder), model=str(models[kind]), out=home / f"{name}-run", baselines=False, verify=False,
-                     cache_dir=home / "cache", device="cpu", precision="fp32")
+                     report=False, cache_dir=home / "cache", device="cpu", precision="fp32")
         result = ftp.run([*plugins, "-leakage", "-duplicates"], **{**usual, **options})  # type: ignore[arg-type]
         return {risk.name: risk for risk in result.risks}["overfitting"]
 
     return run
 
 
+@pytest.mark.slow
 def test_a_clean_run_is_ok(go: Callable[..., Risk]) -> None:
     risk = go("clean", ["full", "sentiment"], 200, learning_rate=2e-3, max_steps=60, eval_steps=20)
     assert risk.level == "ok" and risk.stage == "end" and len(risk.evidence["train_loss"]) == 3
 
 
+@pytest.mark.slow
 def test_coins_learnt_by_heart_are_raised(go: Callable[..., Risk]) -> None:
     risk = go("coins", ["full", "sentiment"], 30, learnable=False, learning_rate=3e-3, max_steps=120, eval_steps=30)
     assert risk.level in ("warn", "stop") and any("--max-steps" in one for one in risk.advice)
@@ -305,6 +308,7 @@ def test_coins_learnt_by_heart_are_raised(go: Callable[..., Risk]) -> None:
         follow(line)
 
 
+@pytest.mark.slow
 def test_text_is_asked_for_word_by_word(go: Callable[..., Risk]) -> None:
     risk = go("heart", ["full", "clm", "sentiment"], 24, kind="gpt2", learning_rate=5e-3, max_steps=240, eval_steps=240,
               overfitting={"verbatim": 10, "verbatim_tokens": 4})

@@ -53,11 +53,12 @@ def test_perfect_answers_score_one(sample: dict[str, Any]) -> None:
     assert scores([0] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
 
 
+@pytest.mark.slow
 def test_a_run_reads_both_texts(tmp_path: Path, sample: dict[str, Any]) -> None:
     columns = [sample["train"][name] for name in ("text", "text_pair", "label")]
     own = write(tmp_path / "own.csv", [("sentence1", "sentence2", "label"), *zip(*columns, strict=True)])
     ftp.run(["full", "pairs"], model=str(tiny("bert", tmp_path / "model")), data=own, out=tmp_path / "run", max_steps=2,
-            baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache")
+            baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
     finished = ftp.load(tmp_path / "run")
     one, other = finished.predict([{"text": "The lake is frozen.", "text_pair": "There is ice on the lake."},
                                    {"text": "The lake is frozen.", "text_pair": "Prices rose by 2.5 percent in March."}])

@@ -64,6 +64,7 @@ def same(net: Any, expected: torch.Tensor, inputs: Any, atol: float = 1e-6) -> N
     torch.testing.assert_close(models.logits(net, inputs), expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [one for one in METHODS if one in INSTALLED])
 def test_a_method_from_start_to_reload(made, tmp_path, method):
     base = plain(made["bert"], "labels")
@@ -83,6 +84,7 @@ def test_a_method_from_start_to_reload(made, tmp_path, method):
     same(models.reload(tmp_path / "model").net, after, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ia3", "prompt_tuning"])
 def test_plain_peft_gives_the_same_logits(made, tmp_path, method):
     """On the weights that ours has; and in a fresh process, from what ours saved."""
@@ -97,6 +99,7 @@ def test_plain_peft_gives_the_same_logits(made, tmp_path, method):
     assert models.verify(model, tmp_path / "model", inputs) <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", PROMPTS)
 @pytest.mark.parametrize("kind, head", [("bert", "tags"), ("bert", "span"), ("llama", "tokens"), ("gpt2", "tokens")])
 def test_the_outputs_of_a_prompt_are_left_out(made, kind, head, method):
@@ -146,6 +149,7 @@ def test_a_prompt_takes_positions_of_every_row(made):
     assert torch.isfinite(model.net(input_ids=ids, attention_mask=torch.ones_like(ids)).logits).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options, words", [
     ({"method": "ia33"}, ("no such method", "'ia3'", "vera")),
     ({"method": "lora"}, ("plugin of its own",)),
@@ -184,6 +188,7 @@ def test_options_as_text():
     assert parse("target_modules=.*(query|value)") == {"target_modules": ".*(query|value)"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, plugins, method", [
     ("bert", (), "prompt_tuning"), ("llama", ("dpo",), "prefix_tuning"), ("llama", ("sft",), "ia3"),
     ("gpt2", ("clm",), "prompt_tuning")])

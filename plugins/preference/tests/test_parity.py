@@ -49,6 +49,7 @@ def texts(kit: Any) -> Dataset:
 KINDS = [("sigmoid", 0.0), ("sigmoid_norm", 0.0), ("ipo", 0.0), ("hinge", 0.0), ("robust", 0.2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 @pytest.mark.parametrize(("loss_type", "noise"), KINDS)
 def test_dpo(kit: Any, load: Any, texts: Dataset, tmp_path: Any, loss_type: Any, noise: float, packed: bool) -> None:
@@ -89,6 +90,7 @@ def test_dpo_with_lora(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> No
     same(kit.gradients(model), kit.gradients(theirs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "away"), [(7, False), (9, True)], ids=["z0 is 0", "z0 is above 0"])
 def test_kto(kit: Any, load: Any, tmp_path: Any, seed: int, away: bool) -> None:
     """Where the mismatched answers got less likely z0 is 0, and says nothing of how it is reckoned."""

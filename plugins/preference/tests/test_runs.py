@@ -30,6 +30,7 @@ class Mine:
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "method"), [("dpo", "full"), ("dpo", "lora"), ("kto", "lora")])
 def test_a_run_is_proven_and_scored_again_against_the_model_that_it_started_from(
     objective: str, method: str, kit: Any, folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -62,6 +62,7 @@ def trained(kit: Any, plugin: Any, model: Any, run: Any, splits: list[list[int]]
     return torch.cat([weight.detach().flatten() for weight in weights])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -84,6 +85,7 @@ def test_dropout_is_kept_where_it_is_asked_for(kit: Any, load: Any) -> None:
     assert float(loss.compute(kit.batch_of(loss, kit.preferences())).metrics["rewards/chosen"]) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["full", "lora", "lora and a whole head"])
 def test_the_reference_stays_the_untrained_model(kit: Any, load: Any, case: str) -> None:
     from ftp_preference import answers
@@ -101,6 +103,7 @@ def test_the_reference_stays_the_untrained_model(kit: Any, load: Any, case: str)
         assert any("lm_head" in name and weight.requires_grad for name, weight in model.net.named_parameters())
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_parts_the_answers(kit: Any, load: Any) -> None:
     for plugin, options in ALL:
         model, run, method = load(), kit.a_run(form(plugin)), plugin(**options)
@@ -115,6 +118,7 @@ def test_training_lowers_the_loss_and_parts_the_answers(kit: Any, load: Any) -> 
         assert shown(after, "rewards/accuracies", 8) > (0.7 if plugin is Orpo else 0.9), plugin.__name__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plugin", "options"), ALL)
 def test_packed_equals_padded_on_either_side(kit: Any, load: Any, plugin: type, options: dict[str, Any]) -> None:
     found = []
@@ -133,6 +137,7 @@ def test_packed_equals_padded_on_either_side(kit: Any, load: Any, plugin: type, 
         assert torch.allclose(gradient, found[0][1], rtol=1e-3, atol=1e-5 * float(gradient.abs().max()) + 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plugin", "options"), ALL)
 def test_micro_batches_do_not_change_the_update(kit: Any, load: Any, plugin: type, options: dict[str, Any]) -> None:
     """8 rows at once, 2 x 4, and 5 + 2 + 1; two updates, so that KTO's z0 is not zero in the second."""
@@ -220,6 +225,7 @@ def test_turns_of_the_user_within_an_answer_do_not_count(kit: Any, load: Any) ->
     assert [model.tokenizer.decode(ids) for ids in counted] == ["The capital of Norway is Oslo.<|im_end|>", "Yes.<|im_end|>"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("plugin", [Dpo, Kto])
 def test_precomputed_is_the_same_loss(kit: Any, load: Any, plugin: type, lora: bool) -> None:

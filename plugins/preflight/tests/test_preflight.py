@@ -114,6 +114,7 @@ def chats(count: int = 40, answer: str = "it is {}") -> list[dict[str, Any]]:
 # --- rows ---
 
 
+@pytest.mark.slow
 def test_clean_rows_raise_nothing_in_fifty_draws() -> None:
     levels = [on_rows(labelled(lines(200, seed), lines(100, 1000 + seed))).level for seed in range(50)]
     assert levels.count("ok") >= 48, levels
@@ -124,6 +125,7 @@ def test_labels_out_of_range_stop() -> None:
     assert risk.level == "stop" and "66 rows of train" in risk.finding and risk.evidence["labels"]["out_of_range"]["train"] == 66
 
 
+@pytest.mark.slow
 def test_classes_that_a_split_lacks_are_told() -> None:
     risk = on_rows(labelled(held_labels=[0] * 100))
     assert risk.level == "warn" and "'good': in train, and never in validation" in risk.finding
@@ -132,6 +134,7 @@ def test_classes_that_a_split_lacks_are_told() -> None:
     assert one.level == "warn" and "one class only" in one.finding
 
 
+@pytest.mark.slow
 def test_extreme_imbalance_is_told_and_little_is_not() -> None:
     assert "accuracy says little" in on_rows(labelled(labels=[0] * 199 + [1], held_labels=[0] * 99 + [1])).finding
     assert on_rows(labelled(labels=[int(n % 4 == 0) for n in range(200)])).level == "ok"
@@ -139,6 +142,7 @@ def test_extreme_imbalance_is_told_and_little_is_not() -> None:
     assert level == "note"
 
 
+@pytest.mark.slow
 def test_broken_characters_are_told() -> None:
     bad = lines(200)
     bad[3], bad[7], bad[9] = "the cafÃ© wasnâ€™t open", "a \ufffd here", "a \x00 there"
@@ -151,12 +155,14 @@ def test_broken_characters_are_told() -> None:
     assert on_rows(labelled(fine, fine[:100])).evidence["characters"]["mojibake"] == 0
 
 
+@pytest.mark.slow
 def test_a_shift_of_length_is_told() -> None:
     risk = on_rows(labelled(held=lines(100, 1, 30, 60)))
     assert risk.level == "warn" and "of another length" in risk.finding and risk.evidence["lengths"]["distance"] == 1
     assert on_rows(labelled(held=lines(100, 1, 6, 13))).level in ("ok", "note")
 
 
+@pytest.mark.slow
 def test_another_language_is_told() -> None:
     dice = np.random.default_rng(0)
     german = ["der", "film", "war", "eine", "stille", "freude", "von", "ersten", "bis", "zur", "letzten", "szene", "und", "unser",
@@ -167,6 +173,7 @@ def test_another_language_is_told() -> None:
     assert risk.advice == ("ftp data preview run.toml --split validation", "ftp data preview run.toml")
 
 
+@pytest.mark.slow
 def test_empty_rows_are_told() -> None:
     assert on_rows(labelled([""] * 200, [""] * 100)).level == "stop"
     some = lines(200)
@@ -257,6 +264,7 @@ def test_the_side_of_a_cut_is_not_called_the_end_where_an_encoder_keeps_the_ques
     assert "prompts of several turns at their beginning" in risk.finding and "lose their end" not in risk.finding
 
 
+@pytest.mark.slow
 def test_what_the_template_leaves_out_is_counted(folder: Path) -> None:
     rows = chats()
     call = {"type": "function", "function": {"name": "look", "arguments": {}}}
@@ -272,6 +280,7 @@ def test_what_the_template_leaves_out_is_counted(folder: Path) -> None:
     assert clean.evidence["template leaves out"] == {"rows": 36} and "the chat template leaves out" not in clean.finding
 
 
+@pytest.mark.slow
 def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_text("{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
                                       "{% if add_generation_prompt %}assistant: {% endif %}")
@@ -281,6 +290,7 @@ def test_a_template_without_an_end_is_told(folder: Path, tmp_path: Path) -> None
     assert risk.level == "warn" and "no token that ends a turn" in risk.finding and "eos_token" in risk.finding
 
 
+@pytest.mark.slow
 def test_doubled_missing_and_unended_tokens_are_told(folder: Path) -> None:
     run, data, model, loss = scene(folder, chats(), ["sft", "lora", "files"], "llama")
     bos = model.tokenizer.bos_token_id
@@ -307,6 +317,7 @@ def test_doubled_missing_and_unended_tokens_are_told(folder: Path) -> None:
         assert risk.level == level and told in risk.finding, (told, risk.finding)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_other_tokens_at_inference_is_told(folder: Path) -> None:
     run, data, model, loss = scene(folder, chats(), ["sft", "lora", "files"], "llama")
 
@@ -318,6 +329,7 @@ def test_a_prompt_of_other_tokens_at_inference_is_told(folder: Path) -> None:
     assert risk.level == "warn" and "in other tokens when they are answered" in risk.finding
 
 
+@pytest.mark.slow
 def test_truncation_is_told_with_its_share(folder: Path) -> None:
     rows = [{"text": text, "label": n % 2} for n, text in enumerate(lines(80, 0, 40, 60))]
     run, data, model, loss = scene(folder, rows, ["full", "classify"], "bert", max_length=12)
@@ -344,6 +356,7 @@ def test_tensors_without_gradient_and_frozen_ones_with_one_are_told() -> None:
     assert "1 frozen tensors get a gradient, as a plugin froze them late: c" in told.finding
 
 
+@pytest.mark.slow
 def test_a_new_head_that_is_sure_of_itself_is_told(folder: Path) -> None:
     run, data, model, loss = scene(folder, None, ["full", "sentiment"], "bert", max_train_rows=80, max_eval_rows=40)
     with torch.no_grad():
@@ -353,6 +366,7 @@ def test_a_new_head_that_is_sure_of_itself_is_told(folder: Path) -> None:
     assert risk.level in ("note", "warn") and "knows nothing costs 0.693" in risk.finding
 
 
+@pytest.mark.slow
 def test_a_reference_that_is_not_the_untouched_model_is_told(folder: Path) -> None:
     rows = [{"prompt": f"{text}?", "chosen": f"yes {n}", "rejected": f"no {n} {n}"} for n, text in enumerate(lines(40))]
     run, data, model, loss = scene(folder, rows, ["dpo", "lora", "files"], "llama")
@@ -483,6 +497,7 @@ def test_preview_shows_spans_by_their_ends_and_their_text(folder: Path, tmp_path
     assert "answer 'new card'" in text and "no answer" in text and "the row as a whole" not in text
 
 
+@pytest.mark.slow
 def test_preview_says_what_is_trained_of_each_head(folder: Path, tmp_path: Path, capfd: Any) -> None:
     pairs = [{"prompt": f"what is {n} ?", "chosen": f"it is {n}", "rejected": "no"} for n in range(30)]
     for plugins in ("dpo,files", "reward,files"):
@@ -518,6 +533,7 @@ def test_preview_numbers_the_parts_of_a_long_row(folder: Path, tmp_path: Path, c
     assert f"part 1 of {len(parts)}" in text
 
 
+@pytest.mark.slow
 def test_preview_shows_rows_that_no_run_could_split(folder: Path, tmp_path: Path, capfd: Any) -> None:
     """To look at rows needs no validation split; what a run would refuse is told."""
     same = [{"text": "the film was a joy", "label": "ab"[n % 2]} for n in range(24)]
@@ -555,6 +571,7 @@ def test_a_saved_template_is_read_without_the_code_beside_it(folder: Path, tmp_p
 CHINESE = "这家店的面条很好吃，第{}次。"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, what", [("bert", "are [UNK]"), ("llama", "single bytes of characters")])
 def test_a_language_that_the_model_cannot_read_is_told(folder: Path, kind: str, what: str) -> None:
     rows = [{"text": CHINESE.format(n), "label": "ab"[n % 2]} for n in range(40)]
@@ -569,6 +586,7 @@ def test_a_language_that_the_model_cannot_read_is_told(folder: Path, kind: str, 
     assert "such as" in judged(run, data, model, loss, unknown=0.0001, byte_tokens=0.0001).finding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_english_among_signs_that_the_model_lacks_is_no_other_language(folder: Path, kind: str) -> None:
     rows = [{"text": f"{text} \U0001f600\U0001f44d\U0001f3fd \u201cthe film\u201d \u2764\ufe0f", "label": "ab"[n % 2]}
@@ -581,6 +599,7 @@ def test_english_among_signs_that_the_model_lacks_is_no_other_language(folder: P
     assert "take a model" in judged(*scene(folder, chinese, ["full", "classify"], kind)).finding
 
 
+@pytest.mark.slow
 def test_a_language_that_no_conversation_of_the_model_was_in_is_told(folder: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": CHINESE.format(n)}, {"role": "assistant", "content": "好吃"}]}
             for n in range(40)]
@@ -588,6 +607,7 @@ def test_a_language_that_no_conversation_of_the_model_was_in_is_told(folder: Pat
     assert "single bytes" in risk.finding and any("Qwen" in line for line in risk.advice)
 
 
+@pytest.mark.slow
 def test_rows_that_spell_control_tokens_are_counted(folder: Path) -> None:
     rows = chats()
     rows[3]["messages"][0]["content"] = "hello <|im_end|> there"

@@ -75,10 +75,11 @@ def test_its_options_reach_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (wrapped("span").answer, given) == ("answer", {"max_answer_length": 4, "threshold": 1.5})
 
 
+@pytest.mark.slow
 def test_a_run_answers_with_stretches_of_the_text(tmp_path: Path) -> None:
     model = tiny("bert", tmp_path / "model")
     ftp.run(["full", "qa"], model=str(model), out=tmp_path / "run", max_steps=2, max_train_rows=24, baselines=False,
-            verify=False, device="cpu", cache_dir=tmp_path / "cache")
+            verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
     context = "The night train leaves at ten."
     answer = ftp.load(tmp_path / "run").predict([{"question": "When does it leave?", "context": context}])[0]["answer"]
     assert isinstance(answer, str) and answer in context

@@ -47,6 +47,7 @@ def test_scores_by_hand(sample: dict[str, Any]) -> None:
     assert scores([1] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 def test_a_run_answers_with_the_classes_of_its_data(own: bool, tmp_path: Path) -> None:
     options: dict[str, Any] = {"max_train_rows": 40}
@@ -55,6 +56,6 @@ def test_a_run_answers_with_the_classes_of_its_data(own: bool, tmp_path: Path) -
         (tmp_path / "own.csv").write_text("\n".join(lines), encoding="utf-8")
         options = {"data": str(tmp_path / "own.csv"), "sentiment": {"labels": ("grand", "fair", "dull")}}
     ftp.run(["full", "sentiment", "-leakage"], model=str(tiny("bert", tmp_path / "model")), out=tmp_path / "run", max_steps=2,
-            baselines=False, verify=False, device="cpu", cache_dir=tmp_path / "cache", **options)
+            baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache", **options)
     answer = ftp.load(tmp_path / "run").predict(["What a grand day."])[0]
     assert answer["answer"] in (("grand", "fair", "dull") if own else ("negative", "positive"))

@@ -55,10 +55,11 @@ def test_perfect_tags_score_one(sample: dict[str, Any]) -> None:
     assert none["f1"] == 0.0 and 0.5 < none["accuracy"] < 0.8
 
 
+@pytest.mark.slow
 def test_a_run_gives_each_word_a_tag(tmp_path: Path) -> None:
     model = tiny("bert", tmp_path / "model")
     ftp.run(["full", "tag"], model=str(model), out=tmp_path / "run", max_steps=2, max_train_rows=24, baselines=False,
-            verify=False, device="cpu", cache_dir=tmp_path / "cache")
+            verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
     tokens = ["Ravi", "lives", "in", "Cardiff", "."]
     answer = ftp.load(tmp_path / "run").predict([{"tokens": tokens}])[0]["answer"]
     assert len(answer) == len(tokens) and all(tag == "O" or tag[2:] in KINDS for tag in answer)

@@ -76,6 +76,7 @@ FALLING = np.geomspace(0.69, 0.3, 4)
 LEVEL = [*np.geomspace(0.69, 0.3, 20), *[0.3] * 20]
 
 
+@pytest.mark.slow
 def test_clean_runs_raise_nothing_in_19_of_20() -> None:
     """200 noisy runs that learn half of what there is to learn, with a noisy log."""
     levels = [judged(history(FALLING, seed), log(LEVEL, seed, noise=0.05)).level for seed in range(200)]
@@ -83,6 +84,7 @@ def test_clean_runs_raise_nothing_in_19_of_20() -> None:
     assert levels.count("ok") >= 190
 
 
+@pytest.mark.slow
 def test_no_better_than_guessing_is_raised() -> None:
     """True means at the class prior: 5 % of runs may look better by chance."""
     levels = [judged(history([GUESS] * 4, seed), log([GUESS] * 20, seed, noise=0.02)).level for seed in range(100)]
@@ -265,6 +267,7 @@ def test_rows_without_a_loss_do_not_count() -> None:
     assert judged(found).level == "not_run"
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_no_time() -> None:
     import time
 
@@ -342,7 +345,8 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Risk
 
     def run(plugins: Sequence[str] = ("full", "sentiment"), kind: str = "bert", **options: Any) -> dict[str, Risk]:
         usual = dict(data=str(data), model=str(models[kind]), out=home / f"run{next(count)}", baselines=False, verify=False,
-                     cache_dir=home / "cache", device="cpu", precision="fp32", max_steps=60, eval_steps=20, learning_rate=2e-3)
+                     report=False, cache_dir=home / "cache", device="cpu", precision="fp32",
+                     max_steps=60, eval_steps=20, learning_rate=2e-3)
         result = ftp.run([*plugins, "-leakage", "-duplicates"], **{**usual, **options})  # type: ignore[arg-type]
         for line in (line for risk in result.risks for line in risk.advice):
             follow(line)
@@ -351,12 +355,14 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Risk
     return run
 
 
+@pytest.mark.slow
 def test_a_clean_run_is_ok(go: Any) -> None:
     found = go()
     assert found["underfitting"].level in ("ok", "note") and found["underfitting"].evidence["against"]["p"] < 0.01
     assert found["underfitting"].evidence["weights"]["still"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "word"), [(1e-7, "too low"), (1.0, "too high")])
 def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(go: Any, rate: float, word: str) -> None:
     found = go(learning_rate=rate)
@@ -365,6 +371,7 @@ def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(go: Any, rate
         assert found["overfitting"].level in ("ok", "note", "not_run")
 
 
+@pytest.mark.slow
 def test_a_frozen_head_is_told_before_training_and_at_the_end(go: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the new head"):
         go(full={"freeze": "classifier*"}, on_risk="stop")
@@ -375,6 +382,7 @@ def test_a_frozen_head_is_told_before_training_and_at_the_end(go: Any, tmp_path:
     assert some.advice[0].endswith("run.toml --full.freeze '*embeddings*'")
 
 
+@pytest.mark.slow
 def test_a_text_run_is_measured_against_its_start(go: Any) -> None:
     clean = go(("full", "clm", "sentiment"), "gpt2")["underfitting"]
     assert clean.level in ("ok", "note") and clean.evidence["against"]["baseline"] == "untuned model"
@@ -382,6 +390,7 @@ def test_a_text_run_is_measured_against_its_start(go: Any) -> None:
     assert low.level == "warn" and "too low" in low.finding
 
 
+@pytest.mark.slow
 def test_a_range_test_leaves_no_trace(go: Any) -> None:
     plain, tested = go(seed=3)["underfitting"], go(seed=3, underfitting={"range_test": 80})["underfitting"]
     assert tested.evidence["against"] == plain.evidence["against"]
