@@ -27,7 +27,7 @@ def command(tiny_bert: Path, reviews: str, tmp_path_factory) -> Callable[..., li
     cache = tmp_path_factory.mktemp("cache")
     fixed = ["run", "--plugins=-leakage", "--plugins-from", reviews, "--reviews.rows", ROWS, "--model", tiny_bert, "--device",
              "cpu", "--precision", "fp32", "--cache-dir", cache, "--batch-size", 8, "--learning-rate", 5e-3,
-             "--eval-steps", 4, "--logging-steps", 1, "--no-baselines", "--no-verify", "--micro-batch-size", 3]
+             "--eval-steps", 4, "--logging-steps", 1, "--no-baselines", "--no-verify", "--no-report", "--micro-batch-size", 3]
     return lambda *more: [str(word) for word in (*fixed, *more, *([] if "--max-steps" in more else ["--epochs", 2]))]
 
 
