@@ -52,7 +52,8 @@ def go(rows: Path, model: Path, tmp_path: Path) -> Callable[..., Any]:
     def run(plugins: Sequence[str] = ("full", "sentiment"), **options: Any) -> Any:
         usual: dict[str, Any] = dict(
             data=str(rows), model=str(model), out=tmp_path / f"run{next(count)}", precision="fp32", batch_size=8, epochs=1.0,
-            learning_rate=1e-3, logging_steps=1, eval_steps=1000, baselines=False, verify=False, cache_dir=tmp_path / "cache")
+            learning_rate=1e-3, logging_steps=1, eval_steps=1000, baselines=False, verify=False, report=False,
+            cache_dir=tmp_path / "cache")
         return ftp.run(list(plugins), **{**usual, **options})
 
     return run
