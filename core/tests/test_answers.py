@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
 
-from ftp import PluginError, UserError, hookimpl, plugin
+from ftp import PluginError, UserError, answers, hookimpl, plugin
 from ftp.plugin_info import Found, Picked
 from ftp.plugins import Hooks
 from ftp.settings import Settings
@@ -19,7 +22,9 @@ from ftp.types import (
     Event,
     Loss,
     LossOut,
+    Metric,
     Model,
+    Offer,
     Prediction,
     Reward,
     Risk,
@@ -95,6 +100,17 @@ def loss(**changes: Any) -> Loss:
     return dataclasses.replace(Loss(encode, collate, compute, answer), **changes)
 
 
+class Tokenizer:
+    """As much of one as is looked at."""
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [1]}
+
+    def decode(self, ids: list[int]) -> str:
+        return "a"
+
+
+TOKENIZER = Tokenizer()
 NET = torch.nn.Linear(1, 1)
 ROWS = Dataset.from_dict({"text": ["a"]})
 WRONG: list[tuple[str, Any, str]] = [
@@ -108,17 +124,17 @@ WRONG: list[tuple[str, Any, str]] = [
     ("build_model", 5, "gave an int to build_model, not a Model"),
     (
         "build_model",
-        Model("net", None, "labels"),
+        Model("net", TOKENIZER, "labels"),
         "gave a Model whose net is 'net' to build_model, not a torch.nn.Module",
     ),
     (
         "build_model",
-        Model(NET, None, "lables"),
+        Model(NET, TOKENIZER, "lables"),
         "gave a Model whose head is 'lables' to build_model, not one of labels, tags",
     ),
     (
         "build_model",
-        Model(NET, None, "labels", fresh="head"),
+        Model(NET, TOKENIZER, "labels", fresh="head"),
         "gave a Model whose fresh is 'head' to build_model, not a list",
     ),
     ("make_loss", "loss", "gave a str to make_loss, not a Loss"),
@@ -171,7 +187,12 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "reward",
         Reward("a", ["high"]),
-        "gave a Reward whose values is a list to reward, not a list of numbers",
+        "gave a Reward whose values is a list to reward, not a list of finite numbers",
+    ),
+    (
+        "reward",
+        Reward("a", [0.5, math.nan]),
+        "gave a Reward whose values is a list to reward, not a list of finite numbers",
     ),
     ("on_event", "stop please", "gave a str to on_event, not a Stop"),
 ]
@@ -190,7 +211,7 @@ def test_a_wrong_answer_names_plugin_package_and_hook(hook: str, answer: Any, me
 
 RIGHT: list[tuple[str, Any]] = [
     ("load_data", {"train": ROWS, "test": ROWS.to_iterable_dataset()}),
-    ("build_model", Model(NET, None, "labels", ("a", "b"))),
+    ("build_model", Model(NET, TOKENIZER, "labels", ("a", "b"))),
     (
         "train_step",
         StepOut(torch.tensor(1.0), {"a": torch.tensor(1.0)}, torch.tensor(1.0), 1, 2, 3),
@@ -209,6 +230,69 @@ RIGHT: list[tuple[str, Any]] = [
 def test_a_right_answer_travels_as_it_is(hook: str, answer: Any) -> None:
     given = ask(relay(hook, answer), hook)
     assert (given[0].value if hook in COLLECTED else given) is answer
+
+
+NO_TOTAL = dataclasses.replace(LossOut(torch.tensor(1.0)))
+object.__delattr__(NO_TOTAL, "total")
+RIGHT_ANSWERS: dict[type, Any] = {
+    Model: Model(NET, TOKENIZER, "labels"),
+    Loss: loss(),
+    Batch: Batch({}, 1, 1),
+    LossOut: LossOut(torch.tensor(1.0), row_losses=torch.ones(1), row_counts=torch.ones(1)),
+    Metric: Metric(),
+    Prediction: Prediction("a", (0.5, 0.5)),
+    StepOut: StepOut(torch.tensor(1.0), grad_norm=torch.tensor(1.0)),
+    Score: Score("m", math.nan),  # a score may be undefined, as F1 without a row
+    Risk: Risk("a", "ok", "f"),
+    Reward: Reward("a", [0.5]),
+    Stop: Stop("enough"),
+    Offer: Offer(Path("weights")),
+}
+ANYTHING = {(Prediction, "answer"), (LossOut, "outputs")}
+"""Fields that an objective alone reads."""
+FIELDS = [(kind, item) for kind in RIGHT_ANSWERS for item in dataclasses.fields(kind) if (kind, item.name) not in ANYTHING]
+
+
+@pytest.mark.parametrize("kind", RIGHT_ANSWERS)
+def test_an_answer_whose_fields_are_right_passes(kind: type) -> None:
+    assert answers.instance(kind)(RIGHT_ANSWERS[kind]) is None
+
+
+@pytest.mark.parametrize(("kind", "item"), FIELDS, ids=[f"{kind.__name__}-{item.name}" for kind, item in FIELDS])
+def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: type, item: Any) -> None:
+    wrong: list[Any] = [object(), [object()]]
+    if item.type != "Mapping[str, Any]":
+        wrong.append({1: object()})
+    if "None" not in item.type:
+        wrong.append(None)
+    for value in wrong:
+        mismatch = answers.instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **{item.name: value}))
+        assert mismatch is not None and f"a {kind.__name__} whose {item.name} is " in mismatch.given.replace("an ", "a ", 1)
+        assert mismatch.right
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        (LossOut, {"total": torch.ones(1, dtype=torch.long)}, "whose total is a Tensor"),
+        (LossOut, {"metrics": {"a": torch.ones(2)}}, "whose metrics is a dict"),
+        (Batch, {"count": -1}, "whose count is -1"),
+        (Prediction, {"scores": (0.5, "0.5")}, "whose scores is a tuple"),
+        (StepOut, {"rows": True}, "whose rows is True"),
+        (Reward, {"weight": math.inf}, "whose weight is inf"),
+        (Score, {"n": -1}, "whose n is -1"),
+        (Loss, {"metrics": {"a": "max"}}, "whose metrics is a dict"),
+        (Loss, {"reuse": 0}, "whose reuse is 0"),
+    ],
+)
+def test_a_value_of_the_right_type_that_cannot_be_is_named(kind: type, changes: dict[str, Any], message: str) -> None:
+    mismatch = answers.instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **changes))
+    assert mismatch is not None and message in mismatch.given
+
+
+def test_a_field_that_was_never_set_is_named() -> None:
+    mismatch = answers.instance(LossOut)(NO_TOTAL)
+    assert mismatch is not None and mismatch.given == "a LossOut whose total is None"
 
 
 def _outermost(wrapper: Callable[..., Any], hook: str) -> type:
@@ -236,7 +320,7 @@ def test_a_wrapper_is_blamed_for_what_it_gives() -> None:
     def nothing(self: Any) -> Any:
         yield
 
-    model = Model(NET, None, "labels")
+    model = Model(NET, TOKENIZER, "labels")
     with pytest.raises(
         PluginError,
         match=r"plugin 'wraps' \(ftp-wraps 1.0\) gave a str to build_model, not a Model",
@@ -263,7 +347,7 @@ def test_a_wrapper_that_yields_twice_or_never_is_named() -> None:
             yield
         return 5
 
-    model = Model(NET, None, "labels")
+    model = Model(NET, TOKENIZER, "labels")
     with pytest.raises(PluginError, match=r"plugin 'wraps' .* wraps build_model and yields twice"):
         ask(relay("build_model", model, _outermost(twice, "build_model")), "build_model")
     with pytest.raises(
@@ -328,6 +412,36 @@ FUNCTIONS: list[tuple[str, Any, tuple[Any, ...], str]] = [
         "gave a row without input_ids (it has: ids) to Loss.encode",
     ),
     ("encode", _lazily, ([1], "train"), "gave a str as a row to Loss.encode"),
+    (
+        "encode",
+        lambda rows, split: [{"input_ids": "a text"}],
+        ([], "train"),
+        "gave a row whose input_ids is 'a text' to Loss.encode (of make_loss), not a list of whole numbers",
+    ),
+    (
+        "encode",
+        lambda rows, split: [{"input_ids": [1, None]}],
+        ([], "train"),
+        "gave a row whose input_ids is [1, None] to Loss.encode",
+    ),
+    (
+        "collate",
+        lambda rows: Batch({}, 1, 1),
+        ([{"input_ids": [1]}] * 2,),
+        "gave a Batch of 1 rows to Loss.collate (of make_loss), not one of the 2 that it was given",
+    ),
+    (
+        "answer",
+        lambda batch, out: [Prediction(0)],
+        (Batch({}, 2, 2), None),
+        "gave 1 predictions to Loss.answer (of make_loss), not one for each of 2 rows",
+    ),
+    (
+        "compute",
+        lambda batch: LossOut(torch.tensor(1.0), row_losses=torch.ones(2, 1)),
+        (Batch({}, 2, 2),),
+        "gave a LossOut whose row_losses has shape 2x1 to Loss.compute (of make_loss), not one number for each of 2 rows",
+    ),
 ]
 
 
@@ -394,6 +508,57 @@ def test_a_wrapper_answers_for_its_own_function_of_the_loss_alone() -> None:
         made.collate([])
     rows: list[Row] = [{"text": "a"}, {"text": "b"}]
     assert list(made.encode(rows, "train")) == [{"input_ids": [1]}, {"input_ids": [1]}]
+
+
+def model_of(**changes: Any) -> Model:
+    """A model as the rest of a run gets it from a plugin `bad`."""
+    made: Model = ask(relay("build_model", dataclasses.replace(RIGHT_ANSWERS[Model], **changes)), "build_model")
+    return made
+
+
+def test_what_saves_a_model_is_named_where_it_fails_and_the_disk_where_that_does() -> None:
+    named = r"plugin 'bad' \(ftp-bad 1.0\) failed in Model.save \(of build_model\): ValueError: boom"
+    with pytest.raises(PluginError, match=named):
+        model_of(save=_raises(ValueError("boom"))).save(Path())  # type: ignore[misc]
+    with pytest.raises(UserError, match="the disk is full"):
+        model_of(save=_raises(OSError(28, "No space left on device"))).save(Path())  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _fails_inside(before: BaseException | None, after: BaseException | None) -> Iterator[Any]:
+    if before is not None:
+        raise before
+    with contextlib.suppress(LookupError):
+        yield NET
+    if after is not None:
+        raise after
+
+
+REFERENCE = r"plugin 'bad' \(ftp-bad 1.0\) {} Model.reference \(of build_model\)"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (_raises(ValueError("boom")), REFERENCE.format("failed in") + ": ValueError: boom"),
+        (lambda: _fails_inside(ValueError("boom"), None), REFERENCE.format("failed in") + ": ValueError: boom"),
+        (lambda: _fails_inside(None, ValueError("boom")), REFERENCE.format("failed in") + ": ValueError: boom"),
+        (lambda: NET, REFERENCE.format("gave a Linear to") + ", not a context manager that yields the network"),
+        (lambda: contextlib.nullcontext("net"), REFERENCE.format("gave a str to") + ", not a context manager that yields"),
+    ],
+)
+def test_the_reference_of_a_model_is_named_where_it_fails(reference: Any, message: str) -> None:
+    with pytest.raises(PluginError, match=message), model_of(reference=reference).reference():  # type: ignore[misc]
+        pass
+
+
+def test_what_is_raised_inside_a_reference_is_not_the_plugin_s_and_not_swallowed() -> None:
+    error = KeyError("ours")  # a LookupError, which that reference would swallow
+    with pytest.raises(KeyError) as caught, model_of(reference=lambda: _fails_inside(None, None)).reference():  # type: ignore[misc]
+        raise error
+    assert caught.value is error
+    with model_of(reference=lambda: _fails_inside(None, None)).reference() as net:  # type: ignore[misc]
+        assert net is NET
 
 
 def test_what_hides_gives_a_text() -> None:

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from ftp.cli.main import call
-from ftp.plugins import exits_named
+from ftp.plugins import failures_named
 
 EXIT = "import sys; print('noise'); print('noise', file=sys.stderr); sys.exit(0)"
 DOMAIN = """
@@ -88,7 +88,7 @@ def test_code_of_a_plugin_outside_hooks_is_named_by_its_frame(plant):
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {
         "ftp_planted_a": DOMAIN.format(body="compute = staticmethod(lambda: sys.exit(3))", load="pass")})
     cls = pick(["poems"])[0].cls
-    with pytest.raises(PluginError, match=r"plugin 'poems' \(ftp-planted-a 1.0\).*sys.exit\(3\)"), exits_named():
+    with pytest.raises(PluginError, match=r"plugin 'poems' \(ftp-planted-a 1.0\).*sys.exit\(3\)"), failures_named():
         cls.compute()
 
 
@@ -184,3 +184,67 @@ def test_what_the_user_means_passes_through_a_hook(plant, name):
     with pytest.raises(BaseException) as raised:
         Hooks(pick(["poems"])).each("load_data", run=None)
     assert type(raised.value).__name__ == name
+
+
+LATE = """
+    from ftp import hookimpl, plugin
+    def rows():
+        yield {"text": "a"}
+        raise LookupError("no more rows")
+    @plugin
+    class Poems:
+        "Poems."
+        gives = ("text",)
+        @hookimpl
+        def load_data(self, run):
+            from datasets import IterableDataset
+            return {"train": IterableDataset.from_generator(rows)}
+"""
+
+
+def test_rows_that_are_read_late_and_fail_are_named_with_their_plugin(plant):
+    from ftp import PluginError
+    from ftp.plugins import Hooks, pick
+
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": LATE})
+    (answer,) = Hooks(pick(["poems"])).each("load_data", run=None)
+    named = r"plugin 'poems' \(ftp-planted-a 1.0\), in rows \(ftp_planted_a.py, line 5\), failed: LookupError: no more rows"
+    with pytest.raises(PluginError, match=named), failures_named():
+        list(answer.value["train"])
+
+
+def test_an_exception_of_our_own_travels_as_it_is(plant):
+    from ftp import UserError
+
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {
+        "ftp_planted_a": LATE + "    def refuse():\n        raise __import__('ftp').UserError('mend it')\n"})
+    with pytest.raises(ZeroDivisionError), failures_named():
+        1 / 0  # noqa: B018
+    from ftp.plugins import pick
+
+    refuse = __import__(pick(["poems"])[0].cls.__module__).refuse
+    with pytest.raises(UserError, match="mend it"), failures_named():
+        refuse()
+
+
+FAILING = """
+    import click
+    @click.command()
+    @click.argument("what")
+    def command(what):
+        if what == "usage":
+            raise click.UsageError("say poem")
+        {}[what]
+"""
+
+
+@pytest.mark.parametrize(("what", "status", "told"), [
+    ("poem", 1, "plugin 'poems' (ftp-planted-a 1.0), in command (ftp_planted_a.py, line 8), failed: KeyError: 'poem'"),
+    ("usage", 2, "say poem"),
+])
+def test_a_command_of_a_package_that_fails_is_named(plant, capsys, what, status, told):
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": FAILING})
+    plant("ftp-planted-b", {"recite": "ftp_planted_a:command"}, {}, group="ftp.commands")
+    assert call(["recite", what]) == status
+    said = capsys.readouterr().err
+    assert told in said and "Traceback" not in said

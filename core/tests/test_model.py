@@ -17,9 +17,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from ftp import UserError, offers
+from ftp import PluginError, UserError, offers
 from ftp import model as models
 from ftp.fresh import run_code as run_in_new_process
+from ftp.model import saving
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model, Offer, Score
 
@@ -487,3 +488,17 @@ def test_a_tiny_models_vocabulary_is_the_same_in_each_process() -> None:
     told = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                            env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
     assert len(told) == 1 and "'##a'" in told.pop()
+
+
+@pytest.mark.parametrize(("put", "message"), [
+    (lambda net, folder: net.nowhere, r"house-layouts 1.2, which reads models of the kind 'bottleneck', failed: AttributeError"),
+    (lambda net, folder: None, r"house-layouts 1.2, .* gave None, not a torch.nn.Module"),
+])
+def test_a_package_that_cannot_read_its_own_layout_is_named(monkeypatch, tmp_path, put, message):
+    (tmp_path / "config.json").write_text('{"model_type": "bottleneck"}')
+    dist = SimpleNamespace(name="house-layouts", version="1.2")
+    points = [SimpleNamespace(value="made:up", dist=dist, load=lambda: put)]
+    monkeypatch.setattr(saving.metadata, "entry_points", lambda group, name: points)
+    monkeypatch.setattr(saving, "_base", lambda *given: SimpleNamespace(net=torch.nn.Linear(1, 1)))
+    with pytest.raises(PluginError, match=message):
+        saving._with_layout(tmp_path, {"head": "labels"}, False)

@@ -7,6 +7,7 @@ from itertools import permutations
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -471,7 +472,7 @@ def test_a_plugin_that_asks_another_hook_while_it_answers_speaks_for_itself() ->
 
         @hookimpl
         def build_model(self, data: Any) -> Model:
-            return Model(torch.nn.Linear(1, 1), None, "labels", name="built")
+            return Model(torch.nn.Linear(1, 1), Mock(), "labels", name="built")
 
     @plugin
     class Breaks:
@@ -547,6 +548,7 @@ def test_of_two_defaults_with_one_name_one_is_left_out_by_its_package(plant: Pla
               {f"ftp_planted_{letter}": DOMAIN.format(name="Poems", gives='"text"')}, group="ftp.defaults")
     text = told(lambda: pick([]))
     assert "two packages put 'poems' into every run: ftp-planted-" in text and "uninstall" not in text
+    assert "-ftp-planted-a:poems" in text and "-ftp-planted-b:poems" in text  # neither is preferred
     assert [one.found.distribution for one in pick(["-ftp-planted-b:poems"]) if one.name == "poems"] == ["ftp-planted-a"]
     assert "poems" not in [one.name for one in pick(["-poems"])]
 
@@ -554,7 +556,8 @@ def test_of_two_defaults_with_one_name_one_is_left_out_by_its_package(plant: Pla
 def test_a_model_of_two_packages_is_named_with_one_of_them(plant: Plant) -> None:
     from ftp.model.source import find
 
-    source = "from pathlib import Path\nfrom ftp.types import Offer\nof = lambda: Offer(Path(__file__).parent / '{0}', '{0}')\n"
+    offer = "Offer(Path(__file__).parent / '{0}', summary='{0}')"
+    source = f"from pathlib import Path\nfrom ftp.types import Offer\nof = lambda: {offer}\n"
     for letter in "ab":
         modules = {f"ftp_planted_{letter}": source.format(letter)}
         site = plant(f"ftp-planted-{letter}", {"small": f"ftp_planted_{letter}:of"}, modules, group="ftp.models")
@@ -585,3 +588,23 @@ def test_commands_that_name_a_plugin_take_its_package(two_packages: None, capsys
     assert call(["check", "ftp-planted-a:poems", "--only", "class-is-sound"]) == 0
     assert call(["check", "poems", "--only", "class-is-sound"]) == 2
     assert "ftp-planted-a:poems or" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "right"),
+    [
+        ("wants", ("labeled",), "one of text, labelled"),
+        ("gives", 5, "or a tuple of such"),
+        ("head", "lable", "one of labels, tags"),
+        ("kind", "metric", "one of objective, parameterisation"),
+        ("suggests", ["learning_rate"], "a dictionary of option -> value"),
+        ("goes_with", (str,), "a text, or a tuple of such"),
+    ],
+)
+def test_a_class_attribute_that_holds_what_it_cannot_is_named(plant: Plant, attribute: str, value: Any, right: str) -> None:
+    source = DOMAIN.format(name="Poems", gives="'text'") + f"    Poems.{attribute} = {value!r}\n".replace(repr(str), "str")
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    with pytest.raises(UserError) as caught:
+        pick(["poems"])
+    message = str(caught.value)
+    assert f"plugin 'poems' of ftp-planted-a 1.0: its class attribute {attribute} is " in message and right in message

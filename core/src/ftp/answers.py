@@ -1,20 +1,24 @@
 """What hooks give back, checked by type before it travels, so that the plugin at fault is named.
 
-The table `HOOKS` says what each hook gives; the functions of a `Loss` are checked each time that
-they are called, and what they raise is told in their plugin's name. Nothing here looks at whether
-numbers are right: the kit does (`ftp check`).
+The table `HOOKS` says what each hook gives; the functions of a `Loss` and of a `Model` are checked
+each time that they are called, and what they raise is told in their plugin's name. Nothing here
+looks at whether numbers are right: the kit does (`ftp check`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
-from ftp.errors import PluginError, UserError, describe
+from ftp import faults
+from ftp.errors import PluginError, UserError, VerifyError, describe
 from ftp.types import (
     Batch,
     Goal,
@@ -24,6 +28,7 @@ from ftp.types import (
     LossOut,
     Metric,
     Model,
+    Offer,
     Prediction,
     Reward,
     Risk,
@@ -74,7 +79,18 @@ def passes_through(error: BaseException) -> bool:
     Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory.
     """
     is_out_of_memory = type(error).__name__ == "OutOfMemoryError"  # not by class: torch is not imported for this
-    return is_out_of_memory or isinstance(error, UserError | PluginError)
+    return is_out_of_memory or isinstance(error, UserError | PluginError | VerifyError)
+
+
+@contextlib.contextmanager
+def named(source: Source, hook: str) -> Iterator[None]:
+    """Name the plugin whose function raises in what is done here."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if passes_through(error):
+            raise
+        raise source.failure(hook, error) from error
 
 
 def _is_number(value: Any) -> bool:
@@ -95,6 +111,27 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
+def _is_scalar(value: Any) -> bool:
+    return _is_tensor(value) and value.numel() == 1
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a list holds numbers alone. By their few types, as there may be a million of them."""
+    if not _is_list(value):
+        return False
+    kinds = set(map(type, value))
+    return bool not in kinds and all(issubclass(kind, numbers.Real) for kind in kinds)
+
+
+def _are_token_ids(value: Any) -> bool:
+    if hasattr(value, "tolist"):  # numpy and torch
+        value = value.tolist()
+    if not _is_list(value):
+        return False
+    kinds = set(map(type, value))
+    return bool not in kinds and all(issubclass(kind, numbers.Integral) for kind in kinds)
+
+
 def _is_module(value: Any) -> bool:
     import torch
 
@@ -107,10 +144,21 @@ def _is_dataset(value: Any) -> bool:
     return isinstance(value, datasets.Dataset | datasets.IterableDataset)
 
 
-def _one_of(words: Sequence[str]) -> Kind:
+def one_of(words: Sequence[str]) -> Kind:
     return Kind(
         f"one of {', '.join(words)}", lambda value: isinstance(value, str) and value in words
     )
+
+
+def words_of(known: Sequence[str] = ()) -> Kind:
+    """A text or a tuple of texts, each one of `known` where some are."""
+    word = one_of(known) if known else TEXT
+
+    def holds(value: Any) -> bool:
+        is_collection = isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
+        return all(map(word.holds, value)) if is_collection else word.holds(value)
+
+    return Kind(f"{word.words}, or a tuple of such", holds)
 
 
 def _or_none(kind: Kind) -> Kind:
@@ -135,27 +183,44 @@ def _mapping_to(kind: Kind, words: str) -> Kind:
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 NUMBER = Kind("a number", _is_number)
 NUMBER_OR_NONE = _or_none(NUMBER)
+FINITE = Kind("a finite number", lambda value: _is_number(value) and math.isfinite(value))
 WHOLE = Kind("a whole number", _is_whole)
+COUNT = Kind("a whole number from 0", lambda value: _is_whole(value) and value >= 0)
+BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
 MAPPING = Kind("a dictionary", lambda value: isinstance(value, Mapping))
 FUNCTION = Kind("a function", callable)
 TENSOR = Kind("a tensor", _is_tensor)
-SCALAR = Kind("a tensor of one number", lambda value: _is_tensor(value) and value.numel() == 1)
+SCALAR = Kind("a tensor of one number", _is_scalar)
+TOTAL = Kind(
+    "a tensor of one floating-point number",
+    lambda value: _is_scalar(value) and value.is_floating_point(),
+)
 MODULE = Kind("a torch.nn.Module", _is_module)
-TENSORS = _mapping_to(TENSOR, "a dictionary of name -> tensor")
+TOKENIZER = Kind("a tokenizer", lambda value: callable(value) and hasattr(value, "decode"))
+SCALARS = _mapping_to(SCALAR, "a dictionary of name -> tensor of one number")
 TEXTS = _list_of(TEXT, "a list of texts")
+WHOLES = Kind("a list of whole numbers", _are_token_ids)
+OPTIONS = Kind(
+    "a dictionary of option -> value",
+    lambda value: isinstance(value, Mapping) and all(map(TEXT.holds, value)),
+)
 NUMBERS = Kind(
-    "a list of numbers",
-    lambda value: _list_of(NUMBER, "").holds(value.tolist() if hasattr(value, "tolist") else value),
+    "a list of finite numbers",
+    lambda value: _list_of(FINITE, "").holds(value.tolist() if hasattr(value, "tolist") else value),
 )
 
 FIELDS: Mapping[type, Mapping[str, Kind]] = {
     Model: {
         "net": MODULE,
-        "head": _one_of(get_args(Head)),
+        "tokenizer": TOKENIZER,
+        "head": one_of(get_args(Head)),
         "labels": TEXTS,
         "fresh": TEXTS,
         "reference": _or_none(FUNCTION),
         "save": _or_none(FUNCTION),
+        "packed": BOOLEAN,
+        "name": TEXT,
+        "fresh_tokens": WHOLES,
     },
     Loss: {
         "encode": FUNCTION,
@@ -173,41 +238,49 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
         ),
         "name": TEXT,
     },
-    Batch: {"inputs": MAPPING, "count": WHOLE, "rows": WHOLE, "tokens": WHOLE},
+    Metric: {"goal": one_of(get_args(Goal)), "over": one_of(("rows", "terms"))},
+    Batch: {"inputs": MAPPING, "count": COUNT, "rows": COUNT, "tokens": COUNT},
     LossOut: {
-        "total": SCALAR,
-        "metrics": TENSORS,
+        "total": TOTAL,
+        "metrics": SCALARS,
         "row_losses": _or_none(TENSOR),
         "row_counts": _or_none(TENSOR),
     },
-    Prediction: {"scores": _or_none(Kind("a tuple of numbers", _is_list))},
+    Prediction: {"scores": _or_none(Kind("a tuple of numbers", _are_numbers))},
     StepOut: {
         "loss": SCALAR,
-        "metrics": TENSORS,
+        "metrics": SCALARS,
         "grad_norm": _or_none(
             Kind("a number", lambda value: _is_number(value) or SCALAR.holds(value))
         ),
-        "count": WHOLE,
-        "rows": WHOLE,
-        "tokens": WHOLE,
+        "count": COUNT,
+        "rows": COUNT,
+        "tokens": COUNT,
     },
     Score: {
         "name": TEXT,
         "value": NUMBER,
-        "goal": _one_of(get_args(Goal)),
+        "goal": one_of(get_args(Goal)),
         "split": TEXT,
-        "n": WHOLE,
+        "n": COUNT,
     },
     Risk: {
         "name": TEXT,
-        "level": _one_of(get_args(Level)),
+        "level": one_of(get_args(Level)),
         "finding": TEXT,
         "evidence": MAPPING,
         "advice": TEXTS,
         "stage": TEXT,
     },
-    Reward: {"name": TEXT, "values": NUMBERS, "weight": NUMBER},
+    Reward: {"name": TEXT, "values": NUMBERS, "weight": FINITE},
     Stop: {"reason": TEXT},
+    Offer: {
+        "folder": Kind("a Path", lambda value: isinstance(value, Path)),
+        "sha256": _mapping_to(TEXT, "a dictionary of file name -> digest"),
+        "default_for": _list_of(one_of(get_args(Head)), f"a list of {', '.join(get_args(Head))}"),
+        "summary": TEXT,
+        "suggests": OPTIONS,
+    },
 }
 """The fields of each answer that are checked, and what they hold."""
 
@@ -218,7 +291,10 @@ def an(value: Any) -> str:
     """A value's type with its article: `a str`, `an int`, `None`."""
     if value is None:
         return "None"
-    name = type(value).__name__
+    return _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
     return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
 
 
@@ -227,14 +303,14 @@ def instance(kind: type) -> Check:
 
     def check(value: Any) -> Mismatch | None:
         if not isinstance(value, kind):
-            return Mismatch(an(value), f"a {kind.__name__}")
+            return Mismatch(an(value), _with_article(kind.__name__))
         for name, field in FIELDS[kind].items():
-            content = getattr(value, name)
+            content = getattr(value, name, None)  # a subclass may have set none
             if not field.holds(content):
                 shown = (
                     f"{content!r:.40}" if isinstance(content, str | int | float) else an(content)
                 )
-                return Mismatch(f"a {kind.__name__} whose {name} is {shown}", field.words)
+                return Mismatch(f"{_with_article(kind.__name__)} whose {name} is {shown}", field.words)
         return None
 
     return check
@@ -284,7 +360,7 @@ HOOKS: Mapping[str, Check] = {
 
 
 def checked(hook: str, value: Any, source: Source) -> Any:
-    """A plugin's answer as it may travel: itself, or a `Loss` whose functions are checked.
+    """A plugin's answer as it may travel: itself, or a `Loss` or `Model` whose functions are checked.
 
     Raises:
         PluginError: it is not what the hook gives.
@@ -292,7 +368,7 @@ def checked(hook: str, value: Any, source: Source) -> Any:
     mismatch = HOOKS[hook](value)
     if mismatch is not None:
         raise source.error(hook, mismatch)
-    return _with_checked_functions(value, source) if hook == "make_loss" else value
+    return _with_checked_functions(value, source)
 
 
 def checked_list(hook: str, values: Any, source: Source) -> Any:
@@ -310,7 +386,12 @@ def checked_list(hook: str, values: Any, source: Source) -> Any:
     return values
 
 
-# --- the functions of a Loss ---
+# --- functions that an answer carries ---
+
+
+def _anything(result: Any) -> Mismatch | None:
+    """Checks what nobody reads."""
+    return None
 
 
 def _rows(result: Any) -> Mismatch | None:
@@ -333,79 +414,149 @@ RESULTS: Mapping[str, Check] = {
     "answer": listed(Prediction),
     "merge": instance(Prediction),
     "rollout": _rows,
+    "save": _anything,
 }
-"""What each function of a `Loss` gives; `encode`, which may be lazy, is checked row by row."""
+"""What each function gives; `encode`, which may be lazy, is checked row by row."""
+
+
+def _wrong_size(name: str, result: Any, arguments: Sequence[Any]) -> Mismatch | None:
+    """Whether a result is for another number of rows than it was asked for."""
+    first: Any = arguments[0] if arguments else None
+    if name == "collate" and _is_list(first) and result.rows != len(first):
+        return Mismatch(f"a Batch of {result.rows} rows", f"one of the {len(first)} that it was given")
+    if not isinstance(first, Batch):
+        return None
+    if name == "answer" and len(result) != first.rows:
+        return Mismatch(f"{len(result)} predictions", f"one for each of {first.rows} rows")
+    for field in ("row_losses", "row_counts") if name == "compute" else ():
+        values = getattr(result, field)
+        if values is not None and tuple(values.shape) != (first.rows,):
+            shape = "x".join(map(str, values.shape)) or "no"
+            return Mismatch(f"a LossOut whose {field} has shape {shape}", f"one number for each of {first.rows} rows")
+    return None
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A function of a `Loss` that checks what it gives, in the name of the plugin it came from."""
+    """A function of a `Loss` or `Model` that checks what it gives, in the name of the plugin it came from."""
 
     function: Callable[..., Any]
     name: str
     source: Source
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        hook = f"Loss.{self.name} (of make_loss)"
-        with self._named(hook):
-            result = self.function(*arguments, **named)
+    @property
+    def hook(self) -> str:
+        """What the function is, in messages."""
+        return "Model.save (of build_model)" if self.name == "save" else f"Loss.{self.name} (of make_loss)"
+
+    def __call__(self, *arguments: Any, **values: Any) -> Any:
+        with named(self.source, self.hook):
+            try:
+                result = self.function(*arguments, **values)
+            except OSError as error:
+                # what the disk refuses is the machine's fault, and is told by whoever saves
+                problem = faults.in_words(error) if self.name == "save" else None
+                if problem is None:
+                    raise
+                raise problem from error
         if self.name == "encode":
-            return self._encoded(result, hook)
-        mismatch = RESULTS[self.name](result)
+            return self._encoded(result)
+        mismatch = RESULTS[self.name](result) or _wrong_size(self.name, result, arguments)
         if mismatch is not None:
-            raise self.source.error(hook, mismatch)
+            raise self.source.error(self.hook, mismatch)
         return result
 
-    @contextlib.contextmanager
-    def _named(self, hook: str) -> Iterator[None]:
-        """Name the plugin whose function raises."""
-        try:
-            yield
-        except (Exception, SystemExit) as error:
-            if passes_through(error):
-                raise
-            raise self.source.failure(hook, error) from error
-
-    def _encoded(self, rows: Any, hook: str) -> Iterable[Any]:
+    def _encoded(self, rows: Any) -> Iterable[Any]:
         """Encoded rows as they were given: a list at once, anything lazy while it is read."""
         if not isinstance(rows, Iterable) or isinstance(rows, str | bytes | Mapping):
-            raise self.source.error(hook, Mismatch(an(rows), ENCODED))
+            raise self.source.error(self.hook, Mismatch(an(rows), ENCODED))
         if not _is_list(rows):
-            return self._while_read(rows, hook)
+            return self._while_read(rows)
         for row in rows:
-            self._check_row(row, hook)
+            self._check_row(row)
         return rows
 
-    def _while_read(self, rows: Iterable[Any], hook: str) -> Iterator[Any]:
+    def _while_read(self, rows: Iterable[Any]) -> Iterator[Any]:
         remaining = iter(rows)
         while True:
-            with self._named(hook):
+            with named(self.source, self.hook):
                 row = next(remaining, END)
             if row is END:
                 return
-            self._check_row(row, hook)
+            self._check_row(row)
             yield row
 
-    def _check_row(self, row: Any, hook: str) -> None:
+    def _check_row(self, row: Any) -> None:
         if not isinstance(row, Mapping):
-            raise self.source.error(hook, Mismatch(f"{an(row)} as a row", ENCODED))
-        if "input_ids" not in row and not row.get("left_out"):
+            raise self.source.error(self.hook, Mismatch(f"{an(row)} as a row", ENCODED))
+        if row.get("left_out"):
+            return
+        if "input_ids" not in row:
+            columns = ", ".join(map(str, row))
+            raise self.source.error(self.hook, Mismatch(f"a row without input_ids (it has: {columns})", ENCODED))
+        if not WHOLES.holds(row["input_ids"]):
             raise self.source.error(
-                hook,
-                Mismatch(f"a row without input_ids (it has: {', '.join(map(str, row))})", ENCODED),
+                self.hook, Mismatch(f"a row whose input_ids is {row['input_ids']!r:.40}", WHOLES.words)
             )
+
+
+@dataclass(frozen=True)
+class CheckedReference:
+    """`Model.reference` of a plugin: what it raises on the way in or out is told in the plugin's name.
+
+    What is raised inside the `with` is not the plugin's, and is never swallowed by it.
+    """
+
+    function: Callable[[], Any]
+    source: Source
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[Any]:
+        hook = "Model.reference (of build_model)"
+        with named(self.source, hook):
+            context = self.function()
+        if not isinstance(context, AbstractContextManager):
+            raise self.source.error(hook, Mismatch(an(context), "a context manager that yields the network"))
+        with named(self.source, hook):
+            net = context.__enter__()
+        try:
+            if not _is_module(net):
+                raise self.source.error(hook, Mismatch(an(net), "a context manager that yields the network"))
+            yield net
+        except BaseException as error:
+            with named(self.source, hook):
+                _leave(context, error)
+            raise
+        with named(self.source, hook):
+            context.__exit__(None, None, None)
+
+
+def _leave(context: AbstractContextManager[Any], error: BaseException) -> None:
+    """Let a context manager put back what it changed. Raises what it raises itself, but not `error` anew."""
+    try:
+        context.__exit__(type(error), error, error.__traceback__)
+    except BaseException as other:
+        if other is not error:
+            raise
 
 
 END = object()
 """Stands behind the last of rows that are read lazily."""
 ENCODED = "encoded rows (dictionaries with input_ids)"
+FUNCTIONS: Mapping[type, Sequence[str]] = {
+    Loss: ("encode", "collate", "compute", "answer", "merge", "rollout"),
+    Model: ("save",),
+}
+"""The functions that an answer carries, beside `Model.reference`."""
 
 
-def _with_checked_functions(loss: Loss, source: Source) -> Loss:
-    """The same loss, each of its functions checked in the name of the plugin that it came from."""
+def _with_checked_functions(answer: Any, source: Source) -> Any:
+    """The same answer, each function in it checked in the name of the plugin that it came from."""
     functions: dict[str, Any] = {}
-    for name in ("encode", *RESULTS):
-        function = getattr(loss, name)
+    for name in FUNCTIONS.get(type(answer), ()):
+        function = getattr(answer, name)
         if function is not None and not isinstance(function, Checked):
             functions[name] = Checked(function, name, source)
-    return dataclasses.replace(loss, **functions) if functions else loss
+    if isinstance(answer, Model) and answer.reference is not None and not isinstance(answer.reference, CheckedReference):
+        functions["reference"] = CheckedReference(answer.reference, source)
+    return dataclasses.replace(answer, **functions) if functions else answer

@@ -21,7 +21,7 @@ from ftp import addresses, checkpoint, contents, faults, inputs, quiet, recipes,
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.faults import whole_folder
 from ftp.plan import Prepared, prepare
-from ftp.plugins import Hooks, exits_named, kind_of
+from ftp.plugins import Hooks, failures_named, kind_of
 from ftp.report import keep
 from ftp.scoring import score, to_minimise
 from ftp.terminal import visible
@@ -106,7 +106,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
             if resume is not None:
                 start.take_up(run, folder, prepared)
         try:
-            with exits_named():
+            with failures_named():
                 result = _run(run, started, folder, resume)
             if folder is not None and settings.report:
                 write_report(run)

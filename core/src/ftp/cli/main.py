@@ -21,7 +21,7 @@ import click
 import ftp
 from ftp import addresses, faults, names, python_files, quiet, signals
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
-from ftp.plugins import exits_named, quiet_import
+from ftp.plugins import failures_named, quiet_import
 from ftp.terminal import OF_THE_USER, ReaderGone, guarded, require_written, warn
 
 COMMANDS = {
@@ -195,7 +195,7 @@ def _call(arguments: Sequence[str]) -> int:
     quiet.before_imports()
     python_files.forget_expected()
     try:
-        with signals.interruptible(), exits_named():
+        with signals.interruptible(), failures_named(click.ClickException, click.Abort):
             done = cli.main(args=words, prog_name="ftp", standalone_mode=False)
         require_written()
         return done if isinstance(done, int) else 0

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-from ftp import addresses
-from ftp.errors import UserError
+from ftp import addresses, answers
+from ftp.errors import PluginError, UserError, describe
 from ftp.model.fingerprint import check_base
 from ftp.model.growing import Grown
 from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
@@ -198,8 +198,18 @@ def _with_layout(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -
         raise UserError(f"{folder}: no installed package knows models of the kind '{layout}'",
                         f"install the plugin that wrote it: {', '.join(facts.get('plugins', ())) or 'unknown'}", "ftp plugins")
     base = _base(folder, folder / "config.json", facts, trust_remote_code)
-    put: Callable[[Any, Path], Any] = points[0].load()
-    return Model(put(base.net, folder), _own_tokenizer(folder, trust_remote_code), facts["head"])
+    package = f"{points[0].dist.name} {points[0].dist.version}" if points[0].dist else points[0].value
+    try:
+        put: Callable[[Any, Path], Any] = points[0].load()
+        net = put(base.net, folder)
+    except (Exception, SystemExit) as error:
+        if answers.passes_through(error):
+            raise
+        raise PluginError(f"{folder}: {package}, which reads models of the kind '{layout}', failed: {describe(error)}") from error
+    if not isinstance(net, torch.nn.Module):
+        raise PluginError(f"{folder}: {package}, which reads models of the kind '{layout}', gave {answers.an(net)}, "
+                          "not a torch.nn.Module")
+    return Model(net, _own_tokenizer(folder, trust_remote_code), facts["head"])
 
 
 def _place(source: Source) -> dict[str, str | None]:
