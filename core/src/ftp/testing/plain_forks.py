@@ -61,7 +61,7 @@ for line in sys.stdin:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)  # the forked process has nothing to tidy up
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    os.write(1, b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "PYTHON", "CUDA_", "OMP_")
