@@ -78,5 +78,5 @@ def forked_proofs() -> Iterator[None]:
     from ftp.testing.plain_forks import PlainPython
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ftp.fresh.run_code", PlainPython().run_code)
+        patch.setattr("ftp.host.fresh.run_code", PlainPython().run_code)
         yield

@@ -108,7 +108,7 @@ def wait(process: Any, says: Path) -> Ended:
 def make_world(folder: Path) -> World:
     """Make the model and the unbroken run."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    from ftp import quiet
+    from ftp.host import quiet
     from ftp.testing.forks import LOADED
     from ftp.testing.models import tiny
 

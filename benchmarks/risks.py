@@ -70,7 +70,7 @@ def timed(name: str, cls: Any, spent: dict[tuple[str, str], float]) -> None:
 
 def time_train_sample(spent: dict[tuple[str, str], float]) -> None:
     """Count the processor time of scoring training rows as held-out rows are scored."""
-    from ftp import predict as module
+    from ftp.evaluate import predict as module
 
     given = module.predict
 

@@ -58,9 +58,9 @@ def test_added_tokens_are_learnt_and_come_back(kind: Any, how: str, rows: Path, 
 def test_a_run_with_added_tokens_goes_on_where_it_was_stopped(rows: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    from ftp.app import execute
-    from ftp.plan import prepare
-    from ftp.record import Folder
+    from ftp.folder.record import Folder
+    from ftp.plugins.plan import prepare
+    from ftp.runs.run import execute
 
     base = tiny("gpt2", tmp_path / "base")
     options: dict[str, Any] = {"add_tokens": ",".join(NEW), "max_steps": 6, "save_steps": 3, "verify": False}

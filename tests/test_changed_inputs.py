@@ -13,8 +13,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import ftp
-from ftp import checkpoint, record
 from ftp.cli.main import call
+from ftp.folder import record
+from ftp.train import checkpoint
 
 HALT = '''
 import os

@@ -305,7 +305,7 @@ def test_formats_of_the_run_folder(first_run: Path) -> None:
 
 
 def test_what_may_be_given_with_resume_is_what_the_code_takes() -> None:
-    from ftp.recipes import HARMLESS
+    from ftp.runs.recipes import HARMLESS
 
     table = read("docs/start.md").partition("| may be given with `--resume` |")[2].partition("\n\n")[0]
     named = [key for line in table.splitlines() if line.startswith("| `") for key in re.findall(r"`(\w+)`", line.split("|")[1])]

@@ -15,8 +15,8 @@ import pytest
 
 import ftp
 from ftp.plugins import from_path
-from ftp.stages import is_staged
-from ftp.stages import read as read_stages
+from ftp.runs.stages import is_staged
+from ftp.runs.stages import read as read_stages
 from ftp.testing.domains import a_run
 from ftp.types import Data, Prediction, Predictions
 
@@ -124,8 +124,8 @@ def test_tickets_keep_to_the_contract() -> None:
 def test_tickets_of_a_customer_stay_together(tickets: type, tmp_path: Path) -> None:
     """What the plugin suggests to core does what its README says."""
     from ftp.data import settle
-    from ftp.plan import prepare
     from ftp.plugins import Hooks
+    from ftp.plugins.plan import prepare
     from ftp.types import Run
 
     prepared = prepare(["lora"], [TICKETS])

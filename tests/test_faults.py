@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ftp import checkpoint
+from ftp.train import checkpoint
 
 
 @pytest.fixture(scope="module")

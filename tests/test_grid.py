@@ -15,9 +15,9 @@ import pytest
 
 from ftp import UserError
 from ftp.data.forms import reachable
-from ftp.plan import prepare
 from ftp.plugin_info import Picked
 from ftp.plugins import DEFAULT_HEADS, discover, kind_of
+from ftp.plugins.plan import prepare
 from ftp.testing import domains, grid
 from ftp.testing.scene import MODELS
 from ftp.testing.subject import JUDGE, find

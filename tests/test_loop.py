@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp.loop import schedule, seed_step
 from ftp.settings import Settings
 from ftp.testing.models import tiny
+from ftp.train.loop import schedule, seed_step
 
 WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
 
@@ -88,9 +88,9 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(go: Any) -> None:
 
 
 def test_a_recipe_repeats_its_run_bit_for_bit(go: Any, tmp_path: Path) -> None:
-    from ftp.app import execute
     from ftp.options import read_recipe
-    from ftp.plan import prepare
+    from ftp.plugins.plan import prepare
+    from ftp.runs.run import execute
 
     first = go(["lora", "sentiment"], lora={"r": 2})
     recipe = read_recipe(first.out / "run.toml")
@@ -173,7 +173,7 @@ def test_nothing_waits_for_the_device_between_lines_of_the_log() -> None:
 
     import torch
 
-    from ftp import loop
+    from ftp.train import loop
 
     pending = torch.empty((), device="meta")
     out = SimpleNamespace(loss=pending, grad_norm=pending, metrics={"good": pending}, rows=2, tokens=9, count=2)
@@ -188,8 +188,8 @@ def test_nothing_waits_for_the_device_between_lines_of_the_log() -> None:
 def test_adamw_is_the_fused_one_and_decays_matrices_only() -> None:
     import torch
 
-    from ftp import loop
     from ftp.settings import Settings
+    from ftp.train import loop
 
     net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
     optimizer = loop.make_optimizer(net, Settings(weight_decay=0.1))

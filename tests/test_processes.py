@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ftp import checkpoint
 from ftp.testing import forks
+from ftp.train import checkpoint
 
 ROWS, STEPS = 41, 12  # updates of 8 rows, and each sixth of a single row: one rank has none then
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ftp import checkpoint
 from ftp.data import batches
+from ftp.train import checkpoint
 
 ROWS, BATCH, STEPS = 41, 8, 18  # six updates an epoch, the last with one row
 

@@ -8,7 +8,7 @@ import pytest
 
 from ftp import addresses
 from ftp.cli.main import call
-from ftp.plan import prepare
+from ftp.plugins.plan import prepare
 
 TOKEN = "hf_" + "aB3" * 8
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ftp.baselines import word_memory
+from ftp.evaluate.baselines import word_memory
 from ftp.types import Data
 
 LABELS = ("O", "B-LOC", "B-PER")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from datasets import Dataset
 
-from ftp.builtin import Duplicates, Gap
-from ftp.loop import make_optimizer
+from ftp.runs.defaults import Duplicates, Gap
 from ftp.settings import Settings
 from ftp.testing.domains import a_run
+from ftp.train.loop import make_optimizer
 from ftp.types import Data, Evaluation, Risk
 
 RUN = a_run("labelled")

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from ftp import checkpoint
 from ftp.errors import UserError
+from ftp.train import checkpoint
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:

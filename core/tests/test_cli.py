@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-import ftp.app
-import ftp.finished
+import ftp.runs.predictor
+import ftp.runs.run
 from ftp import PluginError, RiskStop, UserError
-from ftp.app import Result
 from ftp.cli import flags, main
 from ftp.errors import VerifyError
-from ftp.plan import Prepared, prepare
+from ftp.folder.record import Folder
 from ftp.plugins import core_options
-from ftp.record import Folder
+from ftp.plugins.plan import Prepared, prepare
+from ftp.runs.run import Result
 
 Plant = Callable[..., Path]
 Out = pytest.CaptureFixture[str]
@@ -65,7 +65,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Prepared, Path | None]]:
         asked.append((prepared, resume))
         return Result(Path("runs/x"), (), (), (), step=3, seconds=1.0, trained=1, total=2, reason="")
 
-    monkeypatch.setattr(ftp.app, "execute", execute)
+    monkeypatch.setattr(ftp.runs.run, "execute", execute)
     return asked
 
 
@@ -165,10 +165,10 @@ def test_a_resume_takes_the_recipe_of_its_folder_and_nothing_else(tmp_path: Path
 
 
 def test_more_processes_are_launched_once(monkeypatch: pytest.MonkeyPatch, done: list[Any]) -> None:
-    import ftp.launch
+    import ftp.train.launch
 
     asked: list[Any] = []
-    monkeypatch.setattr(ftp.launch, "launch", lambda words, count: asked.append((list(words), count)) or 7)
+    monkeypatch.setattr(ftp.train.launch, "launch", lambda words, count: asked.append((list(words), count)) or 7)
     words = ["run", "--plugins", "poems", "--processes", "2"]
     with pytest.raises(SystemExit) as ended:
         main.main(words)
@@ -194,7 +194,7 @@ def test_errors_become_words_and_statuses(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(ftp.app, "execute", fail)
+    monkeypatch.setattr(ftp.runs.run, "execute", fail)
     monkeypatch.setenv("FTP_DEBUG", "0")
     assert main.call(["run", "--plugins", "poems"]) == status
     shown = capsys.readouterr().err
@@ -207,9 +207,9 @@ def test_errors_become_words_and_statuses(
 def test_sigterm_is_like_ctrl_c() -> None:
     program = """
         import os, signal, sys
-        import ftp.app
+        import ftp.runs.run
         from ftp.cli import main
-        ftp.app.execute = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)
+        ftp.runs.run.execute = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)
         main.main(["run", "--plugins", "poems"])
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, env=environment())
@@ -314,12 +314,12 @@ def test_one_plugin_is_shown(capsys: Out) -> None:
 
 
 def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ftp.forecast
+    import ftp.runs.dry_run
     from ftp.types import Data
 
-    monkeypatch.setattr(ftp.app, "collect", lambda run: Data({}, "labelled", ("a", "b")))
-    shape = ftp.forecast.Shape("tiny", "Net", 10, 100, (("w", (10,)),), 2, 8, 2, 50, 64)
-    monkeypatch.setattr(ftp.forecast, "_shape", lambda *_: shape)
+    monkeypatch.setattr(ftp.runs.run, "collect", lambda run: Data({}, "labelled", ("a", "b")))
+    shape = ftp.runs.dry_run.Shape("tiny", "Net", 10, 100, (("w", (10,)),), 2, 8, 2, 50, 64)
+    monkeypatch.setattr(ftp.runs.dry_run, "_shape", lambda *_: shape)
     assert main.call(["plan", "--plugins", "poems", "--max-steps", "7", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["hooks"]["load_data"] == [{"plugin": "poems", "how": "answers"}]
@@ -336,7 +336,7 @@ def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> 
     (["--batch-tokens", "64"], 100, None),
 ])
 def test_updates_are_counted_as_the_loop_counts_them(words: list[str], rows: int | None, wanted: int | None) -> None:
-    from ftp.forecast import updates
+    from ftp.runs.dry_run import updates
 
     assert updates(flags.assemble(["--plugins", "poems", *words])[1], rows) == wanted
 
@@ -363,7 +363,7 @@ class FakePredictor:
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
     made = FakePredictor()
-    monkeypatch.setattr(ftp.finished, "load", lambda run, *allowed: made)
+    monkeypatch.setattr(ftp.runs.predictor, "load", lambda run, *allowed: made)
     return made
 
 

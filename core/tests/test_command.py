@@ -69,7 +69,7 @@ def test_a_request_that_is_ignored_stays_ignored(environment):
 def test_ctrl_c_in_a_command_is_answered_by_the_command():
     """It raises KeyboardInterrupt there, so that a run can save; the early answer is back afterwards."""
     import ftp_command
-    from ftp import signals
+    from ftp.host import signals
 
     before = signal.signal(signal.SIGINT, ftp_command.end_at_once)
     try:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ftp import record
 from ftp.cli.main import call
+from ftp.folder import record
 from ftp.types import Baseline, Risk, Score
 
 POLICY = """

@@ -179,7 +179,7 @@ def test_a_hook_that_raises_what_is_no_exception_is_named(plant):
 def test_what_the_user_means_passes_through_a_hook(plant, name):
     from ftp.plugins import Hooks, pick
 
-    source = DOMAIN.format(body="", load=f"from ftp.terminal import ReaderGone; raise {name}")
+    source = DOMAIN.format(body="", load=f"from ftp.host.terminal import ReaderGone; raise {name}")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
     with pytest.raises(BaseException) as raised:
         Hooks(pick(["poems"])).each("load_data", run=None)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ftp import faults
 from ftp.data import encode, read, tables
 from ftp.errors import PluginError, UserError
+from ftp.host import faults
 
 FULL = Path("/dev/full")
 needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")

@@ -10,7 +10,7 @@ import torch
 import transformers as tf
 from torch.nn.functional import cross_entropy
 
-from ftp import attention, fast, forward
+from ftp.net import fast, forward, packed_attention
 
 COMMON: dict[str, Any] = {
     "vocab_size": 90,
@@ -67,7 +67,7 @@ def build(name: str, **changes: Any) -> Any:
 
 def ready(name: str, **changes: Any) -> Any:
     net = build(name, **changes)
-    net.set_attn_implementation(attention.NAME)
+    net.set_attn_implementation(packed_attention.NAME)
     return net
 
 
@@ -248,7 +248,7 @@ def test_rows_do_not_read_each_other(name: str) -> None:
 def test_blocks_hold_every_token_once() -> None:
     lengths = [600, 3, 590, 40, 39, 700, 1, 2000, 45, 600]
     starts = torch.tensor([0, *lengths]).cumsum(0).int()
-    plan = attention.packing(starts, max(lengths), sum(lengths))
+    plan = packed_attention.packing(starts, max(lengths), sum(lengths))
     places = sum(block.rows * block.length for block in plan.blocks)
     assert len(plan.blocks) > 1
     assert len(set(plan.place.tolist())) == sum(lengths)
@@ -258,7 +258,7 @@ def test_blocks_hold_every_token_once() -> None:
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "LlamaForSequenceClassification"])
 def test_long_and_short_rows_in_several_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "FEWEST", 1)
+    monkeypatch.setattr(packed_attention, "FEWEST", 1)
     net = ready(name)
     close(
         forward.classify(net, forward.lay(ROWS, packed=True, pad_id=1)),
@@ -561,7 +561,7 @@ def test_can_pack(name: str) -> None:
     state = torch.random.get_rng_state()
     assert forward.can_pack(net, Tokenizer()) == (True, "")
     assert net.training and torch.equal(state, torch.random.get_rng_state())
-    assert net.config._attn_implementation == attention.NAME
+    assert net.config._attn_implementation == packed_attention.NAME
 
 
 def test_packed_rows_are_refused_where_they_would_mix() -> None:
@@ -637,7 +637,7 @@ def test_generation_goes_on_as_before() -> None:
 def test_the_attention_is_not_saved_with_the_model(tmp_path: Any) -> None:
     net = ready("BertForSequenceClassification")
     net.save_pretrained(tmp_path)
-    assert attention.NAME not in (tmp_path / "config.json").read_text()
+    assert packed_attention.NAME not in (tmp_path / "config.json").read_text()
 
 
 # --- packed attention with dropout ----------------------------------------------------------------------------------
@@ -660,16 +660,16 @@ def test_packed_attention_with_dropout_is_its_formula(causal: bool, autocast: bo
         return kept
 
     if causal:  # rows of one length share a block without a mask, so each comes alone
-        monkeypatch.setattr(attention, "WASTE", 1.0)
-        monkeypatch.setattr(attention, "FEWEST", 0)
-    monkeypatch.setattr(attention, "keep_mask", masks)
+        monkeypatch.setattr(packed_attention, "WASTE", 1.0)
+        monkeypatch.setattr(packed_attention, "FEWEST", 0)
+    monkeypatch.setattr(packed_attention, "keep_mask", masks)
     dtype = torch.bfloat16 if autocast else torch.float32
     torch.manual_seed(0)
     given = [torch.randn(1, sum(lengths), heads, size).to(dtype).requires_grad_() for _ in range(3)]
     starts = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
-    packing = attention.packing(starts, max(lengths), sum(lengths))
+    packing = packed_attention.packing(starts, max(lengths), sum(lengths))
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        out, _ = attention.ftp_packed(torch.nn.Module(), *(x.transpose(1, 2) for x in given), packing.mask, dropout=p,
+        out, _ = packed_attention.ftp_packed(torch.nn.Module(), *(x.transpose(1, 2) for x in given), packing.mask, dropout=p,
                                       is_causal=causal, packing=packing)
     slope = torch.randn(out.shape).to(dtype)
     ours = torch.autograd.grad(out, given, slope)

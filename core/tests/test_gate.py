@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ftp import gate, marker, record
+from ftp import gate
 from ftp.cli.main import call
 from ftp.errors import UserError
+from ftp.folder import marker, record
 from ftp.types import Baseline, Risk, Score
 
 LEVELS = {"leakage": "ok", "overfitting": "note", "underfitting": "warn"}

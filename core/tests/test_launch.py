@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ftp import launch
+from ftp.train import launch
 
 RANK = """
 import os, signal, sys, time
@@ -73,7 +73,7 @@ elif how == "waits":
     time.sleep(60)
 """
 
-START = "import sys; from ftp.launch import launch; sys.exit(launch(sys.argv[1:], 2, program='a_rank'))"
+START = "import sys; from ftp.train.launch import launch; sys.exit(launch(sys.argv[1:], 2, program='a_rank'))"
 
 
 @pytest.fixture

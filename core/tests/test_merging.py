@@ -14,7 +14,7 @@ import torch
 from ftp import UserError
 from ftp import model as models
 from ftp.cli.main import call
-from ftp.model.adapter import attach
+from ftp.model.peft import attach
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model
 
@@ -141,7 +141,7 @@ def test_export_safetensors(made, tmp_path, capsys):
 
 
 def test_export_asks_for_converters_that_are_not_there(made, tmp_path, capsys, monkeypatch):
-    from ftp import exporting
+    from ftp.runs import exporting
 
     saved(made["llama"], "tokens", tmp_path)
     monkeypatch.setenv("PATH", "")
@@ -164,7 +164,7 @@ def test_export_onnx_by_optimum_in_an_environment_of_its_own(made, tmp_path, cap
                       "pathlib.Path(sys.argv[-1]).mkdir()\npathlib.Path(sys.argv[-1], 'model.onnx').write_text('ONNX')\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    from ftp import exporting
+    from ftp.runs import exporting
 
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
     saved(made["llama"], "tokens", tmp_path / "run")

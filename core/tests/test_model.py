@@ -17,10 +17,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from ftp import PluginError, UserError, offers
+from ftp import PluginError, UserError
 from ftp import model as models
-from ftp.fresh import run_code as run_in_new_process
+from ftp.host.fresh import run_code as run_in_new_process
 from ftp.model import saving
+from ftp.plugins import offers
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model, Offer, Score
 
@@ -441,7 +442,7 @@ def test_whoever_may_read_new_files_here_may_read_the_weights(made, tmp_path):
 
 @pytest.mark.slow
 def test_a_fresh_process_proves_it_and_finds_a_changed_weight(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftp.fresh.run_code", run_in_new_process)  # here it is not forked, as it is in other tests
+    monkeypatch.setattr("ftp.host.fresh.run_code", run_in_new_process)  # here it is not forked, as it is in other tests
     model = trained(open_model(made["bert"], "labels", THREE))
     model.net.train()
     models.save(model, tmp_path / "model")

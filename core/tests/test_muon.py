@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from ftp.loop import Whole, make_optimizer
-from ftp.muon import MuonAdamW, inner_matrices
 from ftp.settings import Settings
 from ftp.testing.models import tiny
+from ftp.train.loop import Whole, make_optimizer
+from ftp.train.muon import MuonAdamW, inner_matrices
 
 
 def net(folder: Path) -> torch.nn.Module:

@@ -14,9 +14,9 @@ import torch
 
 from ftp import PluginError, UserError, hookimpl, option, plugin
 from ftp.options import read_recipe
-from ftp.plan import prepare
 from ftp.plugin_info import Found, Picked
 from ftp.plugins import Hooks, audit, discover, from_path, kind_of, pick, settle
+from ftp.plugins.plan import prepare
 from ftp.types import Model, Score
 
 Plant = Callable[..., Path]

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftp import UserError, marker, progress, record, report, runs, terminal, writing
-from ftp.record import Folder, Log, claim, release
+from ftp import UserError, report
+from ftp.folder import listing, marker, record, writing
+from ftp.folder.record import Folder, Log, claim, release
+from ftp.folder.writing import plain
+from ftp.host import terminal
+from ftp.report import progress
 from ftp.types import Baseline, Risk, Score
-from ftp.writing import plain
 
 # --- the log ---
 
@@ -409,7 +412,7 @@ def test_an_empty_folder_is_taken_and_let_go(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from ftp.record import claim
+from ftp.folder.record import claim
 claim(Path(sys.argv[1]), [])
 Path(sys.argv[1], "run.toml").write_text("plugins = []")
 print("held", flush=True)
@@ -461,17 +464,17 @@ def test_runs_are_found_and_compared_on_test_rows(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     broken = make_run(tmp_path / "c", 0.9)
     (broken / "scores.json").write_text("{")
-    found = {run.path.name: run for run in runs.find(tmp_path)}
+    found = {run.path.name: run for run in listing.find(tmp_path)}
     assert set(found) == {"a", "b", "c"}
     assert found["b"].held_out["accuracy"].value == 0.8 and found["b"].plugins == ("lora", "poems")
     assert found["c"].status == "damaged" and found["c"].broken
-    assert runs.columns(list(found.values())) == (["accuracy", "loss"], 0)
+    assert listing.columns(list(found.values())) == (["accuracy", "loss"], 0)
     assert json.loads(json.dumps(found["a"].as_json()))["risks"] == {"gap": "warn"}
 
 
 def test_a_run_whose_process_is_gone_is_told(tmp_path: Path) -> None:
     Folder(make_run(tmp_path / "a", 0.7)).write_facts(status="running")
-    assert runs.read(tmp_path / "a").status == "broken off"
+    assert listing.read(tmp_path / "a").status == "broken off"
 
 
 def test_the_end_of_a_run_reads_without_colour(tmp_path: Path) -> None:
@@ -575,10 +578,10 @@ def test_a_damaged_folder_never_keeps_other_runs_from_the_list(tmp_path: Path, d
 def test_a_level_of_another_version_is_no_damage(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 0.75)
     (run / "risks.json").write_text('[{"name": "gap", "level": "grave", "finding": "x", "advice": []}]')
-    assert [risk.level for risk in runs.read(run).risks] == ["grave"]
+    assert [risk.level for risk in listing.read(run).risks] == ["grave"]
 
 
 def test_files_that_are_folders_or_unreadable_are_told_in_the_list(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "run.json").mkdir(parents=True)
-    assert [run.status for run in runs.find(tmp_path)] == ["damaged", "damaged"]
+    assert [run.status for run in listing.find(tmp_path)] == ["damaged", "damaged"]

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-import ftp.app
-from ftp import UserError, recipes, stages
+import ftp.runs.run
+from ftp import UserError
 from ftp.cli.main import call
-from ftp.record import Folder
+from ftp.folder.record import Folder
+from ftp.runs import recipes, stages
 
 PLUGIN = '''
 from ftp import hookimpl, option, plugin
@@ -78,8 +79,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return out
 
     stop: list[str] = []
-    monkeypatch.setattr(ftp.app, "execute", execute)
-    monkeypatch.setattr("ftp.progress.show_result", lambda result: None)
+    monkeypatch.setattr(ftp.runs.run, "execute", execute)
+    monkeypatch.setattr("ftp.report.progress.show_result", lambda result: None)
     runs.append(stop)
     return runs
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ftp import tables
+from ftp.train import row_wise_adamw
 
 ROWS, SIZE = 40, 6
 
@@ -29,7 +29,7 @@ class Net(nn.Module):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "FEWEST", 1)
+    monkeypatch.setattr(row_wise_adamw, "FEWEST", 1)
 
 
 def adamw(net: nn.Module, decay: float) -> torch.optim.AdamW:
@@ -48,12 +48,12 @@ def train(net: Net, optimizer: Any, given: list[torch.Tensor], by_rows: bool) ->
     for ids in given:
         optimizer.zero_grad(set_to_none=True)
         if by_rows:
-            with tables.row_gradients(net, optimizer):
+            with row_wise_adamw.row_gradients(net, optimizer):
                 for half in ids:
                     net(half).backward()
             assert net.table.weight.grad.is_sparse
-            norms.append(float(nn.utils.clip_grad_norm_([tables.dense_part(one) for one in net.parameters()], 0.5)))
-            tables.update(optimizer)
+            norms.append(float(nn.utils.clip_grad_norm_([row_wise_adamw.dense_part(one) for one in net.parameters()], 0.5)))
+            row_wise_adamw.update(optimizer)
         else:
             for half in ids:
                 net(half).backward()
@@ -114,10 +114,10 @@ def test_what_cannot_be_updated_by_rows_stays_dense(why: str, monkeypatch: pytes
     if why == "frozen":
         net.table.weight.requires_grad_(False)
     if why == "small":
-        monkeypatch.setattr(tables, "FEWEST", ROWS + 1)
-    with tables.row_gradients(net, optimizer):
+        monkeypatch.setattr(row_wise_adamw, "FEWEST", ROWS + 1)
+    with row_wise_adamw.row_gradients(net, optimizer):
         assert not net.table.sparse
         net(torch.tensor([1, 2, 3])).backward()
     assert net.table.weight.grad is None or not net.table.weight.grad.is_sparse
     if why != "frozen":
-        assert tables.dense_part(net.table.weight) is net.table.weight
+        assert row_wise_adamw.dense_part(net.table.weight) is net.table.weight

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ftp import terminal
 from ftp.errors import UserError
+from ftp.host import terminal
 
 ROOT = Path(__file__).parents[2]
 EVIL = "\x1b]0;owned\x07 red\x1b[31m \x9b2J back\r \x00 \u202eflip caf\udce9 ok\ttab"
@@ -37,7 +37,7 @@ def test_letters_that_an_encoding_has_not(encoding: str, shown: str) -> None:
 
 def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:
     """Some lines of Python between `guarded`, in a process of their own."""
-    program = "from ftp.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
+    program = "from ftp.host.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
     environment = {**os.environ, **streams.pop("environment", {})}  # type: ignore[dict-item]
     return subprocess.run([sys.executable, "-c", program], text=True, timeout=60, env=environment,
                           **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})  # type: ignore[call-overload,no-any-return]
@@ -100,7 +100,7 @@ def test_streams_that_are_closed_become_the_null_device(tmp_path: Path) -> None:
     say("x"); warn("y"); sys.stdout.flush(); print(sys.stdin.read())
     file.close()
     """
-    program = "from ftp.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
+    program = "from ftp.host.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
     done = subprocess.run(["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, program], timeout=60)
     assert done.returncode == 0 and (tmp_path / "file").read_text() == ""
 
@@ -125,7 +125,7 @@ def test_a_full_output_of_a_command_is_a_mistake_that_can_be_mended() -> None:
 
 
 BYPASS = re.compile(r"(?<![.\w])print\(|click\.(?:s?echo|echo_via_pager)\(|rich\.print|\bConsole\(|sys\.std(?:out|err)\.write")
-OWN = {"core/src/ftp/terminal.py", "core/src/ftp/testing/forks.py"}
+OWN = {"core/src/ftp/host/terminal.py", "core/src/ftp/testing/forks.py"}
 """The module itself; and a process of the kit that speaks with its parent in JSON."""
 
 
@@ -173,7 +173,7 @@ def test_words_of_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_end_of_a_run(tmp_path: Path) -> None:
-    from ftp import progress
+    from ftp.report import progress
     from ftp.types import Baseline, Risk, Score
 
     stream = io.StringIO()
@@ -200,7 +200,7 @@ def test_a_table_on_any_terminal(environment: dict[str, str]) -> None:
     table.add_row(Text("a-long-name-of-a-run", style="bold"))
     console().print(table)
     """
-    program = "from ftp.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
+    program = "from ftp.host.terminal import *\nwith guarded():\n" + textwrap.indent(textwrap.dedent(code), "    ")
     leading, following = pty.openpty()
     done = subprocess.run([sys.executable, "-c", program], stdout=following, timeout=60, env={**os.environ, **environment})
     os.close(following)

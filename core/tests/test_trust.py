@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from ftp import UserError, trust
+from ftp import UserError
 from ftp.cli.main import call
-from ftp.plan import prepare
+from ftp.plugins import trust
+from ftp.plugins.plan import prepare
 
 PLUGIN = '''
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_paths_of_a_recipe_are_taken_from_its_folder(tmp_path, monkeypatch, caps
 
 
 def test_paths_of_a_stage_are_taken_from_the_folder_of_its_recipe(tmp_path, monkeypatch):
-    from ftp import stages
+    from ftp.runs import stages
 
     (tmp_path / "recipes" / "rows").mkdir(parents=True)
     recipe = tmp_path / "recipes" / "r.toml"

@@ -25,8 +25,8 @@ from ftp.options import option
 from ftp.plugins import plugin
 
 if TYPE_CHECKING:
-    from ftp.app import Result
-    from ftp.finished import Predictor
+    from ftp.runs.predictor import Predictor
+    from ftp.runs.run import Result
 
 __version__ = "0.1.0"
 
@@ -39,8 +39,8 @@ def run(plugins: Sequence[str], **options: Any) -> "Result":
     `options` are those of the command: core's by name (`learning_rate=1e-4`), a plugin's as a table
     (`lora={"r": 8}`). Raises `UserError` with every mistake at once, `PluginError` where a plugin fails.
     """
-    from ftp import python_files
-    from ftp.app import run as run_app
+    from ftp.host import python_files
+    from ftp.runs.run import run as run_app
 
     python_files.forget_expected()
     return run_app(plugins, options)
@@ -56,6 +56,6 @@ def load(
     adapter as it is now, where it was changed since. Raises `UserError` for what is no run, or
     one without a verified model.
     """
-    from ftp.finished import load as load_run
+    from ftp.runs.predictor import load as load_run
 
     return load_run(run, trust_remote_code, trust_recipe, allow_changed_base)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from ftp import faults
 from ftp.errors import PluginError, UserError, VerifyError, describe
+from ftp.host import faults
 from ftp.types import (
     Batch,
     Goal,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp import record, runs, writing
 from ftp.errors import Problem, UserError, nearest
+from ftp.folder import listing, record, writing
 
 AT = ("note", "warn", "stop", "never")
 """From which level on a verdict fails; the default is stop."""
@@ -149,7 +149,7 @@ def judge(run: Path, policy: Policy) -> list[Outcome]:
     """The outcome of each rule: that the run is finished, each verdict, each score. Raises `UserError` where there is no run."""
     if not run.is_dir() or not record.holds_run(run):
         raise UserError(f"{run}: there is no run there", "name the folder of a run", "ftp runs")
-    found = runs.read(run)
+    found = listing.read(run)
     if found.broken:
         raise UserError(found.broken)
     finished = found.status == "finished"
@@ -179,7 +179,7 @@ def judge(run: Path, policy: Policy) -> list[Outcome]:
     return outcomes
 
 
-def _judge_score(found: runs.Summary, rule: ScoreRule) -> Outcome:
+def _judge_score(found: listing.Summary, rule: ScoreRule) -> Outcome:
     name = f"{rule.name} ({rule.split})" if rule.split else rule.name
     if rule.split:
         score = next((one for one in found.scores if (one.name, one.split) == (rule.name, rule.split)), None)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ftp.errors import PluginError, UserError, describe
+from ftp.host.terminal import OF_THE_USER
 from ftp.options import Option, options_of
-from ftp.terminal import OF_THE_USER
 
 
 @dataclass(frozen=True)

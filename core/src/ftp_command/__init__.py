@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-STOPPED = 130  # as in ftp.signals, which is not imported yet
+STOPPED = 130  # as in ftp.host.signals, which is not imported yet
 REQUESTS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ftp import forward
 from ftp import model as models
+from ftp.net import forward
 from ftp.settings import Settings
 from ftp.testing.models import tiny
 from ftp.types import Data, Head, Model, Run, Task

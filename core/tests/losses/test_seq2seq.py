@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from ftp import forward
 from ftp.losses import labels, span, tags
+from ftp.net import forward
 from ftp.testing.models import tiny_tokenizer
 from ftp.types import Task
 

@@ -11,10 +11,10 @@ import torch
 from transformers import AutoModelForQuestionAnswering
 
 from ftp.errors import UserError
+from ftp.evaluate.predict import answer as answer_all
+from ftp.folder.record import Log
 from ftp.losses import span
 from ftp.losses.span import Found
-from ftp.predict import answer as answer_all
-from ftp.record import Log
 from ftp.types import Prediction, Task
 
 TASK = Task("question", "span")

@@ -162,7 +162,7 @@ def test_a_sentence_without_a_word_alone_in_a_batch_is_answered_with_no_tag(load
 
 
 def test_plain_words_are_answered(load: Any, run: Any, data: Any) -> None:
-    from ftp.predict import answer
+    from ftp.evaluate.predict import answer
 
     model = load("gpt2", "tags", LABELS)
     loss = tags.make(run(TASK, max_length=12), data("tagged", {}, LABELS), model)

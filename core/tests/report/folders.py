@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftp import record
+from ftp.folder import record
 from ftp.types import Baseline, Risk, Score
 
 EVIL = "<script>alert('x')</script><b onclick=\"x\">&amp;</b>"

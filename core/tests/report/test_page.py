@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ftp import record, report
+from ftp import report
 from ftp.errors import UserError
+from ftp.folder import record
 from ftp.types import Risk
 
 from .folders import EVIL, RISKS, make
@@ -103,7 +104,7 @@ def test_the_terminal_says_the_same_in_the_same_order(tmp_path: Path) -> None:
 
     from rich.console import Console
 
-    from ftp import progress
+    from ftp.report import progress
 
     progress.verdicts(Console(file=(out := StringIO()), width=1000), RISKS)
     terminal, page = out.getvalue(), Page(report.make([make(tmp_path / "run")]))
@@ -192,7 +193,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_training_does_not_import_what_draws() -> None:
-    code = ("import sys, ftp.app, ftp.cli.run, ftp.cli.report, ftp.cli.gate\n"
+    code = ("import sys, ftp.runs.run, ftp.cli.run, ftp.cli.report, ftp.cli.gate\n"
             "print(sorted({'matplotlib', 'jinja2', 'torch'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -45,9 +45,9 @@ class Talk:
         import torch
         from torch.nn.functional import cross_entropy
 
-        from ftp import forward
         from ftp.data.control_text import of_run
         from ftp.data.encode import cache_key
+        from ftp.net import forward
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
         tokenize = tokenizer if fault == "controls" else of_run(run, tokenizer)
@@ -193,8 +193,8 @@ class Prefer:
         import torch
         from torch.nn.functional import logsigmoid
 
-        from ftp import forward
         from ftp.data.encode import cache_key
+        from ftp.net import forward
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
 
@@ -324,7 +324,7 @@ class Adapter:
 
         from peft import LoraConfig
 
-        from ftp.model.adapter import attach
+        from ftp.model.peft import attach
 
         model = yield
         own = attach(model, LoraConfig(r=2, target_modules="all-linear", modules_to_save=list(model.fresh)), who="adapter",

@@ -10,8 +10,9 @@ import pytest
 import torch
 from ftp_neftune import Neftune, listen
 
-from ftp import UserError, forward
+from ftp import UserError
 from ftp import model as models
+from ftp.net import forward
 from ftp.testing import conformance
 from ftp.testing.models import Kind, tiny
 

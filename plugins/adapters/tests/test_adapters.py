@@ -15,11 +15,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import ftp
-from ftp import UserError, forward
+from ftp import UserError
 from ftp import model as models
-from ftp.app import execute
 from ftp.model import token_rows
 from ftp.model.growing import NewTokens
+from ftp.net import forward
+from ftp.runs.run import execute
 from ftp.testing.models import TEXTS, tiny, tiny_tokenizer
 from ftp.testing.subject import find
 from ftp.types import Head, Model
@@ -284,8 +285,8 @@ def test_mistakes_are_told(made, tmp_path):
 
 @pytest.mark.parametrize("words", [["merge"], *(["export", "--to", form] for form in ("safetensors", "gguf", "onnx"))])
 def test_whole_weights_are_refused(made, tmp_path, capsys, monkeypatch, words):
-    from ftp import exporting
     from ftp.cli.main import call
+    from ftp.runs import exporting
 
     monkeypatch.setattr(exporting, "tools", lambda form: ["converter"])
     models.save(trained(adapted(plain(made["llama"], "tokens"))), tmp_path / "model")
@@ -304,8 +305,8 @@ def test_a_run(made, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, plugins", [("gpt2", ("sft", "chat")), ("llama", ("dpo", "chat")), ("bert", ("sentiment",))])
 def test_a_plan_knows_without_weights_what_is_trained(made, kind, plugins):
-    from ftp.forecast import forecast
-    from ftp.plan import prepare
+    from ftp.plugins.plan import prepare
+    from ftp.runs.dry_run import forecast
 
     told = forecast(prepare(["adapters", *plugins], given=[("flags", {"model": str(made[kind])})]))
     assert not told.unknown and told.shape is not None

@@ -13,9 +13,10 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 import ftp
-from ftp import UserError, forward
+from ftp import UserError
 from ftp import model as models
-from ftp.app import execute
+from ftp.net import forward
+from ftp.runs.run import execute
 from ftp.testing import scene
 from ftp.testing.models import tiny
 from ftp.testing.subject import find, tiny_model

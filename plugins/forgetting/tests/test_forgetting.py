@@ -18,13 +18,13 @@ from datasets import Dataset
 
 import ftp
 import ftp.model
-from ftp.device import accelerator
 from ftp.errors import UserError
-from ftp.plan import prepare
+from ftp.folder.record import Log
 from ftp.plugins import Hooks
-from ftp.record import Log
+from ftp.plugins.plan import prepare
 from ftp.testing.advice import follow
 from ftp.testing.models import tiny
+from ftp.train.device import accelerator
 from ftp.types import Data, Model, Risk, Run
 from ftp_forgetting import Forgetting, advice, representations, sets, words
 
@@ -128,7 +128,7 @@ def test_kl_is_that_of_the_whole_distribution_where_all_is_kept(writer: Model, p
     run, other = a_run("tokens"), moved(writer, 0.1)
     ids = words.encode(run, writer, TEXTS[:10])
     if packed:
-        from ftp import forward
+        from ftp.net import forward
         assert forward.can_pack(writer.net, writer.tokenizer)[0]
     was = words.say(run, writer, ids)
     found = words.kl(was, words.say(run, other, ids, was))

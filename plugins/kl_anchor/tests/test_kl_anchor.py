@@ -28,11 +28,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def made(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
-    from ftp import app
-    from ftp.device import accelerator
-    from ftp.plan import prepare
+    from ftp.folder.record import Log
     from ftp.plugins import Hooks
-    from ftp.record import Log
+    from ftp.plugins.plan import prepare
+    from ftp.runs import run as app
+    from ftp.train.device import accelerator
     from ftp.types import Run
 
     prepared = prepare([*plugins, *QUIET], given=[("options", {**OPTIONS, **options})])
@@ -59,7 +59,7 @@ def test_it_is_the_formula_at_trained_tokens(models: dict[str, str], objective: 
                 weight.add_(0.1 * torch.randn_like(weight))
         bare = loss.compute(batch)  # evaluation: without the KL
     out = loss.compute(batch)
-    from ftp import forward
+    from ftp.net import forward
 
     with torch.no_grad():
         q = forward.logits_at(model.net, batch.inputs, batch.inputs["where"]).double().log_softmax(-1)

@@ -23,11 +23,11 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def model_of(bert: str, plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
-    from ftp import app
-    from ftp.device import accelerator
-    from ftp.plan import prepare
+    from ftp.folder.record import Log
     from ftp.plugins import Hooks
-    from ftp.record import Log
+    from ftp.plugins.plan import prepare
+    from ftp.runs import run as app
+    from ftp.train.device import accelerator
     from ftp.types import Run
 
     prepared = prepare([*plugins, *QUIET], given=[("options", {**OPTIONS, "model": bert, **options})])

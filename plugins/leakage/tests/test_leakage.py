@@ -746,7 +746,7 @@ def test_what_is_advised_of_a_compressed_file_allows_it_to_grow_as_far(tmp_path:
 
 
 def test_advice_of_a_run_whose_rows_are_in_no_folder_of_splits(tmp_path: Path) -> None:
-    from ftp.plan import prepare
+    from ftp.plugins.plan import prepare
 
     recipe = tmp_path / "run.toml"
     recipe.write_text(prepare(["full", "sentiment"]).recipe(), encoding="utf-8")

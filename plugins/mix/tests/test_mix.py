@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ftp import app
 from ftp.data import tables
 from ftp.errors import UserError
-from ftp.plan import prepare
+from ftp.folder.record import Log
 from ftp.plugins import Hooks
-from ftp.record import Log
+from ftp.plugins.plan import prepare
+from ftp.runs import run as app
 from ftp.types import Data, Run
 
 QUIET = ("-forgetting", "-preflight", "-leakage", "-underfitting", "-overfitting")

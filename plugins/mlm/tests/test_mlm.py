@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from ftp import model as models
 from ftp.errors import UserError
-from ftp.forward import can_pack
+from ftp.net.forward import can_pack
 from ftp.settings import Settings
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Data, Loss, Model, Row, Run, Task
@@ -238,8 +238,8 @@ def test_from_scratch_with_a_tokenizer_that_masks(tmp_path: Path) -> None:
 
 
 def test_a_plan_knows_the_network_unless_it_is_from_scratch(folder: Path) -> None:
-    from ftp.forecast import forecast
-    from ftp.plan import prepare
+    from ftp.plugins.plan import prepare
+    from ftp.runs.dry_run import forecast
 
     told = forecast(prepare(["mlm", "law"], given=[("flags", {"model": str(folder)})]))
     assert told.shape is not None and told.shape.trained == told.shape.total

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 import ftp
 from ftp.errors import UserError
-from ftp.plan import prepare
+from ftp.plugins.plan import prepare
 from ftp.settings import Settings
 from ftp.testing.advice import follow
 from ftp.testing.models import tiny

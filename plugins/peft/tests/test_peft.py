@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import ftp
-from ftp import UserError, forward
+from ftp import UserError
 from ftp import model as models
-from ftp.app import execute
 from ftp.losses.common import row_limit
+from ftp.net import forward
+from ftp.runs.run import execute
 from ftp.testing.models import TEXTS, tiny
 from ftp.testing.subject import find
 from ftp.types import Head, Model

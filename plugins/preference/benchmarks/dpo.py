@@ -60,12 +60,13 @@ def ours(folder: Path, rows: list[dict[str, Any]], steps: int, precision: str, p
 
     import torch
 
-    from ftp import forward, step
-    from ftp.device import accelerator
-    from ftp.loop import Whole, make_optimizer
     from ftp.model import Source, load
-    from ftp.model.adapter import attach
+    from ftp.model.peft import attach
+    from ftp.net import forward
     from ftp.settings import Settings
+    from ftp.train import update
+    from ftp.train.device import accelerator
+    from ftp.train.loop import Whole, make_optimizer
     from ftp.types import Data, Run, Task
     from ftp_preference import Dpo
 
@@ -83,7 +84,7 @@ def ours(folder: Path, rows: list[dict[str, Any]], steps: int, precision: str, p
     for _ in range(steps + 1):
         torch.manual_seed(0)
         started = time.process_time()
-        out = step.update(run, prepared, [loss.collate(encoded)], optimizer)
+        out = update.update(run, prepared, [loss.collate(encoded)], optimizer)
         seconds.append(time.process_time() - started)
     print(f"  packed {model.packed}, {sum(row['length'] for row in encoded)} tokens, loss {float(out.loss):.4f}")
     return seconds[1:]

@@ -58,9 +58,9 @@ def load(folder: Callable[..., Path]) -> Callable[..., Model]:
     """A fresh tiny network, packed or padded, with all weights trained or with LoRA."""
     from dataclasses import replace
 
-    from ftp import forward
     from ftp.model import Source
     from ftp.model import load as load_model
+    from ftp.net import forward
 
     def get(kind: Any = "llama", *, packed: bool = True, lora: bool = False, modules_to_save: Any = None, seed: int = 0,
             **config: Any) -> Model:
@@ -71,7 +71,7 @@ def load(folder: Callable[..., Path]) -> Callable[..., Model]:
         if lora:
             from peft import LoraConfig
 
-            from ftp.model.adapter import attach
+            from ftp.model.peft import attach
 
             model = attach(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM",
                                              modules_to_save=modules_to_save), who="lora", seed=seed)
@@ -85,8 +85,8 @@ def load(folder: Callable[..., Path]) -> Callable[..., Model]:
 
 
 def a_run(form: Any = "preference", **settings: Any) -> Run:
-    from ftp.device import accelerator
     from ftp.settings import Settings
+    from ftp.train.device import accelerator
 
     chosen = Settings(device="cpu", precision="fp32", **settings)
     return Run(chosen, Task(form, "tokens"), None, accelerator(chosen))  # type: ignore[arg-type]

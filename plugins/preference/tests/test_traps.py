@@ -30,7 +30,7 @@ def shown(out: Any, name: str, count: int) -> float:
 
 def step(kit: Any, plugin: Any, model: Any, loss: Any, run: Any, batches: list[Batch], optimizer: Any) -> float:
     """One update as core does it, with the plugin's wrapper around it where it has one."""
-    from ftp.step import update
+    from ftp.train.update import update
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -300,7 +300,7 @@ def test_a_finished_run_answers_a_text(kit: Any, load: Any, plugin: type) -> Non
 def test_a_template_changed_after_training_is_refused(kit: Any, load: Any, tmp_path: Any, plugin: type) -> None:
     from datasets import Dataset
 
-    from ftp.record import Log
+    from ftp.folder.record import Log
     from ftp.types import Data
 
     log, model = Log(tmp_path, writer=True), load()

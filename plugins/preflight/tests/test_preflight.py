@@ -13,15 +13,15 @@ import pytest
 import torch
 from datasets import Dataset
 
-from ftp import app
 from ftp.cli.main import call
-from ftp.device import accelerator
-from ftp.plan import prepare
+from ftp.folder.record import Log
 from ftp.plugins import Hooks
-from ftp.record import Log
+from ftp.plugins.plan import prepare
+from ftp.runs import run as app
 from ftp.settings import Settings
 from ftp.testing.advice import follow
 from ftp.testing.models import CHAT, tiny
+from ftp.train.device import accelerator
 from ftp.types import Data, Risk, Run, Task
 from ftp_preflight import Preflight, encoded, first_step, template
 from ftp_preflight.findings import Findings

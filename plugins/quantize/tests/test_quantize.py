@@ -13,8 +13,8 @@ import torch
 import ftp
 from ftp import UserError
 from ftp import model as models
-from ftp.app import execute
-from ftp.plan import prepare
+from ftp.plugins.plan import prepare
+from ftp.runs.run import execute
 from ftp.testing import subject
 from ftp.testing.models import TEXTS, tiny
 from ftp_quantize import plugin

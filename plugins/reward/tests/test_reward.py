@@ -12,12 +12,12 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 
-from ftp import forward
 from ftp import model as models
-from ftp.device import accelerator
 from ftp.errors import UserError
+from ftp.net import forward
 from ftp.settings import Settings
 from ftp.testing.models import tiny
+from ftp.train.device import accelerator
 from ftp.types import Batch, Data, Loss, Model, Run, Task
 from ftp_reward import Reward
 
@@ -271,7 +271,7 @@ def test_a_margin_that_is_no_number_names_its_row(load: Any, margin: Any) -> Non
 
 
 def test_a_template_changed_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:
-    from ftp.record import Log
+    from ftp.folder.record import Log
 
     log, model = Log(tmp_path, writer=True), load("llama")
     run = replace(a_run(), out=tmp_path, log=log)
@@ -285,7 +285,7 @@ def test_a_template_changed_after_training_is_refused(load: Callable[..., Model]
 
 def test_a_template_that_is_gone_or_new_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:
     """An encoder reads pairs of texts without a template, and conversations with one: other texts, so other scores."""
-    from ftp.record import Log
+    from ftp.folder.record import Log
 
     rows, template = Data({"train": Dataset.from_list(preferences())}, "preference"), tmp_path / "template.jinja"
     template.write_text("{% for one in messages %}{{ one.role }}: {{ one.content }}{{ eos_token }}{% endfor %}"

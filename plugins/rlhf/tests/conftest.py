@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from ftp.plan import prepare
+from ftp.folder.record import Log
 from ftp.plugins import Hooks
-from ftp.record import Log
+from ftp.plugins.plan import prepare
 from ftp.testing.models import tiny
 from ftp.testing.subject import JUDGE, ROWS
 from ftp.types import Data, Run
@@ -67,8 +67,9 @@ def go(llama: Path, tmp_path: Path, judge: Callable[..., str]) -> Callable[..., 
 
 def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Roller:
     """Ours on the tiny model, a little off its reference, as after some updates."""
-    from ftp import app, loop
-    from ftp.device import accelerator
+    from ftp.runs import run as app
+    from ftp.train import loop
+    from ftp.train.device import accelerator
 
     function = judge("def f(completions, **columns):\n    return [0.1 * len(text) + text.count('e') for text in completions]\n")
     usual = {"num_generations": GENERATIONS, "max_completion_length": LENGTH, "temperature": TEMPERATURE, "reward": function}

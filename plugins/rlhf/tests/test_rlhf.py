@@ -58,7 +58,8 @@ def test_kl_begins_at_zero_and_is_held_by_its_weight(go):
 def test_a_run_that_was_interrupted_goes_on_the_same(go, method, monkeypatch):
     """Several updates on each rollout, adapter and value head, adaptive KL: no checkpoint lies inside a rollout, and what is
     made again from one is the same."""
-    from ftp import app, loop
+    from ftp.runs import run as app
+    from ftp.train import loop
 
     options: dict[str, Any] = {"plugins": ("lora",), "letters": True, "max_steps": 12, "save_steps": 3, "eval_steps": 5,
                                "rlhf": {"method": method, "num_iterations": 2, "num_mini_batches": 2, "target_kl": 1.0}}
@@ -80,7 +81,7 @@ def test_a_run_that_was_interrupted_goes_on_the_same(go, method, monkeypatch):
         go(out="broken", **options)
     monkeypatch.setattr(loop, "make_batch", real)
     from ftp.options import read_recipe
-    from ftp.plan import prepare
+    from ftp.plugins.plan import prepare
 
     broken = whole.out.parent / "broken"
     tables = read_recipe(broken / "run.toml")
@@ -299,8 +300,8 @@ def test_an_empty_completion_has_a_score_of_a_reward_model(go, tmp_path):
     AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).save_pretrained(folder)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
 
-    from ftp.device import accelerator
     from ftp.settings import Settings
+    from ftp.train.device import accelerator
     from ftp.types import Run
 
     settings = Settings(device="cpu", precision="fp32")

@@ -239,7 +239,7 @@ def test_rows_of_a_decoder_are_not_trained_in_silence(folders: dict[str, Path]) 
 
 
 def test_the_kit_looks_at_an_encoder_decoder_and_finds_what_is_wrong_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftp.losses import seq2seq
+    from ftp.losses import encoder_decoder
     from ftp.testing import check
 
     def outcome() -> tuple[str, str]:
@@ -247,7 +247,7 @@ def test_the_kit_looks_at_an_encoder_decoder_and_finds_what_is_wrong_there(monke
         return found.status, found.message
 
     assert outcome()[0] == "ok"
-    collate = seq2seq.collate
+    collate = encoder_decoder.collate
 
     def unmasked(*args: Any, **more: Any) -> Any:
         batch = collate(*args, **more)
@@ -257,13 +257,13 @@ def test_the_kit_looks_at_an_encoder_decoder_and_finds_what_is_wrong_there(monke
     def endless(*args: Any, **more: Any) -> Any:
         return [{**row, "labels": row["labels"][:-1]} for row in rows(*args, **more)]
 
-    rows = seq2seq.encoded
+    rows = encoder_decoder.encoded
     with monkeypatch.context() as broken:
-        broken.setattr(seq2seq, "collate", unmasked)
+        broken.setattr(encoder_decoder, "collate", unmasked)
         status, message = outcome()
         assert status == "failed" and "the rows beside it" in message
     with monkeypatch.context() as broken:
-        broken.setattr(seq2seq, "encoded", endless)
+        broken.setattr(encoder_decoder, "encoded", endless)
         status, message = outcome()
         assert status == "failed" and "generation would never stop" in message
 

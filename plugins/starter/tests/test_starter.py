@@ -126,7 +126,7 @@ def test_its_template_writes_tools_and_calls_and_other_chats_as_it_was_trained_o
 
 def test_small_models_learn_at_a_higher_rate_than_objectives_suggest():
     """dpo's own suggestion is for models of a thousand times as many weights: nothing would be learnt from a small sample."""
-    from ftp.plan import prepare
+    from ftp.plugins.plan import prepare
 
     found = prepare("dpo,lora,chat")
     assert found.settings.learning_rate == pytest.approx(5e-4) and found.settings.epochs == 3

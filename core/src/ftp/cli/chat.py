@@ -11,7 +11,7 @@ import click
 
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
-from ftp.terminal import is_interactive, say, warn
+from ftp.host.terminal import is_interactive, say, warn
 
 if TYPE_CHECKING:
     from ftp.data.turns import Message
@@ -48,8 +48,8 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
 
     import torch
 
-    from ftp.finished import load
     from ftp.losses import chat as chats
+    from ftp.runs.predictor import load
 
     loaded = load(run, trust_remote_code, trust_recipe, allow_changed_base)
     model = loaded.model

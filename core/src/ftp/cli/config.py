@@ -6,7 +6,7 @@ import click
 
 from ftp.cli import flags
 from ftp.cli.run import RAW, help_text, wants_help
-from ftp.terminal import say
+from ftp.host.terminal import say
 
 FIXED = [
     ("RECIPE.toml", "start from the values of this recipe"),

@@ -10,12 +10,12 @@ import click
 
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
-from ftp.terminal import console, say, say_json
+from ftp.folder.writing import plain
+from ftp.host.terminal import console, say, say_json
 from ftp.types import Data
-from ftp.writing import plain
 
 if TYPE_CHECKING:
-    from ftp.finished import Predictor
+    from ftp.runs.predictor import Predictor
 
 
 @click.command("evaluate")
@@ -36,7 +36,7 @@ def command(run: Path, source: str, split: str, columns: str, join_labels: bool,
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
 
-    from ftp.finished import load
+    from ftp.runs.predictor import load
 
     predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
     data, notes = held_out(predictor, source, split, columns, max_decompressed, join_labels)
@@ -44,7 +44,7 @@ def command(run: Path, source: str, split: str, columns: str, join_labels: bool,
     if as_json:
         say_json({"run": str(run), "data": source, "scores": plain(scores), "notes": notes})
         return
-    from ftp.progress import score_table
+    from ftp.report.progress import score_table
 
     for note in notes:
         say(note)

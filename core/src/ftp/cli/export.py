@@ -10,7 +10,7 @@ import click
 from ftp.cli.merge import DTYPES, model_of
 from ftp.cli.trust import changed_base, trust
 from ftp.errors import UserError
-from ftp.terminal import say, say_json
+from ftp.host.terminal import say, say_json
 
 FORMATS = ("safetensors", "gguf", "onnx")
 
@@ -36,7 +36,7 @@ def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | N
     folder = model_of(run)
     out = out or folder.parent / (f"{form}/model.gguf" if form == "gguf" else form)
 
-    from ftp import exporting
+    from ftp.runs import exporting
 
     exporting.tools(form)  # told before anything heavy
     if out.exists() and (out.is_file() or any(out.iterdir())):

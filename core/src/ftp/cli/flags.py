@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp import recipes, record, trust
 from ftp.errors import Problem, UserError, nearest
+from ftp.folder import record
+from ftp.host.terminal import is_unicode, warn
 from ftp.options import Option, flatten, read_recipe
-from ftp.plan import Given, Prepared, options_for, prepare, recipe_folder, split_names
 from ftp.plugin_info import Picked
-from ftp.plugins import core_options, discover, pick
-from ftp.terminal import is_unicode, warn
+from ftp.plugins import core_options, discover, pick, trust
+from ftp.plugins.plan import Given, Prepared, options_for, prepare, recipe_folder, split_names
+from ftp.runs import recipes
 
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 FLAG = re.compile(r"--?[A-Za-z]")

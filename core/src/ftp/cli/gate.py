@@ -8,7 +8,7 @@ import click
 
 from ftp import gate
 from ftp.errors import UserError
-from ftp.terminal import say, say_json
+from ftp.host.terminal import say, say_json
 
 
 @click.command("gate")
@@ -36,7 +36,7 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
 
     A run that is not finished fails, and so does a verdict or score that the policy names and the run does not have.
     """
-    from ftp import record, writing
+    from ftp.folder import record, writing
 
     if junit is not None:
         record.check_writable_over(junit, "--junit")

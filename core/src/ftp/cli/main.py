@@ -19,10 +19,11 @@ from typing import NoReturn
 import click
 
 import ftp
-from ftp import addresses, faults, names, python_files, quiet, signals
+from ftp import addresses
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
-from ftp.plugins import failures_named, quiet_import
-from ftp.terminal import OF_THE_USER, ReaderGone, guarded, require_written, warn
+from ftp.host import faults, python_files, quiet, signals
+from ftp.host.terminal import OF_THE_USER, ReaderGone, guarded, require_written, warn
+from ftp.plugins import failures_named, names, quiet_import
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
@@ -228,8 +229,8 @@ def _failed(error: Exception, debug: bool) -> int:
 
 
 def _told(error: Exception | str, before: str, debug: bool, status: int, after: str = "") -> int:
-    if "ftp.progress" in sys.modules:
-        sys.modules["ftp.progress"].close_all()
+    if "ftp.report.progress" in sys.modules:
+        sys.modules["ftp.report.progress"].close_all()
     if debug and isinstance(error, Exception):
         import traceback
 

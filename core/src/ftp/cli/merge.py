@@ -9,7 +9,7 @@ import click
 
 from ftp.cli.trust import changed_base, trust
 from ftp.errors import UserError
-from ftp.terminal import say, say_json
+from ftp.host.terminal import say, say_json
 
 DTYPES = ("fp32", "bf16", "fp16")
 
@@ -35,7 +35,7 @@ def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_
     folder = model_of(run)
     out = out or folder.parent / "merged"
 
-    from ftp.app import quiet_libraries
+    from ftp.runs.run import quiet_libraries
 
     quiet_libraries()  # before they are imported
     from ftp.model import merged

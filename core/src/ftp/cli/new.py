@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ftp.errors import Problem, UserError
-from ftp.terminal import say
+from ftp.host.terminal import say
 
 TEMPLATE = Path(__file__).parents[1] / "template"
 EXAMPLES = {

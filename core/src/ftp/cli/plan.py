@@ -9,11 +9,11 @@ import click
 
 from ftp.cli import flags
 from ftp.cli.run import RAW, help_text, wants_help
-from ftp.terminal import say, say_json
+from ftp.host.terminal import say, say_json
 
 if TYPE_CHECKING:
-    from ftp.forecast import Forecast
-    from ftp.plan import Prepared
+    from ftp.plugins.plan import Prepared
+    from ftp.runs.dry_run import Forecast
 
 FIXED = [
     ("RECIPE.toml", "the recipe of the run"),
@@ -35,7 +35,7 @@ def command(arguments: tuple[str, ...]) -> None:
         return
     line, prepared = flags.assemble(arguments, switches=("--json",))
 
-    from ftp.forecast import forecast
+    from ftp.runs.dry_run import forecast
 
     found = forecast(prepared)
     if line.extra.get("--json"):
@@ -46,7 +46,7 @@ def command(arguments: tuple[str, ...]) -> None:
 
 def as_json(prepared: Prepared, found: Forecast) -> dict[str, object]:
     """The plan as JSON can say it."""
-    from ftp.writing import plain
+    from ftp.folder.writing import plain
 
     shape = found.shape
     made: dict[str, object] = plain({

@@ -11,6 +11,7 @@ import click
 from ftp.cli.help import bounds, show
 from ftp.errors import PluginError, Problem, UserError, nearest
 from ftp.hooks import ARITY
+from ftp.host.terminal import say, say_json, warn
 from ftp.options import Option
 from ftp.plugin_info import Found, Picked
 from ftp.plugins import (
@@ -24,7 +25,6 @@ from ftp.plugins import (
     meant,
     summary_of,
 )
-from ftp.terminal import say, say_json, warn
 
 CORE = "ftp-core"
 SLOW = 2.0
@@ -140,7 +140,7 @@ def _describe(found: Found) -> dict[str, Any]:
 
 
 def _option(item: Option) -> dict[str, Any]:
-    from ftp.writing import plain
+    from ftp.folder.writing import plain
 
     made: dict[str, Any] = plain({"flag": item.flag, "name": item.name, "type": item.type_name, "default": item.default,
                                   "help": item.help, "low": item.low, "high": item.high, "choices": list(item.choices)})

@@ -14,14 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ftp import record, writing
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
-from ftp.faults import disk
-from ftp.terminal import is_interactive, say, say_json, warn
+from ftp.folder import record, writing
+from ftp.host.faults import disk
+from ftp.host.terminal import is_interactive, say, say_json, warn
 
 if TYPE_CHECKING:
-    from ftp.finished import Predictor
+    from ftp.runs.predictor import Predictor
 
 ROWS = 256
 """Rows that are answered before they are written, so that any length of input fits in memory."""
@@ -62,7 +62,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder", "name the folder of a run", "ftp runs")
 
-    from ftp.finished import load
+    from ftp.runs.predictor import load
 
     predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
     rows: Iterable[Mapping[str, Any]]

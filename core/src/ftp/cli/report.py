@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ftp.errors import Problem, UserError
-from ftp.terminal import say
+from ftp.host.terminal import say
 
 
 @click.command("report")

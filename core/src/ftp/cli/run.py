@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from ftp import recipes, stages, trust
 from ftp.cli import flags
 from ftp.errors import ExitStatus, Problem, UserError
-from ftp.plugins import core_options
-from ftp.terminal import persistent, say, warn
+from ftp.host.terminal import persistent, say, warn
+from ftp.plugins import core_options, trust
+from ftp.runs import recipes, stages
 
 FIXED = [
     ("RECIPE.toml", "a file of options (ftp config prints one); flags count more than it does"),
@@ -51,18 +51,18 @@ def _do(arguments: Sequence[str]) -> None:
         raise UserError("--resume-with is for a run that is resumed", "give the option itself, or add --resume DIR")
     processes = prepared.settings.processes
     if processes > 1:
-        from ftp.launch import inside, launch
+        from ftp.train.launch import inside, launch
 
         if not inside():
             status = launch(["run", *arguments], processes)
             if status:
                 raise ExitStatus(status)
             return
-    from ftp.app import execute
+    from ftp.runs.run import execute
 
     result = execute(prepared, resume=Path(line.resume).expanduser() if line.resume else None)
     if os.environ.get("RANK", "0") == "0":
-        from ftp.progress import show_result
+        from ftp.report.progress import show_result
 
         show_result(result)
 
@@ -78,7 +78,7 @@ def _staged(line: flags.Line) -> Path | None:
 
 def _do_stages(recipe: Path, line: flags.Line) -> None:
     """The runs of a recipe of several stages, one after the other; those that are finished are skipped."""
-    from ftp.launch import inside
+    from ftp.train.launch import inside
 
     problems = list(line.problems)
     if inside():
@@ -125,7 +125,7 @@ def wants_help(arguments: tuple[str, ...]) -> bool:
 def help_text(name: str, arguments: tuple[str, ...], summary: str, fixed: list[tuple[str, str]]) -> str:
     """The help of a command that takes a run's options, those of the plugins on its line included."""
     from ftp.cli import help
-    from ftp.plan import options_for
+    from ftp.plugins.plan import options_for
 
     picked, given = flags.plugins_of([word for word in arguments if word not in ("-h", "--help")])
     return help.text(f"{name} [RECIPE.toml] --plugins A,B [OPTIONS]", summary, fixed, options_for(picked)[0], picked, given)

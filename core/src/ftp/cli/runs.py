@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ftp import record, runs
-from ftp.terminal import console, say, say_json, visible
+from ftp.folder import listing, record
+from ftp.host.terminal import console, say, say_json, visible
 
 
 @click.command("runs")
@@ -18,7 +18,7 @@ def command(folders: tuple[Path, ...], as_json: bool) -> None:
 
     FOLDERS hold runs, or are runs themselves; without one: runs/.
     """
-    found = [run for folder in folders or (record.RUNS,) for run in runs.find(folder)]
+    found = [run for folder in folders or (record.RUNS,) for run in listing.find(folder)]
     if as_json:
         say_json([run.as_json() for run in found], indent=2)
         return
@@ -28,13 +28,13 @@ def command(folders: tuple[Path, ...], as_json: bool) -> None:
     _table(found)
 
 
-def _table(found: list[runs.Summary]) -> None:
+def _table(found: list[listing.Summary]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from ftp.progress import duration, number
+    from ftp.report.progress import duration, number
 
-    names, more = runs.columns(found)
+    names, more = listing.columns(found)
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("run", overflow="fold", no_wrap=True)
     table.add_column("status")

@@ -46,7 +46,7 @@ def plain_values_as_text(rows: Rows, columns: Iterable[str]) -> Rows:
     """The rows with numbers, dates and true/false in these columns as texts; empty cells stay empty."""
     from datasets import Features, Value
 
-    from ftp.quiet import without_progress_bars
+    from ftp.host.quiet import without_progress_bars
 
     kinds = rows.features or {}
     texts = (Value("string"), Value("large_string"))

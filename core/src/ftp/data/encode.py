@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import faults
 from ftp.data import tables
 from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError, Problem, UserError
+from ftp.host import faults
 from ftp.types import Row
 
 if TYPE_CHECKING:

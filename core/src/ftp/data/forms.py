@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftp.data import turns
 from ftp.errors import Problem, UserError
-from ftp.quiet import without_progress_bars
+from ftp.host.quiet import without_progress_bars
 from ftp.types import Form
 
 if TYPE_CHECKING:

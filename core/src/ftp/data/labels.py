@@ -294,7 +294,7 @@ def _cast(rows: Rows, column: str, places: Mapping[Any, int], names: tuple[str, 
 
     from datasets import ClassLabel, Features
 
-    from ftp.quiet import without_progress_bars
+    from ftp.host.quiet import without_progress_bars
 
     nested = column == "tags"
     kind: Any = [ClassLabel(names=list(names))] if nested else ClassLabel(names=list(names))

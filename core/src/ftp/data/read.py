@@ -13,11 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ftp import faults
 from ftp.data import readers, suggest, tables
 from ftp.data.readers import DataFile, Numbered, ReadColumns, exports
 from ftp.errors import Problem, UserError, nearest
-from ftp.quiet import without_progress_bars
+from ftp.host import faults
+from ftp.host.quiet import without_progress_bars
 
 if TYPE_CHECKING:
     import pyarrow as pa

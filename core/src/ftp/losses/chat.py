@@ -22,9 +22,9 @@ from ftp.data import turns
 from ftp.data.control_text import TextTokenizer, looked_for, turn_markers
 from ftp.data.turns import Message, Unfit, content_text, is_trained
 from ftp.errors import UserError, nearest
+from ftp.folder.record import LOG, MODEL, read_log
 from ftp.losses import rendering
-from ftp.losses.text import ends
-from ftp.record import LOG, MODEL, read_log
+from ftp.losses.blocks import ends
 from ftp.types import Data, Model, Run
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Chat:
 
     `source`: where the template came from. `stop`: ids that end an answer. `notes`: what a user should know.
     `marked`: gives a version of the template with markers, asked for only where the prefix property fails.
-    `apart`: an encoder reads the prompt and a decoder writes the answer (`ftp.losses.seq2seq`).
+    `apart`: an encoder reads the prompt and a decoder writes the answer (`ftp.losses.encoder_decoder`).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -401,11 +401,11 @@ def of_run(
 ) -> Chat:
     """The chat template of a run (see `prepare`), told and kept in its log; a finished run that comes back (without rows, and
     with the template that was saved) is held to it by `refuse_changed`."""
-    from ftp.losses import seq2seq
+    from ftp.losses import encoder_decoder
 
     trains = bool(data.splits)
     chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who,
-                   apart=partial(seq2seq.template, model) if seq2seq.applies(model.net) else None,
+                   apart=partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None,
                    split_special_tokens=run.settings.split_special_tokens)
     if not trains:
         refuse_changed(chat, run.out)
@@ -419,7 +419,7 @@ def of_run(
     if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
         model.net.generation_config.eos_token_id = list(chat.stop)
         if chat.apart:
-            model.net.generation_config.decoder_start_token_id = seq2seq.start(model)
+            model.net.generation_config.decoder_start_token_id = encoder_decoder.start(model)
         if bound := [f"{name} {value}" for name, none in _FREE.items()
                      if (value := getattr(model.net.generation_config, name, None)) not in (None, none)]:
             run.tell(f"the model's generation_config.json has {', '.join(bound)}: answers are bound by that, whatever is learnt "

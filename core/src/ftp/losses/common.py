@@ -33,7 +33,7 @@ def row_limit(run: Run, model: Model) -> int:
 def lay(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     """Encoded rows, with their token types where they have any, as inputs on the network's device (`forward.lay`).
     Rows of encoder-decoders are padded on the right, as these count positions from the first column."""
-    from ftp import forward
+    from ftp.net import forward
 
     beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
     side = "right" if getattr(model.net.config, "is_encoder_decoder", False) else model.tokenizer.padding_side

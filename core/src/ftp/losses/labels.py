@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from ftp import forward
 from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.losses.common import lay, row_limit
+from ftp.net import forward
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 

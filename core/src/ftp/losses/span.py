@@ -16,12 +16,12 @@ import torch
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 
-from ftp import forward
 from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.data.splits import COUNTED
 from ftp.errors import Problem, UserError
 from ftp.losses.common import frame, lay, refuse_slow, row_limit
+from ftp.net import forward
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 1
@@ -193,7 +193,7 @@ def _check(run: Run, data: Data) -> None:
 
 def _unanswerable(run: Run, data: Data) -> bool:
     """Whether training rows had questions without an answer; a finished run, which has no rows, says so in its log."""
-    from ftp.record import read_log
+    from ftp.folder.record import read_log
 
     if data.splits:
         stored = [data.splits["train"]] if hasattr(data.splits.get("train"), "num_rows") else [

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ftp import forward
 from ftp.data.turns import Unfit, said
-from ftp.losses import seq2seq, tokens
+from ftp.losses import encoder_decoder, tokens
 from ftp.losses.chat import Chat, prepare, tools_of
-from ftp.model.adapter import unable
 from ftp.model.modes import evaluating
+from ftp.model.peft import unable
 from ftp.model.saving import LAYOUTS
 from ftp.model.token_rows import frozen
+from ftp.net import forward
 from ftp.plugins import installed
 from ftp.types import Model, Risk, Row, Run
 
@@ -61,7 +61,7 @@ class Stops:
 
 def chat_of(run: Run, model: Model) -> Chat:
     """The chat template that a model's tokenizer holds once its objective was made."""
-    apart = partial(seq2seq.template, model) if seq2seq.applies(model.net) else None
+    apart = partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None
     return prepare(model.tokenizer, apart=apart, split_special_tokens=run.settings.split_special_tokens)
 
 
@@ -105,7 +105,7 @@ def _conversation(row: Row) -> list[Any]:
 def end_probabilities(run: Run, model: Model, given: list[Reference]) -> list[float]:
     """The probability of the token that ends each reference answer, behind the whole of it."""
     assert run.accelerator is not None
-    if seq2seq.applies(model.net):
+    if encoder_decoder.applies(model.net):
         rows: list[Mapping[str, Any]] = [{"input_ids": one.prompt, "labels": one.answer} for one in given]
     else:
         rows = [{"input_ids": [*one.prompt, *one.answer],

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from ftp import forward
 from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.errors import UserError
 from ftp.losses.common import frame, lay, refuse_slow, row_limit
+from ftp.net import forward
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 1

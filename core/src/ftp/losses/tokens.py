@@ -3,7 +3,7 @@
 An encoded row has `input_ids`, and `spans`: the trained stretches of it, flat ([start, end, start, end, ...]); or nothing,
 where all tokens are trained. `segments` (lengths that sum to the row's) says that a row holds several texts, which are laid
 out each on its own: none attends to another or predicts another's first token. The rows of networks with
-an encoder and a decoder are of another kind, see `ftp.losses.seq2seq`. Heavy: imports torch.
+an encoder and a decoder are of another kind, see `ftp.losses.encoder_decoder`. Heavy: imports torch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ftp import forward
 from ftp.errors import UserError
-from ftp.losses import seq2seq
+from ftp.losses import encoder_decoder
+from ftp.net import forward
 from ftp.types import Batch, LossOut, Metric, Model, Row
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def refuse_encoder_decoder(model: Model, objective: str) -> None:
     `clm` and rollouts go on with a text, for which an encoder has no use; preferences and rewards compare answers that stand
     behind their prompt in one row, as in TRL, whose trainers have dropped encoder-decoders.
     """
-    if seq2seq.applies(model.net):
+    if encoder_decoder.applies(model.net):
         raise UserError(f"{objective} trains networks with one stack of layers; {model.name or type(model.net).__name__} has an "
                         "encoder and a decoder", "name a causal model (--model), as GPT-2, Llama or Qwen are; this one learns "
                         "answers by sft, and labels, tags or spans from rows that have them")
@@ -61,10 +61,10 @@ def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
     """Rows as a batch for `compute`: laid out (packed where the network can), and where its losses are taken.
 
     Its `count` is the number of tokens that are predicted. `more` is kept in its `inputs`. The rows of a network with an
-    encoder and a decoder are those of `ftp.losses.seq2seq`.
+    encoder and a decoder are those of `ftp.losses.encoder_decoder`.
     """
-    if seq2seq.applies(model.net):
-        return seq2seq.collate(model, rows, **more)
+    if encoder_decoder.applies(model.net):
+        return encoder_decoder.collate(model, rows, **more)
     return lay(model, rows, [row["input_ids"] for row in rows], [labels(row) for row in rows],
                shift=forward.shifts(model.net), **more)
 
@@ -135,9 +135,9 @@ def generate(
     """
     from transformers import GenerationConfig
 
-    net, pad, apart = model.net, model.tokenizer.pad_token_id or 0, seq2seq.applies(model.net)
+    net, pad, apart = model.net, model.tokenizer.pad_token_id or 0, encoder_decoder.applies(model.net)
     device = next(net.parameters()).device
-    begin = {"decoder_start_token_id": seq2seq.start(model)} if apart else {}
+    begin = {"decoder_start_token_id": encoder_decoder.start(model)} if apart else {}
     together = [n for n, one in enumerate(prompts) if apart or limit is None or len(one) + max_new_tokens <= limit]
     groups = ([together] if together else []) + [[n] for n in range(len(prompts)) if n not in set(together)]
     answers: list[list[int]] = [[] for _ in prompts]

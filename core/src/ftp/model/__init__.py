@@ -8,7 +8,7 @@ from ftp.model.merging import Merged, export_whole, merge, merged
 from ftp.model.proof import logits, probe, verify
 from ftp.model.saving import loading_code, reload, save
 from ftp.model.source import Source, find
-from ftp.offers import offers
+from ftp.plugins.offers import offers
 
 __all__ = [
     "Merged",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ftp import contents
 from ftp.errors import UserError
+from ftp.folder import contents
 from ftp.model.source import Source
 
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py")

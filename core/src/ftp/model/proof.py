@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftp import fresh
 from ftp.errors import VerifyError
-from ftp.faults import disk
+from ftp.host import fresh
+from ftp.host.faults import disk
 from ftp.model.loading import origin
 from ftp.model.modes import evaluating
 from ftp.model.saving import loading_code

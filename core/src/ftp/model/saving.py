@@ -20,7 +20,7 @@ from ftp.model.fingerprint import check_base
 from ftp.model.growing import Grown
 from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
 from ftp.model.source import Source, find
-from ftp.offers import offers
+from ftp.plugins.offers import offers
 from ftp.types import Baseline, Head, Model, Score
 
 FACTS = "ftp.json"

@@ -13,8 +13,8 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ftp import marker, record, writing
 from ftp.errors import Problem, UserError, nearest
+from ftp.folder import marker, record, writing
 from ftp.model.loading import AUTO, quiet, use_cache
 from ftp.model.saving import save_tokenizer
 from ftp.types import Data, Model, Run

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import names
 from ftp.errors import Problem, UserError, nearest
-from ftp.offers import OfferPoint, defaults, offers
+from ftp.plugins import names
+from ftp.plugins.offers import OfferPoint, defaults, offers
 from ftp.types import Head, Offer
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ftp import record, writing
 from ftp.errors import UserError
+from ftp.folder import record, writing
 
 GENERATOR = '<meta name="generator" content="ftp '
 """Stands in the head of each page (base.html), by which a page is known again."""

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftp.progress import duration
+from ftp.report.progress import duration
 from ftp.report.story import Change, Chart, Curve, Look, Story, looks
 from ftp.types import Risk, Score
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ftp import record, runs
 from ftp.errors import UserError
-from ftp.progress import LEVELS
+from ftp.folder import listing, record
+from ftp.report.progress import LEVELS
 from ftp.types import Risk
 
 BINS = 10
@@ -102,7 +102,7 @@ class Story:
     """All that the page tells of a run."""
 
     path: Path
-    summary: runs.Summary
+    summary: listing.Summary
     risks: Sequence[Risk]
     charts: Sequence[Chart]
     confusion: Confusion | None
@@ -134,7 +134,7 @@ def read(path: Path) -> Story:
     if not path.is_dir() or not record.holds_run(path):
         what = "there is no such folder" if not path.is_dir() else "there is no run in this folder"
         raise UserError(f"{path}: {what}", "name the folder of a run", "ftp runs")
-    folder, summary = record.Folder(path), runs.read(path)
+    folder, summary = record.Folder(path), listing.read(path)
     if summary.broken:
         raise UserError(summary.broken)
     log, predictions = folder.read_log(), folder.read_predictions()

@@ -25,8 +25,8 @@ class PluginName:
         """(1 - p^q) / q for the probability p of each row's label."""
         import torch  # heavy imports stand inside hooks, so that `ftp --help` stays quick
 
-        from ftp import forward
         from ftp.losses import labels
+        from ftp.net import forward
 
         def compute(batch: Batch) -> LossOut:
             logits = forward.classify(model.net, batch.inputs).float()  # takes rows padded or packed

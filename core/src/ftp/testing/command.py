@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from ftp.terminal import say, say_json
+from ftp.host.terminal import say, say_json
 from ftp.testing.outcome import Outcome
 
 SIGNS = {"ok": "ok    ", "failed": "FAILED", "not_applicable": "-     "}

@@ -1,4 +1,4 @@
-"""The events of a run, in the order and with the values that the loop sends (`ftp.loop.train`). Imports nothing heavy."""
+"""The events of a run, in the order and with the values that the loop sends (`ftp.train.loop.train`). Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 LOADED = ("torch", "torch.optim", "torch.distributed", "transformers", "datasets", "accelerate", "safetensors.torch", "sklearn.linear_model",
-          "peft", "transformers.models.auto", "transformers.models.bert.modeling_bert", "ftp.app", "ftp.loop", "ftp.model", "ftp.cli.run")
+          "peft", "transformers.models.auto", "transformers.models.bert.modeling_bert", "ftp.runs.run", "ftp.train.loop", "ftp.model", "ftp.cli.run")
 """What every command would import, as far as it is installed. No plugin: each is imported by the command that names it."""
 
 GRACE = 20.0
@@ -83,7 +83,7 @@ def main() -> None:
     """Import everything; for each line of JSON fork, wait for all forks, and answer with the status."""
     import importlib
 
-    from ftp import quiet
+    from ftp.host import quiet
 
     quiet.before_imports()
     for name in LOADED:

@@ -1,8 +1,8 @@
-"""`ftp.fresh.run_code` in a second: one process has imported Transformers and PEFT, no part of ftp, and is forked for each call.
+"""`ftp.host.fresh.run_code` in a second: one process has imported Transformers and PEFT, no part of ftp, and is forked for each call.
 
 For test suites with many proofs of a saved model, each of which would pay for these imports again:
 
-    monkeypatch.setattr("ftp.fresh.run_code", PlainPython().run_code)
+    monkeypatch.setattr("ftp.host.fresh.run_code", PlainPython().run_code)
 
 On systems that cannot fork each call is a process of its own.
 """
@@ -21,8 +21,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ftp import quiet
-from ftp.fresh import run_code as run_in_new_process
+from ftp.host import quiet
+from ftp.host.fresh import run_code as run_in_new_process
 
 PRELOADED = ("torch", "safetensors.torch", "transformers", "transformers.modeling_utils", "transformers.models.auto", "peft")
 
@@ -85,7 +85,7 @@ class PlainPython:
     def run_code(
         self, code: str, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """What `ftp.fresh.run_code` does; in a process of its own where a fork would see another environment."""
+        """What `ftp.host.fresh.run_code` does; in a process of its own where a fork would see another environment."""
         if self._server is None:
             self._start(environment)
         if self._server is None or _read_once(environment) != self._environment:

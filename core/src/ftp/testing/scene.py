@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftp import app, forward
 from ftp.data.encode import numbered
-from ftp.device import accelerator
 from ftp.errors import UserError
-from ftp.loop import Whole, seed_step
+from ftp.folder.record import Log
+from ftp.net import forward
 from ftp.plugins import Hooks
-from ftp.record import Log
+from ftp.runs import run as app
 from ftp.testing import events
 from ftp.testing.outcome import Fault, NotApplicable
 from ftp.testing.subject import Subject, tiny_model
+from ftp.train.device import accelerator
+from ftp.train.loop import Whole, seed_step
 from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, Run
 
 MODELS: Mapping[Head, tuple[str, ...]] = {

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftp.errors import UserError, nearest
-from ftp.plan import Prepared, prepare
 from ftp.plugin_info import Found, Picked
 from ftp.plugins import clash, discover, from_path, implementations, kind_of, meant
+from ftp.plugins.plan import Prepared, prepare
 
 Part = Literal["every", "objective", "parameterisation", "run", "events", "domain", "risk"]
 """What a check is about."""

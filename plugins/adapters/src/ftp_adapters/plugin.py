@@ -87,7 +87,7 @@ class Adapters:
 
     def _token_rows(self, run: Run, model: Model) -> dict[str, list[int]]:
         """Module -> ids of the tokens whose rows in it are trained."""
-        from ftp.model.adapter import rows_to_train
+        from ftp.model.peft import rows_to_train
 
         return rows_to_train(run, model, "--adapters.trainable_token_indices", self.trainable_token_indices, model.fresh,
                              _no_rows(model))

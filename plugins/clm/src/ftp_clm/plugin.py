@@ -54,7 +54,8 @@ class Clm:
         """Cross entropy of every token but the first of a document."""
         from ftp.data import control_text
         from ftp.data.encode import cache_key
-        from ftp.losses import text, tokens
+        from ftp.losses import blocks as text
+        from ftp.losses import tokens
         from ftp.losses.common import row_limit
 
         tokens.refuse_encoder_decoder(model, "clm")
@@ -116,7 +117,7 @@ class Clm:
 
 def around(tokenizer: Any) -> tuple[list[int], list[int]]:
     """What a document stands between: one BOS, where the tokenizer knows one, and one EOS."""
-    from ftp.losses.text import ends
+    from ftp.losses.blocks import ends
 
     before, after = ends(tokenizer)
     if not before and tokenizer.bos_token_id is not None:

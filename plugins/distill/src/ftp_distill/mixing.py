@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ftp import forward
 from ftp.model.modes import evaluating
+from ftp.net import forward
 from ftp.types import Batch, Loss, LossOut, Model
 from ftp_distill.teachers import Teacher
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ftp import forward
 from ftp import model as models
 from ftp.errors import UserError
 from ftp.losses.common import row_limit
+from ftp.net import forward
 from ftp.types import Data, Model, Run
 
 SAMPLE = "Seven plus five is twelve; isn't it? Zürich, 3.50 €.\n"

@@ -54,7 +54,7 @@ def mlp(net: Any) -> tuple[str, ...]:
 def _with(run: Run, names: Sequence[str], *options: str) -> list[str]:
     """This run with these plugins, at the learning rate that they suggest where they suggest another; none where they are not
     installed, do not go together, or are those of the run already."""
-    from ftp.plan import prepare
+    from ftp.plugins.plan import prepare
 
     if set(names) == set(_names(run)):
         return []

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftp import forward
 from ftp.data import control_text
 from ftp.losses.common import row_limit
+from ftp.net import forward
 from ftp.types import Model, Run
 
 NEIGHBOURS = 10

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftp import forward
 from ftp.data import control_text
-from ftp.losses import text as texts
+from ftp.losses import blocks as texts
 from ftp.losses import tokens
 from ftp.losses.common import row_limit
+from ftp.net import forward
 from ftp.types import Model, Run
 
 TOP = 64

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ftp import UserError, forward
+from ftp import UserError
+from ftp.net import forward
 from ftp.types import Batch, Model
 
 

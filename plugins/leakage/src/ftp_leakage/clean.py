@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from ftp.data import readers
 from ftp.errors import UserError
-from ftp.faults import disk
-from ftp.quiet import without_progress_bars
+from ftp.host.faults import disk
+from ftp.host.quiet import without_progress_bars
 from ftp_leakage.check import Report
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.labels import without

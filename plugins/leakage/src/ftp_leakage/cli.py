@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ftp.errors import UserError
-from ftp.terminal import say, say_json, warn
+from ftp.host.terminal import say, say_json, warn
 
 SHOWN = 20
 

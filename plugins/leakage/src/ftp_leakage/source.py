@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftp.data import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
-from ftp.terminal import warn
+from ftp.host.terminal import warn
 from ftp_leakage.rows import Reading, by_part, reading, whole
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def of_recipe(recipe: str, trust_recipe: bool = False) -> Data:
     run cuts. `trust_recipe`: run the Python files that it names, and remember them."""
     from dataclasses import replace
 
-    from ftp import app, trust
     from ftp.cli import flags
-    from ftp.plugins import Hooks
-    from ftp.record import Log
+    from ftp.folder.record import Log
+    from ftp.plugins import Hooks, trust
+    from ftp.runs import run as app
     from ftp.types import Run
 
     _, prepared = flags.assemble([recipe, *([trust.FLAG] if trust_recipe else [])])

@@ -52,7 +52,7 @@ class Lora:
         model = yield
         from peft import LoraConfig
 
-        from ftp.model.adapter import attach, task_type, whole
+        from ftp.model.peft import attach, task_type, whole
 
         self._check(model)
         rows = self._token_rows(run, model)
@@ -82,7 +82,7 @@ class Lora:
 
     def _token_rows(self, run: Run, model: Model) -> dict[str, list[int]]:
         """`trainable_token_indices` as PEFT takes them, told where they were found by themselves."""
-        from ftp.model.adapter import rows_to_train, unable
+        from ftp.model.peft import rows_to_train, unable
 
         names = [name for name, _ in model.net.named_modules()]
         named = (*self.target_modules, *self.modules_to_save)

@@ -58,11 +58,12 @@ class Mlm:
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Cross entropy of the hidden tokens."""
-        from ftp import forward
         from ftp.data import control_text
         from ftp.data.encode import cache_key
-        from ftp.losses import text, tokens
+        from ftp.losses import blocks as text
+        from ftp.losses import tokens
         from ftp.losses.common import row_limit
+        from ftp.net import forward
 
         tokenizer = model.tokenizer
         self._refuse(model)

@@ -42,7 +42,7 @@ class Peft:
     def build_model(self, run: Run) -> Generator[None, Model, Model]:
         """Put the method on; only what it adds and the new head are trained and saved."""
         model = yield
-        from ftp.model.adapter import attach, task_type, whole
+        from ftp.model.peft import attach, task_type, whole
         from ftp_peft.methods import is_on, is_prompt, known, leaves_base, start
 
         name, kind = self._kind()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ftp import forward
 from ftp.errors import UserError
 from ftp.losses import tokens
+from ftp.net import forward
 from ftp.types import Model, Run
 
 

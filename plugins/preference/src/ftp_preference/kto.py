@@ -48,10 +48,10 @@ class Kto:
         import torch
 
         from ftp.data.encode import cache_key
-        from ftp.device import precision
-        from ftp.losses import asking, chat, tokens
+        from ftp.losses import chat, generation, tokens
         from ftp.losses.common import row_limit
         from ftp.model.modes import without_dropout
+        from ftp.train.device import precision
         from ftp_preference import answers, rows
 
         tokens.refuse_encoder_decoder(model, "kto")
@@ -66,7 +66,7 @@ class Kto:
 
         def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
             if split == "predict":
-                return list(asking.prompts(talk, given, limit))
+                return list(generation.prompts(talk, given, limit))
             made = encode_ratings(given, split)
             if self.precompute_ref_log_probs:
                 answers.precompute(run, model, made, {"ref_logps": ("input_ids", "spans"),
@@ -81,7 +81,7 @@ class Kto:
 
         def collate(part: Sequence[Row]) -> Batch:
             if "asked" in part[0]:
-                return asking.collate(model, part)
+                return generation.collate(model, part)
             inputs = inputs_of(part, "input_ids", "spans", "ref_logps")
             inputs["label"] = torch.tensor([one["label"] for one in part], device=inputs["input_ids"].device).bool()
             others = [one for one in part if one["other_ids"]]
@@ -109,7 +109,7 @@ class Kto:
             return LossOut(losses.sum(), shown, row_losses=losses.detach(), row_counts=torch.ones_like(losses))
 
         def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-            return asking.answers(model, talk, batch, max_new_tokens=self.max_new_tokens, limit=limit)
+            return generation.answers(model, talk, batch, max_new_tokens=self.max_new_tokens, limit=limit)
 
         known = (answers.fingerprint(model.net), precision(run.settings)) if self.precompute_ref_log_probs else ()
         key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, chat, talk.key, *known)

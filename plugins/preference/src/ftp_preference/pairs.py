@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ftp.data.encode import cache_key
-from ftp.device import precision
-from ftp.losses import asking, chat, tokens
+from ftp.losses import chat, generation, tokens
 from ftp.losses.common import row_limit
 from ftp.model.modes import without_dropout
+from ftp.train.device import precision
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
 from ftp_preference import answers, rows
 
@@ -66,7 +66,7 @@ def make(
 
     def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
         if split == "predict":
-            return list(asking.prompts(talk, given, limit))
+            return list(generation.prompts(talk, given, limit))
         made = encode_pairs(given, split)
         if precompute:
             kept = [one for one in made if "left_out" not in one]
@@ -76,7 +76,7 @@ def make(
 
     def collate(part: Sequence[Row]) -> Batch:
         if "asked" in part[0]:
-            return asking.collate(model, part)
+            return generation.collate(model, part)
         inputs = answers.lay(model, [one["input_ids"] for one in part] + [one["rejected_ids"] for one in part],
                              [one["spans"] for one in part] + [one["rejected_spans"] for one in part])
         if precompute:
@@ -99,7 +99,7 @@ def make(
                        row_losses=losses.detach(), row_counts=torch.ones_like(losses))
 
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-        return asking.answers(model, talk, batch, max_new_tokens=max_new_tokens, limit=limit)
+        return generation.answers(model, talk, batch, max_new_tokens=max_new_tokens, limit=limit)
 
     known = (answers.fingerprint(model.net), precision(run.settings)) if precompute else ()
     key = cache_key(model.tokenizer, "pairs", VERSION, limit, rows, chat, talk.key, *known)

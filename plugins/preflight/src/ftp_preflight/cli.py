@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ftp.errors import Problem, UserError
-from ftp.terminal import say, say_json
+from ftp.host.terminal import say, say_json
 
 FIXED = [
     ("RECIPE.toml", "the recipe of the run"),

@@ -45,7 +45,7 @@ def encoded(run: Run, loss: Loss, rows: Dataset) -> Dataset:
 
 def lines(model: Model, batch: Batch) -> list[Line]:
     """The sequences of a batch, from its tensors. Without `where` and `target` in it no token is trained by itself."""
-    from ftp import forward
+    from ftp.net import forward
 
     inputs: Any = batch.inputs
     ids, limits = forward.real(inputs, inputs["input_ids"]).tolist(), forward.bounds(inputs).tolist()
@@ -167,7 +167,7 @@ def _untrained(
 
 def _beginning(run: Run, model: Model, rows: Sequence[Row], found: Findings) -> None:
     """The token that the tokenizer puts before a text: once, not twice, and not never."""
-    from ftp.losses.text import ends
+    from ftp.losses.blocks import ends
 
     tokenizer = model.tokenizer
     before, _ = ends(tokenizer)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from ftp import terminal
 from ftp.errors import Problem, UserError, nearest
+from ftp.host import terminal
 from ftp_preflight import encoded, targets
 
 if TYPE_CHECKING:
-    from ftp.plan import Prepared
+    from ftp.plugins.plan import Prepared
     from ftp.types import Data, Loss, Model, Row, Run
 
 STYLES = {True: "bold green", False: "dim"}
@@ -25,12 +25,12 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     of one that is to give something else: a hidden token, a tag, an end of a span), `label`, `answer` or `side` where it has one,
     `part` and `parts` where a row is several, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
     that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
-    from ftp import app
     from ftp.data import tables
     from ftp.data.source import as_rows
-    from ftp.device import accelerator
+    from ftp.folder.record import Log
     from ftp.plugins import Hooks
-    from ftp.record import Log
+    from ftp.runs import run as app
+    from ftp.train.device import accelerator
     from ftp.types import Run
 
     app.quiet_libraries()

@@ -36,11 +36,11 @@ class Reward:
         """Score both answers of each row with the same network, and compare."""
         import torch
 
-        from ftp import forward
         from ftp.data import control_text
         from ftp.data.encode import cache_key
         from ftp.losses import chat, tokens
         from ftp.losses.common import row_limit
+        from ftp.net import forward
         from ftp_reward import rows as reading
 
         tokens.refuse_encoder_decoder(model, "reward")

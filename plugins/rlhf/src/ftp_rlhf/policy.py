@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from ftp import forward
 from ftp.errors import UserError
+from ftp.net import forward
 
 
 class Extra(nn.Module):  # type: ignore[misc,unused-ignore]

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import UserError, python_files
+from ftp import UserError
 from ftp.data.turns import Message, Unfit, last_question, plain, said, split_last
 from ftp.errors import describe
+from ftp.host import python_files
 from ftp.types import Model, Row, Run
 
 Ids = Sequence[Sequence[int]]
@@ -141,11 +142,11 @@ def model_judge(run: Run, folder: Path) -> Judge:
     its own tokenizer and chat template, as `reward` trained it. Raises `UserError` for anything else."""
     import torch
 
-    from ftp import forward
     from ftp.data import control_text
     from ftp.losses import chat
     from ftp.losses.chat import tools_of
     from ftp.losses.common import row_limit
+    from ftp.net import forward
     from ftp_reward.rows import Reader, reads_pairs, refuse_other
 
     assert run.accelerator is not None
@@ -192,7 +193,7 @@ def model_judge(run: Run, folder: Path) -> Judge:
 def _scorer(folder: Path, run: Run) -> tuple[Model, dict[str, Any]]:
     """The network that scores, and the settings by which its own run read texts."""
     from ftp import model as models
-    from ftp import record
+    from ftp.folder import record
 
     assert run.accelerator is not None
     if (folder / record.RECIPE).is_file():

@@ -15,9 +15,9 @@ from ftp import UserError
 from ftp.data.encode import cache_key
 from ftp.data.turns import Unfit, said
 from ftp.losses import chat, tokens
-from ftp.losses.asking import beginning, question
 from ftp.losses.chat import Chat, tools_of
 from ftp.losses.common import row_limit
+from ftp.losses.generation import beginning, question
 from ftp.model.modes import without_dropout
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
 from ftp_rlhf import policy

@@ -22,7 +22,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from ftp import forward
+from ftp.net import forward
 from ftp.types import Model
 
 

@@ -41,8 +41,8 @@ class Sft:
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Cross entropy of the assistant's tokens."""
         from ftp.data.encode import cache_key
-        from ftp.losses import asking, tokens
         from ftp.losses import chat as chats
+        from ftp.losses import generation, tokens
         from ftp.losses.common import row_limit
 
         chat = chats.of_run(run, data, model, who="sft", file=self.chat_template, eos_token=self.eos_token,
@@ -55,7 +55,7 @@ class Sft:
             _check(run, data, self.unfit)
 
         def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-            return asking.prompts(chat, rows, limit) if split == "predict" else _rows(self, run, chat, list(rows), split, limit)
+            return generation.prompts(chat, rows, limit) if split == "predict" else _rows(self, run, chat, list(rows), split, limit)
 
         def collate(rows: Sequence[Row]) -> Batch:
             asked = {number: row["prompt"] for number, row in enumerate(rows)
@@ -66,7 +66,7 @@ class Sft:
             return tokens.compute(model, batch, accuracy="mean_token_accuracy")
 
         def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-            return asking.answers(model, chat, batch, max_new_tokens=self.max_new_tokens, limit=limit)
+            return generation.answers(model, chat, batch, max_new_tokens=self.max_new_tokens, limit=limit)
 
         key = cache_key(model.tokenizer, "sft", VERSION, limit, self.train_on, self.unfit, self.generate, chat.apart,
                         chat.key)
@@ -77,8 +77,8 @@ class Sft:
 
 def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: int) -> Iterable[dict[str, Any]]:
     """Conversations as encoded rows; those that cannot be trained on are an error, or left out and counted."""
-    from ftp.losses.asking import beginning, learnt
     from ftp.losses.chat import tools_of
+    from ftp.losses.generation import beginning, learnt
 
     unfit: list[tuple[Row, str]] = []
     tools: dict[int, Any] = {}
@@ -123,7 +123,7 @@ def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
 def _check(run: Run, data: Data, unfit: str) -> None:
     """Look at the rows of all splits: `UserError` names those without a turn of the assistant, or with an empty one."""
     from ftp.data.splits import COUNTED
-    from ftp.losses.asking import beginning
+    from ftp.losses.generation import beginning
 
     problems, left = [], []
     for split, rows in data.splits.items():

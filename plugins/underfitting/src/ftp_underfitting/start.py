@@ -62,7 +62,7 @@ def sample(data: Data, count: int, seed: int) -> Dataset | None:
 def score(run: Run, model: Model, loss: Loss, rows: Dataset) -> Any:
     """[rows] mean loss of each row in evaluation mode, in nats, encoded as held-out rows are: each by itself."""
     from ftp.data.encode import encode
-    from ftp.predict import predict
+    from ftp.evaluate.predict import predict
 
     encoded = encode(rows, loss.encode, "validation", key=loss.key)
     return predict(run, model, loss, rows, encoded, "train", answers=False).losses if len(encoded) else None

@@ -11,18 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ftp import app, forward
 from ftp import model as models
 from ftp.errors import UserError
-from ftp.loop import seed_step
+from ftp.folder.record import Log
 from ftp.model.loading import origin
+from ftp.net import forward
 from ftp.plugins import Hooks
-from ftp.record import Log
+from ftp.runs import run as app
 from ftp.testing import rows as written
 from ftp.testing.gradients import leaves_no_trace
 from ftp.testing.outcome import Fault, NotApplicable, check
 from ftp.testing.scene import apart, copied, noting_gradients
 from ftp.testing.subject import Subject, tiny_model
+from ftp.train.loop import seed_step
 from ftp.types import Data, Model, Run, Task
 
 TASKS = {"bert": Task("labelled", "labels"), "llama": Task("text", "tokens")}
@@ -132,7 +133,7 @@ def reference_is_untouched(subject: Subject) -> str:
     for one in _each(subject):
         if one.model.reference is None:
             raise Fault("it took away Model.reference, so no objective can compare with the weights of before the run",
-                        "pass on the model's own, or give one that switches the adapter off (ftp.model.adapter.attach)")
+                        "pass on the model's own, or give one that switches the adapter off (ftp.model.peft.attach)")
         one.train()
         trained, weights = one.logits(), copied(dict(one.model.net.named_parameters()))
         marks = {name: weight.requires_grad for name, weight in one.model.net.named_parameters()}

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from ftp.folder.writing import plain
 from ftp.options import options_of
 from ftp.testing import domains
 from ftp.testing import rows as written
@@ -18,7 +19,6 @@ from ftp.testing.outcome import Fault, NotApplicable, check
 from ftp.testing.scene import build
 from ftp.testing.subject import Subject
 from ftp.types import Data, Evaluation, Form, Level, Loss, Model, Predictions, Risk, Run
-from ftp.writing import plain
 
 ROWS = {"train": 60, "validation": 40, "test": 24}
 """Rows that a check of the kit's rows is shown."""

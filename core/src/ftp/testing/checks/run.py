@@ -10,8 +10,8 @@ from typing import Any
 
 from ftp.data.forms import reachable
 from ftp.errors import UserError
-from ftp.plan import Prepared
 from ftp.plugins import DEFAULT_HEADS, installed
+from ftp.plugins.plan import Prepared
 from ftp.testing import domains, forks
 from ftp.testing.outcome import Fault, NotApplicable, check, raised_first, where
 from ftp.testing.scene import MODELS
@@ -48,7 +48,7 @@ def runs_to_the_end(subject: Subject) -> str:
         except Exception as error:
             fault = raised_first(error)
             raise Fault(f"asked {what}, the finished run raises {type(fault).__name__}: {fault}{where(error)}",
-                        "answer it, or refuse it by a UserError that says what would be right; see ftp.finished.as_row") from error
+                        "answer it, or refuse it by a UserError that says what would be right; see ftp.runs.predictor.as_row") from error
     first, last = losses[min(losses)]["loss"], losses[max(losses)]["loss"]
     return f"{UPDATES} updates, loss {first:.4g} to {last:.4g}; {len(scores)} scores; it comes back, {', '.join(said)}"
 
@@ -80,7 +80,7 @@ def same_seed_same_run(subject: Subject) -> str:
 @check("run")
 def resumes_to_the_same_end(subject: Subject) -> str:
     """A run that is broken off after a checkpoint and resumed ends as the unbroken one, bit by bit."""
-    from ftp.app import execute
+    from ftp.runs.run import execute
 
     halt: dict[str, Any] = {"kit-halt": {"after": BROKEN}}
     prepared = _prepared(subject, **halt)
@@ -124,7 +124,7 @@ def two_processes_are_one(subject: Subject) -> str:
     for update, held in enumerate(zip(*ranks, strict=True), start=1):
         if len({*held}) > 1:
             raise Fault(f"after update {update} the two processes hold other weights, each its own model from then on",
-                        "let only the optimizer move weights, after loss(batch) and accelerator.backward have joined the gradients; see ftp.step")
+                        "let only the optimizer move weights, after loss(batch) and accelerator.backward have joined the gradients; see ftp.train.update")
     first, second = _steps(one), _steps(out)
     count = "count over all ranks: sums and counts from compute; what hangs on the whole update by run.accelerator.reduce"
     other = [step for step, alone in first.items() if not math.isclose(alone["loss"], second[step]["loss"], rel_tol=1e-4, abs_tol=1e-6)]
@@ -157,8 +157,8 @@ def _rolls_out(subject: Subject) -> bool:
 
 def _draws(subject: Subject) -> bool:
     """Whether the same rows have another loss in training, without dropout, once the random state is another."""
-    from ftp.loop import seed_step
     from ftp.testing.scene import build
+    from ftp.train.loop import seed_step
 
     if "domain" in subject.parts:
         return False
@@ -220,8 +220,8 @@ def _unbroken(subject: Subject) -> Path:
 
 
 def _do(subject: Subject, prepared: Prepared, name: str) -> Path:
-    from ftp.app import execute
-    from ftp.plan import replace_settings
+    from ftp.plugins.plan import replace_settings
+    from ftp.runs.run import execute
 
     out = _fresh(subject, name)
     _quiet(execute, replace_settings(prepared, out=out))

@@ -1,0 +1,1 @@
+"""Predictions of a network, their scores, and what they are compared with."""

@@ -1,0 +1,45 @@
+"""Whether a run gives the score that is to pick its best checkpoint, known before it trains."""
+
+from __future__ import annotations
+
+from ftp.data.encode import encode, whole_answers
+from ftp.data.look import spread
+from ftp.errors import PluginError
+from ftp.evaluate.predict import predict
+from ftp.evaluate.scoring import score, to_minimise
+from ftp.types import Data, Loss, Model, Run, Score
+
+ROWS = 16
+"""Held-out rows that are answered to learn which scores there are."""
+
+
+def check_metric(run: Run, data: Data, model: Model, loss: Loss) -> None:
+    """Check `--metric-for-best-model` against the scores that this run's plugins give.
+
+    Raises:
+        UserError: no plugin gives a score of that name, or neither way is better for it.
+    """
+    metric = run.settings.metric_for_best_model
+    if metric in (None, "loss"):  # the loss is always there
+        return
+    scores = scores_of_few_rows(run, data, model, loss)
+    if scores:
+        to_minimise(metric, scores)
+
+
+def scores_of_few_rows(run: Run, data: Data, model: Model, loss: Loss) -> list[Score]:
+    """The scores of a few validation rows, answered by the untuned model: their names are those of all evaluations.
+
+    None where these rows have no trained term, or where a plugin cannot score so few.
+    """
+    rows = data.splits["validation"]
+    few = rows.select(list(spread(len(rows), ROWS)))
+    encoded = encode(few, loss.encode, "validation", key=loss.key)
+    encoded = whole_answers(encoded, run.settings.truncated_answers)
+    if not len(encoded):
+        return []
+    predictions = predict(run, model, loss, few, encoded, "validation")
+    try:
+        return score(run, data, {"validation": predictions}, model)
+    except PluginError:  # an average over classes that the few rows lack, for example: the evaluation will tell
+        return []

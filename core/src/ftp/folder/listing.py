@@ -1,0 +1,136 @@
+"""Finished and unfinished runs under a folder, for listing and comparing. This module imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ftp import answers
+from ftp.errors import UserError
+from ftp.folder import record, writing
+from ftp.types import Baseline, Risk, Score
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run as its folder tells it. `broken`: why its files, which are named, cannot be read, else empty."""
+
+    path: Path
+    status: str = "?"
+    plugins: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    risks: tuple[Risk, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    broken: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training."""
+        return self.facts.get("seconds")
+
+    @property
+    def trained(self) -> int | None:
+        """Trainable parameters."""
+        return self.facts.get("trained")
+
+    @property
+    def held_out(self) -> dict[str, Score]:
+        """Scores by name on the most telling split there is: test, else validation, else any other than train."""
+        splits = sorted({one.split for one in self.scores} - {"train"}, key=lambda name: (
+            {"test": 0, "validation": 1, "general": 3}.get(name, 2), name))
+        return {one.name: one for one in self.scores if splits and one.split == splits[0]}
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything of it, as JSON can say it."""
+        made: dict[str, Any] = writing.plain({
+            "run": self.path, "status": self.status, "plugins": self.plugins, "scores": self.scores,
+            "baselines": self.baselines, "risks": {one.name: one.level for one in self.risks}, "facts": self.facts,
+            **({"broken": self.broken} if self.broken else {})})
+        return made
+
+
+def read(path: Path) -> Summary:
+    """One run. A folder whose files are damaged is told as such, not left out, whatever is in them."""
+    folder = record.Folder(path)
+    try:
+        facts = folder.read_facts()
+        status = str(facts.get("status", "?"))
+        if status == "running" and record.holder(path) is None:
+            status = "broken off"  # nobody holds the folder: its process is gone
+        plugins = folder.read_recipe().get("plugins", ()) if (path / record.RECIPE).exists() else ()
+        scores, baselines = folder.read_scores()
+        risks = folder.read_risks()
+        _check(path, facts, plugins, scores, baselines, risks)
+        return Summary(path, status, tuple(plugins), tuple(scores), tuple(baselines), tuple(risks), facts)
+    except UserError as error:
+        return Summary(path, "damaged", broken=str(error))
+    except Exception as error:  # files of any content must not keep other runs from being listed
+        return Summary(path, "damaged", broken=f"{path}: its files cannot be read ({type(error).__name__}: {error})")
+
+
+def _check(
+    path: Path,
+    facts: Mapping[str, Any],
+    plugins: Any,
+    scores: Sequence[Score],
+    baselines: Sequence[Baseline],
+    risks: Sequence[Risk],
+) -> None:
+    """Raises `UserError` for values of a kind that no run writes, which are shown and compared later."""
+    parts: list[tuple[str, Any, answers.Kind]] = [
+        (record.RECIPE, plugins, answers.TEXTS),
+        (record.FACTS, facts.get("seconds"), answers.NUMBER_OR_NONE),
+        (record.FACTS, facts.get("trained"), answers.NUMBER_OR_NONE),
+    ]
+    for baseline in baselines:
+        parts += [(record.SCORES, baseline.name, answers.TEXT), (record.SCORES, baseline.baseline, answers.TEXT)]
+    wrong = [f"{name} holds {value!r:.40} where {kind.words} belongs" for name, value, kind in parts if not kind.holds(value)]
+    # a level that this version does not know comes from another one: the gate fails it by the name of its verdict
+    known = [replace(risk, level="note") if isinstance(risk.level, str) else risk for risk in risks]
+    for name, items in ((record.SCORES, scores), (record.RISKS, known)):
+        for item in items:
+            if (mismatch := answers.instance(type(item))(item)) is not None:
+                wrong.append(f"{name} holds {mismatch.given}, not {mismatch.right}")
+    if wrong:
+        raise UserError(f"{path}: {'; '.join(dict.fromkeys(wrong))}", "the run's folder is damaged")
+
+
+def find(folder: Path) -> list[Summary]:
+    """The runs in a folder (or the folder itself, where it is a run), the newest last. Raises `UserError` when there is
+    no such folder, or when it cannot be listed."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder", "runs are made by ftp run", "ftp run --plugins lora,sentiment")
+    if record.holds_run(folder):
+        return [read(folder)]
+    try:
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: this folder cannot be listed ({error.strerror})", "name one that you may read") from None
+    return [read(path) for path in sorted(filter(_is_run, inside), key=lambda path: (_begun(path), path.name))]
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a path is a run's folder; one that may not be looked into is none."""
+    try:
+        return path.is_dir() and record.holds_run(path)
+    except OSError:
+        return False
+
+
+def columns(runs: Sequence[Summary], most: int = 4) -> tuple[list[str], int]:
+    """Names of the scores to compare, those that most runs have first, and how many more there are."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        for name in run.held_out:
+            counts[name] = counts.get(name, 0) + 1
+    names = sorted(counts, key=lambda name: (-counts[name], name == "loss"))
+    return names[:most], max(0, len(names) - most)
+
+
+def _begun(path: Path) -> float:
+    """When a run began, as seconds since 1970."""
+    recipe = path / record.RECIPE
+    return recipe.stat().st_mtime if recipe.exists() else path.stat().st_mtime

@@ -1,0 +1,100 @@
+"""Files that are written whole or not at all, and values as JSON can say them. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftp import addresses
+from ftp.errors import UserError
+from ftp.host.faults import disk
+
+
+def require_no_link(path: Path) -> None:
+    """UserError where a link stands in a run folder at a place that ftp writes to: folders are sent around, and the link may
+    lead to any file of whoever goes on with the run."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a link to {path.readlink()}, and ftp would write there",
+                        "remove it, or put in its place what it leads to", f"rm {path}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside it, to the disk, then renamed over it."""
+    aside = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
+    try:
+        with disk(path):
+            aside.unlink(missing_ok=True)  # of a process that was killed and had our number, or a link
+            with aside.open("x", encoding="utf-8") as file:
+                file.write(addresses.without(text))
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `plain(value)` as JSON, whole or not at all."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sync_tree(path: Path) -> None:
+    """Make every file of a folder, and the folder, last through a power cut."""
+    for inner in sorted(path.rglob("*"), reverse=True):
+        if inner.is_dir():
+            sync_folder(inner)
+        elif inner.is_file():
+            with inner.open("rb+") as file:
+                os.fsync(file.fileno())
+    sync_folder(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename inside a folder last through a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def plain(value: Any) -> Any:
+    """`value` as what JSON can say: dataclasses, mappings, sequences, paths, numpy and torch values are turned into
+    dictionaries, lists, text and numbers; a number that is not finite becomes None."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return [plain(inner) for inner in sorted(value, key=str)]
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        if type(value).__module__.startswith("torch"):
+            value = value.detach()
+        return plain(value.tolist())
+    return str(value)
+
+
+def is_not_finite(value: Any) -> bool:
+    """Whether a value is a number, and neither finite."""
+    try:
+        return not math.isfinite(float(value))
+    except (TypeError, ValueError, RuntimeError):
+        return False

@@ -1,0 +1,121 @@
+"""Networks with an encoder and a decoder (T5, BART and kin): all in which their rows differ from those of decoders.
+
+A decoder reads prompt and answer as one text. Here they part:
+
+    encoder  What is the capital of Norway ? </s>       `input_ids` of an encoded row
+    decoder  <start> Oslo .  ->  Oslo . </s>            its `labels`: the answer with its end, all of it learnt
+
+Each turn of the assistant is an encoded row of its own, given everything that was said before it. In a batch `where` are slots
+of `decoder_input_ids`, so all that comes after it (losses, accuracy, a teacher) is the code of decoders. Heavy: imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ftp.errors import UserError
+from ftp.losses import rendering
+from ftp.losses.blocks import ends
+from ftp.net import forward
+from ftp.types import Batch, Model, Row
+
+PLAIN = (
+    rendering.SAID
+    + "{% set answered = messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
+    "{% set asked = messages[:-1] if answered else messages %}"
+    "{{ READ }}"
+    + rendering.TOOLS
+    + "{% if asked | length == 1 and asked[0]['content'] is string %}{{ asked[0]['content'] }}"
+    "{% else %}"
+    "{% for message in asked %}"
+    "{{ message['role'] | capitalize + ': ' + said(message) | trim + ('' if loop.last else '\\n\\n') }}"
+    "{% endfor %}"
+    "{% endif %}"
+    "{{ READ_END }}"
+    "{% if answered %}{% generation %}{{ WRITTEN + said(messages[-1]) | trim + WRITTEN_END }}{% endgeneration %}{% endif %}"
+)
+"""Our chat template for tokenizers without one. A single prompt is read as it is, several turns with the names of their roles."""
+
+
+def applies(net: Any) -> bool:
+    """Whether a network has an encoder and a decoder."""
+    return bool(getattr(net.config, "is_encoder_decoder", False))
+
+
+def start(model: Model) -> int:
+    """The token that the decoder is given first. Raises `UserError` where nothing names one."""
+    net: Any = model.net
+    for one in (net.config, getattr(net, "generation_config", None)):
+        if (found := getattr(one, "decoder_start_token_id", None)) is not None:
+            return int(found)
+    if (found := getattr(getattr(net.config, "decoder", None), "bos_token_id", None)) is not None:  # T5Gemma
+        return int(found)
+    raise UserError(f"{model.name or type(net).__name__}: its config.json names no decoder_start_token_id, the token that its "
+                    "decoder begins with", "add the one that it was pre-trained with (T5: the pad token's number)")
+
+
+def template(model: Model) -> str:
+    """`PLAIN` with the special tokens that the tokenizer puts around what is read and what is written; less the start
+    token, which `collate` gives the decoder."""
+    tokenizer: Any = model.tokenizer
+    read, read_end = ends(tokenizer)
+    written, written_end = ends(tokenizer, "text_target")
+    written = written[1:] if written[:1] == [start(model)] else written
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in written_end:
+        written_end = [*written_end, int(tokenizer.eos_token_id)]
+    made = PLAIN
+    for name, ids in (("WRITTEN_END", written_end), ("WRITTEN", written), ("READ_END", read_end), ("READ", read)):
+        made = made.replace(name, json.dumps("".join(tokenizer.convert_ids_to_tokens(ids))))
+    return made
+
+
+def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]], limit: int) -> list[dict[str, Any]]:
+    """One encoded row for each answer of a conversation.
+
+    Args:
+        answers: token ids of the prompt, those of the answer with its end, and the number of messages in the prompt.
+        limit: most tokens of a prompt, and of an answer.
+
+    A prompt that is longer loses its end, as the tokenizer would cut it; one of several turns its beginning, so that the
+    question is kept. An answer that is longer loses its end.
+    """
+    rows = []
+    for asked, said, turns in answers:
+        side = "left" if turns > 1 else tokenizer.truncation_side
+        prompt, answer = _fitted(tokenizer, asked, limit, side), said[:limit]
+        lost = len(said) - len(answer)
+        rows.append({"input_ids": prompt, "labels": answer, "length": len(prompt) + len(answer),
+                     "cut": len(asked) - len(prompt) + lost, "answer_cut": lost})
+    return rows
+
+
+def _fitted(tokenizer: Any, ids: Sequence[int], limit: int, side: str) -> list[int]:
+    """`limit` of the tokens, with the special ones around them."""
+    over = len(ids) - limit
+    if over <= 0:
+        return list(ids)
+    before, after = ends(tokenizer)
+    first = len(before) if before and list(ids[: len(before)]) == before else 0
+    last = len(ids) - (len(after) if after and list(ids[-len(after) :]) == after else 0)
+    return [*ids[:first], *ids[first + over :]] if side == "left" else [*ids[: last - over], *ids[last:]]
+
+
+def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
+    """`ftp.losses.tokens.collate` for encoded rows with `labels`; padded on the right, as an encoder counts positions from
+    the first column. Rows that are only asked have no labels, and empty `spans`. Raises `UserError` for rows of a decoder."""
+    if any("labels" not in row and row.get("spans") != [] for row in rows):
+        raise UserError(f"{model.name or type(model.net).__name__} has an encoder and a decoder, and this objective lays rows "
+                        "out for networks with one stack of layers", "name a causal model (--model), or sft")
+    begin, pad = start(model), model.tokenizer.pad_token_id or 0
+    answers = [list(row.get("labels") or (forward.IGNORED,)) for row in rows]
+    read = forward.lay([row["input_ids"] for row in rows], packed=False, pad_id=pad)
+    written = forward.lay([[begin, *one[:-1]] for one in answers], packed=False, pad_id=pad,
+                          beside={"labels": (answers, forward.IGNORED)})
+    where, target, of = forward.targets(written, written["labels"], shift=False)
+    inputs = {**read, "decoder_input_ids": written["input_ids"], "where": where, "target": target, "of": of}
+    device = next(model.net.parameters()).device
+    laid: dict[str, Any] = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
+    tokens = sum(len(row["input_ids"]) for row in rows) + sum(map(len, answers))
+    return Batch({**laid, **more}, count=len(where), rows=len(rows), tokens=tokens)

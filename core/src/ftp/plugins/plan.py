@@ -1,0 +1,224 @@
+"""From plugin names and options to a run that is known to fit together, before anything heavy is imported.
+
+`prepare` is the one way in, for the command line and for Python: it picks plugins, audits them, settles the task and
+resolves the options, and tells every mistake at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftp import addresses
+from ftp.errors import Problem, UserError
+from ftp.options import Option, flatten, resolve, write_recipe
+from ftp.plugin_info import Picked
+from ftp.plugins import DEFAULT_HEADS, audit, core_options, discover, pick, settle, suggested
+from ftp.plugins.offers import wishes
+from ftp.plugins.trust import absolute
+from ftp.settings import Settings
+from ftp.types import Task
+
+Given = Sequence[tuple[str, Mapping[str, Any]]]
+"""Sources of options, weakest first: the source's name (`flags`, a file) and its values, nested or by dotted key."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that fits together. `plugins`: the names as given. `values` and `origin`: every option by dotted key and
+    where it came from (`default`, `suggested by lora`, a file's name, `flags`). `options`: what they are. `notes`: what is to be
+    told of them."""
+
+    plugins: tuple[str, ...]
+    picked: tuple[Picked, ...]
+    options: tuple[Option, ...]
+    values: Mapping[str, Any]
+    origin: Mapping[str, str]
+    task: Task
+    settings: Settings
+    notes: tuple[str, ...] = ()
+
+    def recipe(self, *, comments: bool = False) -> str:
+        """The fully resolved run as the text of a recipe that `ftp run` takes. The run folder is left out, so that
+        repeating the recipe makes a folder of its own."""
+        values = {key: addresses.written(value) for key, value in self.values.items()}
+        for key, source in self.origin.items():  # left out, the default or what a plugin suggests would count again
+            if values.get(key) is None and source != "default":
+                values[key] = "none"
+        return write_recipe(self.plugins, self.options, {**values, "out": None}, comments=comments)
+
+    def anywhere(self) -> Prepared:
+        """The same run with whole paths, so that its recipe repeats it from any folder; names and hub ids are left as they
+        are."""
+        whole = {item.key: _whole(self.values[item.key]) for item in self.options if item.path}
+        whole |= {item.key: tuple(map(absolute, self.values[item.key])) for item in self.options if item.code}
+        return dataclasses.replace(self, values={**self.values, **whole})
+
+
+def prepare(
+    plugins: Sequence[str] | str,
+    plugins_from: Sequence[str] = (),
+    given: Given = (),
+    *,
+    problems: Iterable[Problem] = (),
+    notes: Iterable[str] = (),
+) -> Prepared:
+    """Pick, audit, settle and resolve. Defaults < what plugins suggest < the sources in `given`, in their order.
+
+    `plugins_from` adds to the option of that name. Raises `UserError` with every mistake at once, `problems` (those that
+    were found on the way here) included.
+    """
+    found = list(problems)
+    names = split_names(plugins)
+    sources: Given = [(source, flatten(values)) for source, values in given]
+    notes = list(notes)
+    sources = beside_recipe(sources, core_options(), notes)
+    where = [absolute(one) for one in _plugins_from(plugins_from, sources)]
+    if not names and not where and not any(one.what.startswith(("recipe ", "--resume")) for one in found):
+        found.append(Problem("no plugins are named", "a method and a domain make a run", "ftp run --plugins lora,sentiment"))
+        raise UserError(found)
+
+    unpicked: list[Problem] = []
+    picked = pick(names, where, unpicked)
+    found += unpicked
+    found += audit(picked)
+    options, broken = options_for(picked)
+    found += broken
+    sources = beside_recipe(sources, [item for item in options if item.owner], notes)
+    task: Task | None = None
+    if not unpicked:  # a plugin that is missing would make any word about the forms misleading
+        task, misfits = settled(picked, sources)
+        found += misfits
+
+    suggestions, whose, contradictions = suggestions_for(picked, task, sources)
+    chosen = {key.replace("-", "_") for _, values in sources for key in values}
+    found += [problem for key, problem in contradictions.items() if key not in chosen]
+    absent = {name for name in names if name not in {one.name for one in picked}}
+    readable = [(source, {key: value for key, value in values.items() if key.split(".")[0] not in absent or "." not in key})
+                for source, values in sources]  # options of a plugin that is already complained about
+    usual = [(whose[key], {key: value}) for key, value in suggestions.items()]
+    values, origin = resolve(options, [*usual, *readable], _known_names(sources, options), found)
+    values["plugins_from"] = tuple(where)
+    values = {key: addresses.filled(value) for key, value in values.items()}
+    addresses.remember(values.values())
+    if found:
+        raise UserError(list(dict.fromkeys(found)))
+    assert task is not None
+    core = {item.name: values[item.key] for item in options if not item.owner}
+    return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core), tuple(notes))
+
+
+def settled(picked: Sequence[Picked], sources: Given) -> tuple[Task | None, list[Problem]]:
+    """The task of these plugins with the form that `--form` names, where it is one that can be asked for."""
+    form = _last(sources, "form")
+    return settle(picked, form if form in DEFAULT_HEADS else None)
+
+
+def _last(sources: Given, key: str) -> str | None:
+    """What the last source says that says something; not a value that is no text, which is told with the options."""
+    return next((values[key] for _, values in reversed(sources) if isinstance(values.get(key), str) and values[key]), None)
+
+
+def suggestions_for(
+    picked: Sequence[Picked], task: Task | None, sources: Given
+) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
+    """What `suggested` gives for these plugins and the model that `--model` means, where an installed package offers it."""
+    return suggested(picked, *(wishes(_last(sources, "model"), task.head) if task is not None else ()))
+
+
+def split_names(plugins: Sequence[str] | str) -> list[str]:
+    """`"a,b"`, `["a,b", "c"]` or `["a", "b", "c"]` as a list of names."""
+    parts = [plugins] if isinstance(plugins, str) else list(plugins)
+    return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
+
+
+def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:
+    """Core's options and those of each plugin; and what is wrong with plugins whose options cannot be read."""
+    options, problems = core_options(), []
+    taken = {item.name for item in options} | {"plugins"}
+    for one in picked:
+        try:
+            options += one.options
+        except Exception as error:
+            what = f"plugin '{one.name}' of {one.found.package}: its options cannot be read: {type(error).__name__}: {error}"
+            problems.append(Problem(what, "each is annotated with a type that can be imported"))
+        if one.name in taken:
+            problems.append(Problem(f"plugin '{one.name}' of {one.found.package} has the name of an option of core",
+                                    "its table in a recipe could not be told from that option; rename the plugin"))
+    return options, problems
+
+
+def recipe_folder(source: str) -> Path | None:
+    """The folder of the recipe that a source of options is (`r.toml`, or `r.toml, stage sft`); None for flags."""
+    file = source.split(", stage ")[0]
+    return Path(file).expanduser().parent if file.endswith(".toml") else None
+
+
+def beside_recipe(sources: Given, options: Iterable[Option], notes: list[str]) -> Given:
+    """The sources with paths of recipes taken from the recipe's own folder, where they are there; else they are left, and
+    mean the working folder. What a run writes (`out`, `cache_dir`) always lies in the working folder."""
+    keys = {item.key: item for item in options if (item.path or item.code) and item.key not in ("out", "cache_dir")}
+    moved = []
+    for source, values in sources:
+        folder = recipe_folder(source)
+        named = dict(values)
+        for key in named:
+            if folder is not None and (item := keys.get(key.replace("-", "_"))) is not None:
+                named[key] = _beside(named[key], folder, item.code, f"{source}: {key}", notes)
+        moved.append((source, named))
+    return moved
+
+
+def _beside(value: Any, folder: Path, code: bool, what: str, notes: list[str]) -> Any:
+    """A path, or each of a list of them, from a folder where it is there. `code`: a path may be followed by `:name`."""
+    if isinstance(value, list | tuple) or (isinstance(value, str) and code):
+        return [_beside_one(part, folder, code, what, notes) for part in split_names(value)]
+    return _beside_one(value, folder, code, what, notes) if isinstance(value, str) else value
+
+
+def _beside_one(value: str, folder: Path, code: bool, what: str, notes: list[str]) -> str:
+    file, colon, name = value.partition(":") if code else (value, "", "")
+    here = os.path.abspath(os.path.expanduser(file))  # noqa: PTH100, PTH111 - any text, maybe too long for pathlib
+    moved = os.path.join(folder.absolute(), os.path.expanduser(file))  # noqa: PTH111, PTH118
+    if not file or not os.path.exists(moved):  # noqa: PTH110
+        return value
+    if os.path.exists(here) and not os.path.samefile(here, moved):  # noqa: PTH110, PTH121
+        notes.append(f"{what} means {moved}, beside the recipe, and not {here}")
+    return f"{moved}{colon}{name}"
+
+
+def _plugins_from(explicit: Sequence[str], sources: Given) -> list[str]:
+    """Paths of plugins that are not installed: those given directly, and those of the last source that names any."""
+    named: Sequence[str] = ()
+    for _, values in sources:
+        value = values.get("plugins_from", values.get("plugins-from"))
+        if value is not None:
+            named = split_names(value) if isinstance(value, (str, list, tuple)) else ()
+    return list(dict.fromkeys([*explicit, *named]))
+
+
+def _whole(value: Any) -> Any:
+    """A path, also one in a list, as an absolute one; a text is one where it is there."""
+    if isinstance(value, tuple):
+        return tuple(map(_whole, value))
+    there = isinstance(value, Path)
+    if isinstance(value, str):  # any text, maybe too long for a path, which pathlib does not forgive
+        there = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111
+    return type(value)(Path(value).expanduser().absolute()) if there else value
+
+
+def _known_names(sources: Sequence[tuple[str, Mapping[str, Any]]], options: Sequence[Option]) -> list[str]:
+    """Names of installed plugins, looked up only where some option could belong to one that is not in the run."""
+    owners = {item.owner for item in options}
+    foreign = any("." in key and key.split(".")[0] not in owners for _, values in sources for key in values)
+    return list(discover()) if foreign else []
+
+
+def replace_settings(prepared: Prepared, **changes: Any) -> Prepared:
+    """The same run with other values of core's options (the number of processes on a resume, for example)."""
+    return dataclasses.replace(prepared, settings=dataclasses.replace(prepared.settings, **changes),
+                               values={**prepared.values, **changes})

@@ -1,0 +1,196 @@
+"""Code that a file names, and whether the user has said that it may run.
+
+A recipe, or the recipe in a run's folder, may name Python code: `plugins_from`, an option such as `rlhf.reward`, and with
+`trust_remote_code` the code that came with a model. Files come from anywhere, so that such code runs only when the user
+says so: with `--trust-recipe`, or by having run the same files before. What is typed on the command line, or given to
+`ftp.run`, is the user's own word. See docs/security.md.
+
+What was run is kept outside of all run folders, by the hash of each file, so that nothing that a folder brings can say
+that it is trusted. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftp.errors import Problem, UserError
+from ftp.host import python_files
+from ftp.options import Option, flatten
+from ftp.plugins.offers import offers
+
+FLAG = "--trust-recipe"
+MOST = 5000
+"""Lines that are kept before those of files that are gone are left out."""
+REMOTE = "trust_remote_code"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Code that an option names. `files`: those that run, each with its sha256; `lasting`: whether they are all that runs, so
+    that the user's word for them can be remembered."""
+
+    option: str
+    named: str
+    files: tuple[tuple[Path, str], ...]
+    lasting: bool = True
+
+    def __str__(self) -> str:
+        hashes = [f"{path} (sha256 {digest})" for path, digest in self.files]
+        return f"{self.option} names {', '.join(hashes) if hashes and self.option != REMOTE else self.named}"
+
+
+def state_file() -> Path:
+    """Where it is kept which files the user has run: `FTP_STATE`, else the user's folder for the state of programs."""
+    base = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA")
+    folder = os.environ.get("FTP_STATE") or Path(base or Path.home() / ".local" / "state") / "ftp"
+    return Path(folder) / "trusted.sha256"
+
+
+def code_of(tables: Mapping[str, Any], options: Iterable[Option], folder: Path | None = None) -> list[Code]:
+    """The code that options name. `tables`: their values, nested or by dotted key; `folder`: that of the recipe, where paths
+    are looked for first. What is hashed here is what may run in this process."""
+    options = list(options)
+    values = {key.replace("-", "_"): value for key, value in flatten(tables).items()}
+    code = []
+    for item in options:
+        for named in _names(values.get(item.key)) if item.code else ():
+            code.append(Code(item.key, named, _hashed(python_files.expected_files(absolute(named, folder)))))
+    if str(values.get(REMOTE, "")).lower() in ("true", "yes", "on", "1"):
+        code += _remote_code(values, options, folder)
+    return code
+
+
+def check(
+    code: Sequence[Code], source: str, command: str, trusted: bool = False
+) -> list[str]:
+    """Notes about the code that a file names and that is going to run. Raises `UserError` for what the user never ran, unless
+    `trusted` (which is remembered). `command`: how to say that it may run."""
+    if trusted:
+        remember(code)
+    known = _known()
+    unknown = [] if trusted else [one for one in code if not _is_known(one, known)]
+    if unknown:
+        raise UserError([Problem(f"{source}: {one}: code that you have not run before", "read it; if it may run, say so", command)
+                         for one in unknown])
+    return [f"{source}: {one}, which runs as you trusted it" for one in code]
+
+
+def is_trusted(code: Sequence[Code]) -> bool:
+    """Whether the user has run all of it before."""
+    known = _known()
+    return all(_is_known(one, known) for one in code)
+
+
+def remember(code: Iterable[Code]) -> None:
+    """Keep that the user has said that these files may run. Where nothing can be written, it is asked again next time."""
+    known = _known()
+    files = [file for one in code if one.lasting for file in one.files]
+    # a file that was changed while it runs is not what ran
+    new = [_line(path, digest) for path, digest in files if not python_files.has_run_otherwise(path, digest)]
+    lines = [line for line in dict.fromkeys(new) if line not in known]
+    if not lines:
+        return
+    with contextlib.suppress(OSError, RuntimeError):
+        file = state_file()
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if len(known) > MOST:  # files that are gone need no word any more
+            _write_whole(file, [line for line in known if Path(line[66:]).exists()])
+        with file.open("a", encoding="utf-8") as stream:  # in one piece, as two runs may begin at once
+            stream.write("".join(f"{line}\n" for line in lines))
+
+
+def _write_whole(file: Path, lines: Sequence[str]) -> None:
+    """Write a file anew, whole or not at all."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    aside.replace(file)
+
+
+def absolute(where: str, folder: Path | None = None) -> str:
+    """`path.py:Class` with a path that holds in any folder, so that a run's recipe repeats it from anywhere. `folder`: where it
+    is looked for first."""
+    drive, rest = (where[:2], where[2:]) if where[1:3] in (":\\", ":/") else ("", where)
+    path, colon, name = rest.partition(":")
+    file = Path(drive + path).expanduser()
+    if folder is not None and (folder / file).exists():
+        file = folder / file
+    return f"{file.absolute()}{colon}{name}" if file.exists() else where
+
+
+def _remote_code(values: Mapping[str, Any], options: Iterable[Option], folder: Path | None) -> list[Code]:
+    """The code that comes with the models of a run: `model`, and what an option of a plugin may name (a teacher, a judge)."""
+    code = [_remote(str(values.get("model") or ""), folder)]
+    for item in options:
+        for named in _names(values.get(item.key)) if item.owner and item.path else ():
+            place = Path(absolute(named, folder))
+            is_model = any((inside / "config.json").is_file() or list(inside.glob("*.py")) for inside in _model_folders(place))
+            if is_model or (not place.exists() and named not in offers()):  # a hub's, or one that is not there yet
+                code.append(_remote(named, folder))
+    return code
+
+
+def typed_models(flags: Mapping[str, Any], options: Iterable[Option]) -> dict[str, str]:
+    """The models that flags name, for `code_of`: a recipe's word for the code of models is not the user's word for the code of
+    the model that a flag names."""
+    values = {key.replace("-", "_"): str(value) for key, value in flags.items()}
+    return {item.key: absolute(values[item.key]) for item in options if item.path and not item.code and item.key in values}
+
+
+def _remote(model: str, folder: Path | None) -> Code:
+    """The code that comes with a model. It lasts where it is all in the model's folder: a hub's may be another tomorrow."""
+    place = Path(absolute(model, folder)).expanduser() if model else Path()
+    if not model or (not place.is_dir() and model in offers()):
+        return Code(REMOTE, "the model of an installed package", ())  # which came as plugins come
+    files: list[Path] = []
+    lasting = place.is_dir()
+    for inside in _model_folders(place):
+        files += [path for path in sorted(inside.rglob("*.py")) if path not in files]
+        # "owner/name--file.Class" means code of another place, and an adapter has a base that may bring its own
+        elsewhere = any("--" in json.dumps(_read(config).get("auto_map", {})) for config in inside.glob("*config.json"))
+        lasting = lasting and not elsewhere and not (inside / "adapter_config.json").exists()
+        # a folder that is a link is not looked into
+        lasting = lasting and not any(path.is_symlink() and path.is_dir() for path in inside.rglob("*"))
+    return Code(REMOTE, f"the code that comes with the model {model}", _hashed(files), lasting and bool(files))
+
+
+def _model_folders(place: Path) -> list[Path]:
+    """The folders that may hold a model where a folder or a run is named."""
+    return [folder for folder in (place, place / "model") if folder.is_dir()]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _names(value: Any) -> list[str]:
+    """An option's value, a text or a list, as the places that it names."""
+    parts = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
+    return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
+
+
+def _hashed(files: Iterable[Path]) -> tuple[tuple[Path, str], ...]:
+    return tuple((path.resolve(), python_files.expected_sha256(path)) for path in files)
+
+
+def _line(path: Path, digest: str) -> str:
+    return f"{digest}  {path}"  # as sha256sum writes it
+
+
+def _known() -> list[str]:
+    try:
+        return state_file().read_text(encoding="utf-8").splitlines()
+    except (OSError, RuntimeError, UnicodeDecodeError):  # no such file yet, or no home
+        return []
+
+
+def _is_known(code: Code, known: Sequence[str]) -> bool:
+    return code.lasting and all(_line(path, digest) in known for path, digest in code.files)

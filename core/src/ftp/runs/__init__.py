@@ -1,0 +1,1 @@
+"""One run from plugin names to run folder, and what a run can be before and after: planned, resumed, staged, finished."""

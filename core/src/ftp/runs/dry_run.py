@@ -1,0 +1,259 @@
+"""What a run would do, worked out without weights and without training: who answers which hook, what would be trained,
+how many updates there are, and a rough estimate of memory. Heavy where it looks at the model: functions import torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp import hookimpl, hooks
+from ftp.errors import PluginError, UserError
+from ftp.plugin_info import Picked
+from ftp.plugins import Hooks, implementations, plugin
+from ftp.plugins.plan import Prepared
+from ftp.types import Data, Model, Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LENGTH = 1024
+"""Tokens a row at most where nothing says otherwise, as `--max-length` documents."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The network as it would be trained: `trained` of `total` parameters; `weights` lists what is trained."""
+
+    name: str
+    kind: str
+    trained: int
+    total: int
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
+    layers: int
+    hidden: int
+    heads: int
+    vocabulary: int
+    capacity: int | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All of it. `unknown` says what could not be worked out, and why."""
+
+    acting: Mapping[str, Sequence[tuple[str, str]]]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    shape: Shape | None = None
+    updates: int | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
+    formula: str = ""
+    unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def forecast(prepared: Prepared) -> Forecast:
+    """Work out what can be known of a run. Reads local data to count rows; loads no weights."""
+    from ftp.folder.record import Log
+
+    log = Log(None, writer=False)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), log=log)
+    acting = {hook: run.hooks.who(hook) for hook in hooks.ARITY}
+    unknown: list[str] = []
+    data = _data(run, unknown)
+    shape = _shape(run, prepared, data, unknown)
+    rows = {name: len(split) for name, split in data.splits.items() if hasattr(split, "num_rows")}
+    count = updates(prepared, rows.get("train"))
+    if count is None:
+        unknown.append("updates: the number of training rows (or of their tokens) is not known before they are read")
+    sizes, formula = memory(prepared, shape) if shape else ({}, "")
+    notes = tuple(str(line["message"]) for line in log.lines if line["event"] == "told")
+    return Forecast(acting, rows, data.labels, shape, count, sizes, formula, tuple(unknown), notes)
+
+
+def updates(prepared: Prepared, rows: int | None) -> int | None:
+    """How many updates a run does: as the loop counts them, where rows (not tokens) make an update."""
+    settings = prepared.settings
+    if settings.max_steps is not None:
+        return settings.max_steps
+    if rows is None or settings.batch_tokens is not None:
+        return None
+    return math.ceil(settings.epochs * math.ceil(rows / settings.batch_size))
+
+
+PROCESS = 900_000_000
+"""Bytes of a process before any weight: Python, the libraries and the checks; 600 to 700 MB were measured."""
+
+SPARE = 1.15
+"""Factor on activations for what allocators keep and operators need beside them."""
+
+RECOMPUTED = 0.6
+"""Share of the activations that `--gradient-checkpointing` leaves: checks look at gradients without it."""
+
+HIDDEN_SHARE = 0.2
+"""Share of the tokens at most for which a mask head has logits; 15 % are hidden."""
+
+
+def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
+    """Bytes of a run on one device, on the high side, and the formula in words.
+
+    Activations: Korthikanti et al. 2022 (Reducing activation recomputation, equation 1), 34 x hidden bytes a token and
+    layer in half precision, twice that in fp32, which autocast keeps beside its copies; and four copies of the attention
+    matrix in fp32, which networks without fused attention keep (4 x 4 x heads x length bytes a token and layer).
+    Logits: three copies in fp32 of an evaluation's batch. Held against measured peaks by benchmarks/memory.py.
+    """
+    settings = prepared.settings
+    length = min(settings.max_length or min(LENGTH, shape.capacity or LENGTH), shape.capacity or 10**9)
+    per_process = math.ceil(settings.batch_size / settings.processes)
+    together = min(per_process, settings.micro_batch_size or per_process)
+    sequences = 2 if prepared.task.form == "preference" else 1  # chosen and rejected
+    tokens = max(length, min(together * length, settings.micro_batch_tokens)) * sequences
+    each = 68 * shape.hidden + 16 * shape.heads * length
+    share = RECOMPUTED if settings.gradient_checkpointing else 1.0
+    sizes = {
+        "process": PROCESS,
+        "weights": 4 * shape.total,
+        "gradients": 4 * shape.trained,
+        "optimizer": 8 * shape.trained,
+        "activations": int(tokens * shape.layers * each * SPARE * share),
+    }
+    formula = (f"weights 4 x {shape.total:,}; gradients 4 x and AdamW 8 x {shape.trained:,} trained; "
+               f"activations {tokens:,} tokens x {shape.layers} layers x (68 x {shape.hidden} + 16 x {shape.heads} x {length}) "
+               f"x {SPARE * share:.2f}")
+    if prepared.task.head in ("tokens", "mask") and shape.vocabulary:
+        scored = max(tokens, settings.eval_batch_tokens)
+        scored = int(scored * HIDDEN_SHARE) if prepared.task.head == "mask" else scored
+        sizes["logits"] = 3 * 4 * scored * shape.vocabulary
+        formula += f"; logits 3 x 4 x {scored:,} x {shape.vocabulary:,}"
+    return sizes, formula + f" bytes, if every row had {length} tokens"
+
+
+def _data(run: Run, unknown: list[str]) -> Data:
+    """The rows, where they are on this machine; else none, and why."""
+    named = run.settings.data
+    if named is not None and not Path(named).expanduser().exists():
+        unknown.append(f"data: {named} is not on this machine, and a plan downloads no rows")
+        return Data({}, run.task.form)
+    from ftp.runs.run import collect
+
+    return collect(run)
+
+
+def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
+    """The network on the meta device, after every plugin that wraps build_model; None, and why, where that fails."""
+    from ftp import model as models
+    from ftp.model.growing import NewTokens
+
+    settings, task = prepared.settings, prepared.task
+    answering = [one for one in prepared.picked if _answers(one, prepared.values)]
+    if answering:
+        who = ", ".join(one.name for one in answering)
+        unknown.append(f"model: {who} builds it in a way of its own, which cannot be asked for without weights")
+        return None
+    labels = data.labels
+    if task.head in ("labels", "tags") and not labels:
+        labels = ("class 0", "class 1")
+        unknown.append("classes: two are assumed until the data are read")
+    source = models.find(settings.model, task.head, settings.revision)
+    net = models.shape_only(source, task.head, labels, trust_remote_code=settings.trust_remote_code)
+    kind, config, capacity = type(net).__name__, net.config.get_text_config(), _capacity(net)
+    bare = Model(net, None, task.head, labels, _fresh(net, source.folder), name=source.name)
+    if source.local or settings.add_tokens or settings.resize_embeddings:  # else a tokenizer would be downloaded for nothing
+        wanted = NewTokens(settings.add_tokens, resize=settings.resize_embeddings)
+        tokenizer, ids = models.grow_shape(source, net, wanted, trust_remote_code=settings.trust_remote_code)
+        bare = dataclasses.replace(bare, tokenizer=tokenizer, fresh_tokens=ids)
+    try:
+        wrapped = _wrapped(prepared, bare, data)
+    except (PluginError, UserError) as error:
+        unknown.append(f"what would be trained: not without weights ({error})")
+        return None
+    if wrapped.tokenizer is not None:
+        _refuse_untrained(run, wrapped)
+    trained, total = models.parameters(wrapped.net)
+    weights = tuple((name, tuple(one.shape)) for name, one in wrapped.net.named_parameters() if one.requires_grad)
+    return Shape(source.name, kind, trained, total, weights, int(getattr(config, "num_hidden_layers", 0)),
+                 int(getattr(config, "hidden_size", 0)), int(getattr(config, "num_attention_heads", 0)),
+                 int(getattr(config, "vocab_size", 0)), capacity)
+
+
+def _refuse_untrained(run: Run, model: Model) -> None:
+    """Raise what the run would raise for tokens that it adds and leaves untrained. A plan has no recipe that a command could
+    name, so only the options of that command are told."""
+    from ftp.runs.run import refuse_untrained
+
+    try:
+        refuse_untrained(run, model)
+    except UserError as error:
+        problems = []
+        for problem in error.problems:
+            options = problem.command.removeprefix(run.command().rstrip()).strip()
+            problems.append(dataclasses.replace(problem, fix=f"{problem.fix}: {options}" if options else problem.fix, command=""))
+        raise UserError(problems) from error
+
+
+def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:
+    """`bare` after the wrappers of build_model, with core's own answer left out."""
+
+    @plugin
+    class Bare:
+        """Gives the network without weights."""
+
+        @hookimpl(trylast=True)
+        def build_model(self) -> Model:
+            return bare
+
+    def stand_in(one: Picked) -> Picked:
+        default = implementations(one.cls).get("build_model", {}).get("trylast")
+        return dataclasses.replace(one, cls=Bare) if default else one
+
+    picked = [stand_in(one) for one in prepared.picked]
+    relay = Hooks(picked, prepared.values)
+    run = Run(prepared.settings, prepared.task, relay)
+    found: Model = relay.one("build_model", run=run, data=data)
+    return found
+
+
+def _answers(one: Picked, values: Mapping[str, Any]) -> bool:
+    """Whether a plugin builds the network itself: it has the hook, and the options without which it leaves that to core
+    (`builds_with`) are given."""
+    options: Mapping[str, Any] = implementations(one.cls).get("build_model") or {"wrapper": True}
+    needs = one.attribute("builds_with")
+    asked = not needs or any(values.get(f"{one.name}.{name}") is not None for name in needs)
+    return asked and not options.get("wrapper") and not options.get("trylast")
+
+
+def _fresh(net: PreTrainedModel, folder: Path | None) -> tuple[str, ...]:
+    """Modules that the checkpoint does not have, by the names and shapes that its files list: no weight is read. Without a
+    folder, those beside the backbone that hold weights of their own: a new head, as a rule."""
+    from ftp.model.loading import fresh_modules
+
+    if type(net).__name__.endswith(("ForCausalLM", "ForMaskedLM", "LMHeadModel", "ForConditionalGeneration")):
+        return ()
+    given = _listed(folder) if folder is not None else {}
+    if not given:
+        return tuple(name for name, module in net.named_children()
+                     if name != net.base_model_prefix and next(module.parameters(), None) is not None)
+    prefix = f"{net.base_model_prefix}."
+    wanted = {name: tuple(weight.shape) for name, weight in net.named_parameters()}
+    new = {name for name, shape in wanted.items() if shape not in (given.get(name), given.get(name.removeprefix(prefix)))}
+    return fresh_modules(net, new)
+
+
+def _listed(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a checkpoint's weights, from the heads of its files."""
+    from safetensors import safe_open
+
+    found: dict[str, tuple[int, ...]] = {}
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as opened:
+            found |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
+    return found
+
+
+def _capacity(net: PreTrainedModel) -> int | None:
+    config = net.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    return int(limit) if limit else None

@@ -1,0 +1,126 @@
+"""A finished run, ready to answer: its plugins, its model, its loss, without training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftp.data.asked import readable_rows
+from ftp.errors import UserError
+from ftp.evaluate.predict import answer, predict
+from ftp.evaluate.scoring import score
+from ftp.folder import record
+from ftp.plugins import Hooks, pick, trust
+from ftp.plugins.plan import options_for, prepare, replace_settings, split_names
+from ftp.runs.run import EXTRA, packs, quiet_libraries
+from ftp.types import Data, Form, Loss, Model, Prediction, Predictions, Row, Run
+
+
+def as_row(text: str, form: Form) -> dict[str, Any]:
+    """A plain text as a row of a form: a turn of the user, words, or a text. Raises `UserError` for a form that needs more."""
+    if form in ("conversation", "prompt"):
+        return {"messages" if form == "conversation" else "prompt": [{"role": "user", "content": text}]}
+    if form == "tagged":
+        return {"tokens": text.split()}
+    if form == "question":
+        raise UserError("a question needs its context", "give a file with the columns question and context",
+                        "ftp predict RUN --input FILE")
+    return {"text": text}
+
+
+class Predictor:
+    """A finished run. `predict(rows)` answers texts (or rows of the run's form) and `evaluate(splits)` scores them."""
+
+    def __init__(self, run: Run, data: Data, model: Model, loss: Loss) -> None:
+        self.run, self.data, self.model, self.loss = run, data, model, loss
+
+    def predict(
+        self, rows: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]], start: int = 0
+    ) -> list[dict[str, Any]]:
+        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name. A text (or a
+        row) that does not stand in a list is one row. `start`: the number of the first row, for messages."""
+        rows = [rows] if isinstance(rows, str | Mapping) else rows
+        full = [as_row(row, self.run.task.form) if isinstance(row, str) else dict(row) for row in rows]
+        if not full:
+            return []
+        full = readable_rows(full, self.run.task.form, start)
+        encoded = _numbered(self.loss, full)
+        return [self._named(one) for one in answer(self.model, self.loss, encoded)]
+
+    def _named(self, one: Prediction) -> dict[str, Any]:
+        names = self.data.labels
+        if names and isinstance(one.answer, int) and one.scores is not None:
+            return {"answer": names[one.answer], "scores": dict(zip(names, one.scores, strict=True))}
+        return {"answer": one.answer} if one.scores is None else {"answer": one.answer, "scores": list(one.scores)}
+
+    def evaluate(self, data: Data) -> tuple[list[Any], dict[str, Predictions]]:
+        """Scores of the run's own plugins on the splits of `data`, and the predictions they were made from."""
+        from ftp.data.encode import Counts, account, encode, whole_answers
+
+        found, policy = {}, self.run.settings.truncated_answers
+        for split, rows in data.splits.items():
+            counts = Counts()
+            encoded = encode(rows, self.loss.encode, split, key=self.loss.key, cache_dir=None, counts=counts)
+            notes, cut = account(encoded, counts, split, len(rows), policy)
+            if cut:
+                raise UserError(cut)
+            for note in notes:
+                self.run.tell(note)
+            encoded = whole_answers(encoded, policy)
+            found[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
+        return score(self.run, data, found, self.model), found
+
+
+def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Encoded rows that know which row they came from."""
+    made: list[Row] = []
+    for number, row in enumerate(rows):
+        made.extend({**one, "row": number} for one in loss.encode([row], "predict"))
+    return made
+
+
+def load(
+    folder: str | Path, trust_remote_code: bool = False, trust_recipe: bool = False, allow_changed_base: bool = False
+) -> Predictor:
+    """The finished run of a run folder. Raises `UserError` when there is none, its plugins are not installed, or its
+    recipe names code that the user never ran (unless `trust_recipe`).
+
+    Raises `UserError` too where the base model under an adapter was changed since, unless `allow_changed_base`.
+
+    A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
+    """
+    folder = record.existing(Path(folder).expanduser())
+    saved = record.Folder(folder)
+    recipe, facts = saved.read_recipe(), saved.read_facts()
+    status = facts.get("status", "unknown")
+    damaged = record.damaged_model_files(folder) if status == "finished" else []
+    if damaged:
+        raise UserError(f"{folder}: the run is finished, but {', '.join(damaged)} is missing or damaged",
+                        "make it again from the run's checkpoints", f"ftp run --resume {folder}")
+    if not (folder / record.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
+        raise UserError(f"{folder}: this run has no model that was verified: it did not finish ({status})", "go on with it",
+                        f"ftp run --resume {folder}")
+    installed = options_for(pick(split_names(recipe.get("plugins", ())), (), []))[0]
+    code = trust.code_of({**recipe, trust.REMOTE: False}, installed, folder)  # for a model's code there is a word of its own
+    trust.check(code, str(folder / record.RECIPE), f"add {trust.FLAG} (in Python: trust_recipe=True)", trust_recipe)
+    quiet_libraries()  # before they are imported
+
+    from safetensors.torch import load_file
+
+    from ftp import model as models
+    from ftp.train.device import accelerator as make_accelerator
+
+    prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
+    prepared = replace_settings(prepared, trust_remote_code=trust_remote_code)  # asked for again, whatever the recipe says
+    accelerator = make_accelerator(prepared.settings, training=False)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
+    model = models.reload(folder / record.MODEL, device=accelerator.device, trust_remote_code=trust_remote_code,
+                          seed=prepared.settings.seed, allow_changed_base=allow_changed_base)
+    data = Data({}, run.task.form, tuple(facts.get("labels", ())))
+    model = dataclasses.replace(model, packed=packs(run, model))
+    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
+    if loss.extra is not None:
+        loss.extra.load_state_dict(load_file(folder / record.MODEL / EXTRA))
+    return Predictor(run, data, model, loss)

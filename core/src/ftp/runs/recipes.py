@@ -1,0 +1,243 @@
+"""The recipe that a run follows: what it began with, what was changed since on purpose, and what somebody edited.
+
+    began.toml   the recipe that the run began with; run.json has its hash, and each checkpoint that of the recipe in force
+    run.toml     the recipe in force: began.toml with the changes that were accepted at a resume (`changes` in run.json)
+
+Recipes are compared by what they say: comments and formatting are no change. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftp.errors import Problem, UserError
+from ftp.folder import record
+from ftp.options import flatten
+from ftp.plugins.plan import Prepared
+from ftp.train import checkpoint
+
+BEGAN = record.BEGAN
+BOOKS = ("save_steps", "save_total_limit", "logging_steps", "eval_steps", "eval_batch_tokens", "early_stopping_patience",
+         "on_risk", "baselines", "verify", "report", "report_examples", "cache_dir")
+"""What is measured, kept and shown, and when training ends: no update becomes another."""
+MACHINE = ("processes", "device", "micro_batch_size", "micro_batch_tokens", "gradient_checkpointing")
+"""How the same updates are computed: their last digits may differ, which is told."""
+LONGER = ("max_steps", "epochs")
+"""More updates than before: the learning rate of what is left follows the new end, which is told."""
+HARMLESS = (*BOOKS, *MACHINE, *LONGER)
+"""The options that may be given with `--resume`; see docs/start.md."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One option that is not what it was. None: it was not given."""
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
+
+
+def begin(folder: record.Folder, recipe: str) -> None:
+    """Keep the recipe that a run begins with, and its hash."""
+    folder.write_began(recipe)
+    digest = fingerprint(_said(recipe))
+    folder.write_facts(began=digest, recipe=digest, changes=[])
+
+
+def fingerprint(said: Mapping[str, Any]) -> str:
+    """A hash of what a recipe says: its options by dotted key, and its plugins."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def identity(out: Path) -> dict[str, str]:
+    """Which run and which recipe a checkpoint is of: the id of the folder's marker, and the hash of the recipe in force."""
+    facts = record.Folder(out).read_facts()
+    known = {"run": record.run_id(out), "recipe": facts.get("recipe")}
+    return {name: str(value) for name, value in known.items() if value}
+
+
+def accept(out: Path, prepared: Prepared) -> list[Change]:
+    """The changes that a resume makes on purpose. Raises `UserError` where the recipe was edited, or where an option is given
+    that would make it another run. A run without a checkpoint has learnt nothing yet: it may still change in any way."""
+    changed = changes(out, prepared)
+    if not checkpoint.any_in(out / record.CHECKPOINTS):
+        return changed
+    given = {key for key, source in prepared.origin.items() if source == "flags"}
+    edited = [change for change in changed if change.key not in given]
+    problems = [_refused(out, change, reason) for change in changed if change.key in given and (reason := _harm(out, change))]
+    if edited:
+        problems.append(_edited(out, edited))
+    if problems:
+        raise UserError(problems)
+    return changed
+
+
+def check_plugins(out: Path, plugins: Sequence[str]) -> None:
+    """Raise `UserError` where the list of plugins was edited, before the options of those that are gone are complained about."""
+    if not checkpoint.any_in(out / record.CHECKPOINTS):
+        return
+    began = _began(out, record.Folder(out).read_facts()).get("plugins")
+    if began is not None and began != list(plugins):
+        raise UserError([_edited(out, [Change("plugins", began, list(plugins))])])
+
+
+def write_down(folder: record.Folder, changed: list[Change], recipe: str) -> None:
+    """Put accepted changes into run.json: what, when, and the hash of the recipe in force from now on. A run without a checkpoint
+    begins anew."""
+    if not checkpoint.any_in(folder.path / record.CHECKPOINTS):
+        begin(folder, recipe)
+        return
+    if not changed:
+        return
+    now = round(time.time(), 3)
+    history = [*folder.read_facts().get("changes", []),
+               *({"time": now, "key": change.key, "old": change.old, "new": change.new} for change in changed)]
+    folder.write_facts(changes=history, recipe=fingerprint(_said(recipe)))
+
+
+def changes(out: Path, prepared: Prepared) -> list[Change]:
+    """How a recipe differs from the one that the run in `out` follows. Empty where nothing is kept to compare with (a run of an
+    older version). Raises `UserError` where what was kept is damaged, and the recipe is not that of the checkpoints."""
+    now = _said(prepared.anywhere().recipe())
+    before = _in_force(out, now)
+    return [] if before is None else _differences(before, now)
+
+
+def since_began(out: Path, prepared: Prepared) -> list[Change]:
+    """How a recipe differs from both the one that the run in `out` began with and the one in force. Empty where neither is
+    known."""
+    facts = record.Folder(out).read_facts()
+    began, now = _began(out, facts), _said(prepared.anywhere().recipe())
+    if not began:
+        return []
+    in_force = _with_changes(out, began, facts)
+    as_begun = {change.key for change in _differences(in_force, now)} - {change.key for change in _differences(began, now)}
+    return [change for change in _differences(in_force, now) if change.key not in as_begun]
+
+
+def is_harmless(out: Path, change: Change) -> bool:
+    """Whether a run takes a change at a resume."""
+    return not _harm(out, change)
+
+
+def restore_command(out: Path) -> str:
+    """The command that puts back the recipe that a run began with."""
+    return f"cp {shlex.quote(str(out / BEGAN))} {shlex.quote(str(out / record.RECIPE))}"
+
+
+def allowed() -> str:
+    """What may be given with `--resume`, as flags."""
+    return ", ".join("--" + key.replace("_", "-") for key in HARMLESS)
+
+
+def _in_force(out: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    folder = record.Folder(out)
+    facts = folder.read_facts()
+    expected = facts.get("recipe") or _of_newest_checkpoint(out)
+    if expected is None:
+        return None
+    if fingerprint(now) == expected:
+        return dict(now)
+    began = _began(out, facts)
+    if not began:
+        raise UserError(f"--resume {out}: {BEGAN} is missing or damaged, and {record.RECIPE} is not the recipe that the run "
+                        "was made with", "put one of them back, or start another run",
+                        f"ftp run {out / record.RECIPE} --out {out}-anew")
+    return _with_changes(out, began, facts)
+
+
+def _with_changes(out: Path, began: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe in force: what a run began with, and the changes that were accepted since."""
+    in_force = dict(began)
+    for change in facts.get("changes", []):
+        try:
+            in_force[str(change["key"])] = change["new"]
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{out / record.FACTS}: its list of changes cannot be read", "the file is damaged: put it back, or "
+                            "move it away to go on without what it says") from error
+    return in_force
+
+
+def _began(out: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe says that a run began with; empty where it is missing or damaged, as its hash in run.json shows."""
+    try:
+        began = _said((out / BEGAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return began if facts.get("began", fingerprint(began)) == fingerprint(began) else {}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """The options that are not what they were. What a recipe leaves out and what it calls "none" are the same."""
+    found = []
+    for key in sorted({*before, *now}):
+        old, new = (None if said.get(key) == "none" else said.get(key) for said in (before, now))
+        if old != new:
+            found.append(Change(key, old, new))
+    return found
+
+
+def _of_newest_checkpoint(out: Path) -> str | None:
+    newest = checkpoint.newest(out / record.CHECKPOINTS)
+    recipe = checkpoint.origin(newest).get("recipe") if newest is not None else None
+    return str(recipe) if recipe else None
+
+
+def _said(recipe: str) -> dict[str, Any]:
+    return flatten(tomllib.loads(recipe))
+
+
+def _harm(out: Path, change: Change) -> str:
+    """Why an option may not be changed at a resume; empty where it may."""
+    if change.key not in HARMLESS:
+        return "it would make the rest another run"
+    if change.key not in LONGER:
+        return ""
+    total = _updates(out)
+    before = total if change.key == "max_steps" and total is not None else change.old
+    if change.new is None or (before is not None and change.new < before):
+        return f"it may only grow (it is {shown(before)})"
+    return ""
+
+
+def _updates(out: Path) -> int | None:
+    """How many updates the run was to make, as its log says."""
+    totals = [line["total"] for line in record.read_log(out / record.LOG) if line.get("event") == "started" and "total" in line]
+    return int(totals[-1]) if totals else None
+
+
+def _refused(out: Path, change: Change, reason: str) -> Problem:
+    return Problem(f"--resume {out}: {change} cannot be changed: {reason}", f"with --resume may be given: {allowed()}",
+                   f"ftp run {out / record.RECIPE} --out {out}-anew --{change.key.replace('_', '-')} {shown(change.new)}")
+
+
+def _edited(out: Path, edited: list[Change]) -> Problem:
+    listed = "; ".join(map(str, edited))
+    fix = f"put back what the run follows ({restore_command(out)}), or start another run with the recipe as it is now"
+    flags = [f"--resume-with {change.key}={shown(change.new)}" for change in edited]
+    if all(is_harmless(out, change) for change in edited):
+        fix += f"; these changes are harmless, and taken with: ftp run --resume {out} {' '.join(flags)}"
+    return Problem(f"--resume {out}: {record.RECIPE} was changed since this run began: {listed}", fix,
+                   f"ftp run {out / record.RECIPE} --out {out}-anew")
+
+
+def shown(value: Any) -> str:
+    """A value as it is given to an option."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,271 @@
+"""A recipe of several stages, each a run: `ftp run recipe.toml` does them one after the other.
+
+    out = "runs/assistant"            the folder of all; options up here (no tables) are those of every stage
+    [[stages]]
+    name = "sft"
+    plugins = ["sft", "lora", "chat"]
+    [[stages]]
+    name = "rlhf"
+    plugins = ["rlhf", "lora", "chat"]
+    model = "{sft}"                   the run folder of an earlier stage, anywhere in a text; an adapter is merged
+    rlhf.reward = "judge.py:short"
+
+Each stage's run is in a folder of its name. `ftp run --resume runs/assistant` skips stages that are finished, goes on with one
+that was stopped, and begins the others. What is changed of a stage that has begun, by a flag or in stages.toml, must be harmless
+(see `ftp.runs.recipes`). This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftp.errors import Problem, UserError, nearest
+from ftp.folder import marker, record, writing
+from ftp.host.faults import disk
+from ftp.options import flatten, read_recipe
+from ftp.plugins import pick, trust
+from ftp.plugins.plan import Prepared, options_for, prepare, replace_settings, split_names
+from ftp.runs import recipes
+
+FILE, FLAGS = "stages.toml", "flags.toml"
+"""The recipe of all stages, in their folder, and the options that were given beside it."""
+ORIGINAL = "recipe"
+"""In flags.toml: the recipe that stages.toml is a copy of. Its paths are taken from that one's folder."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+REFERENCE = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of several. `folder`: where it is; `done`: it is finished; `begun`: its folder holds a run that is not, and that
+    has something to go on with; `changes`: what its recipe says otherwise than when it began."""
+
+    name: str
+    prepared: Prepared
+    folder: Path
+    done: bool = False
+    begun: bool = False
+    changes: tuple[recipes.Change, ...] = ()
+
+
+def holds_stages(folder: Path) -> bool:
+    """Whether a folder is that of a recipe of stages."""
+    return (folder / FILE).is_file()
+
+
+def is_staged(path: Path) -> bool:
+    """Whether a file is a recipe of stages; False where it cannot be read, which is told elsewhere."""
+    try:
+        return "stages" in read_recipe(path)
+    except UserError:
+        return False
+
+
+def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Path, list[Stage]]:
+    """The folder of a recipe's stages, and the stages, every one known to fit together. `flags`: options of every stage that
+    count more than the recipe's, but for what a stage takes from an earlier one. Raises `UserError` with all that is wrong with
+    all of them."""
+    tables = read_recipe(path)
+    kept, original = _kept(path) if resume else ({}, path)
+    flags = {**kept, **flags}
+    given, common = tables.pop("stages"), {**tables, **flags}
+    out = path.parent if resume else Path(str(common.get("out", record.RUNS / path.stem))).expanduser()
+    common.pop("out", None)
+    fix = "options of a plugin belong into a stage, as lora.r = 8"
+    problems = [Problem(f"{path}: [{key}] stands above the stages", fix)
+                for key, value in common.items() if isinstance(value, dict)]
+    if not (isinstance(given, list) and given and all(isinstance(one, dict) for one in given)):
+        raise UserError(f"{path}: stages are no list of tables", "each begins with [[stages]]")
+    folders: dict[str, Path] = {}
+    stages: list[Stage] = []
+    for number, one in enumerate(given, 1):
+        options = dict(one)
+        name = options.pop("name", None)
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name in folders:
+            problems.append(Problem(f"{path}: stage {number} has the name {name!r}",
+                                    "a name of its own, of letters, digits and dashes"))
+            continue
+        if "out" in options:
+            problems.append(Problem(f"{path}: stage {name} names a folder (out)",
+                                    f"its run is in {out / name}; set `out` once, above"))
+            options.pop("out")
+        plugins = options.pop("plugins", [])
+        top = {key: value for key, value in common.items() if not isinstance(value, dict)
+               and (key not in options or (key in flags and not REFERENCE.search(str(options[key]))))}
+        filled = {key: _filled(value, folders, problems, f"{path}: stage {name}") for key, value in {**options, **top}.items()}
+        folders[name] = out / name
+        try:
+            prepared = prepare(plugins, given=[(f"{original}, stage {name}", {**filled, "out": str(out / name)})])
+        except UserError as error:
+            problems += [Problem(f"stage {name}: {found.what}", found.fix, found.command) for found in error.problems]
+            continue
+        stage = _found(name, prepared, out / name)
+        problems += _edited(path, stage)
+        stages.append(stage)
+    if problems:
+        raise UserError(problems)
+    return out, stages
+
+
+def code_of(path: Path, flags: Mapping[str, Any], resume: bool = False) -> list[trust.Code]:
+    """The code that a recipe of stages names, in any of them, less what a flag names in its place."""
+    tables = read_recipe(path)
+    kept, original = _kept(path) if resume else ({}, path)
+    own = {key.replace("-", "_") for key in flags}
+    stages = tables.pop("stages", [])
+    code = []
+    for stage in stages if isinstance(stages, list) else ():
+        named = {key: value for key, value in flatten({**tables, **kept, **dict(stage)}).items() if key not in own}
+        names = split_names(stage.get("plugins", ()))
+        options = options_for(pick(names, (), []))[0]
+        code += trust.code_of({**named, **trust.typed_models(flags, options)}, options, original.parent)
+    return list(dict.fromkeys(code))
+
+
+def _filled(value: Any, folders: Mapping[str, Path], problems: list[Problem], where: str) -> Any:
+    """A value with the names of earlier stages in braces replaced by their folders."""
+    if isinstance(value, dict):
+        return {key: _filled(inner, folders, problems, where) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, folders, problems, where) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def folder(match: re.Match[str]) -> str:
+        if match[1] not in folders:
+            fix = nearest(match[1], folders) or f"earlier stages: {', '.join(folders) or 'none'}"
+            problems.append(Problem(f"{where}: {match[0]} is no earlier stage", fix))
+            return match[0]
+        return str(folders[match[1]])
+
+    return REFERENCE.sub(folder, value)
+
+
+def _found(name: str, prepared: Prepared, folder: Path) -> Stage:
+    """A stage as its folder shows it."""
+    if not record.holds_run(folder):
+        return Stage(name, prepared, folder)
+    done = record.Folder(folder).read_facts().get("status") == "finished"
+    begun = not done and not record.came_to_nothing(folder)
+    merges = _to_merge(prepared, folder)
+    if merges is not None:
+        prepared = replace_settings(prepared, model=str(_merged_folder(merges)))
+    changes = recipes.since_began(folder, prepared) if done or begun else []
+    return Stage(name, prepared, folder, done, begun, tuple(changes))
+
+
+def _edited(path: Path, stage: Stage) -> list[Problem]:
+    """What is wrong with the changes of a stage that has begun, or is finished."""
+    wrong = []
+    for change in stage.changes:
+        is_late = stage.done and change.key in recipes.LONGER
+        if is_late or not recipes.is_harmless(stage.folder, change):
+            wrong.append(str(change))
+    if not wrong:
+        return []
+    begun = "was finished" if stage.done else "began"
+    return [Problem(f"{path}: stage {stage.name} has other options than when it {begun}: {'; '.join(wrong)}",
+                    "put back what it said, or do all stages anew in another folder",
+                    f"ftp run {path} --out {path.parent}-anew")]
+
+
+def _kept(path: Path) -> tuple[dict[str, Any], Path]:
+    """The options that were given beside a recipe of stages that was begun, and that recipe's own path."""
+    kept = read_recipe(path.parent / FLAGS)
+    return kept, Path(str(kept.pop(ORIGINAL, path)))
+
+
+def keep_flags(out: Path, original: Path, flags: Mapping[str, Any]) -> None:
+    """Write down the options that were given beside a recipe of stages."""
+    import tomlkit
+
+    given = {key: value for key, value in flags.items() if key != "out"}
+    writing.write_text(out / FLAGS, tomlkit.dumps({ORIGINAL: str(original.absolute()), **given}))
+
+
+def add_flags(out: Path, flags: Mapping[str, Any]) -> None:
+    """Write down options that were given at a resume, beside those from before."""
+    kept, original = _kept(out / FILE)
+    keep_flags(out, original, {**kept, **flags})
+
+
+def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, Any]) -> None:
+    """Make the folder of all stages, with the recipe and the options that came beside it. Raises `UserError` where it holds
+    some already, unless none of them came to its first update."""
+    there = list(out.iterdir()) if holds_stages(out) else []
+    if any(record.holds_run(one) and not record.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
+        raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
+                        f"ftp run --resume {out}")
+    inside = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    mark = marker.read(out)
+    if inside and (mark is None or mark.kind != "stages"):
+        raise UserError(f"--out {out}: the folder is not empty, and what it holds are not the stages of a recipe that ftp began "
+                        f"({marker.NAME} is missing)", "name a folder that is new or empty")
+    own = [FLAGS, FILE, *(f"{stage.name}.toml" for stage in stages)]
+    foreign = [name for name in own if name in inside and not marker.lists(mark, name)]
+    if foreign:
+        raise UserError(f"--out {out}: stages would write over {', '.join(foreign)}, which ftp did not write",
+                        "move it elsewhere, or name another folder")
+    with disk(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if mark is None:
+            marker.create(out, "stages")
+        marker.add(out, own)
+        keep_flags(out, path, flags)
+        if path.resolve() != (out / FILE).resolve():
+            writing.write_text(out / FILE, path.read_text(encoding="utf-8"))
+
+
+def command(stage: Stage) -> list[str]:
+    """The words after `ftp` that do a stage, or go on with it; its recipe is written beside its folder.
+
+    Where it begins from a stage that trained an adapter, that is merged into its base first (`<name>-merged`), once.
+    """
+    if stage.begun:
+        changed = [f"--resume-with={change.key}={recipes.shown(change.new)}" for change in stage.changes]
+        return ["run", "--resume", str(stage.folder), *changed]
+    prepared, merges = stage.prepared, _to_merge(stage.prepared, stage.folder)
+    if merges is not None:
+        prepared = replace_settings(prepared, model=str(_merged(merges, prepared.settings.trust_remote_code)))
+    recipe = stage.folder.with_name(f"{stage.folder.name}.toml")
+    with disk(recipe):
+        recipe.write_text(prepared.recipe(), encoding="utf-8")
+    return ["run", str(recipe), "--out", str(stage.folder)]
+
+
+def _to_merge(prepared: Prepared, folder: Path) -> Path | None:
+    """The earlier stage that a stage begins from, where that trained an adapter."""
+    before = Path(prepared.settings.model or "")
+    if before.parent == folder.parent and (before / record.MODEL / "adapter_config.json").is_file():
+        return before
+    return None
+
+
+def _merged_folder(run: Path) -> Path:
+    return run.with_name(f"{run.name}-merged")
+
+
+def _merged(run: Path, trust_remote_code: bool) -> Path:
+    """The model of a run with its adapter in the weights, written under its name when it is whole."""
+    from ftp import model
+
+    out = _merged_folder(run)
+    mark = marker.read(out.parent)
+    if out.exists() and mark is not None and not marker.lists(mark, f"{out.name}/"):
+        raise UserError(f"{out}: ftp did not write this folder, and the merged model of {run.name} belongs there",
+                        "move it elsewhere", f"ftp run --resume {out.parent}")
+    if not out.is_dir():
+        aside = run.with_name(f".{out.name}.partial")
+        if marker.lists(mark, f"{aside.name}/"):  # what a kill left of it
+            shutil.rmtree(aside, ignore_errors=True)
+        marker.add(out.parent, [f"{out.name}/", f"{aside.name}/"])
+        model.merged(run / record.MODEL, aside, trust_remote_code=trust_remote_code)
+        writing.sync_tree(aside)
+        aside.rename(out)
+        writing.sync_folder(out.parent)
+    return out

@@ -1,0 +1,1 @@
+"""Training: the loop, one update, the optimizer, checkpoints, devices and processes."""

@@ -1,0 +1,48 @@
+"""The default `train_step`: one whole update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from ftp.train import row_wise_adamw
+from ftp.types import Batch, LossOut, Run, StepOut
+
+
+def update(
+    run: Run, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: torch.optim.Optimizer
+) -> StepOut:
+    """Gradients of all `batches`, divided once by the count over all ranks and micro-batches; clip; step.
+
+    Means of means are wrong as soon as micro-batches or ranks hold different numbers of trained terms; a sum divided
+    once is the same update however the rows were spread. Nothing here waits for the device.
+    """
+    accelerator = run.accelerator
+    assert accelerator is not None
+    world = accelerator.num_processes
+    count: Any = sum(batch.count for batch in batches)
+    if world > 1:
+        count = accelerator.reduce(torch.tensor(float(count), device=accelerator.device), "sum").clamp(min=1)
+    optimizer.zero_grad(set_to_none=True)
+    total, metrics = torch.zeros((), device=accelerator.device), dict[str, torch.Tensor]()
+    with row_wise_adamw.row_gradients(loss, optimizer) if world == 1 else nullcontext():
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with nullcontext() if last else accelerator.no_sync(loss):
+                out = loss(batch)
+                accelerator.backward(out.total * (world / count))  # DDP averages over ranks: times world makes it a sum
+            total += out.total.detach()
+            for name, value in out.metrics.items():
+                metrics[name] = metrics.get(name, 0) + value.detach()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    parts = [row_wise_adamw.dense_part(weight) for weight in weights] if world == 1 else weights
+    norm = accelerator.clip_grad_norm_(parts, run.settings.max_grad_norm or float("inf"))
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded weights
+    row_wise_adamw.update(optimizer)
+    optimizer.step()
+    return StepOut(total / count, metrics, norm, count=sum(batch.count for batch in batches),
+                   rows=sum(batch.rows for batch in batches if batch.count),
+                   tokens=sum(batch.tokens for batch in batches if batch.count))
