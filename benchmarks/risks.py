@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import ftp
-from ftp.plugins import discover, kind_of
+from ftp.plugins.declare import kind_of
+from ftp.plugins.find import discover
 
 
 def main() -> None:

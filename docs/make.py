@@ -21,7 +21,9 @@ from pathlib import Path
 from ftp import hooks, types
 from ftp.cli.help import bounds, show
 from ftp.options import Option
-from ftp.plugins import Picked, core_options, discover
+from ftp.plugins import Picked
+from ftp.plugins.find import discover
+from ftp.plugins.fit import core_options
 from ftp.testing import grid
 from ftp.testing.kit import PARTS
 from ftp.testing.outcome import CHECKS

@@ -58,7 +58,7 @@ def test_added_tokens_are_learnt_and_come_back(kind: Any, how: str, rows: Path, 
 def test_a_run_with_added_tokens_goes_on_where_it_was_stopped(rows: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    from ftp.folder.record import Folder
+    from ftp.folder.files import Folder
     from ftp.plugins.plan import prepare
     from ftp.runs.run import execute
 

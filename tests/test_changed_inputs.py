@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import ftp
 from ftp.cli.main import call
-from ftp.folder import record
+from ftp.folder.files import Folder
 from ftp.train import checkpoint
 
 HALT = '''
@@ -296,7 +296,7 @@ def test_a_checkpoint_of_another_run_is_not_taken(resume: Resume, tiny_bert: Pat
 
 def test_another_machine_is_told(resume: Resume) -> None:
     def change() -> None:
-        record.Folder(Path("run")).write_facts(threads=64, device_kind="cuda", precision="bf16", processes=4)
+        Folder(Path("run")).write_facts(threads=64, device_kind="cuda", precision="bf16", processes=4)
 
     said = resume(change, status=0)
     for words in ("the number of threads was 64 before this resume, and is", "the kind of device was cuda",

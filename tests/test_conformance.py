@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftp.plugins import installed
+from ftp.plugins.find import installed
 from ftp.testing import conformance
 
 NAMES = sorted(name for name, cls in installed() if not cls.__module__.startswith("ftp.") and getattr(cls, "kind", "") != "core")

@@ -271,7 +271,7 @@ def test_tables_of_results_are_those_of_the_json() -> None:
 
 def test_made_pages_have_it_all() -> None:
     from ftp import hooks
-    from ftp.plugins import core_options
+    from ftp.plugins.fit import core_options
 
     page, options = read("docs/hooks.md"), read("docs/options.md")
     for name in hooks.ARITY:
@@ -324,7 +324,7 @@ def groups() -> set[str]:
     """The groups of entry points that core looks at."""
     from ftp.cli import main
     from ftp.model.saving import LAYOUTS
-    from ftp.plugins import DEFAULTS, GROUP, MODELS
+    from ftp.plugins.find import DEFAULTS, GROUP, MODELS
 
     return {DEFAULTS, GROUP, MODELS, LAYOUTS, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
 
@@ -380,7 +380,8 @@ def spellings() -> set[str]:
     from ftp.cli import run as run_command
     from ftp.cli.main import cli
     from ftp.options import options_of
-    from ftp.plugins import core_options, from_path, installed
+    from ftp.plugins.find import from_path, installed
+    from ftp.plugins.fit import core_options
 
     options = [*core_options(), *(item for name, cls in installed() for item in options_of(cls, name))]
     found = {spelling for item in options for spelling in item.flags}

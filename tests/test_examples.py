@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp.plugins import from_path
+from ftp.plugins.find import from_path
 from ftp.runs.stages import is_staged
 from ftp.runs.stages import read as read_stages
 from ftp.testing.domains import a_run
@@ -124,7 +124,7 @@ def test_tickets_keep_to_the_contract() -> None:
 def test_tickets_of_a_customer_stay_together(tickets: type, tmp_path: Path) -> None:
     """What the plugin suggests to core does what its README says."""
     from ftp.data import settle
-    from ftp.plugins import Hooks
+    from ftp.plugins.call import Hooks
     from ftp.plugins.plan import prepare
     from ftp.types import Run
 

@@ -16,7 +16,9 @@ import pytest
 from ftp import UserError
 from ftp.data.forms import reachable
 from ftp.plugin_info import Picked
-from ftp.plugins import DEFAULT_HEADS, discover, kind_of
+from ftp.plugins.declare import kind_of
+from ftp.plugins.find import discover
+from ftp.plugins.fit import DEFAULT_HEADS
 from ftp.plugins.plan import prepare
 from ftp.testing import domains, grid
 from ftp.testing.scene import MODELS

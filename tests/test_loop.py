@@ -13,7 +13,8 @@ import pytest
 import ftp
 from ftp.settings import Settings
 from ftp.testing.models import tiny
-from ftp.train.loop import schedule, seed_step
+from ftp.train.schedule import schedule
+from ftp.train.seeds import seed_step
 
 WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
 

@@ -160,7 +160,7 @@ def neftune(core: list[Path], tmp_path_factory: pytest.TempPathFactory) -> House
 
 
 def test_the_example_is_no_part_of_this_workspace() -> None:
-    from ftp.plugins import discover
+    from ftp.plugins.find import discover
 
     assert "neftune" not in discover()
 

@@ -59,13 +59,13 @@ def trainer_losses(method: str, options: dict[str, Any], tmp_path: Path) -> list
     import torch
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
+    from ftp.data.collect import collect
     from ftp.data.encode import encode
     from ftp.data.source import Stored
-    from ftp.folder.record import Log
-    from ftp.plugins import Hooks
+    from ftp.folder.log import Log
+    from ftp.plugins.call import Hooks
     from ftp.plugins.plan import prepare
-    from ftp.runs.run import collect
-    from ftp.train.loop import seed_step
+    from ftp.train.seeds import seed_step
     from ftp.types import Run
 
     prepared = prepare([method, "sentiment"], given=[("options", options)])

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from ftp import PluginError, UserError, answers, hookimpl, plugin
 from ftp.plugin_info import Found, Picked
-from ftp.plugins import Hooks
+from ftp.plugins.call import Hooks
 from ftp.settings import Settings
 from ftp.types import (
     Batch,

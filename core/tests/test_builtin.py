@@ -11,7 +11,7 @@ from datasets import Dataset
 from ftp.runs.defaults import Duplicates, Gap
 from ftp.settings import Settings
 from ftp.testing.domains import a_run
-from ftp.train.loop import make_optimizer
+from ftp.train.optimizer import make_optimizer
 from ftp.types import Data, Evaluation, Risk
 
 RUN = a_run("labelled")

@@ -265,7 +265,7 @@ SAVER = """
 import sys
 from pathlib import Path
 import torch
-from ftp import checkpoint
+from ftp.train import checkpoint
 folder, step = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 while True:

@@ -19,10 +19,10 @@ import ftp.runs.run
 from ftp import PluginError, RiskStop, UserError
 from ftp.cli import flags, main
 from ftp.errors import VerifyError
-from ftp.folder.record import Folder
-from ftp.plugins import core_options
+from ftp.folder.files import Folder
+from ftp.plugins.fit import core_options
 from ftp.plugins.plan import Prepared, prepare
-from ftp.runs.run import Result
+from ftp.runs.result import Result
 
 Plant = Callable[..., Path]
 Out = pytest.CaptureFixture[str]
@@ -317,7 +317,7 @@ def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> 
     import ftp.runs.dry_run
     from ftp.types import Data
 
-    monkeypatch.setattr(ftp.runs.run, "collect", lambda run: Data({}, "labelled", ("a", "b")))
+    monkeypatch.setattr("ftp.data.collect.collect", lambda run: Data({}, "labelled", ("a", "b")))
     shape = ftp.runs.dry_run.Shape("tiny", "Net", 10, 100, (("w", (10,)),), 2, 8, 2, 50, 64)
     monkeypatch.setattr(ftp.runs.dry_run, "_shape", lambda *_: shape)
     assert main.call(["plan", "--plugins", "poems", "--max-steps", "7", "--json"]) == 0

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ftp.cli.main import call
-from ftp.folder import record
+from ftp.folder import paths
+from ftp.folder.files import Folder
 from ftp.types import Baseline, Risk, Score
 
 POLICY = """
@@ -25,7 +26,7 @@ accuracy = {min = 0.5, beats_baselines = true}
 def make_run(path: Path) -> Path:
     """A finished run with every file that is read later."""
     path.mkdir()
-    folder = record.Folder(path)
+    folder = Folder(path)
     folder.write_recipe('plugins = ["lora", "sentiment"]\n')
     plugin = {"name": "leakage", "distribution": "ftp-leakage", "version": "1", "sha256": "0", "kind": "risk", "summary": "L"}
     folder.write_lock([plugin])
@@ -41,7 +42,7 @@ def make_run(path: Path) -> Path:
     folder.write_predictions("test", [{"row": row, "loss": 0.3, "answer": "a", "label": "ab"[row % 2], "scores": [0.9, 0.1]}
                                       for row in range(4)])
     steps = [{"event": "step", "step": step, "loss": 0.5, "grad_norm": 1.0, "learning_rate": 1e-3} for step in (1, 2)]
-    (path / record.LOG).write_text("".join(json.dumps(line) + "\n" for line in steps))
+    (path / paths.LOG).write_text("".join(json.dumps(line) + "\n" for line in steps))
     return path
 
 

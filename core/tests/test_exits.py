@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from ftp.cli.main import call
-from ftp.plugins import failures_named
+from ftp.plugins.call import failures_named
 
 EXIT = "import sys; print('noise'); print('noise', file=sys.stderr); sys.exit(0)"
 DOMAIN = """
@@ -72,7 +72,8 @@ def test_a_default_plugin_that_exits_says_how_to_go_on_without_it(exiting, plant
 ])
 def test_a_hook_that_exits_is_named_with_its_plugin_and_package(plant, body, load, where):
     from ftp import PluginError
-    from ftp.plugins import Hooks, pick
+    from ftp.plugins.call import Hooks
+    from ftp.plugins.find import pick
 
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(body=body, load=load)})
     with pytest.raises(PluginError, match=rf"'poems' \(ftp-planted-a 1.0\) failed in {where}: it called sys.exit\("):
@@ -83,7 +84,7 @@ def test_a_hook_that_exits_is_named_with_its_plugin_and_package(plant, body, loa
 
 def test_code_of_a_plugin_outside_hooks_is_named_by_its_frame(plant):
     from ftp import PluginError
-    from ftp.plugins import pick
+    from ftp.plugins.find import pick
 
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {
         "ftp_planted_a": DOMAIN.format(body="compute = staticmethod(lambda: sys.exit(3))", load="pass")})
@@ -167,7 +168,8 @@ def test_a_package_that_raises_what_is_no_exception_is_broken_like_any_other(pla
 
 def test_a_hook_that_raises_what_is_no_exception_is_named(plant):
     from ftp import PluginError
-    from ftp.plugins import Hooks, pick
+    from ftp.plugins.call import Hooks
+    from ftp.plugins.find import pick
 
     source = DOMAIN.format(body="", load="raise GeneratorExit('now')")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
@@ -177,7 +179,8 @@ def test_a_hook_that_raises_what_is_no_exception_is_named(plant):
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "ReaderGone"])
 def test_what_the_user_means_passes_through_a_hook(plant, name):
-    from ftp.plugins import Hooks, pick
+    from ftp.plugins.call import Hooks
+    from ftp.plugins.find import pick
 
     source = DOMAIN.format(body="", load=f"from ftp.host.terminal import ReaderGone; raise {name}")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
@@ -204,7 +207,8 @@ LATE = """
 
 def test_rows_that_are_read_late_and_fail_are_named_with_their_plugin(plant):
     from ftp import PluginError
-    from ftp.plugins import Hooks, pick
+    from ftp.plugins.call import Hooks
+    from ftp.plugins.find import pick
 
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": LATE})
     (answer,) = Hooks(pick(["poems"])).each("load_data", run=None)
@@ -220,7 +224,7 @@ def test_an_exception_of_our_own_travels_as_it_is(plant):
         "ftp_planted_a": LATE + "    def refuse():\n        raise __import__('ftp').UserError('mend it')\n"})
     with pytest.raises(ZeroDivisionError), failures_named():
         1 / 0  # noqa: B018
-    from ftp.plugins import pick
+    from ftp.plugins.find import pick
 
     refuse = __import__(pick(["poems"])[0].cls.__module__).refuse
     with pytest.raises(UserError, match="mend it"), failures_named():

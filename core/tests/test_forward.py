@@ -10,7 +10,7 @@ import torch
 import transformers as tf
 from torch.nn.functional import cross_entropy
 
-from ftp.net import fast, forward, packed_attention
+from ftp.net import fast, heads, layout, packed_attention, packing
 
 COMMON: dict[str, Any] = {
     "vocab_size": 90,
@@ -97,7 +97,7 @@ def alone(net: Any, row: list[int]) -> Any:
 
 
 def test_packed_layout() -> None:
-    inputs = forward.lay(
+    inputs = layout.lay(
         [[5, 6, 7], [8]], packed=True, pad_id=0, beside={"labels": ([[1, 2, 3], [4]], -100)}
     )
     assert inputs["input_ids"].tolist() == [[5, 6, 7, 8]]
@@ -106,35 +106,35 @@ def test_packed_layout() -> None:
     assert inputs["row_starts"].tolist() == [0, 3, 4] and inputs["row_starts"].dtype == torch.int32
     assert inputs["extent"].shape == (0, 3, 0)
     assert "attention_mask" not in inputs
-    assert forward.first(inputs).tolist() == [0, 3]
-    assert forward.last(inputs).tolist() == [2, 3]
-    assert forward.rows(inputs).tolist() == [0, 0, 0, 1]
-    assert forward.bounds(inputs).tolist() == [0, 3, 4]
-    assert forward.count_rows(inputs) == 2
+    assert layout.first(inputs).tolist() == [0, 3]
+    assert layout.last(inputs).tolist() == [2, 3]
+    assert layout.rows(inputs).tolist() == [0, 0, 0, 1]
+    assert layout.bounds(inputs).tolist() == [0, 3, 4]
+    assert layout.count_rows(inputs) == 2
 
 
 def test_long_packed_lines_come_in_few_sizes() -> None:
     rows = some_rows(40, 45, 30, 41)
-    inputs = forward.lay(rows, packed=True, pad_id=1, beside={"labels": (rows, -100)})
+    inputs = layout.lay(rows, packed=True, pad_id=1, beside={"labels": (rows, -100)})
     assert inputs["input_ids"].shape == inputs["position_ids"].shape == (1, 160)
     assert inputs["extent"].shape == (0, 45, 4) and inputs["labels"][0, -4:].tolist() == [-100] * 4
-    assert forward.real(inputs, inputs["input_ids"]).tolist() == [token for row in rows for token in row]
-    assert forward.rows(inputs).tolist() == [number for number, row in enumerate(rows) for _ in row]
-    assert forward.last(inputs).tolist() == [39, 84, 114, 155]
-    assert {forward.lay([[1] * n], packed=True, pad_id=1)["input_ids"].numel() % 64 for n in range(1024, 2048, 7)} == {0}
+    assert layout.real(inputs, inputs["input_ids"]).tolist() == [token for row in rows for token in row]
+    assert layout.rows(inputs).tolist() == [number for number, row in enumerate(rows) for _ in row]
+    assert layout.last(inputs).tolist() == [39, 84, 114, 155]
+    assert {layout.lay([[1] * n], packed=True, pad_id=1)["input_ids"].numel() % 64 for n in range(1024, 2048, 7)} == {0}
     net = ready("LlamaForTokenClassification")
-    logits, bounds = forward.token_logits(net, inputs)
-    padded, same = forward.token_logits(net, forward.lay(rows, packed=False, pad_id=1))
+    logits, bounds = heads.token_logits(net, inputs)
+    padded, same = heads.token_logits(net, layout.lay(rows, packed=False, pad_id=1))
     close(logits, padded)
     assert bounds.tolist() == same.tolist()
     lm = ready("LlamaForCausalLM")
-    losses, row = forward.token_losses(lm, inputs, inputs["labels"])
+    losses, row = heads.token_losses(lm, inputs, inputs["labels"])
     assert len(losses) == sum(len(row) - 1 for row in rows) and row.max() == 3
 
 
 def test_what_fills_a_line_up_has_positions_that_its_rows_have() -> None:
     """A table of positions ends somewhere (48 here); 200 rows of 40 tokens are filled up by more slots than that."""
-    laid = forward.lay([[5] * 40] * 210, packed=True, pad_id=1)
+    laid = layout.lay([[5] * 40] * 210, packed=True, pad_id=1)
     filler = laid["extent"].shape[2]
     assert filler > 48 and laid["position_ids"].max() == 39
 
@@ -142,28 +142,28 @@ def test_what_fills_a_line_up_has_positions_that_its_rows_have() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_layout(side: str) -> None:
     labels = ([[1, 2, 3], [4]], -100)
-    inputs = forward.lay([[5, 6, 7], [8]], packed=False, pad_id=0, padding_side=side, beside={"labels": labels})
+    inputs = layout.lay([[5, 6, 7], [8]], packed=False, pad_id=0, padding_side=side, beside={"labels": labels})
     left = side == "left"
     assert inputs["input_ids"].tolist() == [[5, 6, 7], [0, 0, 8] if left else [8, 0, 0]]
     assert inputs["labels"].tolist() == [[1, 2, 3], [-100, -100, 4] if left else [4, -100, -100]]
     assert inputs["attention_mask"].sum(1).tolist() == [3, 1]
     assert ("position_ids" in inputs) == left
-    assert forward.first(inputs).tolist() == [0, 5 if left else 3]
-    assert forward.last(inputs).tolist() == [2, 5 if left else 3]
-    assert forward.rows(inputs).tolist() == [0, 0, 0, 1]
-    assert forward.bounds(inputs).tolist() == [0, 3, 4]
-    assert forward.real(inputs, inputs["labels"]).tolist() == [1, 2, 3, 4]
+    assert layout.first(inputs).tolist() == [0, 5 if left else 3]
+    assert layout.last(inputs).tolist() == [2, 5 if left else 3]
+    assert layout.rows(inputs).tolist() == [0, 0, 0, 1]
+    assert layout.bounds(inputs).tolist() == [0, 3, 4]
+    assert layout.real(inputs, inputs["labels"]).tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("given", [[], [[1], []]])
 def test_nothing_to_lay_is_refused(given: list[list[int]]) -> None:
     with pytest.raises(ValueError, match="needs a"):
-        forward.lay(given, packed=True, pad_id=0)
+        layout.lay(given, packed=True, pad_id=0)
 
 
 def test_columns_of_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="labels"):
-        forward.lay([[1, 2]], packed=True, pad_id=0, beside={"labels": ([[1]], -100)})
+        layout.lay([[1, 2]], packed=True, pad_id=0, beside={"labels": ([[1]], -100)})
 
 
 # --- the same answers in every layout -------------------------------------------------------------------------------
@@ -175,20 +175,20 @@ def test_classify_is_one_row_at_a_time(name: str) -> None:
     expected = torch.cat([alone(plain, row).logits for row in ROWS])
     assert float(expected.std(0).min()) > 0  # rows differ, so that mixing them up would show
     net = ready(name)
-    for layout in LAYOUTS:
-        close(forward.classify(net, forward.lay(ROWS, pad_id=1, **layout)), expected)
-    more = forward.lay([*ROWS, some_rows(30)[0]], packed=False, pad_id=1)  # more padding for all
-    close(forward.classify(net, more)[:-1], expected)
+    for arrangement in LAYOUTS:
+        close(heads.classify(net, layout.lay(ROWS, pad_id=1, **arrangement)), expected)
+    more = layout.lay([*ROWS, some_rows(30)[0]], packed=False, pad_id=1)  # more padding for all
+    close(heads.classify(net, more)[:-1], expected)
 
 
 @pytest.mark.parametrize("name", ["GPT2ForSequenceClassification", "LlamaForSequenceClassification"])
 def test_a_row_that_ends_in_the_pad_token_is_read_there(name: str) -> None:
     rows = [[5, 6, 1], [7, 8, 9, 10, 1, 1]]
     net = ready(name)
-    answers = [forward.classify(net, forward.lay(rows, pad_id=1, **layout)) for layout in LAYOUTS]
+    answers = [heads.classify(net, layout.lay(rows, pad_id=1, **arrangement)) for arrangement in LAYOUTS]
     close(answers[1], answers[0])
     close(answers[2], answers[0])
-    shorter = forward.classify(net, forward.lay([[5, 6], [7, 8, 9, 10]], packed=True, pad_id=1))
+    shorter = heads.classify(net, layout.lay([[5, 6], [7, 8, 9, 10]], packed=True, pad_id=1))
     assert float((shorter - answers[0]).abs().min()) > 1e-3
 
 
@@ -198,11 +198,11 @@ def test_logits_at_are_the_full_logits(name: str) -> None:
     wanted = [(0, 8), (0, 0), (2, 5), (3, 0), (4, 11)]
     expected = torch.stack([alone(plain, ROWS[row]).logits[0, place] for row, place in wanted])
     net = ready(name)
-    for layout in LAYOUTS:
-        inputs = forward.lay(ROWS, pad_id=1, **layout)
-        start = forward.first(inputs)
+    for arrangement in LAYOUTS:
+        inputs = layout.lay(ROWS, pad_id=1, **arrangement)
+        start = layout.first(inputs)
         where = torch.stack([start[row] + place for row, place in wanted])
-        close(forward.logits_at(net, inputs, where), expected)
+        close(heads.logits_at(net, inputs, where), expected)
 
 
 @pytest.mark.parametrize("name", TAGGERS + SPANS)
@@ -214,9 +214,9 @@ def test_logits_of_tokens(name: str) -> None:
         out = alone(plain, row)
         expected.append(torch.stack([out.start_logits[0], out.end_logits[0]], -1) if spans else out.logits[0])
     net = ready(name)
-    for layout in LAYOUTS:
-        ask = forward.span_logits if spans else forward.token_logits
-        logits, bounds = ask(net, forward.lay(ROWS, pad_id=1, **layout))
+    for arrangement in LAYOUTS:
+        ask = heads.span_logits if spans else heads.token_logits
+        logits, bounds = ask(net, layout.lay(ROWS, pad_id=1, **arrangement))
         close(logits, torch.cat(expected))
         assert bounds.diff().tolist() == [len(row) for row in ROWS]
 
@@ -227,19 +227,19 @@ def test_token_types_are_laid_and_used() -> None:
     pairs = [(torch.tensor([row]), torch.tensor([kind])) for row, kind in zip(ROWS, types, strict=True)]
     expected = torch.cat([plain(row, token_type_ids=kind).logits for row, kind in pairs])
     net = ready("BertForSequenceClassification")
-    for layout in LAYOUTS:
-        inputs = forward.lay(ROWS, pad_id=1, beside={"token_type_ids": (types, 0)}, **layout)
-        close(forward.classify(net, inputs), expected)
-    assert float((forward.classify(net, forward.lay(ROWS, packed=True, pad_id=1)) - expected).abs().max()) > 1e-3
+    for arrangement in LAYOUTS:
+        inputs = layout.lay(ROWS, pad_id=1, beside={"token_type_ids": (types, 0)}, **arrangement)
+        close(heads.classify(net, inputs), expected)
+    assert float((heads.classify(net, layout.lay(ROWS, packed=True, pad_id=1)) - expected).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "LlamaForSequenceClassification"])
 def test_rows_do_not_read_each_other(name: str) -> None:
     net = ready(name)
-    before = forward.classify(net, forward.lay(ROWS, packed=True, pad_id=1))
+    before = heads.classify(net, layout.lay(ROWS, packed=True, pad_id=1))
     changed = [*ROWS]
     changed[2] = some_rows(17, seed=9)[0]
-    after = forward.classify(net, forward.lay(changed, packed=True, pad_id=1))
+    after = heads.classify(net, layout.lay(changed, packed=True, pad_id=1))
     others = torch.tensor([0, 1, 3, 4])
     assert torch.equal(before[others], after[others])
     assert float((before[2] - after[2]).abs().max()) > 1e-3
@@ -261,8 +261,8 @@ def test_long_and_short_rows_in_several_blocks(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(packed_attention, "FEWEST", 1)
     net = ready(name)
     close(
-        forward.classify(net, forward.lay(ROWS, packed=True, pad_id=1)),
-        forward.classify(net, forward.lay(ROWS, packed=False, pad_id=1)),
+        heads.classify(net, layout.lay(ROWS, packed=True, pad_id=1)),
+        heads.classify(net, layout.lay(ROWS, packed=False, pad_id=1)),
     )
 
 
@@ -296,8 +296,8 @@ def test_gradients_are_those_of_single_rows(name: str, checkpointing: bool) -> N
     net = ready(name, **changes).train()
     if checkpointing:
         net.gradient_checkpointing_enable()
-    for layout in LAYOUTS:
-        logits = forward.classify(net, forward.lay(ROWS, pad_id=1, **layout))
+    for arrangement in LAYOUTS:
+        logits = heads.classify(net, layout.lay(ROWS, pad_id=1, **arrangement))
         same_gradients(gradients(net, cross_entropy(logits, labels, reduction="sum")), expected)
 
 
@@ -305,15 +305,15 @@ def test_gradients_are_those_of_single_rows(name: str, checkpointing: bool) -> N
 def test_attention_dropout_is_honoured() -> None:
     net = ready("BertForSequenceClassification", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5).train()
     net.dropout.p = 0.0
-    inputs = forward.lay(ROWS, packed=True, pad_id=1)
+    inputs = layout.lay(ROWS, packed=True, pad_id=1)
     torch.manual_seed(3)
-    one, two = forward.classify(net, inputs), forward.classify(net, inputs)
+    one, two = heads.classify(net, inputs), heads.classify(net, inputs)
     torch.manual_seed(3)
-    again = forward.classify(net, inputs)
+    again = heads.classify(net, inputs)
     assert torch.equal(one, again)
     assert float((one - two).abs().max()) > 1e-3
-    draws = torch.stack([forward.classify(net, inputs).detach() for _ in range(200)])
-    quiet = forward.classify(net.eval(), inputs)
+    draws = torch.stack([heads.classify(net, inputs).detach() for _ in range(200)])
+    quiet = heads.classify(net.eval(), inputs)
     spread = draws.std(0) / len(draws) ** 0.5
     assert float(((draws.mean(0) - quiet).abs() / (spread + 0.05)).max()) < 6
 
@@ -331,9 +331,9 @@ def test_causal_losses_never_cross_rows(name: str) -> None:
             expected.append(losses)
             numbers += [number] * len(losses)
     net = ready(name)
-    for layout in LAYOUTS:
-        inputs = forward.lay(ROWS, pad_id=1, beside={"labels": (labels, -100)}, **layout)
-        losses, row = forward.token_losses(net, inputs, inputs["labels"])
+    for arrangement in LAYOUTS:
+        inputs = layout.lay(ROWS, pad_id=1, beside={"labels": (labels, -100)}, **arrangement)
+        losses, row = heads.token_losses(net, inputs, inputs["labels"])
         close(losses, torch.cat(expected))
         assert row.tolist() == numbers
 
@@ -347,20 +347,20 @@ def test_masked_losses_are_at_their_own_place(name: str) -> None:
         target = torch.tensor(label)
         expected.append(cross_entropy(alone(plain, row).logits[0], target, reduction="none")[target != -100])
     net = ready(name)
-    for layout in LAYOUTS:
-        inputs = forward.lay(ROWS, pad_id=1, beside={"labels": (labels, -100)}, **layout)
-        close(forward.token_losses(net, inputs, inputs["labels"])[0], torch.cat(expected))
+    for arrangement in LAYOUTS:
+        inputs = layout.lay(ROWS, pad_id=1, beside={"labels": (labels, -100)}, **arrangement)
+        close(heads.token_losses(net, inputs, inputs["labels"])[0], torch.cat(expected))
 
 
 @pytest.mark.parametrize("name", ["LlamaForCausalLM", "BertForMaskedLM"])
 def test_losses_in_pieces_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = ready(name)
-    inputs = forward.lay(ROWS, packed=True, pad_id=1)
+    inputs = layout.lay(ROWS, packed=True, pad_id=1)
     labels = inputs["input_ids"]
-    losses, _ = forward.token_losses(net, inputs, labels)
+    losses, _ = heads.token_losses(net, inputs, labels)
     whole = gradients(net, (losses * torch.arange(len(losses))).sum())
-    monkeypatch.setattr(forward, "LOGIT_BYTES", 7 * 4 * 90)  # seven positions at a time
-    pieces, _ = forward.token_losses(net, inputs, labels)
+    monkeypatch.setattr(heads, "LOGIT_BYTES", 7 * 4 * 90)  # seven positions at a time
+    pieces, _ = heads.token_losses(net, inputs, labels)
     close(pieces, losses.detach())
     same_gradients(gradients(net, (pieces * torch.arange(len(pieces))).sum()), whole)
 
@@ -368,23 +368,23 @@ def test_losses_in_pieces_are_the_same(name: str, monkeypatch: pytest.MonkeyPatc
 def test_heads_come_in_few_sizes_and_what_fills_them_up_counts_for_nothing() -> None:
     net, sizes = ready("LlamaForCausalLM"), set[int]()
     net.lm_head.register_forward_hook(lambda module, given, output: sizes.add(output.shape[-2]))
-    inputs = forward.lay(some_rows(40, 45, 30, 44, 42), packed=True, pad_id=1)
+    inputs = layout.lay(some_rows(40, 45, 30, 44, 42), packed=True, pad_id=1)
     ids = inputs["input_ids"][0]
-    every = forward.losses_at(net, inputs, torch.arange(192), ids[1:193])
+    every = heads.losses_at(net, inputs, torch.arange(192), ids[1:193])
     for number in (130, 140, 150, 160, 170, 180, 190):
         where, target = torch.arange(number), ids[1 : number + 1]
-        losses = forward.losses_at(net, inputs, where, target)
+        losses = heads.losses_at(net, inputs, where, target)
         close(losses, every[:number])
-        same_gradients(gradients(net, losses.sum()), gradients(net, forward.losses_at(net, inputs, torch.arange(192),
+        same_gradients(gradients(net, losses.sum()), gradients(net, heads.losses_at(net, inputs, torch.arange(192),
                                                                                       ids[1:193])[:number].sum()))
-        assert forward.logits_at(net, inputs, where).shape[0] == number
+        assert heads.logits_at(net, inputs, where).shape[0] == number
     assert len(sizes) <= 9 and all(size % 8 == 0 for size in sizes)
 
 
 def test_no_labels_no_losses() -> None:
     net = ready("LlamaForCausalLM")
-    inputs = forward.lay(ROWS, packed=True, pad_id=1)
-    losses, row = forward.token_losses(net, inputs, torch.full_like(inputs["input_ids"], -100))
+    inputs = layout.lay(ROWS, packed=True, pad_id=1)
+    losses, row = heads.token_losses(net, inputs, torch.full_like(inputs["input_ids"], -100))
     assert losses.shape == row.shape == (0,)
 
 
@@ -404,9 +404,9 @@ def test_bf16_autocast_keeps_attention_in_fp32(name: str, monkeypatch: pytest.Mo
         return out
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watch)
-    for layout in LAYOUTS:
+    for arrangement in LAYOUTS:
         with torch.autocast("cpu", torch.bfloat16):
-            ours = forward.classify(net, forward.lay(ROWS, pad_id=1, **layout))
+            ours = heads.classify(net, layout.lay(ROWS, pad_id=1, **arrangement))
         assert ours.dtype == torch.bfloat16
         close(ours.float(), expected, 0.05)
     assert len(seen) == 2 * len(LAYOUTS) and set(seen) == {torch.float32}
@@ -438,9 +438,9 @@ def test_classify_through_adapters(name: str, head: str) -> None:
     wrapped = lora(build(name), task_type="SEQ_CLS", target_modules="all-linear", modules_to_save=[head])
     expected = torch.cat([alone(wrapped, row).logits for row in ROWS])
     assert float((expected - torch.cat([alone(build(name), row).logits for row in ROWS])).abs().max()) > 1e-2
-    assert forward.can_pack(wrapped, Tokenizer()) == (True, "")
-    for layout in LAYOUTS:
-        ours = forward.classify(wrapped, forward.lay(ROWS, pad_id=1, **layout))
+    assert packing.can_pack(wrapped, Tokenizer()) == (True, "")
+    for arrangement in LAYOUTS:
+        ours = heads.classify(wrapped, layout.lay(ROWS, pad_id=1, **arrangement))
         close(ours, expected)
     ours.sum().backward()
     trained = {n for n, weight in wrapped.named_parameters() if weight.requires_grad}
@@ -452,9 +452,9 @@ def test_adapters_on_the_head_are_honoured() -> None:
     expected = torch.cat([alone(wrapped, row).logits[0] for row in ROWS])
     with wrapped.disable_adapter():
         assert float((torch.cat([alone(wrapped, row).logits[0] for row in ROWS]) - expected).abs().max()) > 1e-2
-    assert forward.can_pack(wrapped, Tokenizer()) == (True, "")
-    inputs = forward.lay(ROWS, packed=True, pad_id=1)
-    close(forward.logits_at(wrapped, inputs, torch.arange(inputs["input_ids"].numel())), expected)
+    assert packing.can_pack(wrapped, Tokenizer()) == (True, "")
+    inputs = layout.lay(ROWS, packed=True, pad_id=1)
+    close(heads.logits_at(wrapped, inputs, torch.arange(inputs["input_ids"].numel())), expected)
 
 
 def test_a_learnt_prompt_is_padded_and_right() -> None:
@@ -462,12 +462,12 @@ def test_a_learnt_prompt_is_padded_and_right() -> None:
 
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     wrapped = peft.get_peft_model(build("LlamaForCausalLM"), config).eval()
-    able, why = forward.can_pack(wrapped, Tokenizer())
+    able, why = packing.can_pack(wrapped, Tokenizer())
     assert not able and "prompt" in why
     expected = torch.cat([alone(wrapped, row).logits[0, 3:] for row in ROWS])
-    inputs = forward.lay(ROWS, packed=False, pad_id=1)
+    inputs = layout.lay(ROWS, packed=False, pad_id=1)
     slots = inputs["attention_mask"].flatten().nonzero()[:, 0]
-    close(forward.logits_at(wrapped, inputs, slots), expected)
+    close(heads.logits_at(wrapped, inputs, slots), expected)
 
 
 # --- faster, and the same -------------------------------------------------------------------------------------------
@@ -481,11 +481,11 @@ def test_quick_lora_computes_what_peft_computes(name: str, bf16: bool) -> None:
     quick.load_state_dict(plain.state_dict())
     assert fast.quick_lora(quick) == (12 if "Bert" in name else 14) + ("Bert" in name)  # its pooler
     assert fast.quick_lora(quick) == 0
-    inputs = forward.lay(ROWS, packed=True, pad_id=1)
+    inputs = layout.lay(ROWS, packed=True, pad_id=1)
     results = []
     for net in (plain.train(), quick.train()):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = forward.classify(net, inputs)
+            logits = heads.classify(net, inputs)
         results.append((logits, gradients(net, (logits.float() ** 2).sum())))
     (expected, theirs), (logits, ours) = results
     assert logits.dtype == expected.dtype
@@ -495,14 +495,14 @@ def test_quick_lora_computes_what_peft_computes(name: str, bf16: bool) -> None:
         name: weight.dtype for name, weight in quick.state_dict().items()
     }
     with quick.disable_adapter(), plain.disable_adapter():
-        close(forward.classify(quick, inputs), forward.classify(plain, inputs))
+        close(heads.classify(quick, inputs), heads.classify(plain, inputs))
     with torch.no_grad():  # a changed base is seen, not the cast of the old one
         for net in (plain, quick):
             for weight in net.parameters():
                 if not weight.requires_grad:
                     weight.mul_(1.3)
-    close(forward.classify(quick, inputs), forward.classify(plain, inputs))
-    close(forward.classify(quick.merge_and_unload(), inputs), forward.classify(plain, inputs))
+    close(heads.classify(quick, inputs), heads.classify(plain, inputs))
+    close(heads.classify(quick.merge_and_unload(), inputs), heads.classify(plain, inputs))
 
 
 def test_quick_lora_leaves_other_adapters_to_peft() -> None:
@@ -514,11 +514,11 @@ def test_quick_lora_leaves_other_adapters_to_peft() -> None:
         )
         quick.load_state_dict(plain.state_dict())
         fast.quick_lora(quick)
-        inputs = forward.lay(ROWS, packed=True, pad_id=1)
+        inputs = layout.lay(ROWS, packed=True, pad_id=1)
         answers = []
         for net in (plain.train(), quick.train()):
             torch.manual_seed(1)
-            answers.append(forward.hidden(net, inputs))
+            answers.append(heads.hidden(net, inputs))
         assert torch.equal(*answers)
     assert fast.quick_lora(build("LlamaForCausalLM")) == 0
     prompts = peft.get_peft_model(build("LlamaForCausalLM"), peft.PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=2))
@@ -559,16 +559,16 @@ def test_quick_dropout_at_the_ends() -> None:
 def test_can_pack(name: str) -> None:
     net = build(name).train()
     state = torch.random.get_rng_state()
-    assert forward.can_pack(net, Tokenizer()) == (True, "")
+    assert packing.can_pack(net, Tokenizer()) == (True, "")
     assert net.training and torch.equal(state, torch.random.get_rng_state())
     assert net.config._attn_implementation == packed_attention.NAME
 
 
 def test_packed_rows_are_refused_where_they_would_mix() -> None:
     net = build("LlamaForCausalLM")
-    inputs = forward.lay(ROWS, packed=True, pad_id=1)
+    inputs = layout.lay(ROWS, packed=True, pad_id=1)
     with pytest.raises(ValueError, match="can_pack"):
-        forward.hidden(net, inputs)
+        heads.hidden(net, inputs)
 
 
 def test_a_network_whose_rows_mix_is_found_out() -> None:
@@ -579,7 +579,7 @@ def test_a_network_whose_rows_mix_is_found_out() -> None:
             return out
 
     config, fields = FAMILIES["Bert"]
-    able, why = forward.can_pack(Mixing(config(**fields)), Tokenizer())
+    able, why = packing.can_pack(Mixing(config(**fields)), Tokenizer())
     assert not able and "apart by" in why
 
 
@@ -604,31 +604,31 @@ def test_what_cannot_be_packed_says_why_and_still_takes_padded_rows(reason: str)
     expected = [net.get_encoder()(torch.tensor([row]))[0][0] for row in ROWS] if "enc" in reason else [
         net.base_model(torch.tensor([row]))[0][0] for row in ROWS
     ]
-    able, why = forward.can_pack(net, Tokenizer())
+    able, why = packing.can_pack(net, Tokenizer())
     assert not able and reason in why
-    inputs = forward.lay(ROWS, packed=False, pad_id=1)
-    close(forward.real(inputs, forward.hidden(net, inputs)), torch.cat(expected))
+    inputs = layout.lay(ROWS, packed=False, pad_id=1)
+    close(layout.real(inputs, heads.hidden(net, inputs)), torch.cat(expected))
 
 
 def test_encoder_decoder_losses() -> None:
     torch.manual_seed(0)
     net = refused()["encoder-decoder"]().eval()
-    forward.can_pack(net, Tokenizer())
+    packing.can_pack(net, Tokenizer())
     answers = some_rows(3, 5, 2, 6, 1, seed=4)
     expected = []
     for row, answer in zip(ROWS, answers, strict=True):
         logits = net(torch.tensor([row]), labels=torch.tensor([answer])).logits[0]
         expected.append(cross_entropy(logits, torch.tensor(answer), reduction="none"))
-    inputs = forward.lay(ROWS, packed=False, pad_id=1)
-    labels = forward.lay(answers, packed=False, pad_id=-100)["input_ids"]
-    losses, row = forward.token_losses(net, inputs, labels)
+    inputs = layout.lay(ROWS, packed=False, pad_id=1)
+    labels = layout.lay(answers, packed=False, pad_id=-100)["input_ids"]
+    losses, row = heads.token_losses(net, inputs, labels)
     close(losses, torch.cat(expected))
     assert row.tolist() == [number for number, answer in enumerate(answers) for _ in answer]
 
 
 def test_generation_goes_on_as_before() -> None:
     plain, net = build("LlamaForCausalLM"), ready("LlamaForCausalLM")
-    inputs = forward.lay(ROWS[:3], packed=False, pad_id=1, padding_side="left")
+    inputs = layout.lay(ROWS[:3], packed=False, pad_id=1, padding_side="left")
     ask = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
     options = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 1}
     assert torch.equal(net.generate(**ask, **options), plain.generate(**ask, **options))

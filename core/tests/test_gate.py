@@ -11,7 +11,8 @@ import pytest
 from ftp import gate
 from ftp.cli.main import call
 from ftp.errors import UserError
-from ftp.folder import marker, record
+from ftp.folder import marker
+from ftp.folder.files import Folder
 from ftp.types import Baseline, Risk, Score
 
 LEVELS = {"leakage": "ok", "overfitting": "note", "underfitting": "warn"}
@@ -21,7 +22,7 @@ def make(path: Path, levels: dict[str, str] = LEVELS, *, status: str = "finished
     """A run folder with these verdicts, and accuracy on test above that of the majority class (0.5)."""
     path.mkdir()
     marker.create(path)
-    folder = record.Folder(path)
+    folder = Folder(path)
     folder.write_recipe(f'plugins = ["lora", "sentiment"{plugins}]\n')
     folder.write_facts(status=status, reason="of itself")
     folder.write_risks([Risk(name, level, f"found by {name}\x00", {}, ()) for name, level in levels.items()])  # type: ignore[arg-type]
@@ -83,12 +84,12 @@ def test_a_check_that_was_left_out_is_not_run(tmp_path: Path) -> None:
 
 def test_a_check_of_the_run_without_a_verdict_is_not_run(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
-    record.Folder(run).write_lock([{"name": name, "kind": "risk"} for name in (*LEVELS, "forgetting")] + [
+    Folder(run).write_lock([{"name": name, "kind": "risk"} for name in (*LEVELS, "forgetting")] + [
         {"name": "sentiment", "kind": "domain"}])
     assert failed(run) == ["forgetting"]
     assert failed(run, policy(tmp_path, '[risks]\nforgetting = {at = "never"}', known=("forgetting",))) == ["forgetting"]
     assert failed(run, policy(tmp_path, '[risks]\nforgetting = {not_run = "pass"}', known=("forgetting",))) == []
-    record.Folder(run).write_facts(checks={"forgetting": ["leakage"], "sentiment": ["identifiers"]})
+    Folder(run).write_facts(checks={"forgetting": ["leakage"], "sentiment": ["identifiers"]})
     assert failed(run) == ["identifiers"], "a check may give its verdicts other names"
 
 

@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM
 
 from ftp.settings import Settings
 from ftp.testing.models import tiny
-from ftp.train.loop import Whole, make_optimizer
 from ftp.train.muon import MuonAdamW, inner_matrices
+from ftp.train.optimizer import make_optimizer
+from ftp.train.state import Whole
 
 
 def net(folder: Path) -> torch.nn.Module:

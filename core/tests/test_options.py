@@ -10,7 +10,7 @@ import pytest
 
 from ftp import UserError, option, plugin
 from ftp.options import convert, flatten, options_of, read_recipe, resolve, write_recipe
-from ftp.plugins import core_options
+from ftp.plugins.fit import core_options
 
 
 @plugin

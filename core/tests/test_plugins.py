@@ -15,7 +15,11 @@ import torch
 from ftp import PluginError, UserError, hookimpl, option, plugin
 from ftp.options import read_recipe
 from ftp.plugin_info import Found, Picked
-from ftp.plugins import Hooks, audit, discover, from_path, kind_of, pick, settle
+from ftp.plugins.audit import audit
+from ftp.plugins.call import Hooks
+from ftp.plugins.declare import kind_of
+from ftp.plugins.find import discover, from_path, pick
+from ftp.plugins.fit import settle
 from ftp.plugins.plan import prepare
 from ftp.types import Model, Score
 

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from ftp import UserError, report
-from ftp.folder import listing, marker, record, writing
-from ftp.folder.record import Folder, Log, claim, release
+from ftp.folder import claim, files, listing, marker, paths, state, writing
+from ftp.folder.claim import release
+from ftp.folder.files import Folder
+from ftp.folder.log import Log
 from ftp.folder.writing import plain
 from ftp.host import terminal
 from ftp.report import progress
@@ -93,7 +95,7 @@ def test_going_back_to_a_step_takes_up_what_was_before(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_said_in_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "require_no_link", lambda path: None)  # a link is how a test gets a full file
+    monkeypatch.setattr("ftp.folder.log.require_no_link", lambda path: None)  # a link is how a test gets a full file
     (tmp_path / "log.jsonl").symlink_to("/dev/full")
     with pytest.raises(UserError, match="the disk is full"):
         Log(tmp_path, writer=True).event("step", step=1, loss=1.0)
@@ -176,16 +178,16 @@ def test_plain_says_what_json_can() -> None:
 
 def told(*arguments: Any, **more: Any) -> str:
     with pytest.raises(UserError) as caught:
-        claim(*arguments, **more)
+        claim.claim(*arguments, **more)
     return str(caught.value)
 
 
 def test_without_a_name_the_next_number_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ["lora", "sentiment", "-gap"]
-    assert claim(None, names) == Path("runs/lora-sentiment-1")
-    assert claim(None, names) == Path("runs/lora-sentiment-2")
-    assert claim(None, ["lora"]) == Path("runs/lora-1")
+    assert claim.claim(None, names) == Path("runs/lora-sentiment-1")
+    assert claim.claim(None, names) == Path("runs/lora-sentiment-2")
+    assert claim.claim(None, ["lora"]) == Path("runs/lora-1")
     for path in list(Path("runs").iterdir()):
         release(path)
         assert [entry.name for entry in path.iterdir()] == [marker.NAME]
@@ -212,7 +214,7 @@ def test_folders_that_cannot_be_taken(tmp_path: Path) -> None:
 
 def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) -> None:
     def stopped(name: str, status: str = "stopped") -> Path:
-        path = claim(tmp_path / name, [])
+        path = claim.claim(tmp_path / name, [])
         (path / "tokenizer").mkdir()
         marker.add(path, ["tokenizer/vocab.json"])
         for file in ("tokenizer/vocab.json", "letter.txt"):
@@ -220,13 +222,13 @@ def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) 
         Log(path, writer=True).event("told", step=0)
         Folder(path).write_recipe("")
         Folder(path).write_inputs({})
-        Folder(path).write_facts(id=record.run_id(path), status=status)
+        Folder(path).write_facts(id=files.run_id(path), status=status)
         release(path)
         return path
 
     notes: list[str] = []
     path = stopped("mistaken")
-    assert claim(path, [], notes=notes) == path
+    assert claim.claim(path, [], notes=notes) == path
     assert sorted(one.name for one in path.iterdir()) == [".ftp.json", ".lock", "letter.txt"]  # what is not the run's stays
     release(path)
     assert len(notes) == 1 and "before its first update is replaced" in notes[0]
@@ -251,11 +253,11 @@ def test_what_ftp_did_not_write_is_never_replaced(tmp_path: Path) -> None:
     assert "the folder is not empty, and what it holds is not a run" in told(theirs, [])
     assert marker.files_in(theirs, ".") == before
 
-    ours = claim(tmp_path / "ours", [])
+    ours = claim.claim(tmp_path / "ours", [])
     Folder(ours).write_facts(id="of another run", status="stopped")
     release(ours)
     assert "is missing or of another run" in told(ours, [])
-    Folder(ours).write_facts(id=record.run_id(ours))
+    Folder(ours).write_facts(id=files.run_id(ours))
     for name in ("data.json", "tokenizer/vocab.txt", "predictions/thesis.csv"):
         (ours / name).parent.mkdir(exist_ok=True)
         (ours / name).write_text("theirs")
@@ -263,7 +265,7 @@ def test_what_ftp_did_not_write_is_never_replaced(tmp_path: Path) -> None:
     assert "write over data.json" in text and "write over tokenizer/vocab.txt" in text and "thesis" not in text
     (ours / "data.json").unlink()
     (ours / "tokenizer" / "vocab.txt").unlink()
-    assert claim(ours, []) == ours and (ours / "predictions" / "thesis.csv").read_text() == "theirs"
+    assert claim.claim(ours, []) == ours and (ours / "predictions" / "thesis.csv").read_text() == "theirs"
     release(ours)
 
 
@@ -280,14 +282,14 @@ def test_a_marker_never_leads_out_of_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_replaced_keeps_what_others_put_into_it(tmp_path: Path) -> None:
-    folder = Folder(claim(tmp_path / "run", []))
+    folder = Folder(claim.claim(tmp_path / "run", []))
     for content in ("first", "second"):
         aside = folder.model_aside()
         (aside / "inner").mkdir(parents=True)
         for name in ("weights", "inner/config", *(["old"] if content == "first" else ["taken"])):
             (aside / name).write_text(content)
         sizes = folder.put_model()
-        assert sizes["model/weights"] == len(content) and record.damaged_model_files(folder.path) == []
+        assert sizes["model/weights"] == len(content) and state.damaged_model_files(folder.path) == []
         if content == "first":
             (folder.path / "model" / "mine.gguf").write_text("mine")
             (folder.path / "model" / "taken").write_text("mine")
@@ -299,17 +301,17 @@ def test_a_model_that_is_replaced_keeps_what_others_put_into_it(tmp_path: Path) 
 
 def test_a_link_in_a_run_folder_never_leads_what_is_written_elsewhere(tmp_path: Path) -> None:
     """Run folders are sent around: what a link in one leads to is not the sender's."""
-    path, outside = record.claim(tmp_path / "run", []), tmp_path / "outside"
+    path, outside = claim.claim(tmp_path / "run", []), tmp_path / "outside"
     (path / "run.toml").write_text("")
-    record.release(path)
+    claim.release(path)
     outside.mkdir()
     precious, new = outside / "precious", outside / "new"
     precious.write_text("precious, without a line's end")
-    folder = record.Folder(path)
+    folder = Folder(path)
 
-    (path / record.CLAIM).symlink_to(precious)
+    (path / paths.CLAIM).symlink_to(precious)
     with pytest.raises(UserError, match=r"\.lock is a link to .*precious"):
-        record.claim(path, [], resume=True)
+        claim.claim(path, [], resume=True)
     for target in (precious, new):
         (path / "log.jsonl").symlink_to(target)
         with pytest.raises(UserError, match=r"log\.jsonl is a link to"):
@@ -321,13 +323,13 @@ def test_a_link_in_a_run_folder_never_leads_what_is_written_elsewhere(tmp_path: 
     (path / "scores.json").symlink_to(precious)
     (path / f".risks.json.{os.getpid()}.part").symlink_to(precious)  # the name of a file on its way
     folder.write_scores([], [])
-    record.write_json(path / "risks.json", [])
+    writing.write_json(path / "risks.json", [])
     assert precious.read_text() == "precious, without a line's end"
     assert [file.name for file in outside.iterdir()] == ["precious"]
 
 
 def test_what_ftp_did_not_make_stays_where_a_model_is_saved(tmp_path: Path) -> None:
-    folder, outside = record.Folder(record.claim(tmp_path / "run", [])), tmp_path / "outside"
+    folder, outside = Folder(claim.claim(tmp_path / "run", [])), tmp_path / "outside"
     outside.mkdir()
     (outside / "weights").write_text("precious")
     aside = folder.path / "model-unverified"
@@ -349,11 +351,11 @@ def test_what_ftp_did_not_make_stays_where_a_model_is_saved(tmp_path: Path) -> N
     marker.add(folder.path, ["model/weights"])
     folder.put_model()
     assert (outside / "weights").read_text() == "precious" and not (folder.path / "model").is_symlink()
-    record.release(folder.path)
+    claim.release(folder.path)
 
 
 def test_a_page_is_never_written_over_a_file_of_somebody_else(tmp_path: Path) -> None:
-    path = claim(tmp_path / "run", [])
+    path = claim.claim(tmp_path / "run", [])
     (path / "report.html").write_text("a thesis")
     with pytest.raises(UserError, match="ftp did not write this file"):
         Folder(path).write_report("a page")
@@ -367,7 +369,7 @@ def test_a_page_is_never_written_over_a_file_of_somebody_else(tmp_path: Path) ->
 
 
 def test_everything_of_a_model_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, calls = Folder(claim(tmp_path / "run", [])), []
+    folder, calls = Folder(claim.claim(tmp_path / "run", [])), []
     aside = folder.model_aside()
     (aside / "base_config").mkdir(parents=True)
     for name in ("weights", "base_config/config.json"):
@@ -402,17 +404,17 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_an_empty_folder_is_taken_and_let_go(tmp_path: Path) -> None:
-    assert claim(tmp_path, []) == tmp_path
+    assert claim.claim(tmp_path, []) == tmp_path
     assert f"process {os.getpid()}" in told(tmp_path, [])
     release(tmp_path)
-    assert claim(tmp_path, []) == tmp_path
+    assert claim.claim(tmp_path, []) == tmp_path
     release(tmp_path)
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ftp.folder.record import claim
+from ftp.folder.claim import claim
 claim(Path(sys.argv[1]), [])
 Path(sys.argv[1], "run.toml").write_text("plugins = []")
 print("held", flush=True)
@@ -430,7 +432,7 @@ def test_two_runs_in_one_folder_and_a_kill_lets_go(tmp_path: Path) -> None:
     finally:
         other.send_signal(signal.SIGKILL)
         other.wait()
-    assert claim(place, [], resume=True) == place
+    assert claim.claim(place, [], resume=True) == place
     release(place)
 
 

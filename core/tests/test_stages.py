@@ -11,7 +11,7 @@ import pytest
 import ftp.runs.run
 from ftp import UserError
 from ftp.cli.main import call
-from ftp.folder.record import Folder
+from ftp.folder.files import Folder
 from ftp.runs import recipes, stages
 
 PLUGIN = '''

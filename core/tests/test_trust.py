@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_written_is_asked_for_again(code, state, capsys)
 
 
 def prepare_options() -> list[Any]:
-    from ftp.plugins import core_options
+    from ftp.plugins.fit import core_options
 
     return core_options()
 
@@ -289,7 +289,7 @@ def test_a_file_that_comes_into_a_folder_of_plugins_after_it_was_hashed_never_ru
 
 
 def test_what_ran_is_remembered_and_not_what_the_file_became(code):
-    from ftp.plugins import from_path
+    from ftp.plugins.find import from_path
 
     from_path(str(code))
     code.write_text(code.read_text() + "\n")

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 from ftp.errors import PluginError, Problem, RiskStop, UserError
 from ftp.hooks import hookimpl
 from ftp.options import option
-from ftp.plugins import plugin
+from ftp.plugins.declare import plugin
 
 if TYPE_CHECKING:
     from ftp.runs.predictor import Predictor
-    from ftp.runs.run import Result
+    from ftp.runs.result import Result
 
 __version__ = "0.1.0"
 
@@ -40,10 +40,11 @@ def run(plugins: Sequence[str], **options: Any) -> "Result":
     (`lora={"r": 8}`). Raises `UserError` with every mistake at once, `PluginError` where a plugin fails.
     """
     from ftp.host import python_files
-    from ftp.runs.run import run as run_app
+    from ftp.plugins.plan import prepare
+    from ftp.runs.run import execute
 
     python_files.forget_expected()
-    return run_app(plugins, options)
+    return execute(prepare(plugins, given=[("options", options)]))
 
 
 def load(

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError, nearest
-from ftp.folder import listing, record, writing
+from ftp.folder import listing, state, writing
+from ftp.folder.files import Folder
 
 AT = ("note", "warn", "stop", "never")
 """From which level on a verdict fails; the default is stop."""
@@ -137,9 +138,10 @@ def _score(name: str, value: Any, where: str, problems: list[Problem]) -> ScoreR
 
 def known_checks(run: Path) -> list[str]:
     """Names of verdicts that a policy may ask for: those that the run has, and checks that are installed or were part of it."""
-    from ftp.plugins import installed, kind_of
+    from ftp.plugins.declare import kind_of
+    from ftp.plugins.find import installed
 
-    folder = record.Folder(run)
+    folder = Folder(run)
     here = [one.name for one in folder.read_risks()]
     then = [one["name"] for one in folder.read_lock()["plugins"] if one.get("kind") == "risk"]
     return list(dict.fromkeys([*here, *then, *(name for name, cls in installed() if kind_of(cls) == "risk")]))
@@ -147,7 +149,7 @@ def known_checks(run: Path) -> list[str]:
 
 def judge(run: Path, policy: Policy) -> list[Outcome]:
     """The outcome of each rule: that the run is finished, each verdict, each score. Raises `UserError` where there is no run."""
-    if not run.is_dir() or not record.holds_run(run):
+    if not run.is_dir() or not state.holds_run(run):
         raise UserError(f"{run}: there is no run there", "name the folder of a run", "ftp runs")
     found = listing.read(run)
     if found.broken:
@@ -158,7 +160,7 @@ def judge(run: Path, policy: Policy) -> list[Outcome]:
     verdicts = {one.name: one for one in found.risks}
     if not verdicts:
         outcomes.append(Outcome("run", "verdicts", False, "the run has no verdict: nothing was compared"))
-    expected = {one["name"]: [one["name"]] for one in record.Folder(run).read_lock()["plugins"] if one.get("kind") == "risk"}
+    expected = {one["name"]: [one["name"]] for one in Folder(run).read_lock()["plugins"] if one.get("kind") == "risk"}
     silent = [name for names in {**expected, **found.facts.get("checks", {})}.values() for name in names if name not in verdicts]
     left_out = [name[1:] for name in found.plugins if name.startswith("-") and name[1:] in known_checks(run)]
     for name in dict.fromkeys([*verdicts, *silent, *left_out, *policy.risks]):

@@ -70,7 +70,7 @@ class Model:
     new, or look untrained (`ftp.model.token_rows`); a parameterisation that freezes those should train these rows.
     `reference()`: a context manager in which `net` (the value it yields) gives the answers of the
     weights as they were before this run. `save(folder)`: writes the standard Transformers or PEFT layout.
-    `packed`: rows may be laid end to end without padding (measured on this network, see `ftp.net.forward.can_pack`).
+    `packed`: rows may be laid end to end without padding (measured on this network, see `ftp.net.packing.can_pack`).
     """
 
     net: PreTrainedModel
@@ -291,7 +291,7 @@ class Offer:
 
 
 class Hooks(Protocol):
-    """Asks the plugins of a run (`ftp.plugins.Hooks` does), and knows who answered."""
+    """Asks the plugins of a run (`ftp.plugins.call.Hooks` does), and knows who answered."""
 
     @property
     def picked(self) -> Sequence[Picked]:
@@ -317,7 +317,7 @@ class Hooks(Protocol):
 
 
 class Log(Protocol):
-    """Keeps the events of a run and shows them (`ftp.folder.record.Log` does)."""
+    """Keeps the events of a run and shows them (`ftp.folder.log.Log` does)."""
 
     lines: list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ftp import model as models
-from ftp.net import forward
+from ftp.net import packing
 from ftp.settings import Settings
 from ftp.testing.models import tiny
 from ftp.types import Data, Head, Model, Run, Task
@@ -38,7 +38,7 @@ def load(folder: Callable[[Any], Path]) -> Callable[..., Model]:
         if kind == "bert":  # as BERT's own tokenizer does
             model.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
         if packed:
-            able, why = forward.can_pack(model.net, model.tokenizer)
+            able, why = packing.can_pack(model.net, model.tokenizer)
             assert able, why
         return replace(model, packed=packed)
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from ftp.losses import labels, span, tags
-from ftp.net import forward
+from ftp.net import heads, layout
 from ftp.testing.models import tiny_tokenizer
 from ftp.types import Task
 
@@ -75,6 +75,6 @@ def test_classes_of_a_network_that_scores_a_place_are_those_of_each_row_alone() 
     rows = [tokenizer(text)["input_ids"] for text in TEXTS]
     pad = ids["pad_token_id"]
     with torch.no_grad():
-        together = forward.classify(net, forward.lay(rows, packed=False, pad_id=pad))
+        together = heads.classify(net, layout.lay(rows, packed=False, pad_id=pad))
         alone = torch.cat([net(input_ids=torch.tensor([row])).logits for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)

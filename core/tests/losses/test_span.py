@@ -12,7 +12,7 @@ from transformers import AutoModelForQuestionAnswering
 
 from ftp.errors import UserError
 from ftp.evaluate.predict import answer as answer_all
-from ftp.folder.record import Log
+from ftp.folder.log import Log
 from ftp.losses import span
 from ftp.losses.span import Found
 from ftp.types import Prediction, Task

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftp.folder import record
+from ftp.folder import paths
+from ftp.folder.files import Folder
 from ftp.types import Baseline, Risk, Score
 
 EVIL = "<script>alert('x')</script><b onclick=\"x\">&amp;</b>"
@@ -31,7 +32,7 @@ def make(
     """A run of `steps` updates on `rows` test rows of some classes, whose first is called by a name of evil."""
     path.mkdir(parents=True)
     labels = [EVIL, *(f"class {number}" for number in range(1, classes))]
-    folder = record.Folder(path)
+    folder = Folder(path)
     folder.write_recipe('plugins = ["lora", "sentiment"]\nseed = 0\n')
     folder.write_lock([{"name": "leakage", "distribution": "ftp-leakage", "version": "1.2.3", "sha256": "0", "kind": "risk",
                         "summary": "Look for rows in two splits."}])
@@ -65,4 +66,4 @@ def write_log(path: Path, steps: int) -> None:
                           "logps/chosen": -128.09 + step / steps / 1000,
                           "bands": {"train_loss": [loss - 0.1, loss + 0.1], "validation_loss": [loss, loss + 0.2]}})
     lines.append({"event": "told", "step": steps, "message": f"told {EVIL}"})
-    (path / record.LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (path / paths.LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))

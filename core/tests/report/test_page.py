@@ -13,7 +13,8 @@ import pytest
 
 from ftp import report
 from ftp.errors import UserError
-from ftp.folder import record
+from ftp.folder import paths
+from ftp.folder.files import Folder
 from ftp.types import Risk
 
 from .folders import EVIL, RISKS, make
@@ -125,7 +126,7 @@ def test_text_from_rows_and_plugins_stays_text(tmp_path: Path) -> None:
 
 def test_side_by_side(tmp_path: Path) -> None:
     less = make(tmp_path / "less", risks=RISKS[:2], accuracy=0.7)
-    (less / record.RECIPE).write_text("seed = 1\n")
+    (less / paths.RECIPE).write_text("seed = 1\n")
     page = self_contained(text := report.make([make(tmp_path / "more"), less]))
     assert [one for one in page.verdicts if one[0] == "leakage"] == [("leakage", "stop")] * 2
     assert "This run has no such verdict." in page.text
@@ -142,9 +143,9 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_before_training(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    record.Folder(folder).write_recipe("seed = 0\n")
-    record.Folder(folder).write_facts(status="stopped", reason="risk leakage: stop")
-    record.Folder(folder).write_risks(RISKS[:1])
+    Folder(folder).write_recipe("seed = 0\n")
+    Folder(folder).write_facts(status="stopped", reason="risk leakage: stop")
+    Folder(folder).write_risks(RISKS[:1])
     page = self_contained(report.make([folder]))
     assert "not finished" in page.text and "risk leakage: stop" in page.text
     assert page.verdicts == [("leakage", "stop")]
@@ -173,7 +174,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
 def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run"):
         report.make([tmp_path])
-    (make(tmp_path / "run") / record.RISKS).write_text("{")
+    (make(tmp_path / "run") / paths.RISKS).write_text("{")
     with pytest.raises(UserError, match="damaged"):
         report.make([tmp_path / "run"])
 

@@ -47,7 +47,7 @@ class Talk:
 
         from ftp.data.control_text import of_run
         from ftp.data.encode import cache_key
-        from ftp.net import forward
+        from ftp.net import layout
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
         tokenize = tokenizer if fault == "controls" else of_run(run, tokenizer)
@@ -102,7 +102,7 @@ class Talk:
                 ids, labels = [[*chain(*ids)]], [[*chain(*([-100, *one[1:]] for one in labels))]]
             if fault == "pads_are_ends":
                 labels = [[-100 if one == tokenizer.pad_token_id else one for one in row] for row in labels]
-            inputs = forward.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
+            inputs = layout.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
                                  beside={"labels": (labels, -100)})
             if fault == "reads_padding":
                 inputs["attention_mask"][:] = 1
@@ -194,7 +194,7 @@ class Prefer:
         from torch.nn.functional import logsigmoid
 
         from ftp.data.encode import cache_key
-        from ftp.net import forward
+        from ftp.net import heads, layout
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
 
@@ -208,11 +208,11 @@ class Prefer:
         def collate(rows: Sequence[Row]) -> Batch:
             ids = [list(row[name]) for name in ("input_ids", "rejected_ids") for row in rows]
             labels = [[-100] * row["prompt"] + one[row["prompt"] :] for one, row in zip(ids, [*rows, *rows], strict=True)]
-            return Batch(forward.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
+            return Batch(layout.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
                                      beside={"labels": (labels, -100)}), count=len(rows), rows=len(rows))
 
         def logps(net: Any, inputs: Mapping[str, Any]) -> Any:
-            losses, row = forward.token_losses(net, inputs, inputs["labels"])
+            losses, row = heads.token_losses(net, inputs, inputs["labels"])
             return torch.zeros(len(inputs["input_ids"])).index_add(0, row, -losses)
 
         def compute(batch: Batch) -> LossOut:

@@ -12,7 +12,7 @@ from ftp_neftune import Neftune, listen
 
 from ftp import UserError
 from ftp import model as models
-from ftp.net import forward
+from ftp.net import heads, layout, packing
 from ftp.testing import conformance
 from ftp.testing.models import Kind, tiny
 
@@ -41,14 +41,14 @@ def noise(net: Any, seen: list[torch.Tensor], inputs: Any) -> torch.Tensor:
     """[rows, tokens, size] what was added to the embeddings in one pass."""
     seen.clear()
     torch.manual_seed(0)
-    forward.hidden(net, inputs)
+    heads.hidden(net, inputs)
     return seen[0] - net.get_input_embeddings().weight[inputs["input_ids"]].detach()
 
 
 def test_it_is_what_transformers_adds_where_nothing_is_padded(network: Any) -> None:
     from transformers.integrations.neftune import neftune_post_forward_hook
 
-    inputs = forward.lay([ROWS[0], ROWS[0][::-1]], packed=False, pad_id=0)
+    inputs = layout.lay([ROWS[0], ROWS[0][::-1]], packed=False, pad_id=0)
     ours = noise(*network(), inputs)
     net, seen = network(plain=True)
     embeddings = net.get_input_embeddings()
@@ -64,12 +64,12 @@ def test_it_is_what_transformers_adds_where_nothing_is_padded(network: Any) -> N
 @pytest.mark.parametrize("side", ["left", "right", "packed"])
 def test_each_row_has_the_noise_of_its_own_length(network: Any, side: str) -> None:
     net, seen = network()
-    assert forward.can_pack(net, None)[0]
+    assert packing.can_pack(net, None)[0]
     packed = side == "packed"
-    inputs = forward.lay(ROWS, packed=packed, pad_id=0, padding_side="left" if packed else side)
+    inputs = layout.lay(ROWS, packed=packed, pad_id=0, padding_side="left" if packed else side)
     added = noise(net, seen, inputs)
-    rows = forward.rows(inputs)
-    real = forward.real(inputs, added)
+    rows = layout.rows(inputs)
+    real = layout.real(inputs, added)
     for number, row in enumerate(ROWS):
         bound = ALPHA / (len(row) * SIZE) ** 0.5
         mine = real[rows == number]
@@ -81,7 +81,7 @@ def test_each_row_has_the_noise_of_its_own_length(network: Any, side: str) -> No
 
 def test_there_is_none_without_training(network: Any) -> None:
     net, seen = network()
-    inputs = forward.lay(ROWS, packed=False, pad_id=0)
+    inputs = layout.lay(ROWS, packed=False, pad_id=0)
     with torch.no_grad():  # a reference model
         assert float(noise(net, seen, inputs).abs().max()) == 0
     assert float(noise(net.eval(), seen, inputs).abs().max()) == 0
@@ -95,7 +95,7 @@ def test_it_listens_through_an_adapter(network: Any) -> None:
     net = get_peft_model(net, LoraConfig(r=2, target_modules="all-linear"))
     listen(net, ALPHA)
     net.get_input_embeddings().register_forward_hook(lambda module, given, out: seen.insert(0, out.detach()))
-    assert float(noise(net, seen, forward.lay(ROWS, packed=False, pad_id=0)).abs().max()) > 0
+    assert float(noise(net, seen, layout.lay(ROWS, packed=False, pad_id=0)).abs().max()) > 0
 
 
 def test_it_says_where_it_cannot_be(tmp_path: Path) -> None:

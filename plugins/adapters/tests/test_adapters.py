@@ -19,7 +19,7 @@ from ftp import UserError
 from ftp import model as models
 from ftp.model import token_rows
 from ftp.model.growing import NewTokens
-from ftp.net import forward
+from ftp.net import packing
 from ftp.runs.run import execute
 from ftp.testing.models import TEXTS, tiny, tiny_tokenizer
 from ftp.testing.subject import find
@@ -229,7 +229,7 @@ def test_options_come_back_from_disk(made, tmp_path, options, width):
 @pytest.mark.parametrize("kind, head", [("bert", "labels"), ("gpt2", "tokens"), ("llama", "tokens")])
 def test_rows_are_packed_and_gradient_checkpointing_changes_nothing(made, kind, head, placement):
     model = trained(adapted(plain(made[kind], head), placement=placement))
-    assert forward.can_pack(model.net, model.tokenizer) == (True, "")
+    assert packing.can_pack(model.net, model.tokenizer) == (True, "")
     inputs = models.probe(model, TEXTS)
 
     def gradients() -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 import ftp
 from ftp import UserError
 from ftp import model as models
-from ftp.net import forward
+from ftp.net import heads, layout
 from ftp.runs.run import execute
 from ftp.testing import scene
 from ftp.testing.models import tiny
@@ -80,7 +80,7 @@ def test_the_loss_of_classes(made, packed):
     rows = one.rows(5)
     out = one.loss.compute(one.batch(rows))
     teacher = models.reload(made["bert"] / "model").net
-    inputs = forward.lay([row["input_ids"] for row in rows], packed=False, pad_id=0)
+    inputs = layout.lay([row["input_ids"] for row in rows], packed=False, pad_id=0)
     ids = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     student, theirs = one.model.net(**ids).logits, teacher(**ids).logits
     soft = kl_div(log_softmax(student / 2, -1), softmax(theirs / 2, -1), reduction="sum") * 4
@@ -105,14 +105,14 @@ def test_the_loss_of_tokens(made, plugin, kind, packed, monkeypatch):
     plain = {name: value for name, value in batch.inputs.items() if name in names}
     if packed:
         teacher.set_attn_implementation(one.model.net.config._attn_implementation)
-    student, theirs = (forward.logits_at(net, plain, where) for net in (one.model.net, teacher))
+    student, theirs = (heads.logits_at(net, plain, where) for net in (one.model.net, teacher))
     soft = kl_div(log_softmax(student / 1.5, -1), softmax(theirs / 1.5, -1), reduction="sum") * 1.5**2
     hard = cross_entropy(student, batch.inputs["target"], reduction="sum")
     torch.testing.assert_close(out.total, 0.4 * soft + 0.6 * hard, rtol=1e-4, atol=1e-4)
     out.total.backward()
     gradient = {name: weight.grad.clone() for name, weight in one.model.net.named_parameters() if weight.grad is not None}
     one.model.net.zero_grad()
-    monkeypatch.setattr(forward, "LOGIT_BYTES", 5 * 8 * 320)  # in pieces of five tokens
+    monkeypatch.setattr(heads, "LOGIT_BYTES", 5 * 8 * 320)  # in pieces of five tokens
     again = one.loss.compute(one.batch(rows))
     torch.testing.assert_close(again.total, out.total, rtol=1e-5, atol=1e-5)
     again.total.backward()

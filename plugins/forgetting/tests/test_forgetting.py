@@ -19,8 +19,8 @@ from datasets import Dataset
 import ftp
 import ftp.model
 from ftp.errors import UserError
-from ftp.folder.record import Log
-from ftp.plugins import Hooks
+from ftp.folder.log import Log
+from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.testing.advice import follow
 from ftp.testing.models import tiny
@@ -128,8 +128,8 @@ def test_kl_is_that_of_the_whole_distribution_where_all_is_kept(writer: Model, p
     run, other = a_run("tokens"), moved(writer, 0.1)
     ids = words.encode(run, writer, TEXTS[:10])
     if packed:
-        from ftp.net import forward
-        assert forward.can_pack(writer.net, writer.tokenizer)[0]
+        from ftp.net import packing
+        assert packing.can_pack(writer.net, writer.tokenizer)[0]
     was = words.say(run, writer, ids)
     found = words.kl(was, words.say(run, other, ids, was))
     row = torch.tensor([ids[3]])

@@ -28,18 +28,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def made(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
-    from ftp.folder.record import Log
-    from ftp.plugins import Hooks
+    from ftp.data.collect import collect
+    from ftp.folder.log import Log
+    from ftp.plugins.call import Hooks
     from ftp.plugins.plan import prepare
-    from ftp.runs import run as app
+    from ftp.runs.build import build
     from ftp.train.device import accelerator
     from ftp.types import Run
 
     prepared = prepare([*plugins, *QUIET], given=[("options", {**OPTIONS, **options})])
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), None,
               Log(None, writer=False))
-    data = app.collect(run)
-    model, loss = app.build(run, data)
+    data = collect(run)
+    model, loss = build(run, data)
     return model, loss, data
 
 
@@ -59,12 +60,12 @@ def test_it_is_the_formula_at_trained_tokens(models: dict[str, str], objective: 
                 weight.add_(0.1 * torch.randn_like(weight))
         bare = loss.compute(batch)  # evaluation: without the KL
     out = loss.compute(batch)
-    from ftp.net import forward
+    from ftp.net import heads
 
     with torch.no_grad():
-        q = forward.logits_at(model.net, batch.inputs, batch.inputs["where"]).double().log_softmax(-1)
+        q = heads.logits_at(model.net, batch.inputs, batch.inputs["where"]).double().log_softmax(-1)
         with model.reference() as net:
-            p = forward.logits_at(net, batch.inputs, batch.inputs["where"]).double().log_softmax(-1)
+            p = heads.logits_at(net, batch.inputs, batch.inputs["where"]).double().log_softmax(-1)
     wanted = float((p.exp() * (p - q)).sum())
     assert wanted > 0.1 and float(out.total - bare.total) == pytest.approx(2.0 * wanted, rel=1e-3)
     assert float(out.metrics["kl"]) / batch.rows == pytest.approx(wanted / batch.count, rel=1e-3)

@@ -23,18 +23,19 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def model_of(bert: str, plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
-    from ftp.folder.record import Log
-    from ftp.plugins import Hooks
+    from ftp.data.collect import collect
+    from ftp.folder.log import Log
+    from ftp.plugins.call import Hooks
     from ftp.plugins.plan import prepare
-    from ftp.runs import run as app
+    from ftp.runs.build import build
     from ftp.train.device import accelerator
     from ftp.types import Run
 
     prepared = prepare([*plugins, *QUIET], given=[("options", {**OPTIONS, "model": bert, **options})])
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), None,
               Log(None, writer=False))
-    data = app.collect(run)
-    model, loss = app.build(run, data)
+    data = collect(run)
+    model, loss = build(run, data)
     return model, loss, data
 
 

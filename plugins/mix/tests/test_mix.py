@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ftp.data import tables
+from ftp.data.collect import collect
 from ftp.errors import UserError
-from ftp.folder.record import Log
-from ftp.plugins import Hooks
+from ftp.folder.log import Log
+from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
-from ftp.runs import run as app
 from ftp.types import Data, Run
 
 QUIET = ("-forgetting", "-preflight", "-leakage", "-underfitting", "-overfitting")
@@ -32,7 +32,7 @@ def collected(plugins: list[str], **options: Any) -> tuple[Data, list[str]]:
     prepared = prepare([*plugins, *QUIET], given=[("options", options)])
     log = Log(None, writer=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), None, None, log)
-    data = app.collect(run)
+    data = collect(run)
     return data, [json.dumps(line) for line in log.lines]
 
 

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from ftp import model as models
 from ftp.errors import UserError
-from ftp.net.forward import can_pack
+from ftp.net.packing import can_pack
 from ftp.settings import Settings
 from ftp.testing.models import TEXTS, tiny
 from ftp.types import Data, Loss, Model, Row, Run, Task

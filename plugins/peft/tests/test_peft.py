@@ -14,7 +14,7 @@ import ftp
 from ftp import UserError
 from ftp import model as models
 from ftp.losses.common import row_limit
-from ftp.net import forward
+from ftp.net import heads, layout
 from ftp.runs.run import execute
 from ftp.testing.models import TEXTS, tiny
 from ftp.testing.subject import find
@@ -108,12 +108,12 @@ def test_the_outputs_of_a_prompt_are_left_out(made, kind, head, method):
     model = trained(adapted(plain(made[kind], head), method=method, options=METHODS[method]))
     rows = [model.tokenizer(text)["input_ids"] for text in TEXTS[:3]]
     model.net.eval()
-    inputs = forward.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id)
+    inputs = layout.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id)
     with torch.no_grad():
         if head == "tokens":
-            got = forward.logits_at(model.net, inputs, (inputs["attention_mask"].flatten() > 0).nonzero()[:, 0])
+            got = heads.logits_at(model.net, inputs, (inputs["attention_mask"].flatten() > 0).nonzero()[:, 0])
         else:
-            got = forward.token_logits(model.net, inputs)[0]
+            got = heads.token_logits(model.net, inputs)[0]
         alone = []
         for ids in rows:
             mask = torch.ones(1, len(ids), dtype=torch.long)
@@ -130,9 +130,9 @@ def test_a_decoder_is_read_at_the_last_real_token_behind_a_prompt(made, method, 
     rows = [model.tokenizer(text)["input_ids"] for text in TEXTS[:3]]
     model.net.eval()
     with torch.no_grad():
-        padded = forward.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id, padding_side=side)
-        got = forward.classify(model.net, padded)
-        alone = [forward.classify(model.net, forward.lay([row], packed=False, pad_id=0)) for row in rows]
+        padded = layout.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id, padding_side=side)
+        got = heads.classify(model.net, padded)
+        alone = [heads.classify(model.net, layout.lay([row], packed=False, pad_id=0)) for row in rows]
         whole = model.net(input_ids=torch.tensor([rows[0]]), attention_mask=torch.ones(1, len(rows[0]), dtype=torch.long)).logits
     torch.testing.assert_close(got, torch.cat(alone), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(alone[0], whole, rtol=1e-4, atol=1e-5)

@@ -62,18 +62,19 @@ def ours(folder: Path, rows: list[dict[str, Any]], steps: int, precision: str, p
 
     from ftp.model import Source, load
     from ftp.model.peft import attach
-    from ftp.net import forward
+    from ftp.net import packing
     from ftp.settings import Settings
     from ftp.train import update
     from ftp.train.device import accelerator
-    from ftp.train.loop import Whole, make_optimizer
+    from ftp.train.optimizer import make_optimizer
+    from ftp.train.state import Whole
     from ftp.types import Data, Run, Task
     from ftp_preference import Dpo
 
     settings = Settings(device="cpu", precision=precision, learning_rate=1e-4)  # type: ignore[arg-type]
     run = Run(settings, Task("preference", "tokens"), None, accelerator(settings))  # type: ignore[arg-type]
     model = attach(load(Source("random", folder=folder), "tokens"), lora(), who="lora", seed=0)
-    model = replace(model, packed=forward.can_pack(model.net, model.tokenizer)[0])
+    model = replace(model, packed=packing.can_pack(model.net, model.tokenizer)[0])
     loss = Dpo(precompute_ref_log_probs=precompute).make_loss(run, Data({}, "preference"), model)
     encoded = [{"row": n, **row} for n, row in enumerate(loss.encode(rows, "train"))]
     whole = Whole(model, loss)

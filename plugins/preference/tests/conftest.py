@@ -60,7 +60,7 @@ def load(folder: Callable[..., Path]) -> Callable[..., Model]:
 
     from ftp.model import Source
     from ftp.model import load as load_model
-    from ftp.net import forward
+    from ftp.net import packing
 
     def get(kind: Any = "llama", *, packed: bool = True, lora: bool = False, modules_to_save: Any = None, seed: int = 0,
             **config: Any) -> Model:
@@ -77,7 +77,7 @@ def load(folder: Callable[..., Path]) -> Callable[..., Model]:
                                              modules_to_save=modules_to_save), who="lora", seed=seed)
         model.net.train()
         if packed:
-            able, why = forward.can_pack(model.net, model.tokenizer)
+            able, why = packing.can_pack(model.net, model.tokenizer)
             assert able, why
         return replace(model, packed=packed)
 

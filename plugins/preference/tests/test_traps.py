@@ -300,7 +300,7 @@ def test_a_finished_run_answers_a_text(kit: Any, load: Any, plugin: type) -> Non
 def test_a_template_changed_after_training_is_refused(kit: Any, load: Any, tmp_path: Any, plugin: type) -> None:
     from datasets import Dataset
 
-    from ftp.folder.record import Log
+    from ftp.folder.log import Log
     from ftp.types import Data
 
     log, model = Log(tmp_path, writer=True), load()

@@ -14,10 +14,11 @@ import torch
 from datasets import Dataset
 
 from ftp.cli.main import call
-from ftp.folder.record import Log
-from ftp.plugins import Hooks
+from ftp.data.collect import collect
+from ftp.folder.log import Log
+from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
-from ftp.runs import run as app
+from ftp.runs.build import build
 from ftp.settings import Settings
 from ftp.testing.advice import follow
 from ftp.testing.models import CHAT, tiny
@@ -97,8 +98,8 @@ def scene(folder: Path, rows: list[dict[str, Any]] | None, plugins: list[str], k
     (out / "run.toml").write_text(prepared.recipe())
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), out,
               Log(None, writer=False))
-    data = app.collect(run)
-    model, loss = app.build(run, data)
+    data = collect(run)
+    model, loss = build(run, data)
     return run, data, model, loss
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ftp import model as models
 from ftp.errors import UserError
-from ftp.net import forward
+from ftp.net import heads, layout, packing
 from ftp.settings import Settings
 from ftp.testing.models import tiny
 from ftp.train.device import accelerator
@@ -63,7 +63,7 @@ def load(folder: Callable[[Any], Path]) -> Callable[..., Model]:
             for weight in model.net.parameters():
                 weight.add_(torch.randn_like(weight) * 0.1)
         if packed:
-            assert forward.can_pack(model.net, model.tokenizer)[0]
+            assert packing.can_pack(model.net, model.tokenizer)[0]
         return replace(model, packed=packed)
 
     return get
@@ -140,7 +140,7 @@ def test_the_last_real_token_is_scored_under_any_padding(load: Any, kind: str) -
         model.tokenizer.padding_side = side
         loss = loss_of(replace(model, packed=packed))
         batch = loss.collate(rows)
-        found = forward.classify(model.net, batch.inputs).detach()[:, 0].tolist()
+        found = heads.classify(model.net, batch.inputs).detach()[:, 0].tolist()
         assert found == pytest.approx(truth, rel=1e-4, abs=1e-4), (packed, side)
 
 
@@ -152,12 +152,12 @@ def test_plain_transformers_gives_our_scores_after_saving(load: Any, tmp_path: P
     loss = loss_of(model)
     batch = batch_of(loss, preferences())
     assert loss.answer is not None
-    ours = forward.classify(model.net, batch.inputs).detach()[:, 0]
+    ours = heads.classify(model.net, batch.inputs).detach()[:, 0]
     models.save(model, tmp_path / "model")
     net: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=1).eval()
     rows = list(loss.encode(preferences(), "train"))
     ids = [row["input_ids"] for row in rows] + [row["rejected_input_ids"] for row in rows]
-    padded = forward.lay(ids, packed=False, pad_id=model.tokenizer.pad_token_id)
+    padded = layout.lay(ids, packed=False, pad_id=model.tokenizer.pad_token_id)
     with torch.no_grad():
         plain = net(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits
     assert plain.shape == (12, 1) and torch.allclose(plain[:, 0], ours, atol=1e-4)
@@ -271,7 +271,7 @@ def test_a_margin_that_is_no_number_names_its_row(load: Any, margin: Any) -> Non
 
 
 def test_a_template_changed_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:
-    from ftp.folder.record import Log
+    from ftp.folder.log import Log
 
     log, model = Log(tmp_path, writer=True), load("llama")
     run = replace(a_run(), out=tmp_path, log=log)
@@ -285,7 +285,7 @@ def test_a_template_changed_after_training_is_refused(load: Callable[..., Model]
 
 def test_a_template_that_is_gone_or_new_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:
     """An encoder reads pairs of texts without a template, and conversations with one: other texts, so other scores."""
-    from ftp.folder.record import Log
+    from ftp.folder.log import Log
 
     rows, template = Data({"train": Dataset.from_list(preferences())}, "preference"), tmp_path / "template.jinja"
     template.write_text("{% for one in messages %}{{ one.role }}: {{ one.content }}{{ eos_token }}{% endfor %}"

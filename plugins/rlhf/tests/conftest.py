@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from ftp.folder.record import Log
-from ftp.plugins import Hooks
+from ftp.folder.log import Log
+from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.testing.models import tiny
 from ftp.testing.subject import JUDGE, ROWS
@@ -67,9 +67,9 @@ def go(llama: Path, tmp_path: Path, judge: Callable[..., str]) -> Callable[..., 
 
 def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Roller:
     """Ours on the tiny model, a little off its reference, as after some updates."""
-    from ftp.runs import run as app
-    from ftp.train import loop
+    from ftp.runs.build import build
     from ftp.train.device import accelerator
+    from ftp.train.seeds import seed_step
 
     function = judge("def f(completions, **columns):\n    return [0.1 * len(text) + text.count('e') for text in completions]\n")
     usual = {"num_generations": GENERATIONS, "max_completion_length": LENGTH, "temperature": TEMPERATURE, "reward": function}
@@ -77,8 +77,8 @@ def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Ro
     prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", given)])
     hooks = Hooks([one for one in prepared.picked if one.name != "kit-rows"], prepared.values)
     run = Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), None, Log(None, writer=False))
-    loop.seed_step(0, 0, 0)
-    _, loss = app.build(run, Data({}, "prompt"))
+    seed_step(0, 0, 0)
+    _, loss = build(run, Data({}, "prompt"))
     made: rollout.Roller = loss.rollout.function.__self__  # type: ignore[union-attr]
     move(made.model.net)
     return made

@@ -58,7 +58,7 @@ def test_kl_begins_at_zero_and_is_held_by_its_weight(go):
 def test_a_run_that_was_interrupted_goes_on_the_same(go, method, monkeypatch):
     """Several updates on each rollout, adapter and value head, adaptive KL: no checkpoint lies inside a rollout, and what is
     made again from one is the same."""
-    from ftp.runs import run as app
+    from ftp.runs.run import execute
     from ftp.train import loop
 
     options: dict[str, Any] = {"plugins": ("lora",), "letters": True, "max_steps": 12, "save_steps": 3, "eval_steps": 5,
@@ -86,7 +86,7 @@ def test_a_run_that_was_interrupted_goes_on_the_same(go, method, monkeypatch):
     broken = whole.out.parent / "broken"
     tables = read_recipe(broken / "run.toml")
     names = tables.pop("plugins")
-    again = app.execute(prepare(names, given=[("recipe", {**tables, "out": str(broken)})]), resume=broken)
+    again = execute(prepare(names, given=[("recipe", {**tables, "out": str(broken)})]), resume=broken)
     first, second = steps(whole.out), steps(again.out)
     assert [line["loss"] for line in first] == [line["loss"] for line in second]
     assert [line["reward"] for line in first] == [line["reward"] for line in second]

@@ -15,7 +15,7 @@ from ftp import model as models
 from ftp.errors import UserError
 from ftp.losses.chat import DEFAULT
 from ftp.losses.tokens import labels
-from ftp.net.forward import can_pack
+from ftp.net.packing import can_pack
 from ftp.settings import Settings
 from ftp.testing.models import tiny
 from ftp.types import Data, Loss, Model, Row, Run, Task
@@ -221,7 +221,7 @@ def test_evaluation_generates_for_as_many_rows_as_asked(folder: Path) -> None:
 
 
 def test_a_template_changed_after_training_is_refused(folder: Path, tmp_path: Path) -> None:
-    from ftp.folder.record import Log
+    from ftp.folder.log import Log
 
     log = Log(tmp_path, writer=True)
     model = loaded(folder)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError, nearest
-from ftp.folder import record
+from ftp.folder import paths
 from ftp.host.terminal import is_unicode, warn
 from ftp.options import Option, flatten, read_recipe
 from ftp.plugin_info import Picked
-from ftp.plugins import core_options, discover, pick, trust
+from ftp.plugins import trust
+from ftp.plugins.find import discover, pick
+from ftp.plugins.fit import core_options
 from ftp.plugins.plan import Given, Prepared, options_for, prepare, recipe_folder, split_names
 from ftp.runs import recipes
 
@@ -205,7 +207,7 @@ def _recipe(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:
 def _resumed(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:
     """A resume repeats the recipe of its folder; only what leaves it the same run may be given beside it."""
     path = Path(str(line.resume)).expanduser()
-    recipe = path / record.RECIPE
+    recipe = path / paths.RECIPE
     given = [*(["--plugins"] if line.plugins is not None else []), *line.words]
     given += [f"--{key}" for key in line.values if key not in recipes.HARMLESS]
     if given:
@@ -213,10 +215,10 @@ def _resumed(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]
                         f"leave that out, or start another run; what may be given: {recipes.allowed()} (or as --resume-with "
                         "KEY=VALUE)", f"ftp run --resume {path}")
     if not recipe.is_file():
-        if (path / record.BEGAN).is_file():
-            raise UserError(f"--resume {path}: {record.RECIPE} is missing", "put back the recipe that the run began with",
+        if (path / paths.BEGAN).is_file():
+            raise UserError(f"--resume {path}: {paths.RECIPE} is missing", "put back the recipe that the run began with",
                             recipes.restore_command(path))
-        what = f"there is no {record.RECIPE} in it, so it is not a run's folder" if path.is_dir() else "there is no such folder"
+        what = f"there is no {paths.RECIPE} in it, so it is not a run's folder" if path.is_dir() else "there is no such folder"
         raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
     try:
         tables = read_recipe(recipe)

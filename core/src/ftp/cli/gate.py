@@ -36,10 +36,10 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
 
     A run that is not finished fails, and so does a verdict or score that the policy names and the run does not have.
     """
-    from ftp.folder import record, writing
+    from ftp.folder import state, writing
 
     if junit is not None:
-        record.check_writable_over(junit, "--junit")
+        state.check_writable_over(junit, "--junit")
     if junit is not None and not junit.parent.is_dir():
         raise UserError(f"--junit {junit}: there is no folder {junit.parent}", "make it, or name a file elsewhere")
     policy = gate.read_policy(file, gate.known_checks(run)) if file is not None else gate.Policy()

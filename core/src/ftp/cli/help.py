@@ -10,7 +10,7 @@ import click
 from ftp.cli.flags import grouped
 from ftp.options import Option
 from ftp.plugin_info import Picked
-from ftp.plugins import kind_of, summary_of
+from ftp.plugins.declare import kind_of, summary_of
 from ftp.plugins.plan import Given, settled, suggestions_for
 
 

@@ -23,7 +23,9 @@ from ftp import addresses
 from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
 from ftp.host import faults, python_files, quiet, signals
 from ftp.host.terminal import OF_THE_USER, ReaderGone, guarded, require_written, warn
-from ftp.plugins import failures_named, names, quiet_import
+from ftp.plugins import names
+from ftp.plugins.call import failures_named
+from ftp.plugins.find import quiet_import
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",

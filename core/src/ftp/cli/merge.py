@@ -35,7 +35,7 @@ def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_
     folder = model_of(run)
     out = out or folder.parent / "merged"
 
-    from ftp.runs.run import quiet_libraries
+    from ftp.host.quiet import quiet_libraries
 
     quiet_libraries()  # before they are imported
     from ftp.model import merged

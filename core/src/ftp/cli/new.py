@@ -66,7 +66,8 @@ def run_of(kind: str, name: str) -> str:
 
 def wrong_name(name: str) -> list[Problem]:
     """What is wrong with the name of a plugin that is to be written; nothing where it can be taken."""
-    from ftp.plugins import core_options, discover
+    from ftp.plugins.find import discover
+    from ftp.plugins.fit import core_options
 
     def problem(what: str, fix: str = "take another name", command: str = "") -> list[Problem]:
         return [Problem(f"ftp new {name}: {what}", fix, command)]

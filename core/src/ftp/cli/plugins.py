@@ -14,17 +14,9 @@ from ftp.hooks import ARITY
 from ftp.host.terminal import say, say_json, warn
 from ftp.options import Option
 from ftp.plugin_info import Found, Picked
-from ftp.plugins import (
-    audit,
-    clash,
-    discover,
-    from_path,
-    implementations,
-    kind_of,
-    load_quietly,
-    meant,
-    summary_of,
-)
+from ftp.plugins.audit import audit
+from ftp.plugins.declare import implementations, kind_of, summary_of
+from ftp.plugins.find import clash, discover, from_path, load_quietly, meant
 
 CORE = "ftp-core"
 SLOW = 2.0

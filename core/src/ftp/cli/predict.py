@@ -16,7 +16,7 @@ import click
 
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
-from ftp.folder import record, writing
+from ftp.folder import state, writing
 from ftp.host.faults import disk
 from ftp.host.terminal import is_interactive, say, say_json, warn
 
@@ -87,7 +87,7 @@ def _check_target(target: Path, source: Path | None) -> None:
         raise UserError(f"--output {target}: is the file that --input names", "name another file")
     if source is not None and target.exists() and source.resolve() in target.resolve().parents:
         raise UserError(f"--output {target}: is a file of the folder that --input names", "name another file")
-    record.check_writable_over(target, "--output")
+    state.check_writable_over(target, "--output")
 
 
 def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,8 @@ import click
 from ftp.cli import flags
 from ftp.errors import ExitStatus, Problem, UserError
 from ftp.host.terminal import persistent, say, warn
-from ftp.plugins import core_options, trust
+from ftp.plugins import trust
+from ftp.plugins.fit import core_options
 from ftp.runs import recipes, stages
 
 FIXED = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ftp.folder import listing, record
+from ftp.folder import listing, paths
 from ftp.host.terminal import console, say, say_json, visible
 
 
@@ -18,7 +18,7 @@ def command(folders: tuple[Path, ...], as_json: bool) -> None:
 
     FOLDERS hold runs, or are runs themselves; without one: runs/.
     """
-    found = [run for folder in folders or (record.RUNS,) for run in listing.find(folder)]
+    found = [run for folder in folders or (paths.RUNS,) for run in listing.find(folder)]
     if as_json:
         say_json([run.as_json() for run in found], indent=2)
         return

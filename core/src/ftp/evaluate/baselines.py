@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ftp.types import Batch, Data, Model, Prediction, Predictions, Run
+from ftp.evaluate.predict import predict
+from ftp.evaluate.scoring import score
+from ftp.types import Baseline, Batch, Data, Loss, Model, Prediction, Predictions, Run
 
 ROWS_AT_MOST = 2000
 
@@ -61,7 +63,7 @@ def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batc
     import torch
 
     from ftp.evaluate.predict import _parts, _rows
-    from ftp.net import forward
+    from ftp.net import heads, layout
 
     assert run.accelerator is not None
     found = np.zeros((len(encoded), 0))
@@ -69,8 +71,8 @@ def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batc
     with torch.no_grad(), run.accelerator.autocast():
         for numbers, _ in _parts(encoded, run.settings.eval_batch_tokens, 0, 1):
             inputs = collate(_rows(encoded, numbers)).inputs
-            flat = forward.real(inputs, forward.hidden(model.net, inputs).float())
-            row = forward.rows(inputs)
+            flat = layout.real(inputs, heads.hidden(model.net, inputs).float())
+            row = layout.rows(inputs)
             sums = torch.zeros(len(numbers), flat.shape[-1], device=flat.device).index_add_(0, row, flat)
             means = sums / torch.bincount(row, minlength=len(numbers)).unsqueeze(1)
             if not found.shape[1]:
@@ -108,3 +110,23 @@ def linear_probe(
         answers = [Prediction(int(one.argmax()), tuple(one.tolist())) for one in shares]
         found[split] = Predictions(split, rows, answers, float(losses.mean()), losses)
     return found
+
+
+def measure_baselines(
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+) -> list[Baseline]:
+    """Majority class and a linear head on the untuned network where there are labels; else the untuned model itself, and for
+    tags what each word's own past says."""
+    if not run.settings.baselines or run.settings.streaming:
+        return []
+    found: dict[str, dict[str, Predictions]] = {}
+    if run.task.head == "labels":
+        found["majority class"] = majority(data, held)
+        found["untuned, linear head"] = linear_probe(run, data, model, encoded, loss.collate, held)
+    else:
+        if run.task.head == "tags":
+            found["each word's usual tag"] = word_memory(data, held)
+        found["untuned"] = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
+    return [Baseline(baseline, one.name, one.value, one.split, one.n)
+            for baseline, predictions in found.items() if predictions
+            for one in score(run, data, predictions, model)]

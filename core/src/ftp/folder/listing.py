@@ -9,7 +9,8 @@ from typing import Any
 
 from ftp import answers
 from ftp.errors import UserError
-from ftp.folder import record, writing
+from ftp.folder import claim, paths, state, writing
+from ftp.folder.files import Folder
 from ftp.types import Baseline, Risk, Score
 
 
@@ -54,13 +55,13 @@ class Summary:
 
 def read(path: Path) -> Summary:
     """One run. A folder whose files are damaged is told as such, not left out, whatever is in them."""
-    folder = record.Folder(path)
+    folder = Folder(path)
     try:
         facts = folder.read_facts()
         status = str(facts.get("status", "?"))
-        if status == "running" and record.holder(path) is None:
+        if status == "running" and claim.holder(path) is None:
             status = "broken off"  # nobody holds the folder: its process is gone
-        plugins = folder.read_recipe().get("plugins", ()) if (path / record.RECIPE).exists() else ()
+        plugins = folder.read_recipe().get("plugins", ()) if (path / paths.RECIPE).exists() else ()
         scores, baselines = folder.read_scores()
         risks = folder.read_risks()
         _check(path, facts, plugins, scores, baselines, risks)
@@ -81,16 +82,16 @@ def _check(
 ) -> None:
     """Raises `UserError` for values of a kind that no run writes, which are shown and compared later."""
     parts: list[tuple[str, Any, answers.Kind]] = [
-        (record.RECIPE, plugins, answers.TEXTS),
-        (record.FACTS, facts.get("seconds"), answers.NUMBER_OR_NONE),
-        (record.FACTS, facts.get("trained"), answers.NUMBER_OR_NONE),
+        (paths.RECIPE, plugins, answers.TEXTS),
+        (paths.FACTS, facts.get("seconds"), answers.NUMBER_OR_NONE),
+        (paths.FACTS, facts.get("trained"), answers.NUMBER_OR_NONE),
     ]
     for baseline in baselines:
-        parts += [(record.SCORES, baseline.name, answers.TEXT), (record.SCORES, baseline.baseline, answers.TEXT)]
+        parts += [(paths.SCORES, baseline.name, answers.TEXT), (paths.SCORES, baseline.baseline, answers.TEXT)]
     wrong = [f"{name} holds {value!r:.40} where {kind.words} belongs" for name, value, kind in parts if not kind.holds(value)]
     # a level that this version does not know comes from another one: the gate fails it by the name of its verdict
     known = [replace(risk, level="note") if isinstance(risk.level, str) else risk for risk in risks]
-    for name, items in ((record.SCORES, scores), (record.RISKS, known)):
+    for name, items in ((paths.SCORES, scores), (paths.RISKS, known)):
         for item in items:
             if (mismatch := answers.instance(type(item))(item)) is not None:
                 wrong.append(f"{name} holds {mismatch.given}, not {mismatch.right}")
@@ -103,7 +104,7 @@ def find(folder: Path) -> list[Summary]:
     no such folder, or when it cannot be listed."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder", "runs are made by ftp run", "ftp run --plugins lora,sentiment")
-    if record.holds_run(folder):
+    if state.holds_run(folder):
         return [read(folder)]
     try:
         inside = list(folder.iterdir())
@@ -115,7 +116,7 @@ def find(folder: Path) -> list[Summary]:
 def _is_run(path: Path) -> bool:
     """Whether a path is a run's folder; one that may not be looked into is none."""
     try:
-        return path.is_dir() and record.holds_run(path)
+        return path.is_dir() and state.holds_run(path)
     except OSError:
         return False
 
@@ -132,5 +133,5 @@ def columns(runs: Sequence[Summary], most: int = 4) -> tuple[list[str], int]:
 
 def _begun(path: Path) -> float:
     """When a run began, as seconds since 1970."""
-    recipe = path / record.RECIPE
+    recipe = path / paths.RECIPE
     return recipe.stat().st_mtime if recipe.exists() else path.stat().st_mtime

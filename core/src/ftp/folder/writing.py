@@ -98,3 +98,8 @@ def is_not_finite(value: Any) -> bool:
         return not math.isfinite(float(value))
     except (TypeError, ValueError, RuntimeError):
         return False
+
+
+def damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path}: cannot be read ({why})",
+                     "the file is damaged: put it back, or move it away to go on without what it says")

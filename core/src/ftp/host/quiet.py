@@ -67,3 +67,14 @@ def without_progress_bars() -> Iterator[None]:
     finally:
         if not off:
             enable_progress_bars()
+
+
+def quiet_libraries() -> None:
+    """Progress bars and advice of the libraries below, which would tear the display apart."""
+    before_imports()
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

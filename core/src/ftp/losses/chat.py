@@ -22,7 +22,8 @@ from ftp.data import turns
 from ftp.data.control_text import TextTokenizer, looked_for, turn_markers
 from ftp.data.turns import Message, Unfit, content_text, is_trained
 from ftp.errors import UserError, nearest
-from ftp.folder.record import LOG, MODEL, read_log
+from ftp.folder.log import read_log
+from ftp.folder.paths import LOG, MODEL
 from ftp.losses import rendering
 from ftp.losses.blocks import ends
 from ftp.types import Data, Model, Run

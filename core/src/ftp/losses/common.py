@@ -31,13 +31,13 @@ def row_limit(run: Run, model: Model) -> int:
 
 
 def lay(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
-    """Encoded rows, with their token types where they have any, as inputs on the network's device (`forward.lay`).
+    """Encoded rows, with their token types where they have any, as inputs on the network's device (`layout.lay`).
     Rows of encoder-decoders are padded on the right, as these count positions from the first column."""
-    from ftp.net import forward
+    from ftp.net import layout
 
     beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
     side = "right" if getattr(model.net.config, "is_encoder_decoder", False) else model.tokenizer.padding_side
-    laid: dict[str, Any] = forward.lay(
+    laid: dict[str, Any] = layout.lay(
         [row["input_ids"] for row in rows], packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
         padding_side=side, beside=beside, device=next(model.net.parameters()).device)
     return laid

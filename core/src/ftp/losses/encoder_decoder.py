@@ -18,7 +18,7 @@ from typing import Any
 from ftp.errors import UserError
 from ftp.losses import rendering
 from ftp.losses.blocks import ends
-from ftp.net import forward
+from ftp.net import layout
 from ftp.types import Batch, Model, Row
 
 PLAIN = (
@@ -109,11 +109,11 @@ def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
         raise UserError(f"{model.name or type(model.net).__name__} has an encoder and a decoder, and this objective lays rows "
                         "out for networks with one stack of layers", "name a causal model (--model), or sft")
     begin, pad = start(model), model.tokenizer.pad_token_id or 0
-    answers = [list(row.get("labels") or (forward.IGNORED,)) for row in rows]
-    read = forward.lay([row["input_ids"] for row in rows], packed=False, pad_id=pad)
-    written = forward.lay([[begin, *one[:-1]] for one in answers], packed=False, pad_id=pad,
-                          beside={"labels": (answers, forward.IGNORED)})
-    where, target, of = forward.targets(written, written["labels"], shift=False)
+    answers = [list(row.get("labels") or (layout.IGNORED,)) for row in rows]
+    read = layout.lay([row["input_ids"] for row in rows], packed=False, pad_id=pad)
+    written = layout.lay([[begin, *one[:-1]] for one in answers], packed=False, pad_id=pad,
+                          beside={"labels": (answers, layout.IGNORED)})
+    where, target, of = layout.targets(written, written["labels"], shift=False)
     inputs = {**read, "decoder_input_ids": written["input_ids"], "where": where, "target": target, "of": of}
     device = next(model.net.parameters()).device
     laid: dict[str, Any] = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}

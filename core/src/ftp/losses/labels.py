@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.losses.common import lay, row_limit
-from ftp.net import forward
+from ftp.net import heads
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 
@@ -45,7 +45,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(len(row["input_ids"]) for row in rows))
 
     def logits_of(batch: Batch) -> torch.Tensor:
-        return forward.classify(model.net, batch.inputs).float()
+        return heads.classify(model.net, batch.inputs).float()
 
     def compute(batch: Batch) -> LossOut:
         logits = logits_of(batch)

@@ -21,7 +21,7 @@ from ftp.data.encode import cache_key
 from ftp.data.splits import COUNTED
 from ftp.errors import Problem, UserError
 from ftp.losses.common import frame, lay, refuse_slow, row_limit
-from ftp.net import forward
+from ftp.net import heads
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 1
@@ -193,7 +193,7 @@ def _check(run: Run, data: Data) -> None:
 
 def _unanswerable(run: Run, data: Data) -> bool:
     """Whether training rows had questions without an answer; a finished run, which has no rows, says so in its log."""
-    from ftp.folder.record import read_log
+    from ftp.folder.log import read_log
 
     if data.splits:
         stored = [data.splits["train"]] if hasattr(data.splits.get("train"), "num_rows") else [
@@ -219,7 +219,7 @@ def _none(ids: Sequence[int], cls: int | None) -> int:
 
 def _logits(model: Model, batch: Batch) -> torch.Tensor:
     """[rows, longest, 2] fp32 logits of first and last token; those of padding are too small to count."""
-    logits = forward.span_logits(model.net, batch.inputs)[0].float()
+    logits = heads.span_logits(model.net, batch.inputs)[0].float()
     parts = logits.split(batch.inputs["lengths"])
     return pad_sequence(list(parts), batch_first=True, padding_value=torch.finfo(torch.float32).min / 4)
 

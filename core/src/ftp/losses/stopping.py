@@ -17,8 +17,8 @@ from ftp.model.modes import evaluating
 from ftp.model.peft import unable
 from ftp.model.saving import LAYOUTS
 from ftp.model.token_rows import frozen
-from ftp.net import forward
-from ftp.plugins import installed
+from ftp.net import heads
+from ftp.plugins.find import installed
 from ftp.types import Model, Risk, Row, Run
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def end_probabilities(run: Run, model: Model, given: list[Reference]) -> list[fl
     batch = tokens.collate(model, rows)
     inputs = batch.inputs
     with evaluating(model.net), torch.no_grad(), run.accelerator.autocast():
-        losses = forward.losses_at(model.net, inputs, inputs["where"], inputs["target"])
+        losses = heads.losses_at(model.net, inputs, inputs["where"], inputs["target"])
     last = {row: place for place, row in enumerate(inputs["of"].tolist())}  # the last term of each row is its end
     return [float((-losses[last[row]].float()).exp()) for row in range(len(given))]
 

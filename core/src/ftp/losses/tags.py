@@ -17,7 +17,7 @@ from ftp.data import control_text
 from ftp.data.encode import cache_key
 from ftp.errors import UserError
 from ftp.losses.common import frame, lay, refuse_slow, row_limit
-from ftp.net import forward
+from ftp.net import heads
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 1
@@ -73,7 +73,7 @@ def make(run: Run, data: Data, model: Model) -> Loss:
 
     def logits_of(batch: Batch) -> torch.Tensor:
         """[words, tags] the logits at the first token of each word."""
-        return forward.token_logits(model.net, batch.inputs)[0][batch.inputs["where"]].float()
+        return heads.token_logits(model.net, batch.inputs)[0][batch.inputs["where"]].float()
 
     def compute(batch: Batch) -> LossOut:
         logits, of = logits_of(batch), batch.inputs["of"]

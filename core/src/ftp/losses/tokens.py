@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ftp.errors import UserError
 from ftp.losses import encoder_decoder
-from ftp.net import forward
+from ftp.net import heads, layout
 from ftp.types import Batch, LossOut, Metric, Model, Row
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def labels(row: Row) -> list[int]:
     ids, places = list(row["input_ids"]), row.get("spans")
     if places is None:
         return ids
-    out = [forward.IGNORED] * len(ids)
+    out = [layout.IGNORED] * len(ids)
     for start, end in zip(places[::2], places[1::2], strict=True):
         out[start:end] = ids[start:end]
     return out
@@ -66,7 +66,7 @@ def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
     if encoder_decoder.applies(model.net):
         return encoder_decoder.collate(model, rows, **more)
     return lay(model, rows, [row["input_ids"] for row in rows], [labels(row) for row in rows],
-               shift=forward.shifts(model.net), **more)
+               shift=heads.shifts(model.net), **more)
 
 
 def lay(
@@ -76,9 +76,9 @@ def lay(
     and `of` (rows), each [terms]. With `shift` a token is predicted from the slot before it."""
     owner = [number for number, row in enumerate(rows) for _ in (row.get("segments") or (0,))]
     texts, marks = _parted(ids, rows), _parted(wanted, rows)
-    inputs = forward.lay(texts, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0, padding_side="right",
-                         beside={"labels": (marks, forward.IGNORED)})
-    where, target, text = forward.targets(inputs, inputs.pop("labels"), shift=shift)
+    inputs = layout.lay(texts, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0, padding_side="right",
+                         beside={"labels": (marks, layout.IGNORED)})
+    where, target, text = layout.targets(inputs, inputs.pop("labels"), shift=shift)
     inputs |= {"where": where, "target": target, "of": torch.tensor(owner)[text]}
     device = next(model.net.parameters()).device
     laid: dict[str, Any] = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
@@ -107,20 +107,20 @@ def compute(model: Model, batch: Batch, accuracy: str = "") -> LossOut:
         losses, hits = losses_and_hits(model.net, inputs, where, target)
         metrics[accuracy] = hits.float().sum()
     else:
-        losses = forward.losses_at(model.net, inputs, where, target)
+        losses = heads.losses_at(model.net, inputs, where, target)
     by_row = torch.zeros_like(counts).index_add_(0, of, losses.detach())
     return LossOut(losses.sum(), metrics, by_row, counts)
 
 
 def losses_and_hits(net: Any, inputs: Mapping[str, Tensor], where: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """[n] cross entropies as `forward.losses_at` gives them, and [n] whether the target has the largest logit."""
-    head = forward.head_at(net, inputs, where)
+    """[n] cross entropies as `heads.losses_at` gives them, and [n] whether the target has the largest logit."""
+    head = heads.head_at(net, inputs, where)
 
     def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
         logits = head(start, end).float()
         return cross_entropy(logits, target[start:end], reduction="none"), logits.argmax(-1) == target[start:end]
 
-    losses, hits = forward.in_pieces(net, len(where), piece)
+    losses, hits = heads.in_pieces(net, len(where), piece)
     return losses, hits
 
 
@@ -150,7 +150,7 @@ def generate(
             if room < 1:
                 raise UserError(f"a prompt has {longest} tokens, and the model takes {limit} in all: no room for an answer",
                                 "shorten it, or raise --max-length if the model takes more")
-            laid = forward.lay([prompts[n] for n in group], packed=False, pad_id=pad, padding_side="right" if apart else "left",
+            laid = layout.lay([prompts[n] for n in group], packed=False, pad_id=pad, padding_side="right" if apart else "left",
                                device=device)
             with torch.no_grad():
                 made: Any = net.generate(

@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ftp.errors import Problem, UserError, nearest
-from ftp.folder import marker, record, writing
+from ftp.folder import marker, paths, writing
 from ftp.model.loading import AUTO, quiet, use_cache
 from ftp.model.saving import save_tokenizer
 from ftp.types import Data, Model, Run
@@ -114,10 +114,10 @@ def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedT
     masks = run.task.head == "mask"
     if run.out is None:
         return train(texts(data), vocab_size, masks=masks)
-    folder = run.out / record.TOKENIZER
+    folder = run.out / paths.TOKENIZER
     with run.accelerator.main_process_first() if run.accelerator is not None else nullcontext():
         if not folder.is_dir():
-            aside = folder.with_name(f"{record.TOKENIZER}.part")
+            aside = folder.with_name(f"{paths.TOKENIZER}.part")
             marker.add(run.out, [f"{aside.name}/"])
             save_tokenizer(train(texts(data), vocab_size, masks=masks), aside)
             writing.sync_tree(aside)

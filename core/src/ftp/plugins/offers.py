@@ -10,7 +10,8 @@ from typing import Any
 from ftp import answers
 from ftp.errors import UserError, describe
 from ftp.host.terminal import OF_THE_USER
-from ftp.plugins import MODELS, names
+from ftp.plugins import names
+from ftp.plugins.find import MODELS
 from ftp.types import Head, Offer
 
 OfferPoint = tuple[Callable[[], Offer], str, str]

@@ -17,7 +17,9 @@ from ftp import addresses
 from ftp.errors import Problem, UserError
 from ftp.options import Option, flatten, resolve, write_recipe
 from ftp.plugin_info import Picked
-from ftp.plugins import DEFAULT_HEADS, audit, core_options, discover, pick, settle, suggested
+from ftp.plugins.audit import audit
+from ftp.plugins.find import discover, pick
+from ftp.plugins.fit import DEFAULT_HEADS, core_options, settle, suggested
 from ftp.plugins.offers import wishes
 from ftp.plugins.trust import absolute
 from ftp.settings import Settings

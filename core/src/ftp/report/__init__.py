@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ftp.errors import UserError
-from ftp.folder import record, writing
+from ftp.folder import state, writing
+from ftp.folder.files import Folder
 
 GENERATOR = '<meta name="generator" content="ftp '
 """Stands in the head of each page (base.html), by which a page is known again."""
@@ -25,15 +26,15 @@ def make(folders: Sequence[Path]) -> str:
 
     stories = []
     for folder in folders:
-        with record.damage_in_words(str(folder)):
+        with state.damage_in_words(str(folder)):
             stories.append(read(folder))
-    with record.damage_in_words(", ".join(map(str, folders))):
+    with state.damage_in_words(", ".join(map(str, folders))):
         return single(stories[0]) if len(stories) == 1 else beside(stories)
 
 
 def write(folder: Path) -> Path:
     """Write report.html of a run into its folder, and give its path."""
-    return record.Folder(folder).write_report(make([folder]))
+    return Folder(folder).write_report(make([folder]))
 
 
 def write_to(path: Path, folders: Sequence[Path]) -> Path:

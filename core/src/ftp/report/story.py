@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ftp.errors import UserError
-from ftp.folder import listing, record
+from ftp.folder import listing, paths, state
+from ftp.folder.files import Folder
 from ftp.report.progress import LEVELS
 from ftp.types import Risk
 
@@ -131,16 +132,16 @@ class Story:
 
 def read(path: Path) -> Story:
     """The story of a run folder. Raises `UserError` where it is none, or is damaged."""
-    if not path.is_dir() or not record.holds_run(path):
+    if not path.is_dir() or not state.holds_run(path):
         what = "there is no such folder" if not path.is_dir() else "there is no run in this folder"
         raise UserError(f"{path}: {what}", "name the folder of a run", "ftp runs")
-    folder, summary = record.Folder(path), listing.read(path)
+    folder, summary = Folder(path), listing.read(path)
     if summary.broken:
         raise UserError(summary.broken)
     log, predictions = folder.read_log(), folder.read_predictions()
     split = next((name for name in ("test", "validation") if predictions.get(name)), "")
     lines = predictions.get(split, [])
-    recipe = path / record.RECIPE
+    recipe = path / paths.RECIPE
     labels = list(summary.facts.get("labels") or [])
     return Story(
         path, summary, in_order(summary.risks), charts(log), confusion(split, lines, labels), calibration(split, lines),

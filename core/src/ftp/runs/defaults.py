@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftp.hooks import hookimpl
 from ftp.options import option
-from ftp.plugins import plugin
+from ftp.plugins.declare import plugin
 from ftp.types import Batch, Data, Evaluation, Loss, Model, Predictions, Risk, Run, Score, StepOut
 
 if TYPE_CHECKING:

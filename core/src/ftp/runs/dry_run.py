@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ftp import hookimpl, hooks
 from ftp.errors import PluginError, UserError
 from ftp.plugin_info import Picked
-from ftp.plugins import Hooks, implementations, plugin
+from ftp.plugins.call import Hooks
+from ftp.plugins.declare import implementations, plugin
 from ftp.plugins.plan import Prepared
 from ftp.types import Data, Model, Run
 
@@ -57,7 +58,7 @@ class Forecast:
 
 def forecast(prepared: Prepared) -> Forecast:
     """Work out what can be known of a run. Reads local data to count rows; loads no weights."""
-    from ftp.folder.record import Log
+    from ftp.folder.log import Log
 
     log = Log(None, writer=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), log=log)
@@ -137,7 +138,7 @@ def _data(run: Run, unknown: list[str]) -> Data:
     if named is not None and not Path(named).expanduser().exists():
         unknown.append(f"data: {named} is not on this machine, and a plan downloads no rows")
         return Data({}, run.task.form)
-    from ftp.runs.run import collect
+    from ftp.data.collect import collect
 
     return collect(run)
 
@@ -182,7 +183,7 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
 def _refuse_untrained(run: Run, model: Model) -> None:
     """Raise what the run would raise for tokens that it adds and leaves untrained. A plan has no recipe that a command could
     name, so only the options of that command are told."""
-    from ftp.runs.run import refuse_untrained
+    from ftp.runs.build import refuse_untrained
 
     try:
         refuse_untrained(run, model)

@@ -64,7 +64,7 @@ def export(
     """Write the model in `folder` to `out`: whole weights (`safetensors`), or what a converter makes of them (`gguf`, `onnx`)."""
     command, how = tools(form), {"dtype": dtype, "bound": bound, "trust_remote_code": trust_remote_code,
                                  "allow_changed_base": allow_changed_base}
-    from ftp.runs.run import quiet_libraries
+    from ftp.host.quiet import quiet_libraries
 
     quiet_libraries()  # before they are imported
     from ftp.model import export_whole

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ftp.errors import Problem, UserError
-from ftp.folder import record
+from ftp.folder import paths
+from ftp.folder.files import Folder
 from ftp.train import checkpoint
 from ftp.types import Data, Run
 
@@ -41,7 +42,7 @@ def check_model(run: Run, net: nn.Module, resumed: bool) -> None:
     known_stats = {} if folder is None else stats(folder)  # taken before the content is read: they never speak for later ones
     _check(run, "model", lambda: {REVISION: revision} if folder is None else hashes(folder), resumed)
     if known_stats and run.out is not None and run.accelerator is not None and run.accelerator.is_main_process:
-        written = record.Folder(run.out)
+        written = Folder(run.out)
         written.write_inputs({**written.read_inputs(), "model_stats": known_stats})
 
 
@@ -49,7 +50,7 @@ def of_base(out: Path) -> dict[str, dict[str, str]]:
     """What is known of the base model of a run, as `ftp.model.fingerprint.check_base` takes it."""
     from ftp.model.fingerprint import HASHES, REVISION, STATS
 
-    known = record.Folder(out).read_inputs()
+    known = Folder(out).read_inputs()
     model = known.get("model", {})
     if REVISION in model:
         return {REVISION: {REVISION: model[REVISION]}}
@@ -63,9 +64,9 @@ def _check(run: Run, part: Literal["rows", "model"], find: Callable[[], Mapping[
     assert run.accelerator is not None and run.out is not None
     told: list[list[Problem]] = [[]]
     if run.accelerator.is_main_process:
-        folder, found = record.Folder(run.out), find()
+        folder, found = Folder(run.out), find()
         known = folder.read_inputs()
-        if not resumed or not checkpoint.any_in(run.out / record.CHECKPOINTS):  # nothing was learnt from other ones
+        if not resumed or not checkpoint.any_in(run.out / paths.CHECKPOINTS):  # nothing was learnt from other ones
             folder.write_inputs({**known, part: found})
         elif part not in known:
             run.tell(f"whether the {part} are those that the run began with is not known: it kept no hashes")
@@ -79,7 +80,7 @@ def _check(run: Run, part: Literal["rows", "model"], find: Callable[[], Mapping[
 
 def _problem(out: Path, part: str, changed: list[str], known: Mapping[str, str]) -> Problem:
     what = f"the rows of {', '.join(changed)}" if part == "rows" else f"the base model ({', '.join(changed)})"
-    pin = f' (revision = "{known["revision"]}" in {record.RECIPE})' if changed == ["revision"] else ""
+    pin = f' (revision = "{known["revision"]}" in {paths.RECIPE})' if changed == ["revision"] else ""
     return Problem(f"--resume {out}: {what} changed since this run began, so it would end as another run",
                    f"put back what was there{pin}, or start afresh with what is there now",
-                   f"ftp run {out / record.RECIPE} --out {out}-anew")
+                   f"ftp run {out / paths.RECIPE} --out {out}-anew")

@@ -11,10 +11,15 @@ from ftp.data.asked import readable_rows
 from ftp.errors import UserError
 from ftp.evaluate.predict import answer, predict
 from ftp.evaluate.scoring import score
-from ftp.folder import record
-from ftp.plugins import Hooks, pick, trust
+from ftp.folder import paths, state
+from ftp.folder.files import Folder
+from ftp.host.quiet import quiet_libraries
+from ftp.plugins import trust
+from ftp.plugins.call import Hooks
+from ftp.plugins.find import pick
 from ftp.plugins.plan import options_for, prepare, replace_settings, split_names
-from ftp.runs.run import EXTRA, packs, quiet_libraries
+from ftp.runs.build import packs
+from ftp.runs.saving import EXTRA
 from ftp.types import Data, Form, Loss, Model, Prediction, Predictions, Row, Run
 
 
@@ -91,20 +96,20 @@ def load(
 
     A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
     """
-    folder = record.existing(Path(folder).expanduser())
-    saved = record.Folder(folder)
+    folder = state.existing(Path(folder).expanduser())
+    saved = Folder(folder)
     recipe, facts = saved.read_recipe(), saved.read_facts()
     status = facts.get("status", "unknown")
-    damaged = record.damaged_model_files(folder) if status == "finished" else []
+    damaged = state.damaged_model_files(folder) if status == "finished" else []
     if damaged:
         raise UserError(f"{folder}: the run is finished, but {', '.join(damaged)} is missing or damaged",
                         "make it again from the run's checkpoints", f"ftp run --resume {folder}")
-    if not (folder / record.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
+    if not (folder / paths.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
         raise UserError(f"{folder}: this run has no model that was verified: it did not finish ({status})", "go on with it",
                         f"ftp run --resume {folder}")
     installed = options_for(pick(split_names(recipe.get("plugins", ())), (), []))[0]
     code = trust.code_of({**recipe, trust.REMOTE: False}, installed, folder)  # for a model's code there is a word of its own
-    trust.check(code, str(folder / record.RECIPE), f"add {trust.FLAG} (in Python: trust_recipe=True)", trust_recipe)
+    trust.check(code, str(folder / paths.RECIPE), f"add {trust.FLAG} (in Python: trust_recipe=True)", trust_recipe)
     quiet_libraries()  # before they are imported
 
     from safetensors.torch import load_file
@@ -112,15 +117,15 @@ def load(
     from ftp import model as models
     from ftp.train.device import accelerator as make_accelerator
 
-    prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / record.RECIPE), recipe)])
+    prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / paths.RECIPE), recipe)])
     prepared = replace_settings(prepared, trust_remote_code=trust_remote_code)  # asked for again, whatever the recipe says
     accelerator = make_accelerator(prepared.settings, training=False)
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
-    model = models.reload(folder / record.MODEL, device=accelerator.device, trust_remote_code=trust_remote_code,
+    model = models.reload(folder / paths.MODEL, device=accelerator.device, trust_remote_code=trust_remote_code,
                           seed=prepared.settings.seed, allow_changed_base=allow_changed_base)
     data = Data({}, run.task.form, tuple(facts.get("labels", ())))
     model = dataclasses.replace(model, packed=packs(run, model))
     loss = run.hooks.one("make_loss", run=run, data=data, model=model)
     if loss.extra is not None:
-        loss.extra.load_state_dict(load_file(folder / record.MODEL / EXTRA))
+        loss.extra.load_state_dict(load_file(folder / paths.MODEL / EXTRA))
     return Predictor(run, data, model, loss)

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError
-from ftp.folder import record
+from ftp.folder import paths
+from ftp.folder.files import Folder
+from ftp.folder.log import read_log
 from ftp.options import flatten
 from ftp.plugins.plan import Prepared
 from ftp.train import checkpoint
 
-BEGAN = record.BEGAN
+BEGAN = paths.BEGAN
 BOOKS = ("save_steps", "save_total_limit", "logging_steps", "eval_steps", "eval_batch_tokens", "early_stopping_patience",
          "on_risk", "baselines", "verify", "report", "report_examples", "cache_dir")
 """What is measured, kept and shown, and when training ends: no update becomes another."""
@@ -48,7 +50,7 @@ class Change:
         return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
 
 
-def begin(folder: record.Folder, recipe: str) -> None:
+def begin(folder: Folder, recipe: str) -> None:
     """Keep the recipe that a run begins with, and its hash."""
     folder.write_began(recipe)
     digest = fingerprint(_said(recipe))
@@ -60,18 +62,11 @@ def fingerprint(said: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def identity(out: Path) -> dict[str, str]:
-    """Which run and which recipe a checkpoint is of: the id of the folder's marker, and the hash of the recipe in force."""
-    facts = record.Folder(out).read_facts()
-    known = {"run": record.run_id(out), "recipe": facts.get("recipe")}
-    return {name: str(value) for name, value in known.items() if value}
-
-
 def accept(out: Path, prepared: Prepared) -> list[Change]:
     """The changes that a resume makes on purpose. Raises `UserError` where the recipe was edited, or where an option is given
     that would make it another run. A run without a checkpoint has learnt nothing yet: it may still change in any way."""
     changed = changes(out, prepared)
-    if not checkpoint.any_in(out / record.CHECKPOINTS):
+    if not checkpoint.any_in(out / paths.CHECKPOINTS):
         return changed
     given = {key for key, source in prepared.origin.items() if source == "flags"}
     edited = [change for change in changed if change.key not in given]
@@ -85,17 +80,17 @@ def accept(out: Path, prepared: Prepared) -> list[Change]:
 
 def check_plugins(out: Path, plugins: Sequence[str]) -> None:
     """Raise `UserError` where the list of plugins was edited, before the options of those that are gone are complained about."""
-    if not checkpoint.any_in(out / record.CHECKPOINTS):
+    if not checkpoint.any_in(out / paths.CHECKPOINTS):
         return
-    began = _began(out, record.Folder(out).read_facts()).get("plugins")
+    began = _began(out, Folder(out).read_facts()).get("plugins")
     if began is not None and began != list(plugins):
         raise UserError([_edited(out, [Change("plugins", began, list(plugins))])])
 
 
-def write_down(folder: record.Folder, changed: list[Change], recipe: str) -> None:
+def write_down(folder: Folder, changed: list[Change], recipe: str) -> None:
     """Put accepted changes into run.json: what, when, and the hash of the recipe in force from now on. A run without a checkpoint
     begins anew."""
-    if not checkpoint.any_in(folder.path / record.CHECKPOINTS):
+    if not checkpoint.any_in(folder.path / paths.CHECKPOINTS):
         begin(folder, recipe)
         return
     if not changed:
@@ -117,7 +112,7 @@ def changes(out: Path, prepared: Prepared) -> list[Change]:
 def since_began(out: Path, prepared: Prepared) -> list[Change]:
     """How a recipe differs from both the one that the run in `out` began with and the one in force. Empty where neither is
     known."""
-    facts = record.Folder(out).read_facts()
+    facts = Folder(out).read_facts()
     began, now = _began(out, facts), _said(prepared.anywhere().recipe())
     if not began:
         return []
@@ -133,7 +128,7 @@ def is_harmless(out: Path, change: Change) -> bool:
 
 def restore_command(out: Path) -> str:
     """The command that puts back the recipe that a run began with."""
-    return f"cp {shlex.quote(str(out / BEGAN))} {shlex.quote(str(out / record.RECIPE))}"
+    return f"cp {shlex.quote(str(out / BEGAN))} {shlex.quote(str(out / paths.RECIPE))}"
 
 
 def allowed() -> str:
@@ -142,7 +137,7 @@ def allowed() -> str:
 
 
 def _in_force(out: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
-    folder = record.Folder(out)
+    folder = Folder(out)
     facts = folder.read_facts()
     expected = facts.get("recipe") or _of_newest_checkpoint(out)
     if expected is None:
@@ -151,9 +146,9 @@ def _in_force(out: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
         return dict(now)
     began = _began(out, facts)
     if not began:
-        raise UserError(f"--resume {out}: {BEGAN} is missing or damaged, and {record.RECIPE} is not the recipe that the run "
+        raise UserError(f"--resume {out}: {BEGAN} is missing or damaged, and {paths.RECIPE} is not the recipe that the run "
                         "was made with", "put one of them back, or start another run",
-                        f"ftp run {out / record.RECIPE} --out {out}-anew")
+                        f"ftp run {out / paths.RECIPE} --out {out}-anew")
     return _with_changes(out, began, facts)
 
 
@@ -164,7 +159,7 @@ def _with_changes(out: Path, began: Mapping[str, Any], facts: Mapping[str, Any])
         try:
             in_force[str(change["key"])] = change["new"]
         except (TypeError, KeyError) as error:
-            raise UserError(f"{out / record.FACTS}: its list of changes cannot be read", "the file is damaged: put it back, or "
+            raise UserError(f"{out / paths.FACTS}: its list of changes cannot be read", "the file is damaged: put it back, or "
                             "move it away to go on without what it says") from error
     return in_force
 
@@ -189,7 +184,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Chan
 
 
 def _of_newest_checkpoint(out: Path) -> str | None:
-    newest = checkpoint.newest(out / record.CHECKPOINTS)
+    newest = checkpoint.newest(out / paths.CHECKPOINTS)
     recipe = checkpoint.origin(newest).get("recipe") if newest is not None else None
     return str(recipe) if recipe else None
 
@@ -213,13 +208,13 @@ def _harm(out: Path, change: Change) -> str:
 
 def _updates(out: Path) -> int | None:
     """How many updates the run was to make, as its log says."""
-    totals = [line["total"] for line in record.read_log(out / record.LOG) if line.get("event") == "started" and "total" in line]
+    totals = [line["total"] for line in read_log(out / paths.LOG) if line.get("event") == "started" and "total" in line]
     return int(totals[-1]) if totals else None
 
 
 def _refused(out: Path, change: Change, reason: str) -> Problem:
     return Problem(f"--resume {out}: {change} cannot be changed: {reason}", f"with --resume may be given: {allowed()}",
-                   f"ftp run {out / record.RECIPE} --out {out}-anew --{change.key.replace('_', '-')} {shown(change.new)}")
+                   f"ftp run {out / paths.RECIPE} --out {out}-anew --{change.key.replace('_', '-')} {shown(change.new)}")
 
 
 def _edited(out: Path, edited: list[Change]) -> Problem:
@@ -228,8 +223,8 @@ def _edited(out: Path, edited: list[Change]) -> Problem:
     flags = [f"--resume-with {change.key}={shown(change.new)}" for change in edited]
     if all(is_harmless(out, change) for change in edited):
         fix += f"; these changes are harmless, and taken with: ftp run --resume {out} {' '.join(flags)}"
-    return Problem(f"--resume {out}: {record.RECIPE} was changed since this run began: {listed}", fix,
-                   f"ftp run {out / record.RECIPE} --out {out}-anew")
+    return Problem(f"--resume {out}: {paths.RECIPE} was changed since this run began: {listed}", fix,
+                   f"ftp run {out / paths.RECIPE} --out {out}-anew")
 
 
 def shown(value: Any) -> str:

@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from ftp.errors import Problem, UserError, nearest
-from ftp.folder import marker, record, writing
+from ftp.folder import marker, paths, state, writing
+from ftp.folder.files import Folder
 from ftp.host.faults import disk
 from ftp.options import flatten, read_recipe
-from ftp.plugins import pick, trust
+from ftp.plugins import trust
+from ftp.plugins.find import pick
 from ftp.plugins.plan import Prepared, options_for, prepare, replace_settings, split_names
 from ftp.runs import recipes
 
@@ -74,7 +76,7 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
     kept, original = _kept(path) if resume else ({}, path)
     flags = {**kept, **flags}
     given, common = tables.pop("stages"), {**tables, **flags}
-    out = path.parent if resume else Path(str(common.get("out", record.RUNS / path.stem))).expanduser()
+    out = path.parent if resume else Path(str(common.get("out", paths.RUNS / path.stem))).expanduser()
     common.pop("out", None)
     fix = "options of a plugin belong into a stage, as lora.r = 8"
     problems = [Problem(f"{path}: [{key}] stands above the stages", fix)
@@ -148,10 +150,10 @@ def _filled(value: Any, folders: Mapping[str, Path], problems: list[Problem], wh
 
 def _found(name: str, prepared: Prepared, folder: Path) -> Stage:
     """A stage as its folder shows it."""
-    if not record.holds_run(folder):
+    if not state.holds_run(folder):
         return Stage(name, prepared, folder)
-    done = record.Folder(folder).read_facts().get("status") == "finished"
-    begun = not done and not record.came_to_nothing(folder)
+    done = Folder(folder).read_facts().get("status") == "finished"
+    begun = not done and not state.came_to_nothing(folder)
     merges = _to_merge(prepared, folder)
     if merges is not None:
         prepared = replace_settings(prepared, model=str(_merged_folder(merges)))
@@ -198,7 +200,7 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, An
     """Make the folder of all stages, with the recipe and the options that came beside it. Raises `UserError` where it holds
     some already, unless none of them came to its first update."""
     there = list(out.iterdir()) if holds_stages(out) else []
-    if any(record.holds_run(one) and not record.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
+    if any(state.holds_run(one) and not state.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
         raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
                         f"ftp run --resume {out}")
     inside = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
@@ -241,7 +243,7 @@ def command(stage: Stage) -> list[str]:
 def _to_merge(prepared: Prepared, folder: Path) -> Path | None:
     """The earlier stage that a stage begins from, where that trained an adapter."""
     before = Path(prepared.settings.model or "")
-    if before.parent == folder.parent and (before / record.MODEL / "adapter_config.json").is_file():
+    if before.parent == folder.parent and (before / paths.MODEL / "adapter_config.json").is_file():
         return before
     return None
 
@@ -264,7 +266,7 @@ def _merged(run: Path, trust_remote_code: bool) -> Path:
         if marker.lists(mark, f"{aside.name}/"):  # what a kill left of it
             shutil.rmtree(aside, ignore_errors=True)
         marker.add(out.parent, [f"{out.name}/", f"{aside.name}/"])
-        model.merged(run / record.MODEL, aside, trust_remote_code=trust_remote_code)
+        model.merged(run / paths.MODEL, aside, trust_remote_code=trust_remote_code)
         writing.sync_tree(aside)
         aside.rename(out)
         writing.sync_folder(out.parent)

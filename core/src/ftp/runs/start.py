@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ftp.folder import record
-from ftp.plugins import lock
+from ftp.folder import files, paths
+from ftp.folder.files import Folder
+from ftp.plugins.lock import lock
 from ftp.plugins.plan import Prepared
 from ftp.runs import recipes
 from ftp.train import checkpoint
@@ -18,7 +19,7 @@ NAMES = {"device_kind": "the kind of device", "device_name": "the device", "prec
 """Facts that decide the last digits of a run, as they are told."""
 
 
-def write_down(folder: record.Folder, prepared: Prepared, accelerator: Any) -> None:
+def write_down(folder: Folder, prepared: Prepared, accelerator: Any) -> None:
     """The recipe, the plugins and libraries, and the machine of a run that begins."""
     recipe = prepared.anywhere().recipe()
     folder.write_recipe(recipe)
@@ -27,14 +28,14 @@ def write_down(folder: record.Folder, prepared: Prepared, accelerator: Any) -> N
     recipes.begin(folder, recipe)
 
 
-def take_up(run: Run, folder: record.Folder, prepared: Prepared) -> None:
+def take_up(run: Run, folder: Folder, prepared: Prepared) -> None:
     """Tell and write down how a run that is resumed differs from what it was: options that were changed on purpose, plugins,
     libraries, machine. Each resume is kept in run.json (`resumes`)."""
     recipe = prepared.anywhere().recipe()
     changed = recipes.accept(folder.path, prepared)
     before, now = folder.read_facts(), facts(run.accelerator, prepared.settings)
-    if "recipe" not in before and checkpoint.any_in(folder.path / record.CHECKPOINTS):
-        run.tell(f"whether {record.RECIPE} is the recipe that the run began with is not known: it kept no hash")
+    if "recipe" not in before and checkpoint.any_in(folder.path / paths.CHECKPOINTS):
+        run.tell(f"whether {paths.RECIPE} is the recipe that the run began with is not known: it kept no hash")
     for change in changed:
         run.tell(f"{change}: changed at this resume" + _consequence(change, prepared))
     differences = [f"{change} since the run was started" for change in folder.changed(lock(prepared.picked))]
@@ -53,8 +54,8 @@ def take_up(run: Run, folder: record.Folder, prepared: Prepared) -> None:
         run.log.event("resumed", changes=[vars(change) for change in changed], differences=differences)
 
 
-def _running(folder: record.Folder, prepared: Prepared) -> dict[str, Any]:
-    return {"id": record.run_id(folder.path), "status": "running", "plugins": [one.name for one in prepared.picked]}
+def _running(folder: Folder, prepared: Prepared) -> dict[str, Any]:
+    return {"id": files.run_id(folder.path), "status": "running", "plugins": [one.name for one in prepared.picked]}
 
 
 def _consequence(change: recipes.Change, prepared: Prepared) -> str:

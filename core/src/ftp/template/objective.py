@@ -26,10 +26,10 @@ class PluginName:
         import torch  # heavy imports stand inside hooks, so that `ftp --help` stays quick
 
         from ftp.losses import labels
-        from ftp.net import forward
+        from ftp.net import heads
 
         def compute(batch: Batch) -> LossOut:
-            logits = forward.classify(model.net, batch.inputs).float()  # takes rows padded or packed
+            logits = heads.classify(model.net, batch.inputs).float()  # takes rows padded or packed
             p = logits.softmax(-1).gather(1, batch.inputs["label"].unsqueeze(1)).squeeze(1)
             losses = (1 - p.clamp(min=1e-8) ** self.q) / self.q
             # A sum, never a mean: the step divides once, by the rows of the whole update over all processes.

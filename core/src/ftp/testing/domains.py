@@ -13,7 +13,7 @@ from ftp.data.load import settle
 from ftp.data.turns import words
 from ftp.errors import UserError
 from ftp.options import options_of
-from ftp.plugins import DEFAULT_HEADS
+from ftp.plugins.fit import DEFAULT_HEADS
 from ftp.settings import Settings
 from ftp.testing.outcome import Fault, NotApplicable
 from ftp.testing.rows import splits

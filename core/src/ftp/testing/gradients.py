@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from ftp.errors import PluginError
 from ftp.testing.scene import Scene
-from ftp.train.loop import seed_step
+from ftp.train.seeds import seed_step
 from ftp.types import Batch
 
 STEPS = {torch.float64: (1e-4, 1e-5), torch.float32: (1e-2, 3e-3, 1e-3)}

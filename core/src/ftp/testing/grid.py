@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from itertools import product
 
 from ftp.errors import UserError
-from ftp.plugins import installed, kind_of
+from ftp.plugins.declare import kind_of
+from ftp.plugins.find import installed
 from ftp.plugins.plan import prepare
 from ftp.types import Task
 

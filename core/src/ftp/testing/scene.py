@@ -12,17 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftp.data.collect import collect
 from ftp.data.encode import numbered
 from ftp.errors import UserError
-from ftp.folder.record import Log
-from ftp.net import forward
-from ftp.plugins import Hooks
-from ftp.runs import run as app
+from ftp.folder.log import Log
+from ftp.host.quiet import quiet_libraries
+from ftp.net import packing
+from ftp.plugins.call import Hooks
 from ftp.testing import events
 from ftp.testing.outcome import Fault, NotApplicable
 from ftp.testing.subject import Subject, tiny_model
 from ftp.train.device import accelerator
-from ftp.train.loop import Whole, seed_step
+from ftp.train.seeds import seed_step
+from ftp.train.state import Whole
 from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, Run
 
 MODELS: Mapping[Head, tuple[str, ...]] = {
@@ -142,7 +144,7 @@ def build(
     `begins`: whether plugins hear that training begins. The network is left in evaluation mode.
     """
     kind = kind or fitting(subject)
-    app.quiet_libraries()
+    quiet_libraries()
     prepared = subject.prepared(model=str(tiny_model(kind)), max_grad_norm=0.0, **options)
     folder = subject.folder / "scene"
     folder.mkdir(exist_ok=True)
@@ -150,7 +152,7 @@ def build(
               folder, Log(None, writer=False))
     key = f"data {prepared.task.form}"
     if key not in subject.kept:
-        subject.kept[key] = app.collect(run)
+        subject.kept[key] = collect(run)
     data: Data = subject.kept[key]
     seed_step(run.settings.seed, 0, 0)
     model: Model = run.hooks.one("build_model", run=run, data=data)
@@ -165,7 +167,7 @@ def build(
     for name, weight in model.net.named_parameters():
         if freeze is not None and freeze(name):
             weight.requires_grad_(False)
-    model = dataclasses.replace(model, packed=packed and forward.can_pack(model.net, model.tokenizer)[0])
+    model = dataclasses.replace(model, packed=packed and packing.can_pack(model.net, model.tokenizer)[0])
     model, asked = counted(model)
     loss: Loss = run.hooks.one("make_loss", run=run, data=data, model=model)
     model.net.eval()

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from ftp.errors import UserError, nearest
 from ftp.plugin_info import Found, Picked
-from ftp.plugins import clash, discover, from_path, implementations, kind_of, meant
+from ftp.plugins.declare import implementations, kind_of
+from ftp.plugins.find import clash, discover, from_path, meant
 from ftp.plugins.plan import Prepared, prepare
 
 Part = Literal["every", "objective", "parameterisation", "run", "events", "domain", "risk"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ftp.model.modes import evaluating
-from ftp.net import forward
+from ftp.net import heads
 from ftp.types import Batch, Loss, LossOut, Model
 from ftp_distill.teachers import Teacher
 
@@ -84,20 +84,20 @@ def _terms(model: Model, teacher: Teacher, formula: Formula, batch: Batch) -> tu
     """(own cross entropies [n], divergences [n], row numbers [n]) of the terms of a batch."""
     inputs = batch.inputs
     if model.head == "labels":
-        student = forward.classify(model.net, inputs).float()
+        student = heads.classify(model.net, inputs).float()
         with teacher.net() as net, torch.no_grad():
-            theirs = teacher.ordered(forward.classify(net, inputs))
+            theirs = teacher.ordered(heads.classify(net, inputs))
         own = cross_entropy(student, inputs["label"], reduction="none")
         return own, formula.divergence(student, theirs), torch.arange(len(own), device=own.device)
     where, target = inputs["where"], inputs["target"]
-    student = forward.head_at(model.net, inputs, where)
+    student = heads.head_at(model.net, inputs, where)
     if teacher.is_model:  # one network in two states, one after the other
         mine = student(0, len(where))
         with teacher.net() as net, torch.no_grad():
-            theirs = forward.logits_at(net, inputs, where)
+            theirs = heads.logits_at(net, inputs, where)
         return cross_entropy(mine.float(), target, reduction="none"), formula.divergence(mine, theirs), inputs["of"]
     with teacher.net() as net, torch.no_grad():
-        teaches = forward.head_at(net, inputs, where)
+        teaches = heads.head_at(net, inputs, where)
 
     def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
         mine = student(start, end)
@@ -107,5 +107,5 @@ def _terms(model: Model, teacher: Teacher, formula: Formula, batch: Batch) -> tu
         own = cross_entropy(mine.float(), target[start:end], reduction="none")
         return own, formula.divergence(mine[:, :width], theirs[:, :width])
 
-    own, apart = forward.in_pieces(model.net, len(where), piece, copies=2)
+    own, apart = heads.in_pieces(model.net, len(where), piece, copies=2)
     return own, apart, inputs["of"]

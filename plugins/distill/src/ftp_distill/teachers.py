@@ -13,7 +13,7 @@ from torch import Tensor
 from ftp import model as models
 from ftp.errors import UserError
 from ftp.losses.common import row_limit
-from ftp.net import forward
+from ftp.net import packing
 from ftp.types import Data, Model, Run
 
 SAMPLE = "Seven plus five is twelve; isn't it? Zürich, 3.50 €.\n"
@@ -54,7 +54,7 @@ def find(run: Run, data: Data, model: Model, name: str | None) -> Teacher:
                         "cut them", f"--max-length {taken}")
     net = made.net.to(next(model.net.parameters()).device).eval().requires_grad_(False)
     if model.packed:
-        able, why = forward.can_pack(net, made.tokenizer)
+        able, why = packing.can_pack(net, made.tokenizer)
         if not able:
             raise UserError(f"--distill.teacher {name}: it cannot read packed rows: {why}", "pad them", "--pack off")
     order: tuple[int, ...] = ()

@@ -79,7 +79,7 @@ def _names(run: Run) -> list[str]:
 
 def _deciding(run: Run) -> list[str]:
     """The plugins that say which weights move."""
-    from ftp.plugins import kind_of
+    from ftp.plugins.declare import kind_of
 
     return [one.name for one in (run.hooks.picked if run.hooks else ()) if kind_of(one.cls) == "parameterisation"]
 

@@ -13,7 +13,7 @@ import torch
 
 from ftp.data import control_text
 from ftp.losses.common import row_limit
-from ftp.net import forward
+from ftp.net import heads, layout
 from ftp.types import Model, Run
 
 NEIGHBOURS = 10
@@ -39,9 +39,9 @@ def features(run: Run, model: Model, texts: Sequence[str]) -> tuple[Any, float]:
             while order:
                 size = max(1, BATCH_TOKENS // len(ids[order[0]]))
                 part, order = order[:size], order[size:]
-                inputs = forward.lay([ids[number] for number in part], packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
+                inputs = layout.lay([ids[number] for number in part], packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
                                      padding_side=tokenizer.padding_side, device=device)
-                flat, row = forward.real(inputs, forward.hidden(model.net, inputs)).float(), forward.rows(inputs)
+                flat, row = layout.real(inputs, heads.hidden(model.net, inputs)).float(), layout.rows(inputs)
                 sums = torch.zeros(len(part), flat.shape[-1], device=device).index_add_(0, row, flat)
                 means = (sums / torch.bincount(row, minlength=len(part))[:, None]).cpu().numpy()
                 found = np.zeros((len(ids), means.shape[1]), np.float32) if found is None else found

@@ -16,7 +16,7 @@ from ftp.data import control_text
 from ftp.losses import blocks as texts
 from ftp.losses import tokens
 from ftp.losses.common import row_limit
-from ftp.net import forward
+from ftp.net import heads, layout
 from ftp.types import Model, Run
 
 TOP = 64
@@ -82,7 +82,7 @@ def say(run: Run, model: Model, ids: Sequence[Sequence[int]], before: Said | Non
         with torch.no_grad(), run.accelerator.autocast():
             for numbers, batch in _batches(model, ids):
                 inputs = batch.inputs
-                shares = forward.logits_at(model.net, inputs, inputs["where"]).float().log_softmax(-1)
+                shares = heads.logits_at(model.net, inputs, inputs["where"]).float().log_softmax(-1)
                 document = np.array(numbers)[inputs["of"].cpu().numpy()]
                 spent = -shares.gather(1, inputs["target"][:, None])[:, 0].cpu().numpy()
                 np.add.at(losses, document, spent)
@@ -123,7 +123,7 @@ def kl(before: Said, after: Said) -> Any:
 def _batches(model: Model, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Any]]:
     """Documents side by side, so many that their logits stay below `LOGIT_BYTES`."""
     width = int(model.net.get_input_embeddings().weight.shape[0])
-    shift = forward.shifts(model.net)
+    shift = heads.shifts(model.net)
     most = max(1, LOGIT_BYTES // (4 * width))
     part: list[int] = []
     for number, row in enumerate(ids):
@@ -145,6 +145,6 @@ def _lay(model: Model, ids: Sequence[Sequence[int]], part: Sequence[int], shift:
               for number, row in zip(part, rows, strict=True)]
     given = [[mask if place in set(places) else one for place, one in enumerate(row)]
              for row, places in zip(rows, hidden, strict=True)]
-    wanted = [[one if place in set(places) else forward.IGNORED for place, one in enumerate(row)]
+    wanted = [[one if place in set(places) else layout.IGNORED for place, one in enumerate(row)]
               for row, places in zip(rows, hidden, strict=True)]
     return tokens.lay(model, [{} for _ in rows], given, wanted, shift=False)

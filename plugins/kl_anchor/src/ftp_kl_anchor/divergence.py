@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ftp import UserError
-from ftp.net import forward
+from ftp.net import heads
 from ftp.types import Batch, Model
 
 
@@ -21,16 +21,16 @@ def divergence(model: Model, batch: Batch, positions: int) -> Tensor:
     """
     inputs: Any = batch.inputs
     if model.head == "labels":
-        now = forward.classify(model.net, inputs)
-        before = _reference(model, lambda net: forward.classify(net, inputs))
+        now = heads.classify(model.net, inputs)
+        before = _reference(model, lambda net: heads.classify(net, inputs))
         return kl(before, now).sum()
     if "where" not in inputs or len(inputs["where"]) != batch.count:
         raise UserError("kl_anchor: this objective does not say which tokens it trains",
                         "it goes with clm, mlm and sft; objectives on preferences have an anchor of their own (--dpo.beta)")
     where = inputs["where"]
     some = where[torch.linspace(0, len(where) - 1, positions, device=where.device).long()] if len(where) > positions else where
-    before = _reference(model, lambda net: forward.logits_at(net, inputs, some))
-    now = forward.logits_at(model.net, inputs, some)
+    before = _reference(model, lambda net: heads.logits_at(net, inputs, some))
+    now = heads.logits_at(model.net, inputs, some)
     return kl(before, now).sum() * (len(where) / len(some))
 
 

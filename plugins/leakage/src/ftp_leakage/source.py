@@ -29,17 +29,19 @@ def of_recipe(recipe: str, trust_recipe: bool = False) -> Data:
     from dataclasses import replace
 
     from ftp.cli import flags
-    from ftp.folder.record import Log
-    from ftp.plugins import Hooks, trust
-    from ftp.runs import run as app
+    from ftp.data.collect import collect
+    from ftp.folder.log import Log
+    from ftp.host.quiet import quiet_libraries
+    from ftp.plugins import trust
+    from ftp.plugins.call import Hooks
     from ftp.types import Run
 
     _, prepared = flags.assemble([recipe, *([trust.FLAG] if trust_recipe else [])])
-    app.quiet_libraries()
+    quiet_libraries()
     settings = replace(prepared.settings, streaming=False)
     refused: list[Problem] = []
     run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), log=Log(None, writer=False))
-    data = app.collect(run, refused)
+    data = collect(run, refused)
     for problem in refused:
         warn(f"ftp run would refuse these rows: {problem}")
     return data

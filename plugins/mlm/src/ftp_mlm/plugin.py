@@ -63,7 +63,7 @@ class Mlm:
         from ftp.losses import blocks as text
         from ftp.losses import tokens
         from ftp.losses.common import row_limit
-        from ftp.net import forward
+        from ftp.net import heads, layout
 
         tokenizer = model.tokenizer
         self._refuse(model)
@@ -88,7 +88,7 @@ class Mlm:
         def collate(rows: Sequence[Row]) -> Batch:
             if rows[0].get("asked"):
                 ids = [list(row["input_ids"]) for row in rows]
-                wanted = [[one if one == tokenizer.mask_token_id else forward.IGNORED for one in row] for row in ids]
+                wanted = [[one if one == tokenizer.mask_token_id else layout.IGNORED for one in row] for row in ids]
                 return tokens.lay(model, rows, ids, wanted, shift=False, asked=ids)
             ids, wanted = masks.hide(rows, fixed=not model.net.training)
             return tokens.lay(model, rows, ids, wanted, shift=False)
@@ -99,7 +99,7 @@ class Mlm:
         def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
             if out is not None:  # held-out text is scored, not filled in
                 return [Prediction(None)] * batch.rows
-            guessed = iter(forward.logits_at(model.net, batch.inputs, batch.inputs["where"]).argmax(-1).tolist())
+            guessed = iter(heads.logits_at(model.net, batch.inputs, batch.inputs["where"]).argmax(-1).tolist())
             filled = [[next(guessed) if one == tokenizer.mask_token_id else one for one in ids] for ids in batch.inputs["asked"]]
             return [Prediction(tokenizer.decode(ids, skip_special_tokens=True)) for ids in filled]
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ftp.errors import UserError
 from ftp.losses import tokens
-from ftp.net import forward
+from ftp.net import heads, layout
 from ftp.types import Model, Run
 
 
@@ -23,9 +23,9 @@ def lay(model: Model, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[int
     `lengths`, how many there are of each answer.
     """
     labels = [tokens.labels({"input_ids": row, "spans": places}) for row, places in zip(ids, spans, strict=True)]
-    inputs = forward.lay(ids, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
-                         padding_side=model.tokenizer.padding_side, beside={"labels": (labels, forward.IGNORED)})
-    where, target, row = forward.targets(inputs, inputs.pop("labels"), shift=forward.shifts(model.net))
+    inputs = layout.lay(ids, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
+                         padding_side=model.tokenizer.padding_side, beside={"labels": (labels, layout.IGNORED)})
+    where, target, row = layout.targets(inputs, inputs.pop("labels"), shift=heads.shifts(model.net))
     device = next(model.net.parameters()).device
     laid: dict[str, Any] = {**inputs, "where": where, "target": target}
     laid = {name: tensor.to(device, non_blocking=True) for name, tensor in laid.items()}
@@ -35,7 +35,7 @@ def lay(model: Model, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[int
 def logps(net: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
     """[answers] fp32 log probability of each answer given its prompt: the sum over its tokens, in nats. The same inputs
     and weights give the same bits (nothing is added in a random order)."""
-    losses = forward.losses_at(net, inputs, inputs["where"], inputs["target"])
+    losses = heads.losses_at(net, inputs, inputs["where"], inputs["target"])
     return -pad_sequence(losses.split(inputs["lengths"]), batch_first=True).sum(1)
 
 

@@ -45,10 +45,10 @@ def encoded(run: Run, loss: Loss, rows: Dataset) -> Dataset:
 
 def lines(model: Model, batch: Batch) -> list[Line]:
     """The sequences of a batch, from its tensors. Without `where` and `target` in it no token is trained by itself."""
-    from ftp.net import forward
+    from ftp.net import heads, layout
 
     inputs: Any = batch.inputs
-    ids, limits = forward.real(inputs, inputs["input_ids"]).tolist(), forward.bounds(inputs).tolist()
+    ids, limits = layout.real(inputs, inputs["input_ids"]).tolist(), layout.bounds(inputs).tolist()
     if "decoder_input_ids" in inputs:  # the prompt that an encoder reads, and behind it the answer that a decoder learns
         said: list[list[int]] = [[] for _ in limits[1:]]
         for row, target in zip(inputs["of"].tolist(), inputs["target"].tolist(), strict=True):
@@ -57,8 +57,8 @@ def lines(model: Model, batch: Batch) -> list[Line]:
                 for (a, b), answer in zip(pairwise(limits), said, strict=True)]
     trained, hidden = set[int](), dict[int, int]()
     if "where" in inputs and "target" in inputs:
-        shift = int(model.head == "tokens" and forward.shifts(model.net))
-        places = forward.real(inputs, _numbers(inputs)).tolist()
+        shift = int(model.head == "tokens" and heads.shifts(model.net))
+        places = layout.real(inputs, _numbers(inputs)).tolist()
         order = {slot: place for place, slot in enumerate(places)}
         for slot, target in zip(inputs["where"].tolist(), inputs["target"].tolist(), strict=True):
             place = order.get(slot, -1) + shift

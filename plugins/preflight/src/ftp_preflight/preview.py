@@ -26,23 +26,25 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     `part` and `parts` where a row is several, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
     that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
     from ftp.data import tables
+    from ftp.data.collect import collect
     from ftp.data.source import as_rows
-    from ftp.folder.record import Log
-    from ftp.plugins import Hooks
-    from ftp.runs import run as app
+    from ftp.folder.log import Log
+    from ftp.host.quiet import quiet_libraries
+    from ftp.plugins.call import Hooks
+    from ftp.runs.build import build
     from ftp.train.device import accelerator
     from ftp.types import Run
 
-    app.quiet_libraries()
+    quiet_libraries()
     settings = prepared.settings
     run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(settings, training=False),
               settings.out, Log(None, writer=False))
     refused: list[Problem] = []
-    data = app.collect(run, refused)
+    data = collect(run, refused)
     if split not in data.splits:
         raise UserError(f"--split {split}: there is no such split", f"{nearest(split, data.splits)} there are: "
                         f"{', '.join(data.splits)}".strip(), f"--split {next(iter(data.splits))}")
-    model, loss = app.build(run, data)
+    model, loss = build(run, data)
     whole: Any = data.splits[split]
     if not hasattr(whole, "num_rows"):
         from itertools import islice

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from ftp import Problem, UserError, hookimpl, option, plugin
-from ftp.plugins import implementations, installed, kind_of
+from ftp.plugins.declare import implementations, kind_of
+from ftp.plugins.find import installed
 from ftp.types import Model, Run
 
 Bits = Literal["4", "8"]

@@ -40,7 +40,7 @@ class Reward:
         from ftp.data.encode import cache_key
         from ftp.losses import chat, tokens
         from ftp.losses.common import row_limit
-        from ftp.net import forward
+        from ftp.net import heads, layout
         from ftp_reward import rows as reading
 
         tokens.refuse_encoder_decoder(model, "reward")
@@ -89,7 +89,7 @@ class Reward:
                 return [row[side + name] for side, row in zip(names, both, strict=True)]
 
             beside = {"token_type_ids": (column("token_type_ids"), 0)} if "token_type_ids" in part[0] else {}
-            inputs: dict[str, Any] = forward.lay(
+            inputs: dict[str, Any] = layout.lay(
                 column("input_ids"), packed=model.packed, pad_id=tokenizer.pad_token_id or 0,
                 padding_side=tokenizer.padding_side, beside=beside, device=next(model.net.parameters()).device)
             if "margin" in part[0]:
@@ -97,7 +97,7 @@ class Reward:
             return Batch(inputs, count=len(part), rows=len(part), tokens=sum(map(len, column("input_ids"))))
 
         def scores(batch: Batch) -> Tensor:
-            return forward.classify(model.net, batch.inputs).float()[:, 0]
+            return heads.classify(model.net, batch.inputs).float()[:, 0]
 
         def compute(batch: Batch) -> LossOut:
             chosen, rejected = scores(batch).chunk(2)

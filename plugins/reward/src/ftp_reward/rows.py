@@ -15,7 +15,8 @@ from ftp.data.control_text import TextTokenizer
 from ftp.data.turns import Message, Unfit, conversation, is_empty, last_question, plain, said, split_last, words
 from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
-from ftp.folder.record import LOG, MODEL, read_log
+from ftp.folder.log import read_log
+from ftp.folder.paths import LOG, MODEL
 from ftp.losses.chat import Chat, tools_of
 from ftp.types import Row, Run
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from ftp.errors import UserError
-from ftp.net import forward
+from ftp.net import heads
 
 
 class Extra(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -42,7 +42,7 @@ def look(net: nn.Module, inputs: Mapping[str, Any], temperature: float, value: n
     """One pass over laid out completions (`ftp.losses.tokens.collate`). Large vocabularies are done in pieces."""
     where, target = inputs["where"], inputs["target"]
 
-    head = forward.head_at(net, inputs, where)
+    head = heads.head_at(net, inputs, where)
     if value is not None and head.states is None:
         raise UserError("--rlhf.method ppo: the states of a network with a learnt prompt cannot be told from its tokens'",
                         "--rlhf.method rloo has no value head")
@@ -54,7 +54,7 @@ def look(net: nn.Module, inputs: Mapping[str, Any], temperature: float, value: n
             entropies = -(logs.exp() * logs).sum(-1)
         return -cross_entropy(logits, target[start:end], reduction="none"), entropies
 
-    logps, entropies = forward.in_pieces(net, len(where), piece)
+    logps, entropies = heads.in_pieces(net, len(where), piece)
     values = None
     if value is not None and head.states is not None:
         values = value(head.states.to(next(value.parameters()).dtype)).float()[:, 0]

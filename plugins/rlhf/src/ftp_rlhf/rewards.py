@@ -146,7 +146,7 @@ def model_judge(run: Run, folder: Path) -> Judge:
     from ftp.losses import chat
     from ftp.losses.chat import tools_of
     from ftp.losses.common import row_limit
-    from ftp.net import forward
+    from ftp.net import heads, layout
     from ftp_reward.rows import Reader, reads_pairs, refuse_other
 
     assert run.accelerator is not None
@@ -181,9 +181,9 @@ def model_judge(run: Run, folder: Path) -> Judge:
             while order:
                 most = max(1, run.settings.eval_batch_tokens // len(read_ids[order[0]]))
                 part, order = order[:most], order[most:]
-                laid = forward.lay([read_ids[place] for place in part], packed=False, pad_id=tokenizer.pad_token_id or 0,
+                laid = layout.lay([read_ids[place] for place in part], packed=False, pad_id=tokenizer.pad_token_id or 0,
                                    device=next(net.parameters()).device)
-                for place, score in zip(part, forward.classify(net, laid)[:, 0].float().tolist(), strict=True):
+                for place, score in zip(part, heads.classify(net, laid)[:, 0].float().tolist(), strict=True):
                     scores[place] = score
         return scores
 
@@ -193,21 +193,22 @@ def model_judge(run: Run, folder: Path) -> Judge:
 def _scorer(folder: Path, run: Run) -> tuple[Model, dict[str, Any]]:
     """The network that scores, and the settings by which its own run read texts."""
     from ftp import model as models
-    from ftp.folder import record
+    from ftp.folder import paths
+    from ftp.folder.files import Folder
 
     assert run.accelerator is not None
-    if (folder / record.RECIPE).is_file():
-        facts = record.Folder(folder).read_facts()
-        if not (folder / record.MODEL).is_dir():
+    if (folder / paths.RECIPE).is_file():
+        facts = Folder(folder).read_facts()
+        if not (folder / paths.MODEL).is_dir():
             raise UserError(f"--rlhf.reward_model {folder}: that run did not finish ({facts.get('status', 'unknown')})",
                             "finish it first", f"ftp run --resume {folder}")
         if facts.get("head") != "score":
             raise UserError(f"--rlhf.reward_model {folder}: that run trained no score (its head is '{facts.get('head')}')",
                             "name a run of the plugin reward", "ftp run --plugins reward,...")
-        recipe = record.Folder(folder).read_recipe()
+        recipe = Folder(folder).read_recipe()
         as_trained = {"max_length": recipe.get("max_length"),
                       "split_special_tokens": recipe.get("split_special_tokens", True)}
-        return models.reload(folder / record.MODEL, device=run.accelerator.device,
+        return models.reload(folder / paths.MODEL, device=run.accelerator.device,
                              trust_remote_code=run.settings.trust_remote_code), as_trained
     if not folder.is_dir():
         raise UserError(f"--rlhf.reward_model {folder}: there is no such folder",

@@ -22,7 +22,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from ftp.net import forward
+from ftp.net import layout
 from ftp.types import Model
 
 
@@ -81,7 +81,7 @@ def ended(line: Sequence[int], stop: Sequence[int]) -> Completion:
 def _generate(model: Model, prompts: Sequence[Sequence[int]], keys: Sequence[Sequence[int]], how: Sampling) -> list[list[int]]:
     net: Any = model.net
     pad = model.tokenizer.pad_token_id or 0
-    laid = forward.lay(prompts, packed=False, pad_id=pad, padding_side="left", device=next(net.parameters()).device)
+    laid = layout.lay(prompts, packed=False, pad_id=pad, padding_side="left", device=next(net.parameters()).device)
     draw = Draw(keys, laid["input_ids"].shape[1], how)
     with torch.no_grad():
         out = net.generate(

@@ -55,7 +55,9 @@ class Sft:
             _check(run, data, self.unfit)
 
         def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-            return generation.prompts(chat, rows, limit) if split == "predict" else _rows(self, run, chat, list(rows), split, limit)
+            if split == "predict":
+                return generation.prompts(chat, rows, limit)
+            return _rows(self, run, chat, list(rows), split, limit)
 
         def collate(rows: Sequence[Row]) -> Batch:
             asked = {number: row["prompt"] for number, row in enumerate(rows)

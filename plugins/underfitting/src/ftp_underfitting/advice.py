@@ -18,7 +18,7 @@ def rate(run: Run, value: float) -> str:
 
 def usual_rate(run: Run) -> float:
     """The learning rate that the plugins of this run suggest, else core's own."""
-    from ftp.plugins import suggested
+    from ftp.plugins.fit import suggested
     from ftp.settings import Settings
 
     values, _, _ = suggested(run.hooks.picked if run.hooks else ())

@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 from ftp.options import Option, convert, flatten, resolve, write_recipe
-from ftp.plugins import audit, implementations
+from ftp.plugins.audit import audit
+from ftp.plugins.declare import implementations
 from ftp.testing.outcome import Fault, check
 from ftp.testing.subject import Subject
 

@@ -322,7 +322,7 @@ def padding_changes_nothing(subject: Subject) -> str:
     sides = [_moved(scene).total(rows) for scene in (left, right)]
     if not close(*sides):
         raise Fault(f"the same rows give {sides[0]:.6g} padded on the left and {sides[1]:.6g} on the right",
-                    "read tokens by the attention mask, not by their place from either end; see ftp.net.forward.first and last")
+                    "read tokens by the attention mask, not by their place from either end; see ftp.net.layout.first and last")
     return f"{sides[0]:.5g} on either side, padded or not"
 
 
@@ -336,10 +336,10 @@ def packing_changes_nothing(subject: Subject) -> str:
     together, alone = scene.total(rows), sum(scene.total([row]) for row in rows)
     if not close(together, alone):
         raise Fault(f"rows packed into one line give {together:.6g}, each alone {alone:.6g}: packed rows read each other",
-                    "lay them out by ftp.net.forward.lay(packed=model.packed), which keeps them apart")
+                    "lay them out by ftp.net.layout.lay(packed=model.packed), which keeps them apart")
     totals = _moved(scene).total(rows), _moved(padded).total(rows)
     if not close(*totals):
-        raise Fault(f"packed rows give {totals[0]:.6g}, padded ones {totals[1]:.6g}", "lay rows out by ftp.net.forward.lay and read them by its slots")
+        raise Fault(f"packed rows give {totals[0]:.6g}, padded ones {totals[1]:.6g}", "lay rows out by ftp.net.layout.lay and read them by its slots")
     laid = scene.batch(rows).inputs.get("row_starts")
     return f"{totals[0]:.5g} either way" + ("" if laid is not None else "; it pads where it could pack")
 
@@ -504,7 +504,7 @@ def _task(subject: Subject) -> tuple[str, str]:
 
 def _train(scene: Scene, rows: Sequence[Row], updates: int) -> None:
     """Some updates as the loop does them, all on the same rows; AdamW without decay, so that only gradients move weights."""
-    from ftp.train.loop import seed_step
+    from ftp.train.seeds import seed_step
 
     optimizer = torch.optim.AdamW([{"params": list(scene.trained().values())}], lr=2e-3, weight_decay=0.0)
     scene.model.net.train()

@@ -13,17 +13,17 @@ from torch.nn.functional import cross_entropy
 
 from ftp import model as models
 from ftp.errors import UserError
-from ftp.folder.record import Log
+from ftp.folder.log import Log
+from ftp.host.quiet import quiet_libraries
 from ftp.model.loading import origin
-from ftp.net import forward
-from ftp.plugins import Hooks
-from ftp.runs import run as app
+from ftp.net import layout
+from ftp.plugins.call import Hooks
 from ftp.testing import rows as written
 from ftp.testing.gradients import leaves_no_trace
 from ftp.testing.outcome import Fault, NotApplicable, check
 from ftp.testing.scene import apart, copied, noting_gradients
 from ftp.testing.subject import Subject, tiny_model
-from ftp.train.loop import seed_step
+from ftp.train.seeds import seed_step
 from ftp.types import Data, Model, Run, Task
 
 TASKS = {"bert": Task("labelled", "labels"), "llama": Task("text", "tokens")}
@@ -45,7 +45,7 @@ class Fitted:
     @property
     def inputs(self) -> dict[str, Tensor]:
         ids = self.model.tokenizer(TEXTS)["input_ids"]
-        return forward.lay(ids, packed=False, pad_id=self.model.tokenizer.pad_token_id or 0)
+        return layout.lay(ids, packed=False, pad_id=self.model.tokenizer.pad_token_id or 0)
 
     def logits(self, net: nn.Module | None = None) -> Tensor:
         """[real tokens or rows, ...] the logits of some texts, in evaluation mode; padding left out."""
@@ -216,7 +216,7 @@ def _each(subject: Subject) -> Iterator[Fitted]:
 
 
 def _fitted(subject: Subject, kind: str) -> Fitted:
-    app.quiet_libraries()
+    quiet_libraries()
     task = TASKS[kind]
     prepared = subject.prepared(model=str(tiny_model(kind)))
     run = Run(prepared.settings, task, Hooks(prepared.picked, prepared.values), None, subject.folder / "scene", Log(None, writer=False))

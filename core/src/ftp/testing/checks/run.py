@@ -10,7 +10,8 @@ from typing import Any
 
 from ftp.data.forms import reachable
 from ftp.errors import UserError
-from ftp.plugins import DEFAULT_HEADS, installed
+from ftp.plugins.find import installed
+from ftp.plugins.fit import DEFAULT_HEADS
 from ftp.plugins.plan import Prepared
 from ftp.testing import domains, forks
 from ftp.testing.outcome import Fault, NotApplicable, check, raised_first, where
@@ -158,7 +159,7 @@ def _rolls_out(subject: Subject) -> bool:
 def _draws(subject: Subject) -> bool:
     """Whether the same rows have another loss in training, without dropout, once the random state is another."""
     from ftp.testing.scene import build
-    from ftp.train.loop import seed_step
+    from ftp.train.seeds import seed_step
 
     if "domain" in subject.parts:
         return False

@@ -1,0 +1,29 @@
+"""Some training rows, scored as validation is, so that the two can be compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftp.data.source import Source
+from ftp.types import Data, Loss, Run
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def train_sample(run: Run, data: Data, loss: Loss, source: Source, every_eval: int) -> tuple[Dataset, Dataset] | None:
+    """A fixed sample of training rows, encoded and scored as validation is: row by row, also where training rows are laid
+    together in blocks. As many as validation has, 512 at most, and at most a quarter of those trained on between two evaluations
+    (128 at least): scoring them then costs a twelfth of training. None for a stream, and where an answer has to be generated."""
+    import numpy as np
+
+    from ftp.data.encode import encode, whole_answers
+
+    if run.settings.streaming or loss.rollout is not None:
+        return None
+    rows = data.splits["train"]
+    trained_on = every_eval * len(rows) / source.per_epoch
+    count = min(len(rows), len(data.splits["validation"]), 512, max(128, int(trained_on / 4)))
+    part = rows.select(np.sort(np.random.default_rng(run.settings.seed).choice(len(rows), count, replace=False)))
+    made = whole_answers(encode(part, loss.encode, "validation", key=loss.key), run.settings.truncated_answers)
+    return (part, made) if len(made) else None

@@ -1,0 +1,245 @@
+"""The folder of a run is made, or taken up, and held for this process. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from ftp.errors import Problem, UserError
+from ftp.folder import marker
+from ftp.folder.files import Folder
+from ftp.folder.paths import ASIDE, CHECKPOINTS, CLAIM, MODEL, PREDICTIONS, RECIPE, REPORT, RUNS, TOKENIZER, WRITTEN
+from ftp.folder.state import came_to_nothing, damaged_model_files, damaged_results, holds_run
+from ftp.folder.writing import require_no_link, sync_folder
+from ftp.host.faults import disk
+
+_held: dict[Path, IO[str]] = {}  # open lock files; the system lets go of them when the process ends, however it ends
+
+
+def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, notes: list[str] | None = None) -> Path:
+    """Make (or with `resume` take up) the folder of a run and hold it until `release` or the end of the process.
+
+    Without `out`: runs/<plugins>-<number>, the next number that is free. A run that stopped before its first update is
+    replaced, and a line that says so is appended to `notes`. Raises `UserError` when the place cannot be written, is a file,
+    holds any other run or something else already, or when another process works in it.
+    """
+    if resume:
+        return _claim_existing(out, notes)
+    if out is not None:
+        path = out.expanduser()
+        _check_free(path)
+        with disk(path):
+            path.mkdir(parents=True, exist_ok=True)
+        _hold(path)
+        try:
+            _check_free(path)  # whoever held it a moment ago may have made a run of it
+        except UserError:
+            release(path)
+            raise
+        if came_to_nothing(path):
+            with disk(path):
+                removed = marker.clear(path)
+            if notes is not None:
+                notes.append(f"{path}: the run that stopped here before its first update is replaced; removed: "
+                             f"{', '.join(removed)}")
+        _mark(path)
+        _remove_parts(path)
+        return path
+    stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(name for name in plugins if not name.startswith("-")))[:80] or "run"
+    with disk(RUNS):
+        RUNS.mkdir(parents=True, exist_ok=True)
+    while True:
+        taken = [int(found[1]) for path in RUNS.iterdir() if (found := re.fullmatch(re.escape(stem) + r"-(\d+)", path.name))]
+        path = RUNS / f"{stem}-{max(taken, default=0) + 1}"
+        with disk(path):
+            try:
+                path.mkdir()
+            except FileExistsError:  # another process took the number
+                continue
+        _hold(path)
+        _mark(path)
+        return path
+
+
+def _mark(path: Path) -> None:
+    """Say of a folder that is claimed that ftp fills it, and make it last."""
+    with disk(path):
+        if marker.read(path) is None:
+            marker.create(path)
+        sync_folder(path.parent)
+
+
+def release(folder: Path) -> None:
+    """Let go of a folder that `claim` gave; harmless when it is not held."""
+    held = _held.pop(folder.resolve(), None)
+    if held is not None:
+        with contextlib.suppress(OSError):
+            (folder / CLAIM).unlink()
+        held.close()
+
+
+def _claim_existing(out: Path | None, notes: list[str] | None) -> Path:
+    if out is None:
+        raise UserError("no folder to resume is named", command="ftp runs")
+    path = out.expanduser()
+    if not (path / RECIPE).is_file():
+        what = "there is no such folder" if not path.exists() else f"there is no {RECIPE} in it, so it is not a run's folder"
+        raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
+    if Folder(path).read_facts().get("status") == "finished":
+        _check_completable(path, notes)
+    _hold(path)
+    if marker.read(path) is None and (known := Folder(path).read_facts().get("id")):
+        marker.create(path, id=str(known))
+        if notes is not None:
+            notes.append(f"{marker.NAME} is missing or damaged: it is made again; what the run wrote before is not listed in it")
+    _remove_parts(path)
+    return path
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what killed writes of ftp left half written in a marked folder (see `write_text`)."""
+    mark = marker.read(path)
+    if mark is None:
+        return
+    for name in (*mark.files, marker.NAME):
+        target = path / name
+        if name.endswith("/") or not marker.is_inside(path, target):
+            continue
+        for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            if part.name.split(".")[-2].isdigit():  # the id of the process that wrote it
+                with contextlib.suppress(OSError):
+                    part.unlink()
+
+
+def _check_completable(path: Path, notes: list[str] | None) -> None:
+    """Let a finished run be resumed only where some of what it wrote is gone, and a checkpoint is there to make it from."""
+    missing = [*damaged_model_files(path), *damaged_results(path)]
+    if missing and any((path / CHECKPOINTS).glob("step-*")):
+        if notes is not None:
+            notes.append(f"this run was finished, but {', '.join(missing)} is missing or damaged: it is made again from the "
+                         "checkpoints")
+        return
+    if missing:
+        raise UserError(f"--resume {path}: this run is finished, but {', '.join(missing)} is missing or damaged, and no "
+                        "checkpoint is left to make it from", "repeat the run", f"ftp run {path / RECIPE} --out {path}-anew")
+    if Folder(path).read_recipe().get("report", True) and not (path / REPORT).is_file():
+        raise UserError(f"--resume {path}: this run is finished, but its {REPORT} is missing", "write it", f"ftp report {path}")
+    raise UserError(f"--resume {path}: this run is finished", f"to train anew: ftp run {path / RECIPE}",
+                    f'ftp predict {path} "a text"')
+
+
+def _check_free(path: Path) -> None:
+    if path.is_file():
+        raise UserError(f"--out {path}: there is a file of that name", "name a folder that is new or empty")
+    if not path.is_dir():
+        return
+    with disk(path):
+        inside = {entry.name for entry in path.iterdir()} - {CLAIM}
+    half_marker = re.compile(rf"\.{re.escape(marker.NAME)}\.\d+\.part")  # of a run that was killed at its first write
+    if all(half_marker.fullmatch(name) for name in inside):
+        return
+    mark = marker.read(path)
+    if not holds_run(path):
+        if mark is None:
+            raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run",
+                            "name a folder that is new or empty")
+        _check_foreign(path, mark)
+        return
+    if came_to_nothing(path):
+        if mark is None or mark.id != Folder(path).read_facts().get("id"):
+            raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run that ftp marked as its own "
+                            f"({marker.NAME} is missing or of another run), so nothing in it is replaced",
+                            "name a folder that is new or empty")
+        _check_foreign(path, mark)
+        return
+    pid = holder(path)
+    if pid is not None:
+        raise _in_use(path, pid)
+    if Folder(path).read_facts().get("status") == "finished":
+        raise UserError(f"--out {path}: the folder already holds a run, which is finished", "name another with --out")
+    raise UserError(f"--out {path}: the folder already holds a run", "name another with --out, or go on with that run",
+                    f"ftp run --resume {path}")
+
+
+def _check_foreign(path: Path, mark: marker.Marker) -> None:
+    """Refuse a folder where something that ftp did not write stands where a run would write. Anything else may stay."""
+    names = [name for name in WRITTEN if (path / name).is_file()]
+    for folder in (TOKENIZER, MODEL, ASIDE):  # written as a whole
+        names += marker.files_in(path, folder)
+    names += [name for name in marker.files_in(path, PREDICTIONS) if name.endswith(".jsonl")]
+    foreign = [name for name in names if not marker.lists(mark, name)]
+    if foreign:
+        raise UserError(Problem(f"--out {path}: a run would write over {name}, which ftp did not write",
+                                "move it elsewhere, or name another folder with --out") for name in foreign)
+
+
+def _hold(path: Path) -> None:
+    """Lock the folder for this process. Where the file system knows no locks, the folder is used without one."""
+    require_no_link(path / CLAIM)
+    while True:
+        with disk(path):
+            file = (path / CLAIM).open("a+", encoding="utf-8")
+        if not _lock(file):
+            pid = _read_pid(file)
+            file.close()
+            raise _in_use(path, pid)
+        try:
+            same = os.path.samestat(os.fstat(file.fileno()), (path / CLAIM).stat())
+        except OSError:
+            same = False
+        if same:
+            break
+        file.close()  # the one before us removed the file in between: take the new one
+    with disk(path):
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+    _held[path.resolve()] = file
+
+
+def holder(path: Path) -> str | None:
+    """The process id of whoever holds a folder, `?` when that cannot be read, or None when nobody does."""
+    try:
+        file = (path / CLAIM).open("r+", encoding="utf-8")
+    except OSError:
+        return None
+    with file:
+        return None if _lock(file) else _read_pid(file)
+
+
+def _read_pid(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        return file.read(20).strip() or "?"
+    except OSError:
+        return "?"
+
+
+def _in_use(path: Path, pid: str) -> UserError:
+    return UserError(f"{path}: another run is working in this folder (process {pid})",
+                     "wait for it, or name another folder with --out")
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether this process now holds the file's lock (True also where the file system has no locks)."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(1000)  # beyond the text, which stays readable
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True

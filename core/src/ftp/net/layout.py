@@ -1,0 +1,172 @@
+"""Encoded rows as tensors. Heavy: imports torch.
+
+Two layouts, and every function of this folder takes either:
+
+- packed: rows end to end in one line, `input_ids` [1, tokens], positions that restart, nothing padded; each row attends
+  to itself alone (`ftp.net.packed_attention`). For networks of which `ftp.net.packing.can_pack` says so, having measured it.
+- padded: `input_ids` [rows, longest] with an `attention_mask`, for every network.
+
+A **slot** is a place in `input_ids.flatten()`; what `first`, `last` and `targets` give are slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+Inputs = Mapping[str, Tensor]
+"""What `lay` gives."""
+
+IGNORED = -100
+"""The label of a token that is not trained."""
+
+
+def lay(
+    rows: Sequence[Sequence[int]],
+    *,
+    packed: bool,
+    pad_id: int,
+    padding_side: str = "right",
+    beside: Mapping[str, tuple[Sequence[Sequence[int]], int]] | None = None,
+    device: torch.device | str | None = None,
+) -> dict[str, Tensor]:
+    """Lay token ids (one sequence a row, none empty) out as tensors.
+
+    `beside`: further columns of the same lengths with the value that fills their padding, such as
+    `{"labels": (labels, -100)}`. Gives int64 tensors of one shape, [1, tokens] or [rows, longest]:
+
+    - packed: `input_ids`, `position_ids`, `row_starts` [rows + 1] int32 (where each row begins, and the end) and
+      `extent`, an empty tensor [0, longest, filler] whose size tells, without asking the device, the length of the
+      longest row and how many slots behind the last row are filled up (on a CPU, see `filler_slots`);
+    - padded: `input_ids`, `attention_mask`, and with `padding_side="left"` also `position_ids`.
+
+    Raises ValueError for an empty row, no rows, or a column whose lengths differ from the tokens'.
+    """
+    lengths = [len(row) for row in rows]
+    if not lengths or min(lengths) == 0:
+        raise ValueError("every batch needs a row, and every row needs a token")
+    columns = {"input_ids": (rows, pad_id), **(beside or {})}
+    for name, (column, _) in columns.items():
+        if [len(row) for row in column] != lengths:
+            raise ValueError(f"the rows of '{name}' are not as long as those of 'input_ids'")
+    if padding_side not in ("left", "right"):
+        raise ValueError(f"padding_side is 'left' or 'right', not {padding_side!r}")
+    longest = max(lengths)
+    out: dict[str, Tensor] = {}
+    if packed:
+        filler = filler_slots(sum(lengths)) if torch.device(device or "cpu").type == "cpu" else 0
+        for name, (column, fill) in columns.items():
+            out[name] = torch.tensor([[*chain.from_iterable(column), *[fill] * filler]])
+        filled = (number % longest for number in range(filler))  # never a position that a table of positions may lack
+        out["position_ids"] = torch.tensor([[*chain.from_iterable(map(range, lengths)), *filled]])
+        out["row_starts"] = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+        out["extent"] = torch.empty(0, longest, filler)
+    else:
+        left = padding_side == "left"
+        for name, (column, fill) in columns.items():
+            out[name] = torch.tensor([_pad(row, longest, fill, left) for row in column])
+        out["attention_mask"] = torch.tensor([_pad([1] * n, longest, 0, left) for n in lengths])
+        if left and min(lengths) < longest:
+            out["position_ids"] = (out["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return out if device is None else {name: x.to(device, non_blocking=True) for name, x in out.items()}
+
+
+def _pad(row: Sequence[int], longest: int, fill: int, left: bool) -> list[int]:
+    padding = [fill] * (longest - len(row))
+    return [*padding, *row] if left else [*row, *padding]
+
+
+def filler_slots(tokens: int) -> int:
+    """How many slots to add so that batches come in few sizes, 16 an octave and so about 2% more on average: for each
+    new size the CPU's kernels are made anew, which was measured to cost a fifth of a step of a small network."""
+    step = 2 ** max(0, tokens.bit_length() - 5)
+    return -tokens % step if tokens >= 128 else 0
+
+
+def is_packed(inputs: Inputs) -> bool:
+    """Whether these inputs are rows end to end."""
+    return "row_starts" in inputs
+
+
+def count_rows(inputs: Inputs) -> int:
+    """Number of rows laid out."""
+    return len(inputs["row_starts"]) - 1 if is_packed(inputs) else len(inputs["input_ids"])
+
+
+def first(inputs: Inputs) -> Tensor:
+    """[rows] the slot of each row's first token."""
+    if is_packed(inputs):
+        return inputs["row_starts"][:-1].long()
+    mask = inputs["attention_mask"]
+    return mask.argmax(1) + _line_starts(mask)
+
+
+def last(inputs: Inputs) -> Tensor:
+    """[rows] the slot of each row's last real token, whatever its id and whichever side is padded."""
+    if is_packed(inputs):
+        return inputs["row_starts"][1:].long() - 1
+    mask = inputs["attention_mask"]
+    return mask.shape[1] - 1 - mask.flip(1).argmax(1) + _line_starts(mask)
+
+
+def real(inputs: Inputs, column: Tensor) -> Tensor:
+    """The entries of `column` at real tokens, row after row: [tokens, ...]. `column` is laid like `input_ids` or has one
+    entry a slot; further dimensions may follow."""
+    shape = inputs["input_ids"].shape
+    flat = column.flatten(0, 1) if column.shape[:2] == shape else column
+    if len(flat) != shape.numel():
+        raise ValueError(f"a column of shape {tuple(column.shape)} is not laid like input_ids, {tuple(shape)}")
+    if is_packed(inputs):
+        return flat[: len(flat) - inputs["extent"].shape[2]]
+    return flat[inputs["attention_mask"].flatten().bool()]
+
+
+def rows(inputs: Inputs) -> Tensor:
+    """[tokens] the number of the row to which each real token belongs."""
+    return real(inputs, row_of_slot(inputs))
+
+
+def row_of_slot(inputs: Inputs) -> Tensor:
+    """[slots] row numbers; filler behind packed rows has the number of rows, as if it were one more."""
+    ids = inputs["input_ids"]
+    if is_packed(inputs):
+        lengths = starts_with_filler(inputs).diff().long()
+        numbers = torch.arange(len(lengths), device=ids.device)
+        return torch.repeat_interleave(numbers, lengths, output_size=ids.numel())
+    return torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
+
+
+def starts_with_filler(inputs: Inputs) -> Tensor:
+    """`row_starts` with the filler as one more row, where there is any."""
+    starts = inputs["row_starts"]
+    return torch.cat([starts, starts[-1:] + inputs["extent"].shape[2]]) if inputs["extent"].shape[2] else starts
+
+
+def bounds(inputs: Inputs) -> Tensor:
+    """[rows + 1] where each row begins among the real tokens, and the end."""
+    if is_packed(inputs):
+        return inputs["row_starts"].long()
+    lengths = inputs["attention_mask"].sum(1)
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
+def _line_starts(mask: Tensor) -> Tensor:
+    return torch.arange(len(mask), device=mask.device) * mask.shape[1]
+
+
+def targets(inputs: Inputs, labels: Tensor, *, shift: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Where labels are learnt: (slots [n] whose logits count, token ids [n], row numbers [n]).
+
+    `labels` are laid beside `input_ids`, with -100 where nothing is learnt. With `shift` the slot before a labelled
+    token predicts it; a row's first token is never predicted, least of all by the row before it. On CPU tensors (in
+    `collate`) this waits for no device.
+    """
+    flat = labels.flatten()
+    learnt = flat != IGNORED
+    if shift:
+        learnt[first(inputs)] = False
+    where = learnt.nonzero()[:, 0]
+    return where - int(shift), flat[where], row_of_slot(inputs)[where]

@@ -1,0 +1,219 @@
+"""Plugins of installed packages (entry points) and of files, and those of a run picked among them. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import get_args
+
+from ftp import answers
+from ftp.errors import PluginError, Problem, UserError, describe, nearest
+from ftp.host import python_files
+from ftp.host.terminal import OF_THE_USER
+from ftp.plugin_info import Found, Picked
+from ftp.plugins import names
+from ftp.plugins.declare import KINDS
+from ftp.types import Form, Head
+
+GROUP = "ftp"
+DEFAULTS = "ftp.defaults"
+MODELS = "ftp.models"
+FROM_PATH = "ftp_plugins_from_"
+"""How names of modules begin that were read from a file."""
+ATTRIBUTES: Mapping[str, answers.Kind] = {
+    "wants": answers.words_of(get_args(Form)),
+    "gives": answers.words_of(get_args(Form)),
+    "head": answers.words_of(get_args(Head)),
+    "kind": answers.one_of(KINDS),
+    "suggests": answers.OPTIONS,
+    "tried_with": answers.OPTIONS,
+    "detaches": answers.TEXT,
+    **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides"), answers.words_of()),
+}
+"""The class attributes of a plugin that are read, and what they hold."""
+
+
+def discover() -> dict[str, list[Found]]:
+    """Every installed plugin by name, without importing any. More than one under a name: two packages offer it."""
+    points = metadata.entry_points()  # looks at the disk once, for both groups
+    defaults = {(point.name, point.value) for point in points.select(group=DEFAULTS)}
+    packages: dict[int, tuple[str, str]] = {}
+    found: dict[str, list[Found]] = {}
+    # a package may name a plugin of every run in the group of defaults alone
+    for point in (*points.select(group=GROUP), *points.select(group=DEFAULTS)):
+        if id(point.dist) not in packages:
+            packages[id(point.dist)] = _package(point.dist) if point.dist else ("?", "")
+        name, version = packages[id(point.dist)]
+        one = Found(point.name, point.value, name, version, (point.name, point.value) in defaults)
+        if one not in found.setdefault(point.name, []):
+            found[point.name].append(one)
+    return dict(sorted(found.items()))
+
+
+def _package(distribution: metadata.Distribution) -> tuple[str, str]:
+    """Name and version of a distribution, from the head of its metadata alone (parsing all of it is slow)."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    fields = dict(re.findall(r"^(Name|Version): *(.*?) *$", text.split("\n\n", 1)[0], re.MULTILINE))
+    return fields.get("Name", "?"), fields.get("Version", "")
+
+
+def from_path(where: str) -> tuple[list[Found], bool]:
+    """Plugins of a file or folder that is not installed: `path.py`, `path.py:Class` or a folder of such files.
+    The second value says whether they join the run at once (a class was named)."""
+    import hashlib  # slow to import, and rarely needed
+
+    _, wanted = python_files.split(where)
+    files = python_files.files_to_run(where)
+    if not files:
+        raise UserError(f"--plugins-from {where}: no such file or folder with .py files")
+    found = []
+    for file in files:
+        digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+        name = f"{FROM_PATH}{file.stem}_{digest}"
+        module = sys.modules.get(name)
+        if module is None:
+            module = python_files.load_module(name, file)
+            sys.modules[name] = module
+            try:
+                python_files.run_module(module)
+            except BaseException as error:
+                del sys.modules[name]
+                if isinstance(error, OF_THE_USER):
+                    raise
+                message = f"--plugins-from {where}: {file} does not import: {describe(error)}"
+                raise (UserError if isinstance(error, Exception) else PluginError)(message) from error
+        for cls in vars(module).values():
+            if inspect.isclass(cls) and cls.__dict__.get("__ftp_plugin__") and cls.__module__ == name:
+                label = str(getattr(cls, "name", "") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
+                if not wanted or wanted == cls.__name__:
+                    found.append(Found(label, f"{file}:{cls.__name__}", str(file), "", False, cls))
+    if not found:
+        names = f"class {wanted} marked with @ftp.plugin" if wanted else "class marked with @ftp.plugin"
+        raise UserError(f"--plugins-from {where}: no {names} in it")
+    return found, bool(wanted)
+
+
+def meant(name: str, known: Mapping[str, Sequence[Found]]) -> list[Found]:
+    """The plugins that `name` or `package:name` means: none, one, or several that share the name."""
+    return names.lookup(name, known, lambda found: found.distribution)
+
+
+def clash(what: str, found: Sequence[Found]) -> Problem:
+    """The mistake of a name that several packages offer."""
+    return names.clash(what, found[0].name, [one.distribution for one in found], [one.package for one in found])
+
+
+def _unknown(name: str, known: Mapping[str, Sequence[Found]]) -> str:
+    """What an unknown name could mean."""
+    package, plain = names.split(name)
+    if package and plain in known:
+        return f"'{plain}' is offered by {' and '.join(found.package for found in known[plain])}"
+    return nearest(plain, known)
+
+
+def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list[Problem] | None = None) -> list[Picked]:
+    """The plugins of a run in the order named, defaults last. `-name` leaves a default out; `package:name` is
+    the plugin of that package, where several offer the name.
+
+    Raises `UserError` with every unknown name (and the nearest known), every name that two packages offer, and every
+    plugin that fails to import; or adds them to `problems` where a list is given.
+    """
+    mine: list[Problem] = [] if problems is None else problems
+    known = discover()
+    wanted = [name.strip() for name in wanted if name.strip()]
+    for where in plugins_from:
+        try:
+            local, joins = from_path(where)
+        except UserError as error:
+            mine.extend(error.problems)
+            continue
+        for one in local:
+            known[one.name] = [*known.get(one.name, []), one]
+            if joins and one.name not in {names.split(name)[1] for name in wanted}:
+                wanted.append(one.name)
+    removed: list[Found] = []
+    for name in wanted:
+        if name.startswith("-"):
+            removed += meant(name[1:], known)
+    chosen: dict[str, Found] = {}
+    for name in dict.fromkeys(wanted):
+        bare = name.removeprefix("-")
+        candidates = meant(bare, known)
+        plain = names.split(bare)[1]
+        if not candidates:
+            what, command = ("no such plugin", "") if bare != name else ("no such plugin is installed", "ftp plugins")
+            mine.append(Problem(f"--plugins {name}: {what}", _unknown(bare, known), command))
+        elif bare != name:
+            continue
+        elif any(candidate in removed for candidate in candidates):
+            mine.append(Problem(f"--plugins: '{name}' is both named and removed", "keep one of the two"))
+        elif len(candidates) > 1:
+            mine.append(clash(f"--plugins {name}", candidates))
+        elif chosen.setdefault(plain, candidates[0]) != candidates[0]:
+            packages = f"{chosen[plain].package} and {candidates[0].package}"
+            mine.append(Problem(f"--plugins: two plugins of this run are called '{plain}': {packages}", "keep one of the two"))
+    named = {names.split(name)[1] for name in wanted if not name.startswith("-")}
+    for name, offered in known.items():
+        # a package that merely uses the name of a default plugin takes no part; of two defaults one has to be left out
+        defaults = [candidate for candidate in offered if candidate.default and candidate not in removed]
+        if not defaults or name in named:
+            continue
+        if len(defaults) > 1:
+            packages = " and ".join(candidate.package for candidate in defaults)
+            either = " or ".join(f"--plugins ...,-{candidate.distribution}:{name}" for candidate in defaults)
+            mine.append(Problem(f"two packages put '{name}' into every run: {packages}", f"leave one out: {either}"))
+        chosen[name] = defaults[0]
+    picked = []
+    for name, one in chosen.items():
+        try:
+            picked.append(Picked(one, load(one)))
+        except PluginError as error:
+            hint = "" if name in wanted else f"\n  it is part of every run unless left out: --plugins ...,-{name}"
+            raise PluginError(f"{error}{hint}") from error
+        except UserError as error:
+            hint = "" if name in wanted else f"; it is part of every run unless left out: --plugins ...,-{name}"
+            mine.extend(dataclasses.replace(problem, fix=problem.fix + hint) for problem in error.problems)
+    if mine and problems is None:
+        raise UserError(mine)
+    replaced = {name for one in picked for name in one.attribute("replaces")} - set(wanted)
+    return [one for one in picked if one.name not in replaced or not one.found.default]
+
+
+def installed() -> Iterator[tuple[str, type]]:
+    """Name and class of each installed plugin that imports."""
+    for name, found in discover().items():
+        with contextlib.suppress(UserError, PluginError):
+            yield name, load_quietly(found[0])
+
+
+def load(found: Found) -> type:
+    """The class of a plugin. Raises `UserError` where it does not import, or its attributes hold what they cannot."""
+    cls = found.load()
+    problems = []
+    for name, kind in ATTRIBUTES.items():
+        value = getattr(cls, name, "")
+        if value != "" and not kind.holds(value):
+            problems.append(Problem(f"plugin '{found.name}' of {found.package}: its class attribute {name} is {value!r:.60}",
+                                    f"it is {kind.words}"))
+    if problems:
+        raise UserError(problems)
+    return cls
+
+
+def load_quietly(found: Found) -> type:
+    """The class of a plugin that nobody named: what its module prints when it is imported is dropped."""
+    with quiet_import():
+        return load(found)
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Drop what Python code prints, as an import must not write between the lines of a command."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

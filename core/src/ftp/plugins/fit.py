@@ -1,0 +1,111 @@
+"""Whether plugins make a run together: its form and head, and the settings that they suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from ftp.errors import Problem
+from ftp.options import Option, options_of
+from ftp.plugin_info import Picked
+from ftp.plugins.declare import answers_hook, attribute_of, kind_of
+from ftp.plugins.find import installed
+from ftp.types import Form, Head, Task
+
+DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "question": "span"}
+"""The head that core trains for a form when no objective is named."""
+STRENGTH = ("parameterisation", "objective", "domain")
+"""Whose suggestions count more, strongest first."""
+
+
+def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | None, list[Problem]]:
+    """The task of a set of plugins: which form its objective reads and which head that needs; or why they do not fit.
+
+    Without an objective it is the domain's first form that has a head of its own, or another one of these, `form` (`--form`).
+    """
+    from ftp.data.forms import reachable
+
+    objectives = [one for one in picked if answers_hook(one.cls, "make_loss") and one.attribute("wants")]
+    domains = [one for one in picked if answers_hook(one.cls, "load_data") and one.attribute("gives")]
+    if not domains:
+        giving = [name for name, cls in installed() if answers_hook(cls, "load_data")]
+        return None, [Problem("no plugin of this run gives data", f"name a domain: {', '.join(giving) or 'none is installed'}",
+                              "ftp plugins")]
+    if len(objectives) > 1:
+        return None, []  # told by the audit: two answers to make_loss
+    problems = []
+    if not objectives:
+        own = [one for one in domains[0].attribute("gives") if one in DEFAULT_HEADS]
+        if own and form is not None and form not in own:
+            return None, [Problem(f"--form {form}: '{domains[0].name}' gives {', '.join(own)}", "name one of these")]
+        if own:
+            chosen = form or own[0]
+            return Task(cast(Form, chosen), DEFAULT_HEADS[chosen], tuple(one for one in own if one != chosen)), []
+        forms = ", ".join(domains[0].attribute("gives"))
+        within_reach = reachable(domains[0].attribute("gives"))
+        reading = [name for name, cls in installed() if set(attribute_of(cls, "wants")) & within_reach]
+        return None, [Problem(f"domain '{domains[0].name}' gives {forms}, for which no objective is named",
+                              f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
+    objective = objectives[0]
+    wants = objective.attribute("wants")
+    if form is not None and form not in wants:
+        return None, [Problem(f"--form {form}: '{objective.name}' reads {' or '.join(wants)}, whatever the domain gives",
+                              "leave it out")]
+    for one in wants if form is None else (form,):
+        if all(one in reachable(domain.attribute("gives")) for domain in domains):
+            heads = objective.attribute("head")
+            return Task(cast(Form, one), cast(Head, heads[0]) if heads else DEFAULT_HEADS.get(one, "tokens")), []
+    fitting = [name for name, cls in installed() if set(wants) & reachable(attribute_of(cls, "gives"))]
+    for domain in domains:
+        if not set(wants) & reachable(domain.attribute("gives")):
+            given = ", ".join(domain.attribute("gives"))
+            problems.append(Problem(
+                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {given}",
+                f"domains that fit: {', '.join(fitting) or 'none is installed'}", "ftp plugins"))
+    none = f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})"
+    return None, problems or [Problem(none)]
+
+
+def core_options() -> list[Option]:
+    """The options of core itself."""
+    from ftp.settings import Settings
+
+    return options_of(Settings, "")
+
+
+def suggested(
+    picked: Iterable[Picked], model: str = "", wishes: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
+    """Core options for which plugins of this run suggest another default, whose suggestion each is, and for which of them two
+    suggestions contradict one another. The order in which plugins are named makes no difference.
+
+    A parameterisation's suggestion counts more than an objective's, that more than a domain's, and that more than another
+    plugin's. What an offered `model` suggests (its `wishes`) takes the place of an objective's. The learning rates of the first
+    two are multiplied: a parameterisation says what it wants where core's default would be right for all weights, and wants
+    the same multiple of what an objective or a model suggests instead.
+    """
+    from ftp.settings import Settings
+
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for one in picked:
+        kind = kind_of(one.cls)
+        rank = STRENGTH.index(kind) if kind in STRENGTH else len(STRENGTH)
+        for key, value in getattr(one.cls, "suggests", {}).items():
+            found.setdefault(key, {}).setdefault(rank, {})[one.name] = value
+    for key, value in (wishes or {}).items():
+        found.setdefault(key, {})[STRENGTH.index("objective")] = {model: value}
+    values, origin, problems = dict[str, Any](), dict[str, str](), dict[str, Problem]()
+    for key, ranks in found.items():
+        strongest = ranks[min(ranks)]
+        if len(set(map(repr, strongest.values()))) > 1:
+            told = " and ".join(f"{name}: {value}" for name, value in sorted(strongest.items()))
+            flag = "--" + key.replace("_", "-")
+            problems[key] = Problem(f"{flag}: two plugins suggest different values ({told})", f"say which: {flag} VALUE")
+            continue
+        values[key], origin[key] = next(iter(strongest.values())), f"suggested by {' and '.join(sorted(strongest))}"
+        if key == "learning_rate" and min(ranks) == 0 and 1 in ranks:
+            objective, rate = next(iter(ranks[1].items()))
+            times = values[key] / Settings().learning_rate
+            values[key] = float(f"{rate * times:.6g}")
+            origin[key] = f"{rate:g} suggested by {objective}, {times:g} times that by {' and '.join(sorted(strongest))}"
+    return values, origin, problems

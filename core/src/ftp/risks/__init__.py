@@ -1,0 +1,1 @@
+"""The risks of a run: what its checks say, and what follows from it."""

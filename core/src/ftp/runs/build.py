@@ -1,0 +1,103 @@
+"""What is trained: the network on its device, what it minimises, and where its rows come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftp.data.source import Source
+from ftp.errors import UserError
+from ftp.types import Data, Loss, Model, Run
+
+
+def build(run: Run, data: Data, weights: Path | None = None) -> tuple[Model, Loss]:
+    """The network on its device and what it minimises; the same for the same seed.
+
+    Args:
+        weights: the checkpoint whose weights to take; None for those that the run begins with.
+    """
+    from ftp.net import fast
+    from ftp.train import checkpoint
+    from ftp.train.seeds import seed_step
+    from ftp.train.state import Whole, put_weights
+
+    assert run.accelerator is not None
+    seed_step(run.settings.seed, 0, 0)
+    model = run.hooks.one("build_model", run=run, data=data)
+    refuse_untrained(run, model)
+    model.net.to(run.accelerator.device)
+    if run.settings.gradient_checkpointing:
+        model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if not run.settings.shard:  # it keeps copies of frozen weights
+        fast.speed_up(model.net)
+    model = dataclasses.replace(model, packed=packs(run, model))
+    loss = run.hooks.one("make_loss", run=run, data=data, model=model)
+    if loss.extra is not None:
+        loss.extra.to(run.accelerator.device)
+    if weights is not None:
+        put_weights(Whole(model, loss), checkpoint.load(weights)[0])
+    return model, loss
+
+
+def refuse_untrained(run: Run, model: Model) -> None:
+    """Raise `UserError` where tokens that the run adds would stay as they were made, or were not added at all."""
+    from ftp.losses.stopping import training_rows
+    from ftp.model.loading import origin
+    from ftp.model.token_rows import frozen
+
+    vocabulary = model.tokenizer.get_vocab()
+    if unknown := [token for token in run.settings.add_tokens if token not in vocabulary]:
+        raise UserError(f"--add-tokens {','.join(unknown)}: a plugin of this run makes the tokenizer, and adds no tokens",
+                        "leave --add-tokens out, or name a model with --model")
+    came_from = origin(model.net)
+    grown = came_from.grown.ids if came_from is not None and came_from.grown is not None else ()
+    wanted = {*grown, *(vocabulary[token] for token in run.settings.add_tokens)}
+    if left := frozen(model.net, wanted):
+        named = ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(left)))
+        raise UserError(f"the rows of new tokens ({named}) are not trained by this run, so the model would not learn them",
+                        "train them with another parameterisation", *training_rows(run, model)[:1])
+
+
+def packs(run: Run, model: Model) -> bool:
+    """Whether rows are laid end to end, told where it was asked for or where it cannot be."""
+    from ftp.net import packing
+
+    if run.settings.pack == "off":
+        return False
+    found: tuple[bool, str] = packing.can_pack(model.net, model.tokenizer)
+    able, why = found
+    if not able and run.settings.pack == "on":
+        raise UserError(f"--pack on: this network cannot take packed rows: {why}", "--pack auto pads instead")
+    if not able:
+        run.tell(f"rows are padded, not packed: {why}")
+    return able
+
+
+def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Source:
+    """Where the loop gets its rows from."""
+    from ftp.data import source
+    from ftp.train.seeds import seed_step
+
+    made: source.Source
+    if run.settings.streaming:
+        made = source.Streamed(encoded["train"], loss, run.settings, run.tell)
+    else:
+        made = source.Stored(encoded["train"], run.settings)
+    return made if loss.rollout is None else source.Rolled(made, loss, run.settings, seed_step)
+
+
+def trial(run: Run, model: Model, loss: Loss, source: Any) -> None:
+    """One row forward and backward before anything long: shapes fit, the loss is finite, something gets a gradient."""
+    assert run.accelerator is not None
+    with run.accelerator.autocast():
+        out = loss.compute(loss.collate([source.any_row()]))
+    if not math.isfinite(float(out.total.detach())):
+        raise UserError(f"the loss of the first row is {float(out.total)}", "broken weights, or --precision fp32")
+    if not out.total.requires_grad:
+        raise UserError("the loss does not depend on any trainable weight", "see: ftp plan --plugins ...")
+    out.total.backward()
+    for module in filter(None, (model.net, loss.extra)):
+        module.zero_grad(set_to_none=True)

@@ -1,0 +1,52 @@
+"""The validation rows and a sample of the training rows, scored while a run trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftp.evaluate.predict import predict
+from ftp.evaluate.scoring import score, to_minimise
+from ftp.report import keep
+from ftp.types import Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Run
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Validation:
+    """Call it with the number of an update and the loss: an evaluation, and the number that picks the best (lower is better).
+
+    `latest`: the answers to the validation rows of the last evaluation, for checks.
+    """
+
+    def __init__(
+        self, run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any],
+        train_sample: tuple[Dataset, Dataset] | None,
+    ) -> None:
+        """`train_sample`: training rows and the same rows encoded; None where they are not scored."""
+        self.run, self.data, self.model, self.loss = run, data, model, loss
+        self.encoded = encoded
+        self.train_sample = train_sample
+        self.latest: dict[str, Predictions] = {}
+
+    def __call__(self, step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
+        run, log = self.run, self.run.log
+        assert log is not None
+        rows = self.data.splits["validation"]
+        validation = predict(run, self.model, self.loss, rows, self.encoded["validation"], "validation", forward)
+        train: Predictions | None = None
+        if self.train_sample is not None:
+            train = predict(run, self.model, self.loss, *self.train_sample, "train", forward, answers=False)
+        scores = score(run, self.data, {"validation": validation}, self.model)
+        train_loss = train.loss if train is not None else None
+        train_losses = train.losses if train is not None else None
+        evaluation = Evaluation(step, validation.loss, tuple(scores), train_loss, validation.losses, train_losses)
+        values: dict[str, float] = {}
+        for one in scores:
+            # The log's own `loss` is that of training.
+            name = "validation_loss" if one.name == "loss" else one.name
+            values[name] = one.value
+        log.event("evaluation", step=step, train_loss=train_loss, bands=keep.bands(validation, train), **values)
+        self.latest["validation"] = validation
+        return evaluation, to_minimise(run.settings.metric_for_best_model, scores)

@@ -1,0 +1,73 @@
+"""Being asked to stop: by signals, by plugins, by another rank. Heavy: imports torch."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ftp.errors import UserError
+from ftp.host import signals
+from ftp.types import Event, Run, Stop
+
+
+class Interrupted(UserError):
+    """Ctrl-C: everything is saved."""
+
+    status = signals.STOPPED
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 set; a second Ctrl-C ends at once.
+
+    The others may well come twice (from a terminal and its shell, a scheduler and the launcher) and mean the same then.
+    """
+    flag = threading.Event()
+    presses = list[int]()  # of Ctrl-C
+
+    def ask(number: int, frame: Any) -> None:
+        flag.set()
+        if number == signal.SIGINT:
+            presses.append(number)
+            if len(presses) > 1:
+                raise KeyboardInterrupt
+
+    with signals.answered(ask, (signal.SIGINT, *signals.REQUESTS)):
+        yield flag
+
+
+def asked_to_stop(run: Run, event: Event) -> str:
+    """The reason of a plugin that wants to stop; the same on every rank."""
+    answers = run.hooks.each("on_event", run=run, event=event)
+    reasons = [f"{answer.plugin}: {answer.value.reason}" for answer in answers if isinstance(answer.value, Stop)]
+    accelerator = run.accelerator
+    assert accelerator is not None
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        reasons = gather_object(reasons)
+    return reasons[0] if reasons else ""
+
+
+def agreed(run: Run, mine: bool, now: bool) -> bool:
+    """Whether any rank was interrupted. With several ranks they ask one another only where they wait anyhow."""
+    accelerator = run.accelerator
+    assert accelerator is not None
+    if accelerator.num_processes == 1:
+        return mine
+    if not now:
+        return False
+    return bool(accelerator.reduce(torch.tensor(float(mine), device=accelerator.device), "sum") > 0)
+
+
+def tell(run: Run, name: Any, step: int, **values: Any) -> None:
+    """Write an event to the log, and to plugins where they cannot answer (`started`, `saved`, `ended`)."""
+    assert run.log is not None
+    run.log.event(name, step=step, **values)
+    if name in ("started", "saved", "ended"):
+        run.hooks.each("on_event", run=run, event=Event(name, step, values))

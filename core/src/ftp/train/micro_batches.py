@@ -1,0 +1,50 @@
+"""The rows of an update, as batches that fit into memory. Heavy: imports torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ftp.data.source import Source
+from ftp.errors import UserError
+from ftp.types import Batch, Loss, Row, Run
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much goes through the network at once on one device."""
+
+    rows: int | None
+    tokens: int
+
+    def split(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """The rows of each forward pass; one of none where a rank has no rows, as all ranks take the same path."""
+        from ftp.data.batches import micro
+
+        if not rows:
+            return [[]]
+        lengths = np.array([row["length"] for row in rows])
+        order = np.arange(len(rows))
+        return [[rows[i] for i in part] for part in micro(order, lengths, max_rows=self.rows, max_tokens=self.tokens)]
+
+    def halved(self, run: Run, rows: Sequence[Row], world: int, error: Exception) -> Limits:
+        """Half as much, told once. Raises `UserError` where halving cannot help."""
+        largest = max(map(len, self.split(rows)))
+        if largest <= 1 or world > 1:
+            why = "one row alone does not fit" if largest <= 1 else "ranks cannot split a batch on their own"
+            raise UserError(f"out of memory, and {why}", "shorter rows (--max-length), --micro-batch-size, "
+                            "--gradient-checkpointing, or a smaller model") from error
+        half = math.ceil(largest / 2)
+        run.tell(f"out of memory with {largest} rows at once: now {half} at once; an update still has all its rows")
+        return Limits(half, self.tokens)
+
+
+def make_batch(loss: Loss, source: Source, rows: Sequence[Row]) -> Batch:
+    """Encoded rows as a batch; a rank without rows gets one that weighs nothing, as all ranks take the same path."""
+    if rows:
+        return loss.collate(rows)
+    stand_in = loss.collate([source.any_row()])
+    return Batch(stand_in.inputs, 0, 0)

@@ -1,0 +1,163 @@
+"""Where training is, and what a checkpoint holds of it: weights, optimizer, random states, position. Heavy: imports torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributed.fsdp import FSDPModule
+
+from ftp.errors import UserError
+from ftp.evaluate.scoring import to_minimise
+from ftp.folder import files, paths
+from ftp.train import checkpoint, shard
+from ftp.types import Batch, Evaluation, Loss, LossOut, Model, Run, Score
+
+
+class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
+    """Network, extra modules and loss as one module, so that distributed wrappers see every weight in one forward."""
+
+    def __init__(self, model: Model, loss: Loss) -> None:
+        super().__init__()
+        self.net, self.extra, self.compute = model.net, loss.extra, loss.compute
+
+    def forward(self, batch: Batch, parts: bool = False) -> Any:
+        """The loss of one batch; as a dictionary with `parts`, in which hooks on the module find its tensors. A batch of
+        count 0 stands in on a rank without rows and weighs nothing; its metrics are there, as ranks add them up together."""
+        out = self.compute(batch)
+        if not batch.count:
+            out = LossOut(out.total * 0, {name: torch.zeros_like(value) for name, value in out.metrics.items()})
+        return vars(out) if parts else out
+
+    def through_hooks(self, batch: Batch) -> LossOut:
+        """The same for sharded weights, which hooks bring together."""
+        return LossOut(**self(batch, parts=True))
+
+
+@dataclass
+class State:
+    """Where training is. Everything here is in a checkpoint."""
+
+    step: int = 0
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best: float = math.nan
+    worse: int = 0
+    reason: str = ""  # why training ended, once something ended it
+    history: list[Evaluation] = field(default_factory=list)
+    place: Any = None
+
+    def add(self, evaluation: Evaluation, value: float) -> bool:
+        """Take in an evaluation; whether it is the best so far. `value`: what picks the best, lower is better."""
+        self.history.append(evaluation)
+        if math.isnan(self.best) or value < self.best:
+            self.best, self.best_step, self.worse = value, self.step, 0
+            return True
+        self.worse += 1
+        return False
+
+
+def contents(
+    whole: torch.nn.Module, optimizer: Any, state: State, scaler: Any = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs. `scaler`:
+    that of the loss in fp16."""
+    plain = {**vars(state), "history": [vars(one) | {"scores": [vars(s) for s in one.scores]} for one in state.history]}
+    for one in plain["history"]:
+        one["losses"] = one["losses"].tolist() if one["losses"] is not None else None
+        one["train_losses"] = one["train_losses"].tolist() if one["train_losses"] is not None else None
+    state_of = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
+    rest = {"optimizer": state_of, "random": checkpoint.random_state(), "state": plain}
+    return take_weights(whole), rest if scaler is None else {**rest, "scaler": scaler.state_dict()}
+
+
+def save_checkpoint(run: Run, whole: torch.nn.Module, optimizer: Any, state: State, place: Any) -> Path:
+    """Write a checkpoint of this update, and leave those that are needed: the newest ones and the best. All ranks call it.
+
+    Args:
+        place: where a stream of rows is; see `Source.place`.
+    """
+    accelerator = run.accelerator
+    assert accelerator is not None and run.out is not None
+    state.place = place
+    folder = run.out / paths.CHECKPOINTS
+    path = folder / f"step-{state.step}"
+    weights, rest = contents(whole, optimizer, state, accelerator.scaler)
+    if accelerator.is_main_process:
+        identity = files.identity(run.out)
+        path = checkpoint.save(folder, state.step, weights, rest, identity)
+        best = folder / f"step-{state.best_step}"
+        checkpoint.prune(folder, run.settings.save_total_limit, {best}, identity.get("run"))
+    accelerator.wait_for_everyone()
+    return path
+
+
+def take_weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Trainable weights and the buffers that belong to the state of the module, by name."""
+    trainable = {name for name, weight in whole.named_parameters(remove_duplicate=False) if weight.requires_grad}
+    buffers = {name for name, _ in whole.named_buffers(remove_duplicate=False)}
+    values = shard.weights(whole) if is_sharded(whole) else whole.state_dict()
+    return {name: value.detach() for name, value in values.items() if name in trainable or name in buffers}
+
+
+def is_sharded(whole: torch.nn.Module) -> bool:
+    """Whether `shard.spread` has been here."""
+    return isinstance(whole, FSDPModule)
+
+
+def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """The opposite of `take_weights`. Raises `UserError` when the checkpoint is of another model."""
+    wrong = [name for name in take_weights(whole) if name not in weights]
+    if is_sharded(whole):
+        _, unexpected = shard.put_weights(whole, dict(weights))
+    else:
+        _, unexpected = whole.load_state_dict(dict(weights), strict=False)
+    if wrong or unexpected:
+        raise UserError(f"the checkpoint does not fit this model: {', '.join([*wrong, *unexpected][:5])}",
+                        "resume with the plugins and options that the run was started with")
+
+
+def restore(path: Path, whole: torch.nn.Module, optimizer: Any, scaler: Any = None) -> State:
+    """Weights, optimizer, random states and place of a checkpoint."""
+    weights, saved = checkpoint.load(path)
+    put_weights(whole, weights)
+    if is_sharded(whole):
+        shard.put_optimizer_state(whole, optimizer, saved["optimizer"])
+    else:
+        optimizer.load_state_dict(saved["optimizer"])
+    if scaler is not None and "scaler" in saved:
+        scaler.load_state_dict(saved["scaler"])
+    checkpoint.restore_random_state(saved["random"])
+    plain = dict(saved["state"])
+    history = []
+    for one in plain.pop("history"):
+        arrays = {name: None if one[name] is None else np.array(one[name]) for name in ("losses", "train_losses")}
+        history.append(Evaluation(**{**one, **arrays, "scores": tuple(Score(**score) for score in one["scores"])}))
+    return State(**plain, history=history)
+
+
+def best_left(run: Run, state: State, folder: Path) -> int:
+    """The update whose weights are the best that there are.
+
+    Those of the best evaluation; where their checkpoint was lost or damaged since, which is told, those of the best
+    evaluation among the checkpoints that are whole and the last update.
+    """
+    best = state.best_step
+    fault = "" if best == state.step else checkpoint.damage(folder / f"step-{best}")
+    if not fault:
+        return best
+    left: dict[int, float] = {}
+    for evaluation in state.history:
+        if evaluation.step == state.step or not checkpoint.damage(folder / f"step-{evaluation.step}"):
+            left[evaluation.step] = to_minimise(run.settings.metric_for_best_model, evaluation.scores)
+    found = min(left, key=left.__getitem__, default=state.step)
+    run.tell(f"the checkpoint of the best evaluation, after update {best}, is gone or damaged ({fault}): the weights after "
+             f"update {found} are the best of those that are left, and are used")
+    return found
