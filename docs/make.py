@@ -21,7 +21,7 @@ from pathlib import Path
 from ftp import hooks, types
 from ftp.cli.help import bounds, show
 from ftp.options import Option
-from ftp.plugins import Picked
+from ftp.plugin_info import Picked
 from ftp.plugins.find import discover
 from ftp.plugins.fit import core_options
 from ftp.testing import grid

@@ -415,8 +415,9 @@ def resolves(parts: list[str]) -> bool:
     starts += [getattr(types, parts[0])] if hasattr(types, parts[0]) else []
     starts += [instances[parts[0]]] if parts[0] in instances else []
     if parts[0][0].isupper():  # a class of core that has one name
-        starts += [found for name in ("loop", "data.source", "predict", "app", "plan", "record") if
-                   (found := getattr(module("ftp." + name), parts[0], None)) is not None]
+        homes = ("train.micro_batches", "data.source", "runs.result", "plugins.plan", "folder.files")
+        classes = [getattr(module(f"ftp.{home}"), parts[0], None) for home in homes]
+        starts += [cls for cls in classes if cls is not None]
     return any(leads(start, parts[1:]) for start in starts)
 
 

@@ -209,9 +209,9 @@ def test_a_million_rows_take_no_time() -> None:
 
     data = Data({**two_classes().splits, "train": Dataset.from_dict({"label": np.arange(1_000_000) % 2})}, "labelled", LABELS)
     found = history([0.5, 0.3, 0.2], [0.5, 0.4, 0.35], rows=100_000)
-    started = time.perf_counter()
+    started = time.process_time()
     assert judged(found, data=data).level == "ok"
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(("name", "value"), [("alpha", 0.9), ("rise", -1), ("warn_lost", -0.1), ("min_rows", 1), ("auc", 0.2)])
