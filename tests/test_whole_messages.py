@@ -25,7 +25,7 @@ from ftp.data import forms, tables, turns
 from ftp.data.load import shape
 from ftp.data.read import read
 from ftp.errors import UserError
-from ftp.losses import chat, rendering
+from ftp.losses import chat_template, rendering
 from ftp.settings import Settings
 from ftp.testing.models import tiny
 from ftp.types import Data, Loss, Run, Task
@@ -404,5 +404,5 @@ def test_a_template_without_calls_refuses_an_empty_answer(tmp_path: Path) -> Non
         {"type": "function", "function": {"name": "f", "arguments": {}}}]}]
     model.tokenizer.chat_template = ("{% for m in messages %}{{ m.role + ':' + (m.content or '') + eos_token }}{% endfor %}"
                                      "{% if add_generation_prompt %}assistant:{% endif %}")
-    refused = chat.prepare(model.tokenizer).encode([talk])[0]
+    refused = chat_template.prepare(model.tokenizer).encode([talk])[0]
     assert "messages[1].tool_calls" in str(refused)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ftp.data.turns import Unfit
-from ftp.losses import chat as chats
+from ftp.losses import chat_template, conversations
 from ftp.testing.models import CHAT, tiny_tokenizer
 
 MARKED = (
@@ -27,11 +27,11 @@ TALK = [
 ]
 
 
-def made(kind: str, template: str | None, tokens: tuple[str, ...] = (), **more: Any) -> tuple[Any, chats.Chat]:
+def made(kind: str, template: str | None, tokens: tuple[str, ...] = (), **more: Any) -> tuple[Any, conversations.Chat]:
     tokenizer = tiny_tokenizer(kind)  # type: ignore[arg-type]
     tokenizer.add_tokens(list(tokens))
     tokenizer.chat_template = template
-    return tokenizer, chats.prepare(tokenizer, **more)
+    return tokenizer, chat_template.prepare(tokenizer, **more)
 
 
 def rendered(tokenizer: Any, messages: Any, **more: Any) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ftp.errors import UserError
-from ftp.losses import chat
+from ftp.losses import chat_template
 from ftp.types import Batch
 from ftp_preference import Dpo, Kto, Orpo, Simpo, rows
 
@@ -260,7 +260,7 @@ def test_what_is_too_long_loses_its_prompt_first(kit: Any, load: Any) -> None:
 
 
 def test_pairs_that_say_nothing_are_left_out_and_told(kit: Any, load: Any) -> None:
-    talk = chat.prepare(load().tokenizer)
+    talk = chat_template.prepare(load().tokenizer)
     given_rows = kit.preferences()
     given_rows[3]["rejected"] = kit.message("assistant", given_rows[3]["chosen"][0]["content"])
     made = rows.pairs(talk, 200)(given_rows, "train")

@@ -10,7 +10,7 @@ import pytest
 
 from ftp.data.turns import Unfit
 from ftp.errors import UserError
-from ftp.losses import chat as chats
+from ftp.losses import chat_template, conversations
 from ftp.testing.models import tiny_tokenizer
 
 TALK = [
@@ -36,10 +36,10 @@ FORGETFUL = (  # earlier answers are shown otherwise than the last one
 )
 
 
-def made(kind: str, template: str | None) -> tuple[Any, chats.Chat]:
+def made(kind: str, template: str | None) -> tuple[Any, conversations.Chat]:
     tokenizer = tiny_tokenizer(kind)  # type: ignore[arg-type]
     tokenizer.chat_template = template
-    return tokenizer, chats.prepare(tokenizer)
+    return tokenizer, chat_template.prepare(tokenizer)
 
 
 def said(tokenizer: Any, one: Any) -> list[str]:
@@ -96,7 +96,7 @@ def test_there_is_one_bos() -> None:
     assert chat.prompt(TALK[:2]).count(tokenizer.bos_token_id) == 1
     tokenizer.chat_template = "{{ bos_token + bos_token }}" + CHATML
     with pytest.raises(UserError, match="two BOS"):
-        chats.prepare(tokenizer)
+        chat_template.prepare(tokenizer)
 
 
 @pytest.mark.parametrize("template", [CHATML, MARKED])
@@ -142,9 +142,9 @@ def test_a_marked_version_serves_where_it_gives_the_same_text() -> None:
                         "{% endif %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
                         "{% else %}{{ m.content + '<|im_end|>\n' }}{% endif %}")
     tokenizer, _ = made("llama", FORGETFUL)
-    chat = chats.prepare(tokenizer, marked=lambda: same)
+    chat = chat_template.prepare(tokenizer, marked=lambda: same)
     assert said(tokenizer, chat.encode([TALK])[0]) == ["Oslo.<|im_end|>", "(thought) 42, no: twelve.<|im_end|>"]
-    other = chats.prepare(tokenizer, marked=lambda: MARKED)
+    other = chat_template.prepare(tokenizer, marked=lambda: MARKED)
     assert isinstance(other.encode([TALK])[0], Unfit), "another text than the template's own must not be trained"
 
 
@@ -152,30 +152,30 @@ def test_a_prompt_that_its_own_turns_do_not_begin_with_is_refused() -> None:
     tokenizer = tiny_tokenizer("llama")
     tokenizer.chat_template = MARKED.replace("{{ '<|im_start|>assistant\n' }}", "{{ '<|im_start|>bot\n' }}")
     with pytest.raises(UserError, match="training and inference would differ"):
-        chats.prepare(tokenizer)
+        chat_template.prepare(tokenizer)
 
 
 def test_a_broken_template_and_a_missing_eos_are_told() -> None:
     tokenizer = tiny_tokenizer("llama")
     tokenizer.chat_template = "{{ messages[0].nothing.at_all }}"
     with pytest.raises(UserError, match="refused by the chat template"):
-        chats.prepare(tokenizer)
+        chat_template.prepare(tokenizer)
     tokenizer = tiny_tokenizer("llama")
     tokenizer.eos_token = None
     with pytest.raises(UserError, match="no EOS token"):
-        chats.prepare(tokenizer, who="sft")
-    assert chats.prepare(tokenizer, eos_token="</s>").tokenizer.eos_token == "</s>"
+        chat_template.prepare(tokenizer, who="sft")
+    assert chat_template.prepare(tokenizer, eos_token="</s>").tokenizer.eos_token == "</s>"
     with pytest.raises(UserError, match="not a token"):
-        chats.prepare(tokenizer, eos_token="<|end|>")
+        chat_template.prepare(tokenizer, eos_token="<|end|>")
 
 
 def test_truncation_keeps_rows_with_something_to_learn() -> None:
-    one = chats.Encoded(list(range(10)), [(3, 5), (7, 10)])
-    assert chats.truncated(one, 10) is one
-    assert chats.truncated(one, 8) == chats.Encoded(list(range(8)), [(3, 5), (7, 8)], 2, 2)
-    assert chats.truncated(one, 6) == chats.Encoded(list(range(6)), [(3, 5)], 4, 3)
-    assert chats.truncated(one, 3) == chats.Encoded([0, 1, 2], [], 7, 5)
-    assert not chats.truncated(chats.Encoded([1, 2], [(0, 2)]), 1).spans, "a first token is never predicted"
+    one = conversations.Encoded(list(range(10)), [(3, 5), (7, 10)])
+    assert conversations.truncated(one, 10) is one
+    assert conversations.truncated(one, 8) == conversations.Encoded(list(range(8)), [(3, 5), (7, 8)], 2, 2)
+    assert conversations.truncated(one, 6) == conversations.Encoded(list(range(6)), [(3, 5)], 4, 3)
+    assert conversations.truncated(one, 3) == conversations.Encoded([0, 1, 2], [], 7, 5)
+    assert not conversations.truncated(conversations.Encoded([1, 2], [(0, 2)]), 1).spans, "a first token is never predicted"
 
 
 UNTRAINED = [{"weight": 0}, {"train": False}, {"training": False}]

@@ -15,7 +15,7 @@ from datasets import Dataset
 import ftp
 from ftp import model as models
 from ftp.errors import UserError
-from ftp.losses import chat as chats
+from ftp.losses import chat_template
 from ftp.settings import Settings
 from ftp.testing.models import tiny, tiny_tokenizer
 from ftp.types import Data, Loss, Model, Row, Run, Task
@@ -160,7 +160,7 @@ def test_each_turn_of_the_assistant_is_told_from_all_before_it(kind: str, folder
 def test_a_template_of_ones_own_says_what_is_read_and_written(folders: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "mine.jinja").write_text(ENDED, encoding="utf-8")
     model = loaded(folders["t5"])
-    assert any("does not end with </s>" in note for note in chats.prepare(
+    assert any("does not end with </s>" in note for note in chat_template.prepare(
         loaded(folders["t5"]).tokenizer, file=tmp_path / "mine.jinja", apart=str).notes)
     rows = encoded(a_loss(model, chat_template=tmp_path / "mine.jinja"))
     texts = [(model.tokenizer.decode(row["input_ids"]), model.tokenizer.decode(row["labels"])) for row in rows[:2]]

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from ftp import model as models
 from ftp.errors import UserError
-from ftp.losses.chat import DEFAULT
+from ftp.losses.chat_template import DEFAULT
 from ftp.losses.tokens import labels
 from ftp.net.packing import can_pack
 from ftp.settings import Settings

@@ -10,7 +10,7 @@ import torch
 
 from ftp import UserError
 from ftp import model as models
-from ftp.losses.chat import DEFAULT
+from ftp.losses.chat_template import DEFAULT
 from ftp.model import source as sources
 from ftp_starter import SHA256, minilm
 

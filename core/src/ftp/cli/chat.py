@@ -15,7 +15,7 @@ from ftp.host.terminal import is_interactive, say, warn
 
 if TYPE_CHECKING:
     from ftp.data.turns import Message
-    from ftp.losses.chat import Chat
+    from ftp.losses.conversations import Chat
     from ftp.types import Model
 
 HELP = "/reset forgets what was said, /system TEXT sets the system text (and forgets), /exit ends."
@@ -48,7 +48,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
 
     import torch
 
-    from ftp.losses import chat as chats
+    from ftp.losses import chat_template
     from ftp.runs.predictor import load
 
     loaded = load(run, trust_remote_code, trust_recipe, allow_changed_base)
@@ -56,7 +56,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
     if model.head != "tokens":
         raise UserError(f"{run}: its model does not write text (its head is {model.head})", "name a run of sft, dpo or rlhf",
                         "ftp runs")
-    chat = chats.prepare(model.tokenizer, who="chat", split_special_tokens=loaded.run.settings.split_special_tokens)
+    chat = chat_template.prepare(model.tokenizer, who="chat", split_special_tokens=loaded.run.settings.split_special_tokens)
     torch.manual_seed(seed)
     drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
     how = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, **drawn}

@@ -9,7 +9,7 @@ from typing import Any
 from ftp.data.turns import Message, Unfit, asked, conversation, words
 from ftp.errors import UserError
 from ftp.losses import encoder_decoder, tokens
-from ftp.losses.chat import Chat, Encoded, Which, tools_of, truncated
+from ftp.losses.conversations import Chat, Encoded, Which, tools_of, truncated
 from ftp.types import Batch, Model, Prediction, Row
 
 

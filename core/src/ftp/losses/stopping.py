@@ -12,7 +12,8 @@ import torch
 
 from ftp.data.turns import Unfit, said
 from ftp.losses import encoder_decoder, tokens
-from ftp.losses.chat import Chat, prepare, tools_of
+from ftp.losses.chat_template import prepare
+from ftp.losses.conversations import Chat, tools_of
 from ftp.model.modes import evaluating
 from ftp.model.peft import unable
 from ftp.model.saving import LAYOUTS

@@ -22,7 +22,7 @@ from ftp.net import heads, layout
 from ftp.types import Batch, LossOut, Metric, Model, Row
 
 if TYPE_CHECKING:
-    from ftp.losses.chat import Span
+    from ftp.losses.stretches import Span
 
 
 SHARE_OF_TOKENS = Metric("max", over="terms")

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ftp.errors import Problem, UserError
+from ftp.errors import UserError
+from ftp.model.auto_class import auto_class, empty_network
 from ftp.model.growing import Grown, NewTokens, give_rows, grow, refuse_too_many, set_rows
-from ftp.model.source import Source, check_files
+from ftp.model.limits import capacity
+from ftp.model.new_modules import fresh_modules, has_other_classes, inside_body, make_head_anew, renamed_body
+from ftp.model.refusals import check_folder, explained, first_line
+from ftp.model.source import Source, check_files, reading_options
 from ftp.types import Head, Model
-
-AUTO: Mapping[Head, str] = {
-    "labels": "AutoModelForSequenceClassification",
-    "tags": "AutoModelForTokenClassification",
-    "span": "AutoModelForQuestionAnswering",
-    "tokens": "AutoModelForCausalLM",
-    "mask": "AutoModelForMaskedLM",
-    "score": "AutoModelForSequenceClassification",
-}
-"""The Transformers class that loads a network with a head; `tokens` of an encoder-decoder is AutoModelForSeq2SeqLM."""
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
-                   "tekken.json", "vocab.model", "tiktoken.model")
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -124,7 +112,7 @@ def shape_only(
     """The network of `load` without weights, on the meta device: its modules, names and shapes."""
     with quiet():
         config = read_config(source, head, labels, trust_remote_code)
-        return _shape(_auto(source, config, head), config, trust_remote_code)
+        return empty_network(auto_class(source, config, head), config, trust_remote_code)
 
 
 def grow_shape(
@@ -155,20 +143,6 @@ def origin(net: nn.Module) -> Origin | None:
     return getattr(net, "_ftp_origin", None)
 
 
-def capacity(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Tokens a row that the network can take at most; None where nothing says so (relative positions)."""
-    config = net.config.get_text_config()
-    known = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_sequence_length")]
-    limit = next((int(one) for one in known if isinstance(one, int) and one > 0), None)
-    for name, module in net.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            limit = module.num_embeddings - module.padding_idx - 1  # positions start behind the pad token's number
-    own = tokenizer.model_max_length
-    if own and own < 10**9:
-        return min(own, limit) if limit else int(own)
-    return limit
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars, load reports and deprecation notes of transformers and peft; errors still come through."""
@@ -187,46 +161,10 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def check_folder(source: Source, trust_remote_code: bool = False) -> None:
-    """Raise `UserError` with everything that is missing in a folder: configuration, safetensors weights, tokenizer."""
-    folder = source.folder
-    if folder is None:
-        return
-    problems: list[Problem] = []
-    if (folder / "adapter_config.json").exists():
-        raise UserError(f"--model {source.name}: this is an adapter, not a whole model",
-                        "merge it into its base first, then name the merged folder",
-                        f"ftp merge {folder} --out {folder}-merged")
-    if not (folder / "config.json").is_file():
-        problems.append(Problem(f"--model {source.name}: {folder} has no config.json",
-                                "a model is a folder with config.json, model.safetensors and its tokenizer"))
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(file for pattern in PICKLES for file in folder.glob(pattern) if file.name != "training_args.bin")
-        if pickles:
-            problems.append(Problem(f"--model {source.name}: its weights are pickled ({pickles[0].name}), which can run code; "
-                                    "only safetensors are loaded", "convert them if you trust their origin",
-                                    conversion(pickles[0])))
-        else:
-            problems.append(Problem(f"--model {source.name}: {folder} has no weights (*.safetensors)"))
-    if not trust_remote_code and not any((folder / name).exists() for name in TOKENIZER_FILES):
-        problems.append(Problem(f"--model {source.name}: {folder} has no tokenizer",
-                                "copy tokenizer.json and tokenizer_config.json of the model it was made from into it"))
-    if problems:
-        raise UserError(problems)
-
-
-def conversion(pickle: Path) -> str:
-    """A command that writes a pickled state dict as safetensors beside it, without running code from the file."""
-    target = pickle.with_name("model.safetensors")
-    return ("python -c \"import torch, safetensors.torch as s; "
-            f"w = torch.load(r'{pickle}', map_location='cpu', weights_only=True); "
-            f"s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, r'{target}', metadata={{'format': 'pt'}})\"")
-
-
 def read_config(source: Source, head: Head, labels: tuple[str, ...], trust_remote_code: bool) -> PretrainedConfig:
     """The checkpoint's configuration with the classes of this task, and without a cache of keys and values."""
-    with _explained(source):
-        config = AutoConfig.from_pretrained(source.where, **_options(source, trust_remote_code))
+    with explained(source):
+        config = AutoConfig.from_pretrained(source.where, **reading_options(source, trust_remote_code))
     if head in ("labels", "tags"):
         if not labels:
             raise ValueError(f"head '{head}' needs the names of the classes")
@@ -245,58 +183,14 @@ def use_cache(config: PretrainedConfig, value: bool) -> None:
             one.use_cache = value
 
 
-def _options(source: Source, trust_remote_code: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.local:
-        options["local_files_only"] = True
-    if source.hub_id is not None and source.revision:
-        options["revision"] = source.revision
-    return options
-
-
-def _auto(source: Source, config: PretrainedConfig, head: Head) -> Any:
-    """The Auto class for a head, after a check that the architecture has it."""
-    name = AUTO[head]
-    kind = config.model_type
-    if head == "tokens":
-        if config.is_encoder_decoder:
-            name = "AutoModelForSeq2SeqLM"
-        elif _has(transformers.AutoModelForMaskedLM, config) and not getattr(config, "is_decoder", False):
-            raise UserError(f"--model {source.name}: '{kind}' reads text in both directions, so it cannot be trained to write "
-                            "the next token", "take a decoder (gpt2, llama, qwen, ...), or an objective for encoders (mlm)")
-    if head == "mask" and config.is_encoder_decoder:
-        raise UserError(f"--model {source.name}: '{kind}' writes with a decoder what its encoder has read; masked tokens are "
-                        "filled in by an encoder alone", "take an encoder (bert, roberta, ...), or sft for this model")
-    auto = getattr(transformers, name)
-    if not _has(auto, config) and name not in (getattr(config, "auto_map", None) or {}):
-        paired: dict[Head, str] = {"tokens": "AutoModelForSeq2SeqLM", "mask": ""} if config.is_encoder_decoder else {}
-        heads = [one for one, other in {**AUTO, **paired}.items() if other and _has(getattr(transformers, other), config)]
-        fix = f"heads it has: {', '.join(heads) or 'none'}"
-        if config.is_encoder_decoder:
-            kin = sorted(one.model_type for one in auto._model_mapping if getattr(one, "is_encoder_decoder", False) is True)
-            fix += f"; encoder-decoders with the head '{head}': {', '.join(kin) or 'none'}"
-        raise UserError(f"--model {source.name}: '{kind}' has no head '{head}'", fix)
-    return auto
-
-
-def _has(auto: Any, config: PretrainedConfig) -> bool:
-    return type(config) in auto._model_mapping
-
-
-def _shape(auto: Any, config: PretrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
-    with torch.device("meta"):
-        net: PreTrainedModel = auto.from_config(config, trust_remote_code=trust_remote_code)
-    return net
-
-
 def _network(
     source: Source, config: PretrainedConfig, head: Head, labels: tuple[str, ...], seed: int, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """The network and the names of its modules that are new."""
-    auto = _auto(source, config, head)
+    auto = auto_class(source, config, head)
     net, info = _read(source, auto, config, seed, trust_remote_code)
-    inside = _inside(net, config, trust_remote_code)
-    moved = _prefix(info, inside)
+    inside = inside_body(net, config, trust_remote_code)
+    moved = renamed_body(info, inside)
     if moved:
         net, info = _read(source, auto, config, seed, trust_remote_code, moved)
     missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
@@ -314,8 +208,8 @@ def _network(
         raise UserError(f"--model {source.name}: weights that do not match the config: {'; '.join(problems)}",
                         "config.json belongs to another model, or the weights are incomplete: get both from one place")
     new = missing | set(mismatched)
-    if head in ("labels", "tags") and _other_classes(source, labels, trust_remote_code):
-        new |= _anew(net, inside, seed)
+    if head in ("labels", "tags") and has_other_classes(source, labels, trust_remote_code):
+        new |= make_head_anew(net, inside, seed)
     fresh = fresh_modules(net, new)
     if head == "tokens" and fresh:
         raise UserError(f"--model {source.name}: the checkpoint has no weights for {', '.join(fresh)}, so it cannot write text",
@@ -330,7 +224,7 @@ def _read(
     source: Source, auto: Any, config: PretrainedConfig, seed: int, trust_remote_code: bool,
     renamed: Mapping[str, str] | None = None,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    options = _options(source, trust_remote_code)
+    options = reading_options(source, trust_remote_code)
     if source.local:
         options["adapter_kwargs"] = {"local_files_only": True}  # else the hub is asked for an adapter first
     if renamed:
@@ -339,9 +233,9 @@ def _read(
     if how:
         from transformers.quantizers import AutoQuantizationConfig
 
-        how = _with_exceptions(how, _shape(auto, config, trust_remote_code))
+        how = _with_exceptions(how, empty_network(auto, config, trust_remote_code))
         options["quantization_config"] = AutoQuantizationConfig.from_dict(dict(how))
-    with _explained(source), torch.random.fork_rng(devices=[]):
+    with explained(source), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net, info = auto.from_pretrained(source.where, config=config, dtype=torch.float32, use_safetensors=True,
                                          ignore_mismatched_sizes=True, output_loading_info=True, **options)
@@ -370,114 +264,17 @@ def _with_exceptions(how: Mapping[str, Any], shape: PreTrainedModel) -> dict[str
     return {**how, option: sorted({*(how.get(option) or ()), *left})}
 
 
-@contextlib.contextmanager
-def _explained(source: Source) -> Iterator[None]:
-    """Turn what transformers raises over a user's model into a `UserError`."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except UserError:
-        raise
-    except SafetensorError as error:
-        raise UserError(f"--model {source.name}: the weights cannot be read: {_line(error)}",
-                        "the file is incomplete or damaged: copy it again") from error
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
-        text = str(error)
-        if "trust_remote_code" in text:
-            raise UserError(f"--model {source.name}: it needs code of its own to run, which was not loaded",
-                            "read that code, and if you trust it:", "add --trust-remote-code") from error
-        if not source.local and ("safetensors" in text or "use_safetensors" in text):
-            raise UserError(f"--model {source.name}: its weights are not safetensors on the hub, and pickled ones can run code",
-                            "download it, convert it (see --model FOLDER), or take a revision that has safetensors") from error
-        raise UserError(f"--model {source.name}: it cannot be loaded: {_line(error)}") from error
-
-
-def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).strip().split("\n") if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]
-
-
 def _some(names: Iterable[str], most: int = 3) -> str:
     listed = list(names)
     return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
 
 
-def _inside(net: PreTrainedModel, config: PretrainedConfig, trust_remote_code: bool) -> Callable[[str], bool]:
-    """Tells the weights of the body from those of a head: the body's are those that the bare network has."""
-    prefixes = {net.base_model_prefix}
-    try:
-        body = _shape(AutoModel, config, trust_remote_code)
-        prefixes.add(body.base_model_prefix)
-        children = {name for name, _ in body.named_children()} | {name for name, _ in body.named_parameters(recurse=False)}
-    except Exception:  # no bare network of this kind (remote code): whatever is under the prefix is the body
-        children = set()
-
-    def inside(name: str) -> bool:
-        first, _, rest = name.partition(".")
-        if first in prefixes and first and rest:
-            return not children or rest.split(".")[0] in children
-        return first in children
-
-    return inside
-
-
-def _prefix(info: Mapping[str, Any], inside: Callable[[str], bool]) -> dict[str, str]:
-    """A renaming of weights where the class calls its body otherwise than the checkpoint does (LlamaForQuestionAnswering:
-    `transformer`, all other Llamas: `model`). Transformers loads nothing then and only notes it."""
-    wanted = {name.partition(".")[2]: name.partition(".")[0] for name in info["missing_keys"] if inside(name)}
-    given = {name.partition(".")[2]: name.partition(".")[0] for name in info["unexpected_keys"]}
-    pairs = {(given[name], wanted[name]) for name in wanted.keys() & given.keys() if name}
-    return {rf"^{re.escape(old)}\.": f"{new}." for old, new in pairs if old != new} if len(pairs) == 1 else {}
-
-
-def _other_classes(source: Source, labels: tuple[str, ...], trust_remote_code: bool) -> bool:
-    """Whether the checkpoint names classes, and other ones than the data has: its head would answer another question."""
-    before = AutoConfig.from_pretrained(source.where, **_options(source, trust_remote_code)).id2label
-    names = tuple(before[number] for number in sorted(before))
-    return not all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names) and names != tuple(labels)
-
-
-def _anew(net: PreTrainedModel, inside: Callable[[str], bool], seed: int) -> set[str]:
-    """Make the head again from the seed, as if the checkpoint had none; the names of its weights."""
-    names = {name for name, _ in net.named_parameters() if not inside(name)}
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)
-        for name in names:
-            net.get_parameter(name)._is_hf_initialized = False
-        for top in sorted({name.split(".")[0] for name in names}):
-            net.get_submodule(top).apply(net._init_weights)
-    return names
-
-
-def fresh_modules(net: PreTrainedModel, new: set[str]) -> tuple[str, ...]:
-    """Names of the largest modules that are wholly new."""
-    found: list[str] = []
-
-    def walk(name: str, module: nn.Module) -> None:
-        weights = dict(module.named_parameters(remove_duplicate=False))
-        names = {f"{name}.{one}" if name else one for one in weights}
-        if not names & new:
-            return
-        if name and names <= new:
-            found.append(name)
-            return
-        own = [f"{name}.{one}" if name else one for one, _ in module.named_parameters(recurse=False, remove_duplicate=False)]
-        if name and any(one in new and (net.get_parameter(one).is_meta or bool(net.get_parameter(one).any())) for one in own):
-            found.append(name)  # a new weight beside old ones; new zeros (a bias) need no keeping
-            return
-        for child, inner in module.named_children():
-            walk(f"{name}.{child}" if name else child, inner)
-
-    walk("", net)
-    return tuple(found)
-
-
 def _tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerBase:
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.where, **_options(source, trust_remote_code))
+        options = reading_options(source, trust_remote_code)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.where, **options)
     except Exception as error:
-        raise UserError(f"--model {source.name}: its tokenizer cannot be loaded: {_line(error)}",
+        raise UserError(f"--model {source.name}: its tokenizer cannot be loaded: {first_line(error)}",
                         "copy the tokenizer files of the model it was made from into the folder") from error
     if len(tokenizer) == 0:
         raise UserError(f"--model {source.name}: its tokenizer is empty",
@@ -524,4 +321,3 @@ def untouched(
             yield kept[0]
 
     return reference
-

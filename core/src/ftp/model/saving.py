@@ -16,9 +16,10 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from ftp import addresses, answers
 from ftp.errors import PluginError, UserError, describe
+from ftp.model.auto_class import AUTO
 from ftp.model.fingerprint import check_base
 from ftp.model.growing import Grown
-from ftp.model.loading import AUTO, load, origin, quantized, quiet, untouched, use_cache
+from ftp.model.loading import load, origin, quantized, quiet, untouched, use_cache
 from ftp.model.source import Source, find
 from ftp.plugins.offers import offers
 from ftp.types import Baseline, Head, Model, Score

@@ -15,7 +15,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from ftp.errors import Problem, UserError, nearest
 from ftp.folder import marker, paths, writing
-from ftp.model.loading import AUTO, quiet, use_cache
+from ftp.model.auto_class import AUTO
+from ftp.model.loading import quiet, use_cache
 from ftp.model.saving import save_tokenizer
 from ftp.types import Data, Model, Run
 

@@ -180,3 +180,13 @@ def _reachable() -> bool:
 
 def _first(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def reading_options(source: Source, trust_remote_code: bool) -> dict[str, Any]:
+    """What every `from_pretrained` of a source is called with."""
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.local:
+        options["local_files_only"] = True
+    if source.hub_id is not None and source.revision:
+        options["revision"] = source.revision
+    return options

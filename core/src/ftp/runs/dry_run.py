@@ -229,7 +229,7 @@ def _answers(one: Picked, values: Mapping[str, Any]) -> bool:
 def _fresh(net: PreTrainedModel, folder: Path | None) -> tuple[str, ...]:
     """Modules that the checkpoint does not have, by the names and shapes that its files list: no weight is read. Without a
     folder, those beside the backbone that hold weights of their own: a new head, as a rule."""
-    from ftp.model.loading import fresh_modules
+    from ftp.model.new_modules import fresh_modules
 
     if type(net).__name__.endswith(("ForCausalLM", "ForMaskedLM", "LMHeadModel", "ForConditionalGeneration")):
         return ()

@@ -153,7 +153,8 @@ def _save(model: Model, folder: Path, settings: dict[str, Any], trained: tuple[s
 
     from safetensors.torch import save_file
 
-    from ftp.model.loading import AUTO, origin
+    from ftp.model.auto_class import AUTO
+    from ftp.model.loading import origin
     from ftp_adapters import modeling_adapters as code
 
     net = model.net

@@ -47,7 +47,7 @@ def verdict(run: Run, model: Model | None, count: int, tokens: int) -> Risk:
     if reason := _unable(run, model, count):
         return Risk("refusal and toxicity", "not_run", reason)
     assert model is not None and model.reference is not None
-    from ftp.losses.chat import prepare
+    from ftp.losses.chat_template import prepare
 
     chat = prepare(model.tokenizer, split_special_tokens=run.settings.split_special_tokens)
     asked = [*HARMLESS[:count], *HARMFUL[:count]]

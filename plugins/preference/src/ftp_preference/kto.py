@@ -48,7 +48,7 @@ class Kto:
         import torch
 
         from ftp.data.encode import cache_key
-        from ftp.losses import chat, generation, tokens
+        from ftp.losses import chat_template, conversations, generation, stretches, tokens
         from ftp.losses.common import row_limit
         from ftp.model.modes import without_dropout
         from ftp.train.device import precision
@@ -58,7 +58,7 @@ class Kto:
         if data.splits and self.desirable_weight == self.undesirable_weight == 0:
             raise UserError("--kto.desirable_weight 0 and --kto.undesirable_weight 0: no row would be learnt from",
                             "leave out one of them at least")
-        talk = chat.of_run(run, data, model, who="kto", file=self.chat_template, eos_token=self.eos_token)
+        talk = chat_template.of_run(run, data, model, who="kto", file=self.chat_template, eos_token=self.eos_token)
         if self.disable_dropout:
             without_dropout(model.net)
         limit = row_limit(run, model)
@@ -112,7 +112,7 @@ class Kto:
             return generation.answers(model, talk, batch, max_new_tokens=self.max_new_tokens, limit=limit)
 
         known = (answers.fingerprint(model.net), precision(run.settings)) if self.precompute_ref_log_probs else ()
-        key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, chat, talk.key, *known)
+        key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, conversations, stretches, talk.key, *known)
         return Loss(encode, collate, compute, answer, key=key, name="kto",
                     metrics={"rewards/accuracies": Metric("max"), "rewards/aligned": Metric("max")})
 

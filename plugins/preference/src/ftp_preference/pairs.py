@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ftp.data.encode import cache_key
-from ftp.losses import chat, generation, tokens
+from ftp.losses import chat_template as templates
+from ftp.losses import conversations, generation, stretches, tokens
 from ftp.losses.common import row_limit
 from ftp.model.modes import without_dropout
 from ftp.train.device import precision
@@ -58,7 +59,7 @@ def make(
 ) -> Loss:
     """A loss over pairs of answers, one term a pair. `reference`: the formula reads the reference's log probabilities."""
     tokens.refuse_encoder_decoder(model, who)
-    talk = chat.of_run(run, data, model, who=who, file=chat_template, eos_token=eos_token)
+    talk = templates.of_run(run, data, model, who=who, file=chat_template, eos_token=eos_token)
     if disable_dropout:
         without_dropout(model.net)
     limit = row_limit(run, model)
@@ -102,7 +103,7 @@ def make(
         return generation.answers(model, talk, batch, max_new_tokens=max_new_tokens, limit=limit)
 
     known = (answers.fingerprint(model.net), precision(run.settings)) if precompute else ()
-    key = cache_key(model.tokenizer, "pairs", VERSION, limit, rows, chat, talk.key, *known)
+    key = cache_key(model.tokenizer, "pairs", VERSION, limit, rows, conversations, stretches, talk.key, *known)
     return Loss(encode, collate, compute, answer, key=key, name=who, metrics=AIMS)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ftp.data.turns import Message, Unfit, is_empty, last_question, said
 from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
-from ftp.losses.chat import Chat, tools_of
+from ftp.losses.conversations import Chat, tools_of
 from ftp.types import Row
 
 SAME = "chosen and rejected are the same"

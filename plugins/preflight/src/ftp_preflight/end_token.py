@@ -10,7 +10,7 @@ from ftp.types import Data, Model, Run
 from ftp_preflight.findings import Findings
 
 if TYPE_CHECKING:
-    from ftp.losses.chat import Chat
+    from ftp.losses.conversations import Chat
 
 ANSWERS = 8
 """Training answers behind which the probability of the end is measured."""

@@ -13,7 +13,7 @@ SHORT = [{"role": "user", "content": "Is water wet?"}, {"role": "assistant", "co
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """sha256 of a tokenizer's chat template, as `ftp.losses.chat` and the log write it."""
+    """sha256 of a tokenizer's chat template, as `ftp.losses.chat_template` and the log write it."""
     return hashlib.sha256(json.dumps(tokenizer.chat_template, sort_keys=True).encode()).hexdigest()
 
 

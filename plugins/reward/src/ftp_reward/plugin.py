@@ -38,7 +38,7 @@ class Reward:
 
         from ftp.data import control_text
         from ftp.data.encode import cache_key
-        from ftp.losses import chat, tokens
+        from ftp.losses import chat_template, conversations, stretches, tokens
         from ftp.losses.common import row_limit
         from ftp.net import heads, layout
         from ftp_reward import rows as reading
@@ -53,8 +53,8 @@ class Reward:
                 raise UserError(f"--reward.eos_token {self.eos_token}: prompt and answer are read as a pair of texts, which no "
                                 "such token ends", "leave it out, or name a chat template (--reward.chat_template)")
             reading.tell_pairs(run)
-        talk = None if pairs_of_texts else chat.of_run(run, data, model, who="reward", file=self.chat_template,
-                                                       eos_token=self.eos_token)
+        talk = None if pairs_of_texts else chat_template.of_run(run, data, model, who="reward", file=self.chat_template,
+                                                                eos_token=self.eos_token)
         tokenize = control_text.of_run(run, tokenizer)
         reader = reading.Reader(tokenize, limit, talk)
         margin = self._margin(run, data)
@@ -114,7 +114,7 @@ class Reward:
                 given = given[: batch.rows] - given[batch.rows :]
             return [Prediction(value) for value in given.tolist()]
 
-        key = cache_key(tokenizer, "reward", VERSION, limit, margin, reading, chat,
+        key = cache_key(tokenizer, "reward", VERSION, limit, margin, reading, conversations, stretches,
                         tokenize.key if talk is None else talk.key)
         return Loss(encode, collate, compute, answer, key=key, name="reward",
                     metrics={"accuracy": Metric("max"), "margin": Metric("max")})

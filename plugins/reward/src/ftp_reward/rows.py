@@ -17,7 +17,7 @@ from ftp.data.turns import answer as answer_of
 from ftp.errors import Problem, UserError
 from ftp.folder.log import read_log
 from ftp.folder.paths import LOG, MODEL
-from ftp.losses.chat import Chat, tools_of
+from ftp.losses.conversations import Chat, tools_of
 from ftp.types import Row, Run
 
 PAIR = "pair of texts"

@@ -143,9 +143,9 @@ def model_judge(run: Run, folder: Path) -> Judge:
     import torch
 
     from ftp.data import control_text
-    from ftp.losses import chat
-    from ftp.losses.chat import tools_of
+    from ftp.losses import chat_template
     from ftp.losses.common import row_limit
+    from ftp.losses.conversations import tools_of
     from ftp.net import heads, layout
     from ftp_reward.rows import Reader, reads_pairs, refuse_other
 
@@ -156,10 +156,10 @@ def model_judge(run: Run, folder: Path) -> Judge:
     pairs = reads_pairs(tokenizer)
     refuse_other(pairs, folder)
     tokenize = control_text.of_run(own, tokenizer)
-    talk = None if pairs else chat.prepare(tokenizer, who="rlhf", split_special_tokens=tokenize.split_special_tokens)
+    talk = None if pairs else chat_template.prepare(tokenizer, who="rlhf", split_special_tokens=tokenize.split_special_tokens)
     reader = Reader(tokenize, row_limit(own, model), talk)
     if reader.chat is not None:
-        chat.refuse_changed(reader.chat, folder)
+        chat_template.refuse_changed(reader.chat, folder)
 
     def read(row: Row, text: str) -> list[int]:
         """Nothing but how `reward` reads a text; an empty completion is scored like any other."""

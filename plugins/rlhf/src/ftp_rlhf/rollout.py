@@ -14,9 +14,9 @@ from torch import Tensor
 from ftp import UserError
 from ftp.data.encode import cache_key
 from ftp.data.turns import Unfit, said
-from ftp.losses import chat, tokens
-from ftp.losses.chat import Chat, tools_of
+from ftp.losses import chat_template, conversations, stretches, tokens
 from ftp.losses.common import row_limit
+from ftp.losses.conversations import Chat, tools_of
 from ftp.losses.generation import beginning, question
 from ftp.model.modes import without_dropout
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
@@ -34,7 +34,7 @@ EVALUATION, TRAINING = 0, 1
 def make(options: Any, run: Run, data: Data, model: Model) -> Loss:
     """The loss of one of the methods; see `ftp.types.Loss.rollout` for how the loop uses it."""
     tokens.refuse_encoder_decoder(model, "rlhf")
-    talk = chat.of_run(run, data, model, who="rlhf", file=options.chat_template, eos_token=options.eos_token)
+    talk = chat_template.of_run(run, data, model, who="rlhf", file=options.chat_template, eos_token=options.eos_token)
     limit = row_limit(run, model)
     if limit - options.max_completion_length < 1:
         raise UserError(f"--rlhf.max_completion_length {options.max_completion_length}: the model takes {limit} tokens in all, "
@@ -63,8 +63,8 @@ class Roller:
 
     def loss(self) -> Loss:
         options = self.options
-        key = cache_key(self.model.tokenizer, "rlhf", VERSION, self.limit, options.max_completion_length, chat,
-                        self.talk.key)
+        key = cache_key(self.model.tokenizer, "rlhf", VERSION, self.limit, options.max_completion_length, conversations,
+                        stretches, self.talk.key)
         return Loss(self.encode, self.collate, self.compute, self.answer, rollout=self.rollout, extra=self.extra,
                     reuse=options.num_iterations * options.num_mini_batches, key=key, name=options.method,
                     metrics={"reward": Metric("max"), "kl": Metric("min"), "value_loss": Metric("min")})

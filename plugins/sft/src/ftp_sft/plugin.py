@@ -41,12 +41,11 @@ class Sft:
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Cross entropy of the assistant's tokens."""
         from ftp.data.encode import cache_key
-        from ftp.losses import chat as chats
-        from ftp.losses import generation, tokens
+        from ftp.losses import chat_template, generation, tokens
         from ftp.losses.common import row_limit
 
-        chat = chats.of_run(run, data, model, who="sft", file=self.chat_template, eos_token=self.eos_token,
-                            marked=_training_template(model.tokenizer))
+        chat = chat_template.of_run(run, data, model, who="sft", file=self.chat_template, eos_token=self.eos_token,
+                                    marked=_training_template(model.tokenizer))
         limit = row_limit(run, model)
         if chat.apart and self.train_on == "all":
             raise UserError("--sft.train_on all: an encoder reads the prompts of this model, and learns no token of them",
@@ -79,7 +78,7 @@ class Sft:
 
 def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: int) -> Iterable[dict[str, Any]]:
     """Conversations as encoded rows; those that cannot be trained on are an error, or left out and counted."""
-    from ftp.losses.chat import tools_of
+    from ftp.losses.conversations import tools_of
     from ftp.losses.generation import beginning, learnt
 
     unfit: list[tuple[Row, str]] = []
@@ -112,7 +111,7 @@ def _rows(self: Sft, run: Run, chat: Any, rows: list[Row], split: str, limit: in
 
 def _prompt(chat: Any, row: Row, limit: int) -> list[int] | None:
     """What comes before the last answer, for an answer to compare with it; None where there is no room for one."""
-    from ftp.losses.chat import tools_of
+    from ftp.losses.conversations import tools_of
 
     last = max((place for place, one in enumerate(row["messages"]) if one["role"] == "assistant"), default=0)
     try:

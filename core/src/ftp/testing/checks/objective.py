@@ -151,7 +151,7 @@ def messages_are_kept_whole(subject: Subject) -> str:
             lost.append(name)
     if lost:
         raise Fault(f"the chat template writes {lost[0]}, and no token of the row says it (lost in all: {', '.join(lost)})",
-                    "encode whole messages by ftp.losses.chat, or refuse rows by the field that you do not read (UserError)")
+                    "encode whole messages by ftp.losses.conversations, or refuse rows by the field that you do not read (UserError)")
     parts = [f"{kept} fields reach the tokens"]
     parts += [f"{len(names)} {what} ({', '.join(names)})" for names, what in ((refused, "are refused"), (too_long, "are left out")) if names]
     return "; ".join(parts)
@@ -175,7 +175,7 @@ def control_text_stays_text(subject: Subject) -> str:
                 if token != tokenizer.unk_token_id and found[token] > plain[token] + len(rows):
                     raise Fault(f"{control} in a text becomes the control token ({found[token]} times in {len(rows)} rows of {split}, "
                                 f"{plain[token]} without it), on {scene.kind}: a text can end its turn and begin another",
-                                "tokenise texts by ftp.data.control_text.of_run(run, tokenizer), messages by ftp.losses.chat")
+                                "tokenise texts by ftp.data.control_text.of_run(run, tokenizer), messages by ftp.losses.conversations")
         told.append(f"{', '.join(controls)} on {scene.kind}")
     return "; ".join(told)
 

@@ -1,4 +1,4 @@
-"""Conversations as token ids: chat templates, which tokens the assistant wrote, where a turn ends.
+"""Conversations as token ids: which tokens the assistant wrote, where a turn ends.
 
 A row is rendered by the template that generation uses and tokenised once as a whole, so training and inference read the
 same tokens. The assistant's tokens are found from the template's own `{% generation %}` markers, or, for a template
@@ -14,51 +14,23 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ftp.data import turns
 from ftp.data.control_text import TextTokenizer, looked_for, turn_markers
 from ftp.data.turns import Message, Unfit, content_text, is_trained
-from ftp.errors import UserError, nearest
-from ftp.folder.log import read_log
-from ftp.folder.paths import LOG, MODEL
 from ftp.losses import rendering
-from ftp.losses.blocks import ends
-from ftp.types import Data, Model, Run
+from ftp.losses.stretches import Span, between, of_turns, token_spans, total_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Span = tuple[int, int]
-"""First and past-the-last place, in characters or in tokens."""
-
 Which = Literal["answers", "last", "all"]
 """Which tokens are trained: those of every assistant turn, of the last one, or all."""
 
-DEFAULT = (
-    rendering.SAID
-    + rendering.TOOLS
-    + "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}"
-    "{{ 'Assistant:' }}{% generation %}{{ ' ' + said(message) | trim + eos_token }}{% endgeneration %}{{ '\\n\\n' }}"
-    "{% else %}"
-    "{{ message['role'] | capitalize + ': ' + said(message) | trim + '\\n\\n' }}"
-    "{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
-"""Our template for tokenizers without one. It needs no new token: names of roles are words, tools and calls of them are JSON, an
-answer ends with the EOS.
-The blank before an answer belongs to the answer, so the prompt's tokens stay the same when the answer follows."""
-
-_FREE = {"min_length": 0, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
-         "repetition_penalty": 1.0}
-"""Settings of generation that change what a network would answer, with the values that do not."""
-
 _MARKERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_PROBE: list[Message] = [
+PROBE: list[Message] = [
     {"role": "user", "content": "Is water wet?"},
     {"role": "assistant", "content": "Yes, it is."},
 ]
@@ -77,7 +49,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Chat:
-    """A tokenizer with a chat template that was checked (`prepare` makes it).
+    """A tokenizer with a chat template that was checked (`chat_template.prepare` makes it).
 
     `source`: where the template came from. `stop`: ids that end an answer. `notes`: what a user should know.
     `marked`: gives a version of the template with markers, asked for only where the prefix property fails.
@@ -97,9 +69,9 @@ class Chat:
         """How rendered conversations become tokens: those of the template are tokens, those that messages spell are text."""
         plain = TextTokenizer(self.tokenizer, self.split_special_tokens)
         try:
-            asked, opened = self._render(_PROBE[:1], None)[0], self._render(_PROBE[:1], None, ask=True)[0]
-            answered = self._render(_PROBE, None)[0]
-        except Unfit:  # a template that refuses a question is told of in `_checked`
+            asked, opened = self.render(PROBE[:1], None)[0], self.render(PROBE[:1], None, ask=True)[0]
+            answered = self.render(PROBE, None)[0]
+        except Unfit:  # a template that refuses a question is told of in `chat_template.prepare`
             return plain
         template = str(self.tokenizer.get_chat_template())
         markers = turn_markers(self.tokenizer, asked, opened.removeprefix(asked), answered)
@@ -128,7 +100,7 @@ class Chat:
     def prompt(self, messages: Sequence[Message], tools: Any = None) -> list[int]:
         """Token ids of a conversation up to where the assistant's answer begins. Raises `Unfit` where the template
         refuses it."""
-        text, _ = self._render(self.content.hidden(messages), self.content.hidden(tools), ask=True)
+        text, _ = self.render(self.content.hidden(messages), self.content.hidden(tools), ask=True)
         return list(self.content.rendered([text], return_attention_mask=False, verbose=False)["input_ids"][0])
 
     def encode(
@@ -152,7 +124,7 @@ class Chat:
             except Unfit as error:
                 rendered.append(error)
         texts = [one[0] for one in rendered if not isinstance(one, Unfit)]
-        found = iter(self._tokens(texts)) if texts else iter(())
+        found = iter(self.tokens(texts)) if texts else iter(())
         return [one if isinstance(one, Unfit) else self._trained(*next(found), one[1], which) for one in rendered]
 
     def pairs(
@@ -173,7 +145,7 @@ class Chat:
         for place in places:
             text, spans = self._text(messages[: place + 1], tools, "last")
             words = text[slice(*spans[-1])]
-            said = self._trained(*self._tokens([words])[0], [(0, len(words))], "last")
+            said = self._trained(*self.tokens([words])[0], [(0, len(words))], "last")
             found.append((self.prompt(messages[:place], tools), said.ids, place))
             if not all(found[-1][:2]):
                 raise Unfit("has an empty prompt or answer")
@@ -181,7 +153,7 @@ class Chat:
 
     # --- text ---
 
-    def _render(
+    def render(
         self, messages: Sequence[Message], tools: Any, *, ask: bool = False, template: str | None = None
     ) -> tuple[str, list[Span]]:
         """The text of a conversation, and the stretches of it that the template marks."""
@@ -219,14 +191,14 @@ class Chat:
     def _text(self, messages: Sequence[Message], tools: Any, which: Which, begin: int = 0) -> tuple[str, list[Span]]:
         """The text of a conversation with the stretches that are trained, none of them in the first `begin` messages."""
         template = self.tokenizer.get_chat_template(tools=tools)
-        text, marks = self._render(messages, tools, template=template)
+        text, marks = self.render(messages, tools, template=template)
         answers = [place for place, turn in enumerate(messages) if turn["role"] == "assistant"]
         learnt = [place for place in answers if place >= begin and is_trained(messages[place])]
         self._refuse_lost_calls(messages, learnt, template)
         if which == "all":
             apart = [place for place in answers if not is_trained(messages[place])]
             spans = self._spans(messages, tools, text, template, marks, answers, apart) if apart else []
-            return text, _between(spans, len(text))
+            return text, between(spans, len(text))
         if which == "last":
             learnt = [place for place in learnt if place == answers[-1]]
         if not answers:
@@ -252,7 +224,7 @@ class Chat:
     ) -> list[Span]:
         """The stretches of `wanted`, some of the assistant's turns (`answers`)."""
         if _MARKERS.search(template):
-            return _of_turns(marks, answers, wanted) if marks else []
+            return of_turns(marks, answers, wanted) if marks else []
         return self._added(messages, tools, text, answers, wanted)
 
     def _added(
@@ -261,10 +233,10 @@ class Chat:
         """The stretches that turns of the assistant add to the text. The first message is no answer to anything."""
         spans = []
         for place in (place for place in wanted if place):
-            start, _ = self._render(messages[:place], tools, ask=True)
-            end = text if place == len(messages) - 1 else self._render(messages[: place + 1], tools)[0]
+            start, _ = self.render(messages[:place], tools, ask=True)
+            end = text if place == len(messages) - 1 else self.render(messages[: place + 1], tools)[0]
             if not (end.startswith(start) and text.startswith(end)):
-                return _of_turns(self._remarked(messages, tools, text, place), answers, wanted)
+                return of_turns(self._remarked(messages, tools, text, place), answers, wanted)
             spans.append((len(start), self._turn_end(text, len(start), len(end))))
         return spans
 
@@ -272,7 +244,7 @@ class Chat:
         """The stretches by a version of the template with markers, if that gives the same text."""
         template = self.marked() if self.marked else None
         if template is not None and _MARKERS.search(template):
-            again, spans = self._render(messages, tools, template=template)
+            again, spans = self.render(messages, tools, template=template)
             if again == text:
                 return spans
         raise Unfit(f"is rendered otherwise up to message {place} once other messages follow: the chat template has no "
@@ -285,7 +257,7 @@ class Chat:
 
     # --- tokens ---
 
-    def _tokens(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
+    def tokens(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
         """Token ids of each text with the characters of each token."""
         found = self.content.rendered(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False,
                                       verbose=False)
@@ -296,14 +268,14 @@ class Chat:
         if which == "all" and len(spans) == 1 and (not places or (spans[0][0] == 0 and spans[0][1] >= places[-1][1])):
             return Encoded(ids, [(0, len(ids))])
         if which == "all":  # some turns are only read
-            return Encoded(ids, _token_spans(places, spans))
+            return Encoded(ids, token_spans(places, spans))
         made = list[Span]()
         for first, last in spans:
             inside = [n for n, (a, b) in enumerate(places) if a < last and b > first]
             if not inside:
                 continue
             start, end = inside[0], inside[-1] + 1
-            if not any(one in self.ends for one in _solid(self.tokenizer, ids[start:end])[-1:]):
+            if not any(one in self.ends for one in without_white_space(self.tokenizer, ids[start:end])[-1:]):
                 if end < len(ids) and ids[end] in self.ends and ids[end] != self.tokenizer.bos_token_id:
                     end += 1  # markers around the words alone: the end of the turn is the assistant's as well
                 elif end == len(ids) and self.tokenizer.eos_token_id is not None:
@@ -312,164 +284,8 @@ class Chat:
         return Encoded(ids, made)
 
 
-def _of_turns(marks: list[Span], answers: Sequence[int], wanted: Sequence[int]) -> list[Span]:
-    """The marked stretches of some turns of the assistant. Raises `Unfit` where it cannot be said which are theirs."""
-    if len(marks) == len(answers):
-        return [mark for mark, place in zip(marks, answers, strict=True) if place in set(wanted)]
-    if list(wanted) == list(answers):
-        return marks
-    if list(wanted) == list(answers[-len(wanted) :]):
-        return marks[-len(wanted) :]
-    raise Unfit(f"has {len(answers)} turns of the assistant, of which the chat template marks {len(marks)}: which of them are to "
-                "be learnt cannot be told")
-
-
-def _between(spans: Sequence[Span], size: int) -> list[Span]:
-    """What lies before, between and behind stretches of a text of `size` characters."""
-    starts = [0, *(end for _, end in spans)]
-    ends = [*(start for start, _ in spans), size]
-    return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end or not spans]
-
-
-def _token_spans(places: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
-    """Stretches of characters as stretches of the tokens that begin in them."""
-    found = []
-    for first, last in spans:
-        inside = [number for number, (start, _) in enumerate(places) if first <= start < last]
-        if inside:
-            found.append((inside[0], inside[-1] + 1))
-    return found
-
-
 def _roles(messages: Sequence[Message]) -> str:
     return ", ".join(dict.fromkeys(str(one["role"]) for one in messages)) or "none"
-
-
-def prepare(
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    file: Path | None = None,
-    eos_token: str | None = None,
-    marked: Callable[[], str | None] | None = None,
-    who: str = "",
-    apart: Callable[[], str] | None = None,
-    split_special_tokens: bool = True,
-) -> Chat:
-    """Give the tokenizer a chat template where it has none (or `file`'s), and check it on a short conversation.
-
-    The template is set on the tokenizer, so it is saved with it and inference uses the same. `eos_token`: a token of the
-    vocabulary that ends answers, for a tokenizer without an EOS. `who`: the plugin whose options are named in messages.
-    `apart`: gives the default template of a network whose encoder reads prompts and whose decoder writes answers.
-    `split_special_tokens`: whether control tokens that messages spell stay text (`ftp.data.control_text`).
-    UserError for a tokenizer without an EOS or without offsets, and for a template that is broken, writes two BOS, or
-    whose prompt is not how its own assistant turns begin.
-    """
-    if not tokenizer.is_fast:
-        raise UserError("the tokenizer cannot tell which characters a token stands for, so the assistant's tokens cannot be "
-                        "told exactly", "use the model's fast tokenizer (tokenizer.json)")
-    if eos_token is not None:
-        if eos_token not in tokenizer.get_vocab():
-            raise UserError(f"--{who}.eos_token {eos_token}: not a token of this tokenizer",
-                            nearest(eos_token, tokenizer.get_added_vocab()) or "name one of its vocabulary")
-        tokenizer.eos_token = eos_token
-    source = "the tokenizer's own"
-    if file is not None:
-        source = str(file)
-        try:
-            tokenizer.chat_template = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--{who}.chat_template {file}: cannot be read ({error})",
-                            "name a file with a Jinja template") from error
-    elif not tokenizer.chat_template:
-        source = "ftp's default, as the tokenizer has none"
-        adds = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        tokenizer.chat_template = apart() if apart else ("{{ bos_token }}" if adds else "") + DEFAULT
-    if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no EOS token, so nothing would tell an answer's end",
-                        "name a token of its vocabulary that ends answers", f"--{who}.eos_token TOKEN")
-    return _checked(Chat(tokenizer, source, marked=marked, apart=apart is not None, split_special_tokens=split_special_tokens))
-
-
-def of_run(
-    run: Run,
-    data: Data,
-    model: Model,
-    *,
-    who: str,
-    file: Path | None = None,
-    eos_token: str | None = None,
-    marked: Callable[[], str | None] | None = None,
-) -> Chat:
-    """The chat template of a run (see `prepare`), told and kept in its log; a finished run that comes back (without rows, and
-    with the template that was saved) is held to it by `refuse_changed`."""
-    from ftp.losses import encoder_decoder
-
-    trains = bool(data.splits)
-    chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who,
-                   apart=partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None,
-                   split_special_tokens=run.settings.split_special_tokens)
-    if not trains:
-        refuse_changed(chat, run.out)
-        return chat
-    run.tell(f"chat template: {chat.source} (sha256 {chat.sha256[:12]}); an answer ends with "
-             f"{model.tokenizer.convert_ids_to_tokens(chat.stop[0])}")
-    for note in chat.notes:
-        run.tell(note)
-    if run.log is not None:
-        run.log.event("chat_template", sha256=chat.sha256, source=chat.source)
-    if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
-        model.net.generation_config.eos_token_id = list(chat.stop)
-        if chat.apart:
-            model.net.generation_config.decoder_start_token_id = encoder_decoder.start(model)
-        if bound := [f"{name} {value}" for name, none in _FREE.items()
-                     if (value := getattr(model.net.generation_config, name, None)) not in (None, none)]:
-            run.tell(f"the model's generation_config.json has {', '.join(bound)}: answers are bound by that, whatever is learnt "
-                     "(take it out of the file if it was meant for another task)")
-    return chat
-
-
-def refuse_changed(chat: Chat, out: Path | None) -> None:
-    """Raise `UserError` where the run in the folder `out` was trained with another chat template."""
-    trained = [line["sha256"] for line in read_log(out / LOG if out else None) if line.get("event") == "chat_template"]
-    if out is not None and trained and trained[-1] != chat.sha256:
-        raise UserError(f"{out}: the chat template is not the one it was trained with (sha256 {chat.sha256[:12]}, "
-                        f"then {trained[-1][:12]}): its answers would be worth nothing",
-                        f"put the template of the training back into {out / MODEL}")
-
-
-def _checked(chat: Chat) -> Chat:
-    """The chat with its stop tokens and notes, once a short conversation has gone through it."""
-    tokenizer, notes = chat.tokenizer, []
-    found = chat.encode([_PROBE])[0]
-    fix = "mend the template, or name another file"
-    if isinstance(found, Unfit):
-        raise UserError(f"the chat template ({chat.source}): a short conversation {found}", fix)
-    try:
-        text, asked = chat._render(_PROBE, None)[0], chat._render(_PROBE[:1], None, ask=True)[0]
-    except Unfit as error:
-        raise UserError(f"the chat template ({chat.source}): a question alone {error}", fix) from error
-    bos, ids, prompt = tokenizer.bos_token_id, found.ids, chat.prompt(_PROBE[:1])
-    if bos is not None and ids[:2] == [bos, bos]:
-        raise UserError(f"the chat template ({chat.source}) begins a conversation with two BOS tokens ({tokenizer.bos_token})",
-                        fix)
-    if not found.spans or not text.startswith(asked):
-        raise UserError(f"the chat template ({chat.source}): its prompt for an answer is not how its own assistant turns begin, "
-                        "so training and inference would differ", fix)
-    if ids[: len(prompt)] != prompt and not chat.apart:
-        notes.append("the chat template's prompt ends within a token of the answer (a blank at its end, as a rule): "
-                     "generation starts from other tokens than training")
-    if bos is not None and bos not in ids and tokenizer("a")["input_ids"][:1] == [bos]:
-        notes.append("the chat template writes no BOS, though the tokenizer puts one before plain text; the template is followed")
-    if chat.apart and (after := ends(tokenizer)[1]) and prompt[-len(after) :] != after:
-        notes.append(f"the chat template's prompt does not end with {tokenizer.decode(after)}, which the tokenizer puts behind a "
-                     "text that an encoder reads; the template is followed")
-    last = _solid(tokenizer, ids[slice(*found.spans[-1])])[-1]
-    if ids == [*chat._tokens([text])[0][0], last]:
-        notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
-    stop = dict.fromkeys(one for one in (last, int(tokenizer.eos_token_id)) if one in chat.ends)
-    if last not in stop:
-        notes.append("no token that ends a turn is among the trained ones: the model will not learn to stop")
-    return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))
 
 
 def truncated(one: Encoded, limit: int) -> Encoded:
@@ -479,12 +295,8 @@ def truncated(one: Encoded, limit: int) -> Encoded:
     spans = [(start, min(end, limit)) for start, end in one.spans if start < limit]
     if not any(end > max(start, 1) for start, end in spans):  # a row's first token is never predicted
         spans = []
-    lost = _size(one.spans) - _size(spans)
+    lost = total_size(one.spans) - total_size(spans)
     return Encoded(one.ids[:limit], spans, len(one.ids) - limit, lost)
-
-
-def _size(spans: Sequence[Span]) -> int:
-    return sum(end - start for start, end in spans)
 
 
 def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
@@ -492,7 +304,7 @@ def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     return turns.tools(row)
 
 
-def _solid(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
+def without_white_space(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
     """The ids without white space at the end."""
     kept = list(ids)
     while len(kept) > 1 and not str(tokenizer.decode(kept[-1:])).strip():
