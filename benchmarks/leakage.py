@@ -53,7 +53,7 @@ def main() -> None:
     from datasets import Dataset
 
     from ftp.data.read import read
-    from ftp_leakage.check import look
+    from ftp_leakage.look import look
     from ftp_leakage.normalise import words
     from ftp_leakage.rows import reading
 

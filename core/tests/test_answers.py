@@ -13,7 +13,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from ftp import PluginError, UserError, answers, hookimpl, plugin
+from ftp import PluginError, UserError, hookimpl, plugin
+from ftp.answers.fields import instance
 from ftp.plugin_info import Found, Picked
 from ftp.plugins.call import Hooks
 from ftp.settings import Settings
@@ -255,7 +256,7 @@ FIELDS = [(kind, item) for kind in RIGHT_ANSWERS for item in dataclasses.fields(
 
 @pytest.mark.parametrize("kind", RIGHT_ANSWERS)
 def test_an_answer_whose_fields_are_right_passes(kind: type) -> None:
-    assert answers.instance(kind)(RIGHT_ANSWERS[kind]) is None
+    assert instance(kind)(RIGHT_ANSWERS[kind]) is None
 
 
 @pytest.mark.parametrize(("kind", "item"), FIELDS, ids=[f"{kind.__name__}-{item.name}" for kind, item in FIELDS])
@@ -266,7 +267,7 @@ def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: ty
     if "None" not in item.type:
         wrong.append(None)
     for value in wrong:
-        mismatch = answers.instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **{item.name: value}))
+        mismatch = instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **{item.name: value}))
         assert mismatch is not None and f"a {kind.__name__} whose {item.name} is " in mismatch.given.replace("an ", "a ", 1)
         assert mismatch.right
 
@@ -286,12 +287,12 @@ def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: ty
     ],
 )
 def test_a_value_of_the_right_type_that_cannot_be_is_named(kind: type, changes: dict[str, Any], message: str) -> None:
-    mismatch = answers.instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **changes))
+    mismatch = instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **changes))
     assert mismatch is not None and message in mismatch.given
 
 
 def test_a_field_that_was_never_set_is_named() -> None:
-    mismatch = answers.instance(LossOut)(NO_TOTAL)
+    mismatch = instance(LossOut)(NO_TOTAL)
     assert mismatch is not None and mismatch.given == "a LossOut whose total is None"
 
 

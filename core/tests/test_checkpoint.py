@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ftp.errors import UserError
-from ftp.train import checkpoint
+from ftp.train import checkpoint, checkpoint_saving, random_states
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -25,7 +25,7 @@ def weights(seed: int = 0) -> dict[str, torch.Tensor]:
 
 def state(step: int = 1) -> dict:
     return {"step": step, "optimizer": {0: {"exp_avg": torch.arange(4.0), "step": torch.tensor(3.0)}}, "place": (2, [1, 2]),
-            "history": [{"loss": 0.5, "note": None}], "random": checkpoint.random_state()}
+            "history": [{"loss": 0.5, "note": None}], "random": random_states.random_state()}
 
 
 def same(one, other) -> bool:
@@ -44,7 +44,7 @@ def names(folder: Path) -> list[str]:
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     saved = state()
-    path = checkpoint.save(tmp_path / "checkpoints", 12, weights(), saved)
+    path = checkpoint_saving.save(tmp_path / "checkpoints", 12, weights(), saved)
     assert path == tmp_path / "checkpoints" / "step-12"
     assert checkpoint.newest(tmp_path / "checkpoints") == path
     loaded, found = checkpoint.load(path)
@@ -64,7 +64,7 @@ def test_optimizer_and_schedule_go_through(tmp_path: Path) -> None:
     optimizer.step()
     schedule.step()
     states = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-    path = checkpoint.save(tmp_path, 1, net.state_dict(), states)
+    path = checkpoint_saving.save(tmp_path, 1, net.state_dict(), states)
     loaded, found = checkpoint.load(path)
     again, other, other_schedule = made()
     again.load_state_dict(loaded)
@@ -83,7 +83,7 @@ def test_tied_weights_are_stored_once_and_come_back_tied(tmp_path: Path) -> None
     whole = torch.randn(10, 10)
     saved = {"embed": tied, "head": tied, "left": whole[:5], "all": whole, "turned": whole.t(), "empty": torch.empty(0),
              "empty2": torch.empty(0, 3), "scalar": torch.tensor(2.0)}
-    path = checkpoint.save(tmp_path, 1, saved, {})
+    path = checkpoint_saving.save(tmp_path, 1, saved, {})
     assert (path / "weights.safetensors").stat().st_size < 2 * tied.nbytes
     loaded, _ = checkpoint.load(path)
     assert same(loaded, saved)
@@ -93,8 +93,8 @@ def test_tied_weights_are_stored_once_and_come_back_tied(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("hurt", ["truncate", "flip", "lose", "no manifest", "bad manifest", "empty", "moved"])
 def test_a_damaged_checkpoint_is_skipped_and_told(tmp_path: Path, hurt: str) -> None:
-    good = checkpoint.save(tmp_path, 9, weights(1), state(9))
-    bad = checkpoint.save(tmp_path, 10, weights(2), state(10))
+    good = checkpoint_saving.save(tmp_path, 9, weights(1), state(9))
+    bad = checkpoint_saving.save(tmp_path, 10, weights(2), state(10))
     file = bad / "weights.safetensors"
     if hurt == "truncate":
         file.write_bytes(file.read_bytes()[:-1])
@@ -125,14 +125,14 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 3, weights(1), {"n": 1})
-    path = checkpoint.save(tmp_path, 3, weights(2), {"n": 2})
+    checkpoint_saving.save(tmp_path, 3, weights(1), {"n": 1})
+    path = checkpoint_saving.save(tmp_path, 3, weights(2), {"n": 2})
     loaded, found = checkpoint.load(path)
     assert same(loaded, weights(2)) and found == {"n": 2} and names(tmp_path) == ["step-3"]
 
 
 def test_killed_between_the_renames_of_a_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = checkpoint.save(tmp_path, 3, weights(1), {"n": 1})
+    path = checkpoint_saving.save(tmp_path, 3, weights(1), {"n": 1})
     path.rename(tmp_path / ".step-3.replaced-77")
     (tmp_path / ".step-3.partial-77").mkdir()
     checkpoint.tidy(tmp_path)
@@ -145,12 +145,12 @@ def test_leftovers_of_killed_saves_go_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name / "weights.safetensors").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / ".step-notes").write_text("mine")
-    checkpoint.save(tmp_path, 5, weights(), {})
+    checkpoint_saving.save(tmp_path, 5, weights(), {})
     assert names(tmp_path) == [".step-notes", "notes.txt", "step-5"]
 
 
 def test_prune_keeps_newest_best_and_never_a_good_one_for_a_damaged(tmp_path: Path) -> None:
-    paths = [checkpoint.save(tmp_path, step, weights(), {}) for step in (1, 2, 10, 11, 12)]
+    paths = [checkpoint_saving.save(tmp_path, step, weights(), {}) for step in (1, 2, 10, 11, 12)]
     (paths[4] / "manifest.json").unlink()
     removed = checkpoint.prune(tmp_path, 1, [paths[0]])
     assert removed == [paths[1], paths[2]]
@@ -160,10 +160,10 @@ def test_prune_keeps_newest_best_and_never_a_good_one_for_a_damaged(tmp_path: Pa
 
 def test_checkpoints_of_another_run_stay(tmp_path: Path) -> None:
     """As where checkpoints/ is a link to a folder that several runs know."""
-    other = [checkpoint.save(tmp_path, step, weights(), {}, {"run": "other"}) for step in (1, 2)]
+    other = [checkpoint_saving.save(tmp_path, step, weights(), {}, {"run": "other"}) for step in (1, 2)]
     with pytest.raises(UserError, match="step-2 is a checkpoint of another run"):
-        checkpoint.save(tmp_path, 2, weights(), {}, {"run": "own"})
-    own = [checkpoint.save(tmp_path, step, weights(), {}, {"run": "own"}) for step in (3, 4)]
+        checkpoint_saving.save(tmp_path, 2, weights(), {}, {"run": "own"})
+    own = [checkpoint_saving.save(tmp_path, step, weights(), {}, {"run": "own"}) for step in (3, 4)]
     assert checkpoint.prune(tmp_path, 1, run="own") == own[:1]
     assert checkpoint.newest(tmp_path, run="own") == own[1]
     assert all(checkpoint.damage(path) == "" for path in other)
@@ -172,12 +172,12 @@ def test_checkpoints_of_another_run_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.zeros(3), Path("x"), {1, 2}, object()])
 def test_state_that_could_not_be_loaded_is_refused_at_once(tmp_path: Path, value: object) -> None:
     with pytest.raises(TypeError, match=r"state\['a'\]\[1\]"):
-        checkpoint.save(tmp_path, 1, weights(), {"a": [0, value]})
+        checkpoint_saving.save(tmp_path, 1, weights(), {"a": [0, value]})
     assert names(tmp_path) == []
 
 
 def test_numbers_of_numpy_become_plain(tmp_path: Path) -> None:
-    _, found = checkpoint.load(checkpoint.save(tmp_path, 1, {}, {"loss": np.float32(0.5), "n": np.int64(3)}))
+    _, found = checkpoint.load(checkpoint_saving.save(tmp_path, 1, {}, {"loss": np.float32(0.5), "n": np.int64(3)}))
     assert found == {"loss": 0.5, "n": 3} and type(found["n"]) is int
 
 
@@ -187,17 +187,17 @@ def test_random_states_come_back(tmp_path: Path) -> None:
 
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     drawn()
-    _, found = checkpoint.load(checkpoint.save(tmp_path, 1, {}, {"random": checkpoint.random_state()}))
+    _, found = checkpoint.load(checkpoint_saving.save(tmp_path, 1, {}, {"random": random_states.random_state()}))
     first = drawn()
     drawn()
-    checkpoint.restore_random_state(found["random"])
+    random_states.restore_random_state(found["random"])
     assert drawn() == first
 
 
 @pytest.mark.parametrize("fail_at", range(4))
 def test_disk_full_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> None:
     folder = tmp_path / "run" / "checkpoints"
-    good = checkpoint.save(folder, 4, weights(1), state(4))
+    good = checkpoint_saving.save(folder, 4, weights(1), state(4))
     calls, real = [], os.fsync
 
     def full(handle: int) -> None:
@@ -208,7 +208,7 @@ def test_disk_full_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError) as told:
-        checkpoint.save(folder, 8, weights(2), state(8))
+        checkpoint_saving.save(folder, 8, weights(2), state(8))
     message = str(told.value)
     assert "disk full while saving step 8" in message and "last good checkpoint: step 4" in message
     assert "free at" in message and f"ftp run --resume {tmp_path / 'run'}" in message
@@ -230,24 +230,24 @@ def small_disk(tmp_path: Path):
 
 @pytest.mark.parametrize("big", ["weights", "state"])
 def test_a_disk_that_is_really_full(small_disk: Path, big: str) -> None:
-    good = checkpoint.save(small_disk, 4, weights(1), state(4))
+    good = checkpoint_saving.save(small_disk, 4, weights(1), state(4))
     huge = {"x": torch.zeros(1_000_000)}
     with pytest.raises(UserError, match=r"disk full while saving step 8: 4.0 MB needed, [12].. MB free.*step 4"):
-        checkpoint.save(small_disk, 8, *((huge, {}) if big == "weights" else ({}, huge)))
+        checkpoint_saving.save(small_disk, 8, *((huge, {}) if big == "weights" else ({}, huge)))
     assert checkpoint.newest(small_disk) == good and names(small_disk) == ["step-4"]
-    checkpoint.save(small_disk, 9, weights(3), state(9))
+    checkpoint_saving.save(small_disk, 9, weights(3), state(9))
 
 
 @pytest.mark.parametrize("big", ["weights", "state"])
 def test_a_limit_of_the_size_of_files_is_no_full_disk(tmp_path: Path, big: str) -> None:
     resource = pytest.importorskip("resource")
     folder, limits = tmp_path / "run" / "checkpoints", resource.getrlimit(resource.RLIMIT_FSIZE)
-    good = checkpoint.save(folder, 4, weights(1), state(4))
+    good = checkpoint_saving.save(folder, 4, weights(1), state(4))
     huge = {"x": torch.zeros(1_000_000)}
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
         with pytest.raises(UserError) as caught:
-            checkpoint.save(folder, 8, *((huge, {}) if big == "weights" else ({}, huge)))
+            checkpoint_saving.save(folder, 8, *((huge, {}) if big == "weights" else ({}, huge)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     text = str(caught.value)
@@ -258,19 +258,19 @@ def test_a_limit_of_the_size_of_files_is_no_full_disk(tmp_path: Path, big: str) 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(UserError, match="cannot save step 1"):
-        checkpoint.save(tmp_path / "checkpoints", 1, weights(), {})
+        checkpoint_saving.save(tmp_path / "checkpoints", 1, weights(), {})
 
 
 SAVER = """
 import sys
 from pathlib import Path
 import torch
-from ftp.train import checkpoint
+from ftp.train import checkpoint, checkpoint_saving
 folder, step = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 while True:
     step += 1
-    checkpoint.save(folder, step, {"x": torch.full((200_000,), float(step))}, {"step": step})
+    checkpoint_saving.save(folder, step, {"x": torch.full((200_000,), float(step))}, {"step": step})
     checkpoint.prune(folder, 2)
 """
 
@@ -298,22 +298,22 @@ def test_killed_at_any_moment_the_newest_is_whole(tmp_path: Path) -> None:
 
 def test_whoever_may_read_new_files_here_may_read_all_of_it(tmp_path: Path) -> None:
     (tmp_path / "new").touch()
-    path = checkpoint.save(tmp_path, 2, weights(), {})
+    path = checkpoint_saving.save(tmp_path, 2, weights(), {})
     assert {file.stat().st_mode for file in path.iterdir()} == {(tmp_path / "new").stat().st_mode}
 
 
 def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 2, weights(), {})
+    path = checkpoint_saving.save(tmp_path, 2, weights(), {})
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["step"] == 2 and set(manifest["files"]) == {"weights.safetensors", "state.pt"}
 
 
 def test_what_others_put_into_a_checkpoint_stays(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        path = checkpoint.save(tmp_path, step, weights(), state(step))
+        path = checkpoint_saving.save(tmp_path, step, weights(), state(step))
         (path / "notes.txt").write_text("theirs")
     (tmp_path / "epoch-9.ckpt").write_text("theirs")
-    checkpoint.save(tmp_path, 3, weights(), state(3))  # once more, as after a resume
+    checkpoint_saving.save(tmp_path, 3, weights(), state(3))  # once more, as after a resume
     checkpoint.prune(tmp_path, keep=1)
     checkpoint.tidy(tmp_path)
     assert names(tmp_path / "step-1") == names(tmp_path / "step-2") == ["notes.txt"]

@@ -20,11 +20,13 @@ from ftp.data.read import locate
 from ftp.errors import UserError
 from ftp.settings import Settings
 from ftp.types import Data, Risk, Run, Task
-from ftp_leakage import Leakage, labels, near
+from ftp_leakage import Leakage, labels
 from ftp_leakage.advice import of_files, of_run
 from ftp_leakage.advice import words as words_of
-from ftp_leakage.check import Wanted, look
 from ftp_leakage.cli import data as data_command
+from ftp_leakage.look import Wanted, look
+from ftp_leakage.near import search
+from ftp_leakage.near.pairs import CUT, NOTES
 from ftp_leakage.normalise import number, words
 from ftp_leakage.rows import reading
 from ftp_leakage.source import against
@@ -190,7 +192,7 @@ def test_a_text_cut_inside_a_word(share: float) -> None:
     assert sum((f.a[1], f.b[1]) in {(at, at) for at in range(100)} for f in report.findings()) >= 98
     other = [" ".join([*text.split()[:-4], "gravel"]) for text in made[:100]]  # another word is no cut one
     report, _ = check(train=rows(made[:250]), test=rows(other))
-    assert not [f for f in report.findings() if f.note == near.NOTES[near.CUT]]
+    assert not [f for f in report.findings() if f.note == NOTES[CUT]]
 
 
 def test_clean_splits_are_ok() -> None:
@@ -235,7 +237,7 @@ def test_blocks_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> No
     test = made[200:250] + [changed(text, KINDS[at % len(KINDS)], rng) for at, text in enumerate(made[:20])]
     splits = {"train": rows(made[:200]), "test": rows(test)}
     one, _ = check(**splits)
-    monkeypatch.setattr(near, "BLOCK", 1500)
+    monkeypatch.setattr(search, "BLOCK", 1500)
     other, _ = check(**splits)
     whole, pieces = ({(f.a, f.b) for f in report.findings()} for report in (one, other))
     assert {pair for pair in whole if pair[1][1] >= 50} == {pair for pair in pieces if pair[1][1] >= 50} and len(whole) >= 20
@@ -247,7 +249,7 @@ def test_every_row_of_a_crowd_is_told() -> None:
     texts = number(train + test, vocabulary)
     import numpy as np
 
-    pairs = near.find(texts, np.array([0] * 50 + [1] * 40))
+    pairs = search.find(texts, np.array([0] * 50 + [1] * 40))
     assert set(pairs.left.tolist()) == set(range(50)) and set(pairs.right.tolist()) == set(range(50, 90))
     assert len(pairs) < 2000
 
@@ -664,7 +666,7 @@ def test_a_sample_is_checked_and_all_rows_are_cleaned(tmp_path: Path, monkeypatc
     made = sentences(90)
     write(tmp_path / "train.csv", made)
     write(tmp_path / "test.csv", made[:30])
-    monkeypatch.setattr("ftp_leakage.check.Wanted", partial(Wanted, most_rows=20))
+    monkeypatch.setattr("ftp_leakage.look.Wanted", partial(Wanted, most_rows=20))
     assert "train: 20 of 90 rows were looked at" in invoke("check", tmp_path).output
     told = json.loads(invoke("clean", tmp_path, "--out", tmp_path / "new", "--json").output)
     assert told["removed"] == {"train": 30, "test": 0}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ftp import answers
+from ftp.answers.fields import instance
+from ftp.answers.kinds import NUMBER_OR_NONE, TEXT, TEXTS, Kind
 from ftp.errors import UserError
 from ftp.folder import claim, paths, state, writing
 from ftp.folder.files import Folder
@@ -81,19 +82,19 @@ def _check(
     risks: Sequence[Risk],
 ) -> None:
     """Raises `UserError` for values of a kind that no run writes, which are shown and compared later."""
-    parts: list[tuple[str, Any, answers.Kind]] = [
-        (paths.RECIPE, plugins, answers.TEXTS),
-        (paths.FACTS, facts.get("seconds"), answers.NUMBER_OR_NONE),
-        (paths.FACTS, facts.get("trained"), answers.NUMBER_OR_NONE),
+    parts: list[tuple[str, Any, Kind]] = [
+        (paths.RECIPE, plugins, TEXTS),
+        (paths.FACTS, facts.get("seconds"), NUMBER_OR_NONE),
+        (paths.FACTS, facts.get("trained"), NUMBER_OR_NONE),
     ]
     for baseline in baselines:
-        parts += [(paths.SCORES, baseline.name, answers.TEXT), (paths.SCORES, baseline.baseline, answers.TEXT)]
+        parts += [(paths.SCORES, baseline.name, TEXT), (paths.SCORES, baseline.baseline, TEXT)]
     wrong = [f"{name} holds {value!r:.40} where {kind.words} belongs" for name, value, kind in parts if not kind.holds(value)]
     # a level that this version does not know comes from another one: the gate fails it by the name of its verdict
     known = [replace(risk, level="note") if isinstance(risk.level, str) else risk for risk in risks]
     for name, items in ((paths.SCORES, scores), (paths.RISKS, known)):
         for item in items:
-            if (mismatch := answers.instance(type(item))(item)) is not None:
+            if (mismatch := instance(type(item))(item)) is not None:
                 wrong.append(f"{name} holds {mismatch.given}, not {mismatch.right}")
     if wrong:
         raise UserError(f"{path}: {'; '.join(dict.fromkeys(wrong))}", "the run's folder is damaged")

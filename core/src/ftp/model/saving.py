@@ -14,7 +14,9 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-from ftp import addresses, answers
+from ftp import addresses
+from ftp.answers.fields import an
+from ftp.answers.origin import passes_through
 from ftp.errors import PluginError, UserError, describe
 from ftp.model.auto_class import AUTO
 from ftp.model.fingerprint import check_base
@@ -204,11 +206,11 @@ def _with_layout(folder: Path, facts: dict[str, Any], trust_remote_code: bool) -
         put: Callable[[Any, Path], Any] = points[0].load()
         net = put(base.net, folder)
     except (Exception, SystemExit) as error:
-        if answers.passes_through(error):
+        if passes_through(error):
             raise
         raise PluginError(f"{folder}: {package}, which reads models of the kind '{layout}', failed: {describe(error)}") from error
     if not isinstance(net, torch.nn.Module):
-        raise PluginError(f"{folder}: {package}, which reads models of the kind '{layout}', gave {answers.an(net)}, "
+        raise PluginError(f"{folder}: {package}, which reads models of the kind '{layout}', gave {an(net)}, "
                           "not a torch.nn.Module")
     return Model(net, _own_tokenizer(folder, trust_remote_code), facts["head"])
 

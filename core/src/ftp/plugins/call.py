@@ -15,7 +15,10 @@ from typing import Any
 
 import pluggy
 
-from ftp import answers, hooks
+from ftp import hooks
+from ftp.answers.fields import an
+from ftp.answers.hook_answers import checked, checked_list
+from ftp.answers.origin import Mismatch, Source, passes_through
 from ftp.errors import ExitStatus, PluginError, UserError, describe
 from ftp.host import faults
 from ftp.host.terminal import OF_THE_USER, warn
@@ -37,7 +40,7 @@ def failures_named(*passing: type[BaseException]) -> Iterator[None]:
     except (ExitStatus, *OF_THE_USER):
         raise
     except Exception as error:
-        if isinstance(error, passing) or answers.passes_through(error) or faults.in_words(error) is not None:
+        if isinstance(error, passing) or passes_through(error) or faults.in_words(error) is not None:
             raise
         culprit = _culprit(error)
         if not culprit:
@@ -147,14 +150,14 @@ class Hooks:
             except Exception as error:
                 if self._on_error is not None:
                     value = self._on_error(one, error)
-                elif answers.passes_through(error):
+                elif passes_through(error):
                     raise
                 else:
                     raise source.failure(hook, error) from error
             except BaseException as error:  # also where a check may fail: whoever ends the process means more than that
                 raise source.failure(hook, error) from error
             else:
-                value = answers.checked(hook, value, source) if value is not None else None
+                value = checked(hook, value, source) if value is not None else None
             told(started, "answered" if value is not None else "passed on")
             if value is not None and self._answers is not None:
                 self._answers.append(Answer(one.name, one.found.package, value))
@@ -165,14 +168,14 @@ class Hooks:
             try:
                 value = yield from _wrapped_once(function(*arguments), f"{source} wraps {hook}")
             except (Exception, SystemExit) as error:
-                if answers.passes_through(error):
+                if passes_through(error):
                     raise
                 raise source.failure(hook, error) from error
             if value is None:
                 raise PluginError(f"{source} wrapped {hook} and gave back nothing: a wrapper ends with `return answer`")
             told(started, "wrapped")
             is_one = hooks.ARITY[hook] == "one"
-            return answers.checked(hook, value, source) if is_one else answers.checked_list(hook, value, source)
+            return checked(hook, value, source) if is_one else checked_list(hook, value, source)
 
         return wrap if wrapper else call
 
@@ -187,13 +190,13 @@ class Hooks:
             except (Exception, SystemExit) as error:
                 raise _source(one).failure("hide", error) from error
             if not isinstance(hidden, str):
-                raise _source(one).error("hide", answers.Mismatch(answers.an(hidden), "a text"))
+                raise _source(one).error("hide", Mismatch(an(hidden), "a text"))
             text = hidden
         return text
 
 
-def _source(one: Picked) -> answers.Source:
-    return answers.Source(one.name, one.found.package)
+def _source(one: Picked) -> Source:
+    return Source(one.name, one.found.package)
 
 
 def _wrapped_once(wrapper: Generator[Any, Any, Any], who: str) -> Generator[Any, Any, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import get_args
 
-from ftp import answers
+from ftp.answers.kinds import OPTIONS, TEXT, Kind, one_of, words_of
 from ftp.errors import PluginError, Problem, UserError, describe, nearest
 from ftp.host import python_files
 from ftp.host.terminal import OF_THE_USER
@@ -26,15 +26,15 @@ DEFAULTS = "ftp.defaults"
 MODELS = "ftp.models"
 FROM_PATH = "ftp_plugins_from_"
 """How names of modules begin that were read from a file."""
-ATTRIBUTES: Mapping[str, answers.Kind] = {
-    "wants": answers.words_of(get_args(Form)),
-    "gives": answers.words_of(get_args(Form)),
-    "head": answers.words_of(get_args(Head)),
-    "kind": answers.one_of(KINDS),
-    "suggests": answers.OPTIONS,
-    "tried_with": answers.OPTIONS,
-    "detaches": answers.TEXT,
-    **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides"), answers.words_of()),
+ATTRIBUTES: Mapping[str, Kind] = {
+    "wants": words_of(get_args(Form)),
+    "gives": words_of(get_args(Form)),
+    "head": words_of(get_args(Head)),
+    "kind": one_of(KINDS),
+    "suggests": OPTIONS,
+    "tried_with": OPTIONS,
+    "detaches": TEXT,
+    **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides"), words_of()),
 }
 """The class attributes of a plugin that are read, and what they hold."""
 

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftp import answers
+from ftp.answers.fields import instance
 from ftp.errors import UserError, describe
 from ftp.host.terminal import OF_THE_USER
 from ftp.plugins import names
@@ -62,7 +62,7 @@ def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
             raise UserError(f"model {point.name}: {package} offers it, but fails: {describe(error)}",
                             "the package or the one that holds the weights is broken",
                             f"pip install --force-reinstall {package.split()[0]}") from error
-        mismatch = answers.instance(Offer)(offer)
+        mismatch = instance(Offer)(offer)
         if mismatch is not None:
             raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {mismatch.given}, "
                             f"not {mismatch.right}")

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import FSDPModule
 from ftp.errors import UserError
 from ftp.evaluate.scoring import to_minimise
 from ftp.folder import files, paths
-from ftp.train import checkpoint, shard
+from ftp.train import checkpoint, checkpoint_saving, random_states, shard
 from ftp.types import Batch, Evaluation, Loss, LossOut, Model, Run, Score
 
 
@@ -74,7 +74,7 @@ def contents(
         one["losses"] = one["losses"].tolist() if one["losses"] is not None else None
         one["train_losses"] = one["train_losses"].tolist() if one["train_losses"] is not None else None
     state_of = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
-    rest = {"optimizer": state_of, "random": checkpoint.random_state(), "state": plain}
+    rest = {"optimizer": state_of, "random": random_states.random_state(), "state": plain}
     return take_weights(whole), rest if scaler is None else {**rest, "scaler": scaler.state_dict()}
 
 
@@ -92,7 +92,7 @@ def save_checkpoint(run: Run, whole: torch.nn.Module, optimizer: Any, state: Sta
     weights, rest = contents(whole, optimizer, state, accelerator.scaler)
     if accelerator.is_main_process:
         identity = files.identity(run.out)
-        path = checkpoint.save(folder, state.step, weights, rest, identity)
+        path = checkpoint_saving.save(folder, state.step, weights, rest, identity)
         best = folder / f"step-{state.best_step}"
         checkpoint.prune(folder, run.settings.save_total_limit, {best}, identity.get("run"))
     accelerator.wait_for_everyone()
@@ -134,7 +134,7 @@ def restore(path: Path, whole: torch.nn.Module, optimizer: Any, scaler: Any = No
         optimizer.load_state_dict(saved["optimizer"])
     if scaler is not None and "scaler" in saved:
         scaler.load_state_dict(saved["scaler"])
-    checkpoint.restore_random_state(saved["random"])
+    random_states.restore_random_state(saved["random"])
     plain = dict(saved["state"])
     history = []
     for one in plain.pop("history"):

@@ -34,7 +34,7 @@ class Leakage:
         if stage != "data":
             return []
         from ftp_leakage.advice import of_run
-        from ftp_leakage.check import Wanted, look
+        from ftp_leakage.look import Wanted, look
         from ftp_leakage.rows import reading
         from ftp_leakage.source import against, require, shower
         from ftp_leakage.verdict import Levels, verdict

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftp_leakage.keys import INVERSE, Keys, keys_of, mix, powers
-from ftp_leakage.near import same
+from ftp_leakage.near.search import rows_of_same_words
 from ftp_leakage.normalise import Vocabulary, number
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def texts(rows: Iterable[Mapping[str, str]], vocabulary: Vocabulary) -> Texts:
     flat += [(name, at, text) for at, row in enumerate(told) if len(row) > 1 for name, text in row.items()]
     words = number((text for _, _, text in flat), vocabulary)
     alone = words.lengths >= PART
-    for group in same([words]):
+    for group in rows_of_same_words([words]):
         if len({flat[at][1] for at in group}) > 1:
             alone[group] = False
     alone[: len(told)] = True

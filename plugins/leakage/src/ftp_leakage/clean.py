@@ -17,9 +17,9 @@ from ftp.data import readers
 from ftp.errors import UserError
 from ftp.host.faults import disk
 from ftp.host.quiet import without_progress_bars
-from ftp_leakage.check import Report
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.labels import without
+from ftp_leakage.report import Report
 
 LINES = ("csv", "tsv", "jsonl", "txt", "conll", "conllu")
 

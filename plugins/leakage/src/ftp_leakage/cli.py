@@ -59,7 +59,7 @@ def check_command(as_json: bool, fail_on: str | None, **named: Any) -> int:
     """
     from dataclasses import asdict
 
-    from ftp_leakage.check import look
+    from ftp_leakage.look import look
     from ftp_leakage.source import shower
     from ftp_leakage.verdict import RANK, Levels, verdict
 
@@ -104,8 +104,8 @@ def clean_command(out: Path, as_json: bool, shared: bool, conflicts: bool, givea
     Rows go from train rather than from validation, from validation rather than from test; where a date column is named, on both
     sides of the date that keeps most. All rows are looked at, however many. The input is not touched.
     """
-    from ftp_leakage.check import look
     from ftp_leakage.clean import Also, must_be_new, removals, stays, stripped, write
+    from ftp_leakage.look import look
     from ftp_leakage.source import shower
 
     must_be_new(out)
@@ -171,7 +171,7 @@ def prepare(
     from ftp.data.read import locate, read
     from ftp_leakage import advice
     from ftp_leakage import source as sources
-    from ftp_leakage.check import Wanted
+    from ftp_leakage.look import Wanted
     from ftp_leakage.rows import reading
 
     files = {name: path for name, path in (("train", train), ("validation", validation), ("test", test_)) if path}

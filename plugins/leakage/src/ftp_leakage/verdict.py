@@ -8,9 +8,9 @@ from typing import Any
 
 from ftp.types import Level, Risk
 from ftp_leakage.advice import Asked
-from ftp_leakage.check import Overlap, Report
 from ftp_leakage.clean import Also, goes
 from ftp_leakage.findings import Finding
+from ftp_leakage.report import Overlap, Report
 
 RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
 

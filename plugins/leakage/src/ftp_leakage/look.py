@@ -1,4 +1,4 @@
-"""Looking for every kind of leak in the splits of a data set; the numbers that the verdict is made of."""
+"""Looking for every kind of leak in the splits of a data set."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
-from ftp_leakage import benchmarks, groups, labels, near
-from ftp_leakage.findings import Finding, Kind
+from ftp_leakage import benchmarks, groups, labels
+from ftp_leakage.near.copies import START
+from ftp_leakage.near.pairs import CUT, PART, SWAPPED, Pairs, nothing, together
+from ftp_leakage.near.search import between, blocks, rows_of_same_words
 from ftp_leakage.normalise import Vocabulary, Words, joined, number, side_by_side
+from ftp_leakage.report import ASKED, Contained, Late, Overlap, Report, Shared
 from ftp_leakage.rows import Reading, label_of, part, whole
 from ftp_leakage.similarity import in_common
 
@@ -19,11 +22,13 @@ if TYPE_CHECKING:
 
 ORDER = ("train", "validation", "test")
 MOST_ROWS = 1_000_000
-SURE = 30.0
+
+
 SIDE = 6  # words; many people write the same shorter prompt or answer
 FEWEST = 10  # rows; that fewer have the same text in a column is no wonder
 COMMON, COMMON_SHARE = 5, 0.01  # a side of more rows, and of a larger share of them, is a phrase of everybody's
-ASKED = ("prompt", "context")  # many rows may be about one of these: it is weighed however often it is there
+
+
 TALK = ("conversation", "feedback")  # of one row another may be the beginning, be it a small part
 
 
@@ -39,191 +44,6 @@ class Wanted:
     against: Mapping[str, Any] = field(default_factory=dict)
     most_rows: int = MOST_ROWS
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Pairs of rows of two splits that are alike in `part` (`row`: as a whole). `other`: the part of the second row, where
-    it is another. `weighty`: rows that share it are hardly unseen, whatever else is in them."""
-
-    part: str
-    first: str
-    second: str
-    pairs: near.Pairs
-    other: str = ""
-    weighty: bool = False
-
-    @property
-    def name(self) -> str:
-        """The part as evidence calls it."""
-        return f"{self.part} as {self.other}" if self.other else self.part
-
-    def rows(self) -> int:
-        """Rows of the second split that are in some pair."""
-        import numpy as np
-
-        return len(np.unique(self.pairs.right))
-
-    def exact(self) -> int:
-        """Rows of the second split that are in a pair of the same words."""
-        import numpy as np
-
-        return len(np.unique(self.pairs.right[self.pairs.why == near.SAME]))
-
-    def sure(self) -> int:
-        """Rows of the second split in a pair that chance all but rules out (log odds of at least `SURE` nats)."""
-        import numpy as np
-
-        return len(np.unique(self.pairs.right[self.pairs.odds >= SURE]))
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Groups of one column that are in two splits: `rows` of the second split belong to one."""
-
-    column: str
-    named: bool
-    first: str
-    second: str
-    values: Mapping[Any, tuple[list[int], list[int]]]
-    of: int
-
-    @property
-    def rows(self) -> int:
-        return sum(len(second) for _, second in self.values.values())
-
-
-@dataclass(frozen=True)
-class Late:
-    """Training rows dated at or after the first row of an evaluation split. `rows` of `of` dated ones; `latest`,
-    `earliest`: rows. `go`: rows of the first and of the second that are on the wrong side of the best date to cut at."""
-
-    first: str
-    second: str
-    rows: int
-    of: int
-    latest: int
-    earliest: int
-    go: tuple[Any, Any] = ((), ())
-
-
-@dataclass(frozen=True)
-class Contained:
-    """Benchmark rows found in training rows: [found] training row, benchmark row, score, and the part that scored best."""
-
-    name: str
-    rows: Any
-    bench: Any
-    score: Any
-    part: Sequence[str]
-    compared: int
-    of: int
-
-    def found(self) -> int:
-        import numpy as np
-
-        return len(np.unique(self.bench))
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that was found. `rows`: rows in the data (None: a stream that goes on). `looked`: rows compared.
-    `numbers`: for each split the numbers that its rows have in the data that were given, where a sample was looked at.
-    `empty`: rows without text, which were compared with nothing. `told`: where a sample was looked at. `left_out`: what could
-    not be compared, and why."""
-
-    splits: tuple[str, ...]
-    rows: Mapping[str, int | None]
-    looked: Mapping[str, int]
-    empty: Mapping[str, int]
-    overlaps: tuple[Overlap, ...] = ()
-    sides: tuple[Overlap, ...] = ()
-    inside: tuple[Overlap, ...] = ()
-    giveaways: tuple[labels.Giveaway, ...] = ()
-    given_away: float = 0.0
-    telling: tuple[labels.Giveaway, ...] = ()
-    conflicts: tuple[tuple[str, int, str, int], ...] = ()
-    shared: tuple[Shared, ...] = ()
-    late: tuple[Late, ...] = ()
-    undated: Mapping[str, int] = field(default_factory=dict)
-    contained: tuple[Contained, ...] = ()
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-    labelled: bool = False
-    train: str = "train"
-    told: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-    def place(self, split: str, row: int) -> tuple[str, int]:
-        """A row of the sample as a row of the data that were given."""
-        numbers = self.numbers.get(split)
-        return split, int(row if numbers is None else numbers[row])
-
-    def alike(self, every: bool = False) -> Iterator[Finding]:
-        """Rows that are alike as a whole. Near duplicates of a row that has an exact one are left out unless `every`."""
-        import numpy as np
-
-        for overlap in (*self.overlaps, *self.inside):
-            pairs = overlap.pairs
-            exact = pairs.why == near.SAME
-            skip = np.zeros(len(pairs), bool) if every else ~exact & np.isin(pairs.right, pairs.right[exact])
-            for at, a, b in self._places(overlap):
-                if not skip[at]:
-                    kind: Kind = "exact" if exact[at] else "near"
-                    yield Finding(kind, a, b, float(pairs.similarity[at]), near.NOTES[pairs.why[at]])
-
-    def apart(self) -> Iterator[Finding]:
-        """Parts of rows that are alike while the rows are not: a group where it is the same text in the same column, or
-        what was asked; else a copy of that part."""
-        for overlap in self.sides:
-            pairs = overlap.pairs
-            for at, a, b in self._places(overlap):
-                same = pairs.why[at] == near.SAME
-                alike: Kind = "exact" if same else "near"
-                kind = "group" if not overlap.other and (same or overlap.part in ASKED) else alike
-                note = f"{'' if same else 'nearly '}the same {overlap.part}"
-                yield Finding(kind, a, b, float(pairs.similarity[at]),
-                              f"{note} as the other's {overlap.other}" if overlap.other else note)
-
-    def _places(self, overlap: Overlap) -> Iterator[tuple[int, tuple[str, int], tuple[str, int]]]:
-        """Each pair of an overlap, by rows, with the places of its rows."""
-        import numpy as np
-
-        pairs = overlap.pairs
-        for at in np.lexsort((pairs.left, pairs.right)).tolist():
-            yield at, self.place(overlap.first, pairs.left[at]), self.place(overlap.second, pairs.right[at])
-
-    def findings(self) -> Iterator[Finding]:
-        """All findings, rows alike first."""
-        yield from self.alike()
-        yield from self.apart()
-        yield from self.others()
-
-    def others(self) -> Iterator[Finding]:
-        """Findings that are not about rows or parts that are alike."""
-        for one in self.shared:
-            for value, (mine, theirs) in one.values.items():
-                yield Finding("group", self.place(one.first, mine[0]), self.place(one.second, theirs[0]), 1.0,
-                              f"{one.column} {value} has {len(mine)} rows in {one.first} and {len(theirs)} in {one.second}")
-        for split, row, other, second in self.conflicts:
-            yield Finding("conflict", self.place(split, row), self.place(other, second), 1.0, "the same text, two labels")
-        for give in self.giveaways:
-            named = "which is its name, " if give.named else ""
-            yield Finding("label", self.place(self.train, give.example), None, give.purity,
-                          f"the word '{give.what}', {named}gives away the label {give.label}: "
-                          f"{give.purity:.1%} of {give.rows} rows with it, {give.coverage:.0%} of the label's rows")
-        for give in self.telling:
-            yield Finding("label", self.place(self.train, give.example), None, give.purity,
-                          f"the column {give.what} tells the label in {give.purity:.1%} of {give.rows} rows")
-        for late in self.late:
-            if late.rows:
-                yield Finding("time", self.place(late.first, late.latest), self.place(late.second, late.earliest), 1.0,
-                              f"{late.rows} of {late.of} rows of {late.first} are not before the first of {late.second}")
-        for held in self.contained:
-            for row, bench, score, named in zip(held.rows.tolist(), held.bench.tolist(), held.score.tolist(), held.part,
-                                               strict=True):
-                whose = "" if named == "row" else f" {named}'s"
-                yield Finding("benchmark", self.place(self.train, row), (held.name, bench), score,
-                              f"{score:.0%} of the benchmark row's{whose} words stand in it")
 
 
 def look(splits: Mapping[str, Dataset], reading: Reading, wanted: Wanted = Wanted(), names: Sequence[str] = ()) -> Report:
@@ -299,7 +119,7 @@ def _without_constants(reading: Reading, parts: Mapping[str, Mapping[str, Words]
     """The reading without parts that say the same in every row: they would only make all rows alike."""
     same = []
     for name, of in parts.items() if len(parts) > 1 else ():
-        alike = near.same(list(of.values()))
+        alike = rows_of_same_words(list(of.values()))
         if alike and len(alike[0]) == sum(map(len, of.values())) >= FEWEST:
             same.append(name)
     rest = tuple(name for name in reading.parts if name not in same)
@@ -314,23 +134,23 @@ def _overlaps(
     order: Sequence[str], texts: Mapping[str, Words], parts: Mapping[str, Mapping[str, Words]], reading: Reading, wanted: Wanted
 ) -> tuple[tuple[Overlap, ...], tuple[Overlap, ...]]:
     """Pairs across splits, and where wanted pairs within each split."""
-    start = 0.0 if reading.form in TALK else near.START
-    found = near.between([texts[split] for split in order], wanted.threshold, wanted.within, start=start)
+    start = 0.0 if reading.form in TALK else START
+    found = between([texts[split] for split in order], wanted.threshold, wanted.within, start=start)
     kept = {pair: _all_parts(order[pair[0]], order[pair[1]], pairs, parts, reading, wanted.threshold)
             for pair, pairs in found.items()}
-    across = [Overlap("row", order[a], order[b], kept.get((a, b), near.nothing())) for a, b in combinations(range(len(order)), 2)]
-    inside = [Overlap("row", split, split, kept.get((at, at), near.nothing())) for at, split in enumerate(order)]
+    across = [Overlap("row", order[a], order[b], kept.get((a, b), nothing())) for a, b in combinations(range(len(order)), 2)]
+    inside = [Overlap("row", split, split, kept.get((at, at), nothing())) for at, split in enumerate(order)]
     return tuple(across), tuple(inside) if wanted.within else ()
 
 
 def _all_parts(
-    first: str, second: str, pairs: near.Pairs, parts: Mapping[str, Mapping[str, Words]], reading: Reading, threshold: float
-) -> near.Pairs:
+    first: str, second: str, pairs: Pairs, parts: Mapping[str, Mapping[str, Words]], reading: Reading, threshold: float
+) -> Pairs:
     """Only pairs in which every part is alike: two questions about one long text are not the same row. A conversation that
     goes on from another has other parts."""
     import numpy as np
 
-    free = np.isin(pairs.why, (near.PART, near.CUT)) if reading.form in TALK else np.zeros(len(pairs), bool)
+    free = np.isin(pairs.why, (PART, CUT)) if reading.form in TALK else np.zeros(len(pairs), bool)
     keep = np.ones(len(pairs), bool)
     for texts in parts.values() if len(parts) > 1 else ():
         alike = in_common(texts[first], pairs.left[keep], pairs.right[keep], texts[second], of_shorter=True)
@@ -342,9 +162,9 @@ def _with_swapped(overlap: Overlap, turned: Words, texts: Words) -> Overlap:
     """With the pairs that have the same words once the sides of the first split are swapped (`turned`)."""
     import numpy as np
 
-    swapped = near.between([turned, texts], near=False).get((0, 1), near.nothing())
+    swapped = between([turned, texts], near=False).get((0, 1), nothing())
     swapped = swapped.take(~_of(swapped.left, swapped.right, [overlap]))
-    return replace(overlap, pairs=near.together([overlap.pairs, replace(swapped, why=np.full(len(swapped), near.SWAPPED))]))
+    return replace(overlap, pairs=together([overlap.pairs, replace(swapped, why=np.full(len(swapped), SWAPPED))]))
 
 
 def _of(left: np.ndarray, right: np.ndarray, overlaps: Sequence[Overlap]) -> np.ndarray:
@@ -367,11 +187,11 @@ def _sides(
     fit = np.concatenate([one.lengths >= SIDE for one in texts])
     part = np.concatenate([np.repeat(np.arange(len(told)), size) for size in sizes])
     asked = np.isin(part, [at for at, name in enumerate(told) if name in ASKED])
-    for group in near.same(texts):
+    for group in rows_of_same_words(texts):
         if len(group) > max(COMMON, COMMON_SHARE * sum(sizes)):
             fit[group] &= asked[group]
     starts = np.cumsum([0, *map(len, texts)])
-    for (first, second), pairs in near.between(texts, wanted.threshold).items():
+    for (first, second), pairs in between(texts, wanted.threshold).items():
         pairs = pairs.take(fit[starts[first] + pairs.left] & fit[starts[second] + pairs.right])
         mine, theirs = pairs.left // sizes[first], pairs.right // sizes[second]
         pairs = replace(pairs, left=pairs.left % sizes[first], right=pairs.right % sizes[second])
@@ -392,7 +212,7 @@ def _labels(
     values = {split: rows[split][label][:] for split in order}
     flat = [value for split in order for value in values[split]]
     place = [(split, row) for split in order for row in range(len(values[split]))]
-    conflicts = [(*place[a], *place[b]) for a, b in labels.conflicts(near.same([texts[split] for split in order]), flat)]
+    conflicts = [(*place[a], *place[b]) for a, b in labels.conflicts(rows_of_same_words([texts[split] for split in order]), flat)]
     train, some = order[0], rows[order[0]]
     if len(some) > labels.SAMPLE:
         step = np.linspace(0, len(some) - 1, labels.SAMPLE).astype(np.int64)
@@ -457,7 +277,7 @@ def _contained(wanted: Wanted, train: Words, vocabulary: Vocabulary) -> Iterator
 
     for name, rows in wanted.against.items():
         bench = benchmarks.texts(rows, vocabulary)
-        found = [(row + start, text, score) for start, piece in near.blocks(train)
+        found = [(row + start, text, score) for start, piece in blocks(train)
                  for row, text, score in [benchmarks.contained(bench.words, piece)]]
         row, text, score = (np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.zeros(0, int),) * 3
         best = np.lexsort((text, -score, row, bench.row[text]))  # of one row in one row: the best part, and rather all of it

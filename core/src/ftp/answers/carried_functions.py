@@ -1,0 +1,190 @@
+"""The functions that a `Loss` and a `Model` carry: what they give is checked each time that they are called, and what they
+raise is told in their plugin's name."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from ftp.answers.fields import Check, an, instance, listed
+from ftp.answers.kinds import WHOLES, is_list, is_module
+from ftp.answers.origin import Mismatch, Source, named
+from ftp.host import faults
+from ftp.types import Batch, Loss, LossOut, Model, Prediction
+
+
+def _anything(result: Any) -> Mismatch | None:
+    """Checks what nobody reads."""
+    return None
+
+
+def _rows(result: Any) -> Mismatch | None:
+    """Checks what `rollout` gives: the rows of each update."""
+    right = "a list of rows (dictionaries with input_ids) for each update"
+    if not is_list(result):
+        return Mismatch(an(result), right)
+    for rows in result:
+        if not is_list(rows):
+            return Mismatch(f"a list with {an(rows)} in it", right)
+        for row in rows:
+            if not isinstance(row, Mapping):
+                return Mismatch(f"{an(row)} as a row", right)
+    return None
+
+
+RESULTS: Mapping[str, Check] = {
+    "collate": instance(Batch),
+    "compute": instance(LossOut),
+    "answer": listed(Prediction),
+    "merge": instance(Prediction),
+    "rollout": _rows,
+    "save": _anything,
+}
+"""What each function gives; `encode`, which may be lazy, is checked row by row."""
+
+
+def _wrong_size(name: str, result: Any, arguments: Sequence[Any]) -> Mismatch | None:
+    """Whether a result is for another number of rows than it was asked for."""
+    first: Any = arguments[0] if arguments else None
+    if name == "collate" and is_list(first) and result.rows != len(first):
+        return Mismatch(f"a Batch of {result.rows} rows", f"one of the {len(first)} that it was given")
+    if not isinstance(first, Batch):
+        return None
+    if name == "answer" and len(result) != first.rows:
+        return Mismatch(f"{len(result)} predictions", f"one for each of {first.rows} rows")
+    for field in ("row_losses", "row_counts") if name == "compute" else ():
+        values = getattr(result, field)
+        if values is not None and tuple(values.shape) != (first.rows,):
+            shape = "x".join(map(str, values.shape)) or "no"
+            return Mismatch(f"a LossOut whose {field} has shape {shape}", f"one number for each of {first.rows} rows")
+    return None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A function of a `Loss` or `Model` that checks what it gives, in the name of the plugin it came from."""
+
+    function: Callable[..., Any]
+    name: str
+    source: Source
+
+    @property
+    def hook(self) -> str:
+        """What the function is, in messages."""
+        return "Model.save (of build_model)" if self.name == "save" else f"Loss.{self.name} (of make_loss)"
+
+    def __call__(self, *arguments: Any, **values: Any) -> Any:
+        with named(self.source, self.hook):
+            try:
+                result = self.function(*arguments, **values)
+            except OSError as error:
+                # what the disk refuses is the machine's fault, and is told by whoever saves
+                problem = faults.in_words(error) if self.name == "save" else None
+                if problem is None:
+                    raise
+                raise problem from error
+        if self.name == "encode":
+            return self._encoded(result)
+        mismatch = RESULTS[self.name](result) or _wrong_size(self.name, result, arguments)
+        if mismatch is not None:
+            raise self.source.error(self.hook, mismatch)
+        return result
+
+    def _encoded(self, rows: Any) -> Iterable[Any]:
+        """Encoded rows as they were given: a list at once, anything lazy while it is read."""
+        if not isinstance(rows, Iterable) or isinstance(rows, str | bytes | Mapping):
+            raise self.source.error(self.hook, Mismatch(an(rows), ENCODED))
+        if not is_list(rows):
+            return self._while_read(rows)
+        for row in rows:
+            self._check_row(row)
+        return rows
+
+    def _while_read(self, rows: Iterable[Any]) -> Iterator[Any]:
+        remaining = iter(rows)
+        while True:
+            with named(self.source, self.hook):
+                row = next(remaining, END)
+            if row is END:
+                return
+            self._check_row(row)
+            yield row
+
+    def _check_row(self, row: Any) -> None:
+        if not isinstance(row, Mapping):
+            raise self.source.error(self.hook, Mismatch(f"{an(row)} as a row", ENCODED))
+        if row.get("left_out"):
+            return
+        if "input_ids" not in row:
+            columns = ", ".join(map(str, row))
+            raise self.source.error(self.hook, Mismatch(f"a row without input_ids (it has: {columns})", ENCODED))
+        if not WHOLES.holds(row["input_ids"]):
+            raise self.source.error(
+                self.hook, Mismatch(f"a row whose input_ids is {row['input_ids']!r:.40}", WHOLES.words)
+            )
+
+
+@dataclass(frozen=True)
+class CheckedReference:
+    """`Model.reference` of a plugin: what it raises on the way in or out is told in the plugin's name.
+
+    What is raised inside the `with` is not the plugin's, and is never swallowed by it.
+    """
+
+    function: Callable[[], Any]
+    source: Source
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[Any]:
+        hook = "Model.reference (of build_model)"
+        with named(self.source, hook):
+            context = self.function()
+        if not isinstance(context, AbstractContextManager):
+            raise self.source.error(hook, Mismatch(an(context), "a context manager that yields the network"))
+        with named(self.source, hook):
+            net = context.__enter__()
+        try:
+            if not is_module(net):
+                raise self.source.error(hook, Mismatch(an(net), "a context manager that yields the network"))
+            yield net
+        except BaseException as error:
+            with named(self.source, hook):
+                _leave(context, error)
+            raise
+        with named(self.source, hook):
+            context.__exit__(None, None, None)
+
+
+def _leave(context: AbstractContextManager[Any], error: BaseException) -> None:
+    """Let a context manager put back what it changed. Raises what it raises itself, but not `error` anew."""
+    try:
+        context.__exit__(type(error), error, error.__traceback__)
+    except BaseException as other:
+        if other is not error:
+            raise
+
+
+END = object()
+"""Stands behind the last of rows that are read lazily."""
+ENCODED = "encoded rows (dictionaries with input_ids)"
+FUNCTIONS: Mapping[type, Sequence[str]] = {
+    Loss: ("encode", "collate", "compute", "answer", "merge", "rollout"),
+    Model: ("save",),
+}
+"""The functions that an answer carries, beside `Model.reference`."""
+
+
+def with_checked_functions(answer: Any, source: Source) -> Any:
+    """The same answer, each function in it checked in the name of the plugin that it came from."""
+    functions: dict[str, Any] = {}
+    for name in FUNCTIONS.get(type(answer), ()):
+        function = getattr(answer, name)
+        if function is not None and not isinstance(function, Checked):
+            functions[name] = Checked(function, name, source)
+    if isinstance(answer, Model) and answer.reference is not None and not isinstance(answer.reference, CheckedReference):
+        functions["reference"] = CheckedReference(answer.reference, source)
+    return dataclasses.replace(answer, **functions) if functions else answer

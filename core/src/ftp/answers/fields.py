@@ -1,0 +1,177 @@
+"""The fields of each answer and what they hold; checks of one answer and of a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from ftp.answers.kinds import (
+    BOOLEAN,
+    COUNT,
+    FINITE,
+    FUNCTION,
+    MAPPING,
+    MODULE,
+    NUMBER,
+    NUMBERS,
+    OPTIONS,
+    SCALAR,
+    SCALARS,
+    TENSOR,
+    TEXT,
+    TEXTS,
+    TOKENIZER,
+    TOTAL,
+    WHOLES,
+    Kind,
+    are_numbers,
+    is_list,
+    is_number,
+    is_whole,
+    list_of,
+    mapping_to,
+    one_of,
+    or_none,
+)
+from ftp.answers.origin import Mismatch
+from ftp.types import (
+    Batch,
+    Goal,
+    Head,
+    Level,
+    Loss,
+    LossOut,
+    Metric,
+    Model,
+    Offer,
+    Prediction,
+    Reward,
+    Risk,
+    Score,
+    StepOut,
+    Stop,
+)
+
+FIELDS: Mapping[type, Mapping[str, Kind]] = {
+    Model: {
+        "net": MODULE,
+        "tokenizer": TOKENIZER,
+        "head": one_of(get_args(Head)),
+        "labels": TEXTS,
+        "fresh": TEXTS,
+        "reference": or_none(FUNCTION),
+        "save": or_none(FUNCTION),
+        "packed": BOOLEAN,
+        "name": TEXT,
+        "fresh_tokens": WHOLES,
+    },
+    Loss: {
+        "encode": FUNCTION,
+        "collate": FUNCTION,
+        "compute": FUNCTION,
+        "answer": or_none(FUNCTION),
+        "merge": or_none(FUNCTION),
+        "rollout": or_none(FUNCTION),
+        "reuse": Kind("a whole number from 1", lambda value: is_whole(value) and value >= 1),
+        "extra": or_none(MODULE),
+        "key": TEXT,
+        "metrics": mapping_to(
+            Kind("a Metric", lambda value: isinstance(value, Metric)),
+            "a dictionary of name -> Metric",
+        ),
+        "name": TEXT,
+    },
+    Metric: {"goal": one_of(get_args(Goal)), "over": one_of(("rows", "terms"))},
+    Batch: {"inputs": MAPPING, "count": COUNT, "rows": COUNT, "tokens": COUNT},
+    LossOut: {
+        "total": TOTAL,
+        "metrics": SCALARS,
+        "row_losses": or_none(TENSOR),
+        "row_counts": or_none(TENSOR),
+    },
+    Prediction: {"scores": or_none(Kind("a tuple of numbers", are_numbers))},
+    StepOut: {
+        "loss": SCALAR,
+        "metrics": SCALARS,
+        "grad_norm": or_none(
+            Kind("a number", lambda value: is_number(value) or SCALAR.holds(value))
+        ),
+        "count": COUNT,
+        "rows": COUNT,
+        "tokens": COUNT,
+    },
+    Score: {
+        "name": TEXT,
+        "value": NUMBER,
+        "goal": one_of(get_args(Goal)),
+        "split": TEXT,
+        "n": COUNT,
+    },
+    Risk: {
+        "name": TEXT,
+        "level": one_of(get_args(Level)),
+        "finding": TEXT,
+        "evidence": MAPPING,
+        "advice": TEXTS,
+        "stage": TEXT,
+    },
+    Reward: {"name": TEXT, "values": NUMBERS, "weight": FINITE},
+    Stop: {"reason": TEXT},
+    Offer: {
+        "folder": Kind("a Path", lambda value: isinstance(value, Path)),
+        "sha256": mapping_to(TEXT, "a dictionary of file name -> digest"),
+        "default_for": list_of(one_of(get_args(Head)), f"a list of {', '.join(get_args(Head))}"),
+        "summary": TEXT,
+        "suggests": OPTIONS,
+    },
+}
+"""The fields of each answer that are checked, and what they hold."""
+
+Check = Callable[[Any], Mismatch | None]
+
+
+def an(value: Any) -> str:
+    """A value's type with its article: `a str`, `an int`, `None`."""
+    if value is None:
+        return "None"
+    return _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
+
+
+def instance(kind: type) -> Check:
+    """Checks that a value is a `kind` whose fields hold what `FIELDS` says."""
+
+    def check(value: Any) -> Mismatch | None:
+        if not isinstance(value, kind):
+            return Mismatch(an(value), _with_article(kind.__name__))
+        for name, field in FIELDS[kind].items():
+            content = getattr(value, name, None)  # a subclass may have set none
+            if not field.holds(content):
+                shown = (
+                    f"{content!r:.40}" if isinstance(content, str | int | float) else an(content)
+                )
+                return Mismatch(f"{_with_article(kind.__name__)} whose {name} is {shown}", field.words)
+        return None
+
+    return check
+
+
+def listed(kind: type) -> Check:
+    """Checks that a value is a list of `kind`."""
+    check_item = instance(kind)
+
+    def check(value: Any) -> Mismatch | None:
+        if not is_list(value):
+            return Mismatch(an(value), f"a list of {kind.__name__}")
+        for item in value:
+            if not isinstance(item, kind):
+                return Mismatch(f"a list with {an(item)} in it", f"a list of {kind.__name__}")
+            if (mismatch := check_item(item)) is not None:
+                return mismatch
+        return None
+
+    return check

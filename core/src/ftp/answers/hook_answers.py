@@ -1,0 +1,68 @@
+"""What each hook gives back, checked by type before it travels, so that the plugin at fault is named.
+
+The table `HOOKS` says what each hook gives. Nothing here looks at whether numbers are right: the kit does (`ftp check`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ftp.answers.carried_functions import with_checked_functions
+from ftp.answers.fields import Check, an, instance, listed
+from ftp.answers.kinds import is_dataset
+from ftp.answers.origin import Mismatch, Source
+from ftp.types import Loss, Model, Reward, Risk, Score, StepOut, Stop
+
+
+def splits(value: Any) -> Mismatch | None:
+    """Checks the answer to load_data."""
+    right = "a dictionary of split name -> datasets.Dataset"
+    if not isinstance(value, Mapping):
+        return Mismatch(an(value), right)
+    for name, rows in value.items():
+        if not isinstance(name, str):
+            return Mismatch(f"a dictionary with the key {name!r:.40}", right)
+        if not is_dataset(rows):
+            return Mismatch(f"{an(rows)} for the split '{name}'", right)
+    return None
+
+
+HOOKS: Mapping[str, Check] = {
+    "load_data": splits,
+    "build_model": instance(Model),
+    "make_loss": instance(Loss),
+    "train_step": instance(StepOut),
+    "evaluate": listed(Score),
+    "check_risks": listed(Risk),
+    "reward": instance(Reward),
+    "on_event": instance(Stop),
+}
+"""What each hook gives."""
+
+
+def checked(hook: str, value: Any, source: Source) -> Any:
+    """A plugin's answer as it may travel: itself, or a `Loss` or `Model` whose functions are checked.
+
+    Raises:
+        PluginError: it is not what the hook gives.
+    """
+    mismatch = HOOKS[hook](value)
+    if mismatch is not None:
+        raise source.error(hook, mismatch)
+    return with_checked_functions(value, source)
+
+
+def checked_list(hook: str, values: Any, source: Source) -> Any:
+    """What a wrapper of a collected hook gives back: the list of all answers."""
+    if not isinstance(values, list):
+        raise source.error(
+            hook,
+            Mismatch(
+                an(values),
+                "the list of answers that it was given (a wrapper ends with `return answers`)",
+            ),
+        )
+    for value in values:
+        checked(hook, value, source)
+    return values

@@ -1,0 +1,56 @@
+"""Which plugin an answer comes from, and the errors that name it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ftp.errors import PluginError, UserError, VerifyError, describe
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What was given, and what is right instead; both in words."""
+
+    given: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """The plugin that an answer comes from."""
+
+    plugin: str
+    package: str
+
+    def error(self, hook: str, mismatch: Mismatch) -> PluginError:
+        """The error that names plugin, package and hook."""
+        return PluginError(f"{self} gave {mismatch.given} to {hook}, not {mismatch.right}")
+
+    def failure(self, hook: str, error: BaseException) -> PluginError:
+        """The error for what a plugin raised in a hook or in a function that it gave."""
+        return PluginError(f"{self} failed in {hook}: {describe(error)}")
+
+    def __str__(self) -> str:
+        return f"plugin '{self.plugin}' ({self.package})"
+
+
+def passes_through(error: BaseException) -> bool:
+    """Whether an exception travels as it is: it is in words already, or the loop answers it.
+
+    Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory.
+    """
+    is_out_of_memory = type(error).__name__ == "OutOfMemoryError"  # not by class: torch is not imported for this
+    return is_out_of_memory or isinstance(error, UserError | PluginError | VerifyError)
+
+
+@contextlib.contextmanager
+def named(source: Source, hook: str) -> Iterator[None]:
+    """Name the plugin whose function raises in what is done here."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if passes_through(error):
+            raise
+        raise source.failure(hook, error) from error

@@ -1,0 +1,108 @@
+"""Writing a checkpoint: aside, made durable, then renamed, so that a half-written one is never chosen.
+
+Only the main process calls it. torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp.errors import UserError
+from ftp.host.faults import FULL, TOO_LARGE
+from ftp.train.checkpoint import MANIFEST, STATE, WEIGHTS, is_foreign, newest, remove, tidy
+from ftp.train.durable_files import only_plain, state_writer, sync_folder, weights_writer, write_durably
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+def save(
+    folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any], origin: Mapping[str, str] | None = None
+) -> Path:
+    """Write `<folder>/step-<step>` atomically and durably, and give its path.
+
+    `weights`: tensors by name on any device; a tensor that has two names (tied weights) is stored once. `state`: plain
+    containers, numbers, strings and tensors, so that it loads without running code. `origin`: what the manifest says of
+    where it comes from (the run's id, the hash of its recipe). Leftovers of killed saves are
+    removed first. Raises `UserError` when the disk is full or cannot be written, in which case every earlier checkpoint
+    is as it was, or where another run's checkpoint has the name, and `TypeError` for a value in `state` that could not be loaded
+    again.
+    """
+    plain = only_plain(state, "state")
+    if is_foreign(folder / f"step-{step}", (origin or {}).get("run")):
+        raise UserError(f"cannot save step {step}: {folder / f'step-{step}'} is a checkpoint of another run",
+                        "move it elsewhere, then go on", f"ftp run --resume {folder.parent}")
+    target, aside = folder / f"step-{step}", folder / f".step-{step}.partial-{os.getpid()}"
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            sync_folder(folder.parent)
+        tidy(folder)
+        aside.mkdir()
+        writers = {WEIGHTS: weights_writer(weights), STATE: state_writer(plain)}
+        files = {name: write_durably(aside / name, writer) for name, writer in writers.items()}
+        write_durably(aside / MANIFEST, lambda path: path.write_text(json.dumps(
+            {"step": step, "files": files, **({"origin": dict(origin)} if origin else {})}, indent=1)))
+        sync_folder(aside)
+        _put(aside, target)
+    except OSError as error:
+        remove(aside)
+        raise _told(error, folder, step, weights, plain) from error
+    except BaseException:
+        remove(aside)
+        raise
+    return target
+
+
+def _put(aside: Path, target: Path) -> None:
+    """Give a finished checkpoint its name. One that has the name already is moved away first; `tidy` brings it back where
+    a kill falls between the two renames."""
+    replaced = None
+    if target.exists():
+        replaced = target.rename(target.with_name(f".{target.name}.replaced-{os.getpid()}"))
+    try:
+        aside.rename(target)
+    except OSError:
+        if replaced:
+            replaced.rename(target)
+        raise
+    sync_folder(target.parent)
+    if replaced:
+        remove(replaced)
+
+
+def _told(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor], state: Any) -> UserError:
+    last = newest(folder)
+    good = f"last good checkpoint: step {last.name.removeprefix('step-')}" if last else "no checkpoint was saved before"
+    command = f"ftp run --resume {folder.parent}"
+    if error.errno in FULL:
+        free = "?"
+        with suppress(OSError):
+            free = _size(shutil.disk_usage(folder if folder.exists() else folder.parent).free)
+        needed = _size(_bytes(weights) + _bytes(state))
+        return UserError(f"disk full while saving step {step}: {needed} needed, {free} free at {folder}; {good}",
+                         "free space, then go on from there", command)
+    if error.errno == errno.EFBIG:
+        return UserError(f"cannot save step {step} at {folder}: {TOO_LARGE}; {good}", "allow larger files, then go on from there",
+                         f"ulimit -f unlimited; {command}")
+    reason = error.strerror or str(error)
+    return UserError(f"cannot save step {step} at {folder}: {reason}; {good}",
+                     "make the folder writable, then go on from there", command)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(_bytes(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_bytes(item) for item in value)
+    return value.numel() * value.element_size() if hasattr(value, "element_size") else 0
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
