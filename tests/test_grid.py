@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ftp import UserError
-from ftp.data.forms import reachable
+from ftp.data.downhill import reachable
 from ftp.plugin_info import Picked
 from ftp.plugins.declare import kind_of
 from ftp.plugins.find import discover

@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftp import model as models
-from ftp.data import forms, tables, turns
-from ftp.data.load import shape
+from ftp.data import convert, tables, turns
 from ftp.data.read import read
+from ftp.data.target_form import shape
 from ftp.errors import UserError
 from ftp.losses import chat_template, rendering
 from ftp.settings import Settings
@@ -375,7 +375,7 @@ def test_a_stream_gives_the_ids_of_stored_rows(losses: Any, spelling: str, tmp_p
 @given(talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4))
 def test_text_of_a_conversation_says_all_of_it(talks: list[Any]) -> None:
     rows = tables.from_rows([{"messages": messages, "tools": listed} for messages, listed in talks])
-    made = forms.convert(rows, "conversation", "text")
+    made = convert.convert(rows, "conversation", "text")
     for row, (messages, listed) in zip(made, talks, strict=True):
         assert all(turns.words(turn) in row["text"] for turn in messages)
         assert all(turn.get("reasoning_content", "") in row["text"] for turn in messages)
@@ -393,7 +393,7 @@ def test_what_is_no_message_is_refused_by_row_and_field(messages: list[Any], pla
         return  # a tool gives back what it likes
     broken = [*messages[:place], {**messages[place], name: value}, *messages[place + 1 :]]
     with pytest.raises(UserError) as caught:
-        forms.convert(tables.from_rows([{"messages": messages}, {"messages": broken}]), "conversation", "conversation")
+        convert.convert(tables.from_rows([{"messages": messages}, {"messages": broken}]), "conversation", "conversation")
     assert "row 1 " in str(caught.value) and f"messages[{place}]" in str(caught.value)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftp.data.turns import UNANSWERABLE
+from ftp.data.chat_rows import UNANSWERABLE
 from ftp.metrics import classification, reading, tagging
 from ftp.metrics.answers import exact_match, normalised, word_f1
 from ftp.metrics.entities import entities, entity_scores

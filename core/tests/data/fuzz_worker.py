@@ -16,8 +16,8 @@ from pathlib import Path
 import datasets.arrow_dataset
 
 from ftp.data import forms
-from ftp.data.load import shape
 from ftp.data.read import read
+from ftp.data.target_form import shape
 from ftp.errors import UserError
 
 MEMORY = 16 << 30  # bytes of addresses: a length from a damaged file must not fill the machine

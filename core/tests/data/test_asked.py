@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from ftp.data.asked import readable_rows
-from ftp.data.load import shape
+from ftp.data.target_form import shape
 from ftp.errors import UserError
 
 

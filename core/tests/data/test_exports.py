@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from ftp.data.load import shape
 from ftp.data.read import read
 from ftp.data.readers.exports.spans import find_words
+from ftp.data.target_form import shape
 from ftp.errors import UserError
 
 TEXT = "Anna lives in Lima."

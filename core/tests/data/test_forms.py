@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 from datasets import Dataset, IterableDataset
 
-from ftp.data.forms import FORMS, convert, detect, fits, offers, reachable
+from ftp.data.convert import convert
+from ftp.data.downhill import fits, reachable
+from ftp.data.forms import FORMS, detect, offers
 from ftp.errors import UserError
 
 

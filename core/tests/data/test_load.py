@@ -7,7 +7,7 @@ import pytest
 from datasets import ClassLabel, Dataset, IterableDataset
 
 from ftp.data import load, settle
-from ftp.data.load import shape
+from ftp.data.target_form import shape
 from ftp.errors import UserError
 
 Make = Callable[..., Any]
@@ -233,7 +233,7 @@ def late_file(path: Path, last: str) -> Path:
 def test_a_column_of_a_stream_that_nobody_reads_may_turn_mixed_late(
     tmp_path: Path, make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("ftp.data.read.PEEK", 3)
+    monkeypatch.setattr("ftp.data.streamed_rows.PEEK", 3)
     last, note = LATE[name]
     path = late_file(tmp_path / name, last)
     run = make_run("text", data=str(path), streaming=True)
@@ -250,7 +250,7 @@ def test_a_column_of_a_stream_that_nobody_reads_may_turn_mixed_late(
 def test_a_column_of_a_stream_that_is_read_and_turns_mixed_late_names_its_line(
     tmp_path: Path, make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("ftp.data.read.PEEK", 3)
+    monkeypatch.setattr("ftp.data.streamed_rows.PEEK", 3)
     path = late_file(tmp_path / name, LATE[name][0])
     for options in ({"columns": ("label=id",)}, {"group_column": "id"}):
         form = "labelled" if "columns" in options else "text"

@@ -13,8 +13,9 @@ import pytest
 from datasets import Dataset, Features, Json, List
 
 from ftp.cli.predict import _file
-from ftp.data import tables, turns
-from ftp.data.forms import convert, detect
+from ftp.data import chat_rows, messages, tables, turns
+from ftp.data.convert import convert
+from ftp.data.forms import detect
 from ftp.data.load import _stored
 from ftp.data.read import read
 from ftp.errors import UserError
@@ -47,7 +48,7 @@ def read_as(path: Path, form: Any, **how: Any) -> list[Any]:
 def test_rows_come_back_as_they_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, streaming: bool
 ) -> None:
-    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", chunk)
+    monkeypatch.setattr("ftp.data.chunks.CHUNK_ROWS", chunk)
     plain = [ASK, {"role": "assistant", "content": "Rain."}]
     rows = [{"messages": plain}, {"messages": CALLS, "tools": TOOLS}, {"messages": plain, "tools": OTHER}]
     rows = rows[1:] + rows[:1] if streaming else rows  # a stream takes its columns from its first rows
@@ -58,7 +59,7 @@ def test_rows_come_back_as_they_were_written(
 
 @pytest.mark.parametrize("chunk", [1, 10_000])
 def test_held_out_rows_of_a_stream_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", chunk)
+    monkeypatch.setattr("ftp.data.chunks.CHUNK_ROWS", chunk)
     numbers = [{"a": 1, "b": None}, {"a": 2.5, "c": [2**70]}, {}]
     calls = [{"type": "function", "function": {"name": "f", "arguments": value}} for value in numbers]
     rows = [{"messages": [ASK, {"role": "assistant", "content": None, "tool_calls": [call]}], "tools": tools}
@@ -117,29 +118,29 @@ SPELLINGS: dict[str, Any] = {
 
 @pytest.mark.parametrize("row", SPELLINGS.values(), ids=SPELLINGS)
 def test_no_field_is_lost_in_any_spelling(row: Any) -> None:
-    assert turns.conversation(row) == CALLS
+    assert chat_rows.conversation(row) == CALLS
 
 
 def test_turns_that_call_tools_are_the_assistants() -> None:
     call = {"name": "weather", "arguments": {"town": "Oslo"}}
-    made = turns.conversation({"conversations": [
+    made = chat_rows.conversation({"conversations": [
         {"from": "human", "value": "?"}, {"from": "function_call", "value": json.dumps(call)},
         {"from": "observation", "value": "sunny"}, {"from": "function_call", "value": json.dumps([call, call])},
         {"from": "function_call", "value": "I shall look"}, {"from": "gpt", "value": "Sunny."}]})
     assert [turn["role"] for turn in made] == ["user", "assistant", "tool", "assistant", "assistant", "assistant"]
     assert made[1] == {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": call}]}
     assert len(made[3]["tool_calls"]) == 2 and made[4]["content"] == "I shall look"
-    older = turns.message({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}})
+    older = messages.message({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}})
     assert older["tool_calls"] == [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
-    assert turns.message({"role": "function", "name": "f", "content": "3"}) == {"role": "tool", "name": "f", "content": "3"}
-    assert turns.tools({"functions": [{"name": "f"}]}) == [{"type": "function", "function": {"name": "f"}}]
+    assert messages.message({"role": "function", "name": "f", "content": "3"}) == {"role": "tool", "name": "f", "content": "3"}
+    assert chat_rows.tools({"functions": [{"name": "f"}]}) == [{"type": "function", "function": {"name": "f"}}]
 
 
 @pytest.mark.parametrize("role", ["User", "HUMAN", "prompter"])
 def test_roles_are_known_in_any_case(role: str) -> None:
-    assert turns.message({"role": role, "content": "a"})["role"] == "user"
-    assert turns.message({"from": "AI", "value": "a"})["role"] == "assistant"
-    assert turns.message({"role": "Critic", "content": "a"})["role"] == "Critic", "a template may know it"
+    assert messages.message({"role": role, "content": "a"})["role"] == "user"
+    assert messages.message({"from": "AI", "value": "a"})["role"] == "assistant"
+    assert messages.message({"role": "Critic", "content": "a"})["role"] == "Critic", "a template may know it"
 
 
 @pytest.mark.parametrize(("row", "said"), [
@@ -168,12 +169,12 @@ def test_all_rows_that_cannot_be_read_are_counted() -> None:
 
 def test_a_broken_cell_of_messages_is_no_question_of_the_user() -> None:
     with pytest.raises(turns.Unfit, match="text in messages that is not JSON"):
-        turns.conversation({"messages": '[{"role": "user", "content": '})
+        chat_rows.conversation({"messages": '[{"role": "user", "content": '})
 
 
 def test_parts_of_text_are_kept_and_rows_of_them_differ() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    turn = turns.message({"role": "user", "content": parts})
+    turn = messages.message({"role": "user", "content": parts})
     assert turn["content"] == parts and turns.words(turn) == "a\nb"
     from ftp.data.splits import words
     rows = [{"messages": [{"role": "user", "content": [{"type": "text", "text": f"Say {n}"}]}, CALLS[3]]} for n in range(2)]
@@ -192,7 +193,7 @@ def test_columns_of_prompt_and_answer(row: Any, asked: str) -> None:
     rows = convert(Dataset.from_list([row]), "conversation", "conversation")
     assert rows[0]["messages"] == [{"role": "user", "content": asked}, {"role": "assistant", "content": "A"}]
     pair = {name: value for name, value in row.items() if name not in ("response", "answer")}
-    made = turns.preference({**pair, "chosen": "A", "rejected": "B", "system": "Be brief."})
+    made = chat_rows.preference({**pair, "chosen": "A", "rejected": "B", "system": "Be brief."})
     assert made[0] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": asked}]
 
 
@@ -210,7 +211,7 @@ GOOD, BAD = {"role": "assistant", "content": "A"}, {"role": "assistant", "conten
     {"question": "Weather?", "system": "Be brief.", "chosen": json.dumps([ASK, GOOD]), "rejected": "B"},
 ])  # fmt: skip
 def test_a_prompt_is_never_doubled(row: Any) -> None:
-    assert turns.preference(row) == ([SYSTEM, ASK], [GOOD], [BAD])
+    assert chat_rows.preference(row) == ([SYSTEM, ASK], [GOOD], [BAD])
 
 
 DEVELOPER, HELLO = {"role": "developer", "content": "Be brief."}, {"role": "assistant", "content": "Hello."}
@@ -223,16 +224,16 @@ DEVELOPER, HELLO = {"role": "developer", "content": "Be brief."}, {"role": "assi
     ([HELLO, ASK], {"prompt": [HELLO, ASK], "chosen": [HELLO, ASK, GOOD], "rejected": [HELLO, ASK, BAD]}),
 ])  # fmt: skip
 def test_a_prompt_that_begins_with_another_role_is_never_doubled(prompt: Any, row: Any) -> None:
-    assert turns.preference(row) == (prompt, [GOOD], [BAD])
+    assert chat_rows.preference(row) == (prompt, [GOOD], [BAD])
 
 
 
 def test_the_last_question_of_several_turns_stands_for_all_of_them() -> None:
     more = [ASK, GOOD, {"role": "user", "content": "Sure?"}]
     row = {"prompt": "Sure?", "chosen": [*more, GOOD], "rejected": [*more, BAD]}
-    assert turns.preference(row) == (more, [GOOD], [BAD])
+    assert chat_rows.preference(row) == (more, [GOOD], [BAD])
     with pytest.raises(turns.Unfit, match="another question in chosen"):
-        turns.preference({**row, "prompt": "What?"})
+        chat_rows.preference({**row, "prompt": "What?"})
 
 
 def test_text_of_a_conversation_has_its_calls_and_tools() -> None:

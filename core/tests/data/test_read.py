@@ -12,7 +12,8 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from ftp.data import tables
-from ftp.data.read import left_out, read
+from ftp.data.read import read
+from ftp.data.split_files import left_out
 from ftp.errors import UserError
 
 ROWS = [{"text": 'good, "really"\nyes', "label": 1}, {"text": "bad é", "label": 0}, {"text": "so 007", "label": 1}]
@@ -110,7 +111,7 @@ def test_columns_are_mapped_and_a_missing_one_is_named(tmp_path: Path) -> None:
 
 def test_large_sets_are_kept_as_arrow_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "IN_MEMORY", 10)
-    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ftp.data.chunks.CHUNK_ROWS", 2)
     # columns and fields that come late, and a null first, make more than one schema
     rows: list[dict[str, Any]] = [
         {"a": None, "m": [{"x": 1}]},
@@ -184,7 +185,7 @@ def test_a_cut_archive_is_told(tmp_path: Path) -> None:
 
 
 def test_a_type_that_changes_in_a_later_chunk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftp.data.tables.CHUNK_ROWS", 1)
+    monkeypatch.setattr("ftp.data.chunks.CHUNK_ROWS", 1)
     (tmp_path / "a.jsonl").write_text('{"label": 1}\n{"label": "b"}\n')
     refused(tmp_path / "a.jsonl", "line 2: label is 'b' (str), but before it is int64")
 
@@ -193,7 +194,7 @@ def test_a_type_that_changes_in_a_later_chunk_is_told(tmp_path: Path, monkeypatc
 def test_a_stream_bends_no_value_to_the_types_of_its_first_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: Any
 ) -> None:
-    monkeypatch.setattr("ftp.data.read.PEEK", 3)
+    monkeypatch.setattr("ftp.data.streamed_rows.PEEK", 3)
     write(tmp_path / "a.jsonl", [*({"label": 1} for _ in range(7)), {"label": None}, {"label": late}])
     refused(tmp_path / "a.jsonl", "label", "line 9", streaming=True)
     write(tmp_path / "b.jsonl", [*({"m": [{"role": "user"}]} for _ in range(4)), {"m": [{"role": "user", "content": "x"}]}])

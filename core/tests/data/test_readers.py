@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftp.data import tables
-from ftp.data.load import shape
+from ftp.data import chunks, tables
 from ftp.data.read import read
+from ftp.data.target_form import shape
 from ftp.errors import UserError
 
 ROWS = [{"text": "a warm, dry room", "label": "good"}, {"text": "a cold bed", "label": "bad"}]
@@ -429,7 +429,7 @@ def test_a_mixed_column_that_nobody_reads_is_left_out_and_told(
     assert "the column id is left out" in notes and "line 2: id is 'two' (str), but before it is int" in notes
     assert "line 2: id is 'two'" in error_of(path, columns={"label": "id"}, streaming=streaming)
     if not streaming:  # the type changes between chunks, and again what was kept is told
-        monkeypatch.setattr(tables, "CHUNK_ROWS", 1)
+        monkeypatch.setattr(chunks, "CHUNK_ROWS", 1)
         monkeypatch.setattr(tables, "IN_MEMORY", 1)
         path.write_text("".join(json.dumps(row) + "\n" for row in MIXED[:2]))
         for _ in range(2):

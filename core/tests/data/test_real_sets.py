@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ftp.data import load, settle
-from ftp.data.forms import FORMS, detect, offers, reachable
+from ftp.data.downhill import reachable
+from ftp.data.forms import FORMS, detect, offers
 from ftp.data.read import read
 
 ROOT = Path(os.environ.get("FTP_DATA") or "no-public-sets")

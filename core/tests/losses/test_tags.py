@@ -185,7 +185,7 @@ def test_what_cannot_be_read_is_said(load: Any, run: Any, data: Any) -> None:
 
 
 def test_uneven_rows_are_named_when_they_are_loaded(data: Any) -> None:
-    from ftp.data.load import check
+    from ftp.data.check import check
 
     rows = data("tagged", {"train": [*ROWS, {"tokens": ["a", "b"], "tags": [0]}]}).splits["train"]
     with pytest.raises(UserError, match=r"1 rows have another number of tags than tokens.*\[4\]"):

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from datasets import Dataset
 
-from ftp.data.read import locate
+from ftp.data.split_files import locate
 from ftp.errors import UserError
 from ftp.settings import Settings
 from ftp.types import Data, Risk, Run, Task

@@ -24,7 +24,7 @@ SIZE = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "n
 
 def read(path: Path, count: int) -> tuple[list[dict[str, Any]], list[str]]:
     """The first pairs as conversations, and all texts (the tokenizer is trained on them)."""
-    from ftp.data.turns import preference
+    from ftp.data.chat_rows import preference
 
     found = path.read_bytes()
     lines = (lzma.decompress(found) if path.suffix == ".xz" else found).decode().splitlines()

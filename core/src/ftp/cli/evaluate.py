@@ -55,8 +55,9 @@ def held_out(
     predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None, join_labels: bool = False
 ) -> tuple[Data, list[str]]:
     """The rows of `source` in the form of the run, with its classes; a single file counts as `test`."""
-    from ftp.data.load import mapping, shape
+    from ftp.data.load import mapping
     from ftp.data.read import read, rename
+    from ftp.data.target_form import shape
 
     reading: list[str] = []
     single = Path(source).expanduser().is_file()

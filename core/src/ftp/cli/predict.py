@@ -92,12 +92,12 @@ def _check_target(target: Path, source: Path | None) -> None:
 
 def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[dict[str, Any]]:
     """The rows of a file, its columns under our names."""
+    from ftp.data.dropped_columns import require_held
     from ftp.data.forms import FORMS
     from ftp.data.json_column import as_said
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
     from ftp.data.suggest import column_meant, columns_option
-    from ftp.data.tables import require_held
 
     notes: list[str] = []
     limit = max_decompressed or predictor.run.settings.max_decompressed

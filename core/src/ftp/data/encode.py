@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp.data import tables
+from ftp.data import arrow, tables
 from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError, Problem, UserError
 from ftp.host import faults
@@ -131,7 +131,7 @@ def chunks(rows: Dataset, loss_encode: Encode, split: str, counts: Counts) -> It
         made = counts.take(numbered(given, loss_encode, split, start))
         if made:
             any_row = True
-            yield narrow(tables.table(list(enumerate(made))))
+            yield narrow(arrow.table(list(enumerate(made))))
     if not any_row and counts.left_out:
         raise UserError([Problem(f"{split}: no row is left to encode: {number} of {len(rows)} are left out: {why}")
                          for why, number in counts.left_out.items()])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ftp.data import batches, encode, tables
+from ftp.data import arrow, batches, encode, tables
 from ftp.data.batches import Rows
 from ftp.errors import UserError
 
@@ -89,7 +89,7 @@ class Updates:
             after = copy.deepcopy(self.stream.state_dict())
             made = encode.numbered(window, self.loss_encode, "train", self.state["row"])
             if made:
-                rows = tables.dataset([encode.narrow(tables.table(list(enumerate(made))))])
+                rows = tables.dataset([encode.narrow(arrow.table(list(enumerate(made))))])
                 lengths = np.asarray(rows.with_format("numpy")["length"][:], dtype=np.int64)
                 order = batches.plan(
                     lengths,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftp.data import turns
+from ftp.data import chat_rows
 from ftp.data.control_text import TextTokenizer, looked_for, turn_markers
 from ftp.data.turns import Message, Unfit, content_text, is_trained
 from ftp.losses import rendering
@@ -300,8 +300,8 @@ def truncated(one: Encoded, limit: int) -> Encoded:
 
 
 def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The tools of a row (see `ftp.data.turns.tools`)."""
-    return turns.tools(row)
+    """The tools of a row (see `ftp.data.chat_rows.tools`)."""
+    return chat_rows.tools(row)
 
 
 def without_white_space(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:

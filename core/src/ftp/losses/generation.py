@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ftp.data.turns import Message, Unfit, asked, conversation, words
+from ftp.data.chat_rows import asked, conversation
+from ftp.data.turns import Message, Unfit, words
 from ftp.errors import UserError
 from ftp.losses import encoder_decoder, tokens
 from ftp.losses.conversations import Chat, Encoded, Which, tools_of, truncated

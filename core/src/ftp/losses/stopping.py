@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ftp.data.turns import Unfit, said
+from ftp.data.messages import said
+from ftp.data.turns import Unfit
 from ftp.losses import encoder_decoder, tokens
 from ftp.losses.chat_template import prepare
 from ftp.losses.conversations import Chat, tools_of

@@ -7,7 +7,8 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ftp.data.turns import UNANSWERABLE, words
+from ftp.data.chat_rows import UNANSWERABLE
+from ftp.data.turns import words
 from ftp.types import Data, Predictions, Score
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

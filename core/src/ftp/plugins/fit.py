@@ -23,7 +23,7 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
 
     Without an objective it is the domain's first form that has a head of its own, or another one of these, `form` (`--form`).
     """
-    from ftp.data.forms import reachable
+    from ftp.data.downhill import reachable
 
     objectives = [one for one in picked if answers_hook(one.cls, "make_loss") and one.attribute("wants")]
     domains = [one for one in picked if answers_hook(one.cls, "load_data") and one.attribute("gives")]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from ftp.data.forms import reachable
+from ftp.data.downhill import reachable
 from ftp.data.load import settle
 from ftp.data.turns import words
 from ftp.errors import UserError

@@ -121,7 +121,8 @@ def _as_compared(
 ) -> Mapping[str, Sequence[Path]]:
     """The files of a folder that holds several splits which `ftp data` reads in the form of the run; empty for other data."""
     from ftp.data import forms
-    from ftp.data.read import locate, read
+    from ftp.data.read import read
+    from ftp.data.split_files import locate
 
     place = Path(data).expanduser()
     if not place.is_dir() or (names and form not in ("text", "labelled")):

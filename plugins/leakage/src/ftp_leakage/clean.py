@@ -178,9 +178,9 @@ def _file(file: readers.DataFile, target: Path, gone: set[int]) -> int:
         return len(rows)
     import pyarrow as pa
 
-    from ftp.data import tables
+    from ftp.data import chunks
 
-    table = pa.concat_tables(tables.of_file(file))
+    table = pa.concat_tables(chunks.of_file(file))
     kept_table = table.take([number for number in range(len(table)) if number not in gone])
     if form == "parquet":
         import pyarrow.parquet as pq

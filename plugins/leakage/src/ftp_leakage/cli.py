@@ -167,8 +167,9 @@ def prepare(
     max_decompressed: str | None = None, trust_recipe: bool = False,
 ) -> Prepared:
     """The data that a command names, read, and what it asks for."""
-    from ftp.data import forms, tables
-    from ftp.data.read import locate, read
+    from ftp.data import dropped_columns, forms
+    from ftp.data.read import read
+    from ftp.data.split_files import locate
     from ftp_leakage import advice
     from ftp_leakage import source as sources
     from ftp_leakage.look import Wanted
@@ -203,7 +204,7 @@ def prepare(
         warn(note)
     for rows in splits.values():
         own = {name for form in forms.FORMS for name in forms.read_columns(form)}
-        tables.require_held(rows, [*text, *(name for name in (label, group, date) if name), *own])
+        dropped_columns.require_held(rows, [*text, *(name for name in (label, group, date) if name), *own])
     splits.pop("general", None)
     sources.require(splits, text, group, date, "--", label)
     first = next(iter(splits.values()))

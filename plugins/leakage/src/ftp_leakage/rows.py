@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ftp.data import forms, turns
+from ftp.data import chat_rows, forms, turns
 
 NO_TEXT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answers?$)", re.IGNORECASE)
 
@@ -122,11 +122,11 @@ def _columns(reading: Reading, name: str) -> tuple[str, ...]:
 def _of_chat(form: str, row: Mapping[str, Any], name: str) -> str:
     try:
         if form == "preference":
-            prompt, chosen, rejected = turns.preference(row)
+            prompt, chosen, rejected = chat_rows.preference(row)
             return _said({"prompt": prompt, "chosen": chosen, "rejected": rejected}[name])
         if form == "prompt":
-            return _said(turns.asked(row))
-        told = turns.conversation(row)
+            return _said(chat_rows.asked(row))
+        told = chat_rows.conversation(row)
         cut = len(told) - 1 if len(told) > 1 and told[-1]["role"] == "assistant" else len(told)
         return _said(told[:cut] if name == "prompt" else told[cut:])
     except (turns.Unfit, TypeError):

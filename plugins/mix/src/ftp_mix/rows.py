@@ -16,9 +16,9 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
     from datasets import concatenate_datasets
 
     from ftp.data.forms import FORMS
-    from ftp.data.load import shape
     from ftp.data.read import read
     from ftp.data.splits import complete
+    from ftp.data.target_form import shape
 
     form, settings = run.task.form, run.settings
     given, _, notes = shape(dict(answer), form)

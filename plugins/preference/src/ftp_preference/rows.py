@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftp.data.turns import Message, Unfit, is_empty, last_question, said
-from ftp.data.turns import answer as answer_of
+from ftp.data.messages import answer as answer_of
+from ftp.data.messages import said
+from ftp.data.turns import Message, Unfit, is_empty, last_question
 from ftp.errors import Problem, UserError
 from ftp.losses.conversations import Chat, tools_of
 from ftp.types import Row

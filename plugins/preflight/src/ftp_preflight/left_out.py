@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any
 
 from ftp.data import look as looks
-from ftp.data.turns import REASONING, Message, content_text, reasoning, tools
+from ftp.data.chat_rows import tools
+from ftp.data.turns import REASONING, Message, content_text, reasoning
 from ftp.losses import rendering
 from ftp.types import Data, Model, Run
 from ftp_preflight.findings import Findings

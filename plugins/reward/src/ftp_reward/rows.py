@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftp.data.chat_rows import conversation
 from ftp.data.control_text import TextTokenizer
-from ftp.data.turns import Message, Unfit, conversation, is_empty, last_question, plain, said, split_last, words
-from ftp.data.turns import answer as answer_of
+from ftp.data.messages import answer as answer_of
+from ftp.data.messages import said
+from ftp.data.turns import Message, Unfit, is_empty, last_question, plain, split_last, words
 from ftp.errors import Problem, UserError
 from ftp.folder.log import read_log
 from ftp.folder.paths import LOG, MODEL

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ftp import UserError
-from ftp.data.turns import Message, Unfit, last_question, plain, said, split_last
+from ftp.data.messages import said
+from ftp.data.turns import Message, Unfit, last_question, plain, split_last
 from ftp.errors import describe
 from ftp.host import python_files
 from ftp.types import Model, Row, Run

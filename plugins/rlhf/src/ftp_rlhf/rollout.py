@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ftp import UserError
 from ftp.data.encode import cache_key
-from ftp.data.turns import Unfit, said
+from ftp.data.messages import said
+from ftp.data.turns import Unfit
 from ftp.losses import chat_template, conversations, stretches, tokens
 from ftp.losses.common import row_limit
 from ftp.losses.conversations import Chat, tools_of

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ftp.data import control_text, tables
-from ftp.data.load import shape
+from ftp.data.target_form import shape
 from ftp.errors import UserError
 from ftp.testing import rows as written
 from ftp.testing import spelt

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ftp.data.forms import reachable
+from ftp.data.downhill import reachable
 from ftp.errors import UserError
 from ftp.plugins.find import installed
 from ftp.plugins.fit import DEFAULT_HEADS

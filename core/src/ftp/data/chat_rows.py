@@ -1,0 +1,177 @@
+"""A row of chat -> its conversation, its prompt, its preferred and rejected answer, its tools, its rating.
+
+The columns come in many spellings: messages, prompt and answer (Alpaca's `instruction`, `input`, `output`, `history`, `system`;
+Dolly's `context`, `response`; ...). `messages` reads what each cell holds. Plain Python, no heavy imports.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftp.data.messages import answer, said, text
+from ftp.data.turns import INSTRUCTIONS, Message, Unfit, is_same
+
+ANSWERS: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("completion", "response"), "instruction": ("output", "response"), "question": ("answer", "response"),
+}  # fmt: skip
+"""Columns that ask, in the order in which they are looked at, and those that answer them."""
+
+COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "output", "question", "answer", "response")
+"""Columns that say a conversation."""
+
+UNANSWERABLE = "The text does not answer this question."
+"""The assistant's turn for a question without an answer (SQuAD 2.0 leaves `answers` empty)."""
+
+
+def conversation(row: Mapping[str, Any]) -> list[Message]:
+    """The whole conversation of a row, whichever columns hold it."""
+    for column in ("messages", "conversations"):
+        if row.get(column) is not None:
+            return _with_system(row, said(row[column], "user", column))
+    for asked, answers in ANSWERS.items():
+        answered = next((name for name in answers if row.get(name) is not None), None)
+        if row.get(asked) is not None and answered is not None:
+            return _with_system(row, [*question(row, asked), *answer(row[answered], answered)])
+    nothing = [name for name in COLUMNS if name in row and row[name] is None]
+    raise Unfit(f"holds nothing in {' or '.join(nothing)}" if nothing else "has an empty conversation")
+
+
+def asked(row: Mapping[str, Any]) -> list[Message]:
+    """What a row asks, without an answer: its prompt in any spelling, with its system text. Empty where no column asks."""
+    for column in ("prompt", "messages", "conversations", "instruction", "question"):
+        if row.get(column) is not None:
+            turns = question(row, column) if column in ANSWERS else said(row[column], "user", column)
+            return _with_system(row, turns)
+    return []
+
+
+def question(row: Mapping[str, Any], column: str) -> list[Message]:
+    """The turns of a column that asks, with what stands beside it: `history` before it; `input` and, beside an instruction,
+    `context` behind it; beside a question `context` before it."""
+    turns = said(text(row[column], column) if column == "instruction" else row[column], "user", column)
+    if not isinstance(row[column], str) or [turn.get("content") for turn in turns] != [row[column]]:
+        return turns  # messages say all themselves
+    before, behind = [], [text(row.get("input"), "input")]
+    if column == "instruction":
+        behind.append(text(row.get("context"), "context"))
+    if column == "question" and isinstance(row.get("context"), str):
+        before.append(row["context"])
+    parts = [part for part in (*before, row[column], *behind) if part == row[column] or part.strip()]
+    return [*_history(row.get("history")), {"role": "user", "content": "\n\n".join(parts)}]
+
+
+def _with_system(row: Mapping[str, Any], turns: list[Message]) -> list[Message]:
+    """The turns with the column `system` before them. `Unfit` where there are none."""
+    system = text(row.get("system"), "system")
+    if system and turns and turns[0]["role"] != "system":
+        turns = [{"role": "system", "content": system}, *turns]
+    if not turns:
+        raise Unfit("has an empty conversation")
+    return turns
+
+
+def _history(pairs: Any) -> list[Message]:
+    """Earlier turns of Alpaca rows: pairs of what the user and the assistant said."""
+    turns: list[Message] = []
+    if isinstance(pairs, str) or not isinstance(pairs or (), Sequence):
+        raise Unfit(f"holds {pairs!r:.80} in history where a list of pairs belongs")
+    for pair in pairs or ():
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise Unfit(f"holds {pair!r:.80} in history where a pair of texts belongs")
+        for role, part in zip(("user", "assistant"), pair, strict=True):
+            turns.append({"role": role, "content": text(part, "history")})
+    return turns
+
+
+def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message]]:
+    """Prompt, chosen and rejected of a row. Without a prompt it is what chosen and rejected begin with in common."""
+    prompt = asked(row)
+    if any(turn["role"] not in INSTRUCTIONS for turn in prompt):
+        prompt, good = parted(prompt, answer(row["chosen"], "chosen"), "chosen")
+        prompt, bad = parted(prompt, answer(row["rejected"], "rejected"), "rejected")
+    else:
+        system = prompt
+        prompt, good, bad = _implicit(*(said(row[side], "assistant", side) for side in ("chosen", "rejected")))
+        if not prompt:
+            raise Unfit("has no prompt, and chosen and rejected begin differently")
+        if prompt[0]["role"] not in INSTRUCTIONS:
+            prompt = _with_system(row, [*system, *prompt])
+    for name, side in (("prompt", prompt), ("chosen", good), ("rejected", bad)):
+        if not side:
+            raise Unfit(f"has an empty {name}")
+    return prompt, good, bad
+
+
+def _implicit(good: list[Message], bad: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
+    """What two conversations begin with in common, and how each goes on. A system turn that one of them has is common."""
+    systems = [side[0] for side in (good, bad) if side and side[0]["role"] in INSTRUCTIONS]
+    if len(systems) == 2 and not is_same(*systems):
+        return [], good, bad
+    system = systems[:1]
+    good, bad = _without_system(good, system), _without_system(bad, system)
+    same = 0
+    while same < min(len(good), len(bad)) - 1 and is_same(good[same], bad[same]):
+        same += 1
+    return [*system, *good[:same]] if same else [], good[same:], bad[same:]
+
+
+def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[list[Message], list[Message]]:
+    """Prompt and answer where the turns of an answer may repeat the prompt, with or without its system turn.
+
+    A system turn that only the answer has becomes the prompt's. `Unfit` where the answer begins with a turn of the user
+    that is not the prompt's: nobody can tell what was asked.
+    """
+    system = turns[:1] if turns and turns[0]["role"] in INSTRUCTIONS else []
+    own = prompt[:1] if prompt[0]["role"] in INSTRUCTIONS else []
+    if system and own and not is_same(system[0], own[0]):
+        raise Unfit(f"has another system turn in {column} than in its prompt")
+    whole = [*(own or system), *_without_system(prompt, own)]
+    asked_turns, rest = _without_system(prompt, own), _without_system(turns, system)
+    size = len(asked_turns)
+    if size and len(rest) > size and all(map(is_same, asked_turns, rest)):
+        return whole, rest[size:]
+    if not any(turn["role"] == "assistant" for turn in rest) or rest[0]["role"] not in ("user", *INSTRUCTIONS):
+        return whole, rest
+    # only the last question was given as the prompt of a conversation of several turns
+    last = max(number for number, turn in enumerate(rest) if turn["role"] == "user")
+    if size == 1 and last + 1 < len(rest) and is_same(asked_turns[0], rest[last]):
+        return [*(own or system), *rest[: last + 1]], rest[last + 1 :]
+    if asked_turns and asked_turns[-1]["role"] != "user":
+        return whole, rest
+    raise Unfit(f"has another question in {column} than in its prompt")
+
+
+def _without_system(turns: list[Message], system: Sequence[Message]) -> list[Message]:
+    """The turns less a system turn at their beginning, where there is one to leave out."""
+    return turns[1:] if system and turns and turns[0]["role"] in INSTRUCTIONS else turns
+
+
+def tools(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The tools of a row, from a list or JSON text, in `tools` or as OpenAI's older `functions`; None where it has none.
+    Raises `Unfit`."""
+    column = "tools" if row.get("tools") is not None or "functions" not in row else "functions"
+    value = row.get(column)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except ValueError as error:
+            raise Unfit(f"has tools that are not JSON ({error})") from None
+    if not value:
+        return None
+    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
+        raise Unfit(f"holds {value!r:.80} in {column} where a list of tools belongs")
+    if column == "functions":
+        return [{"type": "function", "function": dict(tool)} for tool in value]
+    return [dict(tool) for tool in value]
+
+
+def good(value: Any) -> bool:
+    """A rating as good (True) or bad (False): true/false, 1/0, good/bad, yes/no."""
+    word = str(value).strip().lower()
+    if word in ("true", "1", "1.0", "good", "yes", "desirable", "chosen"):
+        return True
+    if word in ("false", "0", "0.0", "bad", "no", "undesirable", "rejected", "-1"):
+        return False
+    raise Unfit(f"has the rating {value!r}; good is true or 1, bad is false or 0")

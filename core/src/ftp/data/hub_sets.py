@@ -1,0 +1,110 @@
+"""Data sets in the layout of the library `datasets`: from the hub, or a folder that `save_to_disk` wrote."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ftp.data import split_files
+from ftp.data.readers import DataFile
+from ftp.errors import UserError
+from ftp.host.quiet import without_progress_bars
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    Rows: TypeAlias = Dataset | IterableDataset
+
+
+def _require_small_tables(file: DataFile) -> None:
+    """UserError where the tables of a saved data set are compressed and grow too large, since they are opened all at once."""
+    import pyarrow as pa
+
+    from ftp.data.readers import archives, growth
+
+    for state in sorted(file.path.rglob("state.json")):
+        for named in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
+            tables_file = replace(file, path=state.parent / named["filename"])
+            limit = archives.limit_of(tables_file)
+            with pa.OSFile(str(tables_file.path)) as source:
+                if growth.decompressed_size(source) > limit:
+                    raise archives.too_large(tables_file, limit)
+
+
+def from_disk(file: DataFile, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:
+    from datasets import Dataset, load_from_disk
+
+    path = file.path
+    try:
+        _require_small_tables(file)
+        loaded = load_from_disk(str(path))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path} looks like a saved data set, but cannot be loaded: {error}") from None
+    from ftp.data.readers.columnar import require_whole
+
+    for name, rows in loaded.items() if not isinstance(loaded, Dataset) else [("", loaded)]:
+        require_whole(rows.data.table, f"{path / name}")
+    parts: dict[str, Dataset] = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
+    parts = {split: _exact(rows) for split, rows in _named(parts, splits, str(path)).items()}
+    return {split: rows.to_iterable_dataset() if streaming else rows for split, rows in parts.items()}
+
+
+def _exact(rows: Rows) -> Rows:
+    """The rows with JSON columns that lose no digit (see `json_column`)."""
+    from datasets import Dataset
+
+    from ftp.data.json_column import typed
+
+    if rows.features is None or (features := typed(rows.features)) == rows.features:
+        return rows
+    if not isinstance(rows, Dataset):
+        return rows.cast(features)
+    exact = copy.deepcopy(rows)  # as `Dataset.with_format` does; `Dataset.cast` would write the rows anew
+    exact.info.features = features
+    return exact
+
+
+def _named(parts: Mapping[str, Any], splits: Mapping[str, str], told: str) -> dict[str, Any]:
+    """Parts under our split names; parts under no such name are left out."""
+    found = {}
+    for split, names in split_files.SPLITS.items():
+        wanted = (splits[split],) if split in splits else names
+        if name := next((name for name in wanted if name in parts), None):
+            found[split] = parts[name]
+        elif split in splits:
+            raise UserError(f"{told} has no split '{splits[split]}'; it has: {', '.join(parts)}")
+    if not found:
+        if len(parts) != 1:
+            raise UserError(f"{told} has the splits {', '.join(parts)}", "say which is train with splits=train=NAME")
+        found["train"] = next(iter(parts.values()))
+    return found
+
+
+def from_hub(source: str, splits: Mapping[str, str], streaming: bool, revision: str | None) -> dict[str, Rows]:
+    from datasets import load_dataset
+
+    name, _, config = source.partition(":")
+    try:
+        with without_progress_bars():
+            loaded = load_dataset(name, config or None, revision=revision, streaming=streaming)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        if re.search(r"offline|connect|resolve|network|timed? ?out|couldn't reach|proxy|max retries", text, re.IGNORECASE):
+            raise UserError(
+                f"the data set {name} is not on this machine and the hub cannot be reached ({text:.200})",
+                "go online once (it is then kept in the cache), or download it and give the file or folder",
+                f"hf download {name} --repo-type dataset --local-dir {name.split('/')[-1]}",
+            ) from None
+        if re.search(r"config", text, re.IGNORECASE):
+            raise UserError(f"{source}: {error}", f"name the configuration: {name}:CONFIG") from None
+        raise UserError(
+            f"{source} is no file or folder here, and the hub does not give it as a data set ({text:.300})",
+            "check the spelling, your access (hf auth login), or give a file or folder",
+        ) from None
+    return {split: _exact(rows) for split, rows in _named(loaded, splits, source).items()}

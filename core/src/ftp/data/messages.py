@@ -1,0 +1,222 @@
+"""One cell or one message in its many spellings -> `Message`s, whole. Plain Python, no heavy imports.
+
+Understood: a string; {"role", "content"} or ShareGPT's {"from", "value"}, also as JSON text; calls of tools as OpenAI writes
+them (today's `tool_calls` and the older `function_call`) and as turns of their own (ShareGPT); content in parts; Anthropic's
+"Human: ... Assistant: ..." transcripts. Fields of a message that nothing here knows are kept as they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ftp.data.turns import Message, Unfit, is_part, reasoning
+
+CALL = "tool_call"
+"""What a turn that is nothing but calls of tools is named by until it becomes one of the assistant."""
+
+ROLES: Mapping[str, str] = {
+    "system": "system", "developer": "developer",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
+    "bot": "assistant", "chatbot": "assistant", "ai": "assistant", "model": "assistant",
+    "tool": "tool", "observation": "tool", "function": "tool", "tool_response": "tool", "function_response": "tool",
+    CALL: CALL, "function_call": CALL,
+}  # fmt: skip
+"""Names of roles in small letters, and ours for them. Any other is kept: a chat template may know it."""
+
+TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+"""Types of the parts of a content that are text."""
+
+SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
+
+
+def said(value: Any, role: str, column: str = "") -> list[Message]:
+    """Messages from a string (one turn of `role`, or a transcript) or from a list of messages; `Unfit` names the column."""
+    if isinstance(value, str):
+        listed = from_json(value, column)
+        if listed is None:
+            return transcript(value) or [{"role": role, "content": value}]
+        value = listed
+    if isinstance(value, Mapping):
+        return [message(value, column)]
+    if isinstance(value, Sequence):
+        return [message(item, f"{column or 'messages'}[{number}]") for number, item in enumerate(value)]
+    raise Unfit(_no_text(value, column, "text or a list of messages"))
+
+
+def answer(value: Any, column: str = "") -> list[Message]:
+    """An assistant's answer: a string is never taken for a transcript here."""
+    if isinstance(value, str):
+        listed = from_json(value, column)
+        return [{"role": "assistant", "content": value}] if listed is None else said(listed, "assistant", column)
+    return said(value, "assistant", column)
+
+
+def from_json(text: str, column: str = "") -> list[Any] | None:
+    """The messages that a cell holds as JSON text (or as Python writes lists, which pandas does); None for any other text.
+    Raises `Unfit` for a cell of messages that is broken."""
+    start = text.lstrip()[:200]
+    if not re.match(r"\[\s*\{\s*['\"]", start):
+        return None
+    try:
+        listed = json.loads(text)
+    except ValueError as error:
+        try:
+            listed = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            if column in ("messages", "conversations"):
+                raise Unfit(f"holds a list of messages as text in {column} that is not JSON ({error})") from None
+            return None
+    if isinstance(listed, list) and all(_is_message(item) for item in listed):
+        return listed
+    return None
+
+
+def _is_message(item: Any) -> bool:
+    return isinstance(item, Mapping) and ("role" in item or "from" in item)
+
+
+def text(value: Any, column: str) -> str:
+    """The text of a column; nothing (None) is no text at all."""
+    if value is not None and not isinstance(value, str):
+        raise Unfit(_no_text(value, column, "text"))
+    return value or ""
+
+
+def _no_text(value: Any, column: str, what: str) -> str:
+    place = f" in {column}" if column else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"holds {value!r:.80}{place} where {what} belongs"
+    return (f"holds the number {value!r}{place} where {what} belongs (digits that are text stand in quotes in a .jsonl file; "
+            "csv cannot tell them from a number)")
+
+
+def transcript(text: str) -> list[Message]:
+    """The turns of a "Human: ...\\n\\nAssistant: ..." text (hh-rlhf); an empty list for any other text."""
+    if not re.match(r"\s*Human:", text) or "\n\nAssistant:" not in text:
+        return []
+    parts = SPEAKER.split("\n\n" + text.lstrip())[1:]
+    turns: list[Message] = [
+        {"role": "user" if who == "Human" else "assistant", "content": what.strip()}
+        for who, what in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    if turns[-1] == {"role": "assistant", "content": ""}:
+        turns.pop()  # a prompt ends with "Assistant:", whose turn is what the model is to write
+    return turns
+
+
+def message(item: Any, place: str = "") -> Message:
+    """One message, from {"role", "content"} or {"from", "value"}, with all of its other fields in their order.
+
+    A field that is null is one that the message does not have. Raises `Unfit`, which names the field by `place`.
+    """
+    if not isinstance(item, Mapping):
+        raise Unfit(f'has a message that is no {{"role", "content"}}: {item!r:.80}')
+    where = f" ({place})" if place else ""
+    fields: dict[str, Any] = {}
+    for name, value in item.items():
+        ours = name
+        if name == "from" and "role" not in item:
+            ours = "role"
+        elif name == "value" and "content" not in item:
+            ours = "content"
+        if value is not None or ours == "content":
+            fields[ours] = value
+    if not isinstance(fields.get("role"), str):
+        raise Unfit(f"has a message without a role or without text{where}: {dict(item)!r:.120}")
+    fields["role"] = ROLES.get(fields["role"].strip().lower(), fields["role"])
+    if "function_call" in fields and "tool_calls" not in fields:  # OpenAI's older way to call one tool
+        fields["tool_calls"] = [as_call(fields.pop("function_call"))]
+    if "tool_calls" in fields:
+        fields["tool_calls"] = _calls(fields["tool_calls"], place)
+    if fields["role"] == CALL:
+        _take_calls(fields)
+    fields.setdefault("content", None)
+    fields["content"] = _content(fields, place)
+    if fields["content"] is None and not fields.get("tool_calls") and not reasoning(fields):
+        raise Unfit(f"has a message without a role or without text{where}: {dict(item)!r:.120}")
+    _check_weight(fields, place)
+    return cast(Message, fields)
+
+
+def as_call(value: Mapping[str, Any]) -> dict[str, Any]:
+    """{"name", "arguments"} as an entry of OpenAI's `tool_calls`; one that is such an entry stays as it is."""
+    if "function" in value:
+        return dict(value)
+    function = {name: item for name, item in value.items() if name not in ("id", "type")}
+    if "parameters" in function and "arguments" not in function:
+        function["arguments"] = function.pop("parameters")
+    call = {"type": "function", "function": function}
+    return {"id": value["id"], **call} if value.get("id") is not None else call
+
+
+def _calls(value: Any, place: str) -> list[dict[str, Any]]:
+    """The calls of a message as a list, also from JSON text. Raises `Unfit`."""
+    calls = value
+    if isinstance(value, str):
+        try:
+            calls = json.loads(value)
+        except ValueError as error:
+            raise Unfit(f"has calls of tools that are not JSON ({place}.tool_calls: {error})") from None
+    if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+        raise Unfit(f"holds {value!r:.80} in {place}.tool_calls where a list of calls belongs")
+    return list(calls)
+
+
+def _take_calls(fields: dict[str, Any]) -> None:
+    """Make a turn of calls (ShareGPT's `function_call`) one of the assistant; what is no JSON of calls is what it said."""
+    fields["role"] = "assistant"
+    calls = fields.get("content")
+    if isinstance(calls, str):
+        try:
+            calls = json.loads(calls)
+        except ValueError:
+            return
+    calls = [calls] if isinstance(calls, Mapping) else calls
+    if isinstance(calls, list) and calls and all(_is_call(call) for call in calls):
+        fields["content"] = None
+        fields["tool_calls"] = [*fields.get("tool_calls", []), *map(as_call, calls)]
+
+
+def _is_call(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    function = value.get("function", value)
+    return isinstance(function, Mapping) and isinstance(function.get("name"), str)
+
+
+def _content(fields: Mapping[str, Any], place: str) -> Any:
+    """The content of a message, checked: text, parts of text, None, or whatever a tool gave back. Raises `Unfit`."""
+    content = fields["content"]
+    if content is None or isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, str) or is_part(part) for part in content):
+        return [_part(part, f"{place}.content[{number}]") for number, part in enumerate(content)]
+    if fields["role"] == "tool":  # an object or a number, which some templates write as JSON
+        return content
+    raise Unfit(f"has a message without a role or without text ({place}.content): {content!r:.120}")
+
+
+def _part(part: Any, place: str) -> dict[str, Any]:
+    """One part of a content. `Unfit` for an image, a sound or anything else that is no text."""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    kind = part.get("type", "text")
+    if kind not in TEXT_PARTS or not isinstance(part.get("text"), str):
+        raise Unfit(f"has a part of the type '{kind}' in {place}, and models of text read text alone")
+    fields = {name: item for name, item in part.items() if item is not None}
+    return {**fields, "type": "text"}
+
+
+def _check_weight(fields: Mapping[str, Any], place: str) -> None:
+    """Raise `Unfit` where it cannot be said whether a turn is learnt."""
+    weight = fields.get("weight")
+    if weight is not None and (not isinstance(weight, int | float) or weight not in (0, 1)):
+        raise Unfit(f"has the weight {weight!r} in {place or 'a message'}.weight; a turn is learnt (1) or not (0)")
+    for name in ("train", "training"):
+        if fields.get(name) is not None and fields[name] not in (True, False):
+            raise Unfit(f"holds {fields[name]!r:.40} in {place or 'a message'}.{name} where true or false belongs")
