@@ -98,15 +98,15 @@ def goes(report: Report, also: Also = Also()) -> Iterator[tuple[str, int, Findin
         if shared.named or shared.column == also.group:
             for value, (first, second) in shared.values.items():
                 for row in first:
-                    yield out("group", report.place(shared.first, row), report.place(shared.second, second[0]),
+                    yield out("group", report.row_in_data(shared.first, row), report.row_in_data(shared.second, second[0]),
                               f"{shared.column} {value} is in {shared.second} too")
     for late in report.late:
         if late.rows:
-            latest, earliest = report.place(late.first, late.latest), report.place(late.second, late.earliest)
+            latest, earliest = report.row_in_data(late.first, late.latest), report.row_in_data(late.second, late.earliest)
             for row in late.go[0]:
-                yield out("time", report.place(late.first, row), earliest, f"not before {late.second} begins")
+                yield out("time", report.row_in_data(late.first, row), earliest, f"not before {late.second} begins")
             for row in late.go[1]:
-                yield out("time", report.place(late.second, row), latest, f"before {late.first} ends")
+                yield out("time", report.row_in_data(late.second, row), latest, f"before {late.first} ends")
 
 
 def stays(report: Report) -> list[Finding]:

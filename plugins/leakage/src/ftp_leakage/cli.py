@@ -73,7 +73,7 @@ def check_command(as_json: bool, fail_on: str | None, **named: Any) -> int:
         say_json({"findings": findings, "verdict": asdict(risk)})
     else:
         say(f"{risk.level}: {risk.finding}")
-        for sampled in report.told:
+        for sampled in report.sampled:
             say(sampled)
         for finding in findings[:SHOWN]:
             a, b = finding["a"], finding["b"]

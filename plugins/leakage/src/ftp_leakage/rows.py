@@ -14,13 +14,13 @@ NO_TEXT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answer
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read. `parts`: what must all be alike for two rows to be the same. `told`: parts that two splits
+    """How rows are read. `parts`: what must all be alike for two rows to be the same. `shareable`: parts that two splits
     may share without sharing a row (a prompt, a context, one side of a pair): told separately. `sides`: two parts that
     may stand in each other's place."""
 
     form: str
     parts: tuple[str, ...]
-    told: tuple[str, ...] = ()
+    shareable: tuple[str, ...] = ()
     label: str | None = None
     sides: tuple[str, ...] = ()
 

@@ -37,8 +37,8 @@ def verdict(
     held = [split for split in report.splits if split != "train"]
     compared = {split: report.looked[split] - report.empty.get(split, 0) for split in report.splits}
     evidence: dict[str, Any] = {"rows": dict(report.rows), "compared": compared}
-    if report.told:
-        evidence["sampled"] = list(report.told)
+    if report.sampled:
+        evidence["sampled"] = list(report.sampled)
     said: list[tuple[Level, str]] = []
     also: dict[str, Any] = {}  # what cleaning must do beside what was asked for
     pairs = {(one.first, one.second): one for one in report.overlaps}
@@ -86,7 +86,7 @@ def verdict(
         evidence["undated"] = dict(report.undated)
         said.append(("note", f"rows without a readable date: {sum(report.undated.values())}"))
     for held_in in report.contained:
-        count = held_in.found()
+        count = held_in.num_benchmark_rows()
         evidence.setdefault("benchmarks", {})[held_in.name] = {"found": count, "compared": held_in.compared, "rows": held_in.of}
         if not held_in.compared:
             said.append(("note", f"{held_in.name}: no row is long enough to be compared"))

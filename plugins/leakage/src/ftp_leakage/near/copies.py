@@ -28,68 +28,134 @@ from ftp_leakage.surprise import surprise
 if TYPE_CHECKING:
     import numpy as np
 
+    from ftp_leakage.keys import Keys
     from ftp_leakage.normalise import Words
+    from ftp_leakage.surprise import Surprise
 
 ODDS, ODDS_OF_CUT = 12.0, 5.0  # nats; set on planted copies in four public sets, see the README
 LETTERS = math.log(5)  # letters of a word, about
 START, END = 0.5, 0.75  # least share of the longer text that a beginning, an end of it must be
-
-
 MASKED_LENGTH = 64  # words; in longer texts one changed word is found by MinHash
 FUNCTIONS, ROWS = 64, 4  # MinHash: 16 bands of 4; two sets of Jaccard similarity 0.7 meet with probability 0.99
 
+Candidates = tuple["np.ndarray", "np.ndarray", int]
+"""Two texts a pair, and which of `pairs.NOTES` is why."""
+
 
 def near_copies(
-    texts: Words, where: np.ndarray, threshold: float, within: bool, start: float
+    texts: Words, split_bits: np.ndarray, threshold: float, within: bool, start: float
 ) -> tuple[tuple[np.ndarray, ...], int]:
-    """Pairs of distinct texts that are near duplicates: left, right, similarity, why, odds."""
+    """Pairs of distinct texts that are near duplicates: left, right, similarity, why, odds; and how many keys were crowded.
+
+    Args:
+        split_bits: [texts] int64; bit s is set where the text occurs in split s.
+        threshold: least share of words in common.
+        within: also pair texts of one and the same split.
+        start: least share of a text that its beginning must be.
+    """
     import numpy as np
 
-    keys, lengths = keys_of(texts), texts.lengths
-    known = surprise(texts)
-    odds = known.whole - math.log(len(texts))
-    places, vocabulary = np.log(lengths), math.log(len(texts.vocabulary))
-    crossing = Crossing(where, within)
-    found: list[tuple[np.ndarray, np.ndarray, int]] = []
+    keys = keys_of(texts)
+    evidence = _Evidence(texts, surprise(texts))
+    crossing = Crossing(split_bits, within)
+    candidates: list[Candidates] = []
 
-    reordered = odds - _log_factorial(lengths) >= ODDS
-    found.append((*crossing.meet(keys.bag, np.arange(len(texts)), reordered), ORDER))
+    # the same words in another order
+    reordered = evidence.odds - _log_factorial(texts.lengths) >= ODDS
+    candidates.append((*crossing.meet(keys.bag, np.arange(len(texts)), reordered), ORDER))
 
-    every, cut = np.arange(len(texts)), odds - places >= ODDS_OF_CUT  # of the shorter text
-    words_before, words_after = keys.place, lengths[keys.text] - keys.place
-    begins = np.flatnonzero((words_before >= start * lengths[keys.text]) & (words_before > 0))
-    ends = np.flatnonzero((words_after >= END * lengths[keys.text]) & (words_before > 0))
-    for at, part in ((begins, keys.before[begins]), (ends, keys.ends(ends))):
-        longer, shorter = crossing.look_up(part, keys.text[at], keys.whole, every, None)
-        found.append((longer[cut[shorter]], shorter[cut[shorter]], PART))
-    letters = odds - places - LETTERS  # a text can be cut at as many places as it has letters
-    inside = np.flatnonzero(letters >= ODDS_OF_CUT)
-    stems = keys.before[texts.starts[1:][inside] - 1]
-    longer, shorter = crossing.look_up(keys.before[begins], keys.text[begins], stems, inside, None)
-    found.append((*_inside_a_word(texts, longer, shorter), CUT))
+    candidates += _parts(texts, keys, crossing, evidence, start)
+    candidates += _one_word_apart(texts, keys, crossing, evidence)
 
-    sure = odds - places - vocabulary >= ODDS
-    at = np.flatnonzero(((lengths >= 3) & (lengths <= MASKED_LENGTH))[keys.text])
-    found.append((*crossing.meet(keys.masked(at), keys.text[at], sure, lengths >= TEMPLATE_LENGTH), CHANGED))
-    found.append((*crossing.look_up(keys.without(at), keys.text[at], keys.whole, every, sure), MORE))
+    # two changes and more; shorter texts would fall below the threshold
+    if threshold < 1 and np.any(texts.lengths >= 2 / (1 - threshold)):
+        candidates.append((*_alike(texts, crossing, evidence.is_sure, threshold), FEW))
 
-    if threshold < 1 and np.any(lengths >= 2 / (1 - threshold)):
-        found.append((*_alike(texts, crossing, sure, threshold), FEW))
-
-    left, right, why = _once(found)
+    left, right, why = _once(candidates)
     similarity = in_common(texts, left, right)
-    both, longest = np.maximum(odds[left], odds[right]), np.maximum(lengths[left], lengths[right])
-    shorter = np.where(lengths[left] < lengths[right], left, right)
-    alike = np.rint(similarity * longest).astype(np.int64)
-    rest = np.maximum(*(known.without(one, np.maximum(0, lengths[one] - alike - 1)) for one in (left, right)))
-    edited = rest - math.log(len(texts)) - vocabulary - np.maximum(1, longest - alike) * np.log(longest)
-    score = np.select(
-        [why == PART, why == CUT, why == ORDER],
-        [odds[shorter] - places[shorter], letters[shorter], both - _log_factorial(longest)],
-        edited,
-    )
+    score = evidence.of_pairs(left, right, why, similarity)
+    # a part was held to its own odds as it was looked up
     keep = (why == PART) | (why == CUT) | ((similarity >= threshold) & (score >= ODDS))
     return (left[keep], right[keep], similarity[keep], why[keep], score[keep]), crossing.crowded
+
+
+class _Evidence:
+    """How much likelier a copy is than chance, in nats, for each kind of edit."""
+
+    def __init__(self, texts: Words, surprises: Surprise) -> None:
+        import numpy as np
+
+        self.lengths = texts.lengths
+        self.surprises = surprises
+        self.log_texts = math.log(len(texts))
+        self.log_vocabulary = math.log(len(texts.vocabulary))
+        self.log_places = np.log(texts.lengths)  # [texts] nats; where in the text the edit is
+
+        # [texts] log odds of a text that nobody changed, cut at a word, cut inside of one
+        self.odds = surprises.whole - self.log_texts
+        self.odds_of_cut = self.odds - self.log_places
+        self.odds_of_cut_inside = self.odds - self.log_places - LETTERS  # it has as many places for it as letters
+        self.is_sure = self.odds - self.log_places - self.log_vocabulary >= ODDS  # [texts] with one word changed
+
+    def of_pairs(self, left: np.ndarray, right: np.ndarray, why: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+        """[pairs] log odds by the edit that makes one of the other."""
+        import numpy as np
+
+        lengths = self.lengths
+        longest = np.maximum(lengths[left], lengths[right])
+        shorter = np.where(lengths[left] < lengths[right], left, right)
+        in_another_order = np.maximum(self.odds[left], self.odds[right]) - _log_factorial(longest)
+
+        # few words changed: the words that stayed, and where the others stand; one of them is paid for as any word
+        alike = np.rint(similarity * longest).astype(np.int64)
+        left_over = self.surprises.without(left, np.maximum(0, lengths[left] - alike - 1))
+        right_over = self.surprises.without(right, np.maximum(0, lengths[right] - alike - 1))
+        rest = np.maximum(left_over, right_over)
+        edited = rest - self.log_texts - self.log_vocabulary - np.maximum(1, longest - alike) * np.log(longest)
+
+        return np.select(
+            [why == PART, why == CUT, why == ORDER],
+            [self.odds_of_cut[shorter], self.odds_of_cut_inside[shorter], in_another_order],
+            edited,
+        )
+
+
+def _parts(texts: Words, keys: Keys, crossing: Crossing, evidence: _Evidence, start: float) -> list[Candidates]:
+    """Texts of which one is the beginning or the end of the other, and those cut off inside a word."""
+    import numpy as np
+
+    lengths = texts.lengths
+    every_text = np.arange(len(texts))
+    is_likely = evidence.odds_of_cut >= ODDS_OF_CUT  # of the shorter text
+    words_before = keys.place
+    words_after = lengths[keys.text] - keys.place
+    begins = np.flatnonzero((words_before >= start * lengths[keys.text]) & (words_before > 0))
+    ends = np.flatnonzero((words_after >= END * lengths[keys.text]) & (words_before > 0))
+
+    candidates: list[Candidates] = []
+    for words, part_key in ((begins, keys.before[begins]), (ends, keys.ends(ends))):
+        longer, shorter = crossing.look_up(part_key, keys.text[words], keys.whole, every_text, None)
+        candidates.append((longer[is_likely[shorter]], shorter[is_likely[shorter]], PART))
+
+    # without its last word, which may be a piece of one, the shorter text is a beginning
+    cut_inside = np.flatnonzero(evidence.odds_of_cut_inside >= ODDS_OF_CUT)
+    stems = keys.before[texts.starts[1:][cut_inside] - 1]
+    longer, shorter = crossing.look_up(keys.before[begins], keys.text[begins], stems, cut_inside, None)
+    candidates.append((*_inside_a_word(texts, longer, shorter), CUT))
+    return candidates
+
+
+def _one_word_apart(texts: Words, keys: Keys, crossing: Crossing, evidence: _Evidence) -> list[Candidates]:
+    """Texts that differ in one word, and those of which one has one word more; short enough for a key a word."""
+    import numpy as np
+
+    has_masked_keys = (texts.lengths >= 3) & (texts.lengths <= MASKED_LENGTH)
+    words = np.flatnonzero(has_masked_keys[keys.text])
+    no_template = texts.lengths >= TEMPLATE_LENGTH
+    changed = crossing.meet(keys.masked(words), keys.text[words], evidence.is_sure, no_template)
+    every_text = np.arange(len(texts))
+    one_more = crossing.look_up(keys.without(words), keys.text[words], keys.whole, every_text, evidence.is_sure)
+    return [(*changed, CHANGED), (*one_more, MORE)]
 
 
 def _inside_a_word(texts: Words, longer: np.ndarray, shorter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,52 +166,63 @@ def _inside_a_word(texts: Words, longer: np.ndarray, shorter: np.ndarray) -> tup
     words = list(texts.vocabulary)
     whole = texts.ids[texts.starts[longer] + texts.lengths[shorter] - 1].astype(np.int64)
     piece = texts.ids[texts.starts[1:][shorter] - 1].astype(np.int64)
-    pairs, which = np.unique(np.stack((whole, piece)), axis=1, return_inverse=True)
-    fits = np.array([words[one].startswith(words[other]) for one, other in pairs.T.tolist()], dtype=bool)
-    keep = fits[which.reshape(-1)] if len(fits) else np.zeros(0, bool)
+    if not len(whole):
+        return longer, shorter
+    # each two words are compared once, however many pairs of texts have them
+    word_pairs, which = np.unique(np.stack((whole, piece)), axis=1, return_inverse=True)
+    begins = [words[long].startswith(words[short]) for long, short in word_pairs.T.tolist()]
+    keep = np.array(begins, dtype=bool)[which.reshape(-1)]
     return longer[keep], shorter[keep]
 
 
 def _alike(
-    texts: Words, crossing: Crossing, sure: np.ndarray, threshold: float
+    texts: Words, crossing: Crossing, is_sure: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of texts whose sets of words look alike to MinHash; only texts long enough for two changes."""
     import numpy as np
 
     long = np.flatnonzero(texts.lengths >= 2 / (1 - threshold))
-    marks = sketch(texts.take(long), FUNCTIONS)
-    found = []
+    marks = sketch(texts.take(long), FUNCTIONS)  # [functions, long texts]
+
+    # texts that agree in all rows of a band are candidates
+    candidates: list[Candidates] = []
     for band in range(0, FUNCTIONS, ROWS):
         key = np.zeros(len(long), dtype=np.uint64)
         for row in marks[band : band + ROWS]:
             key = mix(key ^ row)
-        found.append((*crossing.meet(key, long, sure), FEW))
-    left, right, _ = _once(found)
-    place = np.zeros(len(texts), dtype=np.int64)
-    place[long] = np.arange(len(long))
-    jaccard = threshold / (2 - threshold)
-    agree = np.zeros(len(left), dtype=np.uint8)
+        candidates.append((*crossing.meet(key, long, is_sure), FEW))
+    left, right, _ = _once(candidates)
+
+    # kept are pairs that agree in as many rows as the threshold asks for, less three standard deviations
+    column = np.zeros(len(texts), dtype=np.int64)
+    column[long] = np.arange(len(long))
+    agreeing = np.zeros(len(left), dtype=np.uint8)
     for row in marks:
-        agree += row[place[left]] == row[place[right]]
-    keep = agree >= FUNCTIONS * jaccard - 3 * math.sqrt(FUNCTIONS * jaccard * (1 - jaccard))
+        agreeing += row[column[left]] == row[column[right]]
+    jaccard = threshold / (2 - threshold)  # of two texts of one length that have this share in common
+    deviation = math.sqrt(FUNCTIONS * jaccard * (1 - jaccard))
+    keep = agreeing >= FUNCTIONS * jaccard - 3 * deviation
     return left[keep], right[keep]
 
 
-def _once(found: list[tuple[np.ndarray, np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each pair once, with the first reason that found it."""
+def _once(candidates: list[Candidates]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each pair once, with the first reason that it was a candidate for."""
     import numpy as np
 
-    left = np.concatenate([one[0] for one in found])
-    right = np.concatenate([one[1] for one in found])
-    why = np.concatenate([np.full(len(one[0]), one[2]) for one in found])
-    low, high = np.minimum(left, right), np.maximum(left, right)
+    left = np.concatenate([first for first, _, _ in candidates])
+    right = np.concatenate([second for _, second, _ in candidates])
+    why = np.concatenate([np.full(len(first), reason) for first, _, reason in candidates])
+    low = np.minimum(left, right)
+    high = np.maximum(left, right)
     _, first = np.unique((low << np.int64(31)) | high, return_index=True)
     return low[first], high[first], why[first]
 
 
 def _log_factorial(lengths: np.ndarray) -> np.ndarray:
+    """[texts] ln(n!), in nats: the orders that n words can be in."""
     import numpy as np
 
-    table = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, int(lengths.max(initial=1)) + 1)))))
+    longest = int(lengths.max(initial=1))
+    table = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, longest + 1)))))
     logarithms: np.ndarray = table[lengths]
     return logarithms

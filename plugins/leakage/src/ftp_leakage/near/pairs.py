@@ -8,15 +8,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-NOTES = ("the same words", "the same words in another order", "one is a part of the other", "one is cut off inside a word",
-         "one word changed", "one word more", "few words changed", "the same, with the two sides swapped")
+NOTES = (
+    "the same words",
+    "the same words in another order",
+    "one is a part of the other",
+    "one is cut off inside a word",
+    "one word changed",
+    "one word more",
+    "few words changed",
+    "the same, with the two sides swapped",
+)
+"""Why a pair is one, in words: `NOTES[SAME]` and so on."""
 SAME, ORDER, PART, CUT, CHANGED, MORE, FEW, SWAPPED = range(8)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of rows. `why`: which of `NOTES`. `odds`: log odds of a copy against chance, in nats (infinite for the same
-    words). `crowded`: keys of which more than `CROWD` texts met, where only that many were compared."""
+    """Pairs of rows, a column each.
+
+    Args:
+        left: [pairs] int64 numbers of rows.
+        right: [pairs] int64 numbers of rows.
+        similarity: [pairs] float64, share of words in common.
+        why: [pairs] which of `NOTES`.
+        odds: [pairs] float64, log odds of a copy against chance, in nats (infinite for the same words).
+        crowded: keys that more than `crossing.CROWD` texts have, of which only that many were compared.
+    """
 
     left: np.ndarray
     right: np.ndarray
@@ -29,7 +46,7 @@ class Pairs:
         return len(self.left)
 
     def take(self, which: np.ndarray) -> Pairs:
-        """Some of the pairs."""
+        """Some of the pairs: by number, or by a mask."""
         return Pairs(self.left[which], self.right[which], self.similarity[which], self.why[which], self.odds[which],
                      self.crowded)
 
@@ -47,7 +64,9 @@ def together(parts: list[Pairs]) -> Pairs:
     import numpy as np
 
     names = ("left", "right", "similarity", "why", "odds")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    columns = {}
+    for name in names:
+        columns[name] = np.concatenate([getattr(part, name) for part in parts])
     pairs = Pairs(**columns, crowded=max(part.crowded for part in parts))
     if len(parts) == 1:
         return pairs

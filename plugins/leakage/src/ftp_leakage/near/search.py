@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ftp_leakage.keys import keys_of, mix
@@ -20,37 +20,55 @@ MANY = 64  # pairs of rows listed for one pair of texts at most; beyond, each ro
 BLOCK = 8_000_000  # words compared at a time, which bounds the memory (about 150 bytes a word)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of a split that follow one another: which split (its number), from which row on, their texts."""
+
+    split: int
+    first_row: int
+    texts: Words
+
+
 def find(
     texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool = False, near: bool = True, start: float = START
 ) -> Pairs:
-    """Pairs of rows of different splits (`within`: of the same split as well) with the same or nearly the same text.
+    """Pairs of rows of different splits with the same or nearly the same text.
 
-    `split`: [texts] number of the split of each row, 0 to 62. `start`: least share of a text that its beginning must be.
     Texts without a word are compared with nothing. Of texts that occur many times every row is in some pair, but not every
     pair of rows is listed.
+
+    Args:
+        split: [texts] number of the split of each row, 0 to 62.
+        within: pair rows of the same split as well.
+        near: also pairs of nearly the same text.
+        start: least share of a text that its beginning must be.
     """
     import numpy as np
 
     filled = np.flatnonzero(texts.lengths > 0)
     if not len(filled):
         return nothing()
+
+    # rows of the same words are one text from here on; the rows of text u: rows[bounds[u]:bounds[u + 1]]
     whole = mix(keys_of(texts).whole[filled]) ^ mix(texts.lengths[filled])
-    _, first, belongs = np.unique(whole, return_index=True, return_inverse=True)
-    order = np.argsort(belongs, kind="stable")
-    bounds = np.concatenate(([0], np.cumsum(np.bincount(belongs))))
-    rows = filled[order]  # the rows of distinct text u: rows[bounds[u]:bounds[u + 1]]
-    where = np.bitwise_or.reduceat(np.int64(1) << split[rows].astype(np.int64), bounds[:-1])
+    _, first, text_of_row = np.unique(whole, return_index=True, return_inverse=True)
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(text_of_row))))
+    rows = filled[np.argsort(text_of_row, kind="stable")]
+    split_bits = np.bitwise_or.reduceat(np.int64(1) << split[rows].astype(np.int64), bounds[:-1])
     distinct = texts.take(filled[first])
+
+    # a text of several rows is a pair with itself
     twice = np.flatnonzero(np.diff(bounds) > 1)
-    same = (twice, twice, np.ones(len(twice)), np.full(len(twice), SAME), np.full(len(twice), np.inf))
-    found: list[tuple[np.ndarray, ...]] = [same]
+    exact = (twice, twice, np.ones(len(twice)), np.full(len(twice), SAME), np.full(len(twice), np.inf))
+    tables: list[tuple[np.ndarray, ...]] = [exact]
     crowded = 0
     if near and len(distinct) > 1:
-        pairs, crowded = near_copies(distinct, where, threshold, within, start)
-        found.append(pairs)
-    left, right, similarity, why, odds = (np.concatenate(column) for column in zip(*found, strict=True))
-    left, right, source = _expand(left, right, rows, bounds, split, within)
-    return Pairs(left, right, similarity[source], why[source], odds[source], crowded)
+        copies, crowded = near_copies(distinct, split_bits, threshold, within, start)
+        tables.append(copies)
+
+    left, right, similarity, why, odds = (np.concatenate(column) for column in zip(*tables, strict=True))
+    left, right, text_pair = _expand(left, right, rows, bounds, split, within)
+    return Pairs(left, right, similarity[text_pair], why[text_pair], odds[text_pair], crowded)
 
 
 def between(
@@ -60,43 +78,57 @@ def between(
     two splits (numbers), and with `within` for each split with itself."""
     import numpy as np
 
-    if sum(len(one.ids) for one in splits) <= BLOCK:
-        jobs = [[(number, 0, one) for number, one in enumerate(splits)]]
-    else:
-        pieces = [(number, first, piece) for number, one in enumerate(splits) for first, piece in blocks(one)]
-        jobs = [
-            [one, other] if one is not other else [one]
-            for place, one in enumerate(pieces)
-            for other in pieces[place:]
-            if within or one[0] != other[0]
-        ]
-    gathered: dict[tuple[int, int], list[Pairs]] = {}
-    for job in jobs:
-        sizes = [len(piece) for _, _, piece in job]
-        number = np.repeat([number for number, _, _ in job], sizes)
-        row = np.concatenate([np.arange(size) + first for size, (_, first, _) in zip(sizes, job, strict=True)])
-        found = find(joined([piece for _, _, piece in job]), number, threshold, within, near, start)
-        kind = number[found.left] * len(splits) + number[found.right]
-        for value in np.unique(kind).tolist():
-            mine = kind == value
-            pairs = replace(found.take(mine), left=row[found.left[mine]], right=row[found.right[mine]])
-            gathered.setdefault(divmod(value, len(splits)), []).append(pairs)
-    return {key: together(parts) for key, parts in sorted(gathered.items())}
+    pairs_of_splits: dict[tuple[int, int], list[Pairs]] = {}
+    for pieces in _jobs(splits, within):
+        sizes = [len(piece.texts) for piece in pieces]
+        split = np.repeat([piece.split for piece in pieces], sizes)
+        row = np.concatenate([np.arange(len(piece.texts)) + piece.first_row for piece in pieces])
+        pairs = find(joined([piece.texts for piece in pieces]), split, threshold, within, near, start)
+
+        # one number for each two splits, so that their pairs can be told apart
+        splits_of_pair = split[pairs.left] * len(splits) + split[pairs.right]
+        for code in np.unique(splits_of_pair).tolist():
+            is_of_these = splits_of_pair == code
+            left = row[pairs.left[is_of_these]]
+            right = row[pairs.right[is_of_these]]
+            in_rows = replace(pairs.take(is_of_these), left=left, right=right)
+            pairs_of_splits.setdefault(divmod(code, len(splits)), []).append(in_rows)
+    return {key: together(parts) for key, parts in sorted(pairs_of_splits.items())}
+
+
+def _jobs(splits: Sequence[Words], within: bool) -> Iterator[list[_Piece]]:
+    """What is compared at a time: all splits where they are small, else each two pieces of them."""
+    if sum(len(texts.ids) for texts in splits) <= BLOCK:
+        yield [_Piece(number, 0, texts) for number, texts in enumerate(splits)]
+        return
+    pieces: list[_Piece] = []
+    for number, texts in enumerate(splits):
+        pieces += [_Piece(number, first_row, block) for first_row, block in blocks(texts)]
+    for index, piece in enumerate(pieces):
+        for other in pieces[index:]:
+            if other is piece and within:
+                yield [piece]
+            elif within or piece.split != other.split:
+                yield [piece, other]
 
 
 def rows_of_same_words(splits: Sequence[Words]) -> list[list[int]]:
     """Groups of rows (numbers in the joined list) with the same words in the same order, two rows at least."""
     import numpy as np
 
-    lengths = np.concatenate([one.lengths for one in splits])
-    whole = np.concatenate([_whole(one) for one in splits]) if len(lengths) else np.zeros(0, np.uint64)
+    lengths = np.concatenate([texts.lengths for texts in splits])
+    whole = np.concatenate([_whole(texts) for texts in splits]) if len(lengths) else np.zeros(0, np.uint64)
     order = np.argsort(whole, kind="stable")
     order = order[lengths[order] > 0]
     if not len(order):
         return []
-    new = np.flatnonzero(np.concatenate(([True], whole[order][1:] != whole[order][:-1])))
-    size = np.diff(np.concatenate((new, [len(order)])))
-    return [order[start : start + count].tolist() for start, count in zip(new[size > 1], size[size > 1], strict=True)]
+    # rows of equal keys follow one another
+    start = np.flatnonzero(np.concatenate(([True], whole[order][1:] != whole[order][:-1])))
+    size = np.diff(np.concatenate((start, [len(order)])))
+    groups = []
+    for first, count in zip(start[size > 1], size[size > 1], strict=True):
+        groups.append(order[first : first + count].tolist())
+    return groups
 
 
 def _whole(texts: Words) -> np.ndarray:
@@ -125,32 +157,40 @@ def _expand(
     """Pairs of distinct texts as pairs of rows; the third value says which pair of texts each comes from."""
     import numpy as np
 
-    found: list[tuple[int, int]] = []
-    source: list[int] = []
-    for number, (u, v) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
-        some = rows[bounds[u] : bounds[u + 1]].tolist()
-        others = rows[bounds[v] : bounds[v + 1]].tolist() if v != u else some
-        before = len(found)
-        found += sorted(_pairs_of(some, others, split, within))
-        source += [number] * (len(found) - before)
-    pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1], np.array(source, dtype=np.int64)
+    pairs_of_rows: list[tuple[int, int]] = []
+    text_pair: list[int] = []
+    for number, (first, second) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
+        first_rows = rows[bounds[first] : bounds[first + 1]].tolist()
+        second_rows = rows[bounds[second] : bounds[second + 1]].tolist()
+        expanded = sorted(_pairs_of(first_rows, second_rows, split, within))
+        pairs_of_rows += expanded
+        text_pair += [number] * len(expanded)
+    pairs = np.array(pairs_of_rows, dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1], np.array(text_pair, dtype=np.int64)
 
 
-def _pairs_of(some: list[int], others: list[int], split: np.ndarray, within: bool) -> set[tuple[int, int]]:
-    """Pairs of a row of `some` and one of `others`: all of them, or where these are many one for each row."""
+def _pairs_of(rows: list[int], other_rows: list[int], split: np.ndarray, within: bool) -> set[tuple[int, int]]:
+    """Pairs of a row of each list, the smaller number first: all of them, or where these are many one for each row."""
+    if len(rows) * len(other_rows) <= MANY:
+        return _crossed(rows, other_rows, split, within)
+    pairs = set()
+    for partners, listed in ((other_rows, rows), (rows, other_rows)):
+        # two of each split, so that a row that is one of them has the other
+        of_split: dict[int, list[int]] = {}
+        for partner in partners:
+            of_split.setdefault(int(split[partner]), []).append(partner)
+        heads = []
+        for partners_of_split in of_split.values():
+            heads += partners_of_split[:2]
+        pairs |= _crossed(listed, heads, split, within)
+    return pairs
 
-    def fit(one: int, other: int) -> bool:
-        return one != other and (within or split[one] != split[other])
 
-    if len(some) * len(others) <= MANY:
-        return {(min(one, other), max(one, other)) for one in some for other in others if fit(one, other)}
-    found = set()
-    for mine, theirs in ((some, others), (others, some)):
-        first: dict[int, list[int]] = {}
-        for other in theirs:
-            first.setdefault(int(split[other]), []).append(other)
-        heads = [other for found_in in first.values() for other in found_in[:2]]
-        for one in mine:
-            found |= {(min(one, other), max(one, other)) for other in heads if fit(one, other)}
-    return found
+def _crossed(rows: list[int], other_rows: list[int], split: np.ndarray, within: bool) -> set[tuple[int, int]]:
+    """Every row of one list with every row of the other that it may be compared with."""
+    pairs = set()
+    for row in rows:
+        for other in other_rows:
+            if row != other and (within or split[row] != split[other]):
+                pairs.add((min(row, other), max(row, other)))
+    return pairs
