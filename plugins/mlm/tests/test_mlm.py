@@ -232,6 +232,7 @@ def test_from_scratch_with_a_tokenizer_that_masks(tmp_path: Path) -> None:
     loss = a_loss(model)
     rows = list(loss.encode(ROWS, "train"))
     assert max(len(row["input_ids"]) for row in rows) <= 64, "two positions lie before the first token"
+    assert model.tokenizer.model_max_length == 64, "what is saved says so to Transformers as well"
     loss.compute(loss.collate(rows)).total.backward()
     models.save(model, tmp_path / "model")
     assert models.reload(tmp_path / "model").tokenizer.mask_token == "<mask>"

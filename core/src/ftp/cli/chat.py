@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,12 +92,15 @@ def answer(model: Model, chat: Chat, messages: list[Message], show: Callable[[st
     from transformers import GenerationConfig
     from transformers.generation.streamers import TextStreamer
 
+    from ftp.model.limits import capacity
+
     class Show(TextStreamer):  # type: ignore[misc]
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             written.append(text)
             show(text if len("".join(written)) > len(text) else text.lstrip())
 
-    limit = getattr(model.net.config, "max_position_embeddings", None) or 10**9
+    fits = capacity(model.net, model.tokenizer)
+    limit = math.inf if fits is None else fits
     room = 0 if model.net.config.is_encoder_decoder else how["max_new_tokens"]  # a decoder of its own has places of its own
     first = 1 if messages[0]["role"] == "system" else 0
     kept, left_out = list(messages), 0

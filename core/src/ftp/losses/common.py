@@ -12,22 +12,20 @@ from ftp.types import Model, Row, Run
 T = TypeVar("T")
 
 LONGEST_BY_DEFAULT = 1024
+"""Tokens a row at most where `--max-length` says nothing."""
+
 OVERLAP = 3
 """Windows of a long row have a third of their text in common with the next, as in BERT's run on SQuAD (128 of 384)."""
 
 
 def row_limit(run: Run, model: Model) -> int:
-    """Tokens a row at most: `--max-length` where given, else what network and tokenizer take, 1024 at most."""
-    config = model.net.config
-    taken = [run.settings.max_length or LONGEST_BY_DEFAULT]
-    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if positions and positions > 0:
-        # RoBERTa-style models count positions from pad_token_id + 1
-        offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-        taken.append(int(positions) - offset - prompt_tokens(model))
-    if 0 < (model.tokenizer.model_max_length or 0) < 10**9:
-        taken.append(int(model.tokenizer.model_max_length))
-    return min(taken)
+    """Tokens a row at most: `--max-length` where given, else `LONGEST_BY_DEFAULT`, and never more than network and tokenizer
+    take (`ftp.model.limits`)."""
+    from ftp.model.limits import capacity
+
+    limit = run.settings.max_length or LONGEST_BY_DEFAULT
+    fits = capacity(model.net, model.tokenizer)
+    return limit if fits is None else min(limit, fits)
 
 
 def lay(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
@@ -41,12 +39,6 @@ def lay(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
         [row["input_ids"] for row in rows], packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
         padding_side=side, beside=beside, device=next(model.net.parameters()).device)
     return laid
-
-
-def prompt_tokens(model: Model) -> int:
-    """Virtual tokens of a learnt prompt (PEFT), which take positions of every row."""
-    configs = (getattr(model.net, "peft_config", None) or {}).values()
-    return sum(getattr(one, "num_virtual_tokens", None) or 0 for one in configs)
 
 
 def refuse_slow(model: Model, head: str) -> None:

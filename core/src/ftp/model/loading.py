@@ -298,7 +298,7 @@ def _fit(source: Source, net: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     if tokenizer.pad_token_id == tokenizer.eos_token_id and isinstance(embedding, nn.Embedding):
         embedding.padding_idx = None  # else the EOS would get no gradient
     limit = capacity(net, tokenizer)
-    if max_length and limit and max_length > limit:
+    if max_length and limit is not None and max_length > limit:
         raise UserError(f"--max-length {max_length}: {source.name} takes {limit} tokens a row at most",
                         f"a number up to {limit}")
 

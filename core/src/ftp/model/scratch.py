@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from ftp.errors import Problem, UserError, nearest
 from ftp.folder import marker, paths, writing
 from ftp.model.auto_class import AUTO
+from ftp.model.limits import capacity
 from ftp.model.loading import quiet, use_cache
 from ftp.model.saving import save_tokenizer
 from ftp.types import Data, Model, Run
@@ -40,7 +41,6 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
     told = f"tokenizer of {tokenizer}" if tokenizer else f"tokenizer trained on the training rows: {len(made)} tokens"
     run.tell(f"a network from scratch: {given['model_type']}; {told}")
     settings = configuration(given, made, who)
-    made.model_max_length = min(made.model_max_length, getattr(settings, "max_position_embeddings", None) or 10**30)
     auto = getattr(transformers, AUTO[head])
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.settings.seed)
@@ -49,6 +49,7 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
         except (ValueError, TypeError, KeyError, ZeroDivisionError, RuntimeError) as error:
             raise UserError(f"--{who}.model_config: Transformers makes no network of it: {error}",
                             f"a configuration that {AUTO[head]} knows") from error
+    made.model_max_length = capacity(net, made) or made.model_max_length
     net.float()
     use_cache(net.config, False)
     if made.pad_token_id == made.eos_token_id and isinstance(net.get_input_embeddings(), torch.nn.Embedding):

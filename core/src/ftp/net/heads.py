@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ftp.net import packed_attention
 from ftp.net.layout import IGNORED, Inputs, bounds, filler_slots, first, is_packed, last, real, starts_with_filler, targets
+from ftp.net.positions import first_position
 
 LOGIT_BYTES = 256 * 2**20
 """Logits beyond this size are computed in pieces, and again in the backward pass instead of being kept."""
@@ -57,7 +58,7 @@ def _arguments(net: nn.Module, inputs: Inputs) -> dict[str, Any]:
     given: dict[str, Any] = {name: inputs[name] for name in _TO_NET if name in inputs}
     if hasattr(inner.config, "use_cache"):
         given["use_cache"] = False
-    if "position_ids" in given and (offset := _first_position(backbone)):
+    if "position_ids" in given and (offset := first_position(_position_table(backbone))):
         given["position_ids"] = given["position_ids"] + offset
     if is_packed(inputs):
         if backbone is None or inner.config._attn_implementation != packed_attention.NAME:
@@ -69,11 +70,9 @@ def _arguments(net: nn.Module, inputs: Inputs) -> dict[str, Any]:
     return given
 
 
-def _first_position(backbone: Any) -> int:
-    """RoBERTa and its kin count positions from behind the padding index, which is in their table of positions."""
-    table = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    return 0 if padding is None else int(padding) + 1
+def _position_table(backbone: Any) -> Any:
+    """The backbone's table of position embeddings; None where it has none."""
+    return getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
 
 
 def _encode(net: nn.Module, inputs: Inputs) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ftp.net import packed_attention
 from ftp.net.heads import classify, hidden, logits_at, parts_of, token_logits, whole_logits
 from ftp.net.layout import Inputs, bounds, count_rows, is_packed, lay, real
+from ftp.net.positions import tokens_that_fit
 
 
 def can_pack(net: Any, tokenizer: Any) -> tuple[bool, str]:
@@ -29,7 +30,7 @@ def can_pack(net: Any, tokenizer: Any) -> tuple[bool, str]:
     training = net.training
     net.eval()
     try:
-        samples, changed, pad_id = _random_rows(inner, config, tokenizer)
+        samples, changed, pad_id = _random_rows(inner, tokenizer)
         device = inner.get_input_embeddings().weight.device
 
         def answers(rows: Sequence[Sequence[int]], packed: bool) -> list[list[Tensor]]:
@@ -56,12 +57,13 @@ def can_pack(net: Any, tokenizer: Any) -> tuple[bool, str]:
     return True, ""
 
 
-def _random_rows(inner: Any, config: Any, tokenizer: Any) -> tuple[list[list[int]], list[list[int]], int]:
+def _random_rows(inner: Any, tokenizer: Any) -> tuple[list[list[int]], list[list[int]], int]:
     """Rows of several lengths, the same with one changed, and the id that pads."""
     special = set(getattr(tokenizer, "all_special_ids", ()))
     words = [i for i in range(inner.get_input_embeddings().weight.shape[0]) if i not in special]
     generator = torch.Generator().manual_seed(0)
-    limit = min(19, getattr(config, "max_position_embeddings", None) or 19)
+    fits = tokens_that_fit(inner)
+    limit = 19 if fits is None else min(19, fits)
     rows = [
         [words[int(i)] for i in torch.randint(len(words), (min(length, limit),), generator=generator)]
         for length in (7, 3, 19, 1, 12)

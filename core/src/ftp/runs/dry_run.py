@@ -21,13 +21,11 @@ from ftp.types import Data, Model, Run
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LENGTH = 1024
-"""Tokens a row at most where nothing says otherwise, as `--max-length` documents."""
-
 
 @dataclass(frozen=True)
 class Shape:
-    """The network as it would be trained: `trained` of `total` parameters; `weights` lists what is trained."""
+    """The network as it would be trained: `trained` of `total` parameters; `weights` lists what is trained; `row_limit` is in
+    tokens."""
 
     name: str
     kind: str
@@ -38,7 +36,7 @@ class Shape:
     hidden: int
     heads: int
     vocabulary: int
-    capacity: int | None
+    row_limit: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
     Logits: three copies in fp32 of an evaluation's batch. Held against measured peaks by benchmarks/memory.py.
     """
     settings = prepared.settings
-    length = min(settings.max_length or min(LENGTH, shape.capacity or LENGTH), shape.capacity or 10**9)
+    length = shape.row_limit
     per_process = math.ceil(settings.batch_size / settings.processes)
     together = min(per_process, settings.micro_batch_size or per_process)
     sequences = 2 if prepared.task.form == "preference" else 1  # chosen and rejected
@@ -146,6 +144,7 @@ def _data(run: Run, unknown: list[str]) -> Data:
 def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shape | None:
     """The network on the meta device, after every plugin that wraps build_model; None, and why, where that fails."""
     from ftp import model as models
+    from ftp.losses.common import row_limit
     from ftp.model.growing import NewTokens
 
     settings, task = prepared.settings, prepared.task
@@ -160,7 +159,7 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
         unknown.append("classes: two are assumed until the data are read")
     source = models.find(settings.model, task.head, settings.revision)
     net = models.shape_only(source, task.head, labels, trust_remote_code=settings.trust_remote_code)
-    kind, config, capacity = type(net).__name__, net.config.get_text_config(), _capacity(net)
+    kind, config = type(net).__name__, net.config.get_text_config()
     bare = Model(net, None, task.head, labels, _fresh(net, source.folder), name=source.name)
     if source.local or settings.add_tokens or settings.resize_embeddings:  # else a tokenizer would be downloaded for nothing
         wanted = NewTokens(settings.add_tokens, resize=settings.resize_embeddings)
@@ -177,7 +176,7 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
     weights = tuple((name, tuple(one.shape)) for name, one in wrapped.net.named_parameters() if one.requires_grad)
     return Shape(source.name, kind, trained, total, weights, int(getattr(config, "num_hidden_layers", 0)),
                  int(getattr(config, "hidden_size", 0)), int(getattr(config, "num_attention_heads", 0)),
-                 int(getattr(config, "vocab_size", 0)), capacity)
+                 int(getattr(config, "vocab_size", 0)), row_limit(run, wrapped))
 
 
 def _refuse_untrained(run: Run, model: Model) -> None:
@@ -252,9 +251,3 @@ def _listed(folder: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(file, framework="pt") as opened:
             found |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
     return found
-
-
-def _capacity(net: PreTrainedModel) -> int | None:
-    config = net.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    return int(limit) if limit else None
