@@ -45,8 +45,10 @@ def test_no_place_for_temporary_files_and_no_cache(live, command, tmp_path: Path
     """The proof of model/ needs neither, nor does anything else."""
     (tmp_path / "file").write_text("")
     out = tmp_path / "run"
-    life = live(command("--out", out, "--cache-dir", tmp_path / "file" / "cache"), out, TMPDIR=str(tmp_path / "file" / "x"))
+    life = live(command("--out", out, "--cache-dir", tmp_path / "file" / "cache"), out, TMPDIR=str(tmp_path / "file" / "x"),
+                HOME=str(tmp_path / "file" / "home"))
     assert life.end() == 0, life.text
+    assert "matplotlib" not in life.text.lower(), life.text  # it warns of a home that it cannot write
     assert life.text.count("encoded rows are not kept for the next run") == 1
     assert json.loads((out / "run.json").read_text())["verified"] is True
     assert not list(out.glob(".verify-*"))

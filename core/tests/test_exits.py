@@ -65,6 +65,22 @@ def test_a_default_plugin_that_exits_says_how_to_go_on_without_it(exiting, plant
     assert "--plugins ...,-poems" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["run", "--help"], ["plan", "--plugins", "lora", "--help"], ["config", "--help"]])
+def test_help_does_without_a_default_plugin_that_exits(exiting, plant, capsys, words):
+    plant("ftp-planted-default", {"poems": "ftp_planted_exit:Poems"}, {}, group="ftp.defaults")
+    assert call(words) == 0
+    said = capsys.readouterr()
+    assert "--learning-rate" in said.out and "noise" not in said.out + said.err
+    assert "plugin 'poems' of ftp-planted-default 1.0 does not import" in said.err
+
+
+def test_a_default_model_that_exits_says_how_to_go_on_without_it(exiting, plant, capsys):
+    plant("ftp-planted-model", {"poet": "ftp_planted_exit:offer"}, {}, group="ftp.models")
+    assert call(["plan", "--plugins", "lora,sentiment"]) == 2
+    assert "model poet: ftp-planted-model 1.0 offers it, but fails: it called sys.exit(0)" in capsys.readouterr().err
+    assert call(["plan", "--plugins", "lora,sentiment", "--model", "sentence-transformers/all-MiniLM-L6-v2"]) == 0
+
+
 @pytest.mark.parametrize(("body", "load", "where"), [
     ("", "sys.exit(0)", "load_data"), ("", "sys.exit()", "load_data"),
     ("def __post_init__(self): sys.exit(0)", "pass", "its options"),

@@ -112,6 +112,12 @@ def test_two_packages_that_offer_the_same_are_named(made, monkeypatch):
     assert told(error, "two packages", "first 1.2", "second 1.2")
 
 
+@pytest.mark.parametrize(("name", "words"), [("y" * 300, "File name too long"), ("~nobody-of-this-name/model", "home directory")])
+def test_a_name_that_no_path_can_have_is_told(name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        models.find(name, "labels")
+
+
 def test_a_broken_offer_names_its_package(monkeypatch, tmp_path):
     offered(monkeypatch, ("a/model", "first", ModuleNotFoundError("weights_of_a")))
     with pytest.raises(UserError) as error:

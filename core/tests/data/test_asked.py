@@ -25,6 +25,7 @@ def test_plain_values_are_read_as_text(value: Any, text: str) -> None:
 @pytest.mark.parametrize(("value", "message"), [
     (None, "row 1 has no text"), (math.nan, "row 1 has no text"), (["a"], "row 1 holds a list in text, not text"),
     ({"a": 1}, "row 1 holds a dict in text, not text"), (b"a", "row 1 holds a bytes in text, not text"),
+    ("gr\udcf6n", r"row 1 has no UTF-8 text in text \(gr\\xf6n\)"),  # as Python gives a word of a Latin-1 terminal
 ])  # fmt: skip
 def test_what_is_no_text_is_told_by_row(form: Any, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):

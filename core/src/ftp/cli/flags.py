@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp.errors import Problem, UserError, nearest
+import click
+
+from ftp.errors import PluginError, Problem, UserError, nearest
 from ftp.folder import paths
 from ftp.host.terminal import is_unicode, warn
 from ftp.options import Option, flatten, read_recipe
 from ftp.plugin_info import Picked
 from ftp.plugins import trust
-from ftp.plugins.find import discover, pick
+from ftp.plugins.find import discover, load_quietly, pick
 from ftp.plugins.fit import core_options
 from ftp.plugins.plan import Given, Prepared, options_for, prepare, recipe_folder, split_names
 from ftp.runs import recipes
@@ -151,6 +153,7 @@ def plugins_of(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
     """The plugins that a line names, as far as they can be found (for its help), and the options of its recipe and its flags."""
     first = read(arguments, core_options(), switches)
     names, tables, source, _ = _recipe(first)
+    names = [*names, *_broken_defaults(names)]
     code = code_of_recipe(first, names, tables, source)
     local: Sequence[str] = ()
     if first.trust_recipe or trust.is_trusted(code):
@@ -159,6 +162,20 @@ def plugins_of(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
         for one in code:
             warn(f"{source}: {one}: not run, so its options are not shown; {trust.FLAG} shows them")
     return pick(names, local, []), [("recipe", tables), ("flags", first.values)]
+
+
+def _broken_defaults(names: Sequence[str]) -> list[str]:
+    """Words that leave out the plugins of every run that do not import: nobody named them, and help can do without."""
+    words = []
+    for found in (one for offered in discover().values() for one in offered):
+        if not found.default or found.name in names:
+            continue
+        try:
+            load_quietly(found)
+        except (UserError, PluginError) as error:
+            warn(f"{error}: its options are not shown")
+            words.append(f"-{found.distribution}:{found.name}")
+    return words
 
 
 def code_of_recipe(line: Line, names: Sequence[str], tables: Mapping[str, Any], source: str) -> list[trust.Code]:
@@ -181,8 +198,11 @@ def _plugins_from(line: Line, tables: Mapping[str, Any], source: str) -> list[st
 
 
 def _how_to_trust(line: Line, source: str) -> str:
+    """The command that is being given, with the user's word for the code."""
+    context = click.get_current_context(silent=True)
+    command = context.command_path if context is not None else "ftp run"
     what = f"--resume {line.resume}" if line.resume is not None else source
-    return f"ftp run {what} {trust.FLAG}"
+    return f"{command} {what} {trust.FLAG}"
 
 
 def _recipe(line: Line) -> tuple[list[str], dict[str, Any], str, list[Problem]]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftp.errors import Problem, UserError
+from ftp.host.terminal import is_unicode, visible
 from ftp.types import Form
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ def text_of_cell(value: Any, column: str) -> str:
     """A cell as text: numbers, dates and true/false as they are written.
 
     Raises:
-        Unreadable: it is empty (null, NaN), or holds several values.
+        Unreadable: it is empty (null, NaN), holds several values, or a text that UTF-8 cannot hold.
     """
     if value is None or value != value:
         raise Unreadable(f"has no {column}")
     if isinstance(value, str):
+        if not is_unicode(value):  # tokenizers take no such text; a terminal that is not UTF-8 gives it
+            raise Unreadable(f"has no UTF-8 text in {column} ({visible(value):.40})")
         return value
     if isinstance(value, bool):
         return str(value).lower()

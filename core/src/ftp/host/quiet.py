@@ -23,11 +23,12 @@ LOGGERS = {
     "huggingface_hub": "hints about tokens and caches",
     "torch._inductor": "hints about TF32 and compilation",
     "torch._dynamo": "likewise",
+    "matplotlib": "folders of the user that it cannot write; it goes on without them",
 }
 """Logger -> what it would say."""
 WARNING_MODULES = (
     "torch", "torchao", "transformers", "tokenizers", "datasets", "peft", "accelerate", "huggingface_hub", "safetensors",
-    "bitsandbytes", "numpy", "pyarrow", "sklearn", "scipy", "pandas",
+    "bitsandbytes", "numpy", "pyarrow", "sklearn", "scipy", "pandas", "matplotlib",
 )
 ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",

