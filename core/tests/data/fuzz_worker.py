@@ -34,7 +34,7 @@ def outcome(path: Path, is_stream: bool, is_shaped: bool) -> tuple[str, str]:
         first = next(iter(splits.values()))
         form = forms.detect(first.column_names or ())
         if is_shaped and form is not None:
-            shape(splits, form, told=str(path))
+            shape(splits, form, source_name=str(path))
         json.dumps(notes).encode()
     except UserError as error:
         text = str(error)

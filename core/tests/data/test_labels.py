@@ -102,7 +102,7 @@ def test_tags_and_streams() -> None:
 def test_spellings_of_one_class_are_told_with_the_option_that_joins_them() -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     splits = {"train": rows("good", "good", "Good", "bad", composed), "test": rows("good ", "bad", decomposed)}
-    _, names, notes = encode(splits, told="my reviews.csv")
+    _, names, notes = encode(splits, source_name="my reviews.csv")
     assert len(names) == 6
     said = "\n".join(notes)
     assert "probably spellings of one class, and 3 classes now: 'good' (2), 'Good' (1), 'good ' (1)" in said
@@ -147,7 +147,7 @@ def test_spellings_of_tags_are_joined_and_told() -> None:
         return Dataset.from_dict({"tokens": [["x"] * len(one) for one in tags], "tags": list(tags)})
 
     splits = {"train": sentences(["O", "B-PER", "o"], ["O", "b-per", "B_PER", "B-PER"])}
-    _, names, notes = encode(splits, column="tags", told="ner.jsonl")
+    _, names, notes = encode(splits, column="tags", source_name="ner.jsonl")
     assert len(names) == 5 and any("'O' (2), 'o' (1)" in note for note in notes)
     made, names, _ = encode(splits, column="tags", join=True)
     assert names == ("O", "B-PER") and made["train"]["tags"][:] == [[0, 1, 0], [0, 1, 1, 1]]
@@ -179,7 +179,7 @@ def test_decimals_are_said_to_be_another_task() -> None:
     for labels in ([4.22, 3.79, 2.1, 5.0], [str(number / 10) for number in range(1, 50)]):
         match = r"scores.csv \(train\): label holds decimals .*\(regression\) is not supported yet"
         with pytest.raises(UserError, match=match) as told:
-            encode({"train": rows(*labels)}, told="scores.csv")
+            encode({"train": rows(*labels)}, source_name="scores.csv")
         assert "--columns" not in str(told.value) and "ranges" in str(told.value)
     assert coded("1.5", "2.0", "1.5")[1] == ("1.5", "2.0")  # a few versions are classes
 

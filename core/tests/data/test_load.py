@@ -176,9 +176,9 @@ NULL, NAMELESS = {"role": "assistant", "content": None}, {"role": None, "content
 def test_messages_that_say_nothing_are_named(form: str, row: Any, bad: Any, said: str) -> None:
     rows = Dataset.from_list([row, bad])
     with pytest.raises(UserError, match=rf"mine \(train\):.*{said}") as caught:
-        shape({"train": rows}, form, told="mine")  # type: ignore[arg-type]
+        shape({"train": rows}, form, source_name="mine")  # type: ignore[arg-type]
     assert "row 1" in str(caught.value) or "counted from 0: [1]" in str(caught.value)
-    stream = shape({"train": rows.to_iterable_dataset()}, form, told="mine")[0]["train"]  # type: ignore[arg-type]
+    stream = shape({"train": rows.to_iterable_dataset()}, form, source_name="mine")[0]["train"]  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"mine \(train\): row 1 "):
         list(stream)
 
@@ -187,16 +187,16 @@ def test_several_labels_of_one_row_are_said_to_be_another_task() -> None:
     text = ["a warm day", "a cold day", "rain"]
     lists = Dataset.from_dict({"text": text, "label": [["price"], [], ["price", "speed"]]})
     with pytest.raises(UserError, match=r"mine \(train\): label holds lists: more than one label a row \(multi-label\) is not"):
-        shape({"train": lists}, "labelled", told="mine")
+        shape({"train": lists}, "labelled", source_name="mine")
     with pytest.raises(UserError, match="labels holds lists: more than one label a row"):
-        shape({"train": lists.rename_column("label", "labels")}, "labelled", told="mine")
+        shape({"train": lists.rename_column("label", "labels")}, "labelled", source_name="mine")
     flags = Dataset.from_dict({"text": text, "toxic": [0, 1, 0], "insult": [1, 1, 0], "length": [3, 4, 5]})
     with pytest.raises(UserError, match=r"columns of 0 and 1 \(toxic, insult\): more than one label a row") as told:
-        shape({"train": flags}, "labelled", told="mine")
+        shape({"train": flags}, "labelled", source_name="mine")
     assert "--columns label=toxic" in str(told.value)
     single = Dataset.from_dict({"text": text, "toxic": [0, 1, 0], "length": [3, 4, 5]})
     with pytest.raises(UserError) as told:
-        shape({"train": single}, "labelled", told="mine")
+        shape({"train": single}, "labelled", source_name="mine")
     assert "multi-label" not in str(told.value)
 
 

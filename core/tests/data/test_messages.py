@@ -130,17 +130,18 @@ def test_turns_that_call_tools_are_the_assistants() -> None:
     assert [turn["role"] for turn in made] == ["user", "assistant", "tool", "assistant", "assistant", "assistant"]
     assert made[1] == {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": call}]}
     assert len(made[3]["tool_calls"]) == 2 and made[4]["content"] == "I shall look"
-    older = messages.message({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}})
+    older = messages.read_message({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}})
     assert older["tool_calls"] == [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
-    assert messages.message({"role": "function", "name": "f", "content": "3"}) == {"role": "tool", "name": "f", "content": "3"}
+    as_function = messages.read_message({"role": "function", "name": "f", "content": "3"})
+    assert as_function == {"role": "tool", "name": "f", "content": "3"}
     assert chat_rows.tools({"functions": [{"name": "f"}]}) == [{"type": "function", "function": {"name": "f"}}]
 
 
 @pytest.mark.parametrize("role", ["User", "HUMAN", "prompter"])
 def test_roles_are_known_in_any_case(role: str) -> None:
-    assert messages.message({"role": role, "content": "a"})["role"] == "user"
-    assert messages.message({"from": "AI", "value": "a"})["role"] == "assistant"
-    assert messages.message({"role": "Critic", "content": "a"})["role"] == "Critic", "a template may know it"
+    assert messages.read_message({"role": role, "content": "a"})["role"] == "user"
+    assert messages.read_message({"from": "AI", "value": "a"})["role"] == "assistant"
+    assert messages.read_message({"role": "Critic", "content": "a"})["role"] == "Critic", "a template may know it"
 
 
 @pytest.mark.parametrize(("row", "said"), [
@@ -161,7 +162,7 @@ def test_what_cannot_be_read_names_the_row_and_the_field(row: Any, said: str) ->
 def test_all_rows_that_cannot_be_read_are_counted() -> None:
     rows = tables.from_rows([{"messages": [ASK, CALLS[3] if number < 3 else {"role": "assistant"}]} for number in range(10)])
     with pytest.raises(UserError) as caught:
-        convert(rows, "conversation", "conversation", told="mine")
+        convert(rows, "conversation", "conversation", source_name="mine")
     problems = [problem.what for problem in caught.value.problems]
     assert [problem[:10] for problem in problems[:5]] == [f"mine: row {number}"[:10] for number in range(3, 8)]
     assert problems[5:] == ["mine: 7 rows cannot be read; the first, counted from 0: [3, 4, 5, 6, 7]"]
@@ -174,7 +175,7 @@ def test_a_broken_cell_of_messages_is_no_question_of_the_user() -> None:
 
 def test_parts_of_text_are_kept_and_rows_of_them_differ() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    turn = messages.message({"role": "user", "content": parts})
+    turn = messages.read_message({"role": "user", "content": parts})
     assert turn["content"] == parts and turns.words(turn) == "a\nb"
     from ftp.data.splits import words
     rows = [{"messages": [{"role": "user", "content": [{"type": "text", "text": f"Say {n}"}]}, CALLS[3]]} for n in range(2)]

@@ -76,6 +76,6 @@ def held_out(
         have = rows.column_names or ()
         wanted = asked if columns else {ours: theirs for ours, theirs in asked.items() if theirs in have}
         renamed[name] = rename(rows, wanted, f"{source} ({name})")
-    splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, told=source,
+    splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, source_name=source,
                                  join_labels=join_labels or predictor.run.settings.join_labels, plain_values=True)
     return Data(splits, predictor.data.form, labels or predictor.data.labels), reading + notes

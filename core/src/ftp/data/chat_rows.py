@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ftp.data.messages import answer, said, text
+from ftp.data.messages import read_answer, read_messages, read_text
 from ftp.data.turns import INSTRUCTIONS, Message, Unfit, is_same
 
 ANSWERS: Mapping[str, tuple[str, ...]] = {
@@ -29,11 +29,11 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
     """The whole conversation of a row, whichever columns hold it."""
     for column in ("messages", "conversations"):
         if row.get(column) is not None:
-            return _with_system(row, said(row[column], "user", column))
+            return _with_system(row, read_messages(row[column], "user", column))
     for asked, answers in ANSWERS.items():
         answered = next((name for name in answers if row.get(name) is not None), None)
         if row.get(asked) is not None and answered is not None:
-            return _with_system(row, [*question(row, asked), *answer(row[answered], answered)])
+            return _with_system(row, [*question(row, asked), *read_answer(row[answered], answered)])
     nothing = [name for name in COLUMNS if name in row and row[name] is None]
     raise Unfit(f"holds nothing in {' or '.join(nothing)}" if nothing else "has an empty conversation")
 
@@ -42,7 +42,7 @@ def asked(row: Mapping[str, Any]) -> list[Message]:
     """What a row asks, without an answer: its prompt in any spelling, with its system text. Empty where no column asks."""
     for column in ("prompt", "messages", "conversations", "instruction", "question"):
         if row.get(column) is not None:
-            turns = question(row, column) if column in ANSWERS else said(row[column], "user", column)
+            turns = question(row, column) if column in ANSWERS else read_messages(row[column], "user", column)
             return _with_system(row, turns)
     return []
 
@@ -50,12 +50,12 @@ def asked(row: Mapping[str, Any]) -> list[Message]:
 def question(row: Mapping[str, Any], column: str) -> list[Message]:
     """The turns of a column that asks, with what stands beside it: `history` before it; `input` and, beside an instruction,
     `context` behind it; beside a question `context` before it."""
-    turns = said(text(row[column], column) if column == "instruction" else row[column], "user", column)
+    turns = read_messages(read_text(row[column], column) if column == "instruction" else row[column], "user", column)
     if not isinstance(row[column], str) or [turn.get("content") for turn in turns] != [row[column]]:
         return turns  # messages say all themselves
-    before, behind = [], [text(row.get("input"), "input")]
+    before, behind = [], [read_text(row.get("input"), "input")]
     if column == "instruction":
-        behind.append(text(row.get("context"), "context"))
+        behind.append(read_text(row.get("context"), "context"))
     if column == "question" and isinstance(row.get("context"), str):
         before.append(row["context"])
     parts = [part for part in (*before, row[column], *behind) if part == row[column] or part.strip()]
@@ -64,7 +64,7 @@ def question(row: Mapping[str, Any], column: str) -> list[Message]:
 
 def _with_system(row: Mapping[str, Any], turns: list[Message]) -> list[Message]:
     """The turns with the column `system` before them. `Unfit` where there are none."""
-    system = text(row.get("system"), "system")
+    system = read_text(row.get("system"), "system")
     if system and turns and turns[0]["role"] != "system":
         turns = [{"role": "system", "content": system}, *turns]
     if not turns:
@@ -81,7 +81,7 @@ def _history(pairs: Any) -> list[Message]:
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise Unfit(f"holds {pair!r:.80} in history where a pair of texts belongs")
         for role, part in zip(("user", "assistant"), pair, strict=True):
-            turns.append({"role": role, "content": text(part, "history")})
+            turns.append({"role": role, "content": read_text(part, "history")})
     return turns
 
 
@@ -89,11 +89,11 @@ def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], li
     """Prompt, chosen and rejected of a row. Without a prompt it is what chosen and rejected begin with in common."""
     prompt = asked(row)
     if any(turn["role"] not in INSTRUCTIONS for turn in prompt):
-        prompt, good = parted(prompt, answer(row["chosen"], "chosen"), "chosen")
-        prompt, bad = parted(prompt, answer(row["rejected"], "rejected"), "rejected")
+        prompt, good = parted(prompt, read_answer(row["chosen"], "chosen"), "chosen")
+        prompt, bad = parted(prompt, read_answer(row["rejected"], "rejected"), "rejected")
     else:
         system = prompt
-        prompt, good, bad = _implicit(*(said(row[side], "assistant", side) for side in ("chosen", "rejected")))
+        prompt, good, bad = _implicit(*(read_messages(row[side], "assistant", side) for side in ("chosen", "rejected")))
         if not prompt:
             raise Unfit("has no prompt, and chosen and rejected begin differently")
         if prompt[0]["role"] not in INSTRUCTIONS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp.data import forms, unsupported_labels
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 TEXTS: Mapping[Form, tuple[str, ...]] = {
     "text": ("text",), "labelled": ("text", "text_pair"), "question": ("question", "context"),
 }  # fmt: skip
+"""Columns that are plain text."""
+
+BATCH_ROWS = 10_000
+"""Rows that are looked at together."""
 
 
 def _is_list(kind: Any) -> bool:
@@ -45,23 +49,24 @@ SHAPES: Mapping[Form, tuple[tuple[str, str, Callable[[Any], bool]], ...]] = {
 """Columns that are no plain text: what they are to hold, and whether a type is that."""
 
 
-def check(rows: Rows, form: Form, told: str) -> None:
+def check(rows: Rows, form: Form, source_name: str) -> None:
     """UserError where a required column has no value or the wrong type, or tags do not match their tokens."""
     from datasets import Dataset, Value
 
+    # What the types of the columns say; a stream can be checked no further.
     wrong: list[Problem] = []
     kinds: Mapping[str, Any] = rows.features or {}
     for column in TEXTS.get(form, ()):
         if column in kinds and kinds[column] not in (Value("string"), Value("large_string")):
             wrong.append(Problem(
-                f"{told}: {column} holds {getattr(kinds[column], 'dtype', None) or 'lists'}, not text",
+                f"{source_name}: {column} holds {getattr(kinds[column], 'dtype', None) or 'lists'}, not text",
                 "map a column with text", f"--columns {column}=NAME"))  # fmt: skip
     for column, meant, fits in SHAPES.get(form, ()):
         if column == "label" and form == "labelled" and _is_list(kinds.get(column)):
-            wrong.append(unsupported_labels.lists_problem(told))
+            wrong.append(unsupported_labels.lists_problem(source_name))
         elif column in kinds and not fits(kinds[column]):
             shown = getattr(kinds[column], "dtype", None) or "lists or fields of another kind"
-            wrong.append(Problem(f"{told}: {column} holds {shown}, not {meant}", "write it so, or map another column",
+            wrong.append(Problem(f"{source_name}: {column} holds {shown}, not {meant}", "write it so, or map another column",
                                  f"--columns {column}=NAME"))
     if wrong and form in SHAPES:  # what follows looks into these columns
         raise UserError(wrong)
@@ -70,43 +75,69 @@ def check(rows: Rows, form: Form, told: str) -> None:
             raise UserError(wrong)
         return
     if not len(rows):
-        raise UserError(f"{told} has no rows", "give at least one row")
-    needed = [column for column in forms.FORMS[form].required if column != "label"]  # labels.encode looks at those
+        raise UserError(f"{source_name} has no rows", "give at least one row")
+    # Labels may be null in hidden test splits: `labels.encode` looks at them.
+    needed = [column for column in forms.FORMS[form].required if column != "label"]
     needed += [column for column in TEXTS.get(form, ()) if column not in needed and column in kinds]
-    nulls: dict[str, list[int]] = {column: [] for column in needed}
-    uneven, broken = list[int](), set[int]()
-    for start in range(0, len(rows), 10_000):
-        batch = rows.select_columns(needed).with_format("arrow")[start : start + 10_000]
-        for column in needed:
-            if batch.column(column).null_count:
-                missing = batch.column(column).is_null().to_pylist()
-                nulls[column] += [start + place for place, absent in enumerate(missing) if absent]
-        if form == "question":
-            broken.update(start + place for place in _unsaid(batch.column("answers")))
-        if form == "tagged":
-            import pyarrow.compute as pc
-
-            lengths = [pc.list_value_length(batch.column(column)).to_pylist() for column in needed]
-            uneven += [start + place for place, (a, b) in enumerate(zip(*lengths, strict=True)) if a != b]
-    for column, places in nulls.items():
-        if places:
-            wrong.append(Problem(
-                f"{told}: {len(places)} rows have no {column}; the first, counted from 0: {places[:5]}",
-                "mend or leave out these rows"))  # fmt: skip
-    if uneven:
-        wrong.append(Problem(
-            f"{told}: {len(uneven)} rows have another number of tags than tokens; the first, counted from 0: {uneven[:5]}",
-            "give each token one tag"))  # fmt: skip
-    if broken:
-        wrong.append(Problem(
-            f"{told}: {len(broken)} rows have an answer (in answers) that is null; the first, counted from 0: "
-            f"{sorted(broken)[:5]}", "mend or leave out these rows"))  # fmt: skip
+    wrong += _row_problems(rows, form, needed, source_name)
     if wrong:
         raise UserError(wrong)
 
 
-def _unsaid(column: pa.ChunkedArray) -> set[int]:
-    """Places of the rows of a column of answers in which one is null."""
+def _row_problems(
+    rows: Dataset, form: Form, needed: Sequence[str], source_name: str
+) -> list[Problem]:
+    """What is wrong in the rows themselves: values that are null, tags that do not match their tokens.
+
+    Args:
+        needed: columns in which every row has a value; of the form "tagged" exactly tokens and tags.
+    """
+    without_value: dict[str, list[int]] = {column: [] for column in needed}
+    uneven: list[int] = []
+    with_null_answer: set[int] = set()
+    # Arrow batches, as Python objects of a large file would not fit into memory.
+    for start in range(0, len(rows), BATCH_ROWS):
+        batch = rows.select_columns(list(needed)).with_format("arrow")[start : start + BATCH_ROWS]
+        for column in needed:
+            if batch.column(column).null_count:
+                is_null = batch.column(column).is_null().to_pylist()
+                without_value[column] += [start + i for i, absent in enumerate(is_null) if absent]
+        if form == "question":
+            with_null_answer.update(start + i for i in _rows_with_null_answer(batch.column("answers")))
+        if form == "tagged":
+            uneven += [start + i for i in _rows_of_uneven_length(batch, needed)]
+
+    problems: list[Problem] = []
+    for column, row_indices in without_value.items():
+        if row_indices:
+            problems.append(Problem(
+                f"{source_name}: {len(row_indices)} rows have no {column}; "
+                f"the first, counted from 0: {row_indices[:5]}",
+                "mend or leave out these rows"))  # fmt: skip
+    if uneven:
+        problems.append(Problem(
+            f"{source_name}: {len(uneven)} rows have another number of tags than tokens; "
+            f"the first, counted from 0: {uneven[:5]}",
+            "give each token one tag"))  # fmt: skip
+    if with_null_answer:
+        problems.append(Problem(
+            f"{source_name}: {len(with_null_answer)} rows have an answer (in answers) that is null; "
+            f"the first, counted from 0: {sorted(with_null_answer)[:5]}",
+            "mend or leave out these rows"))  # fmt: skip
+    return problems
+
+
+def _rows_of_uneven_length(batch: pa.Table, columns: Sequence[str]) -> list[int]:
+    """Indices of the rows of a batch whose lists in two columns differ in length."""
+    import pyarrow.compute as pc
+
+    lengths = [pc.list_value_length(batch.column(column)).to_pylist() for column in columns]
+    pairs = zip(*lengths, strict=True)
+    return [i for i, (first, second) in enumerate(pairs) if first != second]
+
+
+def _rows_with_null_answer(column: pa.ChunkedArray) -> set[int]:
+    """Indices of the rows of a column of answers in which one is null."""
     import pyarrow.compute as pc
 
     texts = pc.struct_field(column.combine_chunks(), "text")

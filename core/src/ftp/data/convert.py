@@ -19,36 +19,36 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", Dataset, IterableDataset)
 
 
-def convert(dataset: Rows, source: Form, target: Form, labels: Sequence[str] = (), told: str = "data") -> Rows:
+def convert(dataset: Rows, source: Form, target: Form, labels: Sequence[str] = (), source_name: str = "data") -> Rows:
     """The rows as `target`, in its canonical columns; other columns are kept, those that clash are replaced.
 
     `labels`: names of the classes, used where numbers become words. Rows rated bad are left out on the way from
     feedback to conversation. `source == target` only brings the columns into canonical shape.
-    UserError names the row of `told` that cannot be read.
+    UserError names the row of `source_name` that cannot be read.
     """
-    walked = downhill.way(source, target)
-    if walked is None:
+    steps = downhill.way(source, target)
+    if steps is None:
         raise UserError(
             f"rows of the form '{source}' cannot be read as '{target}'",
             f"'{source}' can be read as: {', '.join(sorted(downhill.reachable([source])))}",
         )
     dataset = _renamed(dataset)
     if source in downhill.CANONICAL and not _is_canonical(dataset, source):
-        dataset = _apply(dataset, downhill.CANONICAL[source], source, labels, told)
-    for start, end in pairwise(walked):
-        dataset = _apply(dataset, downhill.DOWNHILL[start, end], end, labels, told)
+        dataset = _apply(dataset, downhill.CANONICAL[source], source, labels, source_name)
+    for start, end in pairwise(steps):
+        dataset = _apply(dataset, downhill.DOWNHILL[start, end], end, labels, source_name)
     return dataset
 
 
 def _renamed(dataset: Rows) -> Rows:
     """The data set with common other names of our columns replaced by ours."""
-    have = list(dataset.column_names or ())
-    found = {
-        next(name for name in names if name in have): ours
-        for ours, names in forms.ALIASES.items()
-        if ours not in have and any(name in have for name in names)
-    }
-    return dataset.rename_columns(found) if found else dataset
+    columns = list(dataset.column_names or ())
+    new_names: dict[str, str] = {}
+    for ours, other_names in forms.ALIASES.items():
+        present = [name for name in other_names if name in columns]
+        if ours not in columns and present:
+            new_names[present[0]] = ours
+    return dataset.rename_columns(new_names) if new_names else dataset
 
 
 def _is_canonical(dataset: Dataset | IterableDataset, form: Form) -> bool:
@@ -64,7 +64,7 @@ def _is_canonical(dataset: Dataset | IterableDataset, form: Form) -> bool:
     return all(getattr(features.get(name), "holds_messages", False) for name in required)
 
 
-def _apply(dataset: Rows, change: downhill.Change, form: Form, labels: Sequence[str], told: str) -> Rows:
+def _apply(dataset: Rows, change: downhill.Change, form: Form, labels: Sequence[str], source_name: str) -> Rows:
     """The rows of a data set, each changed into the columns of `form`. Messages, and tools beside them, become JSON."""
     from datasets import Features
 
@@ -72,20 +72,23 @@ def _apply(dataset: Rows, change: downhill.Change, form: Form, labels: Sequence[
 
     features = dataset.features
     kinds = _kinds(form)
-    if form == "prompt" and change is not downhill.conversation_to_prompt:  # an answer, where there is one, is nobody's business
-        kinds.pop("completion")
+    if form == "prompt" and change is not downhill.conversation_to_prompt:
+        kinds.pop("completion")  # only conversations are split into a prompt and its answer
     names = tuple(kinds)
     if form in forms.MESSAGES and {"tools", "functions"} & set(dataset.column_names or ()):
         kinds["tools"] = json_column.JsonColumn()
-    step = partial(_changed, change=change, names=names, tools="tools" in kinds, labels=tuple(labels), told=told,
+    step = partial(_changed, change=change, names=names, tools="tools" in kinds, labels=tuple(labels), source_name=source_name,
                    features=features)
     if not hasattr(dataset, "num_rows"):
-        made = Features({**_kept(features, kinds), **kinds}) if features is not None else None
-        return dataset.map(partial(_batch, step=step), batched=True, with_indices=True, features=made)
-    return _stored(dataset, step, kinds, told)
+        # A stream: `datasets` takes Python objects through, as long as it is told the kinds.
+        new_features = None
+        if features is not None:
+            new_features = Features({**_kept(features, kinds), **kinds})
+        return dataset.map(partial(_batch, step=step), batched=True, with_indices=True, features=new_features)
+    return _stored(dataset, step, kinds, source_name)
 
 
-def _stored(dataset: Any, step: Callable[..., Any], kinds: Mapping[str, Any], told: str) -> Any:
+def _stored(dataset: Any, step: Callable[..., Any], kinds: Mapping[str, Any], source_name: str) -> Any:
     """Stored rows, changed; Arrow in, Arrow out, as `datasets` would write JSON columns with fewer digits."""
     from datasets import Features
 
@@ -93,27 +96,29 @@ def _stored(dataset: Any, step: Callable[..., Any], kinds: Mapping[str, Any], to
     features = Features({**_kept(dataset.features, kinds), **kinds})
     try:
         with without_progress_bars():
-            made = rows.map(partial(_table, step=step, kinds=kinds), batched=True, with_indices=True, features=features)
+            changed = rows.map(partial(_table, step=step, kinds=kinds), batched=True, with_indices=True, features=features)
     except UserError as error:
-        raise UserError([*error.problems, *_more_problems(rows, step, told)]) from None
-    return made.with_format(None)
+        # The first row that cannot be read ended the map: the others are looked for, to name all at once.
+        raise UserError([*error.problems, *_more_problems(rows, step, source_name)]) from None
+    return changed.with_format(None)
 
 
-def _more_problems(stored: Dataset, step: Callable[..., Any], told: str, most: int = 5) -> list[Problem]:
+def _more_problems(stored: Dataset, step: Callable[..., Any], source_name: str, most: int = 5) -> list[Problem]:
     """The rows that cannot be read behind the first one, and how many there are in all."""
     from ftp.data import json_column
 
     wrong: list[int] = []
     problems: list[Problem] = []
     for start in range(0, len(stored), 1000):
-        for number, row in enumerate(json_column.rows_of(stored[start : start + 1000]), start):
+        for row_index, row in enumerate(json_column.rows_of(stored[start : start + 1000]), start):
             try:
-                step([row], [number])
+                step([row], [row_index])
             except UserError as error:
-                wrong.append(number)
-                problems += error.problems if 1 < len(wrong) <= most else []
+                wrong.append(row_index)
+                if 1 < len(wrong) <= most:  # the first one is known already
+                    problems += error.problems
     if len(wrong) > most:
-        problems.append(Problem(f"{told}: {len(wrong)} rows cannot be read; the first, counted from 0: {wrong[:most]}",
+        problems.append(Problem(f"{source_name}: {len(wrong)} rows cannot be read; the first, counted from 0: {wrong[:most]}",
                                 "mend or leave out these rows"))
     return problems
 
@@ -144,35 +149,45 @@ def _changed(
     names: tuple[str, ...],
     tools: bool,
     labels: Sequence[str],
-    told: str,
+    source_name: str,
     features: Mapping[str, Any] | None,
 ) -> tuple[list[int], dict[str, list[Any]]]:
     """Which rows stay, and the columns that are made of them. UserError names a row that cannot be read."""
     from ftp.data import json_column
 
     kept: list[int] = []
-    columns: dict[str, list[Any]] = {name: [] for name in (*names, *(("tools",) if tools else ()))}
-    for place, row in enumerate(rows):
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    if tools:
+        columns["tools"] = []
+    for i, row in enumerate(rows):
         if features is not None:
             row = {name: json_column.as_said(value, features.get(name)) for name, value in row.items()}
         try:
-            made = change(row, labels)
-            if made is not None and tools:
-                made = {**made, "tools": chat_rows.tools(row)}
+            new_row = change(row, labels)
+            if new_row is not None and tools:
+                new_row = {**new_row, "tools": chat_rows.tools(row)}
         except turns.Unfit as error:
-            raise UserError(f"{told}: row {indices[place]} {error}", "rows count from 0; mend the row or leave it out") from None
-        if made is not None:
-            kept.append(place)
+            raise UserError(
+                f"{source_name}: row {indices[i]} {error}",
+                "rows count from 0; mend the row or leave it out",
+            ) from None
+        # None is a row that is left out on the way: an answer that was rated bad.
+        if new_row is not None:
+            kept.append(i)
             for name, column in columns.items():
-                column.append(made[name])
+                column.append(new_row[name])
     return kept, columns
 
 
 def _batch(batch: Mapping[str, list[Any]], indices: list[int], *, step: Callable[..., Any]) -> dict[str, list[Any]]:
     """A batch of a stream, changed."""
     rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-    kept, columns = step(rows, indices)
-    return {**{name: [values[place] for place in kept] for name, values in batch.items() if name not in columns}, **columns}
+    kept, new_columns = step(rows, indices)
+    columns: dict[str, list[Any]] = {}
+    for name, values in batch.items():
+        if name not in new_columns:
+            columns[name] = [values[i] for i in kept]
+    return {**columns, **new_columns}
 
 
 def _table(batch: pa.Table, indices: list[int], *, step: Callable[..., Any], kinds: Mapping[str, Any]) -> pa.Table:
@@ -183,10 +198,13 @@ def _table(batch: pa.Table, indices: list[int], *, step: Callable[..., Any], kin
 
     from ftp.data import json_column
 
-    kept, columns = step(json_column.rows_of(batch), indices)
-    stays = pa.array(kept, pa.int64())
-    made = {name: batch.column(name).take(stays) for name in batch.column_names if name not in columns}
-    for name, values in columns.items():
+    kept, new_columns = step(json_column.rows_of(batch), indices)
+    kept_rows = pa.array(kept, pa.int64())
+    columns = {name: batch.column(name).take(kept_rows) for name in batch.column_names if name not in new_columns}
+    for name, values in new_columns.items():
         kind = kinds[name]
-        made[name] = json_column.array(values) if isinstance(kind, Json) else pa.array(values, get_nested_type(kind))
-    return pa.table(made)
+        if isinstance(kind, Json):
+            columns[name] = json_column.array(values)
+        else:
+            columns[name] = pa.array(values, get_nested_type(kind))
+    return pa.table(columns)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Any]
 
 
-def _user(row: Columns, content: str) -> dict[str, str]:
+def _user(content: str) -> dict[str, str]:
     return {"role": "user", "content": content}
 
 
@@ -37,14 +37,15 @@ def _labelled_to_conversation(row: Columns, labels: Sequence[str]) -> Columns:
         name = labels[label]
     else:
         raise turns.Unfit(f"has the label {label!r}, for which there is no name to answer with")
-    asked = _user(row, _joined(row["text"], row.get("text_pair")))
+    asked = _user(_joined(row["text"], row.get("text_pair")))
     return {"messages": [asked, {"role": "assistant", "content": name}]}
 
 
 def _question_to_conversation(row: Columns, labels: Sequence[str]) -> Columns:
-    found = row["answers"]["text"]
-    asked = _user(row, _joined(row["context"], row["question"]))
-    return {"messages": [asked, {"role": "assistant", "content": found[0] if found else chat_rows.UNANSWERABLE}]}
+    answers = row["answers"]["text"]
+    answer = answers[0] if answers else chat_rows.UNANSWERABLE
+    asked = _user(_joined(row["context"], row["question"]))
+    return {"messages": [asked, {"role": "assistant", "content": answer}]}
 
 
 def conversation_to_prompt(row: Columns, labels: Sequence[str]) -> Columns:
@@ -105,16 +106,22 @@ CANONICAL: Mapping[Form, Change] = {
 def way(source: Form, target: Form) -> tuple[Form, ...] | None:
     """The shortest way downhill, both ends included; None where there is none."""
     ways: list[tuple[Form, ...]] = [(source,)]
-    for walked in ways:  # grows while it is read: breadth first
-        if walked[-1] == target:
-            return walked
-        ways += [(*walked, end) for start, end in DOWNHILL if start == walked[-1] and end not in walked]
+    # Breadth first, so that the first way found is the shortest: the list grows while it is read.
+    for steps in ways:
+        if steps[-1] == target:
+            return steps
+        for start, end in DOWNHILL:
+            if start == steps[-1] and end not in steps:
+                ways.append((*steps, end))
     return None
 
 
 def reachable(gives: Iterable[Form]) -> frozenset[Form]:
     """Every form that rows of these forms can be read as, themselves included."""
-    return frozenset(target for source in gives for target in forms.FORMS if way(source, target))
+    targets: set[Form] = set()
+    for source in gives:
+        targets.update(target for target in forms.FORMS if way(source, target))
+    return frozenset(targets)
 
 
 def fits(gives: Iterable[Form], wants: Form) -> bool:

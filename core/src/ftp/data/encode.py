@@ -83,7 +83,7 @@ def encode(
                 tell(f"encoded rows are not kept for the next run, as {cache_dir} cannot be written "
                      f"({error.strerror or error}); another place: --cache-dir")
     fresh = Counts()
-    kept = tables.dataset(chunks(dataset, loss_encode, split, fresh), told=f"encoded {split}")
+    kept = tables.dataset(chunks(dataset, loss_encode, split, fresh), source_name=f"encoded {split}")
     counts.fill(fresh)
     return kept
 

@@ -82,8 +82,12 @@ MESSAGES: Mapping[Form, tuple[str, ...]] = {
 def read_columns(form: Form) -> frozenset[str]:
     """Every column that reading rows as this form looks at, under all its names."""
     spec = FORMS[form]
-    names = {*spec.required, *spec.optional, *(name for columns in spec.read_from for name in columns)}
-    names |= {other for ours in names for other in ALIASES.get(ours, ())}
+    names = {*spec.required, *spec.optional}
+    for columns in spec.read_from:
+        names.update(columns)
+    for ours in tuple(names):
+        names.update(ALIASES.get(ours, ()))
+    # What stands beside a conversation in some column sets (see `chat_rows`).
     if form in ("conversation", "preference", "feedback", "prompt"):
         names |= {"system", "input", "context", "history", "tools", "functions"}
     return frozenset(names - ASIDE)
@@ -95,19 +99,21 @@ def offers(columns: Iterable[str]) -> tuple[Form, ...]:
     have |= {ours for ours, names in ALIASES.items() if have & set(names)}
     if "choices" in have:
         have.discard("answer")  # multiple choice: the answer is a number, not words
-    return tuple(
-        form for form, spec in FORMS.items() if any(have.issuperset(columns) for columns in spec.read_from or (spec.required,))
-    )
+    return tuple(form for form, spec in FORMS.items() if _has_columns(have, spec))
+
+
+def _has_columns(have: set[str], spec: FormSpec) -> bool:
+    """Whether one of the column sets of a form is there whole."""
+    return any(have.issuperset(columns) for columns in spec.read_from or (spec.required,))
 
 
 def lacking(columns: Iterable[str], form: Form) -> frozenset[str]:
     """The columns of a form that are not there, under no common name; of its column sets, the one that lacks fewest."""
     have = set(columns)
     spec = FORMS[form]
-    gaps = [
-        frozenset(name for name in wanted if name not in have and not have & set(ALIASES.get(name, ())))
-        for wanted in spec.read_from or (spec.required,)
-    ]
+    gaps: list[frozenset[str]] = []
+    for columns in spec.read_from or (spec.required,):
+        gaps.append(frozenset(name for name in columns if have.isdisjoint({name, *ALIASES.get(name, ())})))
     return min(gaps, key=len)
 
 

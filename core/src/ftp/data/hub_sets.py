@@ -70,7 +70,7 @@ def _exact(rows: Rows) -> Rows:
     return exact
 
 
-def _named(parts: Mapping[str, Any], splits: Mapping[str, str], told: str) -> dict[str, Any]:
+def _named(parts: Mapping[str, Any], splits: Mapping[str, str], source_name: str) -> dict[str, Any]:
     """Parts under our split names; parts under no such name are left out."""
     found = {}
     for split, names in split_files.SPLITS.items():
@@ -78,10 +78,10 @@ def _named(parts: Mapping[str, Any], splits: Mapping[str, str], told: str) -> di
         if name := next((name for name in wanted if name in parts), None):
             found[split] = parts[name]
         elif split in splits:
-            raise UserError(f"{told} has no split '{splits[split]}'; it has: {', '.join(parts)}")
+            raise UserError(f"{source_name} has no split '{splits[split]}'; it has: {', '.join(parts)}")
     if not found:
         if len(parts) != 1:
-            raise UserError(f"{told} has the splits {', '.join(parts)}", "say which is train with splits=train=NAME")
+            raise UserError(f"{source_name} has the splits {', '.join(parts)}", "say which is train with splits=train=NAME")
         found["train"] = next(iter(parts.values()))
     return found
 

@@ -22,7 +22,12 @@ NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def encode(
-    splits: Mapping[str, Rows], labels: Sequence[str] = (), column: str = "label", *, join: bool = False, told: str = "data"
+    splits: Mapping[str, Rows],
+    labels: Sequence[str] = (),
+    column: str = "label",
+    *,
+    join: bool = False,
+    source_name: str = "data",
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
     """Make `column` a class number in every split. Returns the splits, the class names in order, and notes to tell.
 
@@ -31,7 +36,7 @@ def encode(
     sorted, numbers by number. `labels` fixes names and order: words must be among them, numbers must count them from 0.
     A split whose labels are all -1 (hidden labels on the hub) is left out and told; so is a class that training rows
     lack. Spellings of what is probably one class (`good`, `Good`) are told, and with `join` become one, in its most frequent
-    spelling; told are also words that say that a cell is empty. `told`: the source, for messages.
+    spelling; told are also words that say that a cell is empty. `source_name`: for messages.
     UserError: numbers or several labels a row, which are other tasks; a label that is missing, NaN or another decimal
     (counted, first rows listed), a value that `labels` does not name, one class only in train.
     """
@@ -45,7 +50,7 @@ def encode(
         notes.append(f"{split}: all labels are -1, which hides them; the split is left out")
         del splits[split], found[split], counts[split]
     if column == "label":
-        _refuse_other_tasks(counts, told)
+        _refuse_other_tasks(counts, source_name)
     _refuse_missing(splits, found, column)
     known = {tuple(_class_names(rows, column) or ()) for rows in splits.values()}
     if not labels and len(known) == 1:
@@ -59,7 +64,7 @@ def encode(
         naming = {value: usual[name] for value, name in naming.items()}
         labels = tuple(dict.fromkeys(usual[name] for name in labels))
     if is_raw:
-        notes += _spelling_notes(variants, by_name, column, told, join)
+        notes += _spelling_notes(variants, by_name, column, source_name, join)
     named = {split: {value: naming[value] for value in values} for split, values in found.items()}
     used = {name for values in named.values() for name in values.values()}
     if labels:
@@ -115,11 +120,11 @@ def _by_name(counts: Iterable[Mapping[Any, int]], naming: Mapping[Any, str]) -> 
     return total
 
 
-def _refuse_other_tasks(counts: Mapping[str, Mapping[Any, int]], told: str) -> None:
+def _refuse_other_tasks(counts: Mapping[str, Mapping[Any, int]], source_name: str) -> None:
     """Raise `UserError` for labels that are numbers to be predicted, or several in a cell."""
     problems = []
     for split, values in counts.items():
-        source = f"{told} ({split})"
+        source = f"{source_name} ({split})"
         problem = unsupported_labels.numbers_problem(source, values) or unsupported_labels.several_labels_problem(source, values)
         problems += [problem] if problem is not None else []
     if problems:
@@ -127,7 +132,7 @@ def _refuse_other_tasks(counts: Mapping[str, Mapping[Any, int]], told: str) -> N
 
 
 def _spelling_notes(
-    variants: Sequence[spellings.Variants], counts: Mapping[str, int], column: str, told: str, join: bool
+    variants: Sequence[spellings.Variants], counts: Mapping[str, int], column: str, source_name: str, join: bool
 ) -> list[str]:
     """A word about spellings of one class, and about words for nothing."""
     notes = []
@@ -139,7 +144,7 @@ def _spelling_notes(
             notes.append(f"{column}: probably spellings of one class, and {len(group.counts)} classes now: {group}")
     if spelt and not join:
         more = f" (and of {len(spelt) - 5} more classes)" if len(spelt) > 5 else ""
-        notes.append(f"to join the spellings of a class{more}: --data {shlex.quote(told)} {spellings.JOIN}")
+        notes.append(f"to join the spellings of a class{more}: --data {shlex.quote(source_name)} {spellings.JOIN}")
     for name in spellings.words_for_nothing(counts):
         notes.append(f"{column}: {name!r} ({counts[name]:,}) is a class now; where it says that there is no label, leave these "
                      "rows out")

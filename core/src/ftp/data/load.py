@@ -52,50 +52,68 @@ def load(
     chosen = mapping(settings.columns)
     if settings.data is None:
         chosen = {**columns, **chosen}
-    reading: list[str] = []
-    limit = settings.max_decompressed
+    reading_notes: list[str] = []
     read_columns = ReadColumns()
     try:
-        found = read.read(source, columns=chosen, streaming=settings.streaming, max_decompressed=limit, notes=reading,
-                          read_columns=read_columns)
+        loaded = read.read(
+            source,
+            columns=chosen,
+            streaming=settings.streaming,
+            max_decompressed=settings.max_decompressed,
+            notes=reading_notes,
+            read_columns=read_columns,
+        )
     finally:
-        for note in reading:  # also before an error, which they may explain
+        # Also before an error, which the notes may explain.
+        for note in reading_notes:
             run.tell(note)
     if unused := split_files.left_out(source):
         run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
-    adapted = found
+    adapted = loaded
     if adapt is not None:
-        adapted = {split: adapt(rows) for split, rows in found.items()}
-    if all(adapted[split] is rows for split, rows in found.items()):  # else the domain reads columns of its own
-        names = _columns_read(found, run.task.form, form)
+        adapted = {split: adapt(rows) for split, rows in loaded.items()}
+    # A domain that changed a split reads columns of its own, which nobody here knows.
+    is_unchanged = all(adapted[split] is rows for split, rows in loaded.items())
+    if is_unchanged:
+        names = _columns_read(loaded, run.task.form, form)
         if names:
-            names |= {settings.group_column} if settings.group_column else set()
+            if settings.group_column:
+                names.add(settings.group_column)
             read_columns.limit_to((chosen.get(name, name) for name in names), run.tell)
-    found = adapted
-    made, _, notes = target_form.shape(found, run.task.form, labels, prefer=form, told=str(source), others=run.task.others,
-                           mapped=chosen, files=split_files.files_of(source), join_labels=settings.join_labels)
+    splits, _, notes = target_form.shape(
+        adapted,
+        run.task.form,
+        labels,
+        prefer=form,
+        source_name=str(source),
+        others=run.task.others,
+        mapped=chosen,
+        files=split_files.files_of(source),
+        join_labels=settings.join_labels,
+    )
     for note in notes:
         run.tell(note)
-    return made
+    return splits
 
 
-def _columns_read(found: Mapping[str, Rows], target: Form, prefer: Form) -> set[str]:
+def _columns_read(loaded: Mapping[str, Rows], target: Form, prefer: Form) -> set[str]:
     """Every column that bringing these splits to the target form looks at; none where that is not known."""
     names: set[str] = set()
-    for rows in found.values():
+    for rows in loaded.values():
         leading = downhill.offers_to(rows.column_names or (), target)
         if not leading:
             return set()
         sources = {prefer if prefer in leading else leading[0]}
         if "feedback" in leading:
-            sources |= {"feedback", "conversation"}  # by what its labels turn out to be
+            # Which of the two it is depends on its labels, which are not read yet.
+            sources |= {"feedback", "conversation"}
         for source in sources:
             names |= forms.read_columns(source)
     return names
 
 
 def settle(
-    found: Mapping[str, Rows], run: Run, refused: list[Problem] | None = None
+    loaded: Mapping[str, Rows], run: Run, refused: list[Problem] | None = None
 ) -> tuple[Data, list[str]]:
     """The rows of all domains as the `Data` of a run, and notes to tell.
 
@@ -105,34 +123,37 @@ def settle(
     """
     from datasets import Dataset
 
-    settings, form = run.settings, run.task.form
-    strange = [split for split in found if split not in split_files.SPLITS]
-    if strange:
-        raise UserError(f"unknown splits: {', '.join(strange)}", f"splits are named {', '.join(split_files.SPLITS)}")
-    plain = {split: rows if split == "train" else _stored(rows, split) for split, rows in found.items()}
-    made, names, notes = target_form.shape(plain, form, join_labels=settings.join_labels)
-    whole, more = splits.complete(
-        made,
+    settings = run.settings
+    form = run.task.form
+    unknown = [split for split in loaded if split not in split_files.SPLITS]
+    if unknown:
+        raise UserError(f"unknown splits: {', '.join(unknown)}", f"splits are named {', '.join(split_files.SPLITS)}")
+    # Held-out rows are read again at every evaluation; only train may stay a stream.
+    held = {split: rows if split == "train" else _stored(rows, split) for split, rows in loaded.items()}
+    shaped, class_names, notes = target_form.shape(held, form, join_labels=settings.join_labels)
+    complete, split_notes = splits.complete(
+        shaped,
         seed=settings.seed,
         validation_share=settings.validation_share,
         group=settings.group_column,
         form=form,
         refused=refused,
     )
-    notes += more
+    notes += split_notes
     most = settings.max_train_rows
-    train = whole.get("train")
+    train = complete.get("train")
     if most is None or train is None:
-        return Data(whole, form, names), notes
+        return Data(complete, form, class_names), notes
     if not isinstance(train, Dataset):
-        whole["train"] = train.take(most)
+        complete["train"] = train.take(most)
     elif len(train) > most:
         import numpy as np
 
-        some = np.random.default_rng(settings.seed).permutation(len(train))[:most]
-        whole["train"] = train.select(np.sort(some))
+        # Drawn over the whole file, as files are often sorted; kept in their order.
+        drawn = np.random.default_rng(settings.seed).permutation(len(train))[:most]
+        complete["train"] = train.select(np.sort(drawn))
         notes.append(f"train: {most} of {len(train)} rows used (max_train_rows)")
-    return Data(whole, form, names), notes
+    return Data(complete, form, class_names), notes
 
 
 def _stored(rows: Rows, split: str) -> Dataset:
@@ -145,20 +166,30 @@ def _stored(rows: Rows, split: str) -> Dataset:
         return rows
     if not hasattr(rows, "iter"):
         raise TypeError(f"load_data gave a {type(rows).__name__} for {split}, not a datasets.Dataset")
-    # Python objects, as `datasets` infers Arrow anew for each batch of rows that were changed on the way
-    parts = (json_column.with_kinds(arrow.table(chunk), rows.features) for chunk in chunks.chunked(enumerate(rows), 10_000))
-    stored = tables.dataset(parts, told=split)
+    # Python objects, as `datasets` infers Arrow anew for each batch of rows that were changed on the way.
+    parts = (
+        json_column.with_kinds(arrow.table(chunk), rows.features)
+        for chunk in chunks.chunked(enumerate(rows), chunks.CHUNK_ROWS)
+    )
+    stored = tables.dataset(parts, source_name=split)
     return stored.cast(rows.features) if rows.features else stored
 
 
 def mapping(columns: Iterable[str]) -> dict[str, str]:
     """`("text=sentence", "label=target")` -> {"text": "sentence", "label": "target"}; commas part pairs as well."""
-    found: dict[str, str] = {}
-    for pair in (pair.strip() for text in columns for pair in text.split(",")):
-        ours, equals, theirs = pair.partition("=")
-        if not equals or not ours.strip() or not theirs.strip():
-            raise UserError(f"--columns {pair}: not of the form ours=theirs", "name our column first", "--columns text=sentence")
-        if ours.strip() in found:
-            raise UserError(f"--columns: {ours.strip()} is mapped twice", "map each of our columns once")
-        found[ours.strip()] = theirs.strip()
-    return found
+    theirs_by_ours: dict[str, str] = {}
+    pairs: list[str] = []
+    for text in columns:
+        pairs += text.split(",")
+    for pair in pairs:
+        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        if not equals or not ours or not theirs:
+            raise UserError(
+                f"--columns {pair.strip()}: not of the form ours=theirs",
+                "name our column first",
+                "--columns text=sentence",
+            )
+        if ours in theirs_by_ours:
+            raise UserError(f"--columns: {ours} is mapped twice", "map each of our columns once")
+        theirs_by_ours[ours] = theirs
+    return theirs_by_ours

@@ -34,7 +34,7 @@ TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
 
 
-def said(value: Any, role: str, column: str = "") -> list[Message]:
+def read_messages(value: Any, role: str, column: str = "") -> list[Message]:
     """Messages from a string (one turn of `role`, or a transcript) or from a list of messages; `Unfit` names the column."""
     if isinstance(value, str):
         listed = from_json(value, column)
@@ -42,18 +42,18 @@ def said(value: Any, role: str, column: str = "") -> list[Message]:
             return transcript(value) or [{"role": role, "content": value}]
         value = listed
     if isinstance(value, Mapping):
-        return [message(value, column)]
+        return [read_message(value, column)]
     if isinstance(value, Sequence):
-        return [message(item, f"{column or 'messages'}[{number}]") for number, item in enumerate(value)]
+        return [read_message(item, f"{column or 'messages'}[{number}]") for number, item in enumerate(value)]
     raise Unfit(_no_text(value, column, "text or a list of messages"))
 
 
-def answer(value: Any, column: str = "") -> list[Message]:
+def read_answer(value: Any, column: str = "") -> list[Message]:
     """An assistant's answer: a string is never taken for a transcript here."""
     if isinstance(value, str):
         listed = from_json(value, column)
-        return [{"role": "assistant", "content": value}] if listed is None else said(listed, "assistant", column)
-    return said(value, "assistant", column)
+        return [{"role": "assistant", "content": value}] if listed is None else read_messages(listed, "assistant", column)
+    return read_messages(value, "assistant", column)
 
 
 def from_json(text: str, column: str = "") -> list[Any] | None:
@@ -80,7 +80,7 @@ def _is_message(item: Any) -> bool:
     return isinstance(item, Mapping) and ("role" in item or "from" in item)
 
 
-def text(value: Any, column: str) -> str:
+def read_text(value: Any, column: str) -> str:
     """The text of a column; nothing (None) is no text at all."""
     if value is not None and not isinstance(value, str):
         raise Unfit(_no_text(value, column, "text"))
@@ -109,7 +109,7 @@ def transcript(text: str) -> list[Message]:
     return turns
 
 
-def message(item: Any, place: str = "") -> Message:
+def read_message(item: Any, place: str = "") -> Message:
     """One message, from {"role", "content"} or {"from", "value"}, with all of its other fields in their order.
 
     A field that is null is one that the message does not have. Raises `Unfit`, which names the field by `place`.

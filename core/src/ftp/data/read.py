@@ -94,7 +94,7 @@ def _as_rows_of_export(rows: Rows, source: DataFile) -> Rows:
         return rows
     converted = exports.convert(source, enumerate(tables.to_rows(rows)))
     parts = chunks.chunked(converted, chunks.CHUNK_ROWS)
-    return tables.dataset((arrow.table(part, f"{source.path}, row") for part in parts), told=str(source.path))
+    return tables.dataset((arrow.table(part, f"{source.path}, row") for part in parts), source_name=str(source.path))
 
 
 def _exists(path: Path) -> bool:
@@ -126,7 +126,7 @@ def _local(whole: DataFile, splits: Mapping[str, str]) -> dict[str, Rows]:
     return {split: make([replace(whole, path=path) for path in paths]) for split, paths in parts.items()}
 
 
-def rename(rows: Rows, columns: Mapping[str, str], told: str) -> Rows:
+def rename(rows: Rows, columns: Mapping[str, str], source_name: str) -> Rows:
     """The rows with columns under our names; UserError for each that is not there."""
     have = list(rows.column_names or ())
     left_out = dropped_columns.left_out_of(rows)
@@ -135,7 +135,7 @@ def rename(rows: Rows, columns: Mapping[str, str], told: str) -> Rows:
         if theirs in left_out:
             wrong.append(left_out[theirs])
         elif theirs not in have:
-            wrong.append(_no_column(rows, told, columns, ours))
+            wrong.append(_no_column(rows, source_name, columns, ours))
     twice = sorted({theirs for theirs in columns.values() if list(columns.values()).count(theirs) > 1})
     wrong += [Problem(f"the column '{name}' is given two names", "name each column once") for name in twice]
     if wrong:
@@ -150,14 +150,14 @@ def rename(rows: Rows, columns: Mapping[str, str], told: str) -> Rows:
     return rows
 
 
-def _no_column(rows: Rows, told: str, columns: Mapping[str, str], ours: str) -> Problem:
+def _no_column(rows: Rows, source_name: str, columns: Mapping[str, str], ours: str) -> Problem:
     have = list(rows.column_names or ())
     theirs = columns[ours]
     near = nearest(theirs, have)
     meant = near.split("'")[1] if near else suggest.column_meant(rows, ours, columns.values())
     right = {name: column for name, column in columns.items() if column in have}
     return Problem(
-        f"{told} has no column '{theirs}'" + (f"; {near}" if near else ""),
+        f"{source_name} has no column '{theirs}'" + (f"; {near}" if near else ""),
         f"its columns: {', '.join(have)}",
         suggest.columns_option(right, {ours: meant}) if meant else "",
     )

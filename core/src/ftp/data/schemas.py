@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def unify(schemas: Iterable[pa.Schema], told: str = "", problems: dict[str, Problem] | None = None) -> pa.Schema:
+def unify(schemas: Iterable[pa.Schema], source_name: str = "", problems: dict[str, Problem] | None = None) -> pa.Schema:
     """One schema for all: missing columns become null, whole numbers become decimals where needed, objects whose fields differ
     become JSON.
 
@@ -35,11 +35,11 @@ def unify(schemas: Iterable[pa.Schema], told: str = "", problems: dict[str, Prob
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
             if problems is None:
                 raise UserError(
-                    f"{told or 'rows'}: a column changes its type between rows or files ({error})",
+                    f"{source_name or 'rows'}: a column changes its type between rows or files ({error})",
                     "give a column one type in all rows",
                 ) from None
         for name in set(left.names) & set(right.names):
-            if (problem := _unjoinable(left.field(name), right.field(name), told)) is not None:
+            if (problem := _unjoinable(left.field(name), right.field(name), source_name)) is not None:
                 problems[name] = problem
         left, right = without_columns(left, problems), without_columns(right, problems)
         joined = pa.unify_schemas([left, right], promote_options="permissive")
@@ -57,7 +57,7 @@ def without_columns(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
     return schema
 
 
-def _unjoinable(left: pa.Field, right: pa.Field, told: str) -> Problem | None:
+def _unjoinable(left: pa.Field, right: pa.Field, source_name: str) -> Problem | None:
     """Why a column that has one type here and another there cannot be one column; None where it can."""
     import pyarrow as pa
 
@@ -65,7 +65,7 @@ def _unjoinable(left: pa.Field, right: pa.Field, told: str) -> Problem | None:
         pa.unify_schemas([pa.schema([left]), pa.schema([right])], promote_options="permissive")
     except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
         return Problem(
-            f"{told or 'rows'}: the column {left.name} changes its type between rows or files ({error})",
+            f"{source_name or 'rows'}: the column {left.name} changes its type between rows or files ({error})",
             "give a column one type in all rows",
         )
     return None

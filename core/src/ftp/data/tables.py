@@ -38,7 +38,7 @@ def cache_home() -> Path | None:
 
 
 def dataset(
-    chunks: Iterable[pa.Table], path: Path | None = None, told: str = "", problems: dict[str, Problem] | None = None
+    chunks: Iterable[pa.Table], path: Path | None = None, source_name: str = "", problems: dict[str, Problem] | None = None
 ) -> Dataset:
     """Tables as one data set: in memory while small, else written to `path` (or a temporary file) and mapped. `problems`: as in
     `unify`."""
@@ -52,14 +52,14 @@ def dataset(
         held.append(chunk)
         if sum(each.nbytes for each in held) > IN_MEMORY:
             path = path or Path(tempfile.mkdtemp(prefix="ftp-")) / "rows.arrow"
-            write((each for part in (held, chunks) for each in part), path, told, problems)
+            write((each for part in (held, chunks) for each in part), path, source_name, problems)
             written = opened(path)
             if written is None:
                 raise UserError(f"{path} was written but cannot be read back", "check the disk")
             return written
     if not held:
-        raise UserError(f"{told or 'the data'} has no rows", "give at least one row")
-    schema = schemas.unify((each.schema for each in held), told, problems)
+        raise UserError(f"{source_name or 'the data'} has no rows", "give at least one row")
+    schema = schemas.unify((each.schema for each in held), source_name, problems)
     whole = pa.concat_tables([schemas.cast(each, schema) for each in held]).combine_chunks()
     return Dataset(InMemoryTable(whole), info=_info(whole.schema))
 
@@ -74,7 +74,7 @@ def _info(schema: pa.Schema) -> DatasetInfo:
 
 
 def write(
-    chunks: Iterable[pa.Table], path: Path, told: str = "", problems: dict[str, Problem] | None = None
+    chunks: Iterable[pa.Table], path: Path, source_name: str = "", problems: dict[str, Problem] | None = None
 ) -> int:
     """Write tables to `path` as an Arrow stream followed by its sha256, whole or not at all. Returns the row count.
 
@@ -90,7 +90,7 @@ def write(
         schema: pa.Schema | None = None
         writer: pa.RecordBatchStreamWriter | None = None
         for chunk in chunks:
-            wanted = chunk.schema if schema is None else schemas.unify([schema, chunk.schema], told, problems)
+            wanted = chunk.schema if schema is None else schemas.unify([schema, chunk.schema], source_name, problems)
             if schema is None or writer is None or not wanted.equals(schema):
                 if writer is not None:
                     writer.close()
@@ -99,7 +99,7 @@ def write(
             writer.write_table(schemas.cast(chunk, schema))
             count += len(chunk)
         if schema is None or writer is None:
-            raise UserError(f"{told or 'the data'} has no rows", "give at least one row")
+            raise UserError(f"{source_name or 'the data'} has no rows", "give at least one row")
         writer.close()
         if len(parts) > 1:
             merged = Path(aside) / "merged.arrow"

@@ -32,12 +32,19 @@ if TYPE_CHECKING:
     Rows: TypeAlias = Dataset | IterableDataset
 
 
+LABEL_COLUMNS: tuple[tuple[Form, str, tuple[Form, ...]], ...] = (
+    ("labelled", "label", ("labelled", "conversation", "prompt")),
+    ("tagged", "tags", ("tagged",)),
+)
+"""Forms with labels, the column of these, and the target forms that need their numbers or names."""
+
+
 def shape(
-    found: Mapping[str, Rows],
+    loaded: Mapping[str, Rows],
     target: Form,
     names: Sequence[str] = (),
     prefer: Form | None = None,
-    told: str = "data",
+    source_name: str = "data",
     others: Sequence[Form] = (),
     mapped: Mapping[str, str] = {},
     files: Mapping[str, str] = {},
@@ -57,93 +64,147 @@ def shape(
     from datasets import IterableDataset
 
     notes: list[str] = []
-    found = _without_unanswered_test(found, target, prefer, notes, told, files)
-    where = {split: f"{told} ({split})" for split in found}
-    sources = {split: _source(rows, target, prefer, where[split], others, mapped) for split, rows in found.items()}
-    made = {split: convert.convert(rows, sources[split], sources[split], told=where[split]) for split, rows in found.items()}
-    for split, rows in made.items():
+    loaded = _without_unanswered_test(loaded, target, prefer, notes, source_name, files)
+    split_names = {split: f"{source_name} ({split})" for split in loaded}
+    sources: dict[str, Form] = {}
+    for split, rows in loaded.items():
+        sources[split] = _choose_form(rows, target, prefer, split_names[split], others, mapped)
+
+    # The columns in their canonical shape: only these can be checked, and their labels counted.
+    canonical: dict[str, Rows] = {}
+    for split, rows in loaded.items():
+        form = sources[split]
+        canonical[split] = convert.convert(rows, form, form, source_name=split_names[split])
+    for split, rows in canonical.items():
         if plain_values:
-            made[split] = rows = asked.plain_values_as_text(rows, check.TEXTS.get(sources[split], ()))
-        check.check(rows, sources[split], where[split])
-    # class numbers are needed for classes alone, and class names wherever a label is said in words
-    for form, column, needed in (
-        ("labelled", "label", ("labelled", "conversation", "prompt")),
-        ("tagged", "tags", ("tagged",)),
-    ):
-        mine = {split: rows for split, rows in made.items() if sources[split] == form}
-        if mine and target in needed:
-            coded, names, more = labels.encode(mine, names, column, join=join_labels, told=told)
-            notes += more
-            made = {split: coded.get(split, rows) for split, rows in made.items() if split in coded or split not in mine}
-    for split, rows in made.items():
-        made[split] = convert.convert(rows, sources[split], target, names, where[split])
-        if sources[split] == "labelled" and target not in ("labelled", "feedback") and "label" in made[split].column_names:
-            made[split] = made[split].remove_columns("label")  # the class is said in words now, and is no rating of them
-        if not isinstance(rows, IterableDataset) and len(made[split]) < len(rows):
-            notes.append(f"{split}: {len(rows) - len(made[split])} of {len(rows)} rows left out (rated bad)")
-    return made, tuple(names) if target in ("labelled", "tagged") else (), notes
+            rows = asked.plain_values_as_text(rows, check.TEXTS.get(sources[split], ()))
+            canonical[split] = rows
+        check.check(rows, sources[split], split_names[split])
+
+    # Class numbers are needed for classes alone, and class names wherever a label is written in words.
+    for form, column, targets in LABEL_COLUMNS:
+        of_form = {split: rows for split, rows in canonical.items() if sources[split] == form}
+        if not of_form or target not in targets:
+            continue
+        numbered, names, label_notes = labels.encode(
+            of_form, names, column, join=join_labels, source_name=source_name
+        )
+        notes += label_notes
+        # A split that `encode` gives back no more has no labels (hidden ones on the hub): it is left out.
+        for split in of_form:
+            if split in numbered:
+                canonical[split] = numbered[split]
+            else:
+                del canonical[split]
+
+    shaped: dict[str, Rows] = {}
+    for split, rows in canonical.items():
+        source = sources[split]
+        converted = convert.convert(rows, source, target, names, split_names[split])
+        is_in_words = source == "labelled" and target not in ("labelled", "feedback")
+        if is_in_words and "label" in converted.column_names:
+            # The class is written in words now; the column that is left is no rating of them.
+            converted = converted.remove_columns("label")
+        if not isinstance(rows, IterableDataset) and len(converted) < len(rows):
+            notes.append(
+                f"{split}: {len(rows) - len(converted)} of {len(rows)} rows left out (rated bad)"
+            )
+        shaped[split] = converted
+    class_names = tuple(names) if target in ("labelled", "tagged") else ()
+    return shaped, class_names, notes
+
 
 ANSWERS = frozenset({"label", "tags", "answers", "answer", "completion", "output", "chosen", "rejected"})
 """Columns that say what a model is to answer, which rows to be answered lack."""
 
 
 def _without_unanswered_test(
-    found: Mapping[str, Rows], target: Form, prefer: Form | None, notes: list[str], told: str, files: Mapping[str, str]
+    loaded: Mapping[str, Rows],
+    target: Form,
+    prefer: Form | None,
+    notes: list[str],
+    source_name: str,
+    files: Mapping[str, str],
 ) -> Mapping[str, Rows]:
-    """The splits without a test split whose rows have no answers (as in competitions), which is told."""
-    if "test" not in found or "train" not in found or downhill.offers_to(found["test"].column_names or (), target):
-        return found
-    offers = downhill.offers_to(found["train"].column_names or (), target)
-    if not offers:
-        return found
-    form = prefer if prefer in offers else offers[0]
-    have = found["test"].column_names or ()
-    lacking = forms.lacking(have, form)
-    if not lacking or not lacking <= ANSWERS or lacking & dropped_columns.left_out_of(found["test"]).keys():
-        return found
+    """The splits less a test split whose rows have no answers (as in competitions), with a note of it."""
+    if "test" not in loaded or "train" not in loaded:
+        return loaded
+    test_columns = loaded["test"].column_names or ()
+    if downhill.offers_to(test_columns, target):
+        return loaded
+    train_forms = downhill.offers_to(loaded["train"].column_names or (), target)
+    if not train_forms:
+        return loaded
+    form = prefer if prefer in train_forms else train_forms[0]
+    lacking = forms.lacking(test_columns, form)
+    if not lacking or not lacking <= ANSWERS:
+        return loaded
+    # A column of answers that no type holds is a mistake in the file, and reported as one.
+    if lacking & dropped_columns.left_out_of(loaded["test"]).keys():
+        return loaded
     file = files.get("test", "FILE")
     notes.append(
-        f"{told} (test) has no {' and no '.join(sorted(lacking))}, so nothing can be scored on it and it is left out; "
-        f"for answers to its rows, once the run is finished: ftp predict RUN --input {shlex.quote(file)}"
+        f"{source_name} (test) has no {' and no '.join(sorted(lacking))}, "
+        "so nothing can be scored on it and it is left out; for answers to its rows, "
+        f"once the run is finished: ftp predict RUN --input {shlex.quote(file)}"
     )
-    return {split: rows for split, rows in found.items() if split != "test"}
+    return {split: rows for split, rows in loaded.items() if split != "test"}
 
 
-def _source(
-    rows: Rows, target: Form, prefer: Form | None, told: str, others: Sequence[Form] = (), mapped: Mapping[str, str] = {}
+def _choose_form(
+    rows: Rows,
+    target: Form,
+    prefer: Form | None,
+    source_name: str,
+    others: Sequence[Form] = (),
+    mapped: Mapping[str, str] = {},
 ) -> Form:
     """The form to read rows as: the preferred one, else the richest that leads to the target."""
-    have = list(rows.column_names or ())
+    columns = list(rows.column_names or ())
     left_out = dropped_columns.left_out_of(rows)
-    for form in forms.offers([*have, *left_out]):  # a form that is there but for a column that no type holds
+    # The richest form is there but for a column that no type holds: that column's error says more.
+    for form in forms.offers([*columns, *left_out]):
         if downhill.way(form, target):
             dropped_columns.require_held(rows, forms.read_columns(form))
             break
-    leading = [form for form in forms.offers(have) if downhill.way(form, target)]
-    if leading:
-        chosen = prefer if prefer in leading else leading[0]
-        if "feedback" in leading and target != "feedback" and chosen in ("feedback", "conversation"):
-            # answers that are rated bad are not to be imitated; a label that is no rating says nothing of that
-            return "feedback" if _rated(rows) else "conversation"
-        return chosen
-    if target == "labelled" and "label" not in have:
-        problem = unsupported_labels.columns_problem(told, rows)
+    leading = [form for form in forms.offers(columns) if downhill.way(form, target)]
+    if not leading:
+        raise _no_form(rows, target, source_name, others, mapped)
+    chosen = prefer if prefer in leading else leading[0]
+    is_rated_chat = "feedback" in leading and chosen in ("feedback", "conversation")
+    if is_rated_chat and target != "feedback":
+        # Answers rated bad are not to be imitated; a label that is no rating says nothing of that.
+        return "feedback" if _has_ratings(rows) else "conversation"
+    return chosen
+
+
+def _no_form(
+    rows: Rows, target: Form, source_name: str, others: Sequence[Form], mapped: Mapping[str, str]
+) -> UserError:
+    """Why rows cannot be read as `target`: what it needs, or the form that the run could take instead."""
+    columns = list(rows.column_names or ())
+    if target == "labelled" and "label" not in columns:
+        problem = unsupported_labels.columns_problem(source_name, rows)
         if problem is not None:
-            raise UserError([problem])
+            return UserError([problem])
+    what = f"{source_name} cannot be read as '{target}': its columns are {', '.join(columns)}"
+    for form in forms.offers(columns):
+        if form in others:
+            return UserError(
+                what,
+                f"they are those of the form '{form}', which this run can be about as well",
+                f"--form {form}",
+            )
     spec = forms.FORMS[target]
-    wanted = " or ".join(" + ".join(columns) for columns in spec.read_from or (spec.required,))
+    column_sets = [" + ".join(names) for names in spec.read_from or (spec.required,)]
+    fix = f"'{target}' needs the columns {' or '.join(column_sets)}"
     uphill = [form for form in forms.FORMS if form != target and downhill.way(form, target)]
-    what = f"{told} cannot be read as '{target}': its columns are {', '.join(have)}"
-    if also := next((form for form in forms.offers(have) if form in others), None):
-        raise UserError(what, f"they are those of the form '{also}', which this run can be about as well", f"--form {also}")
-    raise UserError(
-        what,
-        f"'{target}' needs the columns {wanted}" + (f", or rows of the form {', '.join(uphill)}" if uphill else ""),
-        suggest.columns_option(mapped, suggest.columns_meant(rows, target)),
-    )
+    if uphill:
+        fix += f", or rows of the form {', '.join(uphill)}"
+    return UserError(what, fix, suggest.columns_option(mapped, suggest.columns_meant(rows, target)))
 
 
-def _rated(rows: Rows) -> bool:
+def _has_ratings(rows: Rows) -> bool:
     """Whether the labels of the first rows are ratings, good or bad."""
     try:
         return all(chat_rows.good(row["label"]) in (True, False) for row in islice(rows, 1000))

@@ -27,7 +27,7 @@ RECURS = 0.8
 """Share of the parts of combined labels that occur in other labels too, from which they are labels themselves."""
 
 
-def numbers_problem(told: str, values: Collection[Any], column: str = "label") -> Problem | None:
+def numbers_problem(source_name: str, values: Collection[Any], column: str = "label") -> Problem | None:
     """The problem of a column of decimals, which is to be predicted as a number; None for any other column.
 
     Args:
@@ -41,13 +41,13 @@ def numbers_problem(told: str, values: Collection[Any], column: str = "label") -
         return None
     shown = ", ".join(str(value) for value in sorted(decimals or texts)[:3])
     return Problem(
-        f"{told}: {column} holds decimals ({shown} ...; {len(known)} different values): predicting a number "
+        f"{source_name}: {column} holds decimals ({shown} ...; {len(known)} different values): predicting a number "
         "(regression) is not supported yet",
         "ftp tells classes apart: part the numbers into ranges that have names, such as low and high",
     )
 
 
-def several_labels_problem(told: str, counts: Mapping[Any, int], column: str = "label") -> Problem | None:
+def several_labels_problem(source_name: str, counts: Mapping[Any, int], column: str = "label") -> Problem | None:
     """The problem of cells that hold several labels each ("price,speed"); None where cells hold one.
 
     A sign between words may be part of a class's name ("Albany, NY"), so the parts have to recur in other labels.
@@ -62,27 +62,27 @@ def several_labels_problem(told: str, counts: Mapping[Any, int], column: str = "
     if separator:
         fix += f", or write a combination that is meant as a class of its own without {separator!r}, as with +"
     return Problem(
-        f"{told}: {column} holds several labels in a cell ({shown}; {rows:,} rows): more than one label a row "
+        f"{source_name}: {column} holds several labels in a cell ({shown}; {rows:,} rows): more than one label a row "
         "(multi-label) is not supported yet",
         fix,
     )
 
 
-def lists_problem(told: str, column: str = "label") -> Problem:
+def lists_problem(source_name: str, column: str = "label") -> Problem:
     """The problem of a label column whose cells are lists."""
     return Problem(
-        f"{told}: {column} holds lists: more than one label a row (multi-label) is not supported yet",
+        f"{source_name}: {column} holds lists: more than one label a row (multi-label) is not supported yet",
         "give each row one class, as a word, a whole number, or true/false",
     )
 
 
-def columns_problem(told: str, rows: Any) -> Problem | None:
+def columns_problem(source_name: str, rows: Any) -> Problem | None:
     """The problem of rows without a column `label` that have several labels each, in a list or in columns of 0 and 1."""
     for name, kind in (rows.features or {}).items():
         if name.lower() in PLURALS and getattr(kind, "feature", None) is not None:
-            return lists_problem(told, name)
+            return lists_problem(source_name, name)
     flags = flag_columns(rows)
-    return flags_problem(told, flags) if flags else None
+    return flags_problem(source_name, flags) if flags else None
 
 
 def flag_columns(rows: Any) -> list[str]:
@@ -96,10 +96,10 @@ def flag_columns(rows: Any) -> list[str]:
     return flags if len(flags) > 1 else []
 
 
-def flags_problem(told: str, columns: list[str]) -> Problem:
+def flags_problem(source_name: str, columns: list[str]) -> Problem:
     """The problem of rows with a column of 0 and 1 for each label."""
     return Problem(
-        f"{told}: there is no column of classes, but columns of 0 and 1 ({', '.join(columns[:6])}): more than one label "
+        f"{source_name}: there is no column of classes, but columns of 0 and 1 ({', '.join(columns[:6])}): more than one label "
         "a row (multi-label) is not supported yet",
         "one of them can be learnt at a time",
         f"--columns label={columns[0]}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ftp.data.messages import said
+from ftp.data.messages import read_messages
 from ftp.data.turns import Unfit
 from ftp.losses import encoder_decoder, tokens
 from ftp.losses.chat_template import prepare
@@ -101,7 +101,7 @@ def _conversation(row: Row) -> list[Any]:
     answer = row.get("chosen") if row.get("chosen") is not None else row.get("completion")
     if answer is None or row.get("prompt") is None:
         return []
-    return [*said(row["prompt"], "user"), *said(answer, "assistant")]
+    return [*read_messages(row["prompt"], "user"), *read_messages(answer, "assistant")]
 
 
 def end_probabilities(run: Run, model: Model, given: list[Reference]) -> list[float]:

@@ -34,7 +34,7 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
     for note in reading:
         run.tell(note)
     general = found.get("general") or found.get("train") or next(iter(found.values()))
-    general = shape({"general": general}, form, told=f"--mix.data {source}")[0]["general"]
+    general = shape({"general": general}, form, source_name=f"--mix.data {source}")[0]["general"]
     train, most = given["train"], settings.max_train_rows
     wanted = max(1, round(len(train) * share / (1 - share)))
     if most is not None and len(train) + wanted > most:  # else core would take its rows from all of them, at another share

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftp.data.messages import answer as answer_of
-from ftp.data.messages import said
+from ftp.data.messages import read_answer, read_messages
 from ftp.data.turns import Message, Unfit, is_empty, last_question
 from ftp.errors import Problem, UserError
 from ftp.losses.conversations import Chat, tools_of
@@ -37,8 +36,8 @@ class Side:
 
 def sides(chat: Chat, rows: Sequence[Row], answers: Sequence[Any], limit: int) -> list[Side]:
     """Each row's prompt with an answer (messages, or a text). `UserError` names the rows that cannot be read."""
-    prompts = [said(row["prompt"], "user") for row in rows]
-    given = [answer_of(value) for value in answers]
+    prompts = [read_messages(row["prompt"], "user") for row in rows]
+    given = [read_answer(value) for value in answers]
     refuse_empty(rows, given)
     talks = [[*prompt, *answer] for prompt, answer in zip(prompts, given, strict=True)]
     found = chat.encode(talks, [tools_of(row) for row in rows], "answers", [len(prompt) for prompt in prompts])
@@ -94,7 +93,7 @@ def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Pro
 
 def excerpt(row: Row, most: int = 60) -> str:
     """What names a row to a user: its id, where it has one, and how its question begins."""
-    text = last_question(said(row["prompt"], "user"))
+    text = last_question(read_messages(row["prompt"], "user"))
     return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(text[:most] + ("..." if len(text) > most else ""))
 
 

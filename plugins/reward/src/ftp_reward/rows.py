@@ -13,8 +13,7 @@ from typing import Any
 
 from ftp.data.chat_rows import conversation
 from ftp.data.control_text import TextTokenizer
-from ftp.data.messages import answer as answer_of
-from ftp.data.messages import said
+from ftp.data.messages import read_answer, read_messages
 from ftp.data.turns import Message, Unfit, is_empty, last_question, plain, split_last, words
 from ftp.errors import Problem, UserError
 from ftp.folder.log import read_log
@@ -44,9 +43,9 @@ class Reader:
 
     def read(self, rows: Sequence[Row], answers: Sequence[Any]) -> list[Scored]:
         """Each row's prompt with an answer (messages, or a text). `UserError` names the rows that cannot be read."""
-        given = [answer_of(value) for value in answers]
+        given = [read_answer(value) for value in answers]
         refuse_empty(rows, given)
-        talks = [[*said(row["prompt"], "user"), *answer] for row, answer in zip(rows, given, strict=True)]
+        talks = [[*read_messages(row["prompt"], "user"), *answer] for row, answer in zip(rows, given, strict=True)]
         if self.chat is None:
             return [self.pair(plain(asked), plain(answer)) for asked, answer in map(split_last, talks)]
         problems, made = [], []
@@ -65,7 +64,7 @@ class Reader:
         """A row to be scored: a conversation in any spelling, or a plain text."""
         try:
             is_text = row.get("text") is not None and row.get("messages") is None
-            talk = said(row["text"], "assistant") if is_text else conversation(row)
+            talk = read_messages(row["text"], "assistant") if is_text else conversation(row)
         except Unfit as error:
             raise UserError(f"there is nothing to score: the row {error}",
                             "give a text, messages, or a prompt with a completion") from error
@@ -96,7 +95,7 @@ class Reader:
         """How many of the tokens that were cut from the beginning are the answer's; all where the template cannot say."""
         assert self.chat is not None
         try:
-            asked = len(self.chat.prompt(said(row["prompt"], "user"), tools_of(row)))
+            asked = len(self.chat.prompt(read_messages(row["prompt"], "user"), tools_of(row)))
         except Unfit:
             return cut
         return max(0, cut + int(ids[0] == self.tokenizer.bos_token_id) - asked)
@@ -168,5 +167,5 @@ def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Pro
 
 def excerpt(row: Row, most: int = 60) -> str:
     """What names a row to a user: its id, where it has one, and how its question begins."""
-    text = last_question(said(row["prompt"], "user"))
+    text = last_question(read_messages(row["prompt"], "user"))
     return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(text[:most] + ("..." if len(text) > most else ""))

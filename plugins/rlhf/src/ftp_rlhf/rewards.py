@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp import UserError
-from ftp.data.messages import said
+from ftp.data.messages import read_messages
 from ftp.data.turns import Message, Unfit, last_question, plain, split_last
 from ftp.errors import describe
 from ftp.host import python_files
@@ -77,7 +77,7 @@ def _excerpt(text: str, most: int = 60) -> str:
 
 
 def _asked(row: Row) -> str:
-    return _excerpt(last_question(said(row["prompt"], "user")))
+    return _excerpt(last_question(read_messages(row["prompt"], "user")))
 
 
 # --- Python functions ---
@@ -164,7 +164,7 @@ def model_judge(run: Run, folder: Path) -> Judge:
 
     def read(row: Row, text: str) -> list[int]:
         """Nothing but how `reward` reads a text; an empty completion is scored like any other."""
-        talk: list[Message] = [*said(row["prompt"], "user"), {"role": "assistant", "content": text}]
+        talk: list[Message] = [*read_messages(row["prompt"], "user"), {"role": "assistant", "content": text}]
         if reader.chat is None:
             asked, answer = split_last(talk)
             ids: list[int] = reader.pair(plain(asked), plain(answer))["input_ids"]

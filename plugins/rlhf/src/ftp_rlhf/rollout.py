@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ftp import UserError
 from ftp.data.encode import cache_key
-from ftp.data.messages import said
+from ftp.data.messages import read_messages
 from ftp.data.turns import Unfit
 from ftp.losses import chat_template, conversations, stretches, tokens
 from ftp.losses.common import row_limit
@@ -84,7 +84,7 @@ class Roller:
         for number, row in enumerate(rows):
             try:
                 # rows to train on are prompts already; what a finished model is asked may be spelt in any way
-                turns = question(row) if split == "predict" else said(row["prompt"], "user")
+                turns = question(row) if split == "predict" else read_messages(row["prompt"], "user")
                 if not turns:
                     raise Unfit("asks nothing")
                 ids = self.talk.prompt(turns, tools_of(row))
