@@ -268,7 +268,7 @@ def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: ty
         wrong.append(None)
     for value in wrong:
         mismatch = instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **{item.name: value}))
-        assert mismatch is not None and f"a {kind.__name__} whose {item.name} is " in mismatch.given.replace("an ", "a ", 1)
+        assert mismatch is not None and f"a {kind.__name__} whose {item.name} is " in mismatch.actual.replace("an ", "a ", 1)
         assert mismatch.right
 
 
@@ -288,12 +288,12 @@ def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: ty
 )
 def test_a_value_of_the_right_type_that_cannot_be_is_named(kind: type, changes: dict[str, Any], message: str) -> None:
     mismatch = instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **changes))
-    assert mismatch is not None and message in mismatch.given
+    assert mismatch is not None and message in mismatch.actual
 
 
 def test_a_field_that_was_never_set_is_named() -> None:
     mismatch = instance(LossOut)(NO_TOTAL)
-    assert mismatch is not None and mismatch.given == "a LossOut whose total is None"
+    assert mismatch is not None and mismatch.actual == "a LossOut whose total is None"
 
 
 def _outermost(wrapper: Callable[..., Any], hook: str) -> type:

@@ -16,6 +16,15 @@ from ftp.answers.origin import Mismatch, Source, named
 from ftp.host import faults
 from ftp.types import Batch, Loss, LossOut, Model, Prediction
 
+END = object()
+"""Stands behind the last of rows that are read lazily."""
+ENCODED = "encoded rows (dictionaries with input_ids)"
+FUNCTIONS: Mapping[type, Sequence[str]] = {
+    Loss: ("encode", "collate", "compute", "answer", "merge", "rollout"),
+    Model: ("save",),
+}
+"""The functions that an answer carries, beside `Model.reference`."""
+
 
 def _anything(result: Any) -> Mismatch | None:
     """Checks what nobody reads."""
@@ -49,18 +58,21 @@ RESULTS: Mapping[str, Check] = {
 
 def _wrong_size(name: str, result: Any, arguments: Sequence[Any]) -> Mismatch | None:
     """Whether a result is for another number of rows than it was asked for."""
-    first: Any = arguments[0] if arguments else None
-    if name == "collate" and is_list(first) and result.rows != len(first):
-        return Mismatch(f"a Batch of {result.rows} rows", f"one of the {len(first)} that it was given")
-    if not isinstance(first, Batch):
+    asked: Any = arguments[0] if arguments else None
+    if name == "collate" and is_list(asked) and result.rows != len(asked):
+        return Mismatch(f"a Batch of {result.rows} rows", f"one of the {len(asked)} that it was given")
+    if not isinstance(asked, Batch):
         return None
-    if name == "answer" and len(result) != first.rows:
-        return Mismatch(f"{len(result)} predictions", f"one for each of {first.rows} rows")
-    for field in ("row_losses", "row_counts") if name == "compute" else ():
+    if name == "answer" and len(result) != asked.rows:
+        return Mismatch(f"{len(result)} predictions", f"one for each of {asked.rows} rows")
+    if name != "compute":
+        return None
+    # values of each row: a tensor of another shape would be broadcast in silence
+    for field in ("row_losses", "row_counts"):
         values = getattr(result, field)
-        if values is not None and tuple(values.shape) != (first.rows,):
+        if values is not None and tuple(values.shape) != (asked.rows,):
             shape = "x".join(map(str, values.shape)) or "no"
-            return Mismatch(f"a LossOut whose {field} has shape {shape}", f"one number for each of {first.rows} rows")
+            return Mismatch(f"a LossOut whose {field} has shape {shape}", f"one number for each of {asked.rows} rows")
     return None
 
 
@@ -105,6 +117,7 @@ class Checked:
         return rows
 
     def _while_read(self, rows: Iterable[Any]) -> Iterator[Any]:
+        """Lazy rows, each checked as it is read; what reading one raises is told in the plugin's name."""
         remaining = iter(rows)
         while True:
             with named(self.source, self.hook):
@@ -117,7 +130,7 @@ class Checked:
     def _check_row(self, row: Any) -> None:
         if not isinstance(row, Mapping):
             raise self.source.error(self.hook, Mismatch(f"{an(row)} as a row", ENCODED))
-        if row.get("left_out"):
+        if row.get("left_out"):  # a reason instead of tokens
             return
         if "input_ids" not in row:
             columns = ", ".join(map(str, row))
@@ -147,6 +160,7 @@ class CheckedReference:
             raise self.source.error(hook, Mismatch(an(context), "a context manager that yields the network"))
         with named(self.source, hook):
             net = context.__enter__()
+        # by hand and not by `with`: only what the plugin raises itself is told in its name
         try:
             if not is_module(net):
                 raise self.source.error(hook, Mismatch(an(net), "a context manager that yields the network"))
@@ -168,21 +182,12 @@ def _leave(context: AbstractContextManager[Any], error: BaseException) -> None:
             raise
 
 
-END = object()
-"""Stands behind the last of rows that are read lazily."""
-ENCODED = "encoded rows (dictionaries with input_ids)"
-FUNCTIONS: Mapping[type, Sequence[str]] = {
-    Loss: ("encode", "collate", "compute", "answer", "merge", "rollout"),
-    Model: ("save",),
-}
-"""The functions that an answer carries, beside `Model.reference`."""
-
-
 def with_checked_functions(answer: Any, source: Source) -> Any:
     """The same answer, each function in it checked in the name of the plugin that it came from."""
     functions: dict[str, Any] = {}
     for name in FUNCTIONS.get(type(answer), ()):
         function = getattr(answer, name)
+        # one that is checked already came from another plugin, whose answer this one passes on
         if function is not None and not isinstance(function, Checked):
             functions[name] = Checked(function, name, source)
     if isinstance(answer, Model) and answer.reference is not None and not isinstance(answer.reference, CheckedReference):

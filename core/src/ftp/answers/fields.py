@@ -133,7 +133,7 @@ Check = Callable[[Any], Mismatch | None]
 
 def an(value: Any) -> str:
     """A value's type with its article: `a str`, `an int`, `None`."""
-    if value is None:
+    if value is None:  # not "a NoneType"
         return "None"
     return _with_article(type(value).__name__)
 
@@ -151,9 +151,8 @@ def instance(kind: type) -> Check:
         for name, field in FIELDS[kind].items():
             content = getattr(value, name, None)  # a subclass may have set none
             if not field.holds(content):
-                shown = (
-                    f"{content!r:.40}" if isinstance(content, str | int | float) else an(content)
-                )
+                is_short = isinstance(content, str | int | float)
+                shown = f"{content!r:.40}" if is_short else an(content)
                 return Mismatch(f"{_with_article(kind.__name__)} whose {name} is {shown}", field.words)
         return None
 

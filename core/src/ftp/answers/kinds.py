@@ -20,6 +20,7 @@ class Kind:
     holds: Callable[[Any], bool]
 
 
+# In Python True and False are whole numbers; in an answer they are a mistake.
 def is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
@@ -43,20 +44,21 @@ def _is_scalar(value: Any) -> bool:
 
 
 def are_numbers(value: Any) -> bool:
-    """Whether a list holds numbers alone. By their few types, as there may be a million of them."""
-    if not is_list(value):
-        return False
-    kinds = set(map(type, value))
-    return bool not in kinds and all(issubclass(kind, numbers.Real) for kind in kinds)
+    """Whether a list holds numbers alone."""
+    return is_list(value) and _are_all(value, numbers.Real)
 
 
 def _are_token_ids(value: Any) -> bool:
+    """Whether a list, or an array of one dimension, holds whole numbers alone."""
     if hasattr(value, "tolist"):  # numpy and torch
         value = value.tolist()
-    if not is_list(value):
-        return False
-    kinds = set(map(type, value))
-    return bool not in kinds and all(issubclass(kind, numbers.Integral) for kind in kinds)
+    return is_list(value) and _are_all(value, numbers.Integral)
+
+
+def _are_all(values: Sequence[Any], number: type) -> bool:
+    """Whether all values are numbers of a type, and none is True or False. By their few types, as there may be a million."""
+    types = set(map(type, values))
+    return bool not in types and all(issubclass(kind, number) for kind in types)
 
 
 def is_module(value: Any) -> bool:
@@ -72,6 +74,7 @@ def is_dataset(value: Any) -> bool:
 
 
 def one_of(words: Sequence[str]) -> Kind:
+    """One of these words."""
     return Kind(
         f"one of {', '.join(words)}", lambda value: isinstance(value, str) and value in words
     )
@@ -83,20 +86,26 @@ def words_of(known: Sequence[str] = ()) -> Kind:
 
     def holds(value: Any) -> bool:
         is_collection = isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
-        return all(map(word.holds, value)) if is_collection else word.holds(value)
+        if is_collection:
+            return all(map(word.holds, value))
+        return word.holds(value)
 
     return Kind(f"{word.words}, or a tuple of such", holds)
 
 
 def or_none(kind: Kind) -> Kind:
+    """What is of the kind, or None."""
     return Kind(f"{kind.words}, or None", lambda value: value is None or kind.holds(value))
 
 
 def list_of(kind: Kind, words: str) -> Kind:
+    """A list of what is of the kind."""
     return Kind(words, lambda value: is_list(value) and all(map(kind.holds, value)))
 
 
 def mapping_to(kind: Kind, words: str) -> Kind:
+    """A dictionary of name -> what is of the kind."""
+
     def holds(value: Any) -> bool:
         return (
             isinstance(value, Mapping)

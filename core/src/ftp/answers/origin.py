@@ -11,9 +11,9 @@ from ftp.errors import PluginError, UserError, VerifyError, describe
 
 @dataclass(frozen=True)
 class Mismatch:
-    """What was given, and what is right instead; both in words."""
+    """What an answer is, and what is right instead; both in words."""
 
-    given: str
+    actual: str
     right: str
 
 
@@ -26,7 +26,7 @@ class Source:
 
     def error(self, hook: str, mismatch: Mismatch) -> PluginError:
         """The error that names plugin, package and hook."""
-        return PluginError(f"{self} gave {mismatch.given} to {hook}, not {mismatch.right}")
+        return PluginError(f"{self} gave {mismatch.actual} to {hook}, not {mismatch.right}")
 
     def failure(self, hook: str, error: BaseException) -> PluginError:
         """The error for what a plugin raised in a hook or in a function that it gave."""
@@ -41,7 +41,8 @@ def passes_through(error: BaseException) -> bool:
 
     Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory.
     """
-    is_out_of_memory = type(error).__name__ == "OutOfMemoryError"  # not by class: torch is not imported for this
+    # by name and not by class, as torch is not imported for this
+    is_out_of_memory = type(error).__name__ == "OutOfMemoryError"
     return is_out_of_memory or isinstance(error, UserError | PluginError | VerifyError)
 
 

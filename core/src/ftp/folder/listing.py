@@ -95,7 +95,7 @@ def _check(
     for name, items in ((paths.SCORES, scores), (paths.RISKS, known)):
         for item in items:
             if (mismatch := instance(type(item))(item)) is not None:
-                wrong.append(f"{name} holds {mismatch.given}, not {mismatch.right}")
+                wrong.append(f"{name} holds {mismatch.actual}, not {mismatch.right}")
     if wrong:
         raise UserError(f"{path}: {'; '.join(dict.fromkeys(wrong))}", "the run's folder is damaged")
 

@@ -16,56 +16,87 @@ SPLITS = ("train", "validation", "test")
 
 def audit(picked: Sequence[Picked]) -> list[Problem]:
     """Everything wrong with a set of plugins that can be known without running them."""
-    problems = [problem for one in picked for problem in audit_class(one.cls, f"plugin '{one.name}' of {one.found.package}")]
-    for name, arity in hooks.ARITY.items():
+    problems: list[Problem] = []
+    for plugin in picked:
+        problems += audit_class(plugin.cls, f"plugin '{plugin.name}' of {plugin.found.package}")
+    return problems + _several_answers(picked) + _several_deciders(picked) + _shared_splits(picked)
+
+
+def _several_answers(picked: Sequence[Picked]) -> list[Problem]:
+    """Hooks that take one answer and would get more. Core's own answer, asked last, gives way to any."""
+    problems = []
+    for hook, arity in hooks.ARITY.items():
         if arity != "one":
             continue
-        answers = [one for one in picked if answers_hook(one.cls, name) and not implementations(one.cls)[name].get("trylast")]
-        if len(answers) > 1:
-            who = " and ".join(f"'{one.name}' ({one.found.package})" for one in answers)
-            problems.append(Problem(f"hook {name} takes one answer, but {who} both give it",
-                                    f"leave out {' or '.join(one.name for one in answers)}"))
+        answering = []
+        for plugin in picked:
+            if answers_hook(plugin.cls, hook) and not implementations(plugin.cls)[hook].get("trylast"):
+                answering.append(plugin)
+        if len(answering) > 1:
+            problems.append(Problem(f"hook {hook} takes one answer, but {_with_packages(answering)} both give it",
+                                    _leave_out(answering)))
+    return problems
+
+
+def _several_deciders(picked: Sequence[Picked]) -> list[Problem]:
+    """Matters that only one plugin of a run may decide, and more do."""
     deciders: dict[str, list[Picked]] = {}
-    for one in picked:
-        for what in one.attribute("decides"):
-            deciders.setdefault(what, []).append(one)
-    for what, those in deciders.items():
-        if len(those) > 1:
-            who = " and ".join(f"'{one.name}' ({one.found.package})" for one in those)
-            problems.append(Problem(f"{who} both decide {what}", f"leave out {' or '.join(one.name for one in those)}"))
+    for plugin in picked:
+        for matter in plugin.attribute("decides"):
+            deciders.setdefault(matter, []).append(plugin)
+    problems = []
+    for matter, deciding in deciders.items():
+        if len(deciding) > 1:
+            problems.append(Problem(f"{_with_packages(deciding)} both decide {matter}", _leave_out(deciding)))
+    return problems
+
+
+def _shared_splits(picked: Sequence[Picked]) -> list[Problem]:
+    """Splits that two domains give; one problem for each second domain, whatever else the two share."""
+    problems = []
     owner: dict[str, Picked] = {}
-    for one in picked:
-        for split in (one.attribute("splits") or SPLITS) if answers_hook(one.cls, "load_data") else ():
+    for plugin in picked:
+        if not answers_hook(plugin.cls, "load_data"):
+            continue
+        for split in plugin.attribute("splits") or SPLITS:
             if split in owner:
-                who = " and ".join(f"'{giver.name}' ({giver.found.package})" for giver in (owner[split], one))
+                who = _with_packages([owner[split], plugin])
                 problems.append(Problem(f"split '{split}' has two sources: {who}", "leave out one of them"))
                 break
-            owner[split] = one
+            owner[split] = plugin
     return problems
+
+
+def _with_packages(plugins: Sequence[Picked]) -> str:
+    return " and ".join(f"'{plugin.name}' ({plugin.found.package})" for plugin in plugins)
+
+
+def _leave_out(plugins: Sequence[Picked]) -> str:
+    return f"leave out {' or '.join(plugin.name for plugin in plugins)}"
 
 
 def audit_class(cls: type, who: str) -> list[Problem]:
     """What is wrong with one plugin's hooks: marks forgotten, names or arguments that the contract does not have."""
     problems = []
     for name, function in inspect.getmembers(cls, inspect.isroutine):
-        marked = getattr(function, "ftp_impl", None)
-        if marked is None:
+        options = getattr(function, "ftp_impl", None)
+        if options is None:  # not marked
             if name in hooks.ARITY:
                 problems.append(Problem(f"{who}: method {name} has the name of a hook but no @hookimpl",
                                         "mark it with @hookimpl, or rename it"))
             continue
-        hook = marked.get("specname") or name
+        hook = options.get("specname") or name
         if hook not in hooks.ARITY:
             problems.append(Problem(f"{who}: @hookimpl {hook}: there is no such hook", nearest(hook, hooks.ARITY)))
             continue
         known = set(inspect.signature(getattr(hooks, hook)).parameters)
-        for argument in list(inspect.signature(function).parameters)[1:]:
+        for argument in list(inspect.signature(function).parameters)[1:]:  # all but self
             if argument not in known:
                 problems.append(Problem(f"{who}: hook {hook} has no argument '{argument}'",
                                         f"{nearest(argument, known)} it has: {', '.join(sorted(known))}".strip()))
-        if hook == "check_risks" and marked.get("wrapper"):
+        if hook == "check_risks" and options.get("wrapper"):
             problems.append(Problem(f"{who}: check_risks cannot be wrapped", "give verdicts of your own instead"))
-        if marked.get("wrapper") and not inspect.isgeneratorfunction(function):
+        if options.get("wrapper") and not inspect.isgeneratorfunction(function):
             problems.append(Problem(f"{who}: hook {hook} is marked as a wrapper but never yields",
                                     "answer = yield; return answer"))
     return problems

@@ -27,12 +27,12 @@ def plugin(cls: type[T]) -> type[T]:
 
 def implementations(cls: type) -> dict[str, dict[str, Any]]:
     """Marked hook methods of a plugin class -> pluggy's options of each (`wrapper`, `trylast`, ...)."""
-    found = {}
+    options_of_hook = {}
     for name, function in inspect.getmembers(cls, inspect.isroutine):
         options = getattr(function, "ftp_impl", None)
         if options is not None:
-            found[options.get("specname") or name] = options
-    return found
+            options_of_hook[options.get("specname") or name] = options
+    return options_of_hook
 
 
 def kind_of(cls: type) -> str:
@@ -61,5 +61,6 @@ def answers_hook(cls: type, hook: str) -> bool:
 
 
 def attribute_of(cls: type, name: str) -> tuple[Any, ...]:
+    """A class attribute such as `gives` as a tuple; a single word counts as one of it."""
     value = getattr(cls, name, ())
     return (value,) if isinstance(value, str) else tuple(value)

@@ -23,47 +23,65 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
 
     Without an objective it is the domain's first form that has a head of its own, or another one of these, `form` (`--form`).
     """
-    from ftp.data.downhill import reachable
-
-    objectives = [one for one in picked if answers_hook(one.cls, "make_loss") and one.attribute("wants")]
-    domains = [one for one in picked if answers_hook(one.cls, "load_data") and one.attribute("gives")]
+    objectives = [plugin for plugin in picked if answers_hook(plugin.cls, "make_loss") and plugin.attribute("wants")]
+    domains = [plugin for plugin in picked if answers_hook(plugin.cls, "load_data") and plugin.attribute("gives")]
     if not domains:
         giving = [name for name, cls in installed() if answers_hook(cls, "load_data")]
         return None, [Problem("no plugin of this run gives data", f"name a domain: {', '.join(giving) or 'none is installed'}",
                               "ftp plugins")]
     if len(objectives) > 1:
         return None, []  # told by the audit: two answers to make_loss
-    problems = []
     if not objectives:
-        own = [one for one in domains[0].attribute("gives") if one in DEFAULT_HEADS]
-        if own and form is not None and form not in own:
-            return None, [Problem(f"--form {form}: '{domains[0].name}' gives {', '.join(own)}", "name one of these")]
-        if own:
-            chosen = form or own[0]
-            return Task(cast(Form, chosen), DEFAULT_HEADS[chosen], tuple(one for one in own if one != chosen)), []
-        forms = ", ".join(domains[0].attribute("gives"))
-        within_reach = reachable(domains[0].attribute("gives"))
-        reading = [name for name, cls in installed() if set(attribute_of(cls, "wants")) & within_reach]
-        return None, [Problem(f"domain '{domains[0].name}' gives {forms}, for which no objective is named",
-                              f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
-    objective = objectives[0]
+        return _settle_by_form(domains[0], form)
+    return _settle_by_objective(objectives[0], domains, form)
+
+
+def _settle_by_form(domain: Picked, form: str | None) -> tuple[Task | None, list[Problem]]:
+    """The task that core trains by itself: the first form of the domain that has a head of its own, or the one named."""
+    from ftp.data.downhill import reachable
+
+    with_head = [name for name in domain.attribute("gives") if name in DEFAULT_HEADS]
+    if with_head and form is not None and form not in with_head:
+        return None, [Problem(f"--form {form}: '{domain.name}' gives {', '.join(with_head)}", "name one of these")]
+    if with_head:
+        chosen = form or with_head[0]
+        others = tuple(name for name in with_head if name != chosen)
+        return Task(cast(Form, chosen), DEFAULT_HEADS[chosen], others), []
+    forms = ", ".join(domain.attribute("gives"))
+    within_reach = reachable(domain.attribute("gives"))
+    reading = [name for name, cls in installed() if set(attribute_of(cls, "wants")) & within_reach]
+    return None, [Problem(f"domain '{domain.name}' gives {forms}, for which no objective is named",
+                          f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
+
+
+def _settle_by_objective(
+    objective: Picked, domains: Sequence[Picked], form: str | None
+) -> tuple[Task | None, list[Problem]]:
+    """The first form that the objective wants and every domain can give."""
+    from ftp.data.downhill import reachable
+
     wants = objective.attribute("wants")
     if form is not None and form not in wants:
         return None, [Problem(f"--form {form}: '{objective.name}' reads {' or '.join(wants)}, whatever the domain gives",
                               "leave it out")]
-    for one in wants if form is None else (form,):
-        if all(one in reachable(domain.attribute("gives")) for domain in domains):
+    for wanted in wants if form is None else (form,):
+        if all(wanted in reachable(domain.attribute("gives")) for domain in domains):
             heads = objective.attribute("head")
-            return Task(cast(Form, one), cast(Head, heads[0]) if heads else DEFAULT_HEADS.get(one, "tokens")), []
+            head = cast(Head, heads[0]) if heads else DEFAULT_HEADS.get(wanted, "tokens")
+            return Task(cast(Form, wanted), head), []
+
+    # none: say which domain is in the way, and which would not be
     fitting = [name for name, cls in installed() if set(wants) & reachable(attribute_of(cls, "gives"))]
+    problems = []
     for domain in domains:
         if not set(wants) & reachable(domain.attribute("gives")):
-            given = ", ".join(domain.attribute("gives"))
+            forms = ", ".join(domain.attribute("gives"))
             problems.append(Problem(
-                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {given}",
+                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {forms}",
                 f"domains that fit: {', '.join(fitting) or 'none is installed'}", "ftp plugins"))
-    none = f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})"
-    return None, problems or [Problem(none)]
+    if not problems:
+        problems = [Problem(f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})")]
+    return None, problems
 
 
 def core_options() -> list[Option]:
@@ -86,23 +104,29 @@ def suggested(
     """
     from ftp.settings import Settings
 
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    for one in picked:
-        kind = kind_of(one.cls)
+    # option -> rank (0: the strongest) -> who suggests -> what
+    suggestions: dict[str, dict[int, dict[str, Any]]] = {}
+    for plugin in picked:
+        kind = kind_of(plugin.cls)
         rank = STRENGTH.index(kind) if kind in STRENGTH else len(STRENGTH)
-        for key, value in getattr(one.cls, "suggests", {}).items():
-            found.setdefault(key, {}).setdefault(rank, {})[one.name] = value
+        for key, value in getattr(plugin.cls, "suggests", {}).items():
+            suggestions.setdefault(key, {}).setdefault(rank, {})[plugin.name] = value
     for key, value in (wishes or {}).items():
-        found.setdefault(key, {})[STRENGTH.index("objective")] = {model: value}
-    values, origin, problems = dict[str, Any](), dict[str, str](), dict[str, Problem]()
-    for key, ranks in found.items():
+        suggestions.setdefault(key, {})[STRENGTH.index("objective")] = {model: value}
+
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    problems: dict[str, Problem] = {}
+    for key, ranks in suggestions.items():
         strongest = ranks[min(ranks)]
         if len(set(map(repr, strongest.values()))) > 1:
-            told = " and ".join(f"{name}: {value}" for name, value in sorted(strongest.items()))
+            contradiction = " and ".join(f"{name}: {value}" for name, value in sorted(strongest.items()))
             flag = "--" + key.replace("_", "-")
-            problems[key] = Problem(f"{flag}: two plugins suggest different values ({told})", f"say which: {flag} VALUE")
+            problems[key] = Problem(f"{flag}: two plugins suggest different values ({contradiction})", f"say which: {flag} VALUE")
             continue
-        values[key], origin[key] = next(iter(strongest.values())), f"suggested by {' and '.join(sorted(strongest))}"
+        values[key] = next(iter(strongest.values()))
+        origin[key] = f"suggested by {' and '.join(sorted(strongest))}"
+        # of a parameterisation and an objective: the product
         if key == "learning_rate" and min(ranks) == 0 and 1 in ranks:
             objective, rate = next(iter(ranks[1].items()))
             times = values[key] / Settings().learning_rate

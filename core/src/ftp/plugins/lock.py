@@ -12,11 +12,17 @@ from ftp.plugins.declare import kind_of, summary_of
 
 def lock(picked: Sequence[Picked]) -> list[dict[str, str]]:
     """What a run was made with: name, distribution, version, a hash of the source, kind and summary of each plugin."""
-    return [
-        {"name": one.name, "distribution": one.found.distribution, "version": one.found.version, "sha256": source_hash(one.cls),
-         "kind": kind_of(one.cls), "summary": summary_of(one.cls)}
-        for one in picked
-    ]
+    lines = []
+    for plugin in picked:
+        lines.append({
+            "name": plugin.name,
+            "distribution": plugin.found.distribution,
+            "version": plugin.found.version,
+            "sha256": source_hash(plugin.cls),
+            "kind": kind_of(plugin.cls),
+            "summary": summary_of(plugin.cls),
+        })
+    return lines
 
 
 def source_hash(cls: type) -> str:
@@ -24,9 +30,11 @@ def source_hash(cls: type) -> str:
     import hashlib
 
     file = Path(inspect.getfile(cls))
-    files = sorted(file.parent.rglob("*.py")) if (file.parent / "__init__.py").exists() else [file]
+    is_in_package = (file.parent / "__init__.py").exists()
+    sources = sorted(file.parent.rglob("*.py")) if is_in_package else [file]
     digest = hashlib.sha256()
-    for one in files:
-        digest.update(one.relative_to(file.parent).as_posix().encode())
-        digest.update(one.read_bytes())
+    for source in sources:
+        # with its name: a file that is renamed is another package
+        digest.update(source.relative_to(file.parent).as_posix().encode())
+        digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -24,12 +24,12 @@ def lookup(name: str, known: Mapping[str, Sequence[T]], distribution_of: Callabl
     offered = known.get(plain, ())
     if not package:
         return list(offered)
-    return [one for one in offered if _normal(package) in _spellings(distribution_of(one))]
+    return [offer for offer in offered if _normal(package) in _spellings(distribution_of(offer))]
 
 
 def clash(what: str, plain: str, distributions: Sequence[str], packages: Sequence[str]) -> Problem:
     """The mistake of a name that several packages offer. `packages`: each with its version."""
-    choices = [f"{PurePath(one).name}:{plain}" for one in distributions]
+    choices = [f"{PurePath(distribution).name}:{plain}" for distribution in distributions]
     return Problem(f"{what}: two packages offer this name: {' and '.join(packages)}",
                    f"name it with its package: {' or '.join(choices)}")
 

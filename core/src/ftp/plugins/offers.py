@@ -20,19 +20,27 @@ OfferPoint = tuple[Callable[[], Offer], str, str]
 
 def offers() -> dict[str, list[OfferPoint]]:
     """Models in installed packages (entry point group `ftp.models`) by name, without importing any of the packages."""
-    found: dict[str, list[OfferPoint]] = {}
+    offered: dict[str, list[OfferPoint]] = {}
     for point in metadata.entry_points(group=MODELS):
-        name, version = (point.dist.metadata["Name"], point.dist.version) if point.dist else ("?", "")
-        known = found.setdefault(point.name, [])
-        if (name, version) not in [one[1:] for one in known]:
-            known.append((_asker(point, f"{name} {version}".strip()), name, version))
-    return dict(sorted(found.items()))
+        package, version = "?", ""
+        if point.dist:
+            package, version = point.dist.metadata["Name"], point.dist.version
+        same_name = offered.setdefault(point.name, [])
+        # a package that lies twice on the path offers its models once
+        if (package, version) not in [(known_package, known_version) for _, known_package, known_version in same_name]:
+            same_name.append((_asker(point, f"{package} {version}".strip()), package, version))
+    return dict(sorted(offered.items()))
 
 
 def defaults(known: Mapping[str, list[OfferPoint]], head: Head) -> list[tuple[str, Offer, str]]:
     """The offers that want to be the default for a head: name, offer, and the package that it comes from."""
-    return [(name, offer, f"{distribution} {version}".strip()) for name, points in known.items()
-            for ask, distribution, version in points if head in (offer := ask()).default_for]
+    wanting = []
+    for name, points in known.items():
+        for ask, distribution, version in points:
+            offer = ask()
+            if head in offer.default_for:
+                wanting.append((name, offer, f"{distribution} {version}".strip()))
+    return wanting
 
 
 def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
@@ -41,18 +49,25 @@ def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
     ("", {}) for a folder or a hub id, and where there is no one model of that name: that is told when it is looked for.
     """
     known = offers()
-    named = names.lookup(model, known, lambda point: point[1]) if model is not None else []
-    if model is not None and (not named or Path(model).exists()):
-        return "", {}
     try:
-        found = [(name, offer) for name, offer, _ in defaults(known, head)] if model is None else \
-            [(model, ask()) for ask, *_ in named]
+        if model is None:
+            offered = [(name, offer) for name, offer, _ in defaults(known, head)]
+        else:
+            points = names.lookup(model, known, lambda point: point[1])
+            if points and Path(model).exists():  # a folder comes before an offer of its name
+                points = []
+            offered = [(model, ask()) for ask, _, _ in points]
     except UserError:
         return "", {}
-    return (found[0][0], found[0][1].suggests) if len(found) == 1 else ("", {})
+    if len(offered) != 1:
+        return "", {}
+    name, offer = offered[0]
+    return name, offer.suggests
 
 
 def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
+    """What imports a package's offer, and names the package where it fails or gives something else."""
+
     def ask() -> Offer:
         try:
             offer: Offer = point.load()()
@@ -65,7 +80,7 @@ def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
                             f"pip install --force-reinstall {package.split()[0]}") from error
         mismatch = instance(Offer)(offer)
         if mismatch is not None:
-            raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {mismatch.given}, "
+            raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {mismatch.actual}, "
                             f"not {mismatch.right}")
         return offer
 

@@ -24,7 +24,11 @@ from ftp.train.durable_files import digest_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
+WEIGHTS = "weights.safetensors"
+STATE = "state.pt"
+MANIFEST = "manifest.json"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What a manifest of any other content raises as it is read."""
 _STEP = re.compile(r"step-(\d+)")
 _ASIDE = re.compile(r"\.(step-\d+)\.(partial|removed|replaced)-.+")
 
@@ -35,10 +39,11 @@ def any_in(folder: Path) -> bool:
 
 
 def origin(path: Path) -> dict[str, str]:
-    """What `save` was told of where a checkpoint comes from; empty where that is not known."""
+    """Where a checkpoint comes from, as it was saved with it; empty where that is not known."""
     try:
-        return {str(name): str(value) for name, value in json.loads((path / MANIFEST).read_text())["origin"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        manifest = json.loads((path / MANIFEST).read_text())
+        return {str(name): str(value) for name, value in manifest["origin"].items()}
+    except UNREADABLE:
         return {}
 
 
@@ -50,8 +55,9 @@ def is_foreign(path: Path, run: str | None) -> bool:
 def newest(folder: Path, notes: list[str] | None = None, run: str | None = None) -> Path | None:
     """The newest complete checkpoint of a folder: manifest present, sizes and digests right. None where there is none.
 
-    A damaged one is skipped, and so is one of another run than `run` (an id); a line that says which and why is appended to
-    `notes`.
+    Args:
+        notes: gets a line for each that is skipped, which says why.
+        run: the id of the run; a checkpoint of another is skipped as a damaged one is.
     """
     for path in reversed(_steps(folder)):
         fault = damage(path)
@@ -71,14 +77,14 @@ def damage(path: Path, digests: bool = True) -> str:
         files: Mapping[str, Mapping[str, Any]] = manifest["files"]
         if f"step-{manifest['step']}" != path.name or set(files) != {WEIGHTS, STATE}:
             return "its manifest is of another checkpoint"
-        for name, wanted in files.items():
-            if (path / name).stat().st_size != wanted["bytes"]:
+        for name, written in files.items():
+            if (path / name).stat().st_size != written["bytes"]:
                 return f"{name} has not the size that was written"
-            if digests and digest_of(path / name) != wanted["sha256"]:
+            if digests and digest_of(path / name) != written["sha256"]:
                 return f"{name} has not the content that was written"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         return f"it cannot be read: {error}"
     return ""
 
@@ -86,7 +92,10 @@ def damage(path: Path, digests: bool = True) -> str:
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights (on the CPU, by every name that was saved; tied names share one tensor) and state of a checkpoint.
 
-    Raises `UserError` where it is damaged. No code of the file is run.
+    No code of the file is run.
+
+    Raises:
+        UserError: it is damaged.
     """
     import torch
     from safetensors import safe_open
@@ -96,8 +105,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                         f"ftp run --resume {path.parent.parent}")
     with safe_open(path / WEIGHTS, framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        for name, same in json.loads((file.metadata() or {}).get("tied", "{}")).items():
-            weights[name] = weights[same]
+        tied = json.loads((file.metadata() or {}).get("tied", "{}"))  # name -> the name that it is stored under
+    for name, stored_name in tied.items():
+        weights[name] = weights[stored_name]
     return weights, torch.load(path / STATE, map_location="cpu", weights_only=True)
 
 
@@ -107,12 +117,17 @@ def prune(folder: Path, keep: int, protect: Collection[Path] = (), run: str | No
     Protected ones do not count; damaged ones and those of another run than `run` (an id) neither count nor are removed, so that
     a good one never goes for them. Files that ftp did not write stay.
     """
-    kept = {path.resolve() for path in protect}
-    good = [path for path in _steps(folder)
-            if not (path.resolve() in kept or is_foreign(path, run) or damage(path, digests=False))]
+    protected = {path.resolve() for path in protect}
+    good = []
+    for path in _steps(folder):
+        is_protected = path.resolve() in protected
+        # sizes are enough here: digests of every checkpoint at every save would cost more than the save
+        if not (is_protected or is_foreign(path, run) or damage(path, digests=False)):
+            good.append(path)
     removed = good[: max(0, len(good) - keep)]
     for path in removed:
-        aside = path.rename(folder / f".{path.name}.removed-{os.getpid()}")  # never half there under its own name
+        # renamed first, so that it is never half there under its own name
+        aside = path.rename(folder / f".{path.name}.removed-{os.getpid()}")
         if not remove(aside):
             aside.rename(path)
     return removed
@@ -120,7 +135,8 @@ def prune(folder: Path, keep: int, protect: Collection[Path] = (), run: str | No
 
 def remove(path: Path) -> bool:
     """Remove the files of a checkpoint, and its folder where nothing else is in it. Gives whether the folder is gone."""
-    for name in (MANIFEST, WEIGHTS, STATE):  # without its manifest, what is left of one is never taken for a checkpoint
+    # its manifest goes first: without it, what is left of a checkpoint is never taken for one
+    for name in (MANIFEST, WEIGHTS, STATE):
         with suppress(OSError):
             (path / name).unlink(missing_ok=True)
     with suppress(OSError):  # not empty: somebody keeps notes there
@@ -131,13 +147,21 @@ def remove(path: Path) -> bool:
 def tidy(folder: Path) -> None:
     """Remove what killed saves left behind. Call it when a run claims its folder: no other run may be writing there."""
     for path in folder.glob(".step-*"):
-        if match := _ASIDE.fullmatch(path.name):
-            if match[2] == "replaced" and not (folder / match[1]).exists():
-                path.rename(folder / match[1])  # killed between the two renames of `_put`
-            else:
-                remove(path)
+        match = _ASIDE.fullmatch(path.name)
+        if match is None:  # somebody else's
+            continue
+        name, why_aside = match.groups()
+        if why_aside == "replaced" and not (folder / name).exists():
+            path.rename(folder / name)  # killed between the two renames of a replacement
+        else:
+            remove(path)
 
 
 def _steps(folder: Path) -> list[Path]:
-    found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := _STEP.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
+    """The checkpoints of a folder, whole or damaged, by step."""
+    numbered = []
+    for path in folder.glob("step-*"):
+        match = _STEP.fullmatch(path.name)
+        if match is not None:
+            numbered.append((int(match[1]), path))
+    return [path for _, path in sorted(numbered)]

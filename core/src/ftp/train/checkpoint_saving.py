@@ -25,20 +25,24 @@ if TYPE_CHECKING:
 def save(
     folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any], origin: Mapping[str, str] | None = None
 ) -> Path:
-    """Write `<folder>/step-<step>` atomically and durably, and give its path.
+    """Write `<folder>/step-<step>` atomically and durably, and give its path. Leftovers of killed saves are removed first.
 
-    `weights`: tensors by name on any device; a tensor that has two names (tied weights) is stored once. `state`: plain
-    containers, numbers, strings and tensors, so that it loads without running code. `origin`: what the manifest says of
-    where it comes from (the run's id, the hash of its recipe). Leftovers of killed saves are
-    removed first. Raises `UserError` when the disk is full or cannot be written, in which case every earlier checkpoint
-    is as it was, or where another run's checkpoint has the name, and `TypeError` for a value in `state` that could not be loaded
-    again.
+    Args:
+        weights: tensors by name on any device; a tensor that has two names (tied weights) is stored once.
+        state: plain containers, numbers, strings and tensors, so that it loads without running code.
+        origin: what the manifest says of where it comes from (the run's id, the hash of its recipe).
+
+    Raises:
+        UserError: the disk is full or cannot be written, and every earlier checkpoint is as it was; or another run's
+            checkpoint has the name.
+        TypeError: a value in `state` could not be loaded again.
     """
     plain = only_plain(state, "state")
-    if is_foreign(folder / f"step-{step}", (origin or {}).get("run")):
-        raise UserError(f"cannot save step {step}: {folder / f'step-{step}'} is a checkpoint of another run",
+    target = folder / f"step-{step}"
+    aside = folder / f".step-{step}.partial-{os.getpid()}"
+    if is_foreign(target, (origin or {}).get("run")):
+        raise UserError(f"cannot save step {step}: {target} is a checkpoint of another run",
                         "move it elsewhere, then go on", f"ftp run --resume {folder.parent}")
-    target, aside = folder / f"step-{step}", folder / f".step-{step}.partial-{os.getpid()}"
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True)
@@ -47,13 +51,16 @@ def save(
         aside.mkdir()
         writers = {WEIGHTS: weights_writer(weights), STATE: state_writer(plain)}
         files = {name: write_durably(aside / name, writer) for name, writer in writers.items()}
-        write_durably(aside / MANIFEST, lambda path: path.write_text(json.dumps(
-            {"step": step, "files": files, **({"origin": dict(origin)} if origin else {})}, indent=1)))
+        manifest: dict[str, Any] = {"step": step, "files": files}
+        if origin:
+            manifest["origin"] = dict(origin)
+        # written last: a checkpoint with a manifest has all of its files
+        write_durably(aside / MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=1)))
         sync_folder(aside)
         _put(aside, target)
     except OSError as error:
         remove(aside)
-        raise _told(error, folder, step, weights, plain) from error
+        raise _in_words(error, folder, step, weights, plain) from error
     except BaseException:
         remove(aside)
         raise
@@ -64,7 +71,7 @@ def _put(aside: Path, target: Path) -> None:
     """Give a finished checkpoint its name. One that has the name already is moved away first; `tidy` brings it back where
     a kill falls between the two renames."""
     replaced = None
-    if target.exists():
+    if target.exists():  # of a run that was resumed from before it
         replaced = target.rename(target.with_name(f".{target.name}.replaced-{os.getpid()}"))
     try:
         aside.rename(target)
@@ -77,13 +84,16 @@ def _put(aside: Path, target: Path) -> None:
         remove(replaced)
 
 
-def _told(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor], state: Any) -> UserError:
+def _in_words(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor], state: Any) -> UserError:
+    """What the disk refused, which checkpoint is there to go on from, and what would help."""
+    good = "no checkpoint was saved before"
     last = newest(folder)
-    good = f"last good checkpoint: step {last.name.removeprefix('step-')}" if last else "no checkpoint was saved before"
+    if last:
+        good = f"last good checkpoint: step {last.name.removeprefix('step-')}"
     command = f"ftp run --resume {folder.parent}"
     if error.errno in FULL:
         free = "?"
-        with suppress(OSError):
+        with suppress(OSError):  # where the disk does not even say how much is free
             free = _size(shutil.disk_usage(folder if folder.exists() else folder.parent).free)
         needed = _size(_bytes(weights) + _bytes(state))
         return UserError(f"disk full while saving step {step}: {needed} needed, {free} free at {folder}; {good}",
@@ -97,6 +107,7 @@ def _told(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor]
 
 
 def _bytes(value: Any) -> int:
+    """Bytes of all tensors in plain containers: nearly all that a checkpoint takes on the disk."""
     if isinstance(value, Mapping):
         return sum(_bytes(item) for item in value.values())
     if isinstance(value, (list, tuple)):
@@ -105,4 +116,5 @@ def _bytes(value: Any) -> int:
 
 
 def _size(count: float) -> str:
+    """Bytes in words."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def write_durably(path: Path, writer: Callable[[Path], object]) -> dict[str, Any]:
     """Write a file, and hash it (from memory: it has just been written) while the disk makes it durable."""
     writer(path)
-    digest: list[str] = []
+    digest: list[str] = []  # filled by the thread; still empty where it could not read the file
     hashing = threading.Thread(target=lambda: digest.append(digest_of(path)))
     hashing.start()
     try:
@@ -36,6 +36,8 @@ def write_durably(path: Path, writer: Callable[[Path], object]) -> dict[str, Any
 
 
 def weights_writer(weights: Mapping[str, Tensor]) -> Callable[[Path], None]:
+    """What writes tensors as safetensors, each once, with the further names of tied ones in the file's metadata."""
+
     def write(path: Path) -> None:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -56,24 +58,28 @@ def _untie(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     """Tensors to store, and for each further name of one of them the name under which it is stored."""
     stored: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
-    seen: dict[Any, str] = {}
+    first_name: dict[Any, str] = {}
     storages: set[int] = set()
     for name, tensor in weights.items():
         tensor = tensor.detach()
         storage = tensor.untyped_storage().data_ptr()
+        # the same memory, read in the same way: the tensor has another name already
         key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() and key in seen:
-            tied[name] = seen[key]
+        if tensor.numel() and key in first_name:
+            tied[name] = first_name[key]
             continue
-        seen[key] = name
+        first_name[key] = name
         if storage in storages or not tensor.is_contiguous():
-            tensor = tensor.clone().contiguous()  # another view of memory that is stored already: as its own copy
+            # another view of memory that is stored already: as its own copy
+            tensor = tensor.clone().contiguous()
         storages.add(storage)
         stored[name] = tensor
     return stored, tied
 
 
 def state_writer(state: Any) -> Callable[[Path], None]:
+    """What writes plain values and tensors with torch, and raises the system's own error where the disk refuses."""
+
     def write(path: Path) -> None:
         import torch
 
@@ -108,8 +114,14 @@ class _Sink:
 
 
 def only_plain(value: Any, where: str) -> Any:
-    """`value` with NumPy's numbers as Python's. Raises `TypeError` for what `torch.load(weights_only=True)` refuses: at
-    the first save, not when a run must be resumed."""
+    """`value` with NumPy's numbers as Python's.
+
+    Args:
+        where: where the value stands, as the message calls it.
+
+    Raises:
+        TypeError: `torch.load(weights_only=True)` would refuse it: said at the first save, not when a run must be resumed.
+    """
     import numpy as np
     import torch
 
@@ -128,6 +140,7 @@ def only_plain(value: Any, where: str) -> Any:
 
 
 def digest_of(path: Path) -> str:
+    """The sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
