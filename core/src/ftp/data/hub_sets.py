@@ -72,18 +72,19 @@ def _exact(rows: Rows) -> Rows:
 
 def _named(parts: Mapping[str, Any], splits: Mapping[str, str], source_name: str) -> dict[str, Any]:
     """Parts under our split names; parts under no such name are left out."""
-    found = {}
+    named = {}
     for split, names in split_files.SPLITS.items():
         wanted = (splits[split],) if split in splits else names
         if name := next((name for name in wanted if name in parts), None):
-            found[split] = parts[name]
+            named[split] = parts[name]
         elif split in splits:
             raise UserError(f"{source_name} has no split '{splits[split]}'; it has: {', '.join(parts)}")
-    if not found:
+    if not named:
+        # A set that is one part under any name is what there is to train on.
         if len(parts) != 1:
             raise UserError(f"{source_name} has the splits {', '.join(parts)}", "say which is train with splits=train=NAME")
-        found["train"] = next(iter(parts.values()))
-    return found
+        named["train"] = next(iter(parts.values()))
+    return named
 
 
 def from_hub(source: str, splits: Mapping[str, str], streaming: bool, revision: str | None) -> dict[str, Rows]:

@@ -76,7 +76,9 @@ def read(
     elif HUB_ID.fullmatch(str(source)) and readers.format_of(path) is None:
         parts = hub_sets.from_hub(str(source), splits, streaming, revision)
     else:
-        siblings = [entry.name for entry in split_files.list_entries(path.parent)] if path.parent.is_dir() else []
+        siblings: list[str] = []
+        if path.parent.is_dir():
+            siblings = [entry.name for entry in split_files.list_entries(path.parent)]
         near = nearest(path.name, siblings)
         raise UserError(
             f"there is no file or folder {source}" + (f"; {near}" if near else ""),
@@ -110,50 +112,61 @@ def _exists(path: Path) -> bool:
 
 
 def _local(whole: DataFile, splits: Mapping[str, str]) -> dict[str, Rows]:
+    """The rows of a file or a folder by split; of a folder with a note where words in names were read as splits."""
     path = whole.path
     if not path.is_dir():
         readers.known_format(path)
-        name = split_files.SHARD.sub("", readers.stem_of(path).lower())
+        name = split_files.unsharded_name(path)
         own = next((split for split, names in split_files.SPLITS.items() if name in names), "train")
         parts = {next(iter(splits), own): [path]}
-    elif (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+    elif split_files.is_saved_set(path):
         return hub_sets.from_disk(whole, splits, whole.is_stream)
     else:
         parts, _ = split_files.locate(path, splits)
         if note := split_files.note_of_splits(path, parts, splits):
             whole.tell(note)
-    make = streamed_rows.stream_rows if whole.is_stream else stored_rows.store_rows
-    return {split: make([replace(whole, path=path) for path in paths]) for split, paths in parts.items()}
+    open_rows = streamed_rows.stream_rows if whole.is_stream else stored_rows.store_rows
+    rows_of: dict[str, Rows] = {}
+    for split, paths in parts.items():
+        files = [replace(whole, path=path) for path in paths]
+        rows_of[split] = open_rows(files)
+    return rows_of
 
 
 def rename(rows: Rows, columns: Mapping[str, str], source_name: str) -> Rows:
     """The rows with columns under our names; UserError for each that is not there."""
     have = list(rows.column_names or ())
     left_out = dropped_columns.left_out_of(rows)
-    wrong: list[Problem] = []
+    problems: list[Problem] = []
     for ours, theirs in columns.items():
         if theirs in left_out:
-            wrong.append(left_out[theirs])
+            problems.append(left_out[theirs])
         elif theirs not in have:
-            wrong.append(_no_column(rows, source_name, columns, ours))
-    twice = sorted({theirs for theirs in columns.values() if list(columns.values()).count(theirs) > 1})
-    wrong += [Problem(f"the column '{name}' is given two names", "name each column once") for name in twice]
-    if wrong:
-        raise UserError(wrong)
+            problems.append(_no_column(rows, source_name, columns, ours))
+    mapped = list(columns.values())
+    for name in sorted({theirs for theirs in mapped if mapped.count(theirs) > 1}):
+        problems.append(Problem(f"the column '{name}' is given two names", "name each column once"))
+    if problems:
+        raise UserError(problems)
+
     moved = {theirs: ours for ours, theirs in columns.items() if ours != theirs}
+    # A column that has our name already makes room first: nothing of the data is lost.
     aside = {ours: f"{ours}_original" for ours in moved.values() if ours in have and ours not in moved}
     if aside:
         rows = rows.rename_columns(aside)
     if moved:
         rows = rows.rename_columns(moved)
-    dropped_columns.set_left_out(rows, {name: problem for name, problem in left_out.items() if name not in moved.values()})
+    still_left_out = {name: problem for name, problem in left_out.items() if name not in moved.values()}
+    dropped_columns.set_left_out(rows, still_left_out)
     return rows
 
 
 def _no_column(rows: Rows, source_name: str, columns: Mapping[str, str], ours: str) -> Problem:
+    """What is wrong where the column mapped to `ours` is not there, with the one that is probably meant."""
     have = list(rows.column_names or ())
     theirs = columns[ours]
     near = nearest(theirs, have)
+    # The nearest name stands in quotes in the text; else the values of the columns are looked at.
     meant = near.split("'")[1] if near else suggest.column_meant(rows, ours, columns.values())
     right = {name: column for name, column in columns.items() if column in have}
     return Problem(

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ftp.data import readers
 from ftp.errors import Problem, UserError, nearest
-
-if TYPE_CHECKING:
-    pass
 
 SPLITS: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -21,7 +18,11 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 }
 """Split names and how files call them; the first name that is there wins."""
 
+OWN_NAMES = frozenset().union(*SPLITS.values())
+"""Every name that means a split by itself."""
+
 SHARD = re.compile(r"[-_.]\d+([-_]of[-_]\d+)?$")
+"""The number of a shard at the end of a file's name, as in `train-00001-of-00004`."""
 
 WORDS = re.compile(r"[\W_]+")  # what parts the words of a file's name
 
@@ -36,95 +37,124 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
     Where no file is named after a training split, words in the names tell (`reviews_train.csv`, `reviews_test.csv`); the
     files whose names hold no such word are `train` together.
     """
-    places = [folder, folder / "data"]
-    entries = next((found for place in places if place.is_dir() and (found := _data_files(place))), {})
-    if not entries:
-        there = [entry.name for entry in list_entries(folder)]
-        raise UserError(
-            f"{folder} has no data files" + (f" (it has: {', '.join(there[:8])})" if there else " (it is empty)"),
-            f"put train and validation there, as one of: {' '.join(readers.FORMATS)}",
-        )
-    wrong = [
-        Problem(f"{folder} has no '{theirs}' for the split {ours}; it has: {', '.join(sorted(entries))}",
-                nearest(theirs, entries))
-        for ours, theirs in splits.items() if theirs not in entries
-    ]  # fmt: skip
-    if wrong:
-        raise UserError(wrong)
-    found = {ours: entries.pop(theirs) for ours, theirs in splits.items()}
+    files_by_name = _data_files(folder)
+    if not files_by_name and (folder / "data").is_dir():
+        files_by_name = _data_files(folder / "data")
+    if not files_by_name:
+        raise _no_data_files(folder)
+    problems: list[Problem] = []
+    for ours, theirs in splits.items():
+        if theirs not in files_by_name:
+            problems.append(Problem(
+                f"{folder} has no '{theirs}' for the split {ours}; it has: {', '.join(sorted(files_by_name))}",
+                nearest(theirs, files_by_name)))  # fmt: skip
+    if problems:
+        raise UserError(problems)
+
+    # What the user says comes first, then whole names, then words in names.
+    files = {ours: files_by_name.pop(theirs) for ours, theirs in splits.items()}
     for split, names in SPLITS.items():
-        if split not in found and (name := next((name for name in names if name in entries), None)):
-            found[split] = entries.pop(name)
-    named = {name for names in SPLITS.values() for name in names}
-    if "train" not in found:
-        loose = [name for name in sorted(entries) if name not in named]
-        for split, alike in _splits_by_word(loose).items():
-            if split not in found:
-                found[split] = [path for name in alike for path in entries.pop(name)]
-    for split, paths in found.items():
+        present = [name for name in names if name in files_by_name]
+        if split not in files and present:
+            files[split] = files_by_name.pop(present[0])
+    if "train" not in files:
+        unnamed = [name for name in sorted(files_by_name) if name not in OWN_NAMES]
+        for split, names_of_split in _splits_by_word(unnamed).items():
+            if split in files:
+                continue
+            files[split] = []
+            for name in names_of_split:
+                files[split] += files_by_name.pop(name)
+
+    for split, paths in files.items():
         if len({readers.format_of(path) for path in paths}) > 1:
             raise UserError(
                 f"{folder} has files of several formats for {split}: {', '.join(path.name for path in paths)}",
                 "keep one format a split",
             )
-    ordered = {split: found[split] for split in (*SPLITS, *found) if split in found}
-    return ordered, [path for paths in entries.values() for path in paths]
+    ordered = {split: files[split] for split in (*SPLITS, *files) if split in files}
+    return ordered, list(chain.from_iterable(files_by_name.values()))
+
+
+def _no_data_files(folder: Path) -> UserError:
+    names = [entry.name for entry in list_entries(folder)]
+    content = f"it has: {', '.join(names[:8])}" if names else "it is empty"
+    return UserError(
+        f"{folder} has no data files ({content})",
+        f"put train and validation there, as one of: {' '.join(readers.FORMATS)}",
+    )
 
 
 def _splits_by_word(names: list[str]) -> dict[str, list[str]]:
     """Split -> the names that hold its word, as `reviews_train`; all of them are `train` where none is left for it."""
-    found: dict[str, list[str]] = {}
-    others: list[str] = []
+    names_of: dict[str, list[str]] = {}
+    without_word: list[str] = []
     for name in names:
-        words = set(WORDS.split(name))
-        split = next((split for split in BY_WORD if words & set(SPLITS[split])), None)
+        words = WORDS.split(name)
+        split = next((split for split in BY_WORD if not set(SPLITS[split]).isdisjoint(words)), None)
         if split is None:
-            others.append(name)
+            without_word.append(name)
         else:
-            found.setdefault(split, []).append(name)
-    if "train" not in found and not others:
+            names_of.setdefault(split, []).append(name)
+    # Held-out files alone are nothing to train on: then their words mean something else.
+    if "train" not in names_of and not without_word:
         return {"train": names} if names else {}
-    return {"train": others, **found}
+    return {"train": without_word, **names_of}
 
 
 def note_of_splits(folder: Path, parts: Mapping[str, list[Path]], chosen: Mapping[str, str]) -> str:
     """Which files are which split, where more than their whole names said so; else nothing."""
 
     def is_named(split: str, path: Path) -> bool:
-        known = (split, *SPLITS.get(split, ()))
-        inside = path.parent != folder and path.parent.name.lower() in known
-        return split in chosen or inside or SHARD.sub("", readers.stem_of(path).lower()) in known
+        own_names = (split, *SPLITS.get(split, ()))
+        is_inside = path.parent != folder and path.parent.name.lower() in own_names
+        return split in chosen or is_inside or unsharded_name(path) in own_names
 
-    is_plain = all(is_named(split, path) for split, paths in parts.items() for path in paths)
+    is_plain = True
+    for split, paths in parts.items():
+        is_plain = is_plain and all(is_named(split, path) for path in paths)
     if is_plain or sum(map(len, parts.values())) == 1:
         return ""
-    shown: list[str] = []
+    texts: list[str] = []
     for split, paths in parts.items():
         names = [path.name for path in paths]
-        shown.append(f"{split} is {', '.join(names[:SHOWN])}" + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""))
-    return f"its files are read as splits by their names: {'; '.join(shown)}"
+        text = f"{split} is {', '.join(names[:SHOWN])}"
+        if len(names) > SHOWN:
+            text += f" and {len(names) - SHOWN} more"
+        texts.append(text)
+    return f"its files are read as splits by their names: {'; '.join(texts)}"
+
+
+def unsharded_name(path: Path) -> str:
+    """The name of a file in small letters, without its endings and without the number of a shard."""
+    return SHARD.sub("", readers.stem_of(path).lower())
+
+
+def is_saved_set(folder: Path) -> bool:
+    """Whether `save_to_disk` of the library `datasets` wrote this folder."""
+    return (folder / "state.json").exists() or (folder / "dataset_dict.json").exists()
 
 
 def _data_files(folder: Path) -> dict[str, list[Path]]:
     """Data files by the name of their split or their own: shards and sub-folders count under one name."""
-    found: dict[str, list[Path]] = {}
-    named = {name for names in SPLITS.values() for name in names}
+    files_by_name: dict[str, list[Path]] = {}
     for entry in list_entries(folder):
         if entry.name.startswith((".", "_")):
             continue
-        if entry.is_dir() and entry.name.lower() in named:
+        if entry.is_dir() and entry.name.lower() in OWN_NAMES:
             inner = [path for path in list_entries(entry) if readers.format_of(path)]
             if inner:
-                found.setdefault(entry.name.lower(), []).extend(inner)
+                files_by_name.setdefault(entry.name.lower(), []).extend(inner)
+        # What `datasets` writes beside its tables is JSON as well, but no rows.
         elif entry.is_file() and readers.format_of(entry) and not entry.name.startswith(("dataset_info", "state.")):
-            found.setdefault(SHARD.sub("", readers.stem_of(entry).lower()), []).append(entry)
-    return found
+            files_by_name.setdefault(unsharded_name(entry), []).append(entry)
+    return files_by_name
 
 
 def files_of(source: str | Path) -> dict[str, str]:
     """Split -> its file, for splits of a local source that have one."""
     path = Path(source).expanduser()
-    if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+    if not path.is_dir() or is_saved_set(path):
         return {}
     return {split: str(files[0]) for split, files in locate(path)[0].items() if len(files) == 1}
 
@@ -132,7 +162,7 @@ def files_of(source: str | Path) -> dict[str, str]:
 def left_out(source: str | Path) -> list[str]:
     """Names of data files in a folder that `read` does not use, so that it can be said."""
     path = Path(source).expanduser()
-    if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+    if not path.is_dir() or is_saved_set(path):
         return []
     return sorted(entry.name for entry in locate(path)[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,12 @@ def store_rows(files: list[DataFile]) -> Dataset:
 
 def _gathered(files: list[DataFile], kept: Path | None) -> Dataset:
     """The rows of all files as one data set; many of them are written to `kept`, with what was told beside them."""
-    told = ", ".join(str(file.path) for file in files[:3])
+    source_name = ", ".join(str(file.path) for file in files[:3])
     notes = files[0].notes
     count = len(notes)
     problems: dict[str, Problem] = {}
-    parts = (chunk for file in files for chunk in chunks.of_file(file, problems))
-    rows = tables.dataset(parts, kept, told, problems)
+    parts = chain.from_iterable(chunks.of_file(file, problems) for file in files)
+    rows = tables.dataset(parts, kept, source_name, problems)
     notes += [left_out_note(name, problem) for name, problem in problems.items()]
     dropped_columns.set_left_out(rows, problems)
     if kept is not None and kept.exists():
@@ -76,7 +77,8 @@ def _remember(beside: Path, notes: list[str], problems: Mapping[str, Problem]) -
 
 def _recall(beside: Path) -> tuple[list[str], dict[str, Problem]]:
     try:
-        told = json.loads(beside.read_text(encoding="utf-8"))
-        return list(told["notes"]), {name: Problem(*texts) for name, texts in told["left_out"].items()}
+        remembered = json.loads(beside.read_text(encoding="utf-8"))
+        problems = {name: Problem(*texts) for name, texts in remembered["left_out"].items()}
+        return list(remembered["notes"]), problems
     except (OSError, ValueError, KeyError, TypeError):
         return [], {}
