@@ -79,8 +79,10 @@ def prepare(
                             "name a file with a Jinja template") from error
     elif not tokenizer.chat_template:
         source = "ftp's default, as the tokenizer has none"
-        adds = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        tokenizer.chat_template = apart() if apart else ("{{ bos_token }}" if adds else "") + DEFAULT
+        # a template writes the BOS itself where the tokenizer puts one before plain text
+        has_bos = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+        own = "{{ bos_token }}" + DEFAULT if has_bos else DEFAULT
+        tokenizer.chat_template = apart() if apart else own
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no EOS token, so nothing would tell an answer's end",
                         "name a token of its vocabulary that ends answers", f"--{who}.eos_token TOKEN")
@@ -102,8 +104,9 @@ def of_run(
     from ftp.losses import encoder_decoder
 
     trains = bool(data.splits)
-    chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who,
-                   apart=partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None,
+    apart = partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None
+    # a finished run is saved with its template, so a file is not read again
+    chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who, apart=apart,
                    split_special_tokens=run.settings.split_special_tokens)
     if not trains:
         refuse_changed(chat, run.out)
@@ -118,8 +121,12 @@ def of_run(
         model.net.generation_config.eos_token_id = list(chat.stop)
         if chat.apart:
             model.net.generation_config.decoder_start_token_id = encoder_decoder.start(model)
-        if bound := [f"{name} {value}" for name, none in _FREE.items()
-                     if (value := getattr(model.net.generation_config, name, None)) not in (None, none)]:
+        bound = []
+        for name, free in _FREE.items():
+            value = getattr(model.net.generation_config, name, None)
+            if value not in (None, free):
+                bound.append(f"{name} {value}")
+        if bound:
             run.tell(f"the model's generation_config.json has {', '.join(bound)}: answers are bound by that, whatever is learnt "
                      "(take it out of the file if it was meant for another task)")
     return chat
@@ -127,8 +134,10 @@ def of_run(
 
 def refuse_changed(chat: Chat, out: Path | None) -> None:
     """Raise `UserError` where the run in the folder `out` was trained with another chat template."""
-    trained = [line["sha256"] for line in read_log(out / LOG if out else None) if line.get("event") == "chat_template"]
-    if out is not None and trained and trained[-1] != chat.sha256:
+    if out is None:
+        return
+    trained = [line["sha256"] for line in read_log(out / LOG) if line.get("event") == "chat_template"]
+    if trained and trained[-1] != chat.sha256:
         raise UserError(f"{out}: the chat template is not the one it was trained with (sha256 {chat.sha256[:12]}, "
                         f"then {trained[-1][:12]}): its answers would be worth nothing",
                         f"put the template of the training back into {out / MODEL}")
@@ -136,22 +145,30 @@ def refuse_changed(chat: Chat, out: Path | None) -> None:
 
 def _checked(chat: Chat) -> Chat:
     """The chat with its stop tokens and notes, once a short conversation has gone through it."""
-    tokenizer, notes = chat.tokenizer, []
-    found = chat.encode([PROBE])[0]
+    tokenizer = chat.tokenizer
+    notes = []
     fix = "mend the template, or name another file"
-    if isinstance(found, Unfit):
-        raise UserError(f"the chat template ({chat.source}): a short conversation {found}", fix)
+    probe = chat.encode([PROBE])[0]
+    if isinstance(probe, Unfit):
+        raise UserError(f"the chat template ({chat.source}): a short conversation {probe}", fix)
     try:
-        text, asked = chat.render(PROBE, None)[0], chat.render(PROBE[:1], None, ask=True)[0]
+        text, _ = chat.render(PROBE, None)
+        asked, _ = chat.render(PROBE[:1], None, ask=True)
     except Unfit as error:
         raise UserError(f"the chat template ({chat.source}): a question alone {error}", fix) from error
-    bos, ids, prompt = tokenizer.bos_token_id, found.ids, chat.prompt(PROBE[:1])
+
+    # what makes training and inference read other tokens is refused
+    bos = tokenizer.bos_token_id
+    ids = probe.ids
+    prompt = chat.prompt(PROBE[:1])
     if bos is not None and ids[:2] == [bos, bos]:
         raise UserError(f"the chat template ({chat.source}) begins a conversation with two BOS tokens ({tokenizer.bos_token})",
                         fix)
-    if not found.spans or not text.startswith(asked):
+    if not probe.spans or not text.startswith(asked):
         raise UserError(f"the chat template ({chat.source}): its prompt for an answer is not how its own assistant turns begin, "
                         "so training and inference would differ", fix)
+
+    # what works, but not as one may think, is told
     if ids[: len(prompt)] != prompt and not chat.apart:
         notes.append("the chat template's prompt ends within a token of the answer (a blank at its end, as a rule): "
                      "generation starts from other tokens than training")
@@ -160,10 +177,12 @@ def _checked(chat: Chat) -> Chat:
     if chat.apart and (after := ends(tokenizer)[1]) and prompt[-len(after) :] != after:
         notes.append(f"the chat template's prompt does not end with {tokenizer.decode(after)}, which the tokenizer puts behind a "
                      "text that an encoder reads; the template is followed")
-    last = without_white_space(tokenizer, ids[slice(*found.spans[-1])])[-1]
+
+    # an answer ends with the last trained token of the probe, and with the EOS
+    last = without_white_space(tokenizer, ids[slice(*probe.spans[-1])])[-1]
     if ids == [*chat.tokens([text])[0][0], last]:
         notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
-    stop = dict.fromkeys(one for one in (last, int(tokenizer.eos_token_id)) if one in chat.ends)
+    stop = dict.fromkeys(token for token in (last, int(tokenizer.eos_token_id)) if token in chat.ends)
     if last not in stop:
         notes.append("no token that ends a turn is among the trained ones: the model will not learn to stop")
     return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))

@@ -69,8 +69,9 @@ class Chat:
         """How rendered conversations become tokens: those of the template are tokens, those that messages spell are text."""
         plain = TextTokenizer(self.tokenizer, self.split_special_tokens)
         try:
-            asked, opened = self.render(PROBE[:1], None)[0], self.render(PROBE[:1], None, ask=True)[0]
-            answered = self.render(PROBE, None)[0]
+            asked, _ = self.render(PROBE[:1], None)
+            opened, _ = self.render(PROBE[:1], None, ask=True)
+            answered, _ = self.render(PROBE, None)
         except Unfit:  # a template that refuses a question is told of in `chat_template.prepare`
             return plain
         template = str(self.tokenizer.get_chat_template())
@@ -118,14 +119,23 @@ class Chat:
         rendered: list[tuple[str, list[Span]] | Unfit] = []
         for number, messages in enumerate(conversations):
             own_tools = tools[number] if tools else None
+            begin = begins[number] if begins else 0
             try:
-                begin = begins[number] if begins else 0
-                rendered.append(self._text(self.content.hidden(messages), self.content.hidden(own_tools), which, begin))
+                hidden, hidden_tools = self.content.hidden(messages), self.content.hidden(own_tools)
+                rendered.append(self._text(hidden, hidden_tools, which, begin))
             except Unfit as error:
                 rendered.append(error)
-        texts = [one[0] for one in rendered if not isinstance(one, Unfit)]
-        found = iter(self.tokens(texts)) if texts else iter(())
-        return [one if isinstance(one, Unfit) else self._trained(*next(found), one[1], which) for one in rendered]
+        # one call for all texts: fast tokenizers work on a batch in parallel
+        texts = [conversation[0] for conversation in rendered if not isinstance(conversation, Unfit)]
+        tokenised = iter(self.tokens(texts)) if texts else iter(())
+        encoded: list[Encoded | Unfit] = []
+        for conversation in rendered:
+            if isinstance(conversation, Unfit):
+                encoded.append(conversation)
+                continue
+            ids, offsets = next(tokenised)
+            encoded.append(self._trained(ids, offsets, conversation[1], which))
+        return encoded
 
     def pairs(
         self, messages: Sequence[Message], tools: Any = None, which: Which = "answers"
@@ -136,20 +146,24 @@ class Chat:
         Each is rendered as the end of a conversation, as it is when it is asked for, whatever follows it here.
         """
         messages, tools = self.content.hidden(messages), self.content.hidden(tools)
-        answers = [place for place, turn in enumerate(messages) if place and turn["role"] == "assistant"]
-        places = [place for place in (answers if which == "answers" else answers[-1:]) if is_trained(messages[place])]
-        if not places:
+        # the first message answers nothing, whoever wrote it
+        answers = [turn for turn in _answers(messages) if turn > 0]
+        wanted = answers if which == "answers" else answers[-1:]
+        learnt = [turn for turn in wanted if is_trained(messages[turn])]
+        if not learnt:
             raise Unfit("has no turn of the assistant that answers anything "
                         f"(its roles: {_roles(messages)}), so there is nothing to learn")
-        found = []
-        for place in places:
-            text, spans = self._text(messages[: place + 1], tools, "last")
+        pairs = []
+        for turn in learnt:
+            text, spans = self._text(messages[: turn + 1], tools, "last")
             words = text[slice(*spans[-1])]
-            said = self._trained(*self.tokens([words])[0], [(0, len(words))], "last")
-            found.append((self.prompt(messages[:place], tools), said.ids, place))
-            if not all(found[-1][:2]):
+            ids, offsets = self.tokens([words])[0]
+            answer = self._trained(ids, offsets, [(0, len(words))], "last")
+            prompt = self.prompt(messages[:turn], tools)
+            if not prompt or not answer.ids:
                 raise Unfit("has an empty prompt or answer")
-        return found
+            pairs.append((prompt, answer.ids, turn))
+        return pairs
 
     # --- text ---
 
@@ -164,8 +178,8 @@ class Chat:
                                     marks=bool(_MARKERS.search(template)))
         except Exception as error:  # whatever a template raises is its way to refuse
             refused = self._refused_part(messages, tools, template, ask)
-            place = f" at {refused}" if refused else ""
-            raise Unfit(f"is refused by the chat template{place}: {type(error).__name__}: {error}") from error
+            where = f" at {refused}" if refused else ""
+            raise Unfit(f"is refused by the chat template{where}: {type(error).__name__}: {error}") from error
 
     def _refused_part(self, messages: Sequence[Message], tools: Any, template: str, ask: bool) -> str:
         """The part of a conversation that its template refuses: the tools, the turn that the turns before it could do without, or
@@ -181,9 +195,10 @@ class Chat:
 
         if tools and is_taken(messages, None):
             return "its tools"
-        for place in range(len(messages) - 1, 0, -1):
-            if is_taken(messages[:place], tools):
-                return f"messages[{place}] (role {messages[place]['role']})"
+        # the turn at fault is the one without which the turns before it are taken
+        for turn in range(len(messages) - 1, 0, -1):
+            if is_taken(messages[:turn], tools):
+                return f"messages[{turn}] (role {messages[turn]['role']})"
         if len(messages) > 1 and is_taken(messages[1:], tools):
             return f"messages[0] (role {messages[0]['role']})"
         return ""
@@ -192,15 +207,16 @@ class Chat:
         """The text of a conversation with the stretches that are trained, none of them in the first `begin` messages."""
         template = self.tokenizer.get_chat_template(tools=tools)
         text, marks = self.render(messages, tools, template=template)
-        answers = [place for place, turn in enumerate(messages) if turn["role"] == "assistant"]
-        learnt = [place for place in answers if place >= begin and is_trained(messages[place])]
+        answers = _answers(messages)
+        learnt = [turn for turn in answers if turn >= begin and is_trained(messages[turn])]
         self._refuse_lost_calls(messages, learnt, template)
         if which == "all":
-            apart = [place for place in answers if not is_trained(messages[place])]
+            # everything is learnt but the assistant's turns that the row does not want to be
+            apart = [turn for turn in answers if not is_trained(messages[turn])]
             spans = self._spans(messages, tools, text, template, marks, answers, apart) if apart else []
             return text, between(spans, len(text))
         if which == "last":
-            learnt = [place for place in learnt if place == answers[-1]]
+            learnt = [turn for turn in learnt if turn == answers[-1]]
         if not answers:
             raise Unfit(f"has no turn of the assistant (its roles: {_roles(messages)}), so there is nothing to learn")
         if not learnt:
@@ -212,10 +228,10 @@ class Chat:
 
     def _refuse_lost_calls(self, messages: Sequence[Message], learnt: Sequence[int], template: str) -> None:
         """Raise `Unfit` for a turn to learn of which the template would write nothing."""
-        for place in learnt:
-            calls_alone = messages[place].get("tool_calls") and not content_text(messages[place]).strip()
+        for turn in learnt:
+            calls_alone = messages[turn].get("tool_calls") and not content_text(messages[turn]).strip()
             if calls_alone and not rendering.writes_calls(template, self.tokenizer.special_tokens_map):
-                raise Unfit(f"calls a tool in messages[{place}].tool_calls, and the chat template leaves calls of tools out, so "
+                raise Unfit(f"calls a tool in messages[{turn}].tool_calls, and the chat template leaves calls of tools out, so "
                             "that an empty answer would be learnt")
 
     def _spans(
@@ -232,22 +248,26 @@ class Chat:
     ) -> list[Span]:
         """The stretches that turns of the assistant add to the text. The first message is no answer to anything."""
         spans = []
-        for place in (place for place in wanted if place):
-            start, _ = self.render(messages[:place], tools, ask=True)
-            end = text if place == len(messages) - 1 else self.render(messages[: place + 1], tools)[0]
-            if not (end.startswith(start) and text.startswith(end)):
-                return of_turns(self._remarked(messages, tools, text, place), answers, wanted)
-            spans.append((len(start), self._turn_end(text, len(start), len(end))))
+        for turn in wanted:
+            if turn == 0:
+                continue
+            before, _ = self.render(messages[:turn], tools, ask=True)
+            is_last = turn == len(messages) - 1
+            after = text if is_last else self.render(messages[: turn + 1], tools)[0]
+            # the prefix property: a turn adds to the text before it, and later turns change neither
+            if not (after.startswith(before) and text.startswith(after)):
+                return of_turns(self._remarked(messages, tools, text, turn), answers, wanted)
+            spans.append((len(before), self._turn_end(text, len(before), len(after))))
         return spans
 
-    def _remarked(self, messages: Sequence[Message], tools: Any, text: str, place: int) -> list[Span]:
+    def _remarked(self, messages: Sequence[Message], tools: Any, text: str, turn: int) -> list[Span]:
         """The stretches by a version of the template with markers, if that gives the same text."""
         template = self.marked() if self.marked else None
         if template is not None and _MARKERS.search(template):
             again, spans = self.render(messages, tools, template=template)
             if again == text:
                 return spans
-        raise Unfit(f"is rendered otherwise up to message {place} once other messages follow: the chat template has no "
+        raise Unfit(f"is rendered otherwise up to message {turn} once other messages follow: the chat template has no "
                     "generation markers and does not keep its prefix, so the assistant's tokens cannot be told exactly")
 
     def _turn_end(self, text: str, start: int, end: int) -> int:
@@ -259,44 +279,58 @@ class Chat:
 
     def tokens(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
         """Token ids of each text with the characters of each token."""
-        found = self.content.rendered(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False,
-                                      verbose=False)
-        return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
+        tokenised = self.content.rendered(texts, return_offsets_mapping=True, return_attention_mask=False,
+                                          truncation=False, verbose=False)
+        return list(zip(tokenised["input_ids"], tokenised["offset_mapping"], strict=True))
 
-    def _trained(self, ids: list[int], places: list[Span], spans: list[Span], which: Which) -> Encoded:
-        """Stretches of characters as stretches of tokens, each closed by an end-of-turn token."""
-        if which == "all" and len(spans) == 1 and (not places or (spans[0][0] == 0 and spans[0][1] >= places[-1][1])):
-            return Encoded(ids, [(0, len(ids))])
+    def _trained(self, ids: list[int], offsets: list[Span], spans: list[Span], which: Which) -> Encoded:
+        """Stretches of characters as stretches of tokens, each closed by an end-of-turn token.
+
+        Args:
+            offsets: of each token its first and past-the-last character.
+        """
+        if which == "all" and len(spans) == 1:
+            first, last = spans[0]
+            if not offsets or (first == 0 and last >= offsets[-1][1]):
+                return Encoded(ids, [(0, len(ids))])
         if which == "all":  # some turns are only read
-            return Encoded(ids, token_spans(places, spans))
-        made = list[Span]()
+            return Encoded(ids, token_spans(offsets, spans))
+        trained = list[Span]()
         for first, last in spans:
-            inside = [n for n, (a, b) in enumerate(places) if a < last and b > first]
+            # a token that reaches into the stretch belongs to it
+            inside = [token for token, (begin, finish) in enumerate(offsets) if begin < last and finish > first]
             if not inside:
                 continue
-            start, end = inside[0], inside[-1] + 1
-            if not any(one in self.ends for one in without_white_space(self.tokenizer, ids[start:end])[-1:]):
+            start = inside[0]
+            end = inside[-1] + 1
+            last_word = without_white_space(self.tokenizer, ids[start:end])[-1]
+            if last_word not in self.ends:
                 if end < len(ids) and ids[end] in self.ends and ids[end] != self.tokenizer.bos_token_id:
                     end += 1  # markers around the words alone: the end of the turn is the assistant's as well
                 elif end == len(ids) and self.tokenizer.eos_token_id is not None:
                     ids, end = [*ids, int(self.tokenizer.eos_token_id)], end + 1
-            made.append((start, end))
-        return Encoded(ids, made)
+            trained.append((start, end))
+        return Encoded(ids, trained)
+
+
+def _answers(messages: Sequence[Message]) -> list[int]:
+    """The numbers of the assistant's turns."""
+    return [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
 
 
 def _roles(messages: Sequence[Message]) -> str:
-    return ", ".join(dict.fromkeys(str(one["role"]) for one in messages)) or "none"
+    return ", ".join(dict.fromkeys(str(message["role"]) for message in messages)) or "none"
 
 
-def truncated(one: Encoded, limit: int) -> Encoded:
+def truncated(conversation: Encoded, limit: int) -> Encoded:
     """The first `limit` tokens. `spans` is empty where no trained token is left."""
-    if len(one.ids) <= limit:
-        return one
-    spans = [(start, min(end, limit)) for start, end in one.spans if start < limit]
+    if len(conversation.ids) <= limit:
+        return conversation
+    spans = [(start, min(end, limit)) for start, end in conversation.spans if start < limit]
     if not any(end > max(start, 1) for start, end in spans):  # a row's first token is never predicted
         spans = []
-    lost = total_size(one.spans) - total_size(spans)
-    return Encoded(one.ids[:limit], spans, len(one.ids) - limit, lost)
+    lost = total_size(conversation.spans) - total_size(spans)
+    return Encoded(conversation.ids[:limit], spans, len(conversation.ids) - limit, lost)
 
 
 def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:

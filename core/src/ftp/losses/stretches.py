@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from ftp.data.turns import Unfit
 
 Span = tuple[int, int]
-"""First and past-the-last place, in characters or in tokens."""
+"""The first and the past-the-last character or token of a stretch."""
 
 
 def of_turns(marks: list[Span], answers: Sequence[int], wanted: Sequence[int]) -> list[Span]:
     """The marked stretches of some turns of the assistant. Raises `Unfit` where it cannot be said which are theirs."""
     if len(marks) == len(answers):
-        return [mark for mark, place in zip(marks, answers, strict=True) if place in set(wanted)]
+        wanted_turns = set(wanted)
+        return [mark for mark, turn in zip(marks, answers, strict=True) if turn in wanted_turns]
+    # The template does not mark every answer. All of the marks, or the last of them, can still be
+    # given where all answers, or the last ones, are wanted: templates leave out earlier turns.
     if list(wanted) == list(answers):
         return marks
     if list(wanted) == list(answers[-len(wanted) :]):
@@ -24,19 +27,29 @@ def of_turns(marks: list[Span], answers: Sequence[int], wanted: Sequence[int]) -
 
 def between(spans: Sequence[Span], size: int) -> list[Span]:
     """What lies before, between and behind stretches of a text of `size` characters."""
-    starts = [0, *(end for _, end in spans)]
-    ends = [*(start for start, _ in spans), size]
-    return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end or not spans]
+    if not spans:  # an empty text as well is one stretch
+        return [(0, size)]
+    gaps = []
+    gap_start = 0
+    for start, end in [*spans, (size, size)]:
+        if gap_start < start:
+            gaps.append((gap_start, start))
+        gap_start = end
+    return gaps
 
 
-def token_spans(places: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
-    """Stretches of characters as stretches of the tokens that begin in them."""
-    found = []
+def token_spans(offsets: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
+    """Stretches of characters as stretches of the tokens that begin in them.
+
+    Args:
+        offsets: of each token its first and past-the-last character.
+    """
+    stretches = []
     for first, last in spans:
-        inside = [number for number, (start, _) in enumerate(places) if first <= start < last]
+        inside = [token for token, (start, _) in enumerate(offsets) if first <= start < last]
         if inside:
-            found.append((inside[0], inside[-1] + 1))
-    return found
+            stretches.append((inside[0], inside[-1] + 1))
+    return stretches
 
 
 def total_size(spans: Sequence[Span]) -> int:

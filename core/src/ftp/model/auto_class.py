@@ -38,15 +38,26 @@ def auto_class(source: Source, config: PretrainedConfig, head: Head) -> Any:
         raise UserError(f"--model {source.name}: '{kind}' writes with a decoder what its encoder has read; masked tokens are "
                         "filled in by an encoder alone", "take an encoder (bert, roberta, ...), or sft for this model")
     auto = getattr(transformers, name)
+    # code of the checkpoint's own (`auto_map`) can have a head that Transformers does not know
     if not has_head(auto, config) and name not in (getattr(config, "auto_map", None) or {}):
-        paired: dict[Head, str] = {"tokens": "AutoModelForSeq2SeqLM", "mask": ""} if config.is_encoder_decoder else {}
-        heads = [one for one, other in {**AUTO, **paired}.items() if other and has_head(getattr(transformers, other), config)]
-        fix = f"heads it has: {', '.join(heads) or 'none'}"
+        fix = f"heads it has: {', '.join(_heads_of(config)) or 'none'}"
         if config.is_encoder_decoder:
-            kin = sorted(one.model_type for one in auto._model_mapping if getattr(one, "is_encoder_decoder", False) is True)
-            fix += f"; encoder-decoders with the head '{head}': {', '.join(kin) or 'none'}"
+            kin = []
+            for known in auto._model_mapping:
+                if getattr(known, "is_encoder_decoder", False) is True:
+                    kin.append(known.model_type)
+            fix += f"; encoder-decoders with the head '{head}': {', '.join(sorted(kin)) or 'none'}"
         raise UserError(f"--model {source.name}: '{kind}' has no head '{head}'", fix)
     return auto
+
+
+def _heads_of(config: PretrainedConfig) -> list[str]:
+    """The heads that Transformers has for a network of this configuration."""
+    names: dict[Head, str] = dict(AUTO)
+    if config.is_encoder_decoder:
+        names["tokens"] = "AutoModelForSeq2SeqLM"
+        del names["mask"]  # an encoder alone fills in masked tokens
+    return [head for head, name in names.items() if has_head(getattr(transformers, name), config)]
 
 
 def has_head(auto: Any, config: PretrainedConfig) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +20,7 @@ from ftp.model.auto_class import auto_class, empty_network
 from ftp.model.growing import Grown, NewTokens, give_rows, grow, refuse_too_many, set_rows
 from ftp.model.limits import capacity
 from ftp.model.new_modules import fresh_modules, has_other_classes, inside_body, make_head_anew, renamed_body
-from ftp.model.refusals import check_folder, explained, first_line
+from ftp.model.refusals import check_folder, check_weights, explained, first_line
 from ftp.model.source import Source, check_files, reading_options
 from ftp.types import Head, Model
 
@@ -88,7 +88,9 @@ def load(
         _fit(source, net, tokenizer, max_length)
     if device is not None:
         net.to(device)
-    settled, how = copy.deepcopy(net.config), getattr(net, "_ftp_quantization", {})
+    # The reference is loaded with the configuration as it is now: plugins may change that of the network.
+    settled = copy.deepcopy(net.config)
+    how = getattr(net, "_ftp_quantization", {})
     if how:
         del settled.quantization_config
 
@@ -135,7 +137,8 @@ def grow_shape(
 def parameters(net: nn.Module) -> tuple[int, int]:
     """How many numbers are trained, and how many there are; weights that are shared count once."""
     weights = list(net.parameters())
-    return sum(one.numel() for one in weights if one.requires_grad), sum(one.numel() for one in weights)
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
+    return trained, sum(weight.numel() for weight in weights)
 
 
 def origin(net: nn.Module) -> Origin | None:
@@ -178,9 +181,15 @@ def read_config(source: Source, head: Head, labels: tuple[str, ...], trust_remot
 
 def use_cache(config: PretrainedConfig, value: bool) -> None:
     """Whether the network keeps keys and values for generation: on in what is saved, off while it is trained."""
-    for one in {id(part): part for part in (config, config.get_text_config())}.values():
-        if hasattr(one, "use_cache"):
-            one.use_cache = value
+    for part in _with_text_config(config):
+        if hasattr(part, "use_cache"):
+            part.use_cache = value
+
+
+def _with_text_config(config: PretrainedConfig) -> list[PretrainedConfig]:
+    """A configuration, and that of its language model where it is another object (images and text)."""
+    text = config.get_text_config()
+    return [config] if text is config else [config, text]
 
 
 def _network(
@@ -190,24 +199,13 @@ def _network(
     auto = auto_class(source, config, head)
     net, info = _read(source, auto, config, seed, trust_remote_code)
     inside = inside_body(net, config, trust_remote_code)
+    # the body of some classes has another name than in the checkpoint, so that nothing of it was read
     moved = renamed_body(info, inside)
     if moved:
         net, info = _read(source, auto, config, seed, trust_remote_code, moved)
-    missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
-    mismatched = {name: (tuple(got), tuple(want)) for name, got, want in info["mismatched_keys"]}
-    problems = []
-    wrong = {name: shapes for name, shapes in mismatched.items() if inside(name)}
-    if wrong:
-        name, (got, want) = next(iter(sorted(wrong.items())))
-        problems.append(f"{len(wrong)} have another shape ({name} is {list(got)}, the configuration says {list(want)})")
-    if lost := sorted(name for name in missing if inside(name) and "pooler" not in name.split(".")):
-        problems.append(f"{len(lost)} are missing ({_some(lost)})")
-    if left := sorted(name for name in unexpected if inside(name) and "pooler" not in name.split(".")):
-        problems.append(f"{len(left)} have no place ({_some(left)})")
-    if problems:
-        raise UserError(f"--model {source.name}: weights that do not match the config: {'; '.join(problems)}",
-                        "config.json belongs to another model, or the weights are incomplete: get both from one place")
-    new = missing | set(mismatched)
+    check_weights(source, info, inside)
+    # a weight of another shape is one of the head: it was made anew
+    new = set(info["missing_keys"]) | {name for name, _, _ in info["mismatched_keys"]}
     if head in ("labels", "tags") and has_other_classes(source, labels, trust_remote_code):
         new |= make_head_anew(net, inside, seed)
     fresh = fresh_modules(net, new)
@@ -240,9 +238,12 @@ def _read(
         net, info = auto.from_pretrained(source.where, config=config, dtype=torch.float32, use_safetensors=True,
                                          ignore_mismatched_sizes=True, output_loading_info=True, **options)
     net._ftp_quantization = how
-    for module in net.modules() if how else ():
-        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes 0.50 would pack 4-bit weights anew on a CPU, with bf16's
-            module.support_avx512bf16_for_cpu = False  # precision, and a state dict would turn them back into other ones
+    if how:
+        # bitsandbytes 0.50 would pack 4-bit weights anew on a CPU, with the precision of bf16, and a
+        # state dict would turn them back into other ones
+        for module in net.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     align(net)
     return net, info
 
@@ -258,15 +259,12 @@ def align(net: torch.nn.Module) -> None:
 
 def _with_exceptions(how: Mapping[str, Any], shape: PreTrainedModel) -> dict[str, Any]:
     """A quantisation that leaves out what lies beside the body (heads, output layers) and BERT's pooler, which may be new."""
-    left = [name for name, _ in shape.named_children() if name != shape.base_model_prefix]
-    left += [name for name, _ in shape.named_modules() if name.split(".")[-1] == "pooler"]
-    option = "llm_int8_skip_modules" if how.get("quant_method", "bitsandbytes") == "bitsandbytes" else "modules_to_not_convert"
-    return {**how, option: sorted({*(how.get(option) or ()), *left})}
-
-
-def _some(names: Iterable[str], most: int = 3) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+    beside = [name for name, _ in shape.named_children() if name != shape.base_model_prefix]
+    poolers = [name for name, _ in shape.named_modules() if name.split(".")[-1] == "pooler"]
+    # bitsandbytes has a name of its own for this option; a configuration without a method is one of it
+    is_bitsandbytes = how.get("quant_method", "bitsandbytes") == "bitsandbytes"
+    option = "llm_int8_skip_modules" if is_bitsandbytes else "modules_to_not_convert"
+    return {**how, option: sorted({*(how.get(option) or ()), *beside, *poolers})}
 
 
 def _tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerBase:
@@ -286,12 +284,12 @@ def _fit(source: Source, net: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     """Make network and tokenizer agree on padding; refuse a vocabulary or a length that the network does not have."""
     refuse_too_many(source.name, net, tokenizer)
     if tokenizer.pad_token_id is None:
-        stand_in = next((one for one in (tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token) if one), None)
-        if stand_in is None:
+        stand_in = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
+        if not stand_in:
             raise UserError(f"--model {source.name}: the tokenizer has no pad token, and no EOS token that could stand in",
                             "add \"pad_token\" to tokenizer_config.json")
         tokenizer.pad_token = stand_in  # fills rows only; the attention mask says what is padding, never the number
-    for config in {id(part): part for part in (net.config, net.config.get_text_config())}.values():
+    for config in _with_text_config(net.config):
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
     embedding = net.get_input_embeddings()

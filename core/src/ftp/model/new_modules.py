@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ def inside_body(net: PreTrainedModel, config: PretrainedConfig, trust_remote_cod
     try:
         body = empty_network(AutoModel, config, trust_remote_code)
         prefixes.add(body.base_model_prefix)
-        children = {name for name, _ in body.named_children()} | {name for name, _ in body.named_parameters(recurse=False)}
+        children = {name for name, _ in body.named_children()}
+        children |= {name for name, _ in body.named_parameters(recurse=False)}
     except Exception:  # no bare network of this kind (remote code): whatever is under the prefix is the body
         children = set()
 
@@ -36,17 +37,31 @@ def inside_body(net: PreTrainedModel, config: PretrainedConfig, trust_remote_cod
 def renamed_body(info: Mapping[str, Any], inside: Callable[[str], bool]) -> dict[str, str]:
     """A renaming of weights where the class calls its body otherwise than the checkpoint does (LlamaForQuestionAnswering:
     `transformer`, all other Llamas: `model`). Transformers loads nothing then and only notes it."""
-    wanted = {name.partition(".")[2]: name.partition(".")[0] for name in info["missing_keys"] if inside(name)}
-    given = {name.partition(".")[2]: name.partition(".")[0] for name in info["unexpected_keys"]}
-    pairs = {(given[name], wanted[name]) for name in wanted.keys() & given.keys() if name}
-    return {rf"^{re.escape(old)}\.": f"{new}." for old, new in pairs if old != new} if len(pairs) == 1 else {}
+    missing = _first_parts(name for name in info["missing_keys"] if inside(name))
+    unexpected = _first_parts(info["unexpected_keys"])
+    renamings = {(unexpected[rest], missing[rest]) for rest in missing.keys() & unexpected.keys() if rest}
+    if len(renamings) != 1:
+        return {}
+    ((old, new),) = renamings
+    return {rf"^{re.escape(old)}\.": f"{new}."} if old != new else {}
+
+
+def _first_parts(names: Iterable[str]) -> dict[str, str]:
+    """Of names of weights: what stands behind the first dot, to what stands before it."""
+    first_parts = {}
+    for name in names:
+        first, _, rest = name.partition(".")
+        first_parts[rest] = first
+    return first_parts
 
 
 def has_other_classes(source: Source, labels: tuple[str, ...], trust_remote_code: bool) -> bool:
     """Whether the checkpoint names classes, and other ones than the data has: its head would answer another question."""
     before = AutoConfig.from_pretrained(source.where, **reading_options(source, trust_remote_code)).id2label
     names = tuple(before[number] for number in sorted(before))
-    return not all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names) and names != tuple(labels)
+    # LABEL_0, LABEL_1, ... is what Transformers writes for classes without names
+    has_names = not all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names)
+    return has_names and names != tuple(labels)
 
 
 def make_head_anew(net: PreTrainedModel, inside: Callable[[str], bool], seed: int) -> set[str]:
@@ -62,23 +77,33 @@ def make_head_anew(net: PreTrainedModel, inside: Callable[[str], bool], seed: in
 
 
 def fresh_modules(net: PreTrainedModel, new: set[str]) -> tuple[str, ...]:
-    """Names of the largest modules that are wholly new."""
-    found: list[str] = []
+    """Names of the largest modules that are wholly new.
 
-    def walk(name: str, module: nn.Module) -> None:
-        weights = dict(module.named_parameters(remove_duplicate=False))
-        names = {f"{name}.{one}" if name else one for one in weights}
-        if not names & new:
+    Args:
+        new: names of the weights that the checkpoint does not have.
+    """
+    fresh: list[str] = []
+
+    def walk(path: str, module: nn.Module) -> None:
+        prefix = f"{path}." if path else ""
+        weights = {prefix + name for name, _ in module.named_parameters(remove_duplicate=False)}
+        if not weights & new:
             return
-        if name and names <= new:
-            found.append(name)
+        if path and weights <= new:
+            fresh.append(path)
             return
-        own = [f"{name}.{one}" if name else one for one, _ in module.named_parameters(recurse=False, remove_duplicate=False)]
-        if name and any(one in new and (net.get_parameter(one).is_meta or bool(net.get_parameter(one).any())) for one in own):
-            found.append(name)  # a new weight beside old ones; new zeros (a bias) need no keeping
-            return
+        if path:
+            own = {prefix + name for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
+            if any(_needs_keeping(net.get_parameter(name)) for name in own & new):
+                fresh.append(path)  # a new weight beside old ones
+                return
         for child, inner in module.named_children():
-            walk(f"{name}.{child}" if name else child, inner)
+            walk(prefix + child, inner)
 
     walk("", net)
-    return tuple(found)
+    return tuple(fresh)
+
+
+def _needs_keeping(weight: nn.Parameter) -> bool:
+    """Whether a new weight is more than zeros (a bias), which every load makes again. On the meta device nobody knows."""
+    return weight.is_meta or bool(weight.any())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ftp.errors import Problem, UserError
 from ftp.model.source import Source
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
                    "tekken.json", "vocab.model", "tiktoken.model")
+"""Files of which a folder with a tokenizer has one. Code of the model's own can have others."""
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+"""Names of weights that Python unpickles, which can run code."""
 
 
 def check_folder(source: Source, trust_remote_code: bool = False) -> None:
@@ -28,7 +32,7 @@ def check_folder(source: Source, trust_remote_code: bool = False) -> None:
         problems.append(Problem(f"--model {source.name}: {folder} has no config.json",
                                 "a model is a folder with config.json, model.safetensors and its tokenizer"))
     if not any(folder.glob("*.safetensors")):
-        pickles = sorted(file for pattern in PICKLES for file in folder.glob(pattern) if file.name != "training_args.bin")
+        pickles = _pickles(folder)
         if pickles:
             problems.append(Problem(f"--model {source.name}: its weights are pickled ({pickles[0].name}), which can run code; "
                                     "only safetensors are loaded", "convert them if you trust their origin",
@@ -42,12 +46,47 @@ def check_folder(source: Source, trust_remote_code: bool = False) -> None:
         raise UserError(problems)
 
 
+def _pickles(folder: Path) -> list[Path]:
+    """The pickled weights of a folder. Trainers write their arguments as `training_args.bin`, which are none."""
+    files: list[Path] = []
+    for pattern in PICKLES:
+        files += [file for file in folder.glob(pattern) if file.name != "training_args.bin"]
+    return sorted(files)
+
+
 def conversion(pickle: Path) -> str:
     """A command that writes a pickled state dict as safetensors beside it, without running code from the file."""
     target = pickle.with_name("model.safetensors")
     return ("python -c \"import torch, safetensors.torch as s; "
             f"w = torch.load(r'{pickle}', map_location='cpu', weights_only=True); "
             f"s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, r'{target}', metadata={{'format': 'pt'}})\"")
+
+
+def check_weights(source: Source, info: Mapping[str, Any], inside: Callable[[str], bool]) -> None:
+    """Raise `UserError` where weights of the body do not match the configuration. A head may be new.
+
+    Args:
+        info: the loading report of Transformers.
+        inside: whether a weight is one of the body (`new_modules.inside_body`).
+    """
+
+    def in_body(names: Iterable[str]) -> list[str]:
+        # a pooler is part of the head: BERT's language model has none
+        return sorted(name for name in names if inside(name) and "pooler" not in name.split("."))
+
+    problems = []
+    wrong = {name: (tuple(got), tuple(want)) for name, got, want in info["mismatched_keys"] if inside(name)}
+    if wrong:
+        name = min(wrong)
+        got, want = wrong[name]
+        problems.append(f"{len(wrong)} have another shape ({name} is {list(got)}, the configuration says {list(want)})")
+    if lost := in_body(info["missing_keys"]):
+        problems.append(f"{len(lost)} are missing ({some(lost)})")
+    if left := in_body(info["unexpected_keys"]):
+        problems.append(f"{len(left)} have no place ({some(left)})")
+    if problems:
+        raise UserError(f"--model {source.name}: weights that do not match the config: {'; '.join(problems)}",
+                        "config.json belongs to another model, or the weights are incomplete: get both from one place")
 
 
 @contextlib.contextmanager
@@ -75,5 +114,11 @@ def explained(source: Source) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """An error as one line of text."""
-    lines = [line.strip() for line in str(error).strip().split("\n") if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]
+    line, _, _ = str(error).strip().partition("\n")
+    return f"{type(error).__name__}: {line.strip()}"[:400]
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and dots where there are more."""
+    dots = ", ..." if len(names) > most else ""
+    return ", ".join(names[:most]) + dots
