@@ -61,7 +61,8 @@ def _wrong_size(name: str, result: Any, arguments: Sequence[Any]) -> Mismatch | 
     asked: Any = arguments[0] if arguments else None
     if name == "collate" and is_list(asked) and result.rows != len(asked):
         return Mismatch(f"a Batch of {result.rows} rows", f"one of the {len(asked)} that it was given")
-    if not isinstance(asked, Batch):
+    # a batch of no rows is a row that stands in on a process without any, and weighs nothing
+    if not isinstance(asked, Batch) or not asked.rows:
         return None
     if name == "answer" and len(result) != asked.rows:
         return Mismatch(f"{len(result)} predictions", f"one for each of {asked.rows} rows")
