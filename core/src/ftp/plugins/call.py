@@ -55,18 +55,26 @@ def _culprit(error: BaseException) -> str:
     behind = error.__cause__ or error.__context__
     if behind is not None and (culprit := _culprit(behind)):
         return culprit
-    owners = {found.target.partition(":")[0].split(".")[0]: found for points in discover().values() for found in points}
-    owners.pop("ftp", None)
-    step, named = error.__traceback__, ""
-    while step is not None:
-        module = str(step.tb_frame.f_globals.get("__name__", ""))
-        where = f"{step.tb_frame.f_code.co_name} ({Path(step.tb_frame.f_code.co_filename).name}, line {step.tb_lineno})"
+    # top package -> the plugin in it
+    owners = {}
+    for offered in discover().values():
+        for plugin in offered:
+            owners[plugin.target.partition(":")[0].split(".")[0]] = plugin
+    owners.pop("ftp", None)  # core's own plugins: a fault there is a fault of core
+
+    culprit = ""
+    frame = error.__traceback__
+    while frame is not None:
+        module = str(frame.tb_frame.f_globals.get("__name__", ""))
+        file = frame.tb_frame.f_code.co_filename
+        where = f"{frame.tb_frame.f_code.co_name} ({Path(file).name}, line {frame.tb_lineno})"
+        owner = owners.get(module.split(".")[0])
         if module.startswith(FROM_PATH):
-            named = f"the plugin in {step.tb_frame.f_code.co_filename}, in {where},"
-        elif (found := owners.get(module.split(".")[0])) is not None:
-            named = f"plugin '{found.name}' ({found.package}), in {where},"
-        step = step.tb_next
-    return named
+            culprit = f"the plugin in {file}, in {where},"
+        elif owner is not None:
+            culprit = f"plugin '{owner.name}' ({owner.package}), in {where},"
+        frame = frame.tb_next
+    return culprit
 
 
 class Hooks:
@@ -82,24 +90,27 @@ class Hooks:
         self._manager.add_hookspecs(hooks)
         self._answers: list[Answer] | None = None  # who answered, while a collected hook is asked
         self._on_error: Callable[[Picked, Exception], Any] | None = None
-        for one in picked:
-            fields = {item.name: (values or {}).get(item.key, item.default) for item in one.options}
+        for plugin in picked:
+            fields = {item.name: (values or {}).get(item.key, item.default) for item in plugin.options}
             try:
-                instance = one.cls(**fields)
+                instance = plugin.cls(**fields)
             except UserError:
                 raise
             except (Exception, SystemExit) as error:
-                raise _source(one).failure("its options", error) from error
-            self.plugins[one.name] = instance
-            self._manager.register(instance, name=one.name)
-            for hook in implementations(one.cls):
+                raise _source(plugin).failure("its options", error) from error
+            self.plugins[plugin.name] = instance
+            self._manager.register(instance, name=plugin.name)
+            # pluggy calls a method that checks the answer, instead of the plugin's own
+            for hook in implementations(plugin.cls):
                 for impl in getattr(self._manager.hook, hook).get_hookimpls():
                     if impl.plugin is instance:
-                        impl.function = self._guard(one, hook, impl.function, bool(impl.wrapper))
+                        impl.function = self._guard(plugin, hook, impl.function, bool(impl.wrapper))
 
     def one(self, hook: str, **arguments: Any) -> Any:
         """The one answer to a hook, wrapped by whoever wraps it. Raises `PluginError` where a plugin fails."""
-        outer, self._answers, self._on_error = (self._answers, self._on_error), None, None  # a plugin may ask while it answers
+        outer = self._answers, self._on_error  # a plugin may ask while it answers
+        self._answers = None
+        self._on_error = None
         try:
             answer = getattr(self._manager.hook, hook)(**arguments)
         finally:
@@ -114,12 +125,15 @@ class Hooks:
         """Every answer to a hook, in the order in which plugins are named. With `on_error`, a plugin that raises, be it
         `UserError`, answers what `on_error(plugin, exception)` gives instead of ending the run."""
         outer = self._answers, self._on_error
-        self._answers, self._on_error = [], on_error
+        self._answers = []
+        self._on_error = on_error
         try:
+            # pluggy asks the plugin that was registered last first
             values = list(reversed(getattr(self._manager.hook, hook)(**arguments)))
             answered = list(reversed(self._answers))
         finally:
             self._answers, self._on_error = outer
+        # a wrapper that adds or drops answers leaves nobody to name
         if len(values) == len(answered):
             return [dataclasses.replace(who, value=value) for who, value in zip(answered, values, strict=True)]
         return [Answer("(wrapped)", "", value) for value in values]
@@ -128,18 +142,24 @@ class Hooks:
         """Plugins that answer a hook in the order in which they act, each with `answers`, `wraps` or `default`."""
         acting = []
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
-            acting.append((impl.plugin_name, "wraps" if impl.wrapper else "default" if impl.trylast else "answers"))
-        answers = [one for one in acting if one[1] != "wraps"]
-        return list(reversed(answers)) + [one for one in acting if one[1] == "wraps"]
+            if impl.wrapper:
+                acting.append((impl.plugin_name, "wraps"))
+            elif impl.trylast:
+                acting.append((impl.plugin_name, "default"))
+            else:
+                acting.append((impl.plugin_name, "answers"))
+        answering = [(name, how) for name, how in acting if how != "wraps"]
+        wrapping = [(name, how) for name, how in acting if how == "wraps"]
+        return answering[::-1] + wrapping
 
-    def _guard(self, one: Picked, hook: str, function: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
-        trace = os.environ.get("FTP_TRACE", "") not in ("", "0")
+    def _guard(self, plugin: Picked, hook: str, function: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
+        """A plugin's method with its answer checked, and with what it raises told in the plugin's name."""
+        is_traced = os.environ.get("FTP_TRACE", "") not in ("", "0")
+        source = _source(plugin)
 
-        def told(started: float, verb: str) -> None:
-            if trace:
-                warn(f"ftp: {hook} {verb} by {one.name} in {1000 * (time.perf_counter() - started):.1f} ms")
-
-        source = _source(one)
+        def trace(started: float, verb: str) -> None:
+            if is_traced:
+                warn(f"ftp: {hook} {verb} by {plugin.name} in {1000 * (time.perf_counter() - started):.1f} ms")
 
         def call(*arguments: Any) -> Any:
             started = time.perf_counter()
@@ -149,7 +169,7 @@ class Hooks:
                 raise
             except Exception as error:
                 if self._on_error is not None:
-                    value = self._on_error(one, error)
+                    value = self._on_error(plugin, error)
                 elif passes_through(error):
                     raise
                 else:
@@ -157,10 +177,14 @@ class Hooks:
             except BaseException as error:  # also where a check may fail: whoever ends the process means more than that
                 raise source.failure(hook, error) from error
             else:
-                value = checked(hook, value, source) if value is not None else None
-            told(started, "answered" if value is not None else "passed on")
-            if value is not None and self._answers is not None:
-                self._answers.append(Answer(one.name, one.found.package, value))
+                if value is not None:
+                    value = checked(hook, value, source)
+            if value is None:  # it has nothing to say
+                trace(started, "passed on")
+                return None
+            trace(started, "answered")
+            if self._answers is not None:
+                self._answers.append(Answer(plugin.name, plugin.found.package, value))
             return value
 
         def wrap(*arguments: Any) -> Generator[Any, Any, Any]:
@@ -173,30 +197,31 @@ class Hooks:
                 raise source.failure(hook, error) from error
             if value is None:
                 raise PluginError(f"{source} wrapped {hook} and gave back nothing: a wrapper ends with `return answer`")
-            told(started, "wrapped")
-            is_one = hooks.ARITY[hook] == "one"
-            return checked(hook, value, source) if is_one else checked_list(hook, value, source)
+            trace(started, "wrapped")
+            if hooks.ARITY[hook] == "one":
+                return checked(hook, value, source)
+            return checked_list(hook, value, source)
 
         return wrap if wrapper else call
 
     def hide(self, text: str) -> str:
         """What every plugin of the run with a method `hide(text)` leaves of a text."""
-        for one in self.picked:
-            hide = getattr(self.plugins[one.name], "hide", None)
+        for plugin in self.picked:
+            hide = getattr(self.plugins[plugin.name], "hide", None)
             if hide is None:
                 continue
             try:
                 hidden = hide(text)
             except (Exception, SystemExit) as error:
-                raise _source(one).failure("hide", error) from error
+                raise _source(plugin).failure("hide", error) from error
             if not isinstance(hidden, str):
-                raise _source(one).error("hide", Mismatch(an(hidden), "a text"))
+                raise _source(plugin).error("hide", Mismatch(an(hidden), "a text"))
             text = hidden
         return text
 
 
-def _source(one: Picked) -> Source:
-    return Source(one.name, one.found.package)
+def _source(plugin: Picked) -> Source:
+    return Source(plugin.name, plugin.found.package)
 
 
 def _wrapped_once(wrapper: Generator[Any, Any, Any], who: str) -> Generator[Any, Any, Any]:

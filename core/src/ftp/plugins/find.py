@@ -44,16 +44,18 @@ def discover() -> dict[str, list[Found]]:
     points = metadata.entry_points()  # looks at the disk once, for both groups
     defaults = {(point.name, point.value) for point in points.select(group=DEFAULTS)}
     packages: dict[int, tuple[str, str]] = {}
-    found: dict[str, list[Found]] = {}
+    offered: dict[str, list[Found]] = {}
     # a package may name a plugin of every run in the group of defaults alone
     for point in (*points.select(group=GROUP), *points.select(group=DEFAULTS)):
         if id(point.dist) not in packages:
             packages[id(point.dist)] = _package(point.dist) if point.dist else ("?", "")
-        name, version = packages[id(point.dist)]
-        one = Found(point.name, point.value, name, version, (point.name, point.value) in defaults)
-        if one not in found.setdefault(point.name, []):
-            found[point.name].append(one)
-    return dict(sorted(found.items()))
+        package, version = packages[id(point.dist)]
+        is_default = (point.name, point.value) in defaults
+        plugin = Found(point.name, point.value, package, version, is_default)
+        same_name = offered.setdefault(point.name, [])
+        if plugin not in same_name:
+            same_name.append(plugin)
+    return dict(sorted(offered.items()))
 
 
 def _package(distribution: metadata.Distribution) -> tuple[str, str]:
@@ -72,7 +74,7 @@ def from_path(where: str) -> tuple[list[Found], bool]:
     files = python_files.files_to_run(where)
     if not files:
         raise UserError(f"--plugins-from {where}: no such file or folder with .py files")
-    found = []
+    plugins = []
     for file in files:
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
         name = f"{FROM_PATH}{file.stem}_{digest}"
@@ -92,11 +94,11 @@ def from_path(where: str) -> tuple[list[Found], bool]:
             if inspect.isclass(cls) and cls.__dict__.get("__ftp_plugin__") and cls.__module__ == name:
                 label = str(getattr(cls, "name", "") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
                 if not wanted or wanted == cls.__name__:
-                    found.append(Found(label, f"{file}:{cls.__name__}", str(file), "", False, cls))
-    if not found:
+                    plugins.append(Found(label, f"{file}:{cls.__name__}", str(file), "", False, cls))
+    if not plugins:
         names = f"class {wanted} marked with @ftp.plugin" if wanted else "class marked with @ftp.plugin"
         raise UserError(f"--plugins-from {where}: no {names} in it")
-    return found, bool(wanted)
+    return plugins, bool(wanted)
 
 
 def meant(name: str, known: Mapping[str, Sequence[Found]]) -> list[Found]:
@@ -104,9 +106,11 @@ def meant(name: str, known: Mapping[str, Sequence[Found]]) -> list[Found]:
     return names.lookup(name, known, lambda found: found.distribution)
 
 
-def clash(what: str, found: Sequence[Found]) -> Problem:
+def clash(what: str, plugins: Sequence[Found]) -> Problem:
     """The mistake of a name that several packages offer."""
-    return names.clash(what, found[0].name, [one.distribution for one in found], [one.package for one in found])
+    distributions = [plugin.distribution for plugin in plugins]
+    packages = [plugin.package for plugin in plugins]
+    return names.clash(what, plugins[0].name, distributions, packages)
 
 
 def _unknown(name: str, known: Mapping[str, Sequence[Found]]) -> str:
@@ -121,43 +125,77 @@ def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list
     """The plugins of a run in the order named, defaults last. `-name` leaves a default out; `package:name` is
     the plugin of that package, where several offer the name.
 
-    Raises `UserError` with every unknown name (and the nearest known), every name that two packages offer, and every
-    plugin that fails to import; or adds them to `problems` where a list is given.
+    Args:
+        problems: gets every mistake, where a list is given; else they are raised.
+
+    Raises:
+        UserError: every unknown name (and the nearest known), every name that two packages offer, and every plugin that
+            fails to import.
     """
-    mine: list[Problem] = [] if problems is None else problems
+    mistakes: list[Problem] = [] if problems is None else problems
     known = discover()
     wanted = [name.strip() for name in wanted if name.strip()]
     for where in plugins_from:
         try:
             local, joins = from_path(where)
         except UserError as error:
-            mine.extend(error.problems)
+            mistakes.extend(error.problems)
             continue
-        for one in local:
-            known[one.name] = [*known.get(one.name, []), one]
-            if joins and one.name not in {names.split(name)[1] for name in wanted}:
-                wanted.append(one.name)
+        for plugin in local:
+            known[plugin.name] = [*known.get(plugin.name, []), plugin]
+            if joins and plugin.name not in {names.split(name)[1] for name in wanted}:
+                wanted.append(plugin.name)
     removed: list[Found] = []
     for name in wanted:
         if name.startswith("-"):
             removed += meant(name[1:], known)
+
+    chosen = _named_plugins(wanted, known, removed, mistakes)
+    _add_defaults(chosen, wanted, known, removed, mistakes)
+    picked = _import(chosen, wanted, mistakes)
+    if mistakes and problems is None:
+        raise UserError(mistakes)
+
+    # a default plugin gives way to one that replaces it, unless it is named
+    replaced: set[str] = set()
+    for plugin_of_run in picked:
+        replaced.update(plugin_of_run.attribute("replaces"))
+    replaced -= set(wanted)
+    return [plugin for plugin in picked if plugin.name not in replaced or not plugin.found.default]
+
+
+def _named_plugins(
+    wanted: Sequence[str], known: Mapping[str, Sequence[Found]], removed: Sequence[Found], mistakes: list[Problem]
+) -> dict[str, Found]:
+    """The plugins that a run names, by their names."""
     chosen: dict[str, Found] = {}
     for name in dict.fromkeys(wanted):
         bare = name.removeprefix("-")
         candidates = meant(bare, known)
         plain = names.split(bare)[1]
         if not candidates:
-            what, command = ("no such plugin", "") if bare != name else ("no such plugin is installed", "ftp plugins")
-            mine.append(Problem(f"--plugins {name}: {what}", _unknown(bare, known), command))
+            if bare != name:  # it was to be left out
+                mistakes.append(Problem(f"--plugins {name}: no such plugin", _unknown(bare, known)))
+            else:
+                mistakes.append(Problem(f"--plugins {name}: no such plugin is installed", _unknown(bare, known), "ftp plugins"))
         elif bare != name:
             continue
         elif any(candidate in removed for candidate in candidates):
-            mine.append(Problem(f"--plugins: '{name}' is both named and removed", "keep one of the two"))
+            mistakes.append(Problem(f"--plugins: '{name}' is both named and removed", "keep one of the two"))
         elif len(candidates) > 1:
-            mine.append(clash(f"--plugins {name}", candidates))
+            mistakes.append(clash(f"--plugins {name}", candidates))
         elif chosen.setdefault(plain, candidates[0]) != candidates[0]:
             packages = f"{chosen[plain].package} and {candidates[0].package}"
-            mine.append(Problem(f"--plugins: two plugins of this run are called '{plain}': {packages}", "keep one of the two"))
+            mistakes.append(Problem(f"--plugins: two plugins of this run are called '{plain}': {packages}",
+                                    "keep one of the two"))
+    return chosen
+
+
+def _add_defaults(
+    chosen: dict[str, Found], wanted: Sequence[str], known: Mapping[str, Sequence[Found]], removed: Sequence[Found],
+    mistakes: list[Problem],
+) -> None:
+    """The plugins of every run, but for those that are named or left out."""
     named = {names.split(name)[1] for name in wanted if not name.startswith("-")}
     for name, offered in known.items():
         # a package that merely uses the name of a default plugin takes no part; of two defaults one has to be left out
@@ -167,29 +205,30 @@ def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list
         if len(defaults) > 1:
             packages = " and ".join(candidate.package for candidate in defaults)
             either = " or ".join(f"--plugins ...,-{candidate.distribution}:{name}" for candidate in defaults)
-            mine.append(Problem(f"two packages put '{name}' into every run: {packages}", f"leave one out: {either}"))
+            mistakes.append(Problem(f"two packages put '{name}' into every run: {packages}", f"leave one out: {either}"))
         chosen[name] = defaults[0]
+
+
+def _import(chosen: Mapping[str, Found], wanted: Sequence[str], mistakes: list[Problem]) -> list[Picked]:
+    """The classes of the chosen plugins. Of one that nobody named it is said how to do without it."""
     picked = []
-    for name, one in chosen.items():
+    for name, plugin in chosen.items():
         try:
-            picked.append(Picked(one, load(one)))
+            picked.append(Picked(plugin, load(plugin)))
         except PluginError as error:
             hint = "" if name in wanted else f"\n  it is part of every run unless left out: --plugins ...,-{name}"
             raise PluginError(f"{error}{hint}") from error
         except UserError as error:
             hint = "" if name in wanted else f"; it is part of every run unless left out: --plugins ...,-{name}"
-            mine.extend(dataclasses.replace(problem, fix=problem.fix + hint) for problem in error.problems)
-    if mine and problems is None:
-        raise UserError(mine)
-    replaced = {name for one in picked for name in one.attribute("replaces")} - set(wanted)
-    return [one for one in picked if one.name not in replaced or not one.found.default]
+            mistakes.extend(dataclasses.replace(problem, fix=problem.fix + hint) for problem in error.problems)
+    return picked
 
 
 def installed() -> Iterator[tuple[str, type]]:
     """Name and class of each installed plugin that imports."""
-    for name, found in discover().items():
+    for name, offered in discover().items():
         with contextlib.suppress(UserError, PluginError):
-            yield name, load_quietly(found[0])
+            yield name, load_quietly(offered[0])
 
 
 def load(found: Found) -> type:

@@ -74,41 +74,49 @@ def prepare(
     `plugins_from` adds to the option of that name. Raises `UserError` with every mistake at once, `problems` (those that
     were found on the way here) included.
     """
-    found = list(problems)
+    mistakes = list(problems)
     names = split_names(plugins)
     sources: Given = [(source, flatten(values)) for source, values in given]
     notes = list(notes)
     sources = beside_recipe(sources, core_options(), notes)
-    where = [absolute(one) for one in _plugins_from(plugins_from, sources)]
-    if not names and not where and not any(one.what.startswith(("recipe ", "--resume")) for one in found):
-        found.append(Problem("no plugins are named", "a method and a domain make a run", "ftp run --plugins lora,sentiment"))
-        raise UserError(found)
+    where = [absolute(path) for path in _plugins_from(plugins_from, sources)]
+    is_recipe_broken = any(problem.what.startswith(("recipe ", "--resume")) for problem in mistakes)
+    if not names and not where and not is_recipe_broken:
+        mistakes.append(Problem("no plugins are named", "a method and a domain make a run", "ftp run --plugins lora,sentiment"))
+        raise UserError(mistakes)
 
     unpicked: list[Problem] = []
     picked = pick(names, where, unpicked)
-    found += unpicked
-    found += audit(picked)
+    mistakes += unpicked
+    mistakes += audit(picked)
     options, broken = options_for(picked)
-    found += broken
+    mistakes += broken
     sources = beside_recipe(sources, [item for item in options if item.owner], notes)
     task: Task | None = None
     if not unpicked:  # a plugin that is missing would make any word about the forms misleading
         task, misfits = settled(picked, sources)
-        found += misfits
+        mistakes += misfits
 
+    # two suggestions contradict one another only where the user has not chosen
     suggestions, whose, contradictions = suggestions_for(picked, task, sources)
-    chosen = {key.replace("-", "_") for _, values in sources for key in values}
-    found += [problem for key, problem in contradictions.items() if key not in chosen]
-    absent = {name for name in names if name not in {one.name for one in picked}}
-    readable = [(source, {key: value for key, value in values.items() if key.split(".")[0] not in absent or "." not in key})
-                for source, values in sources]  # options of a plugin that is already complained about
+    chosen: set[str] = set()
+    for _, values_of_source in sources:
+        chosen |= {key.replace("-", "_") for key in values_of_source}
+    mistakes += [problem for key, problem in contradictions.items() if key not in chosen]
+
+    # options of a plugin that is already complained about are left out
+    absent = set(names) - {plugin.name for plugin in picked}
+    readable = []
+    for source, values_of_source in sources:
+        kept = {key: value for key, value in values_of_source.items() if key.split(".")[0] not in absent or "." not in key}
+        readable.append((source, kept))
     usual = [(whose[key], {key: value}) for key, value in suggestions.items()]
-    values, origin = resolve(options, [*usual, *readable], _known_names(sources, options), found)
+    values, origin = resolve(options, [*usual, *readable], _known_names(sources, options), mistakes)
     values["plugins_from"] = tuple(where)
     values = {key: addresses.filled(value) for key, value in values.items()}
     addresses.remember(values.values())
-    if found:
-        raise UserError(list(dict.fromkeys(found)))
+    if mistakes:
+        raise UserError(list(dict.fromkeys(mistakes)))
     assert task is not None
     core = {item.name: values[item.key] for item in options if not item.owner}
     return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core), tuple(notes))
@@ -122,34 +130,44 @@ def settled(picked: Sequence[Picked], sources: Given) -> tuple[Task | None, list
 
 def _last(sources: Given, key: str) -> str | None:
     """What the last source says that says something; not a value that is no text, which is told with the options."""
-    return next((values[key] for _, values in reversed(sources) if isinstance(values.get(key), str) and values[key]), None)
+    for _, values in reversed(sources):
+        value = values.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return None
 
 
 def suggestions_for(
     picked: Sequence[Picked], task: Task | None, sources: Given
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
     """What `suggested` gives for these plugins and the model that `--model` means, where an installed package offers it."""
-    return suggested(picked, *(wishes(_last(sources, "model"), task.head) if task is not None else ()))
+    if task is None:
+        return suggested(picked)
+    return suggested(picked, *wishes(_last(sources, "model"), task.head))
 
 
 def split_names(plugins: Sequence[str] | str) -> list[str]:
     """`"a,b"`, `["a,b", "c"]` or `["a", "b", "c"]` as a list of names."""
     parts = [plugins] if isinstance(plugins, str) else list(plugins)
-    return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
+    names = []
+    for part in parts:
+        names += [name.strip() for name in str(part).split(",")]
+    return [name for name in names if name]
 
 
 def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:
     """Core's options and those of each plugin; and what is wrong with plugins whose options cannot be read."""
     options, problems = core_options(), []
     taken = {item.name for item in options} | {"plugins"}
-    for one in picked:
+    for plugin in picked:
+        who = f"plugin '{plugin.name}' of {plugin.found.package}"
         try:
-            options += one.options
+            options += plugin.options
         except Exception as error:
-            what = f"plugin '{one.name}' of {one.found.package}: its options cannot be read: {type(error).__name__}: {error}"
-            problems.append(Problem(what, "each is annotated with a type that can be imported"))
-        if one.name in taken:
-            problems.append(Problem(f"plugin '{one.name}' of {one.found.package} has the name of an option of core",
+            problems.append(Problem(f"{who}: its options cannot be read: {type(error).__name__}: {error}",
+                                    "each is annotated with a type that can be imported"))
+        if plugin.name in taken:
+            problems.append(Problem(f"{who} has the name of an option of core",
                                     "its table in a recipe could not be told from that option; rename the plugin"))
     return options, problems
 
@@ -163,15 +181,19 @@ def recipe_folder(source: str) -> Path | None:
 def beside_recipe(sources: Given, options: Iterable[Option], notes: list[str]) -> Given:
     """The sources with paths of recipes taken from the recipe's own folder, where they are there; else they are left, and
     mean the working folder. What a run writes (`out`, `cache_dir`) always lies in the working folder."""
-    keys = {item.key: item for item in options if (item.path or item.code) and item.key not in ("out", "cache_dir")}
+    option_of_path = {}
+    for item in options:
+        if (item.path or item.code) and item.key not in ("out", "cache_dir"):
+            option_of_path[item.key] = item
     moved = []
     for source, values in sources:
         folder = recipe_folder(source)
-        named = dict(values)
-        for key in named:
-            if folder is not None and (item := keys.get(key.replace("-", "_"))) is not None:
-                named[key] = _beside(named[key], folder, item.code, f"{source}: {key}", notes)
-        moved.append((source, named))
+        beside = dict(values)
+        for key in beside if folder is not None else ():
+            option = option_of_path.get(key.replace("-", "_"))
+            if option is not None and folder is not None:
+                beside[key] = _beside(beside[key], folder, option.code, f"{source}: {key}", notes)
+        moved.append((source, beside))
     return moved
 
 
@@ -195,29 +217,31 @@ def _beside_one(value: str, folder: Path, code: bool, what: str, notes: list[str
 
 def _plugins_from(explicit: Sequence[str], sources: Given) -> list[str]:
     """Paths of plugins that are not installed: those given directly, and those of the last source that names any."""
-    named: Sequence[str] = ()
+    paths: Sequence[str] = ()
     for _, values in sources:
         value = values.get("plugins_from", values.get("plugins-from"))
         if value is not None:
-            named = split_names(value) if isinstance(value, (str, list, tuple)) else ()
-    return list(dict.fromkeys([*explicit, *named]))
+            paths = split_names(value) if isinstance(value, (str, list, tuple)) else ()
+    return list(dict.fromkeys([*explicit, *paths]))
 
 
 def _whole(value: Any) -> Any:
     """A path, also one in a list, as an absolute one; a text is one where it is there."""
     if isinstance(value, tuple):
         return tuple(map(_whole, value))
-    there = isinstance(value, Path)
+    is_path = isinstance(value, Path)
     if isinstance(value, str):  # any text, maybe too long for a path, which pathlib does not forgive
-        there = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111
-    return type(value)(Path(value).expanduser().absolute()) if there else value
+        is_path = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111
+    return type(value)(Path(value).expanduser().absolute()) if is_path else value
 
 
 def _known_names(sources: Sequence[tuple[str, Mapping[str, Any]]], options: Sequence[Option]) -> list[str]:
     """Names of installed plugins, looked up only where some option could belong to one that is not in the run."""
     owners = {item.owner for item in options}
-    foreign = any("." in key and key.split(".")[0] not in owners for _, values in sources for key in values)
-    return list(discover()) if foreign else []
+    for _, values in sources:
+        if any("." in key and key.split(".")[0] not in owners for key in values):
+            return list(discover())
+    return []
 
 
 def replace_settings(prepared: Prepared, **changes: Any) -> Prepared:

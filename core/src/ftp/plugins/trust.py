@@ -41,8 +41,10 @@ class Code:
     lasting: bool = True
 
     def __str__(self) -> str:
+        if not self.files or self.option == REMOTE:
+            return f"{self.option} names {self.named}"
         hashes = [f"{path} (sha256 {digest})" for path, digest in self.files]
-        return f"{self.option} names {', '.join(hashes) if hashes and self.option != REMOTE else self.named}"
+        return f"{self.option} names {', '.join(hashes)}"
 
 
 def state_file() -> Path:
@@ -59,8 +61,10 @@ def code_of(tables: Mapping[str, Any], options: Iterable[Option], folder: Path |
     values = {key.replace("-", "_"): value for key, value in flatten(tables).items()}
     code = []
     for item in options:
-        for named in _names(values.get(item.key)) if item.code else ():
-            code.append(Code(item.key, named, _hashed(python_files.expected_files(absolute(named, folder)))))
+        if not item.code:
+            continue
+        for path in _paths(values.get(item.key)):
+            code.append(Code(item.key, path, _hashed(python_files.expected_files(absolute(path, folder)))))
     if str(values.get(REMOTE, "")).lower() in ("true", "yes", "on", "1"):
         code += _remote_code(values, options, folder)
     return code
@@ -74,26 +78,32 @@ def check(
     if trusted:
         remember(code)
     known = _known()
-    unknown = [] if trusted else [one for one in code if not _is_known(one, known)]
-    if unknown:
-        raise UserError([Problem(f"{source}: {one}: code that you have not run before", "read it; if it may run, say so", command)
-                         for one in unknown])
-    return [f"{source}: {one}, which runs as you trusted it" for one in code]
+    problems = []
+    for part in code:
+        if not trusted and not _is_known(part, known):
+            problems.append(Problem(f"{source}: {part}: code that you have not run before", "read it; if it may run, say so",
+                                    command))
+    if problems:
+        raise UserError(problems)
+    return [f"{source}: {part}, which runs as you trusted it" for part in code]
 
 
 def is_trusted(code: Sequence[Code]) -> bool:
     """Whether the user has run all of it before."""
     known = _known()
-    return all(_is_known(one, known) for one in code)
+    return all(_is_known(part, known) for part in code)
 
 
 def remember(code: Iterable[Code]) -> None:
     """Keep that the user has said that these files may run. Where nothing can be written, it is asked again next time."""
     known = _known()
-    files = [file for one in code if one.lasting for file in one.files]
+    files: list[tuple[Path, str]] = []
+    for part in code:
+        if part.lasting:
+            files += part.files
     # a file that was changed while it runs is not what ran
-    new = [_line(path, digest) for path, digest in files if not python_files.has_run_otherwise(path, digest)]
-    lines = [line for line in dict.fromkeys(new) if line not in known]
+    as_run = [_line(path, digest) for path, digest in files if not python_files.has_run_otherwise(path, digest)]
+    lines = [line for line in dict.fromkeys(as_run) if line not in known]
     if not lines:
         return
     with contextlib.suppress(OSError, RuntimeError):
@@ -115,8 +125,8 @@ def _write_whole(file: Path, lines: Sequence[str]) -> None:
 def absolute(where: str, folder: Path | None = None) -> str:
     """`path.py:Class` with a path that holds in any folder, so that a run's recipe repeats it from anywhere. `folder`: where it
     is looked for first."""
-    drive, rest = (where[:2], where[2:]) if where[1:3] in (":\\", ":/") else ("", where)
-    path, colon, name = rest.partition(":")
+    drive = where[:2] if where[1:3] in (":\\", ":/") else ""  # the colon of C:\ begins no class
+    path, colon, name = where[len(drive):].partition(":")
     file = Path(drive + path).expanduser()
     if folder is not None and (folder / file).exists():
         file = folder / file
@@ -127,12 +137,19 @@ def _remote_code(values: Mapping[str, Any], options: Iterable[Option], folder: P
     """The code that comes with the models of a run: `model`, and what an option of a plugin may name (a teacher, a judge)."""
     code = [_remote(str(values.get("model") or ""), folder)]
     for item in options:
-        for named in _names(values.get(item.key)) if item.owner and item.path else ():
-            place = Path(absolute(named, folder))
-            is_model = any((inside / "config.json").is_file() or list(inside.glob("*.py")) for inside in _model_folders(place))
-            if is_model or (not place.exists() and named not in offers()):  # a hub's, or one that is not there yet
-                code.append(_remote(named, folder))
+        if not (item.owner and item.path):
+            continue
+        for model in _paths(values.get(item.key)):
+            path = Path(absolute(model, folder))
+            is_elsewhere = not path.exists() and model not in offers()  # a hub's, or one that is not there yet
+            if _holds_model(path) or is_elsewhere:
+                code.append(_remote(model, folder))
     return code
+
+
+def _holds_model(path: Path) -> bool:
+    """Whether a folder, or that of a run, has a model or code of one in it."""
+    return any((folder / "config.json").is_file() or list(folder.glob("*.py")) for folder in _model_folders(path))
 
 
 def typed_models(flags: Mapping[str, Any], options: Iterable[Option]) -> dict[str, str]:
@@ -144,37 +161,45 @@ def typed_models(flags: Mapping[str, Any], options: Iterable[Option]) -> dict[st
 
 def _remote(model: str, folder: Path | None) -> Code:
     """The code that comes with a model. It lasts where it is all in the model's folder: a hub's may be another tomorrow."""
-    place = Path(absolute(model, folder)).expanduser() if model else Path()
-    if not model or (not place.is_dir() and model in offers()):
+    path = Path(absolute(model, folder)).expanduser() if model else Path()
+    if not model or (not path.is_dir() and model in offers()):
         return Code(REMOTE, "the model of an installed package", ())  # which came as plugins come
     files: list[Path] = []
-    lasting = place.is_dir()
-    for inside in _model_folders(place):
-        files += [path for path in sorted(inside.rglob("*.py")) if path not in files]
-        # "owner/name--file.Class" means code of another place, and an adapter has a base that may bring its own
-        elsewhere = any("--" in json.dumps(_read(config).get("auto_map", {})) for config in inside.glob("*config.json"))
-        lasting = lasting and not elsewhere and not (inside / "adapter_config.json").exists()
+    lasting = path.is_dir()
+    for model_folder in _model_folders(path):
+        files += [file for file in sorted(model_folder.rglob("*.py")) if file not in files]
+        # "owner/name--file.Class" means code of another repository, and an adapter has a base that may bring its own
+        auto_maps = [json.dumps(_read(config).get("auto_map", {})) for config in model_folder.glob("*config.json")]
+        is_elsewhere = any("--" in auto_map for auto_map in auto_maps)
+        is_adapter = (model_folder / "adapter_config.json").exists()
         # a folder that is a link is not looked into
-        lasting = lasting and not any(path.is_symlink() and path.is_dir() for path in inside.rglob("*"))
+        has_link = any(inner.is_symlink() and inner.is_dir() for inner in model_folder.rglob("*"))
+        lasting = lasting and not is_elsewhere and not is_adapter and not has_link
     return Code(REMOTE, f"the code that comes with the model {model}", _hashed(files), lasting and bool(files))
 
 
-def _model_folders(place: Path) -> list[Path]:
+def _model_folders(path: Path) -> list[Path]:
     """The folders that may hold a model where a folder or a run is named."""
-    return [folder for folder in (place, place / "model") if folder.is_dir()]
+    return [folder for folder in (path, path / "model") if folder.is_dir()]
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The table in a JSON file; empty where there is none."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _names(value: Any) -> list[str]:
-    """An option's value, a text or a list, as the places that it names."""
-    parts = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
-    return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
+def _paths(value: Any) -> list[str]:
+    """An option's value, a text or a list, as the paths that it names."""
+    if not isinstance(value, str | list | tuple):
+        return []
+    parts = [value] if isinstance(value, str) else value
+    paths = []
+    for part in parts:
+        paths += [path.strip() for path in str(part).split(",")]
+    return [path for path in paths if path]
 
 
 def _hashed(files: Iterable[Path]) -> tuple[tuple[Path, str], ...]:
