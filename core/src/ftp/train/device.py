@@ -31,16 +31,16 @@ def accelerator(settings: Settings, *, training: bool = True) -> Any:
     AcceleratorState._reset_state()  # a second run in one process may want another precision
     if kind == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
-    made = Accelerator(
+    accelerator = Accelerator(
         cpu=kind == "cpu",
         mixed_precision={"fp32": "no"}.get(precision(settings), precision(settings)),
         # a weight that no row of a batch used (a pooler, an expert) must not hang the other ranks
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training, broadcast_buffers=False)],
     )
-    if settings.shard and training and made.num_processes < 2:
+    if settings.shard and training and accelerator.num_processes < 2:
         raise UserError("--shard: there is one process, so nothing to spread weights over",
                         "add --processes N, or leave out --shard")
-    return made
+    return accelerator
 
 
 def device_kind(settings: Settings) -> str:

@@ -54,15 +54,20 @@ def asked_to_stop(run: Run, event: Event) -> str:
     return reasons[0] if reasons else ""
 
 
-def agreed(run: Run, mine: bool, now: bool) -> bool:
-    """Whether any rank was interrupted. With several ranks they ask one another only where they wait anyhow."""
+def agreed(run: Run, is_interrupted: bool, now: bool) -> bool:
+    """Whether any rank was interrupted. With several ranks they ask one another only where they wait anyhow.
+
+    Args:
+        is_interrupted: whether this rank was.
+        now: whether ranks may wait for one another here.
+    """
     accelerator = run.accelerator
     assert accelerator is not None
     if accelerator.num_processes == 1:
-        return mine
+        return is_interrupted
     if not now:
         return False
-    return bool(accelerator.reduce(torch.tensor(float(mine), device=accelerator.device), "sum") > 0)
+    return bool(accelerator.reduce(torch.tensor(float(is_interrupted), device=accelerator.device), "sum") > 0)
 
 
 def tell(run: Run, name: Any, step: int, **values: Any) -> None:

@@ -67,7 +67,8 @@ def launch(argv: Sequence[str], processes: int, *, log_dir: Path | None = None, 
         shutdown_timeout=PATIENCE,
         logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
     )
-    known = {item.name for item in dataclasses.fields(LaunchConfig)}  # older versions of torch know fewer
+    # older versions of torch know fewer
+    known = {item.name for item in dataclasses.fields(LaunchConfig)}
     config = LaunchConfig(**{name: value for name, value in wanted.items() if name in known})
     before = {name: os.environ.get(name) for name in (PARENT, "OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL")}
     os.environ[PARENT] = str(os.getpid())
@@ -80,7 +81,7 @@ def launch(argv: Sequence[str], processes: int, *, log_dir: Path | None = None, 
             elastic_launch(config, sys.executable)("-P", "-u", "-m", "ftp.train.launch", program, *argv)
         status = 0
     except ChildFailedError as error:
-        status = _tell([_end(rank, one.exitcode, logs) for rank, one in error.failures.items()], processes, logs)
+        status = _tell([_end(rank, failure.exitcode, logs) for rank, failure in error.failures.items()], processes, logs)
     except SignalException:
         pass  # rank 0 has told what to do next
     finally:
@@ -134,10 +135,12 @@ def first(ends: Sequence[End]) -> End:
 
 
 def _end(rank: int, code: int, logs: Path) -> End:
+    """How a rank ended, by its own note where it left one, and what it wrote."""
     when = None
     for path in logs.glob(f"*/attempt_0/{rank}/ended.json"):
-        told = json.loads(path.read_text())
-        when, code = float(told["time"]), int(told["status"])
+        ended = json.loads(path.read_text())
+        when = float(ended["time"])
+        code = int(ended["status"])
     words = ""
     for name in ("stdout.log", "stderr.log"):
         for path in logs.glob(f"*/attempt_0/{rank}/{name}"):
@@ -215,8 +218,9 @@ def main() -> None:
 
 def note(environment: Mapping[str, str], status: int) -> None:
     """Write down that this rank ends by itself now and how, where the launcher looks for it: it may be cut off on its way out."""
-    if place := environment.get("TORCHELASTIC_ERROR_FILE"):
-        (Path(place).parent / "ended.json").write_text(json.dumps({"time": time.time(), "status": status}))
+    error_file = environment.get("TORCHELASTIC_ERROR_FILE")
+    if error_file:
+        (Path(error_file).parent / "ended.json").write_text(json.dumps({"time": time.time(), "status": status}))
 
 
 def _siblings() -> Path | None:
@@ -253,7 +257,8 @@ def watch(parent: int, siblings: Path | None = None) -> None:
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)  # written to at once, also while the main thread waits
 
     def look() -> None:
-        is_asked, end = False, None
+        is_asked = False
+        end: float | None = None  # when this process ends, on the clock of `time.monotonic`
         while end is None or time.monotonic() < end:
             if os.getppid() != parent:
                 os._exit(1)

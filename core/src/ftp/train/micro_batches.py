@@ -28,12 +28,16 @@ class Limits:
             return [[]]
         lengths = np.array([row["length"] for row in rows])
         order = np.arange(len(rows))
-        return [[rows[i] for i in part] for part in micro(order, lengths, max_rows=self.rows, max_tokens=self.tokens)]
+        parts = []
+        for indices in micro(order, lengths, max_rows=self.rows, max_tokens=self.tokens):
+            parts.append([rows[i] for i in indices])
+        return parts
 
     def halved(self, run: Run, rows: Sequence[Row], world: int, error: Exception) -> Limits:
         """Half as much, told once. Raises `UserError` where halving cannot help."""
         largest = max(map(len, self.split(rows)))
         if largest <= 1 or world > 1:
+            # ranks that halve at different moments would wait for one another for ever
             why = "one row alone does not fit" if largest <= 1 else "ranks cannot split a batch on their own"
             raise UserError(f"out of memory, and {why}", "shorter rows (--max-length), --micro-batch-size, "
                             "--gradient-checkpointing, or a smaller model") from error

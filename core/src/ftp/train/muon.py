@@ -30,15 +30,28 @@ class MuonAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     def __init__(self, groups: Iterable[dict[str, Any]], **adamw: Any) -> None:
         if not hasattr(torch.optim, "Muon"):
             raise UserError(f"--optim muon: torch {torch.__version__} has none", "torch 2.9 or newer, or --optim adamw")
-        given = list(groups)
-        first = [group for group in given if group.pop("muon", False)]
+        of_muon: list[dict[str, Any]] = []
+        of_adamw: list[dict[str, Any]] = []
+        weights: list[torch.nn.Parameter] = []
+        for group in groups:
+            weights += group["params"]
+            if group.pop("muon", False):
+                of_muon.append(group)
+            else:
+                of_adamw.append(group)
         self.parts: dict[str, torch.optim.Optimizer] = {}
-        if first:
-            self.parts["muon"] = torch.optim.Muon(first, lr=adamw["lr"], adjust_lr_fn="match_rms_adamw")
-        if rest := [group for group in given if not any(group is one for one in first)]:
-            self.parts["adamw"] = torch.optim.AdamW(rest, **adamw)
-        super().__init__([weight for group in given for weight in group["params"]], {})
-        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
+        if of_muon:
+            self.parts["muon"] = torch.optim.Muon(of_muon, lr=adamw["lr"], adjust_lr_fn="match_rms_adamw")
+        if of_adamw:
+            self.parts["adamw"] = torch.optim.AdamW(of_adamw, **adamw)
+        super().__init__(weights, {})
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """Make the groups of both parts those of the whole, so that a schedule reaches them."""
+        self.param_groups = []
+        for part in self.parts.values():
+            self.param_groups += part.param_groups
 
     def step(self, closure: Callable[[], float] | None = None) -> None:
         for part in self.parts.values():
@@ -54,4 +67,4 @@ class MuonAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])
-        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
+        self._share_groups()

@@ -23,20 +23,27 @@ def make_optimizer(whole: torch.nn.Module, settings: Settings) -> torch.optim.Op
     if settings.optim == "muon" and settings.shard:
         raise UserError("--optim muon with --shard: a matrix that is spread over processes cannot be orthogonalised here",
                         "leave out one of them")
-    decay, rest = settings.weight_decay, [weight for weight in weights if weight.ndim >= 2]
+    matrices = [weight for weight in weights if weight.ndim >= 2]
+    vectors = [weight for weight in weights if weight.ndim < 2]  # norms and biases
     groups: list[dict[str, Any]] = []
     if settings.optim == "muon":
         inner = inner_matrices(whole)
-        groups.append({"params": [weight for weight in rest if id(weight) in inner], "weight_decay": decay, "muon": True})
-        rest = [weight for weight in rest if id(weight) not in inner]
-    groups += [{"params": rest, "weight_decay": decay},
-               {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0}]
+        inner_weights = [weight for weight in matrices if id(weight) in inner]
+        matrices = [weight for weight in matrices if id(weight) not in inner]
+        groups.append({"params": inner_weights, "weight_decay": settings.weight_decay, "muon": True})
+    groups.append({"params": matrices, "weight_decay": settings.weight_decay})
+    groups.append({"params": vectors, "weight_decay": 0.0})
+    # each group keeps its own peak rate, of which the schedule gives a share
     groups = [{**group, "peak": settings.learning_rate} for group in groups if group["params"]]
-    fused = all(weight.device.type in ("cpu", "cuda", "mps") and weight.is_floating_point() for weight in weights)
+
+    # one kernel for all weights, where torch has it for this device
+    is_fused = all(weight.device.type in ("cpu", "cuda", "mps") and weight.is_floating_point() for weight in weights)
     kind: Any = MuonAdamW if settings.optim == "muon" else torch.optim.AdamW
-    made: torch.optim.Optimizer = kind(groups, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
-                                       eps=settings.adam_epsilon, fused=fused)
-    return made
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    optimizer: torch.optim.Optimizer = kind(
+        groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon, fused=is_fused
+    )
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:

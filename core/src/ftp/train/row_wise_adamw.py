@@ -28,23 +28,32 @@ def row_gradients(net: Any, optimizer: Any) -> Iterator[None]:
     """Within it, backward passes give gradients of tables as rows, wherever `update` can take them: a trained table on
     a CPU that no other module shares, under torch's fused AdamW, in one process (the caller sees to that)."""
     inner = getattr(optimizer, "optimizer", optimizer)
-    able = type(inner) is torch.optim.AdamW and all(group["fused"] and not group["amsgrad"] for group in inner.param_groups)
-    found = _tables(net) if able and isinstance(net, nn.Module) else []
-    for table in found:
+    # subclasses of AdamW may do anything with a gradient
+    is_plain = type(inner) is torch.optim.AdamW
+    is_able = is_plain and all(group["fused"] and not group["amsgrad"] for group in inner.param_groups)
+    tables = _tables(net) if is_able and isinstance(net, nn.Module) else []
+    for table in tables:
         table.sparse = True
     try:
         yield
     finally:
-        for table in found:
+        for table in tables:
             table.sparse = False
 
 
 def _tables(net: nn.Module) -> list[nn.Embedding]:
-    modules = [module for module in net.modules() if type(module) is nn.Embedding and module.weight.requires_grad
-               and len(module.weight) >= FEWEST and module.weight.device.type == "cpu"
-               and module.max_norm is None and not module.scale_grad_by_freq and not module.sparse]
+    """The tables of a network whose gradients may be kept as rows."""
+    modules = []
+    for module in net.modules():
+        if type(module) is not nn.Embedding:
+            continue
+        is_worth_it = module.weight.requires_grad and len(module.weight) >= FEWEST and module.weight.device.type == "cpu"
+        is_plain = module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+        if is_worth_it and is_plain:
+            modules.append(module)
     if not modules:
         return []
+    # a weight that another module reads as well (a tied head) gets a dense gradient from there
     uses = [id(weight) for _, weight in net.named_parameters(remove_duplicate=False)]
     return [module for module in modules if uses.count(id(module.weight)) == 1]
 
@@ -73,17 +82,21 @@ def update(optimizer: Any) -> None:
 def _update(weight: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
     if not state:  # as torch.optim.AdamW begins
         state["step"] = torch.zeros((), dtype=torch.float32)
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        state["exp_avg"] = torch.zeros_like(weight)
+        state["exp_avg_sq"] = torch.zeros_like(weight)
     first, second = state["exp_avg"], state["exp_avg_sq"]
     if first not in _read:
         _read[first] = (first != 0).any(1) | (second != 0).any(1)
-    rows, moved = gradient._indices()[0], _read[first]
-    moved[rows] = True
-    where = moved.nonzero()[:, 0]
+    rows = gradient._indices()[0]
+    has_moments = _read[first]
+    has_moments[rows] = True
+    where = has_moments.nonzero()[:, 0]
     if 2 * len(where) > len(weight):
         weight.grad = gradient.to_dense()
         return
     weight.grad = None
+
+    # decay is for all rows; the rest of the step for those that have moments, gathered and put back
     if group["weight_decay"]:
         weight.mul_(1 - group["lr"] * group["weight_decay"])
     slopes = weight.new_zeros(len(where), weight.shape[1])

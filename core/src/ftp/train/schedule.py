@@ -11,8 +11,10 @@ from ftp.settings import Settings
 
 def schedule(settings: Settings, step: int, total: int) -> float:
     """The share of the peak learning rate for update `step` (from 0) of `total`."""
-    warmup = settings.warmup_steps if settings.warmup_steps is not None else math.ceil(settings.warmup_ratio * total)
-    if step < warmup:
+    warmup = settings.warmup_steps
+    if warmup is None:
+        warmup = math.ceil(settings.warmup_ratio * total)
+    if step < warmup:  # its first update already learns a little
         return (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, total - warmup)
     if settings.lr_scheduler_type == "linear":

@@ -30,8 +30,8 @@ def spread(whole: torch.nn.Module, accelerator: Any) -> None:
 
 def weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The state of the module in whole tensors on rank 0; empty on the others. All ranks must call it."""
-    found: dict[str, torch.Tensor] = state_dict.get_model_state_dict(whole, options=WHOLE)
-    return found
+    values: dict[str, torch.Tensor] = state_dict.get_model_state_dict(whole, options=WHOLE)
+    return values
 
 
 def put_weights(whole: torch.nn.Module, values: dict[str, torch.Tensor]) -> Any:

@@ -24,7 +24,9 @@ class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, model: Model, loss: Loss) -> None:
         super().__init__()
-        self.net, self.extra, self.compute = model.net, loss.extra, loss.compute
+        self.net = model.net
+        self.extra = loss.extra
+        self.compute = loss.compute
 
     def forward(self, batch: Batch, parts: bool = False) -> Any:
         """The loss of one batch; as a dictionary with `parts`, in which hooks on the module find its tensors. A batch of
@@ -69,13 +71,30 @@ def contents(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs. `scaler`:
     that of the loss in fp16."""
-    plain = {**vars(state), "history": [vars(one) | {"scores": [vars(s) for s in one.scores]} for one in state.history]}
-    for one in plain["history"]:
-        one["losses"] = one["losses"].tolist() if one["losses"] is not None else None
-        one["train_losses"] = one["train_losses"].tolist() if one["train_losses"] is not None else None
-    state_of = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
-    rest = {"optimizer": state_of, "random": random_states.random_state(), "state": plain}
-    return take_weights(whole), rest if scaler is None else {**rest, "scaler": scaler.state_dict()}
+    plain = {**vars(state), "history": [_plain_evaluation(evaluation) for evaluation in state.history]}
+    moments = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
+    rest = {"optimizer": moments, "random": random_states.random_state(), "state": plain}
+    if scaler is not None:
+        rest["scaler"] = scaler.state_dict()
+    return take_weights(whole), rest
+
+
+def _plain_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain containers, so that it loads without running code."""
+    plain = {**vars(evaluation), "scores": [vars(score) for score in evaluation.scores]}
+    for name in ("losses", "train_losses"):
+        if plain[name] is not None:
+            plain[name] = plain[name].tolist()
+    return plain
+
+
+def _evaluation(plain: Mapping[str, Any]) -> Evaluation:
+    """The opposite of `_plain_evaluation`."""
+    values = {**plain, "scores": tuple(Score(**score) for score in plain["scores"])}
+    for name in ("losses", "train_losses"):
+        if values[name] is not None:
+            values[name] = np.array(values[name])
+    return Evaluation(**values)
 
 
 def save_checkpoint(run: Run, whole: torch.nn.Module, optimizer: Any, state: State, place: Any) -> Path:
@@ -114,13 +133,13 @@ def is_sharded(whole: torch.nn.Module) -> bool:
 
 def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     """The opposite of `take_weights`. Raises `UserError` when the checkpoint is of another model."""
-    wrong = [name for name in take_weights(whole) if name not in weights]
+    missing = [name for name in take_weights(whole) if name not in weights]
     if is_sharded(whole):
         _, unexpected = shard.put_weights(whole, dict(weights))
     else:
         _, unexpected = whole.load_state_dict(dict(weights), strict=False)
-    if wrong or unexpected:
-        raise UserError(f"the checkpoint does not fit this model: {', '.join([*wrong, *unexpected][:5])}",
+    if missing or unexpected:
+        raise UserError(f"the checkpoint does not fit this model: {', '.join([*missing, *unexpected][:5])}",
                         "resume with the plugins and options that the run was started with")
 
 
@@ -136,10 +155,7 @@ def restore(path: Path, whole: torch.nn.Module, optimizer: Any, scaler: Any = No
         scaler.load_state_dict(saved["scaler"])
     random_states.restore_random_state(saved["random"])
     plain = dict(saved["state"])
-    history = []
-    for one in plain.pop("history"):
-        arrays = {name: None if one[name] is None else np.array(one[name]) for name in ("losses", "train_losses")}
-        history.append(Evaluation(**{**one, **arrays, "scores": tuple(Score(**score) for score in one["scores"])}))
+    history = [_evaluation(evaluation) for evaluation in plain.pop("history")]
     return State(**plain, history=history)
 
 
@@ -153,11 +169,11 @@ def best_left(run: Run, state: State, folder: Path) -> int:
     fault = "" if best == state.step else checkpoint.damage(folder / f"step-{best}")
     if not fault:
         return best
-    left: dict[int, float] = {}
+    left: dict[int, float] = {}  # update -> what picks the best, lower is better
     for evaluation in state.history:
         if evaluation.step == state.step or not checkpoint.damage(folder / f"step-{evaluation.step}"):
             left[evaluation.step] = to_minimise(run.settings.metric_for_best_model, evaluation.scores)
-    found = min(left, key=left.__getitem__, default=state.step)
+    best_of_left = min(left, key=left.__getitem__, default=state.step)
     run.tell(f"the checkpoint of the best evaluation, after update {best}, is gone or damaged ({fault}): the weights after "
-             f"update {found} are the best of those that are left, and are used")
-    return found
+             f"update {best_of_left} are the best of those that are left, and are used")
+    return best_of_left

@@ -27,20 +27,26 @@ def update(
     if world > 1:
         count = accelerator.reduce(torch.tensor(float(count), device=accelerator.device), "sum").clamp(min=1)
     optimizer.zero_grad(set_to_none=True)
-    total, metrics = torch.zeros((), device=accelerator.device), dict[str, torch.Tensor]()
+    total = torch.zeros((), device=accelerator.device)
+    metrics: dict[str, torch.Tensor] = {}
     with row_wise_adamw.row_gradients(loss, optimizer) if world == 1 else nullcontext():
         for number, batch in enumerate(batches):
-            last = number == len(batches) - 1
-            with nullcontext() if last else accelerator.no_sync(loss):
+            # ranks exchange gradients once an update, behind the last micro-batch
+            is_last = number == len(batches) - 1
+            with nullcontext() if is_last else accelerator.no_sync(loss):
                 out = loss(batch)
                 accelerator.backward(out.total * (world / count))  # DDP averages over ranks: times world makes it a sum
             total += out.total.detach()
             for name, value in out.metrics.items():
                 metrics[name] = metrics.get(name, 0) + value.detach()
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+
+    weights: list[torch.nn.Parameter] = []
+    for group in optimizer.param_groups:
+        weights += group["params"]
     parts = [row_wise_adamw.dense_part(weight) for weight in weights] if world == 1 else weights
     norm = accelerator.clip_grad_norm_(parts, run.settings.max_grad_norm or float("inf"))
-    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded weights
+    if hasattr(norm, "full_tensor"):  # of sharded weights
+        norm = norm.full_tensor()
     row_wise_adamw.update(optimizer)
     optimizer.step()
     return StepOut(total / count, metrics, norm, count=sum(batch.count for batch in batches),

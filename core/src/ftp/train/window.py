@@ -57,35 +57,46 @@ class Window:
         for loss, norm, rows in zip(losses, norms, names, strict=True):
             if math.isfinite(loss) and (norm is None or math.isfinite(norm) or self.scaled):
                 continue
-            what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm} (the loss is {loss:.4g})"
-            shown = ", ".join(map(str, list(rows)[:16])) + (", ..." if len(rows) > 16 else "")
+            what = f"the gradient's norm is {norm} (the loss is {loss:.4g})"
+            if not math.isfinite(loss):
+                what = f"the loss is {loss}"
+            shown = ", ".join(map(str, list(rows)[:16]))
+            if len(rows) > 16:
+                shown += ", ..."
             raise UserError(f"{what}; training rows of that update: {shown}",
                             "a lower --learning-rate, --precision fp32, or mend those rows; the last good checkpoint is kept")
 
     def read(self, run: Run, step: int) -> dict[str, Any]:
+        """The numbers as the log has them, over all ranks; the window is empty behind it. All ranks call it."""
         accelerator = run.accelerator
         assert accelerator is not None
         losses = torch.stack([loss.float() for loss in self.losses])
         counts = torch.tensor([float(self.rows), float(self.tokens), float(self.terms)], device=losses.device)
         if accelerator.num_processes > 1:
-            losses, counts = accelerator.reduce(losses, "sum"), accelerator.reduce(counts, "sum")
+            losses = accelerator.reduce(losses, "sum")
+            counts = accelerator.reduce(counts, "sum")
             self.metrics = {name: accelerator.reduce(value, "sum") for name, value in sorted(self.metrics.items())}
         values = losses.tolist()
         norms = [None if norm is None else float(norm) for norm in self.norms]
         self.check(values, norms, self.names)
         rows, tokens, terms = counts.tolist()
-        over = {name: terms if name in self.kinds and self.kinds[name].over == "terms" else rows for name in self.metrics}
+
+        # a metric is a mean over rows, unless the loss says that it is one over terms
+        metrics = {}
+        for name, value in self.metrics.items():
+            is_over_terms = name in self.kinds and self.kinds[name].over == "terms"
+            metrics[name] = float(value) / max(1.0, terms if is_over_terms else rows)
         seconds = max(1e-9, self.seconds)
-        read = {
+        numbers = {
             "loss": sum(values) / len(values),
             "grad_norm": norms[-1],
             "rows_per_second": round(rows / seconds, 2),
             "tokens_per_second": round(tokens / seconds, 1),
             "memory": memory(accelerator.device),
-            **{name: float(value) / max(1.0, over[name]) for name, value in self.metrics.items()},
+            **metrics,
         }
         self.clear()
-        return read
+        return numbers
 
 
 def memory(device: torch.device) -> int:
@@ -100,7 +111,6 @@ def memory(device: torch.device) -> int:
         return int(peak if sys.platform == "darwin" else peak * 1024)
     except ImportError:  # not on Windows
         return 0
-
 
 
 class Clock:
