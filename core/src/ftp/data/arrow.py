@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ftp.data.readers import Numbered
 from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, IterableDataset
-
-    Rows: TypeAlias = Dataset | IterableDataset
 
 DEEPEST = 64
 """Lists and objects inside one another at most: what follows walks types by recursion."""
@@ -28,7 +25,9 @@ def table(
     """
     import pyarrow as pa
 
-    names = dict.fromkeys(name for _, row in numbered for name in row)
+    names: dict[str, None] = {}  # in the order in which rows first have them
+    for _, row in numbered:
+        names.update(dict.fromkeys(row))
     columns: dict[str, Any] = {}
     wrong: dict[str, Problem] = {} if problems is None else problems
     for name in names:
@@ -48,6 +47,7 @@ def table(
             columns[name] = column
     if problems is None and wrong:
         raise UserError(wrong.values())
+    # Without a column the rows themselves would be gone: that cannot be passed over.
     if not columns and numbered and names:
         raise UserError([wrong[name] for name in names])
     return pa.table(columns)
@@ -62,11 +62,13 @@ def _column(values: list[Any]) -> pa.Array:
     try:
         column = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        # Objects of unlike fields are held as JSON; values of unlike types are a mistake.
         if not any(map(json_column.holds_objects, values)):
             raise
         return json_column.array(values)
     if not json_column.holds_structs(column.type) or _depth(column.type) > DEEPEST:
         return column
+    # Arrow fills in the fields that other rows have, and names may end at a NUL: JSON gives back what was read.
     if not _has_names(column.type) or not json_column.is_exact(column, values):
         return json_column.array(values)
     return column
@@ -105,19 +107,28 @@ def _is_name(name: str) -> bool:
 
 def _has_names(kind: pa.DataType) -> bool:
     """Whether every field of a type has a name that is held, at any depth."""
-    level = [kind]
-    for inner in level:  # grows while it is read
-        fields = [inner.field(index) for index in range(inner.num_fields)]
+    types = [kind]
+    for parent in types:  # grows while it is read
+        fields = _fields(parent)
         if not all(_is_name(field.name) for field in fields):
             return False
-        level += [field.type for field in fields]
+        types += [field.type for field in fields]
     return True
 
 
 def _depth(kind: pa.DataType) -> int:
     """How many lists and objects of this type lie inside one another."""
-    level, depth = [kind], 0
+    level = [kind]
+    depth = 0
     while level:
-        level = [inner.field(index).type for inner in level for index in range(inner.num_fields)]
+        next_level: list[pa.DataType] = []
+        for parent in level:
+            next_level += [field.type for field in _fields(parent)]
+        level = next_level
         depth += 1
     return depth
+
+
+def _fields(kind: pa.DataType) -> list[pa.Field]:
+    """The fields of a type: those of an object, the one of a list, none of a plain value."""
+    return [kind.field(index) for index in range(kind.num_fields)]

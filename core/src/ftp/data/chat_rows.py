@@ -34,26 +34,38 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
         answered = next((name for name in answers if row.get(name) is not None), None)
         if row.get(asked) is not None and answered is not None:
             return _with_system(row, [*question(row, asked), *read_answer(row[answered], answered)])
-    nothing = [name for name in COLUMNS if name in row and row[name] is None]
-    raise Unfit(f"holds nothing in {' or '.join(nothing)}" if nothing else "has an empty conversation")
+    empty_columns = [name for name in COLUMNS if name in row and row[name] is None]
+    if empty_columns:
+        raise Unfit(f"holds nothing in {' or '.join(empty_columns)}")
+    raise Unfit("has an empty conversation")
 
 
 def asked(row: Mapping[str, Any]) -> list[Message]:
     """What a row asks, without an answer: its prompt in any spelling, with its system text. Empty where no column asks."""
     for column in ("prompt", "messages", "conversations", "instruction", "question"):
-        if row.get(column) is not None:
-            turns = question(row, column) if column in ANSWERS else read_messages(row[column], "user", column)
-            return _with_system(row, turns)
+        if row.get(column) is None:
+            continue
+        if column in ANSWERS:
+            return _with_system(row, question(row, column))
+        return _with_system(row, read_messages(row[column], "user", column))
     return []
 
 
 def question(row: Mapping[str, Any], column: str) -> list[Message]:
-    """The turns of a column that asks, with what stands beside it: `history` before it; `input` and, beside an instruction,
-    `context` behind it; beside a question `context` before it."""
-    turns = read_messages(read_text(row[column], column) if column == "instruction" else row[column], "user", column)
-    if not isinstance(row[column], str) or [turn.get("content") for turn in turns] != [row[column]]:
-        return turns  # messages say all themselves
-    before, behind = [], [read_text(row.get("input"), "input")]
+    """The turns of a column that asks, with what stands beside it.
+
+    `history` comes before it; `input` and, beside an instruction, `context` behind it; beside a question `context` before it.
+    """
+    value = row[column]
+    if column == "instruction":
+        value = read_text(value, column)
+    turns = read_messages(value, "user", column)
+    is_plain_text = isinstance(row[column], str) and [turn.get("content") for turn in turns] == [row[column]]
+    if not is_plain_text:
+        return turns  # messages hold all that was said before; no other column adds to them
+    before: list[str] = []
+    behind = [read_text(row.get("input"), "input")]
+    # Dolly's context belongs behind the instruction; a text that a question is about stands before it.
     if column == "instruction":
         behind.append(read_text(row.get("context"), "context"))
     if column == "question" and isinstance(row.get("context"), str):
@@ -92,8 +104,11 @@ def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], li
         prompt, good = parted(prompt, read_answer(row["chosen"], "chosen"), "chosen")
         prompt, bad = parted(prompt, read_answer(row["rejected"], "rejected"), "rejected")
     else:
+        # No column asks: chosen and rejected are whole conversations, which begin alike.
         system = prompt
-        prompt, good, bad = _implicit(*(read_messages(row[side], "assistant", side) for side in ("chosen", "rejected")))
+        chosen = read_messages(row["chosen"], "assistant", "chosen")
+        rejected = read_messages(row["rejected"], "assistant", "rejected")
+        prompt, good, bad = _implicit(chosen, rejected)
         if not prompt:
             raise Unfit("has no prompt, and chosen and rejected begin differently")
         if prompt[0]["role"] not in INSTRUCTIONS:
@@ -110,11 +125,14 @@ def _implicit(good: list[Message], bad: list[Message]) -> tuple[list[Message], l
     if len(systems) == 2 and not is_same(*systems):
         return [], good, bad
     system = systems[:1]
-    good, bad = _without_system(good, system), _without_system(bad, system)
-    same = 0
-    while same < min(len(good), len(bad)) - 1 and is_same(good[same], bad[same]):
-        same += 1
-    return [*system, *good[:same]] if same else [], good[same:], bad[same:]
+    good = _without_system(good, system)
+    bad = _without_system(bad, system)
+    # The last turn of each is its answer, even where both say the same.
+    num_common = 0
+    while num_common < min(len(good), len(bad)) - 1 and is_same(good[num_common], bad[num_common]):
+        num_common += 1
+    prompt = [*system, *good[:num_common]] if num_common else []
+    return prompt, good[num_common:], bad[num_common:]
 
 
 def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[list[Message], list[Message]]:
@@ -128,14 +146,18 @@ def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[li
     if system and own and not is_same(system[0], own[0]):
         raise Unfit(f"has another system turn in {column} than in its prompt")
     whole = [*(own or system), *_without_system(prompt, own)]
-    asked_turns, rest = _without_system(prompt, own), _without_system(turns, system)
+    asked_turns = _without_system(prompt, own)
+    rest = _without_system(turns, system)
     size = len(asked_turns)
+    # The answer repeats the prompt whole.
     if size and len(rest) > size and all(map(is_same, asked_turns, rest)):
         return whole, rest[size:]
-    if not any(turn["role"] == "assistant" for turn in rest) or rest[0]["role"] not in ("user", *INSTRUCTIONS):
+    # The answer repeats nothing: it begins with the assistant, or nobody answers in it.
+    has_answer = any(turn["role"] == "assistant" for turn in rest)
+    if not has_answer or rest[0]["role"] not in ("user", *INSTRUCTIONS):
         return whole, rest
-    # only the last question was given as the prompt of a conversation of several turns
-    last = max(number for number, turn in enumerate(rest) if turn["role"] == "user")
+    # Only the last question was given as the prompt of a conversation of several turns.
+    last = max(i for i, turn in enumerate(rest) if turn["role"] == "user")
     if size == 1 and last + 1 < len(rest) and is_same(asked_turns[0], rest[last]):
         return [*(own or system), *rest[: last + 1]], rest[last + 1 :]
     if asked_turns and asked_turns[-1]["role"] != "user":
@@ -150,7 +172,10 @@ def _without_system(turns: list[Message], system: Sequence[Message]) -> list[Mes
 
 def tools(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The tools of a row, from a list or JSON text, in `tools` or as OpenAI's older `functions`; None where it has none.
-    Raises `Unfit`."""
+
+    Raises:
+        Unfit: they are no list of tools.
+    """
     column = "tools" if row.get("tools") is not None or "functions" not in row else "functions"
     value = row.get(column)
     if isinstance(value, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ftp.data import arrow, schemas
 from ftp.data.readers import COLUMNAR, DataFile, Numbered, known_format, number_columns, read_rows, unit_of
@@ -11,11 +11,12 @@ from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, IterableDataset
 
-    Rows: TypeAlias = Dataset | IterableDataset
+CHUNK_ROWS = 10_000
+"""Rows of a chunk at most."""
 
-CHUNK_ROWS, CHUNK_CHARACTERS = 10_000, 16_000_000
+CHUNK_CHARACTERS = 16_000_000
+"""Characters of text (and entries of lists) after which a chunk is full, so that long rows fit into memory."""
 
 
 def of_file(file: DataFile, problems: dict[str, Problem] | None = None) -> Iterator[pa.Table]:
@@ -25,6 +26,7 @@ def of_file(file: DataFile, problems: dict[str, Problem] | None = None) -> Itera
         problems: gets the columns that no type holds, which are left out; None: each of them is an error.
     """
     kind = known_format(file.path)
+    # Columnar files are tables already; their types need no look at each value.
     if kind in COLUMNAR:
         from ftp.data.readers.columnar import read_tables
 
@@ -36,9 +38,9 @@ def of_file(file: DataFile, problems: dict[str, Problem] | None = None) -> Itera
     where = f"{file.path}, {unit_of(file)}"
     known: pa.Schema | None = None
     for chunk in chunked(read_rows(file, number_columns(file)), CHUNK_ROWS):
-        made = arrow.table(chunk, where, problems)
-        known = made.schema if known is None else schemas.joined(known, made.schema, chunk, where, problems)
-        yield made
+        table = arrow.table(chunk, where, problems)
+        known = table.schema if known is None else schemas.joined(known, table.schema, chunk, where, problems)
+        yield table
 
 
 def chunked(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
@@ -50,6 +52,7 @@ def chunked(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
         size += sum(len(value) for value in numbered[1].values() if isinstance(value, str | list))
         if len(chunk) >= most or size >= CHUNK_CHARACTERS:
             yield chunk
-            chunk, size = [], 0
+            chunk = []
+            size = 0
     if chunk:
         yield chunk

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ftp.errors import Problem, UserError
 
-if TYPE_CHECKING:
-    pass
-
+# Beside the data sets and not in them, as `datasets` has no room for what a set lacks; gone when the set is.
 _LEFT_OUT: WeakKeyDictionary[Any, Mapping[str, Problem]] = WeakKeyDictionary()
 
 

@@ -50,15 +50,21 @@ def read_messages(value: Any, role: str, column: str = "") -> list[Message]:
 
 def read_answer(value: Any, column: str = "") -> list[Message]:
     """An assistant's answer: a string is never taken for a transcript here."""
-    if isinstance(value, str):
-        listed = from_json(value, column)
-        return [{"role": "assistant", "content": value}] if listed is None else read_messages(listed, "assistant", column)
-    return read_messages(value, "assistant", column)
+    if not isinstance(value, str):
+        return read_messages(value, "assistant", column)
+    listed = from_json(value, column)
+    if listed is None:
+        return [{"role": "assistant", "content": value}]
+    return read_messages(listed, "assistant", column)
 
 
 def from_json(text: str, column: str = "") -> list[Any] | None:
     """The messages that a cell holds as JSON text (or as Python writes lists, which pandas does); None for any other text.
-    Raises `Unfit` for a cell of messages that is broken."""
+
+    Raises:
+        Unfit: a cell of messages is broken.
+    """
+    # Only what looks like a list of objects is parsed: an answer may well begin with a bracket.
     start = text.lstrip()[:200]
     if not re.match(r"\[\s*\{\s*['\"]", start):
         return None
@@ -68,6 +74,7 @@ def from_json(text: str, column: str = "") -> list[Any] | None:
         try:
             listed = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
+            # A column of messages holds nothing else; anywhere else this is text.
             if column in ("messages", "conversations"):
                 raise Unfit(f"holds a list of messages as text in {column} that is not JSON ({error})") from None
             return None
@@ -88,10 +95,10 @@ def read_text(value: Any, column: str) -> str:
 
 
 def _no_text(value: Any, column: str, what: str) -> str:
-    place = f" in {column}" if column else ""
+    where = f" in {column}" if column else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"holds {value!r:.80}{place} where {what} belongs"
-    return (f"holds the number {value!r}{place} where {what} belongs (digits that are text stand in quotes in a .jsonl file; "
+        return f"holds {value!r:.80}{where} where {what} belongs"
+    return (f"holds the number {value!r}{where} where {what} belongs (digits that are text stand in quotes in a .jsonl file; "
             "csv cannot tell them from a number)")
 
 
@@ -99,6 +106,7 @@ def transcript(text: str) -> list[Message]:
     """The turns of a "Human: ...\\n\\nAssistant: ..." text (hh-rlhf); an empty list for any other text."""
     if not re.match(r"\s*Human:", text) or "\n\nAssistant:" not in text:
         return []
+    # The pattern's group is kept by `split`: speakers and what they say take turns.
     parts = SPEAKER.split("\n\n" + text.lstrip())[1:]
     turns: list[Message] = [
         {"role": "user" if who == "Human" else "assistant", "content": what.strip()}
@@ -109,14 +117,22 @@ def transcript(text: str) -> list[Message]:
     return turns
 
 
-def read_message(item: Any, place: str = "") -> Message:
+def read_message(item: Any, field_path: str = "") -> Message:
     """One message, from {"role", "content"} or {"from", "value"}, with all of its other fields in their order.
 
-    A field that is null is one that the message does not have. Raises `Unfit`, which names the field by `place`.
+    A field that is null is one that the message does not have.
+
+    Args:
+        field_path: where the message stands in its row, as in `messages[2]`; empty where that is not known.
+
+    Raises:
+        Unfit: it is no message; names the field that is wrong.
     """
     if not isinstance(item, Mapping):
         raise Unfit(f'has a message that is no {{"role", "content"}}: {item!r:.80}')
-    where = f" ({place})" if place else ""
+    where = f" ({field_path})" if field_path else ""
+
+    # ShareGPT's names become ours, and a null field is none.
     fields: dict[str, Any] = {}
     for name, value in item.items():
         ours = name
@@ -129,17 +145,21 @@ def read_message(item: Any, place: str = "") -> Message:
     if not isinstance(fields.get("role"), str):
         raise Unfit(f"has a message without a role or without text{where}: {dict(item)!r:.120}")
     fields["role"] = ROLES.get(fields["role"].strip().lower(), fields["role"])
+
+    # Calls of tools, in three spellings, become `tool_calls`.
     if "function_call" in fields and "tool_calls" not in fields:  # OpenAI's older way to call one tool
         fields["tool_calls"] = [as_call(fields.pop("function_call"))]
     if "tool_calls" in fields:
-        fields["tool_calls"] = _calls(fields["tool_calls"], place)
+        fields["tool_calls"] = _calls(fields["tool_calls"], field_path)
     if fields["role"] == CALL:
         _take_calls(fields)
+
     fields.setdefault("content", None)
-    fields["content"] = _content(fields, place)
-    if fields["content"] is None and not fields.get("tool_calls") and not reasoning(fields):
+    fields["content"] = _content(fields, field_path)
+    is_empty = fields["content"] is None and not fields.get("tool_calls") and not reasoning(fields)
+    if is_empty:
         raise Unfit(f"has a message without a role or without text{where}: {dict(item)!r:.120}")
-    _check_weight(fields, place)
+    _check_weight(fields, field_path)
     return cast(Message, fields)
 
 
@@ -154,16 +174,16 @@ def as_call(value: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": value["id"], **call} if value.get("id") is not None else call
 
 
-def _calls(value: Any, place: str) -> list[dict[str, Any]]:
+def _calls(value: Any, field_path: str) -> list[dict[str, Any]]:
     """The calls of a message as a list, also from JSON text. Raises `Unfit`."""
     calls = value
     if isinstance(value, str):
         try:
             calls = json.loads(value)
         except ValueError as error:
-            raise Unfit(f"has calls of tools that are not JSON ({place}.tool_calls: {error})") from None
+            raise Unfit(f"has calls of tools that are not JSON ({field_path}.tool_calls: {error})") from None
     if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
-        raise Unfit(f"holds {value!r:.80} in {place}.tool_calls where a list of calls belongs")
+        raise Unfit(f"holds {value!r:.80} in {field_path}.tool_calls where a list of calls belongs")
     return list(calls)
 
 
@@ -189,34 +209,34 @@ def _is_call(value: Any) -> bool:
     return isinstance(function, Mapping) and isinstance(function.get("name"), str)
 
 
-def _content(fields: Mapping[str, Any], place: str) -> Any:
+def _content(fields: Mapping[str, Any], field_path: str) -> Any:
     """The content of a message, checked: text, parts of text, None, or whatever a tool gave back. Raises `Unfit`."""
     content = fields["content"]
     if content is None or isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(part, str) or is_part(part) for part in content):
-        return [_part(part, f"{place}.content[{number}]") for number, part in enumerate(content)]
+        return [_part(part, f"{field_path}.content[{number}]") for number, part in enumerate(content)]
     if fields["role"] == "tool":  # an object or a number, which some templates write as JSON
         return content
-    raise Unfit(f"has a message without a role or without text ({place}.content): {content!r:.120}")
+    raise Unfit(f"has a message without a role or without text ({field_path}.content): {content!r:.120}")
 
 
-def _part(part: Any, place: str) -> dict[str, Any]:
+def _part(part: Any, field_path: str) -> dict[str, Any]:
     """One part of a content. `Unfit` for an image, a sound or anything else that is no text."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
     kind = part.get("type", "text")
     if kind not in TEXT_PARTS or not isinstance(part.get("text"), str):
-        raise Unfit(f"has a part of the type '{kind}' in {place}, and models of text read text alone")
+        raise Unfit(f"has a part of the type '{kind}' in {field_path}, and models of text read text alone")
     fields = {name: item for name, item in part.items() if item is not None}
     return {**fields, "type": "text"}
 
 
-def _check_weight(fields: Mapping[str, Any], place: str) -> None:
+def _check_weight(fields: Mapping[str, Any], field_path: str) -> None:
     """Raise `Unfit` where it cannot be said whether a turn is learnt."""
     weight = fields.get("weight")
     if weight is not None and (not isinstance(weight, int | float) or weight not in (0, 1)):
-        raise Unfit(f"has the weight {weight!r} in {place or 'a message'}.weight; a turn is learnt (1) or not (0)")
+        raise Unfit(f"has the weight {weight!r} in {field_path or 'a message'}.weight; a turn is learnt (1) or not (0)")
     for name in ("train", "training"):
         if fields.get(name) is not None and fields[name] not in (True, False):
-            raise Unfit(f"holds {fields[name]!r:.40} in {place or 'a message'}.{name} where true or false belongs")
+            raise Unfit(f"holds {fields[name]!r:.40} in {field_path or 'a message'}.{name} where true or false belongs")

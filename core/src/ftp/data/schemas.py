@@ -26,9 +26,11 @@ def unify(schemas: Iterable[pa.Schema], source_name: str = "", problems: dict[st
     from ftp.data import json_column
 
     def pair(left: pa.Schema, right: pa.Schema) -> pa.Schema:
-        left, right = without_columns(left, problems or ()), without_columns(right, problems or ())
+        left = without_columns(left, problems or ())
+        right = without_columns(right, problems or ())
         if left.equals(right):
             return left
+        # Each takes the JSON columns of the other, as they were before.
         left, right = json_column.with_json(left, right), json_column.with_json(right, left)
         try:
             return pa.unify_schemas([left, right], promote_options="permissive")
@@ -38,10 +40,12 @@ def unify(schemas: Iterable[pa.Schema], source_name: str = "", problems: dict[st
                     f"{source_name or 'rows'}: a column changes its type between rows or files ({error})",
                     "give a column one type in all rows",
                 ) from None
+        # Arrow names no column in its error: each is tried by itself, and those that fail are left out.
         for name in set(left.names) & set(right.names):
             if (problem := _unjoinable(left.field(name), right.field(name), source_name)) is not None:
                 problems[name] = problem
-        left, right = without_columns(left, problems), without_columns(right, problems)
+        left = without_columns(left, problems)
+        right = without_columns(right, problems)
         joined = pa.unify_schemas([left, right], promote_options="permissive")
         if not joined.names:
             raise UserError(problems.values())
@@ -51,6 +55,7 @@ def unify(schemas: Iterable[pa.Schema], source_name: str = "", problems: dict[st
 
 
 def without_columns(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """The schema less the columns of these names that it has."""
     for name in names:
         if name in schema.names:
             schema = schema.remove(schema.get_field_index(name))
@@ -71,19 +76,20 @@ def _unjoinable(left: pa.Field, right: pa.Field, source_name: str) -> Problem | 
     return None
 
 
-def cast(found: pa.Table, schema: pa.Schema) -> pa.Table:
+def cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with the columns and types of a schema that `unify` made of its own and others."""
     import pyarrow as pa
 
     from ftp.data import json_column
 
-    if found.schema.equals(schema):
-        return found
-    found = found.select([name for name in found.column_names if name in schema.names])
-    for place, name in enumerate(found.column_names):
+    if table.schema.equals(schema):
+        return table
+    table = table.select([name for name in table.column_names if name in schema.names])
+    for i, name in enumerate(table.column_names):
         if json_column.is_json(schema.field(name).type):
-            found = found.set_column(place, schema.field(name), json_column.from_arrow(found.column(name)))
-    return pa.concat_tables([schema.empty_table(), found], promote_options="permissive")
+            table = table.set_column(i, schema.field(name), json_column.from_arrow(table.column(name)))
+    # Beside an empty table of the schema, Arrow adds missing columns and makes whole numbers decimals.
+    return pa.concat_tables([schema.empty_table(), table], promote_options="permissive")
 
 
 def joined(
@@ -134,6 +140,7 @@ def _first_misfit(
 
 
 def _is_joinable(before: pa.Field, own: pa.Field) -> bool:
+    """Whether one column can hold values of both types, whichever its own type is then."""
     return _unjoinable(before, own, "") is None
 
 
@@ -158,13 +165,17 @@ def misfits(chunk: pa.Table, schema: pa.Schema, file: DataFile, numbered: list[N
         is_new = own.name not in schema.names
         if not is_new and _holds(schema.field(own.name), own):
             continue
+        # A new column is a misfit from the first row that has it; else the value is looked for that does not fit.
         if is_new:
             values = [(number, row[own.name]) for number, row in numbered if own.name in row]
             number, value = values[0] if values else (None, None)
         else:
             number, value = _first_misfit(schema.field(own.name), numbered, _holds)
-        where = str(file.path) if number is None else f"{file.path}, {unit_of(file)} {number}"
-        shown = "" if number is None else f": {value!r:.60}"
+        where = str(file.path)
+        shown = ""
+        if number is not None:
+            where = f"{file.path}, {unit_of(file)} {number}"
+            shown = f": {value!r:.60}"
         problems[own.name] = Problem(
             f"{where}: {own.name} has other types or fields than in the first rows, from which a stream takes its columns"
             + shown,

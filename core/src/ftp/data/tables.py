@@ -6,20 +6,23 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ftp.data import arrow, schemas
 from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, DatasetInfo, Features, IterableDataset
-
-    Rows: TypeAlias = Dataset | IterableDataset
+    from datasets import Dataset, DatasetInfo, Features
 
 IN_MEMORY = 64_000_000
 """Bytes of Arrow up to which rows simply stay in memory."""
+
+
+DIGEST_BYTES = 32
+"""Bytes of the sha256 at the end of a file."""
 
 
 def cache_home() -> Path | None:
@@ -40,8 +43,11 @@ def cache_home() -> Path | None:
 def dataset(
     chunks: Iterable[pa.Table], path: Path | None = None, source_name: str = "", problems: dict[str, Problem] | None = None
 ) -> Dataset:
-    """Tables as one data set: in memory while small, else written to `path` (or a temporary file) and mapped. `problems`: as in
-    `unify`."""
+    """Tables as one data set: in memory while small, else written to `path` (or a temporary file) and mapped.
+
+    Args:
+        problems: as in `schemas.unify`.
+    """
     import pyarrow as pa
     from datasets import Dataset
     from datasets.table import InMemoryTable
@@ -50,17 +56,18 @@ def dataset(
     chunks = iter(chunks)
     for chunk in chunks:
         held.append(chunk)
-        if sum(each.nbytes for each in held) > IN_MEMORY:
+        if sum(table.nbytes for table in held) > IN_MEMORY:
+            # Too many to hold: what is held and all that follows goes to the file.
             path = path or Path(tempfile.mkdtemp(prefix="ftp-")) / "rows.arrow"
-            write((each for part in (held, chunks) for each in part), path, source_name, problems)
+            write(chain(held, chunks), path, source_name, problems)
             written = opened(path)
             if written is None:
                 raise UserError(f"{path} was written but cannot be read back", "check the disk")
             return written
     if not held:
         raise UserError(f"{source_name or 'the data'} has no rows", "give at least one row")
-    schema = schemas.unify((each.schema for each in held), source_name, problems)
-    whole = pa.concat_tables([schemas.cast(each, schema) for each in held]).combine_chunks()
+    schema = schemas.unify((table.schema for table in held), source_name, problems)
+    whole = pa.concat_tables([schemas.cast(table, schema) for table in held]).combine_chunks()
     return Dataset(InMemoryTable(whole), info=_info(whole.schema))
 
 
@@ -90,12 +97,16 @@ def write(
         schema: pa.Schema | None = None
         writer: pa.RecordBatchStreamWriter | None = None
         for chunk in chunks:
-            wanted = chunk.schema if schema is None else schemas.unify([schema, chunk.schema], source_name, problems)
+            wanted = chunk.schema
+            if schema is not None:
+                wanted = schemas.unify([schema, chunk.schema], source_name, problems)
+            # A stream has one schema: rows of a wider one begin the next part.
             if schema is None or writer is None or not wanted.equals(schema):
                 if writer is not None:
                     writer.close()
                 parts.append(Path(aside) / f"{len(parts)}.arrow")
-                schema, writer = wanted, pa.ipc.new_stream(str(parts[-1]), wanted)
+                schema = wanted
+                writer = pa.ipc.new_stream(str(parts[-1]), schema)
             writer.write_table(schemas.cast(chunk, schema))
             count += len(chunk)
         if schema is None or writer is None:
@@ -123,11 +134,11 @@ def opened(path: Path) -> Dataset | None:
     from datasets import Dataset
 
     try:
-        size = path.stat().st_size - 32
+        size = path.stat().st_size - DIGEST_BYTES
         with path.open("rb") as file:
             file.seek(max(size, 0))
-            told = file.read(32)
-        if size <= 0 or _digest(path, size) != told:
+            written_digest = file.read(DIGEST_BYTES)
+        if size <= 0 or _digest(path, size) != written_digest:
             return None
         with pa.memory_map(str(path)) as source:
             schema = pa.ipc.open_stream(source).schema
@@ -145,24 +156,27 @@ def to_rows(part: Dataset) -> list[dict[str, Any]]:
 def from_rows(rows: Sequence[Mapping[str, Any]], features: Features | None = None) -> Dataset:
     """Rows as a data set that gives each of them back as it is (`Dataset.from_list` fills fields of other rows in).
 
-    `features`: the kinds of its columns, where they are known.
+    Args:
+        features: the kinds of its columns, where they are known.
     """
     from datasets import Dataset, DatasetInfo
     from datasets.table import InMemoryTable, table_cast
 
     from ftp.data import json_column
 
-    made = arrow.table([(number, dict(row)) for number, row in enumerate(rows)])
+    table = arrow.table([(row_index, dict(row)) for row_index, row in enumerate(rows)])
     if features is None:
-        return dataset([made])
-    made = table_cast(json_column.with_kinds(made, features).select(list(features)), features.arrow_schema)
-    return Dataset(InMemoryTable(made), info=DatasetInfo(features=features))
+        return dataset([table])
+    table = json_column.with_kinds(table, features).select(list(features))
+    table = table_cast(table, features.arrow_schema)
+    return Dataset(InMemoryTable(table), info=DatasetInfo(features=features))
 
 
 def _digest(path: Path, size: int) -> bytes:
-    found = hashlib.sha256()
+    """The sha256 of the first `size` bytes of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while size > 0 and (block := file.read(min(size, 1 << 20))):
-            found.update(block)
+            digest.update(block)
             size -= len(block)
-    return found.digest()
+    return digest.digest()

@@ -6,7 +6,7 @@ Plain Python, no heavy imports. `messages` reads turns from their many spellings
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def is_trained(turn: Mapping[str, Any]) -> bool:
-    """Whether a turn is one of the assistant that is learnt: all are but those with OpenAI's `weight: 0` or Axolotl's
-    `train: false` (`training: false`), which are only read."""
+    """Whether a turn is one of the assistant that is learnt.
+
+    All are but those with OpenAI's `weight: 0` or Axolotl's `train: false` (`training: false`), which are only read.
+    """
     if turn["role"] != "assistant" or turn.get("weight") == 0:
         return False
     return turn.get("train") is not False and turn.get("training") is not False
@@ -60,6 +62,7 @@ def content_text(turn: Mapping[str, Any]) -> str:
         return content or ""
     if isinstance(content, list) and all(is_part(part) for part in content):
         return "\n".join(str(part.get("text", "")) for part in content)
+    # What a tool gave back may be any value.
     return json.dumps(content, ensure_ascii=False)
 
 
@@ -99,13 +102,13 @@ def split_last(turns: Sequence[Message]) -> tuple[list[Message], list[Message]]:
 
 
 def plain(turns: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> str:
-    """The words of a conversation as plain text, turns parted by an empty line, without role names; with the tools that it may
-    call as JSON before them."""
-    return "\n\n".join(_said_in(turns, tools))
+    """The words of a conversation as plain text, turns parted by an empty line, without role names.
 
-
-def _said_in(turns: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> Iterator[str]:
+    Args:
+        tools: those that it may call; they stand before its turns as JSON.
+    """
+    paragraphs: list[str] = []
     if tools:
-        yield "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    for turn in turns:
-        yield words(turn)
+        paragraphs.append("\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
+    paragraphs += [words(turn) for turn in turns]
+    return "\n\n".join(paragraphs)
