@@ -26,37 +26,57 @@ _held: dict[Path, IO[str]] = {}  # open lock files; the system lets go of them w
 def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, notes: list[str] | None = None) -> Path:
     """Make (or with `resume` take up) the folder of a run and hold it until `release` or the end of the process.
 
-    Without `out`: runs/<plugins>-<number>, the next number that is free. A run that stopped before its first update is
-    replaced, and a line that says so is appended to `notes`. Raises `UserError` when the place cannot be written, is a file,
-    holds any other run or something else already, or when another process works in it.
+    A run that stopped before its first update is replaced.
+
+    Args:
+        out: the folder; None: runs/<plugins>-<number>, the next number that is free.
+        notes: gets a line for what was replaced or made again.
+
+    Raises:
+        UserError: the path cannot be written, is a file, holds any other run or something else already, or another process
+            works in it.
     """
     if resume:
         return _claim_existing(out, notes)
     if out is not None:
-        path = out.expanduser()
-        _check_free(path)
+        return _claim_named(out.expanduser(), notes)
+    return _claim_numbered(plugins)
+
+
+def _claim_named(path: Path, notes: list[str] | None) -> Path:
+    """The folder that `--out` names: new, empty, or of a run that came to nothing."""
+    _check_free(path)
+    with disk(path):
+        path.mkdir(parents=True, exist_ok=True)
+    _hold(path)
+    try:
+        _check_free(path)  # whoever held it a moment ago may have made a run of it
+    except UserError:
+        release(path)
+        raise
+    if came_to_nothing(path):
         with disk(path):
-            path.mkdir(parents=True, exist_ok=True)
-        _hold(path)
-        try:
-            _check_free(path)  # whoever held it a moment ago may have made a run of it
-        except UserError:
-            release(path)
-            raise
-        if came_to_nothing(path):
-            with disk(path):
-                removed = marker.clear(path)
-            if notes is not None:
-                notes.append(f"{path}: the run that stopped here before its first update is replaced; removed: "
-                             f"{', '.join(removed)}")
-        _mark(path)
-        _remove_parts(path)
-        return path
-    stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(name for name in plugins if not name.startswith("-")))[:80] or "run"
+            removed = marker.clear(path)
+        if notes is not None:
+            notes.append(f"{path}: the run that stopped here before its first update is replaced; removed: "
+                         f"{', '.join(removed)}")
+    _mark(path)
+    _remove_parts(path)
+    return path
+
+
+def _claim_numbered(plugins: Sequence[str]) -> Path:
+    """A new folder, named by the plugins and the next number that is free."""
+    names = "-".join(name for name in plugins if not name.startswith("-"))
+    stem = re.sub(r"[^A-Za-z0-9._]+", "-", names)[:80] or "run"
     with disk(RUNS):
         RUNS.mkdir(parents=True, exist_ok=True)
     while True:
-        taken = [int(found[1]) for path in RUNS.iterdir() if (found := re.fullmatch(re.escape(stem) + r"-(\d+)", path.name))]
+        taken = []
+        for path in RUNS.iterdir():
+            match = re.fullmatch(re.escape(stem) + r"-(\d+)", path.name)
+            if match is not None:
+                taken.append(int(match[1]))
         path = RUNS / f"{stem}-{max(taken, default=0) + 1}"
         with disk(path):
             try:
@@ -86,17 +106,21 @@ def release(folder: Path) -> None:
 
 
 def _claim_existing(out: Path | None, notes: list[str] | None) -> Path:
+    """The folder of a run to go on with."""
     if out is None:
         raise UserError("no folder to resume is named", command="ftp runs")
     path = out.expanduser()
     if not (path / RECIPE).is_file():
-        what = "there is no such folder" if not path.exists() else f"there is no {RECIPE} in it, so it is not a run's folder"
+        what = "there is no such folder"
+        if path.exists():
+            what = f"there is no {RECIPE} in it, so it is not a run's folder"
         raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
     if Folder(path).read_facts().get("status") == "finished":
         _check_completable(path, notes)
     _hold(path)
-    if marker.read(path) is None and (known := Folder(path).read_facts().get("id")):
-        marker.create(path, id=str(known))
+    run_id = Folder(path).read_facts().get("id")
+    if marker.read(path) is None and run_id:
+        marker.create(path, id=str(run_id))
         if notes is not None:
             notes.append(f"{marker.NAME} is missing or damaged: it is made again; what the run wrote before is not listed in it")
     _remove_parts(path)
@@ -136,6 +160,7 @@ def _check_completable(path: Path, notes: list[str] | None) -> None:
 
 
 def _check_free(path: Path) -> None:
+    """Refuse a folder with anything in it that a new run would write over, or that is not a run's."""
     if path.is_file():
         raise UserError(f"--out {path}: there is a file of that name", "name a folder that is new or empty")
     if not path.is_dir():
@@ -174,10 +199,13 @@ def _check_foreign(path: Path, mark: marker.Marker) -> None:
     for folder in (TOKENIZER, MODEL, ASIDE):  # written as a whole
         names += marker.files_in(path, folder)
     names += [name for name in marker.files_in(path, PREDICTIONS) if name.endswith(".jsonl")]
-    foreign = [name for name in names if not marker.lists(mark, name)]
-    if foreign:
-        raise UserError(Problem(f"--out {path}: a run would write over {name}, which ftp did not write",
-                                "move it elsewhere, or name another folder with --out") for name in foreign)
+    problems = []
+    for name in names:
+        if not marker.lists(mark, name):
+            problems.append(Problem(f"--out {path}: a run would write over {name}, which ftp did not write",
+                                    "move it elsewhere, or name another folder with --out"))
+    if problems:
+        raise UserError(problems)
 
 
 def _hold(path: Path) -> None:
@@ -191,10 +219,10 @@ def _hold(path: Path) -> None:
             file.close()
             raise _in_use(path, pid)
         try:
-            same = os.path.samestat(os.fstat(file.fileno()), (path / CLAIM).stat())
+            is_same_file = os.path.samestat(os.fstat(file.fileno()), (path / CLAIM).stat())
         except OSError:
-            same = False
-        if same:
+            is_same_file = False
+        if is_same_file:
             break
         file.close()  # the one before us removed the file in between: take the new one
     with disk(path):
@@ -216,6 +244,7 @@ def holder(path: Path) -> str | None:
 
 
 def _read_pid(file: IO[str]) -> str:
+    """The process id that a lock file holds, `?` where it cannot be read."""
     try:
         file.seek(0)
         return file.read(20).strip() or "?"

@@ -22,17 +22,17 @@ def digest(path: Path) -> str:
 def stat(path: Path) -> str:
     """Size in bytes and time of the last change (ctime, which no program can set back) of a file. Where they are the same, its
     content is, and need not be read."""
-    found = path.stat()
-    return f"{found.st_size}:{found.st_ctime_ns}:{found.st_ino}"
+    status = path.stat()
+    return f"{status.st_size}:{status.st_ctime_ns}:{status.st_ino}"
 
 
 def of_weights(folder: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Hash and stat of each file of weights among these, by name; what `changed_weights` compares with."""
-    found = {}
+    known = {}
     for name in names:
         if name.endswith(WEIGHTS):
-            found[name] = {STAT: stat(folder / name), HASH: digest(folder / name)}
-    return found
+            known[name] = {STAT: stat(folder / name), HASH: digest(folder / name)}
+    return known
 
 
 def changed_weights(folder: Path, known: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -47,7 +47,8 @@ PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "trl", "t
 
 def free_name(path: Path) -> Path:
     """The path, or one like it that nothing has yet."""
-    number, free = 1, path
+    number = 1
+    free = path
     while free.exists():
         number += 1
         free = path.with_name(f"{path.name}-{number}")
@@ -78,9 +79,13 @@ class Folder:
 
     def write_risks(self, risks: Iterable[Risk]) -> None:
         """risks.json: a list of {name, level, stage, finding, evidence, advice}."""
-        self._write_json(RISKS, [
-            {"name": one.name, "level": one.level, "stage": one.stage, "finding": one.finding, "evidence": one.evidence,
-             "advice": one.advice} for one in risks])
+        verdicts = []
+        for risk in risks:
+            verdicts.append({
+                "name": risk.name, "level": risk.level, "stage": risk.stage, "finding": risk.finding,
+                "evidence": risk.evidence, "advice": risk.advice,
+            })
+        self._write_json(RISKS, verdicts)
 
     def write_data(self, splits: Mapping[str, Any]) -> None:
         """data.json: what `ftp.report.keep.shape` says of each split: rows, their lengths in tokens, classes."""
@@ -98,8 +103,8 @@ class Folder:
         """predictions/<split>.jsonl: one line a held-out row, {row, loss, answer, [label], [scores]}, without its text."""
         with disk(self.path / PREDICTIONS):
             (self.path / PREDICTIONS).mkdir(exist_ok=True)
-        self._write(f"{PREDICTIONS}/{split}.jsonl", "".join(
-            json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+        lines = [json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+        self._write(f"{PREDICTIONS}/{split}.jsonl", "".join(lines))
 
     def model_aside(self) -> Path:
         """Where the model is saved first: it is model/ only once it was verified, so that no other is ever used by mistake.
@@ -122,7 +127,8 @@ class Folder:
 
     def put_model(self) -> dict[str, int]:
         """Make what was saved aside model/, once all of it is on the disk. Gives its files and their sizes in bytes."""
-        model, aside = self.path / MODEL, self.path / ASIDE
+        model = self.path / MODEL
+        aside = self.path / ASIDE
         with disk(model):
             names = [name.replace(ASIDE, MODEL, 1) for name in marker.files_in(self.path, ASIDE)]
             sync_tree(aside)
@@ -177,10 +183,12 @@ class Folder:
     def read_scores(self) -> tuple[list[Score], list[Baseline]]:
         """Scores and baselines; NaN where a value was not finite."""
         path = self.path / SCORES
-        found = {"scores": [], "baselines": [], **self._read(SCORES, {})}
-        scores = _tables(path, found["scores"], "name", "value", fields=Score)
-        baselines = _tables(path, found["baselines"], "baseline", "name", "value", fields=Baseline)
-        return [Score(**_number(one)) for one in scores], [Baseline(**_number(one)) for one in baselines]
+        values = {"scores": [], "baselines": [], **self._read(SCORES, {})}
+        score_tables = _tables(path, values["scores"], "name", "value", fields=Score)
+        baseline_tables = _tables(path, values["baselines"], "baseline", "name", "value", fields=Baseline)
+        scores = [Score(**_with_number(table)) for table in score_tables]
+        baselines = [Baseline(**_with_number(table)) for table in baseline_tables]
+        return scores, baselines
 
     def read_risks(self) -> list[Risk]:
         """The verdicts of the run."""
@@ -216,14 +224,15 @@ class Folder:
         """How plugins and libraries differ from those that this run was started with, one line a difference. A resume
         repeats the run exactly only where there is none."""
         before = self.read_lock()
-        old = {one["name"]: one for one in before["plugins"]}
-        new = {one["name"]: one for one in plugins}
+        old = {plugin["name"]: plugin for plugin in before["plugins"]}
+        new = {plugin["name"]: plugin for plugin in plugins}
         lines = []
         for name in dict.fromkeys([*old, *new]):
             if name not in old or name not in new:
                 lines.append(f"plugin {name} was {'added' if name in new else 'left out'}")
             elif any(old[name].get(key) != new[name].get(key) for key in ("distribution", "version", "sha256")):
-                was, now = old[name].get("version", "?"), new[name].get("version", "?")
+                was = old[name].get("version", "?")
+                now = new[name].get("version", "?")
                 changed = f"changed: {was} -> {now}" if was != now else f"{now}: its source changed"
                 lines.append(f"plugin {name} {changed}")
         software_now = software()
@@ -240,10 +249,12 @@ class Folder:
         write_text(self.path / name, text)
 
     def _write_json(self, name: str, value: Any) -> None:
+        """Write a value as a file of the folder, and list it as one of ftp's."""
         marker.add(self.path, [name])
         write_json(self.path / name, value)
 
     def _read(self, name: str, otherwise: Any) -> Any:
+        """What a JSON file of the folder holds, or `otherwise` where there is none; its type is that of `otherwise`."""
         path = self.path / name
         if not path.exists():
             return otherwise
@@ -311,8 +322,9 @@ def _keep_foreign(mark: marker.Marker | None, before: Path, model: Path) -> None
         before.rmdir()
 
 
-def _number(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {**one, "value": math.nan if one.get("value") is None else float(one["value"])}
+def _with_number(table: Mapping[str, Any]) -> dict[str, Any]:
+    value = table.get("value")
+    return {**table, "value": math.nan if value is None else float(value)}
 
 
 def run_id(folder: Path) -> str | None:

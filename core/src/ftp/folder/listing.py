@@ -41,17 +41,28 @@ class Summary:
     @property
     def held_out(self) -> dict[str, Score]:
         """Scores by name on the most telling split there is: test, else validation, else any other than train."""
-        splits = sorted({one.split for one in self.scores} - {"train"}, key=lambda name: (
-            {"test": 0, "validation": 1, "general": 3}.get(name, 2), name))
-        return {one.name: one for one in self.scores if splits and one.split == splits[0]}
+        splits = {score.split for score in self.scores} - {"train"}
+        if not splits:
+            return {}
+        rank = {"test": 0, "validation": 1, "general": 3}  # any other: 2
+        best = min(splits, key=lambda split: (rank.get(split, 2), split))
+        return {score.name: score for score in self.scores if score.split == best}
 
     def as_json(self) -> dict[str, Any]:
         """Everything of it, as JSON can say it."""
-        made: dict[str, Any] = writing.plain({
-            "run": self.path, "status": self.status, "plugins": self.plugins, "scores": self.scores,
-            "baselines": self.baselines, "risks": {one.name: one.level for one in self.risks}, "facts": self.facts,
-            **({"broken": self.broken} if self.broken else {})})
-        return made
+        values = {
+            "run": self.path,
+            "status": self.status,
+            "plugins": self.plugins,
+            "scores": self.scores,
+            "baselines": self.baselines,
+            "risks": {risk.name: risk.level for risk in self.risks},
+            "facts": self.facts,
+        }
+        if self.broken:
+            values["broken"] = self.broken
+        as_json: dict[str, Any] = writing.plain(values)
+        return as_json
 
 
 def read(path: Path) -> Summary:
@@ -89,12 +100,16 @@ def _check(
     ]
     for baseline in baselines:
         parts += [(paths.SCORES, baseline.name, TEXT), (paths.SCORES, baseline.baseline, TEXT)]
-    wrong = [f"{name} holds {value!r:.40} where {kind.words} belongs" for name, value, kind in parts if not kind.holds(value)]
+    wrong = []
+    for name, value, kind in parts:
+        if not kind.holds(value):
+            wrong.append(f"{name} holds {value!r:.40} where {kind.words} belongs")
     # a level that this version does not know comes from another one: the gate fails it by the name of its verdict
     known = [replace(risk, level="note") if isinstance(risk.level, str) else risk for risk in risks]
     for name, items in ((paths.SCORES, scores), (paths.RISKS, known)):
         for item in items:
-            if (mismatch := instance(type(item))(item)) is not None:
+            mismatch = instance(type(item))(item)
+            if mismatch is not None:
                 wrong.append(f"{name} holds {mismatch.actual}, not {mismatch.right}")
     if wrong:
         raise UserError(f"{path}: {'; '.join(dict.fromkeys(wrong))}", "the run's folder is damaged")

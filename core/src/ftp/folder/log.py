@@ -83,11 +83,14 @@ class Log:
         self._step = step
         if self.writer and self.path is not None and self.path.exists():
             write_text(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
-        whole = not step or any(line.get("event") == "step" and line["step"] == step for line in kept)
-        if whole and not damaged:
+        reaches_step = not step or any(line.get("event") == "step" and line["step"] == step for line in kept)
+        if damaged:
+            fault = f"{damaged} lines cannot be read"
+        elif not reaches_step:
+            fault = f"it does not reach update {step}"
+        else:
             return ""
-        return (f"{LOG} is damaged: " + (f"{damaged} lines cannot be read" if damaged else f"it does not reach update {step}")
-                + "; what they said is missing in the report")
+        return f"{LOG} is damaged: {fault}; what they said is missing in the report"
 
     def sync(self) -> None:
         """Make what is written so far last through a power cut."""

@@ -29,9 +29,9 @@ class Marker:
 
 def create(folder: Path, kind: str = "run", id: str = "") -> Marker:
     """Mark a folder that is new or empty as one that ftp fills. `id`: that of a run whose marker was lost."""
-    made = Marker(id or uuid.uuid4().hex, kind)
-    _write(folder, made)
-    return made
+    marker = Marker(id or uuid.uuid4().hex, kind)
+    _write(folder, marker)
+    return marker
 
 
 def read(folder: Path) -> Marker | None:
@@ -76,14 +76,19 @@ def clear(folder: Path) -> list[str]:
     if marker is None:
         return []
     removed = []
-    for name in [*marker.files]:
-        for listed in files_in(folder, name) if name.endswith("/") else [name]:
-            path = folder / listed
+    for name in marker.files:
+        listed = files_in(folder, name) if name.endswith("/") else [name]
+        for file in listed:
+            path = folder / file
+            # a marker is a file that anybody may edit: nothing outside the folder is touched
             if is_inside(folder, path) and (path.is_file() or path.is_symlink()):
                 path.unlink()
-                removed.append(listed)
-    inner = {parent for name in removed for parent in Path(name).parents if parent != Path()}
-    for parent in sorted(inner, key=lambda path: len(path.parts), reverse=True):
+                removed.append(file)
+    parents: set[Path] = set()
+    for name in removed:
+        parents.update(Path(name).parents)
+    parents.discard(Path())
+    for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):  # the innermost first
         with suppress(OSError):  # something of somebody else is in it
             (folder / parent).rmdir()
     _write(folder, Marker(marker.id, marker.kind))

@@ -22,7 +22,9 @@ def existing(path: Path) -> Path:
     """The folder of a run. Raises `UserError` where there is no such folder, or what it holds is no run."""
     if (path / RECIPE).is_file():
         return path
-    what = f"there is no {RECIPE} in it, so it is not a run's folder" if path.exists() else "there is no such folder"
+    what = "there is no such folder"
+    if path.exists():
+        what = f"there is no {RECIPE} in it, so it is not a run's folder"
     raise UserError(f"{path}: {what}", "name the folder of a run", "ftp runs")
 
 
@@ -30,11 +32,13 @@ def came_to_nothing(path: Path) -> bool:
     """Whether a folder holds a run that stopped before its first update, by a mistake in its command for example: there is
     nothing in it to go on with."""
     try:
-        stopped = Folder(path).read_facts().get("status") in ("stopped", "failed")
+        is_stopped = Folder(path).read_facts().get("status") in ("stopped", "failed")
     except UserError:
         return False
-    kept = (path / MODEL).exists() or any((path / CHECKPOINTS).glob("step-*"))
-    return stopped and not kept and not any(line.get("event") == "step" for line in read_log(path / LOG))
+    has_weights = (path / MODEL).exists() or any((path / CHECKPOINTS).glob("step-*"))
+    if not is_stopped or has_weights:
+        return False
+    return not any(line.get("event") == "step" for line in read_log(path / LOG))
 
 
 def damaged_model_files(path: Path) -> list[str]:
@@ -46,7 +50,10 @@ def damaged_model_files(path: Path) -> list[str]:
         file = path / name
         if not file.is_file() or (file.stat().st_size != size and file.name != CARD):
             damaged.append(name)
-    return damaged + [name for name in contents.changed_weights(path, facts.get("weights", {})) if name not in damaged]
+    for name in contents.changed_weights(path, facts.get("weights", {})):
+        if name not in damaged:
+            damaged.append(name)
+    return damaged
 
 
 def damaged_results(path: Path) -> list[str]:
