@@ -415,7 +415,7 @@ def resolves(parts: list[str]) -> bool:
     starts += [getattr(types, parts[0])] if hasattr(types, parts[0]) else []
     starts += [instances[parts[0]]] if parts[0] in instances else []
     if parts[0][0].isupper():  # a class of core that has one name
-        homes = ("train.micro_batches", "data.source", "runs.result", "plugins.plan", "folder.files")
+        homes = ("train.micro_batches", "data.updates", "runs.result", "plugins.plan", "folder.files")
         classes = [getattr(module(f"ftp.{home}"), parts[0], None) for home in homes]
         starts += [cls for cls in classes if cls is not None]
     return any(leads(start, parts[1:]) for start in starts)

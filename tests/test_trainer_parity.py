@@ -61,7 +61,7 @@ def trainer_losses(method: str, options: dict[str, Any], tmp_path: Path) -> list
 
     from ftp.data.collect import collect
     from ftp.data.encode import encode
-    from ftp.data.source import Stored
+    from ftp.data.updates import Stored
     from ftp.folder.log import Log
     from ftp.plugins.call import Hooks
     from ftp.plugins.plan import prepare

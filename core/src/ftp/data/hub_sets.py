@@ -26,9 +26,10 @@ def _require_small_tables(file: DataFile) -> None:
 
     from ftp.data.readers import archives, growth
 
+    # `datasets` lists the tables of each split in the state.json beside them.
     for state in sorted(file.path.rglob("state.json")):
-        for named in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
-            tables_file = replace(file, path=state.parent / named["filename"])
+        for entry in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
+            tables_file = replace(file, path=state.parent / entry["filename"])
             limit = archives.limit_of(tables_file)
             with pa.OSFile(str(tables_file.path)) as source:
                 if growth.decompressed_size(source) > limit:
@@ -36,6 +37,7 @@ def _require_small_tables(file: DataFile) -> None:
 
 
 def from_disk(file: DataFile, splits: Mapping[str, str], streaming: bool) -> dict[str, Rows]:
+    """The splits of a folder that `save_to_disk` wrote."""
     from datasets import Dataset, load_from_disk
 
     path = file.path
@@ -48,11 +50,19 @@ def from_disk(file: DataFile, splits: Mapping[str, str], streaming: bool) -> dic
         raise UserError(f"{path} looks like a saved data set, but cannot be loaded: {error}") from None
     from ftp.data.readers.columnar import require_whole
 
-    for name, rows in loaded.items() if not isinstance(loaded, Dataset) else [("", loaded)]:
-        require_whole(rows.data.table, f"{path / name}")
-    parts: dict[str, Dataset] = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
-    parts = {split: _exact(rows) for split, rows in _named(parts, splits, str(path)).items()}
-    return {split: rows.to_iterable_dataset() if streaming else rows for split, rows in parts.items()}
+    # One data set lies in the folder itself, several lie in a folder each.
+    parts: dict[str, Dataset]
+    if isinstance(loaded, Dataset):
+        require_whole(loaded.data.table, f"{path}")
+        parts = {"train": loaded}
+    else:
+        parts = dict(loaded)
+        for name, rows in parts.items():
+            require_whole(rows.data.table, f"{path / name}")
+    exact = {split: _exact(rows) for split, rows in _named(parts, splits, str(path)).items()}
+    if streaming:
+        return {split: rows.to_iterable_dataset() for split, rows in exact.items()}
+    return exact
 
 
 def _exact(rows: Rows) -> Rows:
@@ -88,12 +98,14 @@ def _named(parts: Mapping[str, Any], splits: Mapping[str, str], source_name: str
 
 
 def from_hub(source: str, splits: Mapping[str, str], streaming: bool, revision: str | None) -> dict[str, Rows]:
+    """The splits of `org/name` or `org/name:config`, from the hub or the cache of the library `datasets`."""
     from datasets import load_dataset
 
     name, _, config = source.partition(":")
     try:
         with without_progress_bars():
             loaded = load_dataset(name, config or None, revision=revision, streaming=streaming)
+    # The library raises many kinds of errors; their words tell a missing network from a wrong name.
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if re.search(r"offline|connect|resolve|network|timed? ?out|couldn't reach|proxy|max retries", text, re.IGNORECASE):

@@ -21,6 +21,7 @@ VERSION = "3"  # of what the readers make of a file; a new one makes cached rows
 
 
 def store_rows(files: list[DataFile]) -> Dataset:
+    """The rows of files of one split, from the cache where they were read before and the files are as they were."""
     parts = [VERSION, files[0].text_by]
     for file in files:
         readers.known_format(file.path)
@@ -48,7 +49,7 @@ def store_rows(files: list[DataFile]) -> Dataset:
 
 
 def _gathered(files: list[DataFile], kept: Path | None) -> Dataset:
-    """The rows of all files as one data set; many of them are written to `kept`, with what was told beside them."""
+    """The rows of all files as one data set; many of them are written to `kept`, with their notes beside them."""
     source_name = ", ".join(str(file.path) for file in files[:3])
     notes = files[0].notes
     count = len(notes)
@@ -67,7 +68,7 @@ def left_out_note(name: str, problem: Problem) -> str:
 
 
 def _remember(beside: Path, notes: list[str], problems: Mapping[str, Problem]) -> None:
-    """Keep what was told beside kept rows, which are not read again."""
+    """Keep notes and problems beside kept rows, which are not read again."""
     left_out = {name: [problem.what, problem.fix, problem.command] for name, problem in problems.items()}
     try:
         beside.write_text(json.dumps({"notes": notes, "left_out": left_out}), encoding="utf-8")

@@ -20,14 +20,14 @@ from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, IterableDataset
-
-    Rows: TypeAlias = Dataset | IterableDataset
+    from datasets import IterableDataset
 
 PEEK = 1000
+"""First rows of a file, from which a stream takes its columns and their types; also the rows of a chunk."""
 
 
 def stream_rows(files: list[DataFile]) -> IterableDataset:
+    """The rows of files as a stream, whose columns are those of the first rows of the first file."""
     from datasets import Features, IterableDataset
 
     from ftp.data import json_column
@@ -44,7 +44,8 @@ def stream_rows(files: list[DataFile]) -> IterableDataset:
     if head is None or not len(head):
         raise UserError(f"{first.path} has no rows", "give at least one row")
     first.notes.extend(stored_rows.left_out_note(name, problem) for name, problem in problems.items())
-    schema = json_column.with_json_for_structs(head.schema)  # later rows may have other fields than the first ones
+    # Later rows may have objects with other fields than the first ones: only JSON holds both.
+    schema = json_column.with_json_for_structs(head.schema)
     rows = IterableDataset.from_generator(
         partial(_rows, kinds=kinds, schema=schema, left_out=tuple(problems)),
         features=json_column.typed(Features.from_arrow_schema(schema)),
@@ -69,6 +70,7 @@ def _rows(
             late = {name: problem for name, problem in problems.items() if name not in gone}
             chunk = chunk.select([name for name in chunk.column_names if name not in gone])
             late |= schemas.misfits(chunk, schema, file, numbered)
+            # `leave_out` raises where somebody reads one of these columns.
             if late:
                 file.columns.leave_out(late)
                 gone |= late.keys()

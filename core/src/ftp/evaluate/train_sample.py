@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ftp.data.source import Source
+from ftp.data.updates import Source
 from ftp.types import Data, Loss, Run
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftp.data.source import Source
+from ftp.data.updates import Source
 from ftp.errors import UserError
 from ftp.types import Data, Loss, Model, Run
 
@@ -78,15 +78,15 @@ def packs(run: Run, model: Model) -> bool:
 
 def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Source:
     """Where the loop gets its rows from."""
-    from ftp.data import source
+    from ftp.data import updates
     from ftp.train.seeds import seed_step
 
-    made: source.Source
+    made: updates.Source
     if run.settings.streaming:
-        made = source.Streamed(encoded["train"], loss, run.settings, run.tell)
+        made = updates.Streamed(encoded["train"], loss, run.settings, run.tell)
     else:
-        made = source.Stored(encoded["train"], run.settings)
-    return made if loss.rollout is None else source.Rolled(made, loss, run.settings, seed_step)
+        made = updates.Stored(encoded["train"], run.settings)
+    return made if loss.rollout is None else updates.Rolled(made, loss, run.settings, seed_step)
 
 
 def trial(run: Run, model: Model, loss: Loss, source: Any) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ftp.data.source import Source
+from ftp.data.updates import Source
 from ftp.train import checkpoint, shard
 from ftp.train.interrupts import Interrupted, agreed, asked_to_stop, interrupts, tell
 from ftp.train.micro_batches import Limits, make_batch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftp.data.source import Source
+from ftp.data.updates import Source
 from ftp.errors import UserError
 from ftp.types import Batch, Loss, Row, Run
 

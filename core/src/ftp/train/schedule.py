@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ftp.data.source import Source
+from ftp.data.updates import Source
 from ftp.settings import Settings
 
 

@@ -84,7 +84,7 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     import numpy as np
 
     from ftp.data.encode import truncation
-    from ftp.data.source import as_rows
+    from ftp.data.updates import as_rows
 
     rows = data.splits.get("train")
     if rows is None:

@@ -27,7 +27,7 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
     from ftp.data import tables
     from ftp.data.collect import collect
-    from ftp.data.source import as_rows
+    from ftp.data.updates import as_rows
     from ftp.folder.log import Log
     from ftp.host.quiet import quiet_libraries
     from ftp.plugins.call import Hooks

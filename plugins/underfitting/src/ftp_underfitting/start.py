@@ -74,7 +74,7 @@ def range_test(run: Run, data: Data, model: Model, loss: Loss, updates: int) -> 
     import torch
 
     from ftp.data.encode import encode
-    from ftp.data.source import as_rows
+    from ftp.data.updates import as_rows
 
     assert run.accelerator is not None
     size = run.settings.batch_size
