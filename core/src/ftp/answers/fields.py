@@ -148,6 +148,7 @@ def instance(kind: type) -> Check:
     def check(value: Any) -> Mismatch | None:
         if not isinstance(value, kind):
             return Mismatch(an(value), _with_article(kind.__name__))
+        # a dataclass takes any value for a field: what is wrong would show far away from the plugin
         for name, field in FIELDS[kind].items():
             content = getattr(value, name, None)  # a subclass may have set none
             if not field.holds(content):

@@ -56,13 +56,9 @@ def checked(hook: str, value: Any, source: Source) -> Any:
 def checked_list(hook: str, values: Any, source: Source) -> Any:
     """What a wrapper of a collected hook gives back: the list of all answers."""
     if not isinstance(values, list):
-        raise source.error(
-            hook,
-            Mismatch(
-                an(values),
-                "the list of answers that it was given (a wrapper ends with `return answers`)",
-            ),
-        )
+        right = "the list of answers that it was given (a wrapper ends with `return answers`)"
+        raise source.error(hook, Mismatch(an(values), right))
+    # a wrapper may have put answers of its own into it
     for value in values:
         checked(hook, value, source)
     return values

@@ -82,6 +82,7 @@ def one_of(words: Sequence[str]) -> Kind:
 
 def words_of(known: Sequence[str] = ()) -> Kind:
     """A text or a tuple of texts, each one of `known` where some are."""
+    # without words to choose from any text will do
     word = one_of(known) if known else TEXT
 
     def holds(value: Any) -> bool:

@@ -46,9 +46,13 @@ class Log:
         """Add one line. Tensors and numpy scalars become numbers. Raises `UserError` when the disk is full."""
         self._step = int(values.pop("step", self._step))
         line = {"event": name, "step": self._step, **plain(values), "time": round(time.time(), 3)}
-        odd = {key: str(float(value)) for key, value in values.items() if line.get(key) is None and is_not_finite(value)}
-        if odd:
-            line["not_finite"] = odd
+        # JSON has no word for them, but a reader of the log wants to know which it was
+        not_finite = {}
+        for key, value in values.items():
+            if line.get(key) is None and is_not_finite(value):
+                not_finite[key] = str(float(value))
+        if not_finite:
+            line["not_finite"] = not_finite
         self.lines.append(line)
         if self.writer and self.path is not None:
             with disk(self.path):
@@ -116,6 +120,7 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
         raise damaged(path, str(error)) from error
     lines = []
     for text in texts:
+        # half a line of a kill, or one that somebody damaged: the others still tell of the run
         with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text)
             if isinstance(line, dict):

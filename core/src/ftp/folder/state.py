@@ -35,6 +35,7 @@ def came_to_nothing(path: Path) -> bool:
         is_stopped = Folder(path).read_facts().get("status") in ("stopped", "failed")
     except UserError:
         return False
+    # weights are worth going on from, whatever the log says
     has_weights = (path / MODEL).exists() or any((path / CHECKPOINTS).glob("step-*"))
     if not is_stopped or has_weights:
         return False
@@ -61,6 +62,7 @@ def damaged_results(path: Path) -> list[str]:
     mark = marker.read(path)
     damaged = []
     for name in mark.files if mark is not None else ():
+        # the report is none of them: `ftp report` writes it again from these
         is_prediction = name.startswith(f"{PREDICTIONS}/")
         is_result = is_prediction or name in (SCORES, RISKS, DATA, EXAMPLES)
         if is_result and not contents.is_json(path / name, lines=is_prediction):

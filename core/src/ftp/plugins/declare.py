@@ -20,9 +20,9 @@ def plugin(cls: type[T]) -> type[T]:
     where it does nothing alone), `needs` (optional libraries without which it cannot be tried), `replaces` (default
     plugins that it makes needless), `builds_with` (its options without which core builds the network), `decides` (what only one
     plugin of a run may decide), `kind`. A method `hide(text)` gives a text of a row as it may be shown or kept (`Run.hidden`)."""
-    made: type[T] = dataclass(eq=False, kw_only=True)(cls)
-    made.__ftp_plugin__ = True  # type: ignore[attr-defined]
-    return made
+    plugin_class: type[T] = dataclass(eq=False, kw_only=True)(cls)
+    plugin_class.__ftp_plugin__ = True  # type: ignore[attr-defined]
+    return plugin_class
 
 
 def implementations(cls: type) -> dict[str, dict[str, Any]]:

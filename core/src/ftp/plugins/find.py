@@ -79,7 +79,7 @@ def from_path(where: str) -> tuple[list[Found], bool]:
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
         name = f"{FROM_PATH}{file.stem}_{digest}"
         module = sys.modules.get(name)
-        if module is None:
+        if module is None:  # a file is run once in a process, however often it is named
             module = python_files.load_module(name, file)
             sys.modules[name] = module
             try:
@@ -103,7 +103,7 @@ def from_path(where: str) -> tuple[list[Found], bool]:
 
 def meant(name: str, known: Mapping[str, Sequence[Found]]) -> list[Found]:
     """The plugins that `name` or `package:name` means: none, one, or several that share the name."""
-    return names.lookup(name, known, lambda found: found.distribution)
+    return names.lookup(name, known, lambda plugin: plugin.distribution)
 
 
 def clash(what: str, plugins: Sequence[Found]) -> Problem:
@@ -117,7 +117,7 @@ def _unknown(name: str, known: Mapping[str, Sequence[Found]]) -> str:
     """What an unknown name could mean."""
     package, plain = names.split(name)
     if package and plain in known:
-        return f"'{plain}' is offered by {' and '.join(found.package for found in known[plain])}"
+        return f"'{plain}' is offered by {' and '.join(plugin.package for plugin in known[plain])}"
     return nearest(plain, known)
 
 
