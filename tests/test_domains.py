@@ -110,6 +110,6 @@ def test_every_real_word_is_scored_once(name: str, encoder: Callable[..., Any]) 
     windows = 0
     for one in loss.encode(given, "test"):
         windows += 1
-        assert len(one["input_ids"]) <= 40 and max(one["places"]) < len(one["input_ids"]) - 1
+        assert len(one["input_ids"]) <= 40 and max(one["first_tokens"]) < len(one["input_ids"]) - 1
         scored.setdefault(one["row"], []).extend(one["tags"])
     assert windows > len(rows) and [scored[number] for number in range(len(rows))] == [row["tags"] for row in given]

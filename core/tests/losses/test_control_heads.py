@@ -66,4 +66,4 @@ def test_what_is_learnt_of_such_a_row_is_where_it_stands(load: Any, run: Any, da
     model = load("bert", "tags", ("O", "X"))
     loss = tags.make(run(Task("tagged", "tags")), data("tagged", {}, ("O", "X")), model)
     one = next(iter(loss.encode([row("tags", "[MASK]")], "train")))
-    assert model.tokenizer.convert_ids_to_tokens(one["input_ids"][one["places"][1]]) == "["
+    assert model.tokenizer.convert_ids_to_tokens(one["input_ids"][one["first_tokens"][1]]) == "["

@@ -92,12 +92,12 @@ def test_a_word_is_scored_by_its_first_token_alone(kind: str, load: Any, run: An
     model = load(kind, "tags", LABELS)
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
     for row, (words, numbers) in zip(loss.encode(ROWS, "train"), SENTENCES, strict=True):
-        assert row["tags"] == numbers and len(row["places"]) == len(words) < len(row["input_ids"])
+        assert row["tags"] == numbers and len(row["first_tokens"]) == len(words) < len(row["input_ids"])
         tokens = model.tokenizer.convert_ids_to_tokens(row["input_ids"])
-        for word, place in zip(words, row["places"], strict=True):
+        for word, place in zip(words, row["first_tokens"], strict=True):
             start = tokens[place].replace("Ġ", "").lower()
             assert start and word.lower().startswith(start)
-    assert len(set(row["places"])) == len(words)
+    assert len(set(row["first_tokens"])) == len(words)
 
 
 def test_long_sentences_lose_no_word_and_count_each_once(load: Any, run: Any, data: Any) -> None:
@@ -115,10 +115,10 @@ def test_long_sentences_lose_no_word_and_count_each_once(load: Any, run: Any, da
     cls, sep = model.tokenizer.cls_token_id, model.tokenizer.sep_token_id
     assert all(row["input_ids"][0] == cls and row["input_ids"][-1] == sep for row in windows)
     whole = next(iter(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode([rows[1]], "train")))
-    firsts = [whole["input_ids"][place] for place in whole["places"]]
-    assert [row["input_ids"][place] for row in windows for place in row["places"]] == firsts
+    firsts = [whole["input_ids"][place] for place in whole["first_tokens"]]
+    assert [row["input_ids"][place] for row in windows for place in row["first_tokens"]] == firsts
     for row in windows[1:-1]:  # read with context on both sides
-        inside = [place for place in row["places"] if place >= 0]
+        inside = [place for place in row["first_tokens"] if place >= 0]
         assert min(inside) >= 5 and max(inside) <= 26
     merged = loss.merge([loss.answer(loss.collate([row]), None)[0] for row in windows], windows)
     assert len(merged.answer) == len(words) and set(merged.answer) <= set(LABELS)

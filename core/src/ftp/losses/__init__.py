@@ -14,5 +14,5 @@ def for_head(run: Run, data: Data, model: Model) -> Loss:
     head = run.task.head
     if find_spec(f"ftp.losses.{head}") is None:
         raise UserError(f"core has no loss of its own for the head '{head}'", "name an objective", "ftp plugins")
-    made: Loss = import_module(f"ftp.losses.{head}").make(run, data, model)
-    return made
+    loss: Loss = import_module(f"ftp.losses.{head}").make(run, data, model)
+    return loss

@@ -7,6 +7,7 @@ each out on its own. Only `joined` lets blocks run over the ends of documents. N
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from ftp.errors import UserError
@@ -40,38 +41,45 @@ def ends(
     return [], []
 
 
-def wrapped(one: Columns, before: Sequence[int], after: Sequence[int], fill: int = -1) -> Columns:
+def wrapped(document: Columns, before: Sequence[int], after: Sequence[int], fill: int = -1) -> Columns:
     """A text between special tokens; the columns beside get `fill` there."""
-    return {
-        name: [*before, *column, *after] if name == "input_ids" else [*[fill] * len(before), *column, *[fill] * len(after)]
-        for name, column in one.items()
-    }
+    columns = {}
+    for name, column in document.items():
+        if name == "input_ids":
+            columns[name] = [*before, *column, *after]
+        else:
+            columns[name] = [*[fill] * len(before), *column, *[fill] * len(after)]
+    return columns
 
 
-def pieces(one: Columns, most: int, overlap: int = 0) -> list[Columns]:
+def pieces(document: Columns, most: int, overlap: int = 0) -> list[Columns]:
     """A document in pieces of `most` tokens, the last one shorter, each beginning with the `overlap` last tokens of the
     one before (where tokens are predicted from those before them, every token but the first is predicted once)."""
-    length = len(one["input_ids"])
-    starts = range(0, max(1, length - overlap), most - overlap)
-    return [{name: column[start : start + most] for name, column in one.items()} for start in starts]
+    length = len(document["input_ids"])
+    parts: list[Columns] = []
+    for start in range(0, max(1, length - overlap), most - overlap):
+        parts.append({name: column[start : start + most] for name, column in document.items()})
+    return parts
 
 
 def alone(parts: Iterable[Numbered]) -> Iterator[dict[str, Any]]:
     """Each piece as an encoded row of its own."""
-    for row, one in parts:
-        yield {**one, "segments": [len(one["input_ids"])], "row": row}
+    for row, piece in parts:
+        yield {**piece, "segments": [len(piece["input_ids"])], "row": row}
 
 
 def together(parts: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]:
     """Pieces side by side in blocks of at most `most` tokens, in order; none is cut. `row` is that of a block's first."""
     held: list[Numbered] = []
     tokens = 0
-    for row, one in parts:
-        if held and tokens + len(one["input_ids"]) > most:
+    for row, piece in parts:
+        size = len(piece["input_ids"])
+        if held and tokens + size > most:
             yield _block(held)
-            held, tokens = [], 0
-        held.append((row, one))
-        tokens += len(one["input_ids"])
+            held = []
+            tokens = 0
+        held.append((row, piece))
+        tokens += size
     if held:
         yield _block(held)
 
@@ -80,18 +88,25 @@ def joined(documents: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]
     """All documents as one text, cut every `most` tokens; the last block is shorter, and kept unless it is one token,
     from which nothing could be learnt."""
     held: dict[str, list[int]] = {}
-    rows: list[int] = []
-    for row, one in documents:
-        for name, column in one.items():
+    rows: list[int] = []  # the row that each token held is from
+    for row, document in documents:
+        for name, column in document.items():
             held.setdefault(name, []).extend(column)
-        rows += [row] * len(one["input_ids"])
+        rows += [row] * len(document["input_ids"])
         while len(rows) >= most:
-            yield {**{name: column[:most] for name, column in held.items()}, "segments": [most], "row": rows[0]}
-            held, rows = {name: column[most:] for name, column in held.items()}, rows[most:]
+            block = {name: column[:most] for name, column in held.items()}
+            yield {**block, "segments": [most], "row": rows[0]}
+            held = {name: column[most:] for name, column in held.items()}
+            rows = rows[most:]
     if len(rows) > 1:
         yield {**held, "segments": [len(rows)], "row": rows[0]}
 
 
 def _block(held: Sequence[Numbered]) -> dict[str, Any]:
-    columns = {name: [value for _, one in held for value in one[name]] for name in held[0][1]}
-    return {**columns, "segments": [len(one["input_ids"]) for _, one in held], "row": held[0][0]}
+    """The pieces held as one encoded row."""
+    first_row, first_piece = held[0]
+    columns = {}
+    for name in first_piece:
+        columns[name] = list(chain.from_iterable(piece[name] for _, piece in held))
+    segments = [len(piece["input_ids"]) for _, piece in held]
+    return {**columns, "segments": segments, "row": first_row}

@@ -65,7 +65,8 @@ class Frame:
     def windows(self, limit: int) -> list[tuple[int, int]]:
         """Parts of the text that make rows of `limit` tokens at most, each but the last as long as fits; neighbours have
         a third (`OVERLAP`) of their text in common. One part where all fits. Empty where the frame leaves no room."""
-        length, room = self.last - self.first, limit - (self.size - self.last + self.first)
+        length = self.last - self.first
+        room = limit - (self.size - length)
         if length <= room:
             return [(0, length)]
         if room < 1:
@@ -77,5 +78,7 @@ class Frame:
 
 def frame(sequences: Sequence[int | None], which: int) -> Frame:
     """The frame of text number `which` of a row; `sequences`: the text that each token is of (None: a special token)."""
-    inside = [place for place, one in enumerate(sequences) if one == which]
-    return Frame(inside[0], inside[-1] + 1, len(sequences)) if inside else Frame(0, 0, len(sequences))
+    inside = [token for token, text in enumerate(sequences) if text == which]
+    if not inside:
+        return Frame(0, 0, len(sequences))
+    return Frame(inside[0], inside[-1] + 1, len(sequences))

@@ -47,11 +47,13 @@ def applies(net: Any) -> bool:
 def start(model: Model) -> int:
     """The token that the decoder is given first. Raises `UserError` where nothing names one."""
     net: Any = model.net
-    for one in (net.config, getattr(net, "generation_config", None)):
-        if (found := getattr(one, "decoder_start_token_id", None)) is not None:
-            return int(found)
-    if (found := getattr(getattr(net.config, "decoder", None), "bos_token_id", None)) is not None:  # T5Gemma
-        return int(found)
+    for config in (net.config, getattr(net, "generation_config", None)):
+        token = getattr(config, "decoder_start_token_id", None)
+        if token is not None:
+            return int(token)
+    token = getattr(getattr(net.config, "decoder", None), "bos_token_id", None)  # T5Gemma
+    if token is not None:
+        return int(token)
     raise UserError(f"{model.name or type(net).__name__}: its config.json names no decoder_start_token_id, the token that its "
                     "decoder begins with", "add the one that it was pre-trained with (T5: the pad token's number)")
 
@@ -65,10 +67,11 @@ def template(model: Model) -> str:
     written = written[1:] if written[:1] == [start(model)] else written
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in written_end:
         written_end = [*written_end, int(tokenizer.eos_token_id)]
-    made = PLAIN
+    filled = PLAIN
+    # the longer names first, as they begin with the shorter ones
     for name, ids in (("WRITTEN_END", written_end), ("WRITTEN", written), ("READ_END", read_end), ("READ", read)):
-        made = made.replace(name, json.dumps("".join(tokenizer.convert_ids_to_tokens(ids))))
-    return made
+        filled = filled.replace(name, json.dumps("".join(tokenizer.convert_ids_to_tokens(ids))))
+    return filled
 
 
 def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]], limit: int) -> list[dict[str, Any]]:
@@ -82,12 +85,13 @@ def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]],
     question is kept. An answer that is longer loses its end.
     """
     rows = []
-    for asked, said, turns in answers:
+    for whole_prompt, whole_answer, turns in answers:
         side = "left" if turns > 1 else tokenizer.truncation_side
-        prompt, answer = _fitted(tokenizer, asked, limit, side), said[:limit]
-        lost = len(said) - len(answer)
+        prompt = _fitted(tokenizer, whole_prompt, limit, side)
+        answer = whole_answer[:limit]
+        lost = len(whole_answer) - len(answer)
         rows.append({"input_ids": prompt, "labels": answer, "length": len(prompt) + len(answer),
-                     "cut": len(asked) - len(prompt) + lost, "answer_cut": lost})
+                     "cut": len(whole_prompt) - len(prompt) + lost, "answer_cut": lost})
     return rows
 
 
@@ -108,10 +112,12 @@ def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
     if any("labels" not in row and row.get("spans") != [] for row in rows):
         raise UserError(f"{model.name or type(model.net).__name__} has an encoder and a decoder, and this objective lays rows "
                         "out for networks with one stack of layers", "name a causal model (--model), or sft")
-    begin, pad = start(model), model.tokenizer.pad_token_id or 0
+    begin = start(model)
+    pad = model.tokenizer.pad_token_id or 0
     answers = [list(row.get("labels") or (layout.IGNORED,)) for row in rows]
     read = layout.lay([row["input_ids"] for row in rows], packed=False, pad_id=pad)
-    written = layout.lay([[begin, *one[:-1]] for one in answers], packed=False, pad_id=pad,
+    # a token is predicted from the one before it, the first from the start token
+    written = layout.lay([[begin, *answer[:-1]] for answer in answers], packed=False, pad_id=pad,
                           beside={"labels": (answers, layout.IGNORED)})
     where, target, of = layout.targets(written, written["labels"], shift=False)
     inputs = {**read, "decoder_input_ids": written["input_ids"], "where": where, "target": target, "of": of}

@@ -20,8 +20,8 @@ def learnt(
     """Each conversation as encoded rows to learn from, or why it cannot be: one row for a decoder, with the answers in its
     `spans`; one for each answer where an encoder reads the prompt (`ftp.losses.encoder_decoder`)."""
     if not chat.apart:
-        yield from (one if isinstance(one, Unfit) else [_cut(truncated(one, limit), limit)]
-                    for one in chat.encode(conversations, tools, which))
+        for encoded in chat.encode(conversations, tools, which):
+            yield encoded if isinstance(encoded, Unfit) else [_cut(truncated(encoded, limit), limit)]
         return
     for messages, tool in zip(conversations, tools, strict=True):
         try:
@@ -30,12 +30,13 @@ def learnt(
             yield error
 
 
-def _cut(one: Encoded, limit: int) -> dict[str, Any]:
+def _cut(encoded: Encoded, limit: int) -> dict[str, Any]:
     """A conversation for a decoder, in so far as it fits."""
-    if not one.spans:
+    if not encoded.spans:
         why = f"their first {limit} tokens hold nothing of an answer; see --max-length"
-        return {"left_out": why, "answer_cut": one.answer_cut}
-    return {"input_ids": one.ids, "spans": tokens.flat(one.spans), "cut": one.cut, "answer_cut": one.answer_cut}
+        return {"left_out": why, "answer_cut": encoded.answer_cut}
+    return {"input_ids": encoded.ids, "spans": tokens.flat(encoded.spans), "cut": encoded.cut,
+            "answer_cut": encoded.answer_cut}
 
 
 def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
@@ -80,14 +81,15 @@ def answers(model: Model, chat: Chat, batch: Batch, *, max_new_tokens: int, limi
     """The network's words for the rows of a batch whose `prompts` (token ids by row) are in its inputs; None for the others."""
     asked = batch.inputs.get("prompts", {})
     texts = tokens.generate(model, list(asked.values()), stop=chat.stop, max_new_tokens=max_new_tokens, limit=limit)
-    said = {number: model.tokenizer.decode(ids, skip_special_tokens=True).strip()
-            for number, ids in zip(asked, texts, strict=True)}
-    return [Prediction(said.get(number)) for number in range(batch.rows)]
+    words: dict[int, str] = {}
+    for row_index, ids in zip(asked, texts, strict=True):
+        words[row_index] = model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    return [Prediction(words.get(row_index)) for row_index in range(batch.rows)]
 
 
 def beginning(row: Row) -> str:
     """Some first words of a row, to know it by."""
-    said = row.get("messages") or row.get("prompt") or next((value for value in row.values() if value), "")
-    first = said[0] if isinstance(said, Sequence) and said else None
-    text = words(first) if isinstance(first, Mapping) else str(said)
+    content = row.get("messages") or row.get("prompt") or next((value for value in row.values() if value), "")
+    first = content[0] if isinstance(content, Sequence) and content else None
+    text = words(first) if isinstance(first, Mapping) else str(content)
     return repr(text if len(text) <= 60 else text[:60] + "...")

@@ -27,16 +27,17 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         pairs = [row["text_pair"] for row in rows] if rows and rows[0].get("text_pair") is not None else None
         whole = tokenize(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)
         for number, row in enumerate(rows):
-            one = {key: column[number] for key, column in whole.items()}
-            size = len(one["input_ids"])
+            encoded = {key: column[number] for key, column in whole.items()}
+            size = len(encoded["input_ids"])
             if size > limit:
-                short = tokenize(texts[number], pairs[number] if pairs else None, truncation=True, max_length=limit,
-                                 return_attention_mask=False)
-                one = dict(short)
-            one["cut"] = size - len(one["input_ids"])
+                # the tokenizer cuts a pair where its rules say, and keeps the special tokens
+                pair = pairs[number] if pairs else None
+                short = tokenize(texts[number], pair, truncation=True, max_length=limit, return_attention_mask=False)
+                encoded = dict(short)
+            encoded["cut"] = size - len(encoded["input_ids"])
             if row.get("label") is not None and split != "predict":
-                one["label"] = int(row["label"])
-            yield one
+                encoded["label"] = int(row["label"])
+            yield encoded
 
     def collate(rows: Sequence[Row]) -> Batch:
         inputs = lay(model, rows)
@@ -54,8 +55,11 @@ def make(run: Run, data: Data, model: Model) -> Loss:
 
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
         logits = logits_of(batch) if out is None else out.outputs
-        shares = logits.softmax(-1).tolist()
-        return [Prediction(max(range(len(one)), key=one.__getitem__), tuple(one)) for one in shares]
+        predictions = []
+        for probabilities in logits.softmax(-1).tolist():
+            best = max(range(len(probabilities)), key=probabilities.__getitem__)
+            predictions.append(Prediction(best, tuple(probabilities)))
+        return predictions
 
     key = cache_key(model.tokenizer, "labels", 1, limit, tokenize.key)
     return Loss(encode, collate, compute, answer, key=key, name="cross entropy")

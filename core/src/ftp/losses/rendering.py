@@ -43,22 +43,24 @@ def render(
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    texts, places = render_jinja_template(
+    texts, marked = render_jinja_template(
         conversations=[list(messages)], tools=tools, chat_template=template, add_generation_prompt=ask,
         return_assistant_tokens_mask=marks, **specials)
-    return texts[0], [(int(start), int(end)) for start, end in places[0]] if places else []
+    if not marked:
+        return texts[0], []
+    return texts[0], [(int(start), int(end)) for start, end in marked[0]]
 
 
 def for_template(messages: Sequence[Message], template: str, specials: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Messages as the template reads them: without fields that are null, as `apply_chat_template` drops them, and with the text
     of parts in place of the parts where it reads text alone."""
-    given = []
+    readable = []
     for message in messages:
         fields = {name: value for name, value in message.items() if value is not None}
         if isinstance(fields.get("content"), list) and not reads_parts(template, _frozen(specials)):
             fields["content"] = content_text(message)
-        given.append(fields)
-    return given
+        readable.append(fields)
+    return readable
 
 
 def _frozen(specials: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

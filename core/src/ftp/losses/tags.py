@@ -7,7 +7,7 @@ the one in which it has the most context, so no word is lost and none counts twi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import torch
@@ -20,7 +20,9 @@ from ftp.losses.common import frame, lay, refuse_slow, row_limit
 from ftp.net import heads
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
 
-VERSION = 1
+VERSION = 2
+NO_TOKEN = -1
+"""Stands in `first_tokens` for a word of which the tokenizer makes nothing."""
 
 
 def make(run: Run, data: Data, model: Model) -> Loss:
@@ -51,25 +53,34 @@ def make(run: Run, data: Data, model: Model) -> Loss:
                 raise UserError(f"{limit} tokens a row leave no room for words", "raise --max-length")
             firsts = first_tokens(row["tokens"], whole["offset_mapping"][number][text.first : text.last])
             for part, words in zip(parts, owned(parts, firsts), strict=True):
-                if (split == "train" and all(firsts[word] is None for word in words)) or (not words and len(parts) > 1):
-                    continue  # nothing to learn, or the inside of one very long word
-                one = {name: text.window(whole[name][number], part) for name in columns}
-                if not one["input_ids"]:
-                    one = {name: [tokenizer.pad_token_id or 0 if name == "input_ids" else 0] for name in columns}
-                places = [firsts[word] for word in words]
-                one["places"] = [-1 if place is None else text.first + place - part[0] for place in places]
+                if split == "train" and all(firsts[word] is None for word in words):
+                    continue  # nothing to learn
+                if not words and len(parts) > 1:
+                    continue  # the inside of one very long word
+                window: dict[str, Any] = {name: text.window(whole[name][number], part) for name in columns}
+                if not window["input_ids"]:  # a network reads one token at least
+                    window = {name: [0] for name in columns}
+                    window["input_ids"] = [tokenizer.pad_token_id or 0]
+                window["first_tokens"] = [_in_window(firsts[word], part, text.first) for word in words]
                 if row.get("tags") is not None:
-                    one["tags"] = [int(row["tags"][word]) for word in words]
-                yield {**one, "row": number, "cut": 0}
+                    window["tags"] = [int(row["tags"][word]) for word in words]
+                yield {**window, "row": number, "cut": 0}
 
     def collate(rows: Sequence[Row]) -> Batch:
-        inputs, lengths = lay(model, rows), [len(row["input_ids"]) for row in rows]
-        terms = [(start + place, number, row["tags"][word] if "tags" in row else 0)
-                 for number, (row, start) in enumerate(zip(rows, accumulate(lengths, initial=0), strict=False))
-                 for word, place in enumerate(row["places"]) if place >= 0]
-        where, of, target = torch.tensor(terms, dtype=torch.long, device=inputs["input_ids"].device).view(-1, 3).unbind(1)
-        inputs |= {"where": where, "of": of, "target": target, "places": [list(row["places"]) for row in rows]}
-        return Batch(inputs, count=len(terms), rows=len(rows), tokens=sum(lengths))
+        inputs = lay(model, rows)
+        terms: list[tuple[int, int, int]] = []
+        row_start = 0  # slot of the row's first token: the logits of all rows lie end to end
+        for row_index, row in enumerate(rows):
+            for word, token in enumerate(row["first_tokens"]):
+                if token == NO_TOKEN:
+                    continue
+                target = row["tags"][word] if "tags" in row else 0  # rows to answer have no tags
+                terms.append((row_start + token, row_index, target))
+            row_start += len(row["input_ids"])
+        columns = torch.tensor(terms, dtype=torch.long, device=inputs["input_ids"].device).view(-1, 3)
+        inputs["where"], inputs["of"], inputs["target"] = columns.unbind(1)
+        inputs["first_tokens"] = [list(row["first_tokens"]) for row in rows]
+        return Batch(inputs, count=len(terms), rows=len(rows), tokens=row_start)
 
     def logits_of(batch: Batch) -> torch.Tensor:
         """[words, tags] the logits at the first token of each word."""
@@ -83,10 +94,15 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         return LossOut(losses.sum(), row_losses=by_row, row_counts=counts, outputs=logits.detach())
 
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-        known = None if out is None else out.outputs  # of a batch without a word there are none
-        chosen = iter((logits_of(batch) if known is None else known).argmax(-1).tolist())
-        return [Prediction([no_tag if place < 0 else labels[next(chosen)] for place in places])
-                for places in batch.inputs["places"]]
+        logits = None if out is None else out.outputs
+        if logits is None:  # nobody asked for the loss, or the batch has no word
+            logits = logits_of(batch)
+        best = iter(logits.argmax(-1).tolist())  # one a word that has a token
+        predictions = []
+        for first_tokens in batch.inputs["first_tokens"]:
+            tags = [no_tag if token == NO_TOKEN else labels[next(best)] for token in first_tokens]
+            predictions.append(Prediction(tags))
+        return predictions
 
     key = cache_key(tokenizer, "tags", VERSION, limit, tokenize.key)
     return Loss(encode, collate, compute, answer, merge, key=key, name="cross entropy of words")
@@ -94,14 +110,25 @@ def make(run: Run, data: Data, model: Model) -> Loss:
 
 def merge(predictions: Sequence[Prediction], encoded: Sequence[Row]) -> Prediction:
     """The windows of a sentence as one answer: each has the words of its own, in order."""
-    return Prediction([tag for one in predictions for tag in one.answer])
+    return Prediction(list(chain.from_iterable(window.answer for window in predictions)))
+
+
+def _in_window(token: int | None, part: tuple[int, int], frame_size: int) -> int:
+    """The place in a window of a token of the text; `NO_TOKEN` for a word that has none.
+
+    Args:
+        part: the stretch of the text that the window holds.
+        frame_size: tokens of the window before its text.
+    """
+    return NO_TOKEN if token is None else frame_size + token - part[0]
 
 
 def first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[int | None]:
     """The first token of each word, in the text of all words joined by blanks; None for a word without any.
     `offsets`: the characters of each token."""
-    found: list[int | None] = []
-    token, begin = 0, 0
+    firsts: list[int | None] = []
+    token = 0
+    begin = 0  # the word's first character
     for word in words:
         end = begin + len(word)
         while token < len(offsets) and offsets[token][1] <= begin:
@@ -109,20 +136,22 @@ def first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> li
         inside = token
         while inside < len(offsets) and offsets[inside][0] == offsets[inside][1]:  # stands for no character
             inside += 1
-        found.append(inside if inside < len(offsets) and offsets[inside][0] < end else None)
-        begin = end + 1
-    return found
+        has_token = inside < len(offsets) and offsets[inside][0] < end
+        firsts.append(inside if has_token else None)
+        begin = end + 1  # behind the blank
+    return firsts
 
 
 def owned(parts: Sequence[tuple[int, int]], firsts: Sequence[int | None]) -> Iterator[list[int]]:
     """For each window the words that are scored in it: the overlap of two windows is shared in its middle. A word without
     tokens goes with the word before it."""
-    ends = [(start + end) // 2 for (_, end), (start, _) in pairwise(parts)] + [parts[-1][1]]
-    places = list(accumulate((-1 if place is None else place for place in firsts), max))
+    middles = [(start + end) // 2 for (_, end), (start, _) in pairwise(parts)]
+    known = (NO_TOKEN if first is None else first for first in firsts)
+    tokens = list(accumulate(known, max))  # a word without tokens has that of the word before it
     word = 0
-    for number, end in enumerate(ends):
+    for end in [*middles, None]:  # the last window takes all that is left
         begin = word
-        while word < len(places) and (places[word] < end or number == len(ends) - 1):
+        while word < len(tokens) and (end is None or tokens[word] < end):
             word += 1
         yield list(range(begin, word))
 
@@ -130,8 +159,8 @@ def owned(parts: Sequence[tuple[int, int]], firsts: Sequence[int | None]) -> Ite
 def _check(row: Row, split: str) -> None:
     """Raise `UserError` for a sentence that cannot be read. (Rows that are stored were counted when they were loaded.)"""
     tokens = row["tokens"]
-    told = f"{split}: the sentence that begins {' '.join(map(str, tokens[:6]))!r}"
+    sentence = f"{split}: the sentence that begins {' '.join(map(str, tokens[:6]))!r}"
     if not all(isinstance(token, str) for token in tokens):
-        raise UserError(f"{told} has tokens that are not text", "give words as text")
+        raise UserError(f"{sentence} has tokens that are not text", "give words as text")
     if row.get("tags") is not None and len(row["tags"]) != len(tokens):
-        raise UserError(f"{told} has {len(tokens)} tokens and {len(row['tags'])} tags", "give each token one tag")
+        raise UserError(f"{sentence} has {len(tokens)} tokens and {len(row['tags'])} tags", "give each token one tag")

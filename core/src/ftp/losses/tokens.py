@@ -9,7 +9,7 @@ an encoder and a decoder are of another kind, see `ftp.losses.encoder_decoder`. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,18 +43,19 @@ def refuse_encoder_decoder(model: Model, objective: str) -> None:
 
 def flat(spans: Iterable[Span]) -> list[int]:
     """Stretches as a column of an encoded row."""
-    return [place for span in spans for place in span]
+    return list(chain.from_iterable(spans))
 
 
 def labels(row: Row) -> list[int]:
     """The token ids of a row where they are trained, -100 elsewhere."""
-    ids, places = list(row["input_ids"]), row.get("spans")
-    if places is None:
+    ids = list(row["input_ids"])
+    spans = row.get("spans")
+    if spans is None:  # all tokens are trained
         return ids
-    out = [layout.IGNORED] * len(ids)
-    for start, end in zip(places[::2], places[1::2], strict=True):
-        out[start:end] = ids[start:end]
-    return out
+    trained = [layout.IGNORED] * len(ids)
+    for start, end in zip(spans[::2], spans[1::2], strict=True):
+        trained[start:end] = ids[start:end]
+    return trained
 
 
 def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
@@ -74,12 +75,14 @@ def lay(
 ) -> Batch:
     """Token ids and labels of each row as a batch; `inputs` has `where` (slots whose logits count), `target` (token ids)
     and `of` (rows), each [terms]. With `shift` a token is predicted from the slot before it."""
-    owner = [number for number, row in enumerate(rows) for _ in (row.get("segments") or (0,))]
+    row_of_text: list[int] = []  # a row of several segments is several texts
+    for row_index, row in enumerate(rows):
+        row_of_text += [row_index] * len(row.get("segments") or (0,))
     texts, marks = _parted(ids, rows), _parted(wanted, rows)
     inputs = layout.lay(texts, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0, padding_side="right",
                          beside={"labels": (marks, layout.IGNORED)})
     where, target, text = layout.targets(inputs, inputs.pop("labels"), shift=shift)
-    inputs |= {"where": where, "target": target, "of": torch.tensor(owner)[text]}
+    inputs |= {"where": where, "target": target, "of": torch.tensor(row_of_text)[text]}
     device = next(model.net.parameters()).device
     laid: dict[str, Any] = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
     return Batch({**laid, **more}, count=len(where), rows=len(rows), tokens=sum(map(len, texts)))
@@ -135,11 +138,21 @@ def generate(
     """
     from transformers import GenerationConfig
 
-    net, pad, apart = model.net, model.tokenizer.pad_token_id or 0, encoder_decoder.applies(model.net)
+    net = model.net
+    pad = model.tokenizer.pad_token_id or 0
+    apart = encoder_decoder.applies(net)
     device = next(net.parameters()).device
     begin = {"decoder_start_token_id": encoder_decoder.start(model)} if apart else {}
-    together = [n for n, one in enumerate(prompts) if apart or limit is None or len(one) + max_new_tokens <= limit]
-    groups = ([together] if together else []) + [[n] for n in range(len(prompts)) if n not in set(together)]
+    # numbers of the prompts that are continued side by side: one padded to the length of a longer
+    # one would lose room for its answer, so that prompts without room for a whole one go alone
+    together: list[int] = []
+    alone: list[list[int]] = []
+    for n, prompt in enumerate(prompts):
+        if apart or limit is None or len(prompt) + max_new_tokens <= limit:
+            together.append(n)
+        else:
+            alone.append([n])
+    groups = [together, *alone] if together else alone
     answers: list[list[int]] = [[] for _ in prompts]
     training = net.training
     net.eval()
@@ -153,13 +166,14 @@ def generate(
             laid = layout.lay([prompts[n] for n in group], packed=False, pad_id=pad, padding_side="right" if apart else "left",
                                device=device)
             with torch.no_grad():
-                made: Any = net.generate(
+                generated: Any = net.generate(
                     input_ids=laid["input_ids"], attention_mask=laid["attention_mask"],
                     generation_config=GenerationConfig(max_new_tokens=room, do_sample=False, num_beams=1, use_cache=True,
                                                        eos_token_id=list(stop) or None, pad_token_id=pad, **begin))
-            for n, line in zip(group, made[:, longest + len(begin) :].tolist(), strict=True):
-                ends = [place for place, token in enumerate(line) if token in stop]
-                answers[n] = line[: ends[0]] if ends else line
+            # a row holds the prompt, or a decoder's start token, before the answer
+            for n, answer in zip(group, generated[:, longest + len(begin) :].tolist(), strict=True):
+                ends = [position for position, token in enumerate(answer) if token in stop]
+                answers[n] = answer[: ends[0]] if ends else answer
     finally:
         net.train(training)
     return answers

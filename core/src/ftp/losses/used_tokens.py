@@ -35,13 +35,13 @@ def used(
     """
     names = named_tokens(tokenizer)
     text = TextTokenizer(tokenizer).controls if split_special_tokens else ()
-    found = in_rows({token: number for token, number in names.items() if token not in text}, data)
+    tokens = in_rows({token: number for token, number in names.items() if token not in text}, data)
     if data.form in TALKS:
-        found |= in_template(tokenizer, names, template)
-        found |= {names[token] for token in (eos, tokenizer.eos_token) if token in names}
+        tokens |= in_template(tokenizer, names, template)
+        tokens |= {names[token] for token in (eos, tokenizer.eos_token) if token in names}
     elif data.form == "text" and tokenizer.eos_token in names:
-        found.add(names[tokenizer.eos_token])
-    return sorted(found)
+        tokens.add(names[tokenizer.eos_token])
+    return sorted(tokens)
 
 
 def named_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
@@ -69,7 +69,9 @@ def in_rows(names: Mapping[str, int], data: Data) -> set[int]:
     rows: Any = data.splits.get("train")
     if rows is None or not hasattr(rows, "num_rows"):
         return set()
-    texts = [text for row in rows.select(range(min(ROWS, len(rows)))) for text in _texts(row)]
+    texts: list[str] = []
+    for row in rows.select(range(min(ROWS, len(rows)))):
+        texts += _texts(row)
     joined = "\n".join(texts)
     return {number for token, number in names.items() if token in joined}
 

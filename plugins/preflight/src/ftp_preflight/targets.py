@@ -62,8 +62,8 @@ def targets_of(data: Data, head: Head, row: Row, sequence: int, sequences: int) 
 
 def tags_of(names: Sequence[str], row: Row) -> dict[int, str]:
     """The name of the tag at the first token of each word; a word without a token has none."""
-    named = zip(row["places"], row["tags"], strict=True)
-    return {place: names[tag] for place, tag in named if place >= 0}
+    named = zip(row["first_tokens"], row["tags"], strict=True)
+    return {token: names[tag] for token, tag in named if token >= 0}
 
 
 def span_of(row: Row) -> Targets:
