@@ -14,7 +14,7 @@ from ftp.errors import UserError
 from ftp.evaluate.predict import answer as answer_all
 from ftp.folder.log import Log
 from ftp.losses import span
-from ftp.losses.span import Found
+from ftp.losses.span import WindowAnswer
 from ftp.types import Prediction, Task
 
 TASK = Task("question", "span")
@@ -167,7 +167,7 @@ def test_answers_are_not_longer_than_allowed_and_never_run_backwards(load: Any, 
 def test_no_answer_is_given_where_it_is_likelier_and_was_trained(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "span")
     with_none, without = data("question", {"train": ROWS}), data("question", {"train": ROWS[:3]})
-    windows = [Found(9.0, (("a", 3.0), ("b", 2.0))), Found(4.0, (("c", 3.5),))]
+    windows = [WindowAnswer(9.0, (("a", 3.0), ("b", 2.0))), WindowAnswer(4.0, (("c", 3.5),))]
 
     def merged(given: Any, **options: Any) -> str:
         _, merge = span.reader(run(TASK), given, model, **options)
@@ -208,8 +208,8 @@ def test_a_wrong_start_is_mended_where_the_text_stands_once(load: Any, run: Any,
     assert "train: 2 of 3 answers do not begin at their answer_start" in asked.told[0]
     found = [one["span"] for one in loss.encode([{**one, "question": "What?"} for one in moved], "train")]
     assert found[0] == found[1] == found[2] and found[0][0] > 1
-    assert span.place("aaa", "aa", 7) is None  # twice, though they overlap
-    assert span.place("a b", "b", -1) == (2, False)
+    assert span.find_answer("aaa", "aa", 7) is None  # twice, though they overlap
+    assert span.find_answer("a b", "b", -1) == (2, False)
 
 
 def test_a_question_that_leaves_no_room_is_refused(load: Any, run: Any, data: Any) -> None:

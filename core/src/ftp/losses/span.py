@@ -32,7 +32,7 @@ N_BEST = 20
 
 
 @dataclass(frozen=True)
-class Found:
+class WindowAnswer:
     """What one window says. `none`: the logit of no answer; `best`: texts with their logits, the largest first."""
 
     none: float
@@ -63,29 +63,38 @@ def make(run: Run, data: Data, model: Model) -> Loss:
             sequences, offsets = whole.sequence_ids(number), whole["offset_mapping"][number]
             ids = {name: list(whole[name][number]) for name in columns}
             if closing and sequences[-1] is not None:
+                # the row ends with the token that stands for no answer
                 sequences, offsets = [*sequences, None], [*offsets, (0, 0)]
-                ids = {name: [*column, *(closing if name == "input_ids" else column[-1:])] for name, column in ids.items()}
+                for name, column in ids.items():
+                    column += closing if name == "input_ids" else column[-1:]
             context = frame(sequences, 1)
-            parts = context.windows(limit) if context.size - context.last + context.first <= 3 * limit // 4 else []
+            # at least a quarter of a row is left to the context, else its windows would be too many
+            has_room = context.size - context.last + context.first <= 3 * limit // 4
+            parts = context.windows(limit) if has_room else []
             if not parts:
-                raise UserError(f"{split}: the question that begins {row['question'][:60]!r} has "
-                                f"{sum(one == 0 for one in sequences)} tokens: too many for a context beside it in the {limit} "
-                                "that a row may have", "shorten it, or raise --max-length")
-            answer = _tokens(row, offsets[context.first : context.last]) if row.get("answers") is not None else None
+                asked = sum(sequence == 0 for sequence in sequences)
+                raise UserError(f"{split}: the question that begins {row['question'][:60]!r} has {asked} tokens: too many for a "
+                                f"context beside it in the {limit} that a row may have", "shorten it, or raise --max-length")
+            has_answers = row.get("answers") is not None
+            answer = _tokens(row, offsets[context.first : context.last]) if has_answers else None
             for start, end in parts:
-                one: dict[str, Any] = {name: context.window(column, (start, end)) for name, column in ids.items()}
+                window: dict[str, Any] = {name: context.window(column, (start, end)) for name, column in ids.items()}
                 inside = offsets[context.first + start : context.first + end]
-                begins = inside[0][0] if inside else 0
-                one |= {"row": number, "cut": 0, "first": context.first, "none": _none(one["input_ids"], tokenizer.cls_token_id),
-                        "text": row["context"][begins : inside[-1][1]] if inside else "",
-                        "offsets": [place - begins for place in chain.from_iterable(inside)]}
-                if row.get("answers") is not None:
-                    here = answer is not None and start <= answer[0] and answer[1] < end
-                    one["span"] = [context.first + place - start for place in answer] if here and answer else [one["none"]] * 2
-                yield one
+                text_start = inside[0][0] if inside else 0
+                text_end = inside[-1][1] if inside else 0
+                none = _none(window["input_ids"], tokenizer.cls_token_id)
+                window |= {"row": number, "cut": 0, "first": context.first, "none": none,
+                           "text": row["context"][text_start:text_end],
+                           "offsets": [character - text_start for character in chain.from_iterable(inside)]}
+                if has_answers:
+                    # a window that does not hold the whole answer has none
+                    is_here = answer is not None and start <= answer[0] and answer[1] < end
+                    window["span"] = [context.first + token - start for token in answer or ()] if is_here else [none] * 2
+                yield window
 
     def collate(rows: Sequence[Row]) -> Batch:
-        inputs, lengths = lay(model, rows), [len(row["input_ids"]) for row in rows]
+        inputs = lay(model, rows)
+        lengths = [len(row["input_ids"]) for row in rows]
         if "span" in rows[0]:
             inputs["span"] = torch.tensor([row["span"] for row in rows], device=inputs["input_ids"].device)
         inputs["lengths"] = lengths
@@ -115,23 +124,27 @@ def reader(
 
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
         logits = _logits(model, batch) if out is None else out.outputs
-        return [Prediction(one) for one in _best(logits, batch.inputs["windows"], max_answer_length)]
+        return list(map(Prediction, _best(logits, batch.inputs["windows"], max_answer_length)))
 
     def merge(predictions: Sequence[Prediction], encoded: Sequence[Row]) -> Prediction:
-        found: list[Found] = [one.answer for one in predictions]
-        text, best = max((offer for one in found for offer in one.best), key=lambda offer: offer[1], default=("", -torch.inf))
-        return Prediction("" if may_lack and min(one.none for one in found) > best + threshold else text)
+        windows: list[WindowAnswer] = [prediction.answer for prediction in predictions]
+        offers = chain.from_iterable(window.best for window in windows)
+        text, best = max(offers, key=lambda offer: offer[1], default=("", -torch.inf))
+        if may_lack and min(window.none for window in windows) > best + threshold:
+            return Prediction("")
+        return Prediction(text)
 
     return answer, merge
 
 
-def place(context: str, text: str, start: int | None) -> tuple[int, bool] | None:
+def find_answer(context: str, text: str, start: int | None) -> tuple[int, bool] | None:
     """Where an answer begins in its context, and whether that is where `start` says. None where neither `start` nor the
     text itself says it."""
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
         return start, True
     only = context.find(text)
-    return (only, False) if only >= 0 and context.find(text, only + 1) < 0 else None
+    is_there_once = only >= 0 and context.find(text, only + 1) < 0
+    return (only, False) if is_there_once else None
 
 
 def _placed(row: Row) -> tuple[int, int, bool] | None:
@@ -139,25 +152,29 @@ def _placed(row: Row) -> tuple[int, int, bool] | None:
     None for a question without an answer. Raises ValueError where no answer lies there."""
     texts = row["answers"]["text"]
     starts = row["answers"].get("answer_start") or [None] * len(texts)
-    given = [(text, start) for text, start in zip(texts, starts, strict=False) if text and text.strip()]
-    for text, start in given:
-        if (found := place(row["context"], text, start)) is not None:
-            return found[0], found[0] + len(text), found[1]
-    if given:
-        raise ValueError(given[0][0])
+    answers = [(text, start) for text, start in zip(texts, starts, strict=False) if text and text.strip()]
+    for text, start in answers:
+        located = find_answer(row["context"], text, start)
+        if located is not None:
+            begin, is_right = located
+            return begin, begin + len(text), is_right
+    if answers:
+        raise ValueError(answers[0][0])
     return None
 
 
 def _tokens(row: Row, offsets: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
     """First and last token of the answer among those of the context; None for no answer. Raises `UserError`."""
     try:
-        found = _placed(row)
+        located = _placed(row)
     except ValueError as error:
         raise UserError(f"the answer {str(error)[:60]!r} to {row['question'][:60]!r} is not in its context",
                         "mend the row or leave it out") from None
-    if found is None:
+    if located is None:
         return None
-    inside = [token for token, (start, end) in enumerate(offsets) if start < found[1] and end > found[0] and start < end]
+    begin, finish, _ = located
+    # a token that stands for no character is of no answer
+    inside = [token for token, (start, end) in enumerate(offsets) if start < finish and end > begin and start < end]
     if not inside:
         raise UserError(f"the answer to {row['question'][:60]!r} is nothing to the tokenizer", "mend the row or leave it out")
     return inside[0], inside[-1]
@@ -173,9 +190,12 @@ def _check(run: Run, data: Data) -> None:
         wrong, moved = [], 0
         for number, row in enumerate(rows.select_columns(["context", "answers"])):
             try:
-                moved += (found := _placed(row)) is not None and not found[2]
+                located = _placed(row)
             except ValueError:
                 wrong.append(number)
+                continue
+            if located is not None and not located[2]:
+                moved += 1
         if wrong:
             shown = ", ".join(map(str, wrong[:10])) + (", ..." if len(wrong) > 10 else "")
             problems.append(Problem(
@@ -194,14 +214,17 @@ def _check(run: Run, data: Data) -> None:
 def _unanswerable(run: Run, data: Data) -> bool:
     """Whether training rows had questions without an answer; a finished run, which has no rows, says so in its log."""
     from ftp.folder.log import read_log
+    from ftp.folder.paths import LOG
 
     if data.splits:
-        stored = [data.splits["train"]] if hasattr(data.splits.get("train"), "num_rows") else [
-            rows for rows in data.splits.values() if hasattr(rows, "num_rows")]
-        return any(not any(answers["text"]) for rows in stored for answers in rows["answers"])
-    said = [line["unanswerable"] for line in read_log(run.out / "log.jsonl" if run.out else None)
-            if line.get("event") == "questions"]
-    return bool(said and said[-1])
+        stored = [rows for rows in data.splits.values() if hasattr(rows, "num_rows")]
+        if hasattr(data.splits.get("train"), "num_rows"):
+            stored = [data.splits["train"]]
+        answers = chain.from_iterable(rows["answers"] for rows in stored)
+        return any(not any(answer["text"]) for answer in answers)
+    log = read_log(run.out / LOG if run.out else None)
+    logged = [line["unanswerable"] for line in log if line.get("event") == "questions"]
+    return bool(logged and logged[-1])
 
 
 def _closing(tokenizer: Any) -> list[int]:
@@ -224,27 +247,30 @@ def _logits(model: Model, batch: Batch) -> torch.Tensor:
     return pad_sequence(list(parts), batch_first=True, padding_value=torch.finfo(torch.float32).min / 4)
 
 
-def _best(logits: torch.Tensor, windows: Sequence[Mapping[str, Any]], most: int) -> list[Found]:
+def _best(logits: torch.Tensor, windows: Sequence[Mapping[str, Any]], most: int) -> list[WindowAnswer]:
     """For each window the `N_BEST` stretches of its context with the largest sum of logits, and the logit of none."""
     rows, longest, _ = logits.shape
-    firsts = torch.tensor([one["first"] for one in windows], device=logits.device)
-    lasts = firsts + torch.tensor([len(one["offsets"]) // 2 for one in windows], device=logits.device)
-    places = torch.arange(longest, device=logits.device)
-    outside = (places < firsts[:, None]) | (places >= lasts[:, None])
+    firsts = torch.tensor([window["first"] for window in windows], device=logits.device)
+    lasts = firsts + torch.tensor([len(window["offsets"]) // 2 for window in windows], device=logits.device)
+    tokens = torch.arange(longest, device=logits.device)
+    outside = (tokens < firsts[:, None]) | (tokens >= lasts[:, None])
     starts, ends = (logits[:, :, side].masked_fill(outside, -torch.inf) for side in (0, 1))
     # sums[row, start, length - 1]: the end is at most `most` tokens away
     sums = starts[:, :, None] + pad(ends, (0, most - 1), value=-torch.inf).unfold(1, most, 1)
     values, chosen = sums.flatten(1).topk(min(N_BEST, longest * most), dim=1)
-    nones = torch.tensor([one["none"] for one in windows], device=logits.device)
+    nones = torch.tensor([window["none"] for window in windows], device=logits.device)
     none = logits[torch.arange(rows, device=logits.device), nones].sum(-1).tolist()
-    found = []
-    for one, lack, tops, cells in zip(windows, none, values.tolist(), chosen.tolist(), strict=True):
+    answers = []
+    for window, lack, tops, cells in zip(windows, none, values.tolist(), chosen.tolist(), strict=True):
         offers = []
         for value, cell in zip(tops, cells, strict=True):
-            if value == -torch.inf:
+            if value == -torch.inf:  # a stretch outside of the context, as are all that follow
                 break
             start, length = divmod(cell, most)
-            begin, end = start - one["first"], start - one["first"] + length
-            offers.append((one["text"][one["offsets"][2 * begin] : one["offsets"][2 * end + 1]].strip(), value))
-        found.append(Found(lack, tuple(offers)))
-    return found
+            begin = start - window["first"]
+            end = begin + length
+            # `offsets` is flat: first and past-the-last character of each token
+            first, last = window["offsets"][2 * begin], window["offsets"][2 * end + 1]
+            offers.append((window["text"][first:last].strip(), value))
+        answers.append(WindowAnswer(lack, tuple(offers)))
+    return answers

@@ -77,15 +77,16 @@ def references(chat: Chat, rows: Dataset, *, count: int, longest: int, seed: int
     import numpy as np
 
     chosen = np.sort(np.random.default_rng(seed).choice(len(rows), min(LOOKED_AT, len(rows)), replace=False))
-    found: list[Reference] = []
+    known: list[Reference] = []
     for row in rows.select(chosen):
         messages = _conversation(row)
         try:
             pairs = chat.pairs(messages, tools_of(row), "last") if messages else []
         except Unfit:  # the objective has said so already
             continue
-        found += [Reference(prompt, answer) for prompt, answer, _ in pairs if answer[-1] in chat.stop]
-    fitting = sorted((one for one in found if len(one.answer) <= longest), key=lambda one: len(one.answer))
+        known += [Reference(prompt, answer) for prompt, answer, _ in pairs if answer[-1] in chat.stop]
+    fitting = [reference for reference in known if len(reference.answer) <= longest]
+    fitting.sort(key=lambda reference: len(reference.answer))
     return fitting[:count]
 
 
@@ -104,30 +105,34 @@ def _conversation(row: Row) -> list[Any]:
     return [*read_messages(row["prompt"], "user"), *read_messages(answer, "assistant")]
 
 
-def end_probabilities(run: Run, model: Model, given: list[Reference]) -> list[float]:
+def end_probabilities(run: Run, model: Model, references: list[Reference]) -> list[float]:
     """The probability of the token that ends each reference answer, behind the whole of it."""
     assert run.accelerator is not None
-    if encoder_decoder.applies(model.net):
-        rows: list[Mapping[str, Any]] = [{"input_ids": one.prompt, "labels": one.answer} for one in given]
-    else:
-        rows = [{"input_ids": [*one.prompt, *one.answer],
-                 "spans": [len(one.prompt) + len(one.answer) - 1, len(one.prompt) + len(one.answer)]} for one in given]
+    is_apart = encoder_decoder.applies(model.net)
+    rows: list[Mapping[str, Any]] = []
+    for reference in references:
+        if is_apart:
+            rows.append({"input_ids": reference.prompt, "labels": reference.answer})
+        else:
+            whole = [*reference.prompt, *reference.answer]
+            rows.append({"input_ids": whole, "spans": [len(whole) - 1, len(whole)]})
     batch = tokens.collate(model, rows)
     inputs = batch.inputs
     with evaluating(model.net), torch.no_grad(), run.accelerator.autocast():
         losses = heads.losses_at(model.net, inputs, inputs["where"], inputs["target"])
-    last = {row: place for place, row in enumerate(inputs["of"].tolist())}  # the last term of each row is its end
-    return [float((-losses[last[row]].float()).exp()) for row in range(len(given))]
+    last = {row: term for term, row in enumerate(inputs["of"].tolist())}  # the last term of each row is its end
+    return [float((-losses[last[row]].float()).exp()) for row in range(len(references))]
 
 
-def measure(run: Run, model: Model, chat: Chat, given: list[Reference], limit: int) -> Stops:
+def measure(run: Run, model: Model, chat: Chat, references: list[Reference], limit: int) -> Stops:
     """Answer the prompts greedily and see which answers end. `limit`: tokens a row that the network takes."""
-    probabilities = sorted(end_probabilities(run, model, given))
-    longest = max(len(one.answer) for one in given)
+    probabilities = sorted(end_probabilities(run, model, references))
+    longest = max(len(reference.answer) for reference in references)
     allowed = _allowed(longest)
-    said_tokens = tokens.generate(model, [one.prompt for one in given], stop=chat.stop, max_new_tokens=allowed, limit=limit)
-    ended = sum(len(answer) < allowed for answer in said_tokens)  # the token that ended an answer is taken off
-    return Stops(len(given), ended, allowed, longest, probabilities[len(probabilities) // 2])
+    prompts = [reference.prompt for reference in references]
+    answers = tokens.generate(model, prompts, stop=chat.stop, max_new_tokens=allowed, limit=limit)
+    ended = sum(len(answer) < allowed for answer in answers)  # the token that ended an answer is taken off
+    return Stops(len(references), ended, allowed, longest, probabilities[len(probabilities) // 2])
 
 
 def _allowed(longest: int) -> int:
@@ -135,20 +140,20 @@ def _allowed(longest: int) -> int:
     return longest + max(LEAST_MORE, min(3 * longest, MOST_MORE))
 
 
-def with_room(given: list[Reference], limit: int, apart: bool) -> list[Reference]:
+def with_room(references: list[Reference], limit: int, apart: bool) -> list[Reference]:
     """Those references whose prompt leaves room for an answer to go on behind its usual end."""
-    if not given or apart:
-        return given
-    longest = max(len(one.answer) for one in given)
-    return [one for one in given if len(one.prompt) + _allowed(longest) <= limit]
+    if not references or apart:
+        return references
+    longest = max(len(reference.answer) for reference in references)
+    return [reference for reference in references if len(reference.prompt) + _allowed(longest) <= limit]
 
 
-def measure_before(run: Run, model: Model, chat: Chat, given: list[Reference], limit: int) -> Stops | None:
+def measure_before(run: Run, model: Model, chat: Chat, references: list[Reference], limit: int) -> Stops | None:
     """`measure` of the model as it was before this run; None where nothing has those weights."""
     if model.reference is None:
         return None
     with model.reference() as net:
-        return measure(run, replace(model, net=net), chat, given, limit)
+        return measure(run, replace(model, net=net), chat, references, limit)
 
 
 def mostly_end(stops: Stops) -> bool:
@@ -193,17 +198,21 @@ def training_rows(run: Run, model: Model) -> tuple[str, ...]:
     """The command by which this run would train the rows of tokens that look untrained: with the option of its own
     parameterisation that was switched off, with a parameterisation that has it, or with one that trains all weights."""
     rows_alone = not unable(model) and not run.settings.shard
-    deciding = [one for one in run.hooks.picked if getattr(one.cls, "decides", None) == WEIGHTS]
-    for one in deciding if rows_alone else ():
-        if hasattr(one.cls, ROWS_OPTION):
-            return (run.command(f"--{one.name}.{ROWS_OPTION}", "auto"),)
-    able = [(name, cls) for name, cls in installed() if getattr(cls, "decides", None) == WEIGHTS
-            and (hasattr(cls, ROWS_OPTION) if rows_alone else not getattr(cls, "adds_weights", True))]
+    deciding = [picked for picked in run.hooks.picked if getattr(picked.cls, "decides", None) == WEIGHTS]
+    if rows_alone:
+        for picked in deciding:
+            if hasattr(picked.cls, ROWS_OPTION):
+                return (run.command(f"--{picked.name}.{ROWS_OPTION}", "auto"),)
+    able = []
+    for name, cls in installed():
+        trains_rows = hasattr(cls, ROWS_OPTION) if rows_alone else not getattr(cls, "adds_weights", True)
+        if getattr(cls, "decides", None) == WEIGHTS and trains_rows:
+            able.append((name, cls))
     if not able or not deciding:
         return ()
     # those first whose model Transformers loads without code of its own
     own_code = {point.module.partition(".")[0] for point in metadata.entry_points(group=LAYOUTS)}
     able.sort(key=lambda pair: pair[1].__module__.partition(".")[0] in own_code)
-    names = [one.name for one in run.hooks.picked if not one.found.default]
+    names = [picked.name for picked in run.hooks.picked if not picked.found.default]
     chosen = [able[0][0] if name == deciding[0].name else name for name in names]
     return (run.command("--plugins", ",".join(chosen)),)

@@ -181,12 +181,12 @@ def read_config(source: Source, head: Head, labels: tuple[str, ...], trust_remot
 
 def use_cache(config: PretrainedConfig, value: bool) -> None:
     """Whether the network keeps keys and values for generation: on in what is saved, off while it is trained."""
-    for part in _with_text_config(config):
+    for part in with_text_config(config):
         if hasattr(part, "use_cache"):
             part.use_cache = value
 
 
-def _with_text_config(config: PretrainedConfig) -> list[PretrainedConfig]:
+def with_text_config(config: PretrainedConfig) -> list[PretrainedConfig]:
     """A configuration, and that of its language model where it is another object (images and text)."""
     text = config.get_text_config()
     return [config] if text is config else [config, text]
@@ -289,7 +289,7 @@ def _fit(source: Source, net: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
             raise UserError(f"--model {source.name}: the tokenizer has no pad token, and no EOS token that could stand in",
                             "add \"pad_token\" to tokenizer_config.json")
         tokenizer.pad_token = stand_in  # fills rows only; the attention mask says what is padding, never the number
-    for config in _with_text_config(net.config):
+    for config in with_text_config(net.config):
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
     embedding = net.get_input_embeddings()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ftp.errors import UserError
-from ftp.model.loading import load, origin, quiet
+from ftp.model.loading import load, origin, quiet, with_text_config
 from ftp.model.proof import logits, probe
 from ftp.model.saving import BASE_CONFIG, reload, runs_code, save
 from ftp.model.source import Source
@@ -81,8 +81,9 @@ def into_base(model: Model) -> Model:
     net: Any = model.net
     if not hasattr(net, "peft_config"):
         return model
-    kinds = ", ".join(sorted({str(one.peft_type.value).lower() for one in net.peft_config.values()}))
-    if any(one.is_prompt_learning for one in net.peft_config.values()):
+    configs = net.peft_config.values()
+    kinds = ", ".join(sorted({str(config.peft_type.value).lower() for config in configs}))
+    if any(config.is_prompt_learning for config in configs):
         raise UserError(f"an adapter of the kind {kinds} is a learnt prompt, not a change of weights: it cannot be merged",
                         "use it with PEFT, as the model's README.md shows")
     try:
@@ -105,7 +106,7 @@ def into_base(model: Model) -> Model:
 def _untie(base: Any) -> None:
     """Give the ends of tied embeddings weights of their own where an adapter sits on one: merging would change both."""
     ends = [base.get_input_embeddings(), base.get_output_embeddings()]
-    if None in ends or ends[0].weight is not ends[1].weight or not any(hasattr(one, "base_layer") for one in ends):
+    if None in ends or ends[0].weight is not ends[1].weight or not any(hasattr(end, "base_layer") for end in ends):
         return
     head = ends[1].get_base_layer() if hasattr(ends[1], "base_layer") else ends[1]
     head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
@@ -119,7 +120,7 @@ def _settle_ties(net: Any, tied: bool) -> None:
     tied = tied and torch.equal(head.weight, embedding.weight)
     if tied:
         head.weight = embedding.weight
-    for config in {id(one): one for one in (net.config, net.config.get_text_config())}.values():
+    for config in with_text_config(net.config):
         config.tie_word_embeddings = tied
 
 

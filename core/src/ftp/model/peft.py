@@ -110,15 +110,15 @@ def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool =
 
     came_from = origin(model.net)
     try:
-        with warnings.catch_warnings(record=True) as told, quiet(), torch.random.fork_rng(devices=[]):
+        with warnings.catch_warnings(record=True) as warned, quiet(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             net = get_peft_model(model.net, config, revision=came_from.source.revision if came_from else None)
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise UserError(f"{who}: PEFT refuses: {str(error).strip()}") from error
-    for one in told:
-        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    for warning in warned:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
     if getattr(config, "modules_to_save", None):  # PEFT adds its own to ours, doubles among them
         config.modules_to_save = list(dict.fromkeys(config.modules_to_save))

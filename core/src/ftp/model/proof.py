@@ -59,15 +59,16 @@ def verify(
     base = str(came_from.source.folder) if came_from is not None and came_from.source.offer is not None else None  # its hub id
     # beside the model, which has just been written there: the system's folder for temporary files may be small, full or missing
     with disk(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=SCRATCH) as scratch:
-        given, got = Path(scratch, "inputs.safetensors"), Path(scratch, "logits.safetensors")
-        save_file({name: value.cpu().contiguous() for name, value in inputs.items()}, given)
+        written = Path(scratch, "inputs.safetensors")
+        got = Path(scratch, "logits.safetensors")
+        save_file({name: value.cpu().contiguous() for name, value in inputs.items()}, written)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error",
                        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "CUDA_VISIBLE_DEVICES": ""}
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
             environment.pop(name, None)
         try:
             code = loading_code(folder, base=base) + ANSWER
-            done = fresh.run_code(code, [str(given), str(got)], folder=folder.parent, environment=environment, timeout=timeout)
+            done = fresh.run_code(code, [str(written), str(got)], folder=folder.parent, environment=environment, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise VerifyError(f"{folder} did not load within {timeout:g} s in a fresh process") from error
         if done.returncode:

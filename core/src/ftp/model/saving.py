@@ -225,7 +225,7 @@ def _reference(
     net: PreTrainedModel, folder: Path, facts: dict[str, Any], trust_remote_code: bool, seed: int
 ) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
     """`Model.reference` of a model that is read back: the checkpoint that its run started from."""
-    name, where, revision = (facts["from"][one] for one in ("name", "folder", "revision"))
+    name, where, revision = (facts["from"][field] for field in ("name", "folder", "revision"))
 
     def again() -> PreTrainedModel:
         if where is not None and not Path(where).is_dir():
@@ -272,8 +272,8 @@ def _own_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
 
 def _read(file: Path) -> dict[str, Any]:
     """A file of JSON; empty where there is none."""
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return content
 
 
 def _grown(facts: Mapping[str, Any]) -> Grown | None:
@@ -302,20 +302,20 @@ def _card(model: Model, folder: Path, plugins: Sequence[str], scores: Sequence[S
         "tokens": 'inputs = tokenizer("a text", return_tensors="pt")\n'
                   "print(tokenizer.decode(model.eval().generate(**inputs, max_new_tokens=50)[0]))\n",
     }
-    made = f"Made from `{model.name or model.net.name_or_path}`"
+    origin_line = f"Made from `{model.name or model.net.name_or_path}`"
     if plugins:
-        made += f" with ftp, plugins: {', '.join(plugins)}"
+        origin_line += f" with ftp, plugins: {', '.join(plugins)}"
     head = ["---", "library_name: " + ("peft" if (folder / "adapter_config.json").exists() else "transformers")]
     if "/" in model.name and not Path(model.name).exists():
         head.append(f"base_model: {model.name}")
-    lines = [*head, "---", "", f"# {folder.resolve().parent.name}", "", made + ".", ""]
+    lines = [*head, "---", "", f"# {folder.resolve().parent.name}", "", origin_line + ".", ""]
     if model.labels:
         lines += [f"Classes: {', '.join(model.labels)}.", ""]
     if scores:
         lines += ["| score | value | split | rows |", "| --- | --- | --- | --- |"]
-        for one in scores:
-            name = f"{one.name} ({one.baseline})" if isinstance(one, Baseline) else one.name
-            lines.append(f"| {name} | {one.value:.4g} | {one.split} | {one.n} |")
+        for score in scores:
+            name = f"{score.name} ({score.baseline})" if isinstance(score, Baseline) else score.name
+            lines.append(f"| {name} | {score.value:.4g} | {score.split} | {score.n} |")
         lines.append("")
     lines += ["## Load it", "", "Transformers and, for an adapter, PEFT are all that is needed:", "", "```python"]
     lines += [loading_code(folder, name="model").rstrip(), "```", ""]

@@ -36,11 +36,11 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
     if run.settings.model is not None:
         raise UserError(f"--model and --{who}.model_config: a network is loaded or made from scratch, not both",
                         f"leave out one; --{who}.tokenizer names a tokenizer to take over")
-    given = read(config, who)
-    made = load_tokenizer(tokenizer, who) if tokenizer else trained_once(run, data, who, vocab_size)
-    told = f"tokenizer of {tokenizer}" if tokenizer else f"tokenizer trained on the training rows: {len(made)} tokens"
-    run.tell(f"a network from scratch: {given['model_type']}; {told}")
-    settings = configuration(given, made, who)
+    options = read(config, who)
+    own_tokenizer = load_tokenizer(tokenizer, who) if tokenizer else trained_once(run, data, who, vocab_size)
+    origin = f"tokenizer of {tokenizer}" if tokenizer else f"tokenizer trained on the training rows: {len(own_tokenizer)} tokens"
+    run.tell(f"a network from scratch: {options['model_type']}; {origin}")
+    settings = configuration(options, own_tokenizer, who)
     auto = getattr(transformers, AUTO[head])
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.settings.seed)
@@ -49,12 +49,12 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
         except (ValueError, TypeError, KeyError, ZeroDivisionError, RuntimeError) as error:
             raise UserError(f"--{who}.model_config: Transformers makes no network of it: {error}",
                             f"a configuration that {AUTO[head]} knows") from error
-    made.model_max_length = capacity(net, made) or made.model_max_length
+    own_tokenizer.model_max_length = capacity(net, own_tokenizer) or own_tokenizer.model_max_length
     net.float()
     use_cache(net.config, False)
-    if made.pad_token_id == made.eos_token_id and isinstance(net.get_input_embeddings(), torch.nn.Embedding):
+    if own_tokenizer.pad_token_id == own_tokenizer.eos_token_id and isinstance(net.get_input_embeddings(), torch.nn.Embedding):
         net.get_input_embeddings().padding_idx = None  # else the EOS would get no gradient
-    return Model(net, made, head, name=f"{given['model_type']} from scratch")
+    return Model(net, own_tokenizer, head, name=f"{options['model_type']} from scratch")
 
 
 def read(config: str, who: str) -> dict[str, Any]:
@@ -67,47 +67,47 @@ def read(config: str, who: str) -> dict[str, Any]:
             raise UserError(f"{where} {config}: there is no such file", "name a config.json, or give JSON text in quotes")
         text, where = path.read_text(encoding="utf-8"), f"{where} {config}"
     try:
-        given = json.loads(text)
+        wanted = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON ({error})", """as in '{"model_type": "llama", "hidden_size": 256}'""") from error
-    if not isinstance(given, dict) or not isinstance(given.get("model_type"), str):
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("model_type"), str):
         raise UserError(f"{where}: it does not name its architecture", """add "model_type", as in "llama" or "bert\"""")
-    return given
+    return wanted
 
 
-def configuration(given: dict[str, Any], tokenizer: PreTrainedTokenizerBase, who: str) -> PretrainedConfig:
+def configuration(wanted: dict[str, Any], tokenizer: PreTrainedTokenizerBase, who: str) -> PretrainedConfig:
     """The configuration with the tokenizer's numbers. An option that the architecture does not have is an error."""
     try:
-        known = set(AutoConfig.for_model(given["model_type"]).to_dict())
+        known = set(AutoConfig.for_model(wanted["model_type"]).to_dict())
     except ValueError as error:
         names = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
-        raise UserError(f"--{who}.model_config: Transformers knows no architecture '{given['model_type']}'",
-                        nearest(given["model_type"], names)) from error
+        raise UserError(f"--{who}.model_config: Transformers knows no architecture '{wanted['model_type']}'",
+                        nearest(wanted["model_type"], names)) from error
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     about = {"architectures", "transformers_version", "torch_dtype", "dtype", "_name_or_path", "auto_map", "num_labels",
              "tie_word_embeddings", "is_decoder", "add_cross_attention", "attn_implementation"}
-    mapped = set(getattr(transformers.CONFIG_MAPPING[given["model_type"]], "attribute_map", {}))
-    unknown = [name for name in given if name not in known | about | mapped]
+    mapped = set(getattr(transformers.CONFIG_MAPPING[wanted["model_type"]], "attribute_map", {}))
+    unknown = [name for name in wanted if name not in known | about | mapped]
     if unknown:
-        raise UserError(Problem(f"--{who}.model_config: '{name}' is no option of {given['model_type']}", nearest(name, known))
+        raise UserError(Problem(f"--{who}.model_config: '{name}' is no option of {wanted['model_type']}", nearest(name, known))
                         for name in unknown)
-    options = {name: value for name, value in given.items() if name not in ("model_type", "torch_dtype", "dtype")}
+    options = {name: value for name, value in wanted.items() if name not in ("model_type", "torch_dtype", "dtype")}
     try:
-        return AutoConfig.for_model(given["model_type"], **{**options, **ids, "vocab_size": len(tokenizer)})
+        return AutoConfig.for_model(wanted["model_type"], **{**options, **ids, "vocab_size": len(tokenizer)})
     except Exception as error:  # configurations check their values each in its own way
-        raise UserError(f"--{who}.model_config: {given['model_type']} refuses it: {error}") from error
+        raise UserError(f"--{who}.model_config: {wanted['model_type']} refuses it: {error}") from error
 
 
 def load_tokenizer(where: str, who: str) -> PreTrainedTokenizerBase:
     """A tokenizer from a folder or the hub."""
     try:
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where)
     except Exception as error:  # whatever is wrong with it, the user named it
         raise UserError(f"--{who}.tokenizer {where}: cannot be loaded: {str(error).splitlines()[0]}",
                         "name a folder with tokenizer.json, or a hub id") from error
-    if found.pad_token is None:
-        found.pad_token = found.eos_token or found.unk_token
-    return found
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
 
 
 def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedTokenizerBase:
@@ -134,7 +134,7 @@ def texts(data: Data) -> Iterator[str]:
     return (row["text"] for row in islice(data.splits["train"], TEXTS_AT_MOST))
 
 
-def train(found: Iterator[str], vocab_size: int, *, masks: bool) -> PreTrainedTokenizerBase:
+def train(lines: Iterator[str], vocab_size: int, *, masks: bool) -> PreTrainedTokenizerBase:
     """A byte-level BPE tokenizer (Radford et al. 2019, section 2.2) of at most `vocab_size` tokens: every text has tokens,
     none is unknown. It writes a BOS before a text, and with `masks` an EOS behind it and has a mask token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -143,7 +143,7 @@ def train(found: Iterator[str], vocab_size: int, *, masks: bool) -> PreTrainedTo
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    inner.train_from_iterator(found, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False,
+    inner.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False,
                                                          initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     around = "<s> $A </s>" if masks else "<s> $A"
     inner.post_processor = processors.TemplateProcessing(

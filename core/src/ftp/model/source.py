@@ -82,13 +82,13 @@ def check_files(source: Source) -> None:
 
 
 def _default(known: dict[str, list[OfferPoint]], head: Head) -> Source:
-    fitting = [_from_offer(*one) for one in defaults(known, head)]
+    fitting = [_from_offer(*offered) for offered in defaults(known, head)]
     if not fitting:
         fix = "name a folder, an offered name or a hub id"
         raise UserError(f"--model: no installed package offers a model for head '{head}'",
                         f"{fix}; ftp-starter has a small one for it", "pip install ftp-starter")
     if len(fitting) > 1:
-        names = " and ".join(f"{one.name} ({one.package})" for one in fitting)
+        names = " and ".join(f"{source.name} ({source.package})" for source in fitting)
         raise UserError(f"--model: {len(fitting)} models want to be the default for head '{head}': {names}", "name one of them",
                         f"--model {fitting[0].name}")
     return fitting[0]
@@ -133,7 +133,7 @@ def _folder(name: str, folder: Path) -> Source:
 
 def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
     """A hub id whose configuration can be read, over the network or from the cache, pinned to its commit."""
-    hint = nearest(name, offered) or nearest(name.split("/")[-1], [one.split("/")[-1] for one in offered])
+    hint = nearest(name, offered) or nearest(name.split("/")[-1], [known.split("/")[-1] for known in offered])
     listed = f"offered: {', '.join(offered) or 'none'}. {hint}".strip()
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
         raise UserError(f"--model {name}: there is no such folder", listed)

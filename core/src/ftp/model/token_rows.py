@@ -119,19 +119,19 @@ def _reasons(weight: Tensor, ids: Sequence[int], deviation: float) -> dict[int, 
     # the length of a random row of normal numbers, and five standard errors of it
     random_length, margin = deviation * math.sqrt(size), 5 / math.sqrt(2 * size)
     random_share = float(((lengths / random_length - 1).abs() < margin).float().mean())
-    found: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     for token in ids:
         row = weight[token].float()
         length = float(row.norm())
         if float((row - mean).norm()) < NEAR * usual_distance:
-            found[token] = "equal to the mean of all rows"
+            reasons[token] = "equal to the mean of all rows"
         elif length < NEAR * usual_length:
-            found[token] = "zero"
+            reasons[token] = "zero"
         elif random_share < RARE and abs(length / random_length - 1) < margin:
-            found[token] = "as a random start leaves it"
+            reasons[token] = "as a random start leaves it"
         elif _has_copy(weight, token, SAME * usual_distance):
-            found[token] = "a copy of another row"
-    return found
+            reasons[token] = "a copy of another row"
+    return reasons
 
 
 def _has_copy(weight: Tensor, token: int, distance: float) -> bool:
