@@ -2,7 +2,7 @@
 
 `load` (what a domain calls) > `read` (files and hub sets: `split_files`, `stored_rows`, `streamed_rows`, `hub_sets`) >
 `target_form` (forms: `forms`, `downhill`, `convert`, `check`; classes: `labels`) > `splits` > `encode` (token ids, cached) >
-`batches` or `stream` (the order in which training sees the rows).
+`updates` (what the loop gets), by `batches` or `stream` (the order in which training sees the rows). `collect` joins all domains.
 """
 
 from ftp.data.load import load, settle

@@ -25,7 +25,8 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
             if split in splits:
                 problems.append(Problem(f"split '{split}' comes from two plugins: {owner[split]} and "
                                         f"'{answer.plugin}' ({answer.package})", "leave one of them out"))
-            splits[split], owner[split] = rows, f"'{answer.plugin}' ({answer.package})"
+            splits[split] = rows
+            owner[split] = f"'{answer.plugin}' ({answer.package})"
     if problems:
         raise UserError(problems)
     data, notes = settle(splits, run, refused)
@@ -33,9 +34,12 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
         run.tell(note)
     most = run.settings.max_eval_rows
     if most is not None:
-        cut = {name: rows.shuffle(seed=run.settings.seed).select(range(most)) if name != "train" and len(rows) > most else rows
-               for name, rows in data.splits.items()}
-        data = dataclasses.replace(data, splits=cut)
+        # Held-out rows are drawn, not taken from the front, as files are often sorted.
+        shortened = dict(data.splits)
+        for name, rows in data.splits.items():
+            if name != "train" and len(rows) > most:
+                shortened[name] = rows.shuffle(seed=run.settings.seed).select(range(most))
+        data = dataclasses.replace(data, splits=shortened)
     return data
 
 
@@ -44,23 +48,25 @@ def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
     from ftp.data.encode import Counts, account, encode, whole_answers
     from ftp.data.tables import cache_home
 
-    accelerator, policy = run.accelerator, run.settings.truncated_answers
+    accelerator = run.accelerator
+    policy = run.settings.truncated_answers
     assert accelerator is not None
     cache = run.settings.cache_dir or cache_home()
     kept = cache / "encoded" if cache is not None else None
-    encoded, problems = {}, list[Problem]()
+    encoded: dict[str, Any] = {}
+    problems: list[Problem] = []
     with accelerator.main_process_first():
         for name, rows in data.splits.items():
             if name == "train" and run.settings.streaming:
                 encoded[name] = rows
                 continue
             counts = Counts()
-            made = encode(rows, loss.encode, name, key=loss.key, cache_dir=kept, counts=counts, tell=run.tell)
-            notes, cut = account(made, counts, name, len(rows), policy)
+            encoded_rows = encode(rows, loss.encode, name, key=loss.key, cache_dir=kept, counts=counts, tell=run.tell)
+            notes, cut = account(encoded_rows, counts, name, len(rows), policy)
             for note in notes:
                 run.tell(note)
             problems += cut
-            encoded[name] = whole_answers(made, policy)
+            encoded[name] = whole_answers(encoded_rows, policy)
             if not cut and not len(encoded[name]):
                 raise UserError(f"split '{name}': no row is left after encoding", "no row has a trained term: check the columns "
                                 "and --max-length")

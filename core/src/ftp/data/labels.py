@@ -287,8 +287,8 @@ def _absent(named: Mapping[str, Mapping[Any, str]], names: tuple[str, ...], numb
     for split, values in named.items():
         lacking = sorted({numbers[name] for name in values.values()} - trained)
         if lacking:
-            told = ", ".join(names[place] for place in lacking[:10])
-            notes.append(f"{split} has classes that train lacks, which cannot be learnt: {told}")
+            lacking_names = ", ".join(names[number] for number in lacking[:10])
+            notes.append(f"{split} has classes that train lacks, which cannot be learnt: {lacking_names}")
     everywhere = {numbers[name] for values in named.values() for name in values.values()}
     unused = [name for place, name in enumerate(names) if place not in everywhere]
     return notes + ([f"no row has the class {', '.join(unused[:10])}"] if unused else [])

@@ -98,8 +98,8 @@ def _completed(
     # in this order splits are shown
     done: dict[str, Rows] = {"train": rest, "validation": held}
     done.update({split: rows for split, rows in splits.items() if split != "train"})
-    told = f"{len(rest)} rows stay" if isinstance(rest, Dataset) else "the rest stays a stream"
-    notes.append(f"validation: {len(held)} rows cut from train (seed {seed}, equal rows together); {told}")
+    remainder = f"{len(rest)} rows stay" if isinstance(rest, Dataset) else "the rest stays a stream"
+    notes.append(f"validation: {len(held)} rows cut from train (seed {seed}, equal rows together); {remainder}")
     return done, notes
 
 
