@@ -144,12 +144,49 @@ def test_roles_are_known_in_any_case(role: str) -> None:
     assert messages.read_message({"role": "Critic", "content": "a"})["role"] == "Critic", "a template may know it"
 
 
+@pytest.mark.parametrize(("field", "is_learnt"), [
+    ({}, True), ({"train": True}, True), ({"weight": 1.0}, True), ({"loss": None}, True),
+    ({"weight": 0}, False), ({"train": 0}, False), ({"training": False}, False), ({"loss": False}, False), ({"loss": 0.0}, False),
+])
+def test_every_way_to_say_that_a_turn_is_not_learnt(field: Any, is_learnt: bool) -> None:
+    assert turns.is_trained(messages.read_message({"role": "assistant", "content": "a", **field})) is is_learnt
+
+
+def test_two_system_turns_are_no_guess() -> None:
+    answer = {"role": "assistant", "content": "Rain."}
+    talk = [{"role": "system", "content": "Be kind."}, ASK, answer]
+    with pytest.raises(turns.Unfit, match="another system turn in its messages than in the column system"):
+        chat_rows.conversation({"system": "Be rude.", "messages": talk})
+    with pytest.raises(turns.Unfit, match="another system turn"):
+        chat_rows.preference({"system": "Be rude.", "chosen": talk, "rejected": [*talk[:2], {**answer, "content": "Sun."}]})
+    assert chat_rows.conversation({"system": "Be kind. ", "messages": talk}) == talk
+
+
+HH = "\n\nHuman: Weather?\n\nAssistant:"
+
+
+def test_a_transcript_that_repeats_its_prompt_says_it_once() -> None:
+    row = {"prompt": HH, "chosen": f"{HH} Rain.", "rejected": f"{HH} No.", "completion": f"{HH} Rain."}
+    rain = [{"role": "assistant", "content": "Rain."}]
+    assert chat_rows.preference(row) == ([ASK], rain, [{"role": "assistant", "content": "No."}])
+    assert chat_rows.conversation(row) == [ASK, *rain]
+    other = row["completion"].replace("Weather", "Tea")  # what a model wrote, as some rows of hh-rlhf have it
+    assert chat_rows.conversation({**row, "completion": other}) == [ASK, {"role": "assistant", "content": other}]
+
+
+def test_messages_that_repeat_their_prompt_say_it_once() -> None:
+    talk = [ASK, {"role": "assistant", "content": "Rain."}]
+    assert chat_rows.conversation({"prompt": [ASK], "completion": talk}) == talk
+
+
 @pytest.mark.parametrize(("row", "said"), [
     ({"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, r"type 'image_url' in messages\[1\].content\[0\]"),
     ({"role": "user", "content": None}, r"a message without a role or without text \(messages\[1\]\)"),
     ({"role": "user", "content": 3}, r"without text \(messages\[1\].content\)"),
     ({"role": "assistant", "content": "a", "weight": 0.5}, r"the weight 0.5 in messages\[1\].weight"),
     ({"role": "assistant", "content": "a", "train": "no"}, r"holds 'no' in messages\[1\].train"),
+    ({"role": "assistant", "content": "a", "train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]},
+     r"says in messages\[1\].train_detail which letters"),
     ({"role": "assistant", "content": "a", "tool_calls": "call"}, r"not JSON \(messages\[1\].tool_calls"),
     ({"role": "assistant", "content": "a", "tool_calls": [3]}, r"messages\[1\].tool_calls where a list of calls belongs"),
 ])

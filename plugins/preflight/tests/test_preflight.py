@@ -24,7 +24,7 @@ from ftp.testing.advice import follow
 from ftp.testing.models import CHAT, tiny
 from ftp.train.device import accelerator
 from ftp.types import Data, Risk, Run, Task
-from ftp_preflight import Preflight, encoded, first_step, template
+from ftp_preflight import Preflight, encoded, first_step, left_out, template
 from ftp_preflight.findings import Findings
 
 QUIET = ("-forgetting", "-leakage", "-underfitting", "-overfitting")
@@ -279,6 +279,14 @@ def test_what_the_template_leaves_out_is_counted(folder: Path) -> None:
         assert f"the chat template leaves out {name} " in risk.finding
     clean = judged(*scene(folder, chats(), ["sft", "full", "files"], "llama"))
     assert clean.evidence["template leaves out"] == {"rows": 36} and "the chat template leaves out" not in clean.finding
+
+
+def test_a_short_turn_that_is_left_out_is_counted_though_others_say_the_same() -> None:
+    template = "{% for m in messages if m.role != 'critic' %}{{ m.role + ': ' + m.content }}{% endfor %}"
+    tokenizer = SimpleNamespace(special_tokens_map={}, get_chat_template=lambda tools: template)
+    said = [{"role": "user", "content": "is 42 even?"}, {"role": "critic", "content": "42"}]
+    said.append({"role": "assistant", "content": "yes"})
+    assert list(left_out.left_out_of(tokenizer, {"messages": said})) == ["a turn of the role 'critic'"]
 
 
 @pytest.mark.slow

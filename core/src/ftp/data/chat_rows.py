@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ftp.data.messages import read_answer, read_messages, read_text
-from ftp.data.turns import INSTRUCTIONS, Message, Unfit, is_same
+from ftp.data.messages import read_answer, read_messages, read_text, transcript
+from ftp.data.turns import INSTRUCTIONS, Message, Unfit, content_text, is_same
 
 ANSWERS: Mapping[str, tuple[str, ...]] = {
     "prompt": ("completion", "response"), "instruction": ("output", "response"), "question": ("answer", "response"),
@@ -20,6 +20,12 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 
 COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "output", "question", "answer", "response")
 """Columns that say a conversation."""
+
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "input": ("prompt", "instruction", "question"), "history": ("prompt", "instruction", "question"),
+    "context": ("instruction", "question"),
+}  # fmt: skip
+"""Columns that are read beside one that asks, and those that ask."""
 
 UNANSWERABLE = "The text does not answer this question."
 """The assistant's turn for a question without an answer (SQuAD 2.0 leaves `answers` empty)."""
@@ -33,11 +39,24 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
     for asked, answers in ANSWERS.items():
         answered = next((name for name in answers if row.get(name) is not None), None)
         if row.get(asked) is not None and answered is not None:
-            return _with_system(row, [*question(row, asked), *read_answer(row[answered], answered)])
+            prompt, answer = parted(question(row, asked), _answer_to(row, asked, answered), answered)
+            return _with_system(row, [*prompt, *answer])
     empty_columns = [name for name in COLUMNS if name in row and row[name] is None]
     if empty_columns:
         raise Unfit(f"holds nothing in {' or '.join(empty_columns)}")
     raise Unfit("has an empty conversation")
+
+
+def _answer_to(row: Mapping[str, Any], asked: str, column: str) -> list[Message]:
+    """The answer in a column. Beside a prompt that is a transcript it may be one as well, which repeats the prompt (hh-rlhf); one
+    that merely begins with "Human:" is an answer."""
+    prompt = row.get(asked)
+    value = row[column]
+    if isinstance(prompt, str) and isinstance(value, str) and transcript(prompt):
+        turns = transcript(value)
+        if turns and value.strip().startswith(prompt.strip()):
+            return turns
+    return read_answer(value, column)
 
 
 def asked(row: Mapping[str, Any]) -> list[Message]:
@@ -68,17 +87,29 @@ def question(row: Mapping[str, Any], column: str) -> list[Message]:
     # Dolly's context belongs behind the instruction; a text that a question is about stands before it.
     if column == "instruction":
         behind.append(read_text(row.get("context"), "context"))
-    if column == "question" and isinstance(row.get("context"), str):
-        before.append(row["context"])
+    if column == "question":
+        before.append(read_text(row.get("context"), "context"))
     parts = [part for part in (*before, row[column], *behind) if part == row[column] or part.strip()]
     return [*_history(row.get("history")), {"role": "user", "content": "\n\n".join(parts)}]
 
 
+def unread_columns(columns: Sequence[str]) -> list[str]:
+    """Those of the columns that no row of a conversation, preference, feedback or prompt is read from, in their order."""
+    read = {*COLUMNS, "chosen", "rejected", "label", "system", "tools", "functions"}
+    for name, asking in BESIDE.items():
+        if set(asking) & set(columns):
+            read.add(name)
+    return [name for name in columns if name not in read]
+
+
 def _with_system(row: Mapping[str, Any], turns: list[Message]) -> list[Message]:
-    """The turns with the column `system` before them. `Unfit` where there are none."""
+    """The turns with the column `system` before them. `Unfit` where there are none, or where they begin with another system
+    turn: which of the two counts is not known."""
     system = read_text(row.get("system"), "system")
     if system and turns and turns[0]["role"] != "system":
         turns = [{"role": "system", "content": system}, *turns]
+    elif system.strip() and turns and content_text(turns[0]).strip() != system.strip():
+        raise Unfit("has another system turn in its messages than in the column system")
     if not turns:
         raise Unfit("has an empty conversation")
     return turns
@@ -101,8 +132,8 @@ def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], li
     """Prompt, chosen and rejected of a row. Without a prompt it is what chosen and rejected begin with in common."""
     prompt = asked(row)
     if any(turn["role"] not in INSTRUCTIONS for turn in prompt):
-        prompt, good = parted(prompt, read_answer(row["chosen"], "chosen"), "chosen")
-        prompt, bad = parted(prompt, read_answer(row["rejected"], "rejected"), "rejected")
+        prompt, good = parted(prompt, _answer_to(row, "prompt", "chosen"), "chosen")
+        prompt, bad = parted(prompt, _answer_to(row, "prompt", "rejected"), "rejected")
     else:
         # No column asks: chosen and rejected are whole conversations, which begin alike.
         system = prompt
@@ -112,7 +143,8 @@ def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], li
         if not prompt:
             raise Unfit("has no prompt, and chosen and rejected begin differently")
         if prompt[0]["role"] not in INSTRUCTIONS:
-            prompt = _with_system(row, [*system, *prompt])
+            prompt = [*system, *prompt]
+        prompt = _with_system(row, prompt)
     for name, side in (("prompt", prompt), ("chosen", good), ("rejected", bad)):
         if not side:
             raise Unfit(f"has an empty {name}")
@@ -142,7 +174,7 @@ def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[li
     that is not the prompt's: nobody can tell what was asked.
     """
     system = turns[:1] if turns and turns[0]["role"] in INSTRUCTIONS else []
-    own = prompt[:1] if prompt[0]["role"] in INSTRUCTIONS else []
+    own = prompt[:1] if prompt and prompt[0]["role"] in INSTRUCTIONS else []
     if system and own and not is_same(system[0], own[0]):
         raise Unfit(f"has another system turn in {column} than in its prompt")
     whole = [*(own or system), *_without_system(prompt, own)]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from ftp.data.turns import Message, Unfit, is_part, reasoning
+from ftp.data.turns import LEARNT, LEARNT_IN_PART, Message, Unfit, is_part, reasoning
 
 CALL = "tool_call"
 """What a turn that is nothing but calls of tools is named by until it becomes one of the assistant."""
@@ -237,6 +237,11 @@ def _check_weight(fields: Mapping[str, Any], field_path: str) -> None:
     weight = fields.get("weight")
     if weight is not None and (not isinstance(weight, int | float) or weight not in (0, 1)):
         raise Unfit(f"has the weight {weight!r} in {field_path or 'a message'}.weight; a turn is learnt (1) or not (0)")
-    for name in ("train", "training"):
+    for name in LEARNT:
         if fields.get(name) is not None and fields[name] not in (True, False):
             raise Unfit(f"holds {fields[name]!r:.40} in {field_path or 'a message'}.{name} where true or false belongs")
+    for name in LEARNT_IN_PART:
+        if fields.get(name):
+            raise Unfit(
+                f"says in {field_path or 'a message'}.{name} which letters are learnt; a turn is learnt whole or not at all"
+            )

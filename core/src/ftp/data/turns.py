@@ -17,7 +17,7 @@ class Message(TypedDict, total=False):
     """One turn, with every field that its row gives it; a chat template may read others than these.
 
     `content` is text, a list of parts ({"type": "text", "text": ...}), or None where the turn only calls tools.
-    `weight` and `train` say whether an assistant's turn is learnt (see `is_trained`).
+    `weight`, `train` and others say whether an assistant's turn is learnt (see `is_trained`).
     """
 
     role: Required[str]
@@ -39,15 +39,22 @@ INSTRUCTIONS = frozenset({"system", "developer"})
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Fields with what an assistant thought before it spoke."""
 
+LEARNT = ("train", "training", "loss")
+"""Fields that say whether a turn is learnt, beside OpenAI's `weight`: two of Axolotl, one of ms-swift."""
+
+LEARNT_IN_PART = ("train_detail", "training_detail")
+"""Axolotl's fields that say which letters of a turn are learnt."""
+
 
 def is_trained(turn: Mapping[str, Any]) -> bool:
     """Whether a turn is one of the assistant that is learnt.
 
-    All are but those with OpenAI's `weight: 0` or Axolotl's `train: false` (`training: false`), which are only read.
+    All are but those with OpenAI's `weight: 0`, Axolotl's `train: false` (`training: false`) or ms-swift's `loss: false`, which
+    are only read. 0 is false, 1 is true.
     """
-    if turn["role"] != "assistant" or turn.get("weight") == 0:
+    if turn["role"] != "assistant":
         return False
-    return turn.get("train") is not False and turn.get("training") is not False
+    return not any(turn.get(name) is not None and turn[name] == 0 for name in ("weight", *LEARNT))
 
 
 def is_empty(turn: Mapping[str, Any]) -> bool:

@@ -12,13 +12,16 @@ from typing import Any
 
 from ftp.data import look as looks
 from ftp.data.chat_rows import tools
-from ftp.data.turns import REASONING, Message, content_text, reasoning
+from ftp.data.turns import LEARNT, REASONING, Message, content_text, reasoning
 from ftp.losses import rendering
 from ftp.types import Data, Model, Run
 from ftp_preflight.findings import Findings
 
-SILENT = frozenset({"role", "content", "tool_calls", "weight", "train", "training", "id", "tool_call_id", *REASONING})
+SILENT = frozenset({"role", "content", "tool_calls", "weight", *LEARNT, "id", "tool_call_id", *REASONING})
 """Fields that are looked at on their own, or that no template need write: they say what is learnt, or which call is answered."""
+
+LONG = 20
+"""Letters of a text that a conversation hardly holds twice: where it stands in what was rendered, the turn was written."""
 
 
 def look(rows: int, run: Run, data: Data, model: Model, found: Findings) -> None:
@@ -69,10 +72,10 @@ def _left_out(tokenizer: Any, messages: Sequence[Message], listed: Any) -> Itera
         yield "the tools"
     for number, turn in enumerate(messages):
         text = content_text(turn).strip()
-        if text and text not in whole:
-            without = [*messages[:number], {**turn, "content": ""}, *messages[number + 1 :]]
-            if _text(tokenizer, without, listed) == whole:
-                yield f"a turn of the role '{turn['role']}'"
+        # a short text ("yes", "42") may be that of another turn
+        is_written = len(text) >= LONG and text in whole
+        if text and not is_written and _is_same_without(tokenizer, messages, number, listed, whole):
+            yield f"a turn of the role '{turn['role']}'"
         if turn.get("tool_calls") and _is_unread(tokenizer, messages, number, ("tool_calls",), listed, whole):
             yield "calls of tools"
         if reasoning(turn) and _is_unread(tokenizer, messages, number, REASONING, listed, whole):
@@ -80,6 +83,15 @@ def _left_out(tokenizer: Any, messages: Sequence[Message], listed: Any) -> Itera
         for name in turn:
             if name not in SILENT and _is_unread(tokenizer, messages, number, (name,), listed, whole):
                 yield f"the field '{name}' of messages"
+
+
+def _is_same_without(tokenizer: Any, messages: Sequence[Message], number: int, listed: Any, whole: str) -> bool:
+    """Whether the text stays the same without the content of one message."""
+    without: list[Any] = [*messages[:number], {**messages[number], "content": ""}, *messages[number + 1 :]]
+    try:
+        return _text(tokenizer, without, listed) == whole
+    except Exception:  # a template that refuses an empty content reads it
+        return False
 
 
 def _is_unread(
