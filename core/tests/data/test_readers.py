@@ -69,6 +69,29 @@ def test_commas_win_where_they_fit_and_a_line_that_differs_is_told_in_any_case(t
 CONLL = "-DOCSTART- -X- O\n\n# id 1\nAnna NNP B-PER\nin IN O\nLima NNP B-LOC\n\n\nRain NN O\n"
 
 
+@pytest.mark.parametrize("text", [
+    "1 EU B-ORG\n2 says O\n\n1 Ann B-PER\n",
+    "0\tEU\tB-ORG\n1\tsays\tO\n\n0\tAnn\tB-PER\n",
+    "# from a page\n1\tEU\tO\tB-ORG\n2\tsays\tO\tO\n\n# another\n1\tAnn\tO\tB-PER\n",
+])
+def test_numbers_of_words_are_no_words(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.conll").write_text(text)
+    rows, notes = rows_of(tmp_path / "a.conll")
+    assert rows == [{"tokens": ["EU", "says"], "tags": ["B-ORG", "O"]}, {"tokens": ["Ann"], "tags": ["B-PER"]}]
+    assert "the second of its" in notes
+
+
+def test_words_that_are_numbers_are_words(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("7 CD O\nwon VB O\n\n1 CD O\n")
+    assert rows_of(tmp_path / "a.conll")[0] == [{"tokens": ["7", "won"], "tags": ["O", "O"]}, {"tokens": ["1"], "tags": ["O"]}]
+
+
+def test_ids_of_many_digits_keep_them_all(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,score\n12345678901234567890123,1\n7,2.5\n")
+    assert rows_of(tmp_path / "a.csv")[0] == [
+        {"id": "12345678901234567890123", "score": 1.0}, {"id": "7", "score": 2.5}]
+
+
 @pytest.mark.parametrize("name", ["a.conll", "a.iob", "a.bio", "a.conll.gz"])
 def test_words_with_tags_line_by_line(tmp_path: Path, name: str) -> None:
     data = CONLL.encode()

@@ -1,12 +1,13 @@
 """Rows of tagged words, a word a line: CoNLL files (.conll, .iob, .bio; .txt and .tsv that look so) and CoNLL-U.
 
-A line is a word, maybe other columns, and its tag; an empty line ends a sentence; `-DOCSTART-` lines are no words.
+A line is a word, maybe other columns, and its tag; an empty line ends a sentence; `-DOCSTART-` lines are no words. A number of
+the word in its sentence may stand before it (GermEval, WikiNEuRal).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from ftp.data.readers.lines import read_lines
@@ -40,7 +41,11 @@ def _sentences(lines: Iterator[TaggedLine]) -> Rows:
 
 
 def read_conll(file: DataFile) -> Rows:
-    """Sentences as `tokens` (first column) and `tags` (last column); UserError where a line has another number of columns."""
+    """Sentences as `tokens` (first column, or second behind numbers of words) and `tags` (last column).
+
+    Raises:
+        UserError: a line has another number of columns.
+    """
     if _is_piped(file):
         yield from _read_piped(file)
     else:
@@ -50,6 +55,7 @@ def read_conll(file: DataFile) -> Rows:
 def _words_of_conll(file: DataFile) -> Iterator[TaggedLine]:
     width = 0
     is_inside = False  # of a sentence
+    word_column = 1 if _counts_words(islice(read_lines(file), PEEK_LINES)) else 0
     for line, text in enumerate(read_lines(file), 1):
         cells = _cells(text)
         if not cells or cells[0] == DOCUMENT_START:
@@ -69,12 +75,33 @@ def _words_of_conll(file: DataFile) -> Iterator[TaggedLine]:
                 f"{file.path}, line {line}: {len(cells)} columns, but the lines before have {width}",
                 "give each word as many columns, the tag in the last one",
             )
-        yield line, (cells[0], cells[-1])
+        yield line, (cells[word_column], cells[-1])
         is_inside = True
     if width > 2:
+        place = ("first", "second")[word_column]
         file.tell(
-            f"the first of its {width} columns is read as the words, the last as their tags; the others are not used"
+            f"the {place} of its {width} columns is read as the words, the last as their tags; the others are not used"
         )
+
+
+def _counts_words(lines: Iterable[str]) -> bool:
+    """Whether the first of three columns or more numbers the words of each sentence, from 0 or from 1."""
+    numbers: list[str] = []
+    counted = 0
+    for text in chain(lines, [""]):
+        cells = _cells(text)
+        if text.startswith("#") and not numbers:
+            continue  # a comment before a sentence
+        if cells and len(cells) < 3:
+            return False
+        if cells:
+            numbers.append(cells[0])
+        elif numbers:
+            if not any(numbers == [str(first + place) for place in range(len(numbers))] for first in (0, 1)):
+                return False
+            counted += len(numbers)
+            numbers = []
+    return counted > 1
 
 
 def _cells(text: str) -> list[str]:

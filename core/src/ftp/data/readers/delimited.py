@@ -16,7 +16,8 @@ from ftp.data.readers.source import DataFile, Numbered, Rows
 from ftp.errors import UserError
 
 WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
-DECIMAL = re.compile(r"-?(0|[1-9]\d*)?\.\d+([eE][-+]?\d+)?|-?(0|[1-9]\d*)")
+# whole numbers of more digits than a float holds are ids, whose last digits count: their column stays text
+DECIMAL = re.compile(r"-?(0|[1-9]\d*)?\.\d+([eE][-+]?\d+)?|-?(0|[1-9]\d{0,14})")
 SEPARATOR_LINE = re.compile(
     r'"?sep=(.)"?\s*', re.IGNORECASE
 )  # Excel's first line, which names the separator
