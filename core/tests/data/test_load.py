@@ -116,6 +116,12 @@ def test_values_that_only_fail_later_are_refused_when_rows_are_read(make_run: Ma
              for n in range(9)]
     with pytest.raises(UserError, match=r"an answer \(in answers\) that is null; the first, counted from 0: \[4\]"):
         settle({"train": Dataset.from_list(asked)}, make_run("question"))
+    asked[4]["answers"] = {"text": ["b"], "answer_start": [2, 0]}
+    with pytest.raises(UserError, match=r"another number of places \(answer_start\) than texts .* from 0: \[4\]"):
+        settle({"train": Dataset.from_list(asked)}, make_run("question"))
+    tagged = [{"tokens": ["a", None if n == 2 else "b"], "tags": ["O", "X"]} for n in range(9)]
+    with pytest.raises(UserError, match=r"a word \(in tokens\) that is null; the first, counted from 0: \[2\]"):
+        settle({"train": Dataset.from_list(tagged)}, make_run("tagged"))
 
 
 def test_max_train_rows(make_run: Make) -> None:
@@ -144,6 +150,21 @@ def test_no_data_at_all_and_files_not_used(tmp_path: Path, make_run: Make) -> No
     run = make_run("labelled")
     load(run, tmp_path, form="labelled")
     assert "not used" in run.told[0] and "more.csv" in run.told[0]
+
+
+@pytest.mark.parametrize(("row", "unread"), [
+    ({"system_prompt": "Be kind.", "prompt": "q", "completion": "a", "score": 1}, ["system_prompt"]),
+    ({"prompt": "q", "context": "c", "response": "a"}, ["context"]),
+    ({"instruction": "q", "context": "c", "response": "a"}, []),
+    ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "input": "i", "id": "7"}, ["input"]),
+    ({"text": "q", "label": "a", "source": "s"}, []),
+])
+def test_texts_beside_messages_that_are_not_read_are_told(tmp_path: Path, make_run: Make, row: Any, unread: list[str]) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "label": "b"} if "label" in row else row))
+    run = make_run("conversation", data=str(tmp_path / "a.jsonl"))
+    load(run, form="conversation")
+    notes = [note.rpartition("not read: ")[2] for note in run.told if "not read: " in note]
+    assert notes == ([", ".join(unread)] if unread else [])
 
 
 def test_classes_that_became_words_are_no_ratings() -> None:

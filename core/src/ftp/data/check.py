@@ -95,6 +95,8 @@ def _row_problems(
     without_value: dict[str, list[int]] = {column: [] for column in needed}
     uneven: list[int] = []
     with_null_answer: set[int] = set()
+    without_start: set[int] = set()
+    with_null_word: set[int] = set()
     # Arrow batches, as Python objects of a large file would not fit into memory.
     for start in range(0, len(rows), BATCH_ROWS):
         batch = rows.select_columns(list(needed)).with_format("arrow")[start : start + BATCH_ROWS]
@@ -104,8 +106,11 @@ def _row_problems(
                 without_value[column] += [start + i for i, absent in enumerate(is_null) if absent]
         if form == "question":
             with_null_answer.update(start + i for i in _rows_with_null_answer(batch.column("answers")))
+            without_start.update(start + i for i in _rows_without_answer_start(batch.column("answers")))
         if form == "tagged":
             uneven += [start + i for i in _rows_of_uneven_length(batch, needed)]
+            words = batch.column("tokens").combine_chunks()
+            with_null_word.update(start + i for i in _lists_with_null(words))
 
     problems: list[Problem] = []
     for column, row_indices in without_value.items():
@@ -124,6 +129,16 @@ def _row_problems(
             f"{source_name}: {len(with_null_answer)} rows have an answer (in answers) that is null; "
             f"the first, counted from 0: {sorted(with_null_answer)[:5]}",
             "mend or leave out these rows"))  # fmt: skip
+    if with_null_word:
+        problems.append(Problem(
+            f"{source_name}: {len(with_null_word)} rows have a word (in tokens) that is null; "
+            f"the first, counted from 0: {sorted(with_null_word)[:5]}",
+            "mend or leave out these rows"))  # fmt: skip
+    if without_start:
+        problems.append(Problem(
+            f"{source_name}: {len(without_start)} rows have another number of places (answer_start) than texts in answers; "
+            f"the first, counted from 0: {sorted(without_start)[:5]}",
+            "give each text the place where it begins in the context"))  # fmt: skip
     return problems
 
 
@@ -140,5 +155,24 @@ def _rows_with_null_answer(column: pa.ChunkedArray) -> set[int]:
     """Indices of the rows of a column of answers in which one is null."""
     import pyarrow.compute as pc
 
-    texts = pc.struct_field(column.combine_chunks(), "text")
-    return set(pc.list_parent_indices(texts).filter(pc.is_null(pc.list_flatten(texts))).to_pylist())
+    return _lists_with_null(pc.struct_field(column.combine_chunks(), "text"))
+
+
+def _rows_without_answer_start(column: pa.ChunkedArray) -> set[int]:
+    """Indices of the rows of a column of answers that say where some texts begin, and not where each does; saying none is
+    allowed."""
+    import pyarrow.compute as pc
+
+    answers = column.combine_chunks()
+    if "answer_start" not in [field.name for field in answers.type]:
+        return set()
+    lengths = [pc.list_value_length(pc.struct_field(answers, name)).to_pylist() for name in ("text", "answer_start")]
+    pairs = zip(*lengths, strict=True)
+    return {i for i, (num_texts, num_starts) in enumerate(pairs) if num_starts and num_texts != num_starts}
+
+
+def _lists_with_null(lists: pa.Array) -> set[int]:
+    """Indices of the lists of which a value is null."""
+    import pyarrow.compute as pc
+
+    return set(pc.list_parent_indices(lists).filter(pc.is_null(pc.list_flatten(lists))).to_pylist())

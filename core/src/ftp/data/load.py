@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ftp.data import (
     arrow,
+    chat_rows,
     chunks,
     downhill,
     forms,
@@ -80,6 +81,8 @@ def load(
             if settings.group_column:
                 names.add(settings.group_column)
             read_columns.limit_to((chosen.get(name, name) for name in names), run.tell)
+            if settings.data is not None and (unread := _unread_texts(loaded, run.task.form, form)):
+                run.tell(f"{source}: columns of texts that are not read: {', '.join(unread)}")
     splits, _, notes = target_form.shape(
         adapted,
         run.task.form,
@@ -110,6 +113,22 @@ def _columns_read(loaded: Mapping[str, Rows], target: Form, prefer: Form) -> set
         for source in sources:
             names |= forms.read_columns(source)
     return names
+
+
+def _unread_texts(loaded: Mapping[str, Rows], target: Form, prefer: Form) -> list[str]:
+    """Columns of texts beside messages that no row is read from, which somebody may miss (`system_prompt`)."""
+    from datasets import Value
+
+    texts = (Value("string"), Value("large_string"))
+    unread: set[str] = set()
+    for rows in loaded.values():
+        columns = list(rows.column_names or ())
+        kinds = rows.features or {}
+        leading = downhill.offers_to(columns, target)
+        source_form = prefer if prefer in leading else next(iter(leading), None)
+        if source_form in forms.MESSAGES:
+            unread.update(name for name in chat_rows.unread_columns(columns) if kinds.get(name) in texts)
+    return sorted(unread - forms.ASIDE)
 
 
 def settle(
