@@ -17,7 +17,7 @@ from ftp.host import faults
 if TYPE_CHECKING:
     from datasets import Dataset
 
-VERSION = "3"  # of what the readers make of a file; a new one makes cached rows be read again
+VERSION = "4"  # of what the readers make of a file; a new one makes cached rows be read again
 
 
 def store_rows(files: list[DataFile]) -> Dataset:
