@@ -472,6 +472,14 @@ def test_preview_crosses_out_what_a_plugin_hides(folder: Path, tmp_path: Path, c
     assert "words of 1 rows are crossed out" in capfd.readouterr().out
 
 
+def test_preview_shows_what_a_run_tells_of_its_rows(folder: Path, tmp_path: Path, capfd: Any) -> None:
+    labels = ("good", "Good", "bad")
+    rows = [{"text": f"it was {labels[n % 3]} {n}", "label": labels[n % 3]} for n in range(30)]
+    found, text = preview(capfd, folder, tmp_path / "labels.jsonl", "classify", "bert", rows)
+    notes = [note for note in found["notes"] if "probably spellings of one class" in note]
+    assert len(notes) == 1 and notes[0] in text
+
+
 def preview(capfd: Any, folder: Path, file: Path, plugins: str, kind: str, rows: list[dict[str, Any]], *words: str) -> Any:
     """What the command says of two of these rows: as JSON, and as text."""
     file.write_text("\n".join(json.dumps(row) for row in rows))

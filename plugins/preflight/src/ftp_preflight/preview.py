@@ -37,10 +37,13 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
 
     quiet_libraries()
     settings = prepared.settings
+    log = Log(None, writer=False)
     run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(settings, training=False),
-              settings.out, Log(None, writer=False))
+              settings.out, log)
     refused: list[Problem] = []
     data = collect(run, refused)
+    # What a run tells while it reads: spellings of labels, columns and splits that are left out.
+    reading_notes = [line["message"] for line in log.lines if line["event"] == "told"]
     if split not in data.splits:
         raise UserError(f"--split {split}: there is no such split", f"{nearest(split, data.splits)} there are: "
                         f"{', '.join(data.splits)}".strip(), f"--split {next(iter(data.splits))}")
@@ -67,6 +70,7 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     notes = [targets.explanation(data, model.head, any_trained, loss.rollout is not None)]
     if any("segments" in row for row in kept):
         notes.append(targets.BLOCKS)
+    notes += reading_notes
     notes += warnings(run, data, model)
     notes += [f"ftp run would refuse these rows: {problem}" for problem in refused]
     without = sorted(set(range(len(asked))) - {row["row"] for row in kept})
