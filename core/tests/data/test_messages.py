@@ -210,6 +210,31 @@ def test_a_broken_cell_of_messages_is_no_question_of_the_user() -> None:
         chat_rows.conversation({"messages": '[{"role": "user", "content": '})
 
 
+@pytest.mark.parametrize(("cell", "why"), [
+    ('[{"role": "user", "content": "a"}, {"role": ', "holds messages as text in prompt that are not JSON"),
+    ('[{"content": "a", "role": "user"}', "holds messages as text in prompt that are not JSON"),
+    ('{"role": "user", "content": "a"', "holds messages as text in prompt that are not JSON"),
+    (' {"role": "user", "content": "a"}', "holds one message as text in prompt where a list"),
+    ('[{"role": "admin", "content": "x"}]', "holds a list as text in prompt with the role 'admin', which is none of"),
+])
+def test_a_prompt_that_may_be_messages_or_data_is_no_guess(cell: str, why: str) -> None:
+    rows = tables.from_rows([{"prompt": "Hello", "completion": "a"}, {"prompt": cell, "completion": "b"}])
+    with pytest.raises(UserError, match=rf"mine: row 1 {why}"):
+        convert(rows, "conversation", "conversation", source_name="mine")
+
+
+@pytest.mark.parametrize("cell", [
+    '{"name": "admin"}', '[{"id": 1}]', "[{'role' is a word", '{"role": "admin"}', '[{"id": 1', '{"from": 0, ',
+])
+def test_a_prompt_that_is_data_is_asked_as_it_is(cell: str) -> None:
+    turns_of_row = chat_rows.conversation({"prompt": cell, "completion": "a"})
+    assert turns_of_row[0] == {"role": "user", "content": cell}
+
+
+def test_a_prompt_that_is_json_of_messages_is_read_as_messages() -> None:
+    assert chat_rows.conversation({"prompt": json.dumps([ASK]), "completion": "a"})[0] == ASK
+
+
 def test_parts_of_text_are_kept_and_rows_of_them_differ() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     turn = messages.read_message({"role": "user", "content": parts})

@@ -28,8 +28,14 @@ ROLES: Mapping[str, str] = {
 }  # fmt: skip
 """Names of roles in small letters, and ours for them. Any other is kept: a chat template may know it."""
 
+WHOLE_COLUMNS = ("messages", "conversations")
+"""Columns that hold messages and nothing else, of any role: a chat template may know it."""
+
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 """Types of the parts of a content that are text."""
+
+TEXT_AS_MESSAGES = '[{"role": "user", "content": "..."}]'
+"""How a text of the user is written that is surely one."""
 
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
 
@@ -37,6 +43,8 @@ SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
 def read_messages(value: Any, role: str, column: str = "") -> list[Message]:
     """Messages from a string (one turn of `role`, or a transcript) or from a list of messages; `Unfit` names the column."""
     if isinstance(value, str):
+        if role == "user":
+            _require_no_guess(value, column)
         listed = from_json(value, column)
         if listed is None:
             return transcript(value) or [{"role": role, "content": value}]
@@ -74,13 +82,46 @@ def from_json(text: str, column: str = "") -> list[Any] | None:
         try:
             listed = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            # A column of messages holds nothing else; anywhere else this is text.
-            if column in ("messages", "conversations"):
+            # A column of messages holds nothing else; in an answer this is text (`_require_no_guess` looks at prompts).
+            if column in WHOLE_COLUMNS:
                 raise Unfit(f"holds a list of messages as text in {column} that is not JSON ({error})") from None
             return None
     if isinstance(listed, list) and all(_is_message(item) for item in listed):
         return listed
     return None
+
+
+JSON_START = re.compile(r"""\[?\s*\{\s*['"]""")
+KNOWN_ROLE = re.compile(rf"""['"](role|from)['"]\s*:\s*['"]({"|".join(ROLES)})['"]""")
+
+
+def _require_no_guess(text: str, column: str) -> None:
+    """Raise `Unfit` for the text of a prompt that may be messages and may be data, as nobody can tell which is asked: messages
+    that are broken, one that is in no list, and a list with a role that nobody here knows."""
+    if column in WHOLE_COLUMNS or not JSON_START.match(text.lstrip()[:200]):
+        return
+    place = f" in {column}" if column else ""
+    to_ask_text = f"a text that looks so is asked as messages: {TEXT_AS_MESSAGES}"
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        try:
+            value = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            if not KNOWN_ROLE.search(text):
+                return  # a text that merely begins as JSON does
+            raise Unfit(f"holds messages as text{place} that are not JSON ({error}); {to_ask_text}") from None
+    if _is_message(value) and ("content" in value or "value" in value):
+        raise Unfit(f"holds one message as text{place} where a list of messages belongs, as [{{...}}]; {to_ask_text}")
+    if not isinstance(value, list) or not all(_is_message(item) for item in value):
+        return  # data, which is asked as the text that it is
+    roles = [str(item.get("role", item.get("from"))) for item in value]
+    strange = sorted({name for name in roles if name.strip().lower() not in ROLES})
+    if strange:
+        raise Unfit(
+            f"holds a list as text{place} with the role {', '.join(map(repr, strange[:5]))}, which is none of system, user, "
+            f"assistant and tool; {to_ask_text}"
+        )
 
 
 def _is_message(item: Any) -> bool:
