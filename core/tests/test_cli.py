@@ -405,6 +405,16 @@ def test_a_file_of_rows_in_more_than_one_batch(tmp_path: Path, predictor: FakePr
     assert not list(tmp_path.glob(".*part"))
 
 
+@pytest.mark.parametrize(("name", "text"), [
+    ("in.csv", "sentence,id\n1.50,1\n2.0,2\n"), ("in.tsv", "text\tid\n1.50\t1\n2.0\t2\n")])
+def test_texts_of_digits_are_asked_as_they_are_written(tmp_path: Path, predictor: FakePredictor, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    target = tmp_path / "out.jsonl"
+    assert main.call(["predict", str(tmp_path), "--input", str(tmp_path / name), "--output", str(target)]) == 0
+    assert predictor.asked == [{"text": "1.50", "id": 1}, {"text": "2.0", "id": 2}]
+    assert json.loads(target.read_text().splitlines()[0])["text"] == "1.50"
+
+
 def test_predictions_that_cannot_be_made(tmp_path: Path, capsys: Out, predictor: FakePredictor) -> None:
     source = tmp_path / "in.csv"
     source.write_text("txt\na\n")

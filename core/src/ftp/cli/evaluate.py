@@ -55,22 +55,24 @@ def held_out(
     predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None, join_labels: bool = False
 ) -> tuple[Data, list[str]]:
     """The rows of `source` in the form of the run, with its classes; a single file counts as `test`."""
+    from ftp.data.asked import names_of_text
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
     from ftp.data.target_form import shape
 
     reading: list[str] = []
     single = Path(source).expanduser().is_file()
+    asked = mapping([columns] if columns else predictor.run.settings.columns)
     found: Mapping[str, Any] = read(
         source, splits={"test": "test"} if single else {}, notes=reading,
         max_decompressed=max_decompressed or predictor.run.settings.max_decompressed,
+        text_columns=names_of_text(predictor.data.form, asked),
     )
     if split and split not in found:
         raise UserError(f"--split {split}: {source} has no such split", f"it has: {', '.join(found)}")
     chosen = {split: found[split]} if split else {name: rows for name, rows in found.items() if name != "train"}
     if not chosen:  # a hub set or folder with nothing but train
         chosen = {"test": found["train"]}
-    asked = mapping([columns]) if columns else mapping(predictor.run.settings.columns)
     renamed = {}
     for name, rows in chosen.items():
         have = rows.column_names or ()

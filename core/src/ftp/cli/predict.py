@@ -92,6 +92,7 @@ def _check_target(target: Path, source: Path | None) -> None:
 
 def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[dict[str, Any]]:
     """The rows of a file, its columns under our names."""
+    from ftp.data.asked import names_of_text
     from ftp.data.dropped_columns import require_held
     from ftp.data.forms import FORMS
     from ftp.data.json_column import as_said
@@ -101,13 +102,15 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
 
     notes: list[str] = []
     limit = max_decompressed or predictor.run.settings.max_decompressed
-    rows = read(source, splits={"test": "test"}, max_decompressed=limit, notes=notes)["test"]
+    mapped = mapping([columns] if columns else predictor.run.settings.columns)
+    text_columns = names_of_text(predictor.data.form, mapped)
+    rows = read(source, splits={"test": "test"}, max_decompressed=limit, notes=notes, text_columns=text_columns)["test"]
     for note in notes:
         warn(note)
     require_held(rows, FORMS[predictor.data.form].required)
     have = list(rows.column_names or ())
-    asked = mapping([columns]) if columns else {
-        ours: theirs for ours, theirs in mapping(predictor.run.settings.columns).items() if theirs in have}
+    # The mapping of the run is for its own file; this one may have our names already.
+    asked = mapped if columns else {ours: theirs for ours, theirs in mapped.items() if theirs in have}
     rows = rename(rows, asked, str(source))
     form = predictor.data.form
     have = list(rows.column_names or ())

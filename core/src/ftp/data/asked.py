@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ftp.data import forms
 from ftp.errors import Problem, UserError
 from ftp.host.terminal import is_unicode, visible
 from ftp.types import Form
@@ -114,6 +115,18 @@ COLUMNS: Mapping[Form, tuple[str, ...]] = {
     "prompt": ("messages", "prompt", "text"),
 }
 """The columns that are read of each form, where a row has them."""
+
+
+def names_of_text(form: Form, theirs_by_ours: Mapping[str, str]) -> frozenset[str]:
+    """Names that the columns of text of a form may have in a file, to be read as they are written.
+
+    Args:
+        theirs_by_ours: columns that `--columns`, or the run, maps.
+    """
+    names: set[str] = set()
+    for column in COLUMNS[form]:
+        names.update((column, theirs_by_ours.get(column, column)), forms.ALIASES.get(column, ()))
+    return frozenset(names)
 
 
 def readable_rows(rows: Iterable[Mapping[str, Any]], form: Form, start: int = 0) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -42,6 +42,7 @@ def read(
     max_decompressed: str | None = None,
     notes: list[str] | None = None,
     read_columns: ReadColumns | None = None,
+    text_columns: Iterable[str] = (),
 ) -> dict[str, Rows]:
     """The rows of `source` by split name.
 
@@ -56,6 +57,7 @@ def read(
         max_decompressed: what a compressed file may grow to, as `64GB`.
         notes: gets what a user should know about how the files were read.
         read_columns: of a stream, the columns that anybody reads; may be limited once the rows are looked at.
+        text_columns: of csv and tsv files, columns (as the file calls them) that stay as they are written: 1.50 is no 1.5.
 
     Rows above 64 MB are kept as Arrow in the cache (`FTP_CACHE`) and mapped.
 
@@ -70,6 +72,7 @@ def read(
         is_stream=streaming,
         notes=[] if notes is None else notes,
         columns=read_columns or ReadColumns(),
+        text_columns=frozenset(text_columns),
     )
     if _exists(path):
         parts = _local(whole, splits)

@@ -22,7 +22,7 @@ VERSION = "4"  # of what the readers make of a file; a new one makes cached rows
 
 def store_rows(files: list[DataFile]) -> Dataset:
     """The rows of files of one split, from the cache where they were read before and the files are as they were."""
-    parts = [VERSION, files[0].text_by]
+    parts = [VERSION, files[0].text_by, *sorted(files[0].text_columns)]
     for file in files:
         readers.known_format(file.path)
         stat = file.path.stat()

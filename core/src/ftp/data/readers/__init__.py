@@ -48,7 +48,8 @@ def number_columns(file: DataFile, most: int | None = None) -> dict[str, type]:
 
     if known_format(file.path) not in IN_CELLS:
         return {}
-    return delimited.number_columns(islice(read_rows(file), most))
+    kinds = delimited.number_columns(islice(read_rows(file), most))
+    return {name: kind for name, kind in kinds.items() if name not in file.text_columns}
 
 
 def unit_of(file: DataFile) -> str:

@@ -59,6 +59,7 @@ class DataFile:
         is_stream: rows are used before the file is read to its end, so that a fault cannot wait for the others.
         notes: what a user should know about how the file was read; readers add to it.
         columns: of a stream, those that are read.
+        text_columns: columns of a .csv or .tsv file whose cells stay the text that they are, numbers included.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class DataFile:
     is_stream: bool = False
     notes: list[str] = field(default_factory=list, compare=False)
     columns: ReadColumns = field(default_factory=ReadColumns, compare=False)
+    text_columns: frozenset[str] = frozenset()
 
     def tell(self, note: str) -> None:
         """Add a note about this file, once."""
