@@ -57,6 +57,31 @@ def test_the_command_that_is_advised_works(
     assert data.form == form and list(data.splits["train"])
 
 
+@pytest.mark.parametrize(("first", "header"), [("great stuff,good", "text,label"), ("7,great stuff,1", "column_0,text,label")])
+def test_a_file_without_a_header_is_told_how_to_get_one(tmp_path: Path, make_run: Make, first: str, header: str) -> None:
+    *others, _, label = first.split(",")
+    labels = ("0", "1") if label == "1" else ("bad", "good")
+    path = tmp_path / "mine.csv"
+    lines = [first]
+    for n in range(8):
+        lines.append(",".join([*(str(10 + n) for _ in others), f"a room {n}", labels[n % 2]]))
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=r"has no header, it seems: its first row") as caught:
+        load(make_run("labelled", data=str(path)), form="labelled")
+    assert "--columns" not in str(caught.value) and f"separated as the others are: {header}" in str(caught.value)
+    path.write_text(header + "\n" + path.read_text())
+    assert len(load(make_run("labelled", data=str(path)), form="labelled")["train"]) == 9
+
+
+@pytest.mark.parametrize("header", ["message,spam", "my message,kind"])
+def test_a_header_of_other_names_is_a_header(tmp_path: Path, make_run: Make, header: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(header + "\n" + "".join(f"a room {n},{('spam', 'ham')[n % 2]}\n" for n in range(8)))
+    with pytest.raises(UserError, match="--columns") as caught:
+        load(make_run("labelled", data=str(path)), form="labelled")
+    assert "no header" not in str(caught.value)
+
+
 def test_mappings_that_are_there_stay_in_the_advice(tmp_path: Path, make_run: Make) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps({"body": f"a {n}", "text": f"t {n}", "stars": n % 3}) + "\n" for n in range(24)))

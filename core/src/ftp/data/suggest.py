@@ -95,6 +95,27 @@ def columns_meant(rows: Any, form: Form) -> dict[str, str]:
     return best
 
 
+def header_lacking(rows: Any, form: Form) -> str:
+    """The header that a file probably lacks, as `text,label`; empty where the names of its columns may well be names.
+
+    Names that are no names come from the first row: a class that other rows have too, beside a text of several words.
+    """
+    have = list(rows.column_names or ())
+    sample = _sample(rows)
+    is_class_a_name = False
+    is_text_a_name = False
+    for name in have:
+        values = sample.get(name, ())
+        if _is_class(values) and name in map(str, values):
+            is_class_a_name = True
+        elif _is_text(values) and len(name.split()) > 1:
+            is_text_a_name = True
+    if not (is_class_a_name and is_text_a_name):
+        return ""
+    ours_by_theirs = {theirs: ours for ours, theirs in columns_meant(rows, form).items()}
+    return ",".join(ours_by_theirs.get(name, f"column_{index}") for index, name in enumerate(have))
+
+
 def column_meant(rows: Any, ours: str, taken: Iterable[str] = ()) -> str:
     """The one column that could be meant by ours; empty where none could."""
     have = [name for name in rows.column_names or () if name not in set(taken)]

@@ -183,6 +183,12 @@ def _no_form(
 ) -> UserError:
     """Why rows cannot be read as `target`: what it needs, or the form that the run could take instead."""
     columns = list(rows.column_names or ())
+    header = suggest.header_lacking(rows, target)
+    if header:  # to map such names would leave out the first row
+        return UserError(
+            f"{source_name} has no header, it seems: its first row is read as the names of the columns ({', '.join(columns)})",
+            f"write a line with the names before it, separated as the others are: {header}",
+        )
     if target == "labelled" and "label" not in columns:
         problem = unsupported_labels.columns_problem(source_name, rows)
         if problem is not None:
