@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp.data import forms, unsupported_labels
@@ -112,33 +112,23 @@ def _row_problems(
             words = batch.column("tokens").combine_chunks()
             with_null_word.update(start + i for i in _lists_with_null(words))
 
-    problems: list[Problem] = []
+    # what is wrong, the rows in which it is, and how to mend them
+    mistakes: list[tuple[str, Iterable[int], str]] = []
     for column, row_indices in without_value.items():
+        mistakes.append((f"no {column}", row_indices, "mend or leave out these rows"))
+    mistakes += [
+        ("another number of tags than tokens", uneven, "give each token one tag"),
+        ("an answer (in answers) that is null", with_null_answer, "mend or leave out these rows"),
+        ("a word (in tokens) that is null", with_null_word, "mend or leave out these rows"),
+        ("another number of places (answer_start) than texts in answers", without_start,
+         "give each text the place where it begins in the context"),
+    ]
+    problems: list[Problem] = []
+    for what, where, fix in mistakes:
+        row_indices = sorted(where)
         if row_indices:
-            problems.append(Problem(
-                f"{source_name}: {len(row_indices)} rows have no {column}; "
-                f"the first, counted from 0: {row_indices[:5]}",
-                "mend or leave out these rows"))  # fmt: skip
-    if uneven:
-        problems.append(Problem(
-            f"{source_name}: {len(uneven)} rows have another number of tags than tokens; "
-            f"the first, counted from 0: {uneven[:5]}",
-            "give each token one tag"))  # fmt: skip
-    if with_null_answer:
-        problems.append(Problem(
-            f"{source_name}: {len(with_null_answer)} rows have an answer (in answers) that is null; "
-            f"the first, counted from 0: {sorted(with_null_answer)[:5]}",
-            "mend or leave out these rows"))  # fmt: skip
-    if with_null_word:
-        problems.append(Problem(
-            f"{source_name}: {len(with_null_word)} rows have a word (in tokens) that is null; "
-            f"the first, counted from 0: {sorted(with_null_word)[:5]}",
-            "mend or leave out these rows"))  # fmt: skip
-    if without_start:
-        problems.append(Problem(
-            f"{source_name}: {len(without_start)} rows have another number of places (answer_start) than texts in answers; "
-            f"the first, counted from 0: {sorted(without_start)[:5]}",
-            "give each text the place where it begins in the context"))  # fmt: skip
+            message = f"{source_name}: {len(row_indices)} rows have {what}; the first, counted from 0: {row_indices[:5]}"
+            problems.append(Problem(message, fix))
     return problems
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from ftp.data.updates import Source
+from ftp.folder import paths
 from ftp.train import checkpoint, shard
 from ftp.train.interrupts import Interrupted, agreed, asked_to_stop, interrupts, tell
 from ftp.train.micro_batches import Limits, make_batch
@@ -76,7 +77,7 @@ def train(
 
     # A run that goes on takes everything from its checkpoint, and forgets what its log says of later updates.
     total = source.total
-    folder = run.out / "checkpoints"
+    folder = run.out / paths.CHECKPOINTS
     state = State()
     if resume is not None:
         state = restore(resume, whole, optimizer, accelerator.scaler)
