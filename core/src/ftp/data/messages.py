@@ -77,15 +77,12 @@ def from_json(text: str, column: str = "") -> list[Any] | None:
     if not re.match(r"\[\s*\{\s*['\"]", start):
         return None
     try:
-        listed = json.loads(text)
+        listed = _parsed(text)
     except ValueError as error:
-        try:
-            listed = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            # A column of messages holds nothing else; in an answer this is text (`_require_no_guess` looks at prompts).
-            if column in WHOLE_COLUMNS:
-                raise Unfit(f"holds a list of messages as text in {column} that is not JSON ({error})") from None
-            return None
+        # A column of messages holds nothing else; in an answer this is text (`_require_no_guess` looks at prompts).
+        if column in WHOLE_COLUMNS:
+            raise Unfit(f"holds a list of messages as text in {column} that is not JSON ({error})") from None
+        return None
     if isinstance(listed, list) and all(_is_message(item) for item in listed):
         return listed
     return None
@@ -103,14 +100,11 @@ def _require_no_guess(text: str, column: str) -> None:
     place = f" in {column}" if column else ""
     to_ask_text = f"a text that looks so is asked as messages: {TEXT_AS_MESSAGES}"
     try:
-        value = json.loads(text)
+        value = _parsed(text)
     except ValueError as error:
-        try:
-            value = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            if not KNOWN_ROLE.search(text):
-                return  # a text that merely begins as JSON does
-            raise Unfit(f"holds messages as text{place} that are not JSON ({error}); {to_ask_text}") from None
+        if not KNOWN_ROLE.search(text):
+            return  # a text that merely begins as JSON does
+        raise Unfit(f"holds messages as text{place} that are not JSON ({error}); {to_ask_text}") from None
     if _is_message(value) and ("content" in value or "value" in value):
         raise Unfit(f"holds one message as text{place} where a list of messages belongs, as [{{...}}]; {to_ask_text}")
     if not isinstance(value, list) or not all(_is_message(item) for item in value):
@@ -122,6 +116,21 @@ def _require_no_guess(text: str, column: str) -> None:
             f"holds a list as text{place} with the role {', '.join(map(repr, strange[:5]))}, which is none of system, user, "
             f"assistant and tool; {to_ask_text}"
         )
+
+
+def _parsed(text: str) -> Any:
+    """What a text says as JSON, or as Python writes lists.
+
+    Raises:
+        ValueError: it is neither; in the words of the JSON reader.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        try:
+            return ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise error from None
 
 
 def _is_message(item: Any) -> bool:
