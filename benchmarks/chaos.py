@@ -305,8 +305,11 @@ def two_runs(world: World, out: Path, dice: random.Random) -> tuple[str, str]:
 def edit_recipe(world: World, out: Path, dice: random.Random) -> tuple[str, str]:
     """run.toml is edited before the run is resumed: refused by name, and as it was once that is undone."""
     break_off(world, out, dice)
-    old, new = dice.choice((("batch_size = 8", "batch_size = 4"), ("seed = 0", "seed = 3"), ('optim = "adamw"', 'optim = "muon"'),
-                            ("learning_rate = 0.005", "learning_rate = 0.5"), ("rows = 41", "rows = 40")))
+    changes = (
+        ("batch_size = 8", "batch_size = 4"), ("seed = 0", "seed = 3"), ("rows = 41", "rows = 40"),
+        ('lr_scheduler_type = "linear"', 'lr_scheduler_type = "cosine"'), ("learning_rate = 0.005", "learning_rate = 0.5"),
+    )
+    old, new = dice.choice(changes)
     recipe = out / "run.toml"
     recipe.write_text(recipe.read_text().replace(old, new))
     ended = world.end(["run", "--resume", str(out)], out)

@@ -88,7 +88,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "tiny-llama-lora": Configuration("lora,sft,files", chat, "llama", _size(8, 128, "bf16", *KEEP)),
     "tiny-bert-tags": Configuration("full,tag", tagged, "bert", _size(16, 64, "fp32", "--micro-batch-size", "4")),
     "tiny-bert-mlm": Configuration("full,mlm,files", text, "bert", _size(16, 64, "fp32")),
-    "tiny-gpt2-muon": Configuration("full,clm,files", text, "gpt2", _size(8, 128, "fp32", "--optim", "muon")),
+    "tiny-gpt2-muon": Configuration("full,clm,files,muon", text, "gpt2", _size(8, 128, "fp32")),
     "tiny-llama-dpo": Configuration("lora,dpo,files", preference, "llama", _size(8, 128, "fp32", *KEEP)),
     "minilm-lora": Configuration("lora,classify", labelled, options=_size(32, 128, "bf16")),
     "minilm-full": Configuration("full,classify", labelled, options=_size(32, 256, "fp32")),
@@ -99,7 +99,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "minilm-mlm": Configuration("full,mlm,files", text, options=_size(16, 128, "fp32")),
     "chat-lora": Configuration("lora,sft,files", chat, options=_size(8, 256, "bf16", *KEEP)),
     "chat-full": Configuration("full,sft,files", chat, options=_size(8, 512, "fp32", *KEEP)),
-    "chat-muon": Configuration("full,clm,files", text, options=_size(8, 256, "fp32", "--optim", "muon")),
+    "chat-muon": Configuration("full,clm,files,muon", text, options=_size(8, 256, "fp32")),
     "chat-dpo": Configuration("lora,dpo,files", preference, options=_size(8, 256, "fp32", *KEEP)),
 }
 

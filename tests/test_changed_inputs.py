@@ -139,7 +139,7 @@ EDITS = {
     "learning_rate = 5e-05": ("learning_rate = 0.5", "learning_rate: 5e-05 -> 0.5"),
     "batch_size = 8": ("batch_size = 4", "batch_size: 8 -> 4"),
     "# max_length =": ("max_length = 16", "max_length: none -> 16"),
-    'optim = "adamw"': ('optim = "muon"', "optim: adamw -> muon"),
+    'lr_scheduler_type = "linear"': ('lr_scheduler_type = "cosine"', "lr_scheduler_type: linear -> cosine"),
     "seed = 0": ("seed = 1", "seed: 0 -> 1"),
     "max_steps = 4": ("max_steps = 3", "max_steps: 4 -> 3"),
     '"-leakage", ': ("", "plugins: full,sentiment,-leakage,-underfitting,-overfitting -> full,sentiment,"),

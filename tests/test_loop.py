@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -190,10 +191,12 @@ def test_adamw_is_the_fused_one_and_decays_matrices_only() -> None:
     import torch
 
     from ftp.settings import Settings
-    from ftp.train import loop
+    from ftp.train.optimizer import adamw
 
     net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
-    optimizer = loop.make_optimizer(net, Settings(weight_decay=0.1))
+    model: Any = SimpleNamespace(net=net)
+    loss: Any = SimpleNamespace(extra=None)
+    optimizer = adamw(model, loss, Settings(weight_decay=0.1))
     assert all(group["fused"] for group in optimizer.param_groups)
     decays = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
     assert {name: decays[id(weight)] for name, weight in net.named_parameters()} == {
@@ -540,8 +543,41 @@ def test_precision(go: Any) -> None:
 def test_a_run_takes_the_learning_rates_of_its_schedule(go: Any, kind: Any) -> None:
     result = go(lr_scheduler_type=kind, warmup_steps=2, epochs=2.0, learning_rate=1e-3)
     settings = Settings(lr_scheduler_type=kind, warmup_steps=2)
-    wanted = [1e-3 * schedule(settings, step, 12) for step in range(12)]
+    wanted = [1e-3 * schedule(settings, 12, step) for step in range(12)]
     assert [line["learning_rate"] for line in lines(result, "step")] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_plugin_makes_the_optimizer_and_the_schedule(go: Any, tmp_path: Path) -> None:
+    """The update is that of plain SGD, at the share of each group's own rate that the schedule gives, over the right steps."""
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Trains by SGD, the head ten times as fast."""
+    @ftp.hookimpl
+    def make_optimizer(self, run, model, loss):
+        import torch
+        from ftp.train import parameter_groups, scale_rates
+        optimizer = torch.optim.SGD(parameter_groups(model, loss, run.settings))
+        scale_rates(optimizer, model, loss, lambda name: 10.0 if name.startswith("classifier") else 1.0)
+        return optimizer
+    @ftp.hookimpl
+    def make_schedule(self, total):
+        return lambda step: 1 - step / total
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self, run, model, optimizer, step, total):
+        head = model.net.classifier.bias
+        before = head.detach().clone()
+        out = yield
+        rates = sorted({group["lr"] for group in optimizer.param_groups})
+        moved = (head.detach() - (before - rates[-1] * head.grad)).abs().max()
+        run.log.event("seen", number=step, total=total, rates=rates, off=moved.item())
+        return out
+''')
+    result = go(["full", "sentiment"], plugins_from=(where,), max_steps=4, learning_rate=0.02, weight_decay=0.0)
+    for number, line in enumerate(lines(result, "seen")):
+        share = 1 - number / 4
+        assert (line["number"], line["total"]) == (number, 4)
+        assert line["rates"] == pytest.approx([0.02 * share, 0.2 * share]) and line["off"] < 1e-6
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -596,7 +632,7 @@ class Mine:
 ])
 def test_schedules(kind: Any, expected: list[float]) -> None:
     settings = Settings(lr_scheduler_type=kind, warmup_steps=2)
-    assert [schedule(settings, step, 10) for step in (0, 1, 2, 3, 9)] == pytest.approx(expected, abs=1e-4)
+    assert [schedule(settings, 10, step) for step in (0, 1, 2, 3, 9)] == pytest.approx(expected, abs=1e-4)
 
 
 def test_random_states_of_an_update_depend_on_seed_step_and_rank_alone() -> None:

@@ -41,7 +41,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "load_data": {"run": None},
     "build_model": {"run": None, "data": None},
     "make_loss": {"run": None, "data": None, "model": None},
-    "train_step": {"run": None, "model": None, "loss": None, "batches": [], "optimizer": None},
+    "make_optimizer": {"run": None, "model": None, "loss": None},
+    "make_schedule": {"run": None, "total": 9},
+    "train_step": {"run": None, "model": None, "loss": None, "batches": [], "optimizer": None, "step": 0, "total": 9},
     "evaluate": {"run": None, "data": None, "predictions": {}, "model": None},
     "check_risks": {
         "run": None,
@@ -149,6 +151,8 @@ WRONG: list[tuple[str, Any, str]] = [
         loss(metrics={"a": "max"}),
         "gave a Loss whose metrics is a dict to make_loss, not a dictionary",
     ),
+    ("make_optimizer", NET, "gave a Linear to make_optimizer, not a torch.optim.Optimizer"),
+    ("make_schedule", [0.1, 0.2], "gave a list to make_schedule, not a function"),
     ("train_step", {"loss": 1}, "gave a dict to train_step, not a StepOut"),
     (
         "train_step",
@@ -217,6 +221,8 @@ RIGHT: list[tuple[str, Any]] = [
         "train_step",
         StepOut(torch.tensor(1.0), {"a": torch.tensor(1.0)}, torch.tensor(1.0), 1, 2, 3),
     ),
+    ("make_optimizer", torch.optim.SGD(NET.parameters())),
+    ("make_schedule", float),
     ("evaluate", (Score("m", torch.ones(1).numpy()[0], "none"), Score("n", 1))),
     ("evaluate", []),
     ("check_risks", [Risk("a", "not_run", "f", {"n": 1}, ["ftp run"])]),

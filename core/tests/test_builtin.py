@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from datasets import Dataset
 from ftp.runs.defaults import Duplicates, Gap
 from ftp.settings import Settings
 from ftp.testing.domains import a_run
-from ftp.train.optimizer import make_optimizer
+from ftp.train import parameter_groups
 from ftp.types import Data, Evaluation, Risk
 
 RUN = a_run("labelled")
@@ -60,6 +61,8 @@ def test_a_held_out_loss_that_rises_while_the_training_loss_falls(losses: list[t
 def test_norms_and_biases_do_not_decay() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
     frozen = torch.nn.Linear(2, 2).requires_grad_(False)
-    groups = make_optimizer(torch.nn.Sequential(net, frozen), Settings(weight_decay=0.1)).param_groups
+    loss: Any = SimpleNamespace(extra=frozen)
+    model: Any = SimpleNamespace(net=net)
+    groups = parameter_groups(model, loss, Settings(weight_decay=0.1))
     decays = {id(weight): group["weight_decay"] for group in groups for weight in group["params"]}
     assert decays == {id(net[0].weight): 0.1, id(net[0].bias): 0.0, id(net[1].weight): 0.0, id(net[1].bias): 0.0}

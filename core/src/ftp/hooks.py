@@ -76,13 +76,36 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
 
 
 @hookspec(firstresult=True)
+def make_optimizer(run: Run, model: Model, loss: Loss) -> Optimizer:
+    """Give the optimizer of the trained weights: those of the network, and of `loss.extra` where there is one.
+
+    One answer: core's AdamW (registered last). `ftp.train.parameter_groups(model, loss, run.settings)` sorts the weights
+    into those that decay and those that do not, for any optimizer of PyTorch's shape. `lr` of each group is its peak rate:
+    the schedule gives a share of it. Wrappers are welcome: `optimizer = yield`, then `ftp.train.scale_rates` gives weights
+    rates of their own. Whatever `optimizer.state_dict()` gives (plain values and tensors) goes into checkpoints.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def make_schedule(run: Run, total: int) -> Callable[[int], float]:
+    """Give the schedule of the learning rate: number of an update, from 0 to `total` - 1 -> share of the peak rate.
+
+    One answer: core's, which `--lr-scheduler-type` and the warm-up options choose (registered last). The function
+    depends on the number alone, so that a resumed run takes the same rates.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
 def train_step(
-    run: Run, model: Model, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer
+    run: Run, model: Model, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer, step: int, total: int
 ) -> StepOut:
     """Do one whole update: the gradients of all `batches`, clipping, and the optimizer's step.
 
     One answer: core's (registered last). `loss(batch)` computes the loss through the prepared (distributed, autocast)
-    module. Wrappers are welcome; a plugin that answers is an escape hatch for methods with another kind of update.
+    module. `step` is the number of the update, from 0, of `total`. Wrappers are welcome; a plugin that answers is an
+    escape hatch for methods with another kind of update.
     """
     raise NotImplementedError
 
@@ -139,6 +162,8 @@ ARITY: Mapping[str, Arity] = {
     "load_data": "collected",
     "build_model": "one",
     "make_loss": "one",
+    "make_optimizer": "one",
+    "make_schedule": "one",
     "train_step": "one",
     "evaluate": "collected",
     "check_risks": "collected",

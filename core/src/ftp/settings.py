@@ -76,9 +76,6 @@ class Settings:
     micro_batch_size: int | None = option(None, "rows a forward pass on a device at most; default: all of an update's",
                                           low=1, group="optimisation")
     micro_batch_tokens: int = option(16384, "tokens a forward pass on a device at most", low=1, group="optimisation")
-    optim: Literal["adamw", "muon"] = option("adamw", "optimizer; muon: orthogonalised momentum for the matrices inside the "
-                                             "network, AdamW for the rest; for training from scratch",
-                                             group="optimisation")
     learning_rate: float = option(5e-5, "peak learning rate (methods suggest their own)", low=0, group="optimisation")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "wsd"] = option(
         "linear", "schedule after warm-up; wsd: constant, then down over the last fifth", group="optimisation")

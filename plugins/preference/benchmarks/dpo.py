@@ -66,7 +66,7 @@ def ours(folder: Path, rows: list[dict[str, Any]], steps: int, precision: str, p
     from ftp.settings import Settings
     from ftp.train import update
     from ftp.train.device import accelerator
-    from ftp.train.optimizer import make_optimizer
+    from ftp.train.optimizer import adamw
     from ftp.train.state import Whole
     from ftp.types import Data, Run, Task
     from ftp_preference import Dpo
@@ -79,7 +79,7 @@ def ours(folder: Path, rows: list[dict[str, Any]], steps: int, precision: str, p
     encoded = [{"row": n, **row} for n, row in enumerate(loss.encode(rows, "train"))]
     whole = Whole(model, loss)
     assert run.accelerator is not None
-    prepared, optimizer = run.accelerator.prepare(whole, make_optimizer(whole, settings))
+    prepared, optimizer = run.accelerator.prepare(whole, adamw(model, loss, settings))
     prepared.train()
     seconds = []
     for _ in range(steps + 1):

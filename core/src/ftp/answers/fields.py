@@ -160,6 +160,15 @@ def instance(kind: type) -> Check:
     return check
 
 
+def of(kind: Kind) -> Check:
+    """Checks that a value is of a kind."""
+
+    def check(value: Any) -> Mismatch | None:
+        return None if kind.holds(value) else Mismatch(an(value), kind.words)
+
+    return check
+
+
 def listed(kind: type) -> Check:
     """Checks that a value is a list of `kind`."""
     check_item = instance(kind)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftp.answers.carried_functions import with_checked_functions
-from ftp.answers.fields import Check, an, instance, listed
-from ftp.answers.kinds import is_dataset
+from ftp.answers.fields import Check, an, instance, listed, of
+from ftp.answers.kinds import FUNCTION, OPTIMIZER, is_dataset
 from ftp.answers.origin import Mismatch, Source
 from ftp.types import Loss, Model, Reward, Risk, Score, StepOut, Stop
 
@@ -32,6 +32,8 @@ HOOKS: Mapping[str, Check] = {
     "load_data": splits,
     "build_model": instance(Model),
     "make_loss": instance(Loss),
+    "make_optimizer": of(OPTIMIZER),
+    "make_schedule": of(FUNCTION),
     "train_step": instance(StepOut),
     "evaluate": listed(Score),
     "check_risks": listed(Risk),

@@ -73,6 +73,12 @@ def is_dataset(value: Any) -> bool:
     return isinstance(value, datasets.Dataset | datasets.IterableDataset)
 
 
+def is_optimizer(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.optim.Optimizer)
+
+
 def one_of(words: Sequence[str]) -> Kind:
     """One of these words."""
     return Kind(
@@ -132,6 +138,7 @@ TOTAL = Kind(
     "a tensor of one floating-point number",
     lambda value: _is_scalar(value) and value.is_floating_point(),
 )
+OPTIMIZER = Kind("a torch.optim.Optimizer", is_optimizer)
 MODULE = Kind("a torch.nn.Module", is_module)
 TOKENIZER = Kind("a tokenizer", lambda value: callable(value) and hasattr(value, "decode"))
 SCALARS = mapping_to(SCALAR, "a dictionary of name -> tensor of one number")

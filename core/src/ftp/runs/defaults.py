@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,9 +92,21 @@ class HeadLoss:
 
 @plugin
 class Step:
-    """Do one update: gradients, clipping, AdamW."""
+    """Train with AdamW: the optimizer, the schedule of its rate, and one update (gradients, clipping, step)."""
 
     kind = "core"
+
+    @hookimpl(trylast=True)
+    def make_optimizer(self, run: Run, model: Model, loss: Loss) -> Optimizer:
+        from ftp.train.optimizer import adamw
+
+        return adamw(model, loss, run.settings)
+
+    @hookimpl(trylast=True)
+    def make_schedule(self, run: Run, total: int) -> Callable[[int], float]:
+        from ftp.train.schedule import schedule
+
+        return partial(schedule, run.settings, total)
 
     @hookimpl(trylast=True)
     def train_step(

@@ -117,9 +117,10 @@ class Scene:
         """One whole update with these micro-batches, by whoever answers `train_step`; plugins hear of it."""
         whole = Whole(self.model, self.loss)
         whole.train(self.model.net.training)
+        done = sum(event.name == "step" for event in self.heard)
         out = self.run.hooks.one("train_step", run=self.run, model=self.model, loss=whole,
-                                 batches=[self.batch(rows) for rows in micro], optimizer=optimizer)
-        step = 1 + sum(event.name == "step" for event in self.heard)
+                                 batches=[self.batch(rows) for rows in micro], optimizer=optimizer, step=done, total=events.TOTAL)
+        step = done + 1
         metrics = {name: float(value) / max(1, out.rows) for name, value in out.metrics.items()}
         self.tell(events.stepped(step, float(out.loss), None if out.grad_norm is None else float(out.grad_norm), metrics))
         return out

@@ -25,7 +25,7 @@ from ftp.train import checkpoint, shard
 from ftp.train.interrupts import Interrupted, agreed, asked_to_stop, interrupts, tell
 from ftp.train.micro_batches import Limits, make_batch
 from ftp.train.optimizer import make_optimizer, set_learning_rate
-from ftp.train.schedule import Calendar, schedule
+from ftp.train.schedule import Calendar
 from ftp.train.seeds import drawn, seed_step
 from ftp.train.state import State, Whole, best_left, put_weights, restore, save_checkpoint
 from ftp.train.window import Clock, Window
@@ -69,14 +69,15 @@ def train(
     whole = Whole(model, loss)
     if settings.shard:
         shard.spread(whole, accelerator)
-        optimizer = accelerator.prepare(make_optimizer(whole, settings))
+        optimizer = accelerator.prepare(make_optimizer(run, model, loss))
         step_loss = forward = accelerator.autocast()(whole.through_hooks)
     else:
-        step_loss, optimizer = accelerator.prepare(whole, make_optimizer(whole, settings))
+        step_loss, optimizer = accelerator.prepare(whole, make_optimizer(run, model, loss))
         forward = accelerator.unwrap_model(step_loss)
 
     # A run that goes on takes everything from its checkpoint, and forgets what its log says of later updates.
     total = source.total
+    schedule = run.hooks.one("make_schedule", run=run, total=total)
     folder = run.out / paths.CHECKPOINTS
     state = State()
     if resume is not None:
@@ -105,7 +106,7 @@ def train(
 
             # One update. Its learning rate and its random numbers follow from its number alone.
             whole.train()
-            set_learning_rate(optimizer, schedule(settings, state.step, total))
+            set_learning_rate(optimizer, schedule(state.step))
             out, limits = update(run, model, loss, source, step_loss, optimizer, limits, rows, state.step)
             state.step += 1
             state.rows += out.rows
@@ -178,7 +179,8 @@ def update(
                 most = int(accelerator.gather(torch.tensor(len(parts), device=accelerator.device)).max())
                 parts += [[]] * (most - len(parts))
             batches = [make_batch(loss, source, part) for part in parts]
-            out = run.hooks.one("train_step", run=run, model=model, loss=step_loss, batches=batches, optimizer=optimizer)
+            out = run.hooks.one("train_step", run=run, model=model, loss=step_loss, batches=batches, optimizer=optimizer,
+                                step=step, total=source.total)
             return out, limits
         except torch.OutOfMemoryError as error:
             limits = limits.halved(run, rows, accelerator.num_processes, error)

@@ -1,52 +1,95 @@
-"""The optimizer of a run. Heavy: imports torch."""
+"""The optimizer of a run, and what plugins need to make one of their own. torch is imported inside the functions."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
 from ftp.settings import Settings
-from ftp.train.muon import MuonAdamW, inner_matrices
+from ftp.types import Loss, Model, Run
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
 
 
-def make_optimizer(whole: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), fused where there is one, or Muon beside it. Decay acts on matrices, not on norms
-    and biases.
+def make_optimizer(run: Run, model: Model, loss: Loss) -> Optimizer:
+    """The optimizer that a plugin of the run makes, or core. Each group of weights keeps its rate as `peak`, of which the
+    schedule gives a share.
 
-    Raises `UserError` when nothing is trainable.
+    Raises:
+        UserError: nothing is trainable, or a trained weight is in no group.
     """
-    weights = [weight for weight in whole.parameters() if weight.requires_grad]
+    weights = trained_weights(model, loss)
     if not weights:
         raise UserError("no weight is trainable", "a parameterisation froze everything", "ftp plan --plugins ...")
-    if settings.optim == "muon" and settings.shard:
-        raise UserError("--optim muon with --shard: a matrix that is spread over processes cannot be orthogonalised here",
-                        "leave out one of them")
-    matrices = [weight for weight in weights if weight.ndim >= 2]
-    vectors = [weight for weight in weights if weight.ndim < 2]  # norms and biases
-    groups: list[dict[str, Any]] = []
-    if settings.optim == "muon":
-        inner = inner_matrices(whole)
-        inner_weights = [weight for weight in matrices if id(weight) in inner]
-        matrices = [weight for weight in matrices if id(weight) not in inner]
-        groups.append({"params": inner_weights, "weight_decay": settings.weight_decay, "muon": True})
-    groups.append({"params": matrices, "weight_decay": settings.weight_decay})
-    groups.append({"params": vectors, "weight_decay": 0.0})
-    # each group keeps its own peak rate, of which the schedule gives a share
-    groups = [{**group, "peak": settings.learning_rate} for group in groups if group["params"]]
-
-    # one kernel for all weights, where torch has it for this device
-    is_fused = all(weight.device.type in ("cpu", "cuda", "mps") and weight.is_floating_point() for weight in weights)
-    kind: Any = MuonAdamW if settings.optim == "muon" else torch.optim.AdamW
-    betas = (settings.adam_beta1, settings.adam_beta2)
-    optimizer: torch.optim.Optimizer = kind(
-        groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon, fused=is_fused
-    )
+    optimizer: Optimizer = run.hooks.one("make_optimizer", run=run, model=model, loss=loss)
+    for group in optimizer.param_groups:
+        group.setdefault("peak", group["lr"])
     return optimizer
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
+def adamw(model: Model, loss: Loss, settings: Settings) -> Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), in one kernel for all weights where torch has it for their device."""
+    import torch
+
+    weights = trained_weights(model, loss).values()
+    is_fused = all(weight.device.type in ("cpu", "cuda", "mps") and weight.is_floating_point() for weight in weights)
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    return torch.optim.AdamW(parameter_groups(model, loss, settings), betas=betas, eps=settings.adam_epsilon, fused=is_fused)
+
+
+def trained_weights(model: Model, loss: Loss) -> dict[str, nn.Parameter]:
+    """Every trained weight by name, once: those of the network, then those of `loss.extra` as `extra.NAME`."""
+    named = list(model.net.named_parameters())
+    if loss.extra is not None:
+        named += loss.extra.named_parameters("extra")
+    weights: dict[str, nn.Parameter] = {}
+    seen: set[int] = set()
+    for name, weight in named:
+        if weight.requires_grad and id(weight) not in seen:
+            weights[name] = weight
+            seen.add(id(weight))
+    return weights
+
+
+def parameter_groups(
+    model: Model, loss: Loss, settings: Settings, weights: Mapping[str, nn.Parameter] | None = None
+) -> list[dict[str, Any]]:
+    """The groups of weights for an optimizer: matrices, which decay, then norms and biases, which do not.
+
+    Args:
+        weights: only these, by name; None for every trained weight (`trained_weights`).
+    """
+    chosen = trained_weights(model, loss) if weights is None else weights
+    matrices = [weight for weight in chosen.values() if weight.ndim >= 2]
+    vectors = [weight for weight in chosen.values() if weight.ndim < 2]  # norms and biases
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "lr": settings.learning_rate, "weight_decay": settings.weight_decay},
+        {"params": vectors, "lr": settings.learning_rate, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def scale_rates(optimizer: Optimizer, model: Model, loss: Loss, factor: Callable[[str], float]) -> None:
+    """Let each weight learn at its own share of its peak rate, by splitting the groups of an optimizer.
+
+    Args:
+        factor: name of a weight (as in `trained_weights`) -> what its rate is multiplied by.
+    """
+    factors = {id(weight): factor(name) for name, weight in trained_weights(model, loss).items()}
+    groups: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        parts: dict[float, list[Any]] = {}
+        for weight in group["params"]:
+            parts.setdefault(factors[id(weight)], []).append(weight)
+        for share, weights in parts.items():
+            groups.append({**group, "params": weights, "lr": group["lr"] * share})
+    optimizer.param_groups[:] = groups
+
+
+def set_learning_rate(optimizer: Optimizer, share: float) -> None:
     """Give each group of weights `share` (0 to 1) of its own peak rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share

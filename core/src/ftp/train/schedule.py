@@ -9,7 +9,7 @@ from ftp.data.updates import Source
 from ftp.settings import Settings
 
 
-def schedule(settings: Settings, step: int, total: int) -> float:
+def schedule(settings: Settings, total: int, step: int) -> float:
     """The share of the peak learning rate for update `step` (from 0) of `total`."""
     warmup = settings.warmup_steps
     if warmup is None:

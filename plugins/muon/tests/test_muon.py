@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from ftp.settings import Settings
 from ftp.testing.models import tiny
-from ftp.train.muon import MuonAdamW, inner_matrices
-from ftp.train.optimizer import make_optimizer
-from ftp.train.state import Whole
+from ftp.train import JoinedOptimizer
+from ftp_muon import Muon, inner_matrices
 
 
 def net(folder: Path) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(tiny("llama", folder))
 
 
-def groups(one: torch.nn.Module, settings: Settings) -> MuonAdamW:
-    whole = Whole.__new__(Whole)
-    torch.nn.Module.__init__(whole)
-    whole.net = one
-    made = make_optimizer(whole, settings)
-    assert isinstance(made, MuonAdamW)
-    return made
+def optimizer_of(one: torch.nn.Module, settings: Settings) -> JoinedOptimizer:
+    run: Any = SimpleNamespace(settings=settings)
+    model: Any = SimpleNamespace(net=one)
+    loss: Any = SimpleNamespace(extra=None)
+    optimizer = Muon().make_optimizer(run, model, loss)
+    assert isinstance(optimizer, JoinedOptimizer)
+    return optimizer
 
 
 def pull(one: torch.nn.Module, seed: int) -> None:
@@ -40,7 +41,7 @@ def test_matrices_between_layers_are_muons_and_embeddings_and_head_are_not(tmp_p
     inner = inner_matrices(one)
     names = {name for name, weight in one.named_parameters() if id(weight) in inner}
     assert names == {name for name, weight in one.named_parameters() if name.endswith("_proj.weight")}
-    made = groups(one, Settings(optim="muon", weight_decay=0.1))
+    made = optimizer_of(one, Settings(weight_decay=0.1))
     assert {id(w) for w in made.parts["muon"].param_groups[0]["params"]} == inner
     assert sum(len(group["params"]) for group in made.param_groups) == len(list(one.parameters()))
 
@@ -48,8 +49,8 @@ def test_matrices_between_layers_are_muons_and_embeddings_and_head_are_not(tmp_p
 def test_each_part_moves_as_torchs_own(tmp_path: Path) -> None:
     one = net(tmp_path)
     other = copy.deepcopy(one)
-    settings = Settings(optim="muon", learning_rate=0.01, weight_decay=0.1)
-    made, inner = groups(one, settings), {name for name, w in one.named_parameters() if id(w) in inner_matrices(one)}
+    settings = Settings(learning_rate=0.01, weight_decay=0.1)
+    made, inner = optimizer_of(one, settings), {name for name, w in one.named_parameters() if id(w) in inner_matrices(one)}
     named = dict(other.named_parameters())
     muon = torch.optim.Muon([w for name, w in named.items() if name in inner], lr=0.01, weight_decay=0.1,
                             adjust_lr_fn="match_rms_adamw")
@@ -67,13 +68,13 @@ def test_each_part_moves_as_torchs_own(tmp_path: Path) -> None:
 
 
 def test_a_saved_state_goes_on_as_it_was(tmp_path: Path) -> None:
-    settings = Settings(optim="muon", learning_rate=0.01)
+    settings = Settings(learning_rate=0.01)
     one = net(tmp_path)
-    first = groups(one, settings)
+    first = optimizer_of(one, settings)
     pull(one, 1)
     first.step()
     other = copy.deepcopy(one)
-    second = groups(other, settings)
+    second = optimizer_of(other, settings)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for group in [*first.param_groups, *second.param_groups]:
         group["lr"] = 0.005  # what the loop sets must reach both parts
