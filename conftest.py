@@ -18,7 +18,7 @@ SLOW = (
     "tests/test_conformance.py",
     "tests/test_grid.py",
     "tests/test_docs.py",
-    "core/tests/testing/test_faults.py",
+    "plugins/testing/tests/test_faults.py",
     "core/tests/data/test_fuzz.py",
     "core/tests/test_launch.py",
     "core/tests/test_merging.py",
@@ -29,7 +29,7 @@ SLOW = (
     "plugins/quantize/tests",
     "plugins/rlhf/tests",
     "plugins/sft/tests/test_sft_run.py",
-    "core/tests/testing",
+    "plugins/testing/tests",
     "tests",
 )
 """Files and folders that are marked slow, those that take longest first: they also run first, so that neither of two workers
@@ -38,7 +38,7 @@ has a long one left at the end."""
 QUICK = ("tests/test_plan.py", "tests/test_workspace.py", "tests/test_security.py", "tests/test_control_text.py")
 """What is in a slow folder and takes no time."""
 
-ONE_BY_ONE = ("tests/test_grid.py", "tests/test_plan_memory.py", "core/tests/testing/test_faults.py")
+ONE_BY_ONE = ("tests/test_grid.py", "tests/test_plan_memory.py", "plugins/testing/tests/test_faults.py")
 """Files whose tests share no run: both workers take of them. The tests of any other file go to one worker."""
 
 
@@ -75,7 +75,7 @@ def group_of(item: pytest.Item, file: str) -> str:
 def forked_proofs() -> Iterator[None]:
     """A proof of model/ starts in a second: Transformers and PEFT are imported once for all. Commands in processes of their own
     (test_default_run.py, test_packages.py) and core/tests/test_model.py start Python anew."""
-    from ftp.testing.plain_forks import PlainPython
+    from ftp_testing.plain_forks import PlainPython
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ftp.host.fresh.run_code", PlainPython().run_code)

@@ -109,8 +109,8 @@ def make_world(folder: Path) -> World:
     """Make the model and the unbroken run."""
     os.environ["OMP_NUM_THREADS"] = "1"
     from ftp.host import quiet
-    from ftp.testing.forks import LOADED
-    from ftp.testing.models import tiny
+    from ftp_testing.forks import LOADED
+    from ftp_testing.models import tiny
 
     quiet.before_imports()
     context = multiprocessing.get_context("forkserver")

@@ -31,7 +31,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Configuration:
-    """One run: `model` is a kind of `ftp.testing.models.tiny`, or "" for the default of the head."""
+    """One run: `model` is a kind of `ftp_testing.models.tiny`, or "" for the default of the head."""
 
     plugins: str
     rows: Callable[[int], dict[str, Any]]
@@ -116,7 +116,7 @@ def measure(name: str, folder: Path) -> Peak:
     words = ["--plugins", f"{configuration.plugins},-leakage,-duplicates", "--data", str(file), "--device", "cpu",
              *configuration.options]
     if configuration.model:
-        from ftp.testing.models import tiny
+        from ftp_testing.models import tiny
 
         words += ["--model", str(tiny(configuration.model, folder / name))]  # type: ignore[arg-type]
     return Peak(estimate(words), peak([

@@ -24,9 +24,9 @@ from ftp.options import Option
 from ftp.plugin_info import Picked
 from ftp.plugins.find import discover
 from ftp.plugins.fit import core_options
-from ftp.testing import grid
-from ftp.testing.kit import PARTS
-from ftp.testing.outcome import CHECKS
+from ftp_testing import grid
+from ftp_testing.kit import PARTS
+from ftp_testing.outcome import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -120,7 +120,7 @@ def grid_page() -> str:
 def conformance_page() -> str:
     """docs/conformance.md with the table of checks made anew; the rest of it is written by hand."""
     for part in PARTS:
-        importlib.import_module(f"ftp.testing.checks.{part}")
+        importlib.import_module(f"ftp_testing.checks.{part}")
     lines = ["| check | of | asks |", "| --- | --- | --- |"]
     ordered = sorted(CHECKS.values(), key=lambda one: (PARTS.index(one.part), not one.look.__module__.endswith(one.part)))
     lines += [f"| `{one.name}` | {ASKED[one.part]} | {cell(one.summary)} |" for one in ordered]

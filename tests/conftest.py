@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of two layers, without dropout."""
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     return tiny("bert", tmp_path_factory.mktemp("models") / "bert")
 
@@ -30,7 +30,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bert_dropout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with dropout, so that random states count."""
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     return tiny("bert", tmp_path_factory.mktemp("models") / "dropout", hidden_dropout_prob=0.1,
                 attention_probs_dropout_prob=0.1)
@@ -65,7 +65,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Life]:
 
     `trap`: see one_process.py.
     """
-    from ftp.testing.forks import LOADED
+    from ftp_testing.forks import LOADED
 
     os.environ["OMP_NUM_THREADS"] = "1"  # the server and all its forks
     context = multiprocessing.get_context("forkserver")

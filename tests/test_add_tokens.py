@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 QUIET = ("-forgetting", "-leakage", "-overfitting", "-underfitting", "-preflight")
 NEW = ("<|tool|>", "<|note|>")

@@ -101,7 +101,7 @@ PREFERENCES = [{"prompt": f"What is {n}?", "chosen": "It is a number." * (40 if 
 def test_an_answer_that_is_cut_is_an_error_unless_it_is_allowed(
     told: Told, objective: str, form: str, rows: list[dict[str, str]], tmp_path: Path
 ) -> None:
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     (tmp_path / "mine.py").write_text(
         f"import ftp\n\n@ftp.plugin\nclass Mine:\n    '''Rows of a file.'''\n    gives = ('{form}',)\n\n    @ftp.hookimpl\n"

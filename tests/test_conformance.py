@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ftp.plugins.find import installed
-from ftp.testing import conformance
+from ftp_testing import conformance
 
 NAMES = sorted(name for name, cls in installed() if not cls.__module__.startswith("ftp.") and getattr(cls, "kind", "") != "core")
 

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 
 import ftp
 from ftp.cli.chat import command
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 BEFORE, BEHIND = "ab", "ba"
 CONTROLS = ("</s>", "<|im_end|>", "[SEP]", "[MASK]")

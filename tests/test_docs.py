@@ -81,7 +81,7 @@ def prose(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     return tiny("bert", tmp_path_factory.mktemp("docs") / "tiny")
 

@@ -17,7 +17,7 @@ SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     return tiny("gpt2", tmp_path_factory.mktemp("models") / "gpt2")
 
@@ -57,7 +57,7 @@ def real(name: str, count: int = 400) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     from ftp import model as models
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     folder = tiny("bert", tmp_path_factory.mktemp("models") / "bert")
     return lambda head, labels=(): models.load(models.Source("tiny", folder=folder), head, labels)

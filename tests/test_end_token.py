@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp.testing.models import CHAT, tiny
+from ftp_testing.models import CHAT, tiny
 
 QUIET = ("-forgetting", "-leakage", "-overfitting", "-underfitting")
 

@@ -17,8 +17,8 @@ import ftp
 from ftp.plugins.find import from_path
 from ftp.runs.stages import is_staged
 from ftp.runs.stages import read as read_stages
-from ftp.testing.domains import a_run
 from ftp.types import Data, Prediction, Predictions
+from ftp_testing.domains import a_run
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TICKETS = f"{EXAMPLES / 'inhouse' / 'tickets.py'}:Tickets"
@@ -115,7 +115,7 @@ def test_tickets_run(tmp_path: Path, tiny_bert: Path) -> None:
 
 
 def test_tickets_keep_to_the_contract() -> None:
-    from ftp.testing import check
+    from ftp_testing import check
 
     report = check(TICKETS)
     assert len(report.outcomes) > 10 and not report.failed, report.failed

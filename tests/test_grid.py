@@ -20,9 +20,9 @@ from ftp.plugins.declare import kind_of
 from ftp.plugins.find import discover
 from ftp.plugins.fit import DEFAULT_HEADS
 from ftp.plugins.plan import prepare
-from ftp.testing import domains, grid
-from ftp.testing.scene import MODELS
-from ftp.testing.subject import JUDGE, find
+from ftp_testing import domains, grid
+from ftp_testing.scene import MODELS
+from ftp_testing.subject import JUDGE, find
 
 CELLS = grid.cells()
 ABSENT = [name for name in grid.names("parameterisation") if grid.lacking([name])]
@@ -65,7 +65,7 @@ def is_reported(cell: grid.Cell) -> bool:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Head -> a tiny model with it that takes long rows."""
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     made = {}
     for kind in {kinds[0] for kinds in MODELS.values()}:

@@ -13,9 +13,9 @@ import pytest
 
 import ftp
 from ftp.settings import Settings
-from ftp.testing.models import tiny
 from ftp.train.schedule import schedule
 from ftp.train.seeds import seed_step
+from ftp_testing.models import tiny
 
 WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
 

@@ -1,5 +1,5 @@
 """Packages of others: what `ftp new` writes, and the example of a third party. Each is built into a wheel and installed into
-an environment that has core and the libraries, and no other plugin."""
+an environment that has core, the kit and the libraries, and no other plugin."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ftp.cli import new
 from ftp.errors import UserError
+from ftp_testing import new
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("objective", "parameterisation", "domain", "risk")
@@ -76,7 +76,8 @@ class House:
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return build(tmp_path_factory.mktemp("core"), ROOT / "core")
+    """Core and the kit."""
+    return build(tmp_path_factory.mktemp("core"), ROOT / "core", ROOT / "plugins" / "testing")
 
 
 # --- what `ftp new` writes ---

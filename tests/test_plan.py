@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftp.cli.main import call
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 RISKS = ",-leakage,-overfitting,-underfitting,-forgetting,-preflight"
 

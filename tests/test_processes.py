@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ftp.testing import forks
 from ftp.train import checkpoint
+from ftp_testing import forks
 
 ROWS, STEPS = 41, 12  # updates of 8 rows, and each sixth of a single row: one rank has none then
 

@@ -72,7 +72,7 @@ class Ended:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where all commands are given, with rows and models."""
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     folder = tmp_path_factory.mktemp("quiet")
     words = {"yes": ["good", "fine", "great"], "no": ["bad", "poor", "awful"]}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp.testing.advice import follow
+from ftp_testing.advice import follow
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "risks_confusion.py"
 
@@ -51,8 +51,8 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from ftp.testing.models import tiny
     from ftp_forgetting import sets
+    from ftp_testing.models import tiny
 
     folder = tiny("llama", tmp_path_factory.mktemp("models") / "writer")
     net, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)

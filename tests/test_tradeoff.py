@@ -42,7 +42,7 @@ def texts(path: Path, count: int, seed: int) -> None:
 def train_base(folder: Path) -> None:
     """A model that knows general text a little: what it does not know it cannot forget."""
     import ftp
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     base = tiny("llama", folder / "tiny")
     texts(folder / "base.jsonl", 60, 11)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
 

@@ -27,12 +27,12 @@ from ftp.data.target_form import shape
 from ftp.errors import UserError
 from ftp.losses import chat_template, rendering
 from ftp.settings import Settings
-from ftp.testing.models import tiny
 from ftp.types import Data, Loss, Run, Task
 from ftp_preference import Dpo, Kto, Orpo, Simpo
 from ftp_reward import Reward
 from ftp_rlhf import Rlhf
 from ftp_sft import Sft
+from ftp_testing.models import tiny
 
 CALLS = (
     "{%- if message.reasoning_content %}{{ '<think>' + message.reasoning_content + '</think>' }}{% endif %}"

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FOUND_BY = ("ftp", "ftp.models", "ftp.commands")
+"""Groups of entry points; a package needs one of them, as nothing would find it without."""
 FOLDERS = [ROOT / "core", *sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml"))]
 
 
@@ -26,7 +28,7 @@ def test_a_package_has_what_it_needs(folder: Path) -> None:
     assert (folder / "README.md").read_text(encoding="utf-8").strip() and list((folder / "tests").rglob("test_*.py"))
     if folder.name != "core":
         points = project["entry-points"]
-        assert points.get("ftp") or points.get("ftp.models"), "an entry point by which it is found"
+        assert any(points.get(group) for group in FOUND_BY), "an entry point by which it is found"
         for targets in points.values():
             for target in targets.values():
                 module = target.partition(":")[0].replace(".", "/")
@@ -46,11 +48,12 @@ def test_dependencies_are_ranges_and_those_of_the_workspace_are_known_to_uv(fold
             assert sources.get(name[0]) == {"workspace": True}, f"tool.uv.sources in pyproject.toml lacks {name[0]}"
 
 
-def dependencies(project: dict[str, Any]) -> list[str]:
-    """What a package depends on, optional parts included."""
+def dependencies(project: dict[str, Any], *, of_tests: bool = True) -> list[str]:
+    """What a package depends on, optional parts included; what its tests alone need only if `of_tests`."""
     lines = list(project["dependencies"])
-    for part in project.get("optional-dependencies", {}).values():
-        lines += part
+    for part, more in project.get("optional-dependencies", {}).items():
+        if of_tests or part != "test":
+            lines += more
     return lines
 
 
@@ -78,7 +81,7 @@ def undeclared_imports(folder: Path, package_of: dict[str, str]) -> list[str]:
         package_of: top-level module -> name of the package that installs it.
     """
     project = read(folder / "pyproject.toml")["project"]
-    allowed = {project["name"], *(re.split(r"[^\w.-]", line)[0] for line in dependencies(project))}
+    allowed = {project["name"], *(re.split(r"[^\w.-]", line)[0] for line in dependencies(project, of_tests=False))}
     foreign = {module: package for module, package in package_of.items() if package not in allowed}
     undeclared = []
     for file in sorted((folder / "src").rglob("*.py")):
@@ -109,6 +112,15 @@ def test_packages_import_no_other_package_but_a_declared_dependency() -> None:
     for folder in FOLDERS:
         undeclared += undeclared_imports(folder, package_of)
     assert not undeclared, "\n".join(undeclared)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_tests_that_use_the_kit_say_so(folder: Path) -> None:
+    """The extra `test` of a package names ftp-testing where its tests import it."""
+    uses_kit = any("ftp_testing" in file.read_text(encoding="utf-8") for file in (folder / "tests").rglob("*.py"))
+    extras = read(folder / "pyproject.toml")["project"].get("optional-dependencies", {})
+    names_kit = any(line.startswith("ftp-testing") for line in extras.get("test", []))
+    assert names_kit == (uses_kit and folder.name != "testing")
 
 
 LATE = "def late():\n    from ftp_lora import Lora"

@@ -11,9 +11,9 @@ from datasets import Dataset
 
 from ftp.runs.defaults import Duplicates, Gap
 from ftp.settings import Settings
-from ftp.testing.domains import a_run
 from ftp.train import parameter_groups
 from ftp.types import Data, Evaluation, Risk
+from ftp_testing.domains import a_run
 
 RUN = a_run("labelled")
 

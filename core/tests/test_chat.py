@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import ftp
 from ftp.cli.chat import command, talk
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 
 def test_what_was_said_goes_along_and_commands_change_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,8 @@ from ftp import UserError
 from ftp import model as models
 from ftp.model.growing import NewTokens
 from ftp.model.loading import origin
-from ftp.testing.models import CHAT, tiny
 from ftp.types import Model
+from ftp_testing.models import CHAT, tiny
 
 NEW = ("<|tool|>", "<|note|>")
 

@@ -12,8 +12,7 @@ sys.modules["peft"] = sys.modules["trl"] = None  # as where they are not install
 import ftp
 names = [one.name for one in pkgutil.walk_packages(ftp.__path__, "ftp.") if not one.name.endswith("__main__")]
 for name in names:
-    if not name.startswith("ftp.testing"):
-        importlib.import_module(name)
+    importlib.import_module(name)
 print(len(names))
 """
 

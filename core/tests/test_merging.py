@@ -15,8 +15,8 @@ from ftp import UserError
 from ftp import model as models
 from ftp.cli.main import call
 from ftp.model.peft import attach
-from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model
+from ftp_testing.models import TEXTS, tiny
 
 peft = pytest.importorskip("peft")
 

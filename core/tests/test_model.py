@@ -22,8 +22,8 @@ from ftp import model as models
 from ftp.host.fresh import run_code as run_in_new_process
 from ftp.model import saving
 from ftp.plugins import offers
-from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model, Offer, Score
+from ftp_testing.models import TEXTS, tiny
 
 THREE = ("bad", "middling", "good")
 
@@ -491,7 +491,7 @@ def test_a_saved_tokenizer_cuts_and_pads_nothing_of_itself(made: dict[str, Path]
 
 
 def test_a_tiny_models_vocabulary_is_the_same_in_each_process() -> None:
-    code = "from ftp.testing.models import TEXTS, _pieces; print(sorted(_pieces(TEXTS, 320, ('[PAD]', '[UNK]')).items()))"
+    code = "from ftp_testing.models import TEXTS, _pieces; print(sorted(_pieces(TEXTS, 320, ('[PAD]', '[UNK]')).items()))"
     told = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                            env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
     assert len(told) == 1 and "'##a'" in told.pop()

@@ -125,7 +125,7 @@ def test_a_full_output_of_a_command_is_a_mistake_that_can_be_mended() -> None:
 
 
 BYPASS = re.compile(r"(?<![.\w])print\(|click\.(?:s?echo|echo_via_pager)\(|rich\.print|\bConsole\(|sys\.std(?:out|err)\.write")
-OWN = {"core/src/ftp/host/terminal.py", "core/src/ftp/testing/forks.py"}
+OWN = {"core/src/ftp/host/terminal.py", "plugins/testing/src/ftp_testing/forks.py"}
 """The module itself; and a process of the kit that speaks with its parent in JSON."""
 
 

@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from ftp import model as models
 from ftp.losses.used_tokens import used
 from ftp.model.token_rows import ends, untrained
-from ftp.testing.models import CHAT, tiny
 from ftp.types import Data
+from ftp_testing.models import CHAT, tiny
 
 NEW = ["<|start|>", "<|end|>"]
 TALK = Data({"train": Dataset.from_list([{"messages": [{"role": "user", "content": "Hello"}]}])}, "conversation")

@@ -12,7 +12,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 from ftp.data import control_text
 from ftp.data.control_text import HIDDEN, NAMES, TextTokenizer, looked_for, renamed, turn_markers
 from ftp.errors import UserError
-from ftp.testing.models import TEXTS, tiny_tokenizer
+from ftp_testing.models import TEXTS, tiny_tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz<>/|_[]"
 

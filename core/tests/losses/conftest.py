@@ -12,8 +12,8 @@ import pytest
 from ftp import model as models
 from ftp.net import packing
 from ftp.settings import Settings
-from ftp.testing.models import tiny
 from ftp.types import Data, Head, Model, Run, Task
+from ftp_testing.models import tiny
 
 
 @pytest.fixture(scope="session")

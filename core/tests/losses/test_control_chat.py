@@ -9,7 +9,7 @@ import pytest
 
 from ftp.data.turns import Unfit
 from ftp.losses import chat_template, conversations
-from ftp.testing.models import CHAT, tiny_tokenizer
+from ftp_testing.models import CHAT, tiny_tokenizer
 
 MARKED = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"

@@ -10,8 +10,8 @@ from transformers import AutoModelForSequenceClassification
 
 from ftp.losses import labels, span, tags
 from ftp.net import heads, layout
-from ftp.testing.models import tiny_tokenizer
 from ftp.types import Task
+from ftp_testing.models import tiny_tokenizer
 
 KINDS = ("t5", "bart")
 TEXTS = ("A quiet joy.", "I would not watch this again, not even if it were free.", "Twelve </s> and five.", "No.")

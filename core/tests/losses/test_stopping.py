@@ -11,8 +11,8 @@ import pytest
 from ftp import model as models
 from ftp.losses import stopping
 from ftp.losses.stopping import Stops
-from ftp.testing.models import tiny
 from ftp.types import Model, Risk
+from ftp_testing.models import tiny
 
 RUN: Any = SimpleNamespace(settings=SimpleNamespace(epochs=1.0, learning_rate=1e-3, shard=False),
                            command=lambda *options: " ".join(map(str, options)))

@@ -13,8 +13,8 @@ from ftp_neftune import Neftune, listen
 from ftp import UserError
 from ftp import model as models
 from ftp.net import heads, layout, packing
-from ftp.testing import conformance
-from ftp.testing.models import Kind, tiny
+from ftp_testing import conformance
+from ftp_testing.models import Kind, tiny
 
 test_contract = conformance("neftune")
 

@@ -21,10 +21,10 @@ from ftp.model import token_rows
 from ftp.model.growing import NewTokens
 from ftp.net import packing
 from ftp.runs.run import execute
-from ftp.testing.models import TEXTS, tiny, tiny_tokenizer
-from ftp.testing.subject import find
 from ftp.types import Head, Model
 from ftp_adapters import Adapters
+from ftp_testing.models import TEXTS, tiny, tiny_tokenizer
+from ftp_testing.subject import find
 
 THREE = ("bad", "middling", "good")
 KINDS: list[tuple[str, Head]] = [("bert", "labels"), ("roberta", "score"), ("distilbert", "tags"), ("gpt2", "tokens"),

@@ -12,12 +12,12 @@ import pytest
 import ftp
 from ftp.data.load import settle
 from ftp.data.read import read
-from ftp.testing.domains import a_run
-from ftp.testing.models import tiny
 from ftp.types import Data, Form
 from ftp_chat import SAMPLE, Chat
 from ftp_chat.drift import HARMFUL, HARMLESS, Answers, compare, sign_test
 from ftp_chat.rules import judged, parts, refuses, rude_words
+from ftp_testing.domains import a_run
+from ftp_testing.models import tiny
 
 RUN = a_run("conversation")
 FORMS: tuple[Form, ...] = ("conversation", "preference", "feedback", "prompt")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ftp.data.load import settle
-from ftp.testing.domains import a_run
 from ftp.types import Form
 from ftp_chat import Chat
+from ftp_testing.domains import a_run
 
 SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 

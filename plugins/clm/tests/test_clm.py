@@ -18,10 +18,10 @@ from ftp import model as models
 from ftp.errors import UserError
 from ftp.net.packing import can_pack
 from ftp.settings import Settings
-from ftp.testing.models import TEXTS, tiny
 from ftp.types import Data, Loss, Model, Predictions, Row, Run, Task
 from ftp_clm import Clm
 from ftp_clm.plugin import around
+from ftp_testing.models import TEXTS, tiny
 
 ROWS: list[Row] = [{"text": text} for text in (*TEXTS, "", " ".join(TEXTS))]
 LLAMA = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64,
@@ -167,7 +167,7 @@ def test_tied_and_spare_embeddings_train(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_larger_than_the_embeddings_is_refused(tmp_path: Path) -> None:
-    from ftp.testing.models import tiny_tokenizer
+    from ftp_testing.models import tiny_tokenizer
 
     tiny("llama", tmp_path)
     tiny_tokenizer("llama", vocab_size=380).save_pretrained(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ftp
-from ftp.testing.models import TEXTS
+from ftp_testing.models import TEXTS
 
 DOMAIN = '''
 from ftp import hookimpl, plugin

@@ -17,10 +17,10 @@ from ftp import UserError
 from ftp import model as models
 from ftp.net import heads, layout
 from ftp.runs.run import execute
-from ftp.testing import scene
-from ftp.testing.models import tiny
-from ftp.testing.subject import find, tiny_model
 from ftp_distill.mixing import Formula
+from ftp_testing import scene
+from ftp_testing.models import tiny
+from ftp_testing.subject import find, tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 from datasets import Dataset
 
 import ftp
-from ftp.testing.domains import a_run
 from ftp.types import Data
 from ftp_finance.dates import mentioned, read, verdict
+from ftp_testing.domains import a_run
 
 RUN = a_run("labelled")
 

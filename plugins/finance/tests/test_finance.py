@@ -16,10 +16,10 @@ import pytest
 import ftp
 from ftp.data.load import settle
 from ftp.data.read import read
-from ftp.testing.domains import a_run
-from ftp.testing.models import tiny
 from ftp.types import Data, Form, Prediction, Predictions
 from ftp_finance import SAMPLE, Finance
+from ftp_testing.domains import a_run
+from ftp_testing.models import tiny
 
 SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 TONES = {"negative", "neutral", "positive"}

@@ -22,11 +22,11 @@ from ftp.errors import UserError
 from ftp.folder.log import Log
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
-from ftp.testing.advice import follow
-from ftp.testing.models import tiny
 from ftp.train.device import accelerator
 from ftp.types import Data, Model, Risk, Run
 from ftp_forgetting import Forgetting, advice, representations, sets, words
+from ftp_testing.advice import follow
+from ftp_testing.models import tiny
 
 TEXTS = sets.texts(None).documents
 

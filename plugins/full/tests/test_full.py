@@ -8,9 +8,9 @@ import pytest
 
 from ftp import UserError
 from ftp import model as models
-from ftp.testing.models import tiny
 from ftp.types import Model
 from ftp_full import Full
+from ftp_testing.models import tiny
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 
 import ftp
 from ftp.errors import UserError
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 OPTIONS: dict[str, Any] = {"max_steps": 3, "batch_size": 8, "device": "cpu", "precision": "fp32", "max_train_rows": 40,
                            "max_eval_rows": 20, "baselines": False, "verify": False, "report": False, "logging_steps": 1}

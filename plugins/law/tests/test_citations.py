@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset
 
-from ftp.testing.domains import a_run
 from ftp.types import Data
 from ftp_law.citations import cases, statutes, verdict
+from ftp_testing.domains import a_run
 
 RUN = a_run("labelled")
 

@@ -16,10 +16,10 @@ import pytest
 import ftp
 from ftp.data.load import settle
 from ftp.data.read import read
-from ftp.testing.domains import a_run
-from ftp.testing.models import tiny
 from ftp.types import Data, Form, Prediction, Predictions
 from ftp_law import SAMPLE, Law
+from ftp_testing.domains import a_run
+from ftp_testing.models import tiny
 
 SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 KINDS = {"payment", "term and termination", "confidentiality", "liability", "intellectual property", "disputes and law",

@@ -16,9 +16,9 @@ from ftp import UserError
 from ftp import model as models
 from ftp.model import token_rows
 from ftp.model.growing import NewTokens
-from ftp.testing.models import TEXTS, tiny
 from ftp.types import Head, Model
 from ftp_lora import Lora
+from ftp_testing.models import TEXTS, tiny
 
 THREE = ("bad", "middling", "good")
 KINDS: list[tuple[str, Head]] = [

@@ -10,10 +10,10 @@ import pytest
 from datasets import Dataset
 
 from ftp.data.read import read
-from ftp.testing.domains import a_run
 from ftp.types import Data
 from ftp_medical import SAMPLE
 from ftp_medical.identifiers import hidden, mask, masked, spans, verdict
+from ftp_testing.domains import a_run
 
 RUN = a_run("labelled")
 REGIONS = ("GB", "US")

@@ -16,11 +16,11 @@ import pytest
 import ftp
 from ftp.data.load import settle
 from ftp.data.read import read
-from ftp.testing.advice import follow
-from ftp.testing.domains import a_run
-from ftp.testing.models import tiny
 from ftp.types import Data, Form, Prediction, Predictions
 from ftp_medical import SAMPLE, Medical
+from ftp_testing.advice import follow
+from ftp_testing.domains import a_run
+from ftp_testing.models import tiny
 
 SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 FIELDS = {"heart", "lungs", "digestion", "nerves", "skin", "bones", "mind"}

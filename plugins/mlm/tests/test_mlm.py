@@ -15,10 +15,10 @@ from ftp import model as models
 from ftp.errors import UserError
 from ftp.net.packing import can_pack
 from ftp.settings import Settings
-from ftp.testing.models import TEXTS, tiny
 from ftp.types import Data, Loss, Model, Row, Run, Task
 from ftp_mlm import Mlm
 from ftp_mlm.plugin import Masks
+from ftp_testing.models import TEXTS, tiny
 
 ROWS: list[Row] = [{"text": text} for text in (*TEXTS, "", " ".join(TEXTS))]
 

@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ftp.settings import Settings
-from ftp.testing.models import tiny
 from ftp.train import JoinedOptimizer
 from ftp_muon import Muon, inner_matrices
+from ftp_testing.models import tiny
 
 
 def net(folder: Path) -> torch.nn.Module:

@@ -17,10 +17,10 @@ import ftp
 from ftp.errors import UserError
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
-from ftp.testing.advice import follow
-from ftp.testing.models import tiny
 from ftp.types import Data, Evaluation, Risk, Run, Score, Task
 from ftp_overfitting import Overfitting, looks, memory
+from ftp_testing.advice import follow
+from ftp_testing.models import tiny
 
 LABELS = ("bad", "good")
 ROWS = 200

@@ -12,9 +12,9 @@ import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.testing.models import tiny
 from ftp.types import Data, Prediction, Predictions
 from ftp_pairs import SAMPLE, Pairs
+from ftp_testing.models import tiny
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ from ftp import model as models
 from ftp.losses.common import row_limit
 from ftp.net import heads, layout
 from ftp.runs.run import execute
-from ftp.testing.models import TEXTS, tiny
-from ftp.testing.subject import find
 from ftp.types import Head, Model
 from ftp_peft import Peft
 from ftp_peft.given import parse
+from ftp_testing.models import TEXTS, tiny
+from ftp_testing.subject import find
 
 THREE = ("bad", "middling", "good")
 METHODS: dict[str, str] = {

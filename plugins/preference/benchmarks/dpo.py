@@ -37,7 +37,7 @@ def network(folder: Path, texts: list[str]) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from ftp.testing.models import tiny_tokenizer
+    from ftp_testing.models import tiny_tokenizer
 
     tokenizer = tiny_tokenizer("llama", vocab_size=16384, texts=texts)
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}

@@ -40,7 +40,7 @@ def ratings() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The folder of a tiny network, made once for each kind and configuration."""
-    from ftp.testing.models import tiny
+    from ftp_testing.models import tiny
 
     made: dict[str, Path] = {}
 

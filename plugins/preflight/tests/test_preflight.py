@@ -20,12 +20,12 @@ from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.runs.build import build
 from ftp.settings import Settings
-from ftp.testing.advice import follow
-from ftp.testing.models import CHAT, tiny
 from ftp.train.device import accelerator
 from ftp.types import Data, Risk, Run, Task
 from ftp_preflight import Preflight, encoded, first_step, left_out, template
 from ftp_preflight.findings import Findings
+from ftp_testing.advice import follow
+from ftp_testing.models import CHAT, tiny
 
 QUIET = ("-forgetting", "-leakage", "-underfitting", "-overfitting")
 WORDS = ["the", "film", "was", "a", "quiet", "joy", "from", "first", "scene", "to", "last", "and", "our", "waiter", "forgot",

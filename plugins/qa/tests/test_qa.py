@@ -11,9 +11,9 @@ import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.testing.models import tiny
 from ftp.types import Data, Prediction, Predictions, Task
 from ftp_qa import SAMPLE, Qa
+from ftp_testing.models import tiny
 
 
 @pytest.fixture(scope="module")

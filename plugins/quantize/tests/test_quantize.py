@@ -15,9 +15,9 @@ from ftp import UserError
 from ftp import model as models
 from ftp.plugins.plan import prepare
 from ftp.runs.run import execute
-from ftp.testing import subject
-from ftp.testing.models import TEXTS, tiny
 from ftp_quantize import plugin
+from ftp_testing import subject
+from ftp_testing.models import TEXTS, tiny
 
 KINDS = {
     "nf4": {"bits": "4"},

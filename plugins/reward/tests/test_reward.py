@@ -16,10 +16,10 @@ from ftp import model as models
 from ftp.errors import UserError
 from ftp.net import heads, layout, packing
 from ftp.settings import Settings
-from ftp.testing.models import tiny
 from ftp.train.device import accelerator
 from ftp.types import Batch, Data, Loss, Model, Run, Task
 from ftp_reward import Reward
+from ftp_testing.models import tiny
 
 PAIRS = [
     ("What is the capital of Norway?", "The capital of Norway is Oslo.", "I do not know, and I do not care."),

@@ -13,11 +13,11 @@ import torch
 from ftp.folder.log import Log
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
-from ftp.testing.models import tiny
-from ftp.testing.subject import JUDGE, ROWS
 from ftp.types import Data, Run
 from ftp_rlhf import rollout
 from ftp_rlhf.sample import Completion
+from ftp_testing.models import tiny
+from ftp_testing.subject import JUDGE, ROWS
 
 GENERATIONS, LENGTH, TEMPERATURE = 4, 10, 0.7
 PROMPTS = ("How are you?", "Say something about the soup and the bread.", "What is it?")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ftp.cli.main import call
-from ftp.testing.models import tiny
-from ftp.testing.subject import JUDGE, ROWS
+from ftp_testing.models import tiny
+from ftp_testing.subject import JUDGE, ROWS
 
 RECIPE = """
 out = "{out}"

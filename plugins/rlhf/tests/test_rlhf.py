@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from ftp import UserError
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 LETTERS = "def f(completions, **columns):\n    return [float(text.count('e')) for text in completions]\n"
 
@@ -218,8 +218,8 @@ def test_a_completion_that_nobody_judges_is_an_error(rolling, judge):
 def test_a_reward_model_judges_with_its_own_tokenizer(go, rolling, tmp_path):
     """It gives texts the scores that its finished run gives them, and a run is judged by it; its tokenizer is another one."""
     import ftp
-    from ftp.testing.subject import ROWS
     from ftp_rlhf.rewards import model_judge
+    from ftp_testing.subject import ROWS
 
     trained = ftp.run(["reward", "-leakage", "-duplicates"], plugins_from=(ROWS,), model=str(tiny("gpt2", tmp_path / "gpt2")),
                       out=str(tmp_path / "scores"), device="cpu", precision="fp32", max_steps=2, verify=False, baselines=False,
@@ -352,8 +352,8 @@ def test_a_finished_run_answers_in_the_template_of_its_training(go):
 def test_two_processes_sample_and_learn_what_one_does(llama, judge, tmp_path, method, prompts):
     """Completions hang on the prompt alone, so the rewards and losses are those of one process; advantages look at all ranks.
     With one prompt a rollout, one of the two processes has none."""
-    from ftp.testing import forks
-    from ftp.testing.subject import ROWS
+    from ftp_testing import forks
+    from ftp_testing.subject import ROWS
 
     def words(out: str) -> list[str]:
         given = {"plugins": "rlhf,-leakage,-duplicates", "plugins-from": ROWS, "model": llama, "device": "cpu",

@@ -11,9 +11,9 @@ import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.testing.models import tiny
 from ftp.types import Data, Prediction, Predictions
 from ftp_sentiment import SAMPLE, Sentiment
+from ftp_testing.models import tiny
 
 TOPICS = {"films", "products", "food", "travel", "services", "work"}
 

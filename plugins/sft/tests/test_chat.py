@@ -11,7 +11,7 @@ import pytest
 from ftp.data.turns import Unfit
 from ftp.errors import UserError
 from ftp.losses import chat_template, conversations
-from ftp.testing.models import tiny_tokenizer
+from ftp_testing.models import tiny_tokenizer
 
 TALK = [
     {"role": "system", "content": "Be brief."},

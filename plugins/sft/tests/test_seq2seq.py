@@ -17,9 +17,9 @@ from ftp import model as models
 from ftp.errors import UserError
 from ftp.losses import chat_template
 from ftp.settings import Settings
-from ftp.testing.models import tiny, tiny_tokenizer
 from ftp.types import Data, Loss, Model, Row, Run, Task
 from ftp_sft import Sft
+from ftp_testing.models import tiny, tiny_tokenizer
 
 KINDS = ("t5", "bart")
 TALKS = [
@@ -240,7 +240,7 @@ def test_rows_of_a_decoder_are_not_trained_in_silence(folders: dict[str, Path]) 
 
 def test_the_kit_looks_at_an_encoder_decoder_and_finds_what_is_wrong_there(monkeypatch: pytest.MonkeyPatch) -> None:
     from ftp.losses import encoder_decoder
-    from ftp.testing import check
+    from ftp_testing import check
 
     def outcome() -> tuple[str, str]:
         (found,) = check("sft", only=["encoder-decoders-too"]).outcomes
@@ -293,8 +293,8 @@ def test_a_run_learns_to_answer_and_to_stop(talker: Path) -> None:
 
 
 def test_a_run_that_is_broken_off_ends_as_the_unbroken_one() -> None:
-    from ftp.testing.checks.run import resumes_to_the_same_end
-    from ftp.testing.subject import find
+    from ftp_testing.checks.run import resumes_to_the_same_end
+    from ftp_testing.subject import find
 
     subject = dataclasses.replace(find("sft"), kept={"kind": {"kind": "t5", "rollout": False}})
     assert "the same bits" in resumes_to_the_same_end(subject)

@@ -17,9 +17,9 @@ from ftp.losses.chat_template import DEFAULT
 from ftp.losses.tokens import labels
 from ftp.net.packing import can_pack
 from ftp.settings import Settings
-from ftp.testing.models import tiny
 from ftp.types import Data, Loss, Model, Row, Run, Task
 from ftp_sft import Sft
+from ftp_testing.models import tiny
 
 TALKS = [
     [("user", "What is the capital of Norway?"), ("assistant", "Oslo.")],

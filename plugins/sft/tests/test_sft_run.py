@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ftp
-from ftp.testing.models import tiny
+from ftp_testing.models import tiny
 
 DOMAIN = '''
 from ftp import hookimpl, plugin

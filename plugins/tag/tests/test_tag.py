@@ -10,9 +10,9 @@ import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.testing.models import tiny
 from ftp.types import Data, Prediction, Predictions
 from ftp_tag import SAMPLE, Tag
+from ftp_testing.models import tiny
 
 KINDS = ("DATE", "LOC", "ORG", "PER")
 

@@ -18,9 +18,9 @@ import ftp
 from ftp.errors import UserError
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
-from ftp.testing.advice import follow
-from ftp.testing.models import tiny
 from ftp.types import Data, Evaluation, Loss, Prediction, Predictions, Risk, Run, Task
+from ftp_testing.advice import follow
+from ftp_testing.models import tiny
 from ftp_underfitting import Underfitting, curve, weights
 from ftp_underfitting.start import Start, steepest
 

@@ -40,12 +40,8 @@ COMMANDS = {
     "plugins": "List installed plugins, or show one.",
     "merge": "Merge the adapter of a run into its base.",
     "export": "Write a run's model for other programs: safetensors, GGUF, ONNX.",
-    "check": "Check that a plugin keeps to the contract.",
-    "new": "Write a package with a plugin of your own.",
 }
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
-ELSEWHERE = {"check": "ftp.testing.command"}
-"""Modules of commands that are not in `ftp.cli`: the kit stands above the command line, as it calls it."""
 
 
 def offered(under: str = "") -> dict[str, list[metadata.EntryPoint]]:
@@ -129,7 +125,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            command = importlib.import_module(ELSEWHERE.get(cmd_name, f"ftp.cli.{cmd_name}")).command
+            command = importlib.import_module(f"ftp.cli.{cmd_name}").command
         else:
             known = offered()
             points = names.lookup(cmd_name, known, _distribution)

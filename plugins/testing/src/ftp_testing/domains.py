@@ -1,0 +1,142 @@
+"""A domain's rows, and answers to them that are all right or all wrong. Imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from ftp.data.downhill import reachable
+from ftp.data.load import settle
+from ftp.data.turns import words
+from ftp.errors import UserError
+from ftp.options import options_of
+from ftp.plugins.fit import DEFAULT_HEADS
+from ftp.settings import Settings
+from ftp.types import Data, Form, Head, Prediction, Predictions, Run, Score, Task
+from ftp_testing.outcome import Fault, NotApplicable
+from ftp_testing.rows import splits
+from ftp_testing.subject import Subject
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+WRONG = "zzz"
+"""A text that is no answer to anything."""
+
+
+def answer_hook(subject: Subject, hook: str, **arguments: Any) -> Any:
+    """What the plugin itself answers to a hook, with its default options."""
+    import inspect
+
+    one = subject.cls(**{item.name: item.default for item in options_of(subject.cls, subject.name)})
+    function = getattr(one, hook)
+    return function(**{name: arguments[name] for name in inspect.signature(function).parameters})
+
+
+def a_run(form: Form, data: str | None = None, head: Head | None = None, **settings: Any) -> Run:
+    """The facts of a run for a domain to read: nothing heavy in it."""
+    chosen = dataclasses.replace(Settings(), data=data, device="cpu", **settings)
+    return Run(chosen, Task(form, head or DEFAULT_HEADS.get(form, "tokens")), cast(Any, SimpleNamespace(picked=(), plugins={})))
+
+
+def given(subject: Subject) -> tuple[Form, ...]:
+    """The forms that a domain says it gives."""
+    return cast("tuple[Form, ...]", subject.picked.attribute("gives"))
+
+
+def source(subject: Subject, form: Form) -> str | None:
+    """What to name in `--data`: nothing for a domain that has rows of its own, else rows of the kit in a folder."""
+    try:
+        answer_hook(subject, "load_data", run=a_run(form))
+    except UserError as error:
+        if "no sample" not in str(error) and "no data" not in str(error):
+            raise
+        folder = subject.folder / "data" / form
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            for split, rows in splits(form).items():
+                (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return str(folder)
+    return None
+
+
+def rows(subject: Subject, form: Form, own: bool = False) -> Data:
+    """The domain's rows in a form, as a run settles them. `own`: only what the domain gives, no validation cut from train."""
+    key = f"rows {form} {own}"
+    if key not in subject.kept:
+        run = a_run(form, source(subject, own_form(subject, form)))
+        found = answer_hook(subject, "load_data", run=run)
+        if not isinstance(found, Mapping) or not found:
+            raise Fault(f"load_data gives {type(found).__name__} for the form {form}", "a mapping: split name -> datasets.Dataset")
+        subject.kept[key] = Data(dict(found), form) if own else settle(found, run)[0]
+    return cast(Data, subject.kept[key])
+
+
+def own_form(subject: Subject, form: Form) -> Form:
+    """The form of those that a domain gives from which rows of `form` can be made."""
+    return next((one for one in given(subject) if form in reachable([one])), form)
+
+
+def predictions(data: Data, right: bool, order: Sequence[int] | None = None) -> dict[str, Predictions]:
+    """Answers to all rows of each split, all right or all wrong; `order`: rows in another order (cut to the split)."""
+    import numpy as np
+
+    made = {}
+    for split, given in data.splits.items():
+        rows = given if order is None else given.select([place for place in order if place < len(given)])
+        answers = [answered(row, data, right) for row in rows.to_list()]
+        loss = 0.01 if right else 9.0
+        made[split] = Predictions(split, rows, answers, loss, np.full(len(rows), loss))
+    return made
+
+
+def answered(row: Mapping[str, Any], data: Data, right: bool) -> Prediction:
+    """One answer to a row, as core's losses give it for the form."""
+    classes = max(1, len(data.labels))
+    if data.form == "labelled":
+        label = int(row["label"]) if right else (int(row["label"]) + 1) % classes
+        return Prediction(label, tuple(1.0 if number == label else 0.0 for number in range(classes)))
+    if data.form == "tagged":
+        return Prediction([data.labels[number if right else (number + 1) % classes] for number in row["tags"]])
+    if data.form == "question":
+        texts = row["answers"]["text"]
+        return Prediction((texts[0] if texts else "") if right else WRONG)
+    if data.form == "conversation":
+        return Prediction(words(row["messages"][-1]) if right else WRONG)
+    return Prediction(None)
+
+
+def scores(subject: Subject, data: Data, found: Mapping[str, Predictions]) -> dict[tuple[str, str], Score]:
+    """What the domain's `evaluate` gives, by name and split."""
+    given = answer_hook(subject, "evaluate", run=a_run(data.form), data=data, predictions=found, model=None)
+    if not isinstance(given, (list, tuple)) or not all(isinstance(one, Score) for one in given):
+        raise Fault("evaluate does not give a list of ftp.types.Score", "return [Score(name, value, \"max\", split), ...]")
+    names = [(one.name, one.split) for one in given]
+    if twice := sorted({f"{name} of {split}" for name, split in names if names.count((name, split)) > 1}):
+        raise Fault(f"evaluate gives a score twice: {', '.join(twice)}", "one score of a name for each split")
+    return {(one.name, one.split): one for one in given}
+
+
+def scored(subject: Subject) -> list[tuple[Data, dict[tuple[str, str], Score]]]:
+    """For each form that the domain gives and scores: its rows, and the scores of answers that are all right."""
+    if not hasattr(subject.cls, "evaluate"):
+        raise NotApplicable("it brings no scores (evaluate)")
+    found = []
+    for form in dict.fromkeys([*given(subject), *(("conversation",) if "conversation" in reachable(given(subject)) else ())]):
+        data = rows(subject, cast(Form, form))
+        if right := scores(subject, data, predictions(data, True)):
+            found.append((data, right))
+    if not found:
+        raise Fault("evaluate gives no score for any form that the domain gives, when every answer is right",
+                    "give scores by split; core's own are in ftp.metrics")
+    return found
+
+
+def stored(rows: Any, split: str) -> Dataset:
+    """Rows of a split that can be counted."""
+    if not hasattr(rows, "num_rows"):
+        raise NotApplicable(f"{split} is a stream")
+    return cast("Dataset", rows)

@@ -1,0 +1,115 @@
+"""`ftp new`: a package with a plugin that works, to be changed into one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from ftp.errors import Problem, UserError
+from ftp.host.terminal import say
+
+TEMPLATE = Path(__file__).parent / "template"
+EXAMPLES = {
+    "objective": ("what is minimised", "sentiment,{name}"),
+    "parameterisation": ("which weights may move", "{name},sentiment"),
+    "domain": ("rows, and what a good answer is", "lora,{name}"),
+    "risk": ("what is wrong with a run", "lora,sentiment,{name}"),
+}
+"""Kind -> what it is about, and the plugins of a run with it."""
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+@click.command("new")
+@click.argument("name")
+@click.option("--kind", required=True, type=click.Choice(list(EXAMPLES)),
+              help="; ".join(f"{kind}: {about}" for kind, (about, _) in EXAMPLES.items()) + ".")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write; default: ftp-NAME.")
+def command(name: str, kind: str, out: Path | None) -> None:
+    """Write a package with a plugin of your own.
+
+    It works, and passes `ftp check`, as it is written: change it step by step.
+    """
+    folder = out or Path(f"ftp-{name}")
+    problems = [*wrong_name(name), *wrong_folder(folder)]
+    if problems:
+        raise UserError(problems)
+    for path, text in files(name, kind).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+        say(f"wrote {folder / path}")
+    say(f"\ninstall it:  pip install -e {folder}\ncheck it:    ftp check {name}\n"
+               f"run it:      ftp run --plugins {run_of(kind, name)}")
+
+
+def files(name: str, kind: str) -> dict[str, str]:
+    """The files of a package, by path in its folder. Raises KeyError for a kind that there is not."""
+    module, source = name.replace("-", "_"), _read(f"{kind}.py")
+    words = {"plugin-name": name, "plugin_name": module, "PluginName": _class_name(name, source),
+             "example-run": run_of(kind, name), "PLUGIN_SUMMARY": _summary(source)}
+    package = f"src/ftp_{module}"
+    made = {"pyproject.toml": "pyproject.toml", "README.md": "README.md", f"{package}/__init__.py": f"{kind}.py",
+            f"tests/test_{module}.py": "tests.py"}
+    if kind == "domain":
+        made |= {f"{package}/sample/{split}.csv": f"sample/{split}.csv" for split in ("train", "validation")}
+    return {path: _filled(_read(one), words) for path, one in made.items()}
+
+
+def run_of(kind: str, name: str) -> str:
+    """The plugins of a run with a plugin of this kind."""
+    return EXAMPLES[kind][1].format(name=name)
+
+
+def wrong_name(name: str) -> list[Problem]:
+    """What is wrong with the name of a plugin that is to be written; nothing where it can be taken."""
+    from ftp.plugins.find import discover
+    from ftp.plugins.fit import core_options
+
+    def problem(what: str, fix: str = "take another name", command: str = "") -> list[Problem]:
+        return [Problem(f"ftp new {name}: {what}", fix, command)]
+
+    if not NAME.fullmatch(name):
+        like = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")
+        hint = f", as in '{like}'" if NAME.fullmatch(like) else ""
+        return problem("not a name for a plugin", f"small letters, digits and single dashes, a letter first{hint}")
+    module = f"ftp_{name.replace('-', '_')}"
+    if found := discover().get(name):
+        return problem(f"{found[0].package} offers a plugin of this name", command="ftp plugins")
+    if name in {item.name.replace("_", "-") for item in core_options()} | {"plugins"}:
+        return problem("core has an option of this name, and a recipe could not tell them apart")
+    if importlib.util.find_spec(module) is not None:
+        return problem(f"there is a package {module} already")
+    return []
+
+
+def wrong_folder(folder: Path) -> list[Problem]:
+    """Nothing that is there is written over."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return []
+    if folder.exists():
+        return [Problem(f"{folder}: is there already", "name another folder with --out, or remove it")]
+    return []
+
+
+def _class_name(name: str, source: str) -> str:
+    """`my-loss` -> `MyLoss`; `MyLossPlugin` where the source has that word for something else, or Python has."""
+    made = "".join(part.capitalize() for part in name.split("-"))
+    return f"{made}Plugin" if keyword.iskeyword(made) or re.search(rf"\b{made}\b", source) else made
+
+
+def _summary(source: str) -> str:
+    found = re.search(r'class PluginName:\n +"""(.*)"""', source)
+    assert found is not None
+    return found[1]
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], text)
+
+
+def _read(name: str) -> str:
+    return (TEMPLATE / name).read_text(encoding="utf-8")

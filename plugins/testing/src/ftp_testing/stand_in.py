@@ -1,0 +1,77 @@
+"""Plugins of the kit: rows of every form, a judge of completions, the end of a run in its middle, and what each rank holds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from ftp import hookimpl, option, plugin
+from ftp.types import Event, Loss, Model, Reward, Run
+from ftp_testing.rows import MAKERS, splits
+
+
+@plugin
+class KitRows:
+    """Rows of whatever form the objective reads, from the conformance kit."""
+
+    gives = tuple(MAKERS)
+
+    @hookimpl
+    def load_data(self, run: Run) -> dict[str, Any]:
+        from datasets import Dataset
+
+        return {split: Dataset.from_list(rows) for split, rows in splits(run.task.form).items()}
+
+
+@plugin
+class KitJudge:
+    """Judge completions, for objectives that sample from the model."""
+
+    kind = "extra"
+
+    @hookimpl
+    def reward(self, completions: Sequence[str]) -> Reward:
+        """Many words of different kinds are good."""
+        return Reward("words", [float(len(set(text.split()))) for text in completions])
+
+
+@plugin
+class KitHalt:
+    """End a run after a checkpoint, as if it had been killed."""
+
+    kind = "extra"
+
+    after: int = option(0, "the checkpoint after which it ends; 0: none", low=0)
+    hard: bool = option(False, "end by kill -9; else by Ctrl-C where nothing is saved any more")
+
+    @hookimpl
+    def on_event(self, event: Event) -> None:
+        if event.name == "saved" and event.step == self.after:
+            if self.hard:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+
+
+@plugin
+class KitRanks:
+    """Where several processes train together, have each write down what its trained weights are after each update."""
+
+    kind = "extra"
+
+    @hookimpl(wrapper=True)
+    def make_loss(self, model: Model) -> Generator[None, Loss, Loss]:
+        loss = yield
+        parameters = [*model.net.parameters(), *(loss.extra.parameters() if loss.extra is not None else ())]
+        self.weights = [weight for weight in parameters if weight.requires_grad]
+        return loss
+
+    @hookimpl
+    def on_event(self, run: Run, event: Event) -> None:
+        assert run.accelerator is not None and run.out is not None
+        if run.accelerator.num_processes > 1 and event.name == "step":
+            digest = hashlib.sha256(b"".join(weight.detach().cpu().numpy().tobytes() for weight in self.weights)).hexdigest()
+            with (run.out / f"rank-{run.accelerator.process_index}.txt").open("a") as file:
+                file.write(f"{event.step} {digest}\n")
