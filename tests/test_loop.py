@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import ftp
+from ftp.data.updates import count_updates
 from ftp.settings import Settings
 from ftp.train.schedule import schedule
 from ftp.train.seeds import seed_step
@@ -545,6 +546,40 @@ def test_a_run_takes_the_learning_rates_of_its_schedule(go: Any, kind: Any) -> N
     settings = Settings(lr_scheduler_type=kind, warmup_steps=2)
     wanted = [1e-3 * schedule(settings, 12, step) for step in range(12)]
     assert [line["learning_rate"] for line in lines(result, "step")] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_plugin_orders_the_rows(go: Any, tmp_path: Path) -> None:
+    """Updates have the rows that it says, epoch by epoch; what it may not say is refused in its name."""
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Takes the shortest rows first, in updates of two, and fewer of them in the second epoch."""
+    wrong: int = ftp.option(0, "a row that is too high by this")
+    @ftp.hookimpl
+    def order_rows(self, data, lengths, rows, epoch):
+        import numpy as np
+        assert len(lengths) == len(rows) and len(data.splits["train"]) > max(rows)
+        order = np.argsort(lengths, kind="stable")[: 6 - 2 * epoch]
+        return [[int(row) + self.wrong for row in order[start : start + 2]] for start in range(0, len(order), 2)]
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self, run, batches):
+        run.log.event("seen", rows=sum(batch.rows for batch in batches), tokens=sum(batch.tokens for batch in batches))
+        return (yield)
+''')
+    result = go(plugins_from=(where,), epochs=2.5)
+    seen = lines(result, "seen")
+    assert result.step == 3 + 2 + 1 and {line["rows"] for line in seen} == {2}
+    tokens = [line["tokens"] for line in seen]
+    assert tokens[:3] == sorted(tokens[:3]) and tokens[3:] == [*tokens[:2], tokens[0]]
+    with pytest.raises(ftp.PluginError, match=r"order_rows of mine: epoch 0 has rows from .*; the encoded rows are 0 to 44"):
+        go(plugins_from=(where,), max_steps=1, mine={"wrong": 45})
+    with pytest.raises(ftp.UserError, match=r"--streaming: .* and mine orders rows"):
+        go(plugins_from=(where,), max_steps=1, streaming=True)
+
+
+def test_a_tenth_of_ten_updates_is_one() -> None:
+    assert count_updates(2.1, lambda epoch: 10) == 21
+    assert count_updates(1.5, lambda epoch: [3, 5][epoch]) == 6
 
 
 def test_a_plugin_makes_the_optimizer_and_the_schedule(go: Any, tmp_path: Path) -> None:

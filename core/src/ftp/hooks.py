@@ -32,6 +32,7 @@ from ftp.types import (
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from numpy.typing import NDArray
     from torch.optim import Optimizer
 
 hookspec = pluggy.HookspecMarker("ftp")
@@ -71,6 +72,21 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
     One answer: the objective's; without an objective, core's loss for the head. Wrappers are welcome (an anchor to the
     old weights, label smoothing): `loss = yield`, then replace `compute`. Sums, never means: `LossOut.total` is divided
     once by the count over all ranks and micro-batches.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def order_rows(
+    run: Run, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
+) -> Sequence[Sequence[int] | NDArray[Any]]:
+    """Give the updates of an epoch, each as the numbers of its encoded rows, from 0.
+
+    One answer: core's (registered last), which shuffles all rows and cuts them by `--batch-size` or `--batch-tokens`.
+    `lengths`: tokens of each encoded row. `rows`: the number of the row of `data.splits["train"]` that each came from.
+    A row may stand in several updates of an epoch, or in none. The answer depends on nothing but the arguments and
+    `run.settings.seed`: every rank asks for itself, core gives each its share of an update, and a resumed run asks again.
+    Not asked with `--streaming`, where nobody knows the rows.
     """
     raise NotImplementedError
 
@@ -162,6 +178,7 @@ ARITY: Mapping[str, Arity] = {
     "load_data": "collected",
     "build_model": "one",
     "make_loss": "one",
+    "order_rows": "one",
     "make_optimizer": "one",
     "make_schedule": "one",
     "train_step": "one",

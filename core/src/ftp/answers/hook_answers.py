@@ -10,7 +10,7 @@ from typing import Any
 
 from ftp.answers.carried_functions import with_checked_functions
 from ftp.answers.fields import Check, an, instance, listed, of
-from ftp.answers.kinds import FUNCTION, OPTIMIZER, is_dataset
+from ftp.answers.kinds import FUNCTION, OPTIMIZER, UPDATES, is_dataset
 from ftp.answers.origin import Mismatch, Source
 from ftp.types import Loss, Model, Reward, Risk, Score, StepOut, Stop
 
@@ -32,6 +32,7 @@ HOOKS: Mapping[str, Check] = {
     "load_data": splits,
     "build_model": instance(Model),
     "make_loss": instance(Loss),
+    "order_rows": of(UPDATES),
     "make_optimizer": of(OPTIMIZER),
     "make_schedule": of(FUNCTION),
     "train_step": instance(StepOut),

@@ -48,7 +48,7 @@ def are_numbers(value: Any) -> bool:
     return is_list(value) and _are_all(value, numbers.Real)
 
 
-def _are_token_ids(value: Any) -> bool:
+def _are_wholes(value: Any) -> bool:
     """Whether a list, or an array of one dimension, holds whole numbers alone."""
     if hasattr(value, "tolist"):  # numpy and torch
         value = value.tolist()
@@ -143,7 +143,11 @@ MODULE = Kind("a torch.nn.Module", is_module)
 TOKENIZER = Kind("a tokenizer", lambda value: callable(value) and hasattr(value, "decode"))
 SCALARS = mapping_to(SCALAR, "a dictionary of name -> tensor of one number")
 TEXTS = list_of(TEXT, "a list of texts")
-WHOLES = Kind("a list of whole numbers", _are_token_ids)
+WHOLES = Kind("a list of whole numbers", _are_wholes)
+UPDATES = Kind(
+    "a list of updates, each a list of whole numbers",
+    lambda value: is_list(value) and all(map(_are_wholes, value)),
+)
 OPTIONS = Kind(
     "a dictionary of option -> value",
     lambda value: isinstance(value, Mapping) and all(map(TEXT.holds, value)),

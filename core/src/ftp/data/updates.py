@@ -46,27 +46,49 @@ class Source(Protocol):
         ...
 
 
+Order = Callable[[np.ndarray, np.ndarray, int], Sequence[Sequence[int] | np.ndarray]]
+"""`order(lengths, rows, epoch)`: the updates of an epoch, as the hook `order_rows` gives them."""
+
+
+def shuffled(settings: Settings, lengths: np.ndarray, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
+    """The updates of an epoch in a new random order; every row once. What core answers to `order_rows`."""
+    return batches.plan(lengths, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens, seed=settings.seed,
+                        epoch=epoch)
+
+
+def count_updates(epochs: float, updates_in: Callable[[int], int]) -> int:
+    """The updates of so many epochs, the last of which may be done in part.
+
+    Args:
+        updates_in: number of an epoch -> its updates: epochs of a token budget differ in length.
+    """
+    whole, part = divmod(epochs, 1)
+    total = sum(updates_in(epoch) for epoch in range(int(whole)))
+    if part:
+        # rounded first: a tenth of ten updates is one, and not the two that ceil makes of 1.0000000000000009
+        total += math.ceil(round(part * updates_in(int(whole)), 6))
+    return total
+
+
 class Stored:
-    """Encoded rows in a memory-mapped file, in a new random order each epoch; every row once an epoch."""
+    """Encoded rows in a memory-mapped file, in the order that `order_rows` gives each epoch."""
 
     stride = 1
 
-    def __init__(self, encoded: Dataset, settings: Settings) -> None:
-        self.encoded, self.settings = encoded, settings
+    def __init__(self, encoded: Dataset, settings: Settings, order: Order | None = None) -> None:
+        """Args: order: None for a new random order each epoch."""
+        self.encoded = encoded
         self.lengths = np.asarray(encoded["length"])
-        self.per_epoch = float(len(self._plan(0)))
+        self.rows = np.asarray(encoded["row"])
+        self.order = order or partial(shuffled, settings)
+        self.per_epoch = float(len(self._updates_of(0)))
         if settings.max_steps is not None:
             self.total = settings.max_steps
-        elif settings.batch_tokens is None:
-            self.total = math.ceil(settings.epochs * self.per_epoch)
-        else:  # epochs of a token budget differ in length
-            whole, part = divmod(settings.epochs, 1)
-            self.total = sum(len(self._plan(epoch)) for epoch in range(int(whole)))
-            self.total += math.ceil(part * len(self._plan(int(whole))))
+        else:
+            self.total = count_updates(settings.epochs, lambda epoch: len(self._updates_of(epoch)))
 
-    def _plan(self, epoch: int) -> list[np.ndarray]:
-        return batches.plan(self.lengths, batch_size=self.settings.batch_size, batch_tokens=self.settings.batch_tokens,
-                            seed=self.settings.seed, epoch=epoch)
+    def _updates_of(self, epoch: int) -> Sequence[Sequence[int] | np.ndarray]:
+        return self.order(self.lengths, self.rows, epoch)
 
     def place(self) -> None:
         return None
@@ -74,11 +96,11 @@ class Stored:
     def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
         step, epoch = 0, 0
         while step < self.total:
-            plan = self._plan(epoch)
-            for rows in plan:
+            for update in self._updates_of(epoch):
                 if step >= self.total:
                     return
                 if step >= start:
+                    rows = np.asarray(update, dtype=np.int64)
                     yield self._fetch(batches.share(rows, self.lengths, rank, world))
                 step += 1
             epoch += 1

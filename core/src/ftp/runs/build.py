@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ftp.data.updates import Source
-from ftp.errors import UserError
+from ftp.errors import PluginError, UserError
 from ftp.types import Data, Loss, Model, Run
 
 
@@ -76,17 +79,42 @@ def packs(run: Run, model: Model) -> bool:
     return able
 
 
-def make_source(run: Run, encoded: Mapping[str, Any], loss: Loss) -> Source:
+def make_source(run: Run, data: Data, encoded: Mapping[str, Any], loss: Loss) -> Source:
     """Where the loop gets its rows from."""
     from ftp.data import updates
     from ftp.train.seeds import seed_step
 
-    made: updates.Source
+    source: updates.Source
     if run.settings.streaming:
-        made = updates.Streamed(encoded["train"], loss, run.settings, run.tell)
+        if ordering := _ordering(run):
+            raise UserError(f"--streaming: rows come in the order of their files, and {', '.join(ordering)} orders rows",
+                            "leave out one of them")
+        source = updates.Streamed(encoded["train"], loss, run.settings, run.tell)
     else:
-        made = updates.Stored(encoded["train"], run.settings)
-    return made if loss.rollout is None else updates.Rolled(made, loss, run.settings, seed_step)
+        source = updates.Stored(encoded["train"], run.settings, partial(order_rows, run, data))
+    return source if loss.rollout is None else updates.Rolled(source, loss, run.settings, seed_step)
+
+
+def order_rows(run: Run, data: Data, lengths: Any, rows: Any, epoch: int) -> Any:
+    """The updates of an epoch, as the plugin of the run that orders rows gives them, or core.
+
+    Raises:
+        PluginError: an update is empty, or has a row that there is not.
+    """
+    updates = run.hooks.one("order_rows", run=run, data=data, lengths=lengths, rows=rows, epoch=epoch)
+    who = ", ".join(_ordering(run)) or "core"
+    if not len(updates) or not all(map(len, updates)):
+        raise PluginError(f"order_rows of {who}: epoch {epoch} has no update, or one without rows")
+    ordered = np.concatenate(updates)
+    if ordered.min() < 0 or ordered.max() >= len(lengths):
+        raise PluginError(f"order_rows of {who}: epoch {epoch} has rows from {ordered.min()} to {ordered.max()}; the encoded "
+                          f"rows are 0 to {len(lengths) - 1}")
+    return updates
+
+
+def _ordering(run: Run) -> list[str]:
+    """The plugins that order rows in core's place, or change its order."""
+    return [name for name, how in run.hooks.who("order_rows") if how != "default"]
 
 
 def trial(run: Run, model: Model, loss: Loss, source: Any) -> None:

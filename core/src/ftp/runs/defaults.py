@@ -15,6 +15,7 @@ from ftp.plugins.declare import plugin
 from ftp.types import Batch, Data, Evaluation, Loss, Model, Predictions, Risk, Run, Score, StepOut
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch.optim import Optimizer
 
 
@@ -92,9 +93,15 @@ class HeadLoss:
 
 @plugin
 class Step:
-    """Train with AdamW: the optimizer, the schedule of its rate, and one update (gradients, clipping, step)."""
+    """Train with AdamW on shuffled rows: their order, the optimizer, the schedule of its rate, and each update."""
 
     kind = "core"
+
+    @hookimpl(trylast=True)
+    def order_rows(self, run: Run, lengths: NDArray[Any], rows: NDArray[Any], epoch: int) -> list[NDArray[Any]]:
+        from ftp.data.updates import shuffled
+
+        return shuffled(run.settings, lengths, rows, epoch)
 
     @hookimpl(trylast=True)
     def make_optimizer(self, run: Run, model: Model, loss: Loss) -> Optimizer:

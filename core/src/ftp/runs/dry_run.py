@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp import hookimpl, hooks
+from ftp.data.updates import count_updates
 from ftp.errors import PluginError, UserError
 from ftp.plugin_info import Picked
 from ftp.plugins.call import Hooks
@@ -78,9 +79,16 @@ def updates(prepared: Prepared, rows: int | None) -> int | None:
     settings = prepared.settings
     if settings.max_steps is not None:
         return settings.max_steps
-    if rows is None or settings.batch_tokens is not None:
+    if rows is None or settings.batch_tokens is not None or _orders_rows(prepared):
         return None
-    return math.ceil(settings.epochs * math.ceil(rows / settings.batch_size))
+    per_epoch = math.ceil(rows / settings.batch_size)
+    return count_updates(settings.epochs, lambda epoch: per_epoch)
+
+
+def _orders_rows(prepared: Prepared) -> bool:
+    """Whether a plugin says which rows make an update, so that their number is not known before they are read."""
+    options = [implementations(plugin.cls).get("order_rows") for plugin in prepared.picked]
+    return any(option is not None and not option.get("trylast") for option in options)
 
 
 PROCESS = 900_000_000

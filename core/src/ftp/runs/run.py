@@ -101,7 +101,7 @@ def do_run(run: Run, started: float, folder: Folder | None, resume: Path | None)
 
     stage(run, "encoding rows")
     encoded = encode_all(run, data, loss)
-    source = make_source(run, encoded, loss)
+    source = make_source(run, data, encoded, loss)
     if folder is not None:
         folder.write_data(keep.shape(data, encoded))
     trial(run, model, loss, source)
