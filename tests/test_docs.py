@@ -282,12 +282,12 @@ def test_made_pages_have_it_all() -> None:
 
 
 def test_forms_are_those_of_the_code() -> None:
-    from ftp.data.forms import FORMS
+    from ftp.forms import all_forms
 
     rows = dict(re.findall(r"^\| (\w+) \| ([^|]*) \|$", read("docs/writing-a-plugin.md"), re.MULTILINE))
     rows.pop("form")
     assert {form: set(re.findall(r"\w+", re.sub(r"\[.*?\]|\(.*?\)", "", columns))) for form, columns in rows.items()} == {
-        form: set(spec.required) for form, spec in FORMS.items()}
+        form: set(spec.required) for form, spec in all_forms().items()}
 
 
 def test_formats_of_the_run_folder(first_run: Path) -> None:

@@ -597,7 +597,7 @@ def test_commands_that_name_a_plugin_take_its_package(two_packages: None, capsys
 @pytest.mark.parametrize(
     ("attribute", "value", "right"),
     [
-        ("wants", ("labeled",), "one of text, labelled"),
+        ("wants", ("labeled",), "one of preference, feedback"),
         ("gives", 5, "or a tuple of such"),
         ("head", "lable", "one of labels, tags"),
         ("kind", "metric", "one of objective, parameterisation"),

@@ -44,7 +44,7 @@ class Settings:
     # --- data ---
     data: str | None = option(None, "file, folder of splits, or hub id (hub_id:config); default: the domain's sample",
                               group="data", path=True)
-    form: Literal["labelled", "tagged", "question"] | None = option(
+    form: str | None = option(
         None, "what rows are read as where a domain gives several forms and no objective says which; default: its first",
         group="data")
     columns: tuple[str, ...] = option((), "column mapping, ours=theirs: text=sentence,label=target", group="data")

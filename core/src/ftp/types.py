@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ftp.plugin_info import Answer, Picked
     from ftp.settings import Settings
 
-Form = Literal["text", "labelled", "tagged", "question", "conversation", "preference", "feedback", "prompt"]
-"""Which columns the rows of a data set have; the table is in `ftp.data.forms`."""
+Form = str
+"""Which columns the rows of a data set have: the name of a registered `ftp.forms.FormSpec`."""
 
-Head = Literal["labels", "tags", "span", "tokens", "mask", "score"]
-"""What sits on top of the network: a class a row, a tag a word, a span, the next token, a hidden token, a scalar."""
+Head = str
+"""What sits on top of the network: the name of a registered `ftp.heads.HeadSpec`."""
 
 Level = Literal["ok", "note", "warn", "stop", "not_run"]
 """A verdict. `not_run` means that nothing was compared; it is never `ok`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import datasets.arrow_dataset
 
-from ftp.data import forms
+from ftp import forms
 from ftp.data.read import read
 from ftp.data.target_form import shape
 from ftp.errors import UserError

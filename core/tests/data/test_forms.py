@@ -4,9 +4,8 @@ import pytest
 from datasets import Dataset, IterableDataset
 
 from ftp.data.convert import convert
-from ftp.data.downhill import fits, reachable
-from ftp.data.forms import FORMS, detect, offers
 from ftp.errors import UserError
+from ftp.forms import all_forms, detect, fits, offers, reachable
 
 
 def one(row: dict[str, Any], source: Any, target: Any, labels: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def test_reachable_goes_downhill_only() -> None:
     assert reachable(["preference"]) == {"preference", "conversation", "prompt", "text"}
     assert fits(["text", "preference"], "prompt")
     assert not fits(["labelled", "text"], "preference")
-    assert all(form in reachable([form]) for form in FORMS)
+    assert all(form in reachable([form]) for form in all_forms())
     with pytest.raises(UserError, match="'text' cannot be read as 'preference'"):
         convert(Dataset.from_list([{"text": "a"}]), "text", "preference")
 

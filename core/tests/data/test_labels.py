@@ -91,7 +91,7 @@ def test_class_labels_keep_their_order_and_hidden_ones_are_left_out() -> None:
 
 def test_tags_and_streams() -> None:
     tags = Dataset.from_dict({"tokens": [["a", "b"], ["c"]], "tags": [["B-y", "I-x"], ["O"]]})
-    found, names, _ = encode({"train": tags}, column="tags")
+    found, names, _ = encode({"train": tags}, column="tags", kind="tags")
     assert names == ("O", "I-x", "B-y")
     assert found["train"]["tags"][:] == [[2, 1], [0]]
     stream = IterableDataset.from_generator(lambda: iter([{"text": "x", "label": "b"}, {"text": "y", "label": "a"}]))
@@ -147,9 +147,9 @@ def test_spellings_of_tags_are_joined_and_told() -> None:
         return Dataset.from_dict({"tokens": [["x"] * len(one) for one in tags], "tags": list(tags)})
 
     splits = {"train": sentences(["O", "B-PER", "o"], ["O", "b-per", "B_PER", "B-PER"])}
-    _, names, notes = encode(splits, column="tags", source_name="ner.jsonl")
+    _, names, notes = encode(splits, column="tags", kind="tags", source_name="ner.jsonl")
     assert len(names) == 5 and any("'O' (2), 'o' (1)" in note for note in notes)
-    made, names, _ = encode(splits, column="tags", join=True)
+    made, names, _ = encode(splits, column="tags", kind="tags", join=True)
     assert names == ("O", "B-PER") and made["train"]["tags"][:] == [[0, 1, 0], [0, 1, 1, 1]]
 
 

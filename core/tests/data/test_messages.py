@@ -15,10 +15,10 @@ from datasets import Dataset, Features, Json, List
 from ftp.cli.predict import _file
 from ftp.data import chat_rows, messages, tables, turns
 from ftp.data.convert import convert
-from ftp.data.forms import detect
 from ftp.data.load import _stored
 from ftp.data.read import read
 from ftp.errors import UserError
+from ftp.forms import detect
 
 ASK = {"role": "user", "content": "Weather?"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"town": "Oslo", "days": 1}}}

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from ftp.data import load, settle
-from ftp.data.downhill import reachable
-from ftp.data.forms import FORMS, detect, offers
 from ftp.data.read import read
+from ftp.forms import detect, get, offers, reachable
 
 ROOT = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 SETS = {  # form and rows of train
@@ -32,7 +31,7 @@ def test_real_set(name: str, make_run: Callable[..., Any]) -> None:
     for target in sorted(reachable([form])) if count < 1500 else [form]:  # type: ignore[list-item]
         run = make_run(target, data=str(ROOT / name))
         data, _ = settle(load(run, form=form), run)  # type: ignore[arg-type]
-        assert set(FORMS[target].required) <= set(data.splits["train"].column_names)
+        assert set(get(target).required) <= set(data.splits["train"].column_names)
         assert len(data.splits["validation"]) > 0
 
 

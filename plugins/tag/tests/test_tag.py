@@ -42,7 +42,7 @@ def test_tags_of_the_sample_are_well_formed(sample: dict[str, Any]) -> None:
 def test_perfect_tags_score_one(sample: dict[str, Any]) -> None:
     from ftp.data import labels
 
-    coded, names, _ = labels.encode(sample, (), "tags")
+    coded, names, _ = labels.encode(sample, (), "tags", "tags")
     rows = coded["test"]
     assert set(names) == {"O", *(f"{mark}-{kind}" for mark in "BI" for kind in KINDS)}
 

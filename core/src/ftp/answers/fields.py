@@ -25,6 +25,7 @@ from ftp.answers.kinds import (
     TOTAL,
     WHOLES,
     Kind,
+    RegisteredName,
     are_numbers,
     is_list,
     is_number,
@@ -35,10 +36,10 @@ from ftp.answers.kinds import (
     or_none,
 )
 from ftp.answers.origin import Mismatch
+from ftp.heads import all_heads
 from ftp.types import (
     Batch,
     Goal,
-    Head,
     Level,
     Loss,
     LossOut,
@@ -57,7 +58,7 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
     Model: {
         "net": MODULE,
         "tokenizer": TOKENIZER,
-        "head": one_of(get_args(Head)),
+        "head": RegisteredName(all_heads),
         "labels": TEXTS,
         "fresh": TEXTS,
         "reference": or_none(FUNCTION),
@@ -121,7 +122,7 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
     Offer: {
         "folder": Kind("a Path", lambda value: isinstance(value, Path)),
         "sha256": mapping_to(TEXT, "a dictionary of file name -> digest"),
-        "default_for": list_of(one_of(get_args(Head)), f"a list of {', '.join(get_args(Head))}"),
+        "default_for": list_of(RegisteredName(all_heads), "a list of heads"),
         "summary": TEXT,
         "suggests": OPTIONS,
     },

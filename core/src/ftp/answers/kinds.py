@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,27 @@ def is_optimizer(value: Any) -> bool:
     import torch
 
     return isinstance(value, torch.optim.Optimizer)
+
+
+class RegisteredName(Kind):
+    """The name of something that packages register; which names there are is known only when that is asked."""
+
+    def __init__(self, names: Callable[[], Iterable[str]], *, or_several: bool = False) -> None:
+        def holds(value: Any) -> bool:
+            is_collection = isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
+            if or_several and is_collection:
+                return all(map(holds, value))
+            return isinstance(value, str) and value in set(names())
+
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "holds", holds)
+        object.__setattr__(self, "or_several", or_several)
+
+    @property
+    def words(self) -> str:
+        """The names that there are."""
+        several = ", or a tuple of such" if self.or_several else ""  # type: ignore[attr-defined]
+        return f"one of {', '.join(self.names())}{several}"  # type: ignore[attr-defined]
 
 
 def one_of(words: Sequence[str]) -> Kind:

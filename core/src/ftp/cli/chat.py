@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftp import heads
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.host.terminal import is_interactive, say, warn
@@ -54,7 +55,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
 
     loaded = load(run, trust_remote_code, trust_recipe, allow_changed_base)
     model = loaded.model
-    if model.head != "tokens":
+    if not heads.get(model.head).writes_text:
         raise UserError(f"{run}: its model does not write text (its head is {model.head})", "name a run of sft, dpo or rlhf",
                         "ftp runs")
     chat = chat_template.prepare(model.tokenizer, who="chat", split_special_tokens=loaded.run.settings.split_special_tokens)

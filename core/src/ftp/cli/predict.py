@@ -7,13 +7,14 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from ftp import forms
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.folder import state, writing
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 ROWS = 256
 """Rows that are answered before they are written, so that any length of input fits in memory."""
-GIVEN = ("label", "tags", "answers", "chosen", "rejected", "completion")
-"""Columns of a form that a prediction does without."""
 Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 
 
@@ -65,6 +64,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     from ftp.runs.predictor import load
 
     predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
+    given = forms.get(predictor.data.form).answers
     rows: Iterable[Mapping[str, Any]]
     if source is not None:
         rows = _file(source, predictor, columns, max_decompressed)
@@ -73,7 +73,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     with _sink(target, kind, as_json) as emit:
         count = 0
         for chunk in _chunks(rows, ROWS):
-            asked = [row["text"] for row in chunk] if source is None else [_asked(row) for row in chunk]
+            asked = [row["text"] for row in chunk] if source is None else [_asked(row, given) for row in chunk]
             for row, answer in zip(chunk, predictor.predict(asked, start=count), strict=True):
                 emit(row, writing.plain(answer))
                 count += 1
@@ -94,7 +94,6 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     """The rows of a file, its columns under our names."""
     from ftp.data.asked import names_of_text
     from ftp.data.dropped_columns import require_held
-    from ftp.data.forms import FORMS
     from ftp.data.json_column import as_said
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
@@ -107,16 +106,16 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     rows = read(source, splits={"test": "test"}, max_decompressed=limit, notes=notes, text_columns=text_columns)["test"]
     for note in notes:
         warn(note)
-    require_held(rows, FORMS[predictor.data.form].required)
+    spec = forms.get(predictor.data.form)
+    require_held(rows, spec.required)
     have = list(rows.column_names or ())
     # The mapping of the run is for its own file; this one may have our names already.
     asked = mapped if columns else {ours: theirs for ours, theirs in mapped.items() if theirs in have}
     rows = rename(rows, asked, str(source))
-    form = predictor.data.form
     have = list(rows.column_names or ())
-    if form in ("text", "labelled", "tagged", "question"):
-        for name in FORMS[form].required:
-            if name not in have and name not in GIVEN:
+    if not spec.has_messages:  # a conversation may be asked by several columns
+        for name in spec.required:
+            if name not in have and name not in spec.answers:
                 meant = column_meant(rows, name)
                 raise UserError(f"--input {source}: no column '{name}'; its columns: {', '.join(have)}",
                                 "name the column that holds it", columns_option(asked, {name: meant} if meant else {}))
@@ -128,9 +127,9 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     return ({name: as_said(value, kinds.get(name)) for name, value in row.items()} for row in rows)
 
 
-def _asked(row: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(row: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
     """A row without what the model is asked for."""
-    return {name: value for name, value in row.items() if name not in GIVEN}
+    return {name: value for name, value in row.items() if name not in given}
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:

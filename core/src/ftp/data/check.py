@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ftp.data import forms, unsupported_labels
+from ftp import forms
+from ftp.data import unsupported_labels
+from ftp.data.column_kinds import KINDS, is_finite, is_list
 from ftp.errors import Problem, UserError
-from ftp.types import Form
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,60 +16,24 @@ if TYPE_CHECKING:
 
     Rows: TypeAlias = Dataset | IterableDataset
 
-TEXTS: Mapping[Form, tuple[str, ...]] = {
-    "text": ("text",), "labelled": ("text", "text_pair"), "question": ("question", "context"),
-}  # fmt: skip
-"""Columns that are plain text."""
-
 BATCH_ROWS = 10_000
 """Rows that are looked at together."""
 
 
-def _is_list(kind: Any) -> bool:
-    return hasattr(kind, "feature") and getattr(kind.feature, "dtype", None) is not None
-
-
-def _is_class(kind: Any) -> bool:
-    return getattr(kind, "dtype", None) is not None
-
-
-def _is_answers(kind: Any) -> bool:
-    return isinstance(kind, Mapping) and _is_list(kind.get("text"))
-
-
-SHAPES: Mapping[Form, tuple[tuple[str, str, Callable[[Any], bool]], ...]] = {
-    "labelled": (("label", "a class (a word, a whole number, or true/false)", _is_class),),
-    "tagged": (
-        ("tokens", 'a list of words, as ["New", "York"]', _is_list),
-        ("tags", 'a list of tags, as ["B-LOC", "I-LOC"]', _is_list),
-    ),
-    "question": (
-        ("answers", 'SQuAD\'s {"text": ["..."], "answer_start": [0]}, both lists empty where there is no answer', _is_answers),
-    ),
-}
-"""Columns that are no plain text: what they are to hold, and whether a type is that."""
-
-
-def check(rows: Rows, form: Form, source_name: str) -> None:
+def check(rows: Rows, form: str, source_name: str) -> None:
     """UserError where a required column has no value or the wrong type, or tags do not match their tokens."""
-    from datasets import Dataset, Value
+    from datasets import Dataset
 
     # What the types of the columns say; a stream can be checked no further.
+    spec = forms.get(form)
+    types: Mapping[str, Any] = rows.features or {}
     wrong: list[Problem] = []
-    kinds: Mapping[str, Any] = rows.features or {}
-    for column in TEXTS.get(form, ()):
-        if column in kinds and kinds[column] not in (Value("string"), Value("large_string")):
-            wrong.append(Problem(
-                f"{source_name}: {column} holds {getattr(kinds[column], 'dtype', None) or 'lists'}, not text",
-                "map a column with text", f"--columns {column}=NAME"))  # fmt: skip
-    for column, meant, fits in SHAPES.get(form, ()):
-        if column == "label" and form == "labelled" and _is_list(kinds.get(column)):
-            wrong.append(unsupported_labels.lists_problem(source_name))
-        elif column in kinds and not fits(kinds[column]):
-            shown = getattr(kinds[column], "dtype", None) or "lists or fields of another kind"
-            wrong.append(Problem(f"{source_name}: {column} holds {shown}, not {meant}", "write it so, or map another column",
-                                 f"--columns {column}=NAME"))
-    if wrong and form in SHAPES:  # what follows looks into these columns
+    wrong_kinds: set[str] = set()
+    for column in spec.columns:
+        if column.name in types and not KINDS[column.kind].holds(types[column.name]):
+            wrong.append(_type_problem(column, types[column.name], source_name))
+            wrong_kinds.add(column.kind)
+    if wrong_kinds - {"text"}:  # what follows looks into these columns
         raise UserError(wrong)
     if not isinstance(rows, Dataset):
         if wrong:
@@ -76,23 +41,43 @@ def check(rows: Rows, form: Form, source_name: str) -> None:
         return
     if not len(rows):
         raise UserError(f"{source_name} has no rows", "give at least one row")
-    # Labels may be null in hidden test splits: `labels.encode` looks at them.
-    needed = [column for column in forms.FORMS[form].required if column != "label"]
-    needed += [column for column in TEXTS.get(form, ()) if column not in needed and column in kinds]
-    wrong += _row_problems(rows, form, needed, source_name)
+    # Classes may be null in hidden test splits: `labels.encode` looks at them.
+    needed = [column for column in spec.columns if column.is_required and column.kind not in ("class", "rating")]
+    needed += [column for column in spec.of_kind("text") if not column.is_required and column.name in types]
+    wrong += _row_problems(rows, needed, source_name)
     if wrong:
         raise UserError(wrong)
 
 
-def _row_problems(
-    rows: Dataset, form: Form, needed: Sequence[str], source_name: str
-) -> list[Problem]:
+def _type_problem(column: forms.Column, kind: Any, source_name: str) -> Problem:
+    """What is wrong with a column that has the type of another kind."""
+    name = column.name
+    if column.kind == "text":
+        return Problem(
+            f"{source_name}: {name} holds {getattr(kind, 'dtype', None) or 'lists'}, not text",
+            "map a column with text",
+            f"--columns {name}=NAME",
+        )
+    if column.kind == "class" and is_list(kind):
+        return unsupported_labels.lists_problem(source_name, name)
+    shown = getattr(kind, "dtype", None) or "lists or fields of another kind"
+    return Problem(
+        f"{source_name}: {name} holds {shown}, not {KINDS[column.kind].meaning}",
+        "write it so, or map another column",
+        f"--columns {name}=NAME",
+    )
+
+
+def _row_problems(rows: Dataset, columns: Sequence[forms.Column], source_name: str) -> list[Problem]:
     """What is wrong in the rows themselves: values that are null, tags that do not match their tokens.
 
     Args:
-        needed: columns in which every row has a value; of the form "tagged" exactly tokens and tags.
+        columns: those in which every row has a value.
     """
+    needed = [column.name for column in columns]
+    of_kind = {column.kind: column.name for column in columns}
     without_value: dict[str, list[int]] = {column: [] for column in needed}
+    no_number: dict[str, list[int]] = {column.name: [] for column in columns if column.kind == "number"}
     uneven: list[int] = []
     with_null_answer: set[int] = set()
     without_start: set[int] = set()
@@ -104,18 +89,26 @@ def _row_problems(
             if batch.column(column).null_count:
                 is_null = batch.column(column).is_null().to_pylist()
                 without_value[column] += [start + i for i, absent in enumerate(is_null) if absent]
-        if form == "question":
-            with_null_answer.update(start + i for i in _rows_with_null_answer(batch.column("answers")))
-            without_start.update(start + i for i in _rows_without_answer_start(batch.column("answers")))
-        if form == "tagged":
-            uneven += [start + i for i in _rows_of_uneven_length(batch, needed)]
-            words = batch.column("tokens").combine_chunks()
+        for column in no_number:
+            values = batch.column(column).to_pylist()
+            no_number[column] += [start + i for i, value in enumerate(values) if not is_finite(value)]
+        if "answers" in of_kind:
+            answers = batch.column(of_kind["answers"])
+            with_null_answer.update(start + i for i in _rows_with_null_answer(answers))
+            without_start.update(start + i for i in _rows_without_answer_start(answers))
+        if "tags" in of_kind:
+            uneven += [start + i for i in _rows_of_uneven_length(batch, (of_kind["tokens"], of_kind["tags"]))]
+            words = batch.column(of_kind["tokens"]).combine_chunks()
             with_null_word.update(start + i for i in _lists_with_null(words))
 
     # what is wrong, the rows in which it is, and how to mend them
     mistakes: list[tuple[str, Iterable[int], str]] = []
     for column, row_indices in without_value.items():
         mistakes.append((f"no {column}", row_indices, "mend or leave out these rows"))
+    for column, row_indices in no_number.items():
+        # a missing value is told above
+        row_indices = sorted(set(row_indices) - set(without_value[column]))
+        mistakes.append((f"no finite number in {column}", row_indices, "mend or leave out these rows"))
     mistakes += [
         ("another number of tags than tokens", uneven, "give each token one tag"),
         ("an answer (in answers) that is null", with_null_answer, "mend or leave out these rows"),

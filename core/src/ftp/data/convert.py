@@ -1,4 +1,4 @@
-"""A data set of one form -> the same rows in another form, by the table in `downhill`; Arrow in, Arrow out."""
+"""A data set of one form -> the same rows in another form, by the ways of the forms; Arrow in, Arrow out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ftp.data import chat_rows, downhill, forms, turns
+from ftp import forms
+from ftp.data import chat_rows, turns
+from ftp.data.column_kinds import KINDS
 from ftp.errors import Problem, UserError
 from ftp.host.quiet import without_progress_bars
-from ftp.types import Form
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,66 +20,65 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", Dataset, IterableDataset)
 
 
-def convert(dataset: Rows, source: Form, target: Form, labels: Sequence[str] = (), source_name: str = "data") -> Rows:
+def convert(dataset: Rows, source: str, target: str, labels: Sequence[str] = (), source_name: str = "data") -> Rows:
     """The rows as `target`, in its canonical columns; other columns are kept, those that clash are replaced.
 
     `labels`: names of the classes, used where numbers become words. Rows rated bad are left out on the way from
     feedback to conversation. `source == target` only brings the columns into canonical shape.
     UserError names the row of `source_name` that cannot be read.
     """
-    steps = downhill.way(source, target)
+    steps = forms.way(source, target)
     if steps is None:
         raise UserError(
             f"rows of the form '{source}' cannot be read as '{target}'",
-            f"'{source}' can be read as: {', '.join(sorted(downhill.reachable([source])))}",
+            f"'{source}' can be read as: {', '.join(sorted(forms.reachable([source])))}",
         )
-    dataset = _renamed(dataset)
-    if source in downhill.CANONICAL and not _is_canonical(dataset, source):
-        dataset = _apply(dataset, downhill.CANONICAL[source], source, labels, source_name)
-    for start, end in pairwise(steps):
-        dataset = _apply(dataset, downhill.DOWNHILL[start, end], end, labels, source_name)
+    dataset = _renamed(dataset, source)
+    canonical = forms.canonical(source)
+    if canonical is not None and not _is_canonical(dataset, canonical):
+        dataset = _apply(dataset, canonical, labels, source_name)
+    for step in pairwise(steps):
+        dataset = _apply(dataset, forms.steps()[step], labels, source_name)
     return dataset
 
 
-def _renamed(dataset: Rows) -> Rows:
-    """The data set with common other names of our columns replaced by ours."""
+def _renamed(dataset: Rows, form: str) -> Rows:
+    """The data set with common other names of the columns of its form replaced by ours."""
     columns = list(dataset.column_names or ())
     new_names: dict[str, str] = {}
-    for ours, other_names in forms.ALIASES.items():
-        present = [name for name in other_names if name in columns]
-        if ours not in columns and present:
-            new_names[present[0]] = ours
+    for column in forms.get(form).columns:
+        present = [name for name in column.other_names if name in columns and name not in new_names]
+        if column.name not in columns and present:
+            new_names[present[0]] = column.name
     return dataset.rename_columns(new_names) if new_names else dataset
 
 
-def _is_canonical(dataset: Dataset | IterableDataset, form: Form) -> bool:
+def _is_canonical(dataset: Dataset | IterableDataset, canonical: forms.Way) -> bool:
     """Whether the columns are in canonical shape already, judged by their types."""
-    from datasets import Json
-
-    features = dataset.features
-    if form == "question":
-        return features is None or not isinstance(features.get("answers"), Json)
-    if features is None or (form == "feedback" and getattr(features.get("label"), "dtype", None) != "bool"):
-        return False
-    required = (name for name in forms.MESSAGES[form] if name in forms.FORMS[form].required)
-    return all(getattr(features.get(name), "holds_messages", False) for name in required)
+    features = dataset.features or {}
+    return all(KINDS[column.kind].is_canonical(features.get(column.name)) for column in _made_columns(canonical))
 
 
-def _apply(dataset: Rows, change: downhill.Change, form: Form, labels: Sequence[str], source_name: str) -> Rows:
-    """The rows of a data set, each changed into the columns of `form`. Messages, and tools beside them, become JSON."""
+def _made_columns(way: forms.Way) -> list[forms.Column]:
+    """The columns that a way makes."""
+    spec = forms.get(way.target)
+    names = way.makes or spec.required
+    return [column for column in spec.columns if column.name in names]
+
+
+def _apply(dataset: Rows, way: forms.Way, labels: Sequence[str], source_name: str) -> Rows:
+    """The rows of a data set, each changed on this way. Messages, and tools beside them, become JSON."""
     from datasets import Features
 
     from ftp.data import json_column
 
     features = dataset.features
-    kinds = _kinds(form)
-    if form == "prompt" and change is not downhill.conversation_to_prompt:
-        kinds.pop("completion")  # only conversations are split into a prompt and its answer
+    kinds = {column.name: KINDS[column.kind].feature() for column in _made_columns(way)}
     names = tuple(kinds)
-    if form in forms.MESSAGES and {"tools", "functions"} & set(dataset.column_names or ()):
+    if forms.get(way.target).has_messages and {"tools", "functions"} & set(dataset.column_names or ()):
         kinds["tools"] = json_column.JsonColumn()
-    step = partial(_changed, change=change, names=names, tools="tools" in kinds, labels=tuple(labels), source_name=source_name,
-                   features=features)
+    step = partial(_changed, change=way.change, names=names, tools="tools" in kinds, labels=tuple(labels),
+                   source_name=source_name, features=features)
     if not hasattr(dataset, "num_rows"):
         # A stream: `datasets` takes Python objects through, as long as it is told the kinds.
         new_features = None
@@ -127,25 +127,11 @@ def _kept(features: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, An
     return {name: kind for name, kind in features.items() if name not in kinds}
 
 
-def _kinds(form: Form) -> dict[str, Any]:
-    """The columns that a change into `form` makes, with their kinds."""
-    from datasets import List, Value
-
-    from ftp.data.json_column import MessagesColumn
-
-    if form == "text":
-        return {"text": Value("string")}
-    if form == "question":
-        return {"answers": {"text": List(Value("string")), "answer_start": List(Value("int64"))}}
-    kinds: dict[str, Any] = {name: MessagesColumn() for name in forms.MESSAGES[form]}
-    return {**kinds, "label": Value("bool")} if form == "feedback" else kinds
-
-
 def _changed(
     rows: Sequence[dict[str, Any]],
     indices: Sequence[int],
     *,
-    change: downhill.Change,
+    change: forms.Change,
     names: tuple[str, ...],
     tools: bool,
     labels: Sequence[str],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftp.data import spellings, unsupported_labels
 from ftp.errors import Problem, UserError, nearest
+from ftp.forms import ColumnKind
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -25,6 +26,7 @@ def encode(
     splits: Mapping[str, Rows],
     labels: Sequence[str] = (),
     column: str = "label",
+    kind: ColumnKind = "class",
     *,
     join: bool = False,
     source_name: str = "data",
@@ -32,7 +34,7 @@ def encode(
     """Make `column` a class number in every split. Returns the splits, the class names in order, and notes to tell.
 
     Labels may be words, whole numbers (named by a column `label_name` where there is one), true/false, whole decimals
-    (0.0, 1.0: told), or a ClassLabel; for `column="tags"`, lists of these. Classes are taken over all splits and
+    (0.0, 1.0: told), or a ClassLabel; for the kinds `tags` and `classes`, lists of these. Classes are taken over all splits and
     sorted, numbers by number. `labels` fixes names and order: words must be among them, numbers must count them from 0.
     A split whose labels are all -1 (hidden labels on the hub) is left out and told; so is a class that training rows
     lack. Spellings of what is probably one class (`good`, `Good`) are told, and with `join` become one, in its most frequent
@@ -49,7 +51,7 @@ def encode(
     for split in [split for split, values in found.items() if values == {-1}]:
         notes.append(f"{split}: all labels are -1, which hides them; the split is left out")
         del splits[split], found[split], counts[split]
-    if column == "label":
+    if kind == "class":
         _refuse_other_tasks(counts, source_name)
     _refuse_missing(splits, found, column)
     known = {tuple(_class_names(rows, column) or ()) for rows in splits.values()}
@@ -77,18 +79,18 @@ def encode(
         # numbers that have names keep their order, other names are sorted
         numbered = {naming[value]: value for value in naming if not isinstance(value, str)}
         names = tuple(sorted(used, key=lambda name: (name not in numbered, numbered.get(name, 0), _order(name))))
-        if column == "tags":
+        if kind == "tags":
             names = tuple(sorted(names, key=lambda name: (name != "O", name[2:] if name[1:2] == "-" else name, name)))
         numbers = {name: place for place, name in enumerate(names)}
     learnt = set(named["train"].values()) if "train" in named else used
     if len(learnt) < 2 and ("train" in named or not labels):
         raise UserError(
             f"all training rows have the same {column}, {next(iter(learnt), 'none')!r}; there is nothing to tell apart",
-            "give rows of at least two classes, or another column with --columns label=NAME",
+            f"give rows of at least two classes, or another column with --columns {column}=NAME",
         )
     notes += _absent(named, names, numbers)
     places = {value: numbers[name] for value, name in naming.items()}
-    return {split: _cast(rows, column, places, names) for split, rows in splits.items()}, names, notes
+    return {split: _cast(rows, column, kind, places, names) for split, rows in splits.items()}, names, notes
 
 
 def _counts(rows: Rows, column: str) -> Counter[Any]:
@@ -294,18 +296,17 @@ def _absent(named: Mapping[str, Mapping[Any, str]], names: tuple[str, ...], numb
     return notes + ([f"no row has the class {', '.join(unused[:10])}"] if unused else [])
 
 
-def _cast(rows: Rows, column: str, places: Mapping[Any, int], names: tuple[str, ...]) -> Rows:
+def _cast(rows: Rows, column: str, kind: ColumnKind, places: Mapping[Any, int], names: tuple[str, ...]) -> Rows:
     from functools import partial
 
     from datasets import ClassLabel, Features
 
     from ftp.host.quiet import without_progress_bars
 
-    nested = column == "tags"
-    kind: Any = [ClassLabel(names=list(names))] if nested else ClassLabel(names=list(names))
+    classes = ClassLabel(names=list(names))
     if _class_names(rows, column) == list(names) and all(value == place for value, place in places.items()):
         return rows
-    features = Features({**rows.features, column: kind}) if rows.features else None
+    features = Features({**rows.features, column: classes if kind == "class" else [classes]}) if rows.features else None
     change = partial(_replace, column=column, places=dict(places))
     with without_progress_bars():
         return rows.map(change, batched=True, features=features)

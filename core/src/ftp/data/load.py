@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from ftp import forms
 from ftp.data import (
     arrow,
     chat_rows,
     chunks,
-    downhill,
-    forms,
     read,
     split_files,
     splits,
@@ -20,7 +19,7 @@ from ftp.data import (
 )
 from ftp.data.readers import ReadColumns
 from ftp.errors import Problem, UserError
-from ftp.types import Data, Form
+from ftp.types import Data
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -34,7 +33,7 @@ def load(
     run: Run,
     sample: Path | None = None,
     *,
-    form: Form,
+    form: str,
     labels: Sequence[str] = (),
     columns: Mapping[str, str] = {},
     adapt: Callable[[Rows], Rows] | None = None,
@@ -99,23 +98,24 @@ def load(
     return splits
 
 
-def _columns_read(loaded: Mapping[str, Rows], target: Form, prefer: Form) -> set[str]:
+def _columns_read(loaded: Mapping[str, Rows], target: str, prefer: str) -> set[str]:
     """Every column that bringing these splits to the target form looks at; none where that is not known."""
     names: set[str] = set()
     for rows in loaded.values():
-        leading = downhill.offers_to(rows.column_names or (), target)
+        leading = forms.offers_to(rows.column_names or (), target)
         if not leading:
             return set()
         sources = {prefer if prefer in leading else leading[0]}
-        if "feedback" in leading:
-            # Which of the two it is depends on its labels, which are not read yet.
-            sources |= {"feedback", "conversation"}
+        for form in leading:
+            # Which of the two it is depends on its values, which are not read yet.
+            if other := forms.get(form).instead_of:
+                sources |= {form, other}
         for source in sources:
             names |= forms.read_columns(source)
     return names
 
 
-def _unread_texts(loaded: Mapping[str, Rows], target: Form, prefer: Form) -> list[str]:
+def _unread_texts(loaded: Mapping[str, Rows], target: str, prefer: str) -> list[str]:
     """Columns of texts beside messages that no row is read from, which somebody may miss (`system_prompt`)."""
     from datasets import Value
 
@@ -124,11 +124,11 @@ def _unread_texts(loaded: Mapping[str, Rows], target: Form, prefer: Form) -> lis
     for rows in loaded.values():
         columns = list(rows.column_names or ())
         kinds = rows.features or {}
-        leading = downhill.offers_to(columns, target)
+        leading = forms.offers_to(columns, target)
         source_form = prefer if prefer in leading else next(iter(leading), None)
-        if source_form in forms.MESSAGES:
+        if source_form is not None and forms.get(source_form).has_messages:
             unread.update(name for name in chat_rows.unread_columns(columns) if kinds.get(name) in texts)
-    return sorted(unread - forms.ASIDE)
+    return sorted(unread - forms.aside())
 
 
 def settle(

@@ -9,27 +9,15 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ftp import forms
 from ftp.data import tables, turns
 from ftp.errors import Problem, UserError
-from ftp.types import Form
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset, IterableDataset
 
     Rows: TypeAlias = Dataset | IterableDataset
-
-KEYS: Mapping[Form, tuple[str, ...]] = {
-    "text": ("text",),
-    "labelled": ("text", "text_pair"),
-    "tagged": ("tokens",),
-    "question": ("context",),  # other questions about a paragraph that was trained on are no unseen rows
-    "conversation": ("messages",),  # without the last one: one prompt stays on one side with all its answers
-    "preference": ("prompt",),
-    "feedback": ("prompt",),
-    "prompt": ("prompt",),
-}
-"""What makes two rows of a form the same row for the cut."""
 
 COUNTED = "rows count from 0 (those of train without the ones that were cut for validation)"
 """Whose numbers a plugin tells: those of the split that it sees, which may not be the file's."""
@@ -44,7 +32,7 @@ def complete(
     seed: int,
     validation_share: float = 0.1,
     group: str | None = None,
-    form: Form,
+    form: str,
     refused: list[Problem] | None = None,
 ) -> tuple[dict[str, Rows], list[str]]:
     """The splits with a `validation`, cut from `train` where there is none; and notes to tell.
@@ -71,7 +59,7 @@ def complete(
 
 
 def _completed(
-    splits: Mapping[str, Rows], seed: int, validation_share: float, group: str | None, form: Form
+    splits: Mapping[str, Rows], seed: int, validation_share: float, group: str | None, form: str
 ) -> tuple[dict[str, Rows], list[str]]:
     if "train" not in splits:
         raise UserError(
@@ -103,10 +91,11 @@ def _completed(
     return done, notes
 
 
-def words(row: Mapping[str, Any], form: Form) -> str:
+def words(row: Mapping[str, Any], form: str) -> str:
     """The words that make a row what it is, in lower case, punctuation and space aside."""
-    asked = {**row, "messages": row["messages"][:-1] or row["messages"]} if form == "conversation" else row
-    said = " ".join(_flat(asked.get(column)) for column in KEYS[form])
+    spec = forms.get(form)
+    asked = row if spec.without_answer is None else spec.without_answer(row)
+    said = " ".join(_flat(asked.get(column)) for column in spec.key_columns)
     return " ".join(re.findall(r"\w+", said.casefold())) or said.strip()
 
 
@@ -122,7 +111,7 @@ def _hash(seed: int, text: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}|{text}".encode(), digest_size=8).digest(), "big")
 
 
-def _keys(row: Mapping[str, Any], seed: int, group: str | None, form: Form) -> list[int]:
+def _keys(row: Mapping[str, Any], seed: int, group: str | None, form: str) -> list[int]:
     """Hashes that bind a row to others: of its words and, where it has one, of its group."""
     found = [_hash(seed, "t" + words(row, form))]
     if group is not None and row[group] is not None:
@@ -150,10 +139,10 @@ def _components(keys: Sequence[list[int]]) -> list[list[int]]:
     return list(found.values())
 
 
-def _cut(rows: Dataset, seed: int, share: float, group: str | None, form: Form) -> tuple[np.ndarray, np.ndarray]:
+def _cut(rows: Dataset, seed: int, share: float, group: str | None, form: str) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    columns = [*KEYS[form], *([group] if group else [])]
+    columns = [*forms.get(form).key_columns, *([group] if group else [])]
     slim = rows.select_columns([column for column in dict.fromkeys(columns) if column in rows.column_names])
     keys = [_keys(row, seed, group, form) for row in slim]
     groups = _components(keys)
@@ -162,7 +151,8 @@ def _cut(rows: Dataset, seed: int, share: float, group: str | None, form: Form) 
             f"train has {len(rows)} rows in {len(groups)} group of equal rows: too few to cut a validation split from",
             "give more rows, or a validation split of your own",
         )
-    labels = rows["label"][:] if form == "labelled" else [None] * len(rows)
+    classes = forms.get(form).of_kind("class")
+    labels = rows[classes[0].name][:] if classes else [None] * len(rows)
     by_class: dict[Any, list[list[int]]] = defaultdict(list)
     for places in groups:
         by_class[Counter(labels[place] for place in places).most_common(1)[0][0]].append(places)
@@ -191,7 +181,7 @@ def _quotas(sizes: Mapping[Any, int], share: float) -> dict[Any, int]:
     return quotas
 
 
-def _cut_stream(rows: IterableDataset, seed: int, share: float, group: str | None, form: Form) -> tuple[IterableDataset, Dataset]:
+def _cut_stream(rows: IterableDataset, seed: int, share: float, group: str | None, form: str) -> tuple[IterableDataset, Dataset]:
     which = 0 if group is None else -1  # a group is cut whole
 
     def picked(row: Mapping[str, Any]) -> bool:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from ftp.data import forms
-from ftp.types import Form
+from ftp import forms
 
 SAMPLE = 200  # rows that are looked at
 MOST_CLASSES = 50
@@ -65,6 +64,18 @@ def _is_turn(values: Values) -> bool:
     return _is_text(values) or _is_messages(values)
 
 
+def _is_classes(values: Values) -> bool:
+    return _is_words(values) or (_is_text(values) and any("|" in value for value in values))
+
+
+def _is_numbers(values: Values) -> bool:
+    return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _is_vector(values: Values) -> bool:
+    return bool(values) and all(isinstance(value, list) and _is_numbers(value) for value in values)
+
+
 def _is_answers(values: Values) -> bool:
     return bool(values) and all(isinstance(value, dict) and {"text", "answer_start"} <= value.keys() for value in values)
 
@@ -73,10 +84,22 @@ FITS: Mapping[str, Callable[[Values], bool]] = {
     "label": _is_class, "tokens": _is_words, "tags": _is_words, "answers": _is_answers, "messages": _is_messages,
     "conversations": _is_messages, "chosen": _is_turn, "rejected": _is_turn, "prompt": _is_turn, "completion": _is_turn,
 }  # fmt: skip
-"""What a column must hold to be taken for ours; text where nothing is said."""
+"""What a column of core's forms must hold to be taken for ours."""
+
+FITS_KIND: Mapping[forms.ColumnKind, Callable[[Values], bool]] = {
+    "texts": _is_words, "tokens": _is_words, "tags": _is_words, "classes": _is_classes, "class": _is_class,
+    "messages": _is_turn, "answers": _is_answers, "number": _is_numbers, "vector": _is_vector,
+}  # fmt: skip
+"""What a column of a kind must hold; text where nothing is said."""
 
 
-def columns_meant(rows: Any, form: Form) -> dict[str, str]:
+def _fits(ours: str) -> Callable[[Values], bool]:
+    """The test for the values of a column that could be ours."""
+    kind = forms.kind_of(ours)
+    return FITS.get(ours) or (FITS_KIND.get(kind, _is_text) if kind is not None else _is_text)
+
+
+def columns_meant(rows: Any, form: str) -> dict[str, str]:
     """Our column -> the column that could be meant, such that rows can be read as the form; empty where none could.
 
     Args:
@@ -84,9 +107,8 @@ def columns_meant(rows: Any, form: Form) -> dict[str, str]:
     """
     have = list(rows.column_names or ())
     sample = _sample(rows)
-    spec = forms.FORMS[form]
     best: dict[str, str] = {}
-    for wanted in spec.read_from or (spec.required,):
+    for wanted in forms.get(form).sets:
         meant = _meant(wanted, have, sample)
         if meant and (not best or len(meant) < len(best)):
             best = meant
@@ -95,7 +117,7 @@ def columns_meant(rows: Any, form: Form) -> dict[str, str]:
     return best
 
 
-def header_lacking(rows: Any, form: Form) -> str:
+def header_lacking(rows: Any, form: str) -> str:
     """The header that a file probably lacks, as `text,label`; empty where the names of its columns may well be names.
 
     Names that are no names come from the first row: a class that other rows have too, beside a text of several words.
@@ -119,7 +141,7 @@ def header_lacking(rows: Any, form: Form) -> str:
 def column_meant(rows: Any, ours: str, taken: Iterable[str] = ()) -> str:
     """The one column that could be meant by ours; empty where none could."""
     have = [name for name in rows.column_names or () if name not in set(taken)]
-    for name in (ours, *forms.ALIASES.get(ours, ())):
+    for name in (ours, *forms.other_names(ours)):
         if name in have:
             return name
     return _meant([ours], have, _sample(rows)).get(ours, "")
@@ -137,7 +159,7 @@ def _sample(rows: Any) -> dict[str, list[Any]]:
 
 def _meant(wanted: Iterable[str], have: Sequence[str], sample: Mapping[str, Values]) -> dict[str, str]:
     """The columns meant by those of `wanted` that are missing; empty where one of them has none."""
-    others = {ours: forms.ALIASES.get(ours, ()) for ours in wanted}
+    others = {ours: forms.other_names(ours) for ours in wanted}
     lacking = [ours for ours, aliases in others.items() if ours not in have and not set(aliases) & set(have)]
     taken = {name for name in have if name in others or any(name in aliases for aliases in others.values())}
     meant: dict[str, str] = {}
@@ -145,7 +167,7 @@ def _meant(wanted: Iterable[str], have: Sequence[str], sample: Mapping[str, Valu
         for ours in lacking:
             if ours in meant:
                 continue
-            fits = FITS.get(ours, _is_text)
+            fits = _fits(ours)
             free = [name for name in have if name not in taken and _is_mappable(name) and fits(sample.get(name, ()))]
             name = _by_name(ours, free) if by_name else _by_values(ours, free, sample)
             if name:
@@ -161,7 +183,7 @@ def _is_mappable(name: str) -> bool:
 
 def _by_name(ours: str, free: Sequence[str]) -> str:
     """The free column whose name is one of ours, close to one, or holds one."""
-    names = (ours, *NAMES.get(ours, ()))
+    names = (ours, *NAMES.get(ours, ()), *forms.likely_names(ours))
     by_small = {name.lower(): name for name in free}
     for name in names:
         if name in by_small:
@@ -180,7 +202,7 @@ def _by_values(ours: str, free: Sequence[str], sample: Mapping[str, Values]) -> 
         return ""
     if ours == "label":
         return min(free, key=lambda name: (len(set(sample[name])), not isinstance(sample[name][0], str)))
-    fits = FITS.get(ours, _is_text)
+    fits = _fits(ours)
     if fits in (_is_text, _is_turn):
         # words that come again and again are classes, as the subject of a question: no text, and no answer
         free = [name for name in free if not _is_repeated(sample[name])]

@@ -7,24 +7,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-from ftp.data import (
-    asked,
-    chat_rows,
-    check,
-    convert,
-    downhill,
-    dropped_columns,
-    forms,
-    labels,
-    suggest,
-    turns,
-    unsupported_labels,
-)
+from ftp import forms
+from ftp.data import asked, check, convert, dropped_columns, labels, suggest
 from ftp.errors import UserError
-from ftp.types import Form
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -32,20 +20,13 @@ if TYPE_CHECKING:
     Rows: TypeAlias = Dataset | IterableDataset
 
 
-LABEL_COLUMNS: tuple[tuple[Form, str, tuple[Form, ...]], ...] = (
-    ("labelled", "label", ("labelled", "conversation", "prompt")),
-    ("tagged", "tags", ("tagged",)),
-)
-"""Forms with labels, the column of these, and the target forms that need their numbers or names."""
-
-
 def shape(
     loaded: Mapping[str, Rows],
-    target: Form,
+    target: str,
     names: Sequence[str] = (),
-    prefer: Form | None = None,
+    prefer: str | None = None,
     source_name: str = "data",
-    others: Sequence[Form] = (),
+    others: Sequence[str] = (),
     mapped: Mapping[str, str] = {},
     files: Mapping[str, str] = {},
     join_labels: bool = False,
@@ -66,7 +47,7 @@ def shape(
     notes: list[str] = []
     loaded = _without_unanswered_test(loaded, target, prefer, notes, source_name, files)
     split_names = {split: f"{source_name} ({split})" for split in loaded}
-    sources: dict[str, Form] = {}
+    sources: dict[str, str] = {}
     for split, rows in loaded.items():
         sources[split] = _choose_form(rows, target, prefer, split_names[split], others, mapped)
 
@@ -77,17 +58,18 @@ def shape(
         canonical[split] = convert.convert(rows, form, form, source_name=split_names[split])
     for split, rows in canonical.items():
         if plain_values:
-            rows = asked.plain_values_as_text(rows, check.TEXTS.get(sources[split], ()))
+            rows = asked.plain_values_as_text(rows, [column.name for column in forms.get(sources[split]).of_kind("text")])
             canonical[split] = rows
         check.check(rows, sources[split], split_names[split])
 
     # Class numbers are needed for classes alone, and class names wherever a label is written in words.
-    for form, column, targets in LABEL_COLUMNS:
-        of_form = {split: rows for split, rows in canonical.items() if sources[split] == form}
-        if not of_form or target not in targets:
+    for form in dict.fromkeys(sources.values()):
+        column = forms.get(form).class_column
+        if column is None or not _needs_labels(form, target):
             continue
+        of_form = {split: rows for split, rows in canonical.items() if sources[split] == form}
         numbered, names, label_notes = labels.encode(
-            of_form, names, column, join=join_labels, source_name=source_name
+            of_form, names, column.name, column.kind, join=join_labels, source_name=source_name
         )
         notes += label_notes
         # A split that `encode` gives back no more has no labels (hidden ones on the hub): it is left out.
@@ -101,27 +83,30 @@ def shape(
     for split, rows in canonical.items():
         source = sources[split]
         converted = convert.convert(rows, source, target, names, split_names[split])
-        is_in_words = source == "labelled" and target not in ("labelled", "feedback")
-        if is_in_words and "label" in converted.column_names:
-            # The class is written in words now; the column that is left is no rating of them.
-            converted = converted.remove_columns("label")
+        # A class is written in words now; the column that is left would be read as something else (a rating).
+        wanted = forms.get(target)
+        left = [column.name for column in forms.get(source).of_kind("class") if wanted.column(column.name) is None]
+        if any(name in converted.column_names for name in left):
+            converted = converted.remove_columns(left)
         if not isinstance(rows, IterableDataset) and len(converted) < len(rows):
             notes.append(
                 f"{split}: {len(rows) - len(converted)} of {len(rows)} rows left out (rated bad)"
             )
         shaped[split] = converted
-    class_names = tuple(names) if target in ("labelled", "tagged") else ()
+    class_names = tuple(names) if forms.get(target).class_column is not None else ()
     return shaped, class_names, notes
 
 
-ANSWERS = frozenset({"label", "tags", "answers", "answer", "completion", "output", "chosen", "rejected"})
-"""Columns that say what a model is to answer, which rows to be answered lack."""
+def _needs_labels(form: str, target: str) -> bool:
+    """Whether the way to the target form needs the numbers of classes, or their names."""
+    steps = pairwise(forms.way(form, target) or ())
+    return form == target or any(forms.steps()[step].needs_labels for step in steps)
 
 
 def _without_unanswered_test(
     loaded: Mapping[str, Rows],
-    target: Form,
-    prefer: Form | None,
+    target: str,
+    prefer: str | None,
     notes: list[str],
     source_name: str,
     files: Mapping[str, str],
@@ -130,14 +115,14 @@ def _without_unanswered_test(
     if "test" not in loaded or "train" not in loaded:
         return loaded
     test_columns = loaded["test"].column_names or ()
-    if downhill.offers_to(test_columns, target):
+    if forms.offers_to(test_columns, target):
         return loaded
-    train_forms = downhill.offers_to(loaded["train"].column_names or (), target)
+    train_forms = forms.offers_to(loaded["train"].column_names or (), target)
     if not train_forms:
         return loaded
     form = prefer if prefer in train_forms else train_forms[0]
     lacking = forms.lacking(test_columns, form)
-    if not lacking or not lacking <= ANSWERS:
+    if not lacking or not lacking <= forms.get(form).answers:
         return loaded
     # A column of answers that no type holds is a mistake in the file, and reported as one.
     if lacking & dropped_columns.left_out_of(loaded["test"]).keys():
@@ -153,33 +138,34 @@ def _without_unanswered_test(
 
 def _choose_form(
     rows: Rows,
-    target: Form,
-    prefer: Form | None,
+    target: str,
+    prefer: str | None,
     source_name: str,
-    others: Sequence[Form] = (),
+    others: Sequence[str] = (),
     mapped: Mapping[str, str] = {},
-) -> Form:
+) -> str:
     """The form to read rows as: the preferred one, else the richest that leads to the target."""
     columns = list(rows.column_names or ())
     left_out = dropped_columns.left_out_of(rows)
     # The richest form is there but for a column that no type holds: that column's error says more.
     for form in forms.offers([*columns, *left_out]):
-        if downhill.way(form, target):
+        if forms.way(form, target):
             dropped_columns.require_held(rows, forms.read_columns(form))
             break
-    leading = [form for form in forms.offers(columns) if downhill.way(form, target)]
+    leading = [form for form in forms.offers(columns) if forms.way(form, target)]
     if not leading:
         raise _no_form(rows, target, source_name, others, mapped)
     chosen = prefer if prefer in leading else leading[0]
-    is_rated_chat = "feedback" in leading and chosen in ("feedback", "conversation")
-    if is_rated_chat and target != "feedback":
-        # Answers rated bad are not to be imitated; a label that is no rating says nothing of that.
-        return "feedback" if _has_ratings(rows) else "conversation"
+    for form in leading:
+        spec = forms.get(form)
+        # Two forms have these columns, and their values say which it is: answers rated bad, for example, are not to be imitated.
+        if spec.is_meant is not None and chosen in (form, spec.instead_of) and target != form:
+            return form if spec.is_meant(rows) else spec.instead_of
     return chosen
 
 
 def _no_form(
-    rows: Rows, target: Form, source_name: str, others: Sequence[Form], mapped: Mapping[str, str]
+    rows: Rows, target: str, source_name: str, others: Sequence[str], mapped: Mapping[str, str]
 ) -> UserError:
     """Why rows cannot be read as `target`: what it needs, or the form that the run could take instead."""
     columns = list(rows.column_names or ())
@@ -189,10 +175,10 @@ def _no_form(
             f"{source_name} has no header, it seems: its first row is read as the names of the columns ({', '.join(columns)})",
             f"write a line with the names before it, separated as the others are: {header}",
         )
-    if target == "labelled" and "label" not in columns:
-        problem = unsupported_labels.columns_problem(source_name, rows)
-        if problem is not None:
-            return UserError([problem])
+    spec = forms.get(target)
+    problem = spec.why_not(source_name, rows) if spec.why_not is not None else None
+    if problem is not None:
+        return UserError([problem])
     what = f"{source_name} cannot be read as '{target}': its columns are {', '.join(columns)}"
     for form in forms.offers(columns):
         if form in others:
@@ -201,18 +187,9 @@ def _no_form(
                 f"they are those of the form '{form}', which this run can be about as well",
                 f"--form {form}",
             )
-    spec = forms.FORMS[target]
-    column_sets = [" + ".join(names) for names in spec.read_from or (spec.required,)]
+    column_sets = [" + ".join(names) for names in spec.sets]
     fix = f"'{target}' needs the columns {' or '.join(column_sets)}"
-    uphill = [form for form in forms.FORMS if form != target and downhill.way(form, target)]
+    uphill = [form for form in forms.all_forms() if form != target and forms.way(form, target)]
     if uphill:
         fix += f", or rows of the form {', '.join(uphill)}"
     return UserError(what, fix, suggest.columns_option(mapped, suggest.columns_meant(rows, target)))
-
-
-def _has_ratings(rows: Rows) -> bool:
-    """Whether the labels of the first rows are ratings, good or bad."""
-    try:
-        return all(chat_rows.good(row["label"]) in (True, False) for row in islice(rows, 1000))
-    except turns.Unfit:
-        return False

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ftp import heads
 from ftp.evaluate.predict import predict
 from ftp.evaluate.scoring import score
 from ftp.types import Baseline, Batch, Data, Loss, Model, Prediction, Predictions, Run
@@ -63,7 +64,8 @@ def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batc
     import torch
 
     from ftp.evaluate.predict import _parts, _rows
-    from ftp.net import heads, layout
+    from ftp.net import heads as network_heads
+    from ftp.net import layout
 
     assert run.accelerator is not None
     found = np.zeros((len(encoded), 0))
@@ -71,7 +73,7 @@ def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batc
     with torch.no_grad(), run.accelerator.autocast():
         for numbers, _ in _parts(encoded, run.settings.eval_batch_tokens, 0, 1):
             inputs = collate(_rows(encoded, numbers)).inputs
-            flat = layout.real(inputs, heads.hidden(model.net, inputs).float())
+            flat = layout.real(inputs, network_heads.hidden(model.net, inputs).float())
             row = layout.rows(inputs)
             sums = torch.zeros(len(numbers), flat.shape[-1], device=flat.device).index_add_(0, row, flat)
             means = sums / torch.bincount(row, minlength=len(numbers)).unsqueeze(1)
@@ -112,21 +114,39 @@ def linear_probe(
     return found
 
 
+def untuned(
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+) -> dict[str, dict[str, Predictions]]:
+    """The model before any training."""
+    return {"untuned": {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}}
+
+
+def class_baselines(
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+) -> dict[str, dict[str, Predictions]]:
+    """Always the most frequent class; and a linear head on the untuned network."""
+    return {
+        "majority class": majority(data, held),
+        "untuned, linear head": linear_probe(run, data, model, encoded, loss.collate, held),
+    }
+
+
+def tag_baselines(
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+) -> dict[str, dict[str, Predictions]]:
+    """The tag that each word had most often; and the model before any training."""
+    usual = {"each word's usual tag": word_memory(data, held)}
+    return {**usual, **untuned(run, data, model, loss, encoded, held)}
+
+
 def measure_baselines(
     run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
 ) -> list[Baseline]:
-    """Majority class and a linear head on the untuned network where there are labels; else the untuned model itself, and for
-    tags what each word's own past says."""
+    """What a run is compared with: what the spec of its head says, else the untuned model."""
     if not run.settings.baselines or run.settings.streaming:
         return []
-    found: dict[str, dict[str, Predictions]] = {}
-    if run.task.head == "labels":
-        found["majority class"] = majority(data, held)
-        found["untuned, linear head"] = linear_probe(run, data, model, encoded, loss.collate, held)
-    else:
-        if run.task.head == "tags":
-            found["each word's usual tag"] = word_memory(data, held)
-        found["untuned"] = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
+    measure = heads.get(run.task.head).baselines or untuned
+    found = measure(run, data, model, loss, encoded, held)
     return [Baseline(baseline, one.name, one.value, one.split, one.n)
             for baseline, predictions in found.items() if predictions
             for one in score(run, data, predictions, model)]

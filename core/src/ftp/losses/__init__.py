@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
+from ftp import heads
 from ftp.errors import UserError
 from ftp.types import Data, Loss, Model, Run
 
 
 def for_head(run: Run, data: Data, model: Model) -> Loss:
     """The default loss of the run's head."""
-    head = run.task.head
-    if find_spec(f"ftp.losses.{head}") is None:
-        raise UserError(f"core has no loss of its own for the head '{head}'", "name an objective", "ftp plugins")
-    loss: Loss = import_module(f"ftp.losses.{head}").make(run, data, model)
-    return loss
+    head = heads.get(run.task.head)
+    if head.default_loss is None:
+        raise UserError(f"the head '{head.name}' has no loss of its own", "name an objective", "ftp plugins")
+    return head.default_loss(run, data, model)

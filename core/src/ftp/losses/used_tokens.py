@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftp import forms, heads
 from ftp.data.control_text import TextTokenizer
 from ftp.types import Data, Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TALKS = ("conversation", "preference", "feedback", "prompt")
-"""Forms whose rows are rendered by a chat template."""
 ROWS = 200
 """Training rows in which added tokens are looked for."""
 _SHORT = [
@@ -36,10 +35,11 @@ def used(
     names = named_tokens(tokenizer)
     text = TextTokenizer(tokenizer).controls if split_special_tokens else ()
     tokens = in_rows({token: number for token, number in names.items() if token not in text}, data)
-    if data.form in TALKS:
+    form = forms.get(data.form)
+    if form.has_messages:
         tokens |= in_template(tokenizer, names, template)
         tokens |= {names[token] for token in (eos, tokenizer.eos_token) if token in names}
-    elif data.form == "text" and tokenizer.eos_token in names:
+    elif heads.get(form.default_head).writes_text and tokenizer.eos_token in names:
         tokens.add(names[tokenizer.eos_token])
     return sorted(tokens)
 

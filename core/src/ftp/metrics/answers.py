@@ -7,6 +7,7 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ftp import forms
 from ftp.data.chat_rows import UNANSWERABLE
 from ftp.data.turns import words
 from ftp.types import Data, Predictions, Score
@@ -47,7 +48,7 @@ def _wanted(data: Data, one: Predictions) -> Sequence[Sequence[str]]:
     """The answers to each row of a split."""
     if "answers" in one.rows.column_names:
         return [answers["text"] for answers in one.rows["answers"]]
-    if data.form == "conversation":
+    if forms.get(data.form).column("messages") is not None:
         return [[words(messages[-1])] for messages in one.rows["messages"]]
     return []
 

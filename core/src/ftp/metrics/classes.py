@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ftp import forms
 from ftp.data.turns import words
 from ftp.types import Data, Predictions, Score
 
@@ -15,9 +16,10 @@ def classification(data: Data, predictions: Mapping[str, Predictions]) -> list[S
     Where the model answers in words (`sft` on labels said in words), `exact_match`: the share of answers that are the
     label's name, case and white space aside, of the rows that were answered. Nothing where there is nothing to compare.
     """
-    if data.form == "conversation":
+    form = forms.get(data.form)
+    if form.column("messages") is not None:
         return [score for split, one in predictions.items() for score in _said(split, one)]
-    if data.form != "labelled" or not data.labels:
+    if not form.of_kind("class") or not data.labels:
         return []
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 

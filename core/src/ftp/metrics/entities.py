@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ftp import forms
 from ftp.types import Data, Predictions, Score
 
 Entity = tuple[str, int, int]
@@ -20,7 +21,7 @@ def tagging(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     An entity counts where kind, first and last word are right, over all kinds together ("micro"). Tags of no chunks
     (parts of speech: none begins with B-, I-, ...) give accuracy alone. Nothing where there is nothing to compare.
     """
-    if data.form != "tagged" or not data.labels:
+    if not forms.get(data.form).of_kind("tags") or not data.labels:
         return []
     chunked = any(_parted(label)[0] for label in data.labels)
     scores = []

@@ -15,6 +15,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ftp import heads
 from ftp.errors import UserError
 from ftp.model.auto_class import auto_class, empty_network
 from ftp.model.growing import Grown, NewTokens, give_rows, grow, refuse_too_many, set_rows
@@ -22,7 +23,7 @@ from ftp.model.limits import capacity
 from ftp.model.new_modules import fresh_modules, has_other_classes, inside_body, make_head_anew, renamed_body
 from ftp.model.refusals import check_folder, check_weights, explained, first_line
 from ftp.model.source import Source, check_files, reading_options
-from ftp.types import Head, Model
+from ftp.types import Model
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def quantized(config: Mapping[str, Any]) -> Iterator[None]:
 
 def load(
     source: Source,
-    head: Head,
+    head: str,
     labels: tuple[str, ...] = (),
     *,
     seed: int = 0,
@@ -109,7 +110,7 @@ def load(
 
 
 def shape_only(
-    source: Source, head: Head, labels: tuple[str, ...] = (), *, trust_remote_code: bool = False
+    source: Source, head: str, labels: tuple[str, ...] = (), *, trust_remote_code: bool = False
 ) -> PreTrainedModel:
     """The network of `load` without weights, on the meta device: its modules, names and shapes."""
     with quiet():
@@ -164,17 +165,15 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def read_config(source: Source, head: Head, labels: tuple[str, ...], trust_remote_code: bool) -> PretrainedConfig:
+def read_config(source: Source, head: str, labels: tuple[str, ...], trust_remote_code: bool) -> PretrainedConfig:
     """The checkpoint's configuration with the classes of this task, and without a cache of keys and values."""
     with explained(source):
         config = AutoConfig.from_pretrained(source.where, **reading_options(source, trust_remote_code))
-    if head in ("labels", "tags"):
-        if not labels:
-            raise ValueError(f"head '{head}' needs the names of the classes")
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {name: number for number, name in enumerate(labels)}
-    elif head == "score":
-        config.id2label, config.label2id = {0: "score"}, {"score": 0}
+    spec = heads.get(head)
+    if spec.has_classes and not labels:
+        raise ValueError(f"head '{head}' needs the names of the classes")
+    for name, value in spec.config_values(labels).items():
+        setattr(config, name, value)
     use_cache(config, False)
     return config
 
@@ -193,7 +192,7 @@ def with_text_config(config: PretrainedConfig) -> list[PretrainedConfig]:
 
 
 def _network(
-    source: Source, config: PretrainedConfig, head: Head, labels: tuple[str, ...], seed: int, trust_remote_code: bool
+    source: Source, config: PretrainedConfig, head: str, labels: tuple[str, ...], seed: int, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """The network and the names of its modules that are new."""
     auto = auto_class(source, config, head)
@@ -206,10 +205,10 @@ def _network(
     check_weights(source, info, inside)
     # a weight of another shape is one of the head: it was made anew
     new = set(info["missing_keys"]) | {name for name, _, _ in info["mismatched_keys"]}
-    if head in ("labels", "tags") and has_other_classes(source, labels, trust_remote_code):
+    if heads.get(head).has_classes and has_other_classes(source, labels, trust_remote_code):
         new |= make_head_anew(net, inside, seed)
     fresh = fresh_modules(net, new)
-    if head == "tokens" and fresh:
+    if heads.get(head).must_be_trained and fresh:
         raise UserError(f"--model {source.name}: the checkpoint has no weights for {', '.join(fresh)}, so it cannot write text",
                         "take the checkpoint of the language model, not that of its body alone")
     rows = net.get_input_embeddings().weight.shape[0]

@@ -14,24 +14,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ftp import heads
 from ftp.errors import UserError
 from ftp.model.loading import origin, quiet
 from ftp.model.modes import evaluating
 from ftp.model.token_rows import ends, named_tokens
-from ftp.types import Head, Model, Run
+from ftp.types import Model, Run
 
-TASKS: dict[Head, str] = {"labels": "SEQ_CLS", "tags": "TOKEN_CLS", "span": "QUESTION_ANS", "tokens": "CAUSAL_LM",
-                          "score": "SEQ_CLS"}
-"""PEFT's name of a head. It has none for `mask`."""
 ADDED = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
 """Modules that PEFT trains and saves whole for a task, whatever the configuration says."""
 
 
 def task_type(model: Model) -> str | None:
-    """PEFT's task type for a model."""
-    if model.head == "tokens" and model.net.config.is_encoder_decoder:
-        return "SEQ_2_SEQ_LM"
-    return TASKS.get(model.head)
+    """PEFT's task type for a model; None where it has none."""
+    return heads.get(model.head).peft_task_of(model.net.config.is_encoder_decoder)
 
 
 def whole(model: Model, named: tuple[str, ...] = ()) -> list[str]:
@@ -146,15 +142,15 @@ def _off(net: Any) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
     def reference() -> Iterator[PreTrainedModel]:
         trained = {weight: weight.requires_grad for weight in net.parameters()}
         prompt = net.active_peft_config.is_prompt_learning
-        heads = [module for module in net.modules() if isinstance(module, ModulesToSaveWrapper)] if prompt else []
+        wrapped_heads = [module for module in net.modules() if isinstance(module, ModulesToSaveWrapper)] if prompt else []
         try:
-            for head in heads:  # PEFT would leave them on when it takes a learnt prompt away
+            for head in wrapped_heads:  # PEFT would leave them on when it takes a learnt prompt away
                 head.enable_adapters(False)
             off = contextlib.nullcontext() if prompt else net.disable_adapter()
             with evaluating(net), torch.no_grad(), off:
                 yield net.get_base_model() if prompt else net
         finally:
-            for head in heads:
+            for head in wrapped_heads:
                 head.enable_adapters(True)
             for weight, mode in trained.items():
                 weight.requires_grad_(mode)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ftp import heads
 from ftp.errors import VerifyError
 from ftp.host import fresh
 from ftp.host.faults import disk
@@ -32,7 +33,8 @@ from safetensors.torch import load_file, save_file
 
 with torch.no_grad():
     out = model.eval()(**load_file(sys.argv[1]))
-logits = out.logits if "logits" in out else torch.stack([out.start_logits, out.end_logits], -1)
+outputs = [out[name] for name in sys.argv[3:]]
+logits = outputs[0] if len(outputs) == 1 else torch.stack(outputs, -1)
 assert "ftp" not in sys.modules
 save_file({"logits": logits.float().contiguous()}, sys.argv[2])
 '''
@@ -54,7 +56,8 @@ def verify(
     came_from = origin(model.net)
     if tolerance is None:
         tolerance = 3e-2 if came_from is not None and came_from.quantization else 1e-4
-    expected = logits(model.net, inputs)
+    outputs = heads.get(model.head).outputs
+    expected = logits(model.net, inputs, outputs)
     folder, came_from = folder.resolve(), origin(model.net)
     base = str(came_from.source.folder) if came_from is not None and came_from.source.offer is not None else None  # its hub id
     # beside the model, which has just been written there: the system's folder for temporary files may be small, full or missing
@@ -68,7 +71,8 @@ def verify(
             environment.pop(name, None)
         try:
             code = loading_code(folder, base=base) + ANSWER
-            done = fresh.run_code(code, [str(written), str(got)], folder=folder.parent, environment=environment, timeout=timeout)
+            arguments = [str(written), str(got), *outputs]
+            done = fresh.run_code(code, arguments, folder=folder.parent, environment=environment, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise VerifyError(f"{folder} did not load within {timeout:g} s in a fresh process") from error
         if done.returncode:
@@ -88,6 +92,9 @@ def verify(
 
 def probe(model: Model, texts: Sequence[str], *, most: int = 4, length: int = 64) -> dict[str, torch.Tensor]:
     """The first texts as padded inputs for `verify`."""
+    make_inputs = heads.get(model.head).probe_inputs
+    if make_inputs is not None:
+        return dict(make_inputs(model, texts[:most]))
     encoded = model.tokenizer(list(texts[:most]), padding=True, truncation=True, max_length=length, return_tensors="pt")
     wanted = ("input_ids", "attention_mask", "token_type_ids")
     inputs = {name: encoded[name] for name in wanted if name in encoded}
@@ -102,8 +109,14 @@ def _written(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return ids.where(real, ids[real][0])
 
 
-def logits(net: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The logits of a network in fp32 and evaluation mode, on the CPU; of a span head start and end, stacked last."""
+def logits(
+    net: nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str] = ()
+) -> torch.Tensor:
+    """What a network gives in fp32 and evaluation mode, on the CPU; several outputs (start and end of a span) stacked last.
+
+    Args:
+        outputs: their names; none: those of the first head that the network has.
+    """
     if any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in net.parameters()):
         net = copy.deepcopy(net).float()
     device = next(net.parameters()).device
@@ -111,7 +124,9 @@ def logits(net: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     forward: Any = net.__dict__.get("_original_forward", net)
     with evaluating(net), torch.no_grad(), torch.autocast(device.type, enabled=False), _exact():
         out = forward(**{name: value.to(device) for name, value in inputs.items()})
-    answer: torch.Tensor = out.logits if "logits" in out else torch.stack([out.start_logits, out.end_logits], -1)
+    names = outputs or next(head.outputs for head in heads.all_heads().values() if all(name in out for name in head.outputs))
+    tensors = [out[name] for name in names]
+    answer = tensors[0] if len(tensors) == 1 else torch.stack(tensors, -1)
     return answer.float().cpu()
 
 

@@ -14,17 +14,16 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-from ftp import addresses
+from ftp import addresses, heads
 from ftp.answers.fields import an
 from ftp.answers.origin import passes_through
 from ftp.errors import PluginError, UserError, describe
-from ftp.model.auto_class import AUTO
 from ftp.model.fingerprint import check_base
 from ftp.model.growing import Grown
 from ftp.model.loading import load, origin, quantized, quiet, untouched, use_cache
 from ftp.model.source import Source, find
 from ftp.plugins.offers import offers
-from ftp.types import Baseline, Head, Model, Score
+from ftp.types import Baseline, Model, Score
 
 FACTS = "ftp.json"
 BASE_CONFIG = "base_config"
@@ -120,7 +119,7 @@ def loading_code(folder: Path, name: str | None = None, base: str | None = None)
     facts = _facts(folder)
     where = name or folder.name
     config = _read(_config_folder(folder) / "config.json")
-    auto = "AutoModelForSeq2SeqLM" if facts["head"] == "tokens" and config.get("is_encoder_decoder") else AUTO[facts["head"]]
+    auto = heads.get(facts["head"]).auto_class_of(bool(config.get("is_encoder_decoder")))
     layout = "base_model_name_or_path" in _read(folder / "config.json")  # its code is that of the package that wrote it
     trust = ", trust_remote_code=True" if facts.get("remote_code") or layout else ""
     if not (folder / "adapter_config.json").exists():
@@ -173,7 +172,7 @@ def reload(
         model = load(Source(str(folder), folder=folder.resolve()), head, labels, trust_remote_code=trust_remote_code)
         if model.fresh:
             raise UserError(f"{folder}: the weights of {', '.join(model.fresh)} are not in it", "the run did not end well")
-    use_cache(model.net.config, head == "tokens")  # for generation; T5's encoder alone (tags) refuses one
+    use_cache(model.net.config, heads.get(head).writes_text)  # for generation; T5's encoder alone (tags) refuses one
     model.net.eval().requires_grad_(False)
     if device is not None:
         model.net.to(device)
@@ -296,12 +295,6 @@ def _config_folder(folder: Path) -> Path:
 
 
 def _card(model: Model, folder: Path, plugins: Sequence[str], scores: Sequence[Score | Baseline]) -> str:
-    use: dict[Head, str] = {
-        "labels": 'inputs = tokenizer(["a text"], return_tensors="pt")\n'
-                  "probabilities = model.eval()(**inputs).logits.softmax(-1)\n",
-        "tokens": 'inputs = tokenizer("a text", return_tensors="pt")\n'
-                  "print(tokenizer.decode(model.eval().generate(**inputs, max_new_tokens=50)[0]))\n",
-    }
     origin_line = f"Made from `{model.name or model.net.name_or_path}`"
     if plugins:
         origin_line += f" with ftp, plugins: {', '.join(plugins)}"
@@ -327,6 +320,6 @@ def _card(model: Model, folder: Path, plugins: Sequence[str], scores: Sequence[S
     elif (folder / "adapter_config.json").exists() and source is not None and source.folder is not None:
         lines += [f"The folder of the base is that of the machine where the adapter was trained. Elsewhere, put the folder of "
                   f"`{model.name}` in its place, here and as `base_model_name_or_path` in adapter_config.json.", ""]
-    if model.head in use:
-        lines += ["```python", use[model.head].rstrip(), "```", ""]
+    if example := heads.get(model.head).example:
+        lines += ["```python", example.rstrip(), "```", ""]
     return "\n".join(lines)

@@ -13,9 +13,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ftp import heads
 from ftp.errors import Problem, UserError, nearest
 from ftp.folder import marker, paths, writing
-from ftp.model.auto_class import AUTO
 from ftp.model.limits import capacity
 from ftp.model.loading import quiet, use_cache
 from ftp.model.saving import save_tokenizer
@@ -41,14 +41,15 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
     origin = f"tokenizer of {tokenizer}" if tokenizer else f"tokenizer trained on the training rows: {len(own_tokenizer)} tokens"
     run.tell(f"a network from scratch: {options['model_type']}; {origin}")
     settings = configuration(options, own_tokenizer, who)
-    auto = getattr(transformers, AUTO[head])
+    auto_class = heads.get(head).auto_class
+    auto = getattr(transformers, auto_class)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.settings.seed)
         try:
             net = auto.from_config(settings)
         except (ValueError, TypeError, KeyError, ZeroDivisionError, RuntimeError) as error:
             raise UserError(f"--{who}.model_config: Transformers makes no network of it: {error}",
-                            f"a configuration that {AUTO[head]} knows") from error
+                            f"a configuration that {auto_class} knows") from error
     own_tokenizer.model_max_length = capacity(net, own_tokenizer) or own_tokenizer.model_max_length
     net.float()
     use_cache(net.config, False)
@@ -113,7 +114,7 @@ def load_tokenizer(where: str, who: str) -> PreTrainedTokenizerBase:
 def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedTokenizerBase:
     """A tokenizer trained on the run's text and kept in its folder (`tokenizer/`): a resumed run and all processes have the
     one that it began with, and do not train it again."""
-    masks = run.task.head == "mask"
+    masks = heads.get(run.task.head).needs_mask_token
     if run.out is None:
         return train(texts(data), vocab_size, masks=masks)
     folder = run.out / paths.TOKENIZER

@@ -10,7 +10,7 @@ from typing import Any
 from ftp.errors import Problem, UserError, nearest
 from ftp.plugins import names
 from ftp.plugins.offers import OfferPoint, defaults, offers
-from ftp.types import Head, Offer
+from ftp.types import Offer
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Source:
         return self.folder is not None or self.offline
 
 
-def find(name: str | None, head: Head, revision: str | None = None) -> Source:
+def find(name: str | None, head: str, revision: str | None = None) -> Source:
     """The model that `--model name` means for a head; None means the installed package's default for it.
 
     A folder goes before an offered name, and that before a hub id. Raises `UserError` when there is nothing of the
@@ -81,7 +81,7 @@ def check_files(source: Source) -> None:
                                             f"pip install --force-reinstall --no-cache-dir {distribution}")])
 
 
-def _default(known: dict[str, list[OfferPoint]], head: Head) -> Source:
+def _default(known: dict[str, list[OfferPoint]], head: str) -> Source:
     fitting = [_from_offer(*offered) for offered in defaults(known, head)]
     if not fitting:
         fix = "name a folder, an offered name or a hub id"

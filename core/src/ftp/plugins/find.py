@@ -10,16 +10,16 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import get_args
 
-from ftp.answers.kinds import OPTIONS, TEXT, Kind, one_of, words_of
+from ftp.answers.kinds import OPTIONS, TEXT, Kind, RegisteredName, one_of, words_of
 from ftp.errors import PluginError, Problem, UserError, describe, nearest
+from ftp.forms import all_forms
+from ftp.heads import all_heads
 from ftp.host import python_files
 from ftp.host.terminal import OF_THE_USER
 from ftp.plugin_info import Found, Picked
 from ftp.plugins import names
 from ftp.plugins.declare import KINDS
-from ftp.types import Form, Head
 
 GROUP = "ftp"
 DEFAULTS = "ftp.defaults"
@@ -27,9 +27,9 @@ MODELS = "ftp.models"
 FROM_PATH = "ftp_plugins_from_"
 """How names of modules begin that were read from a file."""
 ATTRIBUTES: Mapping[str, Kind] = {
-    "wants": words_of(get_args(Form)),
-    "gives": words_of(get_args(Form)),
-    "head": words_of(get_args(Head)),
+    "wants": RegisteredName(all_forms, or_several=True),
+    "gives": RegisteredName(all_forms, or_several=True),
+    "head": RegisteredName(all_heads, or_several=True),
     "kind": one_of(KINDS),
     "suggests": OPTIONS,
     "tried_with": OPTIONS,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
+from ftp import forms, heads
 from ftp.errors import Problem
 from ftp.options import Option, options_of
 from ftp.plugin_info import Picked
 from ftp.plugins.declare import answers_hook, attribute_of, kind_of
 from ftp.plugins.find import installed
-from ftp.types import Form, Head, Task
+from ftp.types import Task
 
-DEFAULT_HEADS: Mapping[str, Head] = {"labelled": "labels", "tagged": "tags", "question": "span"}
-"""The head that core trains for a form when no objective is named."""
 STRENGTH = ("parameterisation", "objective", "domain")
 """Whose suggestions count more, strongest first."""
+
+
+def trains_alone(form: str) -> bool:
+    """Whether a form has a head with a loss of its own, so that a domain makes a run without an objective."""
+    known = forms.all_forms().get(form)
+    return known is not None and heads.get(known.default_head).default_loss is not None
 
 
 def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | None, list[Problem]]:
@@ -38,19 +43,17 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
 
 def _settle_by_form(domain: Picked, form: str | None) -> tuple[Task | None, list[Problem]]:
     """The task that core trains by itself: the first form of the domain that has a head of its own, or the one named."""
-    from ftp.data.downhill import reachable
-
-    with_head = [name for name in domain.attribute("gives") if name in DEFAULT_HEADS]
+    with_head = [name for name in domain.attribute("gives") if trains_alone(name)]
     if with_head and form is not None and form not in with_head:
         return None, [Problem(f"--form {form}: '{domain.name}' gives {', '.join(with_head)}", "name one of these")]
     if with_head:
         chosen = form or with_head[0]
         others = tuple(name for name in with_head if name != chosen)
-        return Task(cast(Form, chosen), DEFAULT_HEADS[chosen], others), []
-    forms = ", ".join(domain.attribute("gives"))
-    within_reach = reachable(domain.attribute("gives"))
+        return Task(chosen, forms.get(chosen).default_head, others), []
+    gives = ", ".join(domain.attribute("gives"))
+    within_reach = forms.reachable(domain.attribute("gives"))
     reading = [name for name, cls in installed() if set(attribute_of(cls, "wants")) & within_reach]
-    return None, [Problem(f"domain '{domain.name}' gives {forms}, for which no objective is named",
+    return None, [Problem(f"domain '{domain.name}' gives {gives}, for which no objective is named",
                           f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
 
 
@@ -58,26 +61,23 @@ def _settle_by_objective(
     objective: Picked, domains: Sequence[Picked], form: str | None
 ) -> tuple[Task | None, list[Problem]]:
     """The first form that the objective wants and every domain can give."""
-    from ftp.data.downhill import reachable
-
     wants = objective.attribute("wants")
     if form is not None and form not in wants:
         return None, [Problem(f"--form {form}: '{objective.name}' reads {' or '.join(wants)}, whatever the domain gives",
                               "leave it out")]
     for wanted in wants if form is None else (form,):
-        if all(wanted in reachable(domain.attribute("gives")) for domain in domains):
-            heads = objective.attribute("head")
-            head = cast(Head, heads[0]) if heads else DEFAULT_HEADS.get(wanted, "tokens")
-            return Task(cast(Form, wanted), head), []
+        if all(wanted in forms.reachable(domain.attribute("gives")) for domain in domains):
+            own_heads = objective.attribute("head")
+            return Task(wanted, own_heads[0] if own_heads else forms.get(wanted).default_head), []
 
     # none: say which domain is in the way, and which would not be
-    fitting = [name for name, cls in installed() if set(wants) & reachable(attribute_of(cls, "gives"))]
+    fitting = [name for name, cls in installed() if set(wants) & forms.reachable(attribute_of(cls, "gives"))]
     problems = []
     for domain in domains:
-        if not set(wants) & reachable(domain.attribute("gives")):
-            forms = ", ".join(domain.attribute("gives"))
+        if not set(wants) & forms.reachable(domain.attribute("gives")):
+            gives = ", ".join(domain.attribute("gives"))
             problems.append(Problem(
-                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {forms}",
+                f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {gives}",
                 f"domains that fit: {', '.join(fitting) or 'none is installed'}", "ftp plugins"))
     if not problems:
         problems = [Problem(f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})")]

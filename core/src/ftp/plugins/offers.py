@@ -12,7 +12,7 @@ from ftp.errors import UserError, describe
 from ftp.host.terminal import OF_THE_USER
 from ftp.plugins import names
 from ftp.plugins.find import MODELS
-from ftp.types import Head, Offer
+from ftp.types import Offer
 
 OfferPoint = tuple[Callable[[], Offer], str, str]
 """A function that gives an offer, with the name and version of the distribution that it comes from."""
@@ -32,7 +32,7 @@ def offers() -> dict[str, list[OfferPoint]]:
     return dict(sorted(offered.items()))
 
 
-def defaults(known: Mapping[str, list[OfferPoint]], head: Head) -> list[tuple[str, Offer, str]]:
+def defaults(known: Mapping[str, list[OfferPoint]], head: str) -> list[tuple[str, Offer, str]]:
     """The offers that want to be the default for a head: name, offer, and the package that it comes from."""
     wanting = []
     for name, points in known.items():
@@ -43,7 +43,7 @@ def defaults(known: Mapping[str, list[OfferPoint]], head: Head) -> list[tuple[st
     return wanting
 
 
-def wishes(model: str | None, head: Head) -> tuple[str, Mapping[str, Any]]:
+def wishes(model: str | None, head: str) -> tuple[str, Mapping[str, Any]]:
     """The offered model that `--model` means for a head, and what it suggests.
 
     ("", {}) for a folder or a hub id, and where there is no one model of that name: that is told when it is looked for.

@@ -19,7 +19,7 @@ from ftp.options import Option, flatten, resolve, write_recipe
 from ftp.plugin_info import Picked
 from ftp.plugins.audit import audit
 from ftp.plugins.find import discover, pick
-from ftp.plugins.fit import DEFAULT_HEADS, core_options, settle, suggested
+from ftp.plugins.fit import core_options, settle, suggested
 from ftp.plugins.offers import wishes
 from ftp.plugins.trust import absolute
 from ftp.settings import Settings
@@ -123,9 +123,8 @@ def prepare(
 
 
 def settled(picked: Sequence[Picked], sources: Given) -> tuple[Task | None, list[Problem]]:
-    """The task of these plugins with the form that `--form` names, where it is one that can be asked for."""
-    form = _last(sources, "form")
-    return settle(picked, form if form in DEFAULT_HEADS else None)
+    """The task of these plugins with the form that `--form` names."""
+    return settle(picked, _last(sources, "form"))
 
 
 def _last(sources: Given, key: str) -> str | None:

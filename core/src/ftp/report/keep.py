@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ftp import forms
 from ftp.data.turns import words
 from ftp.types import Data, Predictions
 
@@ -135,7 +136,7 @@ def _cut(text: str) -> str:
 
 def _labels(data: Data, seen: Predictions) -> list[str] | None:
     """The class of each row by name, where the model answers with classes."""
-    if not data.labels or not seen.answers or "label" not in seen.rows.column_names or data.form != "labelled":
+    if not data.labels or not seen.answers or "label" not in seen.rows.column_names or not forms.get(data.form).of_kind("class"):
         return None
     if not isinstance(seen.answers[0].answer, int):
         return None

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftp import forms, heads
 from ftp.hooks import hookimpl
 from ftp.options import option
 from ftp.plugins.declare import plugin
@@ -17,6 +18,10 @@ from ftp.types import Batch, Data, Evaluation, Loss, Model, Predictions, Risk, R
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.optim import Optimizer
+
+
+TEXT_KINDS = ("text", "texts", "messages", "tokens")
+"""Kinds of columns whose words are compared to find duplicates."""
 
 
 @plugin
@@ -154,8 +159,9 @@ class Duplicates:
         held = [name for name in data.splits if name not in ("train", "general")]
         if "train" not in data.splits or not held or any(not hasattr(rows, "num_rows") for rows in data.splits.values()):
             return [Risk("duplicates", "not_run", "there are no two stored splits to compare")]
-        columns = [name for name in ("text", "text_pair", "question", "context", "messages", "prompt", "chosen", "tokens")
-                   if name in data.splits["train"].column_names]
+        form = forms.get(data.form)
+        columns = [column.name for column in form.columns
+                   if column.name in data.splits["train"].column_names and column.kind in TEXT_KINDS and not column.is_answer]
         seen = {_plain(row, columns) for row in data.splits["train"].select_columns(columns)}
         found = {split: [number for number, row in enumerate(data.splits[split].select_columns(columns))
                          if _plain(row, columns) in seen] for split in held}
@@ -168,9 +174,9 @@ class Duplicates:
         if not double:
             return [Risk("duplicates", "ok", f"none of {rows} held-out rows is also in train", evidence)]
         finding = (f"{double} of {rows} held-out rows ({double / rows:.1%}) are also in train: their score is no evidence "
-                   "(ftp-leakage finds more of them, and takes them out)")
+                   "(a check of leakage finds more of them, and takes them out)")
         return [Risk("duplicates", "stop" if double / rows >= self.stop_share else "warn", finding, evidence,
-                     ("pip install ftp-leakage",))]
+                     ("ftp plugins",))]
 
 
 def _plain(row: Mapping[str, Any], columns: Sequence[str]) -> str:
@@ -215,9 +221,9 @@ class Stopping:
 
     @hookimpl
     def check_risks(self, run: Run, stage: str, data: Data, model: Model | None) -> list[Risk]:
-        from ftp.losses.used_tokens import TALKS
-
-        if stage != "end" or model is None or model.head != "tokens" or data.form not in TALKS or not self.prompts:
+        if stage != "end" or model is None or not self.prompts:
+            return []
+        if not (heads.get(model.head).writes_text and forms.get(data.form).has_messages):
             return []
         from ftp.losses import stopping
         from ftp.losses.common import row_limit

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import hookimpl, hooks
+from ftp import forms, heads, hookimpl, hooks
 from ftp.data.updates import count_updates
 from ftp.errors import PluginError, UserError
 from ftp.plugin_info import Picked
@@ -100,8 +100,6 @@ SPARE = 1.15
 RECOMPUTED = 0.6
 """Share of the activations that `--gradient-checkpointing` leaves: checks look at gradients without it."""
 
-HIDDEN_SHARE = 0.2
-"""Share of the tokens at most for which a mask head has logits; 15 % are hidden."""
 
 
 def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
@@ -116,7 +114,7 @@ def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
     length = shape.row_limit
     per_process = math.ceil(settings.batch_size / settings.processes)
     together = min(per_process, settings.micro_batch_size or per_process)
-    sequences = 2 if prepared.task.form == "preference" else 1  # chosen and rejected
+    sequences = forms.get(prepared.task.form).sequences
     tokens = max(length, min(together * length, settings.micro_batch_tokens)) * sequences
     each = 68 * shape.hidden + 16 * shape.heads * length
     share = RECOMPUTED if settings.gradient_checkpointing else 1.0
@@ -130,9 +128,9 @@ def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
     formula = (f"weights 4 x {shape.total:,}; gradients 4 x and AdamW 8 x {shape.trained:,} trained; "
                f"activations {tokens:,} tokens x {shape.layers} layers x (68 x {shape.hidden} + 16 x {shape.heads} x {length}) "
                f"x {SPARE * share:.2f}")
-    if prepared.task.head in ("tokens", "mask") and shape.vocabulary:
-        scored = max(tokens, settings.eval_batch_tokens)
-        scored = int(scored * HIDDEN_SHARE) if prepared.task.head == "mask" else scored
+    head = heads.get(prepared.task.head)
+    if head.is_over_vocabulary and shape.vocabulary:
+        scored = int(max(tokens, settings.eval_batch_tokens) * head.share_scored)
         sizes["logits"] = 3 * 4 * scored * shape.vocabulary
         formula += f"; logits 3 x 4 x {scored:,} x {shape.vocabulary:,}"
     return sizes, formula + f" bytes, if every row had {length} tokens"
@@ -162,7 +160,7 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
         unknown.append(f"model: {who} builds it in a way of its own, which cannot be asked for without weights")
         return None
     labels = data.labels
-    if task.head in ("labels", "tags") and not labels:
+    if heads.get(task.head).has_classes and not labels:
         labels = ("class 0", "class 1")
         unknown.append("classes: two are assumed until the data are read")
     source = models.find(settings.model, task.head, settings.revision)

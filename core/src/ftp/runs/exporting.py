@@ -15,13 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ftp import heads
 from ftp.errors import UserError
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py", "convert_hf_to_gguf")
 OUTTYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-TASKS = {"labels": "text-classification", "score": "text-classification", "tags": "token-classification",
-         "span": "question-answering", "mask": "fill-mask", "tokens": "text-generation"}
-"""Optimum's name of a head."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,8 @@ def export(
 
 
 def _gguf(command: Sequence[str], whole: Path, out: Path, dtype: str, trust_remote_code: bool) -> None:
-    if (head := _head(whole)) != "tokens":
+    head = _head(whole)
+    if not heads.get(head).writes_text:
         raise UserError(f"export --to gguf: llama.cpp runs networks that write text; this one ends in the head '{head}'",
                         "export it --to onnx or --to safetensors")
     _done("convert_hf_to_gguf", [*command, str(whole), "--outfile", str(out), "--outtype", OUTTYPES[dtype]], out)
@@ -103,8 +102,13 @@ def _onnx(command: Sequence[str], whole: Path, out: Path, dtype: str, trust_remo
 
 
 def _task(folder: Path) -> str:
-    head, config = _head(folder), json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return "text2text-generation" if head == "tokens" and config.get("is_encoder_decoder") else TASKS[head]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    head = heads.get(_head(folder))
+    task = head.export_task_of(bool(config.get("is_encoder_decoder")))
+    if task is None:
+        raise UserError(f"export --to onnx: there is no task of optimum for the head '{head.name}'",
+                        "export it --to safetensors")
+    return task
 
 
 def _head(folder: Path) -> str:

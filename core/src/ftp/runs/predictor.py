@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftp import forms, heads
 from ftp.data.asked import readable_rows
 from ftp.errors import UserError
 from ftp.evaluate.predict import answer, predict
@@ -20,19 +21,19 @@ from ftp.plugins.find import pick
 from ftp.plugins.plan import options_for, prepare, replace_settings, split_names
 from ftp.runs.build import packs
 from ftp.runs.saving import EXTRA
-from ftp.types import Data, Form, Loss, Model, Prediction, Predictions, Row, Run
+from ftp.types import Data, Loss, Model, Prediction, Predictions, Row, Run
 
 
-def as_row(text: str, form: Form) -> dict[str, Any]:
+def as_row(text: str, form: str) -> dict[str, Any]:
     """A plain text as a row of a form: a turn of the user, words, or a text. Raises `UserError` for a form that needs more."""
-    if form in ("conversation", "prompt"):
-        return {"messages" if form == "conversation" else "prompt": [{"role": "user", "content": text}]}
-    if form == "tagged":
-        return {"tokens": text.split()}
-    if form == "question":
-        raise UserError("a question needs its context", "give a file with the columns question and context",
-                        "ftp predict RUN --input FILE")
-    return {"text": text}
+    spec = forms.get(form)
+    if spec.row_of_text is not None:
+        return dict(spec.row_of_text(text))
+    needed = [column.name for column in spec.asked_columns if column.is_required]
+    if "text" in needed or len(needed) == 1:
+        return {"text" if "text" in needed else needed[0]: text}
+    raise UserError(f"a text alone is no row of the form '{form}'", f"give a file with the columns {' and '.join(needed)}",
+                    "ftp predict RUN --input FILE")
 
 
 class Predictor:
@@ -54,11 +55,8 @@ class Predictor:
         encoded = _numbered(self.loss, full)
         return [self._named(one) for one in answer(self.model, self.loss, encoded)]
 
-    def _named(self, one: Prediction) -> dict[str, Any]:
-        names = self.data.labels
-        if names and isinstance(one.answer, int) and one.scores is not None:
-            return {"answer": names[one.answer], "scores": dict(zip(names, one.scores, strict=True))}
-        return {"answer": one.answer} if one.scores is None else {"answer": one.answer, "scores": list(one.scores)}
+    def _named(self, prediction: Prediction) -> dict[str, Any]:
+        return dict(heads.get(self.model.head).shown(prediction, self.data.labels))
 
     def evaluate(self, data: Data) -> tuple[list[Any], dict[str, Predictions]]:
         """Scores of the run's own plugins on the splits of `data`, and the predictions they were made from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftp import heads
 from ftp.folder import contents, paths
 from ftp.folder.files import Folder
 from ftp.host.faults import whole_folder
@@ -19,14 +20,18 @@ EXTRA = "extra.safetensors"
 def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
     """Load what was saved with plain Transformers or PEFT in a fresh process and compare its answers with the network's."""
     from ftp import model as models
+    from ftp.model import merging
     from ftp.net import layout
 
     assert run.accelerator is not None and run.out is not None
     if not run.accelerator.is_main_process:
         return
-    part = encoded["validation"].select(range(min(4, len(encoded["validation"]))))
-    rows = [row["input_ids"] for row in part]
-    inputs = layout.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id or 0)
+    if heads.get(model.head).probe_inputs is not None:  # a row is no single sequence
+        inputs = models.probe(model, merging.TEXTS)
+    else:
+        part = encoded["validation"].select(range(min(4, len(encoded["validation"]))))
+        rows = [row["input_ids"] for row in part]
+        inputs = layout.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id or 0)
     models.verify(model, run.out / paths.ASIDE, inputs)
 
 

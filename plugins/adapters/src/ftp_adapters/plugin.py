@@ -153,7 +153,7 @@ def _save(model: Model, folder: Path, settings: dict[str, Any], trained: tuple[s
 
     from safetensors.torch import save_file
 
-    from ftp.model.auto_class import AUTO
+    from ftp import heads
     from ftp.model.loading import origin
     from ftp_adapters import modeling_adapters as code
 
@@ -163,7 +163,7 @@ def _save(model: Model, folder: Path, settings: dict[str, Any], trained: tuple[s
     net.config.save_pretrained(folder / "base_config")
     came_from = origin(net)
     source = came_from.source if came_from else None
-    auto = "AutoModelForSeq2SeqLM" if model.head == "tokens" and net.config.is_encoder_decoder else AUTO[model.head]
+    auto = heads.get(model.head).auto_class_of(net.config.is_encoder_decoder)
     file = Path(str(code.__file__))
     shutil.copyfile(file, folder / file.name)
     written = {

@@ -120,7 +120,7 @@ def _as_compared(
     data: str, names: Mapping[str, str], form: Form, max_decompressed: str | None
 ) -> Mapping[str, Sequence[Path]]:
     """The files of a folder that holds several splits which `ftp data` reads in the form of the run; empty for other data."""
-    from ftp.data import forms
+    from ftp import forms
     from ftp.data.read import read
     from ftp.data.split_files import locate
 

@@ -167,7 +167,8 @@ def prepare(
     max_decompressed: str | None = None, trust_recipe: bool = False,
 ) -> Prepared:
     """The data that a command names, read, and what it asks for."""
-    from ftp.data import dropped_columns, forms
+    from ftp import forms
+    from ftp.data import dropped_columns
     from ftp.data.read import read
     from ftp.data.split_files import locate
     from ftp_leakage import advice
@@ -203,7 +204,7 @@ def prepare(
     for note in notes:
         warn(note)
     for rows in splits.values():
-        own = {name for form in forms.FORMS for name in forms.read_columns(form)}
+        own = {name for form in forms.all_forms() for name in forms.read_columns(form)}
         dropped_columns.require_held(rows, [*text, *(name for name in (label, group, date) if name), *own])
     splits.pop("general", None)
     sources.require(splits, text, group, date, "--", label)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ftp.data import chat_rows, forms, turns
+from ftp import forms
+from ftp.data import chat_rows, turns
 
 NO_TEXT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answers?$)", re.IGNORECASE)
 
@@ -83,7 +84,7 @@ def label_of(columns: Sequence[str]) -> str | None:
 
 
 def _alias(ours: str, columns: Sequence[str]) -> str | None:
-    return next((name for name in (ours, *forms.ALIASES.get(ours, ())) if name in columns), None)
+    return next((name for name in (ours, *forms.other_names(ours)) if name in columns), None)
 
 
 def part(reading: Reading, rows: Any, name: str) -> Iterator[str]:

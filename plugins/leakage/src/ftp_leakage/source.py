@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp.data import forms
+from ftp import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
 from ftp.host.terminal import warn

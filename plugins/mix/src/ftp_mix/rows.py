@@ -15,7 +15,7 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
     import numpy as np
     from datasets import concatenate_datasets
 
-    from ftp.data.forms import FORMS
+    from ftp import forms
     from ftp.data.read import read
     from ftp.data.splits import complete
     from ftp.data.target_form import shape
@@ -43,8 +43,9 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
     if not len(general):
         raise UserError(f"--mix.data {source}: there are no rows in it", "name a file with general rows")
     chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(general))[:wanted])
-    optional = [name for name in FORMS[form].optional if name in train.column_names]
-    columns = [*FORMS[form].required, *(name for name in dict.fromkeys([*optional, "tools"]) if name in general.column_names)]
+    spec = forms.get(form)
+    optional = [name for name in spec.optional if name in train.column_names]
+    columns = [*spec.required, *(name for name in dict.fromkeys([*optional, "tools"]) if name in general.column_names)]
     part = _as(general, chosen, columns, train)
     together = concatenate_datasets([train, part])
     real = len(part) / len(together)

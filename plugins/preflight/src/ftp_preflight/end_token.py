@@ -20,8 +20,8 @@ LONGEST = 256
 
 def look(run: Run, data: Data, model: Model, found: Findings) -> None:
     """Warn of tokens that look untrained and whose rows this run leaves as they are."""
+    from ftp import forms, heads
     from ftp.losses import stopping
-    from ftp.losses.used_tokens import TALKS
     from ftp.model.token_rows import frozen
 
     tokenizer = model.tokenizer
@@ -30,7 +30,8 @@ def look(run: Run, data: Data, model: Model, found: Findings) -> None:
         found.see("untrained tokens", tokens=tokenizer.convert_ids_to_tokens(list(model.fresh_tokens)),
                   frozen=tokenizer.convert_ids_to_tokens(left))
     ends: list[int] = []
-    writes = model.head == "tokens" and data.form in TALKS and getattr(tokenizer, "chat_template", None)
+    is_chat = heads.get(model.head).writes_text and forms.get(data.form).has_messages
+    writes = is_chat and getattr(tokenizer, "chat_template", None)
     if writes and not run.settings.shard and run.accelerator is not None:
         chat = stopping.chat_of(run, model)
         ends = [token for token in left if token in chat.stop]

@@ -150,10 +150,10 @@ def spelt(run: Run, data: Data, model: Model, found: Findings) -> None:
 
 def _tokenizer(run: Run, data: Data, model: Model) -> TextTokenizer:
     """How the run reads its texts: with the tokens of its chat template, where it has one."""
+    from ftp import forms
     from ftp.losses import stopping
-    from ftp.losses.used_tokens import TALKS
 
-    if data.form in TALKS and getattr(model.tokenizer, "chat_template", None) and model.tokenizer.is_fast:
+    if forms.get(data.form).has_messages and getattr(model.tokenizer, "chat_template", None) and model.tokenizer.is_fast:
         return stopping.chat_of(run, model).content
     return control_text.of_run(run, model.tokenizer)
 

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from ftp.data.downhill import reachable
+from ftp import forms
 from ftp.data.load import settle
 from ftp.data.turns import words
 from ftp.errors import UserError
 from ftp.options import options_of
-from ftp.plugins.fit import DEFAULT_HEADS
 from ftp.settings import Settings
 from ftp.types import Data, Form, Head, Prediction, Predictions, Run, Score, Task
 from ftp_testing.outcome import Fault, NotApplicable
@@ -39,7 +38,7 @@ def answer_hook(subject: Subject, hook: str, **arguments: Any) -> Any:
 def a_run(form: Form, data: str | None = None, head: Head | None = None, **settings: Any) -> Run:
     """The facts of a run for a domain to read: nothing heavy in it."""
     chosen = dataclasses.replace(Settings(), data=data, device="cpu", **settings)
-    return Run(chosen, Task(form, head or DEFAULT_HEADS.get(form, "tokens")), cast(Any, SimpleNamespace(picked=(), plugins={})))
+    return Run(chosen, Task(form, head or forms.get(form).default_head), cast(Any, SimpleNamespace(picked=(), plugins={})))
 
 
 def given(subject: Subject) -> tuple[Form, ...]:
@@ -77,7 +76,7 @@ def rows(subject: Subject, form: Form, own: bool = False) -> Data:
 
 def own_form(subject: Subject, form: Form) -> Form:
     """The form of those that a domain gives from which rows of `form` can be made."""
-    return next((one for one in given(subject) if form in reachable([one])), form)
+    return next((one for one in given(subject) if form in forms.reachable([one])), form)
 
 
 def predictions(data: Data, right: bool, order: Sequence[int] | None = None) -> dict[str, Predictions]:
@@ -125,8 +124,8 @@ def scored(subject: Subject) -> list[tuple[Data, dict[tuple[str, str], Score]]]:
     if not hasattr(subject.cls, "evaluate"):
         raise NotApplicable("it brings no scores (evaluate)")
     found = []
-    for form in dict.fromkeys([*given(subject), *(("conversation",) if "conversation" in reachable(given(subject)) else ())]):
-        data = rows(subject, cast(Form, form))
+    for form in dict.fromkeys([*given(subject), *(("conversation",) if "conversation" in forms.reachable(given(subject)) else ())]):
+        data = rows(subject, form)
         if right := scores(subject, data, predictions(data, True)):
             found.append((data, right))
     if not found:

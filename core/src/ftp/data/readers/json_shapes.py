@@ -82,7 +82,7 @@ def _rows_in(file: DataFile, whole: dict[str, Any]) -> list[Any] | None:
 
 def _is_row(whole: Mapping[str, Any]) -> bool:
     """Whether the fields of an object are those of a form, or of a tool's export."""
-    from ftp.data import forms  # which imports this package
+    from ftp import forms
 
     return forms.detect(whole) is not None or exports.is_row(whole)
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 from ftp.data.fingerprint import fingerprint
-from ftp.data.forms import FORMS
 from ftp.errors import UserError
+from ftp.forms import all_forms, get
 from ftp_testing import domains
 from ftp_testing.outcome import Fault, NotApplicable, check
 from ftp_testing.subject import Subject
@@ -46,8 +46,8 @@ def gives_what_it_says(subject: Subject) -> str:
     forms = domains.given(subject)
     if not forms:
         raise Fault("it does not say which forms it gives", "the class attribute gives = (\"labelled\", \"text\"), its best form first")
-    if unknown := [form for form in forms if form not in FORMS]:
-        raise Fault(f"it gives {', '.join(unknown)}, which is no form", f"one of: {', '.join(FORMS)}")
+    if unknown := [form for form in forms if form not in all_forms()]:
+        raise Fault(f"it gives {', '.join(unknown)}, which is no form", f"one of: {', '.join(all_forms())}")
     told = []
     for form in forms:
         try:
@@ -66,7 +66,8 @@ def splits_are_apart(subject: Subject) -> str:
     """No row of one split is in another, word for word."""
     form = domains.given(subject)[0]
     data = domains.rows(subject, form)
-    columns = [name for name in FORMS[form].required if name not in ("label", "tags", "answers")]
+    spec = get(form)
+    columns = [name for name in spec.required if name not in spec.answers or spec.has_messages]
     seen: dict[str, tuple[str, int]] = {}
     total = 0
     for split, rows in data.splits.items():

@@ -128,9 +128,9 @@ def messages_are_kept_whole(subject: Subject) -> str:
         raise NotApplicable(f"it reads no messages (form {form})")
     scene = scene_of(subject, template=spelt.EVERY_FIELD)
     kept, refused, too_long, lost = 0, list[str](), list[str](), list[str]()
-    for case in spelt.field_rows(form):  # type: ignore[arg-type]
+    for case in spelt.field_rows(form):
         name = f"{case.field} of {case.where}"
-        rows = tables.to_rows(shape({"train": tables.from_rows([case.row])}, form)[0]["train"])  # type: ignore[arg-type]
+        rows = tables.to_rows(shape({"train": tables.from_rows([case.row])}, form)[0]["train"])
         try:
             encoded = list(scene.loss.encode(rows, "train"))
         except UserError as error:
@@ -165,7 +165,7 @@ def control_text_stays_text(subject: Subject) -> str:
     for scene in _both(subject):
         tokenizer = scene.model.tokenizer
         controls = control_text.of_run(scene.run, tokenizer).controls
-        rows = written.rows(form, count=6)  # type: ignore[arg-type]
+        rows = written.rows(form, count=6)
         for split in ("train", "predict") if form == "conversation" else ("train",):
             plain = _control_tokens(scene, [spelt.spelling(row, "x") for row in rows], split)
             for control in controls:

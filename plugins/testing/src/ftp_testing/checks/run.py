@@ -8,10 +8,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ftp.data.downhill import reachable
 from ftp.errors import UserError
+from ftp.forms import reachable
 from ftp.plugins.find import installed
-from ftp.plugins.fit import DEFAULT_HEADS
+from ftp.plugins.fit import trains_alone
 from ftp.plugins.plan import Prepared
 from ftp_testing import domains, forks
 from ftp_testing.outcome import Fault, NotApplicable, check, raised_first, where
@@ -198,7 +198,7 @@ def _fitting(subject: Subject) -> tuple[str | None, tuple[str, ...]]:
     forms = domains.given(subject)
     if not forms:
         raise NotApplicable("it does not say which forms it gives")
-    own = next((form for form in forms if form in DEFAULT_HEADS), None)
+    own = next((form for form in forms if trains_alone(form)), None)
     if own is not None:
         return domains.source(subject, own), ()
     for name, cls in installed():

@@ -1,0 +1,129 @@
+"""Heads of networks: what sits on top of one, and all that core must know of it.
+
+A head is a `HeadSpec`, registered under the entry-point group `ftp.heads`; core's own are in this folder, one file each. A spec
+is read without torch: what needs it stands behind `ftp.registry.Later`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ftp.errors import Problem, UserError, nearest
+from ftp.registry import Later, registered
+from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
+
+__all__ = ["HeadSpec", "Later", "all_heads", "get"]
+
+GROUP = "ftp.heads"
+OWN = tuple(f"ftp.heads.{name}:HEAD" for name in ("labels", "tags", "span", "tokens", "mask", "score"))
+
+
+def no_values(labels: Sequence[str]) -> Mapping[str, Any]:
+    """Nothing to change in a network's configuration."""
+    return {}
+
+
+def names_of_classes(labels: Sequence[str]) -> Mapping[str, Any]:
+    """The classes of the task, by number."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {name: number for number, name in enumerate(labels)}}
+
+
+def as_it_is(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:
+    """An answer as it is, with the probability of each class where there are classes."""
+    is_class = isinstance(prediction.answer, int) and 0 <= prediction.answer < len(labels)
+    answer = labels[prediction.answer] if is_class else prediction.answer
+    if prediction.scores is None:
+        return {"answer": answer}
+    if is_class:
+        return {"answer": answer, "scores": dict(zip(labels, prediction.scores, strict=True))}
+    return {"answer": answer, "scores": list(prediction.scores)}
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head of a network.
+
+    Args:
+        meaning: what it gives, in a few words.
+        auto_class: the class of Transformers that loads a network with it; `seq2seq_auto_class`: that of an encoder-decoder,
+            where it is another one.
+        config_values: the names of the classes -> values of the network's configuration (`num_labels`, `problem_type`, ...).
+        outputs: what a network gives, by the names of Transformers; several are stacked last.
+        probe_inputs: (model, texts) -> inputs of the network by which a saved model is proven; None: the texts, tokenized.
+        peft_task, seq2seq_peft_task: PEFT's name of the task; None: it has none.
+        export_task, seq2seq_export_task: Optimum's name of the task (that of a pipeline of Transformers).
+        example: Python that uses a loaded `model` and `tokenizer`, for the card of a model.
+        default_loss: (run, data, model) -> the loss where no objective is named; None: an objective must be.
+        baselines: (run, data, model, loss, encoded splits, held-out splits) -> what a run is compared with: name of the
+            baseline -> split -> its predictions; None: the untuned model.
+        shown: (prediction, names of the classes) -> `answer` and maybe `scores`, as they are shown and written.
+        scores: (data, predictions by split) -> the scores that a domain gives by default.
+        refusal: the network's configuration -> why it cannot have the head though Transformers knows a class; None: it can.
+        has_classes: its size is the number of classes, whose names the configuration holds.
+        writes_text: it writes tokens one after another, so that the network generates text.
+        needs_mask_token: its loss hides tokens behind the tokenizer's mask token.
+        is_over_vocabulary: its outputs are as many as there are tokens.
+        share_scored: the share of a row's tokens at most for which it has outputs in training.
+        must_be_trained: it is useless as long as it is new, so a checkpoint must have it.
+        loss_is_nats: its loss is a negative log probability of what a row says, so that it compares with guessing.
+    """
+
+    name: str
+    meaning: str
+    auto_class: str
+    seq2seq_auto_class: str | None = None
+    config_values: Callable[[Sequence[str]], Mapping[str, Any]] = no_values
+    outputs: tuple[str, ...] = ("logits",)
+    probe_inputs: Callable[[Model, Sequence[str]], Mapping[str, Any]] | None = None
+    peft_task: str | None = None
+    seq2seq_peft_task: str | None = None
+    export_task: str | None = None
+    seq2seq_export_task: str | None = None
+    example: str = ""
+    default_loss: Callable[[Run, Data, Model], Loss] | None = None
+    baselines: Callable[..., Mapping[str, Mapping[str, Predictions]]] | None = None
+    shown: Callable[[Prediction, Sequence[str]], Mapping[str, Any]] = as_it_is
+    scores: Callable[[Data, Mapping[str, Predictions]], list[Score]] | None = None
+    refusal: Callable[[Any], Problem | None] | None = None
+    has_classes: bool = False
+    writes_text: bool = False
+    needs_mask_token: bool = False
+    is_over_vocabulary: bool = False
+    share_scored: float = 1.0
+    must_be_trained: bool = False
+    loss_is_nats: bool = False
+
+    def auto_class_of(self, is_encoder_decoder: bool) -> str:
+        """The class of Transformers that loads a network with this head."""
+        return (is_encoder_decoder and self.seq2seq_auto_class) or self.auto_class
+
+    def peft_task_of(self, is_encoder_decoder: bool) -> str | None:
+        """PEFT's name of the task; None: it has none."""
+        return (is_encoder_decoder and self.seq2seq_peft_task) or self.peft_task
+
+    def export_task_of(self, is_encoder_decoder: bool) -> str | None:
+        """Optimum's name of the task; None: it has none."""
+        return (is_encoder_decoder and self.seq2seq_export_task) or self.export_task
+
+
+@cache
+def all_heads() -> Mapping[str, HeadSpec]:
+    """Every registered head by name."""
+    return registered(GROUP, HeadSpec, OWN)
+
+
+def get(name: str) -> HeadSpec:
+    """The head of a name. Raises `UserError` where no installed package registers it."""
+    known = all_heads()
+    if name not in known:
+        raise UserError(f"there is no head '{name}'", f"{nearest(name, known)} there are: {', '.join(known)}".strip(),
+                        "ftp plugins")
+    return known[name]
+
+
+def forget() -> None:
+    """Look at the installed packages again (in tests that install one)."""
+    all_heads.cache_clear()

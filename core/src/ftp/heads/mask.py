@@ -1,0 +1,29 @@
+"""Hidden tokens, guessed from both sides."""
+
+from typing import Any
+
+from ftp.errors import Problem
+from ftp.heads import HeadSpec
+
+
+def refusal(config: Any) -> Problem | None:
+    """In an encoder-decoder the encoder alone could guess, and it has no such head."""
+    if not config.is_encoder_decoder:
+        return None
+    return Problem(
+        f"'{config.model_type}' writes with a decoder what its encoder has read; masked tokens are filled in by an encoder alone",
+        "take an encoder (bert, roberta, ...), or sft for this model",
+    )
+
+
+HEAD = HeadSpec(
+    "mask",
+    "a hidden token",
+    "AutoModelForMaskedLM",
+    export_task="fill-mask",
+    refusal=refusal,
+    needs_mask_token=True,
+    is_over_vocabulary=True,
+    share_scored=0.2,  # 15 % are hidden
+    loss_is_nats=True,
+)

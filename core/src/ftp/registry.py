@@ -1,0 +1,85 @@
+"""What installed packages register under an entry-point group: forms of rows, heads of networks, file formats.
+
+Core's own are named by `own` and come first; those of other packages follow in the order of their names. Nothing heavy is
+imported: a registered object keeps what needs torch behind `Later`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pkgutil import resolve_name
+from typing import Any, TypeVar
+
+from ftp.errors import UserError, describe
+
+Registered = TypeVar("Registered")
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function that is imported when it is first called, so that naming it imports nothing.
+
+    Args:
+        path: `package.module:function`.
+    """
+
+    path: str
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return resolve_name(self.path)(*arguments, **named)
+
+
+def registered(group: str, kind: type[Registered], own: Iterable[str]) -> dict[str, Registered]:
+    """The objects of a group by name.
+
+    Args:
+        own: `module:object` of each one that is core's.
+
+    Raises:
+        UserError: a package registers something else than a `kind`, cannot be imported, or takes a name that is in use.
+    """
+    objects: dict[str, Registered] = {}
+    source_of: dict[str, str] = {}
+    for path in own:
+        spec: Any = resolve_name(path)
+        objects[spec.name] = spec
+        source_of[spec.name] = "ftp-core"
+    points = sorted(metadata.entry_points(group=group), key=lambda point: point.name)
+    # a package that lies twice on the path registers its objects once
+    for point in {(point.name, point.value): point for point in points}.values():
+        package = f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+        spec = _load(point, group, kind, package)
+        if spec.name in objects:
+            raise UserError(
+                f"two packages register '{spec.name}' as {group}: {source_of[spec.name]} and {package}",
+                "a name stands for one; remove one of the packages",
+                f"pip uninstall {package.split()[0]}",
+            )
+        objects[spec.name] = spec
+        source_of[spec.name] = package
+    return objects
+
+
+def _load(point: metadata.EntryPoint, group: str, kind: type[Registered], package: str) -> Any:
+    """The object that an entry point names."""
+    try:
+        spec = point.load()
+    except Exception as error:  # whatever a package raises while it is imported
+        raise UserError(
+            f"{package} registers '{point.name}' as {group}, but it cannot be imported: {describe(error)}",
+            "mend or remove the package",
+            f"pip uninstall {package.split()[0]}",
+        ) from error
+    if not isinstance(spec, kind):
+        raise UserError(
+            f"{package} registers '{point.name}' as {group}, but {point.value} is a {type(spec).__name__}",
+            f"it must be a {kind.__module__}.{kind.__name__}",
+        )
+    if getattr(spec, "name", None) != point.name:
+        raise UserError(
+            f"{package} registers '{point.name}' as {group}, but the name of {point.value} is {getattr(spec, 'name', None)!r}",
+            "give the entry point and the object one name",
+        )
+    return spec
