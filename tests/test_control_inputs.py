@@ -19,7 +19,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoTokenizer
 
 import ftp
-from ftp.cli.chat import command
+from ftp_terminal_chat.command import command
 from ftp_testing.models import tiny
 
 BEFORE, BEHIND = "ab", "ba"

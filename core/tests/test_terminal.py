@@ -161,7 +161,7 @@ def test_answers_and_texts_of_predict(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_words_of_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
-    from ftp.cli.chat import talk
+    from ftp_terminal_chat.command import talk
 
     def respond(messages: object, show: object) -> str:
         show("\x1b")  # type: ignore[operator]

@@ -194,7 +194,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_training_does_not_import_what_draws() -> None:
-    code = ("import sys, ftp.runs.run, ftp.cli.run, ftp.cli.report, ftp.cli.gate\n"
+    code = ("import sys, ftp.runs.run, ftp.cli.run, ftp.cli.report, ftp_gate.command\n"
             "print(sorted({'matplotlib', 'jinja2', 'torch'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

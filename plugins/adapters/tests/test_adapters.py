@@ -286,9 +286,9 @@ def test_mistakes_are_told(made, tmp_path):
 @pytest.mark.parametrize("words", [["merge"], *(["export", "--to", form] for form in ("safetensors", "gguf", "onnx"))])
 def test_whole_weights_are_refused(made, tmp_path, capsys, monkeypatch, words):
     from ftp.cli.main import call
-    from ftp.runs import exporting
+    from ftp_export import converters
 
-    monkeypatch.setattr(exporting, "tools", lambda form: ["converter"])
+    monkeypatch.setattr(converters, "tools", lambda form: ["converter"])
     models.save(trained(adapted(plain(made["llama"], "tokens"))), tmp_path / "model")
     assert call([words[0], str(tmp_path), *words[1:]]) == 2
     assert "are not linear, and cannot be merged" in " ".join(capsys.readouterr().err.split())

@@ -282,7 +282,7 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_learns_to_answer_and_to_stop(talker: Path) -> None:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from ftp.cli.chat import command
+    from ftp_terminal_chat.command import command
 
     assert ftp.load(talker).predict(["Count to 3."])[0]["answer"] == "one two three"
     done = CliRunner().invoke(command, [str(talker)], input="Count to 3.\n")

@@ -30,16 +30,13 @@ from ftp.plugins.find import quiet_import
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
     "predict": "Ask a finished run for its answers to texts or a file.",
-    "chat": "Talk with a finished run in the terminal.",
     "evaluate": "Measure a finished run on other data.",
     "runs": "List runs and compare their scores.",
     "report": "Write a run as a page with pictures, or several side by side.",
-    "gate": "Let continuous integration pass or fail a run by its verdicts and scores.",
     "plan": "Show what a run would do, without doing it.",
     "config": "Print a commented recipe of all options.",
     "plugins": "List installed plugins, or show one.",
     "merge": "Merge the adapter of a run into its base.",
-    "export": "Write a run's model for other programs: safetensors, GGUF, ONNX.",
 }
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
 

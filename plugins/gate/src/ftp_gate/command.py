@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ftp import gate
 from ftp.errors import UserError
 from ftp.host.terminal import say, say_json
+from ftp_gate import gate
 
 
-@click.command("gate")
+@click.command("gate", short_help="Let continuous integration pass or fail a run by its verdicts and scores.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--policy", "file", type=click.Path(path_type=Path, dir_okay=False),
               help="TOML file of rules; without one, what is stop and what was not compared fail.")

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import ftp
-from ftp.cli.chat import command, talk
+from ftp_terminal_chat.command import command, talk
 from ftp_testing.models import tiny
 
 

@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ftp import gate
 from ftp.cli.main import call
 from ftp.errors import UserError
 from ftp.folder import marker
 from ftp.folder.files import Folder
 from ftp.types import Baseline, Risk, Score
+from ftp_gate import gate
 
 LEVELS = {"leakage": "ok", "overfitting": "note", "underfitting": "warn"}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HELP = "/reset forgets what was said, /system TEXT sets the system text (and forgets), /exit ends."
 
 
-@click.command("chat")
+@click.command("chat", short_help="Talk with a finished run in the terminal.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--system", default="", help="System text that stands before what is said.")
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens of an answer at most.")

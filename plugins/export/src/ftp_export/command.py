@@ -15,7 +15,7 @@ from ftp.host.terminal import say, say_json
 FORMATS = ("safetensors", "gguf", "onnx")
 
 
-@click.command("export")
+@click.command("export", short_help="Write a run's model for other programs: safetensors, GGUF, ONNX.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="safetensors: whole weights in "
               "Transformers' layout; gguf: for llama.cpp, by its converter; onnx: by optimum.")
@@ -36,12 +36,12 @@ def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | N
     folder = model_of(run)
     out = out or folder.parent / (f"{form}/model.gguf" if form == "gguf" else form)
 
-    from ftp.runs import exporting
+    from ftp_export import converters
 
-    exporting.tools(form)  # told before anything heavy
+    converters.tools(form)  # told before anything heavy
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already", "name another place with --out")
-    done = exporting.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound, trust_remote_code,
+    done = converters.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound, trust_remote_code,
                             allow_changed_base)
     if as_json:
         told = {"run": str(run), "to": form, "out": str(done.out), "dtype": done.dtype, "difference": done.difference}

@@ -1,0 +1,1 @@
+"""A run's model for other programs: their converters (`converters`), and `ftp export` (`command`)."""

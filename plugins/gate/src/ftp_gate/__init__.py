@@ -1,0 +1,1 @@
+"""What of a run lets continuous integration pass: the policy and its outcomes (`gate`), and `ftp gate` (`command`)."""

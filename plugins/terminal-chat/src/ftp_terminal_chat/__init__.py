@@ -1,0 +1,1 @@
+"""`ftp chat`: talk with a finished run in the terminal."""
