@@ -24,7 +24,8 @@ from ftp.folder.files import Folder
 from ftp.folder.log import Log
 from ftp.folder.writing import plain
 from ftp.host import terminal
-from ftp.report import progress
+from ftp.report import outcome, progress
+from ftp.report.numbers import format_duration
 from ftp.types import Baseline, Risk, Score
 
 # --- the log ---
@@ -481,7 +482,7 @@ def test_a_run_whose_process_is_gone_is_told(tmp_path: Path) -> None:
 
 def test_the_end_of_a_run_reads_without_colour(tmp_path: Path) -> None:
     stream = io.StringIO()
-    progress.summary(
+    outcome.summary(
         terminal.console(stream), out=tmp_path, seconds=125.0, trained=10, total=1000, steps=7,
         scores=[Score("accuracy", 0.75, "max", "test", 8), Score("loss", 0.9, "min", "test", 8)],
         baselines=[Baseline("majority class", "accuracy", 0.5, "test", 8), Baseline("untuned", "loss", 0.8, "test", 8)],
@@ -532,7 +533,7 @@ def test_live_progress_on_a_terminal_ends_cleanly(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("seconds", "shown"), [(8.26, "8.3 s"), (125, "2:05"), (3725, "1:02:05")])
 def test_durations(seconds: float, shown: str) -> None:
-    assert progress.duration(seconds) == shown
+    assert format_duration(seconds) == shown
 
 
 DAMAGES: dict[str, dict[str, bytes]] = {

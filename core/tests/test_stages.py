@@ -80,7 +80,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     stop: list[str] = []
     monkeypatch.setattr(ftp.runs.run, "execute", execute)
-    monkeypatch.setattr("ftp.report.progress.show_result", lambda result: None)
+    monkeypatch.setattr("ftp.report.outcome.show_result", lambda result: None)
     runs.append(stop)
     return runs
 

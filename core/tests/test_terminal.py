@@ -173,11 +173,11 @@ def test_words_of_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_end_of_a_run(tmp_path: Path) -> None:
-    from ftp.report import progress
+    from ftp.report import outcome
     from ftp.types import Baseline, Risk, Score
 
     stream = io.StringIO()
-    progress.summary(terminal.console(stream), out=tmp_path / "exp[/bold]x", seconds=1.0, trained=1, total=2, steps=1,
+    outcome.summary(terminal.console(stream), out=tmp_path / "exp[/bold]x", seconds=1.0, trained=1, total=2, steps=1,
                      scores=[Score("f1 [/x]\x1b[31m", 0.75, "max", "test", 8)],
                      baselines=[Baseline("[red]\x1b[31m", "f1 [/x]\x1b[31m", 0.5, "test", 8)],
                      risks=[Risk("gap", "warn", "[/] \x1b[31m", {"[b]": "\x1b[31m"}, ("\x1b[31m",))])

@@ -1,4 +1,7 @@
-"""The page in a real browser (Chromium, where it is installed): a desktop and a phone, light and dark, without a network."""
+"""The page in a real browser (Chromium, where it is installed).
+
+On a desktop and a phone, light and dark, without a network.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from ftp import report
 
 from .folders import make
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 LOOK = """
 <script>
 const wide = document.documentElement.clientWidth, inside = element => element.closest(".wide") !== null;
@@ -59,48 +64,75 @@ NAMES, WIDTHS = ("run", "large", "beside"), (1280, 390)
 
 
 def look(pages: dict[str, str], dark: bool, home: Path) -> dict[str, Any]:
-    """What a browser sees of pages, each in frames of both widths (a window cannot be as narrow as a phone)."""
+    """What a browser sees of pages, each in frames of both widths.
+
+    Frames, as the window of a browser cannot be as narrow as a phone.
+    """
     assert CHROMIUM is not None
-    frames = [f'<iframe id="{name}-{width}" style="width: {width}px; height: 900px; border: 0" srcdoc="{escape(text)}"></iframe>'
-              for name, text in pages.items() for width in WIDTHS]
+    frames = []
+    for name, text in pages.items():
+        for width in WIDTHS:
+            style = f"width: {width}px; height: 900px; border: 0"
+            html = escape(text)
+            frames.append(f'<iframe id="{name}-{width}" style="{style}" srcdoc="{html}"></iframe>')
     collect = """<script>addEventListener("load", () => { document.body.dataset.seen = JSON.stringify(Object.fromEntries(
-      [...document.querySelectorAll("iframe")].map(one => [one.id, one.contentDocument.documentElement.dataset.seen])))
+      [...document.querySelectorAll("iframe")].map(frame => [frame.id, frame.contentDocument.documentElement.dataset.seen])))
     })</script>"""
     outer = home.with_suffix(".html")
-    outer.write_text(f'<!doctype html><html style="color-scheme: light dark"><body>{"".join(frames)}{collect}</body></html>')
-    words = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={home}",
-             "--host-rules=MAP * 127.0.0.1:9", f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom",
-             outer.as_uri()]
+    outer.write_text(
+        f'<!doctype html><html style="color-scheme: light dark"><body>{"".join(frames)}{collect}</body></html>'
+    )
+    words = [
+        CHROMIUM,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={home}",
+        "--host-rules=MAP * 127.0.0.1:9",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        "--dump-dom",
+        outer.as_uri(),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<body[^>]* data-seen="([^"]*)"', done.stdout)
-    assert found is not None, done.stdout[-500:] + done.stderr[-500:]
-    return {name: json.loads(seen) for name, seen in json.loads(unescape(found[1])).items()}
+    match = re.search(r'<body[^>]* data-seen="([^"]*)"', done.stdout)
+    assert match is not None, done.stdout[-500:] + done.stderr[-500:]
+    measured = json.loads(unescape(match[1]))
+    return {frame: json.loads(text) for frame, text in measured.items()}
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """A run, a long one of many classes, and two side by side, everything folded out, with the measuring at the end."""
+    """A run, a long one of many classes, and two side by side, everything folded out, with the
+    measuring at the end."""
     folder = tmp_path_factory.mktemp("pages")
-    run, large = make(folder / "run"), make(folder / "a-run-with-a-long-name-that-is-not-easily-broken", classes=12, steps=6000)
-    pages = {name: report.make(folders).replace("<details", "<details open").replace("</body>", LOOK + "</body>")
-             for name, folders in {"run": [run], "large": [large], "beside": [run, large]}.items()}
+    run, large = (
+        make(folder / "run"),
+        make(folder / "a-run-with-a-long-name-that-is-not-easily-broken", classes=12, steps=6000),
+    )
+    pages = {}
+    for name, folders in {"run": [run], "large": [large], "beside": [run, large]}.items():
+        html = report.make(folders).replace("<details", "<details open")
+        pages[name] = html.replace("</body>", LOOK + "</body>")
     return {mode: look(pages, mode == "dark", folder / mode) for mode in ("light", "dark")}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; test_page.py holds the page to its structure")
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here; test_page.py holds the page to its structure"
+)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_it_can_be_read(name: str, width: int, mode: str, seen: dict[str, dict[str, Any]]) -> None:
-    one = seen[mode][f"{name}-{width}"]
-    assert one["window"] == width
-    assert one["width"] <= width and not one["outside"], "the page is wider than the window"
-    assert not one["overlaps"], "letters on letters"
-    assert not one["clipped"], "letters outside of their picture"
-    assert one["smallest"] >= 9, "letters in pictures are too small"
-    assert not one["requests"]
-    assert not one["faint"], "letters too much like the paper (WCAG 2.2, 1.4.3)"
-    assert one["back"] == ("rgb(20, 23, 27)" if mode == "dark" else "rgb(255, 255, 255)")
+    page = seen[mode][f"{name}-{width}"]
+    assert page["window"] == width
+    assert page["width"] <= width and not page["outside"], "the page is wider than the window"
+    assert not page["overlaps"], "letters on letters"
+    assert not page["clipped"], "letters outside of their picture"
+    assert page["smallest"] >= 9, "letters in pictures are too small"
+    assert not page["requests"]
+    assert not page["faint"], "letters too much like the paper (WCAG 2.2, 1.4.3)"
+    assert page["back"] == ("rgb(20, 23, 27)" if mode == "dark" else "rgb(255, 255, 255)")
 
 
 FAULTS = {
@@ -114,7 +146,8 @@ FAULTS = {
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_what_looks_bad_is_seen(tmp_path: Path) -> None:
     text = report.make([make(tmp_path / "run")]).replace("</body>", LOOK + "</body>")
-    seen = look({name: text.replace(old, new, 1) for name, (old, new) in FAULTS.items()}, False, tmp_path / "home")
+    pages = {name: text.replace(old, new, 1) for name, (old, new) in FAULTS.items()}
+    seen = look(pages, False, tmp_path / "home")
     for name in FAULTS:
-        found = {fault for fault in FAULTS if seen[f"{name}-390"][fault]}
-        assert found == {name}
+        faults = {fault for fault in FAULTS if seen[f"{name}-390"][fault]}
+        assert faults == {name}

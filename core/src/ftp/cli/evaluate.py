@@ -44,7 +44,7 @@ def command(run: Path, source: str, split: str, columns: str, join_labels: bool,
     if as_json:
         say_json({"run": str(run), "data": source, "scores": plain(scores), "notes": notes})
         return
-    from ftp.report.progress import score_table
+    from ftp.report.outcome import score_table
 
     for note in notes:
         say(note)

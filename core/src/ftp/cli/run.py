@@ -63,7 +63,7 @@ def _do(arguments: Sequence[str]) -> None:
 
     result = execute(prepared, resume=Path(line.resume).expanduser() if line.resume else None)
     if os.environ.get("RANK", "0") == "0":
-        from ftp.report.progress import show_result
+        from ftp.report.outcome import show_result
 
         show_result(result)
 

@@ -32,7 +32,7 @@ def _table(found: list[listing.Summary]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from ftp.report.progress import duration, number
+    from ftp.report.numbers import format_duration, format_number
 
     names, more = listing.columns(found)
     table = Table(box=SIMPLE, pad_edge=False)
@@ -47,14 +47,14 @@ def _table(found: list[listing.Summary]) -> None:
     table.add_column("time", justify="right")
     table.add_column("risks")
     for run in found:
-        cells = [number(run.held_out[name].value) if name in run.held_out else "-" for name in names]
+        cells = [format_number(run.held_out[name].value) if name in run.held_out else "-" for name in names]
         splits = {one.split for one in run.held_out.values()}
         worst = [one.level for one in run.risks if one.level in ("stop", "warn")]
         risks = ", ".join(f"{worst.count(level)} {level}" for level in ("stop", "warn") if level in worst)
         table.add_row(
             visible(str(run.path)), run.status, visible(", ".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
             f"{run.trained:,}" if run.trained is not None else "-",
-            duration(run.seconds) if run.seconds is not None else "-", risks or ("none" if run.risks else "-"))
+            format_duration(run.seconds) if run.seconds is not None else "-", risks or ("none" if run.risks else "-"))
     console().print(table)
     if more:
         say(f"and {more} more scores: ftp runs --json")

@@ -1,9 +1,15 @@
 """A run, or several beside one another, as one page that needs nothing else: `report.html`.
 
-    keep.py     what the page needs that nothing else of a run keeps; written while the run goes on
-    story.py    a run folder as what the page tells: curves, mistakes, calibration, before and after
-    charts.py   the pictures, as SVG (matplotlib; heavy)
-    page.py     the page (jinja2), from page.html and style.css
+    keep.py        what only the page needs; written while the run goes on
+    progress.py    what a user sees of a run while it goes on
+    outcome.py     what a user sees of a run at its end
+    comparison.py  scores beside those of the baselines
+    numbers.py     numbers and times as text
+    story.py       a run folder as what the page tells: mistakes, calibration, before and after
+    curves.py      the curves of a log
+    charts.py      the pictures, as SVG (matplotlib; heavy)
+    page.py        the page (jinja2), from page.html and style.css
+    tables.py      the tables of the page
 """
 
 from __future__ import annotations
@@ -16,11 +22,15 @@ from ftp.folder import state, writing
 from ftp.folder.files import Folder
 
 GENERATOR = '<meta name="generator" content="ftp '
-"""Stands in the head of each page (base.html), by which a page is known again."""
+"""Stands in the head of each page (base.html); a file with it is a page that ftp may write over."""
 
 
 def make(folders: Sequence[Path]) -> str:
-    """The page of one run folder, or of several side by side. Raises `UserError` where one cannot be read."""
+    """The page of one run folder, or of several side by side.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
     from ftp.report.page import beside, single
     from ftp.report.story import read
 
@@ -38,9 +48,17 @@ def write(folder: Path) -> Path:
 
 
 def write_to(path: Path, folders: Sequence[Path]) -> Path:
-    """Write the page of one run, or of several, to a file of the user's choice. Raises `UserError` where what has that name is
-    not such a page."""
-    if path.exists() and GENERATOR not in path.read_bytes()[:2000].decode("utf-8", "replace"):
-        raise UserError(f"{path}: there is a file of this name that ftp did not write", "name another file with --out")
+    """Write the page of one run, or of several, to a file of the user's choice.
+
+    Raises:
+        UserError: a file of that name is not such a page.
+    """
+    if path.exists():
+        head = path.read_bytes()[:2000].decode("utf-8", "replace")
+        if GENERATOR not in head:
+            raise UserError(
+                f"{path}: there is a file of this name that ftp did not write",
+                "name another file with --out",
+            )
     writing.write_text(path, make(folders))
     return path

@@ -1,18 +1,23 @@
-"""The page: what a story has, in page.html or beside.html with style.css inside. jinja2 escapes whatever comes from rows and
-plugins."""
+"""The page: what a story has, in page.html or beside.html with style.css inside.
+
+jinja2 escapes whatever comes from rows and plugins. The tables are in `ftp.report.tables`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftp.report.progress import duration
-from ftp.report.story import Change, Chart, Curve, Look, Story, looks
-from ftp.types import Risk, Score
+from ftp.report import tables
+from ftp.report.curves import Chart, Curve, Look, looks
+from ftp.report.numbers import format_duration, format_evidence
+from ftp.report.story import Change, Story
+from ftp.types import Risk
 
-WORDS = {
+LEVEL_WORDS = {
     "stop": "Do not use this result before it is mended.",
     "warn": "Look at this before you trust the result.",
     "not_run": "Nothing was compared, so nothing is known. This is not ok.",
@@ -20,237 +25,200 @@ WORDS = {
     "ok": "Compared, and nothing was found.",
 }
 """What a level means for whoever has never seen one."""
-CLASSES = 12
-"""Of a confusion matrix that is shown whole; of more classes, the pairs that are mixed up most."""
-MIXED = 15
-LISTED = 24
-"""Numbers of a list in the evidence; all of them are in risks.json."""
+MOST_VALUES = 24
+"""Numbers shown of a list in the evidence; all of them are in risks.json."""
 
 
 def single(story: Story) -> str:
     """The page of one run."""
     from ftp.report import charts
 
-    return _render("page.html", title=story.name, story=story, verdicts=[_verdict(story, one) for one in story.risks],
-                   sums=sums([story]), scores=score_table(story), facts=_facts(story), confusion=_matrix(story),
-                   pictures=[(chart, list(zip(chart.curves, chart.looks, strict=True)),
-                              _markup(charts.lines(chart.title, chart.curves, chart.looks, story.best_step)))
-                             for chart in story.charts],
-                   reliability=_markup(charts.reliability(story.calibration)) if story.calibration else "",
-                   lengths=_lengths(story), classes=_classes(story))
+    pictures = []
+    for chart in story.charts:
+        svg = charts.lines(chart.title, chart.curves, chart.looks, story.best_step)
+        keys = list(zip(chart.curves, chart.looks, strict=True))
+        pictures.append((chart, keys, _markup(svg)))
+    reliability = charts.reliability(story.calibration) if story.calibration else ""
+    return _render(
+        "page.html",
+        title=story.name,
+        story=story,
+        verdicts=[_verdict(story, risk) for risk in story.risks],
+        sums=count_levels([story]),
+        scores=tables.score_table(story),
+        facts=tables.facts(story),
+        confusion=tables.confusion_matrix(story),
+        pictures=pictures,
+        reliability=_markup(reliability),
+        lengths=_lengths(story),
+        classes=tables.class_shares(story),
+    )
 
 
 def beside(stories: Sequence[Story]) -> str:
     """The page of several runs: verdicts, scores and options by column, curves over one another."""
     from ftp.report import charts
 
-    names = _names(stories)
-    looked = looks(len(stories))
-    pictures = [(chart, list(zip(chart.curves, given, strict=True)), _markup(charts.lines(chart.title, chart.curves, given)))
-                for chart, given in _over(stories, names, looked)]
-    checks = list(dict.fromkeys(risk.name for one in stories for risk in one.risks))
-    found = [(check, next(filter(None, (one.about(check) for one in stories)), ""),
-              [next((risk for risk in one.risks if risk.name == check), None) for one in stories]) for check in checks]
-    return _render("beside.html", title=", ".join(names), stories=list(zip(names, stories, looked, strict=True)), checks=found,
-                   scores=scores_beside(stories), pictures=pictures, options=options_beside(stories), facts=[
-                       _facts(one) for one in stories])
+    names = _run_names(stories)
+    run_looks = looks(len(stories))
+    pictures = []
+    for chart, chart_looks in _overlay_charts(stories, names, run_looks):
+        svg = charts.lines(chart.title, chart.curves, chart_looks)
+        keys = list(zip(chart.curves, chart_looks, strict=True))
+        pictures.append((chart, keys, _markup(svg)))
+    return _render(
+        "beside.html",
+        title=", ".join(names),
+        stories=list(zip(names, stories, run_looks, strict=True)),
+        checks=_checks_beside(stories),
+        scores=tables.scores_beside(stories),
+        pictures=pictures,
+        options=tables.options_beside(stories),
+        facts=[tables.facts(story) for story in stories],
+    )
 
 
-# --- words ---
+def _run_names(stories: Sequence[Story]) -> list[str]:
+    """The names of runs; their paths where two have the same name."""
+    names = [story.name for story in stories]
+    if len(set(names)) == len(names):
+        return names
+    return [str(story.path) for story in stories]
 
 
-def sums(stories: Sequence[Story]) -> list[tuple[str, int]]:
+# --- verdicts ---
+
+
+def count_levels(stories: Iterable[Story]) -> list[tuple[str, int]]:
     """How many verdicts there are of each level, worst first."""
-    levels = [risk.level for one in stories for risk in one.risks]
-    return [(level, levels.count(level)) for level in WORDS if level in levels]
+    counts = Counter[str]()
+    for story in stories:
+        counts.update(risk.level for risk in story.risks)
+    return [(level, counts[level]) for level in LEVEL_WORDS if counts[level]]
 
 
 def _verdict(story: Story, risk: Risk) -> dict[str, Any]:
-    found = story.changes.get(risk.name, ())
-    return {"risk": risk, "about": story.about(risk.name), "words": WORDS[risk.level], "changes": _bars(found),
-            "open": risk.level in ("stop", "warn")}
+    return {
+        "risk": risk,
+        "about": story.about(risk.name),
+        "words": LEVEL_WORDS[risk.level],
+        "changes": _bars(story.changes.get(risk.name, ())),
+        "open": risk.level in ("stop", "warn"),
+    }
 
 
-def _bars(found: Sequence[Change]) -> list[tuple[Change, float, float]]:
-    """Each change with the length of its two bars, in percent of the longer; not for numbers below zero."""
-    shown = []
-    for one in found:
-        most = max(one.before, one.after)
-        if min(one.before, one.after) >= 0 and most > 0:
-            shown.append((one, 100 * one.before / most, 100 * one.after / most))
-    return shown
+def _bars(changes: Sequence[Change]) -> list[tuple[Change, float, float]]:
+    """Each change with the length of its two bars, in percent of the longer."""
+    bars = []
+    for change in changes:
+        longest = max(change.before, change.after)
+        # a bar shows a share of the longest, which numbers below zero have not
+        if min(change.before, change.after) >= 0 and longest > 0:
+            before = 100 * change.before / longest
+            bars.append((change, before, 100 * change.after / longest))
+    return bars
 
 
-def _facts(story: Story) -> list[tuple[str, str]]:
-    """The run in a few words: (what, value)."""
-    facts, found = story.summary.facts, list[tuple[str, str]]()
-    found.append(("status", story.summary.status))
-    if facts.get("reason"):
-        found.append(("ended", str(facts["reason"])))
-    if facts.get("model"):
-        found.append(("model", str(facts["model"])))
-    if facts.get("trained") is not None and facts.get("total"):
-        found.append(("trained", f"{facts['trained']:,} of {facts['total']:,} parameters"))
-    if facts.get("steps") is not None:
-        best = f", the best after {facts['best_step']}" if facts.get("best_step") else ""
-        found.append(("updates", f"{facts['steps']:,}{best}"))
-    if facts.get("seconds") is not None:
-        found.append(("time", duration(facts["seconds"])))
-    if facts.get("device"):
-        found.append(("device", str(facts["device"])))
-    return found
+def _checks_beside(stories: Sequence[Story]) -> list[tuple[str, str, list[Risk | None]]]:
+    """For each check its name, what it is for, and its verdict in each run; None: it has none."""
+    abouts: dict[str, str] = {}
+    verdicts: dict[str, dict[int, Risk]] = {}
+    for run_index, story in enumerate(stories):
+        for risk in story.risks:
+            # the first run that has the plugin says what the check is for
+            abouts[risk.name] = abouts.get(risk.name) or story.about(risk.name)
+            verdicts.setdefault(risk.name, {}).setdefault(run_index, risk)
+    checks = []
+    for name, of_run in verdicts.items():
+        in_order = [of_run.get(run_index) for run_index in range(len(stories))]
+        checks.append((name, abouts[name], in_order))
+    return checks
 
 
-def short(value: Any) -> str:
-    """A number as short as it can be read, anything else as text."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "none" if value is None else str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+# --- evidence ---
 
 
 def inline(value: Any) -> str | None:
-    """Evidence that fits on a line: a number, a text, a list, a table of numbers; None for what is deeper."""
+    """Evidence that fits on a line: a number, a text, a list, a table of numbers.
+
+    None for what is deeper.
+    """
     if isinstance(value, Mapping):
-        if not all(_flat_list(inner) for inner in value.values()):
+        if not all(map(_is_flat, value.values())):
             return None
-        told = [f"{_name(key)}: {_few(inner)}" for key, inner in value.items()]
+        texts = [f"{_name(key)}: {_format_flat(inner)}" for key, inner in value.items()]
     elif isinstance(value, (list, tuple)):
-        if not all(_flat_list(inner) for inner in value):
+        if not all(map(_is_flat, value)):
             return None
-        told = [_few(inner) for inner in value]
+        texts = list(map(_format_flat, value))
     else:
-        return short(value)
-    more = f", ... ({len(told)} in all)" if len(told) > LISTED else ""
-    return (", ".join(told[:LISTED]) + more) or "none"
+        return format_evidence(value)
+    more = f", ... ({len(texts)} in all)" if len(texts) > MOST_VALUES else ""
+    return (", ".join(texts[:MOST_VALUES]) + more) or "none"
 
 
-def _flat_list(value: Any) -> bool:
+def _is_flat(value: Any) -> bool:
     """Whether a value is a number or text, or a few of them."""
     if isinstance(value, (list, tuple)):
-        return len(value) <= 4 and not any(isinstance(inner, (Mapping, list, tuple)) for inner in value)
+        is_deep = any(isinstance(inner, (Mapping, list, tuple)) for inner in value)
+        return len(value) <= 4 and not is_deep
     return not isinstance(value, Mapping)
 
 
-def _few(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return f"({', '.join(map(short, value))})" if value else "none"
-    return short(value)
+def _format_flat(value: Any) -> str:
+    if not isinstance(value, (list, tuple)):
+        return format_evidence(value)
+    return f"({', '.join(map(format_evidence, value))})" if value else "none"
 
 
 def _name(key: Any) -> str:
     return str(key).replace("_", " ")
 
 
-# --- tables ---
-
-
-def score_table(story: Story) -> dict[str, Any]:
-    """Scores on held-out rows beside those of the baselines, as the terminal shows them."""
-    summary = story.summary
-    baselines = list(dict.fromkeys(one.baseline for one in summary.baselines))
-    values = {(one.baseline, one.name, one.split): one.value for one in summary.baselines}
-    rows = []
-    for one in _held_out(summary.scores):
-        others = [values.get((name, one.name, one.split)) for name in baselines]
-        known = [value for value in others if value is not None]
-        verdict = ("yes" if all(map(one.beats, known)) else "no") if known and one.goal != "none" else "-"
-        rows.append({"score": one, "others": others, "beats": verdict})
-    return {"baselines": baselines, "rows": rows}
-
-
-def scores_beside(stories: Sequence[Story]) -> list[dict[str, Any]]:
-    """A row a score: its value in each run, and which of them is best."""
-    found: dict[tuple[str, str], Score] = {}
-    for story in stories:
-        for one in _held_out(story.summary.scores):
-            found.setdefault((one.name, one.split), one)
-    rows = []
-    for (name, split), first in found.items():
-        values = [next((one.value for one in story.summary.scores if (one.name, one.split) == (name, split)), None)
-                  for story in stories]
-        known = [value for value in values if value is not None]
-        rows.append({"score": first, "values": values,
-                     "best": None if first.goal == "none" else (max if first.goal == "max" else min)(known)})
-    return rows
-
-
-def _held_out(scores: Sequence[Score]) -> list[Score]:
-    places = {"test": 0, "validation": 1}
-    return sorted((one for one in scores if one.split != "train"), key=lambda one: places.get(one.split, 2))
-
-
-def options_beside(stories: Sequence[Story]) -> list[tuple[str, list[str]]]:
-    """Options in which the runs differ, and their values."""
-    import tomllib
-
-    flat = [dict(_flat(tomllib.loads(one.recipe))) for one in stories]
-    names = dict.fromkeys(name for one in flat for name in one if name != "out")
-    values = {name: [str(one.get(name, "-")) for one in flat] for name in names}
-    return [(name, given) for name, given in values.items() if len(set(given)) > 1]
-
-
-def _flat(table: Mapping[str, Any], before: str = "") -> Any:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", ", ".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _names(stories: Sequence[Story]) -> list[str]:
-    names = [one.name for one in stories]
-    return names if len(set(names)) == len(names) else [str(one.path) for one in stories]
-
-
 # --- pictures ---
 
 
-def _over(stories: Sequence[Story], names: Sequence[str], looked: Sequence[Look]) -> list[tuple[Chart, list[Look]]]:
+def _overlay_charts(
+    stories: Sequence[Story], names: Sequence[str], run_looks: Sequence[Look]
+) -> list[tuple[Chart, list[Look]]]:
     """The curves of several runs over one another: a chart for each curve that any of them has."""
-    found: dict[str, tuple[Chart, list[Look]]] = {}
-    for story, name, look in zip(stories, names, looked, strict=True):
+    units: dict[str, str] = {}  # title of a chart -> unit, in the order of the page
+    curves: dict[str, list[Curve]] = {}
+    chart_looks: dict[str, list[Look]] = {}
+    for story, name, look in zip(stories, names, run_looks, strict=True):
         for chart in story.charts:
             for curve in chart.curves:
-                title = chart.title if len(chart.curves) == 1 and chart.title != "Loss" else f"{chart.title}: {curve.name}"
-                one, given = found.get(title, (Chart(title, chart.unit, ()), []))
-                curves = [*one.curves, Curve(name, curve.points, curve.low, curve.high)]
-                found[title] = (Chart(title, chart.unit, curves), [*given, look])
-    order = ("Loss: validation", "Loss: train")
-    return sorted(found.values(), key=lambda one: order.index(one[0].title) if one[0].title in order else len(order))
+                title = _overlay_title(chart, curve)
+                units[title] = chart.unit
+                overlaid = Curve(name, curve.points, curve.low, curve.high)
+                curves.setdefault(title, []).append(overlaid)
+                chart_looks.setdefault(title, []).append(look)
+    # the held-out loss first: it is what runs are compared by
+    first = ("Loss: validation", "Loss: train")
+    titles = [title for title in first if title in units]
+    titles += [title for title in units if title not in first]
+    return [(Chart(title, units[title], curves[title]), chart_looks[title]) for title in titles]
 
 
-def _matrix(story: Story) -> dict[str, Any] | None:
-    found = story.confusion
-    if found is None:
-        return None
-    sizes = [sum(row) for row in found.counts]
-    rows = [(label, [(count, count / max(1, size), given == true) for given, count in enumerate(row)], size)
-            for true, (label, row, size) in enumerate(zip(found.labels, found.counts, sizes, strict=True))]
-    return {"split": found.split, "labels": found.labels, "rows": rows, "whole": len(found.labels) <= CLASSES,
-            "mixed": found.mixed[:MIXED], "wrong": sum(count for *_, count in found.mixed), "total": sum(sizes)}
+def _overlay_title(chart: Chart, curve: Curve) -> str:
+    """The title of the chart of one curve; that of the loss always names the split."""
+    if len(chart.curves) == 1 and chart.title != "Loss":
+        return chart.title
+    return f"{chart.title}: {curve.name}"
 
 
 def _lengths(story: Story) -> dict[str, Any] | None:
+    """The histogram of lengths with a key for each split; None where no split has one."""
     from ftp.report import charts
 
-    found = {name: one["length"]["histogram"] for name, one in story.data.items() if one.get("length")}
-    return {"keys": list(zip(found, looks(len(found)), strict=True)), "svg": _markup(charts.lengths(found))} if found else None
-
-
-def _classes(story: Story) -> dict[str, Any] | None:
-    """Share of each class in each split, with the length of its bar."""
-    splits = {name: one["classes"] for name, one in story.data.items() if one.get("classes")}
-    if not splits:
+    histograms = {}
+    for split, shape in story.data.items():
+        if shape.get("length"):
+            histograms[split] = shape["length"]["histogram"]
+    if not histograms:
         return None
-    shares = {name: {label: count / max(1, sum(of.values())) for label, count in of.items()} for name, of in splits.items()}
-    most = max((share for of in shares.values() for share in of.values()), default=1) or 1
-    labels = sorted(next(iter(splits.values())), key=lambda label: -next(iter(shares.values()))[label])
-    shown = labels if len(labels) <= 20 else [*labels[:10], *labels[-10:]]
-    rows = [(label, [(name, shares[name].get(label, 0.0), 100 * shares[name].get(label, 0.0) / most, of.get(label, 0))
-                     for name, of in splits.items()]) for label in shown]
-    return {"rows": rows, "left_out": len(labels) - len(shown), "keys": list(zip(splits, looks(len(splits)), strict=True))}
+    keys = list(zip(histograms, looks(len(histograms)), strict=True))
+    return {"keys": keys, "svg": _markup(charts.lengths(histograms))}
 
 
 # --- jinja ---
@@ -260,11 +228,24 @@ def _render(template: str, **values: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = Path(__file__).parent
-    made = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                       lstrip_blocks=True)
-    made.filters |= {"short": short, "inline": inline, "name": _name, "duration": duration}
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "short": format_evidence,
+        "inline": inline,
+        "name": _name,
+        "duration": format_duration,
+    }
     style = _markup((folder / "style.css").read_text(encoding="utf-8"))
-    return made.get_template(template).render(style=style, version=metadata.version("ftp-core"), level_words=WORDS, **values)
+    version = metadata.version("ftp-core")
+    return environment.get_template(template).render(
+        style=style, version=version, level_words=LEVEL_WORDS, **values
+    )
 
 
 def _markup(text: str) -> Any:
