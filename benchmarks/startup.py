@@ -31,11 +31,10 @@ SOURCE = '''"""A plugin that stands in for a real one."""
 from ftp import hookimpl, option, plugin
 
 
-@plugin
+@plugin(gives=("text",))
 class Dummy:
     """Give rows of a kind that nobody needs."""
 
-    gives = ("text",)
     size: int = option(3, "a size", low=1)
     rate: float = option(0.5, "a rate", low=0, high=1)
     names: tuple[str, ...] = option((), "names")

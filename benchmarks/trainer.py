@@ -40,11 +40,9 @@ def take_turns() -> None:
     sys.stdin.readline()
 
 
-@ftp.plugin
+@ftp.plugin(kind="extra")
 class Clock:
     """CPU seconds of training."""
-
-    kind = "extra"
 
     @ftp.hookimpl
     def on_event(self, event: Event) -> None:

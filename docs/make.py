@@ -15,10 +15,10 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ftp import hooks, types
+from ftp import hooks, plugin, types
 from ftp.cli.help import bounds, show
 from ftp.options import Option
 from ftp.plugin_info import Picked
@@ -34,17 +34,24 @@ MADE = "<!-- Made by docs/make.py from the code: do not edit. -->"
 BEGIN, END = "<!-- {}: made by docs/make.py -->", "<!-- end of {} -->"
 ASKED = {"every": "all", "objective": "objectives", "parameterisation": "parameterisations", "run": "all but risks",
          "events": "all with `on_event`", "domain": "domains", "risk": "risks"}
-ARITIES = {"one": "one answer; a second one is an error", "collected": "every answer is collected"}
+ARITIES = {"one": "one answer; a second one is an error", "collected": "every answer is collected",
+           "pipeline": "each plugin gets what the one before it left"}
 
 
 def hooks_page() -> str:
-    """docs/hooks.md: every hook with its signature, arity and docstring; then the types that flow through them."""
+    """docs/hooks.md: what a plugin declares, its hooks with signature, arity and docstring, and the types that flow through."""
     lines = ["# The hooks", MADE, "",
              "A plugin is a class marked `@ftp.plugin`; its methods marked `@ftp.hookimpl` answer hooks. A method takes only",
              "the arguments that it wants, by name. Every hook runs on every rank, and all ranks take the same path. Arguments",
              "may be added to a hook, never removed, within a major version. [Writing a plugin](writing-a-plugin.md) has",
              "examples; the contract itself is `core/src/ftp/hooks.py`.", "", "| hook | answers |", "| --- | --- |"]
     lines += [f"| [`{name}`](#{name}) | {ARITIES[arity]} |" for name, arity in hooks.ARITY.items()]
+    lines += ["", "## What a plugin declares", "",
+              'In the brackets of the decorator, for example `@plugin(wants=("preference",), head="tokens")`; `@plugin` alone',
+              "will do. A word that is not in this table, or one that stands in the body of the class, is an error before a run.",
+              "",
+              "| word | meaning |", "| --- | --- |"]
+    lines += [f"| `{word}` | {cell(meaning)} |" for word, meaning in arguments(plugin).items()]
     for name, arity in hooks.ARITY.items():
         lines += ["", f"## {name}", "", f"{ARITIES[arity].capitalize()}.", "", "```python", signature(name), "```", "",
                   document(getattr(hooks, name))]
@@ -54,6 +61,18 @@ def hooks_page() -> str:
         lines += ["", f"### {cls.__name__}", "", document(cls), "", "| field | type | default |", "| --- | --- | --- |"]
         lines += [f"| `{field.name}` | `{field_type(field)}` | {default(field)} |" for field in dataclasses.fields(cls)]
     return "\n".join(lines) + "\n"
+
+
+def arguments(function: Callable[..., object]) -> dict[str, str]:
+    """The arguments of a function and what they mean, from the part `Args:` of its docstring."""
+    part = (inspect.getdoc(function) or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    meanings: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc(part).splitlines():
+        if not line.startswith(" "):
+            name, _, line = line.partition(": ")
+        meanings[name] = f"{meanings.get(name, '')} {line.strip()}".strip()
+    return meanings
 
 
 def options_page() -> str:
@@ -109,7 +128,7 @@ def grid_page() -> str:
     lines += ["", "| domain | gives |", "| --- | --- |"]
     for name in domains:
         one = discover()[name][0]
-        lines.append(f"| `{name}` | {', '.join(Picked(one, one.load()).attribute('gives'))} |")
+        lines.append(f"| `{name}` | {', '.join(Picked(one, one.load()).declaration.gives)} |")
     misfit = next((one for one in found.values() if one.task is None and one.objective), None)
     if misfit is not None:
         lines += ["", "What does not fit is told before anything is loaded, with what would:", "", "```text",

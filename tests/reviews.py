@@ -27,11 +27,10 @@ if os.environ.get("RANK", "0") != "0" and "TEST_WRITES" in os.environ:  # write 
     os.write(told, b"watching\n")
 
 
-@plugin
+@plugin(gives=("labelled", "text"))
 class Reviews:
     """Made-up sentences, praise or complaint."""
 
-    gives = ("labelled", "text")
     rows: int = option(41, "training rows", low=1)
     fail: str = option("", "what happens: `nan` or `infinite` at update 4, `die` (rank 1 at update 3)")
 

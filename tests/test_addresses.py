@@ -11,10 +11,9 @@ SECRET = "hf_" + "Zq7" * 8
 REMOTE = """
 from ftp import hookimpl, plugin
 
-@plugin
+@plugin(gives=("labelled",))
 class Remote:
     "Rows of an address, and words about it wherever a plugin may say some."
-    gives = ("labelled",)
 
     @hookimpl
     def load_data(self, run):

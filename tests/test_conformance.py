@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ftp.plugin_info import declaration_of
 from ftp.plugins.find import installed
 from ftp_testing import conformance
 
-NAMES = sorted(name for name, cls in installed() if not cls.__module__.startswith("ftp.") and getattr(cls, "kind", "") != "core")
+NAMES = sorted(name for name, cls in installed() if not cls.__module__.startswith("ftp.") and declaration_of(cls).kind != "core")
 
 test_installed_plugins = conformance(*NAMES)
 

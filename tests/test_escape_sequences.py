@@ -13,10 +13,9 @@ SHOWN = r"\x1b]0;owned\x07\x1b[31mred\x9b2J"
 DOMAIN = f"""
 from ftp import plugin
 
-@plugin
+@plugin(gives=("text",))
 class Poems:
     {f"Poems {EVIL}."!r}
-    gives = ("text",)
 """
 
 

@@ -100,10 +100,9 @@ def test_a_verdict_at_the_end_leaves_a_model_that_can_be_asked(line: Line, tmp_p
 from ftp import hookimpl, plugin
 from ftp.types import Risk
 
-@plugin
+@plugin(kind="risk")
 class Strict:
     """Finds fault at the end."""
-    kind = "risk"
 
     @hookimpl
     def check_risks(self, stage):

@@ -43,12 +43,12 @@ def picked(name: str) -> Picked:
 
 def needed(cell: grid.Cell) -> dict[str, Any]:
     """Options that a plugin cannot do without, as it says itself (a teacher, for example)."""
-    return {key: value for name in cell.plugins for key, value in getattr(picked(name).cls, "tried_with", {}).items()}
+    return {key: value for name in cell.plugins for key, value in picked(name).declaration.tried_with.items()}
 
 
 def beside(cell: grid.Cell) -> list[str]:
     """Plugins that one of these does nothing without, as it says itself."""
-    return [other for name in cell.plugins for other in picked(name).attribute("goes_with") if other not in cell.plugins]
+    return [other for name in cell.plugins for other in picked(name).declaration.goes_with if other not in cell.plugins]
 
 
 def risks() -> list[str]:
@@ -103,13 +103,13 @@ def test_what_does_not_fit_says_what_would(cell: grid.Cell) -> None:
         prepare(cell.plugins)
     said = str(told.value).replace(",", " ").split()
     if cell.objective:
-        wanted = picked(cell.objective).attribute("wants")
-        fitting = {name for name in grid.names("domain") if reachable(picked(name).attribute("gives")) & set(wanted)}
+        wanted = picked(cell.objective).declaration.wants
+        fitting = {name for name in grid.names("domain") if reachable(picked(name).declaration.gives) & set(wanted)}
         assert f"'{cell.objective}'" in said and f"'{cell.domain}'" in said and set(wanted) <= set(said)
     else:
-        given = reachable(picked(cell.domain).attribute("gives"))
+        given = reachable(picked(cell.domain).declaration.gives)
         assert not any(map(trains_alone, given))
-        fitting = {name for name in grid.names("objective") if given & set(picked(name).attribute("wants"))}
+        fitting = {name for name in grid.names("objective") if given & set(picked(name).declaration.wants)}
     assert fitting <= set(said), f"{fitting} in {told.value}"
     assert cell.domain not in fitting
 

@@ -645,10 +645,9 @@ class Mine:
 ])
 def test_two_plugins_that_give_one_split_are_named(go: Any, tmp_path: Path, says: str, told: str) -> None:
     where = plugin_file(tmp_path, f'''
-@ftp.plugin
+@ftp.plugin(gives=("labelled",))
 class Mine:
     """Gives rows for a split that sentiment gives too."""
-    gives = ("labelled",)
     {says}
     @ftp.hookimpl
     def load_data(self):

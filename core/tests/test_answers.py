@@ -578,6 +578,7 @@ def test_what_hides_gives_a_text() -> None:
     class Hides:
         """Hides."""
 
+        @hookimpl
         def hide(self, text: str) -> Any:
             return text.replace("Anna", "*")
 
@@ -585,6 +586,7 @@ def test_what_hides_gives_a_text() -> None:
     class Forgets:
         """Gives nothing."""
 
+        @hookimpl
         def hide(self, text: str) -> Any:
             return None
 

@@ -31,14 +31,12 @@ SOURCE = """
     from typing import Literal
     from ftp import hookimpl, option, plugin
 
-    @plugin
+    @plugin(gives=("labelled",), suggests={"epochs": 9})
     class Poems:
         '''Gives poems.
 
         Many of them.
         '''
-        gives = ("labelled",)
-        suggests = {"epochs": 9}
         size: int = option(3, "lines of a poem", low=1, high=5)
         shift: float = option(0.0, "how far")
         rhyme: bool = option(False, "whether they rhyme")

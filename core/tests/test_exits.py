@@ -13,10 +13,9 @@ EXIT = "import sys; print('noise'); print('noise', file=sys.stderr); sys.exit(0)
 DOMAIN = """
     import sys
     from ftp import hookimpl, plugin
-    @plugin
+    @plugin(gives=("text",))
     class Poems:
         "Poems."
-        gives = ("text",)
         {body}
         @hookimpl
         def load_data(self, run): {load}
@@ -210,10 +209,9 @@ LATE = """
     def rows():
         yield {"text": "a"}
         raise LookupError("no more rows")
-    @plugin
+    @plugin(gives=("text",))
     class Poems:
         "Poems."
-        gives = ("text",)
         @hookimpl
         def load_data(self, run):
             from datasets import IterableDataset

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -20,6 +21,7 @@ from ftp.plugins.call import Hooks
 from ftp.plugins.declare import kind_of
 from ftp.plugins.find import discover, from_path, pick
 from ftp.plugins.fit import settle
+from ftp.plugins.order import in_order
 from ftp.plugins.plan import prepare
 from ftp.types import Model, Score
 
@@ -28,10 +30,9 @@ Plant = Callable[..., Path]
 DOMAIN = """
     from ftp import hookimpl, option, plugin
 
-    @plugin
+    @plugin(gives=({gives},), {more})
     class {name}:
         "Gives rows."
-        gives = ({gives},)
         size: int = option(3, "a size", low=1, high=5)
 
         @hookimpl
@@ -41,16 +42,24 @@ DOMAIN = """
 OBJECTIVE = """
     from ftp import hookimpl, plugin
 
-    @plugin
+    @plugin(wants="{wants}", head="tokens", {more})
     class {name}:
         "Minimises something."
-        wants = "{wants}"
-        head = "tokens"
 
         @hookimpl
         def make_loss(self, model):
             return None
 """
+
+
+def domain_code(**values: str) -> str:
+    """The code of a domain; `more` stands in the brackets of its decorator."""
+    return DOMAIN.format(**{"more": ""} | values)
+
+
+def objective_code(**values: str) -> str:
+    """The code of an objective; `more` stands in the brackets of its decorator."""
+    return OBJECTIVE.format(**{"more": ""} | values)
 
 
 def picked(*classes: type, **default: bool) -> list[Picked]:
@@ -67,13 +76,13 @@ def told(function: Callable[[], Any]) -> str:
 
 
 def test_an_unknown_name_gets_the_nearest(plant: Plant) -> None:
-    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
     text = told(lambda: pick(["peoms"]))
     assert "peoms: no such plugin is installed" in text and "did you mean 'poems'?" in text
 
 
 def test_two_distributions_with_one_name(plant: Plant) -> None:
-    source = DOMAIN.format(name="Poems", gives='"text"')
+    source = domain_code(name="Poems", gives='"text"')
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
     plant("ftp-planted-b", {"poems": "ftp_planted_b:Poems"}, {"ftp_planted_b": source})
     assert len(discover()["poems"]) == 2
@@ -100,7 +109,7 @@ def test_a_broken_plugin_is_named_with_its_package(plant: Plant, source: str, wo
 
 def test_a_broken_plugin_that_is_not_named_is_not_loaded(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "1 / 0"})
-    plant("ftp-planted-b", {"prose": "ftp_planted_b:Prose"}, {"ftp_planted_b": DOMAIN.format(name="Prose", gives='"text"')})
+    plant("ftp-planted-b", {"prose": "ftp_planted_b:Prose"}, {"ftp_planted_b": domain_code(name="Prose", gives='"text"')})
     assert "prose" in [one.name for one in pick(["prose"])]
 
 
@@ -131,8 +140,8 @@ def test_all_mistakes_of_picking_at_once(plant: Plant) -> None:
 def test_plugins_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
 
     file = tmp_path / "house.py"
-    file.write_text(dedent(DOMAIN.format(name="HouseStyle", gives='"text"')))
-    (tmp_path / "other.py").write_text(dedent(OBJECTIVE.format(name="Other", wants="text")))
+    file.write_text(dedent(domain_code(name="HouseStyle", gives='"text"')))
+    (tmp_path / "other.py").write_text(dedent(objective_code(name="Other", wants="text")))
     found, joins = from_path(f"{file}:HouseStyle")
     assert joins and [one.name for one in found] == ["house-style"]
     assert "house-style" in [one.name for one in pick([], [f"{file}:HouseStyle"])]
@@ -202,22 +211,122 @@ def test_two_answers_to_a_hook_of_one_answer() -> None:
 
 
 def test_two_plugins_that_decide_the_same_are_named() -> None:
-    @plugin
+    @plugin(decides="which weights are trained")
     class All:
         """Trains all."""
 
-        decides = "which weights are trained"
-
-    @plugin
+    @plugin(decides="which weights are trained")
     class Some:
         """Trains some."""
-
-        decides = "which weights are trained"
 
     problems = audit(picked(All, Some))
     who = "'all' (ftp-all 1.0) and 'some' (ftp-some 1.0)"
     assert [one.what for one in problems] == [f"{who} both decide which weights are trained"]
     assert not audit(picked(Some))
+
+
+def test_an_unknown_word_gets_the_nearest() -> None:
+    @plugin(want=("text",), suggest={"epochs": 1}, colour="red")  # type: ignore[call-overload,untyped-decorator,unused-ignore]
+    class Bad:
+        """Declares what there is not."""
+
+    text = "\n".join(map(str, audit(picked(Bad))))
+    assert "plugin 'bad' of ftp-bad 1.0: @plugin(want=...): a plugin declares no such thing" in text
+    assert "did you mean 'wants'?" in text and "did you mean 'suggests'?" in text
+    assert "@plugin(colour=...)" in text and "there are: kind, wants" in text
+
+
+@pytest.mark.parametrize(("line", "word"), [
+    ("wants = ('text',)", "wants"), ("want = ('text',)", "wants"), ("suggest = {'epochs': 2}", "suggests"),
+    ("replaces = 5", "replaces"),
+])
+def test_a_declaration_in_the_body_of_the_class_is_refused(plant: Plant, line: str, word: str) -> None:
+    source = METHOD.format(name="Method", how="(wrapper=True)", hook="build_model", words="") + f"\n        {line}\n"
+    plant("ftp-planted-a", {"method": "ftp_planted_a:Method"}, {"ftp_planted_a": source})
+    text = told(lambda: prepare("method,sentiment"))
+    assert f"{line.split()[0]} = ... in the body of class Method declares nothing" in text and f"@plugin({word}=" in text
+    assert len(text.splitlines()) == 2, "told once"
+
+
+def test_options_methods_and_constants_of_any_name_declare_nothing() -> None:
+    @plugin
+    class Fine:
+        """Has names like those of declarations."""
+
+        WANTED = 3
+        head: int = option(2, "an option may be called so")
+        needed = 0.5
+
+        def before(self) -> None: ...
+
+    assert not audit(picked(Fine))
+
+
+def test_a_class_made_from_a_plugin_takes_over_what_it_declares() -> None:
+    @plugin(wants="text", head="tokens", main_only=True)
+    class Parent:
+        """Declares."""
+
+    @plugin(head="mask")
+    class Child(Parent):
+        """Declares something else."""
+
+    declared = picked(Child)[0].declaration
+    assert (declared.wants, declared.head, declared.main_only) == (("text",), "mask", True)
+    assert picked(Parent)[0].declaration.head == "tokens"
+
+
+def test_what_a_plugin_requires_is_told_with_the_command_that_has_it(plant: Plant) -> None:
+    source = METHOD.format(name="Faster", how="(wrapper=True)", hook="build_model", words="requires=('lora', 'sentiment')")
+    plant("ftp-planted-a", {"faster": "ftp_planted_a:Faster"}, {"ftp_planted_a": source})
+    text = told(lambda: prepare("faster,sentiment,-gap"))
+    assert "plugin 'faster' of ftp-planted-a 1.0 requires 'lora', which this run does not have" in text
+    assert "try: ftp run --plugins lora,faster,sentiment,-gap" in text
+    assert prepare("lora,faster,sentiment,-gap").plugins == ("lora", "faster", "sentiment", "-gap")
+
+
+def wrapper(name: str, **words: Any) -> type:
+    """A plugin that wraps build_model."""
+
+    def build_model(self: Any) -> Any:
+        return (yield)
+
+    body = {"__doc__": "Wraps.", "build_model": hookimpl(wrapper=True)(build_model)}
+    return plugin(**words)(type(name, (), body)) if words else plugin(type(name, (), body))
+
+
+def test_before_and_after_order_wrappers_and_leave_the_rest_as_named(plant: Plant) -> None:
+    for letter, words in (("a", "after='b'"), ("b", ""), ("c", "before=('b', 'gone')")):
+        source = METHOD.format(name="Method", how="(wrapper=True)", hook="build_model", words=words)
+        plant(f"ftp-planted-{letter}", {letter: f"ftp_planted_{letter}:Method"}, {f"ftp_planted_{letter}": source})
+    named = prepare("a,b,c,sentiment")
+    assert named.plugins == ("a", "b", "c", "sentiment"), "the recipe keeps the names as given"
+    assert [one.name for one in named.picked][:4] == ["c", "b", "a", "sentiment"]
+    assert [name for name, how in Hooks(named.picked, named.values).who("build_model") if how == "wraps"] == ["c", "b", "a"]
+    assert [one.name for one in prepare("sentiment,b,a").picked][:3] == ["sentiment", "b", "a"]
+
+
+def test_wishes_that_go_round_in_a_circle_are_told() -> None:
+    circle = picked(wrapper("A", before="b"), wrapper("B", before="c"), wrapper("C", before="a"), wrapper("D", after="a"))
+    problems = audit(circle)
+    assert len(problems) == 1 and "round in a circle" in problems[0].what
+    turns = ["'a' before 'b' before 'c' before 'a'", "'b' before 'c' before 'a' before 'b'",
+             "'c' before 'a' before 'b' before 'c'"]
+    assert any(turn in problems[0].what for turn in turns), problems[0].what
+    assert sorted(one.name for one in in_order(circle)) == ["a", "b", "c", "d"]
+    assert not audit(circle[1:])
+
+
+def test_what_hides_words_cannot_be_wrapped() -> None:
+    @plugin
+    class Wraps:
+        """Wraps a pipeline."""
+
+        @hookimpl(wrapper=True)
+        def hide(self, text: str) -> Any:
+            return (yield)
+
+    assert "hide cannot be wrapped" in str(audit(picked(Wraps))[0])
 
 
 def test_a_wrapper_that_never_yields() -> None:
@@ -235,9 +344,9 @@ def test_a_wrapper_that_never_yields() -> None:
 
 
 def test_forms_that_do_not_fit_name_the_domains_that_do(plant: Plant) -> None:
-    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
-    plant("ftp-planted-b", {"votes": "ftp_planted_b:Votes"}, {"ftp_planted_b": DOMAIN.format(name="Votes", gives='"preference"')})
-    taste = OBJECTIVE.format(name="Taste", wants="preference")
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
+    plant("ftp-planted-b", {"votes": "ftp_planted_b:Votes"}, {"ftp_planted_b": domain_code(name="Votes", gives='"preference"')})
+    taste = objective_code(name="Taste", wants="preference")
     plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": taste})
     task, problems = settle(pick(["taste", "poems"]))
     assert task is None and "'taste' wants preference, but 'poems' gives text" in problems[0].what
@@ -247,17 +356,17 @@ def test_forms_that_do_not_fit_name_the_domains_that_do(plant: Plant) -> None:
 
 
 def test_a_run_without_data_or_without_an_objective(plant: Plant) -> None:
-    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
-    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": OBJECTIVE.format(name="Taste", wants="text")})
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
+    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": objective_code(name="Taste", wants="text")})
     assert "no plugin of this run gives data" in told(lambda: prepare(["taste"]))
     text = told(lambda: prepare("poems"))
     assert "'poems' gives text, for which no objective is named" in text and "taste" in text
 
 
 def test_form_chooses_where_no_objective_does(plant: Plant) -> None:
-    news = DOMAIN.format(name="News", gives='"labelled", "question", "text"')
+    news = domain_code(name="News", gives='"labelled", "question", "text"')
     plant("ftp-planted-a", {"news": "ftp_planted_a:News"}, {"ftp_planted_a": news})
-    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": OBJECTIVE.format(name="Taste", wants="text")})
+    plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": objective_code(name="Taste", wants="text")})
 
     def task(plugins: str, *forms: str) -> tuple[Any, ...]:
         one = prepare(plugins, given=[(f"source {number}", {"form": form}) for number, form in enumerate(forms)]).task
@@ -276,9 +385,9 @@ def test_form_chooses_where_no_objective_does(plant: Plant) -> None:
 
 
 def test_every_mistake_of_a_run_is_told_at_once(plant: Plant) -> None:
-    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
     plant("ftp-planted-b", {"gone": "ftp_planted_b:Gone"}, {"ftp_planted_b": "import no_such_module"})
-    plant("ftp-planted-c", {"votes": "ftp_planted_c:Votes"}, {"ftp_planted_c": DOMAIN.format(name="Votes", gives='"text"')})
+    plant("ftp-planted-c", {"votes": "ftp_planted_c:Votes"}, {"ftp_planted_c": domain_code(name="Votes", gives='"text"')})
     flags = {"poems.size": "9", "poems.sizes": 1, "votes.size": 2, "seed": "x", "gone.anything": 1}
     with pytest.raises(UserError) as caught:
         prepare("poems,gone,peoms", given=[("flags", flags)])
@@ -291,7 +400,7 @@ def test_every_mistake_of_a_run_is_told_at_once(plant: Plant) -> None:
 
 
 def test_suggestions_count_more_than_defaults_and_less_than_files(plant: Plant) -> None:
-    source = DOMAIN.format(name="Poems", gives='"labelled"') + "\n    Poems.suggests = {'learning_rate': 3e-3, 'epochs': 7}\n"
+    source = domain_code(name="Poems", gives='"labelled"', more="suggests={'learning_rate': 3e-3, 'epochs': 7}")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
     found = prepare("poems", given=[("r.toml", {"epochs": 2, "poems": {"size": 4}})])
     assert (found.settings.learning_rate, found.settings.epochs, found.settings.seed) == (3e-3, 2.0, 0)
@@ -300,7 +409,7 @@ def test_suggestions_count_more_than_defaults_and_less_than_files(plant: Plant) 
 
 
 def test_a_suggestion_that_was_turned_down_stays_so_in_the_recipe(plant: Plant, tmp_path: Path) -> None:
-    source = DOMAIN.format(name="Poems", gives='"labelled"') + "\n    Poems.suggests = {'max_length': 64, 'eval_steps': 7}\n"
+    source = domain_code(name="Poems", gives='"labelled"', more="suggests={'max_length': 64, 'eval_steps': 7}")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
     given = prepare("poems", given=[("flags", {"max_length": "none"})])
     recipe = tmp_path / "recipe.toml"
@@ -314,10 +423,9 @@ def test_a_suggestion_that_was_turned_down_stays_so_in_the_recipe(plant: Plant, 
 METHOD = """
     from ftp import hookimpl, plugin
 
-    @plugin
+    @plugin({words})
     class {name}:
         "A plugin."
-        {attributes}
 
         @hookimpl{how}
         def {hook}(self):
@@ -327,12 +435,12 @@ METHOD = """
 
 def test_the_order_of_names_changes_no_suggestion(plant: Plant) -> None:
     """A method's counts more than an objective's, that more than a domain's; learning rates are multiplied."""
-    wide = DOMAIN.format(name="Poems", gives='"preference"')
-    wide += "\n    Poems.suggests = {'learning_rate': 9.0, 'seed': 5, 'epochs': 7}\n"
+    wide = domain_code(name="Poems", gives='"preference"',
+                       more="suggests={'learning_rate': 9.0, 'seed': 5, 'epochs': 7}")
     low = METHOD.format(name="Low", how="(wrapper=True)", hook="build_model",
-                        attributes="suggests = {'learning_rate': 1e-3, 'weight_decay': 0.5}")
-    prefer = OBJECTIVE.format(name="Prefer", wants="preference")
-    prefer += "\n    Prefer.suggests = {'learning_rate': 1e-6, 'epochs': 1.0, 'weight_decay': 0.1}\n"
+                        words="suggests={'learning_rate': 1e-3, 'weight_decay': 0.5}")
+    prefer = objective_code(name="Prefer", wants="preference",
+                            more="suggests={'learning_rate': 1e-6, 'epochs': 1.0, 'weight_decay': 0.1}")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": wide})
     plant("ftp-planted-b", {"low": "ftp_planted_b:Low"}, {"ftp_planted_b": low})
     plant("ftp-planted-c", {"prefer": "ftp_planted_c:Prefer"}, {"ftp_planted_c": prefer})
@@ -348,9 +456,9 @@ def test_the_order_of_names_changes_no_suggestion(plant: Plant) -> None:
 
 
 def test_what_an_offered_model_suggests_takes_the_place_of_an_objectives(plant: Plant) -> None:
-    low = METHOD.format(name="Low", how="(wrapper=True)", hook="build_model", attributes="suggests = {'learning_rate': 1e-3}")
-    prefer = OBJECTIVE.format(name="Prefer", wants="preference")
-    prefer += "\n    Prefer.suggests = {'learning_rate': 1e-6, 'epochs': 1.0}\n"
+    low = METHOD.format(name="Low", how="(wrapper=True)", hook="build_model", words="suggests={'learning_rate': 1e-3}")
+    prefer = objective_code(name="Prefer", wants="preference",
+                            more="suggests={'learning_rate': 1e-6, 'epochs': 1.0}")
     offer = """
         from pathlib import Path
         from ftp.types import Offer
@@ -359,7 +467,7 @@ def test_what_an_offered_model_suggests_takes_the_place_of_an_objectives(plant: 
             return Offer(Path("."), suggests={"learning_rate": 1e-4, "batch_size": 4})
     """
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"},
-          {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"preference"')})
+          {"ftp_planted_a": domain_code(name="Poems", gives='"preference"')})
     plant("ftp-planted-b", {"low": "ftp_planted_b:Low"}, {"ftp_planted_b": low})
     plant("ftp-planted-c", {"prefer": "ftp_planted_c:Prefer"}, {"ftp_planted_c": prefer})
     plant("ftp-planted-d", {"planted/small": "ftp_planted_d:small"}, {"ftp_planted_d": offer}, group="ftp.models")
@@ -375,9 +483,9 @@ def test_what_an_offered_model_suggests_takes_the_place_of_an_objectives(plant: 
 def test_suggestions_of_a_kind_that_contradict_are_told_until_one_is_chosen(plant: Plant) -> None:
     for letter, epochs in (("a", 7), ("b", 8)):
         source = METHOD.format(name="Method", how="(wrapper=True)", hook="build_model",
-                               attributes=f"suggests = {{'epochs': {epochs}}}")
+                               words=f"suggests={{'epochs': {epochs}}}")
         plant(f"ftp-planted-{letter}", {f"method{letter}": f"ftp_planted_{letter}:Method"}, {f"ftp_planted_{letter}": source})
-    plant("ftp-planted-c", {"poems": "ftp_planted_c:Poems"}, {"ftp_planted_c": DOMAIN.format(name="Poems", gives='"labelled"')})
+    plant("ftp-planted-c", {"poems": "ftp_planted_c:Poems"}, {"ftp_planted_c": domain_code(name="Poems", gives='"labelled"')})
     said = [told(lambda: prepare("methoda,methodb,poems")), told(lambda: prepare("methodb,poems,methoda"))]
     assert said[0] == said[1] and "--epochs: two plugins suggest different values (methoda: 7 and methodb: 8)" in said[0]
     assert prepare("methoda,methodb,poems", given=[("flags", {"epochs": 2})]).settings.epochs == 2
@@ -386,7 +494,7 @@ def test_suggestions_of_a_kind_that_contradict_are_told_until_one_is_chosen(plan
 def test_a_plugin_that_is_not_installed_is_found_again_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its absolute path in the run's recipe; and in a recipe of one's own by a path from there."""
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "poems.py").write_text(dedent(DOMAIN.format(name="Poems", gives='"labelled"')))
+    (tmp_path / "mine" / "poems.py").write_text(dedent(domain_code(name="Poems", gives='"labelled"')))
     monkeypatch.chdir(tmp_path)
     prepared = prepare((), ["mine/poems.py:Poems"])
     assert prepared.values["plugins_from"] == (f"{tmp_path / 'mine' / 'poems.py'}:Poems",)
@@ -399,7 +507,7 @@ def test_a_plugin_that_is_not_installed_is_found_again_from_any_folder(tmp_path:
 
 
 def test_a_plugin_named_like_an_option_of_core_is_refused(plant: Plant) -> None:
-    plant("ftp-planted-a", {"seed": "ftp_planted_a:Seed"}, {"ftp_planted_a": DOMAIN.format(name="Seed", gives='"labelled"')})
+    plant("ftp-planted-a", {"seed": "ftp_planted_a:Seed"}, {"ftp_planted_a": domain_code(name="Seed", gives='"labelled"')})
     assert "has the name of an option of core" in told(lambda: prepare("seed"))
 
 
@@ -495,6 +603,37 @@ def test_a_plugin_that_asks_another_hook_while_it_answers_speaks_for_itself() ->
     assert [one.plugin for one in answers] == ["asks"] and "plugin 'breaks'" in answers[0].value
 
 
+@pytest.mark.parametrize(("is_main", "heard"), [(True, ["everywhere", "main"]), (False, ["everywhere"])])
+def test_events_are_heard_on_the_main_process_alone_where_a_plugin_says_so(is_main: bool, heard: list[str]) -> None:
+    names = []
+
+    @plugin
+    class Everywhere:
+        """Hears on every process."""
+
+        @hookimpl
+        def on_event(self, event: Any) -> None:
+            names.append("everywhere")
+
+    @plugin(main_only=True)
+    class Main:
+        """Hears on the main one."""
+
+        @hookimpl
+        def on_event(self, event: Any) -> None:
+            names.append("main")
+
+        @hookimpl
+        def evaluate(self) -> list[Score]:
+            return [Score("asked", 1.0)]
+
+    run = SimpleNamespace(accelerator=SimpleNamespace(is_main_process=is_main))
+    relay = Hooks(picked(Everywhere, Main))
+    relay.each("on_event", run=run, event=None)
+    assert sorted(names) == heard
+    assert relay.each("evaluate", run=run, data=None, predictions=None, model=None), "other hooks are asked everywhere"
+
+
 def test_trace_tells_each_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FTP_TRACE", "1")
     Hooks(picked(Speaks)).each("evaluate", run=None, data=None, predictions=None, model=1.0)
@@ -513,15 +652,15 @@ def test_kinds() -> None:
 @pytest.fixture
 def two_packages(plant: Plant) -> None:
     """Two packages that both offer `poems`, one of rows with text and one of questions."""
-    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
-    plant("Ftp.Planted_B", {"poems": "ftp_planted_b:Poems"}, {"ftp_planted_b": DOMAIN.format(name="Poems", gives='"question"')})
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
+    plant("Ftp.Planted_B", {"poems": "ftp_planted_b:Poems"}, {"ftp_planted_b": domain_code(name="Poems", gives='"question"')})
 
 
 def test_a_name_with_its_package_picks_one_of_two(two_packages: None) -> None:
     spellings = {"ftp-planted-a:poems": "text", "ftp-planted-b:poems": "question", "FTP_planted.b:poems": "question"}
     for name, gives in spellings.items():
         one = pick([name])[0]
-        assert (one.name, one.attribute("gives")) == ("poems", (gives,))
+        assert (one.name, one.declaration.gives) == ("poems", (gives,))
     assert "offered by ftp-planted-a 1.0 and Ftp.Planted_B 1.0" in told(lambda: pick(["ftp-lora:poems"]))
     assert "two plugins of this run are called 'poems'" in told(lambda: pick(["ftp-planted-a:poems", "ftp-planted-b:poems"]))
 
@@ -532,16 +671,16 @@ def test_a_clash_names_both_packages_and_uninstalls_neither(two_packages: None) 
 
 
 def test_a_file_and_a_package_with_one_name_are_told_apart(plant: Plant, tmp_path: Path) -> None:
-    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')})
-    (tmp_path / "mine.py").write_text(dedent(DOMAIN.format(name="Poems", gives='"question"')))
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
+    (tmp_path / "mine.py").write_text(dedent(domain_code(name="Poems", gives='"question"')))
     where = f"{tmp_path / 'mine.py'}:Poems"
     assert "mine.py:poems" in told(lambda: pick([], [where]))
     for name, gives in (("ftp-planted-a:poems", "text"), ("mine.py:poems", "question")):
-        assert pick([name], [where])[0].attribute("gives") == (gives,)
+        assert pick([name], [where])[0].declaration.gives == (gives,)
 
 
 def test_a_package_with_the_name_of_a_default_takes_no_part_unless_it_is_named(plant: Plant) -> None:
-    plant("ftp-planted-a", {"gap": "ftp_planted_a:Gap"}, {"ftp_planted_a": DOMAIN.format(name="Gap", gives='"text"')})
+    plant("ftp-planted-a", {"gap": "ftp_planted_a:Gap"}, {"ftp_planted_a": domain_code(name="Gap", gives='"text"')})
     assert [one.found.distribution for one in pick([]) if one.name == "gap"] in ([], ["ftp-core"])
     assert [one.found.distribution for one in pick(["ftp-planted-a:gap"]) if one.name == "gap"] == ["ftp-planted-a"]
 
@@ -549,7 +688,7 @@ def test_a_package_with_the_name_of_a_default_takes_no_part_unless_it_is_named(p
 def test_of_two_defaults_with_one_name_one_is_left_out_by_its_package(plant: Plant) -> None:
     for letter in "ab":
         plant(f"ftp-planted-{letter}", {"poems": f"ftp_planted_{letter}:Poems"},
-              {f"ftp_planted_{letter}": DOMAIN.format(name="Poems", gives='"text"')}, group="ftp.defaults")
+              {f"ftp_planted_{letter}": domain_code(name="Poems", gives='"text"')}, group="ftp.defaults")
     text = told(lambda: pick([]))
     assert "two packages put 'poems' into every run: ftp-planted-" in text and "uninstall" not in text
     assert "-ftp-planted-a:poems" in text and "-ftp-planted-b:poems" in text  # neither is preferred
@@ -575,7 +714,7 @@ def test_a_model_of_two_packages_is_named_with_one_of_them(plant: Plant) -> None
 def test_plugins_lists_the_defaults_of_other_packages(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     from ftp.cli.main import call
 
-    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(name="Poems", gives='"text"')},
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')},
           group="ftp.defaults")
     assert call(["plugins"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("poems "))
@@ -595,7 +734,7 @@ def test_commands_that_name_a_plugin_take_its_package(two_packages: None, capsys
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "right"),
+    ("word", "value", "right"),
     [
         ("wants", ("labeled",), "one of preference, feedback"),
         ("gives", 5, "or a tuple of such"),
@@ -605,10 +744,11 @@ def test_commands_that_name_a_plugin_take_its_package(two_packages: None, capsys
         ("goes_with", (str,), "a text, or a tuple of such"),
     ],
 )
-def test_a_class_attribute_that_holds_what_it_cannot_is_named(plant: Plant, attribute: str, value: Any, right: str) -> None:
-    source = DOMAIN.format(name="Poems", gives="'text'") + f"    Poems.{attribute} = {value!r}\n".replace(repr(str), "str")
+def test_a_word_that_declares_what_it_cannot_is_named(plant: Plant, word: str, value: Any, right: str) -> None:
+    declared = f"{word}={value!r}".replace(repr(str), "str")
+    source = METHOD.format(name="Poems", how="(wrapper=True)", hook="build_model", words=declared)
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
     with pytest.raises(UserError) as caught:
         pick(["poems"])
     message = str(caught.value)
-    assert f"plugin 'poems' of ftp-planted-a 1.0: its class attribute {attribute} is " in message and right in message
+    assert f"plugin 'poems' of ftp-planted-a 1.0: @plugin({word}=...): it is " in message and right in message

@@ -17,10 +17,9 @@ from ftp.runs import recipes, stages
 PLUGIN = '''
 from ftp import hookimpl, option, plugin
 
-@plugin
+@plugin(gives=("labelled",))
 class Notes:
     """Gives notes."""
-    gives = ("labelled",)
     size: int = option(3, "lines", low=1)
     after: str = option("", "what it was made from")
 

@@ -24,10 +24,9 @@ from ftp import hookimpl, option, plugin
 with Path({ran!r}).open("a") as file:
     file.write("ran ")
 
-@plugin
+@plugin(gives=("labelled",))
 class Notes:
     """Gives notes."""
-    gives = ("labelled",)
     size: int = option(3, "lines of a note", low=1)
 
     @hookimpl

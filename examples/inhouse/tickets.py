@@ -24,12 +24,12 @@ PERSONAL = {
 }
 
 
-@plugin
+@plugin(
+    gives=("labelled", "text"),
+    suggests={"group_column": "customer", "validation_share": 0.3, "batch_size": 16, "epochs": 8},
+)
 class Tickets:
     """Send support tickets to the right queue: billing, hardware, howto or login."""
-
-    gives = ("labelled", "text")
-    suggests = {"group_column": "customer", "validation_share": 0.3, "batch_size": 16, "epochs": 8}
 
     forward_minutes: float = option(5, "minutes lost when a ticket lands in a wrong queue", low=0)
     hardware_minutes: float = option(45, "minutes lost when it was about hardware: that shop cannot sell", low=0)

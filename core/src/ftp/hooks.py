@@ -39,7 +39,7 @@ hookspec = pluggy.HookspecMarker("ftp")
 hookimpl = pluggy.HookimplMarker("ftp")
 """Marks a method as the answer to the hook of its name; `@hookimpl(wrapper=True)` wraps what others answer."""
 
-Arity = Literal["one", "collected"]
+Arity = Literal["one", "collected", "pipeline"]
 
 
 @hookspec
@@ -174,6 +174,16 @@ def on_event(run: Run, event: Event) -> Stop | None:
     raise NotImplementedError
 
 
+@hookspec
+def hide(text: str) -> str:
+    """Give a text of a row as it may be shown or written down, without what a plugin knows to be private (the identifiers of
+    people, say).
+
+    A pipeline: each plugin gets what the one named before it left. Core hides so in verdicts and in what is kept for the
+    report, and a plugin that shows words of rows asks `run.hidden(words)`."""
+    raise NotImplementedError
+
+
 ARITY: Mapping[str, Arity] = {
     "load_data": "collected",
     "build_model": "one",
@@ -186,5 +196,7 @@ ARITY: Mapping[str, Arity] = {
     "check_risks": "collected",
     "reward": "collected",
     "on_event": "collected",
+    "hide": "pipeline",
 }
-"""How many answers each hook takes. A second answer to a hook of arity `one` is an error that names both packages."""
+"""How many answers each hook takes. A second answer to a hook of arity `one` is an error that names both packages; in a
+`pipeline` each plugin gets what the one named before it left."""

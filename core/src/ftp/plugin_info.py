@@ -1,14 +1,59 @@
-"""What is known of a plugin of a run: where it comes from, its class and options, and what it answered. Imports nothing heavy."""
+"""What is known of a plugin of a run: what it declares, where it comes from, its class and options, and what it answered.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ftp.errors import PluginError, UserError, describe
 from ftp.host.terminal import OF_THE_USER
 from ftp.options import Option, options_of
+
+
+def is_plugin(cls: object) -> bool:
+    """Whether a class is itself marked with `@plugin`, not only the one that it is made from."""
+    return inspect.isclass(cls) and "__ftp_plugin__" in vars(cls)
+
+
+def declaration_of(cls: type) -> Declaration:
+    """What a class declares, or the one that it is made from."""
+    return cast(Declaration, getattr(cls, "__ftp_plugin__", Declaration()))
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a plugin says of itself in the brackets of `@plugin(...)`, which says what each word means.
+
+    `words`: all of them as they stand there, those included that there are not: these are told before a run.
+    """
+
+    kind: str = ""
+    wants: tuple[str, ...] = ()
+    head: str = ""
+    gives: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    suggests: Mapping[str, Any] = field(default_factory=dict)
+    goes_with: tuple[str, ...] = ()
+    tried_with: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    builds_with: tuple[str, ...] = ()
+    decides: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    candidates: tuple[Mapping[str, Any], ...] = ()
+    main_only: bool = False
+    adds_weights: bool = True
+    starts_as_base: bool = True
+    detaches: str = ""
+    words: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +95,7 @@ class Found:
             raise
         except BaseException as error:  # sys.exit, or what tools raise to end a test or a task
             raise PluginError(f"plugin '{self.name}' of {self.package} does not import: {describe(error)}") from error
-        if not getattr(loaded, "__ftp_plugin__", False):
+        if not is_plugin(loaded):
             raise UserError(f"plugin '{self.name}' of {self.package}: {self.target} is not marked with @ftp.plugin")
         return cast(type, loaded)
 
@@ -70,10 +115,10 @@ class Picked:
     def options(self) -> list[Option]:
         return options_of(self.cls, self.name)
 
-    def attribute(self, name: str) -> tuple[Any, ...]:
-        """A class attribute such as `gives` as a tuple; a single word counts as one of it."""
-        value = getattr(self.cls, name, ())
-        return (value,) if isinstance(value, str) else tuple(value)
+    @property
+    def declaration(self) -> Declaration:
+        """What it says of itself in `@plugin(...)`."""
+        return declaration_of(self.cls)
 
 
 @dataclass(frozen=True)

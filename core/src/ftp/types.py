@@ -313,7 +313,7 @@ class Hooks(Protocol):
         """Plugins that answer a hook in the order in which they act, each with `answers`, `wraps` or `default`."""
 
     def hide(self, text: str) -> str:
-        """What plugins that hide words leave of a text."""
+        """What plugins that answer the hook `hide` leave of a text."""
 
 
 class Log(Protocol):
@@ -355,11 +355,11 @@ class Run:
         return f"ftp {of} {shlex.join(map(str, (recipe, *options)))}"
 
     def hidden(self, said: Any) -> Any:
-        """Words of rows (a text, or lists and tables of them) as they may be shown or written down: whatever a plugin of this run
-        with a method `hide(text)` leaves of them, such as a domain that knows identifiers of people. Core hides so in verdicts
-        and in what is kept for the report. What is shortened is hidden before, as half an identifier is not known as one."""
+        """Words of rows (a text, or lists and tables of them) as they may be shown or written down: what the plugins of this
+        run that answer the hook `hide` leave of them. Core hides so in verdicts and in what is kept for the report. What is
+        shortened is hidden before, as half an identifier is not known as one."""
         if isinstance(said, str):
-            return self.hooks.hide(said) if hasattr(self.hooks, "hide") else said
+            return self.hooks.hide(said)
         if isinstance(said, Mapping):
             return {self.hidden(name): self.hidden(value) for name, value in said.items()}
         return type(said)(map(self.hidden, said)) if type(said) in (list, tuple) else said

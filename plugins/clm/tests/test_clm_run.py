@@ -13,11 +13,9 @@ from ftp_testing.models import TEXTS
 DOMAIN = '''
 from ftp import hookimpl, plugin
 
-@plugin
+@plugin(gives=("text",))
 class Text:
     """Texts of a file."""
-
-    gives = ("text",)
 
     @hookimpl
     def load_data(self, run):

@@ -16,11 +16,9 @@ from ftp.cli.main import call
 DOMAIN = '''
 from ftp import hookimpl, plugin
 
-@plugin
+@plugin(gives=("preference", "feedback"))
 class Mine:
     """Rows of a file."""
-
-    gives = ("preference", "feedback")
 
     @hookimpl
     def load_data(self, run):

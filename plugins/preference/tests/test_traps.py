@@ -10,6 +10,7 @@ import torch
 
 from ftp.errors import UserError
 from ftp.losses import chat_template
+from ftp.plugin_info import declaration_of
 from ftp.types import Batch
 from ftp_preference import Dpo, Kto, Orpo, Simpo, rows
 
@@ -17,7 +18,7 @@ ALL = [(Dpo, {}), (Dpo, {"loss_type": "ipo"}), (Orpo, {}), (Simpo, {}), (Kto, {}
 
 
 def form(plugin: type) -> str:
-    return plugin.wants[0]  # type: ignore[attr-defined,no-any-return]
+    return declaration_of(plugin).wants[0]
 
 
 def given(kit: Any, plugin: type) -> list[dict[str, Any]]:

@@ -13,11 +13,9 @@ from ftp_testing.models import tiny
 DOMAIN = '''
 from ftp import hookimpl, plugin
 
-@plugin
+@plugin(gives=("conversation",))
 class Talk:
     """Conversations of a file."""
-
-    gives = ("conversation",)
 
     @hookimpl
     def load_data(self, run):

@@ -31,12 +31,10 @@ def refuse_more_than_text(row: Row) -> None:
             raise UserError(f"a row has messages[{place}].{lost[0]}, which is not read: {turn!r}")
 
 
-@plugin
+@plugin(wants=("conversation",), head="tokens")
 class Talk:
     """Learn what the assistant says."""
 
-    wants = ("conversation",)
-    head = "tokens"
     fault = ""
     shout: bool = option(False, "learn answers in capitals")
 
@@ -157,13 +155,11 @@ class Talk:
         return Loss(encode, collate, compute, key="" if fault == "no_key" else key)
 
 
-@plugin
+@plugin(detaches="the bonus")
 class Talk_says_so(Talk):
     """Leaves a term out of the gradient, and says so."""
 
     fault = "bonus"
-    detaches = "the bonus"
-
 
 @plugin
 class Talk_steps(Talk):
@@ -180,12 +176,10 @@ class Talk_steps(Talk):
         return StepOut(total.detach(), count=sum(batch.count for batch in batches), rows=sum(batch.rows for batch in batches))
 
 
-@plugin
+@plugin(wants=("preference",), head="tokens")
 class Prefer:
     """Prefer chosen to rejected answers, held to the model as it was."""
 
-    wants = ("preference",)
-    head = "tokens"
     fault = ""
 
     @hookimpl
@@ -232,12 +226,10 @@ class Prefer:
         return Loss(encode, collate, compute, key=cache_key(tokenizer, "prefer"))
 
 
-@plugin
+@plugin(wants=("labelled",), head="labels")
 class Classes:
     """Tell classes apart by the last token, as decoders do."""
 
-    wants = ("labelled",)
-    head = "labels"
     fault = ""
 
     @hookimpl
@@ -341,11 +333,10 @@ class Adapter:
 # --- domains ---
 
 
-@plugin
+@plugin(gives=("labelled", "text"))
 class Notes:
     """Tell good notes from bad ones."""
 
-    gives = ("labelled", "text")
     fault = ""
 
     @hookimpl
@@ -389,11 +380,10 @@ class Notes:
 # --- risks ---
 
 
-@plugin
+@plugin(kind="risk")
 class Watch:
     """Look for training rows in held-out splits, and at the last held-out loss."""
 
-    kind = "risk"
     fault = ""
 
     @hookimpl
@@ -435,11 +425,10 @@ class Watch:
 # --- who hears of events ---
 
 
-@plugin
+@plugin(kind="extra")
 class Listen:
     """Note the loss of each update."""
 
-    kind = "extra"
     fault = ""
 
     @hookimpl
@@ -459,11 +448,9 @@ class Listen:
         return None
 
 
-@plugin
+@plugin(goes_with=("sft",))
 class Warm:
     """Let the loss rise to its weight over the first updates: a sound wrapper that lives on events."""
-
-    goes_with = ("sft",)
 
     @hookimpl(wrapper=True)
     def make_loss(self) -> Generator[None, Loss, Loss]:
@@ -590,19 +577,15 @@ _plant(Listen, "saved", "resumed", "answers")
 _plant(Watch, "ok", "one_split", "raises", "bare", "dice", "level", "no_advice", "words", "names", "no_history")
 
 
-@plugin
+@plugin(goes_with=("lora", "sft"))
 class Beside:
     """Do nothing at all, beside LoRA: an honest wrapper."""
-
-    goes_with = ("lora", "sft")
 
     @hookimpl(wrapper=True)
     def make_loss(self) -> Generator[None, Loss, Loss]:
         return (yield)
 
 
-@plugin
+@plugin(goes_with=("no-such-plugin",))
 class Beside_nobody(Beside):
     """Go with what there is not."""
-
-    goes_with = ("no-such-plugin",)

@@ -17,11 +17,9 @@ LISTENER = '''
 import json
 from ftp import hookimpl, plugin
 
-@plugin
+@plugin(kind="extra")
 class Listener:
     """Write all events down."""
-
-    kind = "extra"
 
     @hookimpl
     def on_event(self, run, event):

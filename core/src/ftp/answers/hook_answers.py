@@ -28,6 +28,11 @@ def splits(value: Any) -> Mismatch | None:
     return None
 
 
+def text(value: Any) -> Mismatch | None:
+    """Checks the answer to hide."""
+    return None if isinstance(value, str) else Mismatch(an(value), "a text")
+
+
 HOOKS: Mapping[str, Check] = {
     "load_data": splits,
     "build_model": instance(Model),
@@ -40,6 +45,7 @@ HOOKS: Mapping[str, Check] = {
     "check_risks": listed(Risk),
     "reward": instance(Reward),
     "on_event": instance(Stop),
+    "hide": text,
 }
 """What each hook gives."""
 

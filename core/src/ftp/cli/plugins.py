@@ -123,9 +123,9 @@ def _describe(found: Found) -> dict[str, Any]:
         "name": found.name, "kind": kind_of(cls), "distribution": found.distribution, "version": found.version,
         "target": found.target, "default": found.default, "summary": summary_of(cls), "help": inspect.getdoc(cls) or "",
         "hooks": {name: hooks[name] for name in ARITY if name in hooks},
-        "wants": list(picked.attribute("wants")), "gives": list(picked.attribute("gives")),
-        "head": list(picked.attribute("head")),
-        "suggests": dict(getattr(cls, "suggests", {})),
+        "wants": list(picked.declaration.wants), "gives": list(picked.declaration.gives),
+        "head": [picked.declaration.head] if picked.declaration.head else [],
+        "suggests": dict(picked.declaration.suggests),
         "options": [_option(item) for item in picked.options],
         "problems": [str(problem) for problem in audit([picked])],
     }

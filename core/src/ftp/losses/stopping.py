@@ -20,6 +20,7 @@ from ftp.model.peft import unable
 from ftp.model.saving import LAYOUTS
 from ftp.model.token_rows import frozen
 from ftp.net import heads
+from ftp.plugin_info import declaration_of
 from ftp.plugins.find import installed
 from ftp.types import Model, Risk, Row, Run
 
@@ -198,15 +199,16 @@ def training_rows(run: Run, model: Model) -> tuple[str, ...]:
     """The command by which this run would train the rows of tokens that look untrained: with the option of its own
     parameterisation that was switched off, with a parameterisation that has it, or with one that trains all weights."""
     rows_alone = not unable(model) and not run.settings.shard
-    deciding = [picked for picked in run.hooks.picked if getattr(picked.cls, "decides", None) == WEIGHTS]
+    deciding = [picked for picked in run.hooks.picked if WEIGHTS in picked.declaration.decides]
     if rows_alone:
         for picked in deciding:
             if hasattr(picked.cls, ROWS_OPTION):
                 return (run.command(f"--{picked.name}.{ROWS_OPTION}", "auto"),)
     able = []
     for name, cls in installed():
-        trains_rows = hasattr(cls, ROWS_OPTION) if rows_alone else not getattr(cls, "adds_weights", True)
-        if getattr(cls, "decides", None) == WEIGHTS and trains_rows:
+        declared = declaration_of(cls)
+        trains_rows = hasattr(cls, ROWS_OPTION) if rows_alone else not declared.adds_weights
+        if WEIGHTS in declared.decides and trains_rows:
             able.append((name, cls))
     if not able or not deciding:
         return ()

@@ -8,18 +8,53 @@ from collections.abc import Sequence
 from ftp import hooks
 from ftp.errors import Problem, nearest
 from ftp.plugin_info import Picked
-from ftp.plugins.declare import answers_hook, implementations
+from ftp.plugins.declare import answers_hook, implementations, mistakes_of
+from ftp.plugins.order import circle_of
 
 SPLITS = ("train", "validation", "test")
-"""The splits that a domain is taken to give; one that gives others says so in its class attribute `splits`."""
+"""The splits that a domain is taken to give; one that gives others declares its `splits`."""
 
 
-def audit(picked: Sequence[Picked]) -> list[Problem]:
-    """Everything wrong with a set of plugins that can be known without running them."""
+def audit(picked: Sequence[Picked], names: Sequence[str] = ()) -> list[Problem]:
+    """Everything wrong with a set of plugins that can be known without running them.
+
+    Args:
+        names: the plugins as `--plugins` names them, for the command that has what is missing.
+    """
     problems: list[Problem] = []
     for plugin in picked:
         problems += audit_class(plugin.cls, f"plugin '{plugin.name}' of {plugin.found.package}")
+    problems += _missing(picked, names)
+    problems += _circle(picked)
     return problems + _several_answers(picked) + _several_deciders(picked) + _shared_splits(picked)
+
+
+def _missing(picked: Sequence[Picked], names: Sequence[str]) -> list[Problem]:
+    """Plugins that others of the run require, and that are not in it."""
+    there = {plugin.name for plugin in picked}
+    named = list(names) or [plugin.name for plugin in picked if not plugin.found.default]
+    problems = []
+    for plugin in picked:
+        absent = [name for name in plugin.declaration.requires if name not in there]
+        if not absent:
+            continue
+        required = " and ".join(f"'{name}'" for name in absent)
+        what = f"plugin '{plugin.name}' of {plugin.found.package} requires {required}, which this run does not have"
+        without = [name for name in named if name.removeprefix("-") not in absent]
+        command = f"ftp run --plugins {','.join([*absent, *without])}"
+        problems.append(Problem(what, "name it as well; ftp plugins lists what is installed", command))
+    return problems
+
+
+def _circle(picked: Sequence[Picked]) -> list[Problem]:
+    """Plugins whose `before` and `after` contradict one another."""
+    circle = circle_of(picked)
+    if not circle:
+        return []
+    steps = " before ".join(f"'{name}'" for name in [*circle, circle[0]])
+    packages = [plugin.found.package for plugin in picked if plugin.name in circle]
+    return [Problem(f"plugins declare an order that goes round in a circle: {steps} ({', '.join(packages)})",
+                    f"leave out {' or '.join(circle)}")]
 
 
 def _several_answers(picked: Sequence[Picked]) -> list[Problem]:
@@ -42,7 +77,7 @@ def _several_deciders(picked: Sequence[Picked]) -> list[Problem]:
     """Matters that only one plugin of a run may decide, and more do."""
     deciders: dict[str, list[Picked]] = {}
     for plugin in picked:
-        for matter in plugin.attribute("decides"):
+        for matter in plugin.declaration.decides:
             deciders.setdefault(matter, []).append(plugin)
     problems = []
     for matter, deciding in deciders.items():
@@ -58,7 +93,7 @@ def _shared_splits(picked: Sequence[Picked]) -> list[Problem]:
     for plugin in picked:
         if not answers_hook(plugin.cls, "load_data"):
             continue
-        for split in plugin.attribute("splits") or SPLITS:
+        for split in plugin.declaration.splits or SPLITS:
             if split in owner:
                 who = _with_packages([owner[split], plugin])
                 problems.append(Problem(f"split '{split}' has two sources: {who}", "leave out one of them"))
@@ -76,8 +111,9 @@ def _leave_out(plugins: Sequence[Picked]) -> str:
 
 
 def audit_class(cls: type, who: str) -> list[Problem]:
-    """What is wrong with one plugin's hooks: marks forgotten, names or arguments that the contract does not have."""
-    problems = []
+    """What is wrong with one plugin: words that it cannot declare, hooks that are not marked, names or arguments that the
+    contract does not have."""
+    problems = mistakes_of(cls, who)
     for name, function in inspect.getmembers(cls, inspect.isroutine):
         options = getattr(function, "ftp_impl", None)
         if options is None:  # not marked
@@ -94,6 +130,8 @@ def audit_class(cls: type, who: str) -> list[Problem]:
             if argument not in known:
                 problems.append(Problem(f"{who}: hook {hook} has no argument '{argument}'",
                                         f"{nearest(argument, known)} it has: {', '.join(sorted(known))}".strip()))
+        if hooks.ARITY[hook] == "pipeline" and options.get("wrapper"):
+            problems.append(Problem(f"{who}: {hook} cannot be wrapped", "each plugin gets what the one before it left"))
         if hook == "check_risks" and options.get("wrapper"):
             problems.append(Problem(f"{who}: check_risks cannot be wrapped", "give verdicts of your own instead"))
         if options.get("wrapper") and not inspect.isgeneratorfunction(function):

@@ -11,12 +11,11 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 
 from ftp import hooks
-from ftp.answers.fields import an
 from ftp.answers.hook_answers import checked, checked_list
 from ftp.answers.origin import Mismatch, Source, passes_through
 from ftp.errors import ExitStatus, PluginError, UserError, describe
@@ -106,6 +105,8 @@ class Hooks:
                     if impl.plugin is instance:
                         impl.function = self._guard(plugin, hook, impl.function, bool(impl.wrapper))
 
+        self._main_only = [self.plugins[plugin.name] for plugin in self.picked if plugin.declaration.main_only]
+
     def one(self, hook: str, **arguments: Any) -> Any:
         """The one answer to a hook, wrapped by whoever wraps it. Raises `PluginError` where a plugin fails."""
         outer = self._answers, self._on_error  # a plugin may ask while it answers
@@ -129,7 +130,7 @@ class Hooks:
         self._on_error = on_error
         try:
             # pluggy asks the plugin that was registered last first
-            values = list(reversed(getattr(self._manager.hook, hook)(**arguments)))
+            values = list(reversed(self._caller(hook, arguments)(**arguments)))
             answered = list(reversed(self._answers))
         finally:
             self._answers, self._on_error = outer
@@ -137,6 +138,14 @@ class Hooks:
         if len(values) == len(answered):
             return [dataclasses.replace(who, value=value) for who, value in zip(answered, values, strict=True)]
         return [Answer("(wrapped)", "", value) for value in values]
+
+    def _caller(self, hook: str, arguments: Mapping[str, Any]) -> pluggy.HookCaller:
+        """What asks the plugins: on other processes than the main one without those that hear events there alone."""
+        if hook == "on_event" and self._main_only:
+            accelerator = arguments["run"].accelerator
+            if accelerator is not None and not accelerator.is_main_process:
+                return self._manager.subset_hook_caller(hook, self._main_only)
+        return cast(pluggy.HookCaller, getattr(self._manager.hook, hook))
 
     def who(self, hook: str) -> list[tuple[str, str]]:
         """Plugins that answer a hook in the order in which they act, each with `answers`, `wraps` or `default`."""
@@ -205,18 +214,19 @@ class Hooks:
         return wrap if wrapper else call
 
     def hide(self, text: str) -> str:
-        """What every plugin of the run with a method `hide(text)` leaves of a text."""
-        for plugin in self.picked:
-            hide = getattr(self.plugins[plugin.name], "hide", None)
-            if hide is None:
-                continue
-            try:
-                hidden = hide(text)
-            except (Exception, SystemExit) as error:
-                raise _source(plugin).failure("hide", error) from error
-            if not isinstance(hidden, str):
-                raise _source(plugin).error("hide", Mismatch(an(hidden), "a text"))
-            text = hidden
+        """What every plugin of the run that hides words leaves of a text."""
+        outer = self._answers, self._on_error  # it may be asked inside another hook
+        self._answers = None
+        self._on_error = None
+        try:
+            for impl in self._manager.hook.hide.get_hookimpls():
+                hidden: Any = impl.function(*[text for _ in impl.argnames])
+                if hidden is None:  # a forgotten return would show what is private
+                    source = next(_source(plugin) for plugin in self.picked if plugin.name == impl.plugin_name)
+                    raise source.error("hide", Mismatch("None", "a text"))
+                text = str(hidden)
+        finally:
+            self._answers, self._on_error = outer
         return text
 
 

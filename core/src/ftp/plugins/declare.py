@@ -3,26 +3,162 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, overload
+
+from ftp.answers.kinds import BOOLEAN, OPTIONS, TEXT, Kind, RegisteredName, list_of, one_of, words_of
+from ftp.errors import Problem, nearest
+from ftp.forms import all_forms
+from ftp.heads import all_heads
+from ftp.plugin_info import Declaration, declaration_of
 
 T = TypeVar("T")
 KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
+Words = str | Sequence[str]
 
 
+VALUES: Mapping[str, Kind] = {
+    "kind": one_of(KINDS),
+    "wants": RegisteredName(all_forms, or_several=True),
+    "gives": RegisteredName(all_forms, or_several=True),
+    "head": RegisteredName(all_heads),
+    "suggests": OPTIONS,
+    "tried_with": OPTIONS,
+    "candidates": list_of(OPTIONS, "a list of dictionaries of option -> value"),
+    "detaches": TEXT,
+    **dict.fromkeys(("main_only", "adds_weights", "starts_as_base"), BOOLEAN),
+    **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides", "requires", "before", "after"),
+                    words_of()),
+}
+"""The words of a declaration, and what each may hold."""
+
+
+@overload
 @dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
-def plugin(cls: type[T]) -> type[T]:
-    """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and
-    whose docstring is its help. Class attributes say how it fits: `wants` (forms an objective reads, best first),
-    `head`, `gives` (forms a domain has), `splits` (those it gives, where not train, validation and test), `suggests` (core
-    options it would rather have by default), `goes_with` and `tried_with` (plugins and options that `ftp check` tries it with,
-    where it does nothing alone), `needs` (optional libraries without which it cannot be tried), `replaces` (default
-    plugins that it makes needless), `builds_with` (its options without which core builds the network), `decides` (what only one
-    plugin of a run may decide), `kind`. A method `hide(text)` gives a text of a row as it may be shown or kept (`Run.hidden`)."""
-    plugin_class: type[T] = dataclass(eq=False, kw_only=True)(cls)
-    plugin_class.__ftp_plugin__ = True  # type: ignore[attr-defined]
-    return plugin_class
+def plugin(cls: type[T], /) -> type[T]: ...
+
+
+@overload
+def plugin(
+    *,
+    kind: str = ...,
+    wants: Words = ...,
+    head: str = ...,
+    gives: Words = ...,
+    splits: Words = ...,
+    suggests: Mapping[str, Any] = ...,
+    goes_with: Words = ...,
+    tried_with: Mapping[str, Any] = ...,
+    needs: Words = ...,
+    replaces: Words = ...,
+    builds_with: Words = ...,
+    decides: Words = ...,
+    requires: Words = ...,
+    before: Words = ...,
+    after: Words = ...,
+    candidates: Sequence[Mapping[str, Any]] = ...,
+    main_only: bool = ...,
+    adds_weights: bool = ...,
+    starts_as_base: bool = ...,
+    detaches: str = ...,
+) -> Callable[[type[T]], type[T]]: ...
+
+
+def plugin(cls: type[T] | None = None, /, **words: Any) -> type[T] | Callable[[type[T]], type[T]]:
+    """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and whose
+    docstring is its help. The brackets say how it fits with others; without any, `@plugin` alone will do. A class made from
+    another plugin takes over what that one declares.
+
+    Args:
+        kind: objective, parameterisation, domain, risk or extra, where its hooks do not say so.
+        wants: the forms that an objective reads, best first.
+        head: what an objective's network ends in.
+        gives: the forms that a domain's rows have, the richest first.
+        splits: the splits that a domain gives, where not train, validation and test.
+        suggests: core's options -> the defaults that it would rather have.
+        requires: plugins without which it cannot run; a run without one of them is refused with the command that has it.
+        before: plugins before which it acts, as if it were named before them: its wrappers are nearer to what is wrapped.
+        after: plugins after which it acts.
+        decides: what only one plugin of a run may decide.
+        replaces: default plugins that it makes needless.
+        builds_with: its options without which core builds the network, not its `build_model`.
+        candidates: settings of its options that are worth a try, each a dictionary of option -> value.
+        main_only: its `on_event` is called on the main process alone.
+        adds_weights: False where a parameterisation trains the base's own weights and adds none.
+        starts_as_base: False where the model gives other answers than the base before any training.
+        detaches: what an objective means to leave out of the gradient, in words, for `ftp check`.
+        goes_with: plugins that `ftp check` tries it with, where it does nothing alone.
+        tried_with: options that `ftp check` tries it with.
+        needs: optional libraries without which it cannot be tried.
+    """
+
+    def declare(cls: type[T]) -> type[T]:
+        plugin_class: type[T] = dataclass(eq=False, kw_only=True)(cls)
+        plugin_class.__ftp_plugin__ = _declared(declaration_of(cls), words)  # type: ignore[attr-defined]
+        return plugin_class
+
+    return declare if cls is None else declare(cls)
+
+
+def _declared(inherited: Declaration, words: Mapping[str, Any]) -> Declaration:
+    """What words declare, on top of what is inherited. What cannot be is left as it was, and told later by `mistakes_of`:
+    which forms and heads there are is known only when all packages have been imported."""
+    values: dict[str, Any] = {}
+    for word in words.keys() & VALUES.keys():
+        value = words[word]
+        before = getattr(inherited, word)
+        if isinstance(before, tuple):
+            values[word] = _as_tuple(value)
+        elif isinstance(value, Mapping if isinstance(before, Mapping) else type(before)):
+            values[word] = value
+    return dataclasses.replace(inherited, **values, words={**inherited.words, **words})
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """A tuple of words; a single one counts as one of it."""
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str):
+        return tuple(value)
+    return (value,) if isinstance(value, str) else ()
+
+
+def mistakes_of(cls: type, who: str) -> list[Problem]:
+    """What is wrong with a declaration: its words, its values, and what stands in the body of the class in its place."""
+    mistakes = []
+    for mistake in [*_in_brackets(declaration_of(cls).words), *_in_body(cls)]:
+        mistakes.append(dataclasses.replace(mistake, what=f"{who}: {mistake.what}"))
+    return mistakes
+
+
+def _in_brackets(words: Mapping[str, Any]) -> list[Problem]:
+    """Words that there are not, and values that a word cannot have."""
+    problems = []
+    for word, value in words.items():
+        kind = VALUES.get(word)
+        if kind is None:
+            fix = nearest(word, VALUES) or f"there are: {', '.join(VALUES)}"
+            problems.append(Problem(f"@plugin({word}=...): a plugin declares no such thing", fix))
+        elif not kind.holds(value):
+            problems.append(Problem(f"@plugin({word}=...): it is {value!r:.60}", f"it is {kind.words}"))
+    return problems
+
+
+def _in_body(cls: type) -> list[Problem]:
+    """Attributes in the body of a class that are, or look like, words of its declaration."""
+    problems = []
+    options = {item.name for item in dataclasses.fields(cls)}
+    for name, value in vars(cls).items():
+        if name in options or name.startswith("_") or inspect.isroutine(value):
+            continue
+        # a misspelt word is told by its value too: a constant of the plugin's own may have any name
+        near = difflib.get_close_matches(name, VALUES, 1, 0.75)
+        if name in VALUES or (near and VALUES[near[0]].holds(value)):
+            word = name if name in VALUES else near[0]
+            problems.append(Problem(f"{name} = ... in the body of class {cls.__name__} declares nothing",
+                                    f"it stands in the brackets of the decorator: @plugin({word}={value!r:.60})"))
+    return problems
 
 
 def implementations(cls: type) -> dict[str, dict[str, Any]]:
@@ -37,8 +173,9 @@ def implementations(cls: type) -> dict[str, dict[str, Any]]:
 
 def kind_of(cls: type) -> str:
     """What a plugin is, from its `kind` or from the hooks it answers."""
-    if getattr(cls, "kind", None):
-        return str(cls.kind)  # type: ignore[attr-defined]
+    declared = declaration_of(cls).kind
+    if declared:
+        return declared
     answers = implementations(cls)
     if "make_loss" in answers and not answers["make_loss"].get("wrapper"):
         return "objective"
@@ -58,9 +195,3 @@ def answers_hook(cls: type, hook: str) -> bool:
     """Whether a class answers a hook itself (a wrapper only changes what another answers)."""
     options = implementations(cls).get(hook)
     return options is not None and not options.get("wrapper")
-
-
-def attribute_of(cls: type, name: str) -> tuple[Any, ...]:
-    """A class attribute such as `gives` as a tuple; a single word counts as one of it."""
-    value = getattr(cls, name, ())
-    return (value,) if isinstance(value, str) else tuple(value)

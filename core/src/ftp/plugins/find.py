@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import io
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
-from ftp.answers.kinds import OPTIONS, TEXT, Kind, RegisteredName, one_of, words_of
 from ftp.errors import PluginError, Problem, UserError, describe, nearest
-from ftp.forms import all_forms
-from ftp.heads import all_heads
 from ftp.host import python_files
 from ftp.host.terminal import OF_THE_USER
-from ftp.plugin_info import Found, Picked
+from ftp.plugin_info import Found, Picked, is_plugin
 from ftp.plugins import names
-from ftp.plugins.declare import KINDS
+from ftp.plugins.declare import mistakes_of
+from ftp.plugins.order import in_order
 
 GROUP = "ftp"
 DEFAULTS = "ftp.defaults"
 MODELS = "ftp.models"
 FROM_PATH = "ftp_plugins_from_"
 """How names of modules begin that were read from a file."""
-ATTRIBUTES: Mapping[str, Kind] = {
-    "wants": RegisteredName(all_forms, or_several=True),
-    "gives": RegisteredName(all_forms, or_several=True),
-    "head": RegisteredName(all_heads, or_several=True),
-    "kind": one_of(KINDS),
-    "suggests": OPTIONS,
-    "tried_with": OPTIONS,
-    "detaches": TEXT,
-    **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides"), words_of()),
-}
-"""The class attributes of a plugin that are read, and what they hold."""
 
 
 def discover() -> dict[str, list[Found]]:
@@ -91,8 +77,8 @@ def from_path(where: str) -> tuple[list[Found], bool]:
                 message = f"--plugins-from {where}: {file} does not import: {describe(error)}"
                 raise (UserError if isinstance(error, Exception) else PluginError)(message) from error
         for cls in vars(module).values():
-            if inspect.isclass(cls) and cls.__dict__.get("__ftp_plugin__") and cls.__module__ == name:
-                label = str(getattr(cls, "name", "") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
+            if is_plugin(cls) and cls.__module__ == name:
+                label = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
                 if not wanted or wanted == cls.__name__:
                     plugins.append(Found(label, f"{file}:{cls.__name__}", str(file), "", False, cls))
     if not plugins:
@@ -122,7 +108,8 @@ def _unknown(name: str, known: Mapping[str, Sequence[Found]]) -> str:
 
 
 def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list[Problem] | None = None) -> list[Picked]:
-    """The plugins of a run in the order named, defaults last. `-name` leaves a default out; `package:name` is
+    """The plugins of a run in the order named, defaults last, but for what they declare (`before`, `after`).
+    `-name` leaves a default out; `package:name` is
     the plugin of that package, where several offer the name.
 
     Args:
@@ -159,9 +146,9 @@ def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list
     # a default plugin gives way to one that replaces it, unless it is named
     replaced: set[str] = set()
     for plugin_of_run in picked:
-        replaced.update(plugin_of_run.attribute("replaces"))
+        replaced.update(plugin_of_run.declaration.replaces)
     replaced -= set(wanted)
-    return [plugin for plugin in picked if plugin.name not in replaced or not plugin.found.default]
+    return in_order([plugin for plugin in picked if plugin.name not in replaced or not plugin.found.default])
 
 
 def _named_plugins(
@@ -232,16 +219,11 @@ def installed() -> Iterator[tuple[str, type]]:
 
 
 def load(found: Found) -> type:
-    """The class of a plugin. Raises `UserError` where it does not import, or its attributes hold what they cannot."""
+    """The class of a plugin. Raises `UserError` where it does not import, or declares what cannot be."""
     cls = found.load()
-    problems = []
-    for name, kind in ATTRIBUTES.items():
-        value = getattr(cls, name, "")
-        if value != "" and not kind.holds(value):
-            problems.append(Problem(f"plugin '{found.name}' of {found.package}: its class attribute {name} is {value!r:.60}",
-                                    f"it is {kind.words}"))
-    if problems:
-        raise UserError(problems)
+    mistakes = mistakes_of(cls, f"plugin '{found.name}' of {found.package}")
+    if mistakes:
+        raise UserError(mistakes)
     return cls
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from ftp import forms, heads
 from ftp.errors import Problem
 from ftp.options import Option, options_of
-from ftp.plugin_info import Picked
-from ftp.plugins.declare import answers_hook, attribute_of, kind_of
+from ftp.plugin_info import Picked, declaration_of
+from ftp.plugins.declare import answers_hook, kind_of
 from ftp.plugins.find import installed
 from ftp.types import Task
 
@@ -28,8 +28,8 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
 
     Without an objective it is the domain's first form that has a head of its own, or another one of these, `form` (`--form`).
     """
-    objectives = [plugin for plugin in picked if answers_hook(plugin.cls, "make_loss") and plugin.attribute("wants")]
-    domains = [plugin for plugin in picked if answers_hook(plugin.cls, "load_data") and plugin.attribute("gives")]
+    objectives = [plugin for plugin in picked if answers_hook(plugin.cls, "make_loss") and plugin.declaration.wants]
+    domains = [plugin for plugin in picked if answers_hook(plugin.cls, "load_data") and plugin.declaration.gives]
     if not domains:
         giving = [name for name, cls in installed() if answers_hook(cls, "load_data")]
         return None, [Problem("no plugin of this run gives data", f"name a domain: {', '.join(giving) or 'none is installed'}",
@@ -43,16 +43,16 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
 
 def _settle_by_form(domain: Picked, form: str | None) -> tuple[Task | None, list[Problem]]:
     """The task that core trains by itself: the first form of the domain that has a head of its own, or the one named."""
-    with_head = [name for name in domain.attribute("gives") if trains_alone(name)]
+    with_head = [name for name in domain.declaration.gives if trains_alone(name)]
     if with_head and form is not None and form not in with_head:
         return None, [Problem(f"--form {form}: '{domain.name}' gives {', '.join(with_head)}", "name one of these")]
     if with_head:
         chosen = form or with_head[0]
         others = tuple(name for name in with_head if name != chosen)
         return Task(chosen, forms.get(chosen).default_head, others), []
-    gives = ", ".join(domain.attribute("gives"))
-    within_reach = forms.reachable(domain.attribute("gives"))
-    reading = [name for name, cls in installed() if set(attribute_of(cls, "wants")) & within_reach]
+    gives = ", ".join(domain.declaration.gives)
+    within_reach = forms.reachable(domain.declaration.gives)
+    reading = [name for name, cls in installed() if set(declaration_of(cls).wants) & within_reach]
     return None, [Problem(f"domain '{domain.name}' gives {gives}, for which no objective is named",
                           f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
 
@@ -61,21 +61,20 @@ def _settle_by_objective(
     objective: Picked, domains: Sequence[Picked], form: str | None
 ) -> tuple[Task | None, list[Problem]]:
     """The first form that the objective wants and every domain can give."""
-    wants = objective.attribute("wants")
+    wants = objective.declaration.wants
     if form is not None and form not in wants:
         return None, [Problem(f"--form {form}: '{objective.name}' reads {' or '.join(wants)}, whatever the domain gives",
                               "leave it out")]
     for wanted in wants if form is None else (form,):
-        if all(wanted in forms.reachable(domain.attribute("gives")) for domain in domains):
-            own_heads = objective.attribute("head")
-            return Task(wanted, own_heads[0] if own_heads else forms.get(wanted).default_head), []
+        if all(wanted in forms.reachable(domain.declaration.gives) for domain in domains):
+            return Task(wanted, objective.declaration.head or forms.get(wanted).default_head), []
 
     # none: say which domain is in the way, and which would not be
-    fitting = [name for name, cls in installed() if set(wants) & forms.reachable(attribute_of(cls, "gives"))]
+    fitting = [name for name, cls in installed() if set(wants) & forms.reachable(declaration_of(cls).gives)]
     problems = []
     for domain in domains:
-        if not set(wants) & forms.reachable(domain.attribute("gives")):
-            gives = ", ".join(domain.attribute("gives"))
+        if not set(wants) & forms.reachable(domain.declaration.gives):
+            gives = ", ".join(domain.declaration.gives)
             problems.append(Problem(
                 f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {gives}",
                 f"domains that fit: {', '.join(fitting) or 'none is installed'}", "ftp plugins"))
@@ -109,7 +108,7 @@ def suggested(
     for plugin in picked:
         kind = kind_of(plugin.cls)
         rank = STRENGTH.index(kind) if kind in STRENGTH else len(STRENGTH)
-        for key, value in getattr(plugin.cls, "suggests", {}).items():
+        for key, value in plugin.declaration.suggests.items():
             suggestions.setdefault(key, {}).setdefault(rank, {})[plugin.name] = value
     for key, value in (wishes or {}).items():
         suggestions.setdefault(key, {})[STRENGTH.index("objective")] = {model: value}

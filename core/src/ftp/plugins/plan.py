@@ -88,7 +88,7 @@ def prepare(
     unpicked: list[Problem] = []
     picked = pick(names, where, unpicked)
     mistakes += unpicked
-    mistakes += audit(picked)
+    mistakes += audit(picked, names)
     options, broken = options_for(picked)
     mistakes += broken
     sources = beside_recipe(sources, [item for item in options if item.owner], notes)

@@ -24,11 +24,9 @@ TEXT_KINDS = ("text", "texts", "messages", "tokens")
 """Kinds of columns whose words are compared to find duplicates."""
 
 
-@plugin
+@plugin(kind="core")
 class Checkpoint:
     """Load the network from a checkpoint, with the head of the task."""
-
-    kind = "core"
 
     @hookimpl(trylast=True)
     def build_model(self, run: Run, data: Data) -> Model:
@@ -83,11 +81,9 @@ def _chat_options(run: Run) -> tuple[str | None, str | None]:
     return template, eos_token
 
 
-@plugin
+@plugin(kind="core")
 class HeadLoss:
     """Train the loss of the task's head where no objective is named."""
-
-    kind = "core"
 
     @hookimpl(trylast=True)
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
@@ -96,11 +92,9 @@ class HeadLoss:
         return losses.for_head(run, data, model)
 
 
-@plugin
+@plugin(kind="core")
 class Step:
     """Train with AdamW on shuffled rows: their order, the optimizer, the schedule of its rate, and each update."""
-
-    kind = "core"
 
     @hookimpl(trylast=True)
     def order_rows(self, run: Run, lengths: NDArray[Any], rows: NDArray[Any], epoch: int) -> list[NDArray[Any]]:
@@ -129,11 +123,9 @@ class Step:
         return update.update(run, loss, batches, optimizer)
 
 
-@plugin
+@plugin(kind="core")
 class LossScore:
     """Score the mean loss of held-out rows, and what the objective measures beside it."""
-
-    kind = "core"
 
     @hookimpl
     def evaluate(self, predictions: Mapping[str, Predictions]) -> list[Score]:
@@ -145,11 +137,10 @@ class LossScore:
         return scores
 
 
-@plugin
+@plugin(kind="risk")
 class Duplicates:
     """Look for the same text in two splits (exact, after lower-casing and joining spaces)."""
 
-    kind = "risk"
     stop_share: float = option(0.2, "share of held-out rows found in train that stops the run", low=0, high=1)
 
     @hookimpl
@@ -183,11 +174,10 @@ def _plain(row: Mapping[str, Any], columns: Sequence[str]) -> str:
     return " | ".join(" ".join(str(row[name]).lower().split()) for name in columns)
 
 
-@plugin
+@plugin(kind="risk")
 class Gap:
     """Compare the loss on training rows with the loss on held-out rows, both scored in evaluation mode."""
 
-    kind = "risk"
     rise: float = option(0.1, "rise of the held-out loss over its best, relative, that is a warning", low=0)
 
     @hookimpl
@@ -210,11 +200,9 @@ class Gap:
                      f"{last.train_loss:.3f}", evidence)]
 
 
-@plugin
+@plugin(kind="core")
 class Stopping:
     """Ask whether generated answers end where the reference answers do."""
-
-    kind = "core"
 
     prompts: int = option(8, "held-out prompts answered at the end to see whether answers stop; 0: none", low=0, high=256)
     longest: int = option(128, "tokens of a reference answer at most; rows with longer ones are not asked", low=1)

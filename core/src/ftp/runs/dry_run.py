@@ -226,7 +226,7 @@ def _answers(one: Picked, values: Mapping[str, Any]) -> bool:
     """Whether a plugin builds the network itself: it has the hook, and the options without which it leaves that to core
     (`builds_with`) are given."""
     options: Mapping[str, Any] = implementations(one.cls).get("build_model") or {"wrapper": True}
-    needs = one.attribute("builds_with")
+    needs = one.declaration.builds_with
     asked = not needs or any(values.get(f"{one.name}.{name}") is not None for name in needs)
     return asked and not options.get("wrapper") and not options.get("trylast")
 

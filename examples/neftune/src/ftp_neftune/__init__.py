@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@plugin
+@plugin(
+    kind="extra",  # it says neither what is minimised nor which weights may move
+)
 class Neftune:
     """Add noise to embeddings in training, so that answers are learnt less by heart (Jain et al. 2023, arXiv:2310.05914).
 
     Goes with any objective and any parameterisation. Held-out rows, generation and a reference model get none.
     """
-
-    kind = "extra"  # it says neither what is minimised nor which weights may move
 
     noise_alpha: float = option(5.0, "strength of the noise (TRL: neftune_noise_alpha); the paper tries 5, 10 and 15; 0: none",
                                 low=0)

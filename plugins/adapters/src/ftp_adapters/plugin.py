@@ -24,12 +24,9 @@ USUAL: dict[str, dict[str, Any]] = {
 """What each placement takes where nothing is said: AdapterHub's double_seq_bn, seq_bn and par_bn."""
 
 
-@plugin
+@plugin(suggests={"learning_rate": 1e-3}, decides="which weights are trained")
 class Adapters:
     """Train small bottleneck adapters between the layers and leave the base weights as they are (Houlsby et al. 2019)."""
-
-    suggests = {"learning_rate": 1e-3}
-    decides = "which weights are trained"
 
     placement: Placement = option("pfeiffer", "pfeiffer: one a block, after its feed-forward part (Pfeiffer et al. 2021, "
                                   "arXiv:2005.00247); houlsby: after attention and after feed-forward (arXiv:1902.00751); "

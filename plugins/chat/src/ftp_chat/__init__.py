@@ -13,7 +13,10 @@ from ftp.types import Data, Model, Predictions, Reward, Risk, Row, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+FORMS = ("conversation", "preference", "feedback", "prompt")
+
+
+@plugin(gives=FORMS)
 class Chat:
     """Helpful and harmless answers: conversations, preferences (chosen, rejected), ratings and prompts.
 
@@ -21,8 +24,6 @@ class Chat:
     English, some of them about harmful requests that are politely refused. It judges completions by plain rules, so that
     `rlhf,lora,chat` needs no reward model, and compares refusals and rude words before and after a run.
     """
-
-    gives = ("conversation", "preference", "feedback", "prompt")
 
     reward_weight: float = option(1.0, "weight of the reward by rules (`rlhf` asks for it); 0 gives none", low=0)
     drift_prompts: int = option(
@@ -34,7 +35,7 @@ class Chat:
         from ftp.data import load
         from ftp_chat.sets import adapted
 
-        form = run.task.form if run.task.form in self.gives else "conversation"
+        form = run.task.form if run.task.form in FORMS else "conversation"
         return load(run, SAMPLE / form, form=form, adapt=adapted)
 
     @hookimpl

@@ -13,15 +13,13 @@ from ftp.types import Data, Predictions, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("labelled",))
 class Classify:
     """Sort texts into classes: any file with a text and a label.
 
     Without `--data` it trains on a sample that comes with the package: messages to a shop's support, in five classes
     (account, delivery, payment, product, returns).
     """
-
-    gives = ("labelled",)
 
     labels: tuple[str, ...] = option((), "names of the classes in the order of their numbers; default: what the data say")
 

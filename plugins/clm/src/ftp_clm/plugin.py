@@ -14,14 +14,9 @@ VERSION = 1
 """Raised when `encode` changes, so that no older encoded rows are taken."""
 
 
-@plugin
+@plugin(wants=("text",), head="tokens", suggests={"batch_size": 16}, builds_with=("model_config",))
 class Clm:
     """Train on plain text: predict each next token (Radford et al. 2018, section 3.1)."""
-
-    wants = ("text",)
-    head = "tokens"
-    builds_with = ("model_config",)
-    suggests = {"batch_size": 16}
 
     block_size: int | None = option(None, "tokens a block at most; default: what the model takes, 1024 at most", low=8)
     cross_documents: bool = option(False, "let blocks run over the ends of documents, as Transformers' run_clm does; else "

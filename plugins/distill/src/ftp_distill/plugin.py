@@ -13,11 +13,9 @@ HEADS = ("labels", "tokens", "mask")
 FORMS = ("labelled", "text", "conversation")
 
 
-@plugin
+@plugin(kind="extra")
 class Distill:
     """Learn from the answers of a larger model beside those of the rows (Hinton et al. 2015, arXiv:1503.02531)."""
-
-    kind = "extra"
 
     teacher: str | None = option(None, "a finished run, a model folder, an offered name or a hub id; default: the model as it "
                                        "was before the run", path=True)

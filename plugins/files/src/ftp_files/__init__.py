@@ -9,14 +9,12 @@ from ftp import UserError, hookimpl, plugin
 from ftp.types import Run
 
 
-@plugin
+@plugin(gives=("text", "conversation", "preference", "feedback", "prompt"))
 class Files:
     """Train on your own files (`--data`): texts, conversations, preferences, ratings or prompts.
 
     It adds no scores to the objective's. For labelled rows take `classify`, `pairs`, `tag` or `qa`, which judge answers too.
     """
-
-    gives = ("text", "conversation", "preference", "feedback", "prompt")
 
     @hookimpl
     def load_data(self, run: Run) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from ftp.types import Data, Predictions, Risk, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("labelled", "question", "text"))
 class Finance:
     """Financial language: tell good news from bad, answer questions about reports, or learn from the texts alone.
 
@@ -21,8 +21,6 @@ class Finance:
     positive) split by time, questions about short reports, and passages of text. Training rows that are later than the rows
     they are judged on are told before training.
     """
-
-    gives = ("labelled", "question", "text")
 
     labels: tuple[str, ...] = option((), "names of the classes in the order of their numbers; default: what the data say")
     date_column: str | None = option(

@@ -9,11 +9,9 @@ from ftp import hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Risk, Run
 
 
-@plugin
+@plugin(kind="risk")
 class Forgetting:
     """Compare general ability before and after: surprise on general text, or drift and probes of representations."""
-
-    kind = "risk"
 
     text: str | None = option(None, "file of general text, a document a line or row; default: 81 paragraphs of English that come "
                                     "with this plugin, or the split `general` of the data", path=True)

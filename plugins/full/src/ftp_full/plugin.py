@@ -10,12 +10,9 @@ from ftp.errors import nearest
 from ftp.types import Model
 
 
-@plugin
+@plugin(decides="which weights are trained", adds_weights=False)
 class Full:
     """Train all weights of the network, or all but some."""
-
-    adds_weights = False
-    decides = "which weights are trained"
 
     freeze: tuple[str, ...] = option((), "patterns of names of weights that stay as they are, as in "
                                          "'*embeddings*,*.layer.0.*'")

@@ -11,12 +11,9 @@ from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 HEADS = ("tokens", "mask", "labels")
 
 
-@plugin
+@plugin(kind="extra", goes_with=("clm",))
 class KlAnchor:
     """Hold what the model says of training rows near what it said before: KL(before || now) (Li and Hoiem 2016)."""
-
-    kind = "extra"
-    goes_with = ("clm",)
 
     weight: float = option(0.1, "weight of the mean KL beside the mean loss", low=0)
     positions: int = option(1024, "trained tokens of a forward pass at which it is taken, evenly spread (each needs two "

@@ -9,12 +9,9 @@ from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 
 
-@plugin
+@plugin(kind="extra", suggests={"weight_decay": 0.0})
 class L2sp:
     """Hold the weights near where they began: alpha/2 |w - w0|² on old ones, beta/2 |w|² on new ones (Xuhong Li et al. 2018)."""
-
-    kind = "extra"
-    suggests = {"weight_decay": 0.0}
 
     alpha: float = option(0.1, "weight of the squared distance of old weights from their start", low=0)
     beta: float = option(0.01, "weight of the squared length of new weights (a new head)", low=0)

@@ -13,15 +13,13 @@ from ftp.types import Data, Predictions, Risk, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("labelled", "question", "text"))
 class Law:
     """Legal language: tell kinds of clauses apart, answer questions about cases and rules, or learn from the texts alone.
 
     Without `--data` it trains on a sample that comes with the package: invented contract clauses of eight kinds, questions
     about short cases, and passages of text. A case or statute that is cited in two splits is told before training.
     """
-
-    gives = ("labelled", "question", "text")
 
     labels: tuple[str, ...] = option((), "names of the classes in the order of their numbers; default: what the data say")
     most_rows: int = option(10_000, "rows of a split whose citations are read; of more, as many spread evenly", low=1)

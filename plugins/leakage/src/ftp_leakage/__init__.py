@@ -9,12 +9,10 @@ from ftp.errors import UserError
 from ftp.types import Data, Risk, Run
 
 
-@plugin
+@plugin(kind="risk", replaces=("duplicates",))
 class Leakage:
     """Find evaluation rows that are (nearly) in train, labels and dates given away, groups in two splits."""
 
-    kind = "risk"
-    replaces = ("duplicates",)
     threshold: float = option(0.8, "share of words in common that makes two texts near duplicates", low=0.5, high=1)
     columns: tuple[str, ...] = option((), "text columns to compare; default: those of the form")
     group_column: str | None = option(None, "no value of this column may be in two splits (author, patient, case ...)")

@@ -17,12 +17,9 @@ ALL = "all-linear"
 Init = Literal["true", "false", "gaussian", "orthogonal", "olora", "pissa"]
 
 
-@plugin
+@plugin(suggests={"learning_rate": 1e-3}, decides="which weights are trained")
 class Lora:
     """Train small low-rank adapters and leave the base weights as they are (Hu et al. 2021, arXiv:2106.09685)."""
-
-    suggests = {"learning_rate": 1e-3}
-    decides = "which weights are trained"
 
     r: int = option(16, "rank of each adapter", low=1)
     lora_alpha: int = option(32, "scale: the adapter's output counts lora_alpha / r times", low=1)

@@ -13,7 +13,7 @@ from ftp.types import Data, Predictions, Risk, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("labelled", "question", "text"))
 class Medical:
     """Medical language: sort texts into fields, answer questions about them, or learn from the texts alone.
 
@@ -21,8 +21,6 @@ class Medical:
     about short reports, and passages of text. Rows with names, numbers or addresses of people are told before training,
     and what identifies people is hidden in verdicts and reports.
     """
-
-    gives = ("labelled", "question", "text")
 
     labels: tuple[str, ...] = option((), "names of the classes in the order of their numbers; default: what the data say")
     regions: tuple[str, ...] = option(("GB", "US"), "countries whose phone numbers are known without a + (two letters each)")
@@ -44,6 +42,7 @@ class Medical:
 
         return {split: rows.map(mask, fn_kwargs={"regions": self.regions}) for split, rows in found.items()}
 
+    @hookimpl
     def hide(self, text: str) -> str:
         """A text of a row as it may be shown: with the kind of each identifier in its place."""
         from ftp_medical.identifiers import hidden

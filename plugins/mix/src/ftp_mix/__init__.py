@@ -17,12 +17,9 @@ OURS = {"text": "text.txt", "conversation": "conversation.jsonl"}
 FITS = ("text", "conversation", "preference", "feedback", "prompt")
 
 
-@plugin
+@plugin(kind="extra", goes_with=("clm",))
 class Mix:
     """Mix general rows into the training rows, so that less is forgotten (replay, Robins 1995; Scialom et al. 2022)."""
-
-    kind = "extra"
-    goes_with = ("clm",)
 
     data: str | None = option(None, "file or folder of general rows, in any form that can be read as the run's; default: some "
                                     "English that comes with this plugin, for runs on text or conversations", path=True)

@@ -19,13 +19,9 @@ VERSION = 1
 """Raised when `encode` changes, so that no older encoded rows are taken."""
 
 
-@plugin
+@plugin(wants=("text",), head="mask", builds_with=("model_config",))
 class Mlm:
     """Train on plain text: guess hidden tokens from both sides (Devlin et al. 2019, section 3.1)."""
-
-    wants = ("text",)
-    head = "mask"
-    builds_with = ("model_config",)
 
     mlm_probability: float = option(0.15, "share of tokens that are guessed", low=0.001, high=0.99)
     mask_replace_prob: float = option(0.8, "share of those that are replaced by the mask token", low=0, high=1)

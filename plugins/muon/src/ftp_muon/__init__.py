@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-@plugin
+@plugin(kind="extra")
 class Muon:
     """Step along orthogonalised momentum in the matrices inside the network, by AdamW elsewhere (Jordan et al. 2024)."""
-
-    kind = "extra"
 
     @hookimpl
     def make_optimizer(self, run: Run, model: Model, loss: Loss) -> Optimizer:

@@ -8,12 +8,9 @@ from ftp import hookimpl, option, plugin
 from ftp.types import Data, Evaluation, Loss, Model, Risk, Row, Run
 
 
-@plugin
+@plugin(kind="risk", replaces=("gap",))
 class Overfitting:
     """Compare held-out with training loss at each evaluation: the trend since the best, the gap, what is known by heart."""
-
-    kind = "risk"
-    replaces = ("gap",)
 
     rise: float = option(0.1, "rise of the held-out loss over its best, relative, that is a warning", low=0)
     stop_rise: float = option(1.0, "rise of the held-out loss over its best, relative, that ends the run", low=0)

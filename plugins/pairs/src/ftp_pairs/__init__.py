@@ -13,15 +13,13 @@ from ftp.types import Data, Predictions, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("labelled",))
 class Pairs:
     """Say how two texts belong together: paraphrase, entailment, duplicate question, or your own labels.
 
     Without `--data` it trains on a sample that comes with the package: pairs of sentences that say the same or something
     different, the latter in much the same words.
     """
-
-    gives = ("labelled",)
 
     labels: tuple[str, ...] = option((), "names of the classes in the order of their numbers; default: what the data say")
 

@@ -27,12 +27,9 @@ OURS = ("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_na
 """Options of every method that are no choice of the user."""
 
 
-@plugin
+@plugin(suggests={"learning_rate": 3e-3}, decides="which weights are trained")
 class Peft:
     """Train with any other method of the PEFT library, by its name and with its own options."""
-
-    suggests = {"learning_rate": 3e-3}
-    decides = "which weights are trained"
 
     method: str = option("ia3", "a method of PEFT: ia3, vera, boft, oft, loha, lokr, fourierft, vblora, ln_tuning, "
                          "prefix_tuning, prompt_tuning, p_tuning, ... (a wrong name lists them)")

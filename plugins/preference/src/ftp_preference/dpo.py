@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 LossType = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust"]
 
 
-@plugin
+@plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0})
 class Dpo:
     """Prefer chosen to rejected answers, compared with the untrained model (DPO, Rafailov et al. 2023, arXiv:2305.18290)."""
-
-    wants = ("preference",)
-    head = "tokens"
-    suggests = {"learning_rate": 1e-6, "epochs": 1.0}
 
     loss_type: LossType = option("sigmoid", "sigmoid; sigmoid_norm: a token's mean in place of an answer's sum; ipo (Azar et al. "
                                  "2023); hinge (SLiC, Zhao et al. 2023); robust (Chowdhury et al. 2024)")

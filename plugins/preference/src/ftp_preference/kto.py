@@ -23,13 +23,9 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-@plugin
+@plugin(wants=("feedback",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0})
 class Kto:
     """Learn from answers rated good or bad, one by one (KTO, Ethayarajh et al. 2024, arXiv:2402.01306)."""
-
-    wants = ("feedback",)
-    head = "tokens"
-    suggests = {"learning_rate": 1e-6, "epochs": 1.0}
 
     beta: float = option(0.1, "how strongly the model is held to what it was", low=1e-6)
     desirable_weight: float = option(1.0, "weight of rows rated good", low=0)

@@ -15,13 +15,9 @@ if TYPE_CHECKING:
     from ftp_preference.pairs import Logps
 
 
-@plugin
+@plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 8e-6, "epochs": 1.0})
 class Orpo:
     """Learn chosen answers while the odds of rejected ones fall; no reference (ORPO, Hong et al. 2024, arXiv:2403.07691)."""
-
-    wants = ("preference",)
-    head = "tokens"
-    suggests = {"learning_rate": 8e-6, "epochs": 1.0}
 
     beta: float = option(0.1, "weight of the odds ratio (lambda in the paper)", low=0)
     disable_dropout: bool = option(True, "train without the checkpoint's dropout, which would blur the comparison")

@@ -15,13 +15,9 @@ if TYPE_CHECKING:
     from ftp_preference.pairs import Logps
 
 
-@plugin
+@plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0})
 class Simpo:
     """Prefer chosen to rejected answers by a margin, without a reference (SimPO, Meng et al. 2024, arXiv:2405.14734)."""
-
-    wants = ("preference",)
-    head = "tokens"
-    suggests = {"learning_rate": 1e-6, "epochs": 1.0}
 
     beta: float = option(2.0, "scale of the reward", low=1e-6)
     simpo_gamma: float = option(1.0, "margin that the reward of the chosen answer is to have (gamma in the paper)", low=0)

@@ -9,11 +9,9 @@ from ftp import hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Risk, Run
 
 
-@plugin
+@plugin(kind="risk")
 class Preflight:
     """Look at rows as the model will see them, and at the first step, before training begins."""
-
-    kind = "risk"
 
     rows: int = option(512, "rows of each split that are looked at (class counts: all rows)", low=10, high=100_000)
     untrained: float = option(0.05, "share of rows without a trained token that is a warning", low=0, high=1)

@@ -13,15 +13,13 @@ from ftp.types import Data, Loss, Model, Predictions, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("question",))
 class Qa:
     """Find the answer to a question in a text, or say that it has none (rows in SQuAD's form).
 
     Without `--data` it trains on a sample that comes with the package: short texts of everyday life with about four
     questions each, one in five without an answer. Scores are SQuAD's exact match and F1.
     """
-
-    gives = ("question",)
 
     max_answer_length: int = option(30, "tokens in an answer at most", low=1)
     no_answer_threshold: float = option(

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from ftp import Problem, UserError, hookimpl, option, plugin
+from ftp.plugin_info import declaration_of
 from ftp.plugins.declare import implementations, kind_of
 from ftp.plugins.find import installed
 from ftp.types import Model, Run
@@ -14,15 +15,15 @@ from ftp.types import Model, Run
 Bits = Literal["4", "8"]
 
 
-@plugin
+@plugin(
+    kind="parameterisation",
+    starts_as_base=False,
+    goes_with=("lora",),
+    tried_with={"quantize.bits": "8"},  # the kit's models are narrower than a block of 4 bits
+    needs=("bitsandbytes",),
+)
 class Quantize:
     """Read the base in 4 or 8 bits; `quantize,lora` is QLoRA (Dettmers et al. 2023, arXiv:2305.14314)."""
-
-    starts_as_base = False
-    goes_with = ("lora",)
-    needs = ("bitsandbytes",)
-    tried_with = {"quantize.bits": "8"}  # the kit's models are narrower than a block of 4 bits
-    kind = "parameterisation"
 
     bits: Bits = option("4", "bits of a weight: 4 or 8")
     backend: Literal["bitsandbytes", "torchao"] = option("bitsandbytes", "library that quantises; torchao: 8 bits, weights alone")
@@ -98,7 +99,7 @@ def _unpackable(net: Any) -> dict[str, tuple[int, int]]:
 def _wraps(cls: type) -> bool:
     """Whether a plugin adds weights that are trained."""
     wraps = bool(implementations(cls).get("build_model", {}).get("wrapper"))
-    return kind_of(cls) == "parameterisation" and wraps and getattr(cls, "adds_weights", True)
+    return kind_of(cls) == "parameterisation" and wraps and declaration_of(cls).adds_weights
 
 
 def _beside(run: Run) -> list[str]:

@@ -16,13 +16,9 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-@plugin
+@plugin(wants=("preference",), head="score", suggests={"learning_rate": 2e-5, "epochs": 1.0})
 class Reward:
     """Train a score that is higher for the better of two answers (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1)."""
-
-    wants = ("preference",)
-    head = "score"
-    suggests = {"learning_rate": 2e-5, "epochs": 1.0}
 
     margin_column: str | None = option(None, "column that says by how much an answer is better (Touvron et al. 2023, eq. 2); "
                                        "default: margin, where the rows have one")

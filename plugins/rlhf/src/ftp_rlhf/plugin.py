@@ -17,14 +17,14 @@ OF_ONE: dict[str, tuple[str, ...]] = {
 """Options that only some methods read; with another method they are an error, not ignored."""
 
 
-@plugin
+@plugin(
+    wants=("prompt",),
+    head="tokens",
+    suggests={"learning_rate": 1e-5, "batch_size": 8, "epochs": 1.0},
+)
 class Rlhf:
     """Optimise against a reward, held near the untrained model: RLOO (Ahmadian et al. 2024), GRPO (Shao et al. 2024) or PPO
     (Schulman et al. 2017)."""
-
-    wants = ("prompt",)
-    head = "tokens"
-    suggests = {"learning_rate": 1e-5, "batch_size": 8, "epochs": 1.0}
 
     method: Literal["rloo", "grpo", "ppo"] = option("rloo", "rloo: a completion against the others of its prompt; grpo: the "
                                                     "same in units of their spread; ppo: against a value head, token by token")

@@ -13,15 +13,13 @@ from ftp.types import Data, Predictions, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("labelled", "text"))
 class Sentiment:
     """Tell whether a text praises or complains (your own labels with --sentiment.labels, any number of them).
 
     Without `--data` it trains on a sample that comes with the package: sentences about films, products, food, travel,
     services and work, a third of them hard (negation, irony, mixed feelings).
     """
-
-    gives = ("labelled", "text")
 
     labels: tuple[str, ...] = option(
         (), "names of the classes in the order of their numbers; default: negative, positive for the sample, else what the "

@@ -15,17 +15,13 @@ VERSION = 3
 """Raised when `encode` changes, so that no older encoded rows are taken."""
 
 
-@plugin
+@plugin(wants=("conversation",), head="tokens", suggests={"learning_rate": 2e-5, "batch_size": 16})
 class Sft:
     """Fine-tune on conversations: learn what the assistant says, and when it stops (Ouyang et al. 2022, section 3.5).
 
     Decoders read a conversation as one text. Of an encoder-decoder (T5, BART) each turn of the assistant is written by the
     decoder, given everything before it in the encoder; prompt and answer may have `--max-length` tokens each.
     """
-
-    wants = ("conversation",)
-    head = "tokens"
-    suggests = {"learning_rate": 2e-5, "batch_size": 16}
 
     train_on: Literal["answers", "last", "all"] = option(
         "answers", "tokens that are learnt: of every turn of the assistant, of its last one, or all of them")

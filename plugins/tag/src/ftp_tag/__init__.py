@@ -13,15 +13,13 @@ from ftp.types import Data, Predictions, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin
+@plugin(gives=("tagged",))
 class Tag:
     """Give each word of a sentence its tag: persons, places, or whatever the tags of your own rows say.
 
     Without `--data` it trains on a sample that comes with the package: sentences with persons, places, organisations and
     dates. Scores are those of whole entities, as seqeval counts them, and the share of words that have their tag.
     """
-
-    gives = ("tagged",)
 
     labels: tuple[str, ...] = option((), "names of the tags in the order of their numbers; default: what the data say")
 

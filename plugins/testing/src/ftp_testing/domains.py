@@ -43,7 +43,7 @@ def a_run(form: Form, data: str | None = None, head: Head | None = None, **setti
 
 def given(subject: Subject) -> tuple[Form, ...]:
     """The forms that a domain says it gives."""
-    return cast("tuple[Form, ...]", subject.picked.attribute("gives"))
+    return subject.picked.declaration.gives
 
 
 def source(subject: Subject, form: Form) -> str | None:

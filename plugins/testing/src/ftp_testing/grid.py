@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from itertools import product
 
 from ftp.errors import UserError
+from ftp.plugin_info import declaration_of
 from ftp.plugins.declare import kind_of
 from ftp.plugins.find import installed
 from ftp.plugins.plan import prepare
@@ -43,7 +44,7 @@ def names(kind: str) -> list[str]:
 def lacking(plugins: Iterable[str]) -> list[str]:
     """What some plugins need (`needs`) that is not installed."""
     classes = dict(installed())
-    return [needed for name in plugins for needed in getattr(classes[name], "needs", ()) if find_spec(needed) is None]
+    return [needed for name in plugins for needed in declaration_of(classes[name]).needs if find_spec(needed) is None]
 
 
 def cells(objectives: Sequence[str] | None = None, domains: Sequence[str] | None = None) -> list[Cell]:

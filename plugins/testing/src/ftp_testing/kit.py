@@ -66,7 +66,7 @@ def do(one: Check, subject: Subject) -> Outcome:
     def outcome(status: Any, message: str) -> Outcome:
         return Outcome(one.name, status, message, round(time.perf_counter() - started, 2))
 
-    missing = [name for name in getattr(subject.cls, "needs", ()) if find_spec(name) is None]
+    missing = [name for name in subject.picked.declaration.needs if find_spec(name) is None]
     if missing and one.part != "every":
         return outcome("not_applicable", f"it needs {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}")
     if one.part != "every" and (unfit := _unfit(subject)):
@@ -111,7 +111,7 @@ def _unfit(subject: Subject) -> str:
     """Why the plugin cannot be tried beside what `goes_with` names; empty where it can. Looked at once for all checks."""
     if "unfit" not in subject.kept:
         subject.kept["unfit"] = ""
-        named = subject.picked.attribute("goes_with")
+        named = subject.picked.declaration.goes_with
         try:
             if named:
                 subject.prepared()

@@ -13,11 +13,9 @@ from ftp.types import Event, Loss, Model, Reward, Run
 from ftp_testing.rows import MAKERS, splits
 
 
-@plugin
+@plugin(gives=tuple(MAKERS))
 class KitRows:
     """Rows of whatever form the objective reads, from the conformance kit."""
-
-    gives = tuple(MAKERS)
 
     @hookimpl
     def load_data(self, run: Run) -> dict[str, Any]:
@@ -26,11 +24,9 @@ class KitRows:
         return {split: Dataset.from_list(rows) for split, rows in splits(run.task.form).items()}
 
 
-@plugin
+@plugin(kind="extra")
 class KitJudge:
     """Judge completions, for objectives that sample from the model."""
-
-    kind = "extra"
 
     @hookimpl
     def reward(self, completions: Sequence[str]) -> Reward:
@@ -38,11 +34,9 @@ class KitJudge:
         return Reward("words", [float(len(set(text.split()))) for text in completions])
 
 
-@plugin
+@plugin(kind="extra")
 class KitHalt:
     """End a run after a checkpoint, as if it had been killed."""
-
-    kind = "extra"
 
     after: int = option(0, "the checkpoint after which it ends; 0: none", low=0)
     hard: bool = option(False, "end by kill -9; else by Ctrl-C where nothing is saved any more")
@@ -55,11 +49,9 @@ class KitHalt:
             raise KeyboardInterrupt
 
 
-@plugin
+@plugin(kind="extra")
 class KitRanks:
     """Where several processes train together, have each write down what its trained weights are after each update."""
-
-    kind = "extra"
 
     @hookimpl(wrapper=True)
     def make_loss(self, model: Model) -> Generator[None, Loss, Loss]:

@@ -83,12 +83,12 @@ class Subject:
         run. `more`: plugins that are not installed; `plugins`: installed ones; `options` as for `ftp.run`. A plugin that only goes
         with others names them in `goes_with`, and in `tried_with` the options that it cannot do without."""
         local = [self.local] if self.local else []
-        beside = [name for name in self.picked.attribute("goes_with") if name not in plugins]
+        beside = [name for name in self.picked.declaration.goes_with if name not in plugins]
         names = [*([] if local else [self.named or self.name]), *plugins, *beside, *(f"-{name}" for name in _risks() if name != self.name)]
         rows = [] if "domain" in self.parts else [ROWS]
         usual = {"device": "cpu", "precision": "fp32", "baselines": False, "verify": False, "report": False,
                  "cache_dir": str(self.folder / "cache")}
-        return prepare(names, [*local, *rows, JUDGE, *more], [("ftp check", {**usual, **getattr(self.cls, "tried_with", {}), **options})])
+        return prepare(names, [*local, *rows, JUDGE, *more], [("ftp check", {**usual, **self.picked.declaration.tried_with, **options})])
 
 
 def find(name: str) -> Subject:

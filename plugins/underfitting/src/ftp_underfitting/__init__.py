@@ -10,11 +10,9 @@ from ftp import hookimpl, option, plugin
 from ftp.types import Data, Evaluation, Loss, Model, Predictions, Risk, Row, Run
 
 
-@plugin
+@plugin(kind="risk")
 class Underfitting:
     """Compare the training loss with guessing, look at the end of its curve, and at which weights moved."""
-
-    kind = "risk"
 
     least_gain: float = option(0.05, "share of the loss of guessing that training must have taken away, where there are labels",
                                low=0, high=1)

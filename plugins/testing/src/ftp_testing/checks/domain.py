@@ -45,7 +45,7 @@ def gives_what_it_says(subject: Subject) -> str:
     """Rows of each form in `gives` load, and settle into that form."""
     forms = domains.given(subject)
     if not forms:
-        raise Fault("it does not say which forms it gives", "the class attribute gives = (\"labelled\", \"text\"), its best form first")
+        raise Fault("it does not say which forms it gives", "@plugin(gives=(\"labelled\", \"text\")), its best form first")
     if unknown := [form for form in forms if form not in all_forms()]:
         raise Fault(f"it gives {', '.join(unknown)}, which is no form", f"one of: {', '.join(all_forms())}")
     told = []

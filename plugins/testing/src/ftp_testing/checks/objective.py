@@ -230,7 +230,7 @@ def weights_move_as_they_should(subject: Subject) -> str:
 @check("objective")
 def gradients_are_those_of_the_total(subject: Subject) -> str:
     """The gradient of each trained weight is how `total` changes with it (a finite difference along random directions), and each
-    has a part in it. What a method means to leave out of the gradient is said in words by the class attribute `detaches`."""
+    has a part in it. What a method means to leave out of the gradient is said in words by `@plugin(detaches="...")`."""
     scene = move(scene_of(subject))
     scene.model.net.train()
     batch = scene.batch(scene.rows(4))
@@ -242,7 +242,7 @@ def gradients_are_those_of_the_total(subject: Subject) -> str:
     if idle := unused(scene, batch):
         raise Fault(f"{idle[0]} is trained, and not a bit of `total` hangs on it, however far it is moved",
                     "it is not used, or multiplied by zero on the way; freeze it, or let it have its part in the loss")
-    if reason := getattr(subject.cls, "detaches", ""):
+    if reason := subject.picked.declaration.detaches:
         raise NotApplicable(f"every weight has a part in the loss; it says that it leaves out of the gradient: {reason}")
     names = set[str]()
     with in_double(scene, batch) as is_double:
@@ -252,7 +252,7 @@ def gradients_are_those_of_the_total(subject: Subject) -> str:
                 raise Fault(f"`total` changes by {slope.by_difference:.5g} a unit along a random direction of {slope.weight}, and its "
                             f"gradient says {slope.by_gradient:.5g}",
                             "look for a term that is detached or computed without gradients, and for a wrong sign or factor in a backward "
-                            "pass of your own; what the method means to leave out is said by the class attribute detaches = \"...\"")
+                            "pass of your own; what the method means to leave out is said by @plugin(detaches=\"...\")")
     return f"{len(names)} weights, in {'double' if is_double else 'single'} precision"
 
 

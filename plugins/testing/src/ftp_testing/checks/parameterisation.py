@@ -95,14 +95,14 @@ def trains_some_weights(subject: Subject) -> str:
 
 @check("parameterisation")
 def starts_as_the_base(subject: Subject) -> str:
-    """At its start the model gives the base's answers, unless the plugin says that it does not (`starts_as_base = False`)."""
-    if not getattr(subject.cls, "starts_as_base", True):
-        raise NotApplicable("it says that it starts with other answers (starts_as_base = False)")
+    """At its start the model gives the base's answers, unless the plugin says that it does not (`@plugin(starts_as_base=False)`)."""
+    if not subject.picked.declaration.starts_as_base:
+        raise NotApplicable("it says that it starts with other answers (starts_as_base=False)")
     for one in _each(subject):
         if (difference := _difference(one.logits(), one.base)) > NEAR:
             raise Fault(f"before any training the {one.kind} gives other answers than without the plugin (by {difference:.2g} of the largest "
-                        "logit)", "start what is added as nothing (LoRA's B is 0); where it cannot be, say so by the class attribute "
-                        "starts_as_base = False")
+                        "logit)", "start what is added as nothing (LoRA's B is 0); where it cannot be, say so: "
+                        "@plugin(starts_as_base=False)")
     return "the same logits as the base"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftp.errors import UserError
 from ftp.forms import reachable
+from ftp.plugin_info import declaration_of
 from ftp.plugins.find import installed
 from ftp.plugins.fit import trains_alone
 from ftp.plugins.plan import Prepared
@@ -202,8 +203,7 @@ def _fitting(subject: Subject) -> tuple[str | None, tuple[str, ...]]:
     if own is not None:
         return domains.source(subject, own), ()
     for name, cls in installed():
-        wants = getattr(cls, "wants", ())
-        for form in (wants,) if isinstance(wants, str) else wants:
+        for form in declaration_of(cls).wants:
             if form in reachable(forms):
                 return domains.source(subject, next(one for one in forms if form in reachable([one]))), (name,)
     raise NotApplicable(f"no objective is installed that reads {', '.join(forms)}")

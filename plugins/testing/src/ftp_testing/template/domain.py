@@ -13,12 +13,12 @@ from ftp.types import Data, Predictions, Run, Score
 SAMPLE = Path(__file__).parent / "sample"  # train.csv and validation.csv
 
 
-@plugin
+@plugin(
+    # The forms of these rows, the richest first; core makes poorer ones of them (conversations, for example).
+    gives=("labelled", "text"),
+)
 class PluginName:
     """Tell which office of a town a message is for: roads, waste or parks."""
-
-    # The forms of these rows, the richest first; core makes poorer ones of them (conversations, for example).
-    gives = ("labelled", "text")
 
     # A field is an option: --plugin-name.wrong_office 2 on the command line.
     wrong_office: float = option(12.0, "minutes that a message at the wrong office costs", low=0)

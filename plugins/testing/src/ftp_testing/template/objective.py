@@ -8,13 +8,12 @@ from ftp import hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 
 
-@plugin
+@plugin(
+    wants=("labelled",),  # which rows it reads, best form first; a run that has no such rows is refused before it begins
+    head="labels",  # what the network must end in
+)
 class PluginName:
     """Learn classes where some labels are wrong (Zhang and Sabuncu 2018, arXiv:1805.07836, equation 6)."""
-
-    # Which rows it reads, best form first, and what the network must end in. Misfits are told before a run.
-    wants = ("labelled",)
-    head = "labels"
 
     # A field is an option: --plugin-name.q 0.5 on the command line, q = 0.5 in a recipe.
     q: float = option(0.7, "how little a row with an unlikely label counts; near 0: cross entropy, "

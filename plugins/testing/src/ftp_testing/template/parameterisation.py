@@ -8,12 +8,12 @@ from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Model
 
 
-@plugin
+@plugin(
+    suggests={"learning_rate": 1e-4},  # defaults of core's options that this method would rather have
+    decides="which weights are trained",  # a second method that decides this in a run is an error
+)
 class PluginName:
     """Train the upper layers and leave the lower ones as they are (as Lee et al. 2019, arXiv:1911.03090)."""
-
-    suggests = {"learning_rate": 1e-4}  # defaults of core's options that this method would rather have
-    decides = "which weights are trained"  # a second method that decides this in a run is an error
 
     # A field is an option: --plugin-name.layers 2 on the command line, layers = 2 in a recipe.
     layers: int = option(1, "how many layers are trained, counted from the top", low=1)
