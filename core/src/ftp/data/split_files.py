@@ -81,7 +81,7 @@ def _no_data_files(folder: Path) -> UserError:
     content = f"it has: {', '.join(names[:8])}" if names else "it is empty"
     return UserError(
         f"{folder} has no data files ({content})",
-        f"put train and validation there, as one of: {' '.join(readers.FORMATS)}",
+        f"put train and validation there, as one of: {' '.join([*readers.FORMATS, *readers.endings()])}",
     )
 
 

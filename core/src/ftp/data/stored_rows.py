@@ -25,6 +25,9 @@ def store_rows(files: list[DataFile]) -> Dataset:
     parts = [VERSION, files[0].text_by, *sorted(files[0].text_columns)]
     for file in files:
         readers.known_format(file.path)
+        reader = readers.reader_of(file.path)
+        if reader is not None:
+            parts.append(f"{reader.name} {reader.version}")
         stat = file.path.stat()
         parts.append(f"{file.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
     key = hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()

@@ -32,6 +32,8 @@ def stream_rows(files: list[DataFile]) -> IterableDataset:
 
     from ftp.data import json_column
 
+    for file in files:
+        readers.refuse_stream(file.path)
     first = files[0]
     kinds = readers.number_columns(first, PEEK)
     problems: dict[str, Problem] = {}

@@ -143,7 +143,7 @@ def write(
             continue
         start = 0
         for path in paths[split]:
-            name = path.name if readers.known_format(path) != "xlsx" else f"{readers.stem_of(path)}.jsonl"
+            name = f"{readers.stem_of(path)}.jsonl" if _becomes_jsonl(path) else path.name
             target = folder / name
             if target in written:
                 target = folder / f"{split}-{name}"
@@ -158,6 +158,11 @@ def write(
     return [*written, folder / "removed.jsonl"]
 
 
+def _becomes_jsonl(path: Path) -> bool:
+    """Whether the rows of a file are written as .jsonl: nothing here writes its own format."""
+    return readers.known_format(path) == "xlsx" or readers.reader_of(path) is not None
+
+
 def _file(file: readers.DataFile, target: Path, gone: set[int]) -> int:
     """Write a file without some of its rows; gives the number of rows it had."""
     form = readers.known_format(file.path)
@@ -167,11 +172,11 @@ def _file(file: readers.DataFile, target: Path, gone: set[int]) -> int:
             for raw in _kept(readers.raw_lines(file), starts, gone):
                 sink.write(raw)
         return len(starts)
-    if form in ("json", "xlsx"):
+    if form == "json" or _becomes_jsonl(file.path):
         rows = [row for _, row in readers.read_rows(file)]
         kept = [row for number, row in enumerate(rows) if number not in gone]
         text = json.dumps(kept, ensure_ascii=False, indent=1) + "\n"
-        if form == "xlsx":
+        if form != "json":
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
         with _writable(target) as sink:
             sink.write(text.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from ftp.data.readers import registered
 from ftp.data.readers.archives import COMPRESSIONS
 from ftp.data.readers.source import require_file
 from ftp.errors import UserError, nearest
@@ -47,14 +48,19 @@ def ending_of(path: Path) -> str:
 
 def stem_of(path: Path) -> str:
     """The name without the endings that say format and compression."""
+    for ending in sorted(registered.endings(), key=len, reverse=True):
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
     name = path.stem if path.suffix.lower() in COMPRESSIONS else path.name
     ending = ending_of(path)
     return name[: -len(ending)] if ending in FORMATS else name
 
 
 def format_of(path: Path) -> str | None:
-    """`csv`, `jsonl`, ... by the ending of the name, compression endings aside; None for any other name."""
-    return FORMATS.get(ending_of(path))
+    """`csv`, `jsonl`, ... by the ending of the name, compression endings aside, or the name of a registered reader that reads
+    the file; None where nothing does."""
+    reader = registered.reader_of(path)
+    return reader.name if reader is not None else FORMATS.get(ending_of(path))
 
 
 def _unpacking(path: Path, ending: str) -> str:
@@ -77,7 +83,7 @@ def known_format(path: Path) -> str:
             f"{path}: files ending in '{ending or path.name}' are not read"
             + (f"; {near}" if near else ""),
             ELSEWHERE.get(ending)
-            or f"known: {' '.join(FORMATS)}, each also with {' '.join(COMPRESSIONS)}",
+            or f"known: {' '.join([*FORMATS, *registered.endings()])}, those of ftp also with {' '.join(COMPRESSIONS)}",
             _unpacking(path, ending),
         )
     if size == 0:
