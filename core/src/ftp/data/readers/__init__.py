@@ -18,9 +18,9 @@ from ftp.data.readers.registered import Reader, endings, reader_of, refuse_strea
 from ftp.data.readers.source import DataFile, Numbered, ReadColumns, Rows
 
 __all__ = [
-    "COLUMNAR", "COMPRESSIONS", "FORMATS", "READERS", "DataFile", "Numbered", "ReadColumns", "Reader", "Rows", "endings", "format_of",
-    "known_format",
-    "number_columns", "open_bytes", "parse_size", "raw_lines", "read_rows", "reader_of", "refuse_stream", "stem_of", "unit_of",
+    "COLUMNAR", "COMPRESSIONS", "FORMATS", "READERS", "DataFile", "Numbered", "ReadColumns", "Reader", "Rows", "endings",
+    "format_of", "known_format", "number_columns", "open_bytes", "parse_size", "raw_lines", "read_rows", "reader_of",
+    "refuse_stream", "stem_of", "unit_of",
 ]  # fmt: skip
 
 READERS: dict[str, Callable[[DataFile], Rows]] = {

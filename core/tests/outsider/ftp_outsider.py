@@ -7,6 +7,7 @@ multiple choice need no line of core.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ SCORED = FormSpec(
     ways=(Way("text", lambda row, labels: {"text": row["text"]}),),
     default_head="number",
 )
+
+SCORED_AGAIN = SCORED
 
 
 def _listed(row: Row, labels: Sequence[str]) -> Row:
@@ -221,7 +224,7 @@ def triplet_margin(run: Run, data: Data, model: Model) -> Loss:
         for row in rows:
             names = ("anchor",) if split == "predict" else ("anchor", "positive", "negative")
             parts = [model.tokenizer(row[name])["input_ids"] for name in names]
-            yield {"input_ids": sum(parts, []), "sizes": [len(part) for part in parts]}
+            yield {"input_ids": [*chain.from_iterable(parts)], "sizes": [len(part) for part in parts]}
 
     def collate(rows: Sequence[Row]) -> Batch:
         parts = [_sequences(row) for row in rows]
@@ -256,7 +259,7 @@ def choice_loss(run: Run, data: Data, model: Model) -> Loss:
     def encode(rows: Iterable[Row], split: str) -> Iterator[dict[str, Any]]:
         for row in rows:
             parts = [model.tokenizer(row["question"], choice)["input_ids"] for choice in row["choices"]]
-            encoded = {"input_ids": sum(parts, []), "sizes": [len(part) for part in parts]}
+            encoded = {"input_ids": [*chain.from_iterable(parts)], "sizes": [len(part) for part in parts]}
             yield encoded if split == "predict" else {**encoded, "answer": row["answer"]}
 
     def collate(rows: Sequence[Row]) -> Batch:
