@@ -55,12 +55,12 @@ def main() -> None:
     from ftp.data.read import read
     from ftp_leakage.look import look
     from ftp_leakage.normalise import words
-    from ftp_leakage.rows import reading
+    from ftp_leakage.rows import choose_reading
 
     def check(train: list[str], test: list[str]) -> tuple[set[int], float]:
         splits = {name: Dataset.from_dict({"text": texts}) for name, texts in (("train", train), ("test", test))}
         begun = time.perf_counter()
-        report = look(splits, reading("text", splits["train"]))
+        report = look(splits, choose_reading("text", splits["train"]))
         took = time.perf_counter() - begun
         return {one.b[1] for one in report.findings() if one.kind in ("exact", "near") and one.b}, took
 

@@ -1,229 +1,185 @@
-"""Clean splits: which rows go, and the files written without them. The input is never touched.
+"""Clean splits: which rows go. The input is never touched.
 
-Rows go from train rather than from validation, and from validation rather than from test; inside a split the first of
-several stays. Where a date column is named, rows go on both sides of the date that keeps most. Rows that share only a part
-(a prompt), conflicting labels, and words that give labels away stay and are told, unless `Also` says otherwise.
+Rows go from train rather than from validation, and from validation rather than from test; inside a
+split the first of several stays. Where a date column is named, rows go on both sides of the date
+that keeps most. Rows that share only a part (a prompt), conflicting labels, and words that give
+labels away stay and are told, unless `AlsoRemove` says otherwise.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ftp.data import readers
-from ftp.errors import UserError
-from ftp.host.faults import disk
 from ftp.host.quiet import without_progress_bars
-from ftp_leakage.findings import Finding, Kind, Place
-from ftp_leakage.labels import without
+from ftp_leakage.findings import Finding, Place
+from ftp_leakage.labels import remove_signs
 from ftp_leakage.report import Report
-
-LINES = ("csv", "tsv", "jsonl", "txt", "conll", "conllu")
 
 
 @dataclass(frozen=True)
-class Also:
-    """What goes beside rows that are alike, rows of benchmarks, of a named group and on the wrong side of a date. `shared`:
-    rows that share a prompt, a context or another part with a later split. `conflicts`: rows of one split with the same text
-    and different labels, all of them. `giveaways`: words and signs that give labels away (not the rows). `group`: a column
-    that was found to be one of groups."""
+class AlsoRemove:
+    """What goes beside rows that are alike, rows of benchmarks, of a named group and on the wrong
+    side of a date.
+
+    Args:
+        shared: rows that share a prompt, a context or another part with a later split.
+        conflicts: rows of one split with the same text and different labels, all of them.
+        giveaways: words and signs that give labels away (not the rows).
+        group: a column whose name looks like one of groups.
+    """
 
     shared: bool = False
     conflicts: bool = False
     giveaways: bool = False
     group: str | None = None
 
-    def words(self, names: Mapping[str, str] = {}) -> list[str]:
-        """As options of `ftp data clean`. `names`: column -> its name in the data."""
-        flags = [f"--{name}" for name in ("shared", "conflicts", "giveaways") if getattr(self, name)]
-        return [*flags, *(["--group-column", names.get(self.group, self.group)] if self.group else [])]
+    def options(self, names: Mapping[str, str] = {}) -> list[str]:
+        """As options of `ftp data clean`.
+
+        Args:
+            names: column -> its name in the data.
+        """
+        options = [
+            f"--{name}" for name in ("shared", "conflicts", "giveaways") if getattr(self, name)
+        ]
+        if self.group:
+            options += ["--group-column", names.get(self.group, self.group)]
+        return options
 
 
-def removals(
-    check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any], also: Also = Also()
-) -> tuple[dict[str, dict[int, Finding]], Report]:
-    """Rows to take out, split -> row -> why, such that `check` finds no leaked row in what stays; and its last report.
-    Row numbers are those of `splits`."""
-    out: dict[str, dict[int, Finding]] = {split: {} for split in splits}
+Removed = dict[str, dict[int, Finding]]
+"""Split -> row -> why it goes."""
+
+
+def find_removals(
+    check: Callable[[Mapping[str, Any]], Report],
+    splits: Mapping[str, Any],
+    also: AlsoRemove = AlsoRemove(),
+) -> tuple[Removed, Report]:
+    """Rows to take out such that `check` finds no leaked row in what stays, by their numbers in
+    `splits`; and its last report."""
+    removed: Removed = {split: {} for split in splits}
     report = check(splits)
     while True:
-        kept = {split: [row for row in range(len(rows)) if row not in out[split]] for split, rows in splits.items()}
-        found = False
-        for split, row, why in goes(report, also):
-            at = kept[split][row]
-            b = (why.b[0], kept[why.b[0]][why.b[1]]) if why.b and why.b[0] in kept else why.b
-            if at not in out[split]:
-                out[split][at] = Finding(why.kind, (split, at), b, why.similarity, why.note)
-                found = True
-        if not found:
-            return out, report
-        report = check({split: rows.select([row for row in range(len(rows)) if row not in out[split]])
-                        for split, rows in splits.items()})
+        # the report counts rows of what was left; these are their numbers in the data
+        kept = {split: kept_rows(rows, removed[split]) for split, rows in splits.items()}
+        is_clean = True
+        for split, row, finding in rows_to_remove(report, also):
+            row_in_data = kept[split][row]
+            if row_in_data in removed[split]:
+                continue
+            other = finding.b
+            if other is not None and other[0] in kept:
+                other = (other[0], kept[other[0]][other[1]])
+            removed[split][row_in_data] = replace(finding, a=(split, row_in_data), b=other)
+            is_clean = False
+        if is_clean:
+            return removed, report
+        left = {}
+        for split, rows in splits.items():
+            left[split] = rows.select(kept_rows(rows, removed[split]))
+        report = check(left)
 
 
-def stripped(
+def kept_rows(rows: Any, removed: Mapping[int, Finding]) -> list[int]:
+    return [row for row in range(len(rows)) if row not in removed]
+
+
+def strip_giveaways(
     check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any], parts: Sequence[str]
 ) -> tuple[Mapping[str, Any], list[str]]:
-    """The splits with texts (`parts`) without the words and signs that give labels away, and these words and signs."""
-    given: list[str] = []
-    while new := [one.what for one in check(splits).giveaways if one.what not in given]:
-        given += new
+    """The splits with texts (`parts`) without the words and signs that give labels away, and these
+    words and signs."""
+    removed: list[str] = []
+    while True:
+        # without the plainest sign another may show
+        signs = [giveaway.sign for giveaway in check(splits).giveaways]
+        signs = [sign for sign in signs if sign not in removed]
+        if not signs:
+            return splits, removed
+        removed += signs
         with without_progress_bars():
-            splits = {split: rows.map(lambda row: {name: without(row[name], new) for name in parts if isinstance(row[name], str)})
-                      for split, rows in splits.items()}
-    return splits, given
+            splits = {split: _without_signs(rows, signs, parts) for split, rows in splits.items()}
 
 
-def goes(report: Report, also: Also = Also()) -> Iterator[tuple[str, int, Finding]]:
+def _without_signs(rows: Any, signs: Sequence[str], parts: Sequence[str]) -> Any:
+    def strip(row: Mapping[str, Any]) -> dict[str, str]:
+        texts = {}
+        for part in parts:
+            if isinstance(row[part], str):
+                texts[part] = remove_signs(row[part], signs)
+        return texts
+
+    return rows.map(strip)
+
+
+def rows_to_remove(
+    report: Report, also: AlsoRemove = AlsoRemove()
+) -> Iterator[tuple[str, int, Finding]]:
     """Rows that must go, with the finding that says why (`a` is the row)."""
-
-    def out(kind: Kind, row: Place, kept: Place | None, note: str) -> tuple[str, int, Finding]:
-        return *row, Finding(kind, row, kept, 1.0, note)
-
-    for finding in (*report.alike(every=True), *(report.apart() if also.shared else ())):
-        if finding.b is not None:
-            inside = finding.a[0] == finding.b[0]
-            row, other = (finding.b, finding.a) if inside else (finding.a, finding.b)
-            yield *row, replace(finding, a=row, b=other)
+    yield from _rows_alike(report, also)
     for finding in report.others():
         if finding.kind == "benchmark":
             yield *finding.a, finding
-        elif finding.kind == "conflict" and also.conflicts and finding.b is not None and finding.a[0] == finding.b[0]:
-            yield *finding.a, finding
-            yield *finding.b, replace(finding, a=finding.b, b=finding.a)
-    for shared in report.shared:
-        if shared.named or shared.column == also.group:
-            for value, (first, second) in shared.values.items():
-                for row in first:
-                    yield out("group", report.row_in_data(shared.first, row), report.row_in_data(shared.second, second[0]),
-                              f"{shared.column} {value} is in {shared.second} too")
-    for late in report.late:
-        if late.rows:
-            latest, earliest = report.row_in_data(late.first, late.latest), report.row_in_data(late.second, late.earliest)
-            for row in late.go[0]:
-                yield out("time", report.row_in_data(late.first, row), earliest, f"not before {late.second} begins")
-            for row in late.go[1]:
-                yield out("time", report.row_in_data(late.second, row), latest, f"before {late.first} ends")
+        elif finding.kind == "conflict" and also.conflicts and finding.b is not None:
+            is_inside = finding.a[0] == finding.b[0]
+            if is_inside:  # nobody knows which of the two labels is right
+                yield *finding.a, finding
+                yield *finding.b, replace(finding, a=finding.b, b=finding.a)
+    yield from _rows_of_groups(report, also)
+    yield from _rows_out_of_time(report)
 
 
-def stays(report: Report) -> list[Finding]:
-    """Findings that cleaning does not mend."""
-    return [*report.apart(), *(one for one in report.others() if one.kind != "benchmark")]
-
-
-def must_be_new(folder: Path) -> None:
-    """UserError where the folder has files in it."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--out {folder}: there are files in it already", "name a new folder; nothing is overwritten")
-
-
-def write(
-    paths: Mapping[str, Sequence[Path]], splits: Mapping[str, Any], out: Mapping[str, Mapping[int, Finding]], folder: Path,
-    show: Callable[[str, int], str], max_decompressed: str | None = None,
-) -> list[Path]:
-    """Write each split without the rows that go, in the format and under the name it came in (a spreadsheet as .jsonl), and
-    `removed.jsonl`.
-
-    `paths`: the files of each split, in order; a split without files is written as Parquet. UserError where the
-    folder exists with files in it.
-    """
-    must_be_new(folder)
-    limit = readers.parse_size(max_decompressed) if max_decompressed else None
-    with disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for split, rows in splits.items():
-        if not paths.get(split):
-            written.append(folder / f"{split}.parquet")
-            with without_progress_bars():
-                rows.select([row for row in range(len(rows)) if row not in out[split]]).to_parquet(str(written[-1]))
+def _rows_alike(report: Report, also: AlsoRemove) -> Iterator[tuple[str, int, Finding]]:
+    findings = [*report.alike(every=True)]
+    if also.shared:
+        findings += report.apart()
+    for finding in findings:
+        if finding.b is None:
             continue
-        start = 0
-        for path in paths[split]:
-            name = f"{readers.stem_of(path)}.jsonl" if _becomes_jsonl(path) else path.name
-            target = folder / name
-            if target in written:
-                target = folder / f"{split}-{name}"
-            file = readers.DataFile(path, max_decompressed=limit)
-            start += _file(file, target, {row - start for row in out[split] if row >= start})
-            written.append(target)
-    with (folder / "removed.jsonl").open("w", encoding="utf-8") as removed:
-        for split, gone in out.items():
-            for row, why in sorted(gone.items()):
-                line = {"split": split, "row": row, **why.as_dict(), "text": show(split, row)}
-                removed.write(json.dumps(line, ensure_ascii=False) + "\n")
-    return [*written, folder / "removed.jsonl"]
+        # of two splits the row of the earlier one goes; inside of one the first row stays
+        is_inside = finding.a[0] == finding.b[0]
+        row, other = (finding.b, finding.a) if is_inside else (finding.a, finding.b)
+        yield *row, replace(finding, a=row, b=other)
 
 
-def _becomes_jsonl(path: Path) -> bool:
-    """Whether the rows of a file are written as .jsonl: nothing here writes its own format."""
-    return readers.known_format(path) == "xlsx" or readers.reader_of(path) is not None
+def _rows_of_groups(report: Report, also: AlsoRemove) -> Iterator[tuple[str, int, Finding]]:
+    for shared in report.shared:
+        if not shared.is_named and shared.column != also.group:
+            continue
+        for value, (rows, other_rows) in shared.values.items():
+            kept = report.row_in_data(shared.second, other_rows[0])
+            note = f"{shared.column} {value} is in {shared.second} too"
+            for row in rows:
+                place = report.row_in_data(shared.first, row)
+                yield *place, Finding("group", place, kept, 1.0, note)
 
 
-def _file(file: readers.DataFile, target: Path, gone: set[int]) -> int:
-    """Write a file without some of its rows; gives the number of rows it had."""
-    form = readers.known_format(file.path)
-    if form in LINES:
-        starts = [line for line, _ in readers.read_rows(file)]
-        with _writable(target) as sink:
-            for raw in _kept(readers.raw_lines(file), starts, gone):
-                sink.write(raw)
-        return len(starts)
-    if form == "json" or _becomes_jsonl(file.path):
-        rows = [row for _, row in readers.read_rows(file)]
-        kept = [row for number, row in enumerate(rows) if number not in gone]
-        text = json.dumps(kept, ensure_ascii=False, indent=1) + "\n"
-        if form != "json":
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-        with _writable(target) as sink:
-            sink.write(text.encode())
-        return len(rows)
-    import pyarrow as pa
-
-    from ftp.data import chunks
-
-    table = pa.concat_tables(chunks.of_file(file))
-    kept_table = table.take([number for number in range(len(table)) if number not in gone])
-    if form == "parquet":
-        import pyarrow.parquet as pq
-
-        pq.write_table(kept_table, target)
-    else:
-        with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_stream(sink, kept_table.schema) as stream:
-            stream.write_table(kept_table)
-    return len(table)
+def _rows_out_of_time(report: Report) -> Iterator[tuple[str, int, Finding]]:
+    for late in report.late:
+        if not late.rows:
+            continue
+        latest = report.row_in_data(late.first, late.latest)
+        earliest = report.row_in_data(late.second, late.earliest)
+        too_late, too_early = late.to_remove
+        for row in too_late:
+            yield _removed_for_date(
+                report, late.first, row, earliest, f"not before {late.second} begins"
+            )
+        for row in too_early:
+            yield _removed_for_date(report, late.second, row, latest, f"before {late.first} ends")
 
 
-def _kept(source: Iterable[bytes], starts: Sequence[int], gone: set[int]) -> Iterator[bytes]:
-    """The lines of a file without those of the rows that go. `starts`: the line each row begins on, from 1."""
-    row, drop = -1, False
-    for number, raw in enumerate(source, 1):
-        if row + 1 < len(starts) and number >= starts[row + 1]:
-            row += 1
-            drop = row in gone
-        if not drop:
-            yield raw
+def _removed_for_date(
+    report: Report, split: str, row: int, other: Place, note: str
+) -> tuple[str, int, Finding]:
+    place = report.row_in_data(split, row)
+    return *place, Finding("time", place, other, 1.0, note)
 
 
-def _writable(target: Path) -> IO[bytes]:
-    match readers.COMPRESSIONS.get(target.suffix.lower()):
-        case "xz":
-            import lzma
-
-            return lzma.open(target, "wb")
-        case "gzip":
-            import gzip
-
-            return gzip.open(target, "wb")  # type: ignore[return-value]
-        case "bzip2":
-            import bz2
-
-            return bz2.open(target, "wb")
-        case "zstd":
-            import pyarrow as pa
-
-            return pa.output_stream(str(target), compression="zstd")  # type: ignore[no-any-return]
-    return target.open("wb")
+def findings_left(report: Report) -> list[Finding]:
+    """Findings that cleaning leaves as they are."""
+    others = [finding for finding in report.others() if finding.kind != "benchmark"]
+    return [*report.apart(), *others]

@@ -14,10 +14,10 @@ Place = tuple[str, int]
 class Finding:
     """One leak: what kind, between which rows, how alike they are (0 to 1), and a word about it.
 
-    `exact`, `near`: the rows say the same. `label`: row `a` gives its label away. `group`: the rows share an author, a
-    document, a prompt. `conflict`: the same text, two labels. `benchmark`: row `a` holds row `b` of a benchmark.
-    `time`: training row `a` is later than evaluation row `b`.
-    """
+    Args: kind: `exact`, `near`: the rows say the same. `label`: row `a` gives its label away.
+        `group`: the rows share an author, a document, a prompt. `conflict`: the same text, two
+        labels. `benchmark`: row `a` holds row `b` of a benchmark. `time`: training row `a` is later
+        than evaluation row `b`."""
 
     kind: Kind
     a: Place
@@ -27,5 +27,10 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON has it."""
-        return {**asdict(self), "a": list(self.a), "b": list(self.b) if self.b else None,
-                "similarity": round(self.similarity, 4)}
+        b = list(self.b) if self.b else None
+        return {
+            **asdict(self),
+            "a": list(self.a),
+            "b": b,
+            "similarity": round(self.similarity, 4),
+        }

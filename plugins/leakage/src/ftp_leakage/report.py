@@ -1,4 +1,5 @@
-"""What was found in the splits of a data set: the numbers that the verdict is made of, and every finding by its rows."""
+"""What a check of splits finds: the numbers that the verdict is made of, and every finding by its
+rows."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from ftp_leakage import labels
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.near.pairs import NOTES, SAME, Pairs
 
-SURE = 30.0  # nats; chance all but rules such a pair out
-ASKED = ("prompt", "context")  # many rows may be about one of these: it is weighed however often it is there
+SURE = 30.0  # nats; chance is all but ruled out for such a pair
+ASKED = ("prompt", "context")  # many rows may be about one of these: it counts however common it is
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Overlap:
         first: the split of the pairs' left rows.
         second: the split of their right rows.
         other: the part of the second row, where it is another.
-        weighty: rows that share it are hardly unseen, whatever else is in them.
+        is_weighty: rows that share it are hardly unseen, whatever else is in them.
     """
 
     part: str
@@ -31,27 +32,27 @@ class Overlap:
     second: str
     pairs: Pairs
     other: str = ""
-    weighty: bool = False
+    is_weighty: bool = False
 
     @property
     def name(self) -> str:
         """The part as evidence calls it."""
         return f"{self.part} as {self.other}" if self.other else self.part
 
-    def rows(self) -> int:
+    def num_rows(self) -> int:
         """Rows of the second split that are in some pair."""
         import numpy as np
 
         return len(np.unique(self.pairs.right))
 
-    def exact(self) -> int:
+    def num_exact(self) -> int:
         """Rows of the second split that are in a pair of the same words."""
         import numpy as np
 
         return len(np.unique(self.pairs.right[self.pairs.why == SAME]))
 
-    def sure(self) -> int:
-        """Rows of the second split in a pair that chance all but rules out (log odds of at least `SURE` nats)."""
+    def num_sure(self) -> int:
+        """Rows of the second split in a pair whose log odds against chance are at least `SURE`."""
         import numpy as np
 
         return len(np.unique(self.pairs.right[self.pairs.odds >= SURE]))
@@ -62,20 +63,20 @@ class Shared:
     """Groups of one column that are in two splits.
 
     Args:
-        named: the user named the column; else it was found.
+        is_named: the user named the column; else its name looks like one.
         values: group -> its rows in the first split, and in the second.
-        of: rows of the second split.
+        num_rows: rows of the second split.
     """
 
     column: str
-    named: bool
+    is_named: bool
     first: str
     second: str
     values: Mapping[Any, tuple[list[int], list[int]]]
-    of: int
+    num_rows: int
 
     @property
-    def rows(self) -> int:
+    def num_shared(self) -> int:
         """Rows of the second split whose group is in the first as well."""
         return sum(len(second) for _, second in self.values.values())
 
@@ -86,19 +87,20 @@ class Late:
 
     Args:
         rows: how many these are.
-        of: rows of the first split that have a date.
+        num_dated: rows of the first split that have a date.
         latest: the row of the first split with the latest date.
         earliest: the row of the second with the earliest.
-        go: rows of the first and of the second that are on the wrong side of the best date to cut at.
+        to_remove: rows of the first and of the second that are on the wrong side of the best date
+            to cut at.
     """
 
     first: str
     second: str
     rows: int
-    of: int
+    num_dated: int
     latest: int
     earliest: int
-    go: tuple[Any, Any] = ((), ())
+    to_remove: tuple[Any, Any] = ((), ())
 
 
 @dataclass(frozen=True)
@@ -108,26 +110,26 @@ class Contained:
     Args:
         name: the benchmark's file.
         rows: [pairs] training rows.
-        bench: [pairs] benchmark rows.
+        benchmark_rows: [pairs] benchmark rows.
         score: [pairs] share of the benchmark row's words.
         part: [pairs] the part of the benchmark row that scored best (`row`: all of it).
-        compared: benchmark rows long enough to be looked for.
-        of: benchmark rows in all.
+        num_compared: benchmark rows long enough to be looked for.
+        num_rows: benchmark rows in all.
     """
 
     name: str
     rows: Any
-    bench: Any
+    benchmark_rows: Any
     score: Any
     part: Sequence[str]
-    compared: int
-    of: int
+    num_compared: int
+    num_rows: int
 
-    def num_benchmark_rows(self) -> int:
+    def num_contained(self) -> int:
         """Benchmark rows that stand in some training row."""
         import numpy as np
 
-        return len(np.unique(self.bench))
+        return len(np.unique(self.benchmark_rows))
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,15 @@ class Report:
         rows: rows of each split in the data (None: a stream that goes on).
         looked: rows of each split that were compared.
         empty: rows of each split without text, which were compared with nothing.
-        numbers: for each split the numbers that its rows have in the data that were given, where a sample was looked at.
+        sides: parts of rows that are alike while the rows are not.
+        inside: rows alike inside of one split.
+        given_away: share of the first split's rows that have a giveaway.
+        telling: columns that tell the label.
+        conflicts: split, row, other split, other row of the same text with another label.
+        undated: rows of each split without a readable date.
+        numbers: split -> the numbers that its rows have in the data, where a sample was looked at.
+        labelled: the first split has labels that are classes.
+        train: the split that the others are held against.
         sampled: where a sample was looked at, in words.
         left_out: what could not be compared, and why.
     """
@@ -165,7 +175,7 @@ class Report:
     left_out: tuple[str, ...] = ()
 
     def row_in_data(self, split: str, row: int) -> Place:
-        """A row of the sample as a row of the data that were given."""
+        """A row of the sample as a row of the data."""
         numbers = self.numbers.get(split)
         return split, int(row if numbers is None else numbers[row])
 
@@ -176,7 +186,11 @@ class Report:
         yield from self.others()
 
     def alike(self, every: bool = False) -> Iterator[Finding]:
-        """Rows that are alike as a whole. Near duplicates of a row that has an exact one are left out unless `every`."""
+        """Rows that are alike as a whole.
+
+        Args:
+            every: also the near duplicates of a row that has an exact one.
+        """
         import numpy as np
 
         for overlap in (*self.overlaps, *self.inside):
@@ -188,11 +202,13 @@ class Report:
             for index, left, right in self._rows_of_pairs(overlap):
                 if not skip[index]:
                     kind: Kind = "exact" if is_exact[index] else "near"
-                    yield Finding(kind, left, right, float(pairs.similarity[index]), NOTES[pairs.why[index]])
+                    yield Finding(
+                        kind, left, right, float(pairs.similarity[index]), NOTES[pairs.why[index]]
+                    )
 
     def apart(self) -> Iterator[Finding]:
-        """Parts of rows that are alike while the rows are not: a group where it is the same text in the same column, or
-        what was asked; else a copy of that part."""
+        """Parts of rows that are alike while the rows are not: a group where it is the same text in
+        the same column, or what was asked; else a copy of that part."""
         for overlap in self.sides:
             pairs = overlap.pairs
             for index, left, right in self._rows_of_pairs(overlap):
@@ -219,15 +235,11 @@ class Report:
         """Findings that are not about rows or parts that are alike."""
         yield from self._groups()
         for split, row, other_split, other_row in self.conflicts:
-            yield Finding("conflict", self.row_in_data(split, row), self.row_in_data(other_split, other_row), 1.0,
-                          "the same text, two labels")
+            place = self.row_in_data(split, row)
+            other_place = self.row_in_data(other_split, other_row)
+            yield Finding("conflict", place, other_place, 1.0, "the same text, two labels")
         yield from self._given_labels()
-        for late in self.late:
-            if late.rows:
-                latest = self.row_in_data(late.first, late.latest)
-                earliest = self.row_in_data(late.second, late.earliest)
-                yield Finding("time", latest, earliest, 1.0,
-                              f"{late.rows} of {late.of} rows of {late.first} are not before the first of {late.second}")
+        yield from self._late_rows()
         yield from self._benchmark_rows()
 
     def _groups(self) -> Iterator[Finding]:
@@ -235,23 +247,52 @@ class Report:
             for value, (rows, other_rows) in shared.values.items():
                 row = self.row_in_data(shared.first, rows[0])
                 other_row = self.row_in_data(shared.second, other_rows[0])
-                yield Finding("group", row, other_row, 1.0, f"{shared.column} {value} has {len(rows)} rows in {shared.first} "
-                              f"and {len(other_rows)} in {shared.second}")
+                note = (
+                    f"{shared.column} {value} has {len(rows)} rows in {shared.first} "
+                    f"and {len(other_rows)} in {shared.second}"
+                )
+                yield Finding("group", row, other_row, 1.0, note)
 
     def _given_labels(self) -> Iterator[Finding]:
         for giveaway in self.giveaways:
-            is_name = "which is its name, " if giveaway.named else ""
-            yield Finding("label", self.row_in_data(self.train, giveaway.example), None, giveaway.purity,
-                          f"the word '{giveaway.what}', {is_name}gives away the label {giveaway.label}: "
-                          f"{giveaway.purity:.1%} of {giveaway.rows} rows with it, {giveaway.coverage:.0%} of the label's rows")
-        for giveaway in self.telling:
-            yield Finding("label", self.row_in_data(self.train, giveaway.example), None, giveaway.purity,
-                          f"the column {giveaway.what} tells the label in {giveaway.purity:.1%} of {giveaway.rows} rows")
+            example = self.row_in_data(self.train, giveaway.example)
+            is_name = "which is its name, " if giveaway.is_name else ""
+            note = (
+                f"the word '{giveaway.sign}', {is_name}gives away the label {giveaway.label}: "
+                f"{giveaway.purity:.1%} of {giveaway.rows} rows with it, "
+                f"{giveaway.coverage:.0%} of the label's rows"
+            )
+            yield Finding("label", example, None, giveaway.purity, note)
+        for column in self.telling:
+            example = self.row_in_data(self.train, column.example)
+            note = (
+                f"the column {column.sign} tells the label in {column.purity:.1%} "
+                f"of {column.rows} rows"
+            )
+            yield Finding("label", example, None, column.purity, note)
+
+    def _late_rows(self) -> Iterator[Finding]:
+        for late in self.late:
+            if not late.rows:
+                continue
+            latest = self.row_in_data(late.first, late.latest)
+            earliest = self.row_in_data(late.second, late.earliest)
+            note = (
+                f"{late.rows} of {late.num_dated} rows of {late.first} are not before the first "
+                f"of {late.second}"
+            )
+            yield Finding("time", latest, earliest, 1.0, note)
 
     def _benchmark_rows(self) -> Iterator[Finding]:
-        for held in self.contained:
-            columns = (held.rows.tolist(), held.bench.tolist(), held.score.tolist(), held.part)
+        for contained in self.contained:
+            columns = (
+                contained.rows.tolist(),
+                contained.benchmark_rows.tolist(),
+                contained.score.tolist(),
+                contained.part,
+            )
             for row, benchmark_row, score, part in zip(*columns, strict=True):
+                place = self.row_in_data(self.train, row)
                 whose = "" if part == "row" else f" {part}'s"
-                yield Finding("benchmark", self.row_in_data(self.train, row), (held.name, benchmark_row), score,
-                              f"{score:.0%} of the benchmark row's{whose} words stand in it")
+                note = f"{score:.0%} of the benchmark row's{whose} words stand in it"
+                yield Finding("benchmark", place, (contained.name, benchmark_row), score, note)

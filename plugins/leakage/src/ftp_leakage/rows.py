@@ -1,4 +1,5 @@
-"""The texts of rows of any form: the parts that make a row, and those that are told separately."""
+"""The texts of rows of any form: the parts that make a row, and those that are compared on their
+own."""
 
 from __future__ import annotations
 
@@ -10,14 +11,33 @@ from typing import Any
 from ftp import forms
 from ftp.data import chat_rows, turns
 
-NO_TEXT = re.compile(r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answers?$)", re.IGNORECASE)
+# columns that name a row, date it or answer it: they are no text to compare, however long they are
+NO_TEXT = re.compile(
+    r"(^id$|_id$|^idx$|^index$|^label|_name$|^url$|date|^answers?$)", re.IGNORECASE
+)
+SAMPLED_ROWS = 200  # rows by which a column is taken for one of text
+FEWEST_WORDS = 3  # words a cell has on average in a column of text
+
+TALKS = ("preference", "feedback", "conversation", "prompt")
+"""Forms whose parts are made of messages."""
+CHAT_COLUMNS = (
+    "prompt", "completion", "messages", "conversations", "instruction", "input", "output",
+    "history", "question", "answer", "response", "context", "system", "chosen", "rejected", "label",
+)  # fmt: skip
+"""Columns in which rows of these forms come, in any of their spellings."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read. `parts`: what must all be alike for two rows to be the same. `shareable`: parts that two splits
-    may share without sharing a row (a prompt, a context, one side of a pair): told separately. `sides`: two parts that
-    may stand in each other's place."""
+    """How rows are read.
+
+    Args:
+        parts: what must all be alike for two rows to be the same.
+        shareable: parts that two splits may share without sharing a row (a prompt, a context, one
+            side of a pair); they are compared on their own as well.
+        label: the column of labels, where it is known.
+        sides: two parts that may be swapped.
+    """
 
     form: str
     parts: tuple[str, ...]
@@ -27,22 +47,31 @@ class Reading:
 
     @property
     def swapped(self) -> Reading:
-        """The same rows read with the two sides in each other's place."""
-        place = dict(zip(self.sides, reversed(self.sides), strict=True))
-        return replace(self, parts=tuple(place.get(name, name) for name in self.parts))
+        """The same rows read with their two sides swapped."""
+        partner = dict(zip(self.sides, reversed(self.sides), strict=True))
+        return replace(self, parts=tuple(partner.get(name, name) for name in self.parts))
 
 
-def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str | None = None) -> Reading:
-    """How to read rows. `form`: None where their columns make none; then all columns of text are read. `chosen`,
-    `label`: text columns and label column named by the user."""
+def choose_reading(
+    form: str | None, rows: Any, chosen: Sequence[str] = (), label: str | None = None
+) -> Reading:
+    """How to read rows.
+
+    Args:
+        form: None where the columns make no form; then all columns of text are read.
+        chosen: text columns named by the user.
+        label: label column named by the user.
+    """
     columns = list(rows.column_names or ())
-    known = label_of(columns) if label is None else label
+    label_column = label_of(columns) if label is None else label
     if chosen:
-        return _several("columns", tuple(chosen), known)
+        return _reading_of_columns("columns", tuple(chosen), label_column)
     name = form or "columns"
+    text = _column_named("text", columns)
+    pair = _column_named("text_pair", columns)
     if name == "labelled":
-        text, pair = _alias("text", columns), _alias("text_pair", columns)
-        return _several(name, (text or "text", pair) if pair else (text or "text",), known)
+        text = text or "text"
+        return _reading_of_columns(name, (text, pair) if pair else (text,), label_column)
     if name == "tagged":
         return Reading(name, ("tokens",), label=label)
     if name == "question":
@@ -54,28 +83,31 @@ def reading(form: str | None, rows: Any, chosen: Sequence[str] = (), label: str 
         return Reading(name, ("prompt", "completion"), ("prompt",), label)
     if name == "prompt":
         return Reading(name, ("prompt",), label=label)
-    text = _alias("text", columns)
     if text:
-        pair = _alias("text_pair", columns)
-        return _several("text", (text, pair) if pair else (text,), known)
-    return _several("columns", _texts(rows, columns), known)
+        return _reading_of_columns("text", (text, pair) if pair else (text,), label_column)
+    return _reading_of_columns("columns", _text_columns(rows, columns), label_column)
 
 
-def _several(form: str, parts: tuple[str, ...], label: str | None) -> Reading:
-    """Columns of text: where there are several, each is told as well, and two are sides."""
-    return Reading(form, parts, parts if len(parts) > 1 else (), label, parts if len(parts) == 2 else ())
+def _reading_of_columns(form: str, parts: tuple[str, ...], label: str | None) -> Reading:
+    """Several columns of text are compared on their own as well, and two of them are sides."""
+    shareable = parts if len(parts) > 1 else ()
+    sides = parts if len(parts) == 2 else ()
+    return Reading(form, parts, shareable, label, sides)
 
 
-def _texts(rows: Any, columns: Sequence[str]) -> tuple[str, ...]:
-    """Columns that hold text: three words or more in a cell on average; the longest column where none does."""
-    words: dict[str, float] = {}
-    for batch in rows.take(200).iter(200):
+def _text_columns(rows: Any, columns: Sequence[str]) -> tuple[str, ...]:
+    """Columns with several words in a cell on average; the one with the most where none has."""
+    average_words: dict[str, float] = {}
+    for batch in rows.take(SAMPLED_ROWS).iter(SAMPLED_ROWS):
         for name in columns:
-            cells = [len(plain(value).split()) for value in batch[name] if isinstance(value, (str, list))]
+            cells = [value for value in batch[name] if isinstance(value, (str, list))]
             if cells and not NO_TEXT.search(name):
-                words[name] = sum(cells) / len(cells)
-    found = tuple(name for name in columns if words.get(name, 0) >= 3)
-    return found or tuple(sorted(words, key=lambda name: -words[name])[:1])
+                average_words[name] = sum(len(cell_text(cell).split()) for cell in cells) / len(
+                    cells
+                )
+    texts = tuple(name for name in columns if average_words.get(name, 0) >= FEWEST_WORDS)
+    wordiest = sorted(average_words, key=lambda name: -average_words[name])
+    return texts or tuple(wordiest[:1])
 
 
 def label_of(columns: Sequence[str]) -> str | None:
@@ -83,70 +115,73 @@ def label_of(columns: Sequence[str]) -> str | None:
     return next((name for name in ("label", "label_name") if name in columns), None)
 
 
-def _alias(ours: str, columns: Sequence[str]) -> str | None:
-    return next((name for name in (ours, *forms.other_names(ours)) if name in columns), None)
+def _column_named(name: str, columns: Sequence[str]) -> str | None:
+    """The column that has this name or another spelling of it."""
+    spellings = (name, *forms.other_names(name))
+    return next((spelling for spelling in spellings if spelling in columns), None)
 
 
-def part(reading: Reading, rows: Any, name: str) -> Iterator[str]:
+def texts_of_part(reading: Reading, rows: Any, part: str) -> Iterator[str]:
     """The text of one part of each row; the empty text where a row has none."""
-    wanted = [column for column in _columns(reading, name) if column in (rows.column_names or ())]
-    for batch in rows.select_columns(wanted).iter(5_000):
-        if reading.form in ("preference", "feedback", "conversation", "prompt"):
+    candidates = CHAT_COLUMNS if reading.form in TALKS else (part,)
+    columns = [column for column in candidates if column in (rows.column_names or ())]
+    for batch in rows.select_columns(columns).iter(5_000):
+        if reading.form in TALKS:
             for values in zip(*batch.values(), strict=True):
-                yield _of_chat(reading.form, dict(zip(batch, values, strict=True)), name)
+                yield _text_of_talk(reading.form, dict(zip(batch, values, strict=True)), part)
         else:
-            yield from map(plain, batch[name])
+            yield from map(cell_text, batch[part])
 
 
-def by_part(reading: Reading, rows: Any) -> Iterator[dict[str, str]]:
+def texts_by_part(reading: Reading, rows: Any) -> Iterator[dict[str, str]]:
     """The text of each part of each row."""
-    for texts in zip(*(part(reading, rows, name) for name in reading.parts), strict=True):
+    columns = [texts_of_part(reading, rows, part) for part in reading.parts]
+    for texts in zip(*columns, strict=True):
         yield dict(zip(reading.parts, texts, strict=True))
 
 
-def whole(reading: Reading, rows: Any) -> Iterator[str]:
+def whole_texts(reading: Reading, rows: Any) -> Iterator[str]:
     """The text of all parts of each row, one after the other."""
     if not reading.parts:
         yield from ("" for _ in rows)
-    for texts in by_part(reading, rows):
+    for texts in texts_by_part(reading, rows):
         yield " \n ".join(texts.values())
 
 
-_CHAT = ("prompt", "completion", "messages", "conversations", "instruction", "input", "output", "history", "question",
-         "answer", "response", "context", "system", "chosen", "rejected", "label")
-
-
-def _columns(reading: Reading, name: str) -> tuple[str, ...]:
-    return _CHAT if reading.form in ("preference", "feedback", "conversation", "prompt") else (name,)
-
-
-def _of_chat(form: str, row: Mapping[str, Any], name: str) -> str:
+def _text_of_talk(form: str, row: Mapping[str, Any], part: str) -> str:
+    """The text of a part of a row of messages; a row that is no such talk has none."""
     try:
-        if form == "preference":
-            prompt, chosen, rejected = chat_rows.preference(row)
-            return _said({"prompt": prompt, "chosen": chosen, "rejected": rejected}[name])
-        if form == "prompt":
-            return _said(chat_rows.asked(row))
-        told = chat_rows.conversation(row)
-        cut = len(told) - 1 if len(told) > 1 and told[-1]["role"] == "assistant" else len(told)
-        return _said(told[:cut] if name == "prompt" else told[cut:])
+        return _spoken(_messages_of_part(form, row, part))
     except (turns.Unfit, TypeError):
         return ""
 
 
-def _said(messages: Sequence[turns.Message]) -> str:
-    """What was said; instructions of the system are the same in many rows and tell none apart."""
+def _messages_of_part(form: str, row: Mapping[str, Any], part: str) -> Sequence[turns.Message]:
+    if form == "preference":
+        prompt, chosen, rejected = chat_rows.preference(row)
+        return {"prompt": prompt, "chosen": chosen, "rejected": rejected}[part]
+    if form == "prompt":
+        return chat_rows.asked(row)
+    # the completion is the last answer, the prompt all that stands before it
+    messages = chat_rows.conversation(row)
+    has_answer = len(messages) > 1 and messages[-1]["role"] == "assistant"
+    cut = len(messages) - 1 if has_answer else len(messages)
+    return messages[:cut] if part == "prompt" else messages[cut:]
+
+
+def _spoken(messages: Sequence[turns.Message]) -> str:
+    """The words of all turns but the system's, which are the same in many rows."""
     return "\n".join(turns.words(turn) for turn in messages if turn["role"] != "system")
 
 
-def plain(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """Any cell as text."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
     if isinstance(value, (list, tuple)):
-        return " ".join(map(plain, value))
+        return " ".join(map(cell_text, value))
     if isinstance(value, Mapping):
-        return " ".join(map(plain, value.values()))
+        return " ".join(map(cell_text, value.values()))
     return str(value)

@@ -11,31 +11,49 @@ if TYPE_CHECKING:
 
 
 def in_common(
-    texts: Words, left: np.ndarray, right: np.ndarray, others: Words | None = None, of_shorter: bool = False
+    texts: Words,
+    left: np.ndarray,
+    right: np.ndarray,
+    others: Words | None = None,
+    of_shorter: bool = False,
 ) -> np.ndarray:
-    """[pairs] words that two texts have in common (each as often as both have it, in any order), divided by the number
-    of words of the longer. One word changed in n gives 1 - 1/n; another order of the same words gives 1.
+    """[pairs] float64 share of words that two texts have in common, each as often as both have it
+    and in any order, of the words of the longer.
 
-    `others`: the texts that `right` counts, where these are not the same. `of_shorter`: divided by the number of words
-    of the shorter instead, so that a part of a text is as like as can be. Two empty texts are alike.
+    One word changed in n gives 1 - 1/n; another order of the same words gives 1. Two empty texts
+    are alike.
+
+    Args:
+        left: [pairs] numbers of texts.
+        right: [pairs] numbers of texts, of `others` where these are given.
+        of_shorter: the share of the words of the shorter instead, so that a part of a text is as
+            like as can be.
     """
     import numpy as np
     from rapidfuzz.distance import LCSseq
 
-    ordered: dict[tuple[bool, int], list[int]] = {}
-
-    def of(text: int, second: bool) -> list[int]:
-        key = (second, text)
-        if key not in ordered:
-            ordered[key] = sorted((others if second and others is not None else texts).of(text))
-        return ordered[key]
-
-    def alike(a: int, b: int) -> float:
-        one, other = of(a, False), of(b, True)
-        size = min(len(one), len(other)) if of_shorter else max(len(one), len(other))
-        if size == 0:
-            return float(len(one) == len(other))
+    left_sorted = _SortedWords(texts)
+    right_sorted = left_sorted if others is None else _SortedWords(others)
+    similarity = np.zeros(len(left), dtype=np.float64)
+    for pair, (left_text, right_text) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
+        left_words = left_sorted[left_text]
+        right_words = right_sorted[right_text]
+        lengths = (len(left_words), len(right_words))
+        length = min(lengths) if of_shorter else max(lengths)
+        if length == 0:
+            similarity[pair] = float(lengths[0] == lengths[1])
+            continue
         # the longest common subsequence of two sorted lists is what both multisets have in common
-        return float(LCSseq.similarity(one, other)) / size
+        similarity[pair] = float(LCSseq.similarity(left_words, right_words)) / length
+    return similarity
 
-    return np.array([alike(a, b) for a, b in zip(left.tolist(), right.tolist(), strict=True)], dtype=np.float64)
+
+class _SortedWords(dict[int, list[int]]):
+    """The words of each text in order of their numbers, sorted when they are first needed."""
+
+    def __init__(self, texts: Words) -> None:
+        self.texts = texts
+
+    def __missing__(self, text: int) -> list[int]:
+        self[text] = sorted(self.texts.ids_of(text))
+        return self[text]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,24 +12,45 @@ from ftp import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
 from ftp.host.terminal import warn
-from ftp_leakage.rows import Reading, by_part, reading, whole
+from ftp_leakage.rows import Reading, choose_reading, texts_by_part, whole_texts
 
 if TYPE_CHECKING:
     from ftp.types import Data
+    from ftp_leakage.advice import Request
+    from ftp_leakage.check_options import CheckOptions
+    from ftp_leakage.report import Report
 
-SHOWN = 160  # characters of a text shown at most
-
-
-def against(sources: Sequence[str | Path], max_decompressed: str | None = None) -> dict[str, Iterator[dict[str, str]]]:
-    """Benchmark files (or folders, hub sets) by name -> the texts of each of their rows, all splits one after the other."""
-    return {str(source): _texts(read(source, max_decompressed=max_decompressed)) for source in sources}
+EXCERPT = 160  # characters of a text that are shown
 
 
-def of_recipe(recipe: str, trust_recipe: bool = False) -> Data:
-    """The rows of a run as the run reads them, from its recipe: those of a domain's own sample, and a validation split that the
-    run cuts. `trust_recipe`: run the Python files that it names, and remember them."""
-    from dataclasses import replace
+def read_benchmarks(
+    sources: Sequence[str | Path], max_decompressed: str | None = None
+) -> dict[str, Iterator[dict[str, str]]]:
+    """Benchmarks by the name of their source -> the texts of each row, all splits in a row.
 
+    Args:
+        sources: files, folders or sets of the hub.
+    """
+    benchmarks = {}
+    for source in sources:
+        benchmarks[str(source)] = _texts(read(source, max_decompressed=max_decompressed))
+    return benchmarks
+
+
+def _texts(splits: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    for rows in splits.values():
+        reading = choose_reading(forms.detect(rows.column_names), rows)
+        yield from texts_by_part(reading, rows)
+
+
+def read_recipe(recipe: str, trust_recipe: bool = False) -> Data:
+    """The rows of a run as the run reads them: those of a domain's own sample, and a validation
+    split that the run cuts.
+
+    Args:
+        recipe: the path of the run's run.toml.
+        trust_recipe: run the Python files that it names, and remember them.
+    """
     from ftp.cli import flags
     from ftp.data.collect import collect
     from ftp.folder.log import Log
@@ -36,49 +59,228 @@ def of_recipe(recipe: str, trust_recipe: bool = False) -> Data:
     from ftp.plugins.call import Hooks
     from ftp.types import Run
 
-    _, prepared = flags.assemble([recipe, *([trust.FLAG] if trust_recipe else [])])
+    line = [recipe, trust.FLAG] if trust_recipe else [recipe]
+    _, prepared = flags.assemble(line)
     quiet_libraries()
+    # rows are compared with one another, so all of them are read
     settings = replace(prepared.settings, streaming=False)
-    refused: list[Problem] = []
-    run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), log=Log(None, writer=False))
-    data = collect(run, refused)
-    for problem in refused:
+    hooks = Hooks(prepared.picked, prepared.values)
+    run = Run(settings, prepared.task, hooks, log=Log(None, writer=False))
+    problems: list[Problem] = []
+    data = collect(run, problems)
+    for problem in problems:
         warn(f"ftp run would refuse these rows: {problem}")
     return data
 
 
-def _texts(splits: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    for rows in splits.values():
-        yield from by_part(reading(forms.detect(rows.column_names), rows), rows)
-
-
-def require(
-    splits: Mapping[str, Any], columns: Sequence[str], group: str | None, date: str | None, flags: str, label: str | None = None
+def require_columns(
+    splits: Mapping[str, Any],
+    columns: Sequence[str],
+    group: str | None,
+    date: str | None,
+    prefix: str,
+    label: str | None = None,
 ) -> None:
-    """UserError with every named column that a split does not have. `flags`: how the options begin."""
-    wanted = [*((name, "columns" if flags.endswith(".") else "text-column") for name in columns)]
-    wanted += [(name, flag) for name, flag in ((group, "group_column"), (date, "date_column"), (label, "label_column")) if name]
+    """Check that every split has the columns that the user named.
+
+    Args:
+        prefix: how the options begin: `--leakage.` for those of a run, `--` for those of
+            `ftp data`, which spell and name them in their own way.
+
+    Raises:
+        UserError: with every column that a split does not have.
+    """
+    is_run = prefix.endswith(".")
+    option_of_text = "columns" if is_run else "text-column"
+    named = [(column, option_of_text) for column in columns]
+    for column, option in ((group, "group_column"), (date, "date_column"), (label, "label_column")):
+        if column:
+            named.append((column, option if is_run else option.replace("_", "-")))
+
     problems = []
-    for name, flag in wanted:
-        flag = flags + (flag if flags.endswith(".") else flag.replace("_", "-"))
+    for column, option in named:
         for split, rows in splits.items():
-            have = list(rows.column_names or ())
-            if name not in have:
-                fix = nearest(name, have) or f"its columns: {', '.join(have)}"
-                problems.append(Problem(f"{flag} {name}: {split} has no such column", fix))
+            present = list(rows.column_names or ())
+            if column not in present:
+                fix = nearest(column, present) or f"its columns: {', '.join(present)}"
+                problems.append(
+                    Problem(f"{prefix}{option} {column}: {split} has no such column", fix)
+                )
                 break
     if problems:
         raise UserError(problems)
 
 
-def shower(splits: Mapping[str, Any], read_as: Reading, hide: Callable[[str], str] = str) -> Callable[[str, int], str]:
-    """A function that gives the shortened text of a row of a split, without what `hide` takes out."""
+def make_excerpt(
+    splits: Mapping[str, Any], reading: Reading, hide: Callable[[str], str] = str
+) -> Callable[[str, int], str]:
+    """A function that gives the shortened text of a row of a split.
 
-    def show(split: str, row: int) -> str:
+    Args:
+        hide: takes out of a text what must not be shown.
+    """
+
+    def excerpt(split: str, row: int) -> str:
         rows = splits[split]
-        if not hasattr(rows, "num_rows"):
+        is_stream = not hasattr(rows, "num_rows")
+        if is_stream:
             return ""
-        text = " ".join(hide(next(whole(read_as, rows.select([row])), "")).split())
-        return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+        text = next(whole_texts(reading, rows.select([row])), "")
+        text = " ".join(hide(text).split())
+        return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
 
-    return show
+    return excerpt
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data that a command names.
+
+    Args:
+        splits: the rows of each split.
+        reading: how rows are read.
+        make_options: what to look for, made anew for each look, as benchmarks are read once.
+        paths: the files of each split; none where it is no file's.
+        request: what was asked for.
+        class_names: where they are known.
+    """
+
+    splits: Mapping[str, Any]
+    reading: Reading
+    make_options: Callable[[], CheckOptions]
+    paths: Mapping[str, list[Path]]
+    request: Request
+    class_names: tuple[str, ...] = ()
+
+    def check(self, splits: Mapping[str, Any], **changes: Any) -> Report:
+        """Compare splits.
+
+        Args:
+            changes: options that are other than what was asked for.
+        """
+        from ftp_leakage.look import look
+
+        options = replace(self.make_options(), **changes)
+        return look(splits, self.reading, options, self.class_names)
+
+
+def read_source(
+    folder: str | None,
+    train: str | None,
+    validation: str | None,
+    test: str | None,
+    text: tuple[str, ...],
+    label: str | None,
+    group: str | None,
+    date: str | None,
+    against: tuple[str, ...],
+    threshold: float,
+    within: bool,
+    max_decompressed: str | None = None,
+    trust_recipe: bool = False,
+) -> Source:
+    """Read the data that a command names, and what it asks for."""
+    from ftp_leakage import advice
+    from ftp_leakage.check_options import CheckOptions
+
+    files = {}
+    for split, path in (("train", train), ("validation", validation), ("test", test)):
+        if path:
+            files[split] = path
+    if bool(folder) == bool(files):
+        raise UserError(
+            "give either a folder of splits, or its files by --train, --validation, --test",
+            "the folder has a file for each split, such as train.csv and validation.csv",
+            "ftp data check --help",
+        )
+    form: str | None = None
+    class_names: tuple[str, ...] = ()
+    paths: dict[str, list[Path]] = {}
+    if folder and folder.endswith(".toml"):
+        recipe = read_recipe(folder, trust_recipe)
+        splits = dict(recipe.splits)
+        form = recipe.form
+        class_names = recipe.labels
+    else:
+        splits, paths = _read_splits(folder, files, max_decompressed)
+    _require_no_dropped_column(splits, (*text, label, group, date))
+    splits.pop("general", None)
+    require_columns(splits, text, group, date, "--", label)
+    first = next(iter(splits.values()))
+    reading = choose_reading(form or forms.detect(first.column_names), first, text, label)
+    _require_text(splits, reading)
+
+    def make_options() -> CheckOptions:
+        benchmarks = read_benchmarks(against, max_decompressed)
+        return CheckOptions(threshold, within, group, date, benchmarks)
+
+    options = advice.command_options(
+        text, label, group, date, against, threshold, within, max_decompressed
+    )
+    request = advice.request_of_files(folder, files, paths, options)
+    return Source(splits, reading, make_options, paths, request, class_names)
+
+
+def _read_splits(
+    folder: str | None, files: Mapping[str, str], max_decompressed: str | None
+) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+    """The rows of each split, and its files, where these can be written again without some rows."""
+    from ftp.data.split_files import locate
+    from ftp_leakage.advice import is_saved_set
+
+    notes: list[str] = []
+    splits: dict[str, Any] = {}
+    paths: dict[str, list[Path]] = {}
+    if folder:
+        splits = dict(read(folder, max_decompressed=max_decompressed, notes=notes))
+        path = Path(folder).expanduser()
+        if path.is_dir() and not is_saved_set(path):
+            paths = {split: list(files_of) for split, files_of in locate(path)[0].items()}
+        elif path.is_file():
+            paths = {next(iter(splits)): [path]}
+    for split, file in files.items():
+        contents = dict(read(file, max_decompressed=max_decompressed, notes=notes))
+        if len(contents) > 1:
+            raise UserError(
+                f"{file} has several splits: {', '.join(contents)}",
+                "name a file",
+                shlex.join(["ftp", "data", "check", file]),
+            )
+        splits[split] = next(iter(contents.values()))
+        paths[split] = [Path(file).expanduser()]
+    for note in notes:
+        warn(note)
+    return splits, paths
+
+
+def _require_no_dropped_column(splits: Mapping[str, Any], named: Sequence[str | None]) -> None:
+    """Check that no column was left out on reading that the user named or that a form reads."""
+    from ftp.data import dropped_columns
+
+    columns = [name for name in named if name]
+    for form in forms.all_forms():
+        columns += forms.read_columns(form)
+    for rows in splits.values():
+        dropped_columns.require_held(rows, columns)
+
+
+def _require_text(splits: Mapping[str, Any], reading: Reading) -> None:
+    """Check that every split has the columns of text that are read."""
+    if not reading.parts:
+        columns = ", ".join(next(iter(splits.values())).column_names)
+        raise UserError(
+            f"no column of text is found; the columns: {columns}", "name it", "--text-column NAME"
+        )
+    if reading.form not in ("columns", "labelled", "text"):
+        return  # parts of other forms are made of several columns
+    missing = []
+    for split, rows in splits.items():
+        for name in reading.parts:
+            if name not in rows.column_names:
+                missing.append(f"{split} has no column '{name}'")
+    if missing:
+        raise UserError(
+            "; ".join(missing),
+            "all splits must have the same text columns",
+            "--text-column NAME",
+        )

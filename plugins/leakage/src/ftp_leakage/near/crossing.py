@@ -1,4 +1,5 @@
-"""Texts with equal keys are brought together: the candidates for near duplicates, in time linear in the number of keys."""
+"""Texts with equal keys are brought together: the candidates for near duplicates, in time linear in
+the number of keys."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-TEMPLATE, TEMPLATE_LENGTH = 4, 16  # so many texts of fewer words that differ in one place share a template, no leak
+# so many texts of fewer words that differ in one place share a template, no leak
+TEMPLATE, TEMPLATE_LENGTH = 4, 16
 CROWD = 256  # texts of one key compared with each other at most
 
 
@@ -25,7 +27,11 @@ class Crossing:
         self.crowded = 0
 
     def meet(
-        self, key: np.ndarray, text: np.ndarray, sure: np.ndarray, in_crowds: np.ndarray | None = None
+        self,
+        key: np.ndarray,
+        text: np.ndarray,
+        sure: np.ndarray,
+        in_crowds: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of texts that have a key in common.
 
@@ -33,7 +39,8 @@ class Crossing:
             key: [keys] uint64.
             text: [keys] the text that each key is of.
             sure: [texts] at least one of the two texts must be.
-            in_crowds: [texts] whether to pair it where `TEMPLATE` or more texts have the key; None: all.
+            in_crowds: [texts] whether to pair it where `TEMPLATE` or more texts have the key; None:
+                all.
         """
         import numpy as np
 
@@ -66,9 +73,15 @@ class Crossing:
         return self._of_use(left, right, sure)
 
     def look_up(
-        self, key: np.ndarray, text: np.ndarray, other_key: np.ndarray, other_text: np.ndarray, sure: np.ndarray | None
+        self,
+        key: np.ndarray,
+        text: np.ndarray,
+        other_key: np.ndarray,
+        other_text: np.ndarray,
+        sure: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of a text that has one of the keys `key` and another text that has it among `other_key`.
+        """Pairs of a text that has one of the keys `key` and another text that has it among
+        `other_key`.
 
         Args:
             key: [keys] uint64.
@@ -92,7 +105,9 @@ class Crossing:
         right = other_text[order[np.repeat(start[match], times) + _count_up(times)]]
         return self._of_use(left, right, sure)
 
-    def _of_use(self, left: np.ndarray, right: np.ndarray, sure: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _of_use(
+        self, left: np.ndarray, right: np.ndarray, sure: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Those of the pairs that are of two texts and two splits, and of a text that is sure."""
         import numpy as np
 

@@ -1,4 +1,5 @@
-"""Pairs of rows that are alike: which, how much, why, and how surely one was copied from the other."""
+"""Pairs of rows that are alike: which, how much, why, and how surely one was copied from the
+other."""
 
 from __future__ import annotations
 
@@ -31,8 +32,10 @@ class Pairs:
         right: [pairs] int64 numbers of rows.
         similarity: [pairs] float64, share of words in common.
         why: [pairs] which of `NOTES`.
-        odds: [pairs] float64, log odds of a copy against chance, in nats (infinite for the same words).
-        crowded: keys that more than `crossing.CROWD` texts have, of which only that many were compared.
+        odds: [pairs] float64, log odds of a copy against chance, in nats (infinite for the same
+            words).
+        crowded: keys that more than `crossing.CROWD` texts have, of which only that many were
+            compared.
     """
 
     left: np.ndarray
@@ -47,8 +50,14 @@ class Pairs:
 
     def take(self, which: np.ndarray) -> Pairs:
         """Some of the pairs: by number, or by a mask."""
-        return Pairs(self.left[which], self.right[which], self.similarity[which], self.why[which], self.odds[which],
-                     self.crowded)
+        return Pairs(
+            self.left[which],
+            self.right[which],
+            self.similarity[which],
+            self.why[which],
+            self.odds[which],
+            self.crowded,
+        )
 
 
 def nothing() -> Pairs:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from ftp_leakage.normalise import Words
 
-MANY = 64  # pairs of rows listed for one pair of texts at most; beyond, each row is listed with a few
+# pairs of rows listed for one pair of texts at most; beyond, each row is listed with a few
+MANY = 64
 BLOCK = 8_000_000  # words compared at a time, which bounds the memory (about 150 bytes a word)
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Rows of a split that follow one another: which split (its number), from which row on, their texts."""
+    """Rows of a split that follow one another: which split (its number), from which row on, their
+    texts."""
 
     split: int
     first_row: int
@@ -30,12 +32,17 @@ class _Piece:
 
 
 def find(
-    texts: Words, split: np.ndarray, threshold: float = 0.8, within: bool = False, near: bool = True, start: float = START
+    texts: Words,
+    split: np.ndarray,
+    threshold: float = 0.8,
+    within: bool = False,
+    near: bool = True,
+    start: float = START,
 ) -> Pairs:
     """Pairs of rows of different splits with the same or nearly the same text.
 
-    Texts without a word are compared with nothing. Of texts that occur many times every row is in some pair, but not every
-    pair of rows is listed.
+    Texts without a word are compared with nothing. Of texts that occur many times every row is in
+    some pair, but not every pair of rows is listed.
 
     Args:
         split: [texts] number of the split of each row, 0 to 62.
@@ -49,7 +56,8 @@ def find(
     if not len(filled):
         return nothing()
 
-    # rows of the same words are one text from here on; the rows of text u: rows[bounds[u]:bounds[u + 1]]
+    # rows of the same words are one text from here on;
+    # the rows of text u are rows[bounds[u]:bounds[u + 1]]
     whole = mix(keys_of(texts).whole[filled]) ^ mix(texts.lengths[filled])
     _, first, text_of_row = np.unique(whole, return_index=True, return_inverse=True)
     bounds = np.concatenate(([0], np.cumsum(np.bincount(text_of_row))))
@@ -59,23 +67,35 @@ def find(
 
     # a text of several rows is a pair with itself
     twice = np.flatnonzero(np.diff(bounds) > 1)
-    exact = (twice, twice, np.ones(len(twice)), np.full(len(twice), SAME), np.full(len(twice), np.inf))
+    exact = (
+        twice,
+        twice,
+        np.ones(len(twice)),
+        np.full(len(twice), SAME),
+        np.full(len(twice), np.inf),
+    )
     tables: list[tuple[np.ndarray, ...]] = [exact]
     crowded = 0
     if near and len(distinct) > 1:
         copies, crowded = near_copies(distinct, split_bits, threshold, within, start)
         tables.append(copies)
 
-    left, right, similarity, why, odds = (np.concatenate(column) for column in zip(*tables, strict=True))
+    left, right, similarity, why, odds = (
+        np.concatenate(column) for column in zip(*tables, strict=True)
+    )
     left, right, text_pair = _expand(left, right, rows, bounds, split, within)
     return Pairs(left, right, similarity[text_pair], why[text_pair], odds[text_pair], crowded)
 
 
 def between(
-    splits: Sequence[Words], threshold: float = 0.8, within: bool = False, near: bool = True, start: float = START
+    splits: Sequence[Words],
+    threshold: float = 0.8,
+    within: bool = False,
+    near: bool = True,
+    start: float = START,
 ) -> dict[tuple[int, int], Pairs]:
-    """`find` for splits of any size, in memory bounded by `BLOCK`: pairs (row of the first, row of the second) for each
-    two splits (numbers), and with `within` for each split with itself."""
+    """`find` for splits of any size, in memory bounded by `BLOCK`: pairs (row of the first, row of
+    the second) for each two splits (numbers), and with `within` for each split with itself."""
     import numpy as np
 
     pairs_of_splits: dict[tuple[int, int], list[Pairs]] = {}
@@ -83,7 +103,9 @@ def between(
         sizes = [len(piece.texts) for piece in pieces]
         split = np.repeat([piece.split for piece in pieces], sizes)
         row = np.concatenate([np.arange(len(piece.texts)) + piece.first_row for piece in pieces])
-        pairs = find(joined([piece.texts for piece in pieces]), split, threshold, within, near, start)
+        pairs = find(
+            joined([piece.texts for piece in pieces]), split, threshold, within, near, start
+        )
 
         # one number for each two splits, so that their pairs can be told apart
         splits_of_pair = split[pairs.left] * len(splits) + split[pairs.right]
@@ -113,11 +135,12 @@ def _jobs(splits: Sequence[Words], within: bool) -> Iterator[list[_Piece]]:
 
 
 def rows_of_same_words(splits: Sequence[Words]) -> list[list[int]]:
-    """Groups of rows (numbers in the joined list) with the same words in the same order, two rows at least."""
+    """Groups of rows (numbers in the joined list) with the same words in the same order, two rows
+    at least."""
     import numpy as np
 
     lengths = np.concatenate([texts.lengths for texts in splits])
-    whole = np.concatenate([_whole(texts) for texts in splits]) if len(lengths) else np.zeros(0, np.uint64)
+    whole = np.concatenate([np.zeros(0, np.uint64), *map(_whole, splits)])
     order = np.argsort(whole, kind="stable")
     order = order[lengths[order] > 0]
     if not len(order):
@@ -140,7 +163,8 @@ def _whole(texts: Words) -> np.ndarray:
 
 
 def blocks(texts: Words) -> Iterator[tuple[int, Words]]:
-    """A split in pieces of at most half a `BLOCK` of words each (one text at least), with the row each begins at."""
+    """A split in pieces of at most half a `BLOCK` of words each (one text at least), with the row
+    each begins at."""
     import numpy as np
 
     start = 0
@@ -152,9 +176,15 @@ def blocks(texts: Words) -> Iterator[tuple[int, Words]]:
 
 
 def _expand(
-    left: np.ndarray, right: np.ndarray, rows: np.ndarray, bounds: np.ndarray, split: np.ndarray, within: bool
+    left: np.ndarray,
+    right: np.ndarray,
+    rows: np.ndarray,
+    bounds: np.ndarray,
+    split: np.ndarray,
+    within: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of distinct texts as pairs of rows; the third value says which pair of texts each comes from."""
+    """Pairs of distinct texts as pairs of rows; the third value says which pair of texts each comes
+    from."""
     import numpy as np
 
     pairs_of_rows: list[tuple[int, int]] = []
@@ -169,8 +199,11 @@ def _expand(
     return pairs[:, 0], pairs[:, 1], np.array(text_pair, dtype=np.int64)
 
 
-def _pairs_of(rows: list[int], other_rows: list[int], split: np.ndarray, within: bool) -> set[tuple[int, int]]:
-    """Pairs of a row of each list, the smaller number first: all of them, or where these are many one for each row."""
+def _pairs_of(
+    rows: list[int], other_rows: list[int], split: np.ndarray, within: bool
+) -> set[tuple[int, int]]:
+    """Pairs of a row of each list, the smaller number first: all of them, or where these are many
+    one for each row."""
     if len(rows) * len(other_rows) <= MANY:
         return _crossed(rows, other_rows, split, within)
     pairs = set()
@@ -186,7 +219,9 @@ def _pairs_of(rows: list[int], other_rows: list[int], split: np.ndarray, within:
     return pairs
 
 
-def _crossed(rows: list[int], other_rows: list[int], split: np.ndarray, within: bool) -> set[tuple[int, int]]:
+def _crossed(
+    rows: list[int], other_rows: list[int], split: np.ndarray, within: bool
+) -> set[tuple[int, int]]:
     """Every row of one list with every row of the other that it may be compared with."""
     pairs = set()
     for row in rows:
