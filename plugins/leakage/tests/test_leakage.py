@@ -20,6 +20,7 @@ from datasets import Dataset
 
 from ftp.data.split_files import locate
 from ftp.errors import UserError
+from ftp.plugins.call import Hooks
 from ftp.settings import Settings
 from ftp.types import Data, Risk, Run, Task
 from ftp_leakage import Leakage, labels
@@ -213,7 +214,7 @@ def run_form(
     task = Task(form, "tokens")  # type: ignore[arg-type]
     settings = Settings(data=kept(splits))
     [risk] = Leakage(**(options or {})).check_risks(
-        Run(settings, task, None), "data", Data(splits, form, labels)
+        Run(settings, task, Hooks(())), "data", Data(splits, form, labels)
     )
     return obeyed(risk)
 
@@ -1167,7 +1168,7 @@ def test_advice_of_a_run_names_columns_as_the_files_do(tmp_path: Path) -> None:
     )
     assert (
         request_of_run(
-            Leakage(), Run(Settings(), Task("labelled", "labels"), None), "labelled", read
+            Leakage(), Run(Settings(), Task("labelled", "labels"), Hooks(())), "labelled", read
         )
         is None
     )
@@ -1197,7 +1198,7 @@ def test_advice_of_a_run_whose_rows_are_in_no_folder_of_splits(tmp_path: Path) -
 
     recipe = tmp_path / "run.toml"
     recipe.write_text(prepare(["full", "sentiment"]).recipe(), encoding="utf-8")
-    run = Run(Settings(), Task("labelled", "labels"), None, out=tmp_path)
+    run = Run(Settings(), Task("labelled", "labels"), Hooks(()), out=tmp_path)
     command = shlex.split(
         request_of_run(
             Leakage(), run, "labelled", choose_reading("labelled", rows([""], label=[0]))
@@ -1214,7 +1215,7 @@ def test_advice_of_a_run_whose_rows_are_in_no_folder_of_splits(tmp_path: Path) -
 def test_a_run_that_cut_its_own_validation_cuts_again_by_group(tmp_path: Path) -> None:
     sentences, data = make_sentences(60), tmp_path / "mine.csv"
     write(data, sentences)
-    run = Run(Settings(data=str(data)), Task("labelled", "labels"), None, out=tmp_path)
+    run = Run(Settings(data=str(data)), Task("labelled", "labels"), Hooks(()), out=tmp_path)
     splits = {
         "train": rows(sentences[:40], who=[i % 9 for i in range(40)]),
         "validation": rows(sentences[40:], who=[1] * 20),
@@ -1236,7 +1237,7 @@ def test_groups_that_are_in_both_files_throughout_are_parted_by_a_cut_of_the_tra
         Dataset.from_dict(
             {"text": texts, "label": ["a", "b"] * (len(texts) // 2), "patient_id": patients}
         ).to_json(str(data / f"{split}.jsonl"))
-    run = Run(Settings(data=str(data)), Task("labelled", "labels"), None, out=tmp_path)
+    run = Run(Settings(data=str(data)), Task("labelled", "labels"), Hooks(()), out=tmp_path)
     splits = {
         split: Dataset.from_json(str(data / f"{split}.jsonl")) for split in ("train", "validation")
     }

@@ -11,8 +11,7 @@ from ftp.types import Data, Risk, Run
 
 @plugin(kind="risk", replaces=("duplicates",))
 class Leakage:
-    """Find evaluation rows that are (nearly) in train, labels and dates given away, groups in two
-    splits."""
+    """Find evaluation rows (nearly) in train, labels and dates given away, groups in two splits."""
 
     threshold: float = option(
         0.8, "share of words in common that makes two texts near duplicates", low=0.5, high=1
