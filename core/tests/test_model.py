@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from ftp import PluginError, UserError
+from ftp import PluginError, UserError, heads
 from ftp import model as models
 from ftp.host.fresh import run_code as run_in_new_process
 from ftp.model import saving
@@ -87,6 +88,18 @@ def test_default_is_the_offer_for_the_head(made, monkeypatch):
     with pytest.raises(UserError) as error:
         models.find(None, "span")
     assert told(error, "--model", "head 'span'", "pip install ftp-starter")
+
+
+def test_a_head_without_an_offer_takes_the_default_of_the_head_it_names(made, monkeypatch):
+    known = dict(heads.all_heads())
+    known["span"] = dataclasses.replace(known["span"], model_as="labels")
+    monkeypatch.setattr(heads, "all_heads", lambda: known)
+    encoder = ("house/encoder", "house-models", Offer(made["bert"], default_for=("labels",)))
+    offered(monkeypatch, encoder)
+    assert models.find(None, "span").name == "house/encoder"
+    # an offer for the head itself comes first
+    offered(monkeypatch, encoder, ("house/reader", "house-models", Offer(made["roberta"], default_for=("span",))))
+    assert models.find(None, "span").name == "house/reader"
 
 
 def test_weights_lie_where_arithmetic_repeats_to_the_last_digit(made):

@@ -69,6 +69,7 @@ class HeadSpec:
         share_scored: the share of a row's tokens at most for which it has outputs in training.
         must_be_trained: it is useless as long as it is new, so a checkpoint must have it.
         loss_is_nats: its loss is a negative log probability of what a row says, so that it compares with guessing.
+        model_as: another head, whose default model is taken where no package offers one for this head; empty: none.
     """
 
     name: str
@@ -95,6 +96,7 @@ class HeadSpec:
     share_scored: float = 1.0
     must_be_trained: bool = False
     loss_is_nats: bool = False
+    model_as: str = ""
 
     def auto_class_of(self, is_encoder_decoder: bool) -> str:
         """The class of Transformers that loads a network with this head."""

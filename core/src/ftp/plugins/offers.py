@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ftp import heads
 from ftp.answers.fields import instance
 from ftp.errors import UserError, describe
 from ftp.host.terminal import OF_THE_USER
@@ -33,7 +34,13 @@ def offers() -> dict[str, list[OfferPoint]]:
 
 
 def defaults(known: Mapping[str, list[OfferPoint]], head: str) -> list[tuple[str, Offer, str]]:
-    """The offers that want to be the default for a head: name, offer, and the package that it comes from."""
+    """The offers that want to be the default for a head, or else for the head whose model serves it (`HeadSpec.model_as`): name,
+    offer, and the package that it comes from."""
+    return _wanting(known, head) or _wanting(known, heads.get(head).model_as)
+
+
+def _wanting(known: Mapping[str, list[OfferPoint]], head: str) -> list[tuple[str, Offer, str]]:
+    """The offers that name a head as one that they are the default for."""
     wanting = []
     for name, points in known.items():
         for ask, distribution, version in points:
