@@ -55,6 +55,16 @@ def test_answers_name_the_classes() -> None:
     assert all("good" not in str(line) for line in lines)  # texts stay out
 
 
+def test_an_answer_is_kept_as_its_head_shows_it() -> None:
+    rows = Dataset.from_dict({"text": ["a"]})
+    vector = Predictions("test", rows, [Prediction([0.6, 0.8])], 1.0, np.array([1.0]))
+    data = Data({"test": rows}, "text")
+    line, = keep.answers(data, vector, shown=lambda prediction, labels: {"answer": len(prediction.answer)})
+    assert line["answer"] == 2
+    example, = keep.examples(data, {"test": vector}, 1, shown=lambda prediction, labels: {"answer": "short"})
+    assert example["answer"] == "short"
+
+
 def test_examples_are_the_surest_mistakes() -> None:
     splits = {"test": predictions(), "validation": predictions("validation")}
     surest, second = keep.examples(DATA, splits, 5)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftp import forms
 from ftp.data.turns import words
+from ftp.heads import as_it_is
 from ftp.types import Data, Prediction, Predictions
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ LETTERS = 600
 """Letters kept of each part of a row that went wrong; a longer part says how much is left out."""
 Hide = Callable[[Any], Any]
 """Takes out of a row's words what must not be shown: `Run.hidden`."""
+Shown = Callable[[Prediction, Sequence[str]], Mapping[str, Any]]
+"""A prediction and the names of the classes -> `answer` as it is kept: `HeadSpec.shown`."""
 
 
 def _hide_nothing(text: Any) -> Any:
@@ -130,12 +133,15 @@ def bands(*predictions: Predictions | None) -> dict[str, list[float]]:
 
 
 def answers(
-    data: Data, predictions: Predictions, hide: Hide = _hide_nothing
+    data: Data, predictions: Predictions, hide: Hide = _hide_nothing, shown: Shown = as_it_is
 ) -> Iterator[dict[str, Any]]:
     """Give a line for each held-out row: its index, its loss and the model's answer.
 
     Where there are classes, also the label by name and the probability of each class in the order
     of the labels.
+
+    Args:
+        shown: what is kept of an answer that is no class (`HeadSpec.shown`).
     """
     labels = _row_labels(data, predictions)
     for row_index, loss in enumerate(predictions.losses.tolist()):
@@ -148,14 +154,18 @@ def answers(
                 line["answer"] = _class_name(data, prediction.answer)
                 line["label"] = labels[row_index]
             else:
-                line["answer"] = hide(prediction.answer)
+                line["answer"] = hide(shown(prediction, data.labels)["answer"])
             if prediction.scores is not None:
                 line["scores"] = [round(float(score), 5) for score in prediction.scores]
         yield line
 
 
 def examples(
-    data: Data, predictions: Mapping[str, Predictions], most: int, hide: Hide = _hide_nothing
+    data: Data,
+    predictions: Mapping[str, Predictions],
+    most: int,
+    hide: Hide = _hide_nothing,
+    shown: Shown = as_it_is,
 ) -> list[dict[str, Any]]:
     """Pick held-out rows that went wrong, worst first, each with its text.
 
@@ -169,7 +179,7 @@ def examples(
     if split is None:
         return []
     split_predictions = predictions[split]
-    lines = list(answers(data, split_predictions, hide))
+    lines = list(answers(data, split_predictions, hide, shown))
     if _row_labels(data, split_predictions):
         wrong = [line for line in lines if line["answer"] != line["label"]]
         worst = sorted(wrong, key=lambda line: (-_confidence(line), line["row"]))

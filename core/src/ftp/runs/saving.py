@@ -52,10 +52,11 @@ def save(
         if loss.extra is not None:
             (aside / EXTRA).write_bytes(to_bytes(loss.extra.state_dict()))
     folder.write_scores(scores, baselines)
+    shown = heads.get(model.head).shown
     for split, answers in predictions.items():
-        folder.write_predictions(split, keep.answers(data, answers, run.hidden))
-    if run.settings.report_examples:
-        folder.write_examples(keep.examples(data, predictions, run.settings.report_examples, run.hidden))
+        folder.write_predictions(split, keep.answers(data, answers, run.hidden, shown))
+    if most := run.settings.report_examples:
+        folder.write_examples(keep.examples(data, predictions, most, run.hidden, shown))
 
 
 def put_in_place(
