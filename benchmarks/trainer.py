@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import ftp
-from ftp.types import Event
+from ftp.types import Event, Started, Step
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 RATE = {"lora": 5e-4, "full": 5e-5}
@@ -46,10 +46,10 @@ class Clock:
 
     @ftp.hookimpl
     def on_event(self, event: Event) -> None:
-        if event.name == "started":
+        if isinstance(event, Started):
             take_turns()
             self.begun = time.process_time()
-        if event.name == "step":
+        if isinstance(event, Step):
             Path(os.environ["BENCH_CLOCK"]).write_text(str(time.process_time() - self.begun))
             take_turns()
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Score
+from ftp.types import Score, Step
 
 GOOD, BAD = ["joy", "first"], ["not", "bill"]  # words that the tiny tokenizer has whole
 OTHER = ["the", "film", "soup", "was", "a", "and", "of", "in", "on", "day", "new", "bank", "about", "four", "more", "than"]
@@ -78,8 +78,8 @@ class Reviews:
 
     @hookimpl
     def on_event(self, event: Any) -> None:
-        sys.audit("moment", f"event {event.name} {event.step}")
-        if self.fail == "die" and os.environ.get("RANK") == "1" and event.name == "step" and event.step == 3:
+        sys.audit("moment", f"event {type(event).__name__} {event.step}")
+        if self.fail == "die" and os.environ.get("RANK") == "1" and isinstance(event, Step) and event.step == 3:
             print("rank one has had enough", file=sys.stderr, flush=True)
             os._exit(13)
 

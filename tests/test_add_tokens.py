@@ -89,7 +89,7 @@ class Stopper:
     @hookimpl
     def on_event(self, run, event):
         mark = Path(run.out) / "stopped-once"
-        if event.name == "step" and event.step == 5 and not mark.exists():
+        if isinstance(event, ftp.types.Step) and event.step == 5 and not mark.exists():
             mark.touch()
             raise KeyboardInterrupt
 ''', encoding="utf-8")

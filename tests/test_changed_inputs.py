@@ -27,7 +27,7 @@ class Halt:
 
     @hookimpl
     def on_event(self, event):
-        if os.path.exists("when") and open("when").read() == f"{event.name} {event.step}":
+        if os.path.exists("when") and open("when").read() == f"{type(event).__name__} {event.step}":
             raise KeyboardInterrupt
 '''
 Resume = Callable[..., str]
@@ -52,7 +52,7 @@ def resume(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     def run(
         change: Callable[[], Any], *more: str, status: int = 2, early: bool = False, words: Sequence[str] = ()
     ) -> str:
-        (tmp_path / "when").write_text("started 0" if early else "saved 2")
+        (tmp_path / "when").write_text("Started 0" if early else "Saved 2")
         given = ["run", "--plugins=full,sentiment,-leakage,-underfitting,-overfitting", "--data", "rows", "--model", "base",
                  "--out", "run", "--plugins-from", "halt.py:Halt", "--device", "cpu", "--precision", "fp32", "--max-steps", "4",
                  "--save-steps", "2", "--batch-size", "8", "--no-baselines", "--no-verify", "--no-report", "--cache-dir", "cache"]
@@ -189,7 +189,7 @@ def test_harmless_changes_are_taken_and_written_down(resume: Resume, words: Sequ
 
 
 def test_a_change_that_was_taken_holds_at_the_next_resume(resume: Resume, tmp_path: Path) -> None:
-    resume(lambda: Path("when").write_text("saved 3"), status=130, words=("--save-steps", "1"))
+    resume(lambda: Path("when").write_text("Saved 3"), status=130, words=("--save-steps", "1"))
     Path("when").unlink()
     assert call(["run", "--resume", "run"]) == 0
     assert len(facts()["changes"]) == 1 and len(facts()["resumes"]) == 2

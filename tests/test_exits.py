@@ -17,7 +17,7 @@ class Event:
     "Ends the process at an event."
     @hookimpl
     def on_event(self, run, event):
-        if event.name == "step":
+        if isinstance(event, ftp.types.Step):
             sys.exit(0)
 
 @plugin

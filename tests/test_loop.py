@@ -153,7 +153,7 @@ class Mine:
     """Damages checkpoints at the last evaluation."""
     @ftp.hookimpl
     def on_event(self, run, event):
-        if event.name == "evaluated" and event.step == 72:
+        if isinstance(event, ftp.types.Evaluated) and event.step == 72:
             looks = {{l["step"]: l["validation_loss"] for l in run.log.lines if l["event"] == "evaluation"}}
             for path in (run.out / "checkpoints").iterdir():
                 if "{lost}" == "all" or path.name == f"step-{{min(looks, key=looks.get)}}":
@@ -297,7 +297,7 @@ class Mine:
     """Has seen enough."""
     @ftp.hookimpl
     def on_event(self, event):
-        return Stop("enough") if event.name == "step" and event.step == 3 else None
+        return Stop("enough") if isinstance(event, ftp.types.Step) and event.step == 3 else None
 ''')
     result = go(plugins_from=(where,))
     assert result.step == 3 and result.reason == "mine: enough"
@@ -490,7 +490,7 @@ class Mine:
         return model
     @ftp.hookimpl
     def on_event(self, run, event):
-        if event.name == "ended":
+        if isinstance(event, ftp.types.Evaluated):
             run.tell(f"seen {self.count}")
 ''')
     for plugins in (["full", "sentiment"], ["lora", "sentiment"]):
@@ -680,3 +680,42 @@ def test_random_states_of_an_update_depend_on_seed_step_and_rank_alone() -> None
     torch.rand(17)
     assert draw(1, 2, 0) == first
     assert len({first, draw(2, 2, 0), draw(1, 3, 0), draw(1, 2, 1)}) == 4
+
+
+def test_a_run_tells_how_it_ended_and_keeps_what_a_plugin_counts(go: Any, tmp_path: Path) -> None:
+    from ftp.cli.main import call
+
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Counts what it hears, across a resume, and writes down how runs end."""
+    heard = 0
+    @ftp.hookimpl
+    def on_event(self, run, event):
+        if isinstance(event, ftp.types.Started | ftp.types.Step):
+            self.heard += 1
+        if isinstance(event, ftp.types.Finished | ftp.types.Failed):
+            end = event.result.reason if isinstance(event, ftp.types.Finished) else str(event.error)
+            run.log.event("heard", what=type(event).__name__, count=self.heard, end=end, after=event.step,
+                          report=(run.out / "report.html").exists())
+        if isinstance(event, ftp.types.Step) and event.step == 4 and (run.out.parent / "fail").exists():
+            raise ValueError("enough")
+    def state(self):
+        return {"heard": self.heard}
+    def restore(self, state):
+        self.heard = state["heard"]
+''')
+    out = tmp_path / "broken"
+    (tmp_path / "fail").touch()
+    with pytest.raises(ftp.PluginError, match="failed in on_event: ValueError: enough"):
+        go(plugins_from=(where,), max_steps=6, save_steps=2, out=out, report=True)
+    # it heard of the start and of four updates; the checkpoint after update 2 knows of three events
+    [failed] = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if '"heard"' in line]
+    assert (failed["what"], failed["after"], failed["count"], failed["report"]) == ("Failed", 4, 5, False)
+    assert "enough" in failed["end"]
+    (tmp_path / "fail").unlink()
+    assert call(["run", "--resume", str(out), "--trust-recipe"]) == 0
+    heard = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if '"heard"' in line]
+    finished = heard[-1]
+    assert (finished["what"], finished["after"], finished["count"], finished["report"]) == ("Finished", 6, 8, True)
+    assert finished["end"] == "the schedule is done"

@@ -56,7 +56,7 @@ def kills(moments: list[str]) -> list[dict[str, object]]:
         {"where": "an update begins", "number": dice.randint(1, before)},
         {"where": ".partial-", "number": dice.randint(1, 4)},  # a file of the first save
         {"where": "", "number": dice.randint(first, len(moments) // 2)},
-        {"where": "event step", "number": dice.randint(1, 4)},
+        {"where": "event Step", "number": dice.randint(1, 4)},
         {"where": ".partial-", "number": 10 + dice.randint(1, 4)},
         {"where": "rename", "number": dice.randint(2, 6)},
         {"where": "/model", "number": 1},

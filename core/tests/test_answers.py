@@ -20,7 +20,6 @@ from ftp.plugins.call import Hooks
 from ftp.settings import Settings
 from ftp.types import (
     Batch,
-    Event,
     Loss,
     LossOut,
     Metric,
@@ -31,6 +30,7 @@ from ftp.types import (
     Risk,
     Row,
     Run,
+    Saved,
     Score,
     StepOut,
     Stop,
@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "make_optimizer": {"run": None, "model": None, "loss": None},
     "make_schedule": {"run": None, "total": 9},
     "train_step": {"run": None, "model": None, "loss": None, "batches": [], "optimizer": None, "step": 0, "total": 9},
+    "evaluated_weights": {"run": None, "model": None},
     "evaluate": {"run": None, "data": None, "predictions": {}, "model": None},
     "check_risks": {
         "run": None,
@@ -57,7 +58,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "log": (),
     },
     "reward": {"run": None, "rows": [], "completions": []},
-    "on_event": {"run": None, "event": Event("step", 1)},
+    "on_event": {"run": None, "event": Saved(1, Path("step-1"))},
 }
 COLLECTED = {"load_data", "evaluate", "check_risks", "reward", "on_event"}
 
@@ -163,6 +164,7 @@ WRONG: list[tuple[str, Any, str]] = [
         StepOut(1.5),
         "gave a StepOut whose loss is 1.5 to train_step, not a tensor of one number",
     ),
+    ("evaluated_weights", NET, "gave a Linear to evaluated_weights, not a context manager"),
     ("evaluate", "accuracy", "gave a str to evaluate, not a list of Score"),
     ("evaluate", 5, "gave an int to evaluate, not a list of Score"),
     (

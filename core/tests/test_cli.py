@@ -22,7 +22,7 @@ from ftp.errors import VerifyError
 from ftp.folder.files import Folder
 from ftp.plugins.fit import core_options
 from ftp.plugins.plan import Prepared, prepare
-from ftp.runs.result import Result
+from ftp.types import Result
 
 Plant = Callable[..., Path]
 Out = pytest.CaptureFixture[str]

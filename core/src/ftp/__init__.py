@@ -26,7 +26,7 @@ from ftp.plugins.declare import plugin
 
 if TYPE_CHECKING:
     from ftp.runs.predictor import Predictor
-    from ftp.runs.result import Result
+    from ftp.types import Result
 
 __version__ = "0.1.0"
 

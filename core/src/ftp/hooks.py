@@ -31,6 +31,8 @@ from ftp.types import (
 )
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from datasets import Dataset
     from numpy.typing import NDArray
     from torch.optim import Optimizer
@@ -126,6 +128,18 @@ def train_step(
     raise NotImplementedError
 
 
+@hookspec(firstresult=True)
+def evaluated_weights(run: Run, model: Model) -> AbstractContextManager[Any]:
+    """Give a context in which the network has the weights that count, where those are not the ones that are trained: their
+    running average (EMA), a mean over the end of training (SWA), the point that a schedule-free optimizer reports.
+
+    One answer: core's (registered last), which changes nothing. Entered around each evaluation and its risk checks; the best
+    checkpoint and `model/` hold the weights as they are within it. Leaving it puts the trained weights back, bit by bit. With
+    `--shard` a weight is this rank's share of it.
+    """
+    raise NotImplementedError
+
+
 @hookspec
 def evaluate(
     run: Run, data: Data, predictions: Mapping[str, Predictions], model: Model
@@ -169,8 +183,12 @@ def reward(run: Run, rows: Sequence[Row], completions: Sequence[str]) -> Reward:
 
 @hookspec
 def on_event(run: Run, event: Event) -> Stop | None:
-    """Hear what happens (`started`, `step`, `evaluated`, `saved`, `ended`). Collected; answer `Stop(reason)` to end
-    training after this step. Told on every rank; a Stop from any rank stops all."""
+    """Hear what happens: an `Event`, whose class says what (`Started`, `Step`, `Evaluated`, `Judged`, `Saved`, and at the end of
+    a run `Finished` or `Failed`).
+
+    Collected. Answer `Stop(reason)` to `Step` or `Evaluated` to end training after this update; a Stop from any rank stops
+    all. Every rank hears every event, but for a failure that other ranks may not know of.
+    """
     raise NotImplementedError
 
 
@@ -192,6 +210,7 @@ ARITY: Mapping[str, Arity] = {
     "make_optimizer": "one",
     "make_schedule": "one",
     "train_step": "one",
+    "evaluated_weights": "one",
     "evaluate": "collected",
     "check_risks": "collected",
     "reward": "collected",

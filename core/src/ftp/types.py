@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -262,17 +262,102 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened: `started`, `step`, `evaluated`, `saved`, `ended`, with its numbers in `values`."""
+class Result:
+    """What a run ended with. `out`: its folder; `model` is in `out / "model"`, in Transformers or PEFT layout."""
 
-    name: Literal["started", "step", "evaluated", "saved", "ended"]
+    out: Path
+    scores: tuple[Score, ...]
+    baselines: tuple[Baseline, ...]
+    risks: tuple[Risk, ...]
     step: int
-    values: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float
+    trained: int
+    total: int
+    reason: str
+    device: str = ""
+    verified: bool = True  # model/ was loaded in a fresh process and gave the same answers; not so with --no-verify
+
+    def score(self, name: str, split: str | None = None) -> float:
+        """The value of a score, of the last split (test where there is one) or of `split`."""
+        found = [one for one in self.scores if one.name == name and split in (None, one.split)]
+        if not found:
+            raise KeyError(f"no score {name!r}; there are: {sorted({one.name for one in self.scores})}")
+        return found[-1].value
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run; its class says what. `step`: the updates done by then."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """Training begins, or goes on after update `step`. `total`: the updates of the whole run."""
+
+    total: int
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """Updates were done and their numbers read: each `--logging-steps`, and before each evaluation and checkpoint.
+
+    `loss` and `metrics`: means since the last such event. `grad_norm`: of the last update, before clipping; None where
+    whoever answered `train_step` gave none. `epoch`: passes over the training rows so far. `memory`: peak, in bytes.
+    """
+
+    loss: float
+    grad_norm: float | None
+    learning_rate: float
+    epoch: float
+    rows_per_second: float
+    tokens_per_second: float
+    memory: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """The validation rows were scored. `loss`: on them; `train_loss`: on a sample of the training rows."""
+
+    loss: float
+    train_loss: float | None
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True)
+class Judged(Event):
+    """Checks gave verdicts at a `stage` (as in `check_risks`). `risks`: those of this stage."""
+
+    stage: str
+    risks: tuple[Risk, ...]
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A checkpoint was written. `path`: its folder, which is removed later when newer ones take its place."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The run is done: model, scores and report are written. `result`: what `ftp.run` gives."""
+
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The run ends without a result. `error`: why; a `KeyboardInterrupt`, or an error that says so, where it was interrupted."""
+
+    error: BaseException
 
 
 @dataclass(frozen=True)
 class Stop:
-    """An answer to `on_event` that ends training after this step; `reason` is told and recorded."""
+    """An answer to the events `Step` and `Evaluated` that ends training after this update; `reason` is told and recorded."""
 
     reason: str
 
@@ -288,6 +373,21 @@ class Offer:
     default_for: tuple[Head, ...] = ()
     summary: str = ""
     suggests: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A plugin that keeps something from update to update (an average of weights, a counter).
+
+    Its state is in every checkpoint, so that a resumed run goes on exactly. It is the main process's, and is given back to
+    each process: keep nothing that differs between processes.
+    """
+
+    def state(self) -> Mapping[str, Any]:
+        """What it keeps: plain containers, numbers, texts and tensors."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave, with tensors on the CPU, after `make_optimizer` and before the event `Started`."""
 
 
 class Hooks(Protocol):
@@ -314,6 +414,12 @@ class Hooks(Protocol):
 
     def hide(self, text: str) -> str:
         """What plugins that answer the hook `hide` leave of a text."""
+
+    def states(self) -> dict[str, Any]:
+        """What plugins keep in a checkpoint, by plugin name."""
+
+    def restore(self, states: Mapping[str, Any]) -> None:
+        """Give plugins back what they keep in a checkpoint."""
 
 
 class Log(Protocol):

@@ -17,7 +17,7 @@ from typing import Any
 from ftp import hookimpl, option, plugin
 from ftp.data.turns import content_text
 from ftp.errors import UserError
-from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Predictions, Risk, Row, Run, Score
+from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Predictions, Risk, Row, Run, Saved, Score, Started, Step
 
 # --- objectives ---
 
@@ -433,18 +433,18 @@ class Listen:
 
     @hookimpl
     def on_event(self, event: Event) -> Any:
-        if event.name == "started":
+        if isinstance(event, Started):
             self.losses: dict[int, float] = {}
             self.first = event.step
-        if self.fault == "saved" and event.name == "saved":
-            return event.values["loss"]
-        if event.name != "step":
+        if self.fault == "saved" and isinstance(event, Saved):
+            return event.loss
+        if not isinstance(event, Step):
             return None
         if self.fault == "resumed" and event.step > 1:
             self.losses[event.step - 1]
         if self.fault == "answers":
             return "going on"
-        self.losses[event.step] = event.values["loss"]
+        self.losses[event.step] = event.loss
         return None
 
 
@@ -464,7 +464,7 @@ class Warm:
 
     @hookimpl
     def on_event(self, event: Event) -> None:
-        if event.name in ("started", "step"):
+        if isinstance(event, Started | Step):
             self.weight = min(1.0, (event.step + 1) / 2)
 
 

@@ -80,8 +80,8 @@ CASES = {
     "Notes_always": ("right-answers-score-best", "is 1 also when every answer is wrong"),
     "Notes_wrong_way": ("right-answers-score-best", "its goal is 'min'"),
     # who hears of events
-    "Listen_saved": ("hears-every-event", "'saved' at update 2 of a whole run"),
-    "Listen_resumed": ("hears-every-event", "'step' at update 4 of its resume"),
+    "Listen_saved": ("hears-every-event", "Saved at update 2 of a whole run"),
+    "Listen_resumed": ("hears-every-event", "Step at update 4 of its resume"),
     "Listen_answers": ("hears-every-event", "gave a str to on_event, not a Stop"),
     # risks
     "Watch_ok": ("nothing-compared-is-not-ok", "shown no rows"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from ftp.answers.carried_functions import with_checked_functions
 from ftp.answers.fields import Check, an, instance, listed, of
-from ftp.answers.kinds import FUNCTION, OPTIMIZER, UPDATES, is_dataset
+from ftp.answers.kinds import CONTEXT, FUNCTION, OPTIMIZER, UPDATES, is_dataset
 from ftp.answers.origin import Mismatch, Source
 from ftp.types import Loss, Model, Reward, Risk, Score, StepOut, Stop
 
@@ -41,6 +41,7 @@ HOOKS: Mapping[str, Check] = {
     "make_optimizer": of(OPTIMIZER),
     "make_schedule": of(FUNCTION),
     "train_step": instance(StepOut),
+    "evaluated_weights": of(CONTEXT),
     "evaluate": listed(Score),
     "check_risks": listed(Risk),
     "reward": instance(Reward),

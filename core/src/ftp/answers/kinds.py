@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +160,7 @@ TOTAL = Kind(
     "a tensor of one floating-point number",
     lambda value: _is_scalar(value) and value.is_floating_point(),
 )
+CONTEXT = Kind("a context manager", lambda value: isinstance(value, AbstractContextManager))
 OPTIMIZER = Kind("a torch.optim.Optimizer", is_optimizer)
 MODULE = Kind("a torch.nn.Module", is_module)
 TOKENIZER = Kind("a tokenizer", lambda value: callable(value) and hasattr(value, "decode"))

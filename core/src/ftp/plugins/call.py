@@ -17,13 +17,14 @@ import pluggy
 
 from ftp import hooks
 from ftp.answers.hook_answers import checked, checked_list
-from ftp.answers.origin import Mismatch, Source, passes_through
+from ftp.answers.origin import Mismatch, Source, named, passes_through
 from ftp.errors import ExitStatus, PluginError, UserError, describe
 from ftp.host import faults
 from ftp.host.terminal import OF_THE_USER, warn
 from ftp.plugin_info import Answer, Picked
 from ftp.plugins.declare import implementations
 from ftp.plugins.find import FROM_PATH, discover
+from ftp.types import Stateful
 
 
 @contextlib.contextmanager
@@ -160,6 +161,27 @@ class Hooks:
         answering = [(name, how) for name, how in acting if how != "wraps"]
         wrapping = [(name, how) for name, how in acting if how == "wraps"]
         return answering[::-1] + wrapping
+
+    def states(self) -> dict[str, Any]:
+        """What plugins keep in a checkpoint (`Stateful`), by plugin name."""
+        states = {}
+        for plugin in self.picked:
+            stateful = self.plugins[plugin.name]
+            if not isinstance(stateful, Stateful):
+                continue
+            with named(_source(plugin), "state"):
+                states[plugin.name] = stateful.state()
+            if not isinstance(states[plugin.name], Mapping):
+                raise _source(plugin).error("state", Mismatch(an(states[plugin.name]), "a dictionary"))
+        return states
+
+    def restore(self, states: Mapping[str, Any]) -> None:
+        """Give plugins back what they keep in a checkpoint."""
+        for plugin in self.picked:
+            stateful = self.plugins[plugin.name]
+            if isinstance(stateful, Stateful) and plugin.name in states:
+                with named(_source(plugin), "restore"):
+                    stateful.restore(states[plugin.name])
 
     def _guard(self, plugin: Picked, hook: str, function: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
         """A plugin's method with its answer checked, and with what it raises told in the plugin's name."""

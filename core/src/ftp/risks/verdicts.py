@@ -9,7 +9,7 @@ from typing import Any
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.folder.files import Folder
 from ftp.plugins.declare import kind_of
-from ftp.types import Data, Evaluation, Loss, Model, Predictions, Risk, Run
+from ftp.types import Data, Evaluation, Judged, Loss, Model, Predictions, Risk, Run
 
 
 class Verdicts:
@@ -67,6 +67,9 @@ class Verdicts:
                 run.log.event("risk", level=risk.level, risk=risk.name, finding=risk.finding, stage=stage)
         if run.accelerator is None or run.accelerator.is_main_process:
             Folder(run.out).write_risks(self.latest())
+        if new:
+            step = history[-1].step if history else 0
+            run.hooks.each("on_event", run=run, event=Judged(step, stage, tuple(new)))
         policy = run.settings.on_risk
         ending = [risk for risk in (self.latest() if stage == "end" else new)
                   if risk.level == "stop" or (policy != "warn" and risk.level == "warn")

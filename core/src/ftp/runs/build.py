@@ -23,9 +23,8 @@ def build(run: Run, data: Data, weights: Path | None = None) -> tuple[Model, Los
         weights: the checkpoint whose weights to take; None for those that the run begins with.
     """
     from ftp.net import fast
-    from ftp.train import checkpoint
     from ftp.train.seeds import seed_step
-    from ftp.train.state import Whole, put_weights
+    from ftp.train.state import Whole, put_weights, scored_weights
 
     assert run.accelerator is not None
     seed_step(run.settings.seed, 0, 0)
@@ -41,7 +40,7 @@ def build(run: Run, data: Data, weights: Path | None = None) -> tuple[Model, Los
     if loss.extra is not None:
         loss.extra.to(run.accelerator.device)
     if weights is not None:
-        put_weights(Whole(model, loss), checkpoint.load(weights)[0])
+        put_weights(Whole(model, loss), scored_weights(weights))
     return model, loss
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -121,6 +121,10 @@ class Step:
         from ftp.train import update
 
         return update.update(run, loss, batches, optimizer)
+
+    @hookimpl(trylast=True)
+    def evaluated_weights(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @plugin(kind="core")

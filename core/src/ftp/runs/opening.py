@@ -13,11 +13,12 @@ from ftp.folder import claim, files, paths
 from ftp.folder.files import Folder
 from ftp.host import faults
 from ftp.host.terminal import visible
+from ftp.plugin_info import Picked
 from ftp.plugins.call import failures_named
 from ftp.plugins.plan import Prepared
 from ftp.runs import recipes
 from ftp.train import checkpoint
-from ftp.types import Log, Run
+from ftp.types import Event, Failed, Log, Run
 
 
 def check_addresses(prepared: Prepared, resume: Path | None) -> None:
@@ -85,9 +86,10 @@ def ending_written_down(run: Run, folder: Folder | None) -> Iterator[None]:
     try:
         with failures_named():
             yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if folder is not None:
             close_facts(folder, "stopped", "interrupted")
+        tell_plugins(run, Failed(last_step(run.log), error))
         raise KeyboardInterrupt(f"stopped; go on with: ftp run --resume {run.out}") from None
     except BaseException as error:
         problem = error if isinstance(error, UserError) else faults.in_words(error)
@@ -96,6 +98,7 @@ def ending_written_down(run: Run, folder: Folder | None) -> Iterator[None]:
             has_something_to_show = isinstance(error, RiskStop) or trained_some(run.log)
             if run.settings.report and problem is not None and has_something_to_show:
                 write_report(run)
+        tell_plugins(run, Failed(last_step(run.log), error))
         if problem is None or problem is error:
             raise
         raise problem from error
@@ -105,6 +108,23 @@ def close_facts(folder: Folder, status: str, reason: str) -> None:
     """Write down how a run ended. Where the disk takes no more, that must not hide why it ended."""
     with suppress(UserError):
         folder.write_facts(status=status, reason=visible(reason))
+
+
+def tell_plugins(run: Run, event: Event) -> None:
+    """Send the last event of a run. What goes wrong in it must not hide how the run ended: it is told instead."""
+
+    def tell_failure(plugin: Picked, error: Exception) -> None:
+        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        with suppress(UserError):
+            run.tell(f"plugin '{plugin.name}' failed as it heard how the run ended: {why.splitlines()[0]}")
+
+    run.hooks.each("on_event", on_error=tell_failure, run=run, event=event)
+
+
+def last_step(log: Log) -> int:
+    """The last update that is in the log; 0 before the first."""
+    steps = [int(line["step"]) for line in log.lines if line["event"] == "step"]
+    return max(steps, default=0)
 
 
 def trained_some(log: Log) -> bool:

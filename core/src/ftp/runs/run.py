@@ -29,12 +29,11 @@ from ftp.report import keep
 from ftp.risks.verdicts import Verdicts
 from ftp.runs import inputs, start
 from ftp.runs.build import build, make_source, trial
-from ftp.runs.opening import check_addresses, ending_written_down, find_checkpoint, open_folder, stage, write_report
-from ftp.runs.result import Result
+from ftp.runs.opening import check_addresses, ending_written_down, find_checkpoint, open_folder, stage, tell_plugins, write_report
 from ftp.runs.saving import put_in_place, save, verify
 from ftp.runs.validation import Validation
 from ftp.train.schedule import between_evaluations
-from ftp.types import Run
+from ftp.types import Finished, Result, Run
 
 
 def execute(prepared: Prepared, resume: Path | None = None) -> Result:
@@ -76,6 +75,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
             result = do_run(run, started, folder, resume)
         if folder is not None and prepared.settings.report:
             write_report(run)
+        tell_plugins(run, Finished(result.step, result))
         return result
 
 

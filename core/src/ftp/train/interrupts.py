@@ -70,9 +70,3 @@ def agreed(run: Run, is_interrupted: bool, now: bool) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(is_interrupted), device=accelerator.device), "sum") > 0)
 
 
-def tell(run: Run, name: Any, step: int, **values: Any) -> None:
-    """Write an event to the log, and to plugins where they cannot answer (`started`, `saved`, `ended`)."""
-    assert run.log is not None
-    run.log.event(name, step=step, **values)
-    if name in ("started", "saved", "ended"):
-        run.hooks.each("on_event", run=run, event=Event(name, step, values))

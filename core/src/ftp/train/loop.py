@@ -21,15 +21,15 @@ import torch
 
 from ftp.data.updates import Source
 from ftp.folder import paths
-from ftp.train import checkpoint, shard
-from ftp.train.interrupts import Interrupted, agreed, asked_to_stop, interrupts, tell
+from ftp.train import shard
+from ftp.train.interrupts import Interrupted, agreed, asked_to_stop, interrupts
 from ftp.train.micro_batches import Limits, make_batch
 from ftp.train.optimizer import make_optimizer, set_learning_rate
 from ftp.train.schedule import Calendar
 from ftp.train.seeds import drawn, seed_step
-from ftp.train.state import State, Whole, best_left, put_weights, restore, save_checkpoint
+from ftp.train.state import State, Whole, best_left, evaluated_weights, put_best_weights, restore, save_checkpoint
 from ftp.train.window import Clock, Window
-from ftp.types import Batch, Evaluation, Event, Loss, LossOut, Model, Row, Run, StepOut
+from ftp.types import Batch, Evaluated, Evaluation, Loss, LossOut, Model, Row, Run, Saved, Started, Step, StepOut
 
 Evaluate = Callable[[int, Callable[[Batch], LossOut]], tuple[Evaluation, float]]
 """`evaluate(step, forward)`: an evaluation, and the number that picks the best (lower is better)."""
@@ -81,7 +81,7 @@ def train(
     folder = run.out / paths.CHECKPOINTS
     state = State()
     if resume is not None:
-        state = restore(resume, whole, optimizer, accelerator.scaler)
+        state = restore(resume, run, whole, optimizer)
         if lost := log.truncate(state.step):
             run.tell(lost)
         run.tell(f"going on after update {state.step} of {total}")
@@ -95,11 +95,13 @@ def train(
 
     def save() -> None:
         state.seconds = clock.seconds()
-        path = save_checkpoint(run, whole, optimizer, state, source.place())
-        tell(run, "saved", state.step, path=str(path))
+        path = save_checkpoint(run, model, whole, optimizer, state, source.place())
+        log.event("saved", step=state.step, path=str(path))
+        run.hooks.each("on_event", run=run, event=Saved(state.step, path))
 
     with interrupts() as interrupted:
-        tell(run, "started", state.step, total=total)
+        log.event("started", step=state.step, total=total)
+        run.hooks.each("on_event", run=run, event=Started(state.step, total))
         for rows in source.updates(state.step, accelerator.process_index, accelerator.num_processes, state.place):
             if state.reason:
                 break
@@ -117,22 +119,24 @@ def train(
             # The numbers of the updates since the last line of the log.
             due = calendar.due(state.step)
             if due.log:
-                values = window.read(run, state.step)
-                values["learning_rate"] = optimizer.param_groups[0]["lr"]
-                tell(run, "step", state.step, epoch=round(state.step / max(1, source.per_epoch), 4), **values)
-                state.reason = asked_to_stop(run, Event("step", state.step, values)) or state.reason
+                numbers, metrics = window.read(run, state.step)
+                numbers["learning_rate"] = optimizer.param_groups[0]["lr"]
+                numbers["epoch"] = round(state.step / max(1, source.per_epoch), 4)
+                log.event("step", step=state.step, **numbers, **metrics)
+                state.reason = asked_to_stop(run, Step(state.step, **numbers, metrics=metrics)) or state.reason
 
             # An evaluation: is it the best so far, and is there a reason to end? The last reason is the one that is told.
             is_best = False
             if due.evaluate:
-                evaluation, value = evaluate(state.step, forward)
-                is_best = state.add(evaluation, value)
-                patience = settings.early_stopping_patience
-                if patience and state.worse >= patience:
-                    state.reason = f"no better for {patience} evaluations (best: update {state.best_step})"
-                event = Event("evaluated", state.step, {"loss": evaluation.loss})
-                state.reason = asked_to_stop(run, event) or state.reason
-                state.reason = judge(evaluation, state.history) or state.reason
+                with evaluated_weights(run, model):
+                    evaluation, value = evaluate(state.step, forward)
+                    is_best = state.add(evaluation, value)
+                    patience = settings.early_stopping_patience
+                    if patience and state.worse >= patience:
+                        state.reason = f"no better for {patience} evaluations (best: update {state.best_step})"
+                    event = Evaluated(state.step, evaluation.loss, evaluation.train_loss, evaluation.scores)
+                    state.reason = asked_to_stop(run, event) or state.reason
+                    state.reason = judge(evaluation, state.history) or state.reason
 
             # A checkpoint: in its turn, of the best weights, and before training ends for any reason.
             saves = due.save or is_best or bool(state.reason)
@@ -144,7 +148,7 @@ def train(
             if due.rest and agreed(run, interrupted.is_set(), now=asks):
                 if not saves:
                     save()
-                tell(run, "ended", state.step, reason="interrupted")
+                log.event("ended", step=state.step, reason="interrupted")
                 raise Interrupted(f"interrupted after update {state.step} of {total}; everything is saved",
                                   "go on where it stopped", f"ftp run --resume {run.out}")
             window.resume()
@@ -155,11 +159,9 @@ def train(
     state.seconds = clock.seconds()
     if state.best_step:
         state.best_step = best_left(run, state, folder)
-    if state.best_step and state.best_step != state.step and not settings.shard:
-        weights, _ = checkpoint.load(folder / f"step-{state.best_step}")
-        put_weights(whole, weights)
-        run.tell(f"the best evaluation was after update {state.best_step}: its weights are used")
-    tell(run, "ended", state.step, reason=state.reason)
+    if not settings.shard:
+        put_best_weights(run, model, whole, state, folder)
+    log.event("ended", step=state.step, reason=state.reason)
     accelerator.free_memory()
     return Trained(state, state.reason, folder / f"step-{state.best_step or state.step}")
 

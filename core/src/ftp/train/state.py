@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,15 +68,18 @@ class State:
 
 
 def contents(
-    whole: torch.nn.Module, optimizer: Any, state: State, scaler: Any = None
+    run: Run, model: Model, whole: torch.nn.Module, optimizer: Any, state: State
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs. `scaler`:
-    that of the loss in fp16."""
+    """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs."""
     plain = {**vars(state), "history": [_plain_evaluation(evaluation) for evaluation in state.history]}
     moments = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
-    rest = {"optimizer": moments, "random": random_states.random_state(), "state": plain}
-    if scaler is not None:
+    rest = {"optimizer": moments, "random": random_states.random_state(), "state": plain, "plugins": run.hooks.states()}
+    scaler = run.accelerator.scaler if run.accelerator is not None else None
+    if scaler is not None:  # that of the loss in fp16
         rest["scaler"] = scaler.state_dict()
+    if has_other_weights(run):
+        with evaluated_weights(run, model):
+            rest["evaluated_weights"] = copied_weights(whole)
     return take_weights(whole), rest
 
 
@@ -97,7 +101,9 @@ def _evaluation(plain: Mapping[str, Any]) -> Evaluation:
     return Evaluation(**values)
 
 
-def save_checkpoint(run: Run, whole: torch.nn.Module, optimizer: Any, state: State, place: Any) -> Path:
+def save_checkpoint(
+    run: Run, model: Model, whole: torch.nn.Module, optimizer: Any, state: State, place: Any
+) -> Path:
     """Write a checkpoint of this update, and leave those that are needed: the newest ones and the best. All ranks call it.
 
     Args:
@@ -108,7 +114,7 @@ def save_checkpoint(run: Run, whole: torch.nn.Module, optimizer: Any, state: Sta
     state.place = place
     folder = run.out / paths.CHECKPOINTS
     path = folder / f"step-{state.step}"
-    weights, rest = contents(whole, optimizer, state, accelerator.scaler)
+    weights, rest = contents(run, model, whole, optimizer, state)
     if accelerator.is_main_process:
         identity = files.identity(run.out)
         path = checkpoint_saving.save(folder, state.step, weights, rest, identity)
@@ -118,12 +124,45 @@ def save_checkpoint(run: Run, whole: torch.nn.Module, optimizer: Any, state: Sta
     return path
 
 
+def evaluated_weights(run: Run, model: Model) -> AbstractContextManager[Any]:
+    """Within it the network has the weights that are scored, kept as the best, and saved as the model."""
+    context: AbstractContextManager[Any] = run.hooks.one("evaluated_weights", run=run, model=model)
+    return context
+
+
+def has_other_weights(run: Run) -> bool:
+    """Whether a plugin scores other weights than those that are trained."""
+    return any(how != "default" for _, how in run.hooks.who("evaluated_weights"))
+
+
+def put_best_weights(run: Run, model: Model, whole: Whole, state: State, folder: Path) -> None:
+    """Put the weights of the best evaluation into the network, as they were scored."""
+    if state.best_step and state.best_step != state.step:
+        put_weights(whole, scored_weights(folder / f"step-{state.best_step}"))
+        run.tell(f"the best evaluation was after update {state.best_step}: its weights are used")
+    elif has_other_weights(run):
+        with evaluated_weights(run, model):
+            weights = copied_weights(whole)
+        put_weights(whole, weights)
+
+
+def scored_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint as they were scored: its own, but where a plugin gave others for that."""
+    weights, saved = checkpoint.load(path)
+    return dict(saved.get("evaluated_weights", weights))
+
+
 def take_weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Trainable weights and the buffers that belong to the state of the module, by name."""
     trainable = {name for name, weight in whole.named_parameters(remove_duplicate=False) if weight.requires_grad}
     buffers = {name for name, _ in whole.named_buffers(remove_duplicate=False)}
     values = shard.weights(whole) if is_sharded(whole) else whole.state_dict()
     return {name: value.detach() for name, value in values.items() if name in trainable or name in buffers}
+
+
+def copied_weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What `take_weights` gives, as it is now."""
+    return {name: value.clone() for name, value in take_weights(whole).items()}
 
 
 def is_sharded(whole: torch.nn.Module) -> bool:
@@ -143,17 +182,19 @@ def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> 
                         "resume with the plugins and options that the run was started with")
 
 
-def restore(path: Path, whole: torch.nn.Module, optimizer: Any, scaler: Any = None) -> State:
-    """Weights, optimizer, random states and place of a checkpoint."""
+def restore(path: Path, run: Run, whole: torch.nn.Module, optimizer: Any) -> State:
+    """Put weights, optimizer, random states and what plugins keep back as a checkpoint has them; gives its place."""
     weights, saved = checkpoint.load(path)
     put_weights(whole, weights)
     if is_sharded(whole):
         shard.put_optimizer_state(whole, optimizer, saved["optimizer"])
     else:
         optimizer.load_state_dict(saved["optimizer"])
+    scaler = run.accelerator.scaler if run.accelerator is not None else None
     if scaler is not None and "scaler" in saved:
         scaler.load_state_dict(saved["scaler"])
     random_states.restore_random_state(saved["random"])
+    run.hooks.restore(saved["plugins"])
     plain = dict(saved["state"])
     history = [_evaluation(evaluation) for evaluation in plain.pop("history")]
     return State(**plain, history=history)

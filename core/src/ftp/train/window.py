@@ -66,8 +66,9 @@ class Window:
             raise UserError(f"{what}; training rows of that update: {shown}",
                             "a lower --learning-rate, --precision fp32, or mend those rows; the last good checkpoint is kept")
 
-    def read(self, run: Run, step: int) -> dict[str, Any]:
-        """The numbers as the log has them, over all ranks; the window is empty behind it. All ranks call it."""
+    def read(self, run: Run, step: int) -> tuple[dict[str, Any], dict[str, float]]:
+        """The numbers of the updates, and the metrics of their loss, over all ranks; the window is empty behind it. All ranks
+        call it."""
         accelerator = run.accelerator
         assert accelerator is not None
         losses = torch.stack([loss.float() for loss in self.losses])
@@ -93,10 +94,9 @@ class Window:
             "rows_per_second": round(rows / seconds, 2),
             "tokens_per_second": round(tokens / seconds, 1),
             "memory": memory(accelerator.device),
-            **metrics,
         }
         self.clear()
-        return numbers
+        return numbers, metrics
 
 
 def memory(device: torch.device) -> int:

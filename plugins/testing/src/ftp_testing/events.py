@@ -4,34 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from ftp.types import Event
+from ftp.types import Evaluated, Event, Failed, Finished, Judged, Result, Risk, Saved, Score, Started, Step
 
 TOTAL = 4
 """Updates of a run whose events are made; an evaluation and a checkpoint after every second one."""
 
 
-def started(step: int = 0) -> Event:
+def started(step: int = 0) -> Started:
     """A run begins, or goes on after update `step`."""
-    return Event("started", step, {"total": TOTAL})
+    return Started(step, TOTAL)
 
 
-def stepped(step: int, loss: float, grad_norm: float | None, metrics: Mapping[str, float] | None = None) -> Event:
+def stepped(step: int, loss: float, grad_norm: float | None, metrics: Mapping[str, float] | None = None) -> Step:
     """An update was done. `grad_norm`: None where whoever answered `train_step` gave none."""
-    values: dict[str, Any] = {"loss": loss, "grad_norm": grad_norm, "rows_per_second": 12.5, "tokens_per_second": 1600.0,
-                              "memory": 512 * 2**20, **(metrics or {}), "learning_rate": 5e-5}
-    return Event("step", step, values)
+    return Step(step, loss, grad_norm, learning_rate=5e-5, epoch=step / TOTAL, rows_per_second=12.5, tokens_per_second=1600.0,
+                memory=512 * 2**20, metrics=dict(metrics or {}))
+
+
+def evaluated(step: int, loss: float) -> Evaluated:
+    """The validation rows were scored."""
+    return Evaluated(step, loss, loss, (Score("loss", loss, "min", "validation", 8),))
+
+
+def judged(step: int, stage: str) -> Judged:
+    """A check gave a verdict."""
+    return Judged(step, stage, (Risk("kit", "ok", "nothing was found", stage=stage),))
 
 
 def of_a_run(folder: Path, first: int = 0, last: int = TOTAL) -> Iterator[Event]:
     """What a run sends from update `first` (that it was resumed after) to `last`. Before the last one of all: interrupted."""
+    yield judged(0, "data")
+    yield judged(0, "start")
     yield started(first)
     for step in range(first + 1, last + 1):
         yield stepped(step, loss=2.0 * 0.9**step, grad_norm=1.0 if step % 2 else None)
         evaluates = step % 2 == 0
         if evaluates:
-            yield Event("evaluated", step, {"loss": 2.1 * 0.9**step})
+            yield evaluated(step, 2.1 * 0.9**step)
+            yield judged(step, "evaluation")
         if evaluates or step == last:  # who is interrupted saves first
-            yield Event("saved", step, {"path": str(folder / "checkpoints" / f"step-{step}")})
-    yield Event("ended", last, {"reason": "the schedule is done" if last == TOTAL else "interrupted"})
+            yield Saved(step, folder / "checkpoints" / f"step-{step}")
+    if last < TOTAL:
+        yield Failed(last, KeyboardInterrupt())
+        return
+    yield judged(last, "end")
+    yield Finished(last, Result(folder, (), (), (), last, 1.0, 10, 100, "the schedule is done"))

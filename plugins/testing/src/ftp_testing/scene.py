@@ -22,7 +22,7 @@ from ftp.plugins.call import Hooks
 from ftp.train.device import accelerator
 from ftp.train.seeds import seed_step
 from ftp.train.state import Whole
-from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, Run
+from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, Run, Step
 from ftp_testing import events
 from ftp_testing.outcome import Fault, NotApplicable
 from ftp_testing.subject import Subject, tiny_model
@@ -117,7 +117,7 @@ class Scene:
         """One whole update with these micro-batches, by whoever answers `train_step`; plugins hear of it."""
         whole = Whole(self.model, self.loss)
         whole.train(self.model.net.training)
-        done = sum(event.name == "step" for event in self.heard)
+        done = sum(isinstance(event, Step) for event in self.heard)
         out = self.run.hooks.one("train_step", run=self.run, model=self.model, loss=whole,
                                  batches=[self.batch(rows) for rows in micro], optimizer=optimizer, step=done, total=events.TOTAL)
         step = done + 1

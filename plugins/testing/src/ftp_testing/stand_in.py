@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Event, Loss, Model, Reward, Run
+from ftp.types import Event, Loss, Model, Reward, Run, Saved, Step
 from ftp_testing.rows import MAKERS, splits
 
 
@@ -43,7 +43,7 @@ class KitHalt:
 
     @hookimpl
     def on_event(self, event: Event) -> None:
-        if event.name == "saved" and event.step == self.after:
+        if isinstance(event, Saved) and event.step == self.after:
             if self.hard:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
@@ -63,7 +63,7 @@ class KitRanks:
     @hookimpl
     def on_event(self, run: Run, event: Event) -> None:
         assert run.accelerator is not None and run.out is not None
-        if run.accelerator.num_processes > 1 and event.name == "step":
+        if run.accelerator.num_processes > 1 and isinstance(event, Step):
             digest = hashlib.sha256(b"".join(weight.detach().cpu().numpy().tobytes() for weight in self.weights)).hexdigest()
             with (run.out / f"rank-{run.accelerator.process_index}.txt").open("a") as file:
                 file.write(f"{event.step} {digest}\n")

@@ -26,7 +26,7 @@ def hears_every_event(subject: Subject) -> str:
             try:
                 scene.tell(event)
             except PluginError as error:
-                raise Fault(f"'{event.name}' at update {event.step} of {life}: {error}",
-                            f"it has {', '.join(sorted(event.values))}; answer nothing or ftp.types.Stop, and expect a resume") from error
+                raise Fault(f"{type(event).__name__} at update {event.step} of {life}: {error}",
+                            f"it has {', '.join(vars(event))}; answer nothing or ftp.types.Stop, and expect a resume") from error
             number += 1
     return f"{number} events of {', '.join(LIVES)}"
