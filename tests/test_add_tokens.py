@@ -81,6 +81,7 @@ def _stopper(folder: Path) -> Path:
     file.write_text('''
 from pathlib import Path
 from ftp import hookimpl, plugin
+from ftp.types import Step
 
 @plugin
 class Stopper:
@@ -89,7 +90,7 @@ class Stopper:
     @hookimpl
     def on_event(self, run, event):
         mark = Path(run.out) / "stopped-once"
-        if isinstance(event, ftp.types.Step) and event.step == 5 and not mark.exists():
+        if isinstance(event, Step) and event.step == 5 and not mark.exists():
             mark.touch()
             raise KeyboardInterrupt
 ''', encoding="utf-8")

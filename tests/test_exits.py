@@ -11,13 +11,14 @@ from ftp.cli.main import call
 EXITS = """
 import dataclasses, sys
 from ftp import hookimpl, plugin
+from ftp.types import Step
 
 @plugin
 class Event:
     "Ends the process at an event."
     @hookimpl
     def on_event(self, run, event):
-        if isinstance(event, ftp.types.Step):
+        if isinstance(event, Step):
             sys.exit(0)
 
 @plugin

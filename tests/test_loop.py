@@ -593,7 +593,7 @@ class Mine:
         import torch
         from ftp.train import parameter_groups, scale_rates
         optimizer = torch.optim.SGD(parameter_groups(model, loss, run.settings))
-        scale_rates(optimizer, model, loss, lambda name: 10.0 if name.startswith("classifier") else 1.0)
+        scale_rates(optimizer, model, loss, lambda name, weight: 10.0 if name.startswith("classifier") else 1.0)
         return optimizer
     @ftp.hookimpl
     def make_schedule(self, total):

@@ -72,13 +72,15 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
-def scale_rates(optimizer: Optimizer, model: Model, loss: Loss, factor: Callable[[str], float]) -> None:
+def scale_rates(
+    optimizer: Optimizer, model: Model, loss: Loss, factor: Callable[[str, nn.Parameter], float]
+) -> None:
     """Let each weight learn at its own share of its peak rate, by splitting the groups of an optimizer.
 
     Args:
-        factor: name of a weight (as in `trained_weights`) -> what its rate is multiplied by.
+        factor: a weight's name (as in `trained_weights`) and the weight -> what its rate is multiplied by.
     """
-    factors = {id(weight): factor(name) for name, weight in trained_weights(model, loss).items()}
+    factors = {id(weight): factor(name, weight) for name, weight in trained_weights(model, loss).items()}
     groups: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
         parts: dict[float, list[Any]] = {}
