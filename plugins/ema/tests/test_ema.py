@@ -118,7 +118,6 @@ import ftp
 @ftp.plugin
 class Judge:
     """Gives a score that rises or falls with every look."""
-    kind = "extra"
     seen = 0
     @ftp.hookimpl
     def evaluate(self, predictions):

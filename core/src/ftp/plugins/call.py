@@ -16,6 +16,7 @@ from typing import Any, cast
 import pluggy
 
 from ftp import hooks
+from ftp.answers.fields import an
 from ftp.answers.hook_answers import checked, checked_list
 from ftp.answers.origin import Mismatch, Source, named, passes_through
 from ftp.errors import ExitStatus, PluginError, UserError, describe

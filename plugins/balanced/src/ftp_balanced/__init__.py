@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 class Balanced:
     """Fill each update with as many rows of each class, repeating those of rare classes (Buda et al. 2018, arXiv:1710.05381)."""
 
-    kind = "extra"
-
     @hookimpl
     def order_rows(
         self, run: Run, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 class Curriculum:
     """Train on easy (short) rows first, and take in harder ones as training goes on (Platanios et al. 2019, arXiv:1903.09848)."""
 
-    kind = "extra"
-
     by: str = option("length", "what makes a row hard: length, or a column of numbers (higher is harder)")
     start: float = option(0.1, "share of the rows, the easiest, that the first update draws from", low=0, high=1)
     until: float = option(1.0, "epochs until updates draw from all rows", low=0)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 class Ema:
     """Score and save a running average of the weights (Polyak and Juditsky 1992), or their mean from --ema.start on (SWA)."""
 
-    kind = "extra"
-
     decay: float = option(0.99, "share of the average that stays at each update; 1: the mean of all updates (SWA)", low=0, high=1)
     start: float = option(0.0, "share of the updates before the average begins (SWA: 0.75)", low=0, high=1)
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 class Lion:
     """Step by the sign of the momentum, with half of AdamW's memory (Lion, Chen et al. 2023, arXiv:2302.06675)."""
 
-    kind = "extra"
-
     rate: float = option(0.2, "share of the learning rate, as steps are longer than AdamW's; decay is as many times stronger",
                          low=1e-6, high=1)
     beta1: float = option(0.9, "share of the momentum in a step", low=0, high=1)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 class Llrd:
     """Let lower layers learn more slowly, or later (Howard and Ruder 2018, arXiv:1801.06146, sections 3.2 and 3.3)."""
 
-    kind = "extra"
-
     decay: float = option(0.9, "rate of a layer over that of the layer above it", low=0, high=1)
     unfreeze: float = option(0.0, "share of the updates over which layers begin to learn, from the top down; 0: all at once",
                              low=0, high=1)

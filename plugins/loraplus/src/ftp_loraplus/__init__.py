@@ -13,12 +13,9 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-@plugin
+@plugin(requires=("lora",))
 class Loraplus:
     """Let the B matrices of LoRA learn faster than its A matrices (LoRA+, Hayou et al. 2024, arXiv:2402.12354)."""
-
-    kind = "extra"
-    goes_with = ("lora",)
 
     ratio: float = option(16.0, "rate of B matrices over that of all other weights", low=0)
 
