@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +83,18 @@ def forked_proofs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ftp.host.fresh.run_code", PlainPython().run_code)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_runs_cost_little() -> Iterator[None]:
+    """Leave out what a short run pays for a long one: about a hundred waits for the disk, and a walk over every object of the
+    imported libraries at its end. Tests of the waits themselves count their own."""
+    import peft  # noqa: F401
+    import transformers  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+    gc.unfreeze()
