@@ -15,26 +15,45 @@ from typing import IO
 from ftp.errors import Problem, UserError
 from ftp.folder import marker
 from ftp.folder.files import Folder
-from ftp.folder.paths import ASIDE, CHECKPOINTS, CLAIM, MODEL, PREDICTIONS, RECIPE, REPORT, RUNS, TOKENIZER, WRITTEN
+from ftp.folder.paths import (
+    ASIDE,
+    CHECKPOINTS,
+    CLAIM,
+    MODEL,
+    PREDICTIONS,
+    RECIPE,
+    REPORT,
+    RUNS,
+    TOKENIZER,
+    WRITTEN,
+)
 from ftp.folder.state import came_to_nothing, damaged_model_files, damaged_results, holds_run
 from ftp.folder.writing import require_no_link, sync_folder
 from ftp.host.faults import disk
 
-_held: dict[Path, IO[str]] = {}  # open lock files; the system lets go of them when the process ends, however it ends
+# open lock files: the system releases them when the process ends, however it ends
+_held: dict[Path, IO[str]] = {}
 
 
-def claim(out: Path | None, plugins: Sequence[str], *, resume: bool = False, notes: list[str] | None = None) -> Path:
-    """Make (or with `resume` take up) the folder of a run and hold it until `release` or the end of the process.
+def claim(
+    out: Path | None,
+    plugins: Sequence[str],
+    *,
+    resume: bool = False,
+    notes: list[str] | None = None,
+) -> Path:
+    """Make (or with `resume` take up) the folder of a run, and lock it for this process.
 
-    A run that stopped before its first update is replaced.
+    It is held until `release` or the end of the process. A run that stopped before its first update
+    is replaced.
 
     Args:
         out: the folder; None: runs/<plugins>-<number>, the next number that is free.
         notes: gets a line for what was replaced or made again.
 
     Raises:
-        UserError: the path cannot be written, is a file, holds any other run or something else already, or another process
-            works in it.
+        UserError: the path cannot be written, is a file, holds any other run or something else
+            already, or another process works in it.
     """
     if resume:
         return _claim_existing(out, notes)
@@ -58,8 +77,10 @@ def _claim_named(path: Path, notes: list[str] | None) -> Path:
         with disk(path):
             removed = marker.clear(path)
         if notes is not None:
-            notes.append(f"{path}: the run that stopped here before its first update is replaced; removed: "
-                         f"{', '.join(removed)}")
+            notes.append(
+                f"{path}: the run that stopped here before its first update is replaced; removed: "
+                f"{', '.join(removed)}"
+            )
     _mark(path)
     _remove_parts(path)
     return path
@@ -111,10 +132,10 @@ def _claim_existing(out: Path | None, notes: list[str] | None) -> Path:
         raise UserError("no folder to resume is named", command="ftp runs")
     path = out.expanduser()
     if not (path / RECIPE).is_file():
-        what = "there is no such folder"
+        reason = "there is no such folder"
         if path.exists():
-            what = f"there is no {RECIPE} in it, so it is not a run's folder"
-        raise UserError(f"--resume {path}: {what}", "name the folder of a run", "ftp runs")
+            reason = f"there is no {RECIPE} in it, so it is not a run's folder"
+        raise UserError(f"--resume {path}: {reason}", "name the folder of a run", "ftp runs")
     if Folder(path).read_facts().get("status") == "finished":
         _check_completable(path, notes)
     _hold(path)
@@ -122,7 +143,10 @@ def _claim_existing(out: Path | None, notes: list[str] | None) -> Path:
     if marker.read(path) is None and run_id:
         marker.create(path, id=str(run_id))
         if notes is not None:
-            notes.append(f"{marker.NAME} is missing or damaged: it is made again; what the run wrote before is not listed in it")
+            notes.append(
+                f"{marker.NAME} is missing or damaged: it is made again; "
+                "what the run wrote before is not listed in it"
+            )
     _remove_parts(path)
     return path
 
@@ -143,58 +167,94 @@ def _remove_parts(path: Path) -> None:
 
 
 def _check_completable(path: Path, notes: list[str] | None) -> None:
-    """Let a finished run be resumed only where some of what it wrote is gone, and a checkpoint is there to make it from."""
+    """Let a finished run be resumed only where some of what it wrote is gone, and a checkpoint is
+    there to make it from."""
     missing = [*damaged_model_files(path), *damaged_results(path)]
     if missing and any((path / CHECKPOINTS).glob("step-*")):
         if notes is not None:
-            notes.append(f"this run was finished, but {', '.join(missing)} is missing or damaged: it is made again from the "
-                         "checkpoints")
+            notes.append(
+                f"this run was finished, but {', '.join(missing)} is missing or damaged: "
+                "it is made again from the checkpoints"
+            )
         return
     if missing:
-        raise UserError(f"--resume {path}: this run is finished, but {', '.join(missing)} is missing or damaged, and no "
-                        "checkpoint is left to make it from", "repeat the run", f"ftp run {path / RECIPE} --out {path}-anew")
+        raise UserError(
+            f"--resume {path}: this run is finished, but {', '.join(missing)} is missing or "
+            "damaged, and no checkpoint is left to make it from",
+            "repeat the run",
+            f"ftp run {path / RECIPE} --out {path}-anew",
+        )
     if Folder(path).read_recipe().get("report", True) and not (path / REPORT).is_file():
-        raise UserError(f"--resume {path}: this run is finished, but its {REPORT} is missing", "write it", f"ftp report {path}")
-    raise UserError(f"--resume {path}: this run is finished", f"to train anew: ftp run {path / RECIPE}",
-                    f'ftp predict {path} "a text"')
+        raise UserError(
+            f"--resume {path}: this run is finished, but its {REPORT} is missing",
+            "write it",
+            f"ftp report {path}",
+        )
+    raise UserError(
+        f"--resume {path}: this run is finished",
+        f"to train anew: ftp run {path / RECIPE}",
+        f'ftp predict {path} "a text"',
+    )
 
 
 def _check_free(path: Path) -> None:
-    """Refuse a folder with anything in it that a new run would write over, or that is not a run's."""
+    """Refuse a folder that holds what a new run would write over, or that is not a run's."""
     if path.is_file():
-        raise UserError(f"--out {path}: there is a file of that name", "name a folder that is new or empty")
+        raise UserError(
+            f"--out {path}: there is a file of that name", "name a folder that is new or empty"
+        )
     if not path.is_dir():
         return
     with disk(path):
         inside = {entry.name for entry in path.iterdir()} - {CLAIM}
-    half_marker = re.compile(rf"\.{re.escape(marker.NAME)}\.\d+\.part")  # of a run that was killed at its first write
+    # of a run that was killed at its first write
+    half_marker = re.compile(rf"\.{re.escape(marker.NAME)}\.\d+\.part")
     if all(half_marker.fullmatch(name) for name in inside):
         return
     mark = marker.read(path)
     if not holds_run(path):
         if mark is None:
-            raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run",
-                            "name a folder that is new or empty")
+            raise UserError(
+                f"--out {path}: the folder is not empty, and what it holds is not a run",
+                "name a folder that is new or empty",
+            )
         _check_foreign(path, mark)
         return
     if came_to_nothing(path):
-        if mark is None or mark.id != Folder(path).read_facts().get("id"):
-            raise UserError(f"--out {path}: the folder is not empty, and what it holds is not a run that ftp marked as its own "
-                            f"({marker.NAME} is missing or of another run), so nothing in it is replaced",
-                            "name a folder that is new or empty")
-        _check_foreign(path, mark)
+        _check_replaceable(path, mark)
         return
     pid = holder(path)
     if pid is not None:
         raise _in_use(path, pid)
     if Folder(path).read_facts().get("status") == "finished":
-        raise UserError(f"--out {path}: the folder already holds a run, which is finished", "name another with --out")
-    raise UserError(f"--out {path}: the folder already holds a run", "name another with --out, or go on with that run",
-                    f"ftp run --resume {path}")
+        raise UserError(
+            f"--out {path}: the folder already holds a run, which is finished",
+            "name another with --out",
+        )
+    raise UserError(
+        f"--out {path}: the folder already holds a run",
+        "name another with --out, or go on with that run",
+        f"ftp run --resume {path}",
+    )
+
+
+def _check_replaceable(path: Path, mark: marker.Marker | None) -> None:
+    """Refuse to replace a run that came to nothing, where it is not ftp's to remove."""
+    if mark is None or mark.id != Folder(path).read_facts().get("id"):
+        raise UserError(
+            f"--out {path}: the folder is not empty, and what it holds is not a run that ftp "
+            f"marked as its own ({marker.NAME} is missing or of another run), so nothing in it "
+            "is replaced",
+            "name a folder that is new or empty",
+        )
+    _check_foreign(path, mark)
 
 
 def _check_foreign(path: Path, mark: marker.Marker) -> None:
-    """Refuse a folder where something that ftp did not write stands where a run would write. Anything else may stay."""
+    """Refuse a folder where something that ftp did not write stands where a run would write.
+
+    Anything else may stay.
+    """
     names = [name for name in WRITTEN if (path / name).is_file()]
     for folder in (TOKENIZER, MODEL, ASIDE):  # written as a whole
         names += marker.files_in(path, folder)
@@ -202,14 +262,21 @@ def _check_foreign(path: Path, mark: marker.Marker) -> None:
     problems = []
     for name in names:
         if not marker.lists(mark, name):
-            problems.append(Problem(f"--out {path}: a run would write over {name}, which ftp did not write",
-                                    "move it elsewhere, or name another folder with --out"))
+            problems.append(
+                Problem(
+                    f"--out {path}: a run would write over {name}, which ftp did not write",
+                    "move it elsewhere, or name another folder with --out",
+                )
+            )
     if problems:
         raise UserError(problems)
 
 
 def _hold(path: Path) -> None:
-    """Lock the folder for this process. Where the file system knows no locks, the folder is used without one."""
+    """Lock the folder for this process.
+
+    Where the file system knows no locks, the folder is used without one.
+    """
     require_no_link(path / CLAIM)
     while True:
         with disk(path):
@@ -234,7 +301,7 @@ def _hold(path: Path) -> None:
 
 
 def holder(path: Path) -> str | None:
-    """The process id of whoever holds a folder, `?` when that cannot be read, or None when nobody does."""
+    """The process id of whoever holds a folder, `?` when that cannot be read; None: nobody."""
     try:
         file = (path / CLAIM).open("r+", encoding="utf-8")
     except OSError:
@@ -258,7 +325,7 @@ def _in_use(path: Path, pid: str) -> UserError:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Whether this process now holds the file's lock (True also where the file system has no locks)."""
+    """Whether this process now holds the file's lock; True also where there are no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -1,4 +1,7 @@
-"""Finished and unfinished runs under a folder, for listing and comparing. This module imports nothing heavy."""
+"""Finished and unfinished runs under a folder, for listing and comparing.
+
+This module imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from ftp.types import Baseline, Risk, Score
 
 @dataclass(frozen=True)
 class Summary:
-    """One run as its folder tells it. `broken`: why its files, which are named, cannot be read, else empty."""
+    """One run as its folder tells it.
+
+    `broken`: why its files, which are named, cannot be read, else empty.
+    """
 
     path: Path
     status: str = "?"
@@ -40,7 +46,10 @@ class Summary:
 
     @property
     def held_out(self) -> dict[str, Score]:
-        """Scores by name on the most telling split there is: test, else validation, else any other than train."""
+        """Scores by name on the split that tells most: test, else validation, else another one.
+
+        Never train; general text only where there is nothing else.
+        """
         splits = {score.split for score in self.scores} - {"train"}
         if not splits:
             return {}
@@ -66,7 +75,7 @@ class Summary:
 
 
 def read(path: Path) -> Summary:
-    """One run. A folder whose files are damaged is told as such, not left out, whatever is in them."""
+    """One run. A folder whose files are damaged is listed as such, whatever is in them."""
     folder = Folder(path)
     try:
         facts = folder.read_facts()
@@ -77,11 +86,17 @@ def read(path: Path) -> Summary:
         scores, baselines = folder.read_scores()
         risks = folder.read_risks()
         _check(path, facts, plugins, scores, baselines, risks)
-        return Summary(path, status, tuple(plugins), tuple(scores), tuple(baselines), tuple(risks), facts)
+        return Summary(
+            path, status, tuple(plugins), tuple(scores), tuple(baselines), tuple(risks), facts
+        )
     except UserError as error:
         return Summary(path, "damaged", broken=str(error))
     except Exception as error:  # files of any content must not keep other runs from being listed
-        return Summary(path, "damaged", broken=f"{path}: its files cannot be read ({type(error).__name__}: {error})")
+        return Summary(
+            path,
+            "damaged",
+            broken=f"{path}: its files cannot be read ({type(error).__name__}: {error})",
+        )
 
 
 def _check(
@@ -92,7 +107,11 @@ def _check(
     baselines: Sequence[Baseline],
     risks: Sequence[Risk],
 ) -> None:
-    """Raises `UserError` for values of a kind that no run writes, which are shown and compared later."""
+    """Check the values that are shown and compared later.
+
+    Raises:
+        UserError: some are of a kind that no run writes.
+    """
     parts: list[tuple[str, Any, Kind]] = [
         (paths.RECIPE, plugins, TEXTS),
         (paths.FACTS, facts.get("seconds"), NUMBER_OR_NONE),
@@ -104,9 +123,12 @@ def _check(
     for name, value, kind in parts:
         if not kind.holds(value):
             wrong.append(f"{name} holds {value!r:.40} where {kind.words} belongs")
-    # a level that this version does not know comes from another one: the gate fails it by the name of its verdict
-    known = [replace(risk, level="note") if isinstance(risk.level, str) else risk for risk in risks]
-    for name, items in ((paths.SCORES, scores), (paths.RISKS, known)):
+    checked_risks = []
+    for risk in risks:
+        # another version may know a level that this one does not: the gate fails it by its name
+        has_level = isinstance(risk.level, str)
+        checked_risks.append(replace(risk, level="note") if has_level else risk)
+    for name, items in ((paths.SCORES, scores), (paths.RISKS, checked_risks)):
         for item in items:
             mismatch = instance(type(item))(item)
             if mismatch is not None:
@@ -116,17 +138,27 @@ def _check(
 
 
 def find(folder: Path) -> list[Summary]:
-    """The runs in a folder (or the folder itself, where it is a run), the newest last. Raises `UserError` when there is
-    no such folder, or when it cannot be listed."""
+    """The runs in a folder (or the folder itself, where it is a run), the newest last.
+
+    Raises `UserError` when there is no such folder, or when it cannot be listed.
+    """
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder", "runs are made by ftp run", "ftp run --plugins lora,sentiment")
+        raise UserError(
+            f"{folder}: there is no such folder",
+            "runs are made by ftp run",
+            "ftp run --plugins lora,sentiment",
+        )
     if state.holds_run(folder):
         return [read(folder)]
     try:
         inside = list(folder.iterdir())
     except OSError as error:
-        raise UserError(f"{folder}: this folder cannot be listed ({error.strerror})", "name one that you may read") from None
-    return [read(path) for path in sorted(filter(_is_run, inside), key=lambda path: (_begun(path), path.name))]
+        raise UserError(
+            f"{folder}: this folder cannot be listed ({error.strerror})",
+            "name one that you may read",
+        ) from None
+    folders = sorted(filter(_is_run, inside), key=lambda path: (_begun(path), path.name))
+    return [read(path) for path in folders]
 
 
 def _is_run(path: Path) -> bool:
@@ -138,7 +170,7 @@ def _is_run(path: Path) -> bool:
 
 
 def columns(runs: Sequence[Summary], most: int = 4) -> tuple[list[str], int]:
-    """Names of the scores to compare, those that most runs have first, and how many more there are."""
+    """Names of the scores to compare, those of most runs first, and how many more there are."""
     counts: dict[str, int] = {}
     for run in runs:
         for name in run.held_out:

@@ -1,4 +1,4 @@
-"""The log of a run: log.jsonl, and whoever shows the run while it goes on. Imports nothing heavy."""
+"""The log of a run: log.jsonl, and whoever shows the run meanwhile. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -26,14 +26,16 @@ class Display(Protocol):
 
 
 class Log:
-    """The events of a run: kept in `lines` on every rank; written to log.jsonl and shown by the writer alone.
+    """The events of a run: kept in `lines` on every rank, written and shown by the writer alone.
 
-    `folder` None keeps them in memory only. Each line has `event`, `step` (that of the last event where none is given),
-    the values, and `time` (seconds since the epoch). A number that is not finite is written as null and named under
-    `not_finite`, so that every line is valid JSON.
+    `folder` None keeps them in memory only. Each line has `event`, `step` (that of the last event
+    where none is given), the values, and `time` (seconds since the epoch). A number that is not
+    finite is written as null and named under `not_finite`, so that every line is valid JSON.
     """
 
-    def __init__(self, folder: Path | None, *, writer: bool, display: Display | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, *, writer: bool, display: Display | None = None
+    ) -> None:
         self.lines: list[dict[str, Any]] = []
         self.path = folder / LOG if folder is not None else None
         self.writer = writer
@@ -43,7 +45,10 @@ class Log:
         self._file: IO[str] | None = None
 
     def event(self, name: str, /, **values: Any) -> None:
-        """Add one line. Tensors and numpy scalars become numbers. Raises `UserError` when the disk is full."""
+        """Add one line.
+
+        Tensors and numpy scalars become numbers. Raises `UserError` when the disk is full.
+        """
         self._step = int(values.pop("step", self._step))
         line = {"event": name, "step": self._step, **plain(values), "time": round(time.time(), 3)}
         # JSON has no word for them, but a reader of the log wants to know which it was
@@ -61,7 +66,8 @@ class Log:
                     marker.add(self.path.parent, [LOG])
                     _cut_half_line(self.path)
                     self._file = self.path.open("a", encoding="utf-8")
-                self._file.write(addresses.without(json.dumps(line, ensure_ascii=False, allow_nan=False)) + "\n")
+                text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+                self._file.write(addresses.without(text) + "\n")
                 self._file.flush()
         if self.display is not None:
             self.display.event(name, line)
@@ -76,21 +82,26 @@ class Log:
         self.event("told", message=message)
 
     def truncate(self, step: int) -> str:
-        """Go back to `step`: take up the earlier lines of the file and drop what came after (for a resume).
+        """Go back to `step` for a resume: take up the earlier lines, drop what came after.
 
-        Gives what is wrong with the earlier lines, or an empty string: the update of a checkpoint is always in the log.
+        Gives what is wrong with the earlier lines, or an empty string.
         """
         self.close()
-        damaged = _damaged_lines(self.path)
-        kept = [line for line in read_log(self.path) if line.get("step", 0) <= step and line.get("event") != "ended"]
-        self.lines[:] = kept
+        num_damaged = _damaged_lines(self.path)
+        earlier = []
+        for line in read_log(self.path):
+            # "ended" is said again, when the resumed run ends
+            if line.get("step", 0) <= step and line.get("event") != "ended":
+                earlier.append(line)
+        self.lines[:] = earlier
         self._step = step
         if self.writer and self.path is not None and self.path.exists():
-            write_text(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
-        reaches_step = not step or any(line.get("event") == "step" and line["step"] == step for line in kept)
-        if damaged:
-            fault = f"{damaged} lines cannot be read"
-        elif not reaches_step:
+            texts = [json.dumps(line, ensure_ascii=False) + "\n" for line in earlier]
+            write_text(self.path, "".join(texts))
+        if num_damaged:
+            fault = f"{num_damaged} lines cannot be read"
+        elif step and not _has_update(earlier, step):
+            # the update of a checkpoint is in the log, as that is synced first
             fault = f"it does not reach update {step}"
         else:
             return ""
@@ -126,6 +137,10 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
             if isinstance(line, dict):
                 lines.append(line)
     return lines
+
+
+def _has_update(lines: Sequence[Mapping[str, Any]], step: int) -> bool:
+    return any(line.get("event") == "step" and line["step"] == step for line in lines)
 
 
 def _cut_half_line(path: Path) -> None:

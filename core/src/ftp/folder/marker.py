@@ -1,6 +1,7 @@
-"""The marker of a folder that ftp made: a random id, and the files that were written there under it.
+"""The marker of a folder that ftp made: a random id, and the files that ftp wrote there.
 
-What is not listed belongs to somebody else: it is never removed and never written over. Imports nothing heavy.
+What is not listed belongs to somebody else: it is never removed and never written over. Imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ NAME = ".ftp.json"
 
 @dataclass(frozen=True)
 class Marker:
-    """What a marker says. `kind`: what the folder holds, `run` or `stages`. `files`: paths inside the folder, with `/`; one
-    that ends in `/` is a folder that ftp alone fills."""
+    """What a marker says.
+
+    `kind`: what the folder holds, `run` or `stages`. `files`: paths inside the folder, with `/`;
+    one that ends in `/` is a folder that ftp alone fills.
+    """
 
     id: str
     kind: str = "run"
@@ -28,7 +32,10 @@ class Marker:
 
 
 def create(folder: Path, kind: str = "run", id: str = "") -> Marker:
-    """Mark a folder that is new or empty as one that ftp fills. `id`: that of a run whose marker was lost."""
+    """Mark a folder that is new or empty as one that ftp fills.
+
+    `id`: that of a run whose marker was lost.
+    """
     marker = Marker(id or uuid.uuid4().hex, kind)
     _write(folder, marker)
     return marker
@@ -57,7 +64,9 @@ def lists(marker: Marker | None, name: str) -> bool:
     """Whether a path inside the folder was written under the marker."""
     if marker is None:
         return False
-    return name in marker.files or any(entry.endswith("/") and name.startswith(entry) for entry in marker.files)
+    return name in marker.files or any(
+        entry.endswith("/") and name.startswith(entry) for entry in marker.files
+    )
 
 
 def is_inside(folder: Path, path: Path) -> bool:
@@ -67,11 +76,18 @@ def is_inside(folder: Path, path: Path) -> bool:
 
 def files_in(folder: Path, inside: str) -> list[str]:
     """Every file of a folder inside a marked one, as the marker lists it."""
-    return sorted(path.relative_to(folder).as_posix() for path in (folder / inside).rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in (folder / inside).rglob("*")
+        if path.is_file()
+    )
 
 
 def clear(folder: Path) -> list[str]:
-    """Remove the files that the marker lists, and then the folders that this left empty. Gives what was removed."""
+    """Remove the files that the marker lists, and then the folders that this left empty.
+
+    Gives what was removed.
+    """
     marker = read(folder)
     if marker is None:
         return []
@@ -88,7 +104,8 @@ def clear(folder: Path) -> list[str]:
     for name in removed:
         parents.update(Path(name).parents)
     parents.discard(Path())
-    for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):  # the innermost first
+    # the innermost first: a folder can be removed only once it is empty
+    for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
         with suppress(OSError):  # something of somebody else is in it
             (folder / parent).rmdir()
     _write(folder, Marker(marker.id, marker.kind))

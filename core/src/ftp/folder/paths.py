@@ -1,14 +1,15 @@
 """The names of the files in the folder of a run, and what each is.
 
-    runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  data.json  inputs.json
-                  began.toml (see `ftp.runs.recipes`)  examples.json  predictions/  checkpoints/  model/  report.html
-                  .ftp.json (see `ftp.folder.marker`)
+    runs/<name>/  run.toml  plugins.lock  run.json  log.jsonl  scores.json  risks.json  data.json
+                  inputs.json  began.toml (see `ftp.runs.recipes`)  examples.json  predictions/
+                  checkpoints/  model/  report.html  .ftp.json (see `ftp.folder.marker`)
 """
 
 from pathlib import Path
 
 RUNS = Path("runs")
-RECIPE, LOCK, FACTS, LOG, SCORES, RISKS = "run.toml", "plugins.lock", "run.json", "log.jsonl", "scores.json", "risks.json"
+RECIPE, LOCK, FACTS, LOG = "run.toml", "plugins.lock", "run.json", "log.jsonl"
+SCORES, RISKS = "scores.json", "risks.json"
 DATA, EXAMPLES, PREDICTIONS, INPUTS = "data.json", "examples.json", "predictions", "inputs.json"
 CHECKPOINTS, MODEL, ASIDE, REPORT = "checkpoints", "model", "model-unverified", "report.html"
 CARD = "README.md"

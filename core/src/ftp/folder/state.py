@@ -10,7 +10,19 @@ from ftp.errors import UserError
 from ftp.folder import contents, marker
 from ftp.folder.files import Folder
 from ftp.folder.log import read_log
-from ftp.folder.paths import CARD, CHECKPOINTS, DATA, EXAMPLES, FACTS, LOG, MODEL, PREDICTIONS, RECIPE, RISKS, SCORES
+from ftp.folder.paths import (
+    CARD,
+    CHECKPOINTS,
+    DATA,
+    EXAMPLES,
+    FACTS,
+    LOG,
+    MODEL,
+    PREDICTIONS,
+    RECIPE,
+    RISKS,
+    SCORES,
+)
 
 
 def holds_run(folder: Path) -> bool:
@@ -19,18 +31,23 @@ def holds_run(folder: Path) -> bool:
 
 
 def existing(path: Path) -> Path:
-    """The folder of a run. Raises `UserError` where there is no such folder, or what it holds is no run."""
+    """The folder of a run.
+
+    Raises `UserError` where there is no such folder, or what it holds is no run.
+    """
     if (path / RECIPE).is_file():
         return path
-    what = "there is no such folder"
+    reason = "there is no such folder"
     if path.exists():
-        what = f"there is no {RECIPE} in it, so it is not a run's folder"
-    raise UserError(f"{path}: {what}", "name the folder of a run", "ftp runs")
+        reason = f"there is no {RECIPE} in it, so it is not a run's folder"
+    raise UserError(f"{path}: {reason}", "name the folder of a run", "ftp runs")
 
 
 def came_to_nothing(path: Path) -> bool:
-    """Whether a folder holds a run that stopped before its first update, by a mistake in its command for example: there is
-    nothing in it to go on with."""
+    """Whether a folder holds a run that stopped before its first update.
+
+    By a mistake in its command, for example: there is nothing in it to go on with.
+    """
     try:
         is_stopped = Folder(path).read_facts().get("status") in ("stopped", "failed")
     except UserError:
@@ -43,8 +60,10 @@ def came_to_nothing(path: Path) -> bool:
 
 
 def damaged_model_files(path: Path) -> list[str]:
-    """The files of a finished run's model/ that are gone or cut off, and weights whose content changed. Its card (README.md) is
-    the user's to edit."""
+    """The files of a finished run's model/ that are gone or cut off, or whose weights changed.
+
+    Its card (README.md) is the user's to edit.
+    """
     facts = Folder(path).read_facts()
     damaged = []
     for name, size in facts.get("model_files", {}).items():
@@ -58,7 +77,7 @@ def damaged_model_files(path: Path) -> list[str]:
 
 
 def damaged_results(path: Path) -> list[str]:
-    """The scores, verdicts, predictions and the like of a finished run that are gone or cannot be read."""
+    """The results of a finished run (scores, verdicts, predictions) that are gone or damaged."""
     mark = marker.read(path)
     damaged = []
     for name in mark.files if mark is not None else ():
@@ -71,24 +90,32 @@ def damaged_results(path: Path) -> list[str]:
 
 
 def check_writable_over(target: Path, option: str) -> None:
-    """Raise `UserError` for a file that a run wrote: what a command writes must not take the place of a run's own record."""
+    """Keep a command from writing over a run's own record.
+
+    Raises:
+        UserError: a run wrote the file.
+    """
     path = target.expanduser().absolute()
     for folder in path.parents:
         if path.exists() and marker.lists(marker.read(folder), path.relative_to(folder).as_posix()):
-            raise UserError(f"{option} {target}: this is a file of the run in {folder}", "name another file")
+            raise UserError(
+                f"{option} {target}: this is a file of the run in {folder}", "name another file"
+            )
 
 
 @contextlib.contextmanager
-def damage_in_words(what: str) -> Iterator[None]:
-    """Turn what is raised while values of a run folder are shown into a `UserError`: files of any content end in words.
+def damage_in_words(folders: str) -> Iterator[None]:
+    """Turn errors in the values of a run folder into a `UserError`: files may hold anything.
 
     Args:
-        what: the folder or folders, as the message calls them.
+        folders: the folder or folders, as the message calls them.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{what}: the files hold what no run writes ({type(error).__name__}: {error})",
-                        "the run's folder is damaged") from error
+        raise UserError(
+            f"{folders}: the files hold what no run writes ({type(error).__name__}: {error})",
+            "the run's folder is damaged",
+        ) from error

@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, and values as JSON can say them. Imports nothing heavy."""
+"""Files that are written whole or not at all, and values as JSON can say them.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,26 @@ from ftp.host.faults import disk
 
 
 def require_no_link(path: Path) -> None:
-    """UserError where a link stands in a run folder at a place that ftp writes to: folders are sent around, and the link may
-    lead to any file of whoever goes on with the run."""
+    """Refuse to write through a link in a run folder.
+
+    Folders are sent around, and the link may lead to any file of whoever goes on with the run.
+
+    Raises:
+        UserError: the path is a link.
+    """
     if path.is_symlink():
         raise UserError(f"{path} is a link to {path.readlink()}, and ftp would write there",
                         "remove it, or put in its place what it leads to", f"rm {path}")
+
+
+def free_name(path: Path) -> Path:
+    """The path, or one like it that nothing has yet."""
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
 
 
 def write_text(path: Path, text: str) -> None:
@@ -30,7 +48,8 @@ def write_text(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
     try:
         with disk(path):
-            aside.unlink(missing_ok=True)  # of a process that was killed and had our number, or a link
+            # left by a process that was killed and had our id, or a link
+            aside.unlink(missing_ok=True)
             with aside.open("x", encoding="utf-8") as file:
                 file.write(addresses.without(text))
                 file.flush()
@@ -71,8 +90,11 @@ def sync_folder(path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` as what JSON can say: dataclasses, mappings, sequences, paths, numpy and torch values are turned into
-    dictionaries, lists, text and numbers; a number that is not finite becomes None."""
+    """`value` as what JSON can say: dictionaries, lists, text and numbers.
+
+    Dataclasses, mappings, sequences, paths, numpy and torch values are turned into these; a number
+    that is not finite becomes None, as JSON has no word for it.
+    """
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -101,5 +123,7 @@ def is_not_finite(value: Any) -> bool:
 
 
 def damaged(path: Path, why: str) -> UserError:
-    return UserError(f"{path}: cannot be read ({why})",
-                     "the file is damaged: put it back, or move it away to go on without what it says")
+    return UserError(
+        f"{path}: cannot be read ({why})",
+        "the file is damaged: put it back, or move it away to go on without what it says",
+    )

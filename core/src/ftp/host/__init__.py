@@ -1,1 +1,4 @@
-"""What the machine does to a command: its terminal, signals, faults of the disk, libraries that talk. Imports nothing heavy."""
+"""What the machine does to a command: its terminal, signals, faults of the disk, loud libraries.
+
+Imports nothing heavy.
+"""

@@ -9,7 +9,12 @@ from pathlib import Path
 
 
 def run_code(
-    code: str, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], timeout: float
+    code: str,
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    timeout: float,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -P -c CODE ARGUMENTS` in a folder and keep what it prints.
 
@@ -20,5 +25,11 @@ def run_code(
     Raises:
         subprocess.TimeoutExpired: the process was still running, and was killed.
     """
-    return subprocess.run([sys.executable, "-P", "-c", code, *arguments], cwd=folder, env=dict(environment),
-                          capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code, *arguments],
+        cwd=folder,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )

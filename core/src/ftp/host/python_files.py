@@ -1,7 +1,8 @@
-"""Python files that lie outside of packages: only what was hashed runs, whatever becomes of the files meanwhile.
+"""Python files outside of packages: only the content that was hashed runs.
 
-`expected_files` and `expected_sha256` note what the user is asked about; `files_to_run` and `load_module` refuse what is
-another by then. Bytecode beside a file (`__pycache__`) is never used: nobody reads that.
+`expected_files` and `expected_sha256` note what the user is asked about; `files_to_run` and
+`load_module` refuse what is another by then. Bytecode beside a file (`__pycache__`) is never used:
+nobody reads that.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def split(where: str) -> tuple[Path, str]:
 
 
 def expected_files(where: str) -> list[Path]:
-    """The files that `path.py`, `path.py:name` or a folder of such files means; of a folder every one is imported."""
+    """The files that `path.py`, `path.py:name` or a folder of such files means; of a folder every
+    one is imported."""
     path, _ = split(where)
     files = _list(path)
     _expected_files[_key(path)] = files
@@ -42,11 +44,17 @@ def expected_sha256(path: Path) -> str:
 
 
 def files_to_run(where: str) -> list[Path]:
-    """The files that `where` means now. Raises `UserError` where they are not those that the user was asked about."""
+    """The files that `where` means now.
+
+    Raises `UserError` where they are not those that the user was asked about.
+    """
     path, _ = split(where)
     files = _list(path)
     if _expected_files.get(_key(path), files) != files:
-        raise UserError(f"{path}: files came or went after their sha256 was taken", "look at them, then give the command again")
+        raise UserError(
+            f"{path}: files came or went after their sha256 was taken",
+            "look at them, then give the command again",
+        )
     return files
 
 
@@ -54,16 +62,22 @@ def load_module(name: str, path: Path) -> ModuleType:
     """A module whose code has not run yet: `run_module` does that.
 
     Raises:
-        UserError: the file is another than the one that the user was asked about, or is no Python file.
+        UserError: the file is another than the one that the user was asked about, or is no Python
+            file.
     """
     if path.suffix != ".py":
         raise UserError(f"{path} is not a Python file", "its name ends in .py")
     content = path.read_bytes()
     digest = _sha256(content)
     if _expected_sha256.get(_key(path), digest) != digest:
-        raise UserError(f"{path}: the file was changed after its sha256 was taken", "look at it, then give the command again")
+        raise UserError(
+            f"{path}: the file was changed after its sha256 was taken",
+            "look at it, then give the command again",
+        )
     _sha256_of_run[_key(path)] = digest
-    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path), content))
+    spec = importlib.util.spec_from_file_location(
+        name, path, loader=_SourceLoader(name, str(path), content)
+    )
     assert spec is not None
     return importlib.util.module_from_spec(spec)
 
@@ -75,7 +89,7 @@ def run_module(module: ModuleType) -> None:
 
 
 def forget_expected() -> None:
-    """Begin anew: whatever files a command or a call names now, what earlier ones were asked about does not matter."""
+    """Forget the files of earlier commands: the next one asks about its own."""
     _expected_files.clear()
     _expected_sha256.clear()
 

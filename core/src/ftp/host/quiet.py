@@ -1,4 +1,5 @@
-"""The libraries below ftp are kept from talking: their advice is for programmers, and would stand among ftp's own words.
+"""The libraries below ftp are kept from talking: their advice is for programmers, and would stand
+among ftp's own words.
 
 Errors still come through, and with `--debug` (FTP_DEBUG=1) or Python's own `-W` everything does.
 """
@@ -27,8 +28,22 @@ LOGGERS = {
 }
 """Logger -> what it would say."""
 WARNING_MODULES = (
-    "torch", "torchao", "transformers", "tokenizers", "datasets", "peft", "accelerate", "huggingface_hub", "safetensors",
-    "bitsandbytes", "numpy", "pyarrow", "sklearn", "scipy", "pandas", "matplotlib",
+    "torch",
+    "torchao",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "peft",
+    "accelerate",
+    "huggingface_hub",
+    "safetensors",
+    "bitsandbytes",
+    "numpy",
+    "pyarrow",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
 )
 ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -37,7 +52,8 @@ ENVIRONMENT = {
     "BITSANDBYTES_NOWELCOME": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
-"""Read by the libraries when they are imported, here and in the processes that ftp starts; what the user set counts more."""
+"""Read by the libraries when they are imported, here and in the processes that ftp starts; what the
+user set counts more."""
 
 
 def before_imports() -> None:

@@ -1,4 +1,5 @@
-"""Signals that ask a command to save and end: Ctrl-C, and what systems, schedulers and closing terminals send."""
+"""Signals that ask a command to save and end: Ctrl-C, and what systems, schedulers and closing
+terminals send."""
 
 from __future__ import annotations
 
@@ -9,19 +10,26 @@ from contextlib import contextmanager
 from typing import Any
 
 NAMES = ("SIGTERM", "SIGHUP", "SIGUSR1")
-REQUESTS: tuple[int, ...] = tuple(int(getattr(signal, name)) for name in NAMES if hasattr(signal, name))
-"""Beside Ctrl-C: `kill` and schedulers (SIGTERM), a terminal that closes (SIGHUP), Slurm before its time limit (SIGUSR1)."""
+REQUESTS: tuple[int, ...] = tuple(
+    int(getattr(signal, name)) for name in NAMES if hasattr(signal, name)
+)
+"""Beside Ctrl-C: `kill` and schedulers (SIGTERM), a terminal that closes (SIGHUP), Slurm before its
+time limit (SIGUSR1)."""
 
 STOPPED = 130
-"""Exit status of a command that was asked to end, by whichever of them: one number, as they all mean the same."""
+"""Exit status of a command that was asked to end, by whichever of them: one number, as they all
+mean the same."""
 
 
 @contextmanager
-def answered(handler: Callable[[int, Any], None], numbers: Sequence[int] = REQUESTS) -> Iterator[None]:
+def answered(
+    handler: Callable[[int, Any], None], numbers: Sequence[int] = REQUESTS
+) -> Iterator[None]:
     """Answer signals by `handler`. One that is ignored already stays ignored, as `nohup` asks for.
 
-    SIGINT is the exception: shells start background jobs with it ignored, and `kill -INT` is how such a job is asked to stop.
-    Only a main thread can answer signals; elsewhere nothing is changed.
+    SIGINT is the exception: shells start background jobs with it ignored, and `kill -INT` is how
+    such a job is asked to stop. Only a main thread can answer signals; elsewhere nothing is
+    changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -34,14 +42,16 @@ def answered(handler: Callable[[int, Any], None], numbers: Sequence[int] = REQUE
         yield
     finally:
         for number, earlier in before.items():
-            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)  # None: set by C code
+            # None: C code had set it, which Python cannot put back
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt meanwhile, where the program answered it otherwise (`ftp_command`).
+    """Let Ctrl-C raise KeyboardInterrupt, where the program answers it otherwise (`ftp_command`).
 
-    Only whoever catches KeyboardInterrupt calls this; before and after, the program ends in a word of its own.
+    Only whoever catches KeyboardInterrupt calls this; before and after, the program ends in a word
+    of its own.
     """
     before = signal.getsignal(signal.SIGINT)
     is_main_thread = threading.current_thread() is threading.main_thread()
@@ -56,7 +66,10 @@ def interruptible() -> Iterator[None]:
 
 
 def as_ctrl_c(number: int, frame: Any) -> None:
-    """End as Ctrl-C does. Further requests change nothing: a closing terminal, for one, sends SIGHUP twice."""
+    """End as Ctrl-C does.
+
+    Further requests change nothing: a closing terminal, for one, sends SIGHUP twice.
+    """
     ignore()
     raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 

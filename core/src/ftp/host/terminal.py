@@ -1,9 +1,12 @@
-"""Where every word for the user goes: standard output and standard error, whatever has become of them.
+"""Where every word for the user goes: standard output and error, whatever has become of them.
 
-- `say` and `warn` write lines, `say_json` what other programs read, `console` gives a rich console for tables and live lines.
-- Control characters of data never reach the terminal: they are shown as escapes (`visible`). Files are not written here.
+- `say` and `warn` write lines, `say_json` what other programs read, `console` gives a rich console
+  for tables and live lines.
+- Control characters of data never reach the terminal: they are shown as escapes (`visible`). Files
+  are not written here.
 - What the terminal's encoding does not have is shown as an escape too.
-- A reader that went away (`ftp runs | head -1`) ends a command quietly; a run goes on without it (`persistent`).
+- A reader that went away (`ftp runs | head -1`) ends a command quietly; a run goes on without it
+  (`persistent`).
 """
 
 from __future__ import annotations
@@ -29,12 +32,15 @@ WIDE = 240
 NARROW = 40
 """A terminal of fewer columns wraps lines by itself: a table of single letters helps nobody."""
 
-# C0 without tab and newline, DEL, C1, marks that reorder what follows, and halves of surrogate pairs
+# C0 without tab and newline, DEL, C1, marks that reorder text, and halves of surrogate pairs
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class ReaderGone(BaseException):
-    """Whoever read our output has closed it. No `Exception`: nobody but the command line has anything to do about it."""
+    """Whoever read our output has closed it.
+
+    No `Exception`: nobody but the command line has anything to do about it.
+    """
 
 
 OF_THE_USER = (KeyboardInterrupt, ReaderGone)
@@ -45,7 +51,10 @@ OF_THE_USER = (KeyboardInterrupt, ReaderGone)
 
 
 def visible(text: str) -> str:
-    r"""`text` with control characters as escapes (`\x1b`), and bytes of names that are not UTF-8 as well (`\xff`)."""
+    r"""`text` with control characters as escapes (`\x1b`).
+
+    Bytes of names that are not UTF-8 are escapes as well (`\xff`).
+    """
     return _UNSEEN.sub(lambda match: _escape(match[0]), addresses.without(text))
 
 
@@ -55,21 +64,27 @@ def _escape(letter: str) -> str:
         number -= 0xDC00
     if number < 0x100:
         return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return _long_escape(chr(number))
 
 
 def is_unicode(text: str) -> bool:
-    """Whether text can be written as UTF-8: no byte of a name that is not, and no half of a surrogate pair."""
+    """Whether text can be written as UTF-8: it holds no stray byte and no half surrogate pair."""
     return _has("utf-8", text)
 
 
 def fitting(text: str, encoding: str) -> str:
-    r"""`text` with the letters that an encoding does not have as escapes (`\u00f6`, which JSON and TOML read back)."""
+    r"""`text` with escapes for the letters that an encoding does not have.
+
+    They are such as `\u00f6`, which JSON and TOML read back.
+    """
     try:
         text.encode(encoding)
         return text
     except UnicodeEncodeError:
-        return "".join(letter if _has(encoding, letter) else _long_escape(letter) for letter in text)
+        letters = []
+        for letter in text:
+            letters.append(letter if _has(encoding, letter) else _long_escape(letter))
+        return "".join(letters)
     except LookupError:  # an encoding that Python does not know
         return fitting(text, "ascii")
 
@@ -91,10 +106,10 @@ def _long_escape(letter: str) -> str:
 
 
 class Stream:
-    """A text stream that never fails for what became of its other end, and writes whatever letters there are.
+    """A text stream that never fails for what became of its other end, nor for a letter.
 
-    A write that fails is the last that is tried. With `persistent` the rest is dropped; else the reader who went away raises
-    `ReaderGone`, and any other reason `UserError`.
+    A write that fails is the last that is tried. With `persistent` the rest is dropped; else the
+    reader who went away raises `ReaderGone`, and any other reason `UserError`.
     """
 
     def __init__(self, inner: TextIO, name: str, persistent: bool = False) -> None:
@@ -107,7 +122,8 @@ class Stream:
     def write(self, text: str) -> int:
         if not isinstance(text, str):  # click asks that way whether a stream takes bytes
             raise TypeError("a text stream takes text alone")
-        if text and not self.is_gone:  # click tries an empty text too: on a full device that fails where nobody looks
+        # click tries an empty text too: on a full device that fails where nobody looks
+        if text and not self.is_gone:
             try:
                 self.inner.write(fitting(text, self.inner.encoding or "utf-8"))
             except (OSError, ValueError) as error:  # ValueError: the file is closed
@@ -137,7 +153,10 @@ class Stream:
         elif is_closed:
             raise ReaderGone
         else:
-            self.fault = UserError(f"{self.name} cannot be written ({reason})", "free some space there, or send it elsewhere")
+            self.fault = UserError(
+                f"{self.name} cannot be written ({reason})",
+                "free some space there, or send it elsewhere",
+            )
             raise self.fault
 
     def __getattr__(self, name: str) -> Any:
@@ -147,7 +166,7 @@ class Stream:
 
 
 def persistent(stream: TextIO | None = None) -> TextIO:
-    """A stream (standard output) that is written to as long as somebody reads; afterwards nothing is said."""
+    """A stream (standard output) that is written to as long as somebody reads, then dropped."""
     inner: Any = sys.stdout if stream is None else stream
     if isinstance(inner, Stream):
         inner.persistent = True
@@ -158,7 +177,7 @@ def persistent(stream: TextIO | None = None) -> TextIO:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Standard output and error as `Stream`s meanwhile; closed ones (`>&-`) become the null device."""
+    """Standard output and error as `Stream`s; closed ones (`>&-`) become the null device."""
     _open_closed_ones()
     before = sys.stdout, sys.stderr
     sys.stdout = Stream(before[0], "standard output")
@@ -170,7 +189,11 @@ def guarded() -> Iterator[None]:
 
 
 def require_written() -> None:
-    """UserError where what was said on standard output is lost, also where a library has swallowed the error."""
+    """Raise the error of standard output, where a library has swallowed it.
+
+    Raises:
+        UserError: something that was written there is lost.
+    """
     if isinstance(sys.stdout, Stream):
         sys.stdout.flush()
         if sys.stdout.fault is not None:
@@ -178,14 +201,17 @@ def require_written() -> None:
 
 
 def _open_closed_ones() -> None:
-    """Standard streams that were closed before we began as the null device: a file that takes their number would get what
-    libraries print."""
+    """Open standard streams that were closed before we began, as the null device.
+
+    Else a file that takes their number would get what libraries print.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             with contextlib.suppress(OSError):
-                os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # takes the lowest free number
+                # the system gives the lowest free number, which is this one
+                os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - as long as the process lives
     for name in ("stdout", "stderr"):
@@ -194,7 +220,7 @@ def _open_closed_ones() -> None:
 
 
 def _to_nowhere(stream: TextIO) -> None:
-    """Let what is left in a stream's buffer go to the null device, as Python writes it out at its end."""
+    """Let the rest of a stream's buffer go to the null device: Python writes it out at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -230,7 +256,7 @@ def _write(stream: TextIO | None, text: str, end: str) -> None:
 
 
 def say_json(value: Any, indent: int | None = None) -> None:
-    """Write a value as JSON, which stays JSON whatever the encoding: what cannot be shown is escaped as JSON does."""
+    """Write a value as JSON, whatever the encoding: what it does not have is escaped as in JSON."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if fitting(text, encoding) != text:
@@ -244,7 +270,10 @@ def is_interactive() -> bool:
 
 
 def console(stream: TextIO | None = None, **more: Any) -> Console:
-    """A rich console on a stream (standard output) that shows text as it is: no markup, no emoji, no control characters."""
+    """A rich console on a stream (standard output) that shows text as it is.
+
+    No markup, no emoji, no control characters.
+    """
     from rich.console import Console
     from rich.segment import Segment
 

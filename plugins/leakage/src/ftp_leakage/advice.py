@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftp.folder.files import free_name
+from ftp.folder.writing import free_name
 
 if TYPE_CHECKING:
     from ftp.types import Form, Run
