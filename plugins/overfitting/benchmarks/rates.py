@@ -2,8 +2,9 @@
 
     python plugins/overfitting/benchmarks/rates.py [--runs 1000]
 
-A row's loss is lognormal around the mean of its look (as skewed as losses are), part of it the row's own, part new at each
-look; and each look as a whole is off by 3 % (standard deviation), as checkpoints are.
+A row's loss is lognormal around the mean of its look (as skewed as losses are), part of it the
+row's own, part new at each look; and each look as a whole is off by 3 % (standard deviation), as
+checkpoints are.
 """
 
 from __future__ import annotations
@@ -24,18 +25,34 @@ DATA = Data({"train": Dataset.from_dict({"label": [0, 1] * 200})}, "labelled", (
 
 def history(train: np.ndarray, held: np.ndarray, rows: int, seed: int) -> list[Evaluation]:
     dice = np.random.default_rng(seed)
-    own, found = [dice.normal(size=rows) for _ in range(2)], []
-    for look, means in enumerate(zip(train, held, strict=True)):
-        a, b = (mean * np.exp(0.8 * row + 0.6 * dice.normal(size=rows) - 0.5) * (1 + 0.03 * dice.normal())
-                for mean, row in zip(means, own, strict=True))
-        found.append(Evaluation(20 * (look + 1), float(b.mean()), (), float(a.mean()), b, a))
-    return found
+    row_effects = [dice.normal(size=rows) for _ in range(2)]
+    evaluations = []
+    for index, means in enumerate(zip(train, held, strict=True)):
+        losses = []
+        for mean, effect in zip(means, row_effects, strict=True):
+            shape = np.exp(0.8 * effect + 0.6 * dice.normal(size=rows) - 0.5)  # of mean 1
+            losses.append(mean * shape * (1 + 0.03 * dice.normal()))
+        train_losses, held_losses = losses
+        evaluations.append(
+            Evaluation(
+                step=20 * (index + 1),
+                loss=float(held_losses.mean()),
+                train_loss=float(train_losses.mean()),
+                losses=held_losses,
+                train_losses=train_losses,
+            )
+        )
+    return evaluations
 
 
-def raised(found: list[Evaluation]) -> bool:
+def is_raised(evaluations: list[Evaluation]) -> bool:
     check = Overfitting()
-    return any(check.check_risks(RUN, "evaluation", DATA, None, None, found[:n], [])[0].level in ("warn", "stop")
-               for n in range(1, len(found) + 1))
+    for count in range(1, len(evaluations) + 1):
+        so_far = evaluations[:count]
+        risk, = check.check_risks(RUN, "evaluation", DATA, None, None, so_far, [])
+        if risk.level in ("warn", "stop"):
+            return True
+    return False
 
 
 def main() -> None:
@@ -47,11 +64,16 @@ def main() -> None:
     shapes = {"flat at 0.35, training 0.30": (np.full(12, 0.30), np.full(12, 0.35)),
               "falling to 0.33, training to 0.25": (falls, np.geomspace(0.6, 0.33, 12))}
     for rise in (0.1, 0.2, 0.3, 0.5):
-        held = np.concatenate([np.geomspace(0.6, 0.4, 4), np.linspace(0.4, 0.4 * (1 + rise), 9)[1:]])
-        shapes[f"best 0.40 at look 4, then up by {rise:.0%}, training to 0.10"] = (np.geomspace(0.6, 0.1, 12), held)
+        held = np.concatenate(
+            [np.geomspace(0.6, 0.4, 4), np.linspace(0.4, 0.4 * (1 + rise), 9)[1:]]
+        )
+        shapes[f"best 0.40 at look 4, then up by {rise:.0%}, training to 0.10"] = (
+            np.geomspace(0.6, 0.1, 12),
+            held,
+        )
     for name, (train, held) in shapes.items():
         for rows in (50, 200, 500):
-            count = sum(raised(history(train, held, rows, seed)) for seed in range(runs))
+            count = sum(is_raised(history(train, held, rows, seed)) for seed in range(runs))
             print(f"| {name} | {rows} | {count / runs:.1%} |", flush=True)
 
 

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ftp.types import Run
 
+MUCH_DECAY, MUCH_DROPOUT = 0.1, 0.1
+"""Common strong values; a run that has less of them has something to try."""
 
-def sooner(run: Run, step: int) -> list[str]:
+
+def stop_sooner(run: Run, step: int) -> list[str]:
     """End after this update, or by itself."""
-    found = [run.command("--max-steps", step)]
+    commands = [run.command("--max-steps", step)]
     if run.settings.early_stopping_patience is None:
-        found.append(run.command("--early-stopping-patience", 2))
-    return found
+        commands.append(run.command("--early-stopping-patience", 2))
+    return commands
 
 
-def smaller(run: Run) -> list[str]:
-    """Fewer or tighter weights, and more rows where there are more."""
-    found = []
-    for name, value, known in options(run):
-        field = known.name
+def restrict(run: Run) -> list[str]:
+    """Train fewer weights or hold them tighter, and read more rows where there are more."""
+    commands = []
+    for flag, value, description in _plugin_options(run):
+        field = description.name
         if field in ("r", "rank") and isinstance(value, int) and value > 1:
-            found.append(run.command(f"--{name}", max(int(known.low or 1), value // 4)))
-        if field.endswith("dropout") and isinstance(value, float) and value < 0.1:
-            found.append(run.command(f"--{name}", 0.1))
-    if run.settings.weight_decay < 0.1:
-        found.append(run.command("--weight-decay", 0.1))
+            least = int(description.low or 1)
+            commands.append(run.command(f"--{flag}", max(least, value // 4)))
+        if field.endswith("dropout") and isinstance(value, float) and value < MUCH_DROPOUT:
+            commands.append(run.command(f"--{flag}", MUCH_DROPOUT))
+    if run.settings.weight_decay < MUCH_DECAY:
+        commands.append(run.command("--weight-decay", MUCH_DECAY))
     if run.settings.max_train_rows is not None:
-        found.append(run.command("--max-train-rows", 4 * run.settings.max_train_rows))
-    return found
+        commands.append(run.command("--max-train-rows", 4 * run.settings.max_train_rows))
+    return commands
 
 
-def options(run: Run) -> list[tuple[str, Any, Any]]:
-    """Flag (without dashes), value and description of each option of the plugins that this run named."""
-    hooks = run.hooks
-    if hooks is None:
-        return []
-    return [(known.key, getattr(hooks.plugins[one.name], known.name, known.default), known)
-            for one in hooks.picked if not one.found.default for known in one.options]
+def _plugin_options(run: Run) -> Iterator[tuple[str, Any, Any]]:
+    """Flag (without dashes), value and description of each option of the plugins that were named.
+
+    Default plugins are left out: nobody chose them, and their options restrict nothing.
+    """
+    if run.hooks is None:
+        return
+    for plugin in run.hooks.picked:
+        if plugin.found.default:
+            continue
+        instance = run.hooks.plugins[plugin.name]
+        for description in plugin.options:
+            value = getattr(instance, description.name, description.default)
+            yield description.key, value, description

@@ -4,222 +4,376 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ftp import heads
 from ftp.errors import Problem, UserError
 from ftp.types import Data, Evaluation, Level, Risk, Run
 from ftp_overfitting import advice
-from ftp_overfitting.looks import Gap, Look, Trend, gap, looks, mean, spent, start_loss, trend
+from ftp_overfitting.measures import (
+    Gap,
+    RowLosses,
+    StartLoss,
+    Trend,
+    mean,
+    measure_gap,
+    measure_trend,
+    row_losses,
+    spend_alpha,
+    standard_error,
+    start_loss,
+)
 from ftp_overfitting.memory import Membership, Verbatim, membership
 
 if TYPE_CHECKING:
     from ftp_overfitting import Overfitting
 
-RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+LEVELS: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+"""From good to bad."""
 LEADS: dict[Level, str] = {
     "ok": "no sign that the model only learns its training rows by heart",
     "note": "first signs that the model learns its training rows by heart",
-    "warn": "the model learns its training rows by heart, and does worse on rows that it has not seen",
-    "stop": "the model learns its training rows by heart, and does far worse on rows that it has not seen",
+    "warn": "the model learns its training rows by heart, and does worse on rows that it has not "
+    "seen",
+    "stop": "the model learns its training rows by heart, and does far worse on rows that it has "
+    "not seen",
 }
-TEXT_HEADS = ("tokens", "mask")
+"""How a finding begins."""
+NUM_TESTS = 3
+"""Trend, gap and memory share the chance of a false alarm."""
+NOTED_AUC, NOTED_SHARE = 0.6, 0.05
+"""Above these bounds of `Membership` (`low`, `below_low`) what is known by heart is a note."""
+COMPARED_ROWS = 200
+"""Rows at the start of both splits by which the same rows are recognised."""
 
 
-def silent(why: str, **evidence: Any) -> Risk:
-    """Nothing was compared."""
-    return Risk("overfitting", "not_run", why, evidence)
+@dataclass(frozen=True)
+class Judgement:
+    """What one test says. An empty text adds nothing to the finding."""
+
+    level: Level
+    text: str
 
 
-def check(limits: Overfitting) -> None:
-    """`UserError` for limits that contradict one another."""
-    pairs = (("rise", limits.rise, "stop_rise", limits.stop_rise), ("note_lost", limits.note_lost, "warn_lost", limits.warn_lost))
-    problems = [Problem(f"--overfitting.{name} {low:g} is above --overfitting.{other} {high:g}",
-                        "a note comes before a warning, and a warning before a stop")
-                for name, low, other, high in pairs if low > high]
+@dataclass(frozen=True)
+class Measures:
+    """What was measured at the last evaluation. `trend`: None for the first evaluation."""
+
+    trend: Trend | None
+    gap: Gap
+    membership: Membership
+
+
+def not_run(reason: str, **evidence: Any) -> Risk:
+    """The verdict where nothing was compared."""
+    return Risk("overfitting", "not_run", reason, evidence)
+
+
+def check_limits(limits: Overfitting) -> None:
+    """Refuse limits that contradict one another.
+
+    Raises:
+        UserError: a milder level begins where a harder one has begun already.
+    """
+    pairs = (
+        ("rise", limits.rise, "stop_rise", limits.stop_rise),
+        ("note_lost", limits.note_lost, "warn_lost", limits.warn_lost),
+    )
+    problems = []
+    for mild_name, mild, hard_name, hard in pairs:
+        if mild > hard:
+            problems.append(
+                Problem(
+                    f"--overfitting.{mild_name} {mild:g} is above "
+                    f"--overfitting.{hard_name} {hard:g}",
+                    "a note comes before a warning, and a warning before a stop",
+                )
+            )
     if problems:
         raise UserError(problems)
 
 
 def verdict(
-    limits: Overfitting, run: Run, data: Data, history: Sequence[Evaluation], log: Sequence[Mapping[str, Any]],
-    told: Verbatim | str | None = None,
+    limits: Overfitting,
+    run: Run,
+    data: Data,
+    history: Sequence[Evaluation],
+    log: Sequence[Mapping[str, Any]],
+    repeated: Verbatim | str | None = None,
 ) -> Risk:
-    """The verdict on the evaluations so far."""
-    found = looks(history)
-    problem = _missing(limits, run, data, history, found)
-    if problem is not None:
-        return problem
-    start, what = start_loss(data, log)
-    last, alpha = found[-1], limits.alpha / 3  # a third each for trend, gap and memory
-    level = spent(alpha, len(found) - 1)
-    moved, apart = trend(found, start, alpha), gap(last, start, level)
-    known = membership(last.train, last.held, level)
-    evidence = _evidence(found, data, start, what, moved, apart, known)
-    said: list[tuple[Level, str]] = []
-    if moved is not None:
-        said.append(_trend(limits, moved, history))
-    said.append(_gap(limits, apart))
-    if run.task.head in TEXT_HEADS:
-        said.append(_memory(limits, known))
-    if isinstance(told, Verbatim):
-        evidence["verbatim"] = {**vars(told), "p": _round(told.p)}
-        said.append(_verbatim(limits, told))
-    elif told is not None:
-        evidence["verbatim"] = f"not run: {told}"
-    worst = max((one for one, _ in said), key=RANK.index)
-    words = "; ".join(text for one, text in said if one == worst and text)
-    rows = getattr(data.splits.get("train"), "num_rows", None)
-    if worst in ("warn", "stop") and rows and run.settings.max_train_rows is None:
-        words += f"; more training rows than these {rows:,} would help"
-    if worst == "ok" and moved is None:
-        return silent("one evaluation tells no trend; at that one the held-out loss was "
-                      f"{last.held_mean:.3f}, the training loss {last.train_mean:.3f}", **evidence)
-    tips: list[str] = []
+    """The verdict on the evaluations so far.
+
+    Args:
+        repeated: text that the model repeated, or why it was not asked; None: not wanted.
+    """
+    evaluations = row_losses(history)
+    reason = _why_not_run(limits, run, data, history, evaluations)
+    if reason is not None:
+        return reason
+    start = start_loss(data, log)
+    measures = _measure(limits, evaluations, start.nats)
+    evidence = _evidence(evaluations, data, start, measures)
+    judgements = _judge_measures(limits, run, measures, history)
+    if isinstance(repeated, Verbatim):
+        evidence["verbatim"] = {**vars(repeated), "p": _round(repeated.p)}
+        judgements.append(_judge_verbatim(limits, repeated))
+    elif repeated is not None:
+        evidence["verbatim"] = f"not run: {repeated}"
+
+    worst = _worst(judgements)
+    # a bad gap shows at once, but that there is no trend takes a second evaluation to know
+    if worst == "ok" and measures.trend is None:
+        last = evaluations[-1]
+        return not_run(
+            "one evaluation tells no trend; at that one the held-out loss was "
+            f"{last.held_mean:.3f}, the training loss {last.train_mean:.3f}",
+            **evidence,
+        )
+    # only the worst is said: a reader of a warning needs no list of what is well
+    text = "; ".join(each.text for each in judgements if each.level == worst and each.text)
+    num_rows = getattr(data.splits.get("train"), "num_rows", None)
+    if worst in ("warn", "stop") and num_rows and run.settings.max_train_rows is None:
+        text += f"; more training rows than these {num_rows:,} would help"
+    commands: list[str] = []
     if worst != "ok":
-        if moved is not None and moved.rise > 0 and RANK.index(said[0][0]) > 0:
-            began = moved.best_step
+        trend = measures.trend
+        # where the trend is at fault, its best evaluation is the one to go back to
+        if trend is not None and trend.rise > 0 and judgements[0].level != "ok":
+            began = trend.best_step
         else:
-            began = _began(limits, run, found, start, worst)
-            words += f"; first seen after update {began}"
+            began = _first_step_as_bad(limits, run, evaluations, start.nats, worst)
+            text += f"; first seen after update {began}"
         evidence["began"] = began
-        tips = [*advice.sooner(run, began), *advice.smaller(run)]
-    return Risk("overfitting", worst, f"{LEADS[worst]}: {words}", evidence, tuple(tips))
+        commands = [*advice.stop_sooner(run, began), *advice.restrict(run)]
+    return Risk("overfitting", worst, f"{LEADS[worst]}: {text}", evidence, tuple(commands))
 
 
-def _began(limits: Overfitting, run: Run, found: Sequence[Look], start: float | None, worst: Level) -> int:
-    """The first look at which gap or memory were as bad as at the last one."""
-    for number, look in enumerate(found[:-1]):
-        if min(_real(look.train), _real(look.held)) < limits.min_rows:
-            continue
-        level = spent(limits.alpha / 3, number)
-        said = [_gap(limits, gap(look, start, level))[0]]
-        if run.task.head in TEXT_HEADS:
-            said.append(_memory(limits, membership(look.train, look.held, level))[0])
-        if max(map(RANK.index, said)) >= RANK.index(worst):
-            return look.step
-    return found[-1].step
+def _worst(judgements: Sequence[Judgement]) -> Level:
+    return max((judgement.level for judgement in judgements), key=LEVELS.index)
 
 
-def _missing(
-    limits: Overfitting, run: Run, data: Data, history: Sequence[Evaluation], found: Sequence[Look]
+def _measure(
+    limits: Overfitting, evaluations: Sequence[RowLosses], start: float | None
+) -> Measures:
+    last = evaluations[-1]
+    alpha = limits.alpha / NUM_TESTS
+    level = spend_alpha(alpha, len(evaluations) - 1)
+    return Measures(
+        trend=measure_trend(evaluations, start, alpha),
+        gap=measure_gap(last, start, level),
+        membership=membership(last.train, last.held, level),
+    )
+
+
+def _judge_measures(
+    limits: Overfitting, run: Run, measures: Measures, history: Sequence[Evaluation]
+) -> list[Judgement]:
+    """The judgement on each measure, the one on the trend first, where there is one."""
+    judgements = []
+    if measures.trend is not None:
+        judgements.append(_judge_trend(limits, measures.trend, history))
+    judgements.append(_judge_gap(limits, measures.gap))
+    # a text that is known by heart is a leak; of classes the same losses are an everyday gap
+    if heads.get(run.task.head).is_over_vocabulary:
+        judgements.append(_judge_memory(limits, measures.membership))
+    return judgements
+
+
+def _first_step_as_bad(
+    limits: Overfitting,
+    run: Run,
+    evaluations: Sequence[RowLosses],
+    start: float | None,
+    worst: Level,
+) -> int:
+    """The update of the first evaluation at which gap or memory were as bad as at the last one."""
+    for index, evaluation in enumerate(evaluations[:-1]):
+        if min(evaluation.num_rows.values()) < limits.min_rows:
+            continue  # chance decides there
+        level = spend_alpha(limits.alpha / NUM_TESTS, index)
+        measures = Measures(
+            trend=None,
+            gap=measure_gap(evaluation, start, level),
+            membership=membership(evaluation.train, evaluation.held, level),
+        )
+        level_here = _worst(_judge_measures(limits, run, measures, ()))
+        if LEVELS.index(level_here) >= LEVELS.index(worst):
+            return evaluation.step
+    return evaluations[-1].step
+
+
+# --- nothing to compare ---
+
+
+def _why_not_run(
+    limits: Overfitting,
+    run: Run,
+    data: Data,
+    history: Sequence[Evaluation],
+    evaluations: Sequence[RowLosses],
 ) -> Risk | None:
-    """Why nothing can be compared, where that is so."""
+    """The verdict where nothing can be compared; None where something can."""
     if not history:
-        return silent("held-out rows were never scored: there is nothing to compare")
-    if not found:
-        why = "the training rows are a stream" if run.settings.streaming else "none was scored in evaluation mode"
-        return silent(f"there is no loss of training rows to compare with: {why}")
-    last = found[-1]
-    rows = {"train": _real(last.train), "held out": _real(last.held)}
-    if min(rows.values()) < limits.min_rows:
-        few = " and ".join(f"{count} rows of {name}" for name, count in rows.items())
-        return silent(f"only {few} were scored; below {limits.min_rows} (--overfitting.min_rows) chance decides", rows=rows)
-    if _same(data):
-        return silent("validation has the same rows as train: no gap between them means anything", rows=rows)
+        return not_run("held-out rows were never scored: there is nothing to compare")
+    if not evaluations:
+        reason = "none was scored in evaluation mode"
+        if run.settings.streaming:
+            reason = "the training rows are a stream"
+        return not_run(f"there is no loss of training rows to compare with: {reason}")
+    num_rows = evaluations[-1].num_rows
+    if min(num_rows.values()) < limits.min_rows:
+        few = " and ".join(f"{count} rows of {split}" for split, count in num_rows.items())
+        return not_run(
+            f"only {few} were scored; below {limits.min_rows} (--overfitting.min_rows) chance "
+            "decides",
+            rows=num_rows,
+        )
+    if _has_same_splits(data):
+        return not_run(
+            "validation has the same rows as train: no gap between them means anything",
+            rows=num_rows,
+        )
     return None
 
 
-def _real(losses: Any) -> int:
-    return sum(map(math.isfinite, losses.tolist()))
-
-
-def _same(data: Data) -> bool:
-    """Whether both splits have the same rows in the same order."""
-    train, held = data.splits.get("train"), data.splits.get("validation")
+def _has_same_splits(data: Data) -> bool:
+    """Whether train and validation have the same rows in the same order."""
+    train = data.splits.get("train")
+    held = data.splits.get("validation")
     if train is None or held is None or not hasattr(train, "num_rows") or len(train) != len(held):
         return False
-    return all(a == b for a, b in islice(zip(train, held, strict=True), 200))
+    pairs = islice(zip(train, held, strict=True), COMPARED_ROWS)
+    return all(train_row == held_row for train_row, held_row in pairs)
 
 
-def _trend(limits: Overfitting, moved: Trend, history: Sequence[Evaluation]) -> tuple[Level, str]:
-    band = f"{moved.rise:+.3f} nats, between {moved.low:+.3f} and {moved.high:+.3f}"
-    if moved.rise <= 0:
-        return "ok", f"the held-out loss is at its best after update {moved.step}"
-    if moved.low <= 0:
-        return "ok", f"the held-out loss is no surer above its best (update {moved.best_step}) than chance: {band}"
-    if moved.train_rose:
-        return "ok", f"the held-out loss rose since update {moved.best_step} and so did the training loss: no overfitting"
-    text = (f"since update {moved.best_step} the held-out loss rose by {moved.relative:.0%} ({band}) while the training loss "
-            f"fell{_scores(history, moved)}; the weights of the best evaluation are kept")
-    if not moved.lasting:
-        return "note", f"at the last evaluation alone, {text}"
-    if moved.relative >= limits.stop_rise:
-        return "stop", text
-    return ("warn", text) if moved.relative >= limits.rise else ("note", text)
+# --- judgements ---
 
 
-def _scores(history: Sequence[Evaluation], moved: Trend) -> str:
-    """What became of the first score that is to be high, as a loss may rise for rows that are right anyway."""
-    at = {one.step: one for one in history}
-    before = {one.name: one.value for one in at[moved.best_step].scores if one.goal == "max"}
-    for one in at[moved.step].scores:
-        if one.name in before:
-            return f" ({one.name} went from {before[one.name]:.3f} to {one.value:.3f})"
+def _judge_trend(
+    limits: Overfitting, trend: Trend, history: Sequence[Evaluation]
+) -> Judgement:
+    band = f"{trend.rise:+.3f} nats, between {trend.low:+.3f} and {trend.high:+.3f}"
+    best = f"update {trend.best_step}"
+    if trend.rise <= 0:
+        return Judgement("ok", f"the held-out loss is at its best after update {trend.step}")
+    if trend.low <= 0:
+        return Judgement(
+            "ok", f"the held-out loss is no surer above its best ({best}) than chance: {band}"
+        )
+    if trend.train_rose:
+        return Judgement(
+            "ok",
+            f"the held-out loss rose since {best} and so did the training loss: no overfitting",
+        )
+    text = (
+        f"since {best} the held-out loss rose by {trend.relative:.0%} ({band}) while the training "
+        f"loss fell{_score_change(history, trend)}; the weights of the best evaluation are kept"
+    )
+    if not trend.lasting:
+        return Judgement("note", f"at the last evaluation alone, {text}")
+    if trend.relative >= limits.stop_rise:
+        return Judgement("stop", text)
+    return Judgement("warn" if trend.relative >= limits.rise else "note", text)
+
+
+def _score_change(history: Sequence[Evaluation], trend: Trend) -> str:
+    """What became of the first score whose goal is max: a loss may rise for rows still right."""
+    evaluations = {evaluation.step: evaluation for evaluation in history}
+    before = {}
+    for score in evaluations[trend.best_step].scores:
+        if score.goal == "max":
+            before[score.name] = score.value
+    for score in evaluations[trend.step].scores:
+        if score.name in before:
+            return f" ({score.name} went from {before[score.name]:.3f} to {score.value:.3f})"
     return ""
 
 
-def _gap(limits: Overfitting, apart: Gap) -> tuple[Level, str]:
-    plain = f"held-out rows cost {apart.gap:+.3f} nats more than training rows ({apart.gap_low:+.3f} to {apart.gap_high:+.3f})"
-    if apart.lost is None:
-        if apart.learnt is None:
-            return "ok", plain
-        return "ok", f"{plain}, and the training rows gained {apart.learnt:.3f} nats since the start: too little to be lost"
-    text = (f"of the {apart.learnt:.3f} nats that training rows gained since the start, {apart.lost:.0%} ({apart.lost_low:.0%} "
-            f"to {apart.lost_high:.0%}) do not show on held-out rows")
-    if apart.lost >= 1:
-        text = (f"training rows gained {apart.learnt:.3f} nats since the start, and held-out rows cost {apart.gap:.3f} more than "
-                f"they ({apart.gap_low:.3f} to {apart.gap_high:.3f}): nothing of it carries over")
-    for level, least in (("warn", limits.warn_lost), ("note", limits.note_lost)):
-        if apart.lost_low >= least:
-            return level, text  # type: ignore[return-value]
-    return "ok", text
+def _judge_gap(limits: Overfitting, gap: Gap) -> Judgement:
+    band = f"{gap.gap_low:+.3f} to {gap.gap_high:+.3f}"
+    difference = f"held-out rows cost {gap.gap:+.3f} nats more than training rows ({band})"
+    if gap.learnt is None:
+        return Judgement("ok", difference)
+    gained = f"training rows gained {gap.learnt:.3f} nats since the start"
+    if gap.lost is None:
+        return Judgement("ok", f"{difference}, and the {gained}: too little to be lost")
+    text = (
+        f"of the {gap.learnt:.3f} nats that training rows gained since the start, {gap.lost:.0%} "
+        f"({gap.lost_low:.0%} to {gap.lost_high:.0%}) do not show on held-out rows"
+    )
+    if gap.lost >= 1:
+        text = (
+            f"{gained}, and held-out rows cost {gap.gap:.3f} more than they ({gap.gap_low:.3f} to "
+            f"{gap.gap_high:.3f}): nothing of it carries over"
+        )
+    if gap.lost_low >= limits.warn_lost:
+        return Judgement("warn", text)
+    return Judgement("note" if gap.lost_low >= limits.note_lost else "ok", text)
 
 
-def _memory(limits: Overfitting, known: Membership) -> tuple[Level, str]:
-    text = (f"the loss tells a training row from a held-out one in {known.auc:.0%} of pairs "
-            f"({known.low:.0%} to {known.high:.0%}; 50 %: not at all), and {known.below:.1%} of training "
-            "rows are better known than the best 1 % of held-out ones")
-    if known.low >= limits.auc:
-        return "warn", text
-    return ("note", text) if known.low > 0.6 or known.below_low > 0.05 else ("ok", text)
+def _judge_memory(limits: Overfitting, measured: Membership) -> Judgement:
+    text = (
+        f"the loss tells a training row from a held-out one in {measured.auc:.0%} of pairs "
+        f"({measured.low:.0%} to {measured.high:.0%}; 50 %: not at all), and {measured.below:.1%} of "
+        "training rows are better known than the best 1 % of held-out ones"
+    )
+    if measured.low >= limits.auc:
+        return Judgement("warn", text)
+    is_noted = measured.low > NOTED_AUC or measured.below_low > NOTED_SHARE
+    return Judgement("note" if is_noted else "ok", text)
 
 
-def _verbatim(limits: Overfitting, told: Verbatim) -> tuple[Level, str]:
-    text = (f"{told.train} of {told.train_of} training rows were gone on with word for word for {told.tokens} tokens, "
-            f"{told.held} of {told.held_of} held-out ones")
-    return ("warn" if told.p < limits.alpha and told.train else "ok"), text
+def _judge_verbatim(limits: Overfitting, repeated: Verbatim) -> Judgement:
+    text = (
+        f"{repeated.train} of {repeated.train_of} training rows were gone on with word for word "
+        f"for {repeated.tokens} tokens, {repeated.held} of {repeated.held_of} held-out ones"
+    )
+    is_more_than_chance = repeated.p < limits.alpha and repeated.train > 0
+    return Judgement("warn" if is_more_than_chance else "ok", text)
+
+
+# --- evidence ---
 
 
 def _evidence(
-    found: Sequence[Look], data: Data, start: float | None, what: str, moved: Trend | None, apart: Gap, known: Membership
+    evaluations: Sequence[RowLosses], data: Data, start: StartLoss, measures: Measures
 ) -> dict[str, Any]:
-    """The numbers, rounded to four digits. `of`: rows of each split, of which `rows` were scored."""
-    rows = {"train": _real(found[-1].train), "held out": _real(found[-1].held)}
-    of = {name: len(data.splits[split]) for name, split in (("train", "train"), ("held out", "validation"))
-          if hasattr(data.splits.get(split), "num_rows")}
+    """The numbers, rounded to four digits. `of`: rows of each split; `rows`: those scored."""
+    num_rows = evaluations[-1].num_rows
+    split_sizes = {}
+    for name, split in (("train", "train"), ("held out", "validation")):
+        if hasattr(data.splits.get(split), "num_rows"):
+            split_sizes[name] = len(data.splits[split])
+    bands = {}
+    for evaluation in evaluations:
+        middle = mean(evaluation.held)
+        half_width = 1.96 * standard_error(evaluation.held)  # 95 %, normal approximation
+        bands[evaluation.step] = [_round(middle - half_width), _round(middle + half_width)]
     evidence: dict[str, Any] = {
-        "held_out_loss": {one.step: _round(one.held_mean) for one in found},
-        "train_loss": {one.step: _round(one.train_mean) for one in found},
-        "band": {one.step: [_round(mean(one.held) - 1.96 * _error(one.held)), _round(mean(one.held) + 1.96 * _error(one.held))]
-                 for one in found},
-        "rows": rows, "of": of, "sampled": any(rows[name] < count for name, count in of.items()),
+        "held_out_loss": {each.step: _round(each.held_mean) for each in evaluations},
+        "train_loss": {each.step: _round(each.train_mean) for each in evaluations},
+        "band": bands,
+        "rows": num_rows,
+        "of": split_sizes,
+        "sampled": any(num_rows[name] < size for name, size in split_sizes.items()),
     }
-    if start is not None:
-        evidence["start"] = {"loss": _round(start), "from": what}
-    if moved is not None:
-        evidence["trend"] = {name: _round(value) for name, value in vars(moved).items()}
-    evidence["gap"] = {name: _round(value) for name, value in vars(apart).items()}
-    evidence["membership"] = {name: _round(value) for name, value in vars(known).items()}
+    if start.nats is not None:
+        evidence["start"] = {"loss": _round(start.nats), "from": start.source}
+    if measures.trend is not None:
+        evidence["trend"] = _rounded_fields(measures.trend)
+    evidence["gap"] = _rounded_fields(measures.gap)
+    evidence["membership"] = _rounded_fields(measures.membership)
     return evidence
 
 
-def _error(losses: Any) -> float:
-    real = losses[[math.isfinite(one) for one in losses.tolist()]]
-    return float(real.std(ddof=1)) / math.sqrt(len(real)) if len(real) > 1 else math.nan
+def _rounded_fields(measure: Trend | Gap | Membership) -> dict[str, Any]:
+    return {name: _round(value) for name, value in vars(measure).items()}
 
 
 def _round(value: Any) -> Any:
+    """A number to four digits; None where it is not finite, as JSON has no word for that."""
     if isinstance(value, bool) or not isinstance(value, float):
         return value
     return round(value, 4) if math.isfinite(value) else None
