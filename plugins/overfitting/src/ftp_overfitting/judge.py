@@ -316,8 +316,8 @@ def _judge_gap(limits: Overfitting, gap: Gap) -> Judgement:
 def _judge_memory(limits: Overfitting, measured: Membership) -> Judgement:
     text = (
         f"the loss tells a training row from a held-out one in {measured.auc:.0%} of pairs "
-        f"({measured.low:.0%} to {measured.high:.0%}; 50 %: not at all), and {measured.below:.1%} of "
-        "training rows are better known than the best 1 % of held-out ones"
+        f"({measured.low:.0%} to {measured.high:.0%}; 50 %: not at all), and "
+        f"{measured.below:.1%} of training rows are better known than the best 1 % of held-out ones"
     )
     if measured.low >= limits.auc:
         return Judgement("warn", text)
