@@ -149,3 +149,33 @@ def test_tested_versions_are_written_down() -> None:
               for folder in FOLDERS for line in read(folder / "pyproject.toml")["project"]["dependencies"]}
     assert not {name for name in wanted if not name.startswith("ftp-")} - pinned
     assert "constraint-dependencies" not in read(ROOT / "pyproject.toml")["tool"]["uv"]
+
+
+KNOW_NAMES = ("core/src/ftp/heads/", "core/src/ftp/forms.py", "core/src/ftp/data/core_forms.py", "plugins/testing/")
+"""Where forms and heads are spelt out; the kit writes rows of each form and has a tiny model for each head."""
+
+
+def test_forms_and_heads_are_asked_and_not_named() -> None:
+    """No comparison with the name of a form or a head, no list and no table of them: the spec is asked."""
+    from ftp.forms import all_forms
+    from ftp.heads import all_heads
+
+    names = "|".join([*all_forms(), *all_heads()])
+    name = rf"""["'](?:{names})["']"""
+    patterns = (
+        re.compile(rf"\b(?:\w*head|\w*form)\b\s*(?:==|!=)\s*{name}"),
+        re.compile(rf"\b(?:head|form)s?\b\s*(?:not )?in\s*[(\[{{]\s*{name}"),
+        re.compile(rf"^[A-Z_]*(?:HEAD|FORM|TALK)[A-Z_]*(?::[^=]+)? = [({{\[]\s*{name}", re.MULTILINE),
+        re.compile(rf"Mapping\[(?:Form|Head)\b|dict\[(?:Form|Head)\b|Literal\[{name},\s*{name}"),
+    )
+    found = []
+    for file in (*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")):
+        path = file.relative_to(ROOT).as_posix()
+        if path.startswith(KNOW_NAMES):
+            continue
+        text = file.read_text(encoding="utf-8")
+        for pattern in patterns:
+            found += [f"{path}: {match[0]}" for match in pattern.finditer(text)]
+    assert not found, "\n".join(found)
+    assert patterns[0].search('if run.task.head == "labels":') and patterns[1].search('form in ("text", "prompt")')
+    assert patterns[2].search('TALKS = ("conversation", "prompt")') and patterns[3].search("TASKS: dict[Head, str]")

@@ -17,7 +17,7 @@ from ftp.types import Row
 
 __all__ = [
     "Column", "ColumnKind", "FormSpec", "Way", "all_forms", "detect", "fits", "get", "kind_of", "lacking", "offers", "offers_to",
-    "other_names", "reachable", "read_columns", "way",
+    "other_names", "reachable", "read_columns", "text_columns", "way",
 ]  # fmt: skip
 
 GROUP = "ftp.forms"
@@ -35,6 +35,9 @@ it is; `aside`: what no objective reads (an id). What each of them means in Arro
 
 NUMBERED: tuple[ColumnKind, ...] = ("class", "classes", "tags")
 """Kinds of columns that become class numbers."""
+
+IN_WORDS: tuple[ColumnKind, ...] = ("text", "texts", "messages", "tokens")
+"""Kinds of columns that say something in words."""
 
 BESIDE_MESSAGES = frozenset({"system", "input", "context", "history", "tools", "functions"})
 """Columns that are read beside a conversation in some column sets (see `ftp.data.chat_rows`)."""
@@ -93,7 +96,7 @@ class FormSpec:
         answers_in_sets: columns of `column_sets` that rows to be answered lack as well.
         row_of_text: a plain text as a row to be answered; None: the only text column of `asked`.
         default_head: what a network is trained with on this form where no objective says otherwise.
-        sequences: sequences that one row becomes (chosen and rejected: two), for the estimate of memory.
+        sequence_names: the sequences that one row becomes, where these are several (chosen and rejected).
         instead_of: a form that rows of this one could be read as by mistake; `is_meant` looks at rows and says which it is.
         why_not: the source's name and its rows, which are not of this form -> a problem that says more than the lacking columns.
     """
@@ -109,10 +112,15 @@ class FormSpec:
     answers_in_sets: tuple[str, ...] = ()
     row_of_text: Callable[[str], Row] | None = None
     default_head: str = "tokens"
-    sequences: int = 1
+    sequence_names: tuple[str, ...] = ()
     instead_of: str = ""
     is_meant: Callable[[Any], bool] | None = None
     why_not: Callable[[str, Any], Problem | None] | None = None
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences one row becomes."""
+        return max(1, len(self.sequence_names))
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -218,6 +226,15 @@ def kind_of(column: str) -> ColumnKind | None:
 
 
 @cache
+def text_columns() -> tuple[str, ...]:
+    """The columns of all forms that say something in words."""
+    names: dict[str, None] = {}
+    for spec in all_forms().values():
+        names.update(dict.fromkeys(column.name for column in spec.of_kind(*IN_WORDS)))
+    return tuple(names)
+
+
+@cache
 def aside() -> frozenset[str]:
     """Columns of forms that no objective reads."""
     names: set[str] = set()
@@ -315,5 +332,5 @@ def offers_to(columns: Iterable[str], target: str) -> tuple[str, ...]:
 
 def forget() -> None:
     """Look at the installed packages again (in tests that install one)."""
-    for function in (all_forms, other_names, likely_names, kind_of, aside, steps, way):
+    for function in (all_forms, other_names, likely_names, kind_of, text_columns, aside, steps, way):
         function.cache_clear()

@@ -48,7 +48,7 @@ TRIPLET = FormSpec(
         Column("negative", is_answer=True),
     ),
     default_head="vector",
-    sequences=3,
+    sequence_names=("anchor", "positive", "negative"),
 )
 CHOICE = FormSpec(
     "choice",

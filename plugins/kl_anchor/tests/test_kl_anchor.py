@@ -104,7 +104,7 @@ def test_it_holds_the_model(models: dict[str, str], tmp_path: Path) -> None:
 def test_what_it_cannot_hold_is_told(models: dict[str, str]) -> None:
     with pytest.raises(UserError, match=r"the head \(.*\) is new.*\n.*l2sp"):
         made(["full", "sentiment", "kl_anchor"], model=models["bert"])
-    with pytest.raises(UserError, match="heads tokens, mask, labels"):
+    with pytest.raises(UserError, match="of tokens, or of the class of a row; this run's head is 'tags'"):
         made(["full", "tag", "kl_anchor"], model=models["bert"])
 
 

@@ -54,7 +54,7 @@ PREFERENCE = FormSpec(
     column_sets=(("chosen", "rejected"),),
     key=("prompt",),
     asked=ASKED_IN_CHAT,
-    sequences=2,
+    sequence_names=("chosen", "rejected"),
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from ftp.errors import Problem, UserError, nearest
 from ftp.registry import Later, registered
@@ -62,7 +62,10 @@ class HeadSpec:
         shown: (prediction, names of the classes) -> `answer` and maybe `scores`, as they are shown and written.
         scores: (data, predictions by split) -> the scores that a domain gives by default.
         refusal: the network's configuration -> why it cannot have the head though Transformers knows a class; None: it can.
+        what_is_trained: what the marks mean in a preview of rows, where trained tokens stand in ⟦...⟧.
         has_classes: its size is the number of classes, whose names the configuration holds.
+        picks_class_of: of what it picks one of the classes: of each row, or of each word; empty: it does not.
+        finds_span: it finds the first and the last token of an answer.
         writes_text: it writes tokens one after another, so that the network generates text.
         needs_mask_token: its loss hides tokens behind the tokenizer's mask token.
         is_over_vocabulary: its outputs are as many as there are tokens.
@@ -89,7 +92,10 @@ class HeadSpec:
     shown: Callable[[Prediction, Sequence[str]], Mapping[str, Any]] = as_it_is
     scores: Callable[[Data, Mapping[str, Predictions]], list[Score]] | None = None
     refusal: Callable[[Any], Problem | None] | None = None
+    what_is_trained: str = "no single token is trained: the row is"
     has_classes: bool = False
+    picks_class_of: Literal["", "row", "word"] = ""
+    finds_span: bool = False
     writes_text: bool = False
     needs_mask_token: bool = False
     is_over_vocabulary: bool = False

@@ -15,5 +15,7 @@ HEAD = HeadSpec(
     baselines=Later("ftp.evaluate.baselines:class_baselines"),
     scores=Later("ftp.metrics.classes:classification"),
     has_classes=True,
+    what_is_trained="no single token is trained: the class of the row is",
+    picks_class_of="row",
     loss_is_nats=True,
 )

@@ -25,5 +25,7 @@ HEAD = HeadSpec(
     needs_mask_token=True,
     is_over_vocabulary=True,
     share_scored=0.2,  # 15 % are hidden
+    what_is_trained="⟦...⟧ is trained: tokens that are hidden or replaced are to give the token behind →; each update draws "
+    "others",
     loss_is_nats=True,
 )

@@ -9,5 +9,6 @@ HEAD = HeadSpec(
     config_values=lambda labels: names_of_classes(["score"]),
     peft_task="SEQ_CLS",
     export_task="text-classification",
+    what_is_trained="no single token is trained: the score of the row is; what was chosen is to score higher",
     loss_is_nats=True,
 )

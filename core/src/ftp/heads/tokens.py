@@ -35,5 +35,6 @@ HEAD = HeadSpec(
     writes_text=True,
     is_over_vocabulary=True,
     must_be_trained=True,
+    what_is_trained="⟦...⟧ is trained",
     loss_is_nats=True,
 )

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-TEXT_KINDS = ("text", "texts", "messages", "tokens")
-"""Kinds of columns whose words are compared to find duplicates."""
-
-
 @plugin(kind="core")
 class Checkpoint:
     """Load the network from a checkpoint, with the head of the task."""
@@ -154,9 +150,8 @@ class Duplicates:
         held = [name for name in data.splits if name not in ("train", "general")]
         if "train" not in data.splits or not held or any(not hasattr(rows, "num_rows") for rows in data.splits.values()):
             return [Risk("duplicates", "not_run", "there are no two stored splits to compare")]
-        form = forms.get(data.form)
-        columns = [column.name for column in form.columns
-                   if column.name in data.splits["train"].column_names and column.kind in TEXT_KINDS and not column.is_answer]
+        columns = [column.name for column in forms.get(data.form).of_kind(*forms.IN_WORDS)
+                   if column.name in data.splits["train"].column_names and not column.is_answer]
         seen = {_plain(row, columns) for row in data.splits["train"].select_columns(columns)}
         found = {split: [number for number, row in enumerate(data.splits[split].select_columns(columns))
                          if _plain(row, columns) in seen] for split in held}

@@ -13,10 +13,9 @@ from ftp.types import Data, Model, Predictions, Reward, Risk, Row, Run, Score
 SAMPLE = Path(__file__).parent / "sample"
 
 
-FORMS = ("conversation", "preference", "feedback", "prompt")
 
 
-@plugin(gives=FORMS)
+@plugin(gives=("conversation", "preference", "feedback", "prompt"))
 class Chat:
     """Helpful and harmless answers: conversations, preferences (chosen, rejected), ratings and prompts.
 
@@ -35,7 +34,7 @@ class Chat:
         from ftp.data import load
         from ftp_chat.sets import adapted
 
-        form = run.task.form if run.task.form in FORMS else "conversation"
+        form = run.task.form if (SAMPLE / run.task.form).is_dir() else "conversation"
         return load(run, SAMPLE / form, form=form, adapt=adapted)
 
     @hookimpl

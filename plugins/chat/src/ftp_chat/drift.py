@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+from ftp import forms, heads
 from ftp.types import Model, Risk, Run
 from ftp_chat.rules import refuses, rude_words
 
@@ -70,9 +71,9 @@ def _unable(run: Run, model: Model | None, count: int) -> str:
     """Why there is nothing to compare; empty where there is."""
     if not count:
         return "switched off (--chat.drift_prompts 0)"
-    if model is None or run.task.head != "tokens":
+    if model is None or not heads.get(run.task.head).writes_text:
         return "this run's model writes no answers"
-    if run.task.form == "text" or not model.tokenizer.chat_template:
+    if not forms.get(run.task.form).has_messages or not model.tokenizer.chat_template:
         return "the model was trained on plain text, and has no chat template to be asked by"
     if model.reference is None or run.settings.shard:
         return "the weights from before the run are not at hand" if model.reference is None else "the weights are sharded"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ftp import heads as specs
 from ftp.model.modes import evaluating
 from ftp.net import heads
 from ftp.types import Batch, Loss, LossOut, Model
@@ -83,7 +84,7 @@ def _is_plain(model: Model, loss: Loss, teacher: Teacher, formula: Formula, batc
 def _terms(model: Model, teacher: Teacher, formula: Formula, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """(own cross entropies [n], divergences [n], row numbers [n]) of the terms of a batch."""
     inputs = batch.inputs
-    if model.head == "labels":
+    if specs.get(model.head).picks_class_of == "row":
         student = heads.classify(model.net, inputs).float()
         with teacher.net() as net, torch.no_grad():
             theirs = teacher.ordered(heads.classify(net, inputs))

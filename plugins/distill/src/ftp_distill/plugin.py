@@ -6,11 +6,8 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Literal
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import UserError, forms, heads, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Run
-
-HEADS = ("labels", "tokens", "mask")
-FORMS = ("labelled", "text", "conversation")
 
 
 @plugin(kind="extra")
@@ -29,7 +26,10 @@ class Distill:
     def make_loss(self, run: Run, data: Data, model: Model) -> Generator[None, Loss, Loss]:
         """Mix the divergence from the teacher into the loss that is there."""
         loss = yield
-        if run.task.head not in HEADS or run.task.form not in FORMS:
+        head, form = heads.get(run.task.head), forms.get(run.task.form)
+        is_heard = head.is_over_vocabulary or head.picks_class_of == "row"
+        # pairs of answers, ratings and prompts are learnt by losses that no teacher's answers take part in
+        if not is_heard or form.sequence_names or form.of_kind("rating") or form.required == ("prompt",):
             raise UserError(f"distill: a teacher is heard on classes of rows and on tokens, not on the head '{run.task.head}' "
                             f"with rows of the form '{run.task.form}'", "what fits: sentiment, classify, sft, clm, mlm")
         if loss.rollout is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ftp import heads
 from ftp import model as models
 from ftp.errors import UserError
 from ftp.losses.common import row_limit
@@ -45,7 +46,7 @@ def find(run: Run, data: Data, model: Model, name: str | None) -> Teacher:
         return Teacher(model.reference, is_model=True)
     made = _load(run, data, model, name)
     _same_tokens(made, model, name)
-    if model.head == "tokens" and made.net.config.is_encoder_decoder != model.net.config.is_encoder_decoder:
+    if heads.get(model.head).writes_text and made.net.config.is_encoder_decoder != model.net.config.is_encoder_decoder:
         raise UserError(f"--distill.teacher {name}: one of teacher and student has an encoder and a decoder, the other "
                         "one stack of layers, so they read different rows", "name a teacher of the student's kind")
     limit, taken = row_limit(run, model), models.capacity(made.net, made.tokenizer)
@@ -58,7 +59,7 @@ def find(run: Run, data: Data, model: Model, name: str | None) -> Teacher:
         if not able:
             raise UserError(f"--distill.teacher {name}: it cannot read packed rows: {why}", "pad them", "--pack off")
     order: tuple[int, ...] = ()
-    if model.head == "labels" and made.labels != data.labels:
+    if heads.get(model.head).has_classes and made.labels != data.labels:
         order = tuple(made.labels.index(label) for label in data.labels)
     return Teacher(lambda: nullcontext(net), order)
 
@@ -74,7 +75,7 @@ def _load(run: Run, data: Data, model: Model, name: str) -> Model:
                                 "name a run of the same task")
             return _same_classes(made, data, name)
     source = models.find(name, model.head)
-    labels = _classes(source, run, data) if model.head == "labels" else ()
+    labels = _classes(source, run, data) if heads.get(model.head).has_classes else ()
     made = models.load(source, model.head, labels, seed=run.settings.seed, trust_remote_code=run.settings.trust_remote_code)
     made = _same_classes(made, data, name)
     if made.fresh:
@@ -95,7 +96,7 @@ def _classes(source: Any, run: Run, data: Data) -> tuple[str, ...]:
 
 
 def _same_classes(made: Model, data: Data, name: str) -> Model:
-    if made.head == "labels" and sorted(made.labels) != sorted(data.labels):
+    if heads.get(made.head).has_classes and sorted(made.labels) != sorted(data.labels):
         raise UserError(f"--distill.teacher {name}: its classes are {', '.join(made.labels)}; those of the data are "
                         f"{', '.join(data.labels)}", "name a teacher that was trained on these classes")
     return made

@@ -34,12 +34,12 @@ class Finance:
     def load_data(self, run: Run) -> Mapping[str, Any]:
         from ftp.data import load
 
-        form = run.task.form if run.task.form in ("labelled", "text") else "question"
+        form = run.task.form if (SAMPLE / run.task.form).is_dir() else "question"
         return load(run, SAMPLE / form, form=form, labels=self.labels)
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
-        return classification(data, predictions) if data.form == "labelled" else reading(data, predictions)
+        return classification(data, predictions) if data.labels else reading(data, predictions)
 
     @hookimpl
     def check_risks(self, run: Run, stage: str, data: Data) -> list[Risk]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ftp import forms, heads
 from ftp.errors import UserError
 from ftp.types import Model, Run
 
@@ -25,10 +26,10 @@ def less(run: Run, model: Model) -> list[str]:
         found += _with(run, small)
         if modules := mlp(model.net):
             found += _with(run, small, "--lora.target_modules", ",".join(modules))
-    if run.task.form in ("text", "conversation"):
+    if heads.get(model.head).writes_text and forms.fits(["conversation"], run.task.form):
         found += _with(run, [*names, "mix"])
     found += _with(run, [*names, "l2sp"])
-    if model.head in ("tokens", "mask"):
+    if heads.get(model.head).is_over_vocabulary:
         found += _with(run, [*names, "kl_anchor"])
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from ftp import heads
 from ftp.errors import UserError
 from ftp.types import Model
 
@@ -18,7 +19,7 @@ def check(tasks: Sequence[str], head: str) -> None:
     if find_spec("lm_eval") is None:
         raise UserError(f"--forgetting.lm_eval {','.join(tasks)}: lm-eval is not installed",
                         "install it, or leave the option out", "pip install lm-eval")
-    if head != "tokens":
+    if not heads.get(head).writes_text:
         raise UserError(f"--forgetting.lm_eval {','.join(tasks)}: these tasks ask a model that writes; the head of this run is "
                         f"'{head}'", "leave the option out: representations and probes are compared without it")
 

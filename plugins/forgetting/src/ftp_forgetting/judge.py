@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats takes half a second
 
+from ftp import heads
 from ftp.types import Level, Model, Risk, Run
 from ftp_forgetting import advice, harness, sets
 from ftp_forgetting.measure import Start, writes
@@ -51,7 +52,7 @@ def verdict(options: Forgetting, run: Run, model: Model | None, start: Start | N
         return Risk("forgetting", "not_run", f"{said}; lm-eval: fewer than {sets.LEAST_DOCUMENTS} rows in common", evidence)
     worst = max((level for level, _ in verdicts), key=RANK.index)
     lead = LEADS[worst]
-    if model.head == "tokens" and not writes(model):  # what the decoder of an encoder-decoder writes was not looked at
+    if heads.get(model.head).writes_text and not writes(model):  # what the decoder of an encoder-decoder writes was not looked at
         lead = lead.replace("the model", "the encoder") + " (what the decoder writes was not compared)"
     words = f"{lead}: {'; '.join(text for _, text in verdicts)}"
     return Risk("forgetting", worst, words, evidence, tuple(advice.less(run, model)) if worst != "ok" else ())
@@ -85,7 +86,7 @@ def _words(options: Forgetting, run: Run, model: Model, start: Start) -> tuple[S
     drift = _interval(apart, options.alpha) or (math.nan,) * 3
     evidence |= {"after": _plain(float(np.nanmean(now.losses))), "rise": _plain(middle), "rise_low": _plain(low),
                  "rise_high": _plain(high), "kl": _plain(drift[0]), "kl_low": _plain(drift[1]), "kl_high": _plain(drift[2]),
-                 "unit": f"nats a {'' if model.head == 'tokens' else 'hidden '}token, mean over documents",
+                 "unit": f"nats a {'' if heads.get(model.head).writes_text else 'hidden '}token, mean over documents",
                  "levels": {"note": options.note_nats, "warn": options.warn_nats, "stop": options.stop_nats}}
     text = (f"general text costs {evidence['after']:.3f} nats a token, {mean:.3f} before the run: {middle:+.3f} "
             f"({low:+.3f} to {high:+.3f}); KL from the model of before: {drift[0]:.3f}")

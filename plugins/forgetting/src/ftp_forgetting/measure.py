@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ftp import heads
 from ftp.errors import UserError
 from ftp.types import Data, Model, Run
 from ftp_forgetting import harness, sets
@@ -33,7 +34,7 @@ class Start:
 
 def writes(model: Model) -> bool:
     """Whether the model gives probabilities of tokens in plain text."""
-    return model.head in ("tokens", "mask") and not getattr(model.net.config, "is_encoder_decoder", False)
+    return heads.get(model.head).is_over_vocabulary and not getattr(model.net.config, "is_encoder_decoder", False)
 
 
 def check(options: Forgetting, run: Run) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ftp import heads as specs
 from ftp.data import control_text
 from ftp.losses import blocks as texts
 from ftp.losses import tokens
@@ -51,7 +52,7 @@ def encode(run: Run, model: Model, documents: Sequence[str]) -> list[list[int]]:
     """Token ids of each document, its first `LONGEST`, between what the tokenizer puts around a text."""
     tokenizer = model.tokenizer
     before, after = texts.ends(tokenizer)
-    if model.head == "tokens":
+    if specs.get(model.head).writes_text:
         before, after = before or ([] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]), []
     room = min(row_limit(run, model), LONGEST) - len(before) - len(after)
     tokenize = control_text.of_run(run, tokenizer)
@@ -138,7 +139,7 @@ def _batches(model: Model, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[
 
 def _lay(model: Model, ids: Sequence[Sequence[int]], part: Sequence[int], shift: bool) -> Any:
     rows = [list(ids[number]) for number in part]
-    if model.head == "tokens":
+    if specs.get(model.head).writes_text:
         return tokens.lay(model, [{} for _ in rows], rows, rows, shift=shift)
     special, mask = set(model.tokenizer.all_special_ids), model.tokenizer.mask_token_id
     hidden = [[place for place, one in enumerate(row) if one not in special and (place + number) % HIDDEN_EVERY == 0]

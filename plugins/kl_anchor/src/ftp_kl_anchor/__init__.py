@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import UserError, heads, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
-
-HEADS = ("tokens", "mask", "labels")
 
 
 @plugin(kind="extra", goes_with=("clm",))
@@ -41,10 +39,13 @@ class KlAnchor:
         return dataclasses.replace(loss, compute=compute)
 
     def _refuse(self, run: Run, model: Model, loss: Loss) -> None:
-        if model.head not in HEADS or loss.rollout is not None:
-            raise UserError(f"kl_anchor: it holds what heads {', '.join(HEADS)} say; this run's is '{model.head}'",
+        head = heads.get(model.head)
+        is_held = head.is_over_vocabulary or head.picks_class_of == "row"
+        if not is_held or loss.rollout is not None:
+            raise UserError("kl_anchor: it holds what a model says of tokens, or of the class of a row; "
+                            f"this run's head is '{model.head}'",
                             "l2sp holds the weights of any model", "ftp run --plugins ...,l2sp")
-        if model.head == "labels" and model.fresh:
+        if head.has_classes and model.fresh:
             raise UserError(f"kl_anchor: the head ({', '.join(model.fresh)}) is new, so there are no answers of before to "
                             "hold on to",
                             "l2sp holds the weights instead", "ftp run --plugins ...,l2sp")

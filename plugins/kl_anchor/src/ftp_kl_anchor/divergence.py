@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ftp import UserError
+from ftp import heads as specs
 from ftp.net import heads
 from ftp.types import Batch, Model
 
@@ -20,7 +21,7 @@ def divergence(model: Model, batch: Batch, positions: int) -> Tensor:
     that do not say which tokens they train.
     """
     inputs: Any = batch.inputs
-    if model.head == "labels":
+    if specs.get(model.head).picks_class_of == "row":
         now = heads.classify(model.net, inputs)
         before = _reference(model, lambda net: heads.classify(net, inputs))
         return kl(before, now).sum()

@@ -196,7 +196,7 @@ def _files_as_compared(
     from ftp.data.split_files import locate
 
     folder = Path(data).expanduser()
-    if not folder.is_dir() or (names and form not in ("text", "labelled")):
+    if not folder.is_dir() or (names and forms.get(form).column("text") is None):
         return {}
     splits = read(folder, columns=names, streaming=True, max_decompressed=max_decompressed)
     if len(splits.keys() - {"general"}) < 2:

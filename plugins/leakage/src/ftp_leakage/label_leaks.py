@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftp_leakage import labels
 from ftp_leakage.near.search import rows_of_same_words
-from ftp_leakage.rows import Reading, label_of, whole_texts
+from ftp_leakage.rows import Reading, is_of_texts, label_of, whole_texts
 
 if TYPE_CHECKING:
     from ftp_leakage.split_texts import SplitTexts
@@ -18,7 +18,7 @@ ROWS_PER_CLASS = 4  # labels of more different values are numbers or texts, no c
 
 def _label_column(texts: SplitTexts, reading: Reading) -> str | None:
     """The column of labels: the one that is named, else that of the first split that has one."""
-    if reading.label is not None or reading.form not in ("labelled", "text", "columns"):
+    if reading.label is not None or not is_of_texts(reading.form):
         return reading.label
     for split in texts.order:
         column = label_of(texts.samples[split].rows.column_names or ())

@@ -13,7 +13,7 @@ from ftp_leakage.near.pairs import CUT, PART, SWAPPED, Pairs, nothing, together
 from ftp_leakage.near.search import between, rows_of_same_words
 from ftp_leakage.normalise import Words, joined
 from ftp_leakage.report import ASKED, Overlap
-from ftp_leakage.rows import Reading
+from ftp_leakage.rows import Reading, is_growing_chat
 from ftp_leakage.similarity import in_common
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ Parts = dict[str, dict[str, Words]]
 """Part of a row -> split -> the text of that part in each row."""
 SIDE = 6  # words; many people write the same shorter prompt or answer
 COMMON, COMMON_SHARE = 5, 0.01  # rows of a side, and their share; above both it is a common phrase
-TALK = ("conversation", "feedback")  # of one row another may be the beginning, be it a small part
 
 
 def overlaps_of_rows(
@@ -35,7 +34,8 @@ def overlaps_of_rows(
     within: bool,
 ) -> tuple[tuple[Overlap, ...], tuple[Overlap, ...]]:
     """Pairs of rows across splits, and where wanted (`within`) pairs within each split."""
-    start = 0.0 if reading.form in TALK else START
+    # of one conversation another may be the beginning, be it a small part
+    start = 0.0 if is_growing_chat(reading.form) else START
     kept: dict[tuple[int, int], Pairs] = {}
     pairs_of_splits = between([texts[split] for split in order], threshold, within, start=start)
     for (first, second), pairs in pairs_of_splits.items():
@@ -62,7 +62,7 @@ def _alike_in_all_parts(
     if len(parts) < 2:
         return pairs
     goes_on = np.zeros(len(pairs), bool)
-    if reading.form in TALK:
+    if is_growing_chat(reading.form):
         goes_on = np.isin(pairs.why, (PART, CUT))
     keep = np.ones(len(pairs), bool)
     for texts in parts.values():

@@ -18,8 +18,6 @@ NO_TEXT = re.compile(
 SAMPLED_ROWS = 200  # rows by which a column is taken for one of text
 FEWEST_WORDS = 3  # words a cell has on average in a column of text
 
-TALKS = ("preference", "feedback", "conversation", "prompt")
-"""Forms whose parts are made of messages."""
 CHAT_COLUMNS = (
     "prompt", "completion", "messages", "conversations", "instruction", "input", "output",
     "history", "question", "answer", "response", "context", "system", "chosen", "rejected", "label",
@@ -52,6 +50,21 @@ class Reading:
         return replace(self, parts=tuple(partner.get(name, name) for name in self.parts))
 
 
+def is_chat(form: str) -> bool:
+    """Whether rows of a form (or of `columns`, which is none) are conversations."""
+    return form in forms.all_forms() and forms.get(form).has_messages
+
+
+def is_growing_chat(form: str) -> bool:
+    """Whether one row may be the beginning of another: a whole conversation, no pair of answers and no prompt alone."""
+    return is_chat(form) and not forms.get(form).sequence_names and forms.get(form).required != ("prompt",)
+
+
+def is_of_texts(form: str) -> bool:
+    """Whether rows are columns of text: a form with one, or `columns`, which is no form."""
+    return form not in forms.all_forms() or forms.get(form).column("text") is not None
+
+
 def choose_reading(
     form: str | None, rows: Any, chosen: Sequence[str] = (), label: str | None = None
 ) -> Reading:
@@ -69,20 +82,21 @@ def choose_reading(
     name = form or "columns"
     text = _column_named("text", columns)
     pair = _column_named("text_pair", columns)
-    if name == "labelled":
+    spec = forms.all_forms().get(name)
+    if spec is not None and spec.column("text_pair") is not None:
         text = text or "text"
         return _reading_of_columns(name, (text, pair) if pair else (text,), label_column)
-    if name == "tagged":
-        return Reading(name, ("tokens",), label=label)
-    if name == "question":
-        return Reading(name, ("question", "context"), ("context",), label)
-    if name == "preference":
-        parts = ("prompt", "chosen", "rejected")
-        return Reading(name, parts, parts, label, parts[1:])
-    if name in ("conversation", "feedback"):
+    if is_growing_chat(name):
         return Reading(name, ("prompt", "completion"), ("prompt",), label)
-    if name == "prompt":
-        return Reading(name, ("prompt",), label=label)
+    if spec is not None and spec.has_messages:
+        sides = spec.sequence_names
+        return Reading(name, spec.required, spec.required if sides else (), label, sides)
+    if spec is not None and not is_of_texts(name):
+        in_words = spec.of_kind(*forms.IN_WORDS)
+        parts = tuple(column.name for column in in_words if column.is_required)
+        # many rows may be about one of these (the paragraph of several questions)
+        shareable = tuple(column for column in spec.key if column in parts and len(parts) > 1)
+        return Reading(name, parts, shareable, label)
     if text:
         return _reading_of_columns("text", (text, pair) if pair else (text,), label_column)
     return _reading_of_columns("columns", _text_columns(rows, columns), label_column)
@@ -123,10 +137,10 @@ def _column_named(name: str, columns: Sequence[str]) -> str | None:
 
 def texts_of_part(reading: Reading, rows: Any, part: str) -> Iterator[str]:
     """The text of one part of each row; the empty text where a row has none."""
-    candidates = CHAT_COLUMNS if reading.form in TALKS else (part,)
+    candidates = CHAT_COLUMNS if is_chat(reading.form) else (part,)
     columns = [column for column in candidates if column in (rows.column_names or ())]
     for batch in rows.select_columns(columns).iter(5_000):
-        if reading.form in TALKS:
+        if is_chat(reading.form):
             for values in zip(*batch.values(), strict=True):
                 yield _text_of_talk(reading.form, dict(zip(batch, values, strict=True)), part)
         else:
@@ -157,10 +171,10 @@ def _text_of_talk(form: str, row: Mapping[str, Any], part: str) -> str:
 
 
 def _messages_of_part(form: str, row: Mapping[str, Any], part: str) -> Sequence[turns.Message]:
-    if form == "preference":
+    if forms.get(form).sequence_names:
         prompt, chosen, rejected = chat_rows.preference(row)
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}[part]
-    if form == "prompt":
+    if forms.get(form).required == ("prompt",):
         return chat_rows.asked(row)
     # the completion is the last answer, the prompt all that stands before it
     messages = chat_rows.conversation(row)

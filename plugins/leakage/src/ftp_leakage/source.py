@@ -12,7 +12,7 @@ from ftp import forms
 from ftp.data.read import read
 from ftp.errors import Problem, UserError, nearest
 from ftp.host.terminal import warn
-from ftp_leakage.rows import Reading, choose_reading, texts_by_part, whole_texts
+from ftp_leakage.rows import Reading, choose_reading, is_of_texts, texts_by_part, whole_texts
 
 if TYPE_CHECKING:
     from ftp.types import Data
@@ -271,7 +271,7 @@ def _require_text(splits: Mapping[str, Any], reading: Reading) -> None:
         raise UserError(
             f"no column of text is found; the columns: {columns}", "name it", "--text-column NAME"
         )
-    if reading.form not in ("columns", "labelled", "text"):
+    if not is_of_texts(reading.form):
         return  # parts of other forms are made of several columns
     missing = []
     for split, rows in splits.items():

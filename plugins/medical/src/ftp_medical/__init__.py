@@ -34,7 +34,7 @@ class Medical:
         from ftp.data import load
         from ftp_medical.sets import adapted
 
-        form = run.task.form if run.task.form in ("labelled", "text") else "question"
+        form = run.task.form if (SAMPLE / run.task.form).is_dir() else "question"
         found = load(run, SAMPLE / form, form=form, labels=self.labels, adapt=lambda rows: adapted(rows, run.task.form))
         if not self.mask:
             return found
@@ -51,7 +51,7 @@ class Medical:
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
-        return classification(data, predictions) if data.form == "labelled" else reading(data, predictions)
+        return classification(data, predictions) if data.labels else reading(data, predictions)
 
     @hookimpl
     def check_risks(self, run: Run, stage: str, data: Data) -> list[Risk]:

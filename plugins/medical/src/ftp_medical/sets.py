@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftp.types import Form
+from ftp import forms
 
 PUBMEDQA = {"question", "context", "long_answer", "label"}
 
 
-def adapted(rows: Any, form: Form) -> Any:
+def adapted(rows: Any, form: str) -> Any:
     """PubMedQA (Jin et al. 2019) for the form of a run: question and abstract as a pair whose class is yes, no or maybe; as a
     conversation that ends in the long answer; or the abstracts alone. Rows of any other set as they are."""
     if not set(rows.column_names or ()) >= PUBMEDQA:
         return rows
-    if form == "labelled":
+    spec = forms.get(form)
+    if spec.of_kind("class"):
         return rows.rename_columns({"question": "text", "context": "text_pair"})
-    if form == "text":
+    if spec.required == ("text",):
         return rows.rename_columns({"context": "text"}).remove_columns(["question", "label"])
     return rows.map(_asked, remove_columns=["question", "context", "long_answer", "label"])
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import UserError, forms, heads, hookimpl, option, plugin
 from ftp.types import Run
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 OURS = {"text": "text.txt", "conversation": "conversation.jsonl"}
 """Form -> the general rows of that form that come with this plugin."""
-FITS = ("text", "conversation", "preference", "feedback", "prompt")
 
 
 @plugin(kind="extra", goes_with=("clm",))
@@ -42,11 +41,12 @@ class Mix:
         return made
 
     def _refuse(self, run: Run) -> None:
-        if run.task.form not in FITS:
+        form = forms.get(run.task.form)
+        if not heads.get(form.default_head).writes_text:
             raise UserError(f"mix: rows of the form '{run.task.form}' have labels of this task, which general rows have not",
                             "it goes with objectives on text and conversations (clm, mlm, sft); for labels, hold the weights",
                             "ftp run --plugins ...,l2sp")
-        if self.data is None and run.task.form not in OURS:
+        if self.data is None and form.name not in OURS:
             raise UserError(f"mix: there are no general rows of the form '{run.task.form}'", "name a file of them",
                             "--mix.data FILE")
         if run.settings.streaming:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import UserError, forms, hookimpl, option, plugin
 from ftp.metrics import classification
 from ftp.types import Data, Predictions, Run, Score
 
@@ -28,7 +28,8 @@ class Pairs:
         from ftp.data import load
 
         found = load(run, SAMPLE, form="labelled", labels=self.labels)
-        lacking = [split for split, rows in found.items() if run.task.form == "labelled" and "text_pair" not in rows.column_names]
+        is_of_pairs = forms.get(run.task.form).column("text_pair") is not None
+        lacking = [split for split, rows in found.items() if is_of_pairs and "text_pair" not in rows.column_names]
         if lacking:
             raise UserError(f"pairs: no column 'text_pair' in {', '.join(lacking)}",
                             "name the columns of both texts, or take the domain classify for single ones",

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from ftp import Problem, UserError, hookimpl, option, plugin
+from ftp import Problem, UserError, heads, hookimpl, option, plugin
 from ftp.errors import nearest
 from ftp.types import Model, Run
 from ftp_peft.given import parse
@@ -110,8 +110,8 @@ class Peft:
         if run.settings.pack == "on":
             raise UserError(f"--pack on: {name} puts a prompt before each row, so rows cannot lie end to end",
                             f"--pack auto, or {others}")
-        if model.head == "mask":
-            raise UserError(f"--peft.method {name}: PEFT puts no learnt prompt before rows of the head 'mask'", others)
+        if heads.get(model.head).peft_task is None:
+            raise UserError(f"--peft.method {name}: PEFT puts no learnt prompt before rows of the head '{model.head}'", others)
 
 
 def _wrong(default: Any, value: Any) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ftp import heads as specs
 from ftp.errors import UserError
 from ftp.types import Batch, Data, Loss, Model, Row, Run
 from ftp_preflight.findings import Findings
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from ftp_preflight import Preflight
 
-WRITES = ("tokens", "mask")
-"""Heads whose targets are tokens; those of others number classes, which are no entries of the vocabulary."""
 COMPARED = 8
 """Rows whose encoding for an answer is held against that for training."""
 LAST = 3
@@ -55,16 +54,18 @@ def lines(model: Model, batch: Batch) -> list[Line]:
             said[row].append(target)
         return [Line((*ids[a:b], *answer), (*[False] * (b - a), *[True] * len(answer)), {})
                 for (a, b), answer in zip(pairwise(limits), said, strict=True)]
+    # targets of other heads number classes, which are no entries of the vocabulary
+    head = specs.get(model.head)
     trained, hidden = set[int](), dict[int, int]()
     if "where" in inputs and "target" in inputs:
-        shift = int(model.head == "tokens" and heads.shifts(model.net))
+        shift = int(head.writes_text and heads.shifts(model.net))
         places = layout.real(inputs, _numbers(inputs)).tolist()
         order = {slot: place for place, slot in enumerate(places)}
         for slot, target in zip(inputs["where"].tolist(), inputs["target"].tolist(), strict=True):
             place = order.get(slot, -1) + shift
             if 0 <= place < len(ids):
                 trained.add(place)
-                if model.head in WRITES and ids[place] != target:
+                if head.is_over_vocabulary and ids[place] != target:
                     hidden[place] = target
     return [Line(tuple(ids[a:b]), tuple(place in trained for place in range(a, b)),
                  {place - a: target for place, target in hidden.items() if a <= place < b})
@@ -113,7 +114,8 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
     finally:
         model.net.train(training)
     found.see("trained tokens", of=of, sampled=of != len(rows))
-    says = model.head in WRITES and all("where" in one.inputs and "target" in one.inputs for one in batches)
+    head = specs.get(model.head)
+    says = head.is_over_vocabulary and all("where" in one.inputs and "target" in one.inputs for one in batches)
     blocks = len(whole) < len(kept) / 2 and "segments" in (kept[0] if kept else {})
     longer = _longer(run, model, kept)
     _untrained(options, longer, says, rows, kept, flat, blocks, found)
@@ -131,7 +133,7 @@ def look(options: Preflight, run: Run, data: Data, model: Model, loss: Loss, fou
                        f"{cut[0] / len(made):.0%} of rows {lose}, {share:.1%} of all tokens"
                        + ("" if longer else ", as the model takes no more"), *longer)
     _beginning(run, model, [] if blocks else list(whole.values()), found)
-    if model.head == "tokens" and any(any(line.trained) for line in flat):
+    if head.writes_text and any(any(line.trained) for line in flat):
         _end(run, data, model, flat, kept, found)
     last = {row["row"]: row for row in kept}
     _prediction(loss, rows, last if apart else whole, apart, found)

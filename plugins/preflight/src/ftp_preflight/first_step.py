@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ftp import heads
 from ftp.types import Data, Loss, LossOut, Model, Row, Run
 from ftp_preflight.findings import Findings
 
@@ -86,9 +87,10 @@ def _loss(run: Run, data: Data, model: Model, out: LossOut, count: int, rows: in
 
 
 def _expected(data: Data, model: Model) -> tuple[float, str]:
-    if model.head in ("labels", "tags") and model.fresh and len(data.labels) > 1:
+    head = heads.get(model.head)
+    if head.picks_class_of and model.fresh and len(data.labels) > 1:
         return math.log(len(data.labels)), f"ln(classes), {len(data.labels)} of them"
-    if model.head in ("tokens", "mask"):
+    if head.is_over_vocabulary:
         embedding = model.net.get_input_embeddings()
         width = int(embedding.weight.shape[0]) if embedding is not None else 0
         return (math.log(width), f"ln(vocabulary), {width} tokens") if width else (0.0, "")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from ftp import forms
 from ftp.data import look as looks
 from ftp.data.chat_rows import tools
 from ftp.data.turns import LEARNT, REASONING, Message, content_text, reasoning
@@ -28,7 +29,7 @@ def look(rows: int, run: Run, data: Data, model: Model, found: Findings) -> None
     """Count what the chat template leaves out of some rows of train."""
     train = data.splits.get("train")
     template = getattr(model.tokenizer, "chat_template", None)
-    if train is None or not template or data.form not in ("conversation", "preference", "feedback", "prompt"):
+    if train is None or not template or not forms.get(data.form).has_messages:
         return
     counts: Counter[str] = Counter()
     looked = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ftp import forms
 from ftp.data import spellings
 from ftp.data.tables import to_rows
 from ftp.types import Data, Row, Run
@@ -19,7 +20,6 @@ from ftp_preflight.findings import Findings
 if TYPE_CHECKING:
     from ftp_preflight import Preflight
 
-COLUMNS = ("text", "text_pair", "question", "context", "tokens", "messages", "prompt", "chosen", "rejected", "completion")
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")  # scripts without spaces: a character is a word
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 FREQUENT = 100
@@ -44,7 +44,7 @@ def look(options: Preflight, run: Run, data: Data, found: Findings) -> None:
         share = max(count / len(said[split]) for split, count in empty.items())
         found.tell("warn" if share >= options.untrained else "note",
                    f"{share:.1%} of rows are empty", *_other(run, data))
-    if data.form in ("labelled", "tagged"):
+    if forms.get(data.form).of_kind("class", "tags"):
         classes(options, run, data, found)
     characters(options, run, said, found)
     if "train" in said and "validation" in said:
@@ -56,7 +56,7 @@ def _other(run: Run, data: Data) -> list[str]:
     """The run with another column of train as its text, where one has more words."""
     first = sample(data.splits.get("train", ()), 50, 0)
     words = {name: sum(len(value.split()) for row in first if isinstance(value := row.get(name), str))
-             for name in (first[0] if first else ()) if name not in COLUMNS}
+             for name in (first[0] if first else ()) if name not in forms.text_columns()}
     best = max(words, key=lambda name: words[name], default="")
     return [run.command("--columns", f"text={best}")] if words.get(best) else []
 
@@ -73,7 +73,7 @@ def sample(rows: Any, most: int, seed: int) -> Sequence[Row]:
 
 def words_of(row: Row) -> str:
     """Everything that a row says."""
-    return "\n".join(text for name in COLUMNS for text in _texts(row.get(name)) if text)
+    return "\n".join(text for name in forms.text_columns() for text in _texts(row.get(name)) if text)
 
 
 def _texts(value: Any) -> Iterable[str]:
@@ -94,13 +94,14 @@ def _texts(value: Any) -> Iterable[str]:
 
 def classes(options: Preflight, run: Run, data: Data, found: Findings) -> None:
     """Labels that name no class, classes that a split lacks, extreme imbalance. All stored rows are counted."""
-    column, names = ("label", data.labels) if data.form == "labelled" else ("tags", data.labels)
+    class_column = forms.get(data.form).of_kind("class", "tags")[0]
+    column, names = class_column.name, data.labels
     counts = {}
     for split, rows in data.splits.items():
         if split == "general" or not hasattr(rows, "num_rows") or column not in rows.column_names or not len(rows):
             continue
         values = rows[column][:]
-        flat = [one for row in values for one in row] if column == "tags" else values
+        flat = [one for row in values for one in row] if class_column.kind == "tags" else values
         counts[split] = Counter(flat)
     if not counts or not names:
         return
@@ -119,7 +120,7 @@ def classes(options: Preflight, run: Run, data: Data, found: Findings) -> None:
     if train is None:
         return
     present = [label for label in range(len(names)) if train[label]]
-    if len(present) < 2 and column == "label":
+    if len(present) < 2 and class_column.kind == "class":
         found.tell("warn", f"train has one class only ({_named(names, present)}): there is nothing to tell apart")
     for split, held in counts.items():
         if split == "train":

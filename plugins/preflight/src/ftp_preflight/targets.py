@@ -6,21 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftp.types import Data, Head, Row
-
-SIDES = ("chosen", "rejected")
-"""The sequences of a preference, in the order in which every objective lays them."""
-
-WHAT_IS_TRAINED: Mapping[Head, str] = {
-    "labels": "no single token is trained: the class of the row is",
-    "score": "no single token is trained: the score of the row is; what was chosen is to score higher",
-    "tags": "⟦...⟧ is trained: the first token of each word, which is to give the tag behind →",
-    "span": "⟦...⟧ is trained: the first and the last token of the answer are to be found; where there is no answer, the token "
-            "that stands for none",
-    "mask": "⟦...⟧ is trained: tokens that are hidden or replaced are to give the token behind →; each update draws others",
-    "tokens": "⟦...⟧ is trained",
-}
-"""What the marks mean, by the head of the network."""
+from ftp import forms, heads
+from ftp.types import Data, Row
 
 PREFERENCE = "⟦...⟧ is trained: the chosen answer is to become more probable than the rejected one"
 FEEDBACK = "⟦...⟧ is trained: good answers are to become more probable, bad ones less"
@@ -39,20 +26,21 @@ class Targets:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def targets_of(data: Data, head: Head, row: Row, sequence: int, sequences: int) -> Targets:
+def targets_of(data: Data, head: str, row: Row, sequence: int, sequences: int) -> Targets:
     """The targets of one of the `sequences` that an encoded row is laid out as.
 
     Args:
         sequence: its number, from 0 (a preference has two: chosen and rejected).
     """
-    if head == "tags" and row.get("tags") is not None:
+    spec, form = heads.get(head), forms.get(data.form)
+    if spec.picks_class_of == "word" and row.get("tags") is not None:
         return Targets(tags_of(data.labels, row))
-    if head == "span" and row.get("span") is not None:
+    if spec.finds_span and row.get("span") is not None:
         return span_of(row)
-    if data.form == "preference" and sequences == len(SIDES):
-        return Targets(facts={"side": SIDES[sequence]})
+    if sequences == len(form.sequence_names):
+        return Targets(facts={"side": form.sequence_names[sequence]})
     label = row.get("label")
-    if data.form == "feedback" and label is not None:
+    if form.of_kind("rating") and label is not None:
         return Targets(facts={"side": "good" if label else "bad"})
     if data.labels and isinstance(label, int):
         is_known = 0 <= label < len(data.labels)
@@ -78,12 +66,13 @@ def span_of(row: Row) -> Targets:
     return Targets(ends, {"answer": text})
 
 
-def explanation(data: Data, head: Head, any_trained: bool, has_rollout: bool) -> str:
+def explanation(data: Data, head: str, any_trained: bool, has_rollout: bool) -> str:
     """What the marks of the rows mean."""
     if has_rollout:
         return PROMPTS
-    if head in ("tokens", "mask") and not any_trained:
+    spec, form = heads.get(head), forms.get(data.form)
+    if spec.is_over_vocabulary and not any_trained:
         return "nothing of these rows is trained"
-    if head == "tokens" and data.form in ("preference", "feedback"):
-        return PREFERENCE if data.form == "preference" else FEEDBACK
-    return WHAT_IS_TRAINED[head]
+    if spec.writes_text and form.sequence_names:
+        return PREFERENCE
+    return FEEDBACK if spec.writes_text and form.of_kind("rating") else spec.what_is_trained

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from ftp import forms
 from ftp.types import Data, Model, Run
 from ftp_preflight.findings import Findings
 
@@ -20,7 +21,7 @@ def fingerprint(tokenizer: Any) -> str:
 def look(run: Run, data: Data, model: Model, found: Findings) -> None:
     """Before training: its hash, and whether an answer ends with a token that ends it."""
     tokenizer = model.tokenizer
-    if data.form not in ("conversation", "preference", "feedback", "prompt") or not getattr(tokenizer, "chat_template", None):
+    if not forms.get(data.form).has_messages or not getattr(tokenizer, "chat_template", None):
         return
     found.see("chat template", sha256=fingerprint(tokenizer))
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftp import forms
 from ftp.data import control_text
 from ftp.types import Data, Model, Row, Run
 from ftp_preflight import rows as looks
@@ -160,7 +161,7 @@ def _tokenizer(run: Run, data: Data, model: Model) -> TextTokenizer:
 
 def _texts(row: Row) -> Iterator[str]:
     """Every text in the columns that objectives read."""
-    for name in (*looks.COLUMNS, "tools"):
+    for name in (*forms.text_columns(), "tools"):
         yield from _strings(row.get(name))
 
 

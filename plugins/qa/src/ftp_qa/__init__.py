@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftp import hookimpl, option, plugin
+from ftp import heads, hookimpl, option, plugin
 from ftp.metrics import reading
 from ftp.types import Data, Loss, Model, Predictions, Run, Score
 
@@ -34,7 +34,7 @@ class Qa:
     @hookimpl(wrapper=True)
     def make_loss(self, run: Run, data: Data, model: Model) -> Any:
         loss: Loss = yield
-        if run.task.head != "span":
+        if not heads.get(run.task.head).finds_span:
             return loss
         from dataclasses import replace
 

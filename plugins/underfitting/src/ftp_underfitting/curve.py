@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats takes half a second
 
+from ftp import forms
 from ftp.types import Data, Evaluation
 
 Array = NDArray[np.float64]
@@ -54,14 +55,16 @@ def prior(data: Data) -> tuple[float, int] | None:
     """Entropy in nats of the class shares of the training rows (the loss of always giving those), and rows counted; of
     tags likewise, rows alike. None without labels, or with one class only."""
     train = data.splits.get("train")
-    column = next((name for name in ("label", "tags") if train is not None and name in (train.column_names or ())), None)
+    classes = forms.get(data.form).of_kind("class", "tags")
+    column = classes[0].name if classes and train is not None and classes[0].name in (train.column_names or ()) else None
     if train is None or column is None or not hasattr(train, "num_rows") or not len(train) or not data.labels:
         return None
-    most = 100_000 if column == "label" else 5_000
+    is_of_rows = classes[0].kind == "class"
+    most = 100_000 if is_of_rows else 5_000
     rows = train if len(train) <= most else train.select(
         np.sort(np.random.default_rng(0).choice(len(train), most, replace=False)))
     values = rows[column][:]
-    sets = [[one] for one in values] if column == "label" else [one for one in values if one]
+    sets = [[one] for one in values] if is_of_rows else [one for one in values if one]
     flat = [one for group in sets for one in group]
     if not flat or not isinstance(flat[0], (int, np.integer)) or len(set(flat)) < 2:
         return None

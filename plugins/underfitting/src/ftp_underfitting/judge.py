@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from ftp import heads
 from ftp.types import Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, Run
 from ftp_underfitting import advice, curve, weights
 from ftp_underfitting.answers import OneAnswer, one_answer
@@ -108,7 +109,7 @@ def _gain(
     """Training loss against guessing, or why there is none."""
     if loss is not None and loss.rollout is not None:
         return None, "the model makes its own training rows: their loss does not say whether it learnt"
-    if run.task.head in ("labels", "tags"):
+    if heads.get(run.task.head).picks_class_of:
         guess = curve.prior(data)
         if guess is None:
             return None, ("the classes of the training rows cannot be counted (a stream), or there is only one: guessing is "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ftp import heads
 from ftp.types import Data, Loss, Model, Run
 from ftp_underfitting import weights
 
@@ -34,7 +35,7 @@ def notes(run: Run, data: Data, model: Model, loss: Loss, *, rows: int, updates:
     frozen = tuple(weights.frozen_heads(model.net, model.fresh))
     alone = run.accelerator is not None and loss.rollout is None
     chosen = losses = None
-    if alone and rows and not run.settings.shard and run.task.head not in ("labels", "tags"):
+    if alone and rows and not run.settings.shard and not heads.get(run.task.head).picks_class_of:
         chosen = sample(data, rows, run.settings.seed)
         losses = score(run, model, loss, chosen) if chosen is not None else None
     found, tested = None, False
