@@ -16,6 +16,7 @@ from datasets import Dataset
 
 import ftp
 from ftp.errors import UserError
+from ftp.plugin_info import Declaration
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
 from ftp.types import Data, Evaluation, Loss, Prediction, Predictions, Risk, Run, Task
@@ -287,7 +288,8 @@ def test_advice_names_options_that_the_run_has() -> None:
     options = [SimpleNamespace(key=f"lora.{name}", name=name, default=None, low=None)
                for name in ("r", "target_modules", "lora_dropout")]
     lora = SimpleNamespace(name="lora", options=options, found=SimpleNamespace(default=False),
-                           cls=SimpleNamespace(suggests={"learning_rate": 1e-3}))
+                           cls=object,
+                           declaration=Declaration(kind="parameterisation", suggests={"learning_rate": 1e-3}))
     hooks = SimpleNamespace(picked=[lora], plugins={"lora": SimpleNamespace(r=4, target_modules=("query",), lora_dropout=0.0)})
     advice = " ".join(judged(history([GUESS] * 3), run=a_run(hooks=hooks, learning_rate=1e-3)).advice)
     assert "--lora.r 16" in advice and "--lora.target_modules all-linear" in advice and "--learning-rate 0.01" in advice
