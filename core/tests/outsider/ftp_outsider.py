@@ -296,13 +296,11 @@ class _Domain:
         return data.load(run, None, form=self.form)
 
 
-@plugin
+@plugin(kind="domain", gives=("scored", "text"))
 class Grades(_Domain):
     """Decimals."""
 
-    kind = "domain"
     form = "scored"
-    gives = ("scored", "text")
 
     @hookimpl
     def evaluate(self, predictions: Mapping[str, Predictions]) -> list[Score]:
@@ -315,28 +313,22 @@ class Grades(_Domain):
         return scores
 
 
-@plugin
+@plugin(kind="domain", gives=("topics",))
 class Topics(_Domain):
     """Several classes a row."""
 
-    kind = "domain"
     form = "topics"
-    gives = ("topics",)
 
 
-@plugin
+@plugin(kind="domain", gives=("triplet",))
 class Neighbours(_Domain):
     """Texts that belong together, and one that does not."""
 
-    kind = "domain"
     form = "triplet"
-    gives = ("triplet",)
 
 
-@plugin
+@plugin(kind="domain", gives=("choice",))
 class Exams(_Domain):
     """Questions with some answers, of which one is right."""
 
-    kind = "domain"
     form = "choice"
-    gives = ("choice",)
