@@ -321,7 +321,8 @@ def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> 
     assert main.call(["plan", "--plugins", "poems", "--max-steps", "7", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["hooks"]["load_data"] == [{"plugin": "poems", "how": "answers"}]
-    assert plan["hooks"]["build_model"] == [{"plugin": "checkpoint", "how": "default"}]
+    assert plan["hooks"]["build_model"][0] == {"plugin": "checkpoint", "how": "default"}
+    assert all(who["how"] == "wraps" for who in plan["hooks"]["build_model"][1:])
     assert (plan["form"], plan["head"], plan["labels"], plan["updates"]) == ("labelled", "labels", ["a", "b"], 7)
     assert plan["memory"]["weights"] == 400 and plan["memory"]["gradients"] == 40 and plan["memory"]["optimizer"] == 80
     assert main.call(["plan", "--plugins", "poems"]) == 0

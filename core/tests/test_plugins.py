@@ -302,7 +302,8 @@ def test_before_and_after_order_wrappers_and_leave_the_rest_as_named(plant: Plan
     named = prepare("a,b,c,sentiment")
     assert named.plugins == ("a", "b", "c", "sentiment"), "the recipe keeps the names as given"
     assert [one.name for one in named.picked][:4] == ["c", "b", "a", "sentiment"]
-    assert [name for name, how in Hooks(named.picked, named.values).who("build_model") if how == "wraps"] == ["c", "b", "a"]
+    wrappers = [name for name, how in Hooks(named.picked, named.values).who("build_model") if how == "wraps"]
+    assert wrappers[:3] == ["c", "b", "a"], "default plugins stand behind them"
     assert [one.name for one in prepare("sentiment,b,a").picked][:3] == ["sentiment", "b", "a"]
 
 

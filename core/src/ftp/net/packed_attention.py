@@ -11,19 +11,16 @@ On a CPU attention is computed in fp32 even where the network runs in bf16: the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
-
-from ftp.net.fast import keep_mask
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -38,6 +35,9 @@ WASTE = 0.75
 
 FEWEST = 256
 """Tokens in a block below which it takes shorter rows as well: a call costs more than the padding it saves."""
+
+DROPOUT_KERNEL = "ftp_dropout_kernel"
+"""The attribute of a module that `use_dropout_kernel` sets."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,17 @@ class Packing:
             offset += size
 
 
+DropoutKernel = Callable[[Tensor, Tensor, Tensor, float, float | None, bool, Packing], Tensor]
+"""`kernel(query, key, value, p, scaling, is_causal, packing)`: packed attention with dropout, [1, heads, tokens, size] each ->
+[1, tokens, heads, size]."""
+
+
+def use_dropout_kernel(net: nn.Module, kernel: DropoutKernel) -> None:
+    """Let a network attend to packed rows by `kernel` wherever it does so on a CPU with dropout."""
+    for module in net.modules():
+        setattr(module, DROPOUT_KERNEL, kernel)
+
+
 def packing(starts: Tensor, longest: int, tokens: int) -> Packing:
     """Plan the blocks for packed rows: by length on a CPU, one block elsewhere (nothing is read from the device)."""
     lengths = starts.diff().long()
@@ -144,10 +155,11 @@ def ftp_packed(
     Raises ValueError for attention that has no packed form here (sliding windows, soft caps, position biases).
     """
     dtype = query.dtype
-    if packing is not None and dropout and query.device.type == "cpu":
+    kernel: DropoutKernel | None = getattr(module, DROPOUT_KERNEL, None)
+    if kernel is not None and packing is not None and dropout and query.device.type == "cpu":
         _check(query, key, kwargs)
         with _as_given("cpu"):
-            return _with_dropout(query, key, value, dropout, scaling, _is_causal(module, is_causal), packing), None
+            return kernel(query, key, value, dropout, scaling, _is_causal(module, is_causal), packing), None
     if query.device.type == "cpu" and dtype != torch.float64:
         query, key, value = query.float(), key.float(), value.float()
         kwargs = {name: _float(given) for name, given in kwargs.items()}
@@ -201,76 +213,6 @@ def _in_blocks(
         done.append(out.flatten(0, 1))
     together = done[0] if len(done) == 1 else torch.cat(done)
     return together.index_select(0, packing.place)[None]
-
-
-class _Dropped(torch.autograd.Function):  # type: ignore[misc]
-    """Attention of packed rows with dropout, [tokens, heads, size] each, as one step forward and one back: torch's own
-    kernel for a CPU knows no dropout, and its plain one takes more passes over the scores and keeps more of them."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, p: float, scale: float, causal: bool
-    ) -> Tensor:
-        heads, size = query.shape[1:]
-        take, back = packing.of_heads(heads)
-        q, k, v = (_wide(x.reshape(-1, size).index_select(0, take)) for x in (query, key, value))
-        out, kept = torch.empty_like(q), []
-        for block, part in packing.parts(heads):
-            scores = torch.bmm(_lines(q, block, part), _lines(k, block, part).transpose(1, 2)).mul_(scale)
-            if causal:
-                scores.add_(torch.full_like(scores[0], torch.finfo(scores.dtype).min).triu_(1))
-            elif block.mask is not None:
-                scores.view(block.rows, heads, *scores.shape[1:]).masked_fill_(~block.mask, torch.finfo(scores.dtype).min)
-            shares = scores.softmax(-1)
-            keep = keep_mask(shares, p)
-            dropped = shares * keep
-            torch.bmm(dropped, _lines(v, block, part), out=_lines(out, block, part))
-            kept += [shares, keep, dropped]
-        ctx.save_for_backward(q, k, v, *kept)
-        ctx.packing, ctx.scale, ctx.dtypes = packing, scale, [x.dtype for x in (query, key, value)]
-        return out.index_select(0, back).view(-1, heads, size).to(query.dtype)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, *kept = ctx.saved_tensors
-        heads, size = gradient.shape[1:]
-        _, back = ctx.packing.of_heads(heads)
-        laid = torch.zeros_like(q).index_copy_(0, back, gradient.reshape(-1, size).to(q.dtype))
-        found = [torch.empty_like(q) for _ in range(3)]
-        for number, (block, part) in enumerate(ctx.packing.parts(heads)):
-            shares, keep, dropped = kept[3 * number : 3 * number + 3]
-            slope = _lines(laid, block, part)
-            for_q, for_k, for_v = (_lines(x, block, part) for x in found)
-            torch.bmm(dropped.transpose(1, 2), slope, out=for_v)
-            for_shares = torch.bmm(slope, _lines(v, block, part).transpose(1, 2)).mul_(keep)
-            for_scores = torch._softmax_backward_data(for_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-            torch.bmm(for_scores, _lines(k, block, part), out=for_q)
-            torch.bmm(for_scores.transpose(1, 2), _lines(q, block, part), out=for_k)
-        gradients = (x.to(dtype).index_select(0, back) for x, dtype in zip(found, ctx.dtypes, strict=True))
-        return *(x.view(-1, heads, size) for x in gradients), None, None, None, None
-
-
-def _lines(x: Tensor, block: Block, part: slice) -> Tensor:
-    """The places of a block as [rows x heads, length, size]."""
-    return x[part].view(-1, block.length, x.shape[1])
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def _with_dropout(
-    query: Tensor, key: Tensor, value: Tensor, p: float, scaling: float | None, causal: bool, packing: Packing
-) -> Tensor:
-    """Packed attention with dropout on a CPU, [1, heads, tokens, size] -> [1, tokens, heads, size]."""
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    lines = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
-    out: Tensor = _Dropped.apply(*lines, packing, p, scale, causal)
-    return out[None]
 
 
 def _put(x: Tensor, place: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:

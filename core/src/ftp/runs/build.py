@@ -22,7 +22,6 @@ def build(run: Run, data: Data, weights: Path | None = None) -> tuple[Model, Los
     Args:
         weights: the checkpoint whose weights to take; None for those that the run begins with.
     """
-    from ftp.net import fast
     from ftp.train.seeds import seed_step
     from ftp.train.state import Whole, put_weights, scored_weights
 
@@ -33,8 +32,6 @@ def build(run: Run, data: Data, weights: Path | None = None) -> tuple[Model, Los
     model.net.to(run.accelerator.device)
     if run.settings.gradient_checkpointing:
         model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if not run.settings.shard:  # it keeps copies of frozen weights
-        fast.speed_up(model.net)
     model = dataclasses.replace(model, packed=packs(run, model))
     loss = run.hooks.one("make_loss", run=run, data=data, model=model)
     if loss.extra is not None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ftp.train import row_wise_adamw
 from ftp.types import Batch, LossOut, Run, StepOut
 
 
@@ -29,26 +28,35 @@ def update(
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=accelerator.device)
     metrics: dict[str, torch.Tensor] = {}
-    with row_wise_adamw.row_gradients(loss, optimizer) if world == 1 else nullcontext():
-        for number, batch in enumerate(batches):
-            # ranks exchange gradients once an update, behind the last micro-batch
-            is_last = number == len(batches) - 1
-            with nullcontext() if is_last else accelerator.no_sync(loss):
-                out = loss(batch)
-                accelerator.backward(out.total * (world / count))  # DDP averages over ranks: times world makes it a sum
-            total += out.total.detach()
-            for name, value in out.metrics.items():
-                metrics[name] = metrics.get(name, 0) + value.detach()
+    for number, batch in enumerate(batches):
+        # ranks exchange gradients once an update, behind the last micro-batch
+        is_last = number == len(batches) - 1
+        with nullcontext() if is_last else accelerator.no_sync(loss):
+            out = loss(batch)
+            accelerator.backward(out.total * (world / count))  # DDP averages over ranks: times world makes it a sum
+        total += out.total.detach()
+        for name, value in out.metrics.items():
+            metrics[name] = metrics.get(name, 0) + value.detach()
 
     weights: list[torch.nn.Parameter] = []
     for group in optimizer.param_groups:
         weights += group["params"]
-    parts = [row_wise_adamw.dense_part(weight) for weight in weights] if world == 1 else weights
-    norm = accelerator.clip_grad_norm_(parts, run.settings.max_grad_norm or float("inf"))
+    norm = accelerator.clip_grad_norm_([dense_part(weight) for weight in weights], run.settings.max_grad_norm or float("inf"))
     if hasattr(norm, "full_tensor"):  # of sharded weights
         norm = norm.full_tensor()
-    row_wise_adamw.update(optimizer)
     optimizer.step()
     return StepOut(total / count, metrics, norm, count=sum(batch.count for batch in batches),
                    rows=sum(batch.rows for batch in batches if batch.count),
                    tokens=sum(batch.tokens for batch in batches if batch.count))
+
+
+def dense_part(weight: torch.Tensor) -> torch.Tensor:
+    """What clipping scales in place: the weight; where its gradient is rows of a table (`nn.Embedding(sparse=True)`), a stand-in
+    whose gradient is those rows."""
+    if weight.grad is None or not weight.grad.is_sparse:
+        return weight
+    weight.grad = weight.grad.coalesce()
+    values = weight.grad._values()
+    part = torch.empty_like(values)
+    part.grad = values
+    return part

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +20,32 @@ from torch.utils.weak import WeakTensorKeyDictionary
 FEWEST = 4096
 """Rows of a table below which a dense update costs no more."""
 
+_able: WeakSet[torch.optim.Optimizer] = WeakSet()
+"""The optimizers that take gradients of tables as rows."""
+
 _read = WeakTensorKeyDictionary()
 """For a table's first moments: which rows have any [rows]. What a checkpoint brings back is worked out from them."""
 
 
+def enable(optimizer: torch.optim.Optimizer) -> None:
+    """Let torch's fused AdamW take gradients of tables as rows; any other optimizer is left as it is."""
+    # subclasses of AdamW may do anything with a gradient
+    is_plain = type(optimizer) is torch.optim.AdamW
+    if is_plain and all(group["fused"] and not group["amsgrad"] for group in optimizer.param_groups):
+        optimizer.register_step_pre_hook(_before_step)
+        _able.add(optimizer)
+
+
+def _before_step(optimizer: Any, arguments: Any, keywords: Any) -> None:
+    update(optimizer)
+
+
 @contextmanager
 def row_gradients(net: Any, optimizer: Any) -> Iterator[None]:
-    """Within it, backward passes give gradients of tables as rows, wherever `update` can take them: a trained table on
-    a CPU that no other module shares, under torch's fused AdamW, in one process (the caller sees to that)."""
-    inner = getattr(optimizer, "optimizer", optimizer)
-    # subclasses of AdamW may do anything with a gradient
-    is_plain = type(inner) is torch.optim.AdamW
-    is_able = is_plain and all(group["fused"] and not group["amsgrad"] for group in inner.param_groups)
-    tables = _tables(net) if is_able and isinstance(net, nn.Module) else []
+    """Within it, backward passes give gradients of tables as rows, wherever `optimizer` takes them: of a trained table on a
+    CPU that no other module shares, in one process (the caller sees to that)."""
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+    tables = _tables(net) if inner in _able and isinstance(net, nn.Module) else []
     for table in tables:
         table.sparse = True
     try:
@@ -56,17 +70,6 @@ def _tables(net: nn.Module) -> list[nn.Embedding]:
     # a weight that another module reads as well (a tied head) gets a dense gradient from there
     uses = [id(weight) for _, weight in net.named_parameters(remove_duplicate=False)]
     return [module for module in modules if uses.count(id(module.weight)) == 1]
-
-
-def dense_part(weight: Tensor) -> Tensor:
-    """The weight itself; where its gradient is rows, a stand-in whose gradient is those rows, to be scaled in place."""
-    if weight.grad is None or not weight.grad.is_sparse:
-        return weight
-    weight.grad = weight.grad.coalesce()
-    values = weight.grad._values()
-    part = torch.empty_like(values)
-    part.grad = values
-    return part
 
 
 def update(optimizer: Any) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ftp.train import row_wise_adamw
+from ftp.train.update import dense_part
+from ftp_cpu import row_wise_adamw
 
 ROWS, SIZE = 40, 6
 
@@ -45,6 +46,8 @@ def batches(count: int, words: int) -> list[torch.Tensor]:
 def train(net: Net, optimizer: Any, given: list[torch.Tensor], by_rows: bool) -> list[float]:
     """Updates of two forward passes each, with clipping; says the norms."""
     norms = []
+    if by_rows:
+        row_wise_adamw.enable(optimizer)
     for ids in given:
         optimizer.zero_grad(set_to_none=True)
         if by_rows:
@@ -52,8 +55,7 @@ def train(net: Net, optimizer: Any, given: list[torch.Tensor], by_rows: bool) ->
                 for half in ids:
                     net(half).backward()
             assert net.table.weight.grad.is_sparse
-            norms.append(float(nn.utils.clip_grad_norm_([row_wise_adamw.dense_part(one) for one in net.parameters()], 0.5)))
-            row_wise_adamw.update(optimizer)
+            norms.append(float(nn.utils.clip_grad_norm_([dense_part(one) for one in net.parameters()], 0.5)))
         else:
             for half in ids:
                 net(half).backward()
@@ -115,9 +117,10 @@ def test_what_cannot_be_updated_by_rows_stays_dense(why: str, monkeypatch: pytes
         net.table.weight.requires_grad_(False)
     if why == "small":
         monkeypatch.setattr(row_wise_adamw, "FEWEST", ROWS + 1)
+    row_wise_adamw.enable(optimizer)
     with row_wise_adamw.row_gradients(net, optimizer):
         assert not net.table.sparse
         net(torch.tensor([1, 2, 3])).backward()
     assert net.table.weight.grad is None or not net.table.weight.grad.is_sparse
     if why != "frozen":
-        assert row_wise_adamw.dense_part(net.table.weight) is net.table.weight
+        assert dense_part(net.table.weight) is net.table.weight

@@ -1,45 +1,13 @@
-"""The same mathematics in fewer passes over memory: optional steps for a network about to be trained. Heavy: imports torch.
-
-Small networks spend their time less on products than on everything around them. Each step here computes what the plain
-modules compute; `core/tests/test_forward.py` holds them to it. `speed_up(net)` does all that apply.
-"""
+"""PEFT's LoRA layers as one step forward and one back, in fewer passes over memory. Heavy: imports torch."""
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-
-_LANES = 4
-"""Random numbers of 16 bits in one drawn number of 64."""
-
-
-def keep_mask(like: Tensor, p: float) -> Tensor:
-    """What dropout multiplies by: 0 with probability `p`, else 1/(1-p), in the shape and dtype of `like`.
-
-    `p` is rounded to 1/65536: one drawn number of 64 bits decides over four elements, which takes a fifth of the time
-    of a draw for each. From torch's generator, so seeds and gradient checkpointing hold.
-    """
-    dropped = round(p * 65536)
-    if dropped >= 65536:
-        return torch.zeros_like(like)
-    drawn = torch.empty(-(-like.numel() // _LANES), dtype=torch.int64, device=like.device).random_(-(2**63), None)
-    kept = drawn.view(torch.int16)[: like.numel()] >= dropped - 32768
-    return kept.to(like.dtype).mul_(65536 / (65536 - dropped)).view(like.shape)
-
-
-class QuickDropout(nn.Dropout):  # type: ignore[misc]
-    """`nn.Dropout` with `keep_mask`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self.p == 0 or input.device.type != "cpu":
-            return super().forward(input)
-        return input * keep_mask(input, self.p)
 
 
 class _LoraProduct(torch.autograd.Function):  # type: ignore[misc]
@@ -69,8 +37,8 @@ class _LoraProduct(torch.autograd.Function):  # type: ignore[misc]
         for_x = None
         if ctx.needs_input_grad[0]:
             for_x = (flat @ weight).addmm_(through, a).view(*gradient.shape[:-1], -1)
-        for_a = (through.T @ x).float().mul_(ctx.scaling) if ctx.needs_input_grad[3] else None
-        for_b = (flat.T @ small).float() if ctx.needs_input_grad[4] else None
+        for_a = _wide(through.T @ x).mul_(ctx.scaling) if ctx.needs_input_grad[3] else None
+        for_b = _wide(flat.T @ small) if ctx.needs_input_grad[4] else None
         return for_x, None, None, for_a, for_b, None
 
 
@@ -119,14 +87,6 @@ def _quick_lora(plain: type[nn.Module]) -> type[nn.Module]:
     return QuickLora
 
 
-def quick_dropout(net: nn.Module) -> int:
-    """Draw dropout on a CPU from fewer random numbers; says for how many modules."""
-    found = [module for module in net.modules() if type(module) is nn.Dropout]
-    for module in found:
-        module.__class__ = QuickDropout
-    return len(found)
-
-
 def quick_lora(net: nn.Module) -> int:
     """Compute PEFT's LoRA layers in one step forward and one backward; says for how many layers."""
     if not hasattr(net, "peft_config"):
@@ -140,18 +100,5 @@ def quick_lora(net: nn.Module) -> int:
     return len(found)
 
 
-def keep_memory() -> bool:
-    """Have glibc keep the memory that tensors give back instead of asking the system for fresh pages every step; for
-    this process. False where there is no glibc."""
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    trim, pad, mmap, most = -1, -2, -3, 2**30  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD of <malloc.h>
-    libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(mmap, most) and libc.mallopt(trim, 2**31 - 1) and libc.mallopt(pad, 2**26))
-
-
-def speed_up(net: nn.Module) -> None:
-    """Do all of the above, on the network in place. What it computes, saves and names stays the same."""
-    quick_dropout(net)
-    quick_lora(net)
-    keep_memory()
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
