@@ -151,6 +151,23 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+# --- core alone ---
+
+
+def test_core_with_one_method_and_one_domain_is_enough(core: list[Path], tiny_bert: Path, tmp_path: Path) -> None:
+    """Without the kit and every other package of this repository."""
+    core_alone = [wheel for wheel in core if wheel.name.startswith("ftp_core-")]
+    others = build(tmp_path / "wheels", ROOT / "plugins" / "full", ROOT / "plugins" / "sentiment")
+    house = House(tmp_path / "house", core_alone + others)
+    out = tmp_path / "run"
+    house.do("-m", "ftp", "run", "--plugins", "full,sentiment", "--model", str(tiny_bert), "--max-steps", "2",
+             "--max-train-rows", "24", "--max-eval-rows", "8", "--no-verify", "--no-baselines", "--device", "cpu",
+             "--cache-dir", str(tmp_path / "cache"), "--out", str(out), folder=tmp_path)
+    assert (out / "model" / "config.json").exists() and (out / "report.html").exists()
+    locked = (out / "plugins.lock").read_text()
+    assert "ftp-full" in locked and "ftp-cpu" not in locked and "ftp-testing" not in locked
+
+
 # --- the example of a third party ---
 
 
