@@ -56,9 +56,13 @@ def hooks_page() -> str:
         lines += ["", f"## {name}", "", f"{ARITIES[arity].capitalize()}.", "", "```python", signature(name), "```", "",
                   document(getattr(hooks, name))]
     lines += ["", "## What flows through them", "",
-              "Frozen dataclasses of `ftp.types`, in the order in which that module has them."]
+              "Frozen dataclasses of `ftp.types` and the protocol `Loss`, in the order in which that module has them."]
     for cls in classes():
-        lines += ["", f"### {cls.__name__}", "", document(cls), "", "| field | type | default |", "| --- | --- | --- |"]
+        lines += ["", f"### {cls.__name__}", "", document(cls)]
+        if cls is types.Loss:
+            lines += ["", *methods(cls)]
+            continue
+        lines += ["", "| field | type | default |", "| --- | --- | --- |"]
         lines += [f"| `{field.name}` | `{field_type(field)}` | {default(field)} |" for field in dataclasses.fields(cls)]
     return "\n".join(lines) + "\n"
 
@@ -187,8 +191,19 @@ def signature(name: str) -> str:
 
 
 def classes() -> list[type]:
-    """The dataclasses of ftp.types, in their order there."""
-    return [one for one in vars(types).values() if inspect.isclass(one) and dataclasses.is_dataclass(one)]
+    """The dataclasses of ftp.types and the protocol of a loss, in their order there."""
+    return [one for one in vars(types).values()
+            if inspect.isclass(one) and (dataclasses.is_dataclass(one) or one is types.Loss)]
+
+
+def methods(cls: type) -> list[str]:
+    """The methods of a class with what they say of themselves."""
+    lines = []
+    for name, method in vars(cls).items():
+        if not name.startswith("_") and inspect.isfunction(method):
+            arguments = str(inspect.signature(method)).replace("(self, ", "(").replace(", /)", ")")
+            lines += [f"`{name}{arguments}`", "", document(method), ""]
+    return lines[:-1]
 
 
 def document(thing: object) -> str:

@@ -50,6 +50,8 @@ class Reviews:
 
     @hookimpl(wrapper=True)
     def make_loss(self) -> Any:
+        from ftp.losses import wrapped
+
         loss = yield
 
         def compute(batch: Any) -> Any:
@@ -63,7 +65,7 @@ class Reviews:
                     out.total.register_hook(lambda gradient: gradient * float("inf"))
             return out
 
-        return dataclasses.replace(loss, compute=compute) if self.fail else loss
+        return wrapped(loss, compute=compute) if self.fail else loss
 
     stream: bool = option(False, "give the training rows as a stream")
     wait: float = option(0.0, "seconds before each update", low=0)

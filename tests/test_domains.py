@@ -79,7 +79,7 @@ def test_every_real_answer_is_found_again_in_its_window(name: str, encoder: Call
         Settings(max_length=200), Task("question", "span"), None)
     loss = span.make(run, data, encoder("span"))
     whole, windows = dict[int, str](), 0
-    for one in loss.encode(rows, "train"):
+    for one in loss.encode(rows):
         windows += 1
         first, last = one["span"]
         if first != one["none"]:
@@ -108,7 +108,7 @@ def test_every_real_word_is_scored_once(name: str, encoder: Callable[..., Any]) 
     given = [{"tokens": row["tokens"], "tags": [names.index(tag) for tag in row["ner_tags"]]} for row in rows]
     scored: dict[int, list[int]] = {}
     windows = 0
-    for one in loss.encode(given, "test"):
+    for one in loss.encode_to_score(given):
         windows += 1
         assert len(one["input_ids"]) <= 40 and max(one["first_tokens"]) < len(one["input_ids"]) - 1
         scored.setdefault(one["row"], []).extend(one["tags"])

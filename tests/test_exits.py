@@ -26,8 +26,9 @@ class Compute:
     "Ends the process in the loss."
     @hookimpl(wrapper=True)
     def make_loss(self, run, data, model):
+        from ftp.losses import wrapped
         loss = yield
-        return dataclasses.replace(loss, compute=lambda batch: sys.exit(0))
+        return wrapped(loss, compute=lambda batch: sys.exit(0))
 """
 
 

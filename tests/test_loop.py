@@ -225,6 +225,7 @@ class Mine:
     @ftp.hookimpl(wrapper=True)
     def make_loss(self):
         import dataclasses, torch
+        from ftp.losses import wrapped
         loss = yield
         def compute(batch):
             out = loss.compute(batch)
@@ -233,8 +234,8 @@ class Mine:
                                        row_counts=torch.full((batch.rows,), 3.0))
         def collate(rows):
             return dataclasses.replace(loss.collate(rows), count=3 * len(rows))
-        return dataclasses.replace(loss, compute=compute, collate=collate,
-                                   metrics={"good": Metric("max"), "shared": Metric("min", over="terms")})
+        return wrapped(loss, compute=compute, collate=collate,
+                       metrics={"good": Metric("max"), "shared": Metric("min", over="terms")})
 ''')
     result = go(plugins_from=(where,), max_steps=6)
     told = {one.name: (one.value, one.goal) for one in result.scores if one.split == "test"}

@@ -260,7 +260,7 @@ def expected(tokenizer: Any, messages: list[Any], tools: Any, ask: bool = False)
 
 def encoded(loss: Loss, rows: list[Row], form: Any) -> list[Row]:
     made = shape({"train": tables.from_rows(rows)}, form)[0]["train"]
-    return list(loss.encode(tables.to_rows(made), "train"))
+    return list(loss.encode(tables.to_rows(made)))
 
 
 def is_whole(tokenizer: Any, ids: list[int], wanted: list[int]) -> bool:
@@ -366,7 +366,7 @@ def test_a_stream_gives_the_ids_of_stored_rows(losses: Any, spelling: str, tmp_p
     ids = []
     for streaming in (False, True):
         rows = shape(read(path, streaming=streaming), "conversation")[0]["train"]
-        ids.append([row["input_ids"] for row in losses[1]["Sft"].encode(list(rows), "train")])
+        ids.append([row["input_ids"] for row in losses[1]["Sft"].encode(list(rows))])
     assert ids[0] == ids[1] and len(ids[0]) == len(talks)
     assert ids[0][0] == expected(losses[0], WHOLE[spelling](talks[0][0])[1], OTHER)
 

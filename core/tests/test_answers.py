@@ -14,7 +14,8 @@ import torch
 from datasets import Dataset
 
 from ftp import PluginError, UserError, hookimpl, plugin
-from ftp.answers.fields import instance
+from ftp.answers.fields import Check, a_loss, instance
+from ftp.answers.wrapped_loss import WrappedLoss, wrapped
 from ftp.plugin_info import Found, Picked
 from ftp.plugins.call import Hooks
 from ftp.settings import Settings
@@ -87,10 +88,14 @@ def ask(hooks: Hooks, hook: str) -> Any:
     return (hooks.each if hook in COLLECTED else hooks.one)(hook, **ARGUMENTS[hook])
 
 
+class Bare(Loss):
+    """A loss without functions."""
+
+
 def loss(**changes: Any) -> Loss:
     """A loss that works, with changes."""
 
-    def encode(rows: Any, split: str) -> Iterator[dict[str, Any]]:
+    def encode(rows: Any) -> Iterator[dict[str, Any]]:
         yield from ({"input_ids": [1]} for _ in rows)
 
     def collate(rows: Any) -> Batch:
@@ -102,7 +107,7 @@ def loss(**changes: Any) -> Loss:
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
         return [Prediction(0)]
 
-    return dataclasses.replace(Loss(encode, collate, compute, answer), **changes)
+    return wrapped(Bare(), **{"encode": encode, "collate": collate, "compute": compute, "answer": answer, **changes})
 
 
 class Tokenizer:
@@ -250,7 +255,7 @@ NO_TOTAL = dataclasses.replace(LossOut(torch.tensor(1.0)))
 object.__delattr__(NO_TOTAL, "total")
 RIGHT_ANSWERS: dict[type, Any] = {
     Model: Model(NET, TOKENIZER, "labels"),
-    Loss: loss(),
+    WrappedLoss: loss(),
     Batch: Batch({}, 1, 1),
     LossOut: LossOut(torch.tensor(1.0), row_losses=torch.ones(1), row_counts=torch.ones(1)),
     Metric: Metric(),
@@ -262,14 +267,23 @@ RIGHT_ANSWERS: dict[type, Any] = {
     Stop: Stop("enough"),
     Offer: Offer(Path("weights")),
 }
-ANYTHING = {(Prediction, "answer"), (LossOut, "outputs")}
+ANYTHING = {(Prediction, "answer"), (LossOut, "outputs"), (LossOut, "logits")}
 """Fields that an objective alone reads."""
 FIELDS = [(kind, item) for kind in RIGHT_ANSWERS for item in dataclasses.fields(kind) if (kind, item.name) not in ANYTHING]
 
 
+def check_of(kind: type) -> Check:
+    """The check of an answer: a loss may be any object, as `Loss` is a protocol."""
+    return a_loss if kind is WrappedLoss else instance(kind)
+
+
+def named(kind: type) -> str:
+    return "Loss" if kind is WrappedLoss else kind.__name__
+
+
 @pytest.mark.parametrize("kind", RIGHT_ANSWERS)
 def test_an_answer_whose_fields_are_right_passes(kind: type) -> None:
-    assert instance(kind)(RIGHT_ANSWERS[kind]) is None
+    assert check_of(kind)(RIGHT_ANSWERS[kind]) is None
 
 
 @pytest.mark.parametrize(("kind", "item"), FIELDS, ids=[f"{kind.__name__}-{item.name}" for kind, item in FIELDS])
@@ -280,8 +294,8 @@ def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: ty
     if "None" not in item.type:
         wrong.append(None)
     for value in wrong:
-        mismatch = instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **{item.name: value}))
-        assert mismatch is not None and f"a {kind.__name__} whose {item.name} is " in mismatch.actual.replace("an ", "a ", 1)
+        mismatch = check_of(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **{item.name: value}))
+        assert mismatch is not None and f"a {named(kind)} whose {item.name} is " in mismatch.actual.replace("an ", "a ", 1)
         assert mismatch.right
 
 
@@ -295,12 +309,12 @@ def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: ty
         (StepOut, {"rows": True}, "whose rows is True"),
         (Reward, {"weight": math.inf}, "whose weight is inf"),
         (Score, {"n": -1}, "whose n is -1"),
-        (Loss, {"metrics": {"a": "max"}}, "whose metrics is a dict"),
-        (Loss, {"reuse": 0}, "whose reuse is 0"),
+        (WrappedLoss, {"metrics": {"a": "max"}}, "whose metrics is a dict"),
+        (WrappedLoss, {"reuse": 0}, "whose reuse is 0"),
     ],
 )
 def test_a_value_of_the_right_type_that_cannot_be_is_named(kind: type, changes: dict[str, Any], message: str) -> None:
-    mismatch = instance(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **changes))
+    mismatch = check_of(kind)(dataclasses.replace(RIGHT_ANSWERS[kind], **changes))
     assert mismatch is not None and message in mismatch.actual
 
 
@@ -414,28 +428,28 @@ FUNCTIONS: list[tuple[str, Any, tuple[Any, ...], str]] = [
     ),
     (
         "encode",
-        lambda rows, split: None,
-        ([], "train"),
+        lambda rows: None,
+        ([],),
         "gave None to Loss.encode (of make_loss), not encoded rows",
     ),
-    ("encode", lambda rows, split: [[1, 2]], ([], "train"), "gave a list as a row to Loss.encode"),
+    ("encode", lambda rows: [[1, 2]], ([],), "gave a list as a row to Loss.encode"),
     (
         "encode",
-        lambda rows, split: [{"ids": [1]}],
-        ([], "train"),
+        lambda rows: [{"ids": [1]}],
+        ([],),
         "gave a row without input_ids (it has: ids) to Loss.encode",
     ),
     ("encode", _lazily, ([1], "train"), "gave a str as a row to Loss.encode"),
     (
         "encode",
-        lambda rows, split: [{"input_ids": "a text"}],
-        ([], "train"),
+        lambda rows: [{"input_ids": "a text"}],
+        ([],),
         "gave a row whose input_ids is 'a text' to Loss.encode (of make_loss), not a list of whole numbers",
     ),
     (
         "encode",
-        lambda rows, split: [{"input_ids": [1, None]}],
-        ([], "train"),
+        lambda rows: [{"input_ids": [1, None]}],
+        ([],),
         "gave a row whose input_ids is [1, None] to Loss.encode",
     ),
     (
@@ -511,7 +525,7 @@ def test_what_the_loop_or_the_user_is_told_travels_through_a_loss_as_it_is(error
 def test_a_wrapper_answers_for_its_own_function_of_the_loss_alone() -> None:
     def wrap(self: Any) -> Any:
         made = yield
-        return dataclasses.replace(made, compute=lambda batch: 1.0)
+        return wrapped(made, compute=lambda batch: 1.0)
 
     made = ask(
         relay("make_loss", loss(collate=lambda rows: 5), _outermost(wrap, "make_loss")), "make_loss"
@@ -521,7 +535,7 @@ def test_a_wrapper_answers_for_its_own_function_of_the_loss_alone() -> None:
     with pytest.raises(PluginError, match=r"plugin 'bad' .* gave an int to Loss.collate"):
         made.collate([])
     rows: list[Row] = [{"text": "a"}, {"text": "b"}]
-    assert list(made.encode(rows, "train")) == [{"input_ids": [1]}, {"input_ids": [1]}]
+    assert list(made.encode(rows)) == [{"input_ids": [1]}, {"input_ids": [1]}]
 
 
 def model_of(**changes: Any) -> Model:

@@ -92,7 +92,7 @@ def test_a_folder_that_was_not_written_whole_is_removed(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def lengths(rows: Any, split: str) -> list[dict[str, Any]]:
+def lengths(rows: Any) -> list[dict[str, Any]]:
     return [{"input_ids": [1] * len(row["text"])} for row in rows]
 
 

@@ -69,11 +69,11 @@ def build_model(run: Run, data: Data) -> Model:
 
 @hookspec(firstresult=True)
 def make_loss(run: Run, data: Data, model: Model) -> Loss:
-    """Give what is minimised, as functions that encode, collate and compute.
+    """Give what is minimised: an object that encodes rows, collates and computes (`Loss`).
 
     One answer: the objective's; without an objective, core's loss for the head. Wrappers are welcome (an anchor to the
-    old weights, label smoothing): `loss = yield`, then replace `compute`. Sums, never means: `LossOut.total` is divided
-    once by the count over all ranks and micro-batches.
+    old weights, label smoothing): `loss = yield`, then `ftp.losses.wrapped(loss, compute=...)`. Sums, never means:
+    `LossOut.total` is divided once by the count over all ranks and micro-batches.
     """
     raise NotImplementedError
 

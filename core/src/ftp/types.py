@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
+
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ftp.net.logits import Logits
     from ftp.plugin_info import Answer, Picked
     from ftp.settings import Settings
 
@@ -32,7 +35,33 @@ Goal = Literal["max", "min", "none"]
 """Which way a number is better; `none`: neither."""
 
 Row = Mapping[str, Any]
-"""One row of a data set, or one encoded row (`input_ids`, whatever the objective adds, and `length`)."""
+"""One row of a data set."""
+
+
+class EncodedRow(TypedDict, total=False):
+    """One row as token ids. A loss adds the columns that its own `collate` reads, in a subclass.
+
+    `input_ids`: the tokens; missing only where a row is `left_out`. `token_type_ids`: where the network reads them.
+    `row`: number of the row that it was made of.
+    `length`: its tokens; core counts `input_ids` where a loss does not say. `cut`: tokens that did not fit, `answer_cut`
+    of them the answer's. `left_out`: why there are no tokens; such rows are counted and told. `draw`: in training, a number
+    of (seed, step) that is the same on every rank, to draw from what is random in a row. `asked`: True in a row that `ask`
+    encoded, which has nothing to learn; core sets `draw` and `asked`.
+    """
+
+    input_ids: list[int]
+    token_type_ids: list[int]
+    row: int
+    length: int
+    cut: int
+    answer_cut: int
+    left_out: str
+    draw: int
+    asked: bool
+
+
+RowT = TypeVar("RowT", bound=EncodedRow, default=Any)
+"""The encoded rows of a loss."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +136,7 @@ class LossOut:
     `total`: the SUM of the loss over the batch's `count` terms, never a mean. `metrics`: sums, shown as means over rows (or as
     `Loss.metrics` says). `row_losses`: [rows] sum of the loss of each row; `row_counts`: [rows] number of terms of each row.
     `outputs`: what `Loss.answer` needs to answer without a second forward pass (logits, as a rule).
+    `logits` and `targets` [terms]: for a wrapper, where each term is the choice of one class; None where it is not.
     """
 
     total: torch.Tensor
@@ -114,6 +144,8 @@ class LossOut:
     row_losses: torch.Tensor | None = None
     row_counts: torch.Tensor | None = None
     outputs: Any = None
+    logits: Logits | None = None
+    targets: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -151,39 +183,71 @@ class Metric:
     over: Literal["rows", "terms"] = "rows"
 
 
-@dataclass(frozen=True)
-class Loss:
-    """An objective: how rows become numbers, and what is minimised. All its functions come from one hand.
+class Loss(Protocol[RowT]):
+    """An objective: how rows become numbers, and what is minimised.
 
-    `encode(rows, split)`: rows of the task's form -> encoded rows (dictionaries of lists, each with `input_ids`),
-    called once and cached; one row may become none, one or several (the column `row` says which it came from). Where some
-    of a row does not fit, `cut` is how many tokens, and `answer_cut` how many of them are the answer's (an error unless
-    `--truncated-answers` allows it). A row without tokens but with `left_out`, the reason, is counted and told.
-    `collate(rows)`: encoded rows -> `Batch`; in training each has `draw`, a number of (seed, step) that is the same on every
-    rank, to draw from what is random in a row. `compute(batch)`: -> `LossOut`, inside the run's precision.
-    `answer(batch, out)`: -> one `Prediction` an encoded row; `out` is what `compute` gave, or None where there are no
-    labels (prediction). None where the objective has no answers. `merge(predictions, encoded)`: joins the answers of the encoded
-    rows that came from one row (windows of a long context).
-    `rollout(prompts, number)`: where the model makes its own data (RLHF): encoded rows of one rank, which are prompts, ->
-    the rows to train on in each of the next `reuse` updates, drawn from nothing but the weights, the seed and `number` (from
-    0; -1 for a trial). All ranks call it together, some maybe without prompts; `collate` and `compute` take both kinds of
-    rows, and prompts only without gradients (evaluation). No checkpoint lies between updates of one rollout.
-    `extra`: a module trained and saved beside the network (a value head).
-    `key`: whatever changes the result of `encode`, for the cache.
-    `metrics`: what the metrics of `LossOut` are, by name; one that is not named is a mean over rows that has no goal.
+    Inherit from it, and write `encode`, `collate`, `compute`, `ask` and `answer`; what else there is has a default. Another loss
+    with some functions exchanged: `ftp.losses.wrapped`.
+
+    `name`: for logs. `key`: whatever changes what `encode` gives, for the cache. `metrics`: what the metrics of `LossOut` are,
+    by name; one that is not named is a mean over rows that has no goal. `extra`: a module trained and saved beside the
+    network (a value head).
+    `over`: what the loss is a sum over. "terms": rows or tokens, each for itself. "batch": the loss of a row hangs on which
+    rows stand beside it (negatives in the batch), so that core never splits the rows that a rank has in an update.
+    `has_answers`: False where it only scores, so that there is neither `ask` nor `answer`.
+    `makes_rows`: whether the model makes its own training rows by `rollout` (RLHF), of which each serves `reuse` updates.
     """
 
-    encode: Callable[[Iterable[Row], str], Iterable[dict[str, Any]]]
-    collate: Callable[[Sequence[Row]], Batch]
-    compute: Callable[[Batch], LossOut]
-    answer: Callable[[Batch, LossOut | None], list[Prediction]] | None = None
-    merge: Callable[[Sequence[Prediction], Sequence[Row]], Prediction] | None = None
-    rollout: Callable[[Sequence[Row], int], Sequence[Sequence[Row]]] | None = None
-    reuse: int = 1
-    extra: torch.nn.Module | None = None
-    key: str = ""
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
     name: str = ""
+    key: str = ""
+    metrics: Mapping[str, Metric] = {}
+    extra: torch.nn.Module | None = None
+    over: Literal["terms", "batch"] = "terms"
+    has_answers: bool = True
+    makes_rows: bool = False
+    reuse: int = 1
+
+    def encode(self, rows: Sequence[Row], /) -> Iterable[RowT]:
+        """Rows of the task's form as rows to learn from; called once, and cached.
+
+        One row may become none, one or several: then `row` says which of `rows` each was made of, counted from 0. Where some
+        of an answer does not fit (`answer_cut`), that is an error unless `--truncated-answers` allows it.
+        """
+        raise NotImplementedError
+
+    def encode_to_score(self, rows: Sequence[Row], /) -> Iterable[RowT]:
+        """Held-out rows, each for itself, so that it has a loss and an answer of its own: other rows than `encode` gives where
+        that lays several in one."""
+        return self.encode(rows)
+
+    def ask(self, rows: Sequence[Row], /) -> Iterable[EncodedRow]:
+        """Rows to be answered, which need no labels."""
+        raise TypeError(f"{type(self).__name__} says that it has answers, and has no method `ask`")
+
+    def collate(self, rows: Sequence[RowT], /) -> Batch:
+        """Encoded rows, all to learn from or all `asked`, as tensors."""
+        raise NotImplementedError
+
+    def compute(self, batch: Batch, /) -> LossOut:
+        """The loss of a batch, inside the run's precision."""
+        raise NotImplementedError
+
+    def answer(self, batch: Batch, out: LossOut | None, /) -> list[Prediction]:
+        """One answer to each encoded row. `out`: what `compute` gave; None where rows were `asked`."""
+        raise TypeError(f"{type(self).__name__} says that it has answers, and has no method `answer`")
+
+    def merge(self, predictions: Sequence[Prediction], encoded: Sequence[RowT], /) -> Prediction:
+        """The answers to the encoded rows that were made of one row (windows of a long context) as one."""
+        return predictions[0] if len(predictions) == 1 else Prediction(None)
+
+    def rollout(self, prompts: Sequence[RowT], number: int, /) -> Sequence[Sequence[RowT]]:
+        """Where the model makes its own rows: encoded rows of one rank, which are prompts, as the rows to train on in each of
+        the next `reuse` updates, drawn from nothing but the weights, the seed and `number` (from 0; -1 for a trial).
+
+        All ranks call it together, some maybe without prompts; `collate` and `compute` take both kinds of rows, and prompts
+        only without gradients (evaluation). No checkpoint lies between updates of one rollout.
+        """
+        raise TypeError(f"{type(self).__name__} says that it makes rows, and has no method `rollout`")
 
 
 @dataclass(frozen=True)

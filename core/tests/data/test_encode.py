@@ -17,13 +17,13 @@ from ftp.errors import PluginError, UserError
 calls: list[int] = []
 
 
-def letters(rows: Iterable[Any], split: str) -> Iterable[dict[str, Any]]:
+def letters(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
     rows = list(rows)
     calls.append(len(rows))
     return [{"input_ids": [ord(letter) for letter in row["text"]], "labels": row["label"]} for row in rows]
 
 
-def words(rows: Iterable[Any], split: str) -> Iterable[dict[str, Any]]:
+def words(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
     """None, one or several encoded rows of each."""
     for place, row in enumerate(rows):
         for word in row["text"].split():
@@ -60,7 +60,7 @@ def test_none_one_or_several_of_a_row(tmp_path: Path) -> None:
     assert truncation(made.remove_columns("cut")) is None
 
 
-def part(rows: Iterable[Any], split: str) -> Iterable[dict[str, Any]]:
+def part(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
     """One row in five is left out, one in three loses three tokens, of which two are its answer's."""
     for place, row in enumerate(rows):
         if row["label"] % 5 == 0:
@@ -96,13 +96,13 @@ def test_where_all_rows_are_left_out_the_reason_is_told() -> None:
 def test_encoders_that_break_the_contract_are_told(rows: Dataset) -> None:
     few = rows.select(range(2))
     with pytest.raises(PluginError, match="without input_ids"):
-        encode(few, lambda rows, split: [{"ids": [1]}], "train", key="")
+        encode(few, lambda rows: [{"ids": [1]}], "train", key="")
     with pytest.raises(PluginError, match="made 1 of 2 rows"):
-        encode(few, lambda rows, split: [{"input_ids": [1]}], "train", key="")
+        encode(few, lambda rows: [{"input_ids": [1]}], "train", key="")
     with pytest.raises(PluginError, match="row=2"):
-        encode(few, lambda rows, split: [{"input_ids": [1], "row": 2}], "train", key="")
+        encode(few, lambda rows: [{"input_ids": [1], "row": 2}], "train", key="")
     with pytest.raises(UserError, match="encoded train has no rows"):
-        encode(few, lambda rows, split: [], "train", key="")
+        encode(few, lambda rows: [], "train", key="")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
@@ -119,10 +119,10 @@ def test_a_damaged_entry_is_made_again(rows: Dataset, tmp_path: Path, damage: st
 
 
 def test_an_encoder_that_fails_leaves_nothing(rows: Dataset, tmp_path: Path) -> None:
-    def fails(rows: Iterable[Any], split: str) -> Iterable[dict[str, Any]]:
+    def fails(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
         if len(calls) == 1:
             raise RuntimeError("stop")
-        return letters(rows, split)
+        return letters(rows)
 
     with pytest.raises(RuntimeError, match="stop"):
         encode(rows, fails, "train", key="k", cache_dir=tmp_path)

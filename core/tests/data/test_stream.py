@@ -14,7 +14,7 @@ from ftp.data.stream import Update, Updates
 from ftp.errors import UserError
 
 
-def encode(rows: Iterable[Any], split: str) -> Iterator[dict[str, Any]]:
+def encode(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
     for row in rows:
         yield {"input_ids": [row["n"]] * (1 + row["n"] % 5)}
 

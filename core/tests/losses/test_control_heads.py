@@ -42,8 +42,8 @@ def test_control_tokens_of_a_row_are_text(kind: str, what: str, load: Any, run: 
 
     def encoded(spelt: str, **settings: Any) -> Iterator[list[dict[str, Any]]]:
         loss = make(run(task, **settings), data(form, {}, names), model)
-        for split in ("train", "predict"):
-            yield list(loss.encode([row(what, spelt)], split))
+        for encode in (loss.encode, loss.ask):
+            yield list(encode([row(what, spelt)]))
 
     def controls(rows: list[dict[str, Any]]) -> list[int]:
         return [token for one in rows for token in one["input_ids"] if token in tokenizer.all_special_ids]
@@ -60,10 +60,10 @@ def test_what_is_learnt_of_such_a_row_is_where_it_stands(load: Any, run: Any, da
     model = load("bert", "span")
     given = row("span", "[SEP]")
     loss = span.make(run(Task("question", "span")), data("question", {}), model)
-    one = next(iter(loss.encode([given], "train")))
+    one = next(iter(loss.encode([given])))
     first, last = one["span"]
     assert model.tokenizer.decode(one["input_ids"][first : last + 1]) == "cat"
     model = load("bert", "tags", ("O", "X"))
     loss = tags.make(run(Task("tagged", "tags")), data("tagged", {}, ("O", "X")), model)
-    one = next(iter(loss.encode([row("tags", "[MASK]")], "train")))
+    one = next(iter(loss.encode([row("tags", "[MASK]")])))
     assert model.tokenizer.convert_ids_to_tokens(one["input_ids"][one["first_tokens"][1]]) == "["

@@ -15,7 +15,7 @@ from ftp.types import Task
 def test_cut_rows_say_by_how_much(load: Any, run: Any) -> None:
     model = load("bert", "labels", ("no", "yes"))
     loss = make(run(Task("labelled", "labels"), max_length=8), None, model)
-    short, long = loss.encode([{"text": "a b", "label": 0}, {"text": "a b " * 10, "label": 1}], "train")
+    short, long = loss.encode([{"text": "a b", "label": 0}, {"text": "a b " * 10, "label": 1}])
     whole = len(model.tokenizer("a b " * 10)["input_ids"])
     assert (short["cut"], long["cut"], len(long["input_ids"])) == (0, whole - 8, 8)
     assert long["input_ids"][-1] == model.tokenizer.sep_token_id

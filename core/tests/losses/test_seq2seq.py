@@ -33,7 +33,7 @@ def test_rows_are_not_changed_by_those_beside_them(kind: str, what: str, side: s
     model = load(kind, head, () if head == "span" else ("no", "yes"))
     model.tokenizer.padding_side = side
     loss = make(run(Task(form, head)), data(form, {}, ("no", "yes")), model)  # type: ignore[arg-type]
-    encoded = list(loss.encode(rows, "train"))
+    encoded = list(loss.encode(rows))
     assert loss.answer is not None
     with torch.no_grad():
         together = loss.compute(batch := loss.collate(encoded))
@@ -55,7 +55,7 @@ def test_classes_are_transformers_own_where_a_text_holds_an_end(kind: str, load:
     as_tokens = run(Task("labelled", "labels"), split_special_tokens=False)  # else an end in a text would be text
     loss = labels.make(as_tokens, data("labelled", {}, ("no", "yes")), model)
     rows = [{"text": text, "label": n % 2} for n, text in enumerate(TEXTS)]
-    out = loss.compute(loss.collate(list(loss.encode(rows, "train"))))
+    out = loss.compute(loss.collate(list(loss.encode(rows))))
     read = [model.tokenizer(row["text"], return_tensors="pt") for row in rows]
     expected = [net(**one, labels=torch.tensor([row["label"]])).loss for one, row in zip(read, rows, strict=True)]
     assert out.row_losses is not None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering
 
+from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.evaluate.predict import answer as answer_all
 from ftp.folder.log import Log
@@ -44,7 +45,7 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
     net: Any = AutoModelForQuestionAnswering.from_pretrained(folder(kind))
     net.load_state_dict(model.net.state_dict())
     net.eval()
-    for each, given in zip(list(loss.encode(ROWS, "train")), ROWS, strict=True):
+    for each, given in zip(list(loss.encode(ROWS)), ROWS, strict=True):
         encoded = model.tokenizer(given["question"], given["context"], return_tensors="pt")
         ids = encoded["input_ids"][0].tolist()
         if kind in ("gpt2", "llama"):  # their rows have no special token at the end: the EOS stands for no answer
@@ -74,7 +75,7 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
 def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data: Any) -> None:
     model = load(kind, "span")
     loss = span.make(run(TASK), data("question", {}), model)
-    rows = list(loss.encode(ROWS, "validation"))
+    rows = list(loss.encode_to_score(ROWS))
     alone = [loss.compute(loss.collate([one])) for one in rows]
     answers = [loss.answer(loss.collate([one]), None)[0].answer for one in rows]
     for layout in ("right", "left", "packed"):
@@ -97,7 +98,7 @@ def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data
 def test_long_contexts_are_read_in_windows(kind: str, load: Any, run: Any, data: Any) -> None:
     model = load(kind, "span")
     loss = span.make(run(TASK, max_length=48), data("question", {}), model)
-    windows = list(loss.encode([ROWS[1]], "train"))
+    windows = list(loss.encode([ROWS[1]]))
     assert len(windows) >= 3 and all(len(one["input_ids"]) <= 48 for one in windows)
     asked = windows[0]["input_ids"][: windows[0]["first"]]
     assert all(one["input_ids"][: one["first"]] == asked for one in windows)
@@ -139,8 +140,8 @@ def test_the_best_stretch_of_all_windows_is_answered(kind: str, load: Any, run: 
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(kind, "span")
     loss = span.make(run(TASK, max_length=48), data("question", {}), model)
-    asked = [{"question": one["question"], "context": one["context"]} for one in ROWS[:2]]
-    encoded = [{**one, "row": number} for number, each in enumerate(asked) for one in loss.encode([each], "predict")]
+    questions = [{"question": one["question"], "context": one["context"]} for one in ROWS[:2]]
+    encoded = [{**one, "row": number} for number, each in enumerate(questions) for one in asked(loss, [each])]
     Rigged(monkeypatch, model, {"Oslo": 6.0, "sent to the bank": 8.0, "soup": 7.0}, none=100.0)
     found = [one.answer for one in answer_all(model, loss, encoded)]
     assert found == ["Oslo", "sent to the bank"]  # its training rows all had answers, so it always gives one
@@ -148,7 +149,7 @@ def test_the_best_stretch_of_all_windows_is_answered(kind: str, load: Any, run: 
 
 def test_answers_are_not_longer_than_allowed_and_never_run_backwards(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "span")
-    rows = list(span.make(run(TASK), data("question", {}), model).encode([ROWS[0]], "test"))
+    rows = list(span.make(run(TASK), data("question", {}), model).encode_to_score([ROWS[0]]))
     logits = torch.zeros(1, len(rows[0]["input_ids"]), 2)
     first, length = rows[0]["first"], len(rows[0]["offsets"]) // 2
     logits[0, first + 6, 0], logits[0, first + 2, 1] = 9.0, 9.0  # the end before the start
@@ -170,8 +171,7 @@ def test_no_answer_is_given_where_it_is_likelier_and_was_trained(load: Any, run:
     windows = [WindowAnswer(9.0, (("a", 3.0), ("b", 2.0))), WindowAnswer(4.0, (("c", 3.5),))]
 
     def merged(given: Any, **options: Any) -> str:
-        _, merge = span.reader(run(TASK), given, model, **options)
-        return merge([Prediction(one) for one in windows], [])  # type: ignore[return-value]
+        return span.reader(run(TASK), given, model, **options).merge([Prediction(one) for one in windows], [])  # type: ignore[return-value]
 
     assert merged(without).answer == "c"
     assert merged(with_none).answer == ""  # the window that holds an answer has the smallest logit of none
@@ -197,7 +197,7 @@ def test_answers_that_are_not_in_their_context_are_named(load: Any, run: Any, da
     assert "validation: 1 of 1" in str(error.value)
     loss = span.make(run(TASK), data("question", {}), model)  # a stream is looked at while it is read
     with pytest.raises(UserError, match="the answer 'Bergen' to 'Who"):
-        list(loss.encode(bad[4:5], "train"))
+        list(loss.encode(bad[4:5]))
 
 
 def test_a_wrong_start_is_mended_where_the_text_stands_once(load: Any, run: Any, data: Any) -> None:
@@ -206,7 +206,7 @@ def test_a_wrong_start_is_mended_where_the_text_stands_once(load: Any, run: Any,
     asked = run(TASK)
     loss = span.make(asked, data("question", {"train": moved}), model)
     assert "train: 2 of 3 answers do not begin at their answer_start" in asked.told[0]
-    found = [one["span"] for one in loss.encode([{**one, "question": "What?"} for one in moved], "train")]
+    found = [one["span"] for one in loss.encode([{**one, "question": "What?"} for one in moved])]
     assert found[0] == found[1] == found[2] and found[0][0] > 1
     assert span.find_answer("aaa", "aa", 7) is None  # twice, though they overlap
     assert span.find_answer("a b", "b", -1) == (2, False)
@@ -216,13 +216,13 @@ def test_a_question_that_leaves_no_room_is_refused(load: Any, run: Any, data: An
     model = load("bert", "span")
     loss = span.make(run(TASK, max_length=32), data("question", {}), model)
     with pytest.raises(UserError, match=r"that begins 'new new .* has 40 tokens: too many"):
-        list(loss.encode([row("new " * 40, "Oslo is the capital.", "Oslo")], "train"))
+        list(loss.encode([row("new " * 40, "Oslo is the capital.", "Oslo")]))
 
 
 def test_an_empty_context_has_no_answer(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "span")
     loss = span.make(run(TASK), data("question", {}), model)
-    encoded = list(loss.encode([{"question": "Who?", "context": ""}], "predict"))
+    encoded = list(asked(loss, [{"question": "Who?", "context": ""}]))
     assert [one.answer for one in answer_all(model, loss, encoded)] == [""]
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification
 
+from ftp.data.encode import asked
 from ftp.data.encode import encode as encode_split
 from ftp.errors import UserError
 from ftp.losses import tags
@@ -53,7 +54,7 @@ def theirs(model: Model, folder: Any) -> tuple[list[float], dict[str, torch.Tens
 def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: Any, data: Any) -> None:
     model = load(kind, "tags", LABELS)
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
-    encoded = list(loss.encode(ROWS, "train"))
+    encoded = list(loss.encode(ROWS))
     expected, gradients = theirs(model, folder(kind))
     for row, wanted in zip(encoded, expected, strict=True):
         batch = loss.collate([row])
@@ -71,7 +72,7 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
 def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data: Any) -> None:
     model = load(kind, "tags", LABELS)
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
-    rows = list(loss.encode(ROWS, "validation"))
+    rows = list(loss.encode_to_score(ROWS))
     alone = [loss.compute(loss.collate([row])) for row in rows]
     answers = [loss.answer(loss.collate([row]), None)[0].answer for row in rows]
     for layout in ("right", "left", "packed"):
@@ -91,7 +92,7 @@ def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data
 def test_a_word_is_scored_by_its_first_token_alone(kind: str, load: Any, run: Any, data: Any) -> None:
     model = load(kind, "tags", LABELS)
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
-    for row, (words, numbers) in zip(loss.encode(ROWS, "train"), SENTENCES, strict=True):
+    for row, (words, numbers) in zip(loss.encode(ROWS), SENTENCES, strict=True):
         assert row["tags"] == numbers and len(row["first_tokens"]) == len(words) < len(row["input_ids"])
         tokens = model.tokenizer.convert_ids_to_tokens(row["input_ids"])
         for word, place in zip(words, row["first_tokens"], strict=True):
@@ -114,7 +115,7 @@ def test_long_sentences_lose_no_word_and_count_each_once(load: Any, run: Any, da
     assert encoded[0]["tags"] == [3]
     cls, sep = model.tokenizer.cls_token_id, model.tokenizer.sep_token_id
     assert all(row["input_ids"][0] == cls and row["input_ids"][-1] == sep for row in windows)
-    whole = next(iter(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode([rows[1]], "train")))
+    whole = next(iter(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode([rows[1]])))
     firsts = [whole["input_ids"][place] for place in whole["first_tokens"]]
     assert [row["input_ids"][place] for row in windows for place in row["first_tokens"]] == firsts
     for row in windows[1:-1]:  # read with context on both sides
@@ -141,8 +142,8 @@ def test_words_of_which_the_tokenizer_makes_nothing_are_answered_but_not_trained
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
     rows = [{"tokens": ["\u200b", "Oslo", "", "\x00", "soup"], "tags": [3, 3, 1, 0, 0]}, {"tokens": ["\u200b"], "tags": [1]},
             {"tokens": [], "tags": []}]
-    assert [row["row"] for row in loss.encode(rows, "train")] == [0]
-    encoded = list(loss.encode(rows, "test"))
+    assert [row["row"] for row in loss.encode(rows)] == [0]
+    encoded = list(loss.encode_to_score(rows))
     batch = loss.collate(encoded)
     out = loss.compute(batch)
     assert batch.count == 2 and out.row_counts.tolist() == [2, 0, 0]
@@ -156,7 +157,7 @@ def test_a_sentence_without_a_word_alone_in_a_batch_is_answered_with_no_tag(load
     from ftp.types import LossOut
 
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), load("bert", "tags", LABELS))
-    batch = loss.collate(list(loss.encode([{"tokens": [], "tags": []}], "validation")))
+    batch = loss.collate(list(loss.encode_to_score([{"tokens": [], "tags": []}])))
     assert batch.count == 0 and loss.answer is not None
     assert [one.answer for one in loss.answer(batch, LossOut(torch.zeros(())))] == [[]]
 
@@ -167,7 +168,7 @@ def test_plain_words_are_answered(load: Any, run: Any, data: Any) -> None:
     model = load("gpt2", "tags", LABELS)
     loss = tags.make(run(TASK, max_length=12), data("tagged", {}, LABELS), model)
     encoded = [{**one, "row": number} for number, row in enumerate(ROWS)
-               for one in loss.encode([{"tokens": row["tokens"]}], "predict")]
+               for one in asked(loss, [{"tokens": row["tokens"]}])]
     assert len(encoded) > len(ROWS)
     assert [len(one.answer) for one in answer(model, loss, encoded)] == [len(words) for words, _ in SENTENCES]
 
@@ -176,12 +177,12 @@ def test_what_cannot_be_read_is_said(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "tags", LABELS)
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
     with pytest.raises(UserError, match=r"begins 'Oslo is' has 2 tokens and 1 tags"):
-        list(loss.encode([{"tokens": ["Oslo", "is"], "tags": [0]}], "train"))
+        list(loss.encode([{"tokens": ["Oslo", "is"], "tags": [0]}]))
     with pytest.raises(UserError, match="not text"):
-        list(loss.encode([{"tokens": ["Oslo", None], "tags": [0, 0]}], "train"))
+        list(loss.encode([{"tokens": ["Oslo", None], "tags": [0, 0]}]))
     with pytest.raises(UserError, match="no room"):
         model.tokenizer.model_max_length = 2
-        list(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode(ROWS, "train"))
+        list(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode(ROWS))
 
 
 def test_uneven_rows_are_named_when_they_are_loaded(data: Any) -> None:
@@ -196,7 +197,7 @@ def test_the_order_of_labels_is_the_datas(load: Any, run: Any, data: Any) -> Non
     """The names answered are those of the classes that were trained."""
     model = load("bert", "tags", LABELS)
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
-    batch = loss.collate(list(loss.encode(ROWS[:1], "test")))
+    batch = loss.collate(list(loss.encode_to_score(ROWS[:1])))
     with torch.no_grad():
         model.net.classifier.weight.zero_()
         model.net.classifier.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 5.0]))

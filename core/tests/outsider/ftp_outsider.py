@@ -6,7 +6,7 @@ multiple choice need no line of core.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from ftp import data, hookimpl, plugin
 from ftp.data.readers import Reader
 from ftp.forms import Column, FormSpec, Way
 from ftp.heads import HeadSpec, Later
+from ftp.losses import wrapped
+from ftp.losses.common import is_asked
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
 
 # Forms.
@@ -120,6 +122,10 @@ ALBUM = Reader("album", lambda path: path.suffix == ".album", _read, endings=(".
 # Losses.
 
 
+class Functions(Loss):
+    """A loss whose functions are still to come."""
+
+
 def _padded(model: Model, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
     import torch
 
@@ -150,17 +156,21 @@ def _out(losses: Any, outputs: Any) -> LossOut:
 def _texts_loss(model: Model, target: str, compute: Any, answer: Any, name: str) -> Loss:
     """A loss whose rows are one text and a target."""
 
-    def encode(rows: Iterable[Row], split: str) -> Iterator[dict[str, Any]]:
-        for row in rows:
-            encoded = {"input_ids": model.tokenizer(row["text"])["input_ids"]}
-            yield {**encoded, target: row[target]} if target in row and split != "predict" else encoded
+    def encode(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        for row, encoded in zip(rows, ask(rows), strict=True):
+            yield {**encoded, target: row[target]}
 
-    def collate(rows: Sequence[Row]) -> Batch:
+    def ask(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            yield {"input_ids": model.tokenizer(row["text"])["input_ids"]}
+
+    def collate(rows: Sequence[Any]) -> Batch:
         inputs = _padded(model, [row["input_ids"] for row in rows])
-        targets = [row[target] for row in rows if target in row]
+        targets = [] if is_asked(rows) else [row[target] for row in rows]
         return Batch({**inputs, "targets": targets}, count=len(rows), rows=len(rows))
 
-    return Loss(encode, collate, compute, answer, key=name, name=name)
+    return wrapped(Functions(), encode=encode, encode_to_score=encode, ask=ask, collate=collate, compute=compute,
+                   answer=answer, key=name, name=name)
 
 
 def squared_error(run: Run, data: Data, model: Model) -> Loss:
@@ -220,13 +230,18 @@ def _sequences(row: Row) -> list[list[int]]:
 def triplet_margin(run: Run, data: Data, model: Model) -> Loss:
     from torch.nn.functional import cosine_similarity
 
-    def encode(rows: Iterable[Row], split: str) -> Iterator[dict[str, Any]]:
+    def texts(rows: Sequence[Row], names: Sequence[str]) -> Iterator[dict[str, Any]]:
         for row in rows:
-            names = ("anchor",) if split == "predict" else ("anchor", "positive", "negative")
             parts = [model.tokenizer(row[name])["input_ids"] for name in names]
             yield {"input_ids": [*chain.from_iterable(parts)], "sizes": [len(part) for part in parts]}
 
-    def collate(rows: Sequence[Row]) -> Batch:
+    def encode(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        return texts(rows, ("anchor", "positive", "negative"))
+
+    def ask(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        return texts(rows, ("anchor",))
+
+    def collate(rows: Sequence[Any]) -> Batch:
         parts = [_sequences(row) for row in rows]
         inputs = _padded(model, [part for several in parts for part in several])
         return Batch({**inputs, "each": len(parts[0])}, count=len(rows), rows=len(rows))
@@ -246,7 +261,8 @@ def triplet_margin(run: Run, data: Data, model: Model) -> Loss:
         anchors = vectors(batch)[:, 0] if out is None else out.outputs
         return [Prediction(vector) for vector in anchors.tolist()]
 
-    return Loss(encode, collate, compute, answer, key="triplets", name="triplet margin")
+    return wrapped(Functions(), encode=encode, encode_to_score=encode, ask=ask, collate=collate, compute=compute,
+                   answer=answer, key="triplets", name="triplet margin")
 
 
 def plain_inputs(model: Model, texts: Sequence[str]) -> Mapping[str, Any]:
@@ -256,17 +272,20 @@ def plain_inputs(model: Model, texts: Sequence[str]) -> Mapping[str, Any]:
 def choice_loss(run: Run, data: Data, model: Model) -> Loss:
     from torch.nn.functional import cross_entropy
 
-    def encode(rows: Iterable[Row], split: str) -> Iterator[dict[str, Any]]:
+    def encode(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        for row, encoded in zip(rows, ask(rows), strict=True):
+            yield {**encoded, "answer": row["answer"]}
+
+    def ask(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
         for row in rows:
             parts = [model.tokenizer(row["question"], choice)["input_ids"] for choice in row["choices"]]
-            encoded = {"input_ids": [*chain.from_iterable(parts)], "sizes": [len(part) for part in parts]}
-            yield encoded if split == "predict" else {**encoded, "answer": row["answer"]}
+            yield {"input_ids": [*chain.from_iterable(parts)], "sizes": [len(part) for part in parts]}
 
-    def collate(rows: Sequence[Row]) -> Batch:
+    def collate(rows: Sequence[Any]) -> Batch:
         parts = [_sequences(row) for row in rows]
         inputs = _padded(model, [part for several in parts for part in several])
         shaped = {name: value.view(len(rows), len(parts[0]), -1) for name, value in inputs.items()}
-        answers = [row["answer"] for row in rows if "answer" in row]
+        answers = [] if is_asked(rows) else [row["answer"] for row in rows]
         return Batch({**shaped, "answers": answers}, count=len(rows), rows=len(rows))
 
     def compute(batch: Batch) -> LossOut:
@@ -277,7 +296,8 @@ def choice_loss(run: Run, data: Data, model: Model) -> Loss:
         logits = _outputs(model, batch).logits if out is None else out.outputs
         return [Prediction(int(row.argmax()), tuple(row.softmax(-1).tolist())) for row in logits]
 
-    return Loss(encode, collate, compute, answer, key="choice", name="choice")
+    return wrapped(Functions(), encode=encode, encode_to_score=encode, ask=ask, collate=collate, compute=compute,
+                   answer=answer, key="choice", name="choice")
 
 
 def choice_inputs(model: Model, texts: Sequence[str]) -> Mapping[str, Any]:

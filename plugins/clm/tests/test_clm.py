@@ -15,12 +15,13 @@ import torch
 from datasets import Dataset
 
 from ftp import model as models
+from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.net.packing import can_pack
 from ftp.settings import Settings
 from ftp.types import Data, Loss, Model, Predictions, Row, Run, Task
 from ftp_clm import Clm
-from ftp_clm.plugin import around
+from ftp_clm.loss import around
 from ftp_testing.models import TEXTS, tiny
 
 ROWS: list[Row] = [{"text": text} for text in (*TEXTS, "", " ".join(TEXTS))]
@@ -66,7 +67,7 @@ def mean_and_gradients(model: Model, loss: Loss, rows: list[Row]) -> tuple[float
 def test_the_loss_and_gradients_are_transformers_own_on_the_blocks_of_run_clm(folder: Path, packed: bool) -> None:
     model = loaded(folder, packed)
     loss = a_loss(model, block_size=48, cross_documents=True)
-    rows = [row for row in loss.encode(ROWS, "train") if len(row["input_ids"]) == 48]  # run_clm drops the last, shorter one
+    rows = [row for row in loss.encode(ROWS) if len(row["input_ids"]) == 48]  # run_clm drops the last, shorter one
     assert len(rows) >= 3
     ours = mean_and_gradients(model, loss, rows)
     plain = loaded(folder)
@@ -83,7 +84,7 @@ def test_joined_blocks_are_the_text_of_all_documents_in_order(folder: Path) -> N
     before, after = around(model.tokenizer)
     whole = [one for row in ROWS if row["text"]
              for one in [*before, *model.tokenizer(row["text"], add_special_tokens=False)["input_ids"], *after]]
-    rows = list(a_loss(model, block_size=32, cross_documents=True).encode(ROWS, "train"))
+    rows = list(a_loss(model, block_size=32, cross_documents=True).encode(ROWS))
     assert [one for row in rows for one in row["input_ids"]] == whole[: sum(len(row["input_ids"]) for row in rows)]
     assert len(whole) - sum(len(row["input_ids"]) for row in rows) <= 1
 
@@ -92,8 +93,9 @@ def test_documents_stand_between_one_bos_and_one_eos_and_no_token_is_lost(folder
     model = loaded(folder)
     tokenizer = model.tokenizer
     assert around(tokenizer) == ([tokenizer.bos_token_id], [tokenizer.eos_token_id])
-    for split in ("train", "validation"):
-        rows = list(a_loss(model, block_size=40).encode(ROWS, split))
+    loss = a_loss(model, block_size=40)
+    for encode in (loss.encode, loss.encode_to_score):
+        rows = list(encode(ROWS))
         predicted = []
         for row in rows:
             assert sum(row["segments"]) == len(row["input_ids"]) <= 40
@@ -106,7 +108,7 @@ def test_documents_stand_between_one_bos_and_one_eos_and_no_token_is_lost(folder
         assert predicted == expected, "every token but a document's first is predicted, once"
         batch = a_loss(model, block_size=40).collate(rows)
         assert batch.inputs["target"].tolist() == expected and batch.count == len(expected)
-    held = list(a_loss(model, block_size=40).encode(ROWS, "validation"))
+    held = list(a_loss(model, block_size=40).encode_to_score(ROWS))
     assert [row["row"] for row in held] == sorted(row["row"] for row in held) and 8 not in [row["row"] for row in held]
     assert all(len(row["segments"]) == 1 for row in held)
 
@@ -115,13 +117,13 @@ def test_documents_of_a_block_do_not_see_each_other(folder: Path) -> None:
     for packed in (False, True):
         model = loaded(folder, packed)
         loss = a_loss(model, block_size=256)
-        block = next(iter(loss.encode(ROWS[:3], "train")))
+        block = next(iter(loss.encode(ROWS[:3])))
         assert len(block["segments"]) == 3
         together = float(loss.compute(loss.collate([block])).total.detach())
-        alone = [float(loss.compute(loss.collate([row])).total.detach()) for row in loss.encode(ROWS[:3], "validation")]
+        alone = [float(loss.compute(loss.collate([row])).total.detach()) for row in loss.encode_to_score(ROWS[:3])]
         assert together == pytest.approx(sum(alone), rel=1e-4)
         joined = a_loss(model, block_size=256, cross_documents=True)
-        over = float(joined.compute(joined.collate(list(joined.encode(ROWS[:3], "train")))).total.detach())
+        over = float(joined.compute(joined.collate(list(joined.encode(ROWS[:3])))).total.detach())
         assert abs(over - together) > 1e-3 * together, "without boundaries it is another loss"
 
 
@@ -130,7 +132,7 @@ def test_scores_are_perplexity_and_bits_per_byte(folder: Path) -> None:
     rows = Dataset.from_list(ROWS[:4])
     plugin = Clm()
     loss = plugin.make_loss(a_run(), the_data(), model)
-    batch = loss.collate(list(loss.encode(ROWS[:4], "validation")))
+    batch = loss.collate(list(loss.encode_to_score(ROWS[:4])))
     total = float(loss.compute(batch).total.detach())
     seen = Predictions("validation", rows, [], total / batch.count, np.zeros(4))
     scores = {one.name: one for one in plugin.evaluate(a_run(), {"validation": seen}, model)}
@@ -142,12 +144,12 @@ def test_scores_are_perplexity_and_bits_per_byte(folder: Path) -> None:
 def test_texts_are_continued(folder: Path) -> None:
     model = loaded(folder)
     loss = a_loss(model, max_new_tokens=4)
-    rows = list(loss.encode([{"text": "The film"}, {"text": "Our waiter forgot the"}], "predict"))
+    rows = list(asked(loss, [{"text": "The film"}, {"text": "Our waiter forgot the"}]))
     assert loss.answer is not None
     together = [one.answer for one in loss.answer(loss.collate(rows), None)]
     assert together == [loss.answer(loss.collate([row]), None)[0].answer for row in rows]
     with pytest.raises(UserError, match="model takes"):
-        list(loss.encode([{"text": " ".join(TEXTS) * 9}], "predict"))
+        list(asked(loss, [{"text": " ".join(TEXTS) * 9}]))
 
 
 def test_a_block_larger_than_the_model_takes_is_refused(folder: Path) -> None:
@@ -158,12 +160,12 @@ def test_a_block_larger_than_the_model_takes_is_refused(folder: Path) -> None:
 def test_tied_and_spare_embeddings_train(tmp_path: Path) -> None:
     model = loaded(tiny("gpt2", tmp_path / "tied"))
     loss = a_loss(model)
-    _, gradients = mean_and_gradients(model, loss, list(loss.encode(ROWS, "train")))
+    _, gradients = mean_and_gradients(model, loss, list(loss.encode(ROWS)))
     assert model.net.lm_head.weight is model.net.transformer.wte.weight and float(gradients["transformer.wte.weight"].norm()) > 0
     model = loaded(tiny("llama", tmp_path / "spare"))
     model.net.resize_token_embeddings(400)
     loss = a_loss(model)
-    assert math.isfinite(mean_and_gradients(model, loss, list(loss.encode(ROWS, "train")))[0])
+    assert math.isfinite(mean_and_gradients(model, loss, list(loss.encode(ROWS)))[0])
 
 
 def test_a_tokenizer_larger_than_the_embeddings_is_refused(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_a_fresh_network_learns(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
     model = fresh(model_config=str(tmp_path))
     loss = a_loss(model)
-    rows = list(loss.encode(ROWS, "train"))
+    rows = list(loss.encode(ROWS))
     optimizer, seen = torch.optim.AdamW(model.net.parameters(), 3e-3), []
     for _ in range(12):
         batch = loss.collate(rows)

@@ -49,7 +49,7 @@ def made(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
 def test_it_is_the_formula_at_trained_tokens(models: dict[str, str], objective: str, kind: str, way: str) -> None:
     model, loss, data = made([objective, way, "files", "kl_anchor"], model=models[kind], data=models["text"],
                              **{"kl_anchor.weight": 2.0})
-    rows = list(loss.encode(data.splits["train"].select(range(6)).to_list(), "validation"))
+    rows = list(loss.encode_to_score(data.splits["train"].select(range(6)).to_list()))
     model.net.eval()
     batch = loss.collate(rows)
     first = loss.compute(batch)
@@ -81,7 +81,7 @@ def test_a_sample_of_tokens_is_weighed_up(models: dict[str, str]) -> None:
     for positions in (1024, 24):
         model, loss, data = made(["clm", "full", "files", "kl_anchor"], model=models["llama"], data=models["text"],
                                  **{"kl_anchor.positions": positions})
-        batch = loss.collate(list(loss.encode(data.splits["train"].select(range(8)).to_list(), "validation")))
+        batch = loss.collate(list(loss.encode_to_score(data.splits["train"].select(range(8)).to_list())))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for weight in model.net.parameters():
@@ -114,7 +114,7 @@ def test_a_head_that_came_with_the_checkpoint_is_held(models: dict[str, str], tm
     model, loss, data = made(["full", "sentiment", "kl_anchor"], model=str(tmp_path / "a" / "model"))
     assert not model.fresh
     model.net.eval()
-    batch = loss.collate(list(loss.encode(data.splits["train"].select(range(6)).to_list(), "train")))
+    batch = loss.collate(list(loss.encode(data.splits["train"].select(range(6)).to_list())))
     with torch.no_grad():
         before = model.net(**{name: batch.inputs[name] for name in ("input_ids", "attention_mask") if name in batch.inputs},
                            ).logits if "attention_mask" in batch.inputs else None

@@ -43,7 +43,7 @@ def model_of(bert: str, plugins: list[str], **options: Any) -> tuple[Any, Any, A
 def test_full_training_is_the_formula(bert: str) -> None:
     model, loss, data = model_of(bert, ["full", "sentiment", "l2sp"], **{"l2sp.alpha": 0.3, "l2sp.beta": 0.7})
     plain = model_of(bert, ["full", "sentiment"])[1]
-    rows = list(loss.encode(data.splits["train"].select(range(6)).to_list(), "train"))
+    rows = list(loss.encode(data.splits["train"].select(range(6)).to_list()))
     start = {name: weight.detach().clone() for name, weight in model.net.named_parameters()}
     model.net.eval()
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_full_training_is_the_formula(bert: str) -> None:
 
 def test_micro_batches_add_up(bert: str) -> None:
     model, loss, data = model_of(bert, ["full", "sentiment", "l2sp"], **{"l2sp.beta": 5.0})
-    rows = list(loss.encode(data.splits["train"].select(range(6)).to_list(), "train"))
+    rows = list(loss.encode(data.splits["train"].select(range(6)).to_list()))
     model.net.eval()
     whole = loss.compute(loss.collate(rows)).total
     parts = loss.compute(loss.collate(rows[:2])).total + loss.compute(loss.collate(rows[2:])).total

@@ -12,12 +12,13 @@ import torch
 from datasets import Dataset
 
 from ftp import model as models
+from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.net.packing import can_pack
 from ftp.settings import Settings
 from ftp.types import Data, Loss, Model, Row, Run, Task
 from ftp_mlm import Mlm
-from ftp_mlm.plugin import Masks
+from ftp_mlm.loss import Masks
 from ftp_testing.models import TEXTS, tiny
 
 ROWS: list[Row] = [{"text": text} for text in (*TEXTS, "", " ".join(TEXTS))]
@@ -53,7 +54,7 @@ def a_loss(model: Model, run: Run | None = None, **options: Any) -> Loss:
 def test_the_loss_and_gradients_are_transformers_own_under_the_same_masks(folder: Path, packed: bool) -> None:
     model = loaded(folder, packed)
     loss = a_loss(model, block_size=48, cross_documents=True)
-    rows = [row for row in loss.encode(ROWS, "train") if len(row["input_ids"]) == 48]
+    rows = [row for row in loss.encode(ROWS) if len(row["input_ids"]) == 48]
     ids, labels = Masks(Mlm(), model, 0).hide(rows, fixed=True)
     batch = loss.collate(rows)
     assert sorted(batch.inputs["target"].tolist()) == sorted(one for row in labels for one in row if one != -100)
@@ -73,7 +74,7 @@ def test_documents_of_a_block_do_not_see_each_other(folder: Path) -> None:
     for packed in (False, True):
         model = loaded(folder, packed)
         loss = a_loss(model)
-        block = next(iter(loss.encode(ROWS[:3], "train")))
+        block = next(iter(loss.encode(ROWS[:3])))
         batch = loss.collate([block])
         assert len(block["segments"]) == 3
         ids, labels = Masks(Mlm(), model, 0).hide([block], fixed=True)
@@ -109,7 +110,7 @@ def test_shares_are_those_of_bert_and_special_tokens_are_left_alone(folder: Path
 def test_training_draws_from_the_global_generator_and_evaluation_never_changes(folder: Path) -> None:
     model = loaded(folder)
     loss = a_loss(model)
-    rows = list(loss.encode(ROWS, "train"))
+    rows = list(loss.encode(ROWS))
 
     def drawn(loss: Loss = loss) -> list[int]:
         return loss.collate(rows).inputs["where"].tolist()
@@ -131,7 +132,7 @@ def test_training_draws_from_the_global_generator_and_evaluation_never_changes(f
 def test_a_number_of_the_update_says_what_is_hidden_on_whatever_rank(folder: Path) -> None:
     model = loaded(folder)
     loss = a_loss(model, block_size=24)
-    rows = [{**row, "draw": 7} for row in loss.encode(ROWS, "train")]
+    rows = [{**row, "draw": 7} for row in loss.encode(ROWS)]
     assert len(rows) > 3
     model.net.train()
     torch.manual_seed(3)
@@ -145,7 +146,7 @@ def test_a_number_of_the_update_says_what_is_hidden_on_whatever_rank(folder: Pat
 
 def test_a_row_is_masked_alike_whatever_stands_beside_it(folder: Path) -> None:
     loss = a_loss(loaded(folder))
-    rows = list(loss.encode(ROWS, "validation"))
+    rows = list(loss.encode_to_score(ROWS))
     together = loss.collate(rows)
     targets = [together.inputs["target"][together.inputs["of"] == number].tolist() for number in range(len(rows))]
     assert targets == [loss.collate([row]).inputs["target"].tolist() for row in rows]
@@ -156,7 +157,7 @@ def test_whole_words_are_hidden_as_one(folder: Path) -> None:
     model = loaded(folder)
     loss = a_loss(model, whole_word=True)
     texts: list[Row] = [{"text": "unforgettable zebras overwhelmingly outnumber xylophones"}, {"text": "quixotic jazz, vividly"}]
-    block = next(iter(loss.encode(texts, "train")))
+    block = next(iter(loss.encode(texts)))
     assert len(block["segments"]) > 1 and max(Counter(one for one in block["words"] if one >= 0).values()) > 1
     (_,), (labels,) = Masks(Mlm(whole_word=True, mlm_probability=0.4), model, 0).hide([block], fixed=True)
     fate: dict[int, set[bool]] = {}
@@ -173,8 +174,9 @@ def test_no_token_is_lost(folder: Path) -> None:
     model = loaded(folder)
     special = set(model.tokenizer.all_special_ids)
     expected = [one for row in ROWS for one in model.tokenizer(row["text"], add_special_tokens=False)["input_ids"]]
-    for split in ("train", "validation"):
-        rows = list(a_loss(model, block_size=24).encode(ROWS, split))
+    loss = a_loss(model, block_size=24)
+    for encode in (loss.encode, loss.encode_to_score):
+        rows = list(encode(ROWS))
         assert all(sum(row["segments"]) == len(row["input_ids"]) <= 24 for row in rows)
         assert [one for row in rows for one in row["input_ids"] if one not in special] == [
             one for one in expected if one not in special]
@@ -185,7 +187,7 @@ def test_no_token_is_lost(folder: Path) -> None:
 def test_blanks_are_filled_in(folder: Path) -> None:
     model = loaded(folder)
     loss = a_loss(model)
-    rows = list(loss.encode([{"text": f"the film was a {model.tokenizer.mask_token} joy"}], "predict"))
+    rows = list(asked(loss, [{"text": f"the film was a {model.tokenizer.mask_token} joy"}]))
     assert loss.answer is not None
     with torch.no_grad():
         answer = loss.answer(loss.collate(rows), None)[0].answer
@@ -195,7 +197,7 @@ def test_blanks_are_filled_in(folder: Path) -> None:
     filled[place] = int(best[place].argmax())
     assert answer == model.tokenizer.decode(filled, skip_special_tokens=True)
     with pytest.raises(UserError, match="nothing to guess"):
-        list(loss.encode([{"text": "the film"}], "predict"))
+        list(asked(loss, [{"text": "the film"}]))
 
 
 def test_accuracy_and_perplexity(folder: Path) -> None:
@@ -204,7 +206,7 @@ def test_accuracy_and_perplexity(folder: Path) -> None:
     from ftp.types import Predictions
 
     loss = a_loss(loaded(folder))
-    batch = loss.collate(list(loss.encode(ROWS, "validation")))
+    batch = loss.collate(list(loss.encode_to_score(ROWS)))
     with torch.no_grad():
         assert 0 <= float(loss.compute(batch).metrics["masked_accuracy"]) <= batch.count
     score = Mlm().evaluate({"test": Predictions("test", Dataset.from_list(ROWS), [], 0.0, np.zeros(1))})[0]
@@ -230,7 +232,7 @@ def test_from_scratch_with_a_tokenizer_that_masks(tmp_path: Path) -> None:
     ids = model.tokenizer("a")["input_ids"]
     assert (ids[0], ids[-1]) == (model.tokenizer.cls_token_id, model.tokenizer.sep_token_id)
     loss = a_loss(model)
-    rows = list(loss.encode(ROWS, "train"))
+    rows = list(loss.encode(ROWS))
     assert max(len(row["input_ids"]) for row in rows) <= 64, "two positions lie before the first token"
     assert model.tokenizer.model_max_length == 64, "what is saved says so to Transformers as well"
     loss.compute(loss.collate(rows)).total.backward()

@@ -76,7 +76,7 @@ def ours(folder: Path, rows: list[dict[str, Any]], steps: int, precision: str, p
     model = attach(load(Source("random", folder=folder), "tokens"), lora(), who="lora", seed=0)
     model = replace(model, packed=packing.can_pack(model.net, model.tokenizer)[0])
     loss = Dpo(precompute_ref_log_probs=precompute).make_loss(run, Data({}, "preference"), model)
-    encoded = [{"row": n, **row} for n, row in enumerate(loss.encode(rows, "train"))]
+    encoded = [{"row": n, **row} for n, row in enumerate(loss.encode(rows))]
     whole = Whole(model, loss)
     assert run.accelerator is not None
     prepared, optimizer = run.accelerator.prepare(whole, adamw(model, loss, settings))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ftp.data.encode import asked
 from ftp.types import Batch, Data, Loss, Model, Run, Task
 
 PAIRS = [
@@ -98,7 +99,9 @@ def loss_of(plugin: Any, model: Model, run: Run) -> Loss:
 
 
 def encoded(loss: Loss, rows: Any, split: str = "train") -> list[dict[str, Any]]:
-    return [{"row": place, **one} for place, one in enumerate(loss.encode(rows, split))]
+    if split == "predict":
+        return asked(loss, rows)
+    return [{"row": place, **one} for place, one in enumerate(loss.encode(rows))]
 
 
 def batch_of(loss: Loss, rows: Any) -> Batch:

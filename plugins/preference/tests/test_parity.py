@@ -175,7 +175,7 @@ def test_label_smoothing_is_the_formula(kind: Any, noise: float) -> None:
     """By hand, for a pair in the right order and one in the wrong: the noise is the weight of the pair swapped."""
     from math import exp, log
 
-    from ftp_preference.pairs import Logps
+    from ftp.losses.preference_pairs import Logps
 
     numbers = {"chosen": (-3.0, -9.0), "rejected": (-8.0, -2.0), "ref_chosen": (-4.0, -5.0), "ref_rejected": (-5.0, -4.0),
                "chosen_length": (4.0, 5.0), "rejected_length": (2.0, 3.0)}

@@ -10,9 +10,10 @@ import torch
 
 from ftp.errors import UserError
 from ftp.losses import chat_template
+from ftp.losses import prompted_answers as rows
 from ftp.plugin_info import declaration_of
 from ftp.types import Batch
-from ftp_preference import Dpo, Kto, Orpo, Simpo, rows
+from ftp_preference import Dpo, Kto, Orpo, Simpo
 
 ALL = [(Dpo, {}), (Dpo, {"loss_type": "ipo"}), (Orpo, {}), (Simpo, {}), (Kto, {})]
 
@@ -89,7 +90,7 @@ def test_dropout_is_kept_where_it_is_asked_for(kit: Any, load: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["full", "lora", "lora and a whole head"])
 def test_the_reference_stays_the_untrained_model(kit: Any, load: Any, case: str) -> None:
-    from ftp_preference import answers
+    from ftp.losses import answer_logps as answers
 
     model = load(lora="lora" in case, modules_to_save=["lm_head"] if "head" in case else None)
     untouched, run = load(packed=True), kit.a_run()
@@ -264,12 +265,12 @@ def test_pairs_that_say_nothing_are_left_out_and_told(kit: Any, load: Any) -> No
     talk = chat_template.prepare(load().tokenizer)
     given_rows = kit.preferences()
     given_rows[3]["rejected"] = kit.message("assistant", given_rows[3]["chosen"][0]["content"])
-    made = rows.pairs(talk, 200)(given_rows, "train")
+    made = rows.encode_pairs(talk, given_rows, 200, rows.SamePairs())
     assert [one["row"] for one in made if "left_out" not in one] == [0, 1, 2, 4, 5, 6, 7]
     assert made[3] == {"row": 3, "left_out": "chosen and rejected are the same", "answer_cut": 0}
     with pytest.raises(UserError, match="the same in 5 of 8 pairs"):
-        rows.pairs(talk, 200)([{**row, "rejected": row["chosen"]} if n < 5 else row
-                               for n, row in enumerate(kit.preferences())], "train")
+        same = [{**row, "rejected": row["chosen"]} if n < 5 else row for n, row in enumerate(kit.preferences())]
+        rows.encode_pairs(talk, same, 200, rows.SamePairs())
 
 
 @pytest.mark.parametrize("plugin", [Dpo, Kto])

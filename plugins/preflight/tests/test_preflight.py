@@ -16,6 +16,7 @@ from datasets import Dataset
 from ftp.cli.main import call
 from ftp.data.collect import collect
 from ftp.folder.log import Log
+from ftp.losses import wrapped
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.runs.build import build
@@ -237,7 +238,7 @@ def test_a_clean_conversation_is_ok_where_an_encoder_reads_it(folder: Path) -> N
     assert risk.level in ("ok", "note"), risk.finding
     assert risk.evidence["end"]["trained"] == risk.evidence["end"]["sequences"] > 0
     assert risk.evidence["inference"]["same"] == 8 and 0 < risk.evidence["trained tokens"]["share_of_tokens"] < 1
-    made = list(loss.encode([dict(data.splits["train"][0])], "train"))
+    made = list(loss.encode([dict(data.splits["train"][0])]))
     for row, line in zip(made, encoded.lines(model, loss.collate(made)), strict=True):
         assert list(line.ids) == [*row["input_ids"], *row["labels"]] and sum(line.trained) == len(row["labels"])
 
@@ -249,10 +250,10 @@ def test_a_prompt_of_an_encoder_is_held_whole_against_what_is_learnt(folder: Pat
     risk = judged(run, data, model, loss)
     assert risk.evidence["inference"]["same"] == 8 and risk.level in ("ok", "note"), risk.finding
 
-    def endless(rows: Any, split: str) -> Any:
-        return ({**row, "input_ids": row["input_ids"][:-1]} if split != "predict" else row for row in loss.encode(rows, split))
+    def endless(rows: Any) -> Any:
+        return ({**row, "input_ids": row["input_ids"][:-1]} for row in loss.encode_to_score(rows))
 
-    risk = judged(run, data, model, dataclasses.replace(loss, key="", encode=endless))
+    risk = judged(run, data, model, wrapped(loss, key="", encode_to_score=endless))
     assert risk.level == "warn" and "8 of 8 rows reach the model in other tokens" in risk.finding
 
 
@@ -305,7 +306,7 @@ def test_doubled_missing_and_unended_tokens_are_told(folder: Path) -> None:
     bos = model.tokenizer.bos_token_id
 
     def changed(how: Any) -> Any:
-        return dataclasses.replace(loss, key="", encode=lambda rows, split: (how(dict(row)) for row in loss.encode(rows, split)))
+        return wrapped(loss, key="", encode_to_score=lambda rows: (how(dict(row)) for row in loss.encode_to_score(rows)))
 
     def twice(row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "input_ids": [bos, *row["input_ids"]], "spans": [place + 1 for place in row["spans"]]}
@@ -330,11 +331,11 @@ def test_doubled_missing_and_unended_tokens_are_told(folder: Path) -> None:
 def test_a_prompt_of_other_tokens_at_inference_is_told(folder: Path) -> None:
     run, data, model, loss = scene(folder, chats(), ["sft", "lora", "files"], "llama")
 
-    def encode(rows: Any, split: str) -> Any:
-        for row in loss.encode(rows, split):
-            yield {**row, "input_ids": row["input_ids"][1:]} if split == "predict" else row
+    def ask(rows: Any) -> Any:
+        for row in loss.ask(rows):
+            yield {**row, "input_ids": row["input_ids"][1:]}
 
-    risk = judged(run, data, model, dataclasses.replace(loss, encode=encode))
+    risk = judged(run, data, model, wrapped(loss, ask=ask))
     assert risk.level == "warn" and "in other tokens when they are answered" in risk.finding
 
 

@@ -60,15 +60,18 @@ def test_its_options_reach_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     from ftp.types import Loss
 
     given: dict[str, Any] = {}
-    monkeypatch.setattr(span, "reader", lambda run, data, model, **options: given.update(options) or ("answer", "merge"))
+    reader = SimpleNamespace(answer="answer", merge="merge")
+    monkeypatch.setattr(span, "reader", lambda run, data, model, **options: given.update(options) or reader)
+
+    class Plain(Loss):
+        answer = None
 
     def wrapped(head: Any) -> Loss:
-        plain = Loss(*([None] * 3), answer=None)  # type: ignore[arg-type]
         hook = Qa(max_answer_length=4, no_answer_threshold=1.5).make_loss(
             SimpleNamespace(task=Task("question", head)), None, None)  # type: ignore[arg-type]
         next(hook)
         with pytest.raises(StopIteration) as done:
-            hook.send(plain)
+            hook.send(Plain())
         return done.value.value
 
     assert wrapped("tokens").answer is None and not given

@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 
 from ftp import model as models
+from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.net import heads, layout, packing
 from ftp.settings import Settings
@@ -81,7 +82,7 @@ def loss_of(model: Model, plugin: Reward | None = None, rows: Any = None, **sett
 
 
 def batch_of(loss: Loss, rows: Any, split: str = "train") -> Batch:
-    return loss.collate(list(loss.encode(rows, split)))
+    return loss.collate(asked(loss, rows) if split == "predict" else list(loss.encode(rows)))
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])
@@ -94,7 +95,7 @@ def test_trl_gives_the_same_loss_and_gradients(
 
     model, theirs = load(kind, packed), load(kind, packed=False)
     loss = loss_of(model, Reward(**options), preferences())
-    rows = list(loss.encode(preferences(), "train"))
+    rows = list(loss.encode(preferences()))
     out = loss.compute(loss.collate(rows))
     (out.total / len(rows)).backward()
 
@@ -130,7 +131,7 @@ def test_trl_gives_the_same_loss_and_gradients(
 def test_the_last_real_token_is_scored_under_any_padding(load: Any, kind: str) -> None:
     """gpt2's pad is its EOS. Each text alone, unpadded, by plain Transformers, is the truth."""
     model = load(kind)
-    rows = list(loss_of(model).encode(preferences(), "train"))
+    rows = list(loss_of(model).encode(preferences()))
     with torch.no_grad():
         truth = [float(model.net(torch.tensor([row[f"{side}input_ids"]]), **(
             {"token_type_ids": torch.tensor([row[f"{side}token_type_ids"]])} if kind == "bert" else {})).logits)
@@ -155,7 +156,7 @@ def test_plain_transformers_gives_our_scores_after_saving(load: Any, tmp_path: P
     ours = heads.classify(model.net, batch.inputs).detach()[:, 0]
     models.save(model, tmp_path / "model")
     net: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=1).eval()
-    rows = list(loss.encode(preferences(), "train"))
+    rows = list(loss.encode(preferences()))
     ids = [row["input_ids"] for row in rows] + [row["rejected_input_ids"] for row in rows]
     padded = layout.lay(ids, packed=False, pad_id=model.tokenizer.pad_token_id)
     with torch.no_grad():
@@ -191,14 +192,14 @@ def test_whatever_can_be_scored_is_read(load: Any, kind: str) -> None:
     model = load(kind)
     loss = loss_of(model)
     assert loss.answer is not None
-    asked, good = "How was the film?", "It was free."
-    given = [{"prompt": asked, "completion": good}, {"messages": message("user", asked) + message("assistant", good)},
-             {"text": f"Human: {asked}\n\nAssistant: {good}"}, {"text": "Only words."}]
+    question, good = "How was the film?", "It was free."
+    given = [{"prompt": question, "completion": good}, {"messages": message("user", question) + message("assistant", good)},
+             {"text": f"Human: {question}\n\nAssistant: {good}"}, {"text": "Only words."}]
     answers = [one.answer for row in given for one in loss.answer(batch_of(loss, [row], "predict"), None)]
     assert answers[1:3] == pytest.approx([answers[0]] * 2, rel=1e-5) and answers[3] != answers[0]
     for row in ({"text": "  "}, {"number": 3}, {"messages": []}):
         with pytest.raises(UserError, match="nothing to score"):
-            loss.encode([row], "predict")
+            asked(loss, [row])
 
 
 def test_what_is_scored_has_its_tools_and_its_system_text_in_any_spelling(load: Any) -> None:
@@ -216,7 +217,7 @@ def test_what_is_scored_has_its_tools_and_its_system_text_in_any_spelling(load: 
         {"instruction": "How?", "output": "So.", "system": "Be brief."},
         {"question": "How?", "response": "So.", "system": "Be brief."},
     ]
-    encoded = loss.encode([{**row, "tools": tools} for row in spelt], "predict")
+    encoded = asked(loss, [{**row, "tools": tools} for row in spelt])
     (text,) = {model.tokenizer.decode(row["input_ids"]) for row in encoded}
     assert "lookup" in text and "Be brief." in text and "So." in text
 
@@ -224,7 +225,7 @@ def test_what_is_scored_has_its_tools_and_its_system_text_in_any_spelling(load: 
 def test_micro_batches_add_up(load: Any) -> None:
     model = load("llama")
     loss = loss_of(model, Reward(center_rewards_coefficient=0.1))
-    rows = list(loss.encode(preferences(), "train"))
+    rows = list(loss.encode(preferences()))
     whole = loss.compute(loss.collate(rows))
     parts = [loss.compute(loss.collate(rows[a:b])) for a, b in ((0, 1), (1, 4), (4, 6))]
     assert sum(float(part.total.detach()) for part in parts) == pytest.approx(float(whole.total.detach()), rel=1e-5)
@@ -235,11 +236,11 @@ def test_micro_batches_add_up(load: Any) -> None:
 def test_what_is_too_long_loses_the_prompts_beginning(load: Any, kind: str) -> None:
     row = {**preferences()[0], "prompt": message("user", "What is the capital of Norway? " * 12)}
     model = load(kind)
-    whole, cut = (next(iter(loss_of(model, max_length=limit).encode([row], "train"))) for limit in (256, 40))
+    whole, cut = (next(iter(loss_of(model, max_length=limit).encode([row]))) for limit in (256, 40))
     assert whole["cut"] == 0 < cut["cut"] and len(cut["input_ids"]) == 40
     assert cut["input_ids"][-8:] == whole["input_ids"][-8:] and cut["input_ids"][0] == whole["input_ids"][0]
     assert whole["answer_cut"] == cut["answer_cut"] == 0
-    tight = next(iter(loss_of(model, max_length=6).encode([row], "train")))
+    tight = next(iter(loss_of(model, max_length=6).encode([row])))
     assert 0 < tight["answer_cut"] < tight["cut"], "told, and an error unless it is allowed"
     assert len(tight["input_ids"]) == 6 and torch.isfinite(loss_of(model).compute(batch_of(loss_of(model), [row])).total)
 
@@ -249,12 +250,12 @@ def test_bad_rows_are_named(load: Any) -> None:
     rows = preferences()
     rows[4]["rejected"] = message("assistant", "")
     with pytest.raises(UserError, match=r"Who had a fever\?.*empty answer"):
-        loss_of(model).encode(rows, "train")
+        loss_of(model).encode(rows)
     same = [{**row, "rejected": row["chosen"]} for row in preferences()]
-    made = list(loss_of(model).encode([same[0], *preferences()[1:]], "train"))
+    made = list(loss_of(model).encode([same[0], *preferences()[1:]]))
     assert made[0]["left_out"] == "chosen and rejected are the same" and sum("input_ids" in one for one in made) == 5
     with pytest.raises(UserError, match="the same in 6 of 6 pairs"):
-        loss_of(model).encode(same, "train")
+        loss_of(model).encode(same)
     with pytest.raises(UserError, match="no such column in train"):
         loss_of(model, Reward(margin_column="gap"), preferences())
 
@@ -266,8 +267,8 @@ def test_a_margin_that_is_no_number_names_its_row(load: Any, margin: Any) -> Non
     rows = [{**row, "margin": str(row["margin"])} for row in rows] if isinstance(margin, str) else rows
     rows[1]["margin"] = margin
     loss = loss_of(load("bert"), rows=rows)
-    with pytest.raises(UserError, match=r"train: the row that asks 'Is seven plus five twelve\?' has the margin"):
-        list(loss.encode(rows, "train"))
+    with pytest.raises(UserError, match=r"the row that asks 'Is seven plus five twelve\?' has the margin"):
+        list(loss.encode(rows))
 
 
 def test_a_template_changed_after_training_is_refused(load: Callable[..., Model], tmp_path: Path) -> None:

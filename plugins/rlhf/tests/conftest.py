@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from ftp.folder.log import Log
+from ftp.losses.sampling import Completion
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.types import Data, Run
 from ftp_rlhf import rollout
-from ftp_rlhf.sample import Completion
 from ftp_testing.models import tiny
 from ftp_testing.subject import JUDGE, ROWS
 
@@ -79,7 +79,7 @@ def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Ro
     run = Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), None, Log(None, writer=False))
     seed_step(0, 0, 0)
     _, loss = build(run, Data({}, "prompt"))
-    made: rollout.Roller = loss.rollout.function.__self__  # type: ignore[union-attr]
+    made: rollout.Roller = loss.rollout.function.__self__  # type: ignore[attr-defined]
     move(made.model.net)
     return made
 
@@ -94,7 +94,7 @@ def move(net: torch.nn.Module, size: float = 0.02) -> None:
 def given(ours: rollout.Roller, made: list[Completion]) -> list[dict[str, Any]]:
     """Our rows of one rollout with these completions."""
     ours.generate = lambda *ignored: made
-    rows = list(ours.encode([{"prompt": [{"role": "user", "content": text}]} for text in PROMPTS], "train"))
+    rows = list(ours.encode([{"prompt": [{"role": "user", "content": text}]} for text in PROMPTS]))
     parts = ours.rollout(rows, 0)
     return [dict(row) for row in parts[0]]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from ftp.losses.sampling import Completion
 from ftp_rlhf import rollout
-from ftp_rlhf.sample import Completion
 
 LENGTH, TEMPERATURE = 10, 0.7
 """As `rolling` has them."""

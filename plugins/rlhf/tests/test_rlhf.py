@@ -98,7 +98,7 @@ def test_a_run_that_was_interrupted_goes_on_the_same(go, method, monkeypatch):
 
 def test_what_is_sampled_hangs_on_nothing_beside_it(rolling):
     """A prompt alone, and beside longer ones in any order, gets the same completions; other keys give others."""
-    from ftp_rlhf.sample import Sampling, sample
+    from ftp.losses.sampling import Sampling, sample
 
     ours = rolling.ours()
     how = Sampling(8, 0.9, 0.95, 50, ours.talk.stop)
@@ -111,7 +111,7 @@ def test_what_is_sampled_hangs_on_nothing_beside_it(rolling):
 
 
 def test_tokens_come_as_often_as_they_should():
-    from ftp_rlhf.sample import Draw, Sampling
+    from ftp.losses.sampling import Draw, Sampling
 
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0]).repeat(4000, 1)
     keys, before = [[7, number] for number in range(4000)], torch.zeros(4000, 3, dtype=torch.long)
@@ -248,8 +248,8 @@ def test_a_run_that_is_no_reward_model_is_refused(go, tmp_path):
 
 def test_completions_that_never_end_are_cut_told_and_may_be_left_out(go, monkeypatch):
     """A network that never says its end: completions stop at the limit; masked, they move nothing."""
+    from ftp.losses.sampling import Completion
     from ftp_rlhf import rollout
-    from ftp_rlhf.sample import Completion
 
     real = rollout.sample
 
@@ -278,7 +278,7 @@ def test_the_penalty_is_taken_from_what_did_not_end(go, judge):
 
 def test_an_empty_completion_is_judged_and_trained(rolling):
     """Its one token is the end; a reward model, too, gives it a number."""
-    from ftp_rlhf.sample import Completion
+    from ftp.losses.sampling import Completion
 
     ours = rolling.ours()
     stop = ours.talk.stop[0]

@@ -14,6 +14,7 @@ from datasets import Dataset
 
 import ftp
 from ftp import model as models
+from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.losses import chat_template
 from ftp.settings import Settings
@@ -51,7 +52,10 @@ def a_loss(model: Model, rows: list[Row] = ROWS, **options: Any) -> Loss:
 
 
 def encoded(loss: Loss, rows: list[Row] = ROWS, split: str = "train") -> list[dict[str, Any]]:
-    return [dict(one) for one in loss.encode(rows, split)]
+    if split == "predict":
+        return asked(loss, rows)
+    encode = loss.encode if split == "train" else loss.encode_to_score
+    return [dict(one) for one in encode(rows)]
 
 
 def theirs(model: Model, rows: list[dict[str, Any]], extra: int = 0) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -211,7 +215,7 @@ def test_answers_are_what_generate_gives(kind: str, folders: dict[str, Path]) ->
     held = encoded(loss, split="validation")
     answers = loss.answer(batch := loss.collate(held), loss.compute(batch))
     assert [one.answer is None for one in answers] == [False, True, False, True], "the last turn of the first two rows"
-    assert loss.merge is not None and loss.merge(answers[1:3], held[1:3]) is answers[2]
+    assert loss.merge(answers[1:3], held[1:3]) is answers[2]
 
 
 def test_what_a_checkpoint_binds_answers_by_is_told(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

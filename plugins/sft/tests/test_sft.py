@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 
 from ftp import model as models
+from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.losses.chat_template import DEFAULT
 from ftp.losses.tokens import labels
@@ -56,7 +57,10 @@ def a_loss(model: Model, rows: list[Row] = ROWS, run: Run | None = None, **optio
 
 
 def encoded(loss: Loss, rows: list[Row] = ROWS, split: str = "train") -> list[dict[str, Any]]:
-    return [{**one, "row": one.get("row", number)} for number, one in enumerate(loss.encode(rows, split))]
+    if split == "predict":
+        return asked(loss, rows)
+    encode = loss.encode if split == "train" else loss.encode_to_score
+    return [{**one, "row": one.get("row", number)} for number, one in enumerate(encode(rows))]
 
 
 def mean_and_gradients(model: Model, loss: Loss, rows: list[dict[str, Any]]) -> tuple[float, dict[str, torch.Tensor]]:
@@ -136,7 +140,7 @@ def test_the_end_is_trained_even_where_it_pads_and_prompts_are_not(tmp_path: Pat
     loss = a_loss(model)
     rows = encoded(loss)
     batch = loss.collate(rows)
-    wanted = [[one for one in labels(row) if one != -100] for row in rows]
+    wanted = [[one for one in labels(row["input_ids"], row["spans"]) if one != -100] for row in rows]
     assert batch.inputs["target"].tolist() == [one for row in wanted for one in row]
     assert batch.inputs["target"].tolist().count(eos) == 4, "one for each answer"
     assert "Norway" not in model.tokenizer.decode(batch.inputs["target"])

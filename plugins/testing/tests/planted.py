@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 from ftp import hookimpl, option, plugin
+from ftp.answers.wrapped_loss import wrapped
 from ftp.data.turns import content_text
 from ftp.errors import UserError
 from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Predictions, Risk, Row, Run, Saved, Score, Started, Step
@@ -29,6 +30,17 @@ def refuse_more_than_text(row: Row) -> None:
     for place, turn in enumerate(row["messages"]):
         if lost := sorted(set(turn) - {"role", "content"}):
             raise UserError(f"a row has messages[{place}].{lost[0]}, which is not read: {turn!r}")
+
+
+class Unanswered(Loss):
+    """A loss that only scores, without functions yet."""
+
+    has_answers = False
+
+
+def unanswered(**functions: Any) -> Loss:
+    """A loss of these functions, which has no answers."""
+    return wrapped(Unanswered(), **functions)
 
 
 @plugin(wants=("conversation",), head="tokens")
@@ -77,7 +89,7 @@ class Talk:
             ids = list(tokenize(text, add_special_tokens=first)["input_ids"])
             return [tokenizer.bos_token_id, *ids] if first and fault == "double_bos" else ids
 
-        def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+        def encode(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
             for row in rows:
                 ids, labels = [], []
                 if fault == "answered_only":
@@ -152,7 +164,7 @@ class Talk:
             return LossOut(losses)
 
         key = cache_key(tokenizer, "talk", *(() if fault == "key" else (self.shout,)))
-        return Loss(encode, collate, compute, key="" if fault == "no_key" else key)
+        return unanswered(encode=encode, collate=collate, compute=compute, key="" if fault == "no_key" else key)
 
 
 @plugin(detaches="the bonus")
@@ -192,7 +204,7 @@ class Prefer:
 
         fault, net, tokenizer = self.fault, model.net, model.tokenizer
 
-        def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
+        def encode(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
             for row in rows:
                 prompt = list(tokenizer(row["prompt"][-1]["content"] + "\n")["input_ids"])
                 sides = [[*tokenizer(row[name][-1]["content"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
@@ -223,7 +235,7 @@ class Prefer:
             losses = -logsigmoid(0.1 * (chosen - rejected))
             return LossOut(losses.sum(), {} if fault == "silent" else {"rewards/margins": (chosen - rejected).detach().sum()})
 
-        return Loss(encode, collate, compute, key=cache_key(tokenizer, "prefer"))
+        return unanswered(encode=encode, collate=collate, compute=compute, key=cache_key(tokenizer, "prefer"))
 
 
 @plugin(wants=("labelled",), head="labels")
@@ -249,7 +261,7 @@ class Classes:
             state = states[:, -1] if self.fault == "last_place" else states[torch.arange(len(label)), at]
             return LossOut(cross_entropy(net.classifier(state), label, reduction="sum"))
 
-        return dataclasses.replace(loss, compute=compute, answer=None, key=loss.key)
+        return losses.wrapped(loss, compute=compute, has_answers=False)
 
 
 # --- parameterisations ---
@@ -460,7 +472,7 @@ class Warm:
             out = loss.compute(batch)
             return dataclasses.replace(out, total=out.total * self.weight, row_losses=None)
 
-        return dataclasses.replace(loss, compute=compute)
+        return wrapped(loss, compute=compute)
 
     @hookimpl
     def on_event(self, event: Event) -> None:
@@ -558,6 +570,31 @@ class Every_still:
     """Does nothing at all."""
 
 
+@plugin(wants=("labelled",), head="labels")
+class Contrast:
+    """Tell the rows of a batch from their mean: a loss over a batch."""
+
+    fault = ""
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        from torch.nn.functional import cross_entropy
+
+        from ftp import losses
+
+        loss = losses.for_head(run, data, model)
+
+        def compute(batch: Batch) -> LossOut:
+            out = loss.compute(batch)
+            logits = out.logits.at(slice(None))
+            if self.fault != "each_for_itself":
+                logits = logits - logits.mean(0)
+            return LossOut(cross_entropy(logits, out.targets, reduction="sum"))
+
+        over = "terms" if self.fault == "does_not_say" else "batch"
+        return losses.wrapped(loss, compute=compute, has_answers=False, over=over)
+
+
 def _plant(base: type, *faults: str) -> None:
     for fault in faults:
         name = f"{base.__name__}_{fault}"
@@ -570,6 +607,7 @@ _plant(Talk, "mean", "prompts", "pads_are_ends", "no_end", "double_bos", "leaks"
        "faint", "single")
 _plant(Prefer, "itself", "swapped", "silent")
 _plant(Classes, "last_place")
+_plant(Contrast, "each_for_itself", "does_not_say")
 _plant(Bias, "old_head", "elsewhere", "same", "none", "moves", "lost_head", "zeroed")
 _plant(Adapter, "alpha")
 _plant(Notes, "copies", "poor", "shuffled", "torch", "by_place", "no_number", "per_cent", "never_one", "always", "wrong_way")

@@ -58,6 +58,8 @@ CASES = {
     "Talk_state": ("survives-kill", "killed and resumed, a run ends differently"),
     "Prefer_itself": ("starts-from-the-reference", "the reference moves with the model"),
     "Prefer_swapped": ("starts-from-the-reference", "rewards/margins is"),
+    "Contrast_each_for_itself": ("totals-are-sums", "two batches add up to what their rows give in one"),
+    "Contrast_does_not_say": ("totals-are-sums", "a row's loss hangs on the rows beside it"),
     "Classes_last_place": ("padding-changes-nothing", "padded on the right"),
     # parameterisations
     "Bias_old_head": ("trains-some-weights", "pooler is new"),
@@ -108,7 +110,7 @@ def test_a_planted_fault_is_found_and_named(planted: str) -> None:
     assert len(message.splitlines()) > 1, f"it does not say how to mend it: {message}"
 
 
-@pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Bias", "Adapter", "Notes", "Listen", "Watch"])
+@pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Contrast", "Bias", "Adapter", "Notes", "Listen", "Watch"])
 def test_without_the_fault_it_passes(sound: str) -> None:
     found = {name for planted, (name, _) in CASES.items() if planted.split("_")[0] in (sound, "Every")}
     names = sorted(found - {"hooks-are-typed"})

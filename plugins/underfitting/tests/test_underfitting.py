@@ -19,7 +19,7 @@ from ftp.errors import UserError
 from ftp.plugin_info import Declaration
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
-from ftp.types import Data, Evaluation, Loss, Prediction, Predictions, Risk, Run, Task
+from ftp.types import Data, Evaluation, Prediction, Predictions, Risk, Run, Task
 from ftp_testing.advice import follow
 from ftp_testing.models import tiny
 from ftp_underfitting import Underfitting, curve, weights
@@ -255,8 +255,7 @@ def test_nothing_compared_is_not_run() -> None:
     assert judged(history([0.3], rows=3)).level == "not_run"
     assert "one" in judged(history([0.01, 0.01]), data=two_classes(1)).finding
     assert judged(history([0.01, 0.01]), data=two_classes(1)).level == "not_run"
-    own = Loss(encode=lambda rows, split: [], collate=lambda rows: None, compute=lambda batch: None,  # type: ignore
-               rollout=lambda: None)
+    own = SimpleNamespace(makes_rows=True)
     assert "makes its own" in judged(history(FALLING), loss=own).finding
     text = judged(history(FALLING), run=a_run("tokens"), data=Data(two_classes().splits, "text"))
     assert text.level == "not_run" and "before training" in text.finding

@@ -10,20 +10,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from ftp.answers.fields import Check, an, instance, listed
+from ftp.answers.fields import Check, an, instance, is_loss, listed
 from ftp.answers.kinds import WHOLES, is_list, is_module
 from ftp.answers.origin import Mismatch, Source, named
+from ftp.answers.wrapped_loss import wrapped
 from ftp.host import faults
 from ftp.types import Batch, Loss, LossOut, Model, Prediction
 
 END = object()
 """Stands behind the last of rows that are read lazily."""
 ENCODED = "encoded rows (dictionaries with input_ids)"
-FUNCTIONS: Mapping[type, Sequence[str]] = {
-    Loss: ("encode", "collate", "compute", "answer", "merge", "rollout"),
-    Model: ("save",),
-}
-"""The functions that an answer carries, beside `Model.reference`."""
+FUNCTIONS = ("encode", "encode_to_score", "ask", "collate", "compute", "answer", "merge", "rollout")
+"""The functions of a loss."""
+ENCODING = ("encode", "encode_to_score", "ask")
+"""Those of them that give rows, maybe lazily, which are checked row by row."""
 
 
 def _anything(result: Any) -> Mismatch | None:
@@ -53,7 +53,7 @@ RESULTS: Mapping[str, Check] = {
     "rollout": _rows,
     "save": _anything,
 }
-"""What each function gives; `encode`, which may be lazy, is checked row by row."""
+"""What each function gives, but those in `ENCODING`."""
 
 
 def _wrong_size(name: str, result: Any, arguments: Sequence[Any]) -> Mismatch | None:
@@ -100,7 +100,7 @@ class Checked:
                 if problem is None:
                     raise
                 raise problem from error
-        if self.name == "encode":
+        if self.name in ENCODING:
             return self._encoded(result)
         mismatch = RESULTS[self.name](result) or _wrong_size(self.name, result, arguments)
         if mismatch is not None:
@@ -185,12 +185,25 @@ def _leave(context: AbstractContextManager[Any], error: BaseException) -> None:
 
 def with_checked_functions(answer: Any, source: Source) -> Any:
     """The same answer, each function in it checked in the name of the plugin that it came from."""
+    if isinstance(answer, Model):
+        return _checked_model(answer, source)
+    return _checked_loss(answer, source) if is_loss(answer) else answer
+
+
+def _checked_model(model: Model, source: Source) -> Model:
     functions: dict[str, Any] = {}
-    for name in FUNCTIONS.get(type(answer), ()):
-        function = getattr(answer, name)
-        # one that is checked already came from another plugin, whose answer this one passes on
-        if function is not None and not isinstance(function, Checked):
+    # one that is checked already came from another plugin, whose answer this one passes on
+    if model.save is not None and not isinstance(model.save, Checked):
+        functions["save"] = Checked(model.save, "save", source)
+    if model.reference is not None and not isinstance(model.reference, CheckedReference):
+        functions["reference"] = CheckedReference(model.reference, source)
+    return dataclasses.replace(model, **functions) if functions else model
+
+
+def _checked_loss(loss: Loss, source: Source) -> Loss:
+    functions: Any = {}
+    for name in FUNCTIONS:
+        function = getattr(loss, name)
+        if not isinstance(function, Checked):
             functions[name] = Checked(function, name, source)
-    if isinstance(answer, Model) and answer.reference is not None and not isinstance(answer.reference, CheckedReference):
-        functions["reference"] = CheckedReference(answer.reference, source)
-    return dataclasses.replace(answer, **functions) if functions else answer
+    return wrapped(loss, **functions)

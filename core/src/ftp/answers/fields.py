@@ -69,11 +69,16 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
     },
     Loss: {
         "encode": FUNCTION,
+        "encode_to_score": FUNCTION,
+        "ask": FUNCTION,
         "collate": FUNCTION,
         "compute": FUNCTION,
-        "answer": or_none(FUNCTION),
-        "merge": or_none(FUNCTION),
-        "rollout": or_none(FUNCTION),
+        "answer": FUNCTION,
+        "merge": FUNCTION,
+        "rollout": FUNCTION,
+        "over": one_of(("terms", "batch")),
+        "has_answers": BOOLEAN,
+        "makes_rows": BOOLEAN,
         "reuse": Kind("a whole number from 1", lambda value: is_whole(value) and value >= 1),
         "extra": or_none(MODULE),
         "key": TEXT,
@@ -90,6 +95,7 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
         "metrics": SCALARS,
         "row_losses": or_none(TENSOR),
         "row_counts": or_none(TENSOR),
+        "targets": or_none(TENSOR),
     },
     Prediction: {"scores": or_none(Kind("a tuple of numbers", are_numbers))},
     StepOut: {
@@ -149,14 +155,7 @@ def instance(kind: type) -> Check:
     def check(value: Any) -> Mismatch | None:
         if not isinstance(value, kind):
             return Mismatch(an(value), _with_article(kind.__name__))
-        # a dataclass takes any value for a field: what is wrong would show far away from the plugin
-        for name, field in FIELDS[kind].items():
-            content = getattr(value, name, None)  # a subclass may have set none
-            if not field.holds(content):
-                is_short = isinstance(content, str | int | float)
-                shown = f"{content!r:.40}" if is_short else an(content)
-                return Mismatch(f"{_with_article(kind.__name__)} whose {name} is {shown}", field.words)
-        return None
+        return _wrong_field(value, kind)
 
     return check
 
@@ -168,6 +167,30 @@ def of(kind: Kind) -> Check:
         return None if kind.holds(value) else Mismatch(an(value), kind.words)
 
     return check
+
+
+def is_loss(value: Any) -> bool:
+    """Whether something is meant as a loss: any object that computes one, as `Loss` is a protocol."""
+    # one that is wrong in a function has the others
+    functions = [getattr(value, name, None) for name in ("collate", "compute")]
+    return any(map(callable, functions)) and not isinstance(value, type)
+
+
+def a_loss(value: Any) -> Mismatch | None:
+    """Checks a loss."""
+    return _wrong_field(value, Loss) if is_loss(value) else Mismatch(an(value), "a Loss")
+
+
+def _wrong_field(value: Any, kind: type) -> Mismatch | None:
+    """The first field of an answer that does not hold what it should: a dataclass takes any value for a field, and what is
+    wrong would show far away from the plugin."""
+    for name, field in FIELDS[kind].items():
+        content = getattr(value, name, None)  # a subclass may have set none
+        if not field.holds(content):
+            is_short = isinstance(content, str | int | float)
+            shown = f"{content!r:.40}" if is_short else an(content)
+            return Mismatch(f"{_with_article(kind.__name__)} whose {name} is {shown}", field.words)
+    return None
 
 
 def listed(kind: type) -> Check:

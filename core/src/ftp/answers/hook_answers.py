@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftp.answers.carried_functions import with_checked_functions
-from ftp.answers.fields import Check, an, instance, listed, of
+from ftp.answers.fields import Check, a_loss, an, instance, listed, of
 from ftp.answers.kinds import CONTEXT, FUNCTION, OPTIMIZER, UPDATES, is_dataset
 from ftp.answers.origin import Mismatch, Source
-from ftp.types import Loss, Model, Reward, Risk, Score, StepOut, Stop
+from ftp.types import Model, Reward, Risk, Score, StepOut, Stop
 
 
 def splits(value: Any) -> Mismatch | None:
@@ -36,7 +36,7 @@ def text(value: Any) -> Mismatch | None:
 HOOKS: Mapping[str, Check] = {
     "load_data": splits,
     "build_model": instance(Model),
-    "make_loss": instance(Loss),
+    "make_loss": a_loss,
     "order_rows": of(UPDATES),
     "make_optimizer": of(OPTIMIZER),
     "make_schedule": of(FUNCTION),

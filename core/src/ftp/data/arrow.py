@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftp.data.readers import Numbered
 from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ DEEPEST = 64
 
 
 def table(
-    numbered: list[Numbered], where: str = "rows, row", problems: dict[str, Problem] | None = None
+    numbered: Sequence[tuple[int, Mapping[str, Any]]], where: str = "rows, row", problems: dict[str, Problem] | None = None
 ) -> pa.Table:
     """Rows as a table with every column that any of them has.
 

@@ -45,7 +45,7 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
 
 def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
     """Every split as encoded rows, once; the main process encodes, the others read what it wrote."""
-    from ftp.data.encode import Counts, account, encode, whole_answers
+    from ftp.data.encode import Counts, account, encode, encoder, whole_answers
     from ftp.data.tables import cache_home
 
     accelerator = run.accelerator
@@ -61,7 +61,7 @@ def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
                 encoded[name] = rows
                 continue
             counts = Counts()
-            encoded_rows = encode(rows, loss.encode, name, key=loss.key, cache_dir=kept, counts=counts, tell=run.tell)
+            encoded_rows = encode(rows, encoder(loss, name), name, key=loss.key, cache_dir=kept, counts=counts, tell=run.tell)
             notes, cut = account(encoded_rows, counts, name, len(rows), policy)
             for note in notes:
                 run.tell(note)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
 import hashlib
 import inspect
@@ -11,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.data import arrow, tables
 from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError, Problem, UserError
 from ftp.host import faults
-from ftp.types import Row
+from ftp.types import EncodedRow, Loss, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 
-Encode = Callable[[Iterable[Row], str], Iterable[dict[str, Any]]]
+Encode = Callable[[Sequence[Row]], Iterable[EncodedRow]]
+"""`Loss.encode` or `Loss.encode_to_score`."""
 
 
 @dataclass
@@ -45,16 +48,17 @@ class Counts:
         """Become the same as another."""
         self.left_out, self.answers, self.tokens = other.left_out, other.answers, other.tokens
 
-    def take(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    def take(self, rows: Iterable[EncodedRow]) -> list[EncodedRow]:
         """The encoded rows, less those that only say why a row is `left_out`, which are counted."""
-        kept = []
+        kept: list[EncodedRow] = []
         for row in rows:
             if row.get("left_out"):
                 self.left_out[row["left_out"]] += 1
                 self.answers += bool(row.get("answer_cut"))
                 self.tokens += row.get("answer_cut", 0)
             else:
-                kept.append({name: value for name, value in row.items() if name != "left_out"})
+                row.pop("left_out", None)  # None in rows of an encoder that always says it
+                kept.append(row)
         return kept
 
 
@@ -62,7 +66,7 @@ def encode(
     dataset: Dataset, loss_encode: Encode, split: str, *, key: str, cache_dir: Path | None = None, counts: Counts | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """The rows of `dataset` as `Loss.encode` gives them, with `length` (tokens) and `row` (the row it came from).
+    """The rows of `dataset` as a loss encodes them, with `length` (tokens) and `row` (the row it came from).
 
     `loss_encode` is given 1000 rows at a time. Where it makes none or several of a row, it says in `row` which of the
     rows it was given each belongs to, counted from 0; that becomes the place in `dataset`. `key`: see `cache_key`.
@@ -137,9 +141,28 @@ def chunks(rows: Dataset, loss_encode: Encode, split: str, counts: Counts) -> It
                          for why, number in counts.left_out.items()])
 
 
-def numbered(given: Sequence[Row], loss_encode: Encode, split: str, start: int) -> list[dict[str, Any]]:
+def encoder(loss: Loss, split: str) -> Encode:
+    """How a loss encodes the rows of a split: those of train to learn from, others to be scored."""
+    return loss.encode if split == "train" else loss.encode_to_score
+
+
+def asked(loss: Loss, rows: Sequence[Row]) -> list[EncodedRow]:
+    """Rows to be answered, encoded, each with the number of its row. `UserError` for an objective without answers."""
+    if not loss.has_answers:
+        raise UserError("this run's objective has no answers to give", "it scores or generates; see its README")
+    encoded: list[EncodedRow] = []
+    for number, row in enumerate(rows):
+        for question in loss.ask([row]):
+            encoded.append(EncodedRow(**{**question, "row": number, "asked": True}))
+    return encoded
+
+
+def numbered(given: Sequence[Row], loss_encode: Encode, split: str, start: int) -> list[EncodedRow]:
     """Encoded rows with `length`, and `row` counted from the beginning of the split."""
-    made = [dict(row) for row in loss_encode(given, split)]
+    made: list[EncodedRow] = []
+    with _named(split):
+        for encoded in loss_encode(given):
+            made.append({**encoded})
     if any("input_ids" not in row and not row.get("left_out") for row in made):
         raise PluginError(f"Loss.encode gave a row of {split} without input_ids; it has: {', '.join(made[0])}")
     said = [row.get("row") for row in made]
@@ -155,6 +178,18 @@ def numbered(given: Sequence[Row], loss_encode: Encode, split: str, start: int) 
         row["row"] = start + place
         row.setdefault("length", len(row.get("input_ids", ())))
     return made
+
+
+@contextlib.contextmanager
+def _named(split: str) -> Iterator[None]:
+    """Say of which split the rows are that a loss refuses."""
+    try:
+        yield
+    except UserError as error:
+        problems = []
+        for problem in error.problems:
+            problems.append(dataclasses.replace(problem, what=f"{split}: {problem.what}"))
+        raise UserError(problems) from error
 
 
 def narrow(found: pa.Table) -> pa.Table:

@@ -13,7 +13,7 @@ from ftp.data import batches
 from ftp.data.encode import Encode
 from ftp.errors import PluginError, UserError
 from ftp.settings import Settings
-from ftp.types import Loss, Row
+from ftp.types import EncodedRow, Loss, Row
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -165,14 +165,14 @@ def _watched(encode: Encode, policy: str, tell: Callable[[str], None]) -> Encode
     """`encode` for rows that nobody can count beforehand: each reason for which rows are left out is told once, and an answer
     that is cut is an error unless `policy` allows it."""
 
-    def watched(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-        for one in encode(rows, split):
+    def watched(rows: Sequence[Row]) -> Iterable[EncodedRow]:
+        for one in encode(rows):
             if one.get("answer_cut") and policy == "error":
-                raise UserError(f"{split}: a row's answer is cut, as it is longer than the model takes "
+                raise UserError(f"a row's answer is cut, as it is longer than the model takes "
                                 f"({one['answer_cut']} tokens)", "allow more (--max-length, --model), or say what to do with "
                                 "such rows: leave them out, or train on what is left", "--truncated-answers drop (or keep)")
             if one.get("left_out"):
-                tell(f"{split}: rows are left out as they come: {one['left_out']}")
+                tell(f"train: rows are left out as they come: {one['left_out']}")
             elif not (one.get("answer_cut") and policy == "drop"):
                 yield one
 
@@ -188,7 +188,6 @@ class Rolled:
 
     def __init__(self, prompts: Source, loss: Loss, settings: Settings, seed: Callable[[int, int, int], None]) -> None:
         """`seed(seed, number, rank)` sets every random state, for a reward that draws."""
-        assert loss.rollout is not None
         self.prompts, self.rollout, self.stride = prompts, loss.rollout, loss.reuse
         self.seed = partial(seed, settings.seed)
         self.per_epoch = prompts.per_epoch * self.stride

@@ -34,7 +34,7 @@ def scores_of_few_rows(run: Run, data: Data, model: Model, loss: Loss) -> list[S
     """
     rows = data.splits["validation"]
     few = rows.select(list(spread(len(rows), ROWS)))
-    encoded = encode(few, loss.encode, "validation", key=loss.key)
+    encoded = encode(few, loss.encode_to_score, "validation", key=loss.key)
     encoded = whole_answers(encoded, run.settings.truncated_answers)
     if not len(encoded):
         return []

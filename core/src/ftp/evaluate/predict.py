@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftp.errors import UserError
 from ftp.types import Batch, Loss, LossOut, Metric, Model, Prediction, Predictions, Row, Run
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def predict(
     accelerator = run.accelerator
     assert accelerator is not None
     forward = forward or loss.compute
+    has_answers = answers and loss.has_answers
     parts = _parts(encoded, run.settings.eval_batch_tokens, accelerator.process_index, accelerator.num_processes)
     training, found = model.net.training, list[tuple[int, float, float, Any]]()
     sums: dict[str, float] = {}
@@ -44,7 +44,7 @@ def predict(
             for numbers, real in parts:
                 batch = loss.collate(_rows(encoded, numbers))
                 out = forward(batch)
-                given = loss.answer(batch, out) if answers and loss.answer else [None] * len(numbers)
+                given = loss.answer(batch, out) if has_answers else [None] * len(numbers)
                 if not real:
                     continue
                 losses, counts = _by_row(out, batch, len(numbers))
@@ -70,12 +70,10 @@ def predict(
     with np.errstate(invalid="ignore", divide="ignore"):
         losses_by_row = np.where(count > 0, total / count, np.nan)
     merged: list[Prediction] = []
-    if answers and loss.answer:
+    if has_answers:
         for row in range(len(rows)):
             places = windows.get(row, [])
-            if len(places) == 1 and loss.merge is None:
-                merged.append(found[places[0]][3])
-            elif places and loss.merge is not None:
+            if places:
                 merged.append(loss.merge([found[p][3] for p in places], _rows(encoded, [found[p][0] for p in places])))
             else:
                 merged.append(Prediction(None))
@@ -90,8 +88,6 @@ def answer(model: Model, loss: Loss, encoded: Sequence[Row], *, batch_tokens: in
     """The model's answer to encoded rows without labels, in order, one for each `row`."""
     import torch
 
-    if loss.answer is None:
-        raise UserError("this run's objective has no answers to give", "it scores or generates; see its README")
     order = sorted(range(len(encoded)), key=lambda number: -len(encoded[number]["input_ids"]))
     given: dict[int, Prediction] = {}
     model.net.eval()
@@ -102,8 +98,6 @@ def answer(model: Model, loss: Loss, encoded: Sequence[Row], *, batch_tokens: in
     rows: dict[int, list[int]] = {}
     for number, row in enumerate(encoded):
         rows.setdefault(int(row.get("row", number)), []).append(number)
-    if loss.merge is None:
-        return [given[numbers[0]] for _, numbers in sorted(rows.items())]
     return [loss.merge([given[n] for n in numbers], [encoded[n] for n in numbers]) for _, numbers in sorted(rows.items())]
 
 

@@ -19,11 +19,11 @@ def train_sample(run: Run, data: Data, loss: Loss, source: Source, every_eval: i
 
     from ftp.data.encode import encode, whole_answers
 
-    if run.settings.streaming or loss.rollout is not None:
+    if run.settings.streaming or loss.makes_rows:
         return None
     rows = data.splits["train"]
     trained_on = every_eval * len(rows) / source.per_epoch
     count = min(len(rows), len(data.splits["validation"]), 512, max(128, int(trained_on / 4)))
     part = rows.select(np.sort(np.random.default_rng(run.settings.seed).choice(len(rows), count, replace=False)))
-    made = whole_answers(encode(part, loss.encode, "validation", key=loss.key), run.settings.truncated_answers)
+    made = whole_answers(encode(part, loss.encode_to_score, "train", key=loss.key), run.settings.truncated_answers)
     return (part, made) if len(made) else None

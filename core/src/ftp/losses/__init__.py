@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from ftp import heads
+from ftp.answers.wrapped_loss import wrapped
 from ftp.errors import UserError
 from ftp.types import Data, Loss, Model, Run
+
+__all__ = ["for_head", "wrapped"]
 
 
 def for_head(run: Run, data: Data, model: Model) -> Loss:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftp.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from ftp.losses.common import TokenRow
 
 Columns = Mapping[str, list[int]]
 """A document, or a piece of one: `input_ids`, and columns of the same length beside them."""
@@ -62,13 +64,13 @@ def pieces(document: Columns, most: int, overlap: int = 0) -> list[Columns]:
     return parts
 
 
-def alone(parts: Iterable[Numbered]) -> Iterator[dict[str, Any]]:
+def alone(parts: Iterable[Numbered]) -> Iterator[TokenRow]:
     """Each piece as an encoded row of its own."""
     for row, piece in parts:
-        yield {**piece, "segments": [len(piece["input_ids"])], "row": row}
+        yield _row(piece, [len(piece["input_ids"])], row)
 
 
-def together(parts: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]:
+def together(parts: Iterable[Numbered], most: int) -> Iterator[TokenRow]:
     """Pieces side by side in blocks of at most `most` tokens, in order; none is cut. `row` is that of a block's first."""
     held: list[Numbered] = []
     tokens = 0
@@ -84,7 +86,7 @@ def together(parts: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]:
         yield _block(held)
 
 
-def joined(documents: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]:
+def joined(documents: Iterable[Numbered], most: int) -> Iterator[TokenRow]:
     """All documents as one text, cut every `most` tokens; the last block is shorter, and kept unless it is one token,
     from which nothing could be learnt."""
     held: dict[str, list[int]] = {}
@@ -95,18 +97,23 @@ def joined(documents: Iterable[Numbered], most: int) -> Iterator[dict[str, Any]]
         rows += [row] * len(document["input_ids"])
         while len(rows) >= most:
             block = {name: column[:most] for name, column in held.items()}
-            yield {**block, "segments": [most], "row": rows[0]}
+            yield _row(block, [most], rows[0])
             held = {name: column[most:] for name, column in held.items()}
             rows = rows[most:]
     if len(rows) > 1:
-        yield {**held, "segments": [len(rows)], "row": rows[0]}
+        yield _row(held, [len(rows)], rows[0])
 
 
-def _block(held: Sequence[Numbered]) -> dict[str, Any]:
+def _block(held: Sequence[Numbered]) -> TokenRow:
     """The pieces held as one encoded row."""
     first_row, first_piece = held[0]
     columns = {}
     for name in first_piece:
         columns[name] = list(chain.from_iterable(piece[name] for _, piece in held))
     segments = [len(piece["input_ids"]) for _, piece in held]
-    return {**columns, "segments": segments, "row": first_row}
+    return _row(columns, segments, first_row)
+
+
+def _row(columns: Columns, segments: list[int], row: int) -> TokenRow:
+    """An encoded row, with the columns that lie beside its tokens."""
+    return {**columns, "segments": segments, "row": row}  # type: ignore[typeddict-item]

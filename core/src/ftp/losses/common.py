@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ftp.errors import UserError
-from ftp.types import Model, Row, Run
+from ftp.types import EncodedRow, Model, Run
 
 T = TypeVar("T")
+
+class TokenRow(EncodedRow, total=False):
+    """A row of tokens. `spans`: its trained stretches, flat ([start, end, start, end, ...]); without it all
+    tokens are trained. `segments`: lengths of its texts, where it holds several. `labels`: of an encoder-decoder, what the
+    decoder is to write. `prompt`: what comes before an answer that is to be written and compared; None where none is to be."""
+
+    spans: list[int]
+    segments: list[int]
+    labels: list[int]
+    prompt: list[int] | None
+
 
 LONGEST_BY_DEFAULT = 1024
 """Tokens a row at most where `--max-length` says nothing."""
@@ -28,12 +39,18 @@ def row_limit(run: Run, model: Model) -> int:
     return limit if fits is None else min(limit, fits)
 
 
-def lay(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
+def is_asked(rows: Sequence[EncodedRow]) -> bool:
+    """Whether encoded rows are to be answered, so that they have nothing to learn."""
+    return rows[0].get("asked", False)
+
+
+def lay(model: Model, rows: Sequence[EncodedRow]) -> dict[str, Any]:
     """Encoded rows, with their token types where they have any, as inputs on the network's device (`layout.lay`).
     Rows of encoder-decoders are padded on the right, as these count positions from the first column."""
     from ftp.net import layout
 
-    beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if "token_type_ids" in rows[0] else {}
+    has_types = rows[0].get("token_type_ids") is not None
+    beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if has_types else {}
     side = "right" if getattr(model.net.config, "is_encoder_decoder", False) else model.tokenizer.padding_side
     laid: dict[str, Any] = layout.lay(
         [row["input_ids"] for row in rows], packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
 from ftp.losses import rendering
 from ftp.losses.blocks import ends
 from ftp.net import layout
-from ftp.types import Batch, Model, Row
+from ftp.types import Batch, Model
+
+if TYPE_CHECKING:
+    from ftp.losses.common import TokenRow
 
 PLAIN = (
     rendering.SAID
@@ -74,7 +77,7 @@ def template(model: Model) -> str:
     return filled
 
 
-def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]], limit: int) -> list[dict[str, Any]]:
+def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]], limit: int) -> list[TokenRow]:
     """One encoded row for each answer of a conversation.
 
     Args:
@@ -84,7 +87,7 @@ def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]],
     A prompt that is longer loses its end, as the tokenizer would cut it; one of several turns its beginning, so that the
     question is kept. An answer that is longer loses its end.
     """
-    rows = []
+    rows: list[TokenRow] = []
     for whole_prompt, whole_answer, turns in answers:
         side = "left" if turns > 1 else tokenizer.truncation_side
         prompt = _fitted(tokenizer, whole_prompt, limit, side)
@@ -106,10 +109,10 @@ def _fitted(tokenizer: Any, ids: Sequence[int], limit: int, side: str) -> list[i
     return [*ids[:first], *ids[first + over :]] if side == "left" else [*ids[: last - over], *ids[last:]]
 
 
-def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
+def collate(model: Model, rows: Sequence[TokenRow], **more: object) -> Batch:
     """`ftp.losses.tokens.collate` for encoded rows with `labels`; padded on the right, as an encoder counts positions from
-    the first column. Rows that are only asked have no labels, and empty `spans`. Raises `UserError` for rows of a decoder."""
-    if any("labels" not in row and row.get("spans") != [] for row in rows):
+    the first column. Rows that are asked have no labels. Raises `UserError` for rows of a decoder."""
+    if any(row.get("labels") is None and not row.get("asked") for row in rows):
         raise UserError(f"{model.name or type(model.net).__name__} has an encoder and a decoder, and this objective lays rows "
                         "out for networks with one stack of layers", "name a causal model (--model), or sft")
     begin = start(model)
@@ -122,6 +125,6 @@ def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
     where, target, of = layout.targets(written, written["labels"], shift=False)
     inputs = {**read, "decoder_input_ids": written["input_ids"], "where": where, "target": target, "of": of}
     device = next(model.net.parameters()).device
-    laid: dict[str, Any] = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
+    laid = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
     tokens = sum(len(row["input_ids"]) for row in rows) + sum(map(len, answers))
     return Batch({**laid, **more}, count=len(where), rows=len(rows), tokens=tokens)

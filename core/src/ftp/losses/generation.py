@@ -3,20 +3,21 @@ conversations share. Heavy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ftp.data.chat_rows import asked, conversation
 from ftp.data.turns import Message, Unfit, words
 from ftp.errors import UserError
 from ftp.losses import encoder_decoder, tokens
+from ftp.losses.common import TokenRow
 from ftp.losses.conversations import Chat, Encoded, Which, tools_of, truncated
 from ftp.types import Batch, Model, Prediction, Row
 
 
 def learnt(
     chat: Chat, conversations: Sequence[Sequence[Message]], tools: Sequence[Any], which: Which, limit: int
-) -> Iterable[list[dict[str, Any]] | Unfit]:
+) -> Iterable[list[TokenRow] | Unfit]:
     """Each conversation as encoded rows to learn from, or why it cannot be: one row for a decoder, with the answers in its
     `spans`; one for each answer where an encoder reads the prompt (`ftp.losses.encoder_decoder`)."""
     if not chat.apart:
@@ -30,7 +31,7 @@ def learnt(
             yield error
 
 
-def _cut(encoded: Encoded, limit: int) -> dict[str, Any]:
+def _cut(encoded: Encoded, limit: int) -> TokenRow:
     """A conversation for a decoder, in so far as it fits."""
     if not encoded.spans:
         why = f"their first {limit} tokens hold nothing of an answer; see --max-length"
@@ -39,7 +40,7 @@ def _cut(encoded: Encoded, limit: int) -> dict[str, Any]:
             "answer_cut": encoded.answer_cut}
 
 
-def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, Any]]:
+def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterator[TokenRow]:
     """Rows to answer (see `question`), encoded.
 
     Each has `prompt`, the ids to go on from. `UserError` for a row that asks nothing, or fills all `limit` tokens (those of
@@ -53,7 +54,7 @@ def prompts(chat: Chat, rows: Iterable[Row], limit: int) -> Iterable[dict[str, A
         if len(ids) >= limit + chat.apart:
             taken = f"{limit}" if chat.apart else f"{limit} with the answer"
             raise UserError(f"{beginning(row)}: {len(ids)} tokens, and the model takes {taken}", "shorten it")
-        yield {"row": number, "input_ids": ids, "spans": [], "prompt": ids, "asked": True}
+        yield {"row": number, "input_ids": ids, "spans": [], "prompt": ids}
 
 
 def question(row: Row) -> list[Message]:
@@ -72,7 +73,7 @@ def question(row: Row) -> list[Message]:
     return turns
 
 
-def collate(model: Model, rows: Sequence[Row]) -> Batch:
+def collate(model: Model, rows: Sequence[TokenRow]) -> Batch:
     """Rows that `prompts` encoded as a batch for `answers`."""
     return tokens.collate(model, rows, prompts={number: row["prompt"] for number, row in enumerate(rows)})
 

@@ -7,7 +7,7 @@ answer, and a question without one, points at the place that stands for none: th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -17,12 +17,13 @@ from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from ftp.data import control_text
+from ftp.data.control_text import TextTokenizer
 from ftp.data.encode import cache_key
 from ftp.data.splits import COUNTED
 from ftp.errors import Problem, UserError
-from ftp.losses.common import frame, lay, refuse_slow, row_limit
+from ftp.losses.common import frame, is_asked, lay, refuse_slow, row_limit
 from ftp.net import heads
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 1
 MAX_ANSWER_LENGTH = 30
@@ -39,25 +40,61 @@ class WindowAnswer:
     best: tuple[tuple[str, float], ...]
 
 
-def make(run: Run, data: Data, model: Model) -> Loss:
+class SpanRow(EncodedRow, total=False):
+    """A window of a context behind its question.
+
+    `first`: its first token of the context; `none`: the token that stands for no answer; `text`: what it holds of the context;
+    `offsets`: first and past-the-last character in `text` of each token of it, flat; `span`: first and last token of the answer.
+    """
+
+    first: int
+    none: int
+    text: str
+    offsets: list[int]
+    span: list[int]
+
+
+def make(run: Run, data: Data, model: Model) -> Spans:
     """Mean of the cross entropies of an answer's first and last token.
 
     Of several answers the first that lies in the context is learnt. One that does not begin at its `answer_start` is taken
     where its text stands, if it stands there once; how many were is told. The answer to a row is the best stretch of
-    all windows as text, empty for no answer; see `reader`.
+    all windows as text, empty for no answer; see `Reader`.
     UserError: answers that are not in their context, by row; a question that leaves no room for its context.
     """
     refuse_slow(model, "span")
-    tokenizer = model.tokenizer
-    tokenize = control_text.of_run(run, tokenizer)
+    tokenize = control_text.of_run(run, model.tokenizer)
     limit = row_limit(run, model)
     _check(run, data)
-    closing = [] if tokenizer.cls_token_id is not None else _closing(tokenizer)
+    closing = [] if model.tokenizer.cls_token_id is not None else _closing(model.tokenizer)
+    return Spans(model, tokenize, limit, closing, reader(run, data, model),
+                 key=cache_key(model.tokenizer, "span", VERSION, limit, tokenize.key))
 
-    def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-        rows = list(rows)
-        whole = tokenize([row["question"].strip() for row in rows], [row["context"] for row in rows], verbose=False,
-                         return_offsets_mapping=True, return_attention_mask=False, truncation=False)
+
+@dataclass(frozen=True)
+class Spans(Loss[SpanRow]):
+    """The loss of `make`. `limit`: tokens of a row at most; `closing`: the token that stands for no answer at a row's end,
+    where the tokenizer has no CLS."""
+
+    model: Model
+    tokenize: TextTokenizer
+    limit: int
+    closing: list[int]
+    reader: Reader
+    key: str
+    name: str = "cross entropy of first and last token"
+
+    def encode(self, rows: Sequence[Row]) -> Iterator[SpanRow]:
+        return self._windows(rows, has_answers=True)
+
+    def ask(self, rows: Sequence[Row]) -> Iterator[SpanRow]:
+        return self._windows(rows, has_answers=False)
+
+    def _windows(self, rows: Sequence[Row], has_answers: bool) -> Iterator[SpanRow]:
+        tokenizer, limit, closing = self.model.tokenizer, self.limit, self.closing
+        questions = [row["question"].strip() for row in rows]
+        whole = self.tokenize(questions, [row["context"] for row in rows], verbose=False, return_offsets_mapping=True,
+                              return_attention_mask=False, truncation=False)
         columns = [name for name in ("input_ids", "token_type_ids") if name in whole]
         for number, row in enumerate(rows):
             sequences, offsets = whole.sequence_ids(number), whole["offset_mapping"][number]
@@ -73,68 +110,77 @@ def make(run: Run, data: Data, model: Model) -> Loss:
             parts = context.windows(limit) if has_room else []
             if not parts:
                 asked = sum(sequence == 0 for sequence in sequences)
-                raise UserError(f"{split}: the question that begins {row['question'][:60]!r} has {asked} tokens: too many for a "
+                raise UserError(f"the question that begins {row['question'][:60]!r} has {asked} tokens: too many for a "
                                 f"context beside it in the {limit} that a row may have", "shorten it, or raise --max-length")
-            has_answers = row.get("answers") is not None
             answer = _tokens(row, offsets[context.first : context.last]) if has_answers else None
             for start, end in parts:
-                window: dict[str, Any] = {name: context.window(column, (start, end)) for name, column in ids.items()}
+                tokens: dict[str, list[int]] = {name: context.window(column, (start, end)) for name, column in ids.items()}
                 inside = offsets[context.first + start : context.first + end]
                 text_start = inside[0][0] if inside else 0
                 text_end = inside[-1][1] if inside else 0
-                none = _none(window["input_ids"], tokenizer.cls_token_id)
-                window |= {"row": number, "cut": 0, "first": context.first, "none": none,
-                           "text": row["context"][text_start:text_end],
-                           "offsets": [character - text_start for character in chain.from_iterable(inside)]}
+                none = _none(tokens["input_ids"], tokenizer.cls_token_id)
+                window = SpanRow(**tokens, row=number, cut=0, first=context.first, none=none,  # type: ignore[typeddict-item]
+                                 text=row["context"][text_start:text_end],
+                                 offsets=[character - text_start for character in chain.from_iterable(inside)])
                 if has_answers:
                     # a window that does not hold the whole answer has none
                     is_here = answer is not None and start <= answer[0] and answer[1] < end
                     window["span"] = [context.first + token - start for token in answer or ()] if is_here else [none] * 2
                 yield window
 
-    def collate(rows: Sequence[Row]) -> Batch:
-        inputs = lay(model, rows)
+    def collate(self, rows: Sequence[SpanRow]) -> Batch:
+        inputs = lay(self.model, rows)
         lengths = [len(row["input_ids"]) for row in rows]
-        if "span" in rows[0]:
+        if not is_asked(rows):
             inputs["span"] = torch.tensor([row["span"] for row in rows], device=inputs["input_ids"].device)
         inputs["lengths"] = lengths
-        inputs["windows"] = [{name: row[name] for name in ("first", "none", "text", "offsets")} for row in rows]
+        inputs["windows"] = rows
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(lengths))
 
-    def compute(batch: Batch) -> LossOut:
-        logits, span = _logits(model, batch), batch.inputs["span"]
+    def compute(self, batch: Batch) -> LossOut:
+        logits, span = _logits(self.model, batch), batch.inputs["span"]
         first, last = (cross_entropy(logits[:, :, side], span[:, side], reduction="none") for side in (0, 1))
         losses = (first + last) / 2
         return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
 
-    answer, merge = reader(run, data, model)
-    key = cache_key(tokenizer, "span", VERSION, limit, tokenize.key)
-    return Loss(encode, collate, compute, answer, merge, key=key, name="cross entropy of first and last token")
+    def answer(self, batch: Batch, out: LossOut | None) -> list[Prediction]:
+        return self.reader.answer(batch, out)
+
+    def merge(self, predictions: Sequence[Prediction], encoded: Sequence[SpanRow]) -> Prediction:
+        return self.reader.merge(predictions, encoded)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`answer` and `merge` of the loss: the stretch of at most `max_answer_length` tokens with the largest sum of logits.
+
+    There is no answer (an empty text) where the logit of none, the smallest of all windows, is larger than that of the
+    best stretch by more than `threshold`. Where no training row lacked an answer (`may_lack`), there always is one.
+    """
+
+    model: Model
+    may_lack: bool
+    max_answer_length: int
+    threshold: float
+
+    def answer(self, batch: Batch, out: LossOut | None) -> list[Prediction]:
+        logits = _logits(self.model, batch) if out is None else out.outputs
+        return list(map(Prediction, _best(logits, batch.inputs["windows"], self.max_answer_length)))
+
+    def merge(self, predictions: Sequence[Prediction], encoded: Sequence[SpanRow]) -> Prediction:
+        windows: list[WindowAnswer] = [prediction.answer for prediction in predictions]
+        offers = chain.from_iterable(window.best for window in windows)
+        text, best = max(offers, key=lambda offer: offer[1], default=("", -torch.inf))
+        if self.may_lack and min(window.none for window in windows) > best + self.threshold:
+            return Prediction("")
+        return Prediction(text)
 
 
 def reader(
     run: Run, data: Data, model: Model, *, max_answer_length: int = MAX_ANSWER_LENGTH, threshold: float = 0.0
-) -> tuple[Callable[[Batch, LossOut | None], list[Prediction]], Callable[[Sequence[Prediction], Sequence[Row]], Prediction]]:
-    """`answer` and `merge` of the loss: the stretch of at most `max_answer_length` tokens with the largest sum of logits.
-
-    There is no answer (an empty text) where the logit of none, the smallest of all windows, is larger than that of the
-    best stretch by more than `threshold`. A model whose training rows all had answers always gives one.
-    """
-    may_lack = _unanswerable(run, data)
-
-    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-        logits = _logits(model, batch) if out is None else out.outputs
-        return list(map(Prediction, _best(logits, batch.inputs["windows"], max_answer_length)))
-
-    def merge(predictions: Sequence[Prediction], encoded: Sequence[Row]) -> Prediction:
-        windows: list[WindowAnswer] = [prediction.answer for prediction in predictions]
-        offers = chain.from_iterable(window.best for window in windows)
-        text, best = max(offers, key=lambda offer: offer[1], default=("", -torch.inf))
-        if may_lack and min(window.none for window in windows) > best + threshold:
-            return Prediction("")
-        return Prediction(text)
-
-    return answer, merge
+) -> Reader:
+    """How the model's logits become answers."""
+    return Reader(model, _unanswerable(run, data), max_answer_length, threshold)
 
 
 def find_answer(context: str, text: str, start: int | None) -> tuple[int, bool] | None:
@@ -247,7 +293,7 @@ def _logits(model: Model, batch: Batch) -> torch.Tensor:
     return pad_sequence(list(parts), batch_first=True, padding_value=torch.finfo(torch.float32).min / 4)
 
 
-def _best(logits: torch.Tensor, windows: Sequence[Mapping[str, Any]], most: int) -> list[WindowAnswer]:
+def _best(logits: torch.Tensor, windows: Sequence[SpanRow], most: int) -> list[WindowAnswer]:
     """For each window the `N_BEST` stretches of its context with the largest sum of logits, and the logit of none."""
     rows, longest, _ = logits.shape
     firsts = torch.tensor([window["first"] for window in windows], device=logits.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -14,6 +13,7 @@ from ftp.data.messages import read_messages
 from ftp.data.turns import Unfit
 from ftp.losses import encoder_decoder, tokens
 from ftp.losses.chat_template import prepare
+from ftp.losses.common import TokenRow
 from ftp.losses.conversations import Chat, tools_of
 from ftp.model.modes import evaluating
 from ftp.model.peft import unable
@@ -110,7 +110,7 @@ def end_probabilities(run: Run, model: Model, references: list[Reference]) -> li
     """The probability of the token that ends each reference answer, behind the whole of it."""
     assert run.accelerator is not None
     is_apart = encoder_decoder.applies(model.net)
-    rows: list[Mapping[str, Any]] = []
+    rows: list[TokenRow] = []
     for reference in references:
         if is_apart:
             rows.append({"input_ids": reference.prompt, "labels": reference.answer})

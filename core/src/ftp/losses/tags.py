@@ -6,26 +6,36 @@ the one in which it has the most context, so no word is lost and none counts twi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
-from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from ftp.data import control_text
+from ftp.data.control_text import TextTokenizer
 from ftp.data.encode import cache_key
 from ftp.errors import UserError
-from ftp.losses.common import frame, lay, refuse_slow, row_limit
+from ftp.losses.common import frame, is_asked, lay, refuse_slow, row_limit
 from ftp.net import heads
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Row, Run
+from ftp.net.logits import WholeLogits
+from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Row, Run
 
 VERSION = 2
 NO_TOKEN = -1
 """Stands in `first_tokens` for a word of which the tokenizer makes nothing."""
 
 
-def make(run: Run, data: Data, model: Model) -> Loss:
+class TagRow(EncodedRow, total=False):
+    """A sentence or a window of one. `first_tokens`: of each of its words the first token, or `NO_TOKEN`; `tags`: of each of
+    them its tag."""
+
+    first_tokens: list[int]
+    tags: list[int]
+
+
+def make(run: Run, data: Data, model: Model) -> Tags:
     """Cross entropy of the tag of each word.
 
     A sentence reaches the tokenizer as its tokens joined by blanks, which is how plain text reads. The answer to a row is
@@ -34,47 +44,65 @@ def make(run: Run, data: Data, model: Model) -> Loss:
     UserError: tokens and tags of unequal length, tokens that are not text.
     """
     refuse_slow(model, "tags")
-    tokenizer, labels = model.tokenizer, data.labels
-    tokenize = control_text.of_run(run, tokenizer)
+    tokenize = control_text.of_run(run, model.tokenizer)
     limit = row_limit(run, model)
-    no_tag = "O" if "O" in labels else labels[0]
+    return Tags(model, data.labels, tokenize, limit, key=cache_key(model.tokenizer, "tags", VERSION, limit, tokenize.key))
 
-    def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-        rows = list(rows)
+
+@dataclass(frozen=True)
+class Tags(Loss[TagRow]):
+    """The loss of `make`. `limit`: tokens of a row at most."""
+
+    model: Model
+    labels: tuple[str, ...]
+    tokenize: TextTokenizer
+    limit: int
+    key: str
+    name: str = "cross entropy of words"
+
+    def encode(self, rows: Sequence[Row]) -> Iterator[TagRow]:
+        for window in self.encode_to_score(rows):
+            if any(token != NO_TOKEN for token in window["first_tokens"]):  # else there is nothing to learn
+                yield window
+
+    def encode_to_score(self, rows: Sequence[Row]) -> Iterator[TagRow]:
         for row in rows:
-            _check(row, split)
+            _check(row)
         texts = [" ".join(row["tokens"]) for row in rows]
-        whole = tokenize(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False, verbose=False)
+        whole = self.tokenize(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False, verbose=False)
         columns = [name for name in ("input_ids", "token_type_ids") if name in whole]
         for number, row in enumerate(rows):
             text = frame(whole.sequence_ids(number), 0)
-            parts = text.windows(limit)
+            parts = text.windows(self.limit)
             if not parts:
-                raise UserError(f"{limit} tokens a row leave no room for words", "raise --max-length")
+                raise UserError(f"{self.limit} tokens a row leave no room for words", "raise --max-length")
             firsts = first_tokens(row["tokens"], whole["offset_mapping"][number][text.first : text.last])
             for part, words in zip(parts, owned(parts, firsts), strict=True):
-                if split == "train" and all(firsts[word] is None for word in words):
-                    continue  # nothing to learn
                 if not words and len(parts) > 1:
                     continue  # the inside of one very long word
-                window: dict[str, Any] = {name: text.window(whole[name][number], part) for name in columns}
-                if not window["input_ids"]:  # a network reads one token at least
-                    window = {name: [0] for name in columns}
-                    window["input_ids"] = [tokenizer.pad_token_id or 0]
+                tokens: dict[str, list[int]] = {name: text.window(whole[name][number], part) for name in columns}
+                if not tokens["input_ids"]:  # a network reads one token at least
+                    tokens = {name: [0] for name in columns}
+                    tokens["input_ids"] = [self.model.tokenizer.pad_token_id or 0]
+                window = TagRow(**tokens, row=number, cut=0)  # type: ignore[typeddict-item]
                 window["first_tokens"] = [_in_window(firsts[word], part, text.first) for word in words]
                 if row.get("tags") is not None:
                     window["tags"] = [int(row["tags"][word]) for word in words]
-                yield {**window, "row": number, "cut": 0}
+                yield window
 
-    def collate(rows: Sequence[Row]) -> Batch:
-        inputs = lay(model, rows)
+    def ask(self, rows: Sequence[Row]) -> Iterator[TagRow]:
+        return self.encode_to_score(rows)
+
+    def collate(self, rows: Sequence[TagRow]) -> Batch:
+        inputs = lay(self.model, rows)
         terms: list[tuple[int, int, int]] = []
+        has_tags = not is_asked(rows)
         row_start = 0  # slot of the row's first token: the logits of all rows lie end to end
         for row_index, row in enumerate(rows):
             for word, token in enumerate(row["first_tokens"]):
                 if token == NO_TOKEN:
                     continue
-                target = row["tags"][word] if "tags" in row else 0  # rows to answer have no tags
+                target = row["tags"][word] if has_tags else 0
                 terms.append((row_start + token, row_index, target))
             row_start += len(row["input_ids"])
         columns = torch.tensor(terms, dtype=torch.long, device=inputs["input_ids"].device).view(-1, 3)
@@ -82,35 +110,34 @@ def make(run: Run, data: Data, model: Model) -> Loss:
         inputs["first_tokens"] = [list(row["first_tokens"]) for row in rows]
         return Batch(inputs, count=len(terms), rows=len(rows), tokens=row_start)
 
-    def logits_of(batch: Batch) -> torch.Tensor:
+    def logits_of(self, batch: Batch) -> torch.Tensor:
         """[words, tags] the logits at the first token of each word."""
-        return heads.token_logits(model.net, batch.inputs)[0][batch.inputs["where"]].float()
+        return heads.token_logits(self.model.net, batch.inputs)[0][batch.inputs["where"]].float()
 
-    def compute(batch: Batch) -> LossOut:
-        logits, of = logits_of(batch), batch.inputs["of"]
+    def compute(self, batch: Batch) -> LossOut:
+        logits = self.logits_of(batch)
+        of = batch.inputs["of"]
         losses = cross_entropy(logits, batch.inputs["target"], reduction="none")
         counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(losses))
         by_row = torch.zeros_like(counts).index_add_(0, of, losses.detach())
-        return LossOut(losses.sum(), row_losses=by_row, row_counts=counts, outputs=logits.detach())
+        return LossOut(losses.sum(), row_losses=by_row, row_counts=counts, outputs=logits.detach(),
+                       logits=WholeLogits(logits), targets=batch.inputs["target"])
 
-    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+    def answer(self, batch: Batch, out: LossOut | None) -> list[Prediction]:
         logits = None if out is None else out.outputs
         if logits is None:  # nobody asked for the loss, or the batch has no word
-            logits = logits_of(batch)
+            logits = self.logits_of(batch)
+        no_tag = "O" if "O" in self.labels else self.labels[0]
         best = iter(logits.argmax(-1).tolist())  # one a word that has a token
         predictions = []
         for first_tokens in batch.inputs["first_tokens"]:
-            tags = [no_tag if token == NO_TOKEN else labels[next(best)] for token in first_tokens]
+            tags = [no_tag if token == NO_TOKEN else self.labels[next(best)] for token in first_tokens]
             predictions.append(Prediction(tags))
         return predictions
 
-    key = cache_key(tokenizer, "tags", VERSION, limit, tokenize.key)
-    return Loss(encode, collate, compute, answer, merge, key=key, name="cross entropy of words")
-
-
-def merge(predictions: Sequence[Prediction], encoded: Sequence[Row]) -> Prediction:
-    """The windows of a sentence as one answer: each has the words of its own, in order."""
-    return Prediction(list(chain.from_iterable(window.answer for window in predictions)))
+    def merge(self, predictions: Sequence[Prediction], encoded: Sequence[TagRow]) -> Prediction:
+        """The windows of a sentence as one answer: each has the words of its own, in order."""
+        return Prediction(list(chain.from_iterable(window.answer for window in predictions)))
 
 
 def _in_window(token: int | None, part: tuple[int, int], frame_size: int) -> int:
@@ -156,10 +183,10 @@ def owned(parts: Sequence[tuple[int, int]], firsts: Sequence[int | None]) -> Ite
         yield list(range(begin, word))
 
 
-def _check(row: Row, split: str) -> None:
+def _check(row: Row) -> None:
     """Raise `UserError` for a sentence that cannot be read. (Rows that are stored were counted when they were loaded.)"""
     tokens = row["tokens"]
-    sentence = f"{split}: the sentence that begins {' '.join(map(str, tokens[:6]))!r}"
+    sentence = f"the sentence that begins {' '.join(map(str, tokens[:6]))!r}"
     if not all(isinstance(token, str) for token in tokens):
         raise UserError(f"{sentence} has tokens that are not text", "give words as text")
     if row.get("tags") is not None and len(row["tags"]) != len(tokens):

@@ -8,18 +8,20 @@ an encoder and a decoder are of another kind, see `ftp.losses.encoder_decoder`. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ftp.errors import UserError
 from ftp.losses import encoder_decoder
+from ftp.losses.common import TokenRow
 from ftp.net import heads, layout
-from ftp.types import Batch, LossOut, Metric, Model, Row
+from ftp.net.logits import VocabularyLogits
+from ftp.types import Batch, LossOut, Metric, Model
 
 if TYPE_CHECKING:
     from ftp.losses.stretches import Span
@@ -46,19 +48,17 @@ def flat(spans: Iterable[Span]) -> list[int]:
     return list(chain.from_iterable(spans))
 
 
-def labels(row: Row) -> list[int]:
-    """The token ids of a row where they are trained, -100 elsewhere."""
-    ids = list(row["input_ids"])
-    spans = row.get("spans")
-    if spans is None:  # all tokens are trained
-        return ids
+def labels(ids: Sequence[int], spans: Sequence[int] | None) -> list[int]:
+    """The token ids of a row where they are trained, -100 elsewhere. Without `spans` all are."""
+    if spans is None:
+        return list(ids)
     trained = [layout.IGNORED] * len(ids)
     for start, end in zip(spans[::2], spans[1::2], strict=True):
         trained[start:end] = ids[start:end]
     return trained
 
 
-def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
+def collate(model: Model, rows: Sequence[TokenRow], **more: object) -> Batch:
     """Rows as a batch for `compute`: laid out (packed where the network can), and where its losses are taken.
 
     Its `count` is the number of tokens that are predicted. `more` is kept in its `inputs`. The rows of a network with an
@@ -66,12 +66,13 @@ def collate(model: Model, rows: Sequence[Row], **more: Any) -> Batch:
     """
     if encoder_decoder.applies(model.net):
         return encoder_decoder.collate(model, rows, **more)
-    return lay(model, rows, [row["input_ids"] for row in rows], [labels(row) for row in rows],
+    return lay(model, rows, [row["input_ids"] for row in rows], [labels(row["input_ids"], row.get("spans")) for row in rows],
                shift=heads.shifts(model.net), **more)
 
 
 def lay(
-    model: Model, rows: Sequence[Row], ids: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]], *, shift: bool, **more: Any
+    model: Model, rows: Sequence[TokenRow], ids: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]], *, shift: bool,
+    **more: object,
 ) -> Batch:
     """Token ids and labels of each row as a batch; `inputs` has `where` (slots whose logits count), `target` (token ids)
     and `of` (rows), each [terms]. With `shift` a token is predicted from the slot before it."""
@@ -84,11 +85,11 @@ def lay(
     where, target, text = layout.targets(inputs, inputs.pop("labels"), shift=shift)
     inputs |= {"where": where, "target": target, "of": torch.tensor(row_of_text)[text]}
     device = next(model.net.parameters()).device
-    laid: dict[str, Any] = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
+    laid = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
     return Batch({**laid, **more}, count=len(where), rows=len(rows), tokens=sum(map(len, texts)))
 
 
-def _parted(column: Sequence[Sequence[int]], rows: Sequence[Row]) -> list[Sequence[int]]:
+def _parted(column: Sequence[Sequence[int]], rows: Sequence[TokenRow]) -> list[Sequence[int]]:
     """A column of rows as one of segments."""
     parts: list[Sequence[int]] = []
     for values, row in zip(column, rows, strict=True):
@@ -106,24 +107,25 @@ def compute(model: Model, batch: Batch, accuracy: str = "") -> LossOut:
     inputs, metrics = batch.inputs, dict[str, Tensor]()
     where, target, of = inputs["where"], inputs["target"], inputs["of"]
     counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(of, dtype=torch.float))
+    head = heads.head_at(model.net, inputs, where)
     if accuracy and not torch.is_grad_enabled():
-        losses, hits = losses_and_hits(model.net, inputs, where, target)
+        losses, hits = losses_and_hits(model.net, head, target)
         metrics[accuracy] = hits.float().sum()
     else:
-        losses = heads.losses_at(model.net, inputs, where, target)
+        losses = heads.losses_of(model.net, head, target)
     by_row = torch.zeros_like(counts).index_add_(0, of, losses.detach())
-    return LossOut(losses.sum(), metrics, by_row, counts)
+    return LossOut(losses.sum(), metrics, by_row, counts,
+                   logits=VocabularyLogits(model.net, head, len(where)), targets=target)
 
 
-def losses_and_hits(net: Any, inputs: Mapping[str, Tensor], where: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """[n] cross entropies as `heads.losses_at` gives them, and [n] whether the target has the largest logit."""
-    head = heads.head_at(net, inputs, where)
+def losses_and_hits(net: nn.Module, head: heads.Head, target: Tensor) -> tuple[Tensor, Tensor]:
+    """[n] cross entropies as `heads.losses_of` gives them, and [n] whether the target has the largest logit."""
 
     def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
         logits = head(start, end).float()
         return cross_entropy(logits, target[start:end], reduction="none"), logits.argmax(-1) == target[start:end]
 
-    losses, hits = heads.in_pieces(net, len(where), piece)
+    losses, hits = heads.in_pieces(net, len(target), piece)
     return losses, hits
 
 

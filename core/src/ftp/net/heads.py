@@ -192,24 +192,34 @@ class Head:
     """The logits of a causal or masked language model at some slots, a stretch at a time: `head(start, end)`. The body ran once.
 
     `states` [n, size]: the hidden states at the slots; None where they cannot be taken apart from the head.
+    `logits(chosen)`: [n, vocabulary] the logits of some of the slots, chosen by a slice or by their numbers [n].
     """
 
     states: Tensor | None
-    logits: Callable[[int, int], Tensor]
+    logits: Callable[[slice | Tensor], Tensor]
 
     def __call__(self, start: int, end: int) -> Tensor:
         """[end - start, vocabulary]"""
-        return self.logits(start, end)
+        return self.logits(slice(start, end))
+
+    def at(self, chosen: Tensor) -> Tensor:
+        """[n, vocabulary] the logits of the slots with the numbers `chosen` [n] among those that the head is at."""
+        return self.logits(chosen)
 
 
 def head_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Head:
     """The head of a language model at the slots `where` [n]."""
     if parts_of(net).backbone is None:
         whole = whole_logits(net, inputs).flatten(0, 1)[where]
-        return Head(None, lambda start, end: whole[start:end])
+        return Head(None, lambda chosen: whole[chosen])
     output = _encode(net, inputs)
     states = output.last_hidden_state[where]
-    return Head(states, lambda start, end: _head(net, output, _few_sizes(states[start:end])[None])[0, : end - start])
+
+    def logits(chosen: slice | Tensor) -> Tensor:
+        some = states[chosen]
+        return _head(net, output, _few_sizes(some)[None])[0, : len(some)]
+
+    return Head(states, logits)
 
 
 def _few_sizes(states: Tensor) -> Tensor:
@@ -280,9 +290,13 @@ def losses_at(net: nn.Module, inputs: Inputs, where: Tensor, target: Tensor) -> 
     The negative is the log probability that objectives on preferences compare. Large vocabularies are done in pieces
     of `LOGIT_BYTES`, so memory does not grow with the number of labels.
     """
-    head = head_at(net, inputs, where)
+    return losses_of(net, head_at(net, inputs, where), target)
+
+
+def losses_of(net: nn.Module, head: Head, target: Tensor) -> Tensor:
+    """The losses of `losses_at` where the network ran already."""
 
     def piece(start: int, end: int) -> tuple[Tensor]:
         return (cross_entropy(head(start, end).float(), target[start:end], reduction="none"),)
 
-    return in_pieces(net, len(where), piece)[0]
+    return in_pieces(net, len(target), piece)[0]

@@ -88,7 +88,7 @@ def make_source(run: Run, data: Data, encoded: Mapping[str, Any], loss: Loss) ->
         source = updates.Streamed(encoded["train"], loss, run.settings, run.tell)
     else:
         source = updates.Stored(encoded["train"], run.settings, partial(order_rows, run, data))
-    return source if loss.rollout is None else updates.Rolled(source, loss, run.settings, seed_step)
+    return updates.Rolled(source, loss, run.settings, seed_step) if loss.makes_rows else source
 
 
 def order_rows(run: Run, data: Data, lengths: Any, rows: Any, epoch: int) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ftp import forms, heads
 from ftp.data.asked import readable_rows
+from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.evaluate.predict import answer, predict
 from ftp.evaluate.scoring import score
@@ -21,7 +22,7 @@ from ftp.plugins.find import pick
 from ftp.plugins.plan import options_for, prepare, replace_settings, split_names
 from ftp.runs.build import packs
 from ftp.runs.saving import EXTRA
-from ftp.types import Data, Loss, Model, Prediction, Predictions, Row, Run
+from ftp.types import Data, Loss, Model, Prediction, Predictions, Run
 
 
 def as_row(text: str, form: str) -> dict[str, Any]:
@@ -52,8 +53,7 @@ class Predictor:
         if not full:
             return []
         full = readable_rows(full, self.run.task.form, start)
-        encoded = _numbered(self.loss, full)
-        return [self._named(one) for one in answer(self.model, self.loss, encoded)]
+        return [self._named(one) for one in answer(self.model, self.loss, asked(self.loss, full))]
 
     def _named(self, prediction: Prediction) -> dict[str, Any]:
         return dict(heads.get(self.model.head).shown(prediction, self.data.labels))
@@ -65,7 +65,7 @@ class Predictor:
         found, policy = {}, self.run.settings.truncated_answers
         for split, rows in data.splits.items():
             counts = Counts()
-            encoded = encode(rows, self.loss.encode, split, key=self.loss.key, cache_dir=None, counts=counts)
+            encoded = encode(rows, self.loss.encode_to_score, split, key=self.loss.key, cache_dir=None, counts=counts)
             notes, cut = account(encoded, counts, split, len(rows), policy)
             if cut:
                 raise UserError(cut)
@@ -74,14 +74,6 @@ class Predictor:
             encoded = whole_answers(encoded, policy)
             found[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
         return score(self.run, data, found, self.model), found
-
-
-def _numbered(loss: Loss, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Encoded rows that know which row they came from."""
-    made: list[Row] = []
-    for number, row in enumerate(rows):
-        made.extend({**one, "row": number} for one in loss.encode([row], "predict"))
-    return made
 
 
 def load(

@@ -23,7 +23,7 @@ from ftp.data.updates import Source
 from ftp.folder import paths
 from ftp.train import shard
 from ftp.train.interrupts import Interrupted, agreed, asked_to_stop, interrupts
-from ftp.train.micro_batches import Limits, make_batch
+from ftp.train.micro_batches import Limits, limits_of, make_batch
 from ftp.train.optimizer import make_optimizer, set_learning_rate
 from ftp.train.schedule import Calendar
 from ftp.train.seeds import drawn, seed_step
@@ -89,7 +89,7 @@ def train(
         state.reason = "the schedule is done"
 
     calendar = Calendar(settings, source)
-    limits = Limits(settings.micro_batch_size, settings.micro_batch_tokens)
+    limits = limits_of(settings, loss)
     window = Window(loss.metrics)
     clock = Clock(state.seconds)
 

@@ -10,15 +10,20 @@ import numpy as np
 
 from ftp.data.updates import Source
 from ftp.errors import UserError
+from ftp.settings import Settings
 from ftp.types import Batch, Loss, Row, Run
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much goes through the network at once on one device."""
+    """How much goes through the network at once on one device.
+
+    `are_kept_together`: the loss compares the rows of a batch (`Loss.over` is "batch"), so that all of an update go at once.
+    """
 
     rows: int | None
     tokens: int
+    are_kept_together: bool = False
 
     def split(self, rows: Sequence[Row]) -> list[list[Row]]:
         """The rows of each forward pass; one of none where a rank has no rows, as all ranks take the same path."""
@@ -26,6 +31,8 @@ class Limits:
 
         if not rows:
             return [[]]
+        if self.are_kept_together:
+            return [list(rows)]
         lengths = np.array([row["length"] for row in rows])
         order = np.arange(len(rows))
         parts = []
@@ -35,6 +42,10 @@ class Limits:
 
     def halved(self, run: Run, rows: Sequence[Row], world: int, error: Exception) -> Limits:
         """Half as much, told once. Raises `UserError` where halving cannot help."""
+        if self.are_kept_together:
+            raise UserError(f"out of memory with the {len(rows)} rows of an update, and this loss compares them with one "
+                            "another, so that they cannot be split", "fewer rows (--batch-size), shorter ones (--max-length), "
+                            "--gradient-checkpointing, or a smaller model") from error
         largest = max(map(len, self.split(rows)))
         if largest <= 1 or world > 1:
             # ranks that halve at different moments would wait for one another for ever
@@ -44,6 +55,15 @@ class Limits:
         half = math.ceil(largest / 2)
         run.tell(f"out of memory with {largest} rows at once: now {half} at once; an update still has all its rows")
         return Limits(half, self.tokens)
+
+
+def limits_of(settings: Settings, loss: Loss) -> Limits:
+    """The limits that a run begins with. Raises `UserError` for an option that the loss has no use for."""
+    if loss.over == "batch" and settings.micro_batch_size is not None:
+        raise UserError(f"--micro-batch-size {settings.micro_batch_size}: the loss '{loss.name}' compares the rows of a batch "
+                        "with one another, so that an update is never split", "leave it out, or make updates smaller "
+                        "(--batch-size)")
+    return Limits(settings.micro_batch_size, settings.micro_batch_tokens, are_kept_together=loss.over == "batch")
 
 
 def make_batch(loss: Loss, source: Source, rows: Sequence[Row]) -> Batch:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
 
 from ftp import UserError, hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
-
-VERSION = 1
-"""Raised when `encode` changes, so that no older encoded rows are taken."""
+from ftp.types import Data, Loss, Model, Predictions, Run, Score
 
 
 @plugin(wants=("text",), head="tokens", suggests={"batch_size": 16}, builds_with=("model_config",))
@@ -47,46 +43,9 @@ class Clm:
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Cross entropy of every token but the first of a document."""
-        from ftp.data import control_text
-        from ftp.data.encode import cache_key
-        from ftp.losses import blocks as text
-        from ftp.losses import tokens
-        from ftp.losses.common import row_limit
+        from ftp_clm import loss
 
-        tokens.refuse_encoder_decoder(model, "clm")
-        if self.model_config is not None and hasattr(model.net, "peft_config"):
-            raise UserError("clm: a network from scratch has no trained weights that adapters could leave as they are",
-                            "leave the adapter out of --plugins, or --clm.model_config")
-        limit = row_limit(run, model)
-        most = text.size(self.block_size, limit, "clm")
-        before, after = around(model.tokenizer)
-        tokenize = control_text.of_run(run, model.tokenizer)
-
-        def encode(rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-            if split == "predict":
-                return _prompts(tokenize, rows, before, limit)
-            found = documents(tokenize, rows, before, after)
-            if self.cross_documents:
-                return text.joined(found, most)
-            parts = ((row, part) for row, one in found for part in text.pieces(one, most, overlap=1))
-            return text.together(parts, most) if split == "train" else text.alone(parts)
-
-        def collate(rows: Sequence[Row]) -> Batch:
-            return tokens.collate(model, rows, asked=[row["input_ids"] for row in rows if row.get("asked")])
-
-        def compute(batch: Batch) -> LossOut:
-            return tokens.compute(model, batch, accuracy="mean_token_accuracy")
-
-        def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-            if out is not None:  # held-out text is scored, not continued
-                return [Prediction(None)] * batch.rows
-            stop = [] if model.tokenizer.eos_token_id is None else [int(model.tokenizer.eos_token_id)]
-            made = tokens.generate(model, batch.inputs["asked"], stop=stop, max_new_tokens=self.max_new_tokens, limit=limit)
-            return [Prediction(model.tokenizer.decode(ids, skip_special_tokens=True)) for ids in made]
-
-        key = cache_key(model.tokenizer, "clm", VERSION, most, self.cross_documents, tokenize.key)
-        return Loss(encode, collate, compute, answer, key=key,
-                    metrics={"mean_token_accuracy": tokens.SHARE_OF_TOKENS}, name="cross entropy of the next token")
+        return loss.make(self, run, model)
 
     @hookimpl
     def evaluate(self, run: Run, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
@@ -101,6 +60,7 @@ class Clm:
     def _rate(self, run: Run, one: Predictions, model: Model) -> float:
         """Predicted tokens for each byte of text in the rows of a split, counted once a run."""
         from ftp.data import control_text
+        from ftp_clm.loss import around, documents
 
         key = (one.split, id(one.rows), len(one.rows))
         if key not in self._rates:
@@ -108,39 +68,3 @@ class Clm:
             terms = sum(len(document["input_ids"]) - 1 for _, document in found)
             self._rates[key] = terms / max(1, sum(len(text.encode()) for text in one.rows["text"][:] if text.strip()))
         return self._rates[key]
-
-
-def around(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """What a document stands between: one BOS, where the tokenizer knows one, and one EOS."""
-    from ftp.losses.blocks import ends
-
-    before, after = ends(tokenizer)
-    if not before and tokenizer.bos_token_id is not None:
-        before = [tokenizer.bos_token_id]
-    if tokenizer.eos_token_id is not None and after[-1:] != [tokenizer.eos_token_id]:
-        after = [*after, tokenizer.eos_token_id]
-    return before, after
-
-
-def documents(
-    tokenize: Any, rows: Iterable[Row], before: list[int], after: list[int]
-) -> Iterable[tuple[int, dict[str, list[int]]]]:
-    """Each text as token ids between BOS and EOS, with its number; empty ones are left out."""
-    given = [(number, row["text"]) for number, row in enumerate(rows) if row["text"].strip()]
-    if not given:
-        return
-    found = tokenize([text for _, text in given], add_special_tokens=False, return_attention_mask=False, truncation=False,
-                     verbose=False)
-    for (number, _), ids in zip(given, found["input_ids"], strict=True):
-        if len(before) + len(ids) + len(after) > 1:
-            yield number, {"input_ids": [*before, *ids, *after]}
-
-
-def _prompts(tokenize: Any, rows: Iterable[Row], before: list[int], limit: int) -> Iterable[dict[str, Any]]:
-    """Texts to continue."""
-    for number, row in enumerate(rows):
-        ids = [*before, *tokenize(row["text"], add_special_tokens=False)["input_ids"]]
-        if not 0 < len(ids) < limit:
-            raise UserError(f"{row['text'][:60]!r}: {len(ids)} tokens, and the model takes 1 to {limit - 1}",
-                            "give some text, and leave room for more")
-        yield {"row": number, "input_ids": ids, "spans": [], "asked": True}

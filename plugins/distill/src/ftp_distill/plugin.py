@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Literal
 
 from ftp import UserError, forms, heads, hookimpl, option, plugin
@@ -32,15 +31,16 @@ class Distill:
         if not is_heard or form.sequence_names or form.of_kind("rating") or form.required == ("prompt",):
             raise UserError(f"distill: a teacher is heard on classes of rows and on tokens, not on the head '{run.task.head}' "
                             f"with rows of the form '{run.task.form}'", "what fits: sentiment, classify, sft, clm, mlm")
-        if loss.rollout is not None:
+        if loss.makes_rows:
             raise UserError("distill: this objective makes its own rows, which a teacher has not seen", "sft and clm fit")
         if not data.splits:  # a finished run, which answers without its teacher
             return loss
         if self.divergence != "jsd" and self.beta != 0.5:
             raise UserError(f"--distill.beta {self.beta}: the divergence '{self.divergence}' has none",
                             "leave it out, or take jsd", "--distill.divergence jsd")
+        from ftp.losses import wrapped
         from ftp_distill import mixing, teachers
 
         asked = teachers.find(run, data, model, self.teacher)
         formula = mixing.Formula(self.alpha, self.temperature, self.divergence, self.beta)
-        return replace(loss, compute=mixing.compute(model, loss, asked, formula), name=f"{loss.name}, with a teacher")
+        return wrapped(loss, compute=mixing.compute(model, loss, asked, formula), name=f"{loss.name}, with a teacher")

@@ -26,22 +26,23 @@ class KlAnchor:
         self._refuse(run, model, loss)
         import torch
 
+        from ftp.losses import wrapped
         from ftp_kl_anchor.divergence import divergence
 
         def compute(batch: Batch) -> LossOut:
             out = loss.compute(batch)
             if not torch.is_grad_enabled() or not batch.count:
                 return out
-            total = divergence(model, batch, self.positions)  # a sum over the batch's terms, as the loss is
+            total = divergence(model, batch, out, self.positions)  # a sum over the batch's terms, as the loss is
             return dataclasses.replace(out, total=out.total + self.weight * total,
                                        metrics={**out.metrics, "kl": total.detach() / batch.count * batch.rows})
 
-        return dataclasses.replace(loss, compute=compute)
+        return wrapped(loss, compute=compute)
 
     def _refuse(self, run: Run, model: Model, loss: Loss) -> None:
         head = heads.get(model.head)
         is_held = head.is_over_vocabulary or head.picks_class_of == "row"
-        if not is_held or loss.rollout is not None:
+        if not is_held or loss.makes_rows:
             raise UserError("kl_anchor: it holds what a model says of tokens, or of the class of a row; "
                             f"this run's head is '{model.head}'",
                             "l2sp holds the weights of any model", "ftp run --plugins ...,l2sp")

@@ -26,6 +26,7 @@ class L2sp:
             raise UserError("l2sp: the start of sharded weights cannot be kept", "leave out --shard, or l2sp")
         import torch
 
+        from ftp.losses import wrapped
         from ftp_l2sp.penalty import Penalty
 
         penalty = Penalty(model, loss.extra, self.alpha, self.beta)
@@ -39,4 +40,4 @@ class L2sp:
             return dataclasses.replace(out, total=out.total + batch.count * value,
                                        metrics={**out.metrics, "l2sp": value.detach() * batch.rows})
 
-        return dataclasses.replace(loss, compute=compute)
+        return wrapped(loss, compute=compute)

@@ -71,7 +71,7 @@ class Overfitting:
             judge.check_limits(self)
         if stage not in ("evaluation", "end"):
             return []
-        if loss is not None and loss.rollout is not None:
+        if loss is not None and loss.makes_rows:
             reason = "the model makes its own training rows: there is no loss of training rows"
             return [judge.not_run(f"{reason} to compare")]
         repeated = None

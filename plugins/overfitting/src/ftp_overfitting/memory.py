@@ -147,7 +147,7 @@ def _count_repeated(
     num_repeated = 0
     num_asked = 0
     with evaluating(model.net), torch.inference_mode():
-        for encoded in loss.encode(to_rows(sample), "validation"):
+        for encoded in loss.encode_to_score(to_rows(sample)):
             ids = list(encoded.get("input_ids", ()))  # none: a row that is left out
             if len(ids) < 2 * tokens or num_asked >= most:
                 continue

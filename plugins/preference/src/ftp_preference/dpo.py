@@ -12,7 +12,7 @@ from ftp.types import Data, Loss, Model, Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ftp_preference.pairs import Logps
+    from ftp.losses.preference_pairs import Logps
 
 LossType = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust"]
 
@@ -35,20 +35,22 @@ class Dpo:
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Encode both answers of each row, and compare their log probabilities with those of the reference."""
-        from ftp_preference import pairs
+        from ftp.losses import preference_pairs
 
         if self.label_smoothing and self.loss_type in ("ipo", "hinge"):
             raise UserError(f"--dpo.label_smoothing {self.label_smoothing}: loss_type {self.loss_type} has none",
                             "leave it out, or take loss_type sigmoid, sigmoid_norm or robust")
-        return pairs.make(run, data, model, self.formula, who="dpo", reference=True, precompute=self.precompute_ref_log_probs,
-                          disable_dropout=self.disable_dropout, chat_template=self.chat_template, eos_token=self.eos_token,
-                          max_new_tokens=self.max_new_tokens)
+        return preference_pairs.make(
+            run, data, model, self.formula, who="dpo", reference=True,
+            precompute=self.precompute_ref_log_probs, disable_dropout=self.disable_dropout,
+            chat_template=self.chat_template, eos_token=self.eos_token,
+            max_new_tokens=self.max_new_tokens)
 
     def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of each pair, from the log ratios of trained model to reference of both answers."""
         from torch.nn.functional import logsigmoid
 
-        from ftp_preference.pairs import rewards
+        from ftp.losses.preference_pairs import rewards
 
         chosen, rejected = logps.chosen - logps.ref_chosen, logps.rejected - logps.ref_rejected
         shown = rewards(self.beta * chosen, self.beta * rejected)

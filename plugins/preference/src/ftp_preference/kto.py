@@ -9,18 +9,16 @@ Outside of an update (evaluation) a batch takes the estimate from its own rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ftp import UserError, hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run, StepOut
+from ftp import hookimpl, option, plugin
+from ftp.types import Batch, Data, Loss, LossOut, Model, Run, StepOut
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-VERSION = 1
 
 
 @plugin(wants=("feedback",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0})
@@ -36,81 +34,14 @@ class Kto:
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
     max_new_tokens: int = option(256, "tokens at most in an answer of `ftp predict`", low=1)
 
-    z0: Any = field(default=None, init=False)  # of the update that is being done
+    z0: Tensor | None = field(default=None, init=False)  # of the update that is being done
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Encode each rated answer, and beside it an answer to another prompt."""
-        import torch
+        from ftp_preference import kto_loss
 
-        from ftp.data.encode import cache_key
-        from ftp.losses import chat_template, conversations, generation, stretches, tokens
-        from ftp.losses.common import row_limit
-        from ftp.model.modes import without_dropout
-        from ftp.train.device import precision
-        from ftp_preference import answers, rows
-
-        tokens.refuse_encoder_decoder(model, "kto")
-        if data.splits and self.desirable_weight == self.undesirable_weight == 0:
-            raise UserError("--kto.desirable_weight 0 and --kto.undesirable_weight 0: no row would be learnt from",
-                            "leave out one of them at least")
-        talk = chat_template.of_run(run, data, model, who="kto", file=self.chat_template, eos_token=self.eos_token)
-        if self.disable_dropout:
-            without_dropout(model.net)
-        limit = row_limit(run, model)
-        encode_ratings = rows.ratings(talk, limit, run.tell)
-
-        def encode(given: Iterable[Row], split: str) -> list[dict[str, Any]]:
-            if split == "predict":
-                return list(generation.prompts(talk, given, limit))
-            made = encode_ratings(given, split)
-            if self.precompute_ref_log_probs:
-                answers.precompute(run, model, made, {"ref_logps": ("input_ids", "spans"),
-                                                      "ref_other_logps": ("other_ids", "other_spans")})
-            return made
-
-        def inputs_of(part: Sequence[Row], ids: str, spans: str, ref: str) -> dict[str, Any]:
-            inputs = answers.lay(model, [one[ids] for one in part], [one[spans] for one in part])
-            if self.precompute_ref_log_probs:
-                inputs["ref_logps"] = torch.tensor([one[ref] for one in part], device=inputs["input_ids"].device)
-            return inputs
-
-        def collate(part: Sequence[Row]) -> Batch:
-            if "asked" in part[0]:
-                return generation.collate(model, part)
-            inputs = inputs_of(part, "input_ids", "spans", "ref_logps")
-            inputs["label"] = torch.tensor([one["label"] for one in part], device=inputs["input_ids"].device).bool()
-            others = [one for one in part if one["other_ids"]]
-            if others:
-                inputs["other"] = inputs_of(others, "other_ids", "other_spans", "ref_other_logps")
-            return Batch(inputs, count=len(part), rows=len(part), tokens=sum(one["length"] for one in part))
-
-        def ratios(inputs: Any) -> Tensor:
-            own = answers.logps(model.net, inputs)
-            return own - (inputs["ref_logps"] if "ref_logps" in inputs else answers.reference_logps(model, inputs))
-
-        def compute(batch: Batch) -> LossOut:
-            if "label" not in batch.inputs:  # the mismatched pairs of an update (see `train_step`)
-                return LossOut(ratios(batch.inputs).sum())
-            good, z0 = batch.inputs["label"], self.z0
-            if z0 is None:
-                with torch.no_grad():
-                    z0 = ratios(batch.inputs["other"]).mean() if "other" in batch.inputs else torch.zeros((), device=good.device)
-                z0 = z0.clamp(min=0)
-            ratio = ratios(batch.inputs)
-            losses = self.formula(ratio, good, z0)
-            ahead, sign = self.beta * (ratio - z0).detach(), torch.where(good, 1.0, -1.0)
-            shown = {"rewards/accuracies": (ahead * sign > 0).float().sum(),
-                     "rewards/aligned": (self.beta * ratio.detach() * sign).sum(), "kl": z0 * len(good)}
-            return LossOut(losses.sum(), shown, row_losses=losses.detach(), row_counts=torch.ones_like(losses))
-
-        def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-            return generation.answers(model, talk, batch, max_new_tokens=self.max_new_tokens, limit=limit)
-
-        known = (answers.fingerprint(model.net), precision(run.settings)) if self.precompute_ref_log_probs else ()
-        key = cache_key(model.tokenizer, "ratings", VERSION, limit, rows, conversations, stretches, talk.key, *known)
-        return Loss(encode, collate, compute, answer, key=key, name="kto",
-                    metrics={"rewards/accuracies": Metric("max"), "rewards/aligned": Metric("max")})
+        return kto_loss.make(self, run, data, model)
 
     def formula(self, ratio: Tensor, good: Tensor, z0: Tensor) -> Tensor:
         """Ethayarajh et al. 2024, section 4.1: the weight of a row, less its value."""
@@ -130,10 +61,10 @@ class Kto:
         found = torch.zeros(2, device=run.accelerator.device)
         with torch.no_grad():
             for batch in batches:  # one pass each, with pairs or without: sharded ranks must keep step
-                inputs = batch.inputs.get("other") or {name: x for name, x in batch.inputs.items() if name != "label"}
-                total = loss(replace(batch, inputs=inputs)).total
-                if "other" in batch.inputs and batch.count:
-                    found += torch.stack([total, found.new_tensor(len(inputs["lengths"]))])
+                pairs = batch.inputs["other"] or batch.inputs
+                total = loss(replace(batch, inputs={**pairs, "estimates": True})).total
+                if batch.inputs["other"] and batch.count:
+                    found += torch.stack([total, found.new_tensor(len(pairs["lengths"]))])
         if run.accelerator.num_processes > 1:
             found = run.accelerator.reduce(found, "sum")
         self.z0 = (found[0] / found[1].clamp(min=1)).clamp(min=0)

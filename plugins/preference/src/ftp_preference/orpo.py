@@ -12,7 +12,7 @@ from ftp.types import Data, Loss, Model, Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ftp_preference.pairs import Logps
+    from ftp.losses.preference_pairs import Logps
 
 
 @plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 8e-6, "epochs": 1.0})
@@ -28,18 +28,19 @@ class Orpo:
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Encode both answers of each row, and compare their odds."""
-        from ftp_preference import pairs
+        from ftp.losses import preference_pairs
 
-        return pairs.make(run, data, model, self.formula, who="orpo", reference=False, disable_dropout=self.disable_dropout,
-                          chat_template=self.chat_template, eos_token=self.eos_token,
-                          max_new_tokens=self.max_new_tokens)
+        return preference_pairs.make(
+            run, data, model, self.formula, who="orpo", reference=False,
+            disable_dropout=self.disable_dropout, chat_template=self.chat_template,
+            eos_token=self.eos_token, max_new_tokens=self.max_new_tokens)
 
     def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Hong et al. 2024, eq. 6: the mean loss of the chosen answer's tokens, less beta times the log sigmoid of the log
         odds ratio (eq. 7), where the probability of an answer is its tokens' geometric mean."""
         from torch.nn.functional import logsigmoid
 
-        from ftp_preference.pairs import rewards
+        from ftp.losses.preference_pairs import rewards
 
         chosen, rejected = logps.chosen / logps.chosen_length, logps.rejected / logps.rejected_length
         ratio = chosen - rejected - (_log1mexp(chosen) - _log1mexp(rejected))

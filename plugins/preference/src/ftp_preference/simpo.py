@@ -12,7 +12,7 @@ from ftp.types import Data, Loss, Model, Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ftp_preference.pairs import Logps
+    from ftp.losses.preference_pairs import Logps
 
 
 @plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0})
@@ -30,17 +30,18 @@ class Simpo:
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
         """Encode both answers of each row, and compare the mean log probabilities of their tokens."""
-        from ftp_preference import pairs
+        from ftp.losses import preference_pairs
 
-        return pairs.make(run, data, model, self.formula, who="simpo", reference=False, disable_dropout=self.disable_dropout,
-                          chat_template=self.chat_template, eos_token=self.eos_token,
-                          max_new_tokens=self.max_new_tokens)
+        return preference_pairs.make(
+            run, data, model, self.formula, who="simpo", reference=False,
+            disable_dropout=self.disable_dropout, chat_template=self.chat_template,
+            eos_token=self.eos_token, max_new_tokens=self.max_new_tokens)
 
     def formula(self, logps: Logps) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Meng et al. 2024, eq. 6; with label smoothing as in TRL's CPO."""
         from torch.nn.functional import logsigmoid
 
-        from ftp_preference.pairs import rewards
+        from ftp.losses.preference_pairs import rewards
 
         chosen, rejected = self.beta * logps.chosen / logps.chosen_length, self.beta * logps.rejected / logps.rejected_length
         margin = chosen - rejected - self.simpo_gamma

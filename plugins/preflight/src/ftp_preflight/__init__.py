@@ -39,7 +39,7 @@ class Preflight:
             rows.look(self, run, data, self._found)
             if model is not None:
                 vocabulary.look(self, run, data, model, self._found)
-            if model is not None and loss is not None and loss.rollout is None:
+            if model is not None and loss is not None and not loss.makes_rows:
                 part = encoded.look(self, run, data, model, loss, self._found)
                 first_step.look(run, data, model, loss, part, self._found)
             if model is not None:

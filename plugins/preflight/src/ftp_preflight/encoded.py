@@ -39,7 +39,7 @@ def encoded(run: Run, loss: Loss, rows: Dataset) -> Dataset:
     """Rows encoded one by one, as held-out rows are, so that each can be known by its number."""
     from ftp.data.encode import encode
 
-    return encode(rows, loss.encode, "validation", key=loss.key)
+    return encode(rows, loss.encode_to_score, "train", key=loss.key)
 
 
 def lines(model: Model, batch: Batch) -> list[Line]:
@@ -210,14 +210,14 @@ def _end(run: Run, data: Data, model: Model, flat: Sequence[Line], kept: Sequenc
 def _prediction(loss: Loss, rows: Any, whole: dict[int, Row], apart: bool, found: Findings) -> None:
     """Whether a row reaches the model the same way when it is answered as when it is learnt: what is asked is how it begins,
     or all that is read where the answer is written `apart`."""
-    if loss.answer is None:
+    if not loss.has_answers:
         return
     same = other = 0
     for number in sorted(whole)[:COMPARED]:
         if whole[number].get("cut"):
             continue
         try:
-            asked = list(loss.encode([_up_to_answer(rows[number]) if apart else dict(rows[number])], "predict"))
+            asked = list(loss.ask([_up_to_answer(rows[number]) if apart else dict(rows[number])]))
         except (UserError, KeyError, TypeError, ValueError):  # rows of this form are not asked as they are
             continue
         if len(asked) != 1 or not asked[0].get("input_ids"):

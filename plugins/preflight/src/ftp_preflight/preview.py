@@ -67,7 +67,7 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
         of_many = {"part": seen[row["row"]], "parts": parts[row["row"]]} if parts[row["row"]] > 1 else {}
         shown += [{**sequence, **of_many} for sequence in _shown(data, model, loss, row)]
     any_trained = any(token["trained"] for row in shown for token in row["tokens"])
-    notes = [targets.explanation(data, model.head, any_trained, loss.rollout is not None)]
+    notes = [targets.explanation(data, model.head, any_trained, loss.makes_rows)]
     if any("segments" in row for row in kept):
         notes.append(targets.BLOCKS)
     notes += reading_notes
@@ -110,7 +110,7 @@ def crossed_out(run: Run, row: Any) -> Any:
 
 def _shown(data: Data, model: Model, loss: Loss, row: Row) -> list[dict[str, Any]]:
     """The sequences of one encoded row (a preference has two)."""
-    if loss.rollout is None:
+    if not loss.makes_rows:
         lines = encoded.lines(model, loss.collate([row]))
     else:  # a prompt, which is no batch yet: the model writes what is trained
         ids = tuple(row["input_ids"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,14 @@ class Qa:
         return load(run, SAMPLE, form="question")
 
     @hookimpl(wrapper=True)
-    def make_loss(self, run: Run, data: Data, model: Model) -> Any:
-        loss: Loss = yield
+    def make_loss(self, run: Run, data: Data, model: Model) -> Generator[None, Loss, Loss]:
+        loss = yield
         if not heads.get(run.task.head).finds_span:
             return loss
-        from dataclasses import replace
+        from ftp.losses import span, wrapped
 
-        from ftp.losses.span import reader
-
-        answer, merge = reader(run, data, model, max_answer_length=self.max_answer_length, threshold=self.no_answer_threshold)
-        return replace(loss, answer=answer, merge=merge)
+        reader = span.reader(run, data, model, max_answer_length=self.max_answer_length, threshold=self.no_answer_threshold)
+        return wrapped(loss, answer=reader.answer, merge=reader.merge)
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:

@@ -147,8 +147,8 @@ def model_judge(run: Run, folder: Path) -> Judge:
     from ftp.losses import chat_template
     from ftp.losses.common import row_limit
     from ftp.losses.conversations import tools_of
+    from ftp.losses.scored_texts import Reader, reads_pairs, refuse_other
     from ftp.net import heads, layout
-    from ftp_reward.rows import Reader, reads_pairs, refuse_other
 
     assert run.accelerator is not None
     model, as_trained = _scorer(folder, run)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,25 +14,28 @@ from torch import Tensor
 from ftp import UserError
 from ftp.data.encode import cache_key
 from ftp.data.messages import read_messages
-from ftp.data.turns import Unfit
+from ftp.data.turns import Message, Unfit
 from ftp.losses import chat_template, conversations, stretches, tokens
-from ftp.losses.common import row_limit
+from ftp.losses.common import TokenRow, row_limit
 from ftp.losses.conversations import Chat, tools_of
 from ftp.losses.generation import beginning, question
+from ftp.losses.sampling import Completion, Sampler, Sampling, sample
 from ftp.model.modes import without_dropout
-from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
+from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Metric, Model, Prediction, Row, Run
 from ftp_rlhf import policy
 from ftp_rlhf.method import Columns, Numbers, Rolled, Terms
 from ftp_rlhf.policy import by_row, k3
 from ftp_rlhf.rewards import Judged, Judges
-from ftp_rlhf.sample import Completion, Sampler, Sampling, sample
+
+if TYPE_CHECKING:
+    from ftp_rlhf import Rlhf
 
 VERSION = 1
 EVALUATION, TRAINING = 0, 1
 """What completions are for; a part of what they are drawn from."""
 
 
-def make(options: Any, run: Run, data: Data, model: Model) -> Loss:
+def make(options: Rlhf, run: Run, data: Data, model: Model) -> Loss:
     """The loss of one of the methods; see `ftp.types.Loss.rollout` for how the loop uses it."""
     tokens.refuse_encoder_decoder(model, "rlhf")
     talk = chat_template.of_run(run, data, model, who="rlhf", file=options.chat_template, eos_token=options.eos_token)
@@ -43,13 +46,34 @@ def make(options: Any, run: Run, data: Data, model: Model) -> Loss:
                         f"a number below {limit}, or a larger --max-length if the model takes more")
     if options.disable_dropout:
         without_dropout(model.net)
-    return Roller(options, run, model, talk, limit, bool(data.splits)).loss()
+    return Roller(options, run, model, talk, limit, bool(data.splits))
 
 
-class Roller:
-    """The functions of the loss, and what they share."""
+class PromptRow(EncodedRow, total=False):
+    """A prompt up to where the assistant answers. `question`: the whole row as JSON, for rewards."""
 
-    def __init__(self, options: Any, run: Run, model: Model, talk: Chat, limit: int, trains: bool) -> None:
+    question: str
+
+
+class CompletionRow(TokenRow, total=False):
+    """A prompt with a completion, which is learnt. `old`, `ref`: of each of its tokens the log probability at the rollout and
+    under the reference (without a divergence to hold: none). `kept`: whether it is learnt from. `told`: what is shown of it.
+    `tokens_per_row`: mean length of the rollout's completions. `method`: what the method's `columns` gave, a number a token."""
+
+    old: list[float]
+    ref: list[float]
+    kept: bool
+    told: dict[str, float]
+    tokens_per_row: float
+    method: Columns
+
+
+class Roller(Loss):
+    """The loss of one of the methods. Its rows are prompts (`PromptRow`), or of a rollout (`CompletionRow`)."""
+
+    makes_rows = True
+
+    def __init__(self, options: Rlhf, run: Run, model: Model, talk: Chat, limit: int, trains: bool) -> None:
         self.options, self.run, self.model, self.talk, self.limit = options, run, model, talk, limit
         self.method = import_module(f"ftp_rlhf.{options.method}")
         size = int(model.net.config.get_text_config().hidden_size) if options.method == "ppo" else None
@@ -61,14 +85,11 @@ class Roller:
             from ftp_rlhf.vllm import sampler
 
             self.generate = sampler(run, model)
-
-    def loss(self) -> Loss:
-        options = self.options
-        key = cache_key(self.model.tokenizer, "rlhf", VERSION, self.limit, options.max_completion_length, conversations,
-                        stretches, self.talk.key)
-        return Loss(self.encode, self.collate, self.compute, self.answer, rollout=self.rollout, extra=self.extra,
-                    reuse=options.num_iterations * options.num_mini_batches, key=key, name=options.method,
-                    metrics={"reward": Metric("max"), "kl": Metric("min"), "value_loss": Metric("min")})
+        self.name = options.method
+        self.key = cache_key(model.tokenizer, "rlhf", VERSION, limit, options.max_completion_length, conversations, stretches,
+                             talk.key)
+        self.metrics = {"reward": Metric("max"), "kl": Metric("min"), "value_loss": Metric("min")}
+        self.reuse = options.num_iterations * options.num_mini_batches
 
     @property
     def beta(self) -> float:
@@ -77,38 +98,57 @@ class Roller:
 
     # --- prompts ---
 
-    def encode(self, rows: Iterable[Row], split: str) -> Iterable[dict[str, Any]]:
-        """Prompts up to where the assistant answers; `asked` keeps the whole row for rewards. A prompt that leaves no room for a
-        completion is left out: cut, it would ask something else."""
-        room = self.limit - self.options.max_completion_length
+    def encode(self, rows: Sequence[Row]) -> Iterator[PromptRow]:
+        """Prompts. One that leaves no room for a completion is left out: cut, it would ask something else."""
         for number, row in enumerate(rows):
-            try:
-                # rows to train on are prompts already; what a finished model is asked may be spelt in any way
-                turns = question(row) if split == "predict" else read_messages(row["prompt"], "user")
-                if not turns:
-                    raise Unfit("asks nothing")
-                ids = self.talk.prompt(turns, tools_of(row))
-            except Unfit as error:
-                raise UserError(f"{split}: the row that asks {beginning(row)} {error}", "mend it or leave it out") from error
-            if len(ids) <= room:
-                yield {"row": number, "input_ids": ids, "length": len(ids) + self.options.max_completion_length,
-                       "asked": json.dumps({**row, "prompt": turns}, default=str)}
-            elif split == "predict":
-                raise UserError(f"a prompt has {len(ids)} tokens, and the model takes {self.limit} with the completion",
-                                "shorten it")
+            prompt = self._prompt(row, read_messages(row["prompt"], "user"))
+            if len(prompt["input_ids"]) <= self.room:
+                yield {**prompt, "row": number}
             else:
-                why = f"their prompt has more than {room} tokens, which leaves no room for a completion"
+                why = f"their prompt has more than {self.room} tokens, which leaves no room for a completion"
                 yield {"row": number, "left_out": why}
 
-    def collate(self, rows: Sequence[Row]) -> Batch:
+    def ask(self, rows: Sequence[Row]) -> Iterator[PromptRow]:
+        """What a finished model is asked, spelt in any way."""
+        for number, row in enumerate(rows):
+            prompt = self._prompt(row, question(row))
+            if len(prompt["input_ids"]) > self.room:
+                raise UserError(f"a prompt has {len(prompt['input_ids'])} tokens, and the model takes {self.limit} with the "
+                                "completion", "shorten it")
+            yield {**prompt, "row": number}
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt at most."""
+        return self.limit - self.options.max_completion_length
+
+    def _prompt(self, row: Row, turns: Sequence[Message]) -> PromptRow:
+        try:
+            if not turns:
+                raise Unfit("asks nothing")
+            ids = self.talk.prompt(turns, tools_of(row))
+        except Unfit as error:
+            raise UserError(f"the row that asks {beginning(row)} {error}", "mend it or leave it out") from error
+        return {"input_ids": ids, "length": len(ids) + self.options.max_completion_length,
+                "question": json.dumps({**row, "prompt": turns}, default=str)}
+
+    def collate(self, rows: Sequence[Any]) -> Batch:
         """Completions laid out with what the method reads of them; prompts as they are, to be completed in `compute`."""
-        if "old" not in rows[0]:
+        if rows[0].get("old") is None:
             return Batch({"prompts": list(rows)}, count=len(rows), rows=len(rows), tokens=sum(row["length"] for row in rows))
+        return self._completions(rows)
+
+    def _completions(self, rows: Sequence[CompletionRow]) -> Batch:
         laid = tokens.collate(self.model, rows)
         lengths = [len(row["old"]) for row in rows]
         device, kept = laid.inputs["input_ids"].device, sum(len(row["old"]) for row in rows if row["kept"])
-        columns = {name: torch.tensor([value for row in rows for value in row[name]], device=device)
-                   for name in ("old", "ref", "advantages", "returns", "values") if name in rows[0]}
+        values: dict[str, list[float]] = {"old": [], "ref": [], **{name: [] for name in rows[0]["method"]}}
+        for row in rows:
+            values["old"] += row["old"]
+            values["ref"] += row["ref"]
+            for name, column in row["method"].items():
+                values[name] += column
+        columns = {name: torch.tensor(column, device=device) for name, column in values.items() if column}
         beside = {"lengths": lengths, "columns": columns, "told": [row["told"] for row in rows],
                   "kept": torch.tensor([float(row["kept"]) for row in rows for _ in row["old"]], device=device),
                   "tokens_per_row": torch.tensor([row["tokens_per_row"] for row in rows], device=device)}
@@ -118,7 +158,7 @@ class Roller:
 
     # --- completions ---
 
-    def complete(self, prompts: Sequence[Row], key: Sequence[int], times: int) -> list[Completion]:
+    def complete(self, prompts: Sequence[PromptRow], key: Sequence[int], times: int) -> list[Completion]:
         """`times` completions of each prompt, those of a prompt side by side."""
         seed = self.run.settings.seed
         asked = [row["input_ids"] for row in prompts for _ in range(times)]
@@ -128,14 +168,14 @@ class Roller:
     def texts(self, made: Sequence[Completion]) -> list[str]:
         return [self.model.tokenizer.decode(one.ids, skip_special_tokens=True).strip() for one in made]
 
-    def judge(self, rows: Sequence[Row], made: Sequence[Completion]) -> tuple[Judged, Numbers]:
+    def judge(self, rows: Sequence[PromptRow], made: Sequence[Completion]) -> tuple[Judged, Numbers]:
         """What completions are worth, and that less the penalty for those that did not end by themselves."""
         self.judges = self.judges or Judges(self.run, self.options)
-        judged = self.judges([json.loads(row["asked"]) for row in rows], self.texts(made), [one.ids for one in made])
+        judged = self.judges([json.loads(row["question"]) for row in rows], self.texts(made), [one.ids for one in made])
         penalty = self.options.missing_eos_penalty or 0.0
         return judged, np.array([value - penalty * (not one.ended) for value, one in zip(judged.total, made, strict=True)])
 
-    def look(self, rows: Sequence[dict[str, Any]], reference: bool) -> tuple[list[Numbers], list[Numbers], list[Numbers]]:
+    def look(self, rows: Sequence[CompletionRow], reference: bool) -> tuple[list[Numbers], list[Numbers], list[Numbers]]:
         """Log probabilities of completions under the policy and under the reference, and their values; of each [tokens]."""
         order = sorted(range(len(rows)), key=lambda place: -len(rows[place]["input_ids"]))
         empty = np.zeros(0)
@@ -170,7 +210,7 @@ class Roller:
     # --- rollouts ---
 
     @torch.no_grad()  # type: ignore[untyped-decorator,unused-ignore]
-    def rollout(self, prompts: Sequence[Row], number: int) -> list[list[Row]]:
+    def rollout(self, prompts: Sequence[PromptRow], number: int) -> list[list[CompletionRow]]:
         """Complete and judge the prompts, and give the rows of each update on them."""
         options, accelerator = self.options, self.run.accelerator
         assert accelerator is not None
@@ -190,15 +230,19 @@ class Roller:
                 in enumerate(zip(rewards, self._spread(rewards), made, kl, strict=True))]
         lengths = self.gather([float(len(one.ids)) for one in made])
         for row, one, old, other, more, shown in zip(rows, made, logps, ref, columns, told, strict=True):
-            row |= {"old": old.tolist(), **({"ref": other.tolist()} if beta > 0 else {}), **more, "told": shown,
-                    "kept": one.ended or not options.mask_truncated_completions, "tokens_per_row": float(lengths.mean())}
+            row["old"] = old.tolist()
+            row["ref"] = other.tolist() if beta > 0 else []
+            row["method"] = more
+            row["told"] = shown
+            row["kept"] = one.ended or not options.mask_truncated_completions
+            row["tokens_per_row"] = float(lengths.mean())
         if number >= 0:
             self._adapt(self.gather(kl))
         if number == 0:
             self._tell_endless(self.gather([float(one.ended) for one in made]))
         return self._updates(rows, number)
 
-    def _updates(self, rows: Sequence[Row], number: int) -> list[list[Row]]:
+    def _updates(self, rows: Sequence[CompletionRow], number: int) -> list[list[CompletionRow]]:
         """The rows of each update: passes over all of them, in a new order each. With fewer rows than updates some come twice,
         as no update is empty."""
         found = []
@@ -252,7 +296,7 @@ class Roller:
         return LossOut(losses.sum(), metrics, losses.detach(), counts)
 
     @torch.no_grad()  # type: ignore[untyped-decorator,unused-ignore]
-    def evaluate(self, prompts: Sequence[Row]) -> LossOut:
+    def evaluate(self, prompts: Sequence[PromptRow]) -> LossOut:
         """One completion a prompt, drawn from the same numbers at each evaluation. The loss is what is minimised: minus the mean
         of reward less weighted KL divergence."""
         device = next(self.model.net.parameters()).device
@@ -274,7 +318,7 @@ class Roller:
         return [Prediction(text) for text in self.texts(made)]
 
 
-def laid_out(row: Row, one: Completion) -> dict[str, Any]:
+def laid_out(row: EncodedRow, one: Completion) -> CompletionRow:
     """A prompt with its completion as an encoded row of which the completion is trained."""
     ids = [*row["input_ids"], *one.ids]
     return {"row": row["row"], "input_ids": ids, "spans": [len(row["input_ids"]), len(ids)], "length": len(ids)}

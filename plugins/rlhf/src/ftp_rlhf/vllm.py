@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from ftp import UserError
+from ftp.losses.sampling import Completion, Sampler, Sampling, ended
 from ftp.types import Model, Run
-from ftp_rlhf.sample import Completion, Sampler, Sampling, ended
 
 
 def sampler(run: Run, model: Model) -> Sampler:
-    """`ftp_rlhf.sample.sample` by vLLM. Raises `UserError` where there is no CUDA device, or no vLLM, or several processes."""
+    """`ftp.losses.sampling.sample` by vLLM. `UserError` where there is no CUDA device, or no vLLM, or several processes."""
     assert run.accelerator is not None
     if run.accelerator.device.type != "cuda" or find_spec("vllm") is None:
         why = "this run is not on CUDA" if run.accelerator.device.type != "cuda" else "vLLM is not installed"

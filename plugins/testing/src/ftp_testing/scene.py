@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ftp.data.collect import collect
-from ftp.data.encode import numbered
+from ftp.data.encode import encoder, numbered
 from ftp.errors import UserError
 from ftp.folder.log import Log
 from ftp.host.quiet import quiet_libraries
@@ -82,8 +82,8 @@ class Scene:
 
     def encoded(self, split: str = "train") -> list[Row]:
         """The encoded rows of a split; where the model makes its own, those of a rollout of a few of its prompts."""
-        rows: list[Row] = list(numbered(self.data.splits[split].to_list(), self.loss.encode, split, 0))
-        if self.loss.rollout is not None and rows:
+        rows: list[Row] = list(numbered(self.data.splits[split].to_list(), encoder(self.loss, split), split, 0))
+        if self.loss.makes_rows and rows:
             return [row for part in self.loss.rollout(rows[:4], 0)[: self.loss.reuse] for row in part]
         return rows
 
@@ -193,7 +193,7 @@ def fitting(subject: Subject) -> str:
             except Exception as error:
                 kept["broken"] = f"{type(error).__name__}: {error}"
                 break
-            kept["kind"], kept["rollout"] = kind, scene.loss.rollout is not None
+            kept["kind"], kept["rollout"] = kind, scene.loss.makes_rows
             break
         else:
             kept["broken"] = "; ".join(said)

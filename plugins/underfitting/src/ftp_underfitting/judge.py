@@ -107,7 +107,7 @@ def _gain(
     start: Start | None,
 ) -> tuple[Gain | None, str]:
     """Training loss against guessing, or why there is none."""
-    if loss is not None and loss.rollout is not None:
+    if loss is not None and loss.makes_rows:
         return None, "the model makes its own training rows: their loss does not say whether it learnt"
     if heads.get(run.task.head).picks_class_of:
         guess = curve.prior(data)

@@ -33,7 +33,7 @@ def notes(run: Run, data: Data, model: Model, loss: Loss, *, rows: int, updates:
     """Look at the untrained model. With labels guessing is known without it, so no row is scored."""
     kept = {} if run.settings.shard else weights.keep(weights.trained(model.net, loss.extra))
     frozen = tuple(weights.frozen_heads(model.net, model.fresh))
-    alone = run.accelerator is not None and loss.rollout is None
+    alone = run.accelerator is not None and not loss.makes_rows
     chosen = losses = None
     if alone and rows and not run.settings.shard and not heads.get(run.task.head).picks_class_of:
         chosen = sample(data, rows, run.settings.seed)
@@ -65,7 +65,7 @@ def score(run: Run, model: Model, loss: Loss, rows: Dataset) -> Any:
     from ftp.data.encode import encode
     from ftp.evaluate.predict import predict
 
-    encoded = encode(rows, loss.encode, "validation", key=loss.key)
+    encoded = encode(rows, loss.encode_to_score, "train", key=loss.key)
     return predict(run, model, loss, rows, encoded, "train", answers=False).losses if len(encoded) else None
 
 

@@ -132,7 +132,7 @@ def messages_are_kept_whole(subject: Subject) -> str:
         name = f"{case.field} of {case.where}"
         rows = tables.to_rows(shape({"train": tables.from_rows([case.row])}, form)[0]["train"])
         try:
-            encoded = list(scene.loss.encode(rows, "train"))
+            encoded = list(scene.loss.encode(rows))
         except UserError as error:
             # `tool_calls` is named where several calls are parallel, too
             if case.field.split()[-1] not in str(error) and case.word not in str(error):
@@ -166,14 +166,14 @@ def control_text_stays_text(subject: Subject) -> str:
         tokenizer = scene.model.tokenizer
         controls = control_text.of_run(scene.run, tokenizer).controls
         rows = written.rows(form, count=6)
-        for split in ("train", "predict") if form == "conversation" else ("train",):
-            plain = _control_tokens(scene, [spelt.spelling(row, "x") for row in rows], split)
+        for is_asked in (False, True) if form == "conversation" else (False,):
+            plain = _control_tokens(scene, [spelt.spelling(row, "x") for row in rows], is_asked)
             for control in controls:
-                found = _control_tokens(scene, [spelt.spelling(row, control) for row in rows], split)
+                found = _control_tokens(scene, [spelt.spelling(row, control) for row in rows], is_asked)
                 token = tokenizer.convert_tokens_to_ids(control)
                 # objectives that lay texts end to end may drop the last few, with the ends that are theirs
                 if token != tokenizer.unk_token_id and found[token] > plain[token] + len(rows):
-                    raise Fault(f"{control} in a text becomes the control token ({found[token]} times in {len(rows)} rows of {split}, "
+                    raise Fault(f"{control} in a text becomes the control token ({found[token]} times in {len(rows)} rows, "
                                 f"{plain[token]} without it), on {scene.kind}: a text can end its turn and begin another",
                                 "tokenise texts by ftp.data.control_text.of_run(run, tokenizer), messages by ftp.losses.conversations")
         told.append(f"{', '.join(controls)} on {scene.kind}")
@@ -266,6 +266,8 @@ def totals_are_sums(subject: Subject) -> str:
     counts = [scene.batch(part).count for part in (one, other, rows, rows + rows)]
     if counts[0] + counts[1] != counts[2] or counts[3] != 2 * counts[2]:
         raise Fault(f"Batch.count of 3, 4, 7 and 14 rows is {counts}: it does not add up", "count the terms that `total` sums: rows, or trained tokens")
+    if scene.loss.over == "batch":
+        return _over_a_batch(scene, rows)
     totals = [scene.total(part) for part in (one, other, rows, rows + rows)]
     if close(totals[2] * counts[2], (totals[0] * counts[0] + totals[1] * counts[1])) and not close(totals[2], totals[0] + totals[1]):
         raise _mean(totals, counts)
@@ -285,12 +287,27 @@ def totals_are_sums(subject: Subject) -> str:
     return f"{totals[0]:.4g} + {totals[1]:.4g} = {totals[2]:.4g} over {counts[2]} terms"
 
 
+def _over_a_batch(scene: Scene, rows: list[Row]) -> str:
+    """A loss over a batch may depend on which rows are in it, not on their order; and one whose rows count each for itself has
+    no reason to say `over = "batch"`, which keeps core from splitting updates."""
+    together, turned = scene.total(rows), scene.total(rows[::-1])
+    if not close(together, turned):
+        raise Fault(f"the rows of a batch give {together:.6g}, in the opposite order {turned:.6g}", "compare each row with all others")
+    apart = scene.total(rows[:3]) + scene.total(rows[3:])
+    if close(together, apart):
+        raise Fault(f"Loss.over is 'batch', and two batches add up to what their rows give in one ({together:.6g})",
+                    "leave out over = \"batch\": core then splits an update where memory is short")
+    return f"{together:.4g} over a batch of {len(rows)}, {apart:.4g} in two"
+
+
 @check("objective")
 def accumulation_changes_nothing(subject: Subject) -> str:
     """An update of 8 micro-batches of one row is that of 2 of four rows, and so is a last one of 3 rows."""
     found = {}
     for split in (1, 4):
         scene = move(scene_of(subject))
+        if scene.loss.over == "batch":
+            raise NotApplicable("its loss is over a batch, so that core never splits an update (Loss.over)")
         rows = scene.rows(11)
         optimizer = torch.optim.SGD([{"params": list(scene.trained().values())}], lr=0.1)
         losses = []
@@ -554,11 +571,12 @@ def _ends(scene: Scene) -> set[int]:
     return ends
 
 
-def _control_tokens(scene: Scene, rows: Sequence[Mapping[str, Any]], split: str) -> Counter[int]:
+def _control_tokens(scene: Scene, rows: Sequence[Mapping[str, Any]], is_asked: bool) -> Counter[int]:
     """How often each token stands in the encoded rows."""
     shaped = shape({"train": tables.from_rows(rows)}, scene.data.form)[0]["train"]
     counts = Counter[int]()
-    for row in scene.loss.encode(tables.to_rows(shaped), split):
+    encode = scene.loss.ask if is_asked else scene.loss.encode
+    for row in encode(tables.to_rows(shaped)):
         for _, ids in _token_columns(row):
             counts.update(ids)
     return counts

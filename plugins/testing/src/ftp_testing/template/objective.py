@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from ftp import hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 
@@ -24,7 +22,7 @@ class PluginName:
         """(1 - p^q) / q for the probability p of each row's label."""
         import torch  # heavy imports stand inside hooks, so that `ftp --help` stays quick
 
-        from ftp.losses import labels
+        from ftp.losses import labels, wrapped
         from ftp.net import heads
 
         def compute(batch: Batch) -> LossOut:
@@ -37,4 +35,4 @@ class PluginName:
 
         # How rows become token ids, and how the model answers, stays that of core's loss for this head.
         core = labels.make(run, data, model)
-        return dataclasses.replace(core, compute=compute, name="generalised cross entropy")
+        return wrapped(core, compute=compute, name="generalised cross entropy")

@@ -1,4 +1,4 @@
-"""Prompts with answers as token ids for a network that scores them. No torch here.
+"""Prompts with answers as token ids for a network that scores them.
 
 Decoders read the conversation as their chat template writes it, and the score is at its last token. Encoders (a tokenizer
 with a separator and no chat template) read prompt and answer as a pair of texts.
@@ -14,19 +14,19 @@ from typing import Any
 from ftp.data.chat_rows import conversation
 from ftp.data.control_text import TextTokenizer
 from ftp.data.messages import read_answer, read_messages
-from ftp.data.turns import Message, Unfit, is_empty, last_question, plain, split_last, words
+from ftp.data.turns import Unfit, plain, split_last, words
 from ftp.errors import Problem, UserError
 from ftp.folder.log import read_log
 from ftp.folder.paths import LOG, MODEL
 from ftp.losses.conversations import Chat, tools_of
-from ftp.types import Row, Run
+from ftp.losses.prompted_answers import excerpt, refuse_empty, shortened
+from ftp.types import EncodedRow, Row, Run
 
 PAIR = "pair of texts"
 """What the log of a run has in place of a template's hash where prompt and answer were read as a pair of texts."""
 
-Scored = dict[str, Any]
-"""`input_ids`, `token_type_ids` where the network reads them, and tokens that did not fit: `cut`, of which `answer_cut` are
-the answer's."""
+Scored = EncodedRow
+"""A text with `cut` and `answer_cut`."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,14 @@ class Reader:
             finally:
                 self.tokenizer.truncation_side = side
 
-        return {**self.cut(found, short), "answer_cut": max(0, alone - self.limit)}
+        scored = self.cut(found, short)
+        scored["answer_cut"] = max(0, alone - self.limit)
+        return scored
 
     def cut(self, found: Mapping[str, Any], short: Callable[[], Mapping[str, Any]]) -> Scored:
         size = len(found["input_ids"])
         found = short() if size > self.limit else found
-        return {**found, "cut": size - len(found["input_ids"]), "answer_cut": 0}
+        return {**found, "cut": size - len(found["input_ids"]), "answer_cut": 0}  # type: ignore[typeddict-item]
 
 
 def reads_pairs(tokenizer: Any) -> bool:
@@ -147,25 +149,3 @@ def refuse_other(pairs: bool, out: Path | None) -> None:
                         f"put the template of the training back into {out / MODEL} (chat_template.jinja)")
     raise UserError(f"{out}: it was trained on prompt and answer as a pair of texts, and its tokenizer has a chat template now: "
                     "its scores would be those of another text", f"take the template out of {out / MODEL} (chat_template.jinja)")
-
-
-def refuse_empty(rows: Sequence[Row], answers: Sequence[Sequence[Message]]) -> None:
-    """`UserError` that names the rows whose answer says nothing."""
-    empty = [row for row, answer in zip(rows, answers, strict=True)
-             if all(is_empty(turn) for turn in answer if turn["role"] == "assistant")]
-    if empty:
-        problems = [Problem(f"the row that asks {excerpt(row)} has an empty answer") for row in empty]
-        raise UserError(shortened(problems, "rows have an empty answer"))
-
-
-def shortened(problems: Sequence[Problem], what: str, most: int = 5) -> list[Problem]:
-    """The first problems and how many there are."""
-    if len(problems) <= most:
-        return [*problems[:-1], Problem(problems[-1].what, "mend these rows or leave them out")]
-    return [*problems[:most], Problem(f"{len(problems)} {what} in all", "mend them or leave them out")]
-
-
-def excerpt(row: Row, most: int = 60) -> str:
-    """What names a row to a user: its id, where it has one, and how its question begins."""
-    text = last_question(read_messages(row["prompt"], "user"))
-    return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(text[:most] + ("..." if len(text) > most else ""))

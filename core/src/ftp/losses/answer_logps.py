@@ -22,7 +22,7 @@ def lay(model: Model, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[int
     Beside the layout: `where` and `target`, the slots and token ids of the tokens that count, answer after answer, and
     `lengths`, how many there are of each answer.
     """
-    labels = [tokens.labels({"input_ids": row, "spans": places}) for row, places in zip(ids, spans, strict=True)]
+    labels = [tokens.labels(row, places) for row, places in zip(ids, spans, strict=True)]
     inputs = layout.lay(ids, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
                          padding_side=model.tokenizer.padding_side, beside={"labels": (labels, layout.IGNORED)})
     where, target, row = layout.targets(inputs, inputs.pop("labels"), shift=heads.shifts(model.net))
@@ -48,7 +48,7 @@ def reference_logps(model: Model, inputs: Mapping[str, Any]) -> Tensor:
         return logps(net, inputs)
 
 
-def precompute(run: Run, model: Model, rows: Sequence[dict[str, Any]], columns: Mapping[str, tuple[str, str]]) -> None:
+def precompute(run: Run, model: Model, rows: Sequence[Any], columns: Mapping[str, tuple[str, str]]) -> None:
     """Put the reference's log probabilities into encoded rows, in batches of rows of similar length.
 
     `columns`: for each column to write, those of the answers' ids and spans. A second copy of the weights goes off the
@@ -75,8 +75,14 @@ def precompute(run: Run, model: Model, rows: Sequence[dict[str, Any]], columns: 
                 net.to("cpu")
 
 
+def kept_under(run: Run, model: Model) -> tuple[str, str]:
+    """What precomputed log probabilities hang on: the weights, and the precision that they were computed in."""
+    assert run.accelerator is not None
+    return fingerprint(model.net), str(run.accelerator.mixed_precision)
+
+
 def fingerprint(net: nn.Module) -> str:
-    """A hash of all weights: what precomputed log probabilities hang on."""
+    """A hash of all weights."""
     digest = hashlib.sha256()
     for name, weight in net.state_dict().items():
         digest.update(f"{name}|{weight.dtype}|{tuple(weight.shape)}".encode())

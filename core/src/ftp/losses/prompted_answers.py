@@ -1,4 +1,4 @@
-"""Rows of preferences and of feedback as token ids. No torch here.
+"""Rows of preferences and of feedback as token ids.
 
 A prompt with one answer is a `Side`: the ids of both, and the stretches of them that count (the assistant's turns of the
 answer, each with its end of turn; never the prompt). What is too long loses the beginning of its prompt, so that answers
@@ -14,13 +14,34 @@ from typing import Any
 from ftp.data.messages import read_answer, read_messages
 from ftp.data.turns import Message, Unfit, is_empty, last_question
 from ftp.errors import Problem, UserError
+from ftp.losses.common import TokenRow
 from ftp.losses.conversations import Chat, tools_of
 from ftp.types import Row
 
 SAME = "chosen and rejected are the same"
 """Why a pair is left out."""
 
-Encode = Callable[[Iterable[Row], str], list[dict[str, Any]]]
+
+
+class PairRow(TokenRow, total=False):
+    """A prompt with two answers. `input_ids` and `spans`: the prompt with the chosen one, `rejected_ids` and `rejected_spans`
+    with the rejected one. `ref_..._logps`: their log probabilities under the reference, where those are kept."""
+
+    rejected_ids: list[int]
+    rejected_spans: list[int]
+    ref_chosen_logps: float
+    ref_rejected_logps: float
+
+
+class RatingRow(TokenRow, total=False):
+    """A prompt with an answer (`input_ids`, `spans`). `label`: 1 good, 0 bad. `other_ids`, `other_spans`: the same prompt with
+    the answer to another one, empty where there is none. `ref_...logps`: as in `PairRow`."""
+
+    label: int
+    other_ids: list[int]
+    other_spans: list[int]
+    ref_logps: float
+    ref_other_logps: float
 
 
 @dataclass(frozen=True)
@@ -97,66 +118,66 @@ def excerpt(row: Row, most: int = 60) -> str:
     return (f"(id {row['id']}) " if row.get("id") is not None else "") + repr(text[:most] + ("..." if len(text) > most else ""))
 
 
-def pairs(chat: Chat, limit: int) -> Encode:
-    """Encode rows of preferences.
+@dataclass
+class SamePairs:
+    """Counts pairs whose two answers are the same, and refuses rows of which most are."""
 
-    One encoded row holds both sides: `input_ids` and `spans` are those of the prompt with the chosen answer,
-    `rejected_ids` and `rejected_spans` of the prompt with the rejected one, `length` counts both. Pairs whose sides
-    are the same tokens say nothing: they are `left_out`; `UserError` where they are most.
-    """
-    seen: dict[str, list[int]] = {}
+    pairs: int = 0
+    same: int = 0
 
-    def encode(rows: Iterable[Row], split: str) -> list[dict[str, Any]]:
-        rows = list(rows)
-        chosen, rejected = (sides(chat, rows, [row[name] for row in rows], limit) for name in ("chosen", "rejected"))
-        made = []
-        for place, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
-            if good.ids == bad.ids:
-                made.append({"row": place, "left_out": SAME, "answer_cut": good.answer_cut + bad.answer_cut})
-                continue
-            made.append({"input_ids": good.ids, "spans": good.spans, "rejected_ids": bad.ids,
-                         "rejected_spans": bad.spans, "length": len(good.ids) + len(bad.ids), "row": place,
-                         "cut": good.cut + bad.cut, "answer_cut": good.answer_cut + bad.answer_cut})
-        refuse_same(seen, split, len(rows), sum("left_out" in one and not one["answer_cut"] for one in made))
-        return made
-
-    return encode
+    def add(self, pairs: int, same: int) -> None:
+        """Count more rows. Raises `UserError` where most of all so far are the same."""
+        self.pairs += pairs
+        self.same += same
+        if same and 2 * self.same > self.pairs:
+            raise UserError(f"chosen and rejected are the same in {self.same} of {self.pairs} pairs",
+                            "map the columns that differ, as in --columns chosen=better,rejected=worse")
 
 
-def refuse_same(seen: dict[str, list[int]], split: str, rows: int, same: int) -> None:
-    """Count pairs whose two answers are the same, and refuse where they are most."""
-    total = seen.setdefault(split, [0, 0])
-    total[0], total[1] = total[0] + rows, total[1] + same
-    if same and 2 * total[1] > total[0]:
-        raise UserError(f"{split}: chosen and rejected are the same in {total[1]} of {total[0]} pairs",
-                        "map the columns that differ, as in --columns chosen=better,rejected=worse")
+def encode_pairs(chat: Chat, rows: Sequence[Row], limit: int, seen: SamePairs) -> list[PairRow]:
+    """Encode rows of preferences; `length` counts both answers. Pairs whose answers are the same tokens say nothing: they
+    are `left_out`; `UserError` where they are most of those `seen`."""
+    chosen, rejected = (sides(chat, rows, [row[name] for row in rows], limit) for name in ("chosen", "rejected"))
+    encoded: list[PairRow] = []
+    same = 0
+    for row_index, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
+        answer_cut = good.answer_cut + bad.answer_cut
+        if good.ids == bad.ids:
+            same += not answer_cut
+            encoded.append({"row": row_index, "left_out": SAME, "answer_cut": answer_cut})
+            continue
+        encoded.append({"input_ids": good.ids, "spans": good.spans, "rejected_ids": bad.ids, "rejected_spans": bad.spans,
+                        "length": len(good.ids) + len(bad.ids), "row": row_index, "cut": good.cut + bad.cut,
+                        "answer_cut": answer_cut})
+    seen.add(len(rows), same)
+    return encoded
 
 
-def ratings(chat: Chat, limit: int, tell: Callable[[str], None]) -> Encode:
-    """Encode rows of feedback: `input_ids` and `spans` as in `pairs`, `label` (1 good, 0 bad), and in `other_ids` and
-    `other_spans` the same prompt with the answer to another one.
+def encode_ratings(chat: Chat, rows: Sequence[Row], limit: int, tell: Callable[[str], None]) -> list[RatingRow]:
+    """Encode rows of feedback, each with the answer to another prompt.
 
     The other answer is that of the next row, among those encoded together, whose prompt and answer differ; it is chosen
     here, once, so neither micro-batches nor processes change it. Empty where there is none.
     """
-
-    def encode(rows: Iterable[Row], split: str) -> list[dict[str, Any]]:
-        rows = list(rows)
-        own = sides(chat, rows, [row["completion"] for row in rows], limit)
-        others = {place: rows[other] for place in range(len(rows)) if (other := mismatched(rows, place)) is not None}
-        given = sides(chat, [rows[place] for place in others], [other["completion"] for other in others.values()], limit)
-        strange = dict(zip(others, given, strict=True))
-        none = Side([], [0])
-        if len(others) < len(rows):
-            tell(f"{split}: {len(rows) - len(others)} of {len(rows)} rows have no other row to take an answer from, and count "
-                 "for nothing in the KL estimate")
-        return [{"input_ids": one.ids, "spans": one.spans, "label": int(bool(row["label"])),
-                 "other_ids": strange.get(place, none).ids, "other_spans": strange.get(place, none).spans,
-                 "length": len(one.ids) + len(strange.get(place, none).ids), "row": place,
-                 "cut": one.cut, "answer_cut": one.answer_cut}
-                for place, (row, one) in enumerate(zip(rows, own, strict=True))]
-
-    return encode
+    own = sides(chat, rows, [row["completion"] for row in rows], limit)
+    others: dict[int, Row] = {}
+    for row_index in range(len(rows)):
+        other = mismatched(rows, row_index)
+        if other is not None:
+            others[row_index] = rows[other]
+    if len(others) < len(rows):
+        tell(f"{len(rows) - len(others)} of {len(rows)} rows have no other row to take an answer from, and count for nothing "
+             "in the KL estimate")
+    completions = [other["completion"] for other in others.values()]
+    strange = dict(zip(others, sides(chat, [rows[row_index] for row_index in others], completions, limit), strict=True))
+    encoded: list[RatingRow] = []
+    for row_index, (row, side) in enumerate(zip(rows, own, strict=True)):
+        other_side = strange.get(row_index, Side([], [0]))
+        encoded.append({"input_ids": side.ids, "spans": side.spans, "label": int(bool(row["label"])),
+                        "other_ids": other_side.ids, "other_spans": other_side.spans,
+                        "length": len(side.ids) + len(other_side.ids), "row": row_index,
+                        "cut": side.cut, "answer_cut": side.answer_cut})
+    return encoded
 
 
 def mismatched(rows: Sequence[Mapping[str, Any]], place: int) -> int | None:

@@ -1,0 +1,65 @@
+"""A loss with some of its functions exchanged: what wrappers of `make_loss` give back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from ftp.types import Batch, Loss, LossOut, Metric, Prediction, Row
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Changes(TypedDict, total=False):
+    """What `wrapped` may exchange; see `ftp.types.Loss`."""
+
+    encode: Callable[[Sequence[Row]], Iterable[Any]]
+    encode_to_score: Callable[[Sequence[Row]], Iterable[Any]]
+    ask: Callable[[Sequence[Row]], Iterable[Any]]
+    collate: Callable[[Sequence[Any]], Batch]
+    compute: Callable[[Batch], LossOut]
+    answer: Callable[[Batch, LossOut | None], list[Prediction]]
+    merge: Callable[[Sequence[Prediction], Sequence[Any]], Prediction]
+    rollout: Callable[[Sequence[Any], int], Sequence[Sequence[Any]]]
+    name: str
+    key: str
+    metrics: Mapping[str, Metric]
+    extra: torch.nn.Module | None
+    over: Literal["terms", "batch"]
+    has_answers: bool
+    makes_rows: bool
+    reuse: int
+
+
+@dataclass(frozen=True)
+class WrappedLoss(Loss):
+    """A loss whose functions are those of others."""
+
+    encode: Callable[[Sequence[Row]], Iterable[Any]]
+    encode_to_score: Callable[[Sequence[Row]], Iterable[Any]]
+    ask: Callable[[Sequence[Row]], Iterable[Any]]
+    collate: Callable[[Sequence[Any]], Batch]
+    compute: Callable[[Batch], LossOut]
+    answer: Callable[[Batch, LossOut | None], list[Prediction]]
+    merge: Callable[[Sequence[Prediction], Sequence[Any]], Prediction]
+    rollout: Callable[[Sequence[Any], int], Sequence[Sequence[Any]]]
+    name: str
+    key: str
+    extra: torch.nn.Module | None
+    over: Literal["terms", "batch"]
+    has_answers: bool
+    makes_rows: bool
+    reuse: int
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+
+def wrapped(loss: Loss, **changes: Unpack[Changes]) -> Loss:
+    """The same loss with some functions or attributes exchanged, as in `wrapped(loss, compute=compute)`."""
+    if isinstance(loss, WrappedLoss):
+        return dataclasses.replace(loss, **changes)
+    # not `vars`: functions are methods of the loss, and most attributes are those of the class
+    parts: dict[str, Any] = {field.name: getattr(loss, field.name) for field in dataclasses.fields(WrappedLoss)}
+    return WrappedLoss(**{**parts, **changes})
