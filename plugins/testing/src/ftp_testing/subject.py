@@ -81,9 +81,10 @@ class Subject:
     def prepared(self, *more: str, plugins: tuple[str, ...] = (), **options: Any) -> Prepared:
         """A run of this plugin, quick and quiet: on rows of the kit unless it is a domain, without the risk checks of every
         run. `more`: plugins that are not installed; `plugins`: installed ones; `options` as for `ftp.run`. A plugin that only goes
-        with others names them in `goes_with`, and in `tried_with` the options that it cannot do without."""
+        with others names them in `requires` or `goes_with`, and in `tried_with` the options that it cannot do without."""
         local = [self.local] if self.local else []
-        beside = [name for name in self.picked.declaration.goes_with if name not in plugins]
+        companions = dict.fromkeys([*self.picked.declaration.requires, *self.picked.declaration.goes_with])
+        beside = [name for name in companions if name not in plugins]
         names = [*([] if local else [self.named or self.name]), *plugins, *beside, *(f"-{name}" for name in _risks() if name != self.name)]
         rows = [] if "domain" in self.parts else [ROWS]
         usual = {"device": "cpu", "precision": "fp32", "baselines": False, "verify": False, "report": False,

@@ -14,7 +14,7 @@ from ftp.options import Option, convert, flatten, resolve, write_recipe
 from ftp.plugins.audit import audit
 from ftp.plugins.declare import implementations
 from ftp_testing.outcome import Fault, check
-from ftp_testing.subject import Subject
+from ftp_testing.subject import Subject, find
 
 HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "sklearn", "accelerate", "pandas", "bitsandbytes")
 """What must not be imported before a run needs it: `ftp --help` reads all plugins."""
@@ -44,7 +44,8 @@ def imports_light(subject: Subject) -> str:
 @check("every")
 def class_is_sound(subject: Subject) -> str:
     """Hooks are marked, have arguments that the contract has, and wrappers yield."""
-    problems = audit([subject.picked])
+    required = [find(name).picked for name in subject.picked.declaration.requires]
+    problems = audit([subject.picked, *required])
     if problems:
         raise Fault("\n".join(problem.what for problem in problems), "\n  ".join(problem.fix for problem in problems))
     hooks = implementations(subject.cls)
