@@ -129,7 +129,7 @@ def test_tickets_of_a_customer_stay_together(tickets: type, tmp_path: Path) -> N
     from ftp.types import Run
 
     prepared = prepare(["lora"], [TICKETS])
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), None, tmp_path, None)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), tmp_path)
     data, _ = settle(tickets().load_data(run), run)
     train, held = (set(data.splits[name]["customer"]) for name in ("train", "validation"))
     assert train and held and not train & held

@@ -69,7 +69,7 @@ def trainer_losses(method: str, options: dict[str, Any], tmp_path: Path) -> list
     from ftp.types import Run
 
     prepared = prepare([method, "sentiment"], given=[("options", options)])
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), None, tmp_path, Log(None, writer=False))
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), tmp_path, Log(None, writer=False))
     data = collect(run)
     seed_step(prepared.settings.seed, 0, 0)
     built = run.hooks.one("build_model", run=run, data=data)

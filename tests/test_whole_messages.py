@@ -244,7 +244,7 @@ def losses_of(folder: Path, template: str, *plugins: Any) -> tuple[Any, dict[str
         head: Any = "score" if isinstance(plugin, Reward) else "tokens"
         model = models.load(models.Source(str(folder), folder=folder), head)
         model.tokenizer.chat_template, model.tokenizer.model_max_length = template, 8192
-        run: Any = Run(Settings(max_length=8192), Task(form, head), None, None, None, None)  # type: ignore[arg-type]
+        run: Any = Run(Settings(max_length=8192), Task(form, head), None)  # type: ignore[arg-type]
         made[type(plugin).__name__] = plugin.make_loss(run, Data({}, form), model)  # type: ignore[arg-type]
     return model.tokenizer, made
 

@@ -26,6 +26,7 @@ from ftp.types import (
     Row,
     Run,
     Score,
+    StartedRun,
     StepOut,
     Stop,
 )
@@ -68,7 +69,7 @@ def build_model(run: Run, data: Data) -> Model:
 
 
 @hookspec(firstresult=True)
-def make_loss(run: Run, data: Data, model: Model) -> Loss:
+def make_loss(run: StartedRun, data: Data, model: Model) -> Loss:
     """Give what is minimised: an object that encodes rows, collates and computes (`Loss`).
 
     One answer: the objective's; without an objective, core's loss for the head. Wrappers are welcome (an anchor to the
@@ -80,7 +81,7 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
 
 @hookspec(firstresult=True)
 def order_rows(
-    run: Run, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
+    run: StartedRun, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
 ) -> Sequence[Sequence[int] | NDArray[Any]]:
     """Give the updates of an epoch, each as the numbers of its encoded rows, from 0.
 
@@ -94,7 +95,7 @@ def order_rows(
 
 
 @hookspec(firstresult=True)
-def make_optimizer(run: Run, model: Model, loss: Loss) -> Optimizer:
+def make_optimizer(run: StartedRun, model: Model, loss: Loss) -> Optimizer:
     """Give the optimizer of the trained weights: those of the network, and of `loss.extra` where there is one.
 
     One answer: core's AdamW (registered last). `ftp.train.parameter_groups(model, loss, run.settings)` sorts the weights
@@ -106,7 +107,7 @@ def make_optimizer(run: Run, model: Model, loss: Loss) -> Optimizer:
 
 
 @hookspec(firstresult=True)
-def make_schedule(run: Run, total: int) -> Callable[[int], float]:
+def make_schedule(run: StartedRun, total: int) -> Callable[[int], float]:
     """Give the schedule of the learning rate: number of an update, from 0 to `total` - 1 -> share of the peak rate.
 
     One answer: core's, which `--lr-scheduler-type` and the warm-up options choose (registered last). The function
@@ -117,7 +118,8 @@ def make_schedule(run: Run, total: int) -> Callable[[int], float]:
 
 @hookspec(firstresult=True)
 def train_step(
-    run: Run, model: Model, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer, step: int, total: int
+    run: StartedRun, model: Model, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer,
+    step: int, total: int,
 ) -> StepOut:
     """Do one whole update: the gradients of all `batches`, clipping, and the optimizer's step.
 
@@ -129,7 +131,7 @@ def train_step(
 
 
 @hookspec(firstresult=True)
-def evaluated_weights(run: Run, model: Model) -> AbstractContextManager[Any]:
+def evaluated_weights(run: StartedRun, model: Model) -> AbstractContextManager[Any]:
     """Give a context in which the network has the weights that count, where those are not the ones that are trained: their
     running average (EMA), a mean over the end of training (SWA), the point that a schedule-free optimizer reports.
 
@@ -142,7 +144,7 @@ def evaluated_weights(run: Run, model: Model) -> AbstractContextManager[Any]:
 
 @hookspec
 def evaluate(
-    run: Run, data: Data, predictions: Mapping[str, Predictions], model: Model
+    run: StartedRun, data: Data, predictions: Mapping[str, Predictions], model: Model
 ) -> Sequence[Score]:
     """Compare predictions with rows and give scores.
 
@@ -154,7 +156,7 @@ def evaluate(
 
 @hookspec
 def check_risks(
-    run: Run,
+    run: StartedRun,
     stage: str,
     data: Data,
     model: Model | None,
@@ -175,14 +177,14 @@ def check_risks(
 
 
 @hookspec
-def reward(run: Run, rows: Sequence[Row], completions: Sequence[str]) -> Reward:
+def reward(run: StartedRun, rows: Sequence[Row], completions: Sequence[str]) -> Reward:
     """Judge completions, one number each, higher is better. Collected and summed by weight; asked only by objectives
     that sample from the model (RLHF). `rows` are the prompts' rows with all their columns."""
     raise NotImplementedError
 
 
 @hookspec
-def on_event(run: Run, event: Event) -> Stop | None:
+def on_event(run: StartedRun, event: Event) -> Stop | None:
     """Hear what happens: an `Event`, whose class says what (`Started`, `Step`, `Evaluated`, `Judged`, `Saved`, and at the end of
     a run `Finished` or `Failed`).
 

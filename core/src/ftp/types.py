@@ -509,12 +509,14 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """The facts of a run; frozen, no counters. `plugins`: the hook relay with who is who. `out`: the run folder."""
+    """The facts of a run before it is started, as `ftp plan` knows them too; frozen, no counters.
+
+    `hooks`: asks its plugins. `out`: the run folder, `log`: what keeps its events; None where there is none.
+    """
 
     settings: Settings
     task: Task
     hooks: Hooks
-    accelerator: Accelerator | None = None
     out: Path | None = None
     log: Log | None = None
 
@@ -538,3 +540,16 @@ class Run:
         """Show one line to the user once (main process only) and keep it in the log."""
         if self.log is not None:
             self.log.tell(message)
+
+
+@dataclass(frozen=True)
+class StartedRun(Run):
+    """A run that has begun: its folder is open, its processes and devices are settled.
+
+    `accelerator`: Accelerate's, for the device, for autocast and for what several processes do together.
+    """
+
+    # `field()` takes the defaults of a run away
+    out: Path = field()
+    log: Log = field()
+    accelerator: Accelerator

@@ -23,7 +23,7 @@ from ftp.folder.log import Log
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.train.device import accelerator
-from ftp.types import Data, Model, Risk, Run
+from ftp.types import Data, Model, Risk, StartedRun
 from ftp_forgetting import Forgetting, advice, representations, sets, words
 from ftp_testing.advice import follow
 from ftp_testing.models import tiny
@@ -34,12 +34,12 @@ TEXTS = sets.texts(None).documents
 PLUGINS = {"tokens": ["clm", "full", "sentiment"], "mask": ["mlm", "full", "sentiment"], "labels": ["full", "sentiment"]}
 
 
-def a_run(head: Any, out: Path = Path("runs/x")) -> Run:
+def a_run(head: Any, out: Path = Path("runs/x")) -> StartedRun:
     prepared = prepare([*PLUGINS[head], "-preflight"], given=[("options", {"device": "cpu", "precision": "fp32"})])
     if out.is_dir():
         (out / "run.toml").write_text(prepared.recipe())
     hooks = Hooks(prepared.picked, prepared.values)
-    return Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), out, Log(None, writer=False))
+    return StartedRun(prepared.settings, prepared.task, hooks, out, Log(None, writer=False), accelerator(prepared.settings))
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,11 @@ def made(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
     from ftp.plugins.plan import prepare
     from ftp.runs.build import build
     from ftp.train.device import accelerator
-    from ftp.types import Run
+    from ftp.types import StartedRun
 
     prepared = prepare([*plugins, *QUIET], given=[("options", {**OPTIONS, **options})])
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), None,
-              Log(None, writer=False))
+    run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), Path(), Log(None, writer=False),
+                     accelerator(prepared.settings))
     data = collect(run)
     model, loss = build(run, data)
     return model, loss, data

@@ -31,7 +31,7 @@ def texts(path: Path, word: str, count: int, **more: Any) -> str:
 def collected(plugins: list[str], **options: Any) -> tuple[Data, list[str]]:
     prepared = prepare([*plugins, *QUIET], given=[("options", options)])
     log = Log(None, writer=False)
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), None, None, log)
+    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), None, log)
     data = collect(run)
     return data, [json.dumps(line) for line in log.lines]
 

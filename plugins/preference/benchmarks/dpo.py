@@ -68,17 +68,16 @@ def ours(folder: Path, rows: list[dict[str, Any]], steps: int, precision: str, p
     from ftp.train.device import accelerator
     from ftp.train.optimizer import adamw
     from ftp.train.state import Whole
-    from ftp.types import Data, Run, Task
+    from ftp.types import Data, StartedRun, Task
     from ftp_preference import Dpo
 
     settings = Settings(device="cpu", precision=precision, learning_rate=1e-4)  # type: ignore[arg-type]
-    run = Run(settings, Task("preference", "tokens"), None, accelerator(settings))  # type: ignore[arg-type]
+    run = StartedRun(settings, Task("preference", "tokens"), None, None, None, accelerator(settings))  # type: ignore[arg-type]
     model = attach(load(Source("random", folder=folder), "tokens"), lora(), who="lora", seed=0)
     model = replace(model, packed=packing.can_pack(model.net, model.tokenizer)[0])
     loss = Dpo(precompute_ref_log_probs=precompute).make_loss(run, Data({}, "preference"), model)
     encoded = [{"row": n, **row} for n, row in enumerate(loss.encode(rows))]
     whole = Whole(model, loss)
-    assert run.accelerator is not None
     prepared, optimizer = run.accelerator.prepare(whole, adamw(model, loss, settings))
     prepared.train()
     seconds = []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ftp.data.encode import asked
-from ftp.types import Batch, Data, Loss, Model, Run, Task
+from ftp.types import Batch, Data, Loss, Model, StartedRun, Task
 
 PAIRS = [
     ("What is the capital of Norway?", "The capital of Norway is Oslo.", "I do not know, and I do not care."),
@@ -85,15 +85,15 @@ def load(folder: Callable[..., Path]) -> Callable[..., Model]:
     return get
 
 
-def a_run(form: Any = "preference", **settings: Any) -> Run:
+def a_run(form: Any = "preference", **settings: Any) -> StartedRun:
     from ftp.settings import Settings
     from ftp.train.device import accelerator
 
     chosen = Settings(device="cpu", precision="fp32", **settings)
-    return Run(chosen, Task(form, "tokens"), None, accelerator(chosen))  # type: ignore[arg-type]
+    return StartedRun(chosen, Task(form, "tokens"), None, None, None, accelerator(chosen))  # type: ignore[arg-type]
 
 
-def loss_of(plugin: Any, model: Model, run: Run) -> Loss:
+def loss_of(plugin: Any, model: Model, run: StartedRun) -> Loss:
     made: Loss = plugin.make_loss(run, Data({}, run.task.form), model)
     return made
 

@@ -22,7 +22,7 @@ from ftp.plugins.plan import prepare
 from ftp.runs.build import build
 from ftp.settings import Settings
 from ftp.train.device import accelerator
-from ftp.types import Data, Risk, Run, Task
+from ftp.types import Data, Risk, Run, StartedRun, Task
 from ftp_preflight import Preflight, encoded, first_step, left_out, template
 from ftp_preflight.findings import Findings
 from ftp_testing.advice import follow
@@ -97,8 +97,8 @@ def scene(folder: Path, rows: list[dict[str, Any]] | None, plugins: list[str], k
     out = folder / f"{path.stem}-{kind}"
     out.mkdir(exist_ok=True)
     (out / "run.toml").write_text(prepared.recipe())
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings), out,
-              Log(None, writer=False))
+    run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), out, Log(None, writer=False),
+                     accelerator(prepared.settings))
     data = collect(run)
     model, loss = build(run, data)
     return run, data, model, loss

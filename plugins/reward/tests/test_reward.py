@@ -18,7 +18,7 @@ from ftp.errors import UserError
 from ftp.net import heads, layout, packing
 from ftp.settings import Settings
 from ftp.train.device import accelerator
-from ftp.types import Batch, Data, Loss, Model, Run, Task
+from ftp.types import Batch, Data, Loss, Model, StartedRun, Task
 from ftp_reward import Reward
 from ftp_testing.models import tiny
 
@@ -70,9 +70,9 @@ def load(folder: Callable[[Any], Path]) -> Callable[..., Model]:
     return get
 
 
-def a_run(**settings: Any) -> Run:
+def a_run(**settings: Any) -> StartedRun:
     chosen = Settings(device="cpu", precision="fp32", **settings)
-    return Run(chosen, Task("preference", "score"), None, accelerator(chosen))  # type: ignore[arg-type]
+    return StartedRun(chosen, Task("preference", "score"), None, None, None, accelerator(chosen))  # type: ignore[arg-type]
 
 
 def loss_of(model: Model, plugin: Reward | None = None, rows: Any = None, **settings: Any) -> Loss:

@@ -14,7 +14,7 @@ from ftp.folder.log import Log
 from ftp.losses.sampling import Completion
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
-from ftp.types import Data, Run
+from ftp.types import Data, StartedRun
 from ftp_rlhf import rollout
 from ftp_testing.models import tiny
 from ftp_testing.subject import JUDGE, ROWS
@@ -76,7 +76,7 @@ def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Ro
     given = {"model": str(llama), "device": "cpu", "precision": "fp32", "rlhf": {**usual, **options}}
     prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", given)])
     hooks = Hooks([one for one in prepared.picked if one.name != "kit-rows"], prepared.values)
-    run = Run(prepared.settings, prepared.task, hooks, accelerator(prepared.settings), None, Log(None, writer=False))
+    run = StartedRun(prepared.settings, prepared.task, hooks, None, Log(None, writer=False), accelerator(prepared.settings))
     seed_step(0, 0, 0)
     _, loss = build(run, Data({}, "prompt"))
     made: rollout.Roller = loss.rollout.function.__self__  # type: ignore[attr-defined]

@@ -302,10 +302,10 @@ def test_an_empty_completion_has_a_score_of_a_reward_model(go, tmp_path):
 
     from ftp.settings import Settings
     from ftp.train.device import accelerator
-    from ftp.types import Run
+    from ftp.types import StartedRun
 
     settings = Settings(device="cpu", precision="fp32")
-    run = Run(settings, None, None, accelerator(settings))  # type: ignore[arg-type]
+    run = StartedRun(settings, None, None, None, None, accelerator(settings))  # type: ignore[arg-type]
     judged = model_judge(run, folder)
     row = {"prompt": [{"role": "user", "content": "Say nothing."}]}
     scores = judged([row, row], ["", "Something."], [[], []])

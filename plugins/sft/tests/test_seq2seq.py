@@ -47,7 +47,7 @@ def loaded(folder: Path) -> Model:
 
 def a_loss(model: Model, rows: list[Row] = ROWS, **options: Any) -> Loss:
     settings = {name: options.pop(name) for name in ("max_length",) if name in options}
-    run = Run(Settings(**settings), Task("conversation", "tokens"), None, None, None, None)  # type: ignore[arg-type]
+    run = Run(Settings(**settings), Task("conversation", "tokens"), None)  # type: ignore[arg-type]
     return Sft(**options).make_loss(run, Data({"train": Dataset.from_list(rows)}, "conversation"), model)
 
 

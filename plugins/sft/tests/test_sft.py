@@ -49,7 +49,7 @@ def loaded(folder: Path, template: str | None = None, packed: bool = False) -> M
 
 
 def a_run(out: Path | None = None, **settings: Any) -> Run:
-    return Run(Settings(**settings), Task("conversation", "tokens"), None, None, out, None)  # type: ignore[arg-type]
+    return Run(Settings(**settings), Task("conversation", "tokens"), None, out)  # type: ignore[arg-type]
 
 
 def a_loss(model: Model, rows: list[Row] = ROWS, run: Run | None = None, **options: Any) -> Loss:

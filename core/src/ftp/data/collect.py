@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ftp.errors import Problem, UserError
-from ftp.types import Data, Loss, Run
+from ftp.types import Data, Loss, Run, StartedRun
 
 
 def collect(run: Run, refused: list[Problem] | None = None) -> Data:
@@ -43,14 +43,13 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
     return data
 
 
-def encode_all(run: Run, data: Data, loss: Loss) -> dict[str, Any]:
+def encode_all(run: StartedRun, data: Data, loss: Loss) -> dict[str, Any]:
     """Every split as encoded rows, once; the main process encodes, the others read what it wrote."""
     from ftp.data.encode import Counts, account, encode, encoder, whole_answers
     from ftp.data.tables import cache_home
 
     accelerator = run.accelerator
     policy = run.settings.truncated_answers
-    assert accelerator is not None
     cache = run.settings.cache_dir or cache_home()
     kept = cache / "encoded" if cache is not None else None
     encoded: dict[str, Any] = {}

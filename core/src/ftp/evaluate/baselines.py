@@ -9,7 +9,7 @@ from typing import Any
 from ftp import heads
 from ftp.evaluate.predict import predict
 from ftp.evaluate.scoring import score
-from ftp.types import Baseline, Batch, Data, Loss, Model, Prediction, Predictions, Run
+from ftp.types import Baseline, Batch, Data, Loss, Model, Prediction, Predictions, StartedRun
 
 ROWS_AT_MOST = 2000
 
@@ -58,7 +58,7 @@ def word_memory(data: Data, splits: Mapping[str, Any]) -> dict[str, Predictions]
     return found
 
 
-def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batch]) -> Any:
+def features(run: StartedRun, model: Model, encoded: Any, collate: Callable[[Any], Batch]) -> Any:
     """[rows, width] mean of each row's last hidden states, before any training."""
     import numpy as np
     import torch
@@ -67,7 +67,6 @@ def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batc
     from ftp.net import heads as network_heads
     from ftp.net import layout
 
-    assert run.accelerator is not None
     found = np.zeros((len(encoded), 0))
     model.net.eval()
     with torch.no_grad(), run.accelerator.autocast():
@@ -84,7 +83,8 @@ def features(run: Run, model: Model, encoded: Any, collate: Callable[[Any], Batc
 
 
 def linear_probe(
-    run: Run, data: Data, model: Model, encoded: Mapping[str, Any], collate: Callable[[Any], Batch], splits: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, encoded: Mapping[str, Any], collate: Callable[[Any], Batch],
+    splits: Mapping[str, Any],
 ) -> dict[str, Predictions]:
     """The untuned model: logistic regression on its frozen features (mean of the last hidden states), fitted on at most
     `ROWS_AT_MOST` training rows. What fine-tuning must beat to be worth its time."""
@@ -115,14 +115,14 @@ def linear_probe(
 
 
 def untuned(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
 ) -> dict[str, dict[str, Predictions]]:
     """The model before any training."""
     return {"untuned": {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}}
 
 
 def class_baselines(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
 ) -> dict[str, dict[str, Predictions]]:
     """Always the most frequent class; and a linear head on the untuned network."""
     return {
@@ -132,7 +132,7 @@ def class_baselines(
 
 
 def tag_baselines(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
 ) -> dict[str, dict[str, Predictions]]:
     """The tag that each word had most often; and the model before any training."""
     usual = {"each word's usual tag": word_memory(data, held)}
@@ -140,7 +140,7 @@ def tag_baselines(
 
 
 def measure_baselines(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
 ) -> list[Baseline]:
     """What a run is compared with: what the spec of its head says, else the untuned model."""
     if not run.settings.baselines or run.settings.streaming:

@@ -7,13 +7,13 @@ from ftp.data.look import spread
 from ftp.errors import PluginError
 from ftp.evaluate.predict import predict
 from ftp.evaluate.scoring import score, to_minimise
-from ftp.types import Data, Loss, Model, Run, Score
+from ftp.types import Data, Loss, Model, Score, StartedRun
 
 ROWS = 16
 """Held-out rows that are answered to learn which scores there are."""
 
 
-def check_metric(run: Run, data: Data, model: Model, loss: Loss) -> None:
+def check_metric(run: StartedRun, data: Data, model: Model, loss: Loss) -> None:
     """Check `--metric-for-best-model` against the scores that this run's plugins give.
 
     Raises:
@@ -27,7 +27,7 @@ def check_metric(run: Run, data: Data, model: Model, loss: Loss) -> None:
         to_minimise(metric, scores)
 
 
-def scores_of_few_rows(run: Run, data: Data, model: Model, loss: Loss) -> list[Score]:
+def scores_of_few_rows(run: StartedRun, data: Data, model: Model, loss: Loss) -> list[Score]:
     """The scores of a few validation rows, answered by the untuned model: their names are those of all evaluations.
 
     None where these rows have no trained term, or where a plugin cannot score so few.

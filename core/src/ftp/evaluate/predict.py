@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftp.types import Batch, Loss, LossOut, Metric, Model, Prediction, Predictions, Row, Run
+from ftp.types import Batch, Loss, LossOut, Metric, Model, Prediction, Predictions, Row, StartedRun
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 def predict(
-    run: Run,
+    run: StartedRun,
     model: Model,
     loss: Loss,
     rows: Dataset,
@@ -32,7 +32,6 @@ def predict(
     import torch
 
     accelerator = run.accelerator
-    assert accelerator is not None
     forward = forward or loss.compute
     has_answers = answers and loss.has_answers
     parts = _parts(encoded, run.settings.eval_batch_tokens, accelerator.process_index, accelerator.num_processes)

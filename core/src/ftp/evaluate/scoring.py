@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from ftp.errors import UserError, nearest
-from ftp.types import Data, Model, Predictions, Run, Score
+from ftp.types import Data, Model, Predictions, Score, StartedRun
 
 
-def score(run: Run, data: Data, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
+def score(run: StartedRun, data: Data, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
     """Scores of all plugins. The same score of the same split from two of them is an error."""
     scores: dict[tuple[str, str], tuple[str, Score]] = {}
     for answer in run.hooks.each("evaluate", run=run, data=data, predictions=predictions, model=model):

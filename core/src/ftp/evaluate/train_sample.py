@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ftp.data.updates import Source
-from ftp.types import Data, Loss, Run
+from ftp.types import Data, Loss, StartedRun
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def train_sample(run: Run, data: Data, loss: Loss, source: Source, every_eval: int) -> tuple[Dataset, Dataset] | None:
+def train_sample(run: StartedRun, data: Data, loss: Loss, source: Source, every_eval: int) -> tuple[Dataset, Dataset] | None:
     """A fixed sample of training rows, encoded and scored as validation is: row by row, also where training rows are laid
     together in blocks. As many as validation has, 512 at most, and at most a quarter of those trained on between two evaluations
     (128 at least): scoring them then costs a twelfth of training. None for a stream, and where an answer has to be generated."""

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ftp.errors import UserError
 from ftp.losses import tokens
 from ftp.net import heads, layout
-from ftp.types import Model, Run
+from ftp.types import Model, StartedRun
 
 
 def lay(model: Model, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -48,13 +48,12 @@ def reference_logps(model: Model, inputs: Mapping[str, Any]) -> Tensor:
         return logps(net, inputs)
 
 
-def precompute(run: Run, model: Model, rows: Sequence[Any], columns: Mapping[str, tuple[str, str]]) -> None:
+def precompute(run: StartedRun, model: Model, rows: Sequence[Any], columns: Mapping[str, tuple[str, str]]) -> None:
     """Put the reference's log probabilities into encoded rows, in batches of rows of similar length.
 
     `columns`: for each column to write, those of the answers' ids and spans. A second copy of the weights goes off the
     device afterwards.
     """
-    assert run.accelerator is not None
     order = sorted(range(len(rows)), key=lambda place: -rows[place]["length"])
     while order:
         most = max(1, run.settings.eval_batch_tokens // rows[order[0]]["length"])
@@ -75,9 +74,8 @@ def precompute(run: Run, model: Model, rows: Sequence[Any], columns: Mapping[str
                 net.to("cpu")
 
 
-def kept_under(run: Run, model: Model) -> tuple[str, str]:
+def kept_under(run: StartedRun, model: Model) -> tuple[str, str]:
     """What precomputed log probabilities hang on: the weights, and the precision that they were computed in."""
-    assert run.accelerator is not None
     return fingerprint(model.net), str(run.accelerator.mixed_precision)
 
 

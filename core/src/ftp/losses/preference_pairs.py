@@ -16,7 +16,7 @@ from ftp.losses.common import TokenRow, is_asked, row_limit
 from ftp.losses.conversations import Chat
 from ftp.losses.prompted_answers import PairRow, SamePairs, encode_pairs
 from ftp.model.modes import without_dropout
-from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
 
 VERSION = 1
 
@@ -43,7 +43,7 @@ Formula = Callable[[Logps], tuple[Tensor, Mapping[str, Tensor]]]
 
 
 def make(
-    run: Run,
+    run: StartedRun,
     data: Data,
     model: Model,
     formula: Formula,
@@ -71,7 +71,7 @@ def make(
 class PreferencePairs(Loss[PairRow]):
     """The loss of `make`. `limit`: tokens of a prompt with its answer at most."""
 
-    run: Run
+    run: StartedRun
     model: Model
     chat: Chat
     formula: Formula

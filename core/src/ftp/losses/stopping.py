@@ -22,7 +22,7 @@ from ftp.model.token_rows import frozen
 from ftp.net import heads
 from ftp.plugin_info import declaration_of
 from ftp.plugins.find import installed
-from ftp.types import Model, Risk, Row, Run
+from ftp.types import Model, Risk, Row, Run, StartedRun
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -106,9 +106,8 @@ def _conversation(row: Row) -> list[Any]:
     return [*read_messages(row["prompt"], "user"), *read_messages(answer, "assistant")]
 
 
-def end_probabilities(run: Run, model: Model, references: list[Reference]) -> list[float]:
+def end_probabilities(run: StartedRun, model: Model, references: list[Reference]) -> list[float]:
     """The probability of the token that ends each reference answer, behind the whole of it."""
-    assert run.accelerator is not None
     is_apart = encoder_decoder.applies(model.net)
     rows: list[TokenRow] = []
     for reference in references:
@@ -125,7 +124,7 @@ def end_probabilities(run: Run, model: Model, references: list[Reference]) -> li
     return [float((-losses[last[row]].float()).exp()) for row in range(len(references))]
 
 
-def measure(run: Run, model: Model, chat: Chat, references: list[Reference], limit: int) -> Stops:
+def measure(run: StartedRun, model: Model, chat: Chat, references: list[Reference], limit: int) -> Stops:
     """Answer the prompts greedily and see which answers end. `limit`: tokens a row that the network takes."""
     probabilities = sorted(end_probabilities(run, model, references))
     longest = max(len(reference.answer) for reference in references)
@@ -149,7 +148,7 @@ def with_room(references: list[Reference], limit: int, apart: bool) -> list[Refe
     return [reference for reference in references if len(reference.prompt) + _allowed(longest) <= limit]
 
 
-def measure_before(run: Run, model: Model, chat: Chat, references: list[Reference], limit: int) -> Stops | None:
+def measure_before(run: StartedRun, model: Model, chat: Chat, references: list[Reference], limit: int) -> Stops | None:
     """`measure` of the model as it was before this run; None where nothing has those weights."""
     if model.reference is None:
         return None
@@ -162,7 +161,7 @@ def mostly_end(stops: Stops) -> bool:
     return stops.ended > stops.asked / 2
 
 
-def verdict(run: Run, model: Model, chat: Chat, stops: Stops, before: Stops | None = None) -> Risk:
+def verdict(run: StartedRun, model: Model, chat: Chat, stops: Stops, before: Stops | None = None) -> Risk:
     """The verdict on how answers ended.
 
     Args:

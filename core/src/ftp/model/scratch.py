@@ -19,7 +19,7 @@ from ftp.folder import marker, paths, writing
 from ftp.model.limits import capacity
 from ftp.model.loading import quiet, use_cache
 from ftp.model.saving import save_tokenizer
-from ftp.types import Data, Model, Run
+from ftp.types import Data, Model, Run, StartedRun
 
 TEXTS_AT_MOST = 1_000_000
 """Training texts that a tokenizer is trained on."""
@@ -118,7 +118,7 @@ def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedT
     if run.out is None:
         return train(texts(data), vocab_size, masks=masks)
     folder = run.out / paths.TOKENIZER
-    with run.accelerator.main_process_first() if run.accelerator is not None else nullcontext():
+    with run.accelerator.main_process_first() if isinstance(run, StartedRun) else nullcontext():
         if not folder.is_dir():
             aside = folder.with_name(f"{paths.TOKENIZER}.part")
             marker.add(run.out, [f"{aside.name}/"])

@@ -25,7 +25,7 @@ from ftp.host.terminal import OF_THE_USER, warn
 from ftp.plugin_info import Answer, Picked
 from ftp.plugins.declare import implementations
 from ftp.plugins.find import FROM_PATH, discover
-from ftp.types import Stateful
+from ftp.types import StartedRun, Stateful
 
 
 @contextlib.contextmanager
@@ -144,8 +144,8 @@ class Hooks:
     def _caller(self, hook: str, arguments: Mapping[str, Any]) -> pluggy.HookCaller:
         """What asks the plugins: on other processes than the main one without those that hear events there alone."""
         if hook == "on_event" and self._main_only:
-            accelerator = arguments["run"].accelerator
-            if accelerator is not None and not accelerator.is_main_process:
+            run: StartedRun = arguments["run"]
+            if not run.accelerator.is_main_process:
                 return self._manager.subset_hook_caller(hook, self._main_only)
         return cast(pluggy.HookCaller, getattr(self._manager.hook, hook))
 

@@ -9,14 +9,14 @@ from typing import Any
 from ftp.errors import Problem, RiskStop, UserError
 from ftp.folder.files import Folder
 from ftp.plugins.declare import kind_of
-from ftp.types import Data, Evaluation, Judged, Loss, Model, Predictions, Risk, Run
+from ftp.types import Data, Evaluation, Judged, Loss, Model, Predictions, Risk, StartedRun
 
 
 class Verdicts:
     """Asks for verdicts at each stage and keeps the last of each name. A check that raised has nothing more to say: what it
     noted before may be half of it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: StartedRun) -> None:
         self.run = run
         self.all: dict[str, Risk] = {}
         self.owner: dict[str, str] = {}  # whose each verdict is
@@ -37,7 +37,6 @@ class Verdicts:
         ends the run raises `RiskStop`. A check that raises is `not_run` from then on, and so is one that never spoke; only a
         user's mistake that it finds before training (`UserError`) ends the run."""
         run, silent = self.run, frozenset(self.failed)
-        assert run.log is not None and run.out is not None
 
         def broken(plugin: Any, error: Exception) -> list[Risk]:
             if isinstance(error, UserError) and stage in ("data", "start"):
@@ -65,7 +64,7 @@ class Verdicts:
             self.all[risk.name] = risk
             if risk.level in ("warn", "stop"):
                 run.log.event("risk", level=risk.level, risk=risk.name, finding=risk.finding, stage=stage)
-        if run.accelerator is None or run.accelerator.is_main_process:
+        if run.accelerator.is_main_process:
             Folder(run.out).write_risks(self.latest())
         if new:
             step = history[-1].step if history else 0

@@ -13,10 +13,10 @@ import numpy as np
 
 from ftp.data.updates import Source
 from ftp.errors import PluginError, UserError
-from ftp.types import Data, Loss, Model, Run
+from ftp.types import Data, Loss, Model, Run, StartedRun
 
 
-def build(run: Run, data: Data, weights: Path | None = None) -> tuple[Model, Loss]:
+def build(run: StartedRun, data: Data, weights: Path | None = None) -> tuple[Model, Loss]:
     """The network on its device and what it minimises; the same for the same seed.
 
     Args:
@@ -25,7 +25,6 @@ def build(run: Run, data: Data, weights: Path | None = None) -> tuple[Model, Los
     from ftp.train.seeds import seed_step
     from ftp.train.state import Whole, put_weights, scored_weights
 
-    assert run.accelerator is not None
     seed_step(run.settings.seed, 0, 0)
     model = run.hooks.one("build_model", run=run, data=data)
     refuse_untrained(run, model)
@@ -75,7 +74,7 @@ def packs(run: Run, model: Model) -> bool:
     return able
 
 
-def make_source(run: Run, data: Data, encoded: Mapping[str, Any], loss: Loss) -> Source:
+def make_source(run: StartedRun, data: Data, encoded: Mapping[str, Any], loss: Loss) -> Source:
     """Where the loop gets its rows from."""
     from ftp.data import updates
     from ftp.train.seeds import seed_step
@@ -91,7 +90,7 @@ def make_source(run: Run, data: Data, encoded: Mapping[str, Any], loss: Loss) ->
     return updates.Rolled(source, loss, run.settings, seed_step) if loss.makes_rows else source
 
 
-def order_rows(run: Run, data: Data, lengths: Any, rows: Any, epoch: int) -> Any:
+def order_rows(run: StartedRun, data: Data, lengths: Any, rows: Any, epoch: int) -> Any:
     """The updates of an epoch, as the plugin of the run that orders rows gives them, or core.
 
     Raises:
@@ -108,14 +107,13 @@ def order_rows(run: Run, data: Data, lengths: Any, rows: Any, epoch: int) -> Any
     return updates
 
 
-def _ordering(run: Run) -> list[str]:
+def _ordering(run: StartedRun) -> list[str]:
     """The plugins that order rows in core's place, or change its order."""
     return [name for name, how in run.hooks.who("order_rows") if how != "default"]
 
 
-def trial(run: Run, model: Model, loss: Loss, source: Any) -> None:
+def trial(run: StartedRun, model: Model, loss: Loss, source: Any) -> None:
     """One row forward and backward before anything long: shapes fit, the loss is finite, something gets a gradient."""
-    assert run.accelerator is not None
     with run.accelerator.autocast():
         out = loss.compute(loss.collate([source.any_row()]))
     if not math.isfinite(float(out.total.detach())):

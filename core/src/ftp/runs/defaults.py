@@ -13,7 +13,7 @@ from ftp import forms, heads
 from ftp.hooks import hookimpl
 from ftp.options import option
 from ftp.plugins.declare import plugin
-from ftp.types import Batch, Data, Evaluation, Loss, Model, Predictions, Risk, Run, Score, StepOut
+from ftp.types import Batch, Data, Evaluation, Loss, Model, Predictions, Risk, Run, Score, StartedRun, StepOut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +82,7 @@ class HeadLoss:
     """Train the loss of the task's head where no objective is named."""
 
     @hookimpl(trylast=True)
-    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+    def make_loss(self, run: StartedRun, data: Data, model: Model) -> Loss:
         from ftp import losses
 
         return losses.for_head(run, data, model)
@@ -93,26 +93,26 @@ class Step:
     """Train with AdamW on shuffled rows: their order, the optimizer, the schedule of its rate, and each update."""
 
     @hookimpl(trylast=True)
-    def order_rows(self, run: Run, lengths: NDArray[Any], rows: NDArray[Any], epoch: int) -> list[NDArray[Any]]:
+    def order_rows(self, run: StartedRun, lengths: NDArray[Any], rows: NDArray[Any], epoch: int) -> list[NDArray[Any]]:
         from ftp.data.updates import shuffled
 
         return shuffled(run.settings, lengths, rows, epoch)
 
     @hookimpl(trylast=True)
-    def make_optimizer(self, run: Run, model: Model, loss: Loss) -> Optimizer:
+    def make_optimizer(self, run: StartedRun, model: Model, loss: Loss) -> Optimizer:
         from ftp.train.optimizer import adamw
 
         return adamw(model, loss, run.settings)
 
     @hookimpl(trylast=True)
-    def make_schedule(self, run: Run, total: int) -> Callable[[int], float]:
+    def make_schedule(self, run: StartedRun, total: int) -> Callable[[int], float]:
         from ftp.train.schedule import schedule
 
         return partial(schedule, run.settings, total)
 
     @hookimpl(trylast=True)
     def train_step(
-        self, run: Run, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer
+        self, run: StartedRun, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer
     ) -> StepOut:
         from ftp.train import update
 
@@ -144,7 +144,7 @@ class Duplicates:
     stop_share: float = option(0.2, "share of held-out rows found in train that stops the run", low=0, high=1)
 
     @hookimpl
-    def check_risks(self, run: Run, stage: str, data: Data) -> list[Risk]:
+    def check_risks(self, run: StartedRun, stage: str, data: Data) -> list[Risk]:
         if stage != "data":
             return []
         held = [name for name in data.splits if name not in ("train", "general")]
@@ -180,7 +180,7 @@ class Gap:
     rise: float = option(0.1, "rise of the held-out loss over its best, relative, that is a warning", low=0)
 
     @hookimpl
-    def check_risks(self, run: Run, stage: str, history: Sequence[Evaluation]) -> list[Risk]:
+    def check_risks(self, run: StartedRun, stage: str, history: Sequence[Evaluation]) -> list[Risk]:
         if stage != "end":
             return []
         looks = [one for one in history if one.train_loss is not None]
@@ -207,7 +207,7 @@ class Stopping:
     longest: int = option(128, "tokens of a reference answer at most; rows with longer ones are not asked", low=1)
 
     @hookimpl
-    def check_risks(self, run: Run, stage: str, data: Data, model: Model | None) -> list[Risk]:
+    def check_risks(self, run: StartedRun, stage: str, data: Data, model: Model | None) -> list[Risk]:
         if stage != "end" or model is None or not self.prompts:
             return []
         if not (heads.get(model.head).writes_text and forms.get(data.form).has_messages):

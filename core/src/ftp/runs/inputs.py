@@ -10,13 +10,13 @@ from ftp.errors import Problem, UserError
 from ftp.folder import paths
 from ftp.folder.files import Folder
 from ftp.train import checkpoint
-from ftp.types import Data, Run
+from ftp.types import Data, StartedRun
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def check_rows(run: Run, data: Data, resumed: bool) -> None:
+def check_rows(run: StartedRun, data: Data, resumed: bool) -> None:
     """Write down a hash of each split's rows; of a run that is resumed, compare with those that it began with.
 
     A stream is not hashed, as that would be to read it once more: it is told. Raises `UserError` with the splits that changed.
@@ -29,7 +29,7 @@ def check_rows(run: Run, data: Data, resumed: bool) -> None:
     _check(run, "rows", lambda: {split: fingerprint(rows) for split, rows in stored.items()}, resumed)
 
 
-def check_model(run: Run, net: nn.Module, resumed: bool) -> None:
+def check_model(run: StartedRun, net: nn.Module, resumed: bool) -> None:
     """The same for the base model: its files' content, or the commit of a hub id. A network from scratch has none."""
     from ftp.model.fingerprint import REVISION, hashes, stats
     from ftp.model.loading import origin
@@ -41,7 +41,7 @@ def check_model(run: Run, net: nn.Module, resumed: bool) -> None:
     folder, revision = source.folder, str(source.revision)
     known_stats = {} if folder is None else stats(folder)  # taken before the content is read: they never speak for later ones
     _check(run, "model", lambda: {REVISION: revision} if folder is None else hashes(folder), resumed)
-    if known_stats and run.out is not None and run.accelerator is not None and run.accelerator.is_main_process:
+    if known_stats and run.accelerator.is_main_process:
         written = Folder(run.out)
         written.write_inputs({**written.read_inputs(), "model_stats": known_stats})
 
@@ -57,11 +57,10 @@ def of_base(out: Path) -> dict[str, dict[str, str]]:
     return {HASHES: model, STATS: known.get("model_stats", {})} if model else {}
 
 
-def _check(run: Run, part: Literal["rows", "model"], find: Callable[[], Mapping[str, str]], resumed: bool) -> None:
+def _check(run: StartedRun, part: Literal["rows", "model"], find: Callable[[], Mapping[str, str]], resumed: bool) -> None:
     """On the main process; a mistake ends every rank."""
     from accelerate.utils import broadcast_object_list
 
-    assert run.accelerator is not None and run.out is not None
     told: list[list[Problem]] = [[]]
     if run.accelerator.is_main_process:
         folder, found = Folder(run.out), find()

@@ -18,7 +18,7 @@ from ftp.plugins.call import failures_named
 from ftp.plugins.plan import Prepared
 from ftp.runs import recipes
 from ftp.train import checkpoint
-from ftp.types import Event, Failed, Log, Run
+from ftp.types import Event, Failed, Log, StartedRun
 
 
 def check_addresses(prepared: Prepared, resume: Path | None) -> None:
@@ -59,9 +59,8 @@ def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack
     return Path(told[0])
 
 
-def find_checkpoint(run: Run) -> Path | None:
+def find_checkpoint(run: StartedRun) -> Path | None:
     """The newest whole checkpoint of a run that is resumed; None, and a clean log, where it was stopped before the first."""
-    assert run.out is not None and run.log is not None
     notes: list[str] = []
     newest = checkpoint.newest(run.out / paths.CHECKPOINTS, notes, files.run_id(run.out))
     if newest is None:
@@ -73,7 +72,7 @@ def find_checkpoint(run: Run) -> Path | None:
 
 
 @contextmanager
-def ending_written_down(run: Run, folder: Folder | None) -> Iterator[None]:
+def ending_written_down(run: StartedRun, folder: Folder | None) -> Iterator[None]:
     """Write down how a run ends, however it ends: interrupted, by a mistake of the user, by a fault of the machine or a plugin.
 
     Args:
@@ -82,7 +81,6 @@ def ending_written_down(run: Run, folder: Folder | None) -> Iterator[None]:
     Raises:
         UserError: a fault of the machine (a full disk), in words.
     """
-    assert run.out is not None and run.log is not None
     try:
         with failures_named():
             yield
@@ -110,7 +108,7 @@ def close_facts(folder: Folder, status: str, reason: str) -> None:
         folder.write_facts(status=status, reason=visible(reason))
 
 
-def tell_plugins(run: Run, event: Event) -> None:
+def tell_plugins(run: StartedRun, event: Event) -> None:
     """Send the last event of a run. What goes wrong in it must not hide how the run ended: it is told instead."""
 
     def tell_failure(plugin: Picked, error: Exception) -> None:
@@ -132,11 +130,10 @@ def trained_some(log: Log) -> bool:
     return any(line["event"] == "step" for line in log.lines)
 
 
-def write_report(run: Run) -> None:
+def write_report(run: StartedRun) -> None:
     """report.html of the run folder. What goes wrong in it must not cost a run that is done: it is told instead."""
     from ftp import report
 
-    assert run.out is not None
     try:
         stage(run, "writing the report")
         report.write(run.out)
@@ -146,7 +143,6 @@ def write_report(run: Run) -> None:
             run.tell(f"report.html could not be written ({why.splitlines()[0]}); to try again: ftp report {run.out}")
 
 
-def stage(run: Run, doing: str) -> None:
+def stage(run: StartedRun, doing: str) -> None:
     """Tell what is being done before and after training."""
-    assert run.log is not None
     run.log.event("stage", doing=doing)

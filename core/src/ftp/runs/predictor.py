@@ -15,6 +15,7 @@ from ftp.evaluate.predict import answer, predict
 from ftp.evaluate.scoring import score
 from ftp.folder import paths, state
 from ftp.folder.files import Folder
+from ftp.folder.log import Log
 from ftp.host.quiet import quiet_libraries
 from ftp.plugins import trust
 from ftp.plugins.call import Hooks
@@ -22,7 +23,7 @@ from ftp.plugins.find import pick
 from ftp.plugins.plan import options_for, prepare, replace_settings, split_names
 from ftp.runs.build import packs
 from ftp.runs.saving import EXTRA
-from ftp.types import Data, Loss, Model, Prediction, Predictions, Run
+from ftp.types import Data, Loss, Model, Prediction, Predictions, StartedRun
 
 
 def as_row(text: str, form: str) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def as_row(text: str, form: str) -> dict[str, Any]:
 class Predictor:
     """A finished run. `predict(rows)` answers texts (or rows of the run's form) and `evaluate(splits)` scores them."""
 
-    def __init__(self, run: Run, data: Data, model: Model, loss: Loss) -> None:
+    def __init__(self, run: StartedRun, data: Data, model: Model, loss: Loss) -> None:
         self.run, self.data, self.model, self.loss = run, data, model, loss
 
     def predict(
@@ -110,7 +111,8 @@ def load(
     prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / paths.RECIPE), recipe)])
     prepared = replace_settings(prepared, trust_remote_code=trust_remote_code)  # asked for again, whatever the recipe says
     accelerator = make_accelerator(prepared.settings, training=False)
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, folder, None)
+    log = Log(None, writer=False)  # the folder's own log is that of the run
+    run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), folder, log, accelerator)
     model = models.reload(folder / paths.MODEL, device=accelerator.device, trust_remote_code=trust_remote_code,
                           seed=prepared.settings.seed, allow_changed_base=allow_changed_base)
     data = Data({}, run.task.form, tuple(facts.get("labels", ())))

@@ -33,7 +33,7 @@ from ftp.runs.opening import check_addresses, ending_written_down, find_checkpoi
 from ftp.runs.saving import put_in_place, save, verify
 from ftp.runs.validation import Validation
 from ftp.train.schedule import between_evaluations
-from ftp.types import Finished, Result, Run
+from ftp.types import Finished, Result, StartedRun
 
 
 def execute(prepared: Prepared, resume: Path | None = None) -> Result:
@@ -60,7 +60,7 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         stack.callback(log.close)
         if leads:  # all that stands here was the user's word
             trust.remember(trust.code_of(prepared.values, prepared.options))
-        run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator, out, log)
+        run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), out, log, accelerator)
 
         # Only the main process writes the run folder. The recipe comes first: with it alone, a run that is killed can be resumed.
         folder = Folder(out) if leads else None
@@ -79,14 +79,13 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
         return result
 
 
-def do_run(run: Run, started: float, folder: Folder | None, resume: Path | None) -> Result:
+def do_run(run: StartedRun, started: float, folder: Folder | None, resume: Path | None) -> Result:
     """All that a run does between an open folder and its result, in order."""
     from ftp import model as models
     from ftp.train import loop
     from ftp.train.device import describe
 
     settings, accelerator, log, out = run.settings, run.accelerator, run.log, run.out
-    assert accelerator is not None and log is not None and out is not None
     verdicts = Verdicts(run)
 
     stage(run, "reading data")

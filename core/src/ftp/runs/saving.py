@@ -11,19 +11,18 @@ from ftp.folder.files import Folder
 from ftp.host.faults import whole_folder
 from ftp.report import keep
 from ftp.runs import inputs
-from ftp.types import Baseline, Data, Loss, Model, Predictions, Run, Score
+from ftp.types import Baseline, Data, Loss, Model, Predictions, Score, StartedRun
 
 EXTRA = "extra.safetensors"
 """What an objective trains beside the network (a value head), in model/."""
 
 
-def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
+def verify(run: StartedRun, model: Model, encoded: Mapping[str, Any]) -> None:
     """Load what was saved with plain Transformers or PEFT in a fresh process and compare its answers with the network's."""
     from ftp import model as models
     from ftp.model import merging
     from ftp.net import layout
 
-    assert run.accelerator is not None and run.out is not None
     if not run.accelerator.is_main_process:
         return
     if heads.get(model.head).probe_inputs is not None:  # a row is no single sequence
@@ -36,7 +35,7 @@ def verify(run: Run, model: Model, encoded: Mapping[str, Any]) -> None:
 
 
 def save(
-    run: Run, folder: Folder, data: Data, model: Model, loss: Loss, scores: Sequence[Score],
+    run: StartedRun, folder: Folder, data: Data, model: Model, loss: Loss, scores: Sequence[Score],
     baselines: Sequence[Baseline], predictions: Mapping[str, Predictions],
 ) -> None:
     """Write the model beside where it will be, and the scores and answers of the held-out rows."""
@@ -44,7 +43,6 @@ def save(
 
     from ftp import model as models
 
-    assert run.out is not None
     aside = folder.model_aside()
     named = [plugin.name for plugin in run.hooks.picked if not plugin.found.default]
     with whole_folder(aside):
@@ -60,7 +58,7 @@ def save(
 
 
 def put_in_place(
-    run: Run, folder: Folder, data: Data, model: Model, trained: int, total: int, checks: Mapping[str, Sequence[str]]
+    run: StartedRun, folder: Folder, data: Data, model: Model, trained: int, total: int, checks: Mapping[str, Sequence[str]]
 ) -> None:
     """Make what was saved and verified the run's `model/`, and write down what it is.
 
@@ -68,7 +66,6 @@ def put_in_place(
         trained: number of weights that were trained, of `total`.
         checks: the names of the verdicts of each plugin.
     """
-    assert run.out is not None
     model_files = folder.put_model()
     folder.write_facts(verified=run.settings.verify, model_files=model_files,
                        weights=contents.of_weights(run.out, model_files), labels=data.labels, form=data.form,

@@ -12,7 +12,7 @@ from ftp.plugins.plan import Prepared
 from ftp.runs import recipes
 from ftp.train import checkpoint
 from ftp.train.device import facts
-from ftp.types import Run
+from ftp.types import StartedRun
 
 NAMES = {"device_kind": "the kind of device", "device_name": "the device", "precision": "the precision",
          "processes": "the number of processes", "threads": "the number of threads"}
@@ -28,7 +28,7 @@ def write_down(folder: Folder, prepared: Prepared, accelerator: Any) -> None:
     recipes.begin(folder, recipe)
 
 
-def take_up(run: Run, folder: Folder, prepared: Prepared) -> None:
+def take_up(run: StartedRun, folder: Folder, prepared: Prepared) -> None:
     """Tell and write down how a run that is resumed differs from what it was: options that were changed on purpose, plugins,
     libraries, machine. Each resume is kept in run.json (`resumes`)."""
     recipe = prepared.anywhere().recipe()
@@ -50,8 +50,7 @@ def take_up(run: Run, folder: Folder, prepared: Prepared) -> None:
     folder.write_lock(lock(prepared.picked))
     resumes = [*before.get("resumes", []), {"time": round(time.time(), 3), "differences": differences, **now}]
     folder.write_facts(**_running(folder, prepared), resumes=resumes, **now)
-    if run.log is not None:
-        run.log.event("resumed", changes=[vars(change) for change in changed], differences=differences)
+    run.log.event("resumed", changes=[vars(change) for change in changed], differences=differences)
 
 
 def _running(folder: Folder, prepared: Prepared) -> dict[str, Any]:

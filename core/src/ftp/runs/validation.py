@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ftp.evaluate.predict import predict
 from ftp.evaluate.scoring import score, to_minimise
 from ftp.report import keep
-from ftp.types import Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Run
+from ftp.types import Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, StartedRun
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,7 +21,7 @@ class Validation:
     """
 
     def __init__(
-        self, run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any],
+        self, run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any],
         train_sample: tuple[Dataset, Dataset] | None,
     ) -> None:
         """`train_sample`: training rows and the same rows encoded; None where they are not scored."""
@@ -32,7 +32,6 @@ class Validation:
 
     def __call__(self, step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
         run, log = self.run, self.run.log
-        assert log is not None
         rows = self.data.splits["validation"]
         validation = predict(run, self.model, self.loss, rows, self.encoded["validation"], "validation", forward)
         train: Predictions | None = None

@@ -12,7 +12,7 @@ import torch
 
 from ftp.errors import UserError
 from ftp.host import signals
-from ftp.types import Event, Run, Stop
+from ftp.types import Event, StartedRun, Stop
 
 
 class Interrupted(UserError):
@@ -41,12 +41,11 @@ def interrupts() -> Iterator[threading.Event]:
         yield flag
 
 
-def asked_to_stop(run: Run, event: Event) -> str:
+def asked_to_stop(run: StartedRun, event: Event) -> str:
     """The reason of a plugin that wants to stop; the same on every rank."""
     answers = run.hooks.each("on_event", run=run, event=event)
     reasons = [f"{answer.plugin}: {answer.value.reason}" for answer in answers if isinstance(answer.value, Stop)]
     accelerator = run.accelerator
-    assert accelerator is not None
     if accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 
@@ -54,7 +53,7 @@ def asked_to_stop(run: Run, event: Event) -> str:
     return reasons[0] if reasons else ""
 
 
-def agreed(run: Run, is_interrupted: bool, now: bool) -> bool:
+def agreed(run: StartedRun, is_interrupted: bool, now: bool) -> bool:
     """Whether any rank was interrupted. With several ranks they ask one another only where they wait anyhow.
 
     Args:
@@ -62,7 +61,6 @@ def agreed(run: Run, is_interrupted: bool, now: bool) -> bool:
         now: whether ranks may wait for one another here.
     """
     accelerator = run.accelerator
-    assert accelerator is not None
     if accelerator.num_processes == 1:
         return is_interrupted
     if not now:

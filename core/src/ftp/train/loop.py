@@ -29,7 +29,7 @@ from ftp.train.schedule import Calendar
 from ftp.train.seeds import drawn, seed_step
 from ftp.train.state import State, Whole, best_left, evaluated_weights, put_best_weights, restore, save_checkpoint
 from ftp.train.window import Clock, Window
-from ftp.types import Batch, Evaluated, Evaluation, Loss, LossOut, Model, Row, Run, Saved, Started, Step, StepOut
+from ftp.types import Batch, Evaluated, Evaluation, Loss, LossOut, Model, Row, Saved, Started, StartedRun, Step, StepOut
 
 Evaluate = Callable[[int, Callable[[Batch], LossOut]], tuple[Evaluation, float]]
 """`evaluate(step, forward)`: an evaluation, and the number that picks the best (lower is better)."""
@@ -48,7 +48,7 @@ class Trained:
 
 
 def train(
-    run: Run, model: Model, loss: Loss, source: Source, evaluate: Evaluate, judge: Judge, resume: Path | None = None
+    run: StartedRun, model: Model, loss: Loss, source: Source, evaluate: Evaluate, judge: Judge, resume: Path | None = None
 ) -> Trained:
     """Train to the end of the schedule, or until something stops it.
 
@@ -62,7 +62,6 @@ def train(
         UserError: nothing is trainable, a number is not finite, or one row does not fit into memory.
     """
     settings, accelerator, log = run.settings, run.accelerator, run.log
-    assert accelerator is not None and log is not None and run.out is not None
 
     # Network, extra modules and loss are one module, so that DDP and FSDP2 see every weight in one forward pass.
     # `step_loss` is what is trained, in its wrapper; `forward` is the same loss for evaluation.
@@ -167,12 +166,11 @@ def train(
 
 
 def update(
-    run: Run, model: Model, loss: Loss, source: Source, step_loss: Any, optimizer: torch.optim.Optimizer, limits: Limits,
+    run: StartedRun, model: Model, loss: Loss, source: Source, step_loss: Any, optimizer: torch.optim.Optimizer, limits: Limits,
     rows: Sequence[Row], step: int,
 ) -> tuple[StepOut, Limits]:
     """One update of `rows`, tried again in smaller parts where memory runs out; and the limits from now on."""
     accelerator, settings = run.accelerator, run.settings
-    assert accelerator is not None
     while True:
         seed_step(settings.seed, step, accelerator.process_index)
         try:

@@ -11,7 +11,7 @@ import numpy as np
 from ftp.data.updates import Source
 from ftp.errors import UserError
 from ftp.settings import Settings
-from ftp.types import Batch, Loss, Row, Run
+from ftp.types import Batch, Loss, Row, StartedRun
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Limits:
             parts.append([rows[i] for i in indices])
         return parts
 
-    def halved(self, run: Run, rows: Sequence[Row], world: int, error: Exception) -> Limits:
+    def halved(self, run: StartedRun, rows: Sequence[Row], world: int, error: Exception) -> Limits:
         """Half as much, told once. Raises `UserError` where halving cannot help."""
         if self.are_kept_together:
             raise UserError(f"out of memory with the {len(rows)} rows of an update, and this loss compares them with one "

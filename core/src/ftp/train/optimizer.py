@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
 from ftp.settings import Settings
-from ftp.types import Loss, Model, Run
+from ftp.types import Loss, Model, StartedRun
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
 
-def make_optimizer(run: Run, model: Model, loss: Loss) -> Optimizer:
+def make_optimizer(run: StartedRun, model: Model, loss: Loss) -> Optimizer:
     """The optimizer that a plugin of the run makes, or core. Each group of weights keeps its rate as `peak`, of which the
     schedule gives a share.
 

@@ -17,7 +17,7 @@ from ftp.errors import UserError
 from ftp.evaluate.scoring import to_minimise
 from ftp.folder import files, paths
 from ftp.train import checkpoint, checkpoint_saving, random_states, shard
-from ftp.types import Batch, Evaluation, Loss, LossOut, Model, Run, Score
+from ftp.types import Batch, Evaluation, Loss, LossOut, Model, Score, StartedRun
 
 
 class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
@@ -68,13 +68,13 @@ class State:
 
 
 def contents(
-    run: Run, model: Model, whole: torch.nn.Module, optimizer: Any, state: State
+    run: StartedRun, model: Model, whole: torch.nn.Module, optimizer: Any, state: State
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs."""
     plain = {**vars(state), "history": [_plain_evaluation(evaluation) for evaluation in state.history]}
     moments = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
     rest = {"optimizer": moments, "random": random_states.random_state(), "state": plain, "plugins": run.hooks.states()}
-    scaler = run.accelerator.scaler if run.accelerator is not None else None
+    scaler = run.accelerator.scaler
     if scaler is not None:  # that of the loss in fp16
         rest["scaler"] = scaler.state_dict()
     if has_other_weights(run):
@@ -102,7 +102,7 @@ def _evaluation(plain: Mapping[str, Any]) -> Evaluation:
 
 
 def save_checkpoint(
-    run: Run, model: Model, whole: torch.nn.Module, optimizer: Any, state: State, place: Any
+    run: StartedRun, model: Model, whole: torch.nn.Module, optimizer: Any, state: State, place: Any
 ) -> Path:
     """Write a checkpoint of this update, and leave those that are needed: the newest ones and the best. All ranks call it.
 
@@ -110,7 +110,6 @@ def save_checkpoint(
         place: where a stream of rows is; see `Source.place`.
     """
     accelerator = run.accelerator
-    assert accelerator is not None and run.out is not None
     state.place = place
     folder = run.out / paths.CHECKPOINTS
     path = folder / f"step-{state.step}"
@@ -124,18 +123,18 @@ def save_checkpoint(
     return path
 
 
-def evaluated_weights(run: Run, model: Model) -> AbstractContextManager[Any]:
+def evaluated_weights(run: StartedRun, model: Model) -> AbstractContextManager[Any]:
     """Within it the network has the weights that are scored, kept as the best, and saved as the model."""
     context: AbstractContextManager[Any] = run.hooks.one("evaluated_weights", run=run, model=model)
     return context
 
 
-def has_other_weights(run: Run) -> bool:
+def has_other_weights(run: StartedRun) -> bool:
     """Whether a plugin scores other weights than those that are trained."""
     return any(how != "default" for _, how in run.hooks.who("evaluated_weights"))
 
 
-def put_best_weights(run: Run, model: Model, whole: Whole, state: State, folder: Path) -> None:
+def put_best_weights(run: StartedRun, model: Model, whole: Whole, state: State, folder: Path) -> None:
     """Put the weights of the best evaluation into the network, as they were scored."""
     if state.best_step and state.best_step != state.step:
         put_weights(whole, scored_weights(folder / f"step-{state.best_step}"))
@@ -182,7 +181,7 @@ def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> 
                         "resume with the plugins and options that the run was started with")
 
 
-def restore(path: Path, run: Run, whole: torch.nn.Module, optimizer: Any) -> State:
+def restore(path: Path, run: StartedRun, whole: torch.nn.Module, optimizer: Any) -> State:
     """Put weights, optimizer, random states and what plugins keep back as a checkpoint has them; gives its place."""
     weights, saved = checkpoint.load(path)
     put_weights(whole, weights)
@@ -190,7 +189,7 @@ def restore(path: Path, run: Run, whole: torch.nn.Module, optimizer: Any) -> Sta
         shard.put_optimizer_state(whole, optimizer, saved["optimizer"])
     else:
         optimizer.load_state_dict(saved["optimizer"])
-    scaler = run.accelerator.scaler if run.accelerator is not None else None
+    scaler = run.accelerator.scaler
     if scaler is not None and "scaler" in saved:
         scaler.load_state_dict(saved["scaler"])
     random_states.restore_random_state(saved["random"])
@@ -200,7 +199,7 @@ def restore(path: Path, run: Run, whole: torch.nn.Module, optimizer: Any) -> Sta
     return State(**plain, history=history)
 
 
-def best_left(run: Run, state: State, folder: Path) -> int:
+def best_left(run: StartedRun, state: State, folder: Path) -> int:
     """The update whose weights are the best that there are.
 
     Those of the best evaluation; where their checkpoint was lost or damaged since, which is told, those of the best

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from ftp.types import Batch, LossOut, Run, StepOut
+from ftp.types import Batch, LossOut, StartedRun, StepOut
 
 
 def update(
-    run: Run, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: torch.optim.Optimizer
+    run: StartedRun, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: torch.optim.Optimizer
 ) -> StepOut:
     """Gradients of all `batches`, divided once by the count over all ranks and micro-batches; clip; step.
 
@@ -20,7 +20,6 @@ def update(
     once is the same update however the rows were spread. Nothing here waits for the device.
     """
     accelerator = run.accelerator
-    assert accelerator is not None
     world = accelerator.num_processes
     count: Any = sum(batch.count for batch in batches)
     if world > 1:

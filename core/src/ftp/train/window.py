@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ftp.errors import UserError
-from ftp.types import Metric, Run
+from ftp.types import Metric, StartedRun
 
 
 class Window:
@@ -66,11 +66,10 @@ class Window:
             raise UserError(f"{what}; training rows of that update: {shown}",
                             "a lower --learning-rate, --precision fp32, or mend those rows; the last good checkpoint is kept")
 
-    def read(self, run: Run, step: int) -> tuple[dict[str, Any], dict[str, float]]:
+    def read(self, run: StartedRun, step: int) -> tuple[dict[str, Any], dict[str, float]]:
         """The numbers of the updates, and the metrics of their loss, over all ranks; the window is empty behind it. All ranks
         call it."""
         accelerator = run.accelerator
-        assert accelerator is not None
         losses = torch.stack([loss.float() for loss in self.losses])
         counts = torch.tensor([float(self.rows), float(self.tokens), float(self.terms)], device=losses.device)
         if accelerator.num_processes > 1:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from ftp import hookimpl, plugin
-from ftp.types import Model, Run, StepOut
+from ftp.types import Model, Run, StartedRun, StepOut
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -19,8 +19,8 @@ class Cpu:
     @hookimpl(wrapper=True, tryfirst=True)  # around all others: adapters are in the network by then
     def build_model(self, run: Run) -> Generator[None, Model, Model]:
         model = yield
-        # sharded weights are not for one process to copy; without an accelerator a run is only planned
-        if run.settings.shard or run.accelerator is None:
+        # sharded weights are not for one process to copy; a run that is not started is only planned
+        if run.settings.shard or not isinstance(run, StartedRun):
             return model
         from ftp.net.packed_attention import use_dropout_kernel
         from ftp_cpu.dropout import packed_dropout, quick_dropout
@@ -42,10 +42,9 @@ class Cpu:
         return optimizer
 
     @hookimpl(wrapper=True, trylast=True)  # right around core's step: no other plugin meets gradients that are rows
-    def train_step(self, run: Run, loss: Any, optimizer: Optimizer) -> Generator[None, StepOut, StepOut]:
+    def train_step(self, run: StartedRun, loss: Any, optimizer: Optimizer) -> Generator[None, StepOut, StepOut]:
         from ftp_cpu import row_wise_adamw
 
-        assert run.accelerator is not None
         is_cores_step = all(how != "answers" for _, how in run.hooks.who("train_step"))
         if run.accelerator.num_processes > 1 or not is_cores_step:
             return (yield)

@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Data, Loss, Model, Risk, Run
+from ftp.types import Data, Loss, Model, Risk, StartedRun
 
 
 @plugin(kind="risk")
@@ -29,7 +29,7 @@ class Forgetting:
     _start: Any = field(default=None, init=False, repr=False)  # measure.Start, from the stage `start` on
 
     @hookimpl
-    def check_risks(self, run: Run, stage: str, data: Data, model: Model | None, loss: Loss | None) -> list[Risk]:
+    def check_risks(self, run: StartedRun, stage: str, data: Data, model: Model | None, loss: Loss | None) -> list[Risk]:
         """Reads the general set before anything is loaded, measures before the first update, and speaks at the end."""
         from ftp_forgetting import judge, measure
 

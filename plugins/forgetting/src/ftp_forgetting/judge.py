@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats takes half a second
 
 from ftp import heads
-from ftp.types import Level, Model, Risk, Run
+from ftp.types import Level, Model, Risk, StartedRun
 from ftp_forgetting import advice, harness, sets
 from ftp_forgetting.measure import Start, writes
 
@@ -30,13 +30,13 @@ UNKNOWN = 0.1
 Said = tuple[Level, str]
 
 
-def verdict(options: Forgetting, run: Run, model: Model | None, start: Start | None) -> Risk:
+def verdict(options: Forgetting, run: StartedRun, model: Model | None, start: Start | None) -> Risk:
     """The verdict at the end of a run. `not_run` where there was no before, or where the text does not fit the model."""
     if start is None or start.why:
         return Risk("forgetting", "not_run", start.why if start else "nothing was measured before training")
-    if model is None or run.accelerator is None:
+    if model is None:
         return Risk("forgetting", "not_run", "there is no model at the end")
-    if run.log is not None and run.log.lines and not any(line.get("event") in ("step", "evaluation") for line in run.log.lines):
+    if run.log.lines and not any(line.get("event") in ("step", "evaluation") for line in run.log.lines):
         return Risk("forgetting", "not_run", "no update was made")
     try:
         said, evidence = (_words if writes(model) else _representations)(options, run, model, start)
@@ -61,7 +61,7 @@ def verdict(options: Forgetting, run: Run, model: Model | None, start: Start | N
 # --- models that write or fill text ---
 
 
-def _words(options: Forgetting, run: Run, model: Model, start: Start) -> tuple[Said | str, dict[str, Any]]:
+def _words(options: Forgetting, run: StartedRun, model: Model, start: Start) -> tuple[Said | str, dict[str, Any]]:
     from ftp_forgetting import words
 
     was = start.said
@@ -109,7 +109,7 @@ def _interval(values: Any, level: float) -> tuple[float, float, float] | None:
 # --- encoders with a new head ---
 
 
-def _representations(options: Forgetting, run: Run, model: Model, start: Start) -> tuple[Said | str, dict[str, Any]]:
+def _representations(options: Forgetting, run: StartedRun, model: Model, start: Start) -> tuple[Said | str, dict[str, Any]]:
     from ftp_forgetting import representations
 
     evidence: dict[str, Any] = {"text": start.source, "rows": start.of, "unknown": _plain(start.unknown)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftp import heads
 from ftp.errors import UserError
-from ftp.types import Data, Model, Run
+from ftp.types import Data, Model, StartedRun
 from ftp_forgetting import harness, sets
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def writes(model: Model) -> bool:
     return heads.get(model.head).is_over_vocabulary and not getattr(model.net.config, "is_encoder_decoder", False)
 
 
-def check(options: Forgetting, run: Run) -> None:
+def check(options: Forgetting, run: StartedRun) -> None:
     """`UserError` for files that cannot be used, and for lm-eval where it is not installed, before anything is loaded."""
     if options.text is not None:
         sets.texts(options.text)
@@ -53,9 +53,9 @@ def check(options: Forgetting, run: Run) -> None:
         harness.check(options.lm_eval, run.task.head)
 
 
-def before(options: Forgetting, run: Run, data: Data, model: Model | None) -> Start:
+def before(options: Forgetting, run: StartedRun, data: Data, model: Model | None) -> Start:
     """Measure the untouched model on as much of the general set as is cheap."""
-    if model is None or run.accelerator is None:
+    if model is None:
         return Start("there was no model before training")
     if getattr(model.net, "_ftp_origin", None) is None and model.reference is None:
         return Start("the network is new: it has no ability of before that it could lose")
@@ -78,7 +78,7 @@ def _unused(options: Forgetting, model: Model) -> None:
                         "that", "name a file of general text", "ftp run ... --forgetting.text FILE")
 
 
-def _words(options: Forgetting, run: Run, data: Data, model: Model, tests: dict[str, Any]) -> Start:
+def _words(options: Forgetting, run: StartedRun, data: Data, model: Model, tests: dict[str, Any]) -> Start:
     import numpy as np
 
     from ftp_forgetting import words
@@ -93,7 +93,7 @@ def _words(options: Forgetting, run: Run, data: Data, model: Model, tests: dict[
     return Start("", found.source, len(ids), some, words.say(run, model, some), tests=tests)
 
 
-def _representations(options: Forgetting, run: Run, model: Model, tests: dict[str, Any]) -> Start:
+def _representations(options: Forgetting, run: StartedRun, model: Model, tests: dict[str, Any]) -> Start:
     from ftp_forgetting import representations
 
     tasks = tuple(sets.tasks(options.tasks))

@@ -14,7 +14,7 @@ import torch
 from ftp.data import control_text
 from ftp.losses.common import row_limit
 from ftp.net import heads, layout
-from ftp.types import Model, Run
+from ftp.types import Model, StartedRun
 
 NEIGHBOURS = 10
 LONGEST = 128
@@ -22,9 +22,8 @@ BATCH_TOKENS = 4096
 FOLDS = 5
 
 
-def features(run: Run, model: Model, texts: Sequence[str]) -> tuple[Any, float]:
+def features(run: StartedRun, model: Model, texts: Sequence[str]) -> tuple[Any, float]:
     """[texts, width] mean of the last hidden states of each text in evaluation mode, and the share of unknown tokens."""
-    assert run.accelerator is not None
     tokenizer, device = model.tokenizer, next(model.net.parameters()).device
     limit = min(row_limit(run, model), LONGEST)
     tokenize = control_text.of_run(run, tokenizer)

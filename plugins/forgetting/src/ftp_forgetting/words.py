@@ -18,7 +18,7 @@ from ftp.losses import blocks as texts
 from ftp.losses import tokens
 from ftp.losses.common import row_limit
 from ftp.net import heads, layout
-from ftp.types import Model, Run
+from ftp.types import Model, StartedRun
 
 TOP = 64
 """Likeliest tokens at each place that are kept for the KL; all others count as one."""
@@ -48,7 +48,7 @@ class Said:
     tokens: int
 
 
-def encode(run: Run, model: Model, documents: Sequence[str]) -> list[list[int]]:
+def encode(run: StartedRun, model: Model, documents: Sequence[str]) -> list[list[int]]:
     """Token ids of each document, its first `LONGEST`, between what the tokenizer puts around a text."""
     tokenizer = model.tokenizer
     before, after = texts.ends(tokenizer)
@@ -60,21 +60,20 @@ def encode(run: Run, model: Model, documents: Sequence[str]) -> list[list[int]]:
     return [[*before, *ids[:room], *after] for ids in found["input_ids"]]
 
 
-def affordable(run: Run, model: Model, lengths: Sequence[int]) -> int:
+def affordable(run: StartedRun, model: Model, lengths: Sequence[int]) -> int:
     """Number of documents that a CPU reads in about a second, `LEAST` at least; all of them on an accelerator. It hangs on
     sizes alone, so that a run is repeated exactly."""
     embedding = model.net.get_input_embeddings()
     weights = sum(one.numel() for one in model.net.parameters()) - (embedding.weight.numel() if embedding is not None else 0)
-    if run.accelerator is not None and run.accelerator.device.type != "cpu":
+    if run.accelerator.device.type != "cpu":
         return len(lengths)
     mean = sum(lengths) / max(1, len(lengths))
     return max(LEAST, int(BUDGET / (2 * max(1, weights) * max(1.0, mean))))
 
 
-def say(run: Run, model: Model, ids: Sequence[Sequence[int]], before: Said | None = None) -> Said:
+def say(run: StartedRun, model: Model, ids: Sequence[Sequence[int]], before: Said | None = None) -> Said:
     """Read all documents in evaluation mode. With `before`, log probabilities are those of the tokens that were likeliest
     then."""
-    assert run.accelerator is not None
     losses, of, kept, logs = np.zeros(len(ids)), list[Any](), list[Any](), list[Any]()
     counts, seen = np.zeros(len(ids)), 0
     training = model.net.training

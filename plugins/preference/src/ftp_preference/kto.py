@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Model, Run, StepOut
+from ftp.types import Batch, Data, Loss, LossOut, Model, StartedRun, StepOut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ class Kto:
     z0: Tensor | None = field(default=None, init=False)  # of the update that is being done
 
     @hookimpl
-    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+    def make_loss(self, run: StartedRun, data: Data, model: Model) -> Loss:
         """Encode each rated answer, and beside it an answer to another prompt."""
         from ftp_preference import kto_loss
 
@@ -52,12 +52,11 @@ class Kto:
 
     @hookimpl(wrapper=True)
     def train_step(
-        self, run: Run, loss: Callable[[Batch], LossOut], batches: Sequence[Batch]
+        self, run: StartedRun, loss: Callable[[Batch], LossOut], batches: Sequence[Batch]
     ) -> Generator[None, StepOut, StepOut]:
         """Estimate z0 from all mismatched pairs of the update before it is done."""
         import torch
 
-        assert run.accelerator is not None
         found = torch.zeros(2, device=run.accelerator.device)
         with torch.no_grad():
             for batch in batches:  # one pass each, with pairs or without: sharded ranks must keep step

@@ -16,7 +16,7 @@ from ftp.losses.common import TokenRow, is_asked, row_limit
 from ftp.losses.conversations import Chat
 from ftp.losses.prompted_answers import RatingRow, encode_ratings
 from ftp.model.modes import without_dropout
-from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
 
 if TYPE_CHECKING:
     from ftp_preference import Kto
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def make(options: Kto, run: Run, data: Data, model: Model) -> Ratings:
+def make(options: Kto, run: StartedRun, data: Data, model: Model) -> Ratings:
     """The loss of `Kto.formula`, one term a row. `UserError` for options and models that do not go together."""
     tokens.refuse_encoder_decoder(model, "kto")
     if data.splits and options.desirable_weight == options.undesirable_weight == 0:
@@ -45,7 +45,7 @@ class Ratings(Loss[RatingRow]):
     """The loss of `make`. `limit`: tokens of a prompt with its answer at most."""
 
     options: Kto
-    run: Run
+    run: StartedRun
     model: Model
     chat: Chat
     limit: int

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Data, Loss, Model, Run
+from ftp.types import Data, Loss, Model, StartedRun
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ class Orpo:
     max_new_tokens: int = option(256, "tokens at most in an answer of `ftp predict`", low=1)
 
     @hookimpl
-    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+    def make_loss(self, run: StartedRun, data: Data, model: Model) -> Loss:
         """Encode both answers of each row, and compare their odds."""
         from ftp.losses import preference_pairs
 

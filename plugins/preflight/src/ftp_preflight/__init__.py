@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Data, Loss, Model, Risk, Run
+from ftp.types import Data, Loss, Model, Risk, StartedRun
 
 
 @plugin(kind="risk")
@@ -27,7 +27,7 @@ class Preflight:
     _found: Any = field(default=None, init=False, repr=False)  # findings.Findings, from the stage `start` on
 
     @hookimpl
-    def check_risks(self, run: Run, stage: str, data: Data, model: Model | None, loss: Loss | None) -> list[Risk]:
+    def check_risks(self, run: StartedRun, stage: str, data: Data, model: Model | None, loss: Loss | None) -> list[Risk]:
         """Speaks before the first update, and once more at the end, when the chat template that was saved can be compared."""
         if stage not in ("start", "end"):
             return []

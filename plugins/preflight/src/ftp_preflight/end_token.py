@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ftp.types import Data, Model, Run
+from ftp.types import Data, Model, StartedRun
 from ftp_preflight.findings import Findings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ LONGEST = 256
 """Tokens of such an answer at most."""
 
 
-def look(run: Run, data: Data, model: Model, found: Findings) -> None:
+def look(run: StartedRun, data: Data, model: Model, found: Findings) -> None:
     """Warn of tokens that look untrained and whose rows this run leaves as they are."""
     from ftp import forms, heads
     from ftp.losses import stopping
@@ -32,7 +32,7 @@ def look(run: Run, data: Data, model: Model, found: Findings) -> None:
     ends: list[int] = []
     is_chat = heads.get(model.head).writes_text and forms.get(data.form).has_messages
     writes = is_chat and getattr(tokenizer, "chat_template", None)
-    if writes and not run.settings.shard and run.accelerator is not None:
+    if writes and not run.settings.shard:
         chat = stopping.chat_of(run, model)
         ends = [token for token in left if token in chat.stop]
         _measure(run, data, model, chat, found)
@@ -43,7 +43,7 @@ def look(run: Run, data: Data, model: Model, found: Findings) -> None:
         found.tell("warn", words, *stopping.training_rows(run, model))
 
 
-def _measure(run: Run, data: Data, model: Model, chat: Chat, found: Findings) -> None:
+def _measure(run: StartedRun, data: Data, model: Model, chat: Chat, found: Findings) -> None:
     """Note how likely the untrained model takes the end to be behind a whole answer."""
     from ftp.losses import stopping
 

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from ftp import heads
-from ftp.types import Data, Loss, LossOut, Model, Row, Run
+from ftp.types import Data, Loss, LossOut, Model, Row, StartedRun
 from ftp_preflight.findings import Findings
 
 ROWS = 16
 
 
-def look(run: Run, data: Data, model: Model, loss: Loss, rows: Sequence[Row], found: Findings) -> None:
+def look(run: StartedRun, data: Data, model: Model, loss: Loss, rows: Sequence[Row], found: Findings) -> None:
     """One batch forward and backward in evaluation mode; gradients are thrown away."""
-    if run.accelerator is None or run.settings.shard or not rows:
+    if run.settings.shard or not rows:
         return
     whole = [(name, weight) for module in (model.net, loss.extra) if module is not None
              for name, weight in module.named_parameters()]
@@ -42,7 +42,7 @@ def look(run: Run, data: Data, model: Model, loss: Loss, rows: Sequence[Row], fo
     _loss(run, data, model, out, batch.count, batch.rows, found)
 
 
-def _gradients(run: Run, whole: Sequence[tuple[str, Any]], found: Findings) -> None:
+def _gradients(run: StartedRun, whole: Sequence[tuple[str, Any]], found: Findings) -> None:
     trained = [(name, weight) for name, weight in whole if weight.requires_grad]
     without = [name for name, weight in trained if weight.grad is None]
     zero = [name for name, weight in trained if weight.grad is not None and not bool(weight.grad.any())]
@@ -60,7 +60,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _loss(run: Run, data: Data, model: Model, out: LossOut, count: int, rows: int, found: Findings) -> None:
+def _loss(run: StartedRun, data: Data, model: Model, out: LossOut, count: int, rows: int, found: Findings) -> None:
     """The first loss against what a new head, or knowing nothing, costs."""
     value = float(out.total.detach()) / count
     margins = {name: float(one) / max(1, rows) for name, one in out.metrics.items() if name.endswith("margins")}

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import Problem, UserError, nearest
@@ -25,6 +27,12 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     of one that is to give something else: a hidden token, a tag, an end of a span), `label`, `answer` or `side` where it has one,
     `part` and `parts` where a row is several, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
     that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
+    # a run keeps things in its folder (a tokenizer of its own), of which a look leaves nothing behind
+    with TemporaryDirectory(prefix="ftp-preview-") as folder:
+        return _rows(prepared, split, count, prepared.settings.out or Path(folder))
+
+
+def _rows(prepared: Prepared, split: str, count: int, out: Path) -> dict[str, Any]:
     from ftp.data import tables
     from ftp.data.collect import collect
     from ftp.data.updates import as_rows
@@ -33,13 +41,13 @@ def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
     from ftp.plugins.call import Hooks
     from ftp.runs.build import build
     from ftp.train.device import accelerator
-    from ftp.types import Run
+    from ftp.types import StartedRun
 
     quiet_libraries()
     settings = prepared.settings
     log = Log(None, writer=False)
-    run = Run(settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(settings, training=False),
-              settings.out, log)
+    run = StartedRun(settings, prepared.task, Hooks(prepared.picked, prepared.values), out, log,
+                     accelerator(settings, training=False))
     refused: list[Problem] = []
     data = collect(run, refused)
     # What a run tells while it reads: spellings of labels, columns and splits that are left out.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftp import Problem, UserError, hookimpl, option, plugin
-from ftp.types import Data, Loss, Model, Run
+from ftp.types import Data, Loss, Model, StartedRun
 
 OF_ONE: dict[str, tuple[str, ...]] = {
     "scale_rewards": ("grpo",), "loss_type": ("grpo",), "use_bias_correction_kl": ("grpo",), "epsilon_high": ("grpo", "rloo"),
@@ -65,14 +65,14 @@ class Rlhf:
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
 
     @hookimpl
-    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+    def make_loss(self, run: StartedRun, data: Data, model: Model) -> Loss:
         """Make rollouts of the prompts, and the clipped objective of the method over their tokens."""
         from ftp_rlhf import rollout
 
         self._check(run, data)
         return rollout.make(self, run, data, model)
 
-    def _check(self, run: Run, data: Data) -> None:
+    def _check(self, run: StartedRun, data: Data) -> None:
         """Raise `UserError` with everything that does not go together."""
         problems = []
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self)}

@@ -16,7 +16,7 @@ from ftp.data.messages import read_messages
 from ftp.data.turns import Message, Unfit, last_question, plain, split_last
 from ftp.errors import describe
 from ftp.host import python_files
-from ftp.types import Model, Row, Run
+from ftp.types import Model, Row, StartedRun
 
 Ids = Sequence[Sequence[int]]
 Judge = Callable[[Sequence[Row], Sequence[str], Ids], Sequence[float | None]]
@@ -34,7 +34,7 @@ class Judged:
 class Judges:
     """All that judges the completions of a run."""
 
-    def __init__(self, run: Run, options: Any) -> None:
+    def __init__(self, run: StartedRun, options: Any) -> None:
         self.run = run
         named: dict[str, Judge] = {}
         if options.reward_model is not None:
@@ -138,7 +138,7 @@ def _said(error: BaseException, path: Path) -> str:
 # --- a trained reward model ---
 
 
-def model_judge(run: Run, folder: Path) -> Judge:
+def model_judge(run: StartedRun, folder: Path) -> Judge:
     """A finished run of `reward`, or a folder with a model that gives a text one number; it reads prompt and completion with
     its own tokenizer and chat template, as `reward` trained it. Raises `UserError` for anything else."""
     import torch
@@ -150,7 +150,6 @@ def model_judge(run: Run, folder: Path) -> Judge:
     from ftp.losses.scored_texts import Reader, reads_pairs, refuse_other
     from ftp.net import heads, layout
 
-    assert run.accelerator is not None
     model, as_trained = _scorer(folder, run)
     tokenizer, net = model.tokenizer, model.net
     own = dataclasses.replace(run, settings=dataclasses.replace(run.settings, **as_trained))
@@ -191,13 +190,12 @@ def model_judge(run: Run, folder: Path) -> Judge:
     return judge
 
 
-def _scorer(folder: Path, run: Run) -> tuple[Model, dict[str, Any]]:
+def _scorer(folder: Path, run: StartedRun) -> tuple[Model, dict[str, Any]]:
     """The network that scores, and the settings by which its own run read texts."""
     from ftp import model as models
     from ftp.folder import paths
     from ftp.folder.files import Folder
 
-    assert run.accelerator is not None
     if (folder / paths.RECIPE).is_file():
         facts = Folder(folder).read_facts()
         if not (folder / paths.MODEL).is_dir():

@@ -21,7 +21,7 @@ from ftp.losses.conversations import Chat, tools_of
 from ftp.losses.generation import beginning, question
 from ftp.losses.sampling import Completion, Sampler, Sampling, sample
 from ftp.model.modes import without_dropout
-from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Metric, Model, Prediction, Row, Run
+from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
 from ftp_rlhf import policy
 from ftp_rlhf.method import Columns, Numbers, Rolled, Terms
 from ftp_rlhf.policy import by_row, k3
@@ -35,7 +35,7 @@ EVALUATION, TRAINING = 0, 1
 """What completions are for; a part of what they are drawn from."""
 
 
-def make(options: Rlhf, run: Run, data: Data, model: Model) -> Loss:
+def make(options: Rlhf, run: StartedRun, data: Data, model: Model) -> Loss:
     """The loss of one of the methods; see `ftp.types.Loss.rollout` for how the loop uses it."""
     tokens.refuse_encoder_decoder(model, "rlhf")
     talk = chat_template.of_run(run, data, model, who="rlhf", file=options.chat_template, eos_token=options.eos_token)
@@ -73,7 +73,7 @@ class Roller(Loss):
 
     makes_rows = True
 
-    def __init__(self, options: Rlhf, run: Run, model: Model, talk: Chat, limit: int, trains: bool) -> None:
+    def __init__(self, options: Rlhf, run: StartedRun, model: Model, talk: Chat, limit: int, trains: bool) -> None:
         self.options, self.run, self.model, self.talk, self.limit = options, run, model, talk, limit
         self.method = import_module(f"ftp_rlhf.{options.method}")
         size = int(model.net.config.get_text_config().hidden_size) if options.method == "ppo" else None
@@ -213,7 +213,6 @@ class Roller(Loss):
     def rollout(self, prompts: Sequence[PromptRow], number: int) -> list[list[CompletionRow]]:
         """Complete and judge the prompts, and give the rows of each update on them."""
         options, accelerator = self.options, self.run.accelerator
-        assert accelerator is not None
         with accelerator.autocast():
             made = self.complete(prompts, [TRAINING, number + 1], options.num_generations)
             asked = [row for row in prompts for _ in range(options.num_generations)]
@@ -273,7 +272,6 @@ class Roller(Loss):
         """The numbers of all ranks."""
         from accelerate.utils import gather_object
 
-        assert self.run.accelerator is not None
         values = [float(value) for value in mine]
         return np.array(gather_object(values) if self.run.accelerator.num_processes > 1 else values, dtype=np.float64)
 

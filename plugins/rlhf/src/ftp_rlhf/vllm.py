@@ -17,12 +17,11 @@ import numpy as np
 
 from ftp import UserError
 from ftp.losses.sampling import Completion, Sampler, Sampling, ended
-from ftp.types import Model, Run
+from ftp.types import Model, StartedRun
 
 
-def sampler(run: Run, model: Model) -> Sampler:
+def sampler(run: StartedRun, model: Model) -> Sampler:
     """`ftp.losses.sampling.sample` by vLLM. `UserError` where there is no CUDA device, or no vLLM, or several processes."""
-    assert run.accelerator is not None
     if run.accelerator.device.type != "cuda" or find_spec("vllm") is None:
         why = "this run is not on CUDA" if run.accelerator.device.type != "cuda" else "vLLM is not installed"
         raise UserError(f"--rlhf.use_vllm: {why}", "leave it out: completions are then sampled by the network itself",

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, option, plugin
-from ftp.types import Batch, LossOut, Run, StepOut
+from ftp.types import Batch, LossOut, StartedRun, StepOut
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ class Sam:
 
     @hookimpl(wrapper=True)
     def train_step(
-        self, run: Run, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: torch.optim.Optimizer
+        self, run: StartedRun, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: torch.optim.Optimizer
     ) -> Generator[None, StepOut, StepOut]:
         """Move the weights along the gradient, let the update take its gradient there, and move them back before it steps."""
         if run.settings.shard:
@@ -43,13 +43,12 @@ class Sam:
         return dataclasses.replace(out, metrics={**out.metrics, "sam_norm": norm * out.rows})
 
     def climb(
-        self, run: Run, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: torch.optim.Optimizer
+        self, run: StartedRun, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: torch.optim.Optimizer
     ) -> tuple[Tensor, Move]:
         """Move all trained weights by rho g / |g| for the gradient g of the mean loss; |g| and the moves."""
         import torch
 
         accelerator = run.accelerator
-        assert accelerator is not None
         count = torch.tensor(float(sum(batch.count for batch in batches)), device=accelerator.device)
         if accelerator.num_processes > 1:
             count = accelerator.reduce(count, "sum")

@@ -22,7 +22,7 @@ from ftp.plugins.call import Hooks
 from ftp.train.device import accelerator
 from ftp.train.seeds import seed_step
 from ftp.train.state import Whole
-from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, Run, Step
+from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, StartedRun, Step
 from ftp_testing import events
 from ftp_testing.outcome import Fault, NotApplicable
 from ftp_testing.subject import Subject, tiny_model
@@ -60,7 +60,7 @@ def noting_gradients(weights: Mapping[str, Tensor]) -> Iterator[set[str]]:
 class Scene:
     """A run up to its first update: everything that a check may ask. `kind`: of the tiny model."""
 
-    run: Run
+    run: StartedRun
     data: Data
     model: Model
     loss: Loss
@@ -72,7 +72,6 @@ class Scene:
 
     @property
     def folder(self) -> Path:
-        assert self.run.out is not None
         return self.run.out
 
     def tell(self, event: Event) -> None:
@@ -149,8 +148,8 @@ def build(
     prepared = subject.prepared(model=str(tiny_model(kind)), max_grad_norm=0.0, **options)
     folder = subject.folder / "scene"
     folder.mkdir(exist_ok=True)
-    run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), accelerator(prepared.settings),
-              folder, Log(None, writer=False))
+    run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), folder,
+                     Log(None, writer=False), accelerator(prepared.settings))
     key = f"data {prepared.task.form}"
     if key not in subject.kept:
         subject.kept[key] = collect(run)

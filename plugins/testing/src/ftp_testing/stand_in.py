@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Event, Loss, Model, Reward, Run, Saved, Step
+from ftp.types import Event, Loss, Model, Reward, Run, Saved, StartedRun, Step
 from ftp_testing.rows import MAKERS, splits
 
 
@@ -61,8 +61,7 @@ class KitRanks:
         return loss
 
     @hookimpl
-    def on_event(self, run: Run, event: Event) -> None:
-        assert run.accelerator is not None and run.out is not None
+    def on_event(self, run: StartedRun, event: Event) -> None:
         if run.accelerator.num_processes > 1 and isinstance(event, Step):
             digest = hashlib.sha256(b"".join(weight.detach().cpu().numpy().tobytes() for weight in self.weights)).hexdigest()
             with (run.out / f"rank-{run.accelerator.process_index}.txt").open("a") as file:

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Data, Evaluation, Loss, Model, Predictions, Risk, Row, Run
+from ftp.types import Data, Evaluation, Loss, Model, Predictions, Risk, Row, StartedRun
 
 
 @plugin(kind="risk")
@@ -31,7 +31,7 @@ class Underfitting:
 
     @hookimpl
     def check_risks(
-        self, run: Run, stage: str, data: Data, model: Model | None, loss: Loss | None,
+        self, run: StartedRun, stage: str, data: Data, model: Model | None, loss: Loss | None,
         predictions: Mapping[str, Predictions] | None, history: Sequence[Evaluation], log: Sequence[Row],
     ) -> list[Risk]:
         """Takes notes before the first update; speaks at the end, and before it where training diverges."""

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ftp import heads
-from ftp.types import Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, Run
+from ftp.types import Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, StartedRun
 from ftp_underfitting import advice, curve, weights
 from ftp_underfitting.answers import OneAnswer, one_answer
 from ftp_underfitting.curve import Climb, Gain, Slope
@@ -30,7 +30,7 @@ NEAR = 1e-3
 """Weights that moved by less than this share of their length: it was too low, where nothing was learnt."""
 
 
-def before(run: Run, start: Start) -> list[Risk]:
+def before(run: StartedRun, start: Start) -> list[Risk]:
     """A word before training where a new head is frozen; else none."""
     if not start.frozen:
         return []
@@ -39,7 +39,7 @@ def before(run: Run, start: Start) -> list[Risk]:
 
 
 def during(
-    limits: Underfitting, run: Run, data: Data, history: Sequence[Evaluation], log: Sequence[Row]
+    limits: Underfitting, run: StartedRun, data: Data, history: Sequence[Evaluation], log: Sequence[Row]
 ) -> list[Risk]:
     """A word at an evaluation where training diverges; else none, as the end is not known yet."""
     climb = curve.climb(history, log, _origin(data, limits._start))
@@ -50,7 +50,7 @@ def during(
 
 
 def verdict(
-    limits: Underfitting, run: Run, data: Data, model: Model | None, loss: Loss | None,
+    limits: Underfitting, run: StartedRun, data: Data, model: Model | None, loss: Loss | None,
     predictions: Mapping[str, Predictions], history: Sequence[Evaluation], log: Sequence[Row], start: Start | None,
 ) -> Risk:
     """The verdict at the end of a run."""
@@ -103,7 +103,7 @@ def verdict(
 
 
 def _gain(
-    limits: Underfitting, run: Run, data: Data, model: Model | None, loss: Loss | None, history: Sequence[Evaluation],
+    limits: Underfitting, run: StartedRun, data: Data, model: Model | None, loss: Loss | None, history: Sequence[Evaluation],
     start: Start | None,
 ) -> tuple[Gain | None, str]:
     """Training loss against guessing, or why there is none."""
@@ -147,14 +147,14 @@ def _suggested(start: Start | None) -> float | None:
     return start.learning_rate if start is not None else None
 
 
-def _moves(run: Run, model: Model | None, loss: Loss | None, start: Start | None) -> weights.Moves | None:
+def _moves(run: StartedRun, model: Model | None, loss: Loss | None, start: Start | None) -> weights.Moves | None:
     if start is None or model is None or not start.kept or run.settings.shard:
         return None
     extra = loss.extra if loss is not None else None
     return weights.compare(start.kept, weights.keep(weights.trained(model.net, extra)))
 
 
-def _learnt(limits: Underfitting, run: Run, gain: Gain) -> tuple[Level, str]:
+def _learnt(limits: Underfitting, run: StartedRun, gain: Gain) -> tuple[Level, str]:
     least = limits.least_gain if gain.baseline == "class shares" else limits.least_gain_text
     kind = "guessing by class shares" if gain.baseline == "class shares" else "the untuned model"
     text = f"training rows cost {gain.after:.4g} nats, {_beside(gain)} {kind} ({gain.before:.4g})"
@@ -172,7 +172,7 @@ def _beside(gain: Gain) -> str:
 
 
 def _cause(
-    run: Run, moves: weights.Moves | None, gain: Gain, log: Sequence[Row], done: int, suggested: float | None
+    run: StartedRun, moves: weights.Moves | None, gain: Gain, log: Sequence[Row], done: int, suggested: float | None
 ) -> tuple[str, list[str]]:
     """Too high or too low a learning rate, or too little room or time: what curve and weights say, and what to type."""
     _, losses = curve.steps(log)
@@ -195,7 +195,7 @@ def _joined(*parts: str) -> str:
     return "".join(f"; {one}" for one in parts if one)
 
 
-def _same(limits: Underfitting, run: Run, same: OneAnswer, failed: bool) -> tuple[Level, str, list[str]]:
+def _same(limits: Underfitting, run: StartedRun, same: OneAnswer, failed: bool) -> tuple[Level, str, list[str]]:
     if same.share < limits.one_answer or same.others < 5:
         return "ok", "", []
     text = (f"{same.share:.0%} of {same.rows} held-out rows are answered {same.answer!r}, which is right for {same.truth:.0%}")
@@ -205,7 +205,7 @@ def _same(limits: Underfitting, run: Run, same: OneAnswer, failed: bool) -> tupl
 
 
 def _falls(
-    limits: Underfitting, run: Run, slope: Slope, history: Sequence[Evaluation], done: int
+    limits: Underfitting, run: StartedRun, slope: Slope, history: Sequence[Evaluation], done: int
 ) -> tuple[Level, str, list[str]]:
     if slope.p >= curve.SURE or slope.ahead < limits.steep:
         return "ok", "", []
@@ -218,7 +218,7 @@ def _falls(
     return "note", text, [advice.longer(run, done, more)]
 
 
-def _still(run: Run, moves: weights.Moves, start: Start | None) -> tuple[Level, str, list[str]]:
+def _still(run: StartedRun, moves: weights.Moves, start: Start | None) -> tuple[Level, str, list[str]]:
     count = len(moves.still)
     names = ", ".join(moves.still[:5]) + (f" and {count - 5} more" if count > 5 else "")
     tips = [run.command("--precision", "fp32")] if run.settings.precision != "fp32" else []
@@ -231,7 +231,7 @@ def _frozen(start: Start) -> str:
             "towards it")
 
 
-def _unfreeze(run: Run, start: Start) -> str:
+def _unfreeze(run: StartedRun, start: Start) -> str:
     """The run without the patterns that freeze the head; where a plugin did it by itself, what shows who is in the run."""
     for name, value, known in advice.options(run):
         if known.name == "freeze" and value:

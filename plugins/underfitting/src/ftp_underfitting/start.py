@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ftp import heads
-from ftp.types import Data, Loss, Model, Run
+from ftp.types import Data, Loss, Model, StartedRun
 from ftp_underfitting import weights
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ class Start:
     tested: bool = False
 
 
-def notes(run: Run, data: Data, model: Model, loss: Loss, *, rows: int, updates: int) -> Start:
+def notes(run: StartedRun, data: Data, model: Model, loss: Loss, *, rows: int, updates: int) -> Start:
     """Look at the untrained model. With labels guessing is known without it, so no row is scored."""
     kept = {} if run.settings.shard else weights.keep(weights.trained(model.net, loss.extra))
     frozen = tuple(weights.frozen_heads(model.net, model.fresh))
-    alone = run.accelerator is not None and not loss.makes_rows
+    alone = not loss.makes_rows
     chosen = losses = None
     if alone and rows and not run.settings.shard and not heads.get(run.task.head).picks_class_of:
         chosen = sample(data, rows, run.settings.seed)
         losses = score(run, model, loss, chosen) if chosen is not None else None
     found, tested = None, False
-    if updates and alone and run.accelerator is not None and run.accelerator.num_processes == 1 and not run.settings.shard:
+    if updates and alone and run.accelerator.num_processes == 1 and not run.settings.shard:
         found, tested = range_test(run, data, model, loss, updates), True
     return Start(kept, frozen, chosen, losses, found, tested)
 
@@ -60,7 +60,7 @@ def sample(data: Data, count: int, seed: int) -> Dataset | None:
     return train.select(chosen) if len(chosen) else None
 
 
-def score(run: Run, model: Model, loss: Loss, rows: Dataset) -> Any:
+def score(run: StartedRun, model: Model, loss: Loss, rows: Dataset) -> Any:
     """[rows] mean loss of each row in evaluation mode, in nats, encoded as held-out rows are: each by itself."""
     from ftp.data.encode import encode
     from ftp.evaluate.predict import predict
@@ -69,7 +69,7 @@ def score(run: Run, model: Model, loss: Loss, rows: Dataset) -> Any:
     return predict(run, model, loss, rows, encoded, "train", answers=False).losses if len(encoded) else None
 
 
-def range_test(run: Run, data: Data, model: Model, loss: Loss, updates: int) -> float | None:
+def range_test(run: StartedRun, data: Data, model: Model, loss: Loss, updates: int) -> float | None:
     """Learning rate at which the loss falls fastest while the rate rises from 1e-7 to 1 (Smith 2017, section 3.3). All
     weights are put back. None where the loss never fell."""
     import torch
@@ -77,7 +77,6 @@ def range_test(run: Run, data: Data, model: Model, loss: Loss, updates: int) -> 
     from ftp.data.encode import encode
     from ftp.data.updates import as_rows
 
-    assert run.accelerator is not None
     size = run.settings.batch_size
     rows = sample(data, size * updates, run.settings.seed)
     encoded = encode(rows, loss.encode, "train", key=loss.key) if rows is not None else None

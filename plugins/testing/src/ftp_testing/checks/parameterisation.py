@@ -219,7 +219,7 @@ def _fitted(subject: Subject, kind: str) -> Fitted:
     quiet_libraries()
     task = TASKS[kind]
     prepared = subject.prepared(model=str(tiny_model(kind)))
-    run = Run(prepared.settings, task, Hooks(prepared.picked, prepared.values), None, subject.folder / "scene", Log(None, writer=False))
+    run = Run(prepared.settings, task, Hooks(prepared.picked, prepared.values), subject.folder / "scene", Log(None, writer=False))
     labels = written.LABELS if task.head == "labels" else ()
     data = Data({}, task.form, labels)
     source = models.find(str(tiny_model(kind)), task.head)
