@@ -102,6 +102,17 @@ def test_a_head_without_an_offer_takes_the_default_of_the_head_it_names(made, mo
     assert models.find(None, "span").name == "house/reader"
 
 
+def test_what_a_loss_writes_beside_the_weights_is_written_down_and_copied(made, tmp_path):
+    def write_beside(folder: Path) -> None:
+        (folder / "pooling").mkdir()
+        (folder / "pooling" / "config.json").write_text("{}")
+
+    saving.save(open_model(made["bert"], "labels", THREE), tmp_path / "model", write_beside=write_beside)
+    assert json.loads((tmp_path / "model" / saving.FACTS).read_text())["beside"] == ["pooling/config.json"]
+    saving.copy_beside(tmp_path / "model", tmp_path / "whole")
+    assert [file.name for file in (tmp_path / "whole").rglob("*") if file.is_file()] == ["config.json"]
+
+
 def test_weights_lie_where_arithmetic_repeats_to_the_last_digit(made):
     """MKL rounds by the address of what it multiplies; only multiples of 64 bytes are the same in each process."""
     for kind in ("bert", "gpt2"):

@@ -240,6 +240,11 @@ class Loss(Protocol[RowT]):
         """The answers to the encoded rows that were made of one row (windows of a long context) as one."""
         return predictions[0] if len(predictions) == 1 else Prediction(None)
 
+    def write_beside(self, folder: Path, /) -> None:
+        """Write what others need beside the weights to use them as this loss means it (how vectors are pooled); nothing by
+        default. `ftp merge` copies these files."""
+        return
+
     def rollout(self, prompts: Sequence[RowT], number: int, /) -> Sequence[Sequence[RowT]]:
         """Where the model makes its own rows: encoded rows of one rank, which are prompts, as the rows to train on in each of
         the next `reuse` updates, drawn from nothing but the weights, the seed and `number` (from 0; -1 for a trial).

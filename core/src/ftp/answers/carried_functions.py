@@ -20,10 +20,12 @@ from ftp.types import Batch, Loss, LossOut, Model, Prediction
 END = object()
 """Stands behind the last of rows that are read lazily."""
 ENCODED = "encoded rows (dictionaries with input_ids)"
-FUNCTIONS = ("encode", "encode_to_score", "ask", "collate", "compute", "answer", "merge", "rollout")
+FUNCTIONS = ("encode", "encode_to_score", "ask", "collate", "compute", "answer", "merge", "rollout", "write_beside")
 """The functions of a loss."""
 ENCODING = ("encode", "encode_to_score", "ask")
 """Those of them that give rows, maybe lazily, which are checked row by row."""
+WRITING = ("save", "write_beside")
+"""Functions that write files."""
 
 
 def _anything(result: Any) -> Mismatch | None:
@@ -51,6 +53,7 @@ RESULTS: Mapping[str, Check] = {
     "answer": listed(Prediction),
     "merge": instance(Prediction),
     "rollout": _rows,
+    "write_beside": _anything,
     "save": _anything,
 }
 """What each function gives, but those in `ENCODING`."""
@@ -96,7 +99,7 @@ class Checked:
                 result = self.function(*arguments, **values)
             except OSError as error:
                 # what the disk refuses is the machine's fault, and is told by whoever saves
-                problem = faults.in_words(error) if self.name == "save" else None
+                problem = faults.in_words(error) if self.name in WRITING else None
                 if problem is None:
                     raise
                 raise problem from error

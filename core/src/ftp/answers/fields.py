@@ -76,6 +76,7 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
         "answer": FUNCTION,
         "merge": FUNCTION,
         "rollout": FUNCTION,
+        "write_beside": FUNCTION,
         "over": one_of(("terms", "batch")),
         "has_answers": BOOLEAN,
         "makes_rows": BOOLEAN,

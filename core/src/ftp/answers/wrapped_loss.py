@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from ftp.types import Batch, Loss, LossOut, Metric, Prediction, Row
@@ -24,6 +25,7 @@ class Changes(TypedDict, total=False):
     answer: Callable[[Batch, LossOut | None], list[Prediction]]
     merge: Callable[[Sequence[Prediction], Sequence[Any]], Prediction]
     rollout: Callable[[Sequence[Any], int], Sequence[Sequence[Any]]]
+    write_beside: Callable[[Path], None]
     name: str
     key: str
     metrics: Mapping[str, Metric]
@@ -46,6 +48,7 @@ class WrappedLoss(Loss):
     answer: Callable[[Batch, LossOut | None], list[Prediction]]
     merge: Callable[[Sequence[Prediction], Sequence[Any]], Prediction]
     rollout: Callable[[Sequence[Any], int], Sequence[Sequence[Any]]]
+    write_beside: Callable[[Path], None]
     name: str
     key: str
     extra: torch.nn.Module | None

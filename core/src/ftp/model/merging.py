@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch import nn
 from ftp.errors import UserError
 from ftp.model.loading import load, origin, quiet, with_text_config
 from ftp.model.proof import logits, probe
-from ftp.model.saving import BASE_CONFIG, reload, runs_code, save
+from ftp.model.saving import BASE_CONFIG, copy_beside, reload, runs_code, save
 from ftp.model.source import Source
 from ftp.types import Model
 
@@ -46,7 +47,7 @@ def merge(folder: Path | str, out: Path | str) -> Path:
     nothing: `merged` does."""
     folder, out = Path(folder), Path(out)
     _checked(folder, out)
-    save(into_base(reload(folder, quantise=False)), out)
+    save(into_base(reload(folder, quantise=False)), out, write_beside=partial(copy_beside, folder))
     return out
 
 
@@ -136,7 +137,7 @@ def _written(
     whole = into_base(reload(folder, quantise=False, **allowed) if quantised else model)
     whole.net.to(DTYPES[dtype])
     try:
-        save(whole, out)
+        save(whole, out, write_beside=partial(copy_beside, folder))
         after = logits(load(Source(str(out), folder=out.resolve()), model.head, model.labels,
                             trust_remote_code=runs_code(whole)).net, inputs)
         difference = float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -36,11 +37,11 @@ in the folder on its base, `(net, folder) -> net`. The code in the folder itself
 
 def save(
     model: Model, folder: Path, *, plugins: Sequence[str] = (), scores: Sequence[Score | Baseline] = (),
-    base_files: Mapping[str, Mapping[str, str]] | None = None,
+    base_files: Mapping[str, Mapping[str, str]] | None = None, write_beside: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the model: weights (safetensors) or adapter, tokenizer, configuration with the names of the classes, and a
     README.md with the exact code that loads it. Needs no network. `base_files`: what is known of the checkpoint that it was
-    trained from, for `fingerprint.check_base`."""
+    trained from, for `fingerprint.check_base`. `write_beside`: writes more files into the folder (`Loss.write_beside`)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT would read an old card and complain about it
     net: Any = model.net
@@ -68,7 +69,7 @@ def save(
     facts = {"head": model.head, "labels": list(model.labels), "base": model.name, "plugins": list(plugins),
              "key_mapping": renamed if adapter else {}, "quantization": dict(came_from.quantization) if came_from else {},
              "from": _place(came_from.source) if came_from else {}, "remote_code": runs_code(model),
-             "base_files": base_files or {}}
+             "base_files": base_files or {}, "beside": _written_beside(folder, write_beside)}
     if came_from is not None and came_from.grown is not None:
         facts["grown"] = asdict(came_from.grown)
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -76,6 +77,22 @@ def save(
     mode = (folder / FACTS).stat().st_mode  # as a new file has it here; safetensors writes for the owner alone
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
+
+
+def _written_beside(folder: Path, write_beside: Callable[[Path], None] | None) -> list[str]:
+    """Let more files be written into a folder; which they are."""
+    before = set(folder.rglob("*"))
+    if write_beside is not None:
+        write_beside(folder)
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() and file not in before)
+
+
+def copy_beside(source: Path, folder: Path) -> None:
+    """Copy what `save` let be written beside the weights in `source`."""
+    for name in _facts(source).get("beside", ()):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target)
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:

@@ -46,7 +46,8 @@ def save(
     aside = folder.model_aside()
     named = [plugin.name for plugin in run.hooks.picked if not plugin.found.default]
     with whole_folder(aside):
-        models.save(model, aside, plugins=named, scores=[*scores, *baselines], base_files=inputs.of_base(run.out))
+        models.save(model, aside, plugins=named, scores=[*scores, *baselines], base_files=inputs.of_base(run.out),
+                    write_beside=loss.write_beside)
         if loss.extra is not None:
             (aside / EXTRA).write_bytes(to_bytes(loss.extra.state_dict()))
     folder.write_scores(scores, baselines)
