@@ -56,8 +56,13 @@ def is_chat(form: str) -> bool:
 
 
 def is_growing_chat(form: str) -> bool:
-    """Whether one row may be the beginning of another: a whole conversation, no pair of answers and no prompt alone."""
-    return is_chat(form) and not forms.get(form).sequence_names and forms.get(form).required != ("prompt",)
+    """Whether one row may be the beginning of another: a whole conversation, no pair of answers and
+    no prompt alone."""
+    return (
+        is_chat(form)
+        and not forms.get(form).sequence_names
+        and forms.get(form).required != ("prompt",)
+    )
 
 
 def is_of_texts(form: str) -> bool:

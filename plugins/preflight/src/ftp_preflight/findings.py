@@ -1,4 +1,4 @@
-"""What the looks have found, gathered into one verdict."""
+"""What the looks find, gathered into one verdict."""
 
 from __future__ import annotations
 
@@ -17,47 +17,79 @@ LEADS: dict[Level, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Args:
+        advice: commands that would help.
+    """
+
+    level: Level
+    words: str
+    advice: tuple[str, ...] = ()
+
+
 @dataclass
 class Findings:
-    """`said`: level, words and advice (commands) of each finding. `evidence`: numbers by look. `looked`: names of what was
-    looked at. `preview`: the command that shows rows as the model sees them, which is advised with whatever is found."""
+    """All that was looked at, and what is wrong with it.
+
+    Args:
+        preview: the command that shows rows as the model sees them, which is advised with any
+            finding.
+        evidence: numbers by look.
+        looks: names of what was looked at, in order.
+    """
 
     preview: str = "ftp data preview run.toml"
-    said: list[tuple[Level, str, tuple[str, ...]]] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
     evidence: dict[str, Any] = field(default_factory=dict)
-    looked: list[str] = field(default_factory=list)
+    looks: list[str] = field(default_factory=list)
 
-    def see(self, name: str, **numbers: Any) -> None:
+    def record(self, look: str, **numbers: Any) -> None:
         """Note that something was looked at, with its numbers."""
-        if name not in self.looked:
-            self.looked.append(name)
-        self.evidence.setdefault(name, {}).update({key: plain(value) for key, value in numbers.items()})
+        if look not in self.looks:
+            self.looks.append(look)
+        known = self.evidence.setdefault(look, {})
+        for name, value in numbers.items():
+            known[name] = json_value(value)
 
-    def tell(self, level: Level, words: str, *advice: str) -> None:
+    def add(self, level: Level, words: str, *advice: str) -> None:
         """Add a finding."""
-        self.said.append((level, words, advice))
+        self.problems.append(Finding(level, words, advice))
 
     def risk(self) -> Risk:
         """The verdict: as bad as the worst finding; `not_run` where nothing was looked at."""
-        if not self.looked:
+        if not self.looks:
             return Risk("preflight", "not_run", "there were no rows to look at")
-        if not self.said:
-            return Risk("preflight", "ok", f"{LEADS['ok']}: nothing wrong in {', '.join(self.looked)}", self.evidence)
-        worst = max((level for level, _, _ in self.said), key=RANK.index)
-        ordered = sorted(self.said, key=lambda one: -RANK.index(one[0]))
-        advice = tuple(dict.fromkeys(tip for _, _, tips in ordered for tip in tips))
-        words = f"{LEADS[worst]}: {'; '.join(words for _, words, _ in ordered)}"
-        return Risk("preflight", worst, words, self.evidence, (*advice, self.preview))
+        if not self.problems:
+            finding = f"{LEADS['ok']}: nothing wrong in {', '.join(self.looks)}"
+            return Risk("preflight", "ok", finding, self.evidence)
+        ordered = sorted(self.problems, key=lambda problem: -RANK.index(problem.level))
+        worst = ordered[0].level
+        advice: dict[str, None] = {}  # each command once, in this order
+        for problem in ordered:
+            advice.update(dict.fromkeys(problem.advice))
+        finding = f"{LEADS[worst]}: {'; '.join(problem.words for problem in ordered)}"
+        return Risk("preflight", worst, finding, self.evidence, (*advice, self.preview))
 
 
-def plain(value: Any) -> Any:
-    """Numbers of four digits, and nothing that JSON cannot say."""
+def json_value(value: Any) -> Any:
+    """Numbers of four digits, and nothing that JSON cannot hold."""
     if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(name): json_value(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if hasattr(value, "item"):
+        return [json_value(inner) for inner in value]
+    if hasattr(value, "item"):  # a number of NumPy or torch
         value = value.item()
     if isinstance(value, float):
         return float(f"{value:.4g}") if math.isfinite(value) else None
     return value
+
+
+def first_few(items: list[str], shown: int, separator: str = ", ") -> str:
+    """The first of these, and how many more there are."""
+    text = separator.join(items[:shown])
+    if len(items) > shown:
+        text += f" and {len(items) - shown} more"
+    return text

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import islice
+from operator import ne
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,26 +15,35 @@ from typing import TYPE_CHECKING, Any
 from ftp.errors import Problem, UserError, nearest
 from ftp.host import terminal
 from ftp_preflight import encoded, targets
+from ftp_preflight.lines import Line, lines_of
 
 if TYPE_CHECKING:
     from ftp.plugins.plan import Prepared
     from ftp.types import Data, Loss, Model, Row, Run
 
-STYLES = {True: "bold green", False: "dim"}
+TRAINED = "bold green"
+READ_ONLY = "dim"
 SPECIAL = "yellow"
+WORD_STARTS = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the blank before a word
 
 
-def rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
-    """The first `count` rows of a split, encoded one by one: `rows`, each with its `tokens` (id, text, trained, and the `target`
-    of one that is to give something else: a hidden token, a tag, an end of a span), `label`, `answer` or `side` where it has one,
-    `part` and `parts` where a row is several, and `cut` (tokens that were cut off). `crossed_out`: how many rows hold words
-    that a plugin of the run hides (identifiers of people, see `Run.hidden`); they have an x for each of their letters here."""
-    # a run keeps things in its folder (a tokenizer of its own), of which a look leaves nothing behind
+def preview_rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
+    """The first `count` rows of a split, encoded one by one, as JSON has them.
+
+    `rows`: each with its `tokens` (id, text, trained, and the `target` of one that is to give
+    something else: a hidden token, a tag, an end of a span), `label`, `answer` or `side` where it
+    has one, `part` and `parts` where a row is several, and `cut` (tokens that were cut off).
+    `crossed_out`: how many rows hold words that a plugin of the run hides (identifiers of people,
+    see `Run.hidden`); they have an x for each of their letters here.
+    """
+    # a run keeps things in its folder (a tokenizer of its own), of which a look leaves nothing
+    # behind
     with TemporaryDirectory(prefix="ftp-preview-") as folder:
-        return _rows(prepared, split, count, prepared.settings.out or Path(folder))
+        out = prepared.settings.out or Path(folder)
+        return _preview_rows(prepared, split, count, out)
 
 
-def _rows(prepared: Prepared, split: str, count: int, out: Path) -> dict[str, Any]:
+def _preview_rows(prepared: Prepared, split: str, count: int, out: Path) -> dict[str, Any]:
     from ftp.data import tables
     from ftp.data.collect import collect
     from ftp.data.updates import as_rows
@@ -46,45 +57,86 @@ def _rows(prepared: Prepared, split: str, count: int, out: Path) -> dict[str, An
     quiet_libraries()
     settings = prepared.settings
     log = Log(None, writer=False)
-    run = StartedRun(settings, prepared.task, Hooks(prepared.picked, prepared.values), out, log,
-                     accelerator(settings, training=False))
-    refused: list[Problem] = []
-    data = collect(run, refused)
-    # What a run tells while it reads: spellings of labels, columns and splits that are left out.
+    run = StartedRun(
+        settings,
+        prepared.task,
+        Hooks(prepared.picked, prepared.values),
+        out,
+        log,
+        accelerator(settings, training=False),
+    )
+    problems: list[Problem] = []
+    data = collect(run, problems)
+    # what a run says while it reads: spellings of labels, columns and splits that are left out
     reading_notes = [line["message"] for line in log.lines if line["event"] == "told"]
-    if split not in data.splits:
-        raise UserError(f"--split {split}: there is no such split", f"{nearest(split, data.splits)} there are: "
-                        f"{', '.join(data.splits)}".strip(), f"--split {next(iter(data.splits))}")
+    _require_split(data, split)
     model, loss = build(run, data)
-    whole: Any = data.splits[split]
-    if not hasattr(whole, "num_rows"):
-        from itertools import islice
 
-        whole = tables.from_rows(list(islice(whole, count)))
-    part = whole.select(range(min(count, len(whole))))
-    asked = list(part)
-    safe = [crossed_out(run, row) for row in asked]
-    made = encoded.encoded(run, loss, part if safe == asked else tables.from_rows(safe, part.features))
-    kept = [row for row in as_rows(made[:]) if row.get("input_ids")] if len(made) else []
+    chosen = _first_rows(data.splits[split], count)
+    original = list(chosen)
+    safe = [crossed_out(run, row) for row in original]
+    if safe != original:
+        chosen = tables.from_rows(safe, chosen.features)
+    dataset = encoded.encoded(run, loss, chosen)
+    kept = []
+    if len(dataset):
+        kept = [row for row in as_rows(dataset[:]) if row.get("input_ids")]
     model.net.eval()
-    parts = Counter(row["row"] for row in kept)
-    seen = Counter[int]()
-    shown = list[dict[str, Any]]()
-    for row in kept:
-        seen[row["row"]] += 1
-        of_many = {"part": seen[row["row"]], "parts": parts[row["row"]]} if parts[row["row"]] > 1 else {}
-        shown += [{**sequence, **of_many} for sequence in _shown(data, model, loss, row)]
+    shown = _shown_rows(data, model, loss, kept)
+
     any_trained = any(token["trained"] for row in shown for token in row["tokens"])
     notes = [targets.explanation(data, model.head, any_trained, loss.makes_rows)]
     if any("segments" in row for row in kept):
         notes.append(targets.BLOCKS)
     notes += reading_notes
     notes += warnings(run, data, model)
-    notes += [f"ftp run would refuse these rows: {problem}" for problem in refused]
-    without = sorted(set(range(len(asked))) - {row["row"] for row in kept})
-    return {"split": split, "rows": shown, "left_out": without,
-            "crossed_out": sum(one != row for one, row in zip(safe, asked, strict=True)),
-            "model": model.name, "objective": loss.name, "notes": notes}
+    notes += [f"ftp run would refuse these rows: {problem}" for problem in problems]
+    return {
+        "split": split,
+        "rows": shown,
+        "left_out": sorted(set(range(len(original))) - {row["row"] for row in kept}),
+        "crossed_out": sum(map(ne, safe, original)),
+        "model": model.name,
+        "objective": loss.name,
+        "notes": notes,
+    }
+
+
+def _require_split(data: Data, split: str) -> None:
+    if split in data.splits:
+        return
+    splits = ", ".join(data.splits)
+    raise UserError(
+        f"--split {split}: there is no such split",
+        f"{nearest(split, data.splits)} there are: {splits}".strip(),
+        f"--split {next(iter(data.splits))}",
+    )
+
+
+def _first_rows(rows: Any, count: int) -> Any:
+    """The first rows of a split as a data set of their own; those of a stream are stored."""
+    from ftp.data import tables
+
+    if not hasattr(rows, "num_rows"):
+        rows = tables.from_rows(list(islice(rows, count)))
+    return rows.select(range(min(count, len(rows))))
+
+
+def _shown_rows(
+    data: Data, model: Model, loss: Loss, encoded_rows: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """All sequences of encoded rows, numbered where a row is several."""
+    num_parts = Counter(row["row"] for row in encoded_rows)
+    num_seen = Counter[int]()
+    shown: list[dict[str, Any]] = []
+    for row in encoded_rows:
+        number = row["row"]
+        num_seen[number] += 1
+        part = {}
+        if num_parts[number] > 1:
+            part = {"part": num_seen[number], "parts": num_parts[number]}
+        shown += [{**sequence, **part} for sequence in _shown(data, model, loss, row)]
+    return shown
 
 
 def warnings(run: Run, data: Data, model: Model) -> list[str]:
@@ -92,122 +144,193 @@ def warnings(run: Run, data: Data, model: Model) -> list[str]:
     from ftp_preflight import Preflight, vocabulary
     from ftp_preflight.findings import Findings
 
-    found = Findings()
-    vocabulary.look(Preflight(), run, data, model, found)
-    return [f"{level}: {words}" for level, words, _ in found.said]
+    findings = Findings()
+    vocabulary.look(Preflight(), run, data, model, findings)
+    return [f"{problem.level}: {problem.words}" for problem in findings.problems]
+
+
+# --- words that plugins hide ---
 
 
 def crossed_out(run: Run, row: Any) -> Any:
-    """A row with an x for each letter of the words that plugins of the run hide, so that all places in it stay what they were."""
+    """A row with an x for each letter of the words that plugins of the run hide, so that all
+    positions in it stay what they were."""
     if isinstance(row, str):
-        words, left = re.split(r"(\s+)", row), re.split(r"(\s+)", run.hidden(row))
-        kept = {n for block in SequenceMatcher(None, words, left, autojunk=False).get_matching_blocks()
-                for n in range(block.a, block.a + block.size)}
-        return "".join(word if n in kept else re.sub(r"\S", "x", word) for n, word in enumerate(words))
+        return _crossed_out_text(row, run.hidden(row))
     if isinstance(row, list):
-        return [crossed_out(run, one) for one in row]
+        return [crossed_out(run, value) for value in row]
     if not isinstance(row, Mapping):
         return row
-    made = {name: crossed_out(run, value) for name, value in row.items()}
-    if isinstance(answers := made.get("answers"), Mapping) and isinstance(made.get("context"), str):
-        made["answers"] = {**answers, "text": [  # an answer is crossed out as it is at its place
-            made["context"][start : start + len(text)] if row["context"].startswith(text, start) else text
-            for start, text in zip(answers["answer_start"], row["answers"]["text"], strict=True)]}
-    return made
+    safe = {name: crossed_out(run, value) for name, value in row.items()}
+    answers = safe.get("answers")
+    if isinstance(answers, Mapping) and isinstance(safe.get("context"), str):
+        safe["answers"] = {**answers, "text": _crossed_out_answers(row, safe["context"])}
+    return safe
+
+
+def _crossed_out_text(text: str, hidden: str) -> str:
+    """A text with an x for each letter of the words that are not in what was left of it."""
+    words = re.split(r"(\s+)", text)
+    left = re.split(r"(\s+)", hidden)
+    kept: set[int] = set()
+    for block in SequenceMatcher(None, words, left, autojunk=False).get_matching_blocks():
+        kept.update(range(block.a, block.a + block.size))
+    parts = []
+    for index, word in enumerate(words):
+        parts.append(word if index in kept else re.sub(r"\S", "x", word))
+    return "".join(parts)
+
+
+def _crossed_out_answers(row: Mapping[str, Any], safe_context: str) -> list[str]:
+    """The answers of a question, crossed out as the context is where they stand in it."""
+    answers = row["answers"]
+    texts = []
+    for start, text in zip(answers["answer_start"], answers["text"], strict=True):
+        stands_there = row["context"].startswith(text, start)
+        texts.append(safe_context[start : start + len(text)] if stands_there else text)
+    return texts
+
+
+# --- tokens ---
 
 
 def _shown(data: Data, model: Model, loss: Loss, row: Row) -> list[dict[str, Any]]:
     """The sequences of one encoded row (a preference has two)."""
     if not loss.makes_rows:
-        lines = encoded.lines(model, loss.collate([row]))
+        lines = lines_of(model, loss.collate([row]))
     else:  # a prompt, which is no batch yet: the model writes what is trained
         ids = tuple(row["input_ids"])
-        lines = [encoded.Line(ids, (False,) * len(ids), {})]
+        lines = [Line(ids, (False,) * len(ids), {})]
     shown = []
-    for sequence, line in enumerate(lines):
-        wanted = targets.targets_of(data, model.head, row, sequence, len(lines))
-        tokens = []
-        for place, (number, text) in enumerate(zip(line.ids, texts(model.tokenizer, line.ids), strict=True)):
-            is_trained = line.trained[place] or place in wanted.of_token
-            token: dict[str, Any] = {"id": number, "text": text, "trained": is_trained,
-                                     "special": number in model.tokenizer.all_special_ids}
-            if place in wanted.of_token:
-                token["target"] = wanted.of_token[place]
-            elif place in line.hidden:
-                token["target"] = texts(model.tokenizer, [line.hidden[place]])[0].strip()
-            tokens.append(token)
-        shown.append({"row": row["row"], "tokens": tokens, "cut": int(row.get("cut") or 0), **wanted.facts})
+    for index, line in enumerate(lines):
+        wanted = targets.targets_of(data, model.head, row, index, len(lines))
+        tokens = _shown_tokens(model, line, wanted)
+        cut = int(row.get("cut") or 0)
+        shown.append({"row": row["row"], "tokens": tokens, "cut": cut, **wanted.facts})
     return shown
+
+
+def _shown_tokens(model: Model, line: Line, wanted: targets.Targets) -> list[dict[str, Any]]:
+    tokenizer = model.tokenizer
+    tokens = []
+    for index, (token_id, text) in enumerate(
+        zip(line.ids, texts(tokenizer, line.ids), strict=True)
+    ):
+        token: dict[str, Any] = {
+            "id": token_id,
+            "text": text,
+            "trained": line.trained[index] or index in wanted.of_token,
+            "special": token_id in tokenizer.all_special_ids,
+        }
+        if index in wanted.of_token:
+            token["target"] = wanted.of_token[index]
+        elif index in line.hidden:
+            token["target"] = texts(tokenizer, [line.hidden[index]])[0].strip()
+        tokens.append(token)
+    return tokens
 
 
 def texts(tokenizer: Any, ids: Any) -> list[str]:
     """Each token as readable text, with the blank before a word that begins with it."""
     pieces = tokenizer.convert_ids_to_tokens(list(ids))
-    words = not any(one.startswith(("Ġ", "▁")) for one in pieces) and tokenizer.unk_token is not None
+    has_word_starts = any(piece.startswith(WORD_STARTS) for piece in pieces)
+    is_wordpiece = not has_word_starts and tokenizer.unk_token is not None
     special = set(tokenizer.all_special_tokens)
-    found = []
-    for number, piece in zip(ids, pieces, strict=True):
+    readable = []
+    for token_id, piece in zip(ids, pieces, strict=True):
         if piece in special:
-            found.append(piece)
-        elif words:  # word pieces: what does not go on with a word begins one
-            found.append(piece[2:] if piece.startswith("##") else f" {piece}")
-        elif piece.startswith(("Ġ", "▁")):
-            found.append(" " + tokenizer.decode([number]).lstrip(" "))
+            readable.append(piece)
+        elif is_wordpiece:  # what does not go on with a word begins one
+            readable.append(piece[2:] if piece.startswith("##") else f" {piece}")
+        elif piece.startswith(WORD_STARTS):
+            readable.append(" " + tokenizer.decode([token_id]).lstrip(" "))
         else:
-            found.append(tokenizer.decode([number]))
-    return found
+            readable.append(tokenizer.decode([token_id]))
+    return readable
 
 
-def show(found: Mapping[str, Any]) -> None:
+# --- on a terminal ---
+
+
+def show_rows(preview: Mapping[str, Any]) -> None:
     """Print rows: coloured on a terminal, trained tokens in brackets elsewhere."""
     from rich.text import Text
 
     console = terminal.console(soft_wrap=True)
-    colour = console.is_terminal and not console.no_color
-    for one in found["rows"]:
-        head = _headline(found["split"], one)
-        console.print(Text(head, style="bold" if colour else ""))
-        console.print(Text.assemble(*_coloured(one["tokens"])) if colour else Text("".join(_marked(one["tokens"]))))
+    has_colour = console.is_terminal and not console.no_color
+    for row in preview["rows"]:
+        console.print(Text(_headline(preview["split"], row), style="bold" if has_colour else ""))
+        if has_colour:
+            console.print(Text.assemble(*_coloured(row["tokens"])))
+        else:
+            console.print(Text("".join(_marked(row["tokens"]))))
         console.print()
-    if found["left_out"]:
-        console.print(Text(f"nothing is learnt of rows {', '.join(map(str, found['left_out']))}: they are left out"))
-    if found["crossed_out"]:
-        console.print(Text(f"words of {found['crossed_out']} rows are crossed out (x) here, as they may name people; the model "
-                           "sees them as they are"))
-    if colour:
-        console.print(Text.assemble(("trained", STYLES[True]), "  ", ("read only", STYLES[False]), "  ", ("special", SPECIAL)))
-    for note in found["notes"]:
-        console.print(Text(note.replace("⟦...⟧", "what has this colour", 1) if colour else note,
-                           style=STYLES[True] if colour and "⟦...⟧" in note else ""))
+    if preview["left_out"]:
+        numbers = ", ".join(map(str, preview["left_out"]))
+        console.print(Text(f"nothing is learnt of rows {numbers}: they are left out"))
+    if preview["crossed_out"]:
+        console.print(
+            Text(
+                f"words of {preview['crossed_out']} rows are crossed out (x) here, as they may "
+                "name "
+                "people; the model sees them as they are"
+            )
+        )
+    if not has_colour:
+        for note in preview["notes"]:
+            console.print(Text(note))
+        return
+    legend = (("trained", TRAINED), "  ", ("read only", READ_ONLY), "  ", ("special", SPECIAL))
+    console.print(Text.assemble(*legend))
+    for note in preview["notes"]:
+        style = TRAINED if "⟦...⟧" in note else ""
+        console.print(Text(note.replace("⟦...⟧", "what has this colour", 1), style=style))
 
 
 def _headline(split: str, row: Mapping[str, Any]) -> str:
     """What is said of a row before its tokens."""
-    trained = sum(token["trained"] for token in row["tokens"])
-    line = f"{split} {row['row']}"
-    line += f", part {row['part']} of {row['parts']}" if "part" in row else ""
-    line += f", {row['side']}" if "side" in row else ""
-    line += f": {len(row['tokens'])} tokens"
-    line += f", {trained} trained" if trained else ""
-    line += f", {row['cut']} cut off" if row["cut"] else ""
-    line += f", label {row['label']!r}" if "label" in row else ""
+    num_trained = sum(token["trained"] for token in row["tokens"])
+    words = [f"{split} {row['row']}"]
+    if "part" in row:
+        words.append(f", part {row['part']} of {row['parts']}")
+    if "side" in row:
+        words.append(f", {row['side']}")
+    words.append(f": {len(row['tokens'])} tokens")
+    if num_trained:
+        words.append(f", {num_trained} trained")
+    if row["cut"]:
+        words.append(f", {row['cut']} cut off")
+    if "label" in row:
+        words.append(f", label {row['label']!r}")
     if "answer" in row:
-        line += f", answer {row['answer']!r}" if row["answer"] is not None else ", no answer"
-    return line
+        answer = row["answer"]
+        words.append(", no answer" if answer is None else f", answer {answer!r}")
+    return "".join(words)
+
+
+def _with_target(token: Mapping[str, Any]) -> str:
+    """The text of a token, and what it is to give."""
+    text: str = token["text"]
+    return f"{text}→{token['target']}" if "target" in token else text
 
 
 def _coloured(tokens: Any) -> Iterator[tuple[str, str]]:
     for token in tokens:
-        style = STYLES[True] if token["trained"] else SPECIAL if token["special"] else STYLES[False]
-        yield token["text"] + (f"→{token['target']}" if "target" in token else ""), style
+        style = READ_ONLY
+        if token["trained"]:
+            style = TRAINED
+        elif token["special"]:
+            style = SPECIAL
+        yield _with_target(token), style
 
 
 def _marked(tokens: Any) -> Iterator[str]:
-    inside = False
+    """Texts of tokens, with brackets around runs of trained ones."""
+    is_inside = False
     for token in tokens:
-        if token["trained"] != inside:
+        if token["trained"] != is_inside:
             yield "⟦" if token["trained"] else "⟧"
-            inside = token["trained"]
-        yield token["text"] + (f"→{token['target']}" if "target" in token else "")
-    if inside:
+            is_inside = token["trained"]
+        yield _with_target(token)
+    if is_inside:
         yield "⟧"

@@ -1,4 +1,4 @@
-"""What can be seen in the rows themselves: labels, classes, broken characters, shifts between splits."""
+"""What can be seen in the rows themselves: no text, broken characters, shifts between splits."""
 
 from __future__ import annotations
 
@@ -12,53 +12,47 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftp import forms
-from ftp.data import spellings
 from ftp.data.tables import to_rows
 from ftp.types import Data, Row, Run
+from ftp_preflight.classes import look_at_classes
 from ftp_preflight.findings import Findings
 
 if TYPE_CHECKING:
+    from ftp.types import Level
     from ftp_preflight import Preflight
 
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")  # scripts without spaces: a character is a word
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")  # scripts without spaces: a character each
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
-FREQUENT = 100
-LEAST = 30
-"""Rows of a split below which its language and lengths are not compared."""
+FREQUENT = 100  # words by which a language is known
+LEAST = 30  # rows of a split below which its language and lengths are not compared
+SEARCHED = 50  # rows that are searched for another column of text
+LENGTH_CHANCE = 1e-4  # p below which lengths differ beyond chance
+LANGUAGE_ERRORS = 4  # standard errors above which languages differ beyond chance
+
+Texts = Mapping[str, Sequence[str]]
+"""Split -> the text of each row that is looked at."""
 
 
-def look(options: Preflight, run: Run, data: Data, found: Findings) -> None:
+def look(options: Preflight, run: Run, data: Data, findings: Findings) -> None:
     """All looks at rows. Of a split `options.rows` are read, class counts aside."""
-    parts = {split: sample(rows, options.rows, run.settings.seed) for split, rows in data.splits.items() if split != "general"}
-    said = {split: [words_of(row) for row in rows] for split, rows in parts.items() if rows}
-    if not said or not any(any(one.strip() for one in texts) for texts in said.values()):
-        if said:
-            found.see("texts", rows={split: len(texts) for split, texts in said.items()}, empty=1.0)
-            found.tell("stop", "every row that was looked at is empty; another column may have the text", *_other(run, data))
+    texts: dict[str, list[str]] = {}
+    for split, rows in data.splits.items():
+        if split == "general":
+            continue
+        sampled = sample(rows, options.rows, run.settings.seed)
+        if sampled:
+            texts[split] = [words_of(row) for row in sampled]
+    if not texts:
         return
-    empty = {split: sum(not one.strip() for one in texts) for split, texts in said.items()}
-    found.see("texts", rows={split: len(texts) for split, texts in said.items()}, empty=empty)
-    of = {split: data.splits[split].num_rows if hasattr(data.splits[split], "num_rows") else "a stream" for split in said}
-    found.see("texts", of=of, sampled=any(of[split] != len(texts) for split, texts in said.items()))
-    if any(empty.values()):
-        share = max(count / len(said[split]) for split, count in empty.items())
-        found.tell("warn" if share >= options.untrained else "note",
-                   f"{share:.1%} of rows are empty", *_other(run, data))
+    is_readable = _look_for_text(options, run, data, texts, findings)
+    if not is_readable:
+        return
     if forms.get(data.form).of_kind("class", "tags"):
-        classes(options, run, data, found)
-    characters(options, run, said, found)
-    if "train" in said and "validation" in said:
-        lengths(options, said["train"], said["validation"], found)
-        language(options, said["train"], said["validation"], found)
-
-
-def _other(run: Run, data: Data) -> list[str]:
-    """The run with another column of train as its text, where one has more words."""
-    first = sample(data.splits.get("train", ()), 50, 0)
-    words = {name: sum(len(value.split()) for row in first if isinstance(value := row.get(name), str))
-             for name in (first[0] if first else ()) if name not in forms.text_columns()}
-    best = max(words, key=lambda name: words[name], default="")
-    return [run.command("--columns", f"text={best}")] if words.get(best) else []
+        look_at_classes(options, run, data, findings)
+    characters(options, run, texts, findings)
+    if "train" in texts and "validation" in texts:
+        lengths(options, texts["train"], texts["validation"], findings)
+        language(options, texts["train"], texts["validation"], findings)
 
 
 def sample(rows: Any, most: int, seed: int) -> Sequence[Row]:
@@ -72,170 +66,176 @@ def sample(rows: Any, most: int, seed: int) -> Sequence[Row]:
 
 
 def words_of(row: Row) -> str:
-    """Everything that a row says."""
-    return "\n".join(text for name in forms.text_columns() for text in _texts(row.get(name)) if text)
+    """All text of a row."""
+    texts: list[str] = []
+    for column in forms.text_columns():
+        texts += [text for text in _texts(row.get(column)) if text]
+    return "\n".join(texts)
 
 
 def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping):  # a message
         yield from _texts(value.get("content"))
     elif isinstance(value, (list, tuple)):
-        if value and isinstance(value[0], str):
+        if value and isinstance(value[0], str):  # words of a tagged row
             yield " ".join(value)
         else:
-            for one in value:
-                yield from _texts(one)
+            for inner in value:
+                yield from _texts(inner)
 
 
-# --- labels ---
+# --- rows without text ---
 
 
-def classes(options: Preflight, run: Run, data: Data, found: Findings) -> None:
-    """Labels that name no class, classes that a split lacks, extreme imbalance. All stored rows are counted."""
-    class_column = forms.get(data.form).of_kind("class", "tags")[0]
-    column, names = class_column.name, data.labels
-    counts = {}
-    for split, rows in data.splits.items():
-        if split == "general" or not hasattr(rows, "num_rows") or column not in rows.column_names or not len(rows):
-            continue
-        values = rows[column][:]
-        flat = [one for row in values for one in row] if class_column.kind == "tags" else values
-        counts[split] = Counter(flat)
-    if not counts or not names:
-        return
-    wrong = {split: sum(count for label, count in found_in.items() if not isinstance(label, int) or not 0 <= label < len(names))
-             for split, found_in in counts.items()}
-    found.see("labels", classes=len(names), out_of_range=wrong)
-    if any(wrong.values()):
-        strange = sorted({str(label) for one in counts.values() for label in one
-                          if not isinstance(label, int) or not 0 <= label < len(names)})[:5]
-        found.tell("stop", f"labels that name no class: {', '.join(strange)} in "
-                   + ", ".join(f"{count} rows of {split}" for split, count in wrong.items() if count)
-                   + f"; there are {len(names)} classes, numbered from 0")
-        return
-    spelling(run, names, counts, found)
-    train = counts.get("train")
-    if train is None:
-        return
-    present = [label for label in range(len(names)) if train[label]]
-    if len(present) < 2 and class_column.kind == "class":
-        found.tell("warn", f"train has one class only ({_named(names, present)}): there is nothing to tell apart")
-    for split, held in counts.items():
-        if split == "train":
-            continue
-        new = [label for label in held if not train[label]]
-        total, own = sum(held.values()), sum(train.values())
-        missing = [label for label in present if not held[label]]
-        expected = [label for label in missing if total * train[label] / own >= 5]
-        found.see("labels", **{f"not_in_{split}": len(missing), f"only_in_{split}": len(new)})
-        if new:
-            found.tell("warn", f"{_named(names, new)}: in {split}, and never in train, so it cannot be learnt",
-                       f"{found.preview} --split {split}")
-        if missing:
-            level: Any = "warn" if expected else "note"
-            found.tell(level, f"{_named(names, missing)}: in train, and never in {split}, so nothing tells how well it is learnt "
-                       f"(a {split} that is cut from train has rows of each)", f"{found.preview} --split {split}")
-    if column == "label" and len(present) > 1:
-        most, least = max(present, key=lambda label: train[label]), min(present, key=lambda label: train[label])
-        ratio = train[most] / train[least]
-        found.see("labels", largest=[names[most], train[most]], smallest=[names[least], train[least]])
-        if ratio >= options.imbalance / 5:
-            found.tell("warn" if ratio >= options.imbalance else "note",
-                       f"{names[most]!r} has {train[most]} rows in train and {names[least]!r} {train[least]}: accuracy says "
-                       "little, macro F1 more",
-                       *([run.command("--metric-for-best-model", "macro_f1")]
-                         if run.settings.metric_for_best_model != "macro_f1" else []))
+def _look_for_text(
+    options: Preflight, run: Run, data: Data, texts: Texts, findings: Findings
+) -> bool:
+    """Whether any row has text; rows that have none are counted."""
+    num_rows = {split: len(of_split) for split, of_split in texts.items()}
+    empty = {}
+    for split, of_split in texts.items():
+        empty[split] = sum(not text.strip() for text in of_split)
+    if empty == num_rows:
+        findings.record("texts", rows=num_rows, empty=1.0)
+        findings.add(
+            "stop",
+            "every row that was looked at is empty; another column may have the text",
+            *_other_column(run, data),
+        )
+        return False
+
+    total = {}
+    for split in texts:
+        rows = data.splits[split]
+        total[split] = rows.num_rows if hasattr(rows, "num_rows") else "a stream"
+    findings.record("texts", rows=num_rows, empty=empty)
+    findings.record("texts", of=total, sampled=total != num_rows)
+    if any(empty.values()):
+        share = max(empty[split] / num_rows[split] for split in texts)
+        level: Level = "warn" if share >= options.untrained else "note"
+        findings.add(level, f"{share:.1%} of rows are empty", *_other_column(run, data))
+    return True
 
 
-def spelling(run: Run, names: Sequence[str], counts: Mapping[str, Mapping[Any, int]], found: Findings) -> None:
-    """Classes that are probably one class in several spellings, and classes named as a cell without a value is."""
-    by_name = Counter[str]()
-    for numbers in counts.values():
-        for number, count in numbers.items():
-            if isinstance(number, int) and 0 <= number < len(names):
-                by_name[names[number]] += count
-    variants = spellings.find_variants(by_name)
-    nothing = spellings.words_for_nothing(by_name)
-    found.see("labels", spellings=len(variants), words_for_nothing=len(nothing))
-    if variants:
-        shown = "; ".join(map(str, variants[:3])) + (f" and {len(variants) - 3} more" if len(variants) > 3 else "")
-        found.tell("warn", f"probably spellings of one class, which are learnt as different ones: {shown}",
-                   run.command(spellings.JOIN))
-    if nothing:
-        shown = ", ".join(f"{name!r} ({by_name[name]})" for name in nothing)
-        found.tell("warn", f"classes that probably stand for rows without a label: {shown}; leave these rows out if so")
-
-
-def _named(names: Sequence[str], labels: Sequence[int]) -> str:
-    shown = ", ".join(repr(names[label]) for label in sorted(labels)[:5])
-    return shown + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+def _other_column(run: Run, data: Data) -> list[str]:
+    """The run with another column of train as its text: the one with the most words."""
+    num_words: Counter[str] = Counter()
+    for row in sample(data.splits.get("train", ()), SEARCHED, 0):
+        for column, value in row.items():
+            if column not in forms.text_columns() and isinstance(value, str):
+                num_words[column] += len(value.split())
+    wordiest = max(num_words, key=lambda column: num_words[column], default="")
+    if not num_words[wordiest]:
+        return []
+    return [run.command("--columns", f"text={wordiest}")]
 
 
 # --- characters ---
 
 
-def characters(options: Preflight, run: Run, said: Mapping[str, Sequence[str]], found: Findings) -> None:
-    """Text that was decoded wrongly (mojibake, by ftfy's measure), replacement and control characters."""
+def characters(options: Preflight, run: Run, texts: Texts, findings: Findings) -> None:
+    """Text that was decoded wrongly (mojibake, by ftfy's measure), replacement and control
+    characters."""
     from ftfy.badness import is_bad
 
-    kinds: dict[str, Callable[[str], bool]] = {
+    faults: dict[str, Callable[[str], bool]] = {
         "mojibake": is_bad,
         "replacement characters": lambda text: "\ufffd" in text,
         "control characters": lambda text: bool(CONTROL.search(text)),
     }
-    total = sum(map(len, said.values()))
-    numbers, example = {}, ""
-    for name, broken in kinds.items():
-        hits = [text for texts in said.values() for text in texts if broken(text)]
-        numbers[name] = len(hits)
-        example = example or (hits[0] if hits else "")
-    found.see("characters", rows=total, **numbers)
-    if any(numbers.values()):
-        worst = max(numbers.values()) / total
-        told = ", ".join(f"{count} of {total} rows have {name}" for name, count in numbers.items() if count)
-        found.tell("warn" if worst >= options.faults else "note", f"{told}, such as {run.hidden(example).strip()[:60]!r}: "
-                   "the file was read in another encoding than it was written in (the package ftfy mends most of it)")
+    num_rows = sum(map(len, texts.values()))
+    counts = {}
+    example = ""
+    for fault, has_fault in faults.items():
+        broken: list[str] = []
+        for of_split in texts.values():
+            broken += filter(has_fault, of_split)
+        counts[fault] = len(broken)
+        example = example or next(iter(broken), "")
+    findings.record("characters", rows=num_rows, **counts)
+    if not any(counts.values()):
+        return
+    share = max(counts.values()) / num_rows
+    words = [f"{count} of {num_rows} rows have {fault}" for fault, count in counts.items() if count]
+    findings.add(
+        "warn" if share >= options.faults else "note",
+        f"{', '.join(words)}, such as {run.hidden(example).strip()[:60]!r}: the file was read in "
+        "another encoding than it was written in (the package ftfy mends most of it)",
+    )
 
 
 # --- shifts ---
 
 
-def lengths(options: Preflight, train: Sequence[str], held: Sequence[str], found: Findings) -> None:
-    """Words of a row in train and in validation: the two-sample statistic of Kolmogorov and Smirnov, p after Smirnov 1948."""
+def lengths(
+    options: Preflight, train: Sequence[str], held: Sequence[str], findings: Findings
+) -> None:
+    """Words of a row in train and in validation: the two-sample statistic of Kolmogorov and
+    Smirnov, p after Smirnov 1948."""
     if min(len(train), len(held)) < LEAST:
         return
-    a, b = (np.sort([len(WORD.findall(text)) for text in texts]) for texts in (train, held))
-    every = np.concatenate([a, b])
-    apart = float(np.abs(np.searchsorted(a, every, "right") / len(a) - np.searchsorted(b, every, "right") / len(b)).max())
-    p = min(1.0, 2 * math.exp(-2 * apart**2 * len(a) * len(b) / (len(a) + len(b))))
-    found.see("lengths", train=float(np.median(a)), validation=float(np.median(b)), distance=apart, p=p)
-    if p < 1e-4 and apart >= options.length_shift / 2:
-        found.tell("warn" if apart >= options.length_shift else "note",
-                   f"rows of validation are of another length (median {np.median(b):.0f} words, in train {np.median(a):.0f}; "
-                   f"distance {apart:.2f}): its scores may not hold for rows like train's", f"{found.preview} --split validation")
+    own = np.sort([len(WORD.findall(text)) for text in train])
+    theirs = np.sort([len(WORD.findall(text)) for text in held])
+    every = np.concatenate([own, theirs])
+    own_share = np.searchsorted(own, every, "right") / len(own)
+    their_share = np.searchsorted(theirs, every, "right") / len(theirs)
+    distance = float(np.abs(own_share - their_share).max())
+    num_rows = len(own) + len(theirs)
+    p = min(1.0, 2 * math.exp(-2 * distance**2 * len(own) * len(theirs) / num_rows))
+    medians = float(np.median(own)), float(np.median(theirs))
+    findings.record("lengths", train=medians[0], validation=medians[1], distance=distance, p=p)
+    if p < LENGTH_CHANCE and distance >= options.length_shift / 2:
+        findings.add(
+            "warn" if distance >= options.length_shift else "note",
+            f"rows of validation are of another length (median {medians[1]:.0f} words, in train "
+            f"{medians[0]:.0f}; distance {distance:.2f}): its scores may not hold for rows like "
+            "train's",
+            f"{findings.preview} --split validation",
+        )
 
 
-def language(options: Preflight, train: Sequence[str], held: Sequence[str], found: Findings) -> None:
-    """How much of a row the hundred most frequent words of one half of train cover: in its other half, and in validation."""
+def language(
+    options: Preflight, train: Sequence[str], held: Sequence[str], findings: Findings
+) -> None:
+    """How much of a row the hundred most frequent words of one half of train cover: in its other
+    half, and in validation."""
     if len(train) < 2 * LEAST or len(held) < LEAST:
         return
-    half, other = train[::2], train[1::2]
-    frequent = {word for word, _ in Counter(word for text in half for word in _words(text)).most_common(FREQUENT)}
-    own, theirs = (np.array([np.mean([word in frequent for word in words]) for text in texts if (words := _words(text))])
-                   for texts in (other, held))
+    counts: Counter[str] = Counter()
+    for text in train[::2]:
+        counts.update(_words(text))
+    frequent = {word for word, _ in counts.most_common(FREQUENT)}
+    own = _shares_covered(train[1::2], frequent)
+    theirs = _shares_covered(held, frequent)
     if min(len(own), len(theirs)) < LEAST or not own.mean():
         return
     error = math.sqrt(own.var(ddof=1) / len(own) + theirs.var(ddof=1) / len(theirs))
     ratio = float(theirs.mean() / own.mean())
-    found.see("language", train=float(own.mean()), validation=float(theirs.mean()), ratio=ratio)
-    sure = own.mean() - theirs.mean() > 4 * error
-    if sure and ratio < 1 - (1 - options.language_shift) / 2:
-        found.tell("warn" if ratio < options.language_shift else "note",
-                   f"validation seems to be in another language or of another kind: train's {FREQUENT} most frequent words "
-                   f"make up {own.mean():.0%} of train and {theirs.mean():.0%} of validation",
-                   f"{found.preview} --split validation")
+    findings.record(
+        "language", train=float(own.mean()), validation=float(theirs.mean()), ratio=ratio
+    )
+    is_beyond_chance = own.mean() - theirs.mean() > LANGUAGE_ERRORS * error
+    worth_a_note = 1 - (1 - options.language_shift) / 2  # half as far from 1 as what warns
+    if is_beyond_chance and ratio < worth_a_note:
+        findings.add(
+            "warn" if ratio < options.language_shift else "note",
+            "validation seems to be in another language or of another kind: train's "
+            f"{FREQUENT} most frequent words make up {own.mean():.0%} of train and "
+            f"{theirs.mean():.0%} of validation",
+            f"{findings.preview} --split validation",
+        )
+
+
+def _shares_covered(texts: Sequence[str], frequent: set[str]) -> np.ndarray:
+    """[texts with words] float64 share of the words of each that are among the frequent ones."""
+    shares = []
+    for text in texts:
+        words = _words(text)
+        if words:
+            shares.append(np.mean([word in frequent for word in words]))
+    return np.array(shares)
 
 
 def _words(text: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""What the model is to learn of an encoded row, in words: a tag, the ends of a span, a class, which of two answers."""
+"""What the model is to learn of an encoded row, in words: a tag, the ends of a span, a class, which
+of two answers."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ from ftp.types import Data, Row
 
 PREFERENCE = "⟦...⟧ is trained: the chosen answer is to become more probable than the rejected one"
 FEEDBACK = "⟦...⟧ is trained: good answers are to become more probable, bad ones less"
-PROMPTS = "nothing of these rows is trained: they are prompts, to which the model writes answers that are judged"
+PROMPTS = (
+    "nothing of these rows is trained: they are prompts, to which the model writes answers that "
+    "are "
+    "judged"
+)
 BLOCKS = "in training, short rows lie side by side in blocks; here each is shown by itself"
 
 
@@ -19,7 +24,9 @@ BLOCKS = "in training, short rows lie side by side in blocks; here each is shown
 class Targets:
     """What is to be learnt of one sequence.
 
-    `of_token`: place -> the target in words. `facts`: what is said of the row as a whole (`label`, `answer`, `side`).
+    Args:
+        of_token: position of a token -> its target in words.
+        facts: what holds for the row as a whole (`label`, `answer`, `side`).
     """
 
     of_token: Mapping[int, str] = field(default_factory=dict)
@@ -32,7 +39,8 @@ def targets_of(data: Data, head: str, row: Row, sequence: int, sequences: int) -
     Args:
         sequence: its number, from 0 (a preference has two: chosen and rejected).
     """
-    spec, form = heads.get(head), forms.get(data.form)
+    spec = heads.get(head)
+    form = forms.get(data.form)
     if spec.picks_class_of == "word" and row.get("tags") is not None:
         return Targets(tags_of(data.labels, row))
     if spec.finds_span and row.get("span") is not None:
@@ -55,24 +63,31 @@ def tags_of(names: Sequence[str], row: Row) -> dict[int, str]:
 
 
 def span_of(row: Row) -> Targets:
-    """The two ends of the answer, and its text; the token that stands for no answer where there is none."""
+    """The two ends of the answer, and its text; the token that stands for no answer where there is
+    none."""
     first, last = row["span"]
     if first == row["none"]:
         return Targets({first: "no answer"}, {"answer": None})
     # characters of each context token in `text`: begin and end in turn
-    offsets, shift = row["offsets"], row["first"]
-    text = row["text"][offsets[2 * (first - shift)] : offsets[2 * (last - shift) + 1]]
-    ends = {first: "first", last: "last"} if first != last else {first: "first and last"}
-    return Targets(ends, {"answer": text})
+    offsets = row["offsets"]
+    start = offsets[2 * (first - row["first"])]
+    end = offsets[2 * (last - row["first"]) + 1]
+    ends = {first: "first", last: "last"}
+    if first == last:
+        ends = {first: "first and last"}
+    return Targets(ends, {"answer": row["text"][start:end]})
 
 
 def explanation(data: Data, head: str, any_trained: bool, has_rollout: bool) -> str:
     """What the marks of the rows mean."""
     if has_rollout:
         return PROMPTS
-    spec, form = heads.get(head), forms.get(data.form)
+    spec = heads.get(head)
+    form = forms.get(data.form)
     if spec.is_over_vocabulary and not any_trained:
         return "nothing of these rows is trained"
     if spec.writes_text and form.sequence_names:
         return PREFERENCE
-    return FEEDBACK if spec.writes_text and form.of_kind("rating") else spec.what_is_trained
+    if spec.writes_text and form.of_kind("rating"):
+        return FEEDBACK
+    return spec.what_is_trained
