@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftp import hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, StartedRun, StepOut
@@ -34,7 +34,8 @@ class Kto:
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
     max_new_tokens: int = option(256, "tokens at most in an answer of `ftp predict`", low=1)
 
-    z0: Tensor | None = field(default=None, init=False)  # of the update that is being done
+    # a Tensor, of the update that is being done; options are read without importing torch
+    z0: Any = field(default=None, init=False)
 
     @hookimpl
     def make_loss(self, run: StartedRun, data: Data, model: Model) -> Loss:
