@@ -278,7 +278,7 @@ class Report:
             latest = self.row_in_data(late.first, late.latest)
             earliest = self.row_in_data(late.second, late.earliest)
             note = (
-                f"{late.rows} of {late.num_dated} rows of {late.first} are not before the first "
+                f"{late.rows} of {late.num_dated} rows of {late.first} are at or after the first "
                 f"of {late.second}"
             )
             yield Finding("time", latest, earliest, 1.0, note)

@@ -163,8 +163,7 @@ def _add_groups(report: Report, summary: Summary) -> None:
         summary.add(
             level,
             f"{num_shared} of {shared.num_rows} rows of {shared.second} have a {shared.column} "
-            f"that is in {shared.first} too, where rows of one {shared.column} belong into one "
-            "split",
+            f"that is in {shared.first} too; rows of one {shared.column} belong in one split",
         )
         if level != "note" and not shared.is_named:
             rows_of_column.setdefault(shared.column, 0)
@@ -222,7 +221,7 @@ def _add_dates(report: Report, summary: Summary) -> None:
         is_enough = late.rows / late.num_dated >= LATE and late.rows >= summary.levels.few
         summary.add(
             "stop" if is_enough else "warn",
-            f"{late.rows} of {late.num_dated} rows of {late.first} are dated not before the first "
+            f"{late.rows} of {late.num_dated} rows of {late.first} are dated at or after the first "
             f"row of {late.second}, where {late.first} should end before {late.second} begins",
         )
     if any(report.undated.values()):

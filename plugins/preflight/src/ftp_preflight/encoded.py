@@ -234,7 +234,7 @@ def _beginning(model: Model, rows: Sequence[Row], findings: Findings) -> None:
             "warn",
             f"{missing} of {num_rows} rows do not begin with {name}, which the tokenizer puts "
             "before "
-            "every text ({{ bos_token }} at the beginning of the chat template mends it)",
+            "every text ({{ bos_token }} at the beginning of the chat template fixes it)",
         )
 
 

@@ -162,7 +162,7 @@ def characters(options: Preflight, run: Run, texts: Texts, findings: Findings) -
     findings.add(
         "warn" if share >= options.faults else "note",
         f"{', '.join(words)}, such as {run.hidden(example).strip()[:60]!r}: the file was read in "
-        "another encoding than it was written in (the package ftfy mends most of it)",
+        "another encoding than it was written in (the package ftfy repairs most of it)",
     )
 
 

@@ -45,7 +45,7 @@ def look(data: Data, model: Model, findings: Findings) -> None:
             "the chat template writes no token that ends a turn: an answer is closed by the EOS "
             "only "
             "where the objective adds it, and earlier answers of a conversation not at all "
-            "({{ eos_token }} behind the assistant's words mends it)",
+            "({{ eos_token }} after the assistant's words fixes it)",
         )
 
 
