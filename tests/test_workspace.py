@@ -123,6 +123,12 @@ def test_tests_that_use_the_kit_say_so(folder: Path) -> None:
     assert names_kit == (uses_kit and folder.name != "testing")
 
 
+def test_every_package_says_which_versions_of_core_it_runs_with() -> None:
+    for folder in FOLDERS[1:]:
+        lines = [line for line in read(folder / "pyproject.toml")["project"]["dependencies"] if line.startswith("ftp-core")]
+        assert len(lines) == 1 and ">=" in lines[0] and "<" in lines[0].replace("<=", ""), folder.name
+
+
 LATE = "def late():\n    from ftp_lora import Lora"
 
 

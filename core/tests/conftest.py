@@ -25,11 +25,13 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     before = set(sys.modules)
 
     def make(
-        distribution: str, points: dict[str, str], modules: dict[str, str], *, version: str = "1.0", group: str = "ftp"
+        distribution: str, points: dict[str, str], modules: dict[str, str], *, version: str = "1.0", group: str = "ftp",
+        requires: str = "",
     ) -> Path:
         info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        requirement = f"Requires-Dist: {requires}\n" if requires else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{requirement}")
         (info / "entry_points.txt").write_text(
             f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in points.items()))
         for name, source in modules.items():

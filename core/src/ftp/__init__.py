@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftp.contract import CONTRACT, VERSION
 from ftp.errors import PluginError, Problem, RiskStop, UserError
 from ftp.hooks import hookimpl
 from ftp.options import option
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from ftp.runs.predictor import Predictor
     from ftp.types import Result
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
-__all__ = ["PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "option", "plugin", "run"]
+__all__ = ["CONTRACT", "PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "option", "plugin", "run"]
 
 
 def run(plugins: Sequence[str], **options: Any) -> "Result":

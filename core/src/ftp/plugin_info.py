@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from ftp.contract import refusal
 from ftp.errors import PluginError, UserError, describe
 from ftp.host.terminal import OF_THE_USER
 from ftp.options import Option, options_of
@@ -58,7 +59,10 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Found:
-    """A plugin that could be part of a run: its name, and the package it comes from."""
+    """A plugin that could be part of a run: its name, and the package it comes from.
+
+    `core_versions`: those of ftp-core that its package runs with, as in `>=0.1,<1`; empty: it names none.
+    """
 
     name: str
     target: str
@@ -66,15 +70,23 @@ class Found:
     version: str
     default: bool = False
     cls: type | None = None
+    core_versions: str = ""
 
     @property
     def package(self) -> str:
         return f"{self.distribution} {self.version}".strip()
 
     def load(self) -> type:
-        """The plugin's class. Raises `UserError` that says which distribution failed to import and why."""
+        """The plugin's class.
+
+        Raises:
+            UserError: its package was made for another version of ftp-core, or failed to import: which one, and why.
+        """
         if self.cls is not None:
             return self.cls
+        problem = refusal(f"plugin '{self.name}' of {self.package}", self.distribution, self.core_versions)
+        if problem is not None:
+            raise UserError([problem])
         module, _, attribute = self.target.partition(":")
         try:
             loaded = getattr(importlib.import_module(module), attribute)

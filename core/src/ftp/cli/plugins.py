@@ -85,7 +85,7 @@ def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[dict[str,
                 cls = load_quietly(one)
                 entry |= {"kind": kind_of(cls), "summary": summary_of(cls)}
             except (UserError, PluginError) as error:
-                entry["summary"] = "does not import: see below"
+                entry["summary"] = "cannot be used: see below"
                 broken += getattr(error, "problems", (Problem(str(error)),))
             if (seconds := time.perf_counter() - started) > SLOW:
                 broken.append(Problem(f"plugin '{one.name}' of {one.package} takes {seconds:.1f} s to import, and this list "

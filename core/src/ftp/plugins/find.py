@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
+from ftp.contract import required_core
 from ftp.errors import PluginError, Problem, UserError, describe, nearest
 from ftp.host import python_files
 from ftp.host.terminal import OF_THE_USER
@@ -29,26 +30,28 @@ def discover() -> dict[str, list[Found]]:
     """Every installed plugin by name, without importing any. More than one under a name: two packages offer it."""
     points = metadata.entry_points()  # looks at the disk once, for both groups
     defaults = {(point.name, point.value) for point in points.select(group=DEFAULTS)}
-    packages: dict[int, tuple[str, str]] = {}
+    packages: dict[int, tuple[str, str, str]] = {}
     offered: dict[str, list[Found]] = {}
     # a package may name a plugin of every run in the group of defaults alone
     for point in (*points.select(group=GROUP), *points.select(group=DEFAULTS)):
         if id(point.dist) not in packages:
-            packages[id(point.dist)] = _package(point.dist) if point.dist else ("?", "")
-        package, version = packages[id(point.dist)]
+            packages[id(point.dist)] = _package(point.dist) if point.dist else ("?", "", "")
+        package, version, core_versions = packages[id(point.dist)]
         is_default = (point.name, point.value) in defaults
-        plugin = Found(point.name, point.value, package, version, is_default)
+        plugin = Found(point.name, point.value, package, version, is_default, core_versions=core_versions)
         same_name = offered.setdefault(point.name, [])
         if plugin not in same_name:
             same_name.append(plugin)
     return dict(sorted(offered.items()))
 
 
-def _package(distribution: metadata.Distribution) -> tuple[str, str]:
-    """Name and version of a distribution, from the head of its metadata alone (parsing all of it is slow)."""
+def _package(distribution: metadata.Distribution) -> tuple[str, str, str]:
+    """Name and version of a distribution, and the versions of ftp-core that it runs with, from the head of its metadata
+    alone (parsing all of it is slow)."""
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    fields = dict(re.findall(r"^(Name|Version): *(.*?) *$", text.split("\n\n", 1)[0], re.MULTILINE))
-    return fields.get("Name", "?"), fields.get("Version", "")
+    head = text.split("\n\n", 1)[0]
+    fields = dict(re.findall(r"^(Name|Version): *(.*?) *$", head, re.MULTILINE))
+    return fields.get("Name", "?"), fields.get("Version", ""), required_core(head)
 
 
 def from_path(where: str) -> tuple[list[Found], bool]:

@@ -1,0 +1,62 @@
+"""The version of the contract between core and plugins, and whether an installed package was made for this core.
+
+Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ftp.errors import Problem
+
+VERSION = "0.1.0"
+"""Version of the package ftp-core."""
+
+CONTRACT = "2.0"
+"""Version of the contract: hooks, declarations and public names. The first number changes when something is taken away."""
+
+REQUIREMENT = re.compile(r"^ftp[-_.]core(?![-\w.])[^\S\n]*\(?([^;)\n]*)\)?[^\S\n]*(;.*)?$", re.IGNORECASE | re.MULTILINE)
+
+
+def required_core(metadata: str) -> str:
+    """The versions of ftp-core that a package runs with, as in `>=0.1,<1`; empty: it names none.
+
+    Args:
+        metadata: the head of a package's METADATA.
+    """
+    ranges = []
+    for line in re.findall(r"^Requires-Dist: *(.*)$", metadata, re.MULTILINE):
+        match = REQUIREMENT.match(line)
+        # what only an extra asks for (`; extra == "test"`) does not bind the package itself
+        if match and "extra" not in (match[2] or ""):
+            ranges.append(match[1].strip())
+    return ",".join(version_range for version_range in ranges if version_range)
+
+
+def refusal(package: str, distribution: str, versions: str) -> Problem | None:
+    """Why a package does not run with the installed core; None: it does.
+
+    Args:
+        package: its name and version.
+        versions: of ftp-core, as `required_core` gives them.
+    """
+    if not versions:
+        return None
+    # the parts of packaging that are needed here take a few milliseconds, and only where a plugin is loaded
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import Version
+
+    installed = Version(VERSION)
+    try:
+        admitted = SpecifierSet(versions)
+    except InvalidSpecifier:
+        return Problem(f"{package} requires ftp-core {versions}, which is no range of versions", "its package is broken",
+                       f"pip install --upgrade {distribution}")
+    if admitted.contains(installed, prereleases=True):
+        return None
+    what = f"{package} requires ftp-core {versions}, but {installed} is installed (contract {CONTRACT})"
+    for bound in admitted:
+        if Version(bound.version.removesuffix(".*")) > installed:
+            return Problem(what, "this ftp is too old for it", f"pip install --upgrade 'ftp-core{versions}'")
+    return Problem(what, "it was made for an older ftp; a newer version of it may fit",
+                   f"pip install --upgrade {distribution}")
