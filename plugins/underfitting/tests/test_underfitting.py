@@ -1,9 +1,11 @@
-"""Raised where nothing was learnt and silent where something was; never "ok" where nothing was compared."""
+"""Raised where nothing was learnt and silent where something was; never "ok" where nothing was
+compared."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +24,7 @@ from ftp.settings import Settings
 from ftp.types import Data, Evaluation, Prediction, Predictions, Risk, Run, Task
 from ftp_testing.advice import follow
 from ftp_testing.models import tiny
-from ftp_underfitting import Underfitting, curve, weights
+from ftp_underfitting import Underfitting, curve, gain, weights
 from ftp_underfitting.start import Start, steepest
 
 LABELS = ("bad", "good")
@@ -31,7 +33,8 @@ GUESS = float(np.log(2))
 
 @cache
 def two_classes(classes: int = 2) -> Data:
-    rows = Dataset.from_dict({"text": [f"row {n}" for n in range(400)], "label": [n % classes for n in range(400)]})
+    texts = [f"row {index}" for index in range(400)]
+    rows = Dataset.from_dict({"text": texts, "label": [index % classes for index in range(400)]})
     return Data({"train": rows, "validation": rows.select(range(200))}, "labelled", LABELS)
 
 
@@ -39,38 +42,71 @@ def a_run(head: Any = "labels", hooks: Any = None, **settings: Any) -> Run:
     return Run(Settings(**settings), Task("labelled", head), hooks, out=Path("runs/x"))
 
 
-def history(train: Sequence[float], seed: int = 0, rows: int = 200, every: int = 20) -> list[Evaluation]:
-    """Evaluations whose training rows cost `train` nats on average (gamma, as skewed as losses are), held-out rows a
-    tenth more."""
+def history(
+    train: Sequence[float], seed: int = 0, rows: int = 200, every: int = 20
+) -> list[Evaluation]:
+    """Evaluations whose training rows cost `train` nats on average, held-out rows a tenth more.
+
+    Losses of rows are drawn from a gamma distribution, which is as skewed as losses are.
+    """
     dice = np.random.default_rng(seed)
-    own = dice.gamma(1.0, size=rows)
-    found = []
-    for number, mean in enumerate(train):
-        losses = mean * (0.7 * own + 0.3 * dice.gamma(1.0, size=rows))
-        found.append(Evaluation((number + 1) * every, 1.1 * mean, (), float(losses.mean()), 1.1 * losses, losses))
-    return found
+    row_effects = dice.gamma(1.0, size=rows)
+    evaluations = []
+    for index, mean in enumerate(train):
+        losses = mean * (0.7 * row_effects + 0.3 * dice.gamma(1.0, size=rows))
+        evaluations.append(
+            Evaluation(
+                step=(index + 1) * every,
+                loss=1.1 * mean,
+                train_loss=float(losses.mean()),
+                losses=1.1 * losses,
+                train_losses=losses,
+            )
+        )
+    return evaluations
 
 
-def log(losses: Sequence[float], seed: int = 0, noise: float = 0.0, every: int = 5) -> list[dict[str, Any]]:
+def log(
+    losses: Sequence[float], seed: int = 0, noise: float = 0.0, every: int = 5
+) -> list[dict[str, Any]]:
+    """Lines of the log of a run, with an update's loss each."""
     dice = np.random.default_rng(seed)
-    return [{"event": "step", "step": (n + 1) * every, "loss": float(one + noise * dice.normal()), "grad_norm": 1.0}
-            for n, one in enumerate(losses)]
+    lines = []
+    for index, loss in enumerate(losses):
+        noisy_loss = float(loss + noise * dice.normal())
+        step = (index + 1) * every
+        lines.append({"event": "step", "step": step, "loss": noisy_loss, "grad_norm": 1.0})
+    return lines
 
 
-def answers(given: Sequence[int], truth: Sequence[int]) -> dict[str, Predictions]:
-    rows = Dataset.from_dict({"label": list(truth)})
-    return {"validation": Predictions("validation", rows, [Prediction(one) for one in given], 0.5, np.full(len(given), 0.5))}
+def predictions(answers: Sequence[int], labels: Sequence[int]) -> dict[str, Predictions]:
+    rows = Dataset.from_dict({"label": list(labels)})
+    losses = np.full(len(answers), 0.5)
+    split = Predictions("validation", rows, list(map(Prediction, answers)), 0.5, losses)
+    return {"validation": split}
 
 
-def judged(found: Sequence[Evaluation], lines: Sequence[Any] = (), *, stage: str = "end", data: Data | None = None,
-           run: Run | None = None, given: Any = None, start: Start | None = None, model: Any = None, loss: Any = None,
-           **options: Any) -> Risk:
+def judged(
+    evaluations: Sequence[Evaluation],
+    lines: Sequence[Any] = (),
+    *,
+    stage: str = "end",
+    data: Data | None = None,
+    run: Run | None = None,
+    answered: Any = None,
+    start: Start | None = None,
+    model: Any = None,
+    loss: Any = None,
+    **options: Any,
+) -> Risk:
     plugin = Underfitting(**options)
     plugin._start = start
-    answered = plugin.check_risks(run or a_run(), stage, data or two_classes(), model, loss, given, found, lines)
-    assert [one.name for one in answered] == ["underfitting"]
-    json.dumps(answered[0].evidence)
-    return answered[0]
+    risk, = plugin.check_risks(
+        run or a_run(), stage, data or two_classes(), model, loss, answered, evaluations, lines
+    )
+    assert risk.name == "underfitting"
+    json.dumps(risk.evidence)
+    return risk
 
 
 FALLING = np.geomspace(0.69, 0.3, 4)
@@ -80,61 +116,79 @@ LEVEL = [*np.geomspace(0.69, 0.3, 20), *[0.3] * 20]
 @pytest.mark.slow
 def test_clean_runs_raise_nothing_in_19_of_20() -> None:
     """200 noisy runs that learn half of what there is to learn, with a noisy log."""
-    levels = [judged(history(FALLING, seed), log(LEVEL, seed, noise=0.05)).level for seed in range(200)]
-    assert sum(level in ("warn", "stop") for level in levels) == 0
+    levels = []
+    for seed in range(200):
+        levels.append(judged(history(FALLING, seed), log(LEVEL, seed, noise=0.05)).level)
+    assert not {"warn", "stop"} & set(levels)
     assert levels.count("ok") >= 190
 
 
 @pytest.mark.slow
 def test_no_better_than_guessing_is_raised() -> None:
     """True means at the class prior: 5 % of runs may look better by chance."""
-    levels = [judged(history([GUESS] * 4, seed), log([GUESS] * 20, seed, noise=0.02)).level for seed in range(100)]
+    levels = []
+    for seed in range(100):
+        lines = log([GUESS] * 20, seed, noise=0.02)
+        levels.append(judged(history([GUESS] * 4, seed), lines).level)
     assert levels.count("warn") >= 85, levels.count("warn")
-    steady = [judged([Evaluation(20, GUESS, (), GUESS, None, GUESS + 0.01 * np.random.default_rng(seed).normal(size=200))]).level
-              for seed in range(200)]
-    assert steady.count("warn") == 200, "a sure gain of a thousandth is none"
+    for seed in range(200):
+        losses = GUESS + 0.01 * np.random.default_rng(seed).normal(size=200)
+        steady = Evaluation(20, GUESS, train_loss=GUESS, train_losses=losses)
+        assert judged([steady]).level == "warn", "a sure gain of a thousandth is none"
 
 
 def test_a_low_learning_rate_is_named_and_the_usual_one_advised() -> None:
-    kept = {"net.weight": weights.Kept(2.0, torch.ones(4), 4)}
+    kept = {"net.weight": weights.Snapshot(2.0, torch.ones(4), 4)}
     net = torch.nn.Module()
     net.register_module("net", torch.nn.Linear(4, 1, bias=False))
     with torch.no_grad():
         net.net.weight.copy_(torch.ones(1, 4) * (1 + 1e-6))
     model = SimpleNamespace(net=net)
-    risk = judged(history([GUESS] * 3), run=a_run(learning_rate=1e-7), model=model, start=Start(kept, ()))
+    risk = judged(
+        history([GUESS] * 3), run=a_run(learning_rate=1e-7), model=model, start=Start(kept, ())
+    )
     assert risk.level == "warn" and "learning rate of 1e-07 is too low" in risk.finding
     assert risk.evidence["weights"]["ratio"] == pytest.approx(1e-6, rel=0.2)
     assert risk.advice[0] == "ftp run runs/x/run.toml --learning-rate 5e-05"
-    assert any("--max-steps 180" in one for one in risk.advice) and any("range_test" in one for one in risk.advice)
+    assert any("--max-steps 180" in line for line in risk.advice)
+    assert any("range_test" in line for line in risk.advice)
 
 
 def test_a_high_learning_rate_is_named() -> None:
-    risk = judged(history([9.0, 5.0, 12.0]), log([60.0, 30.0, 20.0] * 6), run=a_run(learning_rate=1.0))
+    risk = judged(
+        history([9.0, 5.0, 12.0]), log([60.0, 30.0, 20.0] * 6), run=a_run(learning_rate=1.0)
+    )
     assert risk.level == "warn" and "learning rate of 1 is too high" in risk.finding
     assert risk.advice[0].endswith("--learning-rate 5e-05")
 
 
 def test_diverging_is_told_while_it_happens() -> None:
-    found = history([0.5, 0.3, 0.9])
-    risk = judged(found, stage="evaluation")
+    evaluations = history([0.5, 0.3, 0.9])
+    risk = judged(evaluations, stage="evaluation")
     assert risk.level == "warn" and "diverged" in risk.finding and "update 40" in risk.finding
-    assert Underfitting().check_risks(a_run(), "evaluation", two_classes(), None, None, None, found[:2], []) == []
-    assert judged(found).level == "warn"
+    earlier = evaluations[:2]
+    check = Underfitting()
+    assert (
+        check.check_risks(a_run(), "evaluation", two_classes(), None, None, None, earlier, []) == []
+    )
+    assert judged(evaluations).level == "warn"
 
 
 def test_a_noisy_training_loss_is_not_diverging() -> None:
-    told = 0
+    alarms = 0
     for seed in range(200):
         dice = np.random.default_rng(seed)
-        found = history(0.3 * (1 + 0.1 * dice.normal(size=10)), seed)
-        told += any(curve.climb(found[:n], [], GUESS) is not None for n in range(2, 11))
-    assert told <= 2
+        evaluations = history(0.3 * (1 + 0.1 * dice.normal(size=10)), seed)
+        climbs = [curve.climb(evaluations[:count], [], GUESS) for count in range(2, 11)]
+        alarms += any(climbs)
+    assert alarms <= 2
 
 
 def test_a_stream_that_climbs_is_found_in_the_log() -> None:
     assert curve.climb([], log([0.7] * 10 + [2.0] * 10, noise=0.05), None) is not None
-    alarms = sum(curve.climb([], log([0.7] * 30, seed, noise=0.1), None) is not None for seed in range(200))
+    alarms = sum(
+        curve.climb([], log([0.7] * 30, seed, noise=0.1), None) is not None for seed in range(200)
+    )
     assert alarms <= 4
 
 
@@ -147,9 +201,12 @@ def test_still_falling_says_how_many_more() -> None:
 
 
 def test_a_slope_that_is_chance_is_not_told() -> None:
-    sure = sum((found := curve.slope(log([0.4] * 30, seed, noise=0.05))) is not None and found.p < curve.SURE
-               for seed in range(300))
-    assert sure <= 9
+    num_sure = 0
+    for seed in range(300):
+        slope = curve.slope(log([0.4] * 30, seed, noise=0.05))
+        assert slope is not None
+        num_sure += slope.p < curve.SURE
+    assert num_sure <= 9  # 3 are expected
 
 
 def test_slope_and_climb_are_those_of_scipy() -> None:
@@ -158,37 +215,47 @@ def test_slope_and_climb_are_those_of_scipy() -> None:
     dice = np.random.default_rng(0)
     falling = 0.5 - 0.001 * np.arange(30) + 0.02 * dice.normal(size=30)
     climbing = np.linspace(0.5, 1.5, 20) + 0.1 * dice.normal(size=20)
-    found, fit = curve.slope(log(falling)), stats.linregress(5 * np.arange(20, 30), falling[-10:])
-    assert found is not None and (found.per_update, found.error) == pytest.approx((fit.slope, fit.stderr))
-    assert found.p == pytest.approx(stats.t.cdf(fit.slope / fit.stderr, 8))
+    slope = curve.slope(log(falling))
+    fit = stats.linregress(5 * np.arange(20, 30), falling[-10:])
+    assert slope is not None
+    assert (slope.per_update, slope.error) == pytest.approx((fit.slope, fit.stderr))
+    assert slope.p == pytest.approx(stats.t.cdf(fit.slope / fit.stderr, 8))
     climb = curve.climb([], log(climbing), None)
-    expected = stats.ttest_ind(climbing[-6:], climbing[:6], equal_var=False, alternative="greater").pvalue
+    expected = stats.ttest_ind(
+        climbing[-6:], climbing[:6], equal_var=False, alternative="greater"
+    ).pvalue
     assert climb is not None and climb.p == pytest.approx(expected)
 
 
 def test_more_updates_are_not_advised_where_held_out_rows_gain_no_more() -> None:
-    found = history(np.linspace(0.69, 0.4, 4))
-    worse = [*found[:-1], Evaluation(80, 9.0, (), found[-1].train_loss, found[-1].losses, found[-1].train_losses)]
+    evaluations = history(np.linspace(0.69, 0.4, 4))
+    worse = [*evaluations[:-1], replace(evaluations[-1], loss=9.0)]
     assert judged(worse, log(np.linspace(0.69, 0.4, 30), noise=0.002)).level == "ok"
 
 
 def test_one_answer_for_all_rows() -> None:
-    always, truth = [0] * 100, [0, 1] * 50
-    risk = judged(history([GUESS] * 3), given=answers(always, truth))
-    assert risk.level == "warn" and "100% of 100 held-out rows are answered 'bad'" in risk.finding
-    learnt = judged(history(FALLING), given=answers(always, truth))
-    assert learnt.level == "note", "train was fitted: held-out rows are the trouble, see overfitting"
-    assert judged(history(FALLING), given=answers(truth, truth)).level == "ok"
+    labels = [0, 1] * 50
+    one_answer = predictions([0] * 100, labels)
+    risk = judged(history([GUESS] * 3), answered=one_answer)
+    assert risk.level == "warn"
+    assert "100% of 100 held-out rows are answered 'bad'" in risk.finding
+    learnt = judged(history(FALLING), answered=one_answer)
+    assert learnt.level == "note", (
+        "train was fitted: held-out rows are the trouble, see overfitting"
+    )
+    assert judged(history(FALLING), answered=predictions(labels, labels)).level == "ok"
 
 
 def test_a_text_is_measured_against_the_untuned_model() -> None:
     before = np.random.default_rng(0).gamma(4.0, size=32)
-    gain = curve.against_untuned(before, before * 0.9, 10)
-    assert gain is not None and gain.gain == pytest.approx(0.1) and gain.p < 1e-6
+    measured = gain.against_untuned(before, before * 0.9, 10)
+    assert measured is not None
+    assert measured.gain == pytest.approx(0.1)
+    assert measured.p < 1e-6
     alarms = 0
     for seed in range(200):
         dice = np.random.default_rng(seed)
-        chance = curve.against_untuned(before, before * (1 + 0.05 * dice.normal(size=32)), 10)
+        chance = gain.against_untuned(before, before * (1 + 0.05 * dice.normal(size=32)), 10)
         assert chance is not None
         alarms += chance.p < 0.05
     assert alarms <= 20, "called learnt where nothing was"
@@ -210,23 +277,27 @@ class Net(torch.nn.Module):
 
 def test_weights_that_did_not_move_are_named() -> None:
     net = Net()
-    before = weights.keep(weights.trained(net))
+    before = weights.take_snapshots(weights.named_tensors(net))
     with torch.no_grad():
         net.embedding.weight[4321] += 1e-3  # one row of many, which no sample is sure to hit
         net.lora_B.weight += 0.01
         net.key.weight *= 1.01
         net.head.bias += 0.1
-    moves = weights.compare(before, weights.keep(weights.trained(net)))
+    moves = weights.compare(before, weights.take_snapshots(weights.named_tensors(net)))
     assert moves is not None and moves.still == ("head.weight",), "the bias of keys has no gradient"
     assert moves.ratio is not None and 1e-4 < moves.ratio < 0.01
-    risk = judged(history(FALLING), model=SimpleNamespace(net=net), start=Start(weights.keep(weights.trained(net)), ()))
+    risk = judged(
+        history(FALLING),
+        model=SimpleNamespace(net=net),
+        start=Start(weights.take_snapshots(weights.named_tensors(net)), ()),
+    )
     assert risk.level == "warn" and "head.weight" in risk.finding
 
 
 def test_an_adapter_that_stays_zero_is_dead() -> None:
     net = Net()
-    before = weights.keep([("lora_B.weight", net.lora_B.weight)])
-    moves = weights.compare(before, weights.keep([("lora_B.weight", net.lora_B.weight)]))
+    before = weights.take_snapshots([("lora_B.weight", net.lora_B.weight)])
+    moves = weights.compare(before, weights.take_snapshots([("lora_B.weight", net.lora_B.weight)]))
     assert moves is not None and moves.still == ("lora_B.weight",) and moves.ratio is None
 
 
@@ -241,7 +312,9 @@ def test_the_ratio_of_a_sample_is_that_of_all_values() -> None:
     torch.manual_seed(0)
     old = torch.nn.Parameter(torch.randn(200_000))
     new = torch.nn.Parameter(old.detach() + 0.01 * torch.randn(200_000))
-    moves = weights.compare(weights.keep([("w", old)]), weights.keep([("w", new)]))
+    moves = weights.compare(
+        weights.take_snapshots([("w", old)]), weights.take_snapshots([("w", new)])
+    )
     assert moves is not None and moves.sampled and moves.ratio == pytest.approx(0.01, rel=0.05)
 
 
@@ -250,21 +323,21 @@ def test_the_ratio_of_a_sample_is_that_of_all_values() -> None:
 
 def test_nothing_compared_is_not_run() -> None:
     assert judged([]).level == "not_run"
-    bare = [Evaluation(20, 0.5, (), None, np.ones(50), None)]
-    assert judged(bare, log([0.5] * 20)).level == "not_run"
+    without_train = [Evaluation(20, 0.5, losses=np.ones(50))]
+    assert judged(without_train, log([0.5] * 20)).level == "not_run"
     assert judged(history([0.3], rows=3)).level == "not_run"
     assert "one" in judged(history([0.01, 0.01]), data=two_classes(1)).finding
     assert judged(history([0.01, 0.01]), data=two_classes(1)).level == "not_run"
-    own = SimpleNamespace(makes_rows=True)
-    assert "makes its own" in judged(history(FALLING), loss=own).finding
+    makes_rows = SimpleNamespace(makes_rows=True)
+    assert "makes its own" in judged(history(FALLING), loss=makes_rows).finding
     text = judged(history(FALLING), run=a_run("tokens"), data=Data(two_classes().splits, "text"))
     assert text.level == "not_run" and "before training" in text.finding
 
 
 def test_rows_without_a_loss_do_not_count() -> None:
-    found = history([0.3])
-    found[0].train_losses[5:] = np.nan
-    assert judged(found).level == "not_run"
+    evaluations = history([0.3])
+    evaluations[0].train_losses[5:] = np.nan
+    assert judged(evaluations).level == "not_run"
 
 
 @pytest.mark.slow
@@ -273,52 +346,78 @@ def test_a_million_rows_take_no_time() -> None:
 
     rows = Dataset.from_dict({"label": np.arange(1_000_000) % 2})
     started = time.process_time()
-    assert judged(history(FALLING), log(LEVEL), data=Data({"train": rows}, "labelled", LABELS)).level == "ok"
+    data = Data({"train": rows}, "labelled", LABELS)
+    assert judged(history(FALLING), log(LEVEL), data=data).level == "ok"
     assert time.process_time() - started < 4
 
 
-@pytest.mark.parametrize(("name", "value"), [("alpha", 0.9), ("steep", -1), ("least_gain", 2), ("one_answer", 0.1), ("rows", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("alpha", 0.9), ("steep", -1), ("least_gain", 2), ("one_answer", 0.1), ("rows", -1)],
+)
 def test_thresholds_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"--underfitting\.{name}.*out of range"):
         prepare(["full", "sentiment"], given=[("flags", {f"underfitting.{name}": value})])
 
 
 def test_advice_names_options_that_the_run_has() -> None:
-    options = [SimpleNamespace(key=f"lora.{name}", name=name, default=None, low=None)
-               for name in ("r", "target_modules", "lora_dropout")]
-    lora = SimpleNamespace(name="lora", options=options, found=SimpleNamespace(default=False),
-                           cls=object,
-                           declaration=Declaration(kind="parameterisation", suggests={"learning_rate": 1e-3}))
-    hooks = SimpleNamespace(picked=[lora], plugins={"lora": SimpleNamespace(r=4, target_modules=("query",), lora_dropout=0.0)})
-    advice = " ".join(judged(history([GUESS] * 3), run=a_run(hooks=hooks, learning_rate=1e-3)).advice)
-    assert "--lora.r 16" in advice and "--lora.target_modules all-linear" in advice and "--learning-rate 0.01" in advice
+    options = []
+    for name in ("r", "target_modules", "lora_dropout"):
+        options.append(SimpleNamespace(key=f"lora.{name}", name=name, default=None, low=None))
+    lora = SimpleNamespace(
+        name="lora",
+        options=options,
+        found=SimpleNamespace(default=False),
+        cls=object,
+        declaration=Declaration(kind="parameterisation", suggests={"learning_rate": 1e-3}),
+    )
+    values = SimpleNamespace(r=4, target_modules=("query",), lora_dropout=0.0)
+    hooks = SimpleNamespace(picked=[lora], plugins={"lora": values})
+    risk = judged(history([GUESS] * 3), run=a_run(hooks=hooks, learning_rate=1e-3))
+    advice = " ".join(risk.advice)
+    assert "--lora.r 16" in advice
+    assert "--lora.target_modules all-linear" in advice
+    assert "--learning-rate 0.01" in advice
 
 
 def test_advice_can_be_typed() -> None:
-    found = [judged(history([GUESS] * 3), run=a_run(learning_rate=rate)) for rate in (1e-7, 1e-3, 1.0)]
-    assert all(risk.level == "warn" for risk in found)
-    assert all(one.startswith(("ftp run runs/x/run.toml --", "ftp data preview runs/x/run.toml --")) for risk in found
-               for one in risk.advice)
-    assert any("data preview" in one for risk in found for one in risk.advice)
+    commands = []
+    for rate in (1e-7, 1e-3, 1.0):
+        risk = judged(history([GUESS] * 3), run=a_run(learning_rate=rate))
+        assert risk.level == "warn"
+        commands += risk.advice
+    for command in commands:
+        assert command.startswith(
+            ("ftp run runs/x/run.toml --", "ftp data preview runs/x/run.toml --")
+        )
+    assert any("data preview" in command for command in commands)
 
 
 def test_a_finding_is_plain_english_whichever_way_the_loss_went() -> None:
-    much, more, chance = (judged(history([mean] * 3), log([mean] * 20)) for mean in (7.1 * GUESS, 1.2 * GUESS, 0.9 * GUESS))
-    start = "the model does not learn as it should: training rows cost "
-    assert much.finding.startswith(start) and "times as much as guessing by class shares (0.6931)" in much.finding
-    assert more.finding.startswith(start) and "% more than guessing by class shares" in more.finding
-    assert chance.finding.startswith(start) and "% less (" in chance.finding and "which may be chance" in chance.finding
-    assert "less" not in much.finding + more.finding
+    findings = []
+    for mean in (7.1 * GUESS, 1.2 * GUESS, 0.9 * GUESS):
+        finding = judged(history([mean] * 3), log([mean] * 20)).finding
+        assert finding.startswith("the model does not learn as it should: training rows cost ")
+        findings.append(finding)
+    much, more, chance = findings
+    assert "times as much as guessing by class shares (0.6931)" in much
+    assert "% more than guessing by class shares" in more
+    assert "% less (" in chance
+    assert "which may be chance" in chance
+    assert "less" not in much + more
     ok = judged(history(FALLING), log(LEVEL))
     assert ok.finding.startswith("the model learnt from its training rows: ")
-    assert (ok.evidence["against"]["rows"], ok.evidence["against"]["of"], ok.evidence["against"]["sampled"]) == (200, 400, True)
+    against = ok.evidence["against"]
+    assert (against["rows"], against["of"], against["sampled"]) == (200, 400, True)
 
 
 def test_the_range_test_finds_the_steepest_fall() -> None:
     rates = np.geomspace(1e-7, 1, 60)
-    losses = 1.0 - 0.6 / (1 + np.exp(-6 * (np.log10(rates) + 3))) + np.where(rates > 0.1, 3 * rates, 0)
-    found = steepest(rates.tolist(), losses.tolist())
-    assert found is not None and 2e-4 < found < 5e-3
+    fall = 0.6 / (1 + np.exp(-6 * (np.log10(rates) + 3)))  # steepest at 1e-3
+    losses = 1.0 - fall + np.where(rates > 0.1, 3 * rates, 0)
+    rate = steepest(rates.tolist(), losses.tolist())
+    assert rate is not None
+    assert 2e-4 < rate < 5e-3
     assert steepest(rates.tolist(), [1.0] * 60) is None and steepest([1e-3], [1.0]) is None
 
 
@@ -330,13 +429,30 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Risk
     """A run of a tiny network; a label is a word of the text."""
     home = tmp_path_factory.mktemp("runs")
     models = {kind: tiny(kind, home / kind) for kind in ("bert", "gpt2")}  # type: ignore[arg-type]
-    words = ["film", "soup", "the", "a", "was", "and", "of", "in", "on", "day", "new", "bank", "about", "four", "more"]
+    words = [
+        "film",
+        "soup",
+        "the",
+        "a",
+        "was",
+        "and",
+        "of",
+        "in",
+        "on",
+        "day",
+        "new",
+        "bank",
+        "about",
+        "four",
+        "more",
+    ]
     dice = np.random.default_rng(7)
     for split, count in (("train", 200), ("validation", 80)):
         lines = []
         for _ in range(count):
             label = int(dice.integers(2))
-            lines.append(json.dumps({"text": " ".join([*dice.choice(words, 8), *[["joy", "not"][label]] * 2]), "label": label}))
+            text = [*dice.choice(words, 8), *[["joy", "not"][label]] * 2]
+            lines.append(json.dumps({"text": " ".join(text), "label": label}))
         (home / f"{split}.jsonl").write_text("\n".join(lines))
     data = home / "rows"
     data.mkdir()
@@ -344,13 +460,27 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Risk
         (home / f"{split}.jsonl").rename(data / f"{split}.jsonl")
     count = iter(range(100))
 
-    def run(plugins: Sequence[str] = ("full", "sentiment"), kind: str = "bert", **options: Any) -> dict[str, Risk]:
-        usual = dict(data=str(data), model=str(models[kind]), out=home / f"run{next(count)}", baselines=False, verify=False,
-                     report=False, cache_dir=home / "cache", device="cpu", precision="fp32",
-                     max_steps=60, eval_steps=20, learning_rate=2e-3)
-        result = ftp.run([*plugins, "-leakage", "-duplicates"], **{**usual, **options})  # type: ignore[arg-type]
-        for line in (line for risk in result.risks for line in risk.advice):
-            follow(line)
+    def run(
+        plugins: Sequence[str] = ("full", "sentiment"), kind: str = "bert", **options: Any
+    ) -> dict[str, Risk]:
+        defaults: dict[str, Any] = {
+            "data": str(data),
+            "model": str(models[kind]),
+            "out": home / f"run{next(count)}",
+            "baselines": False,
+            "verify": False,
+            "report": False,
+            "cache_dir": home / "cache",
+            "device": "cpu",
+            "precision": "fp32",
+            "max_steps": 60,
+            "eval_steps": 20,
+            "learning_rate": 2e-3,
+        }
+        result = ftp.run([*plugins, "-leakage", "-duplicates"], **{**defaults, **options})
+        for risk in result.risks:
+            for line in risk.advice:
+                follow(line)
         return {risk.name: risk for risk in result.risks}
 
     return run
@@ -358,18 +488,22 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Risk
 
 @pytest.mark.slow
 def test_a_clean_run_is_ok(go: Any) -> None:
-    found = go()
-    assert found["underfitting"].level in ("ok", "note") and found["underfitting"].evidence["against"]["p"] < 0.01
-    assert found["underfitting"].evidence["weights"]["still"] == []
+    risk = go()["underfitting"]
+    assert risk.level in ("ok", "note")
+    assert risk.evidence["against"]["p"] < 0.01
+    assert risk.evidence["weights"]["still"] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "word"), [(1e-7, "too low"), (1.0, "too high")])
-def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(go: Any, rate: float, word: str) -> None:
-    found = go(learning_rate=rate)
-    assert found["underfitting"].level == "warn" and word in found["underfitting"].finding
-    if "overfitting" in found:
-        assert found["overfitting"].level in ("ok", "note", "not_run")
+def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(
+    go: Any, rate: float, word: str
+) -> None:
+    risks = go(learning_rate=rate)
+    assert risks["underfitting"].level == "warn"
+    assert word in risks["underfitting"].finding
+    if "overfitting" in risks:
+        assert risks["overfitting"].level in ("ok", "note", "not_run")
 
 
 @pytest.mark.slow
@@ -386,13 +520,16 @@ def test_a_frozen_head_is_told_before_training_and_at_the_end(go: Any, tmp_path:
 @pytest.mark.slow
 def test_a_text_run_is_measured_against_its_start(go: Any) -> None:
     clean = go(("full", "clm", "sentiment"), "gpt2")["underfitting"]
-    assert clean.level in ("ok", "note") and clean.evidence["against"]["baseline"] == "untuned model"
+    assert (
+        clean.level in ("ok", "note") and clean.evidence["against"]["baseline"] == "untuned model"
+    )
     low = go(("full", "clm", "sentiment"), "gpt2", learning_rate=1e-7)["underfitting"]
     assert low.level == "warn" and "too low" in low.finding
 
 
 @pytest.mark.slow
 def test_a_range_test_leaves_no_trace(go: Any) -> None:
-    plain, tested = go(seed=3)["underfitting"], go(seed=3, underfitting={"range_test": 80})["underfitting"]
+    plain = go(seed=3)["underfitting"]
+    tested = go(seed=3, underfitting={"range_test": 80})["underfitting"]
     assert tested.evidence["against"] == plain.evidence["against"]
     assert 1e-5 < tested.evidence["range_test"]["learning_rate"] < 0.5

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ftp.types import Evaluation, Row, Run
 
-WHOLE = ("all-linear",)
-
-
-def rate(run: Run, value: float) -> str:
-    """Another learning rate."""
-    return run.command("--learning-rate", f"{value:.1g}")
+ALL_LINEAR = ("all-linear",)
+"""PEFT's name for every linear module."""
+MUCH = 0.3
+"""Dropout or weight decay above this holds a model back that learns too little."""
+NEAR_USUAL = 5
+"""A learning rate within this factor of the usual one is not to blame for being unusual."""
 
 
 def usual_rate(run: Run) -> float:
@@ -26,21 +26,46 @@ def usual_rate(run: Run) -> float:
 
 
 def lower_rate(run: Run, suggested: float | None) -> list[str]:
-    """The rate of the range test, or the usual one where the present one is far above it, or a tenth; and a gentler
-    beginning."""
-    now, usual = run.settings.learning_rate, usual_rate(run)
-    found = [rate(run, suggested if suggested is not None and suggested < now else usual if now > 5 * usual else now / 10)]
+    """A lower learning rate, and a gentler beginning.
+
+    Args:
+        suggested: by the range test; where that is no lower, it is the usual rate where the present
+            one is far above it, else a tenth.
+    """
+    now = run.settings.learning_rate
+    usual = usual_rate(run)
+    if suggested is not None and suggested < now:
+        rate = suggested
+    elif now > NEAR_USUAL * usual:
+        rate = usual
+    else:
+        rate = now / 10
+    commands = [_with_rate(run, rate)]
     if run.settings.max_grad_norm == 0:
-        found.append(run.command("--max-grad-norm", 1))
+        commands.append(run.command("--max-grad-norm", 1))
     if run.settings.warmup_steps is None and run.settings.warmup_ratio < 0.06:
-        found.append(run.command("--warmup-ratio", 0.1))
-    return found
+        commands.append(run.command("--warmup-ratio", 0.1))
+    return commands
 
 
 def higher_rate(run: Run, suggested: float | None) -> str:
-    """The rate of the range test, or the usual one where the present one is far below it, or ten times as much."""
-    now, usual = run.settings.learning_rate, usual_rate(run)
-    return rate(run, suggested if suggested is not None and suggested > now else usual if now < usual / 5 else now * 10)
+    """A higher learning rate.
+
+    Args:
+        suggested: by the range test; where that is no higher, it is the usual rate where the
+            present one is far below it, else ten times as much.
+    """
+    now = run.settings.learning_rate
+    usual = usual_rate(run)
+    if suggested is not None and suggested > now:
+        return _with_rate(run, suggested)
+    if now < usual / NEAR_USUAL:
+        return _with_rate(run, usual)
+    return _with_rate(run, now * 10)
+
+
+def _with_rate(run: Run, value: float) -> str:
+    return run.command("--learning-rate", f"{value:.1g}")
 
 
 def longer(run: Run, done: int, more: int) -> str:
@@ -49,20 +74,21 @@ def longer(run: Run, done: int, more: int) -> str:
 
 
 def larger(run: Run) -> list[str]:
-    """More weights that may move: a higher rank, more modules; rates of dropout and decay that are high, lower."""
-    found = []
-    for name, value, known in options(run):
-        if known.name in ("r", "rank") and isinstance(value, int):
-            found.append(run.command(f"--{name}", 4 * value))
-        if known.name == "target_modules" and tuple(value or WHOLE) != WHOLE:
-            found.append(run.command(f"--{name}", ",".join(WHOLE)))
-        if known.name.endswith("dropout") and isinstance(value, float) and value > 0.3:
-            found.append(run.command(f"--{name}", 0.1))
-        if known.name == "freeze" and value:
-            found.append(run.command(f"--{name}", ""))
-    if run.settings.weight_decay > 0.3:
-        found.append(run.command("--weight-decay", 0.01))
-    return found
+    """More weights that may move (a higher rank, more modules), and less that holds them back."""
+    commands = []
+    for flag, value, description in plugin_options(run):
+        name = description.name
+        if name in ("r", "rank") and isinstance(value, int):
+            commands.append(run.command(f"--{flag}", 4 * value))
+        if name == "target_modules" and tuple(value or ALL_LINEAR) != ALL_LINEAR:
+            commands.append(run.command(f"--{flag}", ",".join(ALL_LINEAR)))
+        if name.endswith("dropout") and isinstance(value, float) and value > MUCH:
+            commands.append(run.command(f"--{flag}", 0.1))
+        if name == "freeze" and value:
+            commands.append(run.command(f"--{flag}", ""))
+    if run.settings.weight_decay > MUCH:
+        commands.append(run.command("--weight-decay", 0.01))
+    return commands
 
 
 def preview(run: Run) -> str:
@@ -70,22 +96,41 @@ def preview(run: Run) -> str:
     return run.command("--rows", 20, of="data preview")
 
 
-def options(run: Run) -> list[tuple[str, Any, Any]]:
-    """Flag (without dashes), value and description of each option of the plugins that this run named."""
-    hooks = run.hooks
-    if hooks is None:
-        return []
-    return [(known.key, getattr(hooks.plugins[one.name], known.name, known.default), known)
-            for one in hooks.picked if not one.found.default for known in one.options]
+def plugin_options(run: Run) -> Iterator[tuple[str, Any, Any]]:
+    """Flag (without dashes), value and description of each option of the plugins that were named.
+
+    Default plugins are left out: nobody chose them, and their options change no weight.
+    """
+    if run.hooks is None:
+        return
+    for plugin in run.hooks.picked:
+        if plugin.found.default:
+            continue
+        instance = run.hooks.plugins[plugin.name]
+        for description in plugin.options:
+            value = getattr(instance, description.name, description.default)
+            yield description.key, value, description
 
 
 def updates_done(history: Sequence[Evaluation], log: Sequence[Row]) -> int:
-    """The last update that anything tells of."""
-    lines = [int(line["step"]) for line in log if line.get("event") == "step"]
-    return max([0, *lines, *(one.step for one in history)])
+    """The last update that log or evaluations know of."""
+    steps = [0]
+    for line in log:
+        if line.get("event") == "step":
+            steps.append(int(line["step"]))
+    for evaluation in history:
+        steps.append(evaluation.step)
+    return max(steps)
 
 
 def updates_more(level: float, per_update: float, done: int) -> int:
-    """Updates in which the loss would halve at this pace, between a third of the run and twice the run."""
+    """Updates in which the loss would halve at this pace.
+
+    Between a third of the run and twice the run, as no pace lasts.
+
+    Args:
+        level: the loss now, in nats.
+        per_update: its slope, in nats an update.
+    """
     halving = level / 2 / max(-per_update, 1e-12)
     return math.ceil(min(max(halving, done / 3), 2 * done))

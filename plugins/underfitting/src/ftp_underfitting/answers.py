@@ -11,8 +11,11 @@ from ftp.types import Data, Predictions
 
 @dataclass(frozen=True)
 class OneAnswer:
-    """The most frequent answer to held-out rows (`answer`, a class's name), its share among the `rows` answers, its share
-    among the right ones (`truth`), and the number of rows whose right answer is another (`others`)."""
+    """The most frequent answer to held-out rows.
+
+    `answer`: a class's name; `share`: of it among the `rows` answers; `truth`: among the right
+    ones; `others`: the number of rows whose right answer is another.
+    """
 
     answer: str
     share: float
@@ -22,18 +25,32 @@ class OneAnswer:
 
 
 def one_answer(data: Data, predictions: Mapping[str, Predictions]) -> OneAnswer | None:
-    """Answers of all held-out splits together; None where there are no class numbers, or the rows are all of one class."""
-    given, right = list[int](), list[int]()
-    for one in predictions.values():
-        if not one.answers or "label" not in one.rows.column_names:
+    """The most frequent answer to the rows of all held-out splits together.
+
+    None where there are no class numbers, or the rows are all of one class.
+    """
+    answers: list[int] = []
+    labels: list[int] = []
+    for split_predictions in predictions.values():
+        rows = split_predictions.rows
+        if not split_predictions.answers or "label" not in rows.column_names:
             continue
-        for answer, label in zip(one.answers, one.rows["label"][:], strict=True):
-            if isinstance(answer.answer, int) and isinstance(label, int):
-                given.append(answer.answer)
-                right.append(label)
-    if len(set(right)) < 2:
+        pairs = zip(split_predictions.answers, rows["label"][:], strict=True)
+        for prediction, label in pairs:
+            if isinstance(prediction.answer, int) and isinstance(label, int):
+                answers.append(prediction.answer)
+                labels.append(label)
+    if len(set(labels)) < 2:
         return None
-    most, count = Counter(given).most_common(1)[0]
-    name = data.labels[most] if 0 <= most < len(data.labels) else str(most)
-    same = sum(label == most for label in right)
-    return OneAnswer(name, count / len(given), same / len(right), len(right) - same, len(given))
+    most_frequent, count = Counter(answers).most_common(1)[0]
+    name = str(most_frequent)
+    if 0 <= most_frequent < len(data.labels):
+        name = data.labels[most_frequent]
+    num_right = labels.count(most_frequent)
+    return OneAnswer(
+        answer=name,
+        share=count / len(answers),
+        truth=num_right / len(labels),
+        others=len(labels) - num_right,
+        rows=len(answers),
+    )

@@ -1,0 +1,221 @@
+"""What each test says: a level, its words, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from ftp.types import Evaluation, Level, Row, StartedRun
+from ftp_underfitting import advice
+from ftp_underfitting.answers import OneAnswer
+from ftp_underfitting.curve import SURE, Climb, Slope, losses_of_steps
+from ftp_underfitting.gain import CLASS_SHARES, Gain
+from ftp_underfitting.start import Start
+from ftp_underfitting.weights import Moves
+
+if TYPE_CHECKING:
+    from ftp_underfitting import Underfitting
+
+FAR = 1.0
+"""Weights that went as far as they were long: the rate was too high, where nothing was learnt."""
+NEAR = 1e-3
+"""Weights that moved by less than this share of their length: it was too low, likewise."""
+FEW_OTHERS = 5
+"""Rows of other classes below which one answer for all rows may be chance."""
+MOST_NAMES = 5
+"""Tensors that are named in a finding."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one test says. An empty text adds nothing to the finding."""
+
+    level: Level
+    text: str = ""
+    commands: Sequence[str] = ()
+
+
+OK = Judgement("ok")
+
+
+def suggested_rate(start: Start | None) -> float | None:
+    """The learning rate that the range test suggests."""
+    return start.learning_rate if start is not None else None
+
+
+# --- the head and the weights ---
+
+
+def judge_frozen_head(run: StartedRun, start: Start) -> Judgement:
+    text = (
+        f"the new head ({', '.join(start.frozen)}) is random and is not trained: the network can "
+        "only bend its features towards it"
+    )
+    return Judgement("warn", text, [_unfreeze(run, start)])
+
+
+def _unfreeze(run: StartedRun, start: Start) -> str:
+    """The run without the patterns that freeze the head.
+
+    Where a plugin did it by itself: the command that shows who takes part in the run.
+    """
+    for flag, patterns, description in advice.plugin_options(run):
+        if description.name != "freeze" or not patterns:
+            continue
+        others = [pattern for pattern in patterns if not _freezes_head(pattern, start)]
+        # an empty value where no pattern is found: the head is frozen by what holds it
+        has_found = len(others) < len(patterns)
+        return run.command(f"--{flag}", ",".join(others) if has_found else "")
+    return run.command(of="plan")
+
+
+def _freezes_head(pattern: str, start: Start) -> bool:
+    return any(fnmatchcase(f"{head}.weight", pattern) for head in start.frozen)
+
+
+def judge_still_weights(run: StartedRun, moves: Moves, start: Start | None) -> Judgement:
+    num_still = len(moves.still)
+    names = ", ".join(moves.still[:MOST_NAMES])
+    if num_still > MOST_NAMES:
+        names += f" and {num_still - MOST_NAMES} more"
+    commands = []
+    if run.settings.precision != "fp32":  # in bf16 a small step may round to none
+        commands.append(run.command("--precision", "fp32"))
+    commands.append(advice.higher_rate(run, suggested_rate(start)))
+    text = f"{num_still} of {moves.tensors} trained tensors did not move at all: {names}"
+    return Judgement("warn", text, commands)
+
+
+# --- the loss ---
+
+
+def judge_climb(run: StartedRun, climb: Climb, start: Start | None) -> Judgement:
+    text = (
+        f"training diverged: training rows cost {climb.low:.4g} nats after update {climb.step} and "
+        f"{climb.high:.4g} at the last look"
+    )
+    return Judgement("warn", text, advice.lower_rate(run, suggested_rate(start)))
+
+
+def judge_not_finite(run: StartedRun, step: int, start: Start | None) -> Judgement:
+    text = f"the loss was not finite at update {step}"
+    return Judgement("warn", text, advice.lower_rate(run, suggested_rate(start)))
+
+
+def judge_gain(limits: Underfitting, gain: Gain) -> Judgement:
+    """Whether training took away enough of the loss of knowing nothing."""
+    least = limits.least_gain_text
+    baseline = "the untuned model"
+    if gain.baseline == CLASS_SHARES:
+        least = limits.least_gain
+        baseline = "guessing by class shares"
+    cost = f"training rows cost {gain.after:.4g} nats"
+    text = f"{cost}, {_compare_in_words(gain)} {baseline} ({gain.before:.4g})"
+    if gain.p >= limits.alpha:
+        if gain.gain > 0:
+            text += ", which may be chance"
+        return Judgement("warn" if gain.gain < 2 * least else "note", text)
+    if gain.gain < least:
+        return Judgement("warn", f"{text}, hardly anything")
+    return Judgement("ok", text)
+
+
+def _compare_in_words(gain: Gain) -> str:
+    """How the loss stands to what it is held against."""
+    if gain.gain >= 0:
+        return f"{gain.gain:.1%} less ({gain.low:.1%} to {gain.high:.1%}) than"
+    times = gain.after / max(gain.before, 1e-9)
+    if times >= 1.5:
+        return f"{times:.1f} times as much as"
+    return f"{-gain.gain:.1%} more than"
+
+
+def find_cause(
+    run: StartedRun,
+    moves: Moves | None,
+    gain: Gain,
+    log: Sequence[Row],
+    done: int,
+    suggested: float | None,
+) -> tuple[str, list[str]]:
+    """Why a model learnt too little, by its curve and its weights, and what to type.
+
+    Too high or too low a learning rate, or too little room or time.
+
+    Args:
+        done: updates that were made.
+        suggested: learning rate of the range test.
+    """
+    now = run.settings.learning_rate
+    ratio = moves.ratio if moves is not None else None
+    text = ""
+    if ratio is not None:
+        text = f"; the weights moved by {ratio:.2g} of their length"
+    if _is_rate_too_high(gain, log, ratio):
+        text += f"; a learning rate of {now:g} is too high"
+        return text, advice.lower_rate(run, suggested)
+    # without a ratio of the weights, only a rate far from the usual one can be blamed
+    is_low = now < advice.usual_rate(run) / 10
+    if ratio is not None:
+        is_low = ratio < NEAR
+    commands = [advice.higher_rate(run, suggested), advice.longer(run, done, 2 * done)]
+    if suggested is None:
+        commands.append(run.command("--underfitting.range_test", 60))
+    if is_low:
+        text += f"; a learning rate of {now:g} is too low"
+    else:
+        commands += [*advice.larger(run), advice.preview(run)]
+    return text, commands
+
+
+def _is_rate_too_high(gain: Gain, log: Sequence[Row], ratio: float | None) -> bool:
+    """Whether the loss rose far above that of knowing nothing, or weights went very far."""
+    _, losses = losses_of_steps(log)
+    highest = gain.after
+    if len(losses):
+        highest = max(highest, float(losses.max()))
+    has_risen = highest > 1.5 * gain.before or gain.after > 1.2 * gain.before
+    return has_risen or (ratio is not None and ratio > FAR)
+
+
+def judge_slope(
+    limits: Underfitting, run: StartedRun, slope: Slope, history: Sequence[Evaluation], done: int
+) -> Judgement:
+    """Whether more updates are worth trying: the loss still fell, and held-out rows gained too."""
+    if slope.p >= SURE or slope.ahead < limits.steep:
+        return OK
+    if history:
+        best = min(history, key=lambda evaluation: evaluation.loss)
+        if best.step != history[-1].step:  # held-out rows gain no more
+            return OK
+    more = advice.updates_more(slope.level, slope.per_update, done)
+    text = (
+        "the training loss still fell at the end, by "
+        f"{-slope.per_update * 100:.3g} nats in 100 updates (± {slope.error * 100:.2g}), and "
+        f"held-out rows gained as well: about {more} more updates are worth trying"
+    )
+    return Judgement("note", text, [advice.longer(run, done, more)])
+
+
+# --- the answers ---
+
+
+def judge_one_answer(
+    limits: Underfitting, run: StartedRun, same: OneAnswer, has_failed: bool
+) -> Judgement:
+    """Whether the model answers the same whatever it is asked.
+
+    Args:
+        has_failed: training rows were not learnt, or it is not known whether they were.
+    """
+    if same.share < limits.one_answer or same.others < FEW_OTHERS:
+        return OK
+    text = (
+        f"{same.share:.0%} of {same.rows} held-out rows are answered {same.answer!r}, which is "
+        f"right for {same.truth:.0%}"
+    )
+    if same.truth >= limits.one_answer:
+        return Judgement("note", text)
+    return Judgement("warn" if has_failed else "note", text, [advice.preview(run)])
