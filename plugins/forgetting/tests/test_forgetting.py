@@ -114,11 +114,11 @@ def test_the_general_set_is_whole() -> None:
 def test_surprise_is_the_mean_cross_entropy_of_each_document(writer: Model) -> None:
     run = a_run("tokens")
     ids = words.encode(run, writer, TEXTS[:12])
-    said = words.say(run, writer, ids)
+    reading = words.read_documents(run, writer, ids)
     for number in (0, 5, 11):
         row = torch.tensor([ids[number]])
         with torch.no_grad():
-            assert said.losses[number] == pytest.approx(float(writer.net(input_ids=row, labels=row).loss), rel=1e-4)
+            assert reading.losses[number] == pytest.approx(float(writer.net(input_ids=row, labels=row).loss), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -130,22 +130,22 @@ def test_kl_is_that_of_the_whole_distribution_where_all_is_kept(writer: Model, p
     if packed:
         from ftp.net import packing
         assert packing.can_pack(writer.net, writer.tokenizer)[0]
-    was = words.say(run, writer, ids)
-    found = words.kl(was, words.say(run, other, ids, was))
+    was = words.read_documents(run, writer, ids)
+    found = words.kl(was, words.read_documents(run, other, ids, was))
     row = torch.tensor([ids[3]])
     with torch.no_grad():
         p, q = (one.net(input_ids=row).logits[0, :-1].log_softmax(-1) for one in (writer, other))
     assert found[3] == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-3)
     monkeypatch.setattr(words, "TOP", 8)
-    was = words.say(run, writer, ids)
-    short = words.kl(was, words.say(run, other, ids, was))
+    was = words.read_documents(run, writer, ids)
+    short = words.kl(was, words.read_documents(run, other, ids, was))
     assert (short <= found + 1e-6).all() and short[3] > 0.3 * found[3], "fewer tokens apart: a lower bound"
 
 
 def test_a_mask_head_guesses_the_same_hidden_tokens(folder: Path) -> None:
     run, model = a_run("mask"), loaded(folder, "bert", "mask")
     ids = words.encode(run, model, TEXTS[:3])
-    said = words.say(run, model, ids)
+    reading = words.read_documents(run, model, ids)
     special = set(model.tokenizer.all_special_ids)
     hidden = [place for place, one in enumerate(ids[1]) if one not in special and (place + 1) % words.HIDDEN_EVERY == 0]
     row = torch.tensor([ids[1]])
@@ -153,8 +153,8 @@ def test_a_mask_head_guesses_the_same_hidden_tokens(folder: Path) -> None:
     row[0, hidden] = model.tokenizer.mask_token_id
     with torch.no_grad():
         logs = model.net(input_ids=row).logits[0, hidden].log_softmax(-1)
-    assert said.losses[1] == pytest.approx(float(-logs.gather(1, target[:, None]).mean()), rel=1e-4)
-    assert np.array_equal(said.losses, words.say(run, model, ids).losses)
+    assert reading.losses[1] == pytest.approx(float(-logs.gather(1, target[:, None]).mean()), rel=1e-4)
+    assert np.array_equal(reading.losses, words.read_documents(run, model, ids).losses)
 
 
 def test_cka_knows_rotation_and_scale_from_another_space() -> None:

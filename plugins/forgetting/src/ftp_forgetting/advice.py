@@ -11,80 +11,125 @@ from ftp.errors import UserError
 from ftp.types import Model, Run
 
 LAYER = re.compile(r".*\.\d+\.")
+"""The beginning of the name of a module inside a layer, which has the layer's number."""
 
 
-def less(run: Run, model: Model) -> list[str]:
-    """Commands that keep more of what the model could do: a lower rate, fewer updates, fewer weights, general rows, anchors."""
-    found = [run.command("--learning-rate", f"{run.settings.learning_rate / 3:.1g}")]
-    done = _done(run)
+def keep_more(run: Run, model: Model) -> list[str]:
+    """Commands that keep more of what the model could do.
+
+    A lower rate, fewer updates, fewer weights, general rows, anchors.
+    """
+    commands = [run.command("--learning-rate", f"{run.settings.learning_rate / 3:.1g}")]
+    done = _updates_done(run)
     if done > 10:
-        found.append(run.command("--max-steps", done // 2))
-    names = _names(run)
-    deciding = _deciding(run)
-    if deciding in ([], ["full"]):
-        small = [*(name for name in names if name not in deciding), "lora"]
-        found += _with(run, small)
-        if modules := mlp(model.net):
-            found += _with(run, small, "--lora.target_modules", ",".join(modules))
+        commands.append(run.command("--max-steps", done // 2))
+    names = _named_plugins(run)
+    parameterisations = _parameterisations(run)
+    # where all weights are trained, low-rank adapters forget less (Biderman et al. 2024)
+    if parameterisations in ([], ["full"]):
+        with_lora = [*(name for name in names if name not in parameterisations), "lora"]
+        commands += _with_plugins(run, with_lora)
+        modules = mlp(model.net)
+        if modules:
+            target = ("--lora.target_modules", ",".join(modules))
+            commands += _with_plugins(run, with_lora, *target)
+    # of conversations, and of what can be read as such, `mix` has general rows
     if heads.get(model.head).writes_text and forms.fits(["conversation"], run.task.form):
-        found += _with(run, [*names, "mix"])
-    found += _with(run, [*names, "l2sp"])
+        commands += _with_plugins(run, [*names, "mix"])
+    commands += _with_plugins(run, [*names, "l2sp"])
     if heads.get(model.head).is_over_vocabulary:
-        found += _with(run, [*names, "kl_anchor"])
-    return found
+        commands += _with_plugins(run, [*names, "kl_anchor"])
+    return commands
 
 
 def mlp(net: Any) -> tuple[str, ...]:
-    """The matrices of the layers' MLPs, as `target_modules` takes them: ends of names, or one expression where an end is that of
-    a matrix of the attention too. Empty where they cannot be told from the names."""
+    """The matrices of the layers' MLPs, as `target_modules` takes them.
+
+    Ends of names, or one expression where an end is that of a matrix of the attention too. Empty
+    where they cannot be told from the names.
+    """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    ends = [LAYER.sub("", name) for name, part in net.named_modules()
-            if isinstance(part, (nn.Linear, Conv1D)) and LAYER.match(name)]
-    attention = [end for end in ends if "att" in end.lower()]
-    inner = list(dict.fromkeys(end for end in ends if end not in attention))
-    if not attention or not inner or any("expert" in end for end in inner):
+    # names inside a layer: the same in each, so that a few stand for all
+    matrices = []
+    for name, module in net.named_modules():
+        if isinstance(module, (nn.Linear, Conv1D)) and LAYER.match(name):
+            matrices.append(LAYER.sub("", name))
+    attention = [name for name in matrices if "att" in name.lower()]
+    others = list(dict.fromkeys(name for name in matrices if name not in attention))
+    # experts of a mixture are trained by few rows each, and adapters on all of them are many
+    if not attention or not others or any("expert" in name for name in others):
         return ()
-    last = tuple(dict.fromkeys(end.split(".")[-1] for end in inner))
-    if any(end.split(".")[-1] in last for end in attention):
-        return (rf".*\.\d+\.({'|'.join(map(re.escape, inner))})",)
-    return last
+    ends = tuple(dict.fromkeys(_last_part(name) for name in others))
+    if any(_last_part(name) in ends for name in attention):
+        return (rf".*\.\d+\.({'|'.join(map(re.escape, others))})",)
+    return ends
 
 
-def _with(run: Run, names: Sequence[str], *options: str) -> list[str]:
-    """This run with these plugins, at the learning rate that they suggest where they suggest another; none where they are not
-    installed, do not go together, or are those of the run already."""
-    from ftp.plugins.plan import prepare
+def _last_part(name: str) -> str:
+    return name.split(".")[-1]
 
-    if set(names) == set(_names(run)):
+
+def _with_plugins(run: Run, names: Sequence[str], *options: str) -> list[str]:
+    """This run with these plugins, and with the learning rate that they suggest.
+
+    None where they are not installed, do not go together, or are those of the run already.
+    """
+    if set(names) == set(_named_plugins(run)):
         return []
-    same = {"model": run.settings.model} if run.settings.model else {}
     try:
-        usual, other = (prepare(one, run.settings.plugins_from, [("this run", same)]).settings.learning_rate
-                        for one in (_names(run), names))
+        usual_rate = _usual_rate(run, _named_plugins(run))
+        other_rate = _usual_rate(run, names)
     except UserError:
         return []
-    rate = () if usual == other else ("--learning-rate", f"{run.settings.learning_rate * other / usual:.2g}")
+    rate: tuple[str, ...] = ()
+    if usual_rate != other_rate:
+        scaled = run.settings.learning_rate * other_rate / usual_rate
+        rate = ("--learning-rate", f"{scaled:.2g}")
     return [run.command("--plugins", ",".join(names), *options, *rate)]
 
 
-def _names(run: Run) -> list[str]:
+def _usual_rate(run: Run, names: Sequence[str]) -> float:
+    """The learning rate that these plugins suggest for the run's model.
+
+    Raises:
+        UserError: they are not installed, or do not go together.
+    """
+    from ftp.plugins.plan import prepare
+
+    options = {"model": run.settings.model} if run.settings.model else {}
+    prepared = prepare(names, run.settings.plugins_from, [("this run", options)])
+    return prepared.settings.learning_rate
+
+
+def _named_plugins(run: Run) -> list[str]:
     """The plugins that the run named, as its recipe has them (`-name`: left out)."""
     if run.out is not None and (run.out / "run.toml").is_file():
         from ftp.options import read_recipe
 
         return list(read_recipe(run.out / "run.toml")["plugins"])
-    return [one.name for one in (run.hooks.picked if run.hooks else ()) if not one.found.default]
+    if run.hooks is None:
+        return []
+    return [plugin.name for plugin in run.hooks.picked if not plugin.found.default]
 
 
-def _deciding(run: Run) -> list[str]:
+def _parameterisations(run: Run) -> list[str]:
     """The plugins that say which weights move."""
     from ftp.plugins.declare import kind_of
 
-    return [one.name for one in (run.hooks.picked if run.hooks else ()) if kind_of(one.cls) == "parameterisation"]
+    if run.hooks is None:
+        return []
+    names = []
+    for plugin in run.hooks.picked:
+        if kind_of(plugin.cls) == "parameterisation":
+            names.append(plugin.name)
+    return names
 
 
-def _done(run: Run) -> int:
-    lines: Any = run.log.lines if run.log is not None else ()
-    return max([0, *(int(line["step"]) for line in lines if line.get("event") == "step")])
+def _updates_done(run: Run) -> int:
+    steps = [0]
+    for line in run.log.lines if run.log is not None else ():
+        if line.get("event") == "step":
+            steps.append(int(line["step"]))
+    return max(steps)

@@ -1,8 +1,11 @@
-"""Tasks of EleutherAI's lm-eval (Gao et al. 2021), where it is installed: the same rows asked before and after."""
+"""Tasks of EleutherAI's lm-eval (Gao et al. 2021), where it is installed.
+
+The same rows are asked before and after.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,38 +18,62 @@ METRICS = ("acc", "exact_match", "acc_norm", "f1")
 
 
 def check(tasks: Sequence[str], head: str) -> None:
-    """`UserError` where these tasks could not be asked."""
+    """Check that these tasks can be asked.
+
+    Raises:
+        UserError: lm-eval is not installed, or the model does not write.
+    """
+    flag = f"--forgetting.lm_eval {','.join(tasks)}"
     if find_spec("lm_eval") is None:
-        raise UserError(f"--forgetting.lm_eval {','.join(tasks)}: lm-eval is not installed",
-                        "install it, or leave the option out", "pip install lm-eval")
+        raise UserError(
+            f"{flag}: lm-eval is not installed",
+            "install it, or leave the option out",
+            "pip install lm-eval",
+        )
     if not heads.get(head).writes_text:
-        raise UserError(f"--forgetting.lm_eval {','.join(tasks)}: these tasks ask a model that writes; the head of this run is "
-                        f"'{head}'", "leave the option out: representations and probes are compared without it")
+        raise UserError(
+            f"{flag}: these tasks ask a model that writes; the head of this run is '{head}'",
+            "leave the option out: representations and probes are compared without it",
+        )
 
 
 def ask(tasks: Sequence[str], model: Model, rows: int) -> dict[str, Any]:
-    """{task: [rows] the task's metric of each row}. `UserError` for a task that lm-eval does not have."""
+    """Ask the model some rows of each task, and give {task: [rows] the task's metric of each row}.
+
+    Raises:
+        UserError: lm-eval does not have a task, or no task scores row by row.
+    """
     import numpy as np
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    training = model.net.training
-    model.net.eval()
-    try:
-        net = HFLM(pretrained=model.net, tokenizer=model.tokenizer, batch_size=8)
-        told = simple_evaluate(model=net, tasks=list(tasks), limit=rows, log_samples=True, bootstrap_iters=0)
-    except KeyError as error:
-        raise UserError(f"--forgetting.lm_eval {','.join(tasks)}: lm-eval has no task {error}",
-                        "see: lm-eval ls tasks") from error
-    finally:
-        model.net.train(training)
-    found = {}
-    for task, samples in told["samples"].items():
-        ordered = sorted(samples, key=lambda one: one["doc_id"])
-        metric = next((name for name in METRICS if ordered and name in ordered[0]), None)
+    from ftp.model.modes import evaluating
+
+    flag = f"--forgetting.lm_eval {','.join(tasks)}"
+    with evaluating(model.net):
+        try:
+            net = HFLM(pretrained=model.net, tokenizer=model.tokenizer, batch_size=8)
+            results = simple_evaluate(
+                model=net, tasks=list(tasks), limit=rows, log_samples=True, bootstrap_iters=0
+            )
+        except KeyError as error:
+            problem = f"{flag}: lm-eval has no task {error}"
+            raise UserError(problem, "see: lm-eval ls tasks") from error
+    scores = {}
+    for task, samples in results["samples"].items():
+        ordered = sorted(samples, key=lambda sample: sample["doc_id"])
+        metric = _metric_of(ordered)
         if metric is not None:
-            found[task] = np.array([float(one[metric]) for one in ordered])
-    if not found:
-        raise UserError(f"--forgetting.lm_eval {','.join(tasks)}: none of them scores row by row ({', '.join(METRICS)})",
-                        "name tasks that do, such as hellaswag or arc_easy")
-    return found
+            scores[task] = np.array([float(sample[metric]) for sample in ordered])
+    if not scores:
+        raise UserError(
+            f"{flag}: none of them scores row by row ({', '.join(METRICS)})",
+            "name tasks that do, such as hellaswag or arc_easy",
+        )
+    return scores
+
+
+def _metric_of(samples: Sequence[Mapping[str, Any]]) -> str | None:
+    if not samples:
+        return None
+    return next((name for name in METRICS if name in samples[0]), None)

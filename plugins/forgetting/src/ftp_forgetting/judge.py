@@ -3,193 +3,359 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats takes half a second
+from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats: 0.5 s
 
 from ftp import heads
 from ftp.types import Level, Model, Risk, StartedRun
 from ftp_forgetting import advice, harness, sets
-from ftp_forgetting.measure import Start, writes
+from ftp_forgetting.measure import Start, is_language_model, probe_each, texts_of
 
 if TYPE_CHECKING:
     from ftp_forgetting import Forgetting
 
-RANK: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+LEVELS: tuple[Level, ...] = ("ok", "note", "warn", "stop")
+"""From good to bad."""
 LEADS: dict[Level, str] = {
     "ok": "the model can still do what it could before",
     "note": "the model lost a little of what it could do before",
     "warn": "the model lost some of what it could do before",
     "stop": "the model lost much of what it could do before",
 }
+"""How a finding begins."""
 UNIFORM = 0.7
-"""Share of ln(vocabulary) from which on the untouched model's surprise says that it does not know the language."""
+"""Share of ln(vocabulary) from which on the untouched model does not know the text's language."""
 UNKNOWN = 0.1
 """Share of unknown tokens from which on the tokenizer does not know it."""
-Said = tuple[Level, str]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one comparison says. `level` None: nothing could be compared, and `text` says why."""
+
+    level: Level | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its bounds."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def not_run(reason: str, evidence: Mapping[str, Any] | None = None) -> Risk:
+    """The verdict where nothing was compared."""
+    return Risk("forgetting", "not_run", reason, evidence or {})
 
 
 def verdict(options: Forgetting, run: StartedRun, model: Model | None, start: Start | None) -> Risk:
-    """The verdict at the end of a run. `not_run` where there was no before, or where the text does not fit the model."""
-    if start is None or start.why:
-        return Risk("forgetting", "not_run", start.why if start else "nothing was measured before training")
+    """The verdict at the end of a run.
+
+    `not_run` where there was no before, or where the text does not fit the model.
+    """
+    if start is None:
+        return not_run("nothing was measured before training")
+    if start.not_run:
+        return not_run(start.not_run)
     if model is None:
-        return Risk("forgetting", "not_run", "there is no model at the end")
-    if run.log.lines and not any(line.get("event") in ("step", "evaluation") for line in run.log.lines):
-        return Risk("forgetting", "not_run", "no update was made")
+        return not_run("there is no model at the end")
+    if not _has_updates(run):
+        return not_run("no update was made")
+    compare = _compare_reading if is_language_model(model) else _compare_representations
     try:
-        said, evidence = (_words if writes(model) else _representations)(options, run, model, start)
+        own, evidence = compare(options, run, model, start)
     except ValueError as error:
-        return Risk("forgetting", "not_run", f"this network's states cannot be read: {error}")
-    if isinstance(said, str) and not start.tests:
-        return Risk("forgetting", "not_run", said, evidence)
-    verdicts: list[Said] = [] if isinstance(said, str) else [said]
+        return not_run(f"this network's states cannot be read: {error}")
+    judgements = [own]
     if start.tests:
-        tested, evidence["lm_eval"] = _tests(options, model, start)
-        verdicts += [tested] if tested is not None else []
-    if not verdicts:
-        return Risk("forgetting", "not_run", f"{said}; lm-eval: fewer than {sets.LEAST_DOCUMENTS} rows in common", evidence)
-    worst = max((level for level, _ in verdicts), key=RANK.index)
-    lead = LEADS[worst]
-    if heads.get(model.head).writes_text and not writes(model):  # what the decoder of an encoder-decoder writes was not looked at
-        lead = lead.replace("the model", "the encoder") + " (what the decoder writes was not compared)"
-    words = f"{lead}: {'; '.join(text for _, text in verdicts)}"
-    return Risk("forgetting", worst, words, evidence, tuple(advice.less(run, model)) if worst != "ok" else ())
+        harness_judgement, evidence["lm_eval"] = _compare_tests(options, model, start)
+        judgements.append(harness_judgement)
+    levels = [judgement.level for judgement in judgements if judgement.level is not None]
+    if not levels:
+        return not_run("; ".join(judgement.text for judgement in judgements), evidence)
+    worst = max(levels, key=LEVELS.index)
+    texts = [judgement.text for judgement in judgements if judgement.level is not None]
+    finding = f"{_lead(worst, model)}: {'; '.join(texts)}"
+    commands = [] if worst == "ok" else advice.keep_more(run, model)
+    return Risk("forgetting", worst, finding, evidence, tuple(commands))
+
+
+def _has_updates(run: StartedRun) -> bool:
+    """Whether the log tells of an update; True where it is empty."""
+    if not run.log.lines:
+        return True
+    return any(line.get("event") in ("step", "evaluation") for line in run.log.lines)
+
+
+def _lead(level: Level, model: Model) -> str:
+    lead = LEADS[level]
+    # of an encoder-decoder that writes, only the encoder's representations were looked at
+    if heads.get(model.head).writes_text and not is_language_model(model):
+        lead = lead.replace("the model", "the encoder")
+        lead += " (what the decoder writes was not compared)"
+    return lead
+
+
+def _level_above(value: float, limits: Iterable[tuple[Level, float]]) -> Level:
+    """The first level whose limit is passed; the hardest is given first."""
+    for level, limit in limits:
+        if value > limit:
+            return level
+    return "ok"
+
+
+def _interval(values: Any, level: float) -> Interval | None:
+    """Mean over documents or rows with bounds by Student's t.
+
+    Args:
+        level: probability that each of the bounds is wrong.
+
+    Returns:
+        None where fewer than `LEAST_DOCUMENTS` are finite.
+    """
+    finite = values[np.isfinite(values)]
+    if len(finite) < sets.LEAST_DOCUMENTS:
+        return None
+    mean = float(finite.mean())
+    error = float(finite.std(ddof=1)) / math.sqrt(len(finite))
+    half_width = -float(stdtrit(len(finite) - 1, level)) * error
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
 # --- models that write or fill text ---
 
 
-def _words(options: Forgetting, run: StartedRun, model: Model, start: Start) -> tuple[Said | str, dict[str, Any]]:
+def _compare_reading(
+    options: Forgetting, run: StartedRun, model: Model, start: Start
+) -> tuple[Judgement, dict[str, Any]]:
+    """What general text costs now, against what it cost before."""
     from ftp_forgetting import words
 
-    was = start.said
-    real = np.isfinite(was.losses)
-    width = int(model.net.get_input_embeddings().weight.shape[0])
-    uniform, mean = math.log(width), float(was.losses[real].mean()) if real.any() else math.nan
+    before = start.reading
+    scored = before.losses[np.isfinite(before.losses)]
+    mean = float(scored.mean()) if len(scored) else math.nan
+    # the cost of knowing nothing: all tokens alike
+    uniform = math.log(int(model.net.get_input_embeddings().weight.shape[0]))
     evidence: dict[str, Any] = {
-        "text": start.source, "documents": int(real.sum()), "of": start.of, "tokens": was.tokens,
-        "sampled": len(start.ids) < start.of, "before": _plain(mean), "uniform": _plain(uniform), "unknown": _plain(was.unknown)}
-    if was.unknown > UNKNOWN:
-        return (f"the general text does not fit: {was.unknown:.0%} of its tokens are unknown to the tokenizer; give text in the "
-                "model's language (--forgetting.text FILE)"), evidence
-    if not mean < UNIFORM * uniform:
-        return (f"the general text does not fit: a token of it cost the untouched model {mean:.3g} nats, of {uniform:.3g} for "
-                "knowing nothing; give text in its language (--forgetting.text FILE)"), evidence
-    now = words.say(run, model, start.ids, was)
-    apart = words.kl(was, now)
-    change = _interval(now.losses - was.losses, options.alpha)
-    if change is None:
-        return f"fewer than {sets.LEAST_DOCUMENTS} documents could be scored before and after", evidence
-    middle, low, high = change
-    drift = _interval(apart, options.alpha) or (math.nan,) * 3
-    evidence |= {"after": _plain(float(np.nanmean(now.losses))), "rise": _plain(middle), "rise_low": _plain(low),
-                 "rise_high": _plain(high), "kl": _plain(drift[0]), "kl_low": _plain(drift[1]), "kl_high": _plain(drift[2]),
-                 "unit": f"nats a {'' if heads.get(model.head).writes_text else 'hidden '}token, mean over documents",
-                 "levels": {"note": options.note_nats, "warn": options.warn_nats, "stop": options.stop_nats}}
-    text = (f"general text costs {evidence['after']:.3f} nats a token, {mean:.3f} before the run: {middle:+.3f} "
-            f"({low:+.3f} to {high:+.3f}); KL from the model of before: {drift[0]:.3f}")
-    for level, least in (("stop", options.stop_nats), ("warn", options.warn_nats), ("note", options.note_nats)):
-        if low > least:
-            return (level, text), evidence  # type: ignore[return-value]
-    return ("ok", text), evidence
+        "text": start.source,
+        "documents": len(scored),
+        "of": start.of,
+        "tokens": before.tokens,
+        "sampled": len(start.ids) < start.of,
+        "before": _round(mean),
+        "uniform": _round(uniform),
+        "unknown": _round(before.unknown),
+    }
+    misfit = _why_text_does_not_fit(before.unknown, mean, uniform)
+    if misfit:
+        return Judgement(None, misfit), evidence
+    after = words.read_documents(run, model, start.ids, before)
+    rise = _interval(after.losses - before.losses, options.alpha)
+    if rise is None:
+        reason = f"fewer than {sets.LEAST_DOCUMENTS} documents could be scored before and after"
+        return Judgement(None, reason), evidence
+    drift = _interval(words.kl(before, after), options.alpha)
+    if drift is None:
+        drift = Interval(math.nan, math.nan, math.nan)
+    hidden = "" if heads.get(model.head).writes_text else "hidden "
+    evidence |= {
+        "after": _round(float(np.nanmean(after.losses))),
+        **_interval_evidence("rise", rise),
+        **_interval_evidence("kl", drift),
+        "unit": f"nats a {hidden}token, mean over documents",
+        "levels": {
+            "note": options.note_nats,
+            "warn": options.warn_nats,
+            "stop": options.stop_nats,
+        },
+    }
+    text = (
+        f"general text costs {evidence['after']:.3f} nats a token, {mean:.3f} before the run: "
+        f"{rise.mean:+.3f} ({rise.low:+.3f} to {rise.high:+.3f}); KL from the model of before: "
+        f"{drift.mean:.3f}"
+    )
+    level = _level_above(
+        rise.low,
+        (("stop", options.stop_nats), ("warn", options.warn_nats), ("note", options.note_nats)),
+    )
+    return Judgement(level, text), evidence
 
 
-def _interval(values: Any, level: float) -> tuple[float, float, float] | None:
-    """Mean over documents with bounds by Student's t, each wrong with probability `level`."""
-    real = values[np.isfinite(values)]
-    if len(real) < sets.LEAST_DOCUMENTS:
-        return None
-    middle, error = float(real.mean()), float(real.std(ddof=1)) / math.sqrt(len(real))
-    reach = -float(stdtrit(len(real) - 1, level)) * error
-    return middle, middle - reach, middle + reach
+def _why_text_does_not_fit(unknown: float, mean: float, uniform: float) -> str:
+    """Why a model cannot be compared on the text; empty where it can."""
+    if unknown > UNKNOWN:
+        return (
+            f"the general text does not fit: {unknown:.0%} of its tokens are unknown to the "
+            "tokenizer; give text in the model's language (--forgetting.text FILE)"
+        )
+    if not mean < UNIFORM * uniform:  # NaN is no fit either
+        return (
+            f"the general text does not fit: a token of it cost the untouched model {mean:.3g} "
+            f"nats, of {uniform:.3g} for knowing nothing; give text in its language "
+            "(--forgetting.text FILE)"
+        )
+    return ""
+
+
+def _interval_evidence(name: str, interval: Interval) -> dict[str, float | None]:
+    return {
+        name: _round(interval.mean),
+        f"{name}_low": _round(interval.low),
+        f"{name}_high": _round(interval.high),
+    }
 
 
 # --- encoders with a new head ---
 
 
-def _representations(options: Forgetting, run: StartedRun, model: Model, start: Start) -> tuple[Said | str, dict[str, Any]]:
+def _compare_representations(
+    options: Forgetting, run: StartedRun, model: Model, start: Start
+) -> tuple[Judgement, dict[str, Any]]:
+    """What probes still read from the representations, and how far these drifted."""
     from ftp_forgetting import representations
 
-    evidence: dict[str, Any] = {"text": start.source, "rows": start.of, "unknown": _plain(start.unknown)}
+    evidence: dict[str, Any] = {
+        "text": start.source,
+        "rows": start.of,
+        "unknown": _round(start.unknown),
+    }
     if start.unknown > UNKNOWN:
-        return (f"the general tasks do not fit: {start.unknown:.0%} of their tokens are unknown to the tokenizer; give tasks in "
-                "the model's language (--forgetting.tasks FILE)"), evidence
-    known = {task.name: task for task in start.tasks if _knew(start.right[task.name], task, options.alpha)}
-    evidence["majority"] = {task.name: _plain(_majority(task)) for task in start.tasks}
-    evidence["before"] = {name: _plain(float(right.mean())) for name, right in start.right.items()}
-    if not known:
-        return ("the general tasks do not fit: probes of the untouched model are no surer right than the most frequent class; "
-                "give tasks in the model's language (--forgetting.tasks FILE)"), evidence
-    now, _ = representations.features(run, model, [text for task in start.tasks for text in task.texts])
-    if not np.isfinite(now).all():
-        return ("stop", "the network gives no numbers on general text"), {**evidence, "after": None}
-    after, place = dict[str, Any](), 0
-    for task in start.tasks:
-        after[task.name] = representations.probe(now[place : place + len(task.texts)], task.labels)
-        place += len(task.texts)
-    shared = representations.overlap(start.features, now)
-    falls = {name: start.right[name].astype(float) - after[name] for name in known}
-    pooled = np.concatenate(list(falls.values()))
-    looks = len(falls) + (len(falls) > 1)
-    bounds = {name: _interval(fall, options.alpha / looks) for name, fall in falls.items()}
-    whole = _interval(pooled, options.alpha / looks)
-    assert whole is not None
+        reason = (
+            f"the general tasks do not fit: {start.unknown:.0%} of their tokens are unknown to the "
+            "tokenizer; give tasks in the model's language (--forgetting.tasks FILE)"
+        )
+        return Judgement(None, reason), evidence
+    able = [task.name for task in start.tasks if _is_able(start, task, options.alpha)]
+    evidence["majority"] = {task.name: _round(_majority_share(task)) for task in start.tasks}
+    evidence["before"] = _accuracies(start.right)
+    if not able:
+        reason = (
+            "the general tasks do not fit: probes of the untouched model are no surer right than "
+            "the most frequent class; give tasks in the model's language (--forgetting.tasks FILE)"
+        )
+        return Judgement(None, reason), evidence
+    features, _ = representations.features(run, model, texts_of(start.tasks))
+    if not np.isfinite(features).all():
+        evidence["after"] = None
+        return Judgement("stop", "the network gives no numbers on general text"), evidence
+    right = probe_each(start.tasks, features)
+    falls = {name: start.right[name].astype(float) - right[name] for name in able}
+    fall, fall_of_task = _fall_intervals(falls, options.alpha)
+    kept = float(representations.overlap(start.features, features).mean())
     evidence |= {
-        "after": {name: _plain(float(right.mean())) for name, right in after.items()},
-        "fall": _plain(whole[0]), "fall_low": _plain(whole[1]), "fall_high": _plain(whole[2]),
-        "falls": {name: [_plain(one) for one in bound] for name, bound in bounds.items() if bound is not None},
-        "not_compared": [task.name for task in start.tasks if task.name not in known],
-        "cka": _plain(representations.cka(start.features, now)), "neighbours_kept": _plain(float(shared.mean())),
-        "neighbours_by_chance": _plain(representations.NEIGHBOURS / (len(now) - 1)),
-        "levels": {"note": options.note_drop, "warn": options.warn_drop}}
-    text = (f"linear probes of {len(known)} general tasks are right on {_share(after, known)} of rows, "
-            f"{_share(start.right, known)} before the run: {-whole[0]:+.1%} ({-whole[2]:+.1%} to {-whole[1]:+.1%}); "
-            f"CKA {evidence['cka']:.2f}, {evidence['neighbours_kept']:.0%} of neighbours kept")
-    lowest = max(bound[1] for bound in (whole, *bounds.values()) if bound is not None)
-    for level, least in (("warn", options.warn_drop), ("note", options.note_drop)):
-        if lowest > least:
-            return (level, text), evidence  # type: ignore[return-value]
-    return ("ok", text), evidence
+        "after": _accuracies(right),
+        **_interval_evidence("fall", fall),
+        "falls": {name: _bounds(interval) for name, interval in fall_of_task.items()},
+        "not_compared": [task.name for task in start.tasks if task.name not in able],
+        "cka": _round(representations.cka(start.features, features)),
+        "neighbours_kept": _round(kept),
+        "neighbours_by_chance": _round(representations.NEIGHBOURS / (len(features) - 1)),
+        "levels": {"note": options.note_drop, "warn": options.warn_drop},
+    }
+    text = (
+        f"linear probes of {len(able)} general tasks are right on {_share_right(right, able)} of "
+        f"rows, {_share_right(start.right, able)} before the run: {-fall.mean:+.1%} "
+        f"({-fall.high:+.1%} to {-fall.low:+.1%}); CKA {evidence['cka']:.2f}, "
+        f"{evidence['neighbours_kept']:.0%} of neighbours kept"
+    )
+    surest = max(interval.low for interval in (fall, *fall_of_task.values()))
+    limits: tuple[tuple[Level, float], ...]
+    limits = (("warn", options.warn_drop), ("note", options.note_drop))
+    return Judgement(_level_above(surest, limits), text), evidence
 
 
-def _majority(task: sets.Task) -> float:
+def _fall_intervals(
+    falls: Mapping[str, Any], alpha: float
+) -> tuple[Interval, dict[str, Interval]]:
+    """The fall of accuracy over all tasks, and of each task that has enough rows.
+
+    Each test gets its share of `alpha` (Bonferroni); with one task both are the same test.
+    """
+    num_tests = len(falls) + 1 if len(falls) > 1 else 1
+    level = alpha / num_tests
+    overall = _interval(np.concatenate(list(falls.values())), level)
+    assert overall is not None
+    of_task = {}
+    for name, fall in falls.items():
+        interval = _interval(fall, level)
+        if interval is not None:
+            of_task[name] = interval
+    return overall, of_task
+
+
+def _majority_share(task: sets.Task) -> float:
     return float(np.bincount(task.labels).max() / len(task.labels))
 
 
-def _knew(right: Any, task: sets.Task, level: float) -> bool:
-    """Whether the untouched model's probe is surely right more often than the most frequent class (Clopper and Pearson)."""
-    hits, count = int(right.sum()), len(right)
-    return hits > 0 and float(betaincinv(hits, count - hits + 1, level)) > _majority(task)
+def _is_able(start: Start, task: sets.Task, level: float) -> bool:
+    """Whether the untouched model's probe is surely right more often than the most frequent class.
+
+    By the lower bound of Clopper and Pearson (1934).
+    """
+    right = start.right[task.name]
+    num_right = int(right.sum())
+    if not num_right:
+        return False
+    low = float(betaincinv(num_right, len(right) - num_right + 1, level))
+    return low > _majority_share(task)
 
 
-def _share(right: Any, names: Any) -> str:
+def _accuracies(right: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: _round(float(rows.mean())) for name, rows in right.items()}
+
+
+def _share_right(right: Mapping[str, Any], names: Sequence[str]) -> str:
     return f"{np.concatenate([right[name] for name in names]).mean():.1%}"
 
 
 # --- lm-eval ---
 
 
-def _tests(options: Forgetting, model: Model, start: Start) -> tuple[Said | None, dict[str, Any]]:
-    """What became of lm-eval's tasks, and the numbers; None where none of them has enough rows."""
-    now = harness.ask(options.lm_eval, model, options.lm_eval_rows)
-    told: dict[str, Any] = {}
+def _compare_tests(
+    options: Forgetting, model: Model, start: Start
+) -> tuple[Judgement, dict[str, Any]]:
+    """What became of lm-eval's tasks, row by row, and the numbers."""
+    scores = harness.ask(options.lm_eval, model, options.lm_eval_rows)
+    evidence: dict[str, Any] = {}
     level: Level = "ok"
-    words = []
-    for task, was in start.tests.items():
-        change = _interval(was - now[task], options.alpha / len(start.tests)) if len(now.get(task, ())) == len(was) else None
-        if change is None:
-            told[task] = {"rows": len(was), "not_run": f"fewer than {sets.LEAST_DOCUMENTS} rows in common"}
+    texts = []
+    limits: tuple[tuple[Level, float], ...]
+    limits = (("warn", options.warn_drop), ("note", options.note_drop))
+    for task, before in start.tests.items():
+        after = scores.get(task, ())
+        fall = None
+        if len(after) == len(before):
+            fall = _interval(before - after, options.alpha / len(start.tests))
+        if fall is None:
+            reason = f"fewer than {sets.LEAST_DOCUMENTS} rows in common"
+            evidence[task] = {"rows": len(before), "not_run": reason}
             continue
-        told[task] = {"rows": len(was), "before": _plain(float(was.mean())), "after": _plain(float(now[task].mean())),
-                      "fall": [_plain(one) for one in change]}
-        words.append(f"{task} {was.mean():.1%} before, {now[task].mean():.1%} after")
-        mine: Level = "warn" if change[1] > options.warn_drop else "note" if change[1] > options.note_drop else "ok"
-        level = max(level, mine, key=RANK.index)
-    return (level, "lm-eval: " + ", ".join(words)) if words else None, told
+        evidence[task] = {
+            "rows": len(before),
+            "before": _round(float(before.mean())),
+            "after": _round(float(after.mean())),
+            "fall": _bounds(fall),
+        }
+        texts.append(f"{task} {before.mean():.1%} before, {after.mean():.1%} after")
+        level = max(level, _level_above(fall.low, limits), key=LEVELS.index)
+    if not texts:
+        reason = f"lm-eval: fewer than {sets.LEAST_DOCUMENTS} rows in common"
+        return Judgement(None, reason), evidence
+    return Judgement(level, f"lm-eval: {', '.join(texts)}"), evidence
 
 
-def _plain(value: float) -> float | None:
-    """Four digits."""
+def _bounds(interval: Interval) -> list[float | None]:
+    """Mean and bounds, as evidence."""
+    return [_round(interval.mean), _round(interval.low), _round(interval.high)]
+
+
+def _round(value: float) -> float | None:
+    """A number to four digits; None where it is not finite, as JSON has no word for that."""
     return float(f"{value:.4g}") if math.isfinite(value) else None

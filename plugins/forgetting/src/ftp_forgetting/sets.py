@@ -14,8 +14,10 @@ from ftp.errors import Problem, UserError
 OURS = Path(__file__).parent / "general"
 TASKS = ("topic", "tense", "question")
 LEAST_DOCUMENTS = 10
+"""Documents below which a mean over them is chance."""
 LEAST_ROWS = 40
 LEAST_OF_CLASS = 10
+"""Rows of a class below which five folds hold too few of it."""
 MOST_DOCUMENTS = 400
 MOST_ROWS = 400
 
@@ -30,7 +32,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Task:
-    """A general task: short texts and the number of the class of each."""
+    """A general task: short texts and the class number of each."""
 
     name: str
     texts: tuple[str, ...]
@@ -38,78 +40,122 @@ class Task:
 
 
 def texts(file: str | None, general: Any = None) -> Texts:
-    """The user's `file`, else the data's own split `general` where it has text, else ours. UserError names what is wrong."""
+    """The user's file, else the data's own split `general` where it has text, else ours.
+
+    Args:
+        general: the split of the data; None: it has none.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
     if file is not None:
-        rows = _rows(file, "--forgetting.text", ("text",))
-        found = [one for one in rows["text"][:] if isinstance(one, str) and one.strip()]
-        if len(found) < LEAST_DOCUMENTS:
-            raise UserError(f"--forgetting.text {file}: {len(found)} documents with text", f"give {LEAST_DOCUMENTS} at least")
-        return Texts(_some(found, MOST_DOCUMENTS), file)
+        documents = _with_text(_read_rows(file, "--forgetting.text", ("text",)))
+        if len(documents) < LEAST_DOCUMENTS:
+            raise UserError(
+                f"--forgetting.text {file}: {len(documents)} documents with text",
+                f"give {LEAST_DOCUMENTS} at least",
+            )
+        return Texts(_sample(documents, MOST_DOCUMENTS), file)
     if general is not None and "text" in (general.column_names or ()):
-        found = [one for one in general["text"][:] if isinstance(one, str) and one.strip()]
-        if len(found) >= LEAST_DOCUMENTS:
-            return Texts(_some(found, MOST_DOCUMENTS), "the split general")
+        documents = _with_text(general)
+        if len(documents) >= LEAST_DOCUMENTS:
+            return Texts(_sample(documents, MOST_DOCUMENTS), "the split general")
     lines = (OURS / "text.txt").read_text(encoding="utf-8").splitlines()
     return Texts(tuple(line for line in lines if line.strip()), "ours (English)")
 
 
+def _with_text(rows: Any) -> list[str]:
+    return [text for text in rows["text"][:] if _is_text(text)]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def tasks(files: Sequence[str]) -> list[Task]:
-    """The user's tasks, else ours. UserError names what is wrong with all of them at once."""
+    """The user's tasks, else ours.
+
+    Raises:
+        UserError: names what is wrong with all files at once.
+    """
     if not files:
-        return [_ours(name) for name in TASKS]
-    found, problems = list[Task](), list[Problem]()
+        return [_read_own_task(name) for name in TASKS]
+    read_tasks: list[Task] = []
+    problems: list[Problem] = []
     for file in files:
         try:
-            found.append(_theirs(file))
+            read_tasks.append(_read_task(file))
         except UserError as error:
             problems += error.problems
     if problems:
         raise UserError(problems)
-    return found
+    return read_tasks
 
 
-def _ours(name: str) -> Task:
+def _read_own_task(name: str) -> Task:
     with (OURS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return _task(name, [row["text"] for row in rows], [row["label"] for row in rows])
+    return _make_task(name, [(row["text"], row["label"]) for row in rows])
 
 
-def _theirs(file: str) -> Task:
-    rows = _rows(file, "--forgetting.tasks", ("text", "label"))
-    pairs = [(text, label) for text, label in zip(rows["text"][:], rows["label"][:], strict=True)
-             if isinstance(text, str) and text.strip() and label is not None]
-    pairs = list(_some(pairs, MOST_ROWS))
+def _read_task(file: str) -> Task:
+    """A task of the user's."""
+    rows = _read_rows(file, "--forgetting.tasks", ("text", "label"))
+    pairs: Sequence[tuple[str, Any]] = []
+    pairs = [
+        (text, label)
+        for text, label in zip(rows["text"][:], rows["label"][:], strict=True)
+        if _is_text(text) and label is not None
+    ]
+    pairs = _sample(pairs, MOST_ROWS)
     counts = Counter(label for _, label in pairs)
-    if len(pairs) < LEAST_ROWS or len(counts) < 2 or min(counts.values()) < LEAST_OF_CLASS:
-        told = ", ".join(f"{label}: {count}" for label, count in counts.most_common(5))
-        raise UserError(f"--forgetting.tasks {file}: {len(pairs)} rows of {len(counts)} classes ({told})",
-                        f"a task has two classes at least, {LEAST_OF_CLASS} rows of each, {LEAST_ROWS} in all")
-    return _task(Path(file).name.split(".")[0], [text for text, _ in pairs], [label for _, label in pairs])
+    is_small = len(pairs) < LEAST_ROWS or len(counts) < 2
+    if is_small or min(counts.values()) < LEAST_OF_CLASS:
+        shown = ", ".join(f"{label}: {count}" for label, count in counts.most_common(5))
+        raise UserError(
+            f"--forgetting.tasks {file}: {len(pairs)} rows of {len(counts)} classes ({shown})",
+            f"a task has two classes at least, {LEAST_OF_CLASS} rows of each, {LEAST_ROWS} in all",
+        )
+    return _make_task(Path(file).name.split(".")[0], pairs)
 
 
-def _task(name: str, lines: Sequence[str], labels: Sequence[Any]) -> Task:
-    numbers = {label: number for number, label in enumerate(sorted(set(labels), key=str))}
-    return Task(name, tuple(lines), tuple(numbers[label] for label in labels))
+def _make_task(name: str, pairs: Sequence[tuple[str, Any]]) -> Task:
+    """A task of pairs of a text and its class."""
+    classes = sorted({label for _, label in pairs}, key=str)
+    class_index = {label: index for index, label in enumerate(classes)}
+    task_texts = tuple(text for text, _ in pairs)
+    return Task(name, task_texts, tuple(class_index[label] for _, label in pairs))
 
 
-def _rows(file: str, flag: str, columns: Sequence[str]) -> Any:
+def _read_rows(file: str, flag: str, columns: Sequence[str]) -> Any:
+    """The rows of a user's file: of its split `general`, where it has one.
+
+    Raises:
+        UserError: there is no such file, or it lacks a column.
+    """
     from ftp.data.read import read
 
+    remedy = f"name a file with the columns {', '.join(columns)}"
     if not Path(file).expanduser().exists():
-        raise UserError(f"{flag} {file}: there is no such file", f"name a file with the columns {', '.join(columns)}")
-    found = read(file)
-    rows = found.get("general") or next(iter(found.values()))
-    lacking = [name for name in columns if name not in (rows.column_names or ())]
-    if lacking:
-        raise UserError(f"{flag} {file}: no column {' and no column '.join(lacking)}; it has: {', '.join(rows.column_names)}",
-                        f"name a file with the columns {', '.join(columns)}")
+        raise UserError(f"{flag} {file}: there is no such file", remedy)
+    splits = read(file)
+    rows = splits.get("general") or next(iter(splits.values()))
+    present = rows.column_names or ()
+    missing = [name for name in columns if name not in present]
+    if missing:
+        raise UserError(
+            f"{flag} {file}: no column {' and no column '.join(missing)}; "
+            f"it has: {', '.join(rows.column_names)}",
+            remedy,
+        )
     return rows
 
 
-def _some(found: Sequence[Any], most: int) -> tuple[Any, ...]:
-    """A fixed sample of more than `most`, in order; the same in every run."""
+def _sample(items: Sequence[Any], most: int) -> tuple[Any, ...]:
+    """At most so many of the items, in order; the same ones in every run."""
     import numpy as np
 
-    if len(found) <= most:
-        return tuple(found)
-    return tuple(found[i] for i in np.sort(np.random.default_rng(0).choice(len(found), most, replace=False)))
+    if len(items) <= most:
+        return tuple(items)
+    indices = np.sort(np.random.default_rng(0).choice(len(items), most, replace=False))
+    return tuple(items[index] for index in indices)

@@ -1,6 +1,6 @@
-"""Surprise of a model that writes or fills text: nats a token on general documents, and KL from what it said before.
+"""Surprise of a model that writes or fills text, on general documents.
 
-Heavy: imports torch.
+In nats a token, with the KL divergence from the model of before. Heavy: imports torch.
 """
 
 from __future__ import annotations
@@ -12,32 +12,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftp import heads as specs
+from ftp import heads as head_specs
 from ftp.data import control_text
-from ftp.losses import blocks as texts
-from ftp.losses import tokens
+from ftp.losses import blocks, tokens
 from ftp.losses.common import row_limit
+from ftp.model.modes import evaluating
 from ftp.net import heads, layout
 from ftp.types import Model, StartedRun
+from ftp_forgetting.representations import share_unknown
 
 TOP = 64
-"""Likeliest tokens at each place that are kept for the KL; all others count as one."""
+"""Likeliest tokens at each position that are kept for the KL; all others count as one."""
 LONGEST = 128
 """Tokens of a document that are read."""
 HIDDEN_EVERY = 7
-"""One token of so many is hidden from a model that fills text."""
+"""One token of so many is hidden from a model that fills text: about 15 %, as in training."""
 LOGIT_BYTES = 128 * 2**20
 BUDGET = 4e11
 """Floating-point operations of a pass over the documents on a CPU: about a second."""
 LEAST = 24
+"""Documents that are read however large the model is."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a model makes of general documents.
+class Reading:
+    """What a model makes of general documents; a term is a token that it predicts.
 
-    `losses` [documents]: mean nats of a token, NaN where a document has none. `of` [terms]: the document of each term. `ids`,
-    `logs` [terms, TOP]: the likeliest tokens at each place and their log probabilities. `unknown`: share of unknown tokens.
+    `losses` [documents] float: mean nats of a token, NaN where a document has none. `of` [terms]
+    int: the document of each term. `ids`, `logs` [terms, TOP]: the likeliest tokens of each term
+    and their log probabilities. `unknown`: share of unknown tokens. `tokens`: how many were read.
     """
 
     losses: Any
@@ -49,102 +52,163 @@ class Said:
 
 
 def encode(run: StartedRun, model: Model, documents: Sequence[str]) -> list[list[int]]:
-    """Token ids of each document, its first `LONGEST`, between what the tokenizer puts around a text."""
+    """Token ids of each document, its first `LONGEST`, between what the tokenizer puts around."""
     tokenizer = model.tokenizer
-    before, after = texts.ends(tokenizer)
-    if specs.get(model.head).writes_text:
-        before, after = before or ([] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]), []
+    before, after = blocks.ends(tokenizer)
+    if head_specs.get(model.head).writes_text:
+        # the first token is predicted from the beginning alone, so there has to be one
+        if not before and tokenizer.bos_token_id is not None:
+            before = [int(tokenizer.bos_token_id)]
+        after = []
     room = min(row_limit(run, model), LONGEST) - len(before) - len(after)
     tokenize = control_text.of_run(run, tokenizer)
-    found = tokenize(list(documents), add_special_tokens=False, return_attention_mask=False, truncation=False, verbose=False)
-    return [[*before, *ids[:room], *after] for ids in found["input_ids"]]
+    encoded = tokenize(
+        list(documents),
+        add_special_tokens=False,
+        return_attention_mask=False,
+        truncation=False,
+        verbose=False,
+    )
+    return [[*before, *ids[:room], *after] for ids in encoded["input_ids"]]
 
 
 def affordable(run: StartedRun, model: Model, lengths: Sequence[int]) -> int:
-    """Number of documents that a CPU reads in about a second, `LEAST` at least; all of them on an accelerator. It hangs on
-    sizes alone, so that a run is repeated exactly."""
-    embedding = model.net.get_input_embeddings()
-    weights = sum(one.numel() for one in model.net.parameters()) - (embedding.weight.numel() if embedding is not None else 0)
+    """How many documents a CPU reads in about a second, `LEAST` at least; all on an accelerator.
+
+    It depends on sizes alone, not on the clock, so that a run is repeated exactly.
+
+    Args:
+        lengths: tokens of each document.
+    """
     if run.accelerator.device.type != "cpu":
         return len(lengths)
-    mean = sum(lengths) / max(1, len(lengths))
-    return max(LEAST, int(BUDGET / (2 * max(1, weights) * max(1.0, mean))))
+    num_weights = sum(weight.numel() for weight in model.net.parameters())
+    embedding = model.net.get_input_embeddings()
+    if embedding is not None:  # it is looked up, not multiplied
+        num_weights -= embedding.weight.numel()
+    mean_length = sum(lengths) / max(1, len(lengths))
+    # a multiplication and an addition a weight and token
+    operations = 2 * max(1, num_weights) * max(1.0, mean_length)
+    return max(LEAST, int(BUDGET / operations))
 
 
-def say(run: StartedRun, model: Model, ids: Sequence[Sequence[int]], before: Said | None = None) -> Said:
-    """Read all documents in evaluation mode. With `before`, log probabilities are those of the tokens that were likeliest
-    then."""
-    losses, of, kept, logs = np.zeros(len(ids)), list[Any](), list[Any](), list[Any]()
-    counts, seen = np.zeros(len(ids)), 0
-    training = model.net.training
-    model.net.eval()
-    try:
-        with torch.no_grad(), run.accelerator.autocast():
-            for numbers, batch in _batches(model, ids):
-                inputs = batch.inputs
-                shares = heads.logits_at(model.net, inputs, inputs["where"]).float().log_softmax(-1)
-                document = np.array(numbers)[inputs["of"].cpu().numpy()]
-                spent = -shares.gather(1, inputs["target"][:, None])[:, 0].cpu().numpy()
-                np.add.at(losses, document, spent)
-                np.add.at(counts, document, 1)
-                if before is None:
-                    top, index = shares.topk(min(TOP, shares.shape[1]), dim=-1)
-                else:
-                    index = torch.from_numpy(before.ids[seen : seen + len(spent)]).to(shares.device).long()
-                    top = shares.gather(1, index)
-                seen += len(spent)
-                of.append(document)
-                kept.append(index.int().cpu().numpy())
-                logs.append(top.cpu().numpy())
-    finally:
-        model.net.train(training)
-    unknown = model.tokenizer.unk_token_id
-    total = sum(map(len, ids))
-    strange = sum(one == unknown for row in ids for one in row) / max(1, total) if unknown is not None else 0.0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(counts > 0, losses / counts, np.nan)
-    return Said(means, np.concatenate(of), np.concatenate(kept), np.concatenate(logs), float(strange), total)
+def read_documents(
+    run: StartedRun, model: Model, ids: Sequence[Sequence[int]], before: Reading | None = None
+) -> Reading:
+    """Read all documents in evaluation mode.
+
+    Args:
+        before: an earlier reading: log probabilities are those of the tokens likeliest then.
+    """
+    loss_sums = np.zeros(len(ids))  # nats
+    num_terms = np.zeros(len(ids))
+    document_of_terms: list[Any] = []
+    top_ids: list[Any] = []
+    top_logs: list[Any] = []
+    num_read = 0  # terms
+    with evaluating(model.net), torch.no_grad(), run.accelerator.autocast():
+        for documents, batch in _batches(model, ids):
+            inputs = batch.inputs
+            logits = heads.logits_at(model.net, inputs, inputs["where"])
+            log_shares = logits.float().log_softmax(-1)  # [terms, vocabulary]
+            document_of_term = np.array(documents)[inputs["of"].cpu().numpy()]
+            nats = -log_shares.gather(1, inputs["target"][:, None])[:, 0].cpu().numpy()
+            np.add.at(loss_sums, document_of_term, nats)
+            np.add.at(num_terms, document_of_term, 1)
+            if before is None:
+                top, token_ids = log_shares.topk(min(TOP, log_shares.shape[1]), dim=-1)
+            else:
+                ids_before = torch.from_numpy(before.ids[num_read : num_read + len(nats)])
+                token_ids = ids_before.to(log_shares.device).long()
+                top = log_shares.gather(1, token_ids)
+            num_read += len(nats)
+            document_of_terms.append(document_of_term)
+            top_ids.append(token_ids.int().cpu().numpy())
+            top_logs.append(top.cpu().numpy())
+    return Reading(
+        losses=_mean_or_nan(loss_sums, num_terms),
+        of=np.concatenate(document_of_terms),
+        ids=np.concatenate(top_ids),
+        logs=np.concatenate(top_logs),
+        unknown=share_unknown(model, ids),
+        tokens=sum(map(len, ids)),
+    )
 
 
-def kl(before: Said, after: Said) -> Any:
-    """[documents] mean KL(before || after) of a place in nats, over the `TOP` likeliest tokens and one for all others: never
-    more than over all tokens apart (data processing inequality; Cover and Thomas 2006, section 2.8)."""
-    p, q = np.exp(before.logs.astype(np.float64)), np.exp(after.logs.astype(np.float64))
-    inside = (p * (before.logs.astype(np.float64) - after.logs)).sum(1)
-    rest, other = np.maximum(1 - p.sum(1), 1e-9), np.maximum(1 - q.sum(1), 1e-9)
-    each = np.maximum(inside + rest * np.log(rest / other), 0.0)
-    sums, counts = np.zeros(len(before.losses)), np.zeros(len(before.losses))
-    np.add.at(sums, before.of, each)
-    np.add.at(counts, before.of, 1)
+def _mean_or_nan(sums: Any, counts: Any) -> Any:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts > 0, sums / counts, np.nan)
 
 
+def kl(before: Reading, after: Reading) -> Any:
+    """[documents] mean KL(before || after) of a term in nats, NaN where a document has none.
+
+    Over the `TOP` likeliest tokens and one for all others: never more than over all tokens apart
+    (data processing inequality; Cover and Thomas 2006, section 2.8).
+    """
+    before_logs = before.logs.astype(np.float64)
+    p = np.exp(before_logs)
+    q = np.exp(after.logs.astype(np.float64))
+    of_top = (p * (before_logs - after.logs)).sum(1)
+    other_p = np.maximum(1 - p.sum(1), 1e-9)
+    other_q = np.maximum(1 - q.sum(1), 1e-9)
+    # rounding may leave a little less than 0
+    divergence = np.maximum(of_top + other_p * np.log(other_p / other_q), 0.0)
+    sums = np.zeros(len(before.losses))
+    counts = np.zeros(len(before.losses))
+    np.add.at(sums, before.of, divergence)
+    np.add.at(counts, before.of, 1)
+    return _mean_or_nan(sums, counts)
+
+
 def _batches(model: Model, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Any]]:
-    """Documents side by side, so many that their logits stay below `LOGIT_BYTES`."""
+    """Documents side by side, as many as keep their logits below `LOGIT_BYTES`.
+
+    Gives the indices of the documents with their batch.
+    """
     width = int(model.net.get_input_embeddings().weight.shape[0])
     shift = heads.shifts(model.net)
-    most = max(1, LOGIT_BYTES // (4 * width))
-    part: list[int] = []
-    for number, row in enumerate(ids):
-        if part and sum(len(ids[one]) for one in part) + len(row) > most:
-            yield part, _lay(model, ids, part, shift)
-            part = []
-        if len(row) > 1:
-            part.append(number)
-    if part:
-        yield part, _lay(model, ids, part, shift)
+    most_tokens = max(1, LOGIT_BYTES // (4 * width))  # float32
+    documents: list[int] = []
+    num_tokens = 0
+    for index, document in enumerate(ids):
+        if documents and num_tokens + len(document) > most_tokens:
+            yield documents, _make_batch(model, ids, documents, shift)
+            documents = []
+            num_tokens = 0
+        if len(document) > 1:  # else there is no token to predict
+            documents.append(index)
+            num_tokens += len(document)
+    if documents:
+        yield documents, _make_batch(model, ids, documents, shift)
 
 
-def _lay(model: Model, ids: Sequence[Sequence[int]], part: Sequence[int], shift: bool) -> Any:
-    rows = [list(ids[number]) for number in part]
-    if specs.get(model.head).writes_text:
-        return tokens.lay(model, [{} for _ in rows], rows, rows, shift=shift)
-    special, mask = set(model.tokenizer.all_special_ids), model.tokenizer.mask_token_id
-    hidden = [[place for place, one in enumerate(row) if one not in special and (place + number) % HIDDEN_EVERY == 0]
-              for number, row in zip(part, rows, strict=True)]
-    given = [[mask if place in set(places) else one for place, one in enumerate(row)]
-             for row, places in zip(rows, hidden, strict=True)]
-    wanted = [[one if place in set(places) else layout.IGNORED for place, one in enumerate(row)]
-              for row, places in zip(rows, hidden, strict=True)]
-    return tokens.lay(model, [{} for _ in rows], given, wanted, shift=False)
+def _make_batch(
+    model: Model, ids: Sequence[Sequence[int]], documents: Sequence[int], shift: bool
+) -> Any:
+    rows = [list(ids[index]) for index in documents]
+    extra: list[dict[str, Any]] = [{} for _ in rows]
+    if head_specs.get(model.head).writes_text:
+        return tokens.lay(model, extra, rows, rows, shift=shift)
+    inputs = []
+    targets = []
+    for index, row in zip(documents, rows, strict=True):
+        masked, target = _hide_tokens(model, index, row)
+        inputs.append(masked)
+        targets.append(target)
+    return tokens.lay(model, extra, inputs, targets, shift=False)
+
+
+def _hide_tokens(model: Model, index: int, row: Sequence[int]) -> tuple[list[int], list[int]]:
+    """A document with every seventh token hidden, and the hidden tokens as targets.
+
+    The same ones before and after; where they begin depends on the document's index.
+    """
+    special = set(model.tokenizer.all_special_ids)
+    masked = list(row)
+    targets = [layout.IGNORED] * len(row)
+    for position, token in enumerate(row):
+        if token not in special and (position + index) % HIDDEN_EVERY == 0:
+            masked[position] = model.tokenizer.mask_token_id
+            targets[position] = token
+    return masked, targets
