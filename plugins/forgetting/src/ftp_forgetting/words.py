@@ -15,7 +15,7 @@ import torch
 from ftp import heads as head_specs
 from ftp.data import control_text
 from ftp.losses import blocks, tokens
-from ftp.losses.common import row_limit
+from ftp.losses.common import TokenRow, row_limit
 from ftp.model.modes import evaluating
 from ftp.net import heads, layout
 from ftp.types import Model, StartedRun
@@ -187,7 +187,7 @@ def _make_batch(
     model: Model, ids: Sequence[Sequence[int]], documents: Sequence[int], shift: bool
 ) -> Any:
     rows = [list(ids[index]) for index in documents]
-    extra: list[dict[str, Any]] = [{} for _ in rows]
+    extra: list[TokenRow] = [{} for _ in rows]
     if head_specs.get(model.head).writes_text:
         return tokens.lay(model, extra, rows, rows, shift=shift)
     inputs = []
