@@ -322,11 +322,14 @@ def fields_of(value: Any) -> set[str]:
 
 def groups() -> set[str]:
     """The groups of entry points that core looks at."""
+    from ftp import forms, heads
     from ftp.cli import main
+    from ftp.data.readers import registered
     from ftp.model.saving import LAYOUTS
     from ftp.plugins.find import DEFAULTS, GROUP, MODELS
 
-    return {DEFAULTS, GROUP, MODELS, LAYOUTS, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
+    registries = {forms.GROUP, heads.GROUP, registered.GROUP}
+    return {DEFAULTS, GROUP, MODELS, LAYOUTS, *registries, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
 
 
 def test_tutorial_names_the_groups() -> None:
@@ -435,6 +438,8 @@ def leads(start: Any, parts: list[str]) -> bool:
             start = deeper
         elif hasattr(start, part):
             start = getattr(start, part)
+        elif part in getattr(start, "__annotations__", {}):  # a key of a TypedDict, an attribute of a Protocol
+            start = start.__annotations__[part]
         else:
             return False
     return True

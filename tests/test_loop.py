@@ -642,14 +642,14 @@ class Mine:
 
 @pytest.mark.parametrize(("says", "told"), [
     ("", r"split 'train' has two sources: 'sentiment'.*and 'mine'"),  # known before anything is loaded
-    ("splits = ('general',)", r"split 'test' comes from two plugins: 'sentiment'.*'mine'"),  # it does otherwise than it says
+    (", splits=('general',)", r"split 'test' comes from two plugins: 'sentiment'.*'mine'"),  # it does otherwise than it says
 ])
 def test_two_plugins_that_give_one_split_are_named(go: Any, tmp_path: Path, says: str, told: str) -> None:
     where = plugin_file(tmp_path, f'''
-@ftp.plugin(gives=("labelled",))
+@ftp.plugin(gives=("labelled",){says})
 class Mine:
     """Gives rows for a split that sentiment gives too."""
-    {says}
+
     @ftp.hookimpl
     def load_data(self):
         from datasets import Dataset

@@ -341,6 +341,19 @@ def test_a_wrapper_that_never_yields() -> None:
     assert "never yields" in str(audit(picked(Lazy))[0])
 
 
+@pytest.mark.parametrize(("there", "absent"), [("state", "restore"), ("restore", "state")])
+def test_half_of_a_state_is_a_mistake(there: str, absent: str) -> None:
+    def method(self: Any, *arguments: Any) -> dict[str, Any]:
+        return {}
+
+    half = type("Half", (), {"__doc__": "Would keep something.", there: method})
+    problems = audit(picked(plugin(half)))
+    assert len(problems) == 1 and f"has the method {there} but not {absent}" in problems[0].what
+
+    whole = type("Whole", (), {"__doc__": "Keeps something.", there: method, absent: method})
+    assert not audit(picked(plugin(whole)))
+
+
 # --- forms ---
 
 

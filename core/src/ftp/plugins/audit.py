@@ -113,7 +113,7 @@ def _leave_out(plugins: Sequence[Picked]) -> str:
 def audit_class(cls: type, who: str) -> list[Problem]:
     """What is wrong with one plugin: words that it cannot declare, hooks that are not marked, names or arguments that the
     contract does not have."""
-    problems = mistakes_of(cls, who)
+    problems = [*mistakes_of(cls, who), *_half_of_a_state(cls, who)]
     for name, function in inspect.getmembers(cls, inspect.isroutine):
         options = getattr(function, "ftp_impl", None)
         if options is None:  # not marked
@@ -138,3 +138,13 @@ def audit_class(cls: type, who: str) -> list[Problem]:
             problems.append(Problem(f"{who}: hook {hook} is marked as a wrapper but never yields",
                                     "answer = yield; return answer"))
     return problems
+
+
+def _half_of_a_state(cls: type, who: str) -> list[Problem]:
+    """A plugin's state needs both methods of `Stateful`: with one alone nothing would be kept, and nothing would say so."""
+    has = {name: inspect.isroutine(getattr(cls, name, None)) for name in ("state", "restore")}
+    if has["state"] == has["restore"]:
+        return []
+    there, absent = ("state", "restore") if has["state"] else ("restore", "state")
+    return [Problem(f"{who}: it has the method {there} but not {absent}, so checkpoints would keep nothing of it",
+                    f"write {absent} as well (ftp.types.Stateful says how), or rename {there}")]
