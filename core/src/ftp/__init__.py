@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.contract import CONTRACT, VERSION
-from ftp.errors import PluginError, Problem, RiskStop, UserError
+from ftp.deprecation import FtpDeprecationWarning
+from ftp.errors import PluginError, Problem, RiskStop, UserError, nearest
 from ftp.hooks import hookimpl
 from ftp.options import option
 from ftp.plugins.declare import plugin
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-__all__ = ["CONTRACT", "PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "option", "plugin", "run"]
+__all__ = [
+    "CONTRACT", "FtpDeprecationWarning", "PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "nearest",
+    "option", "plugin", "run",
+]  # fmt: skip
 
 
 def run(plugins: Sequence[str], **options: Any) -> "Result":

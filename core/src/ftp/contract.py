@@ -15,6 +15,18 @@ VERSION = "0.1.0"
 CONTRACT = "2.0"
 """Version of the contract: hooks, declarations and public names. The first number changes when something is taken away."""
 
+PUBLIC_MODULES = (
+    "ftp", "ftp.types", "ftp.forms", "ftp.heads",
+    "ftp.data", "ftp.data.control_text", "ftp.data.look", "ftp.data.tables", "ftp.data.turns",
+    "ftp.losses", "ftp.losses.answer_logps", "ftp.losses.blocks", "ftp.losses.chat_template", "ftp.losses.conversations",
+    "ftp.losses.generation", "ftp.losses.labels", "ftp.losses.preference_pairs", "ftp.losses.prompted_answers",
+    "ftp.losses.sampling", "ftp.losses.scored_texts", "ftp.losses.span", "ftp.losses.stretches", "ftp.losses.tokens",
+    "ftp.net", "ftp.net.heads", "ftp.net.layout", "ftp.net.packed_attention", "ftp.net.packing",
+    "ftp.model", "ftp.model.peft", "ftp.model.scratch", "ftp.model.token_rows",
+    "ftp.train", "ftp.metrics", "ftp.risks", "ftp_testing",
+)  # fmt: skip
+"""Modules whose `__all__` is what plugins may use, and what docs/stability.md promises."""
+
 REQUIREMENT = re.compile(r"^ftp[-_.]core(?![-\w.])[^\S\n]*\(?([^;)\n]*)\)?[^\S\n]*(;.*)?$", re.IGNORECASE | re.MULTILINE)
 
 

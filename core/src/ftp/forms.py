@@ -16,8 +16,8 @@ from ftp.registry import registered
 from ftp.types import Row
 
 __all__ = [
-    "Column", "ColumnKind", "FormSpec", "Way", "all_forms", "detect", "fits", "get", "kind_of", "lacking", "offers", "offers_to",
-    "other_names", "reachable", "read_columns", "text_columns", "way",
+    "IN_WORDS", "Column", "ColumnKind", "FormSpec", "Way", "all_forms", "detect", "fits", "get", "kind_of", "lacking", "offers",
+    "offers_to", "other_names", "reachable", "read_columns", "text_columns", "way",
 ]  # fmt: skip
 
 GROUP = "ftp.forms"

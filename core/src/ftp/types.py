@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_che
 
 from typing_extensions import TypeVar
 
+from ftp.deprecation import late_names
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
     from ftp.net.logits import Logits
     from ftp.plugin_info import Answer, Picked
     from ftp.settings import Settings
+
+__all__ = [
+    "Baseline", "Batch", "Data", "EncodedRow", "Evaluated", "Evaluation", "Event", "Failed", "Finished", "Form", "Goal",
+    "Head", "Hooks", "Judged", "Level", "Log", "Loss", "LossOut", "Metric", "Model", "Offer", "Prediction",
+    "Predictions", "Result", "Reward", "Risk", "Row", "Run", "Saved", "Score", "Settings", "Started", "StartedRun",
+    "Stateful", "Step", "StepOut", "Stop", "Task",
+]  # fmt: skip
+
+__getattr__ = late_names(__name__, {"Settings": "ftp.settings:Settings"})
 
 Form = str
 """Which columns the rows of a data set have: the name of a registered `ftp.forms.FormSpec`."""

@@ -6,6 +6,25 @@ ids, cached) > `updates` (what the loop gets), by `batches` or `stream` (the ord
 joins all domains.
 """
 
-from ftp.data.load import load, settle
+from typing import TYPE_CHECKING
 
-__all__ = ["load", "settle"]
+from ftp.data.load import load, settle
+from ftp.deprecation import late_names
+
+if TYPE_CHECKING:
+    from ftp.data.encode import cache_key
+    from ftp.data.messages import read_messages
+    from ftp.data.read import read as read_rows
+    from ftp.data.splits import COUNTED, complete
+    from ftp.data.target_form import shape
+
+__all__ = ["COUNTED", "cache_key", "complete", "load", "read_messages", "read_rows", "settle", "shape"]
+
+__getattr__ = late_names(__name__, {
+    "COUNTED": "ftp.data.splits:COUNTED",
+    "cache_key": "ftp.data.encode:cache_key",
+    "complete": "ftp.data.splits:complete",
+    "read_messages": "ftp.data.messages:read_messages",
+    "read_rows": "ftp.data.read:read",
+    "shape": "ftp.data.target_form:shape",
+})

@@ -31,6 +31,8 @@ from ftp.types import Run
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+__all__ = ["TextTokenizer", "of_run"]
+
 VERSION = 1
 """Raised when tokenising changes, so that no older encoded rows are taken."""
 

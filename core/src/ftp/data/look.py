@@ -9,6 +9,8 @@ from typing import Any
 from ftp.data import tables
 from ftp.types import Row
 
+__all__ = ["NO_TEXT", "some", "text_of"]
+
 NO_TEXT = frozenset({"id", "label", "label_name", "source", "licence"})
 """Columns whose words are not what a row says."""
 

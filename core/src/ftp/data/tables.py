@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetInfo, Features
 
+__all__ = ["from_rows", "to_rows"]
+
 IN_MEMORY = 64_000_000
 """Bytes of Arrow up to which rows simply stay in memory."""
 

@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any, Required, TypedDict
 if TYPE_CHECKING:
     pass
 
+__all__ = [
+    "LEARNT", "REASONING", "Message", "Unfit", "content_text", "is_empty", "is_trained", "last_question", "plain",
+    "reasoning", "split_last", "words",
+]  # fmt: skip
+
 
 class Message(TypedDict, total=False):
     """One turn, with every field that its row gives it; a chat template may read others than these.

@@ -15,6 +15,8 @@ from ftp.losses import tokens
 from ftp.net import heads, layout
 from ftp.types import Model, StartedRun
 
+__all__ = ["kept_under", "lay", "logps", "precompute", "reference_logps"]
+
 
 def lay(model: Model, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Answers with their prompts as inputs on the network's device; `spans`: the stretches of each that count, flat.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ftp.losses.common import TokenRow
 
+__all__ = ["Numbered", "alone", "ends", "joined", "pieces", "size", "together", "wrapped"]
+
 Columns = Mapping[str, list[int]]
 """A document, or a piece of one: `input_ids`, and columns of the same length beside them."""
 

@@ -21,6 +21,8 @@ from ftp.types import Data, Model, Run
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+__all__ = ["of_run", "prepare", "refuse_changed"]
+
 DEFAULT = (
     rendering.SAID
     + rendering.TOOLS

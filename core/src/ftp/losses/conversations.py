@@ -26,6 +26,8 @@ from ftp.losses.stretches import Span, between, of_turns, token_spans, total_siz
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+__all__ = ["Chat", "tools_of"]
+
 Which = Literal["answers", "last", "all"]
 """Which tokens are trained: those of every assistant turn, of the last one, or all."""
 

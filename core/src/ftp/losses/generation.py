@@ -14,6 +14,8 @@ from ftp.losses.common import TokenRow
 from ftp.losses.conversations import Chat, Encoded, Which, tools_of, truncated
 from ftp.types import Batch, Model, Prediction, Row
 
+__all__ = ["answers", "beginning", "collate", "learnt", "prompts", "question"]
+
 
 def learnt(
     chat: Chat, conversations: Sequence[Sequence[Message]], tools: Sequence[Any], which: Which, limit: int

@@ -16,6 +16,8 @@ from ftp.net import heads
 from ftp.net.logits import WholeLogits
 from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Row, Run
 
+__all__ = ["make"]
+
 
 class LabelRow(EncodedRow, total=False):
     """A text or a pair of texts; `label`: its class."""

@@ -18,6 +18,8 @@ from ftp.losses.prompted_answers import PairRow, SamePairs, encode_pairs
 from ftp.model.modes import without_dropout
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
 
+__all__ = ["Logps", "make", "rewards"]
+
 VERSION = 1
 
 

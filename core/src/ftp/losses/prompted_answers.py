@@ -18,6 +18,8 @@ from ftp.losses.common import TokenRow
 from ftp.losses.conversations import Chat, tools_of
 from ftp.types import Row
 
+__all__ = ["SAME", "RatingRow", "SamePairs", "encode_ratings", "excerpt"]
+
 SAME = "chosen and rejected are the same"
 """Why a pair is left out."""
 

@@ -25,6 +25,8 @@ from transformers import (
 from ftp.net import layout
 from ftp.types import Model
 
+__all__ = ["Completion", "Sampler", "Sampling", "ended", "sample"]
+
 
 @dataclass(frozen=True)
 class Completion:

@@ -22,6 +22,8 @@ from ftp.losses.conversations import Chat, tools_of
 from ftp.losses.prompted_answers import excerpt, refuse_empty, shortened
 from ftp.types import EncodedRow, Row, Run
 
+__all__ = ["Reader", "reads_pairs", "refuse_other", "tell_pairs"]
+
 PAIR = "pair of texts"
 """What the log of a run has in place of a template's hash where prompt and answer were read as a pair of texts."""
 

@@ -25,6 +25,8 @@ from ftp.losses.common import frame, is_asked, lay, refuse_slow, row_limit
 from ftp.net import heads
 from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Row, Run
 
+__all__ = ["reader"]
+
 VERSION = 1
 MAX_ANSWER_LENGTH = 30
 """Tokens in an answer at most, as in BERT's run on SQuAD."""

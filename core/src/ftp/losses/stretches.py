@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from ftp.data.turns import Unfit
 
+__all__ = ["Span", "between", "of_turns", "token_spans", "total_size"]
+
 Span = tuple[int, int]
 """The first and the past-the-last character or token of a stretch."""
 

@@ -26,6 +26,8 @@ from ftp.types import Batch, LossOut, Metric, Model
 if TYPE_CHECKING:
     from ftp.losses.stretches import Span
 
+__all__ = ["SHARE_OF_TOKENS", "collate", "compute", "generate", "lay", "refuse_encoder_decoder"]
+
 
 SHARE_OF_TOKENS = Metric("max", over="terms")
 """The share of predicted tokens that are right, of all of them (not a mean of rows' shares)."""

@@ -4,8 +4,9 @@ what was written gives the same answers without ftp (`verify`). Everything here 
 
 from ftp.errors import VerifyError
 from ftp.model.limits import capacity
-from ftp.model.loading import grow_shape, load, parameters, quantized, quiet, shape_only
+from ftp.model.loading import grow_shape, load, origin, parameters, quantized, quiet, read_config, shape_only, use_cache
 from ftp.model.merging import Merged, export_whole, merge, merged
+from ftp.model.modes import evaluating, without_dropout
 from ftp.model.proof import logits, probe, verify
 from ftp.model.saving import loading_code, reload, save
 from ftp.model.source import Source, find
@@ -16,6 +17,7 @@ __all__ = [
     "Source",
     "VerifyError",
     "capacity",
+    "evaluating",
     "export_whole",
     "find",
     "grow_shape",
@@ -25,12 +27,16 @@ __all__ = [
     "merge",
     "merged",
     "offers",
+    "origin",
     "parameters",
     "probe",
     "quantized",
     "quiet",
+    "read_config",
     "reload",
     "save",
     "shape_only",
+    "use_cache",
     "verify",
+    "without_dropout",
 ]

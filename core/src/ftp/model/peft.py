@@ -21,6 +21,8 @@ from ftp.model.modes import evaluating
 from ftp.model.token_rows import ends, named_tokens
 from ftp.types import Model, Run
 
+__all__ = ["attach", "rows_to_train", "task_type", "unable", "whole"]
+
 ADDED = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
 """Modules that PEFT trains and saves whole for a task, whatever the configuration says."""
 

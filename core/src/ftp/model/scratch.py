@@ -21,6 +21,8 @@ from ftp.model.loading import quiet, use_cache
 from ftp.model.saving import save_tokenizer
 from ftp.types import Data, Model, Run, StartedRun
 
+__all__ = ["build"]
+
 TEXTS_AT_MOST = 1_000_000
 """Training texts that a tokenizer is trained on."""
 

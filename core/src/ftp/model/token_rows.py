@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from ftp.errors import Problem, UserError, nearest
 from ftp.types import Model
 
+__all__ = ["ends", "frozen"]
+
 SAMPLE = 8192
 """Rows, evenly spread, that a row is compared with."""
 NEAR = 0.05

@@ -23,6 +23,8 @@ from ftp.net import packed_attention
 from ftp.net.layout import IGNORED, Inputs, bounds, filler_slots, first, is_packed, last, real, starts_with_filler, targets
 from ftp.net.positions import first_position
 
+__all__ = ["classify", "head_at", "hidden", "in_pieces", "logits_at", "shifts"]
+
 LOGIT_BYTES = 256 * 2**20
 """Logits beyond this size are computed in pieces, and again in the backward pass instead of being kept."""
 

@@ -17,6 +17,8 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+__all__ = ["IGNORED", "bounds", "lay", "real", "rows"]
+
 Inputs = Mapping[str, Tensor]
 """What `lay` gives."""
 

@@ -22,6 +22,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+__all__ = ["Block", "Packing", "use_dropout_kernel"]
+
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # older torch: blocks on CUDA too

@@ -13,6 +13,8 @@ from ftp.net.heads import classify, hidden, logits_at, parts_of, token_logits, w
 from ftp.net.layout import Inputs, bounds, count_rows, is_packed, lay, real
 from ftp.net.positions import tokens_that_fit
 
+__all__ = ["can_pack"]
+
 
 def can_pack(net: Any, tokenizer: Any) -> tuple[bool, str]:
     """Measure on this very network whether packed rows get what one plain pass a row gives, and keep apart.

@@ -1,1 +1,21 @@
-"""The risks of a run: what its checks say, and what follows from it."""
+"""The risks of a run: what its checks say, and what follows from it.
+
+For plugins that check: rows as the loss encodes them (`encode_split`, `as_rows`), and what a model answers to them (`predict`).
+"""
+
+from typing import TYPE_CHECKING
+
+from ftp.deprecation import late_names
+
+if TYPE_CHECKING:
+    from ftp.data.encode import encode as encode_split
+    from ftp.data.updates import as_rows
+    from ftp.evaluate.predict import predict
+
+__all__ = ["as_rows", "encode_split", "predict"]
+
+__getattr__ = late_names(__name__, {
+    "as_rows": "ftp.data.updates:as_rows",
+    "encode_split": "ftp.data.encode:encode",
+    "predict": "ftp.evaluate.predict:predict",
+})

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from ftp.errors import UserError
-from ftp.model.loading import use_cache
-from ftp.model.modes import evaluating
+from ftp import UserError
+from ftp.model import evaluating, use_cache
 
 ATTENTION = re.compile(r"att(entio)?n", re.IGNORECASE)
 NORM = re.compile(r"norm|^ln", re.IGNORECASE)

@@ -104,7 +104,7 @@ def _no_rows(model: Model) -> str:
 
 def _grown_vocabulary(model: Model) -> int | None:
     """Rows of the embeddings where tokens were added to those of the base; else None."""
-    from ftp.model.loading import origin
+    from ftp.model import origin
 
     came_from = origin(model.net)
     return came_from.grown.rows if came_from is not None and came_from.grown is not None else None
@@ -121,7 +121,7 @@ def _off(net: Any, names: list[str], kept: dict[str, Any]) -> Callable[[], Abstr
     """`Model.reference` by switching the adapters off and putting the new modules of before the run in their places."""
     import torch
 
-    from ftp.model.modes import evaluating
+    from ftp.model import evaluating
 
     @contextmanager
     def reference() -> Iterator[PreTrainedModel]:
@@ -151,7 +151,7 @@ def _save(model: Model, folder: Path, settings: dict[str, Any], trained: tuple[s
     from safetensors.torch import save_file
 
     from ftp import heads
-    from ftp.model.loading import origin
+    from ftp.model import origin
     from ftp_adapters import modeling_adapters as code
 
     net = model.net

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ftp import UserError
-from ftp.data import control_text
+from ftp.data import cache_key, control_text
 from ftp.data.control_text import TextTokenizer
-from ftp.data.encode import cache_key
-from ftp.losses import blocks, tokens
-from ftp.losses.common import TokenRow, is_asked, row_limit
+from ftp.losses import TokenRow, blocks, is_asked, row_limit, tokens
 from ftp.types import Batch, Loss, LossOut, Metric, Model, Prediction, Row, Run
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ftp import heads as specs
-from ftp.model.modes import evaluating
+from ftp.model import evaluating
 from ftp.net import heads
 from ftp.types import Batch, Loss, LossOut, Model
 from ftp_distill.teachers import Teacher

@@ -10,10 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ftp import heads
+from ftp import UserError, heads
 from ftp import model as models
-from ftp.errors import UserError
-from ftp.losses.common import row_limit
+from ftp.losses import row_limit
 from ftp.net import packing
 from ftp.types import Data, Model, Run
 
@@ -88,7 +87,7 @@ def _classes(source: Any, run: Run, data: Data) -> tuple[str, ...]:
     """The classes that a checkpoint names; those of the data where it gives them numbers alone, as many."""
     import re
 
-    from ftp.model.loading import read_config
+    from ftp.model import read_config
 
     config = read_config(source, "tokens", (), run.settings.trust_remote_code)
     names = tuple(str(config.id2label[number]) for number in sorted(config.id2label))

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from ftp import UserError
 from ftp.cli.merge import DTYPES, model_of
 from ftp.cli.trust import changed_base, trust
-from ftp.errors import UserError
 from ftp.host.terminal import say, say_json
 
 FORMATS = ("safetensors", "gguf", "onnx")

@@ -15,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ftp import heads
-from ftp.errors import UserError
+from ftp import UserError, heads
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py", "convert_hf_to_gguf")
 OUTTYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}

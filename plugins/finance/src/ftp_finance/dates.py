@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
 
-from ftp import UserError
+from ftp import UserError, nearest
 from ftp.data.look import some, text_of
-from ftp.errors import nearest
 from ftp.types import Data, Risk, Run
 
 NAMES = re.compile(

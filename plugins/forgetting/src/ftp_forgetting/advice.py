@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ftp import forms, heads
-from ftp.errors import UserError
+from ftp import UserError, forms, heads
 from ftp.types import Model, Run
 
 LAYER = re.compile(r".*\.\d+\.")

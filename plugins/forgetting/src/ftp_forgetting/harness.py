@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from ftp import heads
-from ftp.errors import UserError
+from ftp import UserError, heads
 from ftp.types import Model
 
 METRICS = ("acc", "exact_match", "acc_norm", "f1")
@@ -47,7 +46,7 @@ def ask(tasks: Sequence[str], model: Model, rows: int) -> dict[str, Any]:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from ftp.model.modes import evaluating
+    from ftp.model import evaluating
 
     flag = f"--forgetting.lm_eval {','.join(tasks)}"
     with evaluating(model.net):

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ftp import heads
-from ftp.errors import UserError
+from ftp import UserError, heads
 from ftp.types import Data, Model, StartedRun
 from ftp_forgetting import harness, sets
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ftp.data import control_text
-from ftp.losses.common import row_limit
-from ftp.model.modes import evaluating
+from ftp.losses import row_limit
+from ftp.model import evaluating
 from ftp.net import heads, layout
 from ftp.types import Model, StartedRun
 

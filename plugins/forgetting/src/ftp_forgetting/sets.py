@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp.errors import Problem, UserError
+from ftp import Problem, UserError
 
 OURS = Path(__file__).parent / "general"
 TASKS = ("topic", "tense", "question")
@@ -133,12 +133,12 @@ def _read_rows(file: str, flag: str, columns: Sequence[str]) -> Any:
     Raises:
         UserError: there is no such file, or it lacks a column.
     """
-    from ftp.data.read import read
+    from ftp.data import read_rows
 
     remedy = f"name a file with the columns {', '.join(columns)}"
     if not Path(file).expanduser().exists():
         raise UserError(f"{flag} {file}: there is no such file", remedy)
-    splits = read(file)
+    splits = read_rows(file)
     rows = splits.get("general") or next(iter(splits.values()))
     present = rows.column_names or ()
     missing = [name for name in columns if name not in present]

@@ -14,9 +14,8 @@ import torch
 
 from ftp import heads as head_specs
 from ftp.data import control_text
-from ftp.losses import blocks, tokens
-from ftp.losses.common import TokenRow, row_limit
-from ftp.model.modes import evaluating
+from ftp.losses import TokenRow, blocks, row_limit, tokens
+from ftp.model import evaluating
 from ftp.net import heads, layout
 from ftp.types import Model, StartedRun
 from ftp_forgetting.representations import share_unknown

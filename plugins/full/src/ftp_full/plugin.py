@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from fnmatch import fnmatchcase
 
-from ftp import Problem, UserError, hookimpl, option, plugin
-from ftp.errors import nearest
+from ftp import Problem, UserError, hookimpl, nearest, option, plugin
 from ftp.types import Model
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ftp.errors import UserError
+from ftp import UserError
 from ftp.host.terminal import say, say_json
 from ftp_gate import gate
 

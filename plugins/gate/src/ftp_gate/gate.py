@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftp.errors import Problem, UserError, nearest
+from ftp import Problem, UserError, nearest
 from ftp.folder import listing, state, writing
 from ftp.folder.files import Folder
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ftp import hookimpl, option, plugin
-from ftp.errors import UserError
+from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Data, Risk, Run
 
 

@@ -136,8 +136,8 @@ def request_of_files(
 def request_of_run(leakage: Leakage, run: Run, form: Form, reading: Reading) -> Request | None:
     """As a run names its data: its files, where they hold the rows as they were compared; else its
     recipe, which reads them again. None for a run that has neither."""
+    from ftp.data import read_rows
     from ftp.data.load import mapping
-    from ftp.data.read import read
 
     settings = run.settings
     data = settings.data if settings else None
@@ -158,7 +158,7 @@ def request_of_run(leakage: Leakage, run: Run, form: Form, reading: Reading) -> 
     )
     if not data or not Path(data).exists():
         return request
-    splits = read(data, streaming=True, max_decompressed=settings.max_decompressed)
+    splits = read_rows(data, streaming=True, max_decompressed=settings.max_decompressed)
     return replace(request, cuts_validation="validation" not in splits)
 
 
@@ -192,13 +192,13 @@ def _files_as_compared(
     """The files of a folder that holds several splits which `ftp data` reads in the form of the
     run; empty for other data."""
     from ftp import forms
-    from ftp.data.read import read
+    from ftp.data import read_rows
     from ftp.data.split_files import locate
 
     folder = Path(data).expanduser()
     if not folder.is_dir() or (names and forms.get(form).column("text") is None):
         return {}
-    splits = read(folder, columns=names, streaming=True, max_decompressed=max_decompressed)
+    splits = read_rows(folder, columns=names, streaming=True, max_decompressed=max_decompressed)
     if len(splits.keys() - {"general"}) < 2:
         return {}
     if any(forms.detect(rows.column_names or ()) != form for rows in splits.values()):

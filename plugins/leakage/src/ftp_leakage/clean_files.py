@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from ftp import UserError
 from ftp.data import readers
-from ftp.errors import UserError
 from ftp.host.faults import disk
 from ftp.host.quiet import without_progress_bars
 from ftp_leakage.clean import Removed, kept_rows

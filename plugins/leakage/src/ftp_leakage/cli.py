@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftp.errors import UserError
+from ftp import UserError
 from ftp.host.terminal import say, say_json
 
 if TYPE_CHECKING:

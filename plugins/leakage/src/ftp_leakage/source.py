@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftp import forms
-from ftp.data.read import read
-from ftp.errors import Problem, UserError, nearest
+from ftp import Problem, UserError, forms, nearest
+from ftp.data import read_rows
 from ftp.host.terminal import warn
 from ftp_leakage.rows import Reading, choose_reading, is_of_texts, texts_by_part, whole_texts
 
@@ -33,7 +32,7 @@ def read_benchmarks(
     """
     benchmarks = {}
     for source in sources:
-        benchmarks[str(source)] = _texts(read(source, max_decompressed=max_decompressed))
+        benchmarks[str(source)] = _texts(read_rows(source, max_decompressed=max_decompressed))
     return benchmarks
 
 
@@ -232,14 +231,14 @@ def _read_splits(
     splits: dict[str, Any] = {}
     paths: dict[str, list[Path]] = {}
     if folder:
-        splits = dict(read(folder, max_decompressed=max_decompressed, notes=notes))
+        splits = dict(read_rows(folder, max_decompressed=max_decompressed, notes=notes))
         path = Path(folder).expanduser()
         if path.is_dir() and not is_saved_set(path):
             paths = {split: list(files_of) for split, files_of in locate(path)[0].items()}
         elif path.is_file():
             paths = {next(iter(splits)): [path]}
     for split, file in files.items():
-        contents = dict(read(file, max_decompressed=max_decompressed, notes=notes))
+        contents = dict(read_rows(file, max_decompressed=max_decompressed, notes=notes))
         if len(contents) > 1:
             raise UserError(
                 f"{file} has several splits: {', '.join(contents)}",

@@ -6,8 +6,7 @@ import re
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Literal
 
-from ftp import Problem, UserError, hookimpl, option, plugin
-from ftp.errors import nearest
+from ftp import Problem, UserError, hookimpl, nearest, option, plugin
 from ftp.types import Model, Run
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ftp.errors import UserError
+from ftp import UserError
 from ftp.types import Run
 
 
@@ -16,9 +16,7 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
     from datasets import concatenate_datasets
 
     from ftp import forms
-    from ftp.data.read import read
-    from ftp.data.splits import complete
-    from ftp.data.target_form import shape
+    from ftp.data import complete, read_rows, shape
 
     form, settings = run.task.form, run.settings
     given, _, notes = shape(dict(answer), form)
@@ -30,7 +28,7 @@ def mixed(run: Run, answer: Mapping[str, Any], source: str, share: float, cut: b
         for note in notes:
             run.tell(note)
     reading: list[str] = []
-    found = read(source, max_decompressed=settings.max_decompressed, notes=reading)
+    found = read_rows(source, max_decompressed=settings.max_decompressed, notes=reading)
     for note in reading:
         run.tell(note)
     general = found.get("general") or found.get("train") or next(iter(found.values()))

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ftp import UserError
-from ftp.data import control_text
+from ftp.data import cache_key, control_text
 from ftp.data.control_text import TextTokenizer
-from ftp.data.encode import cache_key
-from ftp.losses import blocks, tokens
-from ftp.losses.common import TokenRow, is_asked, row_limit
+from ftp.losses import TokenRow, blocks, is_asked, row_limit, tokens
 from ftp.net import heads, layout
 from ftp.types import Batch, Loss, LossOut, Metric, Model, Prediction, Row, Run
 

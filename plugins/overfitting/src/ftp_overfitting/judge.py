@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ftp import heads
-from ftp.errors import Problem, UserError
+from ftp import Problem, UserError, heads
 from ftp.types import Data, Evaluation, Level, Risk, Run
 from ftp_overfitting import advice
 from ftp_overfitting.measures import (

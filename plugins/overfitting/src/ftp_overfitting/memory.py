@@ -12,7 +12,7 @@ from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped,unuse
 
 from ftp import heads
 from ftp.data.tables import to_rows
-from ftp.model.modes import evaluating
+from ftp.model import evaluating
 from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:

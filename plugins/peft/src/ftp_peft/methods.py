@@ -15,7 +15,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from ftp.model.loading import origin
+from ftp.model import origin
 from ftp.types import Model
 
 WIDTH = 256

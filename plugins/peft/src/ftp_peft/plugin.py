@@ -6,8 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from ftp import Problem, UserError, heads, hookimpl, option, plugin
-from ftp.errors import nearest
+from ftp import Problem, UserError, heads, hookimpl, nearest, option, plugin
 from ftp.types import Model, Run
 from ftp_peft.given import parse
 

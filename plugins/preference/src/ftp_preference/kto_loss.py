@@ -10,12 +10,22 @@ import torch
 from torch import Tensor
 
 from ftp import UserError
-from ftp.data.encode import cache_key
-from ftp.losses import answer_logps, chat_template, conversations, generation, prompted_answers, stretches, tokens
-from ftp.losses.common import TokenRow, is_asked, row_limit
+from ftp.data import cache_key
+from ftp.losses import (
+    TokenRow,
+    answer_logps,
+    chat_template,
+    conversations,
+    generation,
+    is_asked,
+    prompted_answers,
+    row_limit,
+    stretches,
+    tokens,
+)
 from ftp.losses.conversations import Chat
 from ftp.losses.prompted_answers import RatingRow, encode_ratings
-from ftp.model.modes import without_dropout
+from ftp.model import without_dropout
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ftp.errors import UserError
+from ftp import UserError
 from ftp.host.terminal import say, say_json
 
 FIXED = [

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftp import heads
-from ftp.errors import UserError
+from ftp import UserError, heads
 from ftp.types import Data, Level, Loss, Model, Row, Run
 from ftp_preflight.findings import Findings
 from ftp_preflight.lines import Line, lines_of
@@ -50,9 +49,9 @@ class _Encoded:
 
 def encoded(run: Run, loss: Loss, rows: Dataset) -> Dataset:
     """Rows encoded one by one, as held-out rows are, so that each can be known by its number."""
-    from ftp.data.encode import encode
+    from ftp.risks import encode_split
 
-    return encode(rows, loss.encode_to_score, "train", key=loss.key)
+    return encode_split(rows, loss.encode_to_score, "train", key=loss.key)
 
 
 def look(
@@ -109,8 +108,8 @@ def _some_rows(data: Data, most: int, seed: int) -> tuple[Any, Any]:
 
 
 def _encode(run: Run, model: Model, loss: Loss, rows: Any) -> _Encoded:
-    from ftp.data.updates import as_rows
-    from ftp.model.modes import evaluating
+    from ftp.model import evaluating
+    from ftp.risks import as_rows
 
     dataset = encoded(run, loss, rows)
     kept = []
@@ -131,7 +130,7 @@ def _encode(run: Run, model: Model, loss: Loss, rows: Any) -> _Encoded:
 def _longer(run: Run, model: Model, rows: Sequence[Row]) -> list[str]:
     """The run with rows as long as they need to be, as far as the model takes them; none where they
     are that already."""
-    from ftp.losses.common import row_limit
+    from ftp.losses import row_limit
 
     unlimited = dataclasses.replace(run.settings, max_length=10**9)
     most = row_limit(dataclasses.replace(run, settings=unlimited), model)

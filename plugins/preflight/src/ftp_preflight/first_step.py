@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ftp import heads
-from ftp.model.modes import evaluating
+from ftp.model import evaluating
 from ftp.types import Data, Loss, LossOut, Model, Row, StartedRun
 from ftp_preflight.findings import Findings, first_few
 

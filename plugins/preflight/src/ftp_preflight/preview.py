@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ftp.errors import Problem, UserError, nearest
+from ftp import Problem, UserError, nearest
 from ftp.host import terminal
 from ftp_preflight import encoded, targets
 from ftp_preflight.lines import Line, lines_of
@@ -46,10 +46,10 @@ def preview_rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
 def _preview_rows(prepared: Prepared, split: str, count: int, out: Path) -> dict[str, Any]:
     from ftp.data import tables
     from ftp.data.collect import collect
-    from ftp.data.updates import as_rows
     from ftp.folder.log import Log
     from ftp.host.quiet import quiet_libraries
     from ftp.plugins.call import Hooks
+    from ftp.risks import as_rows
     from ftp.runs.build import build
     from ftp.train.device import accelerator
     from ftp.types import StartedRun

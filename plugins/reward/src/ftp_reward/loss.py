@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from ftp import UserError
-from ftp.data import control_text
-from ftp.data.encode import cache_key
-from ftp.losses import chat_template, conversations, scored_texts, stretches, tokens
-from ftp.losses.common import is_asked, row_limit
+from ftp.data import cache_key, control_text
+from ftp.losses import chat_template, conversations, is_asked, row_limit, scored_texts, stretches, tokens
 from ftp.losses.prompted_answers import SAME, SamePairs, excerpt
 from ftp.losses.scored_texts import Reader
 from ftp.net import heads, layout

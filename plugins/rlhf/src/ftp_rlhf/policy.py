@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from ftp.errors import UserError
+from ftp import UserError
 from ftp.net import heads
 
 

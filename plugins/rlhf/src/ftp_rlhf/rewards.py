@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftp import UserError
-from ftp.data.messages import read_messages
+from ftp.data import read_messages
 from ftp.data.turns import Message, Unfit, last_question, plain, split_last
 from ftp.errors import describe
 from ftp.host import python_files
@@ -144,8 +144,7 @@ def model_judge(run: StartedRun, folder: Path) -> Judge:
     import torch
 
     from ftp.data import control_text
-    from ftp.losses import chat_template
-    from ftp.losses.common import row_limit
+    from ftp.losses import chat_template, row_limit
     from ftp.losses.conversations import tools_of
     from ftp.losses.scored_texts import Reader, reads_pairs, refuse_other
     from ftp.net import heads, layout

@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from ftp import UserError
-from ftp.data.encode import cache_key
-from ftp.data.messages import read_messages
+from ftp.data import cache_key, read_messages
 from ftp.data.turns import Message, Unfit
-from ftp.losses import chat_template, conversations, stretches, tokens
-from ftp.losses.common import TokenRow, row_limit
+from ftp.losses import TokenRow, chat_template, conversations, row_limit, stretches, tokens
 from ftp.losses.conversations import Chat, tools_of
 from ftp.losses.generation import beginning, question
 from ftp.losses.sampling import Completion, Sampler, Sampling, sample
-from ftp.model.modes import without_dropout
+from ftp.model import without_dropout
 from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
 from ftp_rlhf import policy
 from ftp_rlhf.method import Columns, Numbers, Rolled, Terms

@@ -40,9 +40,9 @@ class Schedulefree:
         """The warm-up of the run, then a constant rate."""
         import dataclasses
 
-        from ftp.train.schedule import schedule
+        from ftp.train import default_schedule
 
-        return partial(schedule, dataclasses.replace(run.settings, lr_scheduler_type="constant"), total)
+        return partial(default_schedule, dataclasses.replace(run.settings, lr_scheduler_type="constant"), total)
 
     @hookimpl
     def evaluated_weights(self) -> AbstractContextManager[None]:

@@ -8,11 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ftp import Problem, UserError
-from ftp.data.encode import cache_key
-from ftp.data.splits import COUNTED
+from ftp.data import COUNTED, cache_key
 from ftp.data.turns import Unfit, is_empty, is_trained
-from ftp.losses import chat_template, generation, tokens
-from ftp.losses.common import TokenRow, is_asked, row_limit
+from ftp.losses import TokenRow, chat_template, generation, is_asked, row_limit, tokens
 from ftp.losses.conversations import Chat, tools_of
 from ftp.losses.generation import beginning, learnt
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftp import heads
+from ftp import UserError, heads
 from ftp.cli.trust import changed_base, trust, trust_recipe
-from ftp.errors import UserError
 from ftp.host.terminal import is_interactive, say, warn
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def answer(model: Model, chat: Chat, messages: list[Message], show: Callable[[st
     from transformers import GenerationConfig
     from transformers.generation.streamers import TextStreamer
 
-    from ftp.model.limits import capacity
+    from ftp.model import capacity
 
     class Show(TextStreamer):  # type: ignore[misc]
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:

@@ -19,7 +19,7 @@ NEAR_USUAL = 5
 def usual_rate(run: Run) -> float:
     """The learning rate that the plugins of this run suggest, else core's own."""
     from ftp.plugins.fit import suggested
-    from ftp.settings import Settings
+    from ftp.types import Settings
 
     values, _, _ = suggested(run.hooks.picked if run.hooks else ())
     return float(values.get("learning_rate", Settings().learning_rate))

@@ -94,10 +94,9 @@ def score(run: StartedRun, model: Model, loss: Loss, rows: Dataset) -> Any:
 
     Rows are encoded as held-out ones are: each by itself.
     """
-    from ftp.data.encode import encode
-    from ftp.evaluate.predict import predict
+    from ftp.risks import encode_split, predict
 
-    encoded = encode(rows, loss.encode_to_score, "train", key=loss.key)
+    encoded = encode_split(rows, loss.encode_to_score, "train", key=loss.key)
     if not len(encoded):
         return None
     return predict(run, model, loss, rows, encoded, "train", answers=False).losses
@@ -113,11 +112,11 @@ def range_test(run: StartedRun, data: Data, model: Model, loss: Loss, updates: i
     """
     import torch
 
-    from ftp.data.encode import encode
+    from ftp.risks import encode_split
 
     size = run.settings.batch_size
     rows = sample_rows(data, size * updates, run.settings.seed)
-    encoded = encode(rows, loss.encode, "train", key=loss.key) if rows is not None else None
+    encoded = encode_split(rows, loss.encode, "train", key=loss.key) if rows is not None else None
     trained = []
     for _, weight in weights.named_tensors(model.net, loss.extra):
         if weight.requires_grad:
@@ -142,7 +141,7 @@ def _train_with_rising_rate(
     """The learning rate of each update and the loss before it, until the loss breaks out."""
     import torch
 
-    from ftp.data.updates import as_rows
+    from ftp.risks import as_rows
 
     size = run.settings.batch_size
     optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0)

@@ -1,0 +1,127 @@
+"""What plugins may use of ftp: the names in `__all__` of its public modules, and nothing else but what is listed here."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from ftp.contract import PUBLIC_MODULES
+
+ROOT = Path(__file__).parents[1]
+
+COMMANDS = "adds a command of its own, and reads flags, folders and recipes as core's commands do"
+EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
+    "export": (COMMANDS, {"ftp.cli.merge", "ftp.cli.trust", "ftp.host.quiet", "ftp.host.terminal"}),
+    "forgetting": ("reads the recipe of a former run to compare with it",
+                   {"ftp.options", "ftp.plugins.declare", "ftp.plugins.plan"}),
+    "gate": (COMMANDS, {"ftp.folder", "ftp.folder.files", "ftp.host.terminal", "ftp.plugins.declare", "ftp.plugins.find"}),
+    "leakage": (COMMANDS, {
+        "ftp.cli", "ftp.data", "ftp.data.collect", "ftp.data.load", "ftp.data.split_files",
+        "ftp.folder.log", "ftp.folder.writing", "ftp.host.faults", "ftp.host.quiet", "ftp.host.terminal", "ftp.plugins",
+        "ftp.plugins.call",
+    }),
+    "preflight": (COMMANDS, {
+        "ftp.cli", "ftp.cli.run", "ftp.data", "ftp.data.chat_rows", "ftp.data.collect", "ftp.data.encode", "ftp.folder.log",
+        "ftp.host", "ftp.host.quiet", "ftp.host.terminal", "ftp.losses", "ftp.plugins.call", "ftp.plugins.plan",
+        "ftp.runs.build", "ftp.train.device",
+    }),
+    "quantize": ("finds the methods that go with it among the installed plugins",
+                 {"ftp.plugin_info", "ftp.plugins.declare", "ftp.plugins.find"}),
+    "rlhf": ("a reward is a function in a file, or the model of another run",
+             {"ftp.errors", "ftp.folder", "ftp.folder.files", "ftp.host"}),
+    "terminal-chat": (COMMANDS, {"ftp.cli.trust", "ftp.host.terminal", "ftp.runs.predictor"}),
+    "underfitting": ("says which learning rates the plugins of a run suggest", {"ftp.plugins.fit"}),
+}
+"""Plugin -> why it reaches behind the public names, and the modules that it reaches into. Nothing is added here: what an
+outsider needs as well becomes public. (`ftp-testing` is not listed: the kit looks into everything.)"""
+
+
+def names_of(module: str) -> frozenset[str]:
+    """The public names of a module."""
+    return frozenset(importlib.import_module(module).__all__)
+
+
+def is_module(path: str) -> bool:
+    """Whether a dotted path under `ftp` is a module, read from the folders alone."""
+    file = ROOT / "core" / "src" / path.replace(".", "/")
+    return file.is_dir() or file.with_suffix(".py").is_file()
+
+
+def uses_of(text: str) -> list[tuple[str, str]]:
+    """What a file uses of ftp: (module, name) for each imported name, and for each name that is asked of a module."""
+    uses: list[tuple[str, str]] = []
+    module_of: dict[str, str] = {}
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] == "ftp":
+                    module_of[alias.asname or "ftp"] = alias.name if alias.asname else "ftp"
+        elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] == "ftp":
+            for alias in node.names:
+                path = f"{node.module}.{alias.name}"
+                # `ftp.data.load` is a function and a module: what is public is meant
+                if path in PUBLIC_MODULES:
+                    module_of[alias.asname or alias.name] = path
+                else:
+                    uses.append((str(node.module), alias.name))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in module_of:
+            uses.append((module_of[node.value.id], node.attr))
+    return uses
+
+
+def internal_uses(folder: Path) -> dict[str, list[str]]:
+    """What the sources of a package use of ftp that is not public: module -> places."""
+    places: dict[str, list[str]] = {}
+    for file in sorted(folder.glob("src/**/*.py")):
+        for module, name in uses_of(file.read_text(encoding="utf-8")):
+            if module not in PUBLIC_MODULES or name not in names_of(module):
+                places.setdefault(module, []).append(f"{file.relative_to(folder)}: {module}.{name}")
+    return places
+
+
+FOLDERS = sorted(file.parent for file in [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("examples/*/pyproject.toml")])
+
+
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder.name != "testing"], ids=lambda folder: folder.name)
+def test_plugins_use_public_names_alone(folder: Path) -> None:
+    internal = internal_uses(folder)
+    _, allowed = EXCEPTIONS.get(folder.name, ("", set()))
+    for module, places in internal.items():
+        assert module in allowed, f"not public (see PUBLIC_MODULES and __all__): {', '.join(places)}"
+    assert allowed <= internal.keys(), f"no longer used, take it off EXCEPTIONS: {allowed - internal.keys()}"
+
+
+def test_templates_use_public_names_alone() -> None:
+    for file in ROOT.glob("plugins/testing/src/ftp_testing/template/*.py"):
+        for module, name in uses_of(file.read_text(encoding="utf-8")):
+            assert module in PUBLIC_MODULES and name in names_of(module), f"{file.name}: {module}.{name}"
+
+
+@pytest.mark.parametrize("line", [
+    "from ftp.host.terminal import say", "from ftp.losses import tokens\ntokens.secret()", "from ftp.data import labels",
+    "import ftp\nftp.hooks", "def late():\n    from ftp.losses.common import lay",
+])
+def test_a_use_of_what_is_not_public_is_found(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "src" / "ftp_other" / "__init__.py"
+    file.parent.mkdir(parents=True)
+    public = "from ftp import plugin\nfrom ftp.losses import generation, row_limit\ngeneration.prompts\n"
+    file.write_text(public, encoding="utf-8")
+    assert not internal_uses(tmp_path)
+    file.write_text(public + line, encoding="utf-8")
+    assert len(internal_uses(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_every_public_name_is_there_and_says_what_it_is(module: str) -> None:
+    imported = importlib.import_module(module)
+    assert (imported.__doc__ or "").strip() and len(set(imported.__all__)) == len(imported.__all__)
+    for name in imported.__all__:
+        value = getattr(imported, name)
+        if inspect.isclass(value) or inspect.isroutine(value):
+            assert (value.__doc__ or "").strip(), f"{module}.{name} has no docstring"
