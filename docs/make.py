@@ -2,6 +2,7 @@
 README.md and that of checks in docs/conformance.md.
 
     python docs/make.py            write them (run it after a change to hooks, types, options, checks, or the list of plugins)
+    python docs/make.py --release  write the public names of a release down, with which tests/test_public.py compares
     python docs/make.py --check    exit with 1 where one of them is stale (tests/test_docs.py does the same)
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from ftp import hooks, plugin, types
 from ftp.cli.help import bounds, show
+from ftp.contract import PUBLIC_MODULES
 from ftp.options import Option
 from ftp.plugin_info import Picked
 from ftp.plugins.find import discover
@@ -30,6 +32,7 @@ from ftp_testing.outcome import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+PUBLIC_NAMES = ROOT / "core" / "tests" / "public_names.json"
 MADE = "<!-- Made by docs/make.py from the code: do not edit. -->"
 BEGIN, END = "<!-- {}: made by docs/make.py -->", "<!-- end of {} -->"
 ASKED = {"every": "all", "objective": "objectives", "parameterisation": "parameterisations", "run": "all but risks",
@@ -225,7 +228,16 @@ def cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
+def public_names() -> dict[str, list[str]]:
+    """The public names of today, by module."""
+    return {module: sorted(importlib.import_module(module).__all__) for module in PUBLIC_MODULES}
+
+
 def main() -> int:
+    if "--release" in sys.argv[1:]:
+        PUBLIC_NAMES.write_text(json.dumps(public_names(), indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {PUBLIC_NAMES.relative_to(ROOT)}")
+        return 0
     stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:
         for path in stale:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
+import warnings
 from pathlib import Path
 
 import pytest
 
 from ftp.contract import PUBLIC_MODULES
+from ftp.deprecation import FtpDeprecationWarning
 
 ROOT = Path(__file__).parents[1]
 
@@ -125,3 +128,37 @@ def test_every_public_name_is_there_and_says_what_it_is(module: str) -> None:
         value = getattr(imported, name)
         if inspect.isclass(value) or inspect.isroutine(value):
             assert (value.__doc__ or "").strip(), f"{module}.{name} has no docstring"
+
+
+def broken_promises(names_of_module: dict[str, list[str]]) -> list[str]:
+    """Public names of a release that are gone, or that moved without a warning.
+
+    Args:
+        names_of_module: the names of the release, by module.
+    """
+    broken = []
+    for module, names in names_of_module.items():
+        try:
+            imported = importlib.import_module(module)
+        except ModuleNotFoundError:
+            broken.append(module)
+            continue
+        for name in set(names) - set(imported.__all__):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                is_there = hasattr(imported, name)
+            has_warned = any(issubclass(warning.category, FtpDeprecationWarning) for warning in caught)
+            if not (is_there and has_warned):
+                broken.append(f"{module}.{name}")
+    return sorted(broken)
+
+
+def test_public_names_of_the_last_release_are_there_or_warn() -> None:
+    stored = json.loads((ROOT / "core" / "tests" / "public_names.json").read_text(encoding="utf-8"))
+    assert not broken_promises(stored), "docs/stability.md says what to do with a name that moves"
+
+
+def test_a_name_that_is_taken_away_is_found() -> None:
+    names = {"ftp": ["plugin", "once_here"], "ftp.losses": ["wrapped", "for_head", "common"], "ftp.gone": ["x"]}
+    # `ftp.losses.common` is still there, but no longer public and without a warning
+    assert broken_promises(names) == ["ftp.gone", "ftp.losses.common", "ftp.once_here"]
