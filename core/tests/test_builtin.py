@@ -9,6 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 
+from ftp import forms
 from ftp.runs.defaults import Duplicates, Gap
 from ftp.settings import Settings
 from ftp.train import parameter_groups
@@ -32,6 +33,38 @@ def test_texts_in_two_splits_are_found_whatever_their_case_and_spaces() -> None:
     assert few.level == "warn" and "1 of 7" in few.finding and few.evidence["examples"] == {"validation": [1]}
     many = duplicates(train=train, validation=["a", "b"], test=["row 1"])
     assert many.level == "stop" and many.advice
+
+
+@pytest.mark.parametrize(
+    ("form", "columns"),
+    [
+        ("preference", ("prompt", "chosen")),
+        ("feedback", ("prompt",)),
+        ("question", ("question", "context")),
+        ("tagged", ("tokens",)),
+        ("labelled", ("text", "text_pair")),
+        ("conversation", ("messages",)),
+        ("text", ("text",)),
+        ("prompt", ("prompt",)),
+    ],
+)
+def test_each_form_says_by_which_columns_a_row_is_a_duplicate(form: str, columns: tuple[str, ...]) -> None:
+    assert forms.get(form).duplicate_columns == columns
+
+
+def test_a_preference_with_the_prompt_of_a_training_row_and_another_answer_is_no_duplicate() -> None:
+    def pairs(answer: str) -> Dataset:
+        prompt = [{"role": "user", "content": "What rose?"}]
+        return Dataset.from_list([{"prompt": prompt, "chosen": [{"role": "assistant", "content": answer}],
+                                   "rejected": [{"role": "assistant", "content": "No."}]}])
+
+    def found(answer: str) -> int:
+        splits = {"train": pairs("Prices rose."), "test": pairs(answer)}
+        [risk] = Duplicates().check_risks(a_run("preference"), "data", Data(splits, "preference"))
+        return int(risk.evidence["found"])
+
+    assert found("The soup rose.") == 0
+    assert found("prices  ROSE.") == 1
 
 
 def test_where_nothing_is_compared_nothing_is_ok() -> None:

@@ -90,7 +90,8 @@ class FormSpec:
         ways: forms that its rows can be read as. A way to itself brings many spellings into one.
         column_sets: sets of columns that are read as this form; empty: the required columns.
         ignored_beside: column -> another one beside which it does not count (an answer beside choices is a number, not words).
-        key: the columns by which two rows are the same row; empty: all that are no answers.
+        key: the columns by which rows stay on one side of a cut into splits; empty: all that are no answers.
+        duplicate_key: the columns by which a held-out row is also a training row; empty: all in words that are no answers.
         without_answer: a row -> the row that the key is taken from; None: the row itself.
         asked: the columns that a row to be answered is read from, where it has them; empty: those that are no answers.
         answers_in_sets: columns of `column_sets` that rows to be answered lack as well.
@@ -107,6 +108,7 @@ class FormSpec:
     column_sets: tuple[tuple[str, ...], ...] = ()
     ignored_beside: Mapping[str, str] = field(default_factory=dict)
     key: tuple[str, ...] = ()
+    duplicate_key: tuple[str, ...] = ()
     without_answer: Callable[[Row], Row] | None = None
     asked: tuple[Column, ...] = ()
     answers_in_sets: tuple[str, ...] = ()
@@ -146,8 +148,14 @@ class FormSpec:
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        """The columns by which two rows are the same row."""
+        """The columns by which rows stay on one side of a cut into splits."""
         return self.key or tuple(column.name for column in self.asked_columns)
+
+    @property
+    def duplicate_columns(self) -> tuple[str, ...]:
+        """The columns by which a held-out row is also a training row."""
+        in_words = (column.name for column in self.of_kind(*IN_WORDS) if not column.is_answer)
+        return self.duplicate_key or tuple(in_words)
 
     @property
     def has_messages(self) -> bool:

@@ -53,6 +53,7 @@ PREFERENCE = FormSpec(
     ),
     column_sets=(("chosen", "rejected"),),
     key=("prompt",),
+    duplicate_key=("prompt", "chosen"),  # a prompt with another answer is another comparison
     asked=ASKED_IN_CHAT,
     sequence_names=("chosen", "rejected"),
 )

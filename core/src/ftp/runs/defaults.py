@@ -150,8 +150,8 @@ class Duplicates:
         held = [name for name in data.splits if name not in ("train", "general")]
         if "train" not in data.splits or not held or any(not hasattr(rows, "num_rows") for rows in data.splits.values()):
             return [Risk("duplicates", "not_run", "there are no two stored splits to compare")]
-        columns = [column.name for column in forms.get(data.form).of_kind(*forms.IN_WORDS)
-                   if column.name in data.splits["train"].column_names and not column.is_answer]
+        present = data.splits["train"].column_names
+        columns = [name for name in forms.get(data.form).duplicate_columns if name in present]
         seen = {_plain(row, columns) for row in data.splits["train"].select_columns(columns)}
         found = {split: [number for number, row in enumerate(data.splits[split].select_columns(columns))
                          if _plain(row, columns) in seen] for split in held}
