@@ -110,6 +110,20 @@ def loss(**changes: Any) -> Loss:
     return wrapped(Bare(), **{"encode": encode, "collate": collate, "compute": compute, "answer": answer, **changes})
 
 
+def test_an_exchanged_encoding_is_that_of_held_out_rows_too_unless_theirs_is_another() -> None:
+    def again(rows: Any) -> Iterator[dict[str, Any]]:
+        yield {"input_ids": [2]}
+
+    def to_score(rows: Any) -> Iterator[dict[str, Any]]:
+        yield {"input_ids": [3]}
+
+    changed = wrapped(loss(), encode=again)
+    assert list(changed.encode_to_score([])) == [{"input_ids": [2]}]
+    apart = wrapped(loss(encode_to_score=to_score), encode=again)
+    assert list(apart.encode([])) == [{"input_ids": [2]}]
+    assert list(apart.encode_to_score([])) == [{"input_ids": [3]}]
+
+
 class Tokenizer:
     """As much of one as is looked at."""
 

@@ -60,9 +60,13 @@ class WrappedLoss(Loss):
 
 
 def wrapped(loss: Loss, **changes: Unpack[Changes]) -> Loss:
-    """The same loss with some functions or attributes exchanged, as in `wrapped(loss, compute=compute)`."""
-    if isinstance(loss, WrappedLoss):
-        return dataclasses.replace(loss, **changes)
+    """The same loss with some functions or attributes exchanged, as in `wrapped(loss, compute=compute)`.
+
+    Where held-out rows are encoded as those to learn from, a new `encode` is for both.
+    """
     # not `vars`: functions are methods of the loss, and most attributes are those of the class
     parts: dict[str, Any] = {field.name: getattr(loss, field.name) for field in dataclasses.fields(WrappedLoss)}
+    is_inherited = not isinstance(loss, WrappedLoss) and type(loss).encode_to_score is Loss.encode_to_score
+    if "encode" in changes and (is_inherited or parts["encode_to_score"] == parts["encode"]):
+        parts["encode_to_score"] = changes["encode"]
     return WrappedLoss(**{**parts, **changes})
