@@ -103,7 +103,7 @@ CASES = (
     Case(("full", "grades"), "scored", "number", "film soup", "AutoModelForSequenceClassification"),
     Case(("lora", "grades"), "scored", "number", "film soup", "AutoModelForSequenceClassification"),
     Case(("full", "topics"), "topics", "several", "film soup", "AutoModelForSequenceClassification"),
-    Case(("full", "neighbours", "-preflight"), "triplet", "vector", "film soup", "AutoModel"),
+    Case(("full", "neighbours"), "triplet", "vector", "film soup", "AutoModel"),
     Case(("full", "exams"), "choice", "choice", {"question": "film", "choices": ["soup", "bread"]}, "AutoModelForMultipleChoice"),
 )
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ftp.errors import Problem, UserError, nearest
 from ftp.registry import registered
-from ftp.types import Row
+from ftp.types import Prediction, Row
 
 __all__ = [
     "IN_WORDS", "Column", "ColumnKind", "FormSpec", "Way", "all_forms", "detect", "fits", "get", "kind_of", "lacking", "offers",
@@ -98,6 +98,8 @@ class FormSpec:
         row_of_text: a plain text as a row to be answered; None: the only text column of `asked`.
         default_head: what a network is trained with on this form where no objective says otherwise.
         sequence_names: the sequences that one row becomes, where these are several (chosen and rejected).
+        example: (number from 0, split) -> a row for checks, where it cannot be made of the kinds of the columns.
+        answered: (row, names of the classes, whether it is right) -> an answer to the row for checks, likewise.
         instead_of: a form that rows of this one could be read as by mistake; `is_meant` looks at rows and says which it is.
         why_not: the source's name and its rows, which are not of this form -> a problem that says more than the lacking columns.
     """
@@ -115,6 +117,8 @@ class FormSpec:
     row_of_text: Callable[[str], Row] | None = None
     default_head: str = "tokens"
     sequence_names: tuple[str, ...] = ()
+    example: Callable[[int, str], Row] | None = None
+    answered: Callable[[Row, Sequence[str], bool], Prediction] | None = None
     instead_of: str = ""
     is_meant: Callable[[Any], bool] | None = None
     why_not: Callable[[str, Any], Problem | None] | None = None
@@ -161,6 +165,16 @@ class FormSpec:
     def has_messages(self) -> bool:
         """Whether rows are conversations, which a chat template renders."""
         return any(column.kind == "messages" for column in self.columns)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no column is an answer: what is learnt stands within what is read (a text, a conversation)."""
+        return not any(column.is_answer for column in self.columns)
+
+    @property
+    def has_prompts_alone(self) -> bool:
+        """Whether rows are prompts: an answer may stand beside one, and need not."""
+        return not self.is_whole and not any(column.is_answer and column.is_required for column in self.columns)
 
     def column(self, name: str) -> Column | None:
         """The column of a name; None where the form has none."""

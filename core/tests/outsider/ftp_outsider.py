@@ -169,7 +169,7 @@ def _texts_loss(model: Model, target: str, compute: Any, answer: Any, name: str)
         targets = [] if is_asked(rows) else [row[target] for row in rows]
         return Batch({**inputs, "targets": targets}, count=len(rows), rows=len(rows))
 
-    return wrapped(Functions(), encode=encode, encode_to_score=encode, ask=ask, collate=collate, compute=compute,
+    return wrapped(Functions(), encode=encode, ask=ask, collate=collate, compute=compute,
                    answer=answer, key=name, name=name)
 
 
@@ -261,7 +261,7 @@ def triplet_margin(run: Run, data: Data, model: Model) -> Loss:
         anchors = vectors(batch)[:, 0] if out is None else out.outputs
         return [Prediction(vector) for vector in anchors.tolist()]
 
-    return wrapped(Functions(), encode=encode, encode_to_score=encode, ask=ask, collate=collate, compute=compute,
+    return wrapped(Functions(), encode=encode, ask=ask, collate=collate, compute=compute,
                    answer=answer, key="triplets", name="triplet margin")
 
 
@@ -296,7 +296,7 @@ def choice_loss(run: Run, data: Data, model: Model) -> Loss:
         logits = _outputs(model, batch).logits if out is None else out.outputs
         return [Prediction(int(row.argmax()), tuple(row.softmax(-1).tolist())) for row in logits]
 
-    return wrapped(Functions(), encode=encode, encode_to_score=encode, ask=ask, collate=collate, compute=compute,
+    return wrapped(Functions(), encode=encode, ask=ask, collate=collate, compute=compute,
                    answer=answer, key="choice", name="choice")
 
 
@@ -328,6 +328,8 @@ class Grades(_Domain):
 
         scores = []
         for split, found in predictions.items():
+            if "score" not in found.rows.column_names or not isinstance(found.answers[0].answer, float):
+                continue  # rows that are read as text
             errors = [abs(answer.answer - score) for answer, score in zip(found.answers, found.rows["score"], strict=True)]
             scores.append(Score("mae", float(np.mean(errors)), "min", split))
         return scores

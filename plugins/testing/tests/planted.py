@@ -18,7 +18,23 @@ from ftp import hookimpl, option, plugin
 from ftp.answers.wrapped_loss import wrapped
 from ftp.data.turns import content_text
 from ftp.errors import UserError
-from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Predictions, Risk, Row, Run, Saved, Score, Started, Step
+from ftp.types import (
+    Batch,
+    Data,
+    Event,
+    Loss,
+    LossOut,
+    Model,
+    Prediction,
+    Predictions,
+    Risk,
+    Row,
+    Run,
+    Saved,
+    Score,
+    Started,
+    Step,
+)
 
 # --- objectives ---
 
@@ -163,8 +179,12 @@ class Talk:
                 losses = losses * (1 + calls[0] / 10)
             return LossOut(losses)
 
+        def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+            return [Prediction(tokenizer.decode(ids[:4])) for ids in batch.inputs["input_ids"]]
+
         key = cache_key(tokenizer, "talk", *(() if fault == "key" else (self.shout,)))
-        return unanswered(encode=encode, collate=collate, compute=compute, key="" if fault == "no_key" else key)
+        return wrapped(Unanswered(), encode=encode, ask=encode, collate=collate, compute=compute, answer=answer, has_answers=True,
+                       key="" if fault == "no_key" else key)
 
 
 @plugin(detaches="the bonus")

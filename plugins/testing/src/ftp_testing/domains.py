@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +14,7 @@ from ftp.data.turns import words
 from ftp.errors import UserError
 from ftp.options import options_of
 from ftp.settings import Settings
-from ftp.types import Data, Form, Head, Prediction, Predictions, Run, Score, Task
+from ftp.types import Data, Prediction, Predictions, Run, Score, Task
 from ftp_testing.outcome import Fault, NotApplicable
 from ftp_testing.rows import splits
 from ftp_testing.subject import Subject
@@ -35,18 +35,18 @@ def answer_hook(subject: Subject, hook: str, **arguments: Any) -> Any:
     return function(**{name: arguments[name] for name in inspect.signature(function).parameters})
 
 
-def a_run(form: Form, data: str | None = None, head: Head | None = None, **settings: Any) -> Run:
+def a_run(form: str, data: str | None = None, head: str | None = None, **settings: Any) -> Run:
     """The facts of a run for a domain to read: nothing heavy in it."""
     chosen = dataclasses.replace(Settings(), data=data, device="cpu", **settings)
     return Run(chosen, Task(form, head or forms.get(form).default_head), cast(Any, SimpleNamespace(picked=(), plugins={})))
 
 
-def given(subject: Subject) -> tuple[Form, ...]:
+def given(subject: Subject) -> tuple[str, ...]:
     """The forms that a domain says it gives."""
     return subject.picked.declaration.gives
 
 
-def source(subject: Subject, form: Form) -> str | None:
+def source(subject: Subject, form: str) -> str | None:
     """What to name in `--data`: nothing for a domain that has rows of its own, else rows of the kit in a folder."""
     try:
         answer_hook(subject, "load_data", run=a_run(form))
@@ -62,7 +62,7 @@ def source(subject: Subject, form: Form) -> str | None:
     return None
 
 
-def rows(subject: Subject, form: Form, own: bool = False) -> Data:
+def rows(subject: Subject, form: str, own: bool = False) -> Data:
     """The domain's rows in a form, as a run settles them. `own`: only what the domain gives, no validation cut from train."""
     key = f"rows {form} {own}"
     if key not in subject.kept:
@@ -74,7 +74,7 @@ def rows(subject: Subject, form: Form, own: bool = False) -> Data:
     return cast(Data, subject.kept[key])
 
 
-def own_form(subject: Subject, form: Form) -> Form:
+def own_form(subject: Subject, form: str) -> str:
     """The form of those that a domain gives from which rows of `form` can be made."""
     return next((one for one in given(subject) if form in forms.reachable([one])), form)
 
@@ -93,19 +93,44 @@ def predictions(data: Data, right: bool, order: Sequence[int] | None = None) -> 
 
 
 def answered(row: Mapping[str, Any], data: Data, right: bool) -> Prediction:
-    """One answer to a row, as core's losses give it for the form."""
-    classes = max(1, len(data.labels))
-    if data.form == "labelled":
-        label = int(row["label"]) if right else (int(row["label"]) + 1) % classes
-        return Prediction(label, tuple(1.0 if number == label else 0.0 for number in range(classes)))
-    if data.form == "tagged":
-        return Prediction([data.labels[number if right else (number + 1) % classes] for number in row["tags"]])
-    if data.form == "question":
-        texts = row["answers"]["text"]
-        return Prediction((texts[0] if texts else "") if right else WRONG)
-    if data.form == "conversation":
-        return Prediction(words(row["messages"][-1]) if right else WRONG)
+    """One answer to a row, as the form gives it for checks, or as core's losses answer the kinds of its columns."""
+    spec = forms.get(data.form)
+    if spec.answered is not None:
+        return spec.answered(row, data.labels, right)
+    answers: Mapping[forms.ColumnKind, Callable[[Any, Data, bool], Prediction]] = {
+        "class": _class, "classes": _classes, "tags": _tags, "number": _number, "answers": _stretch,
+    }  # fmt: skip
+    for column in spec.columns:
+        if column.is_answer and column.kind in answers:
+            return answers[column.kind](row[column.name], data, right)
+    if spec.has_messages and spec.is_whole:
+        return Prediction(words(row[spec.required[0]][-1]) if right else WRONG)
     return Prediction(None)
+
+
+def _class(label: int, data: Data, right: bool) -> Prediction:
+    answer = int(label) if right else (int(label) + 1) % len(data.labels)
+    return Prediction(answer, tuple(float(number == answer) for number in range(len(data.labels))))
+
+
+def _classes(labels: Sequence[int], data: Data, right: bool) -> Prediction:
+    answer = [number for number in range(len(data.labels)) if (number in labels) == right]
+    return Prediction(answer, tuple(float(number in answer) for number in range(len(data.labels))))
+
+
+def _tags(tags: Sequence[int], data: Data, right: bool) -> Prediction:
+    shift = 0 if right else 1
+    return Prediction([data.labels[(number + shift) % len(data.labels)] for number in tags])
+
+
+def _number(number: float, data: Data, right: bool) -> Prediction:
+    # far off, and in another order
+    return Prediction(float(number) if right else 100.0 - float(number))
+
+
+def _stretch(answers: Mapping[str, Any], data: Data, right: bool) -> Prediction:
+    texts = answers["text"]
+    return Prediction((texts[0] if texts else "") if right else WRONG)
 
 
 def scores(subject: Subject, data: Data, found: Mapping[str, Predictions]) -> dict[tuple[str, str], Score]:
@@ -124,7 +149,8 @@ def scored(subject: Subject) -> list[tuple[Data, dict[tuple[str, str], Score]]]:
     if not hasattr(subject.cls, "evaluate"):
         raise NotApplicable("it brings no scores (evaluate)")
     found = []
-    for form in dict.fromkeys([*given(subject), *(("conversation",) if "conversation" in forms.reachable(given(subject)) else ())]):
+    talks = [form for form in forms.reachable(given(subject)) if forms.get(form).has_messages and forms.get(form).is_whole]
+    for form in dict.fromkeys([*given(subject), *sorted(talks)]):
         data = rows(subject, form)
         if right := scores(subject, data, predictions(data, True)):
             found.append((data, right))

@@ -79,6 +79,13 @@ def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **co
     return folder
 
 
+def config_of(kind: str) -> Any:
+    """The configuration of a kind, of whatever size."""
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(kind, **_SIZES[kind])
+
+
 @cache
 def _pieces(texts: tuple[str, ...], vocab_size: int, special: tuple[str, ...]) -> dict[str, int]:
     """Word pieces: the letters, as words begin and go on with them, and the most frequent words. Not trained, as the trainer of

@@ -1,4 +1,4 @@
-"""A few rows of every form, written for the kit. No heavy imports.
+"""A few rows of every form, made of the kinds of its columns. No heavy imports.
 
 Every question and prompt holds `ASKED`, every answer holds `SAID`: characters that stand nowhere else, so that a check can
 tell from a token alone whether it came from a prompt or from an answer.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ftp.types import Form
+from ftp import forms
+from ftp.forms import Column, ColumnKind, FormSpec
 
 ASKED, SAID = "#", "@"
 
@@ -51,62 +52,99 @@ def _parts(number: int, split: str) -> tuple[str, str, str, str]:
     return f"{ASKED} {asked} {which}{again}", f"{SAID} {good}", f"{SAID} {bad}", about
 
 
-def _text(number: int, split: str) -> dict[str, Any]:
-    asked, good, _, about = _parts(number, split)
-    return {"text": f"{about}: {asked} {good}"}
+def forms_of_rows() -> tuple[str, ...]:
+    """Every form that is registered, those with one class a row first: they are trained where no objective says otherwise."""
+    return tuple(sorted(forms.all_forms(), key=lambda name: not forms.get(name).of_kind("class")))
 
 
-def _labelled(number: int, split: str) -> dict[str, Any]:
-    asked, good, bad, _ = _parts(number, split)
-    return {"text": f"{asked} {bad if number % 2 else good}", "label": LABELS[(number + 1) % 2]}
-
-
-def _tagged(number: int, split: str) -> dict[str, Any]:
-    words = [*_parts(number, split)[0].split(), "New", "York", "and", "Oslo"]
-    return {"tokens": words, "tags": ["O"] * (len(words) - 4) + ["B-NAME", "I-NAME", "O", "B-NAME"]}
-
-
-def _question(number: int, split: str) -> dict[str, Any]:
-    asked, good, _, about = _parts(number, split)
-    answer = good.split()[-1].rstrip(".")
-    context = f"This is about the {about} {split}. {good} And so on."
-    return {"id": f"{split}-{number}", "question": asked, "context": context,
-            "answers": {"text": [answer], "answer_start": [context.index(answer)]}}
-
-
-def _conversation(number: int, split: str) -> dict[str, Any]:
-    asked, good, _, _ = _parts(number, split)
-    more = _parts(number + 1, split)
-    turns = [user(asked), assistant(good), *([user(more[0]), assistant(more[1])] if number % 3 == 0 else [])]
-    return {"messages": turns}
-
-
-def _preference(number: int, split: str) -> dict[str, Any]:
-    asked, good, bad, _ = _parts(number, split)
-    return {"prompt": [user(asked)], "chosen": [assistant(good)], "rejected": [assistant(bad)]}
-
-
-def _feedback(number: int, split: str) -> dict[str, Any]:
-    asked, good, bad, _ = _parts(number, split)
-    return {"prompt": [user(asked)], "completion": [assistant(good if number % 3 else bad)], "label": bool(number % 3)}
-
-
-def _prompt(number: int, split: str) -> dict[str, Any]:
-    return {"prompt": [user(_parts(number, split)[0])]}
-
-
-MAKERS: Mapping[Form, Callable[[int, str], dict[str, Any]]] = {
-    "labelled": _labelled, "tagged": _tagged, "question": _question, "preference": _preference, "feedback": _feedback,
-    "conversation": _conversation, "prompt": _prompt, "text": _text,
-}
-"""Form -> what makes one row of it."""
-
-
-def rows(form: Form, split: str = "train", count: int | None = None) -> list[dict[str, Any]]:
+def rows(form: str, split: str = "train", count: int | None = None) -> list[dict[str, Any]]:
     """Rows of a form for a split; those of different splits differ."""
-    return [MAKERS[form](number, split) for number in range(SIZES[split] if count is None else count)]
+    return [row_of(form, number, split) for number in range(SIZES[split] if count is None else count)]
 
 
-def splits(form: Form) -> dict[str, list[dict[str, Any]]]:
+def splits(form: str) -> dict[str, list[dict[str, Any]]]:
     """Rows of a form for train, validation and test."""
     return {split: rows(form, split) for split in SIZES}
+
+
+def labels_of(form: str) -> tuple[str, ...]:
+    """The names of the classes in rows of a form; empty where it has none."""
+    column = forms.get(form).class_column
+    if column is None:
+        return ()
+    return TAGS if column.kind == "tags" else LABELS
+
+
+def row_of(form: str, number: int, split: str) -> dict[str, Any]:
+    """One row, as the form makes it for checks, or made of the kinds of its columns."""
+    spec = forms.get(form)
+    if spec.example is not None:
+        return dict(spec.example(number, split))
+    row: dict[str, Any] = {}
+    for column in spec.columns:
+        if column.is_required:
+            row[column.name] = _cell(spec, column, number, split)
+    for column in spec.of_kind("answers"):
+        row[column.name] = _stretch(row, number, split)
+    return row
+
+
+def _cell(spec: FormSpec, column: Column, number: int, split: str) -> Any:
+    """What stands in one column. What is said in words and what is to be answered belong together, so that it can be learnt."""
+    _, good, bad, _ = _parts(number, split)
+    is_right = bool(number % 3) if spec.of_kind("rating") else True
+    cells: dict[ColumnKind, Callable[[], Any]] = {
+        "text": lambda: _text(spec, column, number, split),
+        "texts": lambda: [good, bad] if number % 2 else [bad, good],
+        "messages": lambda: _messages(spec, column, number, split),
+        "tokens": lambda: _words(number, split),
+        "tags": lambda: ["O"] * (len(_words(number, split)) - 4) + ["B-NAME", "I-NAME", "O", "B-NAME"],
+        "class": lambda: LABELS[(number + 1) % 2],
+        "classes": lambda: list(LABELS[: number % 3]),
+        "rating": lambda: is_right,
+        "number": lambda: float(number % 4),
+        "vector": lambda: [float(number % 2), float(number % 3), 1.0],
+        "answers": lambda: None,  # a stretch of another column, which is not written yet
+    }
+    return cells.get(column.kind, lambda: f"{split}-{number}")()
+
+
+def _text(spec: FormSpec, column: Column, number: int, split: str) -> str:
+    """A question, with the answer behind it where no other column says it in words; in further columns, what it is about."""
+    asked, good, bad, about = _parts(number, split)
+    texts = [other for other in spec.of_kind("text", "texts") if other.is_required]
+    answers = [other for other in texts if other.is_answer]
+    if column in answers:
+        return good if column is answers[0] else f"{bad} {answers.index(column)}"
+    if column is not texts[0]:
+        return f"This is about the {about} {split}. {good} And so on."
+    if len(texts) > 1:
+        return asked
+    if spec.is_whole:
+        return f"{about}: {asked} {good}"
+    return f"{asked} {bad if number % 2 else good}"
+
+
+def _messages(spec: FormSpec, column: Column, number: int, split: str) -> list[dict[str, str]]:
+    """A whole conversation where the form has no column of answers; else a prompt, or an answer."""
+    asked, good, bad, _ = _parts(number, split)
+    if spec.is_whole:
+        more = _parts(number + 1, split)
+        again = [user(more[0]), assistant(more[1])] if number % 3 == 0 else []
+        return [user(asked), assistant(good), *again]
+    if not column.is_answer:
+        return [user(asked)]
+    answers = [other for other in spec.of_kind("messages") if other.is_answer]
+    is_good = column is answers[0] and (bool(number % 3) or not spec.of_kind("rating"))
+    return [assistant(good if is_good else bad)]
+
+
+def _words(number: int, split: str) -> list[str]:
+    return [*_parts(number, split)[0].split(), "New", "York", "and", "Oslo"]
+
+
+def _stretch(row: dict[str, Any], number: int, split: str) -> dict[str, Any]:
+    """A word of the answer, where it stands in the text that holds it."""
+    answer = _parts(number, split)[1].split()[-1].rstrip(".")
+    text = next(cell for cell in row.values() if isinstance(cell, str) and answer in cell)
+    return {"text": [answer], "answer_start": [text.index(answer)]}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftp import forms, heads
 from ftp.data.collect import collect
 from ftp.data.encode import encoder, numbered
 from ftp.errors import UserError
@@ -22,16 +23,34 @@ from ftp.plugins.call import Hooks
 from ftp.train.device import accelerator
 from ftp.train.seeds import seed_step
 from ftp.train.state import Whole
-from ftp.types import Batch, Data, Event, Head, Loss, LossOut, Model, Row, StartedRun, Step
+from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Row, StartedRun, Step
 from ftp_testing import events
+from ftp_testing.models import PAIRED
 from ftp_testing.outcome import Fault, NotApplicable
 from ftp_testing.subject import Subject, tiny_model
 
-MODELS: Mapping[Head, tuple[str, ...]] = {
-    "labels": ("bert", "llama"), "tags": ("bert", "llama"), "span": ("bert",), "mask": ("bert", "roberta"),
-    "tokens": ("llama", "gpt2", "t5"), "score": ("llama", "gpt2", "bert"),
-}
-"""Kinds of tiny models that have a head, the one to begin with first."""
+DECODERS, ENCODERS = ("llama", "gpt2"), ("bert", "roberta")
+
+
+def models_of(form: str, head: str) -> list[str]:
+    """Kinds of tiny models for which Transformers has a class with the head, the one to begin with first: one with a chat template
+    where text is written or messages are read."""
+    import transformers
+
+    from ftp_testing.models import config_of
+
+    spec = heads.get(head)
+    talks = spec.writes_text or forms.get(form).has_messages
+    kinds = (*DECODERS, *PAIRED, *ENCODERS) if talks else (*ENCODERS, *DECODERS, *PAIRED)
+    able = []
+    for kind in kinds:
+        auto = getattr(transformers, spec.auto_class_of(kind in PAIRED))
+        config = config_of(kind)
+        is_refused = spec.refusal is not None and spec.refusal(config) is not None
+        if type(config) in auto._model_mapping and not is_refused:
+            able.append(kind)
+    return able
+
 
 ENDED = ("{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
          "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}\n{% endif %}{% endfor %}"
@@ -110,7 +129,9 @@ class Scene:
     @property
     def steps_itself(self) -> bool:
         """Whether a plugin of this run has a say in the update: then a batch alone need not be what it adds to one."""
-        return any(how != "default" for _, how in self.run.hooks.who("train_step"))
+        # a plugin that is part of every run gives the same update in another way
+        of_every_run = {plugin.name for plugin in self.run.hooks.picked if plugin.found.default}
+        return any(how != "default" and name not in of_every_run for name, how in self.run.hooks.who("train_step"))
 
     def update(self, micro: Sequence[Sequence[Row]], optimizer: torch.optim.Optimizer) -> Any:
         """One whole update with these micro-batches, by whoever answers `train_step`; plugins hear of it."""
@@ -181,8 +202,8 @@ def fitting(subject: Subject) -> str:
     """The first kind of tiny model on which the plugin builds a loss. Raises `Fault` with what it says where none is."""
     kept = subject.kept.setdefault("kind", {})
     if not kept:
-        head, said = subject.prepared().task.head, list[str]()
-        for kind in MODELS[head]:
+        task, said = subject.prepared().task, list[str]()
+        for kind in models_of(task.form, task.head):
             try:
                 scene = build(subject, kind)
                 scene.encoded()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ftp.types import Form
+from ftp import forms
 from ftp_testing.rows import assistant, user
 
 EVERY_FIELD = (
@@ -63,15 +63,16 @@ PROMPT_TURNS: Mapping[str, tuple[str, list[dict[str, Any]]]] = {
 """Turns before the last question that hold more than text: what they hold -> the word, and the turns."""
 
 
-def field_rows(form: Form) -> Iterator[FieldRow]:
+def field_rows(form: str) -> Iterator[FieldRow]:
     """Rows of a form with messages, each with one field that a message or a row may have."""
     question = [user("d")]
+    spec = forms.get(form)
     for field, (word, fields) in ANSWER_FIELDS.items():
         turn = {"role": "assistant", **fields}
         yield FieldRow(field, "an earlier answer", word, row_of(form, [user("a"), turn, *question], [assistant("e")]))
-        if form != "prompt":
+        if not spec.has_prompts_alone:
             yield FieldRow(field, "the answer", word, row_of(form, question, [turn]))
-        if form == "preference":
+        if len(spec.sequence_names) > 1:
             rejected = row_of(form, question, [assistant("e")], rejected=[turn])
             yield FieldRow(field, "the rejected answer", word, rejected)
     for field, (word, turns) in PROMPT_TURNS.items():
@@ -81,21 +82,34 @@ def field_rows(form: Form) -> Iterator[FieldRow]:
 
 
 def row_of(
-    form: Form, prompt: list[dict[str, Any]], answer: list[dict[str, Any]], rejected: list[dict[str, Any]] | None = None,
+    form: str, prompt: list[dict[str, Any]], answer: list[dict[str, Any]], rejected: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """A prompt and an answer as a row of a form with messages."""
-    if form == "conversation":
-        return {"messages": [*prompt, *answer]}
-    if form == "preference":
-        return {"prompt": prompt, "chosen": answer, "rejected": rejected or [assistant("no")]}
-    if form == "feedback":
-        return {"prompt": prompt, "completion": answer, "label": True}
-    return {"prompt": prompt}
+    spec = forms.get(form)
+    if spec.is_whole:
+        return {spec.required[0]: [*prompt, *answer]}
+    # the first column of answers has the answer, a second one what is worse than it
+    answers = [answer, rejected or [assistant("no")]]
+    row: dict[str, Any] = {}
+    for column in spec.columns:
+        if not column.is_required:
+            continue
+        if column.kind == "rating":
+            row[column.name] = True
+        elif column.is_answer:
+            row[column.name] = answers.pop(0)
+        else:
+            row[column.name] = prompt
+    return row
 
 
 def spelling(row: Mapping[str, Any], string: str) -> dict[str, Any]:
     """A row of any form with a string behind each of its texts, several times."""
-    return {name: value if name in ("id", "label", "tags", "answers") else _spelling(value, string) for name, value in row.items()}
+    spelt = {}
+    for name, value in row.items():
+        is_in_words = forms.kind_of(name) in forms.IN_WORDS
+        spelt[name] = _spelling(value, string) if is_in_words else value
+    return spelt
 
 
 def _spelling(value: Any, string: str) -> Any:

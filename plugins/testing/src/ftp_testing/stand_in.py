@@ -10,10 +10,10 @@ from typing import Any
 
 from ftp import hookimpl, option, plugin
 from ftp.types import Event, Loss, Model, Reward, Run, Saved, StartedRun, Step
-from ftp_testing.rows import MAKERS, splits
+from ftp_testing.rows import forms_of_rows, splits
 
 
-@plugin(gives=tuple(MAKERS))
+@plugin(gives=forms_of_rows())
 class KitRows:
     """Rows of whatever form the objective reads, from the conformance kit."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ftp import forms, heads
 from ftp.data import control_text, tables
 from ftp.data.target_form import shape
 from ftp.errors import UserError
@@ -25,11 +26,11 @@ from ftp_testing.outcome import Fault, NotApplicable, check
 from ftp_testing.scene import Scene, apart, build, close, copied, fitting, learnt_tokens, move, noting_gradients, scene_of
 from ftp_testing.subject import Subject
 
-ANSWERED = ("conversation", "preference", "feedback")
-"""Forms of prompts with answers."""
 
-TALKS = (*ANSWERED, "prompt")
-"""Forms of rows with messages."""
+def has_answers(form: str) -> bool:
+    """Whether rows are prompts with answers in messages."""
+    spec = forms.get(form)
+    return spec.has_messages and not spec.has_prompts_alone
 
 
 @check("objective")
@@ -124,7 +125,7 @@ def messages_are_kept_whole(subject: Subject) -> str:
     """Each field of a message (calls of tools, names, reasoning, parts), and a row's tools, reaches the tokens where the chat
     template writes it, or the row is refused by the field's name."""
     form, _ = _task(subject)
-    if form not in TALKS:
+    if not forms.get(form).has_messages:
         raise NotApplicable(f"it reads no messages (form {form})")
     scene = scene_of(subject, template=spelt.EVERY_FIELD)
     kept, refused, too_long, lost = 0, list[str](), list[str](), list[str]()
@@ -166,7 +167,8 @@ def control_text_stays_text(subject: Subject) -> str:
         tokenizer = scene.model.tokenizer
         controls = control_text.of_run(scene.run, tokenizer).controls
         rows = written.rows(form, count=6)
-        for is_asked in (False, True) if form == "conversation" else (False,):
+        is_answered = scene.loss.has_answers and has_answers(form) and forms.get(form).is_whole
+        for is_asked in (False, True) if is_answered else (False,):
             plain = _control_tokens(scene, [spelt.spelling(row, "x") for row in rows], is_asked)
             for control in controls:
                 found = _control_tokens(scene, [spelt.spelling(row, control) for row in rows], is_asked)
@@ -382,7 +384,7 @@ def prompts_are_not_learnt(subject: Subject) -> str:
 def tokens_are_told_from_those_before(subject: Subject) -> str:
     """Each learnt token is told from the tokens up to the one right before it: neither from itself, nor with one left out."""
     head = _task(subject)[1]
-    if head != "tokens":
+    if not heads.get(head).writes_text:
         raise NotApplicable(f"no text is continued (head {head})")
     told = []
     for scene in _both(subject):
@@ -400,7 +402,7 @@ def tokens_are_told_from_those_before(subject: Subject) -> str:
 def learnt_text_gets_likelier(subject: Subject) -> str:
     """Where the rows are texts to imitate, each learnt token gets likelier, not less likely."""
     form, head = _task(subject)
-    if head not in ("tokens", "mask") or form not in ("conversation", "text"):
+    if not heads.get(head).is_over_vocabulary or not forms.get(form).is_whole:
         raise NotApplicable(f"rows are more than texts to imitate (form {form}, head {head})")
     scene = move(scene_of(subject))
     learnt = learnt_tokens(scene, scene.rows(6))
@@ -414,7 +416,7 @@ def learnt_text_gets_likelier(subject: Subject) -> str:
 def ends_are_learnt(subject: Subject) -> str:
     """The token that ends an answer (or a text) is learnt, also where it is the pad token too."""
     form, head = _task(subject)
-    if head != "tokens" or form not in (*ANSWERED, "text"):
+    if not heads.get(head).writes_text or not (has_answers(form) or forms.get(form).is_whole):
         raise NotApplicable(f"nothing is written that could end (form {form}, head {head})")
     told = []
     for scene in _both(subject):
@@ -423,7 +425,7 @@ def ends_are_learnt(subject: Subject) -> str:
         texts = sum(len(row.get("segments") or (0,)) for row in rows)
         number = sum(one.token in ends for one in learnt_tokens(move(scene), rows))
         names = " or ".join(str(name) for name in scene.model.tokenizer.convert_ids_to_tokens(sorted(ends)))
-        if number < (texts if form != "text" else 1):
+        if number < (texts if has_answers(form) else 1):
             raise Fault(f"{names}, which ends an answer, is learnt {number} times in {texts} texts on {scene.kind}"
                         f"{' (where it is the pad token too)' if scene.model.tokenizer.pad_token_id in ends else ''}: generation would never stop",
                         "put the end into the trained part; mask padding by length, never by `input_ids == pad_token_id`")
@@ -435,7 +437,7 @@ def ends_are_learnt(subject: Subject) -> str:
 def encoder_decoders_too(subject: Subject) -> str:
     """Where an objective on tokens takes a network with an encoder and a decoder as well, what is asked of sums, accumulation,
     padding, prompts and ends holds there too."""
-    if _task(subject)[1] != "tokens" or fitting(subject) in PAIRED:
+    if not heads.get(_task(subject)[1]).writes_text or fitting(subject) in PAIRED:
         raise NotApplicable("such a network has no head of this kind, or all was looked at on one")
     other = dataclasses.replace(subject, kept={**subject.kept, "kind": {"kind": PAIRED[0], "rollout": False}})
     try:
@@ -548,14 +550,14 @@ def _moved(scene: Scene) -> Scene:
 def _both(subject: Subject) -> list[Scene]:
     """The first model that fits; and for tokens a decoder whose answers end with an EOS that is its pad token too."""
     scenes = [scene_of(subject)]
-    if _task(subject)[1] == "tokens" and scenes[0].kind not in ("gpt2", *PAIRED):
+    if heads.get(_task(subject)[1]).writes_text and scenes[0].kind not in ("gpt2", *PAIRED):
         scenes.append(build(subject, "gpt2", ended=True))
     return scenes
 
 
 def _answering(subject: Subject) -> list[Scene]:
     form, head = _task(subject)
-    if head != "tokens" or form not in ANSWERED:
+    if not heads.get(head).writes_text or not has_answers(form):
         raise NotApplicable(f"there are no prompts and answers to tell apart (form {form}, head {head})")
     return _both(subject)
 
@@ -565,7 +567,7 @@ def _ends(scene: Scene) -> set[int]:
     tokenizer, ends = scene.model.tokenizer, set[int]()
     if tokenizer.eos_token_id is not None:
         ends.add(int(tokenizer.eos_token_id))
-    if scene.data.form in ANSWERED and tokenizer.chat_template:
+    if has_answers(scene.data.form) and tokenizer.chat_template:
         text = tokenizer.apply_chat_template([written.user("a"), written.assistant("b" + written.SAID)], tokenize=False)
         behind = tokenizer(text.rsplit(written.SAID, 1)[-1], add_special_tokens=False)["input_ids"]
         ends |= {int(one) for one in behind[:1]}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ftp import heads
 from ftp import model as models
 from ftp.errors import UserError
 from ftp.folder.log import Log
@@ -65,7 +66,7 @@ class Fitted:
             seed_step(0, self.updates + step, 0)
             optimizer.zero_grad(set_to_none=True)
             out = _real(net(**inputs).logits, inputs)
-            if self.model.head == "labels":
+            if heads.get(self.model.head).has_classes:
                 loss = cross_entropy(out.float(), torch.tensor([number % 2 for number in range(len(TEXTS))]))
             else:
                 loss = cross_entropy(out.float(), inputs["input_ids"][inputs["attention_mask"].bool()].roll(-1))
@@ -220,7 +221,7 @@ def _fitted(subject: Subject, kind: str) -> Fitted:
     task = TASKS[kind]
     prepared = subject.prepared(model=str(tiny_model(kind)))
     run = Run(prepared.settings, task, Hooks(prepared.picked, prepared.values), subject.folder / "scene", Log(None, writer=False))
-    labels = written.LABELS if task.head == "labels" else ()
+    labels = written.labels_of(task.form)
     data = Data({}, task.form, labels)
     source = models.find(str(tiny_model(kind)), task.head)
     seed_step(0, 0, 0)

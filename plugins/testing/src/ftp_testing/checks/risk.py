@@ -12,8 +12,9 @@ from typing import Any, get_args
 import numpy as np
 
 from ftp.folder.writing import plain
+from ftp.forms import all_forms, get
 from ftp.options import options_of
-from ftp.types import Data, Evaluation, Form, Level, Loss, Model, Predictions, Risk, Run
+from ftp.types import Data, Evaluation, Level, Loss, Model, Predictions, Risk, Run
 from ftp_testing import domains
 from ftp_testing import rows as written
 from ftp_testing.outcome import Fault, NotApplicable, check
@@ -180,9 +181,12 @@ def _run(subject: Subject) -> Run:
 
 def _scene(subject: Subject) -> Any:
     if "risk scene" not in subject.kept:
-        if "domain" in subject.parts and "labelled" not in domains.given(subject):
-            raise NotApplicable("this domain's checks read rows that the kit does not make")
-        options: dict[str, Any] = {"data": domains.source(subject, "labelled")} if "domain" in subject.parts else {}
+        options: dict[str, Any] = {}
+        if "domain" in subject.parts:
+            with_classes = [form for form in domains.given(subject) if get(form).of_kind("class")]
+            if not with_classes:
+                raise NotApplicable("this domain's checks read rows that the kit does not make")
+            options["data"] = domains.source(subject, with_classes[0])
         subject.kept["risk scene"] = build(subject, "bert", **options)
     return subject.kept["risk scene"]
 
@@ -232,10 +236,11 @@ def _made(subject: Subject) -> list[Case]:
     ]
     if "domain" in subject.parts:
         return cases
-    forms: tuple[Form, ...] = ("text", "conversation", "preference", "feedback", "tagged", "question", "prompt")
-    for form in forms:
+    for form in all_forms():
+        if get(form).of_kind("class"):
+            continue  # rows with a class are those above
         splits = {split: Dataset.from_list(rows) for split, rows in written.splits(form).items()}
-        cases.append(Case(f"rows of the form {form}", Data(splits, form, written.TAGS if form == "tagged" else ()), history=past, log=_log()))
+        cases.append(Case(f"rows of the form {form}", Data(splits, form, written.labels_of(form)), history=past, log=_log()))
     return cases
 
 

@@ -16,7 +16,7 @@ from ftp.plugins.fit import trains_alone
 from ftp.plugins.plan import Prepared
 from ftp_testing import domains, forks
 from ftp_testing.outcome import Fault, NotApplicable, check, raised_first, where
-from ftp_testing.scene import MODELS
+from ftp_testing.scene import models_of
 from ftp_testing.subject import HALT, RANKS, Subject, tiny_model
 
 UPDATES, BROKEN = 6, 2
@@ -189,8 +189,9 @@ def _prepared(subject: Subject, dropout: float = 0.1, **options: Any) -> Prepare
     beside: tuple[str, ...] = ()
     if "domain" in subject.parts:
         usual["data"], beside = _fitting(subject)
-    head = subject.prepared(HALT, plugins=beside).task.head
-    kinds = [subject.kept["kind"]["kind"]] if "kind" in subject.kept.get("kind", {}) else MODELS[head]
+    task = subject.prepared(HALT, plugins=beside).task
+    fitting = subject.kept.get("kind", {}).get("kind")
+    kinds = [fitting] if fitting else models_of(task.form, task.head)
     return subject.prepared(HALT, RANKS, plugins=beside, model=str(tiny_model(kinds[0], dropout)), **{**usual, **options})
 
 
