@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -157,31 +159,148 @@ def test_tested_versions_are_written_down() -> None:
     assert "constraint-dependencies" not in read(ROOT / "pyproject.toml")["tool"]["uv"]
 
 
-KNOW_NAMES = ("core/src/ftp/heads/", "core/src/ftp/forms.py", "core/src/ftp/data/core_forms.py", "plugins/testing/")
-"""Where forms and heads are spelt out; the kit writes rows of each form and has a tiny model for each head."""
+SPECS = ("core/src/ftp/heads/", "core/src/ftp/data/core_forms.py")
+"""Where core's forms and heads are spelt out."""
+DECLARED = {"wants", "gives", "head", "form", "default_for", "column_sets"}
+"""Arguments by which a plugin, a model or a spec says the names that are its own."""
+SPEC_CLASSES = {"FormSpec", "HeadSpec", "Column", "Way"}
+OTHER_MEANINGS = {"labels", "span", "mask", "score"}
+"""Names that are also columns of Transformers, parts of annotations and what a run is judged by."""
+ABOUT_NAMES = re.compile(r"(^|_)(form|head|wants|gives|required)s?($|_)", re.IGNORECASE)
+COLUMNS_OF_OTHERS = {("core/src/ftp/data/suggest.py", "conversation")}
+"""Files with a word that is the name of a column there, as people call theirs."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The registered names. `columns`: those of the columns of each form, as a row may have them."""
+
+    forms: frozenset[str]
+    heads: frozenset[str]
+    columns: tuple[frozenset[str], ...]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.forms | self.heads
+
+    @property
+    def unmistakable(self) -> frozenset[str]:
+        """Names that mean a form or a head wherever they stand."""
+        return self.all - OTHER_MEANINGS - frozenset[str]().union(*self.columns)
+
+    def are_listed(self, words: Sequence[str | None]) -> bool:
+        """Whether a list of words, or the keys of a table, is one of forms or of heads."""
+        listed = {word for word in words if word is not None}
+        if listed & self.unmistakable:
+            return True
+        is_of_names = len(listed) > 1 and len(listed) == len(words) and (listed <= self.forms or listed <= self.heads)
+        return is_of_names and not any(listed <= columns for columns in self.columns)
+
+
+def word_of(node: ast.AST | None) -> str | None:
+    """The text of a constant; None for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def words_in(node: ast.expr) -> list[str | None]:
+    """The text of a constant, or the texts of a list that is written out."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return [word_of(element) for element in node.elts]
+    return [word_of(node)]
+
+
+def is_about_names(node: ast.AST) -> bool:
+    """Whether an expression reads a form or a head: `data.form`, `head`, `facts["head"]`, `facts.get("head")`."""
+    words = []
+    for part in ast.walk(node):
+        words += [getattr(part, "id", ""), getattr(part, "attr", ""), word_of(part) or ""]
+    return any(ABOUT_NAMES.search(word) for word in words)
+
+
+def named_forms_and_heads(tree: ast.AST, names: Names) -> Iterator[ast.expr]:
+    """Comparisons with a name of a form or a head, lists of them and tables by them; not what a plugin declares."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in SPEC_CLASSES:
+            continue
+        if isinstance(node, ast.keyword) and node.arg in DECLARED:
+            continue
+        todo += ast.iter_child_nodes(node)
+        words: list[str | None] = []
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            compared = {*chain.from_iterable(map(words_in, sides))} & names.all
+            if compared & names.unmistakable or (compared and any(map(is_about_names, sides))):
+                yield node
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+            words = [word_of(element) for element in node.elts]
+        elif isinstance(node, ast.Dict):
+            words = [word_of(key) for key in node.keys]
+        elif isinstance(node, ast.Match):
+            values = [pattern.value for pattern in ast.walk(node) if isinstance(pattern, ast.MatchValue)]
+            if is_about_names(node.subject) and {word_of(value) for value in values} & names.all:
+                yield node.subject
+        if isinstance(node, ast.expr) and names.are_listed(words):
+            yield node
+
+
+def registered_names() -> Names:
+    from ftp.forms import all_forms
+    from ftp.heads import all_heads
+
+    columns = []
+    for spec in all_forms().values():
+        columns.append(frozenset({*spec.required, *spec.optional, *chain.from_iterable(spec.column_sets)}))
+    return Names(frozenset(all_forms()), frozenset(all_heads()), tuple(columns))
 
 
 def test_forms_and_heads_are_asked_and_not_named() -> None:
     """No comparison with the name of a form or a head, no list and no table of them: the spec is asked."""
-    from ftp.forms import all_forms
-    from ftp.heads import all_heads
-
-    names = "|".join([*all_forms(), *all_heads()])
-    name = rf"""["'](?:{names})["']"""
-    patterns = (
-        re.compile(rf"\b(?:\w*head|\w*form)\b\s*(?:==|!=)\s*{name}"),
-        re.compile(rf"\b(?:head|form)s?\b\s*(?:not )?in\s*[(\[{{]\s*{name}"),
-        re.compile(rf"^[A-Z_]*(?:HEAD|FORM|TALK)[A-Z_]*(?::[^=]+)? = [({{\[]\s*{name}", re.MULTILINE),
-        re.compile(rf"Mapping\[(?:Form|Head)\b|dict\[(?:Form|Head)\b|Literal\[{name},\s*{name}"),
-    )
+    names = registered_names()
+    anywhere = re.compile("|".join(f"[\"']{name}[\"']" for name in names.all))
     found = []
     for file in (*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")):
         path = file.relative_to(ROOT).as_posix()
-        if path.startswith(KNOW_NAMES):
-            continue
         text = file.read_text(encoding="utf-8")
-        for pattern in patterns:
-            found += [f"{path}: {match[0]}" for match in pattern.finditer(text)]
+        if path.startswith(SPECS) or not anywhere.search(text):  # parsing every file would take seconds
+            continue
+        allowed = {word for known, word in COLUMNS_OF_OTHERS if known == path}
+        for node in named_forms_and_heads(ast.parse(text), names):
+            if allowed and allowed & {word_of(part) for part in ast.walk(node)}:
+                continue
+            found.append(f"{path}:{node.lineno}: {ast.unparse(node)[:100]}")
     assert not found, "\n".join(found)
-    assert patterns[0].search('if run.task.head == "labels":') and patterns[1].search('form in ("text", "prompt")')
-    assert patterns[2].search('TALKS = ("conversation", "prompt")') and patterns[3].search("TASKS: dict[Head, str]")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'if run.task.head == "labels": pass',
+        'x = facts.get("head") != "score"',
+        'x = form in ("text", "prompt")',
+        'x = data.form in {"tokens", *MORE}',
+        'x = spec.required == ("text",)',
+        'TALKS = ["conversation", "messages"]',
+        'MODELS = {"tokens": "gpt2", "score": "gpt2"}',
+        'x = kind == "labelled"',
+        'match model.head:\n    case "span" | "mask": pass',
+    ],
+)
+def test_a_name_that_is_compared_or_listed_is_found(line: str) -> None:
+    assert list(named_forms_and_heads(ast.parse(line), registered_names()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '@plugin(wants=("preference",), head="tokens", gives=("text", "prompt"))\nclass Mine: pass',
+        'SPEC = FormSpec("mine", (Column("text"),), default_head="labels")',
+        'task = Task("labelled", "labels")',
+        'row = {"tokens": [], "tags": []}',
+        'if "text" in columns and name == "labels": pass',
+        'x = getattr(head, "weight", None) == "x"',
+    ],
+)
+def test_what_a_plugin_declares_and_columns_are_no_such_names(line: str) -> None:
+    assert not list(named_forms_and_heads(ast.parse(line), registered_names()))

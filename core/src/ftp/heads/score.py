@@ -10,5 +10,6 @@ HEAD = HeadSpec(
     peft_task="SEQ_CLS",
     export_task="text-classification",
     what_is_trained="no single token is trained: the score of the row is; what was chosen is to score higher",
+    gives_number=True,
     loss_is_nats=True,
 )

@@ -28,7 +28,7 @@ class Distill:
         head, form = heads.get(run.task.head), forms.get(run.task.form)
         is_heard = head.is_over_vocabulary or head.picks_class_of == "row"
         # pairs of answers, ratings and prompts are learnt by losses that no teacher's answers take part in
-        if not is_heard or form.sequence_names or form.of_kind("rating") or form.required == ("prompt",):
+        if not is_heard or form.sequence_names or form.of_kind("rating") or form.has_prompts_alone:
             raise UserError(f"distill: a teacher is heard on classes of rows and on tokens, not on the head '{run.task.head}' "
                             f"with rows of the form '{run.task.form}'", "what fits: sentiment, classify, sft, clm, mlm")
         if loss.makes_rows:

@@ -33,7 +33,7 @@ def keep_more(run: Run, model: Model) -> list[str]:
             target = ("--lora.target_modules", ",".join(modules))
             commands += _with_plugins(run, with_lora, *target)
     # of conversations, and of what can be read as such, `mix` has general rows
-    if heads.get(model.head).writes_text and forms.fits(["conversation"], run.task.form):
+    if heads.get(model.head).writes_text and forms.get(run.task.form).is_whole:
         commands += _with_plugins(run, [*names, "mix"])
     commands += _with_plugins(run, [*names, "l2sp"])
     if heads.get(model.head).is_over_vocabulary:

@@ -76,7 +76,7 @@ def _label_findings(
     classes = set(row_labels)
     is_named = all(isinstance(value, (str, int, bool)) for value in classes)
     if not is_named or len(classes) > max(2, len(row_labels) // ROWS_PER_CLASS):
-        return {"conflicts": conflicts, "labelled": False}
+        return {"conflicts": conflicts, "has_classes": False}
 
     class_names = {value: _class_name(value, names, rows, row_labels) for value in classes}
     whole = whole_texts(reading, rows)
@@ -90,7 +90,7 @@ def _label_findings(
         "giveaways": tuple(giveaways),
         "given_away": share,
         "telling": tuple(telling),
-        "labelled": True,
+        "has_classes": True,
     }
 
 

@@ -147,7 +147,7 @@ class Report:
         conflicts: split, row, other split, other row of the same text with another label.
         undated: rows of each split without a readable date.
         numbers: split -> the numbers that its rows have in the data, where a sample was looked at.
-        labelled: the first split has labels that are classes.
+        has_classes: the first split has labels that are classes.
         train: the split that the others are held against.
         sampled: where a sample was looked at, in words.
         left_out: what could not be compared, and why.
@@ -169,7 +169,7 @@ class Report:
     undated: Mapping[str, int] = field(default_factory=dict)
     contained: tuple[Contained, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    labelled: bool = False
+    has_classes: bool = False
     train: str = "train"
     sampled: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

@@ -61,7 +61,7 @@ def is_growing_chat(form: str) -> bool:
     return (
         is_chat(form)
         and not forms.get(form).sequence_names
-        and forms.get(form).required != ("prompt",)
+        and not forms.get(form).has_prompts_alone
     )
 
 
@@ -179,7 +179,7 @@ def _messages_of_part(form: str, row: Mapping[str, Any], part: str) -> Sequence[
     if forms.get(form).sequence_names:
         prompt, chosen, rejected = chat_rows.preference(row)
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}[part]
-    if forms.get(form).required == ("prompt",):
+    if forms.get(form).has_prompts_alone:
         return chat_rows.asked(row)
     # the completion is the last answer, the prompt all that stands before it
     messages = chat_rows.conversation(row)

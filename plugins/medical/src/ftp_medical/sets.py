@@ -17,7 +17,7 @@ def adapted(rows: Any, form: str) -> Any:
     spec = forms.get(form)
     if spec.of_kind("class"):
         return rows.rename_columns({"question": "text", "context": "text_pair"})
-    if spec.required == ("text",):
+    if spec.is_whole and not spec.has_messages:
         return rows.rename_columns({"context": "text"}).remove_columns(["question", "label"])
     return rows.map(_asked, remove_columns=["question", "context", "long_answer", "label"])
 

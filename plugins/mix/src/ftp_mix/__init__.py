@@ -12,8 +12,13 @@ from ftp.types import Run
 if TYPE_CHECKING:
     from datasets import Dataset
 
-OURS = {"text": "text.txt", "conversation": "conversation.jsonl"}
-"""Form -> the general rows of that form that come with this plugin."""
+GENERAL = Path(__file__).parent / "general"
+"""The general rows that come with this plugin, a file for each form that has some: its name is that of the form."""
+
+
+def ours(form: str) -> Path | None:
+    """The file of general rows of a form; None where there is none."""
+    return next(GENERAL.glob(f"{form}.*"), None)
 
 
 @plugin(kind="extra", goes_with=("clm",))
@@ -36,7 +41,7 @@ class Mix:
             return answers
         alone = not any("validation" in one for one in answers)
         made: list[Any] = list(answers)
-        source = self.data or str(Path(__file__).parent / "general" / OURS[run.task.form])
+        source = self.data or str(ours(run.task.form))
         made[owner] = mixed(run, answers[owner], source, self.share, cut=alone, name=self.data or "ours (English)")
         return made
 
@@ -46,7 +51,7 @@ class Mix:
             raise UserError(f"mix: rows of the form '{run.task.form}' have labels of this task, which general rows have not",
                             "it goes with objectives on text and conversations (clm, mlm, sft); for labels, hold the weights",
                             "ftp run --plugins ...,l2sp")
-        if self.data is None and form.name not in OURS:
+        if self.data is None and ours(form.name) is None:
             raise UserError(f"mix: there are no general rows of the form '{run.task.form}'", "name a file of them",
                             "--mix.data FILE")
         if run.settings.streaming:

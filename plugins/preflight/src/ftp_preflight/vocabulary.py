@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftp import forms
+from ftp import forms, heads
 from ftp.data import control_text
 from ftp.types import Data, Model, Row, Run
 from ftp_preflight import rows as looks
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftp.data.control_text import TextTokenizer
     from ftp_preflight import Preflight
 
-MANY_LANGUAGES = {"tokens": "Qwen/Qwen2.5-0.5B", "score": "Qwen/Qwen2.5-0.5B"}
+DECODER_OF_MANY_LANGUAGES = "Qwen/Qwen2.5-0.5B"
 ENCODER_OF_MANY_LANGUAGES = "FacebookAI/xlm-roberta-base"
 """Models whose tokenizers know about a hundred languages, to be tried in place of one that cannot
 read the rows."""
@@ -108,7 +108,10 @@ def _judge(
     Args:
         words: how they are read without their signs.
     """
-    other = MANY_LANGUAGES.get(model.head, ENCODER_OF_MANY_LANGUAGES)
+    head = heads.get(model.head)
+    # what judges written text is a decoder as well
+    is_decoder = head.writes_text or head.gives_number
+    other = DECODER_OF_MANY_LANGUAGES if is_decoder else ENCODER_OF_MANY_LANGUAGES
     advice = f"take a model whose tokenizer knows the language (as {other} does, a hundred of them)"
     command = run.command("--model", other)
     unknown = (

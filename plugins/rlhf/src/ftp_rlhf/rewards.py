@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import UserError
+from ftp import UserError, heads
 from ftp.data import read_messages
 from ftp.data.turns import Message, Unfit, last_question, plain, split_last
 from ftp.errors import describe
@@ -200,7 +200,8 @@ def _scorer(folder: Path, run: StartedRun) -> tuple[Model, dict[str, Any]]:
         if not (folder / paths.MODEL).is_dir():
             raise UserError(f"--rlhf.reward_model {folder}: that run did not finish ({facts.get('status', 'unknown')})",
                             "finish it first", f"ftp run --resume {folder}")
-        if facts.get("head") != "score":
+        head = heads.all_heads().get(str(facts.get("head")))
+        if head is None or not head.gives_number:
             raise UserError(f"--rlhf.reward_model {folder}: that run trained no score (its head is '{facts.get('head')}')",
                             "name a run of the plugin reward", "ftp run --plugins reward,...")
         recipe = Folder(folder).read_recipe()
