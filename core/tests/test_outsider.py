@@ -172,6 +172,15 @@ def test_columns_of_the_form_are_mapped_checked_and_suggested(outsider: Path, tm
     assert downhill["text"][:] == [row["text"] for row in similar]
 
 
+def test_labels_of_another_task_name_the_package_that_reads_them(outsider: Path) -> None:
+    from ftp.data.unsupported_labels import lists_problem, numbers_problem
+
+    decimals = numbers_problem("rows", [0.5, 1.5, 2.5])
+    assert decimals is not None
+    assert "name a plugin of ftp-outsider" in decimals.fix
+    assert "name a plugin of ftp-outsider" in lists_problem("rows").fix
+
+
 def test_a_file_format_of_another_package(outsider: Path, tmp_path: Path) -> None:
     from ftp.data.read import read
 

@@ -31,6 +31,14 @@ class Later:
         return resolve_name(self.path)(*arguments, **named)
 
 
+def package_of(group: str, name: str) -> str:
+    """The package that registers a name; core's own are of no entry point."""
+    for point in metadata.entry_points(group=group):
+        if point.name == name and point.dist is not None:
+            return point.dist.name
+    return "ftp-core"
+
+
 def registered(group: str, kind: type[Registered], own: Iterable[str]) -> dict[str, Registered]:
     """The objects of a group by name.
 

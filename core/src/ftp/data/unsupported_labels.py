@@ -1,4 +1,4 @@
-"""Labels of tasks that ftp does not train yet: numbers (regression), and several labels of one row (multi-label)."""
+"""Labels that are no classes: numbers (regression), and several labels of one row (multi-label)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ftp import forms, registry
 from ftp.errors import Problem
 
 SEPARATORS = (",", ";", "|")
@@ -41,9 +42,10 @@ def numbers_problem(source_name: str, values: Collection[Any], column: str = "la
         return None
     shown = ", ".join(str(value) for value in sorted(decimals or texts)[:3])
     return Problem(
-        f"{source_name}: {column} holds decimals ({shown} ...; {len(known)} different values): predicting a number "
-        "(regression) is not supported yet",
-        "ftp tells classes apart: part the numbers into ranges that have names, such as low and high",
+        f"{source_name}: {column} holds decimals ({shown} ...; {len(known)} different values): a number is to be predicted "
+        "(regression), and this run tells classes apart",
+        f"part the numbers into ranges that have names, such as low and high; or {_plugin_for('number')}",
+        "ftp plugins",
     )
 
 
@@ -58,21 +60,23 @@ def several_labels_problem(source_name: str, counts: Mapping[Any, int], column: 
         return None
     rows = sum(counts[name] for name in combined)
     shown = ", ".join(repr(name) for name in combined[:3])
-    fix = "give each row one class"
+    fix = f"{_plugin_for('classes')}; or give each row one class"
     if separator:
         fix += f", or write a combination that is meant as a class of its own without {separator!r}, as with +"
     return Problem(
         f"{source_name}: {column} holds several labels in a cell ({shown}; {rows:,} rows): more than one label a row "
-        "(multi-label) is not supported yet",
+        "(multi-label), and this run gives each row one",
         fix,
+        "ftp plugins",
     )
 
 
 def lists_problem(source_name: str, column: str = "label") -> Problem:
     """The problem of a label column whose cells are lists."""
     return Problem(
-        f"{source_name}: {column} holds lists: more than one label a row (multi-label) is not supported yet",
-        "give each row one class, as a word, a whole number, or true/false",
+        f"{source_name}: {column} holds lists: more than one label a row (multi-label), and this run gives each row one",
+        f"{_plugin_for('classes')}; or give each row one class, as a word, a whole number, or true/false",
+        "ftp plugins",
     )
 
 
@@ -100,10 +104,21 @@ def flags_problem(source_name: str, columns: list[str]) -> Problem:
     """The problem of rows with a column of 0 and 1 for each label."""
     return Problem(
         f"{source_name}: there is no column of classes, but columns of 0 and 1 ({', '.join(columns[:6])}): more than one label "
-        "a row (multi-label) is not supported yet",
-        "one of them can be learnt at a time",
+        "a row (multi-label), and this run gives each row one",
+        f"{_plugin_for('classes')}; or learn one of them at a time",
         f"--columns label={columns[0]}",
     )
+
+
+def _plugin_for(kind: forms.ColumnKind) -> str:
+    """Which installed package has rows whose answer is of a kind; what to look for where none has."""
+    packages = set()
+    for name in forms.with_kind(kind):
+        if any(column.is_answer for column in forms.get(name).of_kind(kind)):
+            packages.add(registry.package_of(forms.GROUP, name))
+    if packages:
+        return f"name a plugin of {' or '.join(sorted(packages))}, which reads such rows"
+    return f"install a package with a form of rows that have a column of the kind '{kind}'"
 
 
 def _combined(names: list[str]) -> tuple[list[str], str]:
