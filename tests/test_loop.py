@@ -641,7 +641,7 @@ class Mine:
 
 
 @pytest.mark.parametrize(("says", "told"), [
-    ("", r"split 'train' has two sources: 'sentiment'.*and 'mine'"),  # known before anything is loaded
+    ("", r"several domains \(sentiment, mine\); whose rows these are is not known"),  # known before anything is loaded
     (", splits=('general',)", r"split 'test' comes from two plugins: 'sentiment'.*'mine'"),  # it does otherwise than it says
 ])
 def test_two_plugins_that_give_one_split_are_named(go: Any, tmp_path: Path, says: str, told: str) -> None:

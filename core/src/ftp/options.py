@@ -28,6 +28,7 @@ def option(
     group: str = "",
     path: bool = False,
     code: bool = False,
+    flag: str = "",
 ) -> Any:
     """A dataclass field that is an option of a run.
 
@@ -35,9 +36,10 @@ def option(
     same). The annotation gives the type: int, float, str, bool, Path, `X | None`, or `tuple[X, ...]`. `path`: a text that may
     be a path (a file, or else the name of a model): where there is such a file, a run's recipe has it with its whole path.
     `code`: names Python files, as `path.py` or `path.py:name`; where a recipe names them, they run only when the user says so.
+    `flag`: a shorter name, which the command line and Python take as well.
     """
     metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "group": group, "path": path, "code": code,
-                "option": True}
+                "flag": flag, "option": True}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -56,6 +58,7 @@ class Option:
     group: str = ""
     path: bool = False
     code: bool = False
+    short: str = ""  # another name of it, the one to show
 
     @property
     def key(self) -> str:
@@ -63,6 +66,8 @@ class Option:
 
     @property
     def flag(self) -> str:
+        if self.short:
+            return f"--{self.short}"
         return "--" + (self.key if self.owner else self.key.replace("_", "-"))
 
     @property
@@ -92,7 +97,7 @@ def options_of(cls: type, owner: str) -> list[Option]:
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         found.append(
             Option(owner, item.name, kind, default, meta["help"], meta["low"], meta["high"], tuple(choices), meta["group"],
-                   meta.get("path", False) or _plain(kind) is Path, meta.get("code", False))
+                   meta.get("path", False) or _plain(kind) is Path, meta.get("code", False), meta.get("flag", ""))
         )
     return found
 
@@ -131,13 +136,15 @@ def resolve(
     by a `UserError`, or added to `problems` where a list is given.
     """
     table = {item.key: item for item in known}
+    key_of_short = {item.short: key for key, item in table.items() if item.short}
     values = {key: item.default for key, item in table.items()}
     origin = dict.fromkeys(values, "default")
     mine: list[Problem] = [] if problems is None else problems
     owners = {item.owner for item in table.values() if item.owner}
     for source, pairs in given:
         for raw, value in pairs.items():
-            key = raw if raw in table else raw.replace("-", "_")
+            key = key_of_short.get(raw, raw)
+            key = key if key in table else key.replace("-", "_")
             if key not in table:
                 mine.append(_unknown(raw, source, table, owners, set(installed)))
                 continue

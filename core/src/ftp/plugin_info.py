@@ -16,6 +16,9 @@ from ftp.errors import PluginError, UserError, describe
 from ftp.host.terminal import OF_THE_USER
 from ftp.options import Option, options_of
 
+SPLITS = ("train", "validation", "test")
+"""The splits that a domain is taken to give; one that gives others declares its `splits`."""
+
 
 def is_plugin(cls: object) -> bool:
     """Whether a class is itself marked with `@plugin`, not only the one that it is made from."""
@@ -112,6 +115,14 @@ class Found:
         return cast(type, loaded)
 
 
+def source_options(domain: str) -> list[Option]:
+    """The options by which each domain of a run has rows of its own; `Hooks` puts them in the place of core's."""
+    data = Option(domain, "data", str | None, None, "rows of this domain alone, in place of --data: file, folder of splits, or "
+                  "hub id", path=True)
+    columns = Option(domain, "columns", tuple[str, ...], (), "column mapping of these rows, in place of --columns")
+    return [data, columns]
+
+
 @dataclass(frozen=True)
 class Picked:
     """A plugin of this run: where it comes from and its class."""
@@ -125,7 +136,17 @@ class Picked:
 
     @property
     def options(self) -> list[Option]:
-        return options_of(self.cls, self.name)
+        """The options of its class; of a domain also those that say where its own rows are."""
+        own = options_of(self.cls, self.name)
+        names = {item.name for item in own}
+        if self.declaration.gives:
+            own += [item for item in source_options(self.name) if item.name not in names]
+        return own
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that a domain gives."""
+        return self.declaration.splits or SPLITS
 
     @property
     def declaration(self) -> Declaration:

@@ -44,6 +44,9 @@ class Settings:
     # --- data ---
     data: str | None = option(None, "file, folder of splits, or hub id (hub_id:config); default: the domain's sample",
                               group="data", path=True)
+    domain_shares: tuple[str, ...] = option(
+        (), "share of each domain in training, where a run has several (chat=0.7,medical=0.3); default: by their rows",
+        flag="mix", group="data")
     form: str | None = option(
         None, "what rows are read as where a domain gives several forms and no objective says which; default: its first",
         group="data")

@@ -94,11 +94,14 @@ class Data:
 
     Every split has the columns of `form` (other columns are kept: risk checks read them).
     `labels`: names of the classes in the order of their numbers; empty where the form has none.
+    `domains`: where several domains give rows, those of each domain alone, by split; empty where there is one. Then the rows of
+    all splits have the name of their domain in the column `from_domain`.
     """
 
     splits: Mapping[str, Dataset]
     form: Form
     labels: tuple[str, ...] = ()
+    domains: Mapping[str, Mapping[str, Dataset]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,8 @@ class Predictions:
 
     `losses`: [rows] mean loss of each row in nats; NaN for a row without a trained term.
     `metrics`: means of what the objective measures (`rewards/margins`, ...); `goals`: which way each is better.
+    `counts`: [rows] number of terms of each row; None where each counts as one. `domain_metrics`: `metrics` of the rows of each
+    domain alone, where a run has several.
     """
 
     split: str
@@ -183,6 +188,8 @@ class Predictions:
     losses: np.ndarray
     metrics: Mapping[str, float] = field(default_factory=dict)
     goals: Mapping[str, Goal] = field(default_factory=dict)
+    counts: np.ndarray | None = None
+    domain_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -485,9 +492,13 @@ class Hooks(Protocol):
         """The answer to a hook that one plugin answers."""
 
     def each(
-        self, hook: str, *, on_error: Callable[[Picked, Exception], Any] | None = None, **arguments: Any
+        self, hook: str, *, on_error: Callable[[Picked, Exception], Any] | None = None, without: Iterable[str] = (),
+        **arguments: Any,
     ) -> list[Answer]:
-        """Every answer to a hook that is collected."""
+        """Every answer to a hook that is collected, but for those of the plugins named in `without`."""
+
+    def seen_by(self, domain: str, run: Run) -> Run:
+        """A run as a domain sees it that reads rows: with its own `--NAME.data` and `--NAME.columns`, where they are given."""
 
     def who(self, hook: str) -> list[tuple[str, str]]:
         """Plugins that answer a hook in the order in which they act, each with `answers`, `wraps` or `default`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", "source", required=True, help="A file, a folder of splits, or a hub id (hub_id:config).")
 @click.option("--split", default="", help="Only this split of it; default: all but train.")
+@click.option("--domain", default="", help="Whose rows these are, of a run of several domains.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: that of the run.")
 @click.option("--join-labels", is_flag=True, help="Labels that are spelt otherwise count as the class of the run that they mean; "
               "default: as in the run.")
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @trust_recipe
 @changed_base
 @click.option("--json", "as_json", is_flag=True, help="{run, data, scores: [{name, value, goal, split, n}]}.")
-def command(run: Path, source: str, split: str, columns: str, join_labels: bool, max_decompressed: str | None,
+def command(run: Path, source: str, split: str, domain: str, columns: str, join_labels: bool, max_decompressed: str | None,
             trust_remote_code: bool, trust_recipe: bool, allow_changed_base: bool, as_json: bool) -> None:
     """Measure a finished run on other data, with the scores of its own plugins."""
     if not run.is_dir():
@@ -39,7 +40,7 @@ def command(run: Path, source: str, split: str, columns: str, join_labels: bool,
     from ftp.runs.predictor import load
 
     predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
-    data, notes = held_out(predictor, source, split, columns, max_decompressed, join_labels)
+    data, notes = held_out(predictor, source, split, columns, max_decompressed, join_labels, domain)
     scores, _ = predictor.evaluate(data)
     if as_json:
         say_json({"run": str(run), "data": source, "scores": plain(scores), "notes": notes})
@@ -52,17 +53,25 @@ def command(run: Path, source: str, split: str, columns: str, join_labels: bool,
 
 
 def held_out(
-    predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None, join_labels: bool = False
+    predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None, join_labels: bool = False,
+    domain: str = "",
 ) -> tuple[Data, list[str]]:
-    """The rows of `source` in the form of the run, with its classes; a single file counts as `test`."""
+    """The rows of `source` in the form of the run, with its classes; a single file counts as `test`.
+
+    Args:
+        domain: whose rows these are, of a run of several domains.
+    """
+    _check_domain(predictor, domain)
     from ftp.data.asked import names_of_text
+    from ftp.data.domains import join
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
     from ftp.data.target_form import shape
 
     reading: list[str] = []
     single = Path(source).expanduser().is_file()
-    asked = mapping([columns] if columns else predictor.run.settings.columns)
+    as_trained = predictor.run.hooks.seen_by(domain, predictor.run).settings.columns
+    asked = mapping([columns] if columns else as_trained)
     found: Mapping[str, Any] = read(
         source, splits={"test": "test"} if single else {}, notes=reading,
         max_decompressed=max_decompressed or predictor.run.settings.max_decompressed,
@@ -80,4 +89,21 @@ def held_out(
         renamed[name] = rename(rows, wanted, f"{source} ({name})")
     splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, source_name=source,
                                  join_labels=join_labels or predictor.run.settings.join_labels, plain_values=True)
-    return Data(splits, predictor.data.form, labels or predictor.data.labels), reading + notes
+    own_parts = {}
+    if domain:
+        own_parts = {domain: splits}
+        splits, _ = join(own_parts, predictor.data.form)
+    return Data(splits, predictor.data.form, labels or predictor.data.labels, own_parts), reading + notes
+
+
+def _check_domain(predictor: Predictor, domain: str) -> None:
+    """Raise `UserError` where a run of several domains is not told whose rows these are, or has no such domain."""
+    from ftp.plugins.several import joined_domains
+
+    names = [plugin.name for plugin in joined_domains(predictor.run.hooks.picked)]
+    if domain and domain not in names:
+        fix = f"one of: {', '.join(names)}" if names else "leave it out: this run has one domain"
+        raise UserError(f"--domain {domain}: this run has no several domains with this one among them", fix)
+    if names and not domain:
+        raise UserError(f"this run has several domains ({', '.join(names)}), each with scores of its own",
+                        "say whose rows these are", f"--domain {names[0]}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from ftp.errors import Problem, UserError
+from ftp.plugin_info import Answer
 from ftp.types import Data, Loss, Run, StartedRun
 
 
@@ -15,25 +17,20 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
     Args:
         refused: for a look at rows that is no run: gets what a run would refuse about the splits, which stay as they are.
     """
-    from ftp.data.load import settle
+    from ftp.data.load import settle, settle_domains
 
-    splits: dict[str, Any] = {}
-    owner: dict[str, str] = {}
-    problems = []
-    for answer in run.hooks.each("load_data", run=run):
-        for split, rows in dict(answer.value).items():
-            if split in splits:
-                problems.append(Problem(f"split '{split}' comes from two plugins: {owner[split]} and "
-                                        f"'{answer.plugin}' ({answer.package})", "leave one of them out"))
-            splits[split] = rows
-            owner[split] = f"'{answer.plugin}' ({answer.package})"
-    if problems:
-        raise UserError(problems)
-    data, notes = settle(splits, run, refused)
+    answers = run.hooks.each("load_data", run=run)
+    if _shared_splits(run, answers):
+        data, notes = settle_domains({answer.plugin: dict(answer.value) for answer in answers}, run, refused)
+    else:
+        splits: dict[str, Any] = {}
+        for answer in answers:
+            splits.update(answer.value)
+        data, notes = settle(splits, run, refused)
     for note in notes:
         run.tell(note)
     most = run.settings.max_eval_rows
-    if most is not None:
+    if most is not None and not data.domains:
         # Held-out rows are drawn, not taken from the front, as files are often sorted.
         shortened = dict(data.splits)
         for name, rows in data.splits.items():
@@ -41,6 +38,31 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
                 shortened[name] = rows.shuffle(seed=run.settings.seed).select(range(most))
         data = dataclasses.replace(data, splits=shortened)
     return data
+
+
+def _shared_splits(run: Run, answers: Sequence[Answer]) -> bool:
+    """Whether domains give the same split, so that their rows are joined.
+
+    Raises:
+        UserError: a plugin gives a split that another one gives, and does not say that it gives it.
+    """
+    declared = {plugin.name: plugin.splits for plugin in run.hooks.picked}
+    owner: dict[str, Answer] = {}
+    problems = []
+    is_shared = False
+    for answer in answers:
+        for split in answer.value:
+            other = owner.setdefault(split, answer)
+            if other is answer:
+                continue
+            is_shared = True
+            if split not in declared.get(answer.plugin, ()) or split not in declared.get(other.plugin, ()):
+                who = f"'{other.plugin}' ({other.package}) and '{answer.plugin}' ({answer.package})"
+                problems.append(Problem(f"split '{split}' comes from two plugins: {who}, one of which does not declare it",
+                                        "leave one of them out, or declare it: @plugin(splits=(...))"))
+    if problems:
+        raise UserError(problems)
+    return is_shared
 
 
 def encode_all(run: StartedRun, data: Data, loss: Loss) -> dict[str, Any]:

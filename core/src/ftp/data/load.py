@@ -11,6 +11,7 @@ from ftp.data import (
     arrow,
     chat_rows,
     chunks,
+    domains,
     read,
     split_files,
     splits,
@@ -140,29 +141,97 @@ def settle(
     splits, a missing validation cut from train, and `max_train_rows` kept. Only train may stay a stream.
     UserError says what is wrong with which split. `refused`: as in `splits.complete`.
     """
-    from datasets import Dataset
+    shaped, class_names, notes = _shape(loaded, run)
+    complete, split_notes = _complete(shaped, run, refused)
+    complete, train_notes = _limit_train(complete, run, run.settings.max_train_rows)
+    return Data(complete, run.task.form, class_names), [*notes, *split_notes, *train_notes]
 
-    settings = run.settings
-    form = run.task.form
+
+def settle_domains(
+    loaded: Mapping[str, Mapping[str, Rows]], run: Run, refused: list[Problem] | None = None
+) -> tuple[Data, list[str]]:
+    """The rows of several domains as the `Data` of a run, and notes to tell: each domain is settled by itself, then joined.
+
+    `loaded`: domain -> its splits. A validation that a domain lacks is cut from its own train; of held-out rows each domain
+    gives as many at most (`max_eval_rows`). UserError also where their labels differ.
+    """
+    parts: dict[str, dict[str, Rows]] = {}
+    labels: dict[str, tuple[str, ...]] = {}
+    notes: list[str] = []
+    for domain, given in loaded.items():
+        shaped, labels[domain], shape_notes = _shape(given, run)
+        parts[domain] = shaped
+        notes += [f"{domain}: {note}" for note in shape_notes]
+    if problems := domains.same_labels(labels):
+        raise UserError(problems)
+    names = next(iter(labels.values()))
+
+    # a domain that only gives held-out rows gives them for all
+    are_held_out = any("train" not in splits and "validation" in splits for splits in parts.values())
+    for domain in loaded:
+        if labels[domain] != names:  # the same classes in another order: numbered as in the first domain
+            parts[domain], _, _ = _shape(loaded[domain], run, names)
+        if "train" in parts[domain] and not are_held_out:
+            parts[domain], split_notes = _complete(parts[domain], run, refused)
+            notes += [f"{domain}: {note}" for note in split_notes]
+        parts[domain] = _limit_held_out(parts[domain], run, len(parts))
+    if run.settings.max_train_rows is not None:
+        sizes = {domain: len(splits["train"]) for domain, splits in parts.items() if "train" in splits}
+        shares = {domain: size / sum(sizes.values()) for domain, size in sizes.items()}
+        for domain, most in domains.counts_of(shares, run.settings.max_train_rows).items():
+            parts[domain], train_notes = _limit_train(parts[domain], run, most)
+            notes += [f"{domain}: {note}" for note in train_notes]
+    joined, join_notes = domains.join(parts, run.task.form)
+    return Data(joined, run.task.form, names, parts), [*notes, *join_notes]
+
+
+def _shape(
+    loaded: Mapping[str, Rows], run: Run, names: Sequence[str] = ()
+) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
+    """Splits with the columns of the run's form; with class names, in the order of `names` where given, and notes to tell."""
     unknown = [split for split in loaded if split not in split_files.SPLITS]
     if unknown:
         raise UserError(f"unknown splits: {', '.join(unknown)}", f"splits are named {', '.join(split_files.SPLITS)}")
     # Held-out rows are read again at every evaluation; only train may stay a stream.
     held = {split: rows if split == "train" else _stored(rows, split) for split, rows in loaded.items()}
-    shaped, class_names, notes = target_form.shape(held, form, join_labels=settings.join_labels)
-    complete, split_notes = splits.complete(
+    return target_form.shape(held, run.task.form, names, join_labels=run.settings.join_labels)
+
+
+def _complete(shaped: Mapping[str, Rows], run: Run, refused: list[Problem] | None) -> tuple[dict[str, Rows], list[str]]:
+    """The splits with a validation, cut from train where there is none; and notes to tell."""
+    settings = run.settings
+    return splits.complete(
         shaped,
         seed=settings.seed,
         validation_share=settings.validation_share,
         group=settings.group_column,
-        form=form,
+        form=run.task.form,
         refused=refused,
     )
-    notes += split_notes
-    most = settings.max_train_rows
+
+
+def _limit_held_out(splits: Mapping[str, Rows], run: Run, num_domains: int) -> dict[str, Rows]:
+    """The splits of one of several domains with its part of `max_eval_rows` at most, drawn over the whole split."""
+    limited = dict(splits)
+    if run.settings.max_eval_rows is None:
+        return limited
+    most = max(1, run.settings.max_eval_rows // num_domains)
+    for split, rows in splits.items():
+        if split != "train" and len(rows) > most:
+            limited[split] = rows.shuffle(seed=run.settings.seed).select(range(most))
+    return limited
+
+
+def _limit_train(complete: Mapping[str, Rows], run: Run, most: int | None) -> tuple[dict[str, Rows], list[str]]:
+    """The splits with `most` training rows at most; and notes to tell."""
+    from datasets import Dataset
+
+    settings = run.settings
+    complete = dict(complete)
+    notes: list[str] = []
     train = complete.get("train")
     if most is None or train is None:
-        return Data(complete, form, class_names), notes
+        return complete, notes
     if not isinstance(train, Dataset):
         complete["train"] = train.take(most)
     elif len(train) > most:
@@ -172,7 +241,7 @@ def settle(
         drawn = np.random.default_rng(settings.seed).permutation(len(train))[:most]
         complete["train"] = train.select(np.sort(drawn))
         notes.append(f"train: {most} of {len(train)} rows used (max_train_rows)")
-    return Data(complete, form, class_names), notes
+    return complete, notes
 
 
 def _stored(rows: Rows, split: str) -> Dataset:

@@ -7,11 +7,12 @@ from itertools import islice
 from typing import Any
 
 from ftp.data import tables
+from ftp.data.domains import COLUMN
 from ftp.types import Row
 
 __all__ = ["NO_TEXT", "some", "text_of"]
 
-NO_TEXT = frozenset({"id", "label", "label_name", "source", "licence"})
+NO_TEXT = frozenset({"id", "label", "label_name", "source", "licence", COLUMN})
 """Columns whose words are not what a row says."""
 
 

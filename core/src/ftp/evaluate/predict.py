@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftp.data.domains import COLUMN
 from ftp.types import Batch, Loss, LossOut, Metric, Model, Prediction, Predictions, Row, StartedRun
 
 if TYPE_CHECKING:
@@ -34,13 +35,19 @@ def predict(
     accelerator = run.accelerator
     forward = forward or loss.compute
     has_answers = answers and loss.has_answers
-    parts = _parts(encoded, run.settings.eval_batch_tokens, accelerator.process_index, accelerator.num_processes)
     training, found = model.net.training, list[tuple[int, float, float, Any]]()
-    sums: dict[str, float] = {}
+    # Each domain of a run of several has batches of its own, so that its metrics, which are sums over a batch, are known.
+    numbers_of = _numbers_by_domain(rows, encoded)
+    parts = []
+    for domain, encoded_numbers in numbers_of.items():
+        own_parts = _parts(encoded, run.settings.eval_batch_tokens, accelerator.process_index, accelerator.num_processes,
+                           encoded_numbers)
+        parts += [(domain, numbers, real) for numbers, real in own_parts]
+    sums: dict[tuple[str, str], float] = {}  # (domain, name) -> sum
     model.net.eval()
     try:
         with torch.no_grad(), accelerator.autocast():
-            for numbers, real in parts:
+            for domain, numbers, real in parts:
                 batch = loss.collate(_rows(encoded, numbers))
                 out = forward(batch)
                 given = loss.answer(batch, out) if has_answers else [None] * len(numbers)
@@ -49,7 +56,7 @@ def predict(
                 losses, counts = _by_row(out, batch, len(numbers))
                 found.extend(zip(numbers, losses, counts, given, strict=True))
                 for name, value in out.metrics.items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
+                    sums[domain, name] = sums.get((domain, name), 0.0) + float(value)
     finally:
         model.net.train(training)
     if accelerator.num_processes > 1:
@@ -77,10 +84,29 @@ def predict(
             else:
                 merged.append(Prediction(None))
     mean = float(total.sum() / count.sum()) if count.sum() else math.nan
-    kinds = {name: loss.metrics.get(name, Metric()) for name in sums}
+    kinds = {name: loss.metrics.get(name, Metric()) for _, name in sums}
     over = {"rows": max(1, len(found)), "terms": max(1.0, float(count.sum()))}
-    metrics = {name: value / over[kinds[name].over] for name, value in sums.items()}
-    return Predictions(split, rows, merged, mean, losses_by_row, metrics, {name: kind.goal for name, kind in kinds.items()})
+    totals: dict[str, float] = {}
+    for (_, name), value in sums.items():
+        totals[name] = totals.get(name, 0.0) + value
+    metrics = {name: value / over[kinds[name].over] for name, value in totals.items()}
+    domain_metrics: dict[str, dict[str, float]] = {}
+    for (domain, name), value in sums.items() if "" not in numbers_of else ():
+        terms = count[np.unique(np.asarray(row_of)[numbers_of[domain]])].sum()
+        own_over = {"rows": max(1, len(numbers_of[domain])), "terms": max(1.0, float(terms))}
+        domain_metrics.setdefault(domain, {})[name] = value / own_over[kinds[name].over]
+    goals = {name: kind.goal for name, kind in kinds.items()}
+    return Predictions(split, rows, merged, mean, losses_by_row, metrics, goals, count, domain_metrics)
+
+
+def _numbers_by_domain(rows: Dataset, encoded: Dataset) -> dict[str, Sequence[int]]:
+    """The numbers of the encoded rows of each domain, where rows say theirs; else all of them, under no name."""
+    import numpy as np
+
+    if COLUMN not in rows.column_names:
+        return {"": range(len(encoded))}
+    domain_of = np.asarray(rows[COLUMN])[np.asarray(encoded["row"], dtype=np.int64)]
+    return {str(domain): np.flatnonzero(domain_of == domain).tolist() for domain in np.unique(domain_of)}
 
 
 def answer(model: Model, loss: Loss, encoded: Sequence[Row], *, batch_tokens: int = 16384) -> list[Prediction]:
@@ -100,11 +126,13 @@ def answer(model: Model, loss: Loss, encoded: Sequence[Row], *, batch_tokens: in
     return [loss.merge([given[n] for n in numbers], [encoded[n] for n in numbers]) for _, numbers in sorted(rows.items())]
 
 
-def _parts(encoded: Dataset, tokens: int, rank: int, world: int) -> list[tuple[list[int], bool]]:
-    """Batches of row numbers for one rank, longest first. All ranks get as many batches (the last one again, marked
-    False), since under FSDP a forward pass is a step that all take together."""
+def _parts(
+    encoded: Dataset, tokens: int, rank: int, world: int, numbers: Sequence[int] | None = None
+) -> list[tuple[list[int], bool]]:
+    """Batches of row numbers for one rank, longest first, of all rows or of these `numbers`. All ranks get as many batches (the
+    last one again, marked False), since under FSDP a forward pass is a step that all take together."""
     lengths = encoded["length"]
-    order = sorted(range(len(lengths)), key=lambda number: (-lengths[number], number))
+    order = sorted(range(len(lengths)) if numbers is None else numbers, key=lambda number: (-lengths[number], number))
     all_parts = _even(order, lengths, tokens)
     mine = [(part, True) for part in all_parts[rank::world]]
     most = math.ceil(len(all_parts) / world)
@@ -135,6 +163,6 @@ def _by_row(out: LossOut, batch: Batch, rows: int) -> tuple[list[float], list[fl
     return out.row_losses.float().tolist(), counts
 
 
-def _added(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _added(many: Sequence[Mapping[tuple[str, str], float]]) -> dict[tuple[str, str], float]:
     names = {name for one in many for name in one}
     return {name: sum(one.get(name, 0.0) for one in many) for name in names}

@@ -11,9 +11,6 @@ from ftp.plugin_info import Picked
 from ftp.plugins.declare import answers_hook, implementations, mistakes_of
 from ftp.plugins.order import circle_of
 
-SPLITS = ("train", "validation", "test")
-"""The splits that a domain is taken to give; one that gives others declares its `splits`."""
-
 
 def audit(picked: Sequence[Picked], names: Sequence[str] = ()) -> list[Problem]:
     """Everything wrong with a set of plugins that can be known without running them.
@@ -26,7 +23,7 @@ def audit(picked: Sequence[Picked], names: Sequence[str] = ()) -> list[Problem]:
         problems += audit_class(plugin.cls, f"plugin '{plugin.name}' of {plugin.found.package}")
     problems += _missing(picked, names)
     problems += _circle(picked)
-    return problems + _several_answers(picked) + _several_deciders(picked) + _shared_splits(picked)
+    return problems + _several_answers(picked) + _several_deciders(picked)
 
 
 def _missing(picked: Sequence[Picked], names: Sequence[str]) -> list[Problem]:
@@ -83,22 +80,6 @@ def _several_deciders(picked: Sequence[Picked]) -> list[Problem]:
     for matter, deciding in deciders.items():
         if len(deciding) > 1:
             problems.append(Problem(f"{_with_packages(deciding)} both decide {matter}", _leave_out(deciding)))
-    return problems
-
-
-def _shared_splits(picked: Sequence[Picked]) -> list[Problem]:
-    """Splits that two domains give; one problem for each second domain, whatever else the two share."""
-    problems = []
-    owner: dict[str, Picked] = {}
-    for plugin in picked:
-        if not answers_hook(plugin.cls, "load_data"):
-            continue
-        for split in plugin.declaration.splits or SPLITS:
-            if split in owner:
-                who = _with_packages([owner[split], plugin])
-                problems.append(Problem(f"split '{split}' has two sources: {who}", "leave out one of them"))
-                break
-            owner[split] = plugin
     return problems
 
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from ftp.host.terminal import OF_THE_USER, warn
 from ftp.plugin_info import Answer, Picked
 from ftp.plugins.declare import implementations
 from ftp.plugins.find import FROM_PATH, discover
-from ftp.types import StartedRun, Stateful
+from ftp.types import Run, StartedRun, Stateful
 
 
 @contextlib.contextmanager
@@ -87,12 +87,20 @@ class Hooks:
     def __init__(self, picked: Sequence[Picked], values: Mapping[str, Any] | None = None) -> None:
         self.picked = tuple(picked)
         self.plugins: dict[str, Any] = {}
+        self._sources: dict[str, dict[str, Any]] = {}  # domain -> where its own rows are: `data`, `columns`
         self._manager = pluggy.PluginManager("ftp")
         self._manager.add_hookspecs(hooks)
         self._answers: list[Answer] | None = None  # who answered, while a collected hook is asked
         self._on_error: Callable[[Picked, Exception], Any] | None = None
         for plugin in picked:
-            fields = {item.name: (values or {}).get(item.key, item.default) for item in plugin.options}
+            own_fields = {item.name for item in dataclasses.fields(plugin.cls)}
+            fields = {}
+            for item in plugin.options:
+                value = (values or {}).get(item.key, item.default)
+                if item.name in own_fields:
+                    fields[item.name] = value
+                elif value != item.default:
+                    self._sources.setdefault(plugin.name, {})[item.name] = value
             try:
                 instance = plugin.cls(**fields)
             except UserError:
@@ -123,16 +131,22 @@ class Hooks:
         return answer
 
     def each(
-        self, hook: str, *, on_error: Callable[[Picked, Exception], Any] | None = None, **arguments: Any
+        self,
+        hook: str,
+        *,
+        on_error: Callable[[Picked, Exception], Any] | None = None,
+        without: Iterable[str] = (),
+        **arguments: Any,
     ) -> list[Answer]:
         """Every answer to a hook, in the order in which plugins are named. With `on_error`, a plugin that raises, be it
-        `UserError`, answers what `on_error(plugin, exception)` gives instead of ending the run."""
+        `UserError`, answers what `on_error(plugin, exception)` gives instead of ending the run. Plugins named in `without` are
+        not asked."""
         outer = self._answers, self._on_error
         self._answers = []
         self._on_error = on_error
         try:
             # pluggy asks the plugin that was registered last first
-            values = list(reversed(self._caller(hook, arguments)(**arguments)))
+            values = list(reversed(self._caller(hook, arguments, without)(**arguments)))
             answered = list(reversed(self._answers))
         finally:
             self._answers, self._on_error = outer
@@ -141,8 +155,12 @@ class Hooks:
             return [dataclasses.replace(who, value=value) for who, value in zip(answered, values, strict=True)]
         return [Answer("(wrapped)", "", value) for value in values]
 
-    def _caller(self, hook: str, arguments: Mapping[str, Any]) -> pluggy.HookCaller:
-        """What asks the plugins: on other processes than the main one without those that hear events there alone."""
+    def _caller(self, hook: str, arguments: Mapping[str, Any], without: Iterable[str] = ()) -> pluggy.HookCaller:
+        """What asks the plugins but for those named in `without`; on other processes than the main one also without those that
+        hear events there alone."""
+        unasked = [self.plugins[name] for name in without]
+        if unasked:
+            return self._manager.subset_hook_caller(hook, unasked)
         if hook == "on_event" and self._main_only:
             run: StartedRun = arguments["run"]
             if not run.accelerator.is_main_process:
@@ -184,6 +202,13 @@ class Hooks:
                 with named(_source(plugin), "restore"):
                     stateful.restore(states[plugin.name])
 
+    def seen_by(self, domain: str, run: Run) -> Run:
+        """A run as a domain sees it that reads rows: with its own `--NAME.data` and `--NAME.columns`, where they are given."""
+        own = self._sources.get(domain)
+        if not own:
+            return run
+        return dataclasses.replace(run, settings=dataclasses.replace(run.settings, **own))
+
     def _guard(self, plugin: Picked, hook: str, function: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
         """A plugin's method with its answer checked, and with what it raises told in the plugin's name."""
         is_traced = os.environ.get("FTP_TRACE", "") not in ("", "0")
@@ -195,6 +220,8 @@ class Hooks:
 
         def call(*arguments: Any) -> Any:
             started = time.perf_counter()
+            if hook == "load_data":
+                arguments = tuple(self.seen_by(plugin.name, run) for run in arguments)
             try:
                 value = function(*arguments)
             except OF_THE_USER:

@@ -11,6 +11,7 @@ from ftp.options import Option, options_of
 from ftp.plugin_info import Picked, declaration_of
 from ftp.plugins.declare import answers_hook, kind_of
 from ftp.plugins.find import installed
+from ftp.plugins.several import joined_domains
 from ftp.types import Task
 
 STRENGTH = ("parameterisation", "objective", "domain")
@@ -37,13 +38,22 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
     if len(objectives) > 1:
         return None, []  # told by the audit: two answers to make_loss
     if not objectives:
-        return _settle_by_form(domains[0], form)
+        return _settle_by_form(domains[0], joined_domains(picked), form)
     return _settle_by_objective(objectives[0], domains, form)
 
 
-def _settle_by_form(domain: Picked, form: str | None) -> tuple[Task | None, list[Problem]]:
-    """The task that core trains by itself: the first form of the domain that has a head of its own, or the one named."""
+def _settle_by_form(domain: Picked, joined: Sequence[Picked], form: str | None) -> tuple[Task | None, list[Problem]]:
+    """The task that core trains by itself: the first form of the domain that has a head of its own, or the one named.
+
+    Args:
+        joined: domains whose rows are joined with one another, which have to give this form as well.
+    """
     with_head = [name for name in domain.declaration.gives if trains_alone(name)]
+    for other in joined:
+        common = [name for name in with_head if name in forms.reachable(other.declaration.gives)]
+        if with_head and not common:
+            return None, [_no_common_form(joined)]
+        with_head = common
     if with_head and form is not None and form not in with_head:
         return None, [Problem(f"--form {form}: '{domain.name}' gives {', '.join(with_head)}", "name one of these")]
     if with_head:
@@ -55,6 +65,17 @@ def _settle_by_form(domain: Picked, form: str | None) -> tuple[Task | None, list
     reading = [name for name, cls in installed() if set(declaration_of(cls).wants) & within_reach]
     return None, [Problem(f"domain '{domain.name}' gives {gives}, for which no objective is named",
                           f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
+
+
+def _no_common_form(domains: Sequence[Picked]) -> Problem:
+    """The domains of a run whose forms need different heads."""
+    each = []
+    for domain in domains:
+        gives = [f"{name} (head {forms.get(name).default_head})" for name in domain.declaration.gives if trains_alone(name)]
+        each.append(f"'{domain.name}' gives {', '.join(gives or domain.declaration.gives)}")
+    return Problem(f"the domains of this run have no form in common, and a run trains one head: {'; '.join(each)}",
+                   "train each by itself, or name an objective that reads the rows of all (sft writes labels in words)",
+                   "ftp plugins")
 
 
 def _settle_by_objective(

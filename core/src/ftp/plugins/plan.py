@@ -17,6 +17,7 @@ from ftp import addresses
 from ftp.errors import Problem, UserError
 from ftp.options import Option, flatten, resolve, write_recipe
 from ftp.plugin_info import Picked
+from ftp.plugins import several
 from ftp.plugins.audit import audit
 from ftp.plugins.find import discover, pick
 from ftp.plugins.fit import core_options, settle, suggested
@@ -112,6 +113,7 @@ def prepare(
         readable.append((source, kept))
     usual = [(whose[key], {key: value}) for key, value in suggestions.items()]
     values, origin = resolve(options, [*usual, *readable], _known_names(sources, options), mistakes)
+    mistakes += several.problems_with(picked, values)
     values["plugins_from"] = tuple(where)
     values = {key: addresses.filled(value) for key, value in values.items()}
     addresses.remember(values.values())

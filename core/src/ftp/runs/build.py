@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ftp.data import domains
 from ftp.data.updates import Source
 from ftp.errors import PluginError, UserError
 from ftp.types import Data, Loss, Model, Run, StartedRun
@@ -86,6 +87,9 @@ def make_source(run: StartedRun, data: Data, encoded: Mapping[str, Any], loss: L
                             "leave out one of them")
         source = updates.Streamed(encoded["train"], loss, run.settings, run.tell)
     else:
+        if run.settings.domain_shares:
+            encoded_rows = np.asarray(encoded["train"]["row"])
+            run.tell(domains.dealt_rows(run.settings, data.splits["train"][domains.COLUMN], encoded_rows))
         source = updates.Stored(encoded["train"], run.settings, partial(order_rows, run, data))
     return updates.Rolled(source, loss, run.settings, seed_step) if loss.makes_rows else source
 

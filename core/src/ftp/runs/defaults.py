@@ -93,7 +93,13 @@ class Step:
     """Train with AdamW on shuffled rows: their order, the optimizer, the schedule of its rate, and each update."""
 
     @hookimpl(trylast=True)
-    def order_rows(self, run: StartedRun, lengths: NDArray[Any], rows: NDArray[Any], epoch: int) -> list[NDArray[Any]]:
+    def order_rows(
+        self, run: StartedRun, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
+    ) -> list[NDArray[Any]]:
+        if run.settings.domain_shares:
+            from ftp.data import domains
+
+            return domains.deal(run.settings, data.splits["train"][domains.COLUMN], lengths, rows, epoch)
         from ftp.data.updates import shuffled
 
         return shuffled(run.settings, lengths, rows, epoch)

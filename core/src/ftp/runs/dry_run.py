@@ -63,7 +63,7 @@ def forecast(prepared: Prepared) -> Forecast:
     run = Run(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), log=log)
     acting = {hook: run.hooks.who(hook) for hook in hooks.ARITY}
     unknown: list[str] = []
-    data = _data(run, unknown)
+    data = _data(run, prepared, unknown)
     shape = _shape(run, prepared, data, unknown)
     rows = {name: len(split) for name, split in data.splits.items() if hasattr(split, "num_rows")}
     count = updates(prepared, rows.get("train"))
@@ -136,11 +136,12 @@ def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
     return sizes, formula + f" bytes, if every row had {length} tokens"
 
 
-def _data(run: Run, unknown: list[str]) -> Data:
+def _data(run: Run, prepared: Prepared, unknown: list[str]) -> Data:
     """The rows, where they are on this machine; else none, and why."""
-    named = run.settings.data
-    if named is not None and not Path(named).expanduser().exists():
-        unknown.append(f"data: {named} is not on this machine, and a plan downloads no rows")
+    sources = [run.settings.data, *(prepared.values.get(f"{plugin.name}.data") for plugin in prepared.picked)]
+    absent = [str(source) for source in sources if source is not None and not Path(source).expanduser().exists()]
+    if absent:
+        unknown.append(f"data: {', '.join(absent)} is not on this machine, and a plan downloads no rows")
         return Data({}, run.task.form)
     from ftp.data.collect import collect
 

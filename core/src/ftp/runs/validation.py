@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ftp.evaluate.predict import predict
-from ftp.evaluate.scoring import score, to_minimise
+from ftp.evaluate.scoring import predictions_of, score, to_minimise
 from ftp.report import keep
 from ftp.types import Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, StartedRun
 
@@ -46,6 +46,10 @@ class Validation:
             # The log's own `loss` is that of training.
             name = "validation_loss" if one.name == "loss" else one.name
             values[name] = one.value
+        if train is not None:
+            for domain, splits in self.data.domains.items():
+                if (own := predictions_of(domain, train, splits)) is not None:
+                    values[f"{domain}/train_loss"] = own.loss
         log.event("evaluation", step=step, train_loss=train_loss, bands=keep.bands(validation, train), **values)
         self.latest["validation"] = validation
         return evaluation, to_minimise(run.settings.metric_for_best_model, scores)

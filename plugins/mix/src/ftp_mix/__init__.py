@@ -39,7 +39,9 @@ class Mix:
         owner = next((number for number, one in enumerate(answers) if "train" in one), None)
         if owner is None:
             return answers
-        alone = not any("validation" in one for one in answers)
+        # another domain of several cuts its validation from its own rows
+        held_out_alone = any("validation" in one and "train" not in one for one in answers)
+        alone = "validation" not in answers[owner] and not held_out_alone
         made: list[Any] = list(answers)
         source = self.data or str(ours(run.task.form))
         made[owner] = mixed(run, answers[owner], source, self.share, cut=alone, name=self.data or "ours (English)")
