@@ -49,8 +49,9 @@ Arity = Literal["one", "collected", "pipeline"]
 def load_data(run: Run) -> Mapping[str, Dataset]:
     """Give rows, by split name (`train`, `validation`, `test`, `general`).
 
-    Answered by domains. Answers are collected and joined by split; the same split from two plugins is an error that
-    names both packages. Rows are in any form from which core's table of forms leads to `run.task.form`
+    Answered by domains. Answers are collected and joined by split: where several domains give a split, each row has the name of
+    its domain in the column `from_domain`. `run.settings.data` and `columns` are the domain's own where `--NAME.data` and
+    `--NAME.columns` are given. Rows are in any form from which core's table of forms leads to `run.task.form`
     (labelled > conversation > text, preference > conversation, preference > prompt). A missing `validation` is cut from
     `train` afterwards, reproducibly. `ftp.data.load(run, sample=...)` reads what `--data` names, else the sample.
     """
@@ -85,7 +86,8 @@ def order_rows(
 ) -> Sequence[Sequence[int] | NDArray[Any]]:
     """Give the updates of an epoch, each as the numbers of its encoded rows, from 0.
 
-    One answer: core's (registered last), which shuffles all rows and cuts them by `--batch-size` or `--batch-tokens`.
+    One answer: core's (registered last), which shuffles all rows (with `--mix` as many of each domain as its share says) and cuts
+    them by `--batch-size` or `--batch-tokens`.
     `lengths`: tokens of each encoded row. `rows`: the number of the row of `data.splits["train"]` that each came from.
     A row may stand in several updates of an epoch, or in none. The answer depends on nothing but the arguments and
     `run.settings.seed`: every rank asks for itself, core gives each its share of an update, and a resumed run asks again.
@@ -149,7 +151,8 @@ def evaluate(
     """Compare predictions with rows and give scores.
 
     Collected. Core has predicted once for each split in `predictions`; implementations only compare. Two plugins that
-    give a score of the same name for the same split are an error. Called at each evaluation (validation) and at the end.
+    give a score of the same name for the same split are an error. In a run of several domains each is asked about its own rows
+    alone (`medical/accuracy`), all other plugins about all rows and about those of each domain (`medical/loss`). Called at each evaluation (validation) and at the end.
     """
     raise NotImplementedError
 
