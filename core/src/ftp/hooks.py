@@ -152,7 +152,8 @@ def evaluate(
 
     Collected. Core has predicted once for each split in `predictions`; implementations only compare. Two plugins that
     give a score of the same name for the same split are an error. In a run of several domains each is asked about its own rows
-    alone (`medical/accuracy`), all other plugins about all rows and about those of each domain (`medical/loss`). Called at each evaluation (validation) and at the end.
+    alone (`medical/accuracy`), all other plugins about all rows and about those of each domain (`medical/loss`). Called at
+    each evaluation (validation) and at the end.
     """
     raise NotImplementedError
 
