@@ -592,7 +592,7 @@ class Every_still:
 
 @plugin(wants=("labelled",), head="labels")
 class Contrast:
-    """Tell the rows of a batch from their mean: a loss over a batch."""
+    """Tell the rows of a batch from their mean, in units of their spread: a loss over a batch."""
 
     fault = ""
 
@@ -608,7 +608,8 @@ class Contrast:
             out = loss.compute(batch)
             logits = out.logits.at(slice(None))
             if self.fault != "each_for_itself":
-                logits = logits - logits.mean(0)
+                # by their spread too: logits of a head that is new hardly differ
+                logits = (logits - logits.mean(0)) / (logits.std(0, correction=0) + 1e-6)
             return LossOut(cross_entropy(logits, out.targets, reduction="sum"))
 
         over = "terms" if self.fault == "does_not_say" else "batch"
