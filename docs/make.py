@@ -136,6 +136,8 @@ def grid_page() -> str:
     for name in domains:
         one = discover()[name][0]
         lines.append(f"| `{name}` | {', '.join(Picked(one, one.load()).declaration.gives)} |")
+    own = ", ".join(f"`{name}`" for name in grid.with_own_rows() if name in installed)
+    lines += ["", f"These objectives read rows of a form of their own from `--data`, or their sample, and need no domain: {own}."]
     misfit = next((one for one in found.values() if one.task is None and one.objective), None)
     if misfit is not None:
         lines += ["", "What does not fit is told before anything is loaded, with what would:", "", "```text",

@@ -37,8 +37,13 @@ class Cell:
 
 
 def names(kind: str) -> list[str]:
-    """The installed plugins of a kind, in order of the alphabet."""
-    return sorted(name for name, cls in installed() if kind_of(cls) == kind)
+    """The installed plugins of a kind, in order of the alphabet; of objectives those that read rows of domains."""
+    return sorted({name for name, cls in installed() if kind_of(cls) == kind}.difference(with_own_rows()))
+
+
+def with_own_rows() -> list[str]:
+    """The installed objectives that bring rows of their own, so that they meet no domain."""
+    return sorted(name for name, cls in installed() if kind_of(cls) == "objective" and declaration_of(cls).gives)
 
 
 def lacking(plugins: Iterable[str]) -> list[str]:
