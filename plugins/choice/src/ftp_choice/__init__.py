@@ -1,0 +1,186 @@
+"""Multiple choice: choose the right answer to a question among some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
+
+from ftp import UserError, hookimpl, plugin
+from ftp.forms import Column, FormSpec, Way
+from ftp.heads import HeadSpec, Later
+from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
+from ftp_choice import scores
+
+if TYPE_CHECKING:
+    import torch
+
+SAMPLE = Path(__file__).parent / "sample"
+TO_NET = ("input_ids", "attention_mask", "token_type_ids")
+"""What a network reads of a batch."""
+
+
+def numbered(row: Row, labels: Sequence[str]) -> Row:
+    """The answer as the number of its choice, counted from 0: A is 0."""
+    from ftp.data.turns import Unfit
+
+    answer = str(row["answer"]).strip()
+    if len(answer) == 1 and answer.upper() in ascii_uppercase:
+        return {"answer": ascii_uppercase.index(answer.upper())}
+    if answer.isdecimal():
+        return {"answer": int(answer)}
+    raise Unfit(f"has the answer {answer!r:.40}, which is no letter and no number (from 0) of a choice")
+
+
+def example(number: int, split: str) -> Row:
+    """A row for `ftp check`."""
+    choices = ["the waiter", "the bank", "a letter", "the patient"][: 2 + number % 3]
+    return {"question": f"Who was named in line {number} of {split}?", "choices": choices, "answer": number % len(choices)}
+
+
+def answered(row: Row, labels: Sequence[str], is_right: bool) -> Prediction:
+    """A right or a wrong answer to a row for `ftp check`."""
+    places = range(len(row["choices"]))
+    chosen = int(row["answer"]) if is_right else (int(row["answer"]) + 1) % len(places)
+    return Prediction(chosen, tuple(float(place == chosen) for place in places))
+
+
+MULTIPLE_CHOICE = FormSpec(
+    "multiple_choice",
+    (Column("question"), Column("choices", "texts", likely_names=("options",)), Column("answer", "number", is_answer=True)),
+    ways=(Way("multiple_choice", numbered, makes=("answer",)),),
+    default_head="multiple_choice",
+    example=example,
+    answered=answered,
+)
+
+
+def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:
+    """The letter of the choice, and the probability of each."""
+    if prediction.answer is None:
+        return {"answer": None}
+    by_letter = dict(zip(ascii_uppercase, prediction.scores or (), strict=False))
+    return {"answer": ascii_uppercase[prediction.answer], "scores": by_letter}
+
+
+def probe_inputs(model: Model, texts: Sequence[str]) -> Mapping[str, Any]:
+    """One question, the first text, with the others as its choices."""
+    encoded = model.tokenizer([texts[0]] * (len(texts) - 1), list(texts[1:]), padding=True, return_tensors="pt")
+    return {name: encoded[name].unsqueeze(0) for name in TO_NET if name in encoded}
+
+
+HEAD = HeadSpec(
+    "multiple_choice",
+    "one of some answers",
+    "AutoModelForMultipleChoice",
+    probe_inputs=probe_inputs,
+    example='inputs = tokenizer(["a question"] * 2, ["a choice", "another"], padding=True, return_tensors="pt")\n'
+    "inputs = {name: value.unsqueeze(0) for name, value in inputs.items()}  # one question\n"
+    "probabilities = model.eval()(**inputs).logits.softmax(-1)\n",
+    default_loss=Later("ftp_choice:make_loss"),
+    baselines=Later("ftp_choice.scores:guesses"),
+    scores=Later("ftp_choice.scores:measure"),
+    shown=shown,
+    what_is_trained="no single token is trained: the choice of the row is",
+    loss_is_nats=True,
+    model_as="labels",
+)
+
+
+def make_loss(run: Run, data: Data, model: Model) -> Loss:
+    """Cross entropy over the choices of a row, of which rows may have different numbers."""
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.nn.utils.rnn import pad_sequence
+
+    from ftp.losses import is_asked, labels, wrapped
+    from ftp.net import layout
+
+    texts = labels.make(run, data, model)
+    for layer in model.net.modules():
+        if isinstance(layer, torch.nn.Linear) and layer.out_features == 1 and layer.bias is not None:
+            layer.bias.requires_grad_(False)  # it is added to all choices alike, so that nothing can be learnt of it
+
+    def ask(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        """The question with each choice, one behind another; `segments`: tokens of each."""
+        for row in rows:
+            if not row["choices"]:
+                raise UserError(f"there is no choice for the question {row['question']!r:.60}", "give each question two or more")
+            pairs = list(texts.ask([{"text": row["question"], "text_pair": choice} for choice in row["choices"]]))
+            encoded: dict[str, Any] = {"segments": [len(pair["input_ids"]) for pair in pairs]}
+            for name in ("input_ids", "token_type_ids"):
+                if name in pairs[0]:
+                    encoded[name] = [token for pair in pairs for token in pair[name]]
+            yield {**encoded, "cut": sum(pair["cut"] for pair in pairs)}
+
+    def encode(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        for row, encoded in zip(rows, ask(rows), strict=True):
+            if not 0 <= row["answer"] < len(row["choices"]):
+                raise UserError(f"the answer to {row['question']!r:.60} is number {row['answer']:g}, and there are "
+                                f"{len(row['choices'])} choices", "count them from 0, or name them by letters: A is the first")
+            yield {**encoded, "answer": int(row["answer"])}
+
+    def collate(rows: Sequence[Any]) -> Batch:
+        """All pairs of all rows as one question: each is scored for itself; `choices` says how many belong together."""
+        device = next(model.net.parameters()).device
+        # most read the first token, and count positions from the left; xlnet reads the last one
+        side = "left" if getattr(model.net.config, "summary_type", "first") == "last" else "right"
+        parts: dict[str, list[list[int]]] = {}
+        for row in rows:
+            for start, end in pairwise(accumulate(row["segments"], initial=0)):
+                for name in ("input_ids", "token_type_ids"):
+                    if row.get(name) is not None:
+                        parts.setdefault(name, []).append(row[name][start:end])
+        beside = {"token_type_ids": (parts["token_type_ids"], 0)} if "token_type_ids" in parts else {}
+        laid = layout.lay(parts["input_ids"], packed=False, pad_id=model.tokenizer.pad_token_id or 0,
+                          padding_side=side, beside=beside, device=device)
+        inputs: dict[str, Any] = {name: laid[name] for name in TO_NET if name in laid}
+        inputs["choices"] = [len(row["segments"]) for row in rows]
+        if not is_asked(rows):
+            inputs["answer"] = torch.tensor([row["answer"] for row in rows], device=device)
+        return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(len(row["input_ids"]) for row in rows))
+
+    def logits_of(batch: Batch) -> torch.Tensor:
+        """[rows, choices] float32, -inf where a row has fewer choices than others."""
+        given = {name: batch.inputs[name].unsqueeze(0) for name in TO_NET if name in batch.inputs}
+        flat = model.net(**given).logits.float().flatten()
+        return pad_sequence(list(flat.split(batch.inputs["choices"])), batch_first=True, padding_value=-torch.inf)
+
+    def compute(batch: Batch) -> LossOut:
+        logits = logits_of(batch)
+        losses = cross_entropy(logits, batch.inputs["answer"], reduction="none")
+        return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
+
+    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+        logits = logits_of(batch) if out is None else out.outputs
+        predictions = []
+        for row, choices in zip(logits, batch.inputs["choices"], strict=True):
+            predictions.append(Prediction(int(row.argmax()), tuple(row[:choices].softmax(-1).tolist())))
+        return predictions
+
+    return wrapped(texts, ask=ask, encode=encode, encode_to_score=encode, collate=collate, compute=compute, answer=answer,
+                   name="cross entropy", key=f"{texts.key}-choices-1")
+
+
+@plugin(kind="objective", wants=("multiple_choice",), gives=("multiple_choice",), head="multiple_choice")
+class Choice:
+    """Choose the right answer to a question among two or more (rows with question, choices and answer, as MMLU has them).
+
+    Without `--data` it trains on a sample that comes with the package: simple questions of everyday knowledge.
+    """
+
+    @hookimpl
+    def load_data(self, run: Run) -> Mapping[str, Any]:
+        from ftp.data import load
+
+        return load(run, SAMPLE, form="multiple_choice")
+
+    @hookimpl
+    def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
+        return make_loss(run, data, model)
+
+    @hookimpl
+    def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+        return scores.measure(data, predictions)

@@ -1,0 +1,46 @@
+"""Accuracy of choices, and what it is compared with. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
+
+
+def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+    """For each split `accuracy`; where choices are equally likely, the right one counts its share."""
+    scores = []
+    for split, answered in predictions.items():
+        if "answer" not in answered.rows.column_names or not answered.answers or answered.answers[0].answer is None:
+            continue
+        right = 0.0
+        for truth, prediction in zip(answered.rows["answer"], answered.answers, strict=True):
+            likeliest = [prediction.answer]
+            if prediction.scores is not None:
+                best = max(prediction.scores)
+                likeliest = [place for place, score in enumerate(prediction.scores) if score == best]
+            right += (truth in likeliest) / len(likeliest)
+        scores.append(Score("accuracy", right / len(answered.answers), "max", split))
+    return scores
+
+
+def guesses(
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+) -> dict[str, dict[str, Predictions]]:
+    """All choices alike; and the place that the right choice has most often in the training rows."""
+    import numpy as np
+
+    counts = Counter(int(answer) for answer in data.splits["train"]["answer"])
+    found: dict[str, dict[str, Predictions]] = {"chance": {}, "most frequent place": {}}
+    for split, rows in held.items():
+        for baseline in found:
+            answers, losses = [], []
+            for choices, truth in zip(rows["choices"], rows["answer"], strict=True):
+                likely = [1.0 if baseline == "chance" else counts[place] + 1.0 for place in range(len(choices))]
+                shares = np.array(likely) / sum(likely)
+                answers.append(Prediction(int(shares.argmax()), tuple(shares.tolist())))
+                losses.append(-float(np.log(shares[int(truth)])))
+            found[baseline][split] = Predictions(split, rows, answers, float(np.mean(losses)), np.array(losses))
+    return found
