@@ -200,6 +200,8 @@ def _fitting(subject: Subject) -> tuple[str | None, tuple[str, ...]]:
     forms = domains.given(subject)
     if not forms:
         raise NotApplicable("it does not say which forms it gives")
+    if "objective" in subject.parts:  # it brings its own
+        return domains.source(subject, forms[0]), ()
     own = next((form for form in forms if trains_alone(form)), None)
     if own is not None:
         return domains.source(subject, own), ()
