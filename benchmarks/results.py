@@ -110,6 +110,14 @@ TABLES = (
         Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat"),
         Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat"),
     )),
+    Table("vectors", ("spearman", "recall_at_1", "recall_at_10", "ndcg_at_10", "recall_at_1_64", "ndcg_at_10_64"), (
+        Case("embed-stsb", "embed, stsb", "--plugins embed,full --data DIR/stsb --form scored_pairs --batch-size 32 --epochs 1"),
+        Case("embed-squad", "embed, squad: question to paragraph",
+             "--plugins embed,full --data DIR/squad --columns anchor=question,positive=context --max-train-rows 1500 "
+             "--max-eval-rows 500 --max-length 128 --embed.sizes 64 --epochs 1"),
+        Case("rerank-stsb", "rerank, stsb",
+             "--plugins rerank,full --data DIR/stsb --form scored_pairs --rerank.highest 5 --batch-size 32 --epochs 1"),
+    )),
 )
 
 
@@ -289,7 +297,7 @@ def error(score: dict[str, Any], result: dict[str, Any]) -> str:
     spans = any(one["name"] == "exact_match" for one in result["scores"])
     if name == "f1" and "f1_error" in result:
         return f" ± {result['f1_error']:.3f}"
-    if name in ("accuracy", "exact_match", "rewards/accuracies") or (name == "f1" and spans):
+    if name in ("accuracy", "exact_match", "rewards/accuracies") or name.startswith("recall_at_") or (name == "f1" and spans):
         return f" ± {math.sqrt(value * (1 - value) / held):.3f}" if held else ""
     if loss is not None and (name == "loss" or name.endswith("perplexity")):
         return f" ± {number(loss * (1 if name == 'loss' else value))}"
