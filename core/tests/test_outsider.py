@@ -132,7 +132,15 @@ def test_a_run_with_a_form_and_a_head_of_another_package(outsider: Path, tmp_pat
         assert {"mae", "loss"} <= {score.name for score in result.scores}
         assert "mean of the training rows" in {baseline.baseline for baseline in result.baselines}
     if case.form == "topics":
+        # no plugin of this run scores, so that the head does
+        assert "subset_accuracy" in {score.name for score in result.scores}
         assert set(answers[0]["answer"]) <= set(WORDS[:2]) and set(answers[0]["scores"]) == set(WORDS[:2])
+    # modules that the head does not read are neither trained nor complained of
+    [looks] = [risk for risk in result.risks if risk.name == "preflight"]
+    assert looks.level == "ok", looks.finding
+    [underfitting] = [risk for risk in result.risks if risk.name == "underfitting"]
+    assert "did not move" not in underfitting.finding
+    assert ("nats" in underfitting.finding) == heads.get(case.head).loss_is_nats
     if case.form == "triplet":
         assert len(answers[0]["answer"]) == 32
     if case.form == "choice":

@@ -81,6 +81,7 @@ SEVERAL = HeadSpec(
     },
     default_loss=Later("ftp_outsider:binary_cross_entropy"),
     shown=Later("ftp_outsider:names_of"),
+    scores=Later("ftp_outsider:share_right"),
     has_classes=True,
     loss_is_nats=True,
 )
@@ -93,6 +94,7 @@ VECTOR = HeadSpec(
     export_task="feature-extraction",
     default_loss=Later("ftp_outsider:triplet_margin"),
     probe_inputs=Later("ftp_outsider:plain_inputs"),
+    unused=("pooler",),
 )
 CHOICES = HeadSpec(
     "choice",
@@ -100,6 +102,7 @@ CHOICES = HeadSpec(
     "AutoModelForMultipleChoice",
     default_loss=Later("ftp_outsider:choice_loss"),
     probe_inputs=Later("ftp_outsider:choice_inputs"),
+    unused=("classifier.bias",),  # the same for each answer
     loss_is_nats=True,
 )
 
@@ -214,6 +217,15 @@ def binary_cross_entropy(run: Run, data: Data, model: Model) -> Loss:
         return predictions
 
     return _texts_loss(model, "topics", compute, answer, "binary cross entropy")
+
+
+def share_right(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+    scores = []
+    for split, found in predictions.items():
+        pairs = zip(found.answers, found.rows["topics"], strict=True)
+        right = [answer.answer == sorted(topics) for answer, topics in pairs]
+        scores.append(Score("subset_accuracy", sum(right) / len(right), "max", split))
+    return scores
 
 
 def names_of(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:

@@ -73,6 +73,7 @@ class HeadSpec:
         share_scored: the share of a row's tokens at most for which it has outputs in training.
         must_be_trained: it is useless as long as it is new, so a checkpoint must have it.
         loss_is_nats: its loss is a negative log probability of what a row says, so that it compares with guessing.
+        unused: modules or weights of the network that it does not read (a pooler under mean pooling): they are not trained.
         model_as: another head, whose default model is taken where no package offers one for this head; empty: none.
     """
 
@@ -104,7 +105,21 @@ class HeadSpec:
     share_scored: float = 1.0
     must_be_trained: bool = False
     loss_is_nats: bool = False
+    unused: tuple[str, ...] = ()
     model_as: str = ""
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of its loss; empty where it has none."""
+        return "nats" if self.loss_is_nats else ""
+
+    def with_unit(self, loss: str) -> str:
+        """A loss in words with its unit, where it has one."""
+        return f"{loss} {self.loss_unit}".rstrip()
+
+    def is_unused(self, weight: str) -> bool:
+        """Whether a weight of this name, or a module that it is in, is one that the head does not read."""
+        return any(f".{name}." in f".{weight}." for name in self.unused)
 
     def auto_class_of(self, is_encoder_decoder: bool) -> str:
         """The class of Transformers that loads a network with this head."""

@@ -87,7 +87,7 @@ class Chart:
         return chosen
 
 
-def draw_charts(log: Sequence[Line]) -> list[Chart]:
+def draw_charts(log: Sequence[Line], loss_unit: str = "") -> list[Chart]:
     """What a log has to draw; curves without points are left out."""
     steps = [line for line in log if line.get("event") == "step"]
     evaluations = [line for line in log if line.get("event") == "evaluation"]
@@ -105,17 +105,17 @@ def draw_charts(log: Sequence[Line]) -> list[Chart]:
         note = f"Each point is the mean of {num_lines} lines of the log."
         # evaluations are few: their curves are drawn as they are
         step_charts = [dataclasses.replace(chart, note=note) for chart in step_charts]
-    charts = [_loss_chart(steps, evaluations), *_score_charts(evaluations), *step_charts]
+    charts = [_loss_chart(steps, evaluations, loss_unit), *_score_charts(evaluations), *step_charts]
     return [chart for chart in charts if chart.has_points]
 
 
-def _loss_chart(steps: Sequence[Line], evaluations: Sequence[Line]) -> Chart:
+def _loss_chart(steps: Sequence[Line], evaluations: Sequence[Line], unit: str) -> Chart:
     curves = (
         Curve(TRAINING_LOSS, _thin(values_of(steps, "loss"))),
         _banded_curve("train", evaluations),
         _banded_curve("validation", evaluations),
     )
-    return Chart("Loss", "nats", [curve for curve in curves if curve.points], ABOUT_LOSS)
+    return Chart("Loss", unit, [curve for curve in curves if curve.points], ABOUT_LOSS)
 
 
 def _step_chart(title: str, unit: str, name: str, steps: Sequence[Line], key: str) -> Chart:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ftp import heads
 from ftp.errors import UserError
 from ftp.folder import listing, paths, state
 from ftp.folder.files import Folder
@@ -103,6 +104,12 @@ class Story:
         return ""
 
 
+def _loss_unit(head: str) -> str:
+    """The unit of the loss of a run; empty where its head is of a package that is gone."""
+    spec = heads.all_heads().get(head)
+    return spec.loss_unit if spec is not None else ""
+
+
 def read(path: Path) -> Story:
     """The story of a run folder.
 
@@ -125,7 +132,7 @@ def read(path: Path) -> Story:
         path=path,
         summary=summary,
         risks=by_severity(summary.risks),
-        charts=draw_charts(log),
+        charts=draw_charts(log, _loss_unit(str(summary.facts.get("head")))),
         confusion=confusion(split, answers, list(summary.facts.get("labels") or [])),
         calibration=calibration(split, answers),
         changes=_changes_of_checks(summary.risks),

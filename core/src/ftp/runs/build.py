@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ftp import heads
 from ftp.data import domains
 from ftp.data.updates import Source
 from ftp.errors import PluginError, UserError
@@ -27,7 +28,7 @@ def build(run: StartedRun, data: Data, weights: Path | None = None) -> tuple[Mod
     from ftp.train.state import Whole, put_weights, scored_weights
 
     seed_step(run.settings.seed, 0, 0)
-    model = run.hooks.one("build_model", run=run, data=data)
+    model = make_model(run, data)
     refuse_untrained(run, model)
     model.net.to(run.accelerator.device)
     if run.settings.gradient_checkpointing:
@@ -39,6 +40,16 @@ def build(run: StartedRun, data: Data, weights: Path | None = None) -> tuple[Mod
     if weights is not None:
         put_weights(Whole(model, loss), scored_weights(weights))
     return model, loss
+
+
+def make_model(run: Run, data: Data) -> Model:
+    """The network as the plugins of the run give it; what its head does not read is not trained."""
+    model: Model = run.hooks.one("build_model", run=run, data=data)
+    head = heads.get(model.head)
+    for name, weight in model.net.named_parameters():
+        if head.is_unused(name):
+            weight.requires_grad_(False)
+    return model
 
 
 def refuse_untrained(run: Run, model: Model) -> None:

@@ -131,11 +131,16 @@ class Step:
 
 @plugin(kind="core")
 class LossScore:
-    """Score the mean loss of held-out rows, and what the objective measures beside it."""
+    """Score the mean loss of held-out rows, what the objective measures beside it, and, where no other plugin scores, what the
+    head gives."""
 
     @hookimpl
-    def evaluate(self, predictions: Mapping[str, Predictions]) -> list[Score]:
-        scores = []
+    def evaluate(self, run: Run, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+        scores: list[Score] = []
+        of_head = heads.get(run.task.head).scores
+        is_alone = len(run.hooks.who("evaluate")) == 1
+        if of_head is not None and is_alone and all(answered.answers for answered in predictions.values()):
+            scores += of_head(data, predictions)
         for split, one in predictions.items():
             scores.append(Score("loss", one.loss, "min", split, len(one.rows)))
             scores += [Score(name, value, one.goals.get(name, "none"), split, len(one.rows))

@@ -170,12 +170,14 @@ def _judge_measures(
     limits: Overfitting, run: Run, measures: Measures, history: Sequence[Evaluation]
 ) -> list[Judgement]:
     """The judgement on each measure, the one on the trend first, where there is one."""
+    head = heads.get(run.task.head)
+    unit = f" {head.loss_unit}" if head.loss_unit else ""
     judgements = []
     if measures.trend is not None:
-        judgements.append(_judge_trend(limits, measures.trend, history))
-    judgements.append(_judge_gap(limits, measures.gap))
+        judgements.append(_judge_trend(limits, measures.trend, history, unit))
+    judgements.append(_judge_gap(limits, measures.gap, unit))
     # a text that is known by heart is a leak; of classes the same losses are an everyday gap
-    if heads.get(run.task.head).is_over_vocabulary:
+    if head.is_over_vocabulary:
         judgements.append(_judge_memory(limits, measures.membership))
     return judgements
 
@@ -251,9 +253,9 @@ def _has_same_splits(data: Data) -> bool:
 
 
 def _judge_trend(
-    limits: Overfitting, trend: Trend, history: Sequence[Evaluation]
+    limits: Overfitting, trend: Trend, history: Sequence[Evaluation], unit: str
 ) -> Judgement:
-    band = f"{trend.rise:+.3f} nats, between {trend.low:+.3f} and {trend.high:+.3f}"
+    band = f"{trend.rise:+.3f}{unit}, between {trend.low:+.3f} and {trend.high:+.3f}"
     best = f"update {trend.best_step}"
     if trend.rise <= 0:
         return Judgement("ok", f"the held-out loss is at its best after update {trend.step}")
@@ -290,16 +292,16 @@ def _score_change(history: Sequence[Evaluation], trend: Trend) -> str:
     return ""
 
 
-def _judge_gap(limits: Overfitting, gap: Gap) -> Judgement:
+def _judge_gap(limits: Overfitting, gap: Gap, unit: str) -> Judgement:
     band = f"{gap.gap_low:+.3f} to {gap.gap_high:+.3f}"
-    difference = f"held-out rows cost {gap.gap:+.3f} nats more than training rows ({band})"
+    difference = f"held-out rows cost {gap.gap:+.3f}{unit} more than training rows ({band})"
     if gap.learnt is None:
         return Judgement("ok", difference)
-    gained = f"training rows gained {gap.learnt:.3f} nats since the start"
+    gained = f"training rows gained {gap.learnt:.3f}{unit} since the start"
     if gap.lost is None:
         return Judgement("ok", f"{difference}, and the {gained}: too little to be lost")
     text = (
-        f"of the {gap.learnt:.3f} nats that training rows gained since the start, {gap.lost:.0%} "
+        f"of the {gap.learnt:.3f}{unit} that training rows gained since the start, {gap.lost:.0%} "
         f"({gap.lost_low:.0%} to {gap.lost_high:.0%}) do not show on held-out rows"
     )
     if gap.lost >= 1:

@@ -36,7 +36,10 @@ def lines_of(model: Model, batch: Batch) -> list[Line]:
     trained by itself."""
     from ftp.net import layout
 
-    inputs: Any = batch.inputs
+    inputs: Any = dict(batch.inputs)
+    if inputs["input_ids"].dim() > 2:  # rows of several sequences each, as the choices of a question
+        for name in ("input_ids", "attention_mask"):
+            inputs[name] = inputs[name].flatten(0, -2)
     ids = layout.real(inputs, inputs["input_ids"]).tolist()
     limits = layout.bounds(inputs).tolist()
     if "decoder_input_ids" in inputs:

@@ -20,6 +20,7 @@ from ftp.folder.log import Log
 from ftp.host.quiet import quiet_libraries
 from ftp.net import packing
 from ftp.plugins.call import Hooks
+from ftp.runs.build import make_model
 from ftp.train.device import accelerator
 from ftp.train.seeds import seed_step
 from ftp.train.state import Whole
@@ -176,7 +177,7 @@ def build(
         subject.kept[key] = collect(run)
     data: Data = subject.kept[key]
     seed_step(run.settings.seed, 0, 0)
-    model: Model = run.hooks.one("build_model", run=run, data=data)
+    model = make_model(run, data)
     if ended:
         model.tokenizer.chat_template = ENDED
         model.tokenizer.pad_token = model.tokenizer.eos_token

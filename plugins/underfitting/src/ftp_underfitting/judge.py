@@ -133,7 +133,7 @@ def _judge(
         spoken.append(judgements.judge_not_finite(run, measures.not_finite[0], start))
     has_failed = False
     if gain is not None:
-        judgement = judgements.judge_gain(limits, gain)
+        judgement = judgements.judge_gain(limits, run, gain)
         has_failed = judgement.level == "warn"
         if judgement.level != "ok":
             rate = suggested_rate(start)

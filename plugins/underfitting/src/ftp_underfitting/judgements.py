@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from ftp import heads
 from ftp.types import Evaluation, Level, Row, StartedRun
 from ftp_underfitting import advice
 from ftp_underfitting.answers import OneAnswer
@@ -92,8 +93,9 @@ def judge_still_weights(run: StartedRun, moves: Moves, start: Start | None) -> J
 
 
 def judge_climb(run: StartedRun, climb: Climb, start: Start | None) -> Judgement:
+    cost = heads.get(run.task.head).with_unit(f"{climb.low:.4g}")
     text = (
-        f"training diverged: training rows cost {climb.low:.4g} nats after update {climb.step} and "
+        f"training diverged: training rows cost {cost} after update {climb.step} and "
         f"{climb.high:.4g} at the last look"
     )
     return Judgement("warn", text, advice.lower_rate(run, suggested_rate(start)))
@@ -104,14 +106,14 @@ def judge_not_finite(run: StartedRun, step: int, start: Start | None) -> Judgeme
     return Judgement("warn", text, advice.lower_rate(run, suggested_rate(start)))
 
 
-def judge_gain(limits: Underfitting, gain: Gain) -> Judgement:
+def judge_gain(limits: Underfitting, run: StartedRun, gain: Gain) -> Judgement:
     """Whether training took away enough of the loss of knowing nothing."""
     least = limits.least_gain_text
     baseline = "the untuned model"
     if gain.baseline == CLASS_SHARES:
         least = limits.least_gain
         baseline = "guessing by class shares"
-    cost = f"training rows cost {gain.after:.4g} nats"
+    cost = "training rows cost " + heads.get(run.task.head).with_unit(f"{gain.after:.4g}")
     text = f"{cost}, {_compare_in_words(gain)} {baseline} ({gain.before:.4g})"
     if gain.p >= limits.alpha:
         if gain.gain > 0:
@@ -191,9 +193,9 @@ def judge_slope(
         if best.step != history[-1].step:  # held-out rows gain no more
             return OK
     more = advice.updates_more(slope.level, slope.per_update, done)
+    fall = heads.get(run.task.head).with_unit(f"{-slope.per_update * 100:.3g}")
     text = (
-        "the training loss still fell at the end, by "
-        f"{-slope.per_update * 100:.3g} nats in 100 updates (± {slope.error * 100:.2g}), and "
+        f"the training loss still fell at the end, by {fall} in 100 updates (± {slope.error * 100:.2g}), and "
         f"held-out rows gained as well: about {more} more updates are worth trying"
     )
     return Judgement("note", text, [advice.longer(run, done, more)])
