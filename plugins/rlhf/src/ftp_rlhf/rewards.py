@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftp import UserError, heads
+from ftp import UserError
 from ftp.data import read_messages
 from ftp.data.turns import Message, Unfit, last_question, plain, split_last
 from ftp.errors import describe
+from ftp.heads import all_heads
 from ftp.host import python_files
 from ftp.types import Model, Row, StartedRun
 
@@ -200,7 +201,7 @@ def _scorer(folder: Path, run: StartedRun) -> tuple[Model, dict[str, Any]]:
         if not (folder / paths.MODEL).is_dir():
             raise UserError(f"--rlhf.reward_model {folder}: that run did not finish ({facts.get('status', 'unknown')})",
                             "finish it first", f"ftp run --resume {folder}")
-        head = heads.all_heads().get(str(facts.get("head")))
+        head = all_heads().get(str(facts.get("head")))
         if head is None or not head.gives_number:
             raise UserError(f"--rlhf.reward_model {folder}: that run trained no score (its head is '{facts.get('head')}')",
                             "name a run of the plugin reward", "ftp run --plugins reward,...")
