@@ -12,6 +12,7 @@ ITS_OWN = {
     "core/src/ftp/data/control_text.py": "the one place",
     "core/src/ftp/losses/used_tokens.py": "our own conversation, to see which tokens a template writes",
     "core/src/ftp/model/proof.py": "any inputs do to compare two networks",
+    "plugins/choice/src/ftp_choice/probe.py": "any inputs do to compare two networks",
     "plugins/distill/src/ftp_distill/teachers.py": "our own sample, to compare two tokenizers",
     "plugins/preflight/src/ftp_preflight/template.py": "our own conversation, to look at a template",
 }

@@ -349,7 +349,9 @@ class FakePredictor:
     def __init__(self) -> None:
         from ftp.types import Data
 
-        self.run = SimpleNamespace(settings=SimpleNamespace(columns=("text=sentence",), max_decompressed=None, join_labels=False))
+        settings = SimpleNamespace(columns=("text=sentence",), max_decompressed=None, join_labels=False)
+        hooks = SimpleNamespace(picked=(), seen_by=lambda domain, run: run)
+        self.run = SimpleNamespace(settings=settings, hooks=hooks)
         self.data = Data({}, "labelled", ("short", "long"))
         self.asked: list[Any] = []
 

@@ -32,7 +32,6 @@ def assistant(text: str) -> dict[str, str]:
         ("prompt completion", "conversation"),
         ("instruction input output history", "conversation"),
         ("question answer", "conversation"),
-        ("question choices answer", None),
         ("prompt chosen rejected", "preference"),
         ("messages chosen rejected", "preference"),
         ("messages label", "feedback"),
@@ -43,6 +42,11 @@ def assistant(text: str) -> dict[str, str]:
 )
 def test_detect(columns: str, form: str | None) -> None:
     assert detect(columns.split()) == form
+
+
+def test_a_question_with_choices_is_no_conversation() -> None:
+    """Its answer is a number, whatever package reads such rows."""
+    assert "conversation" not in offers(["question", "choices", "answer"])
 
 
 def test_reachable_goes_downhill_only() -> None:

@@ -13,13 +13,12 @@ from ftp.forms import Column, FormSpec, Way
 from ftp.heads import HeadSpec, Later
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
 from ftp_choice import scores
+from ftp_choice.probe import TO_NET, probe_inputs
 
 if TYPE_CHECKING:
     import torch
 
 SAMPLE = Path(__file__).parent / "sample"
-TO_NET = ("input_ids", "attention_mask", "token_type_ids")
-"""What a network reads of a batch."""
 
 
 def numbered(row: Row, labels: Sequence[str]) -> Row:
@@ -63,12 +62,6 @@ def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:
         return {"answer": None}
     by_letter = dict(zip(ascii_uppercase, prediction.scores or (), strict=False))
     return {"answer": ascii_uppercase[prediction.answer], "scores": by_letter}
-
-
-def probe_inputs(model: Model, texts: Sequence[str]) -> Mapping[str, Any]:
-    """One question, the first text, with the others as its choices."""
-    encoded = model.tokenizer([texts[0]] * (len(texts) - 1), list(texts[1:]), padding=True, return_tensors="pt")
-    return {name: encoded[name].unsqueeze(0) for name in TO_NET if name in encoded}
 
 
 HEAD = HeadSpec(
