@@ -100,7 +100,7 @@ def loss_of(plugin: Any, model: Model, run: StartedRun) -> Loss:
 
 def encoded(loss: Loss, rows: Any, split: str = "train") -> list[dict[str, Any]]:
     if split == "predict":
-        return asked(loss, rows)
+        return [dict(row) for row in asked(loss, rows)]
     return [{"row": place, **one} for place, one in enumerate(loss.encode(rows))]
 
 
