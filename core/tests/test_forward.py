@@ -11,6 +11,7 @@ import transformers as tf
 from torch.nn.functional import cross_entropy
 
 from ftp.net import heads, layout, packed_attention, packing
+from ftp_testing.compare import gradients, same_gradients
 
 COMMON: dict[str, Any] = {
     "vocab_size": 90,
@@ -267,19 +268,6 @@ def test_long_and_short_rows_in_several_blocks(name: str, monkeypatch: pytest.Mo
 
 
 # --- training -------------------------------------------------------------------------------------------------------
-
-
-def gradients(net: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    net.zero_grad()
-    loss.backward()
-    return {name: weight.grad.clone() for name, weight in net.named_parameters() if weight.grad is not None}
-
-
-def same_gradients(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolerance: float = 1e-4) -> None:
-    assert set(ours) == set(theirs) and any(float(grad.abs().max()) > 0 for grad in ours.values())
-    size = max(float(grad.abs().max()) for grad in theirs.values())
-    for name, grad in ours.items():
-        assert float((grad - theirs[name]).abs().max()) <= tolerance * size, name
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -10,6 +10,7 @@ import transformers as tf
 
 from ftp.net import heads, layout, packed_attention
 from ftp_cpu import dropout, lora
+from ftp_testing.compare import gradients, same_gradients
 
 COMMON: dict[str, Any] = {
     "vocab_size": 90,
@@ -53,19 +54,6 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> 
     assert ours.shape == theirs.shape
     ours, theirs = ours.detach(), theirs.detach()
     assert float((ours - theirs).abs().max()) <= tolerance * max(1.0, float(theirs.abs().max()))
-
-
-def gradients(net: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    net.zero_grad()
-    loss.backward()
-    return {name: weight.grad.clone() for name, weight in net.named_parameters() if weight.grad is not None}
-
-
-def same_gradients(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolerance: float = 1e-4) -> None:
-    assert set(ours) == set(theirs) and any(float(grad.abs().max()) > 0 for grad in ours.values())
-    size = max(float(grad.abs().max()) for grad in theirs.values())
-    for name, grad in ours.items():
-        assert float((grad - theirs[name]).abs().max()) <= tolerance * size, name
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "LlamaForSequenceClassification"])

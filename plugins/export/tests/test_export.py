@@ -7,16 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from ftp import model as models
 from ftp.cli.main import call
-from ftp.model.peft import attach
-from ftp.types import Head, Model
 from ftp_export import converters
+from ftp_testing.adapted import answers, saved
 from ftp_testing.models import TEXTS, tiny
 
 peft = pytest.importorskip("peft")
@@ -26,28 +24,6 @@ peft = pytest.importorskip("peft")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {kind: tiny(kind, folder / kind) for kind in ("bert", "gpt2", "llama")}
-
-
-def saved(base: Path, head: Head, folder: Path, config: Any = None, **options: Any) -> Model:
-    """A model with a LoRA (or no) adapter that was moved, written as a run writes it to `folder`/model."""
-    model = models.load(models.find(str(base), head), head, ("a", "b", "c") if head == "labels" else ())
-    if config is None:
-        config = peft.LoraConfig(r=4, **{"target_modules": "all-linear", "modules_to_save": list(model.fresh) or None, **options})
-    if config:
-        model = attach(model, config, who="test", seed=0)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for weight in model.net.parameters():
-            if weight.requires_grad:
-                weight.add_(torch.randn_like(weight) * 0.05)
-    models.save(model, folder / "model")
-    return model
-
-
-def answers(folder: Path, model: Model) -> torch.Tensor:
-    whole = models.load(models.find(str(folder), model.head), model.head, model.labels)
-    assert whole.fresh == ()
-    return models.logits(whole.net, models.probe(model, TEXTS))
 
 
 def test_export_safetensors(made, tmp_path, capsys):

@@ -76,7 +76,8 @@ def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Ro
     given = {"model": str(llama), "device": "cpu", "precision": "fp32", "rlhf": {**usual, **options}}
     prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", given)])
     hooks = Hooks([one for one in prepared.picked if one.name != "kit-rows"], prepared.values)
-    run = StartedRun(prepared.settings, prepared.task, hooks, None, Log(None, writer=False), accelerator(prepared.settings))  # type: ignore[arg-type]  # nothing is written
+    # the run has no folder, as nothing is written
+    run = StartedRun(prepared.settings, prepared.task, hooks, None, Log(None, writer=False), accelerator(prepared.settings))  # type: ignore[arg-type]
     seed_step(0, 0, 0)
     _, loss = build(run, Data({}, "prompt"))
     made: rollout.Roller = loss.rollout.function.__self__  # type: ignore[attr-defined]
