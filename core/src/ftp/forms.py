@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from ftp.errors import Problem, UserError, nearest
-from ftp.registry import registered
+from ftp.errors import Problem
+from ftp.registry import look_up, registered
 from ftp.types import Prediction, Row
 
 __all__ = [
@@ -205,11 +205,7 @@ def all_forms() -> Mapping[str, FormSpec]:
 
 def get(name: str) -> FormSpec:
     """The form of a name. Raises `UserError` where no installed package registers it."""
-    known = all_forms()
-    if name not in known:
-        raise UserError(f"there is no form '{name}'", f"{nearest(name, known)} there are: {', '.join(known)}".strip(),
-                        "ftp plugins")
-    return known[name]
+    return look_up(all_forms(), name, "form")
 
 
 def with_kind(kind: ColumnKind) -> tuple[str, ...]:
@@ -220,20 +216,22 @@ def with_kind(kind: ColumnKind) -> tuple[str, ...]:
 @cache
 def other_names(column: str) -> tuple[str, ...]:
     """The common names of a column in all forms that have it."""
-    names: dict[str, None] = {}
-    for spec in all_forms().values():
-        found = spec.column(column)
-        names.update(dict.fromkeys(found.other_names if found is not None else ()))
-    return tuple(names)
+    return _names_in_all_forms(column, lambda found: found.other_names)
 
 
 @cache
 def likely_names(column: str) -> tuple[str, ...]:
     """Further names under which a column may be met."""
+    return _names_in_all_forms(column, lambda found: found.likely_names)
+
+
+def _names_in_all_forms(column: str, names_of: Callable[[Column], Iterable[str]]) -> tuple[str, ...]:
+    """What `names_of` says of a column in every form that has it; each name once, in the order of the forms."""
     names: dict[str, None] = {}
     for spec in all_forms().values():
         found = spec.column(column)
-        names.update(dict.fromkeys(found.likely_names if found is not None else ()))
+        if found is not None:
+            names.update(dict.fromkeys(names_of(found)))
     return tuple(names)
 
 

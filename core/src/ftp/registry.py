@@ -6,13 +6,13 @@ imported: a registered object keeps what needs torch behind `Later`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from ftp.errors import UserError, describe
+from ftp.errors import UserError, describe, nearest
 
 Registered = TypeVar("Registered")
 
@@ -68,6 +68,14 @@ def registered(group: str, kind: type[Registered], own: Iterable[str]) -> dict[s
         objects[spec.name] = spec
         source_of[spec.name] = package
     return objects
+
+
+def look_up(known: Mapping[str, Registered], name: str, noun: str) -> Registered:
+    """The object of a name among `known`. Raises `UserError` where no installed package registers it."""
+    if name not in known:
+        raise UserError(f"there is no {noun} '{name}'", f"{nearest(name, known)} there are: {', '.join(known)}".strip(),
+                        "ftp plugins")
+    return known[name]
 
 
 def _load(point: metadata.EntryPoint, group: str, kind: type[Registered], package: str) -> Any:

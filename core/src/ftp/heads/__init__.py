@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from ftp.errors import Problem, UserError, nearest
-from ftp.registry import Later, registered
+from ftp.errors import Problem
+from ftp.registry import Later, look_up, registered
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
 
 __all__ = ["HeadSpec", "Later", "all_heads", "get"]
@@ -142,11 +142,7 @@ def all_heads() -> Mapping[str, HeadSpec]:
 
 def get(name: str) -> HeadSpec:
     """The head of a name. Raises `UserError` where no installed package registers it."""
-    known = all_heads()
-    if name not in known:
-        raise UserError(f"there is no head '{name}'", f"{nearest(name, known)} there are: {', '.join(known)}".strip(),
-                        "ftp plugins")
-    return known[name]
+    return look_up(all_heads(), name, "head")
 
 
 def forget() -> None:
