@@ -81,11 +81,13 @@ class Stored:
         self.lengths = np.asarray(encoded["length"])
         self.rows = np.asarray(encoded["row"])
         self.order = order or partial(shuffled, settings)
-        self.per_epoch = float(len(self._updates_of(0)))
+        first_epoch = len(self._updates_of(0))
+        self.per_epoch = float(first_epoch)
         if settings.max_steps is not None:
             self.total = settings.max_steps
         else:
-            self.total = count_updates(settings.epochs, lambda epoch: len(self._updates_of(epoch)))
+            # the order of a large set takes time, so that of the first epoch is not made again
+            self.total = count_updates(settings.epochs, lambda epoch: len(self._updates_of(epoch)) if epoch else first_epoch)
 
     def _updates_of(self, epoch: int) -> Sequence[Sequence[int] | np.ndarray]:
         return self.order(self.lengths, self.rows, epoch)
