@@ -17,6 +17,7 @@ from datasets import Dataset
 
 import ftp
 from ftp.errors import UserError
+from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
 from ftp.types import Data, Evaluation, Risk, Run, Score, Task
@@ -40,7 +41,7 @@ def two_classes(train: int = 400, held: int = ROWS) -> Data:
 
 
 def a_run(head: Any = "labels", hooks: Any = None, **settings: Any) -> Run:
-    return Run(Settings(**settings), Task("labelled", head), hooks, out=Path("runs/x"))
+    return Run(Settings(**settings), Task("labelled", head), hooks or Hooks(()), out=Path("runs/x"))
 
 
 def history(

@@ -19,6 +19,7 @@ from datasets import Dataset
 import ftp
 from ftp.errors import UserError
 from ftp.plugin_info import Declaration
+from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
 from ftp.types import Data, Evaluation, Prediction, Predictions, Risk, Run, Task
@@ -39,7 +40,7 @@ def two_classes(classes: int = 2) -> Data:
 
 
 def a_run(head: Any = "labels", hooks: Any = None, **settings: Any) -> Run:
-    return Run(Settings(**settings), Task("labelled", head), hooks, out=Path("runs/x"))
+    return Run(Settings(**settings), Task("labelled", head), hooks or Hooks(()), out=Path("runs/x"))
 
 
 def history(

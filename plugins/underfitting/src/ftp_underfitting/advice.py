@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from ftp.risks import named_options
 from ftp.types import Evaluation, Row, Run
 
 ALL_LINEAR = ("all-linear",)
@@ -76,7 +76,7 @@ def longer(run: Run, done: int, more: int) -> str:
 def larger(run: Run) -> list[str]:
     """More weights that may move (a higher rank, more modules), and less that holds them back."""
     commands = []
-    for flag, value, description in plugin_options(run):
+    for flag, value, description in named_options(run):
         name = description.name
         if name in ("r", "rank") and isinstance(value, int):
             commands.append(run.command(f"--{flag}", 4 * value))
@@ -95,21 +95,6 @@ def preview(run: Run) -> str:
     """Training rows with their labels: those that do not belong to their texts cannot be learnt."""
     return run.command("--rows", 20, of="data preview")
 
-
-def plugin_options(run: Run) -> Iterator[tuple[str, Any, Any]]:
-    """Flag (without dashes), value and description of each option of the plugins that were named.
-
-    Default plugins are left out: nobody chose them, and their options change no weight.
-    """
-    if run.hooks is None:
-        return
-    for plugin in run.hooks.picked:
-        if plugin.found.default:
-            continue
-        instance = run.hooks.plugins[plugin.name]
-        for description in plugin.options:
-            value = getattr(instance, description.name, description.default)
-            yield description.key, value, description
 
 
 def updates_done(history: Sequence[Evaluation], log: Sequence[Row]) -> int:

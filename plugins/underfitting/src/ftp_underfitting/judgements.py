@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ftp import heads
+from ftp.risks import named_options
 from ftp.types import Evaluation, Level, Row, StartedRun
 from ftp_underfitting import advice
 from ftp_underfitting.answers import OneAnswer
@@ -62,7 +63,7 @@ def _unfreeze(run: StartedRun, start: Start) -> str:
 
     Where a plugin did it by itself: the command that shows who takes part in the run.
     """
-    for flag, patterns, description in advice.plugin_options(run):
+    for flag, patterns, description in named_options(run):
         if description.name != "freeze" or not patterns:
             continue
         others = [pattern for pattern in patterns if not _freezes_head(pattern, start)]
