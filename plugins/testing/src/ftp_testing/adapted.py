@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ftp import heads
 from ftp import model as models
 from ftp.model.peft import attach
 from ftp.types import Head, Model
@@ -17,7 +18,7 @@ def saved(base: Path, head: Head, folder: Path, config: Any = None, **options: A
     """A model with a LoRA (or no) adapter that was moved, written as a run writes it to `folder`/model."""
     from peft import LoraConfig
 
-    model = models.load(models.find(str(base), head), head, ("a", "b", "c") if head == "labels" else ())
+    model = models.load(models.find(str(base), head), head, ("a", "b", "c") if heads.get(head).has_classes else ())
     if config is None:
         config = LoraConfig(r=4, **{"target_modules": "all-linear", "modules_to_save": list(model.fresh) or None, **options})
     if config:
