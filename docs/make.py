@@ -123,8 +123,8 @@ def grid_page() -> str:
              "domain's rows) and a parameterisation (which weights may move; none: all of them). Their authors need not know",
              "each other. Any parameterisation goes with the rest: "
              f"{', '.join(f'`{name}`' for name in methods)}. Whether an objective",
-             "goes with a domain hangs on nothing but the [form](writing-a-plugin.md#forms) of its rows; the table says as which",
-             "form they are read then. `tests/test_grid.py` makes this table of whatever is installed, runs what fits, so that",
+             "goes with a domain depends on nothing but the [form](writing-a-plugin.md#forms) of its rows; the table says as",
+             "which form they are read then. `tests/test_grid.py` makes this table of whatever is installed, runs what fits, so that",
              "each pair of plugins meets, and asks what does not fit for its error.", "",
              f"| objective | head | {' | '.join(f'`{name}`' for name in domains)} |", f"| --- | --- |{' --- |' * len(domains)}"]
     for objective in ("", *objectives):

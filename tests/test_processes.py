@@ -75,7 +75,7 @@ def test_losses_are_those_of_one_process(alone, together, seen) -> None:
 
 
 def test_hidden_tokens_are_those_of_one_process(live, command, seen, tmp_path: Path) -> None:
-    """What mlm hides hangs on the row and the step, not on the rank: a domain's texts, in blocks of one or two."""
+    """What mlm hides depends on the row and the step, not on the rank: a domain's texts, in blocks of one or two."""
     given = ["--plugins=mlm,-leakage", *command("--mlm.block_size", 16)[2:]]
     out = tmp_path / "alone"
     life = live(["run", *given, "--out", str(out)], out)

@@ -217,7 +217,7 @@ def test_all_mistakes_of_all_stages_at_once(recipe: Path, done: list[Any], capsy
 
 @pytest.mark.parametrize(("words", "said"), [
     (["--plugins", "notes"], "each stage of a recipe names its own"),
-    (["--notes.size", "2"], "--notes.size: an option of a plugin belongs into a stage"),
+    (["--notes.size", "2"], "--notes.size: an option of a plugin belongs in a stage"),
 ])
 def test_what_does_not_go_beside_stages(recipe: Path, done: list[Any], capsys: Any, words: list[str], said: str) -> None:
     assert call(["run", "--trust-recipe", str(recipe), *words]) == 2

@@ -210,7 +210,7 @@ class Loss(Protocol[RowT]):
     `name`: for logs. `key`: whatever changes what `encode` gives, for the cache. `metrics`: what the metrics of `LossOut` are,
     by name; one that is not named is a mean over rows that has no goal. `extra`: a module trained and saved beside the
     network (a value head).
-    `over`: what the loss is a sum over. "terms": rows or tokens, each for itself. "batch": the loss of a row hangs on which
+    `over`: what the loss is a sum over. "terms": rows or tokens, each for itself. "batch": the loss of a row depends on which
     rows stand beside it (negatives in the batch), so that core never splits the rows that a rank has in an update.
     `has_answers`: False where it only scores, so that there is neither `ask` nor `answer`.
     `makes_rows`: whether the model makes its own training rows by `rollout` (RLHF), of which each serves `reuse` updates.

@@ -48,7 +48,7 @@ def test_loss_and_gradients_are_those_of_transformers(folder: Path, kind: str) -
     total = loss.compute(batch).total / batch.count
     total.backward()
     trained = {name: weight for name, weight in model.net.named_parameters() if weight.requires_grad}
-    assert set(dict(model.net.named_parameters())) - set(trained) == {"classifier.bias"}  # nothing hangs on it
+    assert set(dict(model.net.named_parameters())) - set(trained) == {"classifier.bias"}  # nothing depends on it
     found = {name: weight.grad.clone() for name, weight in trained.items() if weight.grad is not None}
     model.net.zero_grad()
 

@@ -350,7 +350,7 @@ def test_a_finished_run_answers_in_the_template_of_its_training(go):
 
 @pytest.mark.parametrize(("method", "prompts"), [("grpo", 4), ("ppo", 1)])
 def test_two_processes_sample_and_learn_what_one_does(llama, judge, tmp_path, method, prompts):
-    """Completions hang on the prompt alone, so the rewards and losses are those of one process; advantages look at all ranks.
+    """Completions depend on the prompt alone, so the rewards and losses are those of one process; advantages look at all ranks.
     With one prompt a rollout, one of the two processes has none."""
     from ftp_testing import forks
     from ftp_testing.subject import ROWS

@@ -59,7 +59,7 @@ CASES = {
     "Prefer_itself": ("starts-from-the-reference", "the reference moves with the model"),
     "Prefer_swapped": ("starts-from-the-reference", "rewards/margins is"),
     "Contrast_each_for_itself": ("totals-are-sums", "two batches add up to what their rows give in one"),
-    "Contrast_does_not_say": ("totals-are-sums", "a row's loss hangs on the rows beside it"),
+    "Contrast_does_not_say": ("totals-are-sums", "a row's loss depends on the rows beside it"),
     "Classes_last_place": ("padding-changes-nothing", "padded on the right"),
     # parameterisations
     "Bias_old_head": ("trains-some-weights", "pooler is new"),

@@ -94,7 +94,7 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
                                     f"ftp run --resume {line.resume}"))
     for key in line.values:
         if "." in key:
-            problems.append(Problem(f"--{key}: an option of a plugin belongs into a stage", f"write it into {recipe}"))
+            problems.append(Problem(f"--{key}: an option of a plugin belongs in a stage", f"write it into {recipe}"))
     if problems:
         raise UserError(problems)
     again = f"ftp run {f'--resume {line.resume}' if line.resume is not None else recipe} {trust.FLAG}"

@@ -1,4 +1,4 @@
-"""Rows -> token ids, once: kept as Arrow under a key that says everything they hang on, and mapped back."""
+"""Rows -> token ids, once: kept as Arrow under a key that says everything they depend on, and mapped back."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def narrow(found: pa.Table) -> pa.Table:
 
 
 def cache_key(tokenizer: PreTrainedTokenizerBase, *parts: object) -> str:
-    """A hash of all that encoding hangs on: the tokenizer (vocabulary, rules, chat template, special tokens) and
+    """A hash of all that encoding depends on: the tokenizer (vocabulary, rules, chat template, special tokens) and
     `parts`: texts, numbers, versions, or functions and modules (by their source)."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)

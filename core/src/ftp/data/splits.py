@@ -37,7 +37,7 @@ def complete(
 ) -> tuple[dict[str, Rows], list[str]]:
     """The splits with a `validation`, cut from `train` where there is none; and notes to tell.
 
-    Which rows are cut hangs on their content and the seed alone. Classes keep their shares where they can. Rows of
+    Which rows are cut depends on their content and the seed alone. Classes keep their shares where they can. Rows of
     equal text (lower case, punctuation aside; for questions equal context, for preferences and prompts equal prompt)
     or of equal value in the column `group` stay on one side, and so does a chain of such rows. `test` is never cut.
     From a stream at most 1000 rows are cut, found by their hash, and kept out of the stream.

@@ -184,7 +184,7 @@ def _watched(encode: Encode, policy: str, tell: Callable[[str], None]) -> Encode
 class Rolled:
     """Rows that the network makes of the prompts of another source, whose updates are the rollouts (`Loss.rollout`).
 
-    A rollout hangs on nothing but the weights, the seed and its number, and no checkpoint lies inside one: a resumed run
+    A rollout depends on nothing but the weights, the seed and its number, and no checkpoint lies inside one: a resumed run
     makes the same rows again, so none of them need be saved.
     """
 

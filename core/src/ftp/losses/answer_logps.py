@@ -77,7 +77,7 @@ def precompute(run: StartedRun, model: Model, rows: Sequence[Any], columns: Mapp
 
 
 def kept_under(run: StartedRun, model: Model) -> tuple[str, str]:
-    """What precomputed log probabilities hang on: the weights, and the precision that they were computed in."""
+    """What precomputed log probabilities depend on: the weights, and the precision that they were computed in."""
     return fingerprint(model.net), str(run.accelerator.mixed_precision)
 
 

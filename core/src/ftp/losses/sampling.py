@@ -1,7 +1,7 @@
 """Completions sampled from a network. Heavy: imports torch.
 
 Every token is drawn with a number of its own, from (seed, rollout, prompt, completion, place): the completion of a prompt does
-not hang on which others are beside it, on which process, or on what was drawn before.
+not depend on which others are beside it, on which process, or on what was drawn before.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
     given, common = tables.pop("stages"), {**tables, **flags}
     out = path.parent if resume else Path(str(common.get("out", paths.RUNS / path.stem))).expanduser()
     common.pop("out", None)
-    fix = "options of a plugin belong into a stage, as lora.r = 8"
+    fix = "options of a plugin belong in a stage, as lora.r = 8"
     problems = [Problem(f"{path}: [{key}] stands above the stages", fix)
                 for key, value in common.items() if isinstance(value, dict)]
     if not (isinstance(given, list) and given and all(isinstance(one, dict) for one in given)):

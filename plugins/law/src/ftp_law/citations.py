@@ -125,7 +125,7 @@ def verdict(run: Run, data: Data, most: int, limit: float) -> Risk:
     if worst[0]:
         _, split, kind = worst
         finding = (f"{shares[split, kind]:.1%} of the {split} rows cite a {kind} that training rows cite as well (for example "
-                   f"{largest[0]}): they are no unseen rows. All rows of a case belong into one split")
+                   f"{largest[0]}): they are no unseen rows. All rows of a case belong in one split")
         return Risk("same case", "warn", finding, evidence, (run.command("--split", split, of="data preview"),))
     if shared:
         return Risk("same case", "note", "; ".join(filter(None, (

@@ -155,7 +155,7 @@ class Masks:
     def hide(self, rows: Sequence[MaskRow], *, fixed: bool) -> tuple[list[list[int]], list[list[int]]]:
         """Token ids of the rows with some hidden, and labels: the hidden ids, -100 elsewhere.
 
-        What is hidden in a row hangs on its own tokens and a number alone: in training its `draw`, which is of the run's seed
+        What is hidden in a row depends on its own tokens and a number alone: in training its `draw`, which is of the run's seed
         and the step, so neither micro-batches nor processes change it; with `fixed` the run's seed. Rows without a `draw` take
         torch's global generator. Every row has a hidden token, or it would teach nothing.
         """

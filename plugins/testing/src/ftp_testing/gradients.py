@@ -32,7 +32,7 @@ PRODUCTS = frozenset({
 })
 """What takes no tensors of mixed precision: a network of the plugin's own (a teacher) may be single."""
 FAR = (1.0, 10.0, 100.0)
-"""How far a weight is moved to see whether anything hangs on it."""
+"""How far a weight is moved to see whether anything depends on it."""
 
 
 @dataclass(frozen=True)

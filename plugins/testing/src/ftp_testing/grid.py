@@ -1,7 +1,7 @@
 """Which installed plugins go together: every method with every domain. Imports nothing heavy.
 
 A method is an objective (or none: then core's own loss for the domain's rows) and a parameterisation (or none: then all weights
-are trained). Whether an objective and a domain go together hangs on the forms of rows; a parameterisation goes with all of
+are trained). Whether an objective and a domain go together depends on the forms of rows; a parameterisation goes with all of
 them. `tests/test_grid.py` runs what goes together and asks for the errors of the rest; docs/grid.md shows the table.
 """
 

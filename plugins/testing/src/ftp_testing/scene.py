@@ -329,7 +329,7 @@ def learnt_tokens(scene: Scene, rows: Sequence[Row], *, placed: int = 0) -> list
 
 
 def _behind(logit: Tensor, read: Sequence[tuple[Tensor, Tensor]]) -> int | None:
-    """The token behind the last one that a logit of a causal network hangs on. `read`: token ids that went into it, and what
+    """The token behind the last one that a logit of a causal network depends on. `read`: token ids that went into it, and what
     was looked up for them."""
     slopes = torch.autograd.grad(logit, [states for _, states in read], retain_graph=True, allow_unused=True)
     for (ids, _), slope in zip(read, slopes, strict=True):

@@ -58,7 +58,7 @@ def encodes_by_the_contract(subject: Subject) -> str:
             if [dict(row) for row in first] != [dict(row) for row in other]:
                 raise Fault(f"encode gives other rows the second time ({_difference(first, other)}): encoded rows are cached, so one "
                             "draw would be frozen for ever, and a resumed run would train on other rows",
-                            "draw nothing in encode; random masks belong into collate, which the loop seeds by update")
+                            "draw nothing in encode; random masks belong in collate, which the loop seeds by update")
         told.append(f"{len(first)} of {split}")
     return f"{' and '.join(told)} rows, the same each time"
 
@@ -73,7 +73,7 @@ def key_holds_what_encode_hangs_on(subject: Subject) -> str:
                     "key=ftp.data.encode.cache_key(tokenizer, \"name\", VERSION, everything else that encode reads)")
     if scene_of(subject, rolled=False).loss.key != scene.loss.key:
         raise Fault("Loss.key is another one the second time, so nothing would ever come from the cache",
-                    "put only what encode hangs on into it: no addresses, times or counters")
+                    "put only what encode depends on into it: no addresses, times or counters")
     tried, told = {"max_length": 24}, []
     changes: list[tuple[str, dict[str, Any]]] = [("--max-length 24", {"max_length": tried["max_length"]})]
     changes += [(f"{item.flag} {value}", {subject.name: {item.name: value}})
@@ -214,7 +214,7 @@ def weights_move_as_they_should(subject: Subject) -> str:
         raise Fault(f"{woken[0]} was frozen by a parameterisation, and make_loss has it trained again",
                     "leave requires_grad as build_model gave it")
     if not scene.loss.compute(scene.batch(scene.rows(8))).total.requires_grad:
-        raise Fault(f"with {len(frozen)} weights frozen the loss hangs on none of the trained ones: {min(marked)}, for one, gets no gradient",
+        raise Fault(f"with {len(frozen)} weights frozen the loss depends on none of the trained ones: {min(marked)}, for one, gets no gradient",
                     "compute the loss from all of the network's output, without detaching it")
     with noting_gradients(scene.trained()) as reached:
         _train(scene, scene.rows(8), updates=4)
@@ -238,11 +238,11 @@ def gradients_are_those_of_the_total(subject: Subject) -> str:
     batch = scene.batch(scene.rows(4))
     first, second = total(scene, batch), total(scene, batch)
     if not first.requires_grad:
-        raise Fault("`total` hangs on no trained weight", "compute it with gradients, and without detaching it on the way")
+        raise Fault("`total` depends on no trained weight", "compute it with gradients, and without detaching it on the way")
     if not torch.equal(first, second):
         raise NotApplicable("the same batch has another loss the second time, with the same random state")
     if idle := unused(scene, batch):
-        raise Fault(f"{idle[0]} is trained, and not a bit of `total` hangs on it, however far it is moved",
+        raise Fault(f"{idle[0]} is trained, and not a bit of `total` depends on it, however far it is moved",
                     "it is not used, or multiplied by zero on the way; freeze it, or let it have its part in the loss")
     if reason := subject.picked.declaration.detaches:
         raise NotApplicable(f"every weight has a part in the loss; it says that it leaves out of the gradient: {reason}")
@@ -277,9 +277,9 @@ def totals_are_sums(subject: Subject) -> str:
         raise _mean(totals, counts)
     if not close(totals[3], 2 * totals[2]):
         raise Fault(f"the same rows twice give {totals[3]:.6g}, once {totals[2]:.6g}: `total` is no sum over rows",
-                    "add up the rows' losses; a row's loss may not hang on which others are in its batch")
+                    "add up the rows' losses; a row's loss may not depend on which others are in its batch")
     if not close(totals[2], totals[0] + totals[1]):
-        raise Fault(f"two batches give {totals[0]:.6g} and {totals[1]:.6g}, their rows in one {totals[2]:.6g}: a row's loss hangs on "
+        raise Fault(f"two batches give {totals[0]:.6g} and {totals[1]:.6g}, their rows in one {totals[2]:.6g}: a row's loss depends on "
                     "the rows beside it", "look for padding that is not masked, rows that attend to each other, or a mean")
     out = scene.out(rows)
     if out.row_losses is not None and not close(float(out.row_losses.sum()), totals[2]):
@@ -324,7 +324,7 @@ def accumulation_changes_nothing(subject: Subject) -> str:
                         "four: a mean of means", "give sums and counts; the step divides once (Loss.compute, train_step)")
     if most > 1e-4:
         raise Fault(f"the same update with one row at a time and with four leads to other weights ({where} by {most:.2g})",
-                    "give sums and counts; what hangs on a whole update belongs into a train_step wrapper, not into compute")
+                    "give sums and counts; what depends on a whole update belongs in a train_step wrapper, not into compute")
     return f"losses {', '.join(f'{loss:.4g}' for loss in alone)}; weights agree to {most:.1e}"
 
 

@@ -122,7 +122,7 @@ def only_trained_weights_move(subject: Subject) -> str:
             raise Fault(f"{wrong[0]} is trained on paper, and six updates gave it no gradient", "it is not used, or detached; freeze it")
         weights = dict(one.model.net.named_parameters())
         if wrong := [name for name in sorted(marked - moved) if leaves_no_trace(weights[name], one.answers)]:
-            raise Fault(f"{wrong[0]} is trained on paper: six updates did not move it, and not a bit of the {one.kind}'s answers hangs on it",
+            raise Fault(f"{wrong[0]} is trained on paper: six updates did not move it, and not a bit of the {one.kind}'s answers depends on it",
                         "it is not used, or multiplied by zero on the way; freeze it")
         told.append(f"{len(moved)} of {len(one.start)} tensors on {one.kind}")
     return ", ".join(told)

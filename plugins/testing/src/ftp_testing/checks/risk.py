@@ -59,7 +59,7 @@ def verdicts_are_sound(subject: Subject) -> str:
                     raise Fault(f"{where} has a text as advice", "advice is a tuple of texts: (\"...\",)")
                 if words := next((line for line in risk.advice if not line.startswith(("ftp ", "pip install "))), None):
                     raise Fault(f"{where} advises {words!r:.80}", "advice is commands to copy, such as run.command(\"--max-steps\", 50); "
-                                "words belong into the finding")
+                                "words belong in the finding")
                 try:
                     json.dumps(plain(risk.evidence))
                 except (TypeError, ValueError) as error:

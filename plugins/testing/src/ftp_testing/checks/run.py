@@ -94,7 +94,7 @@ def resumes_to_the_same_end(subject: Subject) -> str:
     else:
         raise Fault(f"no checkpoint was saved after update {BROKEN}", "leave checkpoints to the loop")
     _same(_unbroken(subject), out, f"broken off after update {BROKEN} and resumed, a run ends differently",
-          "keep no counter or state of your own between updates; what must be kept belongs into the model or Loss.extra")
+          "keep no counter or state of your own between updates; what must be kept belongs in the model or Loss.extra")
     return f"broken off after update {BROKEN} of {UPDATES}, the same bits"
 
 
@@ -128,7 +128,7 @@ def two_processes_are_one(subject: Subject) -> str:
             raise Fault(f"after update {update} the two processes hold other weights, each its own model from then on",
                         "let only the optimizer move weights, after loss(batch) and accelerator.backward have joined the gradients; see ftp.train.update")
     first, second = _steps(one), _steps(out)
-    count = "count over all ranks: sums and counts from compute; what hangs on the whole update by run.accelerator.reduce"
+    count = "count over all ranks: sums and counts from compute; what depends on the whole update by run.accelerator.reduce"
     other = [step for step, alone in first.items() if not math.isclose(alone["loss"], second[step]["loss"], rel_tol=1e-4, abs_tol=1e-6)]
     if other and (_rolls_out(subject) or _draws(subject)):
         means = [sum(step["loss"] for step in steps.values()) / UPDATES for steps in (first, second)]
