@@ -124,8 +124,8 @@ def grid_page() -> str:
              "each other. Any parameterisation goes with the rest: "
              f"{', '.join(f'`{name}`' for name in methods)}. Whether an objective",
              "goes with a domain depends on nothing but the [form](writing-a-plugin.md#forms) of its rows; the table says as",
-             "which form they are read then. `tests/test_grid.py` makes this table of whatever is installed, runs what fits, so that",
-             "each pair of plugins meets, and asks what does not fit for its error.", "",
+             "which form they are read then. `tests/test_grid.py` makes this table of whatever is installed, runs what fits,",
+             "so that each pair of plugins meets, and asks what does not fit for its error.", "",
              f"| objective | head | {' | '.join(f'`{name}`' for name in domains)} |", f"| --- | --- |{' --- |' * len(domains)}"]
     for objective in ("", *objectives):
         cells = [found[objective, domain] for domain in domains]
