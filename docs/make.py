@@ -59,7 +59,7 @@ def hooks_page() -> str:
         lines += ["", f"## {name}", "", f"{ARITIES[arity].capitalize()}.", "", "```python", signature(name), "```", "",
                   document(getattr(hooks, name))]
     lines += ["", "## What flows through them", "",
-              "Frozen dataclasses of `ftp.types` and the protocol `Loss`, in the order in which that module has them."]
+              "Frozen dataclasses of `ftp.types` and the protocol `Loss`, in the order in which a run meets them."]
     for cls in classes():
         lines += ["", f"### {cls.__name__}", "", document(cls)]
         if cls is types.Loss:

@@ -1,0 +1,51 @@
+"""Networks with their tokenizers, and models that packages offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftp.types.tasks import Head
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its tokenizer, and what other plugins may need to know of it.
+
+    `fresh`: names of modules that are not in the checkpoint (a new classifier), which any parameterisation must
+    train and save. `fresh_tokens`: ids of tokens that the run uses and whose rows in the embeddings and the output layer are
+    new, or look untrained (`ftp.model.token_rows`); a parameterisation that freezes those should train these rows.
+    `reference()`: a context manager in which `net` (the value it yields) gives the answers of the
+    weights as they were before this run. `save(folder)`: writes the standard Transformers or PEFT layout.
+    `packed`: rows may be laid end to end without padding (measured on this network, see `ftp.net.packing.can_pack`).
+    """
+
+    net: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    head: Head
+    labels: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    reference: Callable[[], AbstractContextManager[PreTrainedModel]] | None = None
+    save: Callable[[Path], None] | None = None
+    packed: bool = False
+    name: str = ""
+    fresh_tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model inside an installed package. `folder` holds it in Transformers layout; `sha256` maps file names to
+    digests that are checked at load; `default_for` names the heads for which it is the default model. `suggests`: defaults of
+    core's options that it would rather have, in place of an objective's (a small model takes a much higher `learning_rate`)."""
+
+    folder: Path
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    default_for: tuple[Head, ...] = ()
+    summary: str = ""
+    suggests: Mapping[str, Any] = field(default_factory=dict)

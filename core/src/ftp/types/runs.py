@@ -1,0 +1,137 @@
+"""A run, and what it asks of its plugins and of its log."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ftp.types.tasks import Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from ftp.plugin_info import Answer, Picked
+    from ftp.settings import Settings
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A plugin that keeps something from update to update (an average of weights, a counter).
+
+    Its state is in every checkpoint, so that a resumed run goes on exactly. It is the main process's, and is given back to
+    each process: keep nothing that differs between processes.
+    """
+
+    def state(self) -> Mapping[str, Any]:
+        """What it keeps: plain containers, numbers, texts and tensors."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave, with tensors on the CPU, after `make_optimizer` and before the event `Started`."""
+
+
+class Hooks(Protocol):
+    """Asks the plugins of a run (`ftp.plugins.call.Hooks` does), and knows who answered."""
+
+    @property
+    def picked(self) -> Sequence[Picked]:
+        """The plugins in the order in which they are named."""
+
+    @property
+    def plugins(self) -> Mapping[str, Any]:
+        """The object of each plugin by its name."""
+
+    def one(self, hook: str, **arguments: Any) -> Any:
+        """The answer to a hook that one plugin answers."""
+
+    def each(
+        self, hook: str, *, on_error: Callable[[Picked, Exception], Any] | None = None, without: Iterable[str] = (),
+        **arguments: Any,
+    ) -> list[Answer]:
+        """Every answer to a hook that is collected, but for those of the plugins named in `without`."""
+
+    def seen_by(self, domain: str, run: Run) -> Run:
+        """A run as a domain sees it that reads rows: with its own `--NAME.data` and `--NAME.columns`, where they are given."""
+
+    def who(self, hook: str) -> list[tuple[str, str]]:
+        """Plugins that answer a hook in the order in which they act, each with `answers`, `wraps` or `default`."""
+
+    def hide(self, text: str) -> str:
+        """What plugins that answer the hook `hide` leave of a text."""
+
+    def states(self) -> dict[str, Any]:
+        """What plugins keep in a checkpoint, by plugin name."""
+
+    def restore(self, states: Mapping[str, Any]) -> None:
+        """Give plugins back what they keep in a checkpoint."""
+
+
+class Log(Protocol):
+    """Keeps the events of a run and shows them (`ftp.folder.log.Log` does)."""
+
+    lines: list[dict[str, Any]]
+
+    def event(self, name: str, /, **values: Any) -> None:
+        """Add one line."""
+
+    def tell(self, message: str) -> None:
+        """Show one line to the user once, and keep it."""
+
+    def truncate(self, step: int) -> str:
+        """Go back to an update; gives what is wrong with the lines before it, or an empty text."""
+
+    def sync(self) -> None:
+        """Make what is written so far last through a power cut."""
+
+    def close(self) -> None:
+        """Close the file; a later event opens it again."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The facts of a run before it is started, as `ftp plan` knows them too; frozen, no counters.
+
+    `hooks`: asks its plugins. `out`: the run folder, `log`: what keeps its events; None where there is none.
+    """
+
+    settings: Settings
+    task: Task
+    hooks: Hooks
+    out: Path | None = None
+    log: Log | None = None
+
+    def command(self, *options: object, of: str = "run") -> str:
+        """A command on this run's recipe, for the advice of a verdict: `command("--max-steps", 50)` does the run again with
+        that option, `command(of="data preview")` shows its rows."""
+        recipe = self.out / "run.toml" if self.out is not None else "run.toml"
+        return f"ftp {of} {shlex.join(map(str, (recipe, *options)))}"
+
+    def hidden(self, said: Any) -> Any:
+        """Words of rows (a text, or lists and tables of them) as they may be shown or written down: what the plugins of this
+        run that answer the hook `hide` leave of them. Core hides so in verdicts and in what is kept for the report. What is
+        shortened is hidden before, as half an identifier is not known as one."""
+        if isinstance(said, str):
+            return self.hooks.hide(said)
+        if isinstance(said, Mapping):
+            return {self.hidden(name): self.hidden(value) for name, value in said.items()}
+        return type(said)(map(self.hidden, said)) if type(said) in (list, tuple) else said
+
+    def tell(self, message: str) -> None:
+        """Show one line to the user once (main process only) and keep it in the log."""
+        if self.log is not None:
+            self.log.tell(message)
+
+
+@dataclass(frozen=True)
+class StartedRun(Run):
+    """A run that has begun: its folder is open, its processes and devices are settled.
+
+    `accelerator`: Accelerate's, for the device, for autocast and for what several processes do together.
+    """
+
+    # `field()` takes the defaults of a run away
+    out: Path = field()
+    log: Log = field()
+    accelerator: Accelerator
