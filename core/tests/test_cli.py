@@ -306,9 +306,54 @@ def test_one_plugin_is_shown(capsys: Out) -> None:
                   "suggests: epochs = 9", "load_data  answers", "--poems.size  (whole number, 1 to 5) [3]", "lines of a poem"):
         assert words in text
     assert main.call(["plugins", "show", "poems", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["hooks"] == {"load_data": {"how": "answers", "takes": "collected"}}
+    page = json.loads(capsys.readouterr().out)
+    assert page["hooks"] == {"load_data": {"how": "answers", "takes": "collected"}}
+    assert page["declares"] == {"gives": ["labelled"], "suggests": {"epochs": 9}} and not page["problems"]
     assert main.call(["plugins", "show", "peoms"]) == 2
     assert "did you mean 'poems'?" in capsys.readouterr().err
+
+
+DECLARING = """
+    from ftp import hookimpl, plugin
+    from ftp.data.readers import Reader
+
+    @plugin(kind="extra", requires="poems", before=("gap", "duplicates"), after="poems", main_only=True, detaches="rhymes",
+            decides="the metre", candidates=[{"rate": 1, "on": True}, {"rate": 2}], splits=(), adds_weights=False)
+    class Metre:
+        "Counts feet."
+
+        @hookimpl
+        def on_event(self, event): ...
+
+        def state(self): ...
+
+        def restore(self, state): ...
+
+    VERSES = Reader("verses", lambda path: path.suffix == ".verse", lambda path: [])
+"""
+
+
+def test_a_page_has_every_word_that_a_plugin_declares(capsys: Out, plant: Plant) -> None:
+    points = {"metre": "ftp_planted_metre:Metre"}
+    site = plant("ftp-planted-metre", points, {"ftp_planted_metre": DECLARING}, requires="ftp-core>=0.1,<1")
+    with (site / "ftp_planted_metre-1.0.dist-info" / "entry_points.txt").open("a") as stream:
+        stream.write("[ftp.readers]\nverses = ftp_planted_metre:VERSES\n")
+    assert main.call(["plugins", "show", "metre"]) == 0
+    text = capsys.readouterr().out
+    for words in ("requires in the same run: poems", "acts before: gap, duplicates", "acts after: poems",
+                  "alone in a run decides: the metre", "settings worth a try: rate = 1, on = yes; or rate = 2",
+                  "hears events on the main process alone", "leaves out of the gradient: rhymes", "adds no weights",
+                  "keeps a state in checkpoints", "file formats: verses", "runs with ftp-core >=0.1,<1; 0.1.0 is installed"):
+        assert words in text, words
+    assert "gives the splits" not in text and "problems:" not in text
+
+
+def test_a_page_knows_every_word_of_a_declaration() -> None:
+    """A word that is added to `@plugin(...)` is shown too."""
+    from ftp.cli.plugin_page import DECLARED
+    from ftp.plugins.declare import VALUES
+
+    assert {*DECLARED, "kind"} == {*VALUES}
 
 
 def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:

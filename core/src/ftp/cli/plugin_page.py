@@ -1,0 +1,174 @@
+"""What `ftp plugins show` says of one plugin: what it declares, answers and takes, and what its package brings beside it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from ftp.cli.help import bounds, show
+from ftp.contract import CONTRACT, VERSION
+from ftp.hooks import ARITY
+from ftp.options import Option
+from ftp.plugin_info import Declaration, Found, Picked
+from ftp.plugins.audit import audit_class
+from ftp.plugins.declare import implementations, kind_of, summary_of
+
+DECLARED = {
+    "wants": "reads rows of the form: {}",
+    "gives": "gives rows of the form: {}",
+    "splits": "gives the splits: {}",
+    "head": "trains the head: {}",
+    "suggests": "suggests: {}",
+    "decides": "alone in a run decides: {}",
+    "requires": "requires in the same run: {}",
+    "replaces": "takes the place of: {}",
+    "before": "acts before: {}",
+    "after": "acts after: {}",
+    "builds_with": "builds the network itself where these options are given: {}",
+    "candidates": "settings worth a try: {}",
+    "main_only": "hears events on the main process alone",
+    "adds_weights": "adds no weights: it trains those of the base",
+    "starts_as_base": "changes the answers of the model before any training",
+    "detaches": "leaves out of the gradient: {}",
+    "goes_with": "checked together with: {}",
+    "tried_with": "checked with the options: {}",
+    "needs": "checked only where these libraries are installed: {}",
+}
+"""The words of a declaration, and what each of them means to whoever uses the plugin; `kind` stands in the first line."""
+
+REGISTERED = {
+    "ftp.forms": "forms of rows",
+    "ftp.heads": "heads",
+    "ftp.readers": "file formats",
+    "ftp.models": "models",
+    "ftp.layouts": "layouts of saved models",
+    "ftp.commands": "commands",
+}
+"""Groups of entry points that a package may use beside its plugins."""
+
+
+def describe(found: Found) -> dict[str, Any]:
+    """Everything that is known of a plugin without a run, as JSON holds it. Raises `UserError` where it does not import."""
+    from ftp.folder.writing import plain
+
+    cls = found.load()
+    picked = Picked(found, cls)
+    declaration = picked.declaration
+    page: dict[str, Any] = plain({
+        "name": found.name, "kind": kind_of(cls), "distribution": found.distribution, "version": found.version,
+        "target": found.target, "default": found.default, "summary": summary_of(cls), "help": inspect.getdoc(cls) or "",
+        "core_versions": found.core_versions, "core": VERSION, "contract": CONTRACT,
+        "hooks": _hooks(cls),
+        "wants": declaration.wants, "gives": declaration.gives, "suggests": declaration.suggests,
+        "head": [declaration.head] if declaration.head else [],
+        "declares": declared(declaration),
+        "keeps_state": inspect.isroutine(getattr(cls, "state", None)),
+        "registers": _registered(found.distribution),
+        "options": [_option(item) for item in picked.options],
+        "problems": [str(problem) for problem in audit_class(cls, f"plugin '{found.name}' of {found.package}")],
+    })
+    return page
+
+
+def declared(declaration: Declaration) -> dict[str, Any]:
+    """The words of a declaration that say something else than their default, in the order of `DECLARED`."""
+    default = Declaration()
+    words = {}
+    for word in DECLARED:
+        value = getattr(declaration, word)
+        if value != getattr(default, word):
+            words[word] = value
+    return words
+
+
+def _hooks(cls: type) -> dict[str, dict[str, str]]:
+    """The hooks that a plugin answers, in the order of the contract."""
+    answers = implementations(cls)
+    hooks = {}
+    for hook, arity in ARITY.items():
+        if hook in answers:
+            hooks[hook] = {"how": _how(answers[hook]), "takes": arity}
+    return hooks
+
+
+def _how(options: Mapping[str, Any]) -> str:
+    """How a method answers its hook."""
+    if options.get("wrapper"):
+        return "wraps"
+    return "default" if options.get("trylast") else "answers"
+
+
+def _registered(distribution: str) -> dict[str, list[str]]:
+    """What a package registers beside its plugins: group -> names. A file that is not installed registers nothing."""
+    names: dict[str, list[str]] = {}
+    try:
+        points = metadata.distribution(distribution).entry_points
+    except (metadata.PackageNotFoundError, ValueError):
+        return names
+    for group in REGISTERED:
+        offered = sorted(point.name for point in points.select(group=group))
+        if offered:
+            names[group] = offered
+    return names
+
+
+def _option(item: Option) -> dict[str, Any]:
+    return {"flag": item.flag, "name": item.name, "type": item.type_name, "default": item.default, "help": item.help,
+            "low": item.low, "high": item.high, "choices": list(item.choices)}
+
+
+def as_text(page: Mapping[str, Any]) -> list[str]:
+    """The lines of a page that `describe` made."""
+    lines = [f"{page['name']} ({page['kind']}), from {page['distribution']} {page['version']}".rstrip(), ""]
+    lines += [f"  {line}".rstrip() for line in page["help"].splitlines()]
+    if page["default"]:
+        lines += ["", f"part of every run; left out with --plugins ...,-{page['name']}"]
+    if page["declares"] or page["keeps_state"]:
+        lines += ["", *(DECLARED[word].format(_in_words(value)) for word, value in page["declares"].items())]
+    if page["keeps_state"]:
+        lines.append("keeps a state in checkpoints")
+    lines += ["", "hooks:", *_hook_lines(page["hooks"])]
+    lines += ["", "options:", *_option_lines(page["options"])]
+    if page["registers"]:
+        lines += ["", f"{page['distribution']} also brings:"]
+        lines += [f"  {REGISTERED[group]}: {', '.join(names)}" for group, names in page["registers"].items()]
+    lines += ["", _contract_line(page)]
+    if page["problems"]:
+        lines += ["", "problems:", *(f"  {text}" for text in page["problems"])]
+    return lines
+
+
+def _contract_line(page: Mapping[str, Any]) -> str:
+    """The versions of core that the plugin's package runs with, beside the one that is there."""
+    versions = page["core_versions"]
+    required = f"runs with ftp-core {versions}" if versions else "names no versions of ftp-core that it runs with"
+    return f"{required}; {page['core']} is installed (contract {page['contract']})"
+
+
+def _in_words(value: Any) -> str:
+    """A value of a declaration as a user would write it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {show(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        separator = "; or " if any(isinstance(inner, Mapping) for inner in value) else ", "
+        return separator.join(_in_words(inner) for inner in value)
+    return str(value)
+
+
+def _hook_lines(hooks: Mapping[str, Mapping[str, str]]) -> list[str]:
+    width = max((len(name) for name in hooks), default=0)
+    return [f"  {name.ljust(width)}  {hook['how']}" for name, hook in hooks.items()] or ["  none"]
+
+
+def _option_lines(options: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for item in options:
+        known = Option("", item["name"], None, None, "", item["low"], item["high"])
+        limits = "|".join(item["choices"]) if item["choices"] else item["type"]
+        limits += f", {bounds(known)}" if bounds(known) else ""
+        value = tuple(item["default"]) if isinstance(item["default"], list) else item["default"]
+        default = "" if value in (None, ()) else f" [{show(value)}]"
+        lines += [f"  {item['flag']}  ({limits}){default}", f"      {item['help']}"]
+    return lines or ["  none"]
