@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypeGuard, get_args
 
 from ftp.answers.kinds import (
     BOOLEAN,
@@ -136,10 +136,10 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
 }
 """The fields of each answer that are checked, and what they hold."""
 
-Check = Callable[[Any], Mismatch | None]
+Check = Callable[[object], Mismatch | None]
 
 
-def an(value: Any) -> str:
+def an(value: object) -> str:
     """A value's type with its article: `a str`, `an int`, `None`."""
     if value is None:  # not "a NoneType"
         return "None"
@@ -153,7 +153,7 @@ def _with_article(name: str) -> str:
 def instance(kind: type) -> Check:
     """Checks that a value is a `kind` whose fields hold what `FIELDS` says."""
 
-    def check(value: Any) -> Mismatch | None:
+    def check(value: object) -> Mismatch | None:
         if not isinstance(value, kind):
             return Mismatch(an(value), _with_article(kind.__name__))
         return _wrong_field(value, kind)
@@ -164,25 +164,25 @@ def instance(kind: type) -> Check:
 def of(kind: Kind) -> Check:
     """Checks that a value is of a kind."""
 
-    def check(value: Any) -> Mismatch | None:
+    def check(value: object) -> Mismatch | None:
         return None if kind.holds(value) else Mismatch(an(value), kind.words)
 
     return check
 
 
-def is_loss(value: Any) -> bool:
+def is_loss(value: object) -> TypeGuard[Loss]:
     """Whether something is meant as a loss: any object that computes one, as `Loss` is a protocol."""
     # one that is wrong in a function has the others
     functions = [getattr(value, name, None) for name in ("collate", "compute")]
     return any(map(callable, functions)) and not isinstance(value, type)
 
 
-def a_loss(value: Any) -> Mismatch | None:
+def a_loss(value: object) -> Mismatch | None:
     """Checks a loss."""
     return _wrong_field(value, Loss) if is_loss(value) else Mismatch(an(value), "a Loss")
 
 
-def _wrong_field(value: Any, kind: type) -> Mismatch | None:
+def _wrong_field(value: object, kind: type) -> Mismatch | None:
     """The first field of an answer that does not hold what it should: a dataclass takes any value for a field, and what is
     wrong would show far away from the plugin."""
     for name, field in FIELDS[kind].items():
@@ -198,7 +198,7 @@ def listed(kind: type) -> Check:
     """Checks that a value is a list of `kind`."""
     check_item = instance(kind)
 
-    def check(value: Any) -> Mismatch | None:
+    def check(value: object) -> Mismatch | None:
         if not is_list(value):
             return Mismatch(an(value), f"a list of {kind.__name__}")
         for item in value:

@@ -15,8 +15,8 @@ from ftp.answers.origin import Mismatch, Source
 from ftp.types import Model, Reward, Risk, Score, StepOut, Stop
 
 
-def splits(value: Any) -> Mismatch | None:
-    """Checks the answer to load_data."""
+def splits(value: object) -> Mismatch | None:
+    """Check the answer to load_data."""
     right = "a dictionary of split name -> datasets.Dataset"
     if not isinstance(value, Mapping):
         return Mismatch(an(value), right)
@@ -28,8 +28,8 @@ def splits(value: Any) -> Mismatch | None:
     return None
 
 
-def text(value: Any) -> Mismatch | None:
-    """Checks the answer to hide."""
+def text(value: object) -> Mismatch | None:
+    """Check the answer to hide."""
     return None if isinstance(value, str) else Mismatch(an(value), "a text")
 
 
@@ -51,7 +51,7 @@ HOOKS: Mapping[str, Check] = {
 """What each hook gives."""
 
 
-def checked(hook: str, value: Any, source: Source) -> Any:
+def checked(hook: str, value: object, source: Source) -> Any:
     """A plugin's answer as it may travel: itself, or a `Loss` or `Model` whose functions are checked.
 
     Raises:
@@ -60,15 +60,16 @@ def checked(hook: str, value: Any, source: Source) -> Any:
     mismatch = HOOKS[hook](value)
     if mismatch is not None:
         raise source.error(hook, mismatch)
+    # the table has just said that it is of the hook's type, which no type of this function can say
     return with_checked_functions(value, source)
 
 
-def checked_list(hook: str, values: Any, source: Source) -> Any:
+def checked_list(hook: str, values: object, source: Source) -> Any:
     """What a wrapper of a collected hook gives back: the list of all answers."""
     if not isinstance(values, list):
         right = "the list of answers that it was given (a wrapper ends with `return answers`)"
         raise source.error(hook, Mismatch(an(values), right))
-    # a wrapper may have put answers of its own into it
+    # a wrapper may have added answers of its own
     for value in values:
         checked(hook, value, source)
     return values

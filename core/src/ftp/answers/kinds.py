@@ -10,7 +10,10 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -18,63 +21,79 @@ class Kind:
     """What a value should be, in words, and the test for it."""
 
     words: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[object], bool]
 
 
-# In Python True and False are whole numbers; in an answer they are a mistake.
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number. In Python True and False are whole numbers; in an answer they are a mistake."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_collection(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether a value is a list, a tuple or a set; a text is none."""
+    return isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
+
+
+def _is_tensor(value: object) -> TypeGuard[torch.Tensor]:
     import torch
 
     return isinstance(value, torch.Tensor)
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> TypeGuard[torch.Tensor]:
     return _is_tensor(value) and value.numel() == 1
 
 
-def are_numbers(value: Any) -> bool:
+def are_numbers(value: object) -> bool:
     """Whether a list holds numbers alone."""
     return is_list(value) and _are_all(value, numbers.Real)
 
 
-def _are_wholes(value: Any) -> bool:
+def _are_wholes(value: object) -> bool:
     """Whether a list, or an array of one dimension, holds whole numbers alone."""
-    if hasattr(value, "tolist"):  # numpy and torch
-        value = value.tolist()
-    return is_list(value) and _are_all(value, numbers.Integral)
+    values = _as_list(value)
+    return is_list(values) and _are_all(values, numbers.Integral)
 
 
-def _are_all(values: Sequence[Any], number: type) -> bool:
-    """Whether all values are numbers of a type, and none is True or False. By their few types, as there may be a million."""
+def _are_finite(value: object) -> bool:
+    """Whether a list, or an array of one dimension, holds finite numbers alone."""
+    values = _as_list(value)
+    return is_list(values) and all(map(FINITE.holds, values))
+
+
+def _as_list(value: object) -> object:
+    """An array of numpy or torch as a list, and anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _are_all(values: Sequence[object], number: type) -> bool:
+    """Whether all values are numbers of a type, and none is True or False."""
+    # by their few types, as there may be a million values
     types = set(map(type, values))
     return bool not in types and all(issubclass(kind, number) for kind in types)
 
 
-def is_module(value: Any) -> bool:
+def is_module(value: object) -> TypeGuard[torch.nn.Module]:
     import torch
 
     return isinstance(value, torch.nn.Module)
 
 
-def is_dataset(value: Any) -> bool:
+def is_dataset(value: object) -> bool:
     import datasets
 
     return isinstance(value, datasets.Dataset | datasets.IterableDataset)
 
 
-def is_optimizer(value: Any) -> bool:
+def is_optimizer(value: object) -> bool:
     import torch
 
     return isinstance(value, torch.optim.Optimizer)
@@ -84,9 +103,8 @@ class RegisteredName(Kind):
     """The name of something that packages register; which names there are is known only when that is asked."""
 
     def __init__(self, names: Callable[[], Iterable[str]], *, or_several: bool = False) -> None:
-        def holds(value: Any) -> bool:
-            is_collection = isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
-            if or_several and is_collection:
+        def holds(value: object) -> bool:
+            if or_several and _is_collection(value):
                 return all(map(holds, value))
             return isinstance(value, str) and value in set(names())
 
@@ -113,9 +131,8 @@ def words_of(known: Sequence[str] = ()) -> Kind:
     # without words to choose from any text will do
     word = one_of(known) if known else TEXT
 
-    def holds(value: Any) -> bool:
-        is_collection = isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
-        if is_collection:
+    def holds(value: object) -> bool:
+        if _is_collection(value):
             return all(map(word.holds, value))
         return word.holds(value)
 
@@ -135,7 +152,7 @@ def list_of(kind: Kind, words: str) -> Kind:
 def mapping_to(kind: Kind, words: str) -> Kind:
     """A dictionary of name -> what is of the kind."""
 
-    def holds(value: Any) -> bool:
+    def holds(value: object) -> bool:
         return (
             isinstance(value, Mapping)
             and all(isinstance(name, str) for name in value)
@@ -175,7 +192,4 @@ OPTIONS = Kind(
     "a dictionary of option -> value",
     lambda value: isinstance(value, Mapping) and all(map(TEXT.holds, value)),
 )
-NUMBERS = Kind(
-    "a list of finite numbers",
-    lambda value: list_of(FINITE, "").holds(value.tolist() if hasattr(value, "tolist") else value),
-)
+NUMBERS = Kind("a list of finite numbers", _are_finite)

@@ -6,25 +6,25 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, Unpack
 
-from ftp.types import Batch, Loss, LossOut, Metric, Prediction, Row
+from ftp.types import Batch, EncodedRow, Loss, LossOut, Metric, Prediction, Row, RowT
 
 if TYPE_CHECKING:
     import torch
 
 
-class Changes(TypedDict, total=False):
+class Changes(TypedDict, Generic[RowT], total=False):
     """What `wrapped` may exchange; see `ftp.types.Loss`."""
 
-    encode: Callable[[Sequence[Row]], Iterable[Any]]
-    encode_to_score: Callable[[Sequence[Row]], Iterable[Any]]
-    ask: Callable[[Sequence[Row]], Iterable[Any]]
-    collate: Callable[[Sequence[Any]], Batch]
+    encode: Callable[[Sequence[Row]], Iterable[RowT]]
+    encode_to_score: Callable[[Sequence[Row]], Iterable[RowT]]
+    ask: Callable[[Sequence[Row]], Iterable[EncodedRow | RowT]]
+    collate: Callable[[Sequence[RowT]], Batch]
     compute: Callable[[Batch], LossOut]
     answer: Callable[[Batch, LossOut | None], list[Prediction]]
-    merge: Callable[[Sequence[Prediction], Sequence[Any]], Prediction]
-    rollout: Callable[[Sequence[Any], int], Sequence[Sequence[Any]]]
+    merge: Callable[[Sequence[Prediction], Sequence[RowT]], Prediction]
+    rollout: Callable[[Sequence[RowT], int], Sequence[Sequence[RowT]]]
     write_beside: Callable[[Path], None]
     name: str
     key: str
@@ -37,17 +37,17 @@ class Changes(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class WrappedLoss(Loss):
+class WrappedLoss(Loss[RowT]):
     """A loss whose functions are those of others."""
 
-    encode: Callable[[Sequence[Row]], Iterable[Any]]
-    encode_to_score: Callable[[Sequence[Row]], Iterable[Any]]
-    ask: Callable[[Sequence[Row]], Iterable[Any]]
-    collate: Callable[[Sequence[Any]], Batch]
+    encode: Callable[[Sequence[Row]], Iterable[RowT]]
+    encode_to_score: Callable[[Sequence[Row]], Iterable[RowT]]
+    ask: Callable[[Sequence[Row]], Iterable[EncodedRow | RowT]]
+    collate: Callable[[Sequence[RowT]], Batch]
     compute: Callable[[Batch], LossOut]
     answer: Callable[[Batch, LossOut | None], list[Prediction]]
-    merge: Callable[[Sequence[Prediction], Sequence[Any]], Prediction]
-    rollout: Callable[[Sequence[Any], int], Sequence[Sequence[Any]]]
+    merge: Callable[[Sequence[Prediction], Sequence[RowT]], Prediction]
+    rollout: Callable[[Sequence[RowT], int], Sequence[Sequence[RowT]]]
     write_beside: Callable[[Path], None]
     name: str
     key: str
@@ -59,13 +59,14 @@ class WrappedLoss(Loss):
     metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
-def wrapped(loss: Loss, **changes: Unpack[Changes]) -> Loss:
+def wrapped(loss: Loss[RowT], **changes: Unpack[Changes[RowT]]) -> Loss[RowT]:
     """The same loss with some functions or attributes exchanged, as in `wrapped(loss, compute=compute)`.
 
     Where held-out rows are encoded as those to learn from, a new `encode` is for both.
     """
     # not `vars`: functions are methods of the loss, and most attributes are those of the class
-    parts: dict[str, Any] = {field.name: getattr(loss, field.name) for field in dataclasses.fields(WrappedLoss)}
+    names = [field.name for field in dataclasses.fields(WrappedLoss)]
+    parts: dict[str, Any] = {name: getattr(loss, name) for name in names}
     is_inherited = not isinstance(loss, WrappedLoss) and type(loss).encode_to_score is Loss.encode_to_score
     if "encode" in changes and (is_inherited or parts["encode_to_score"] == parts["encode"]):
         parts["encode_to_score"] = changes["encode"]
