@@ -216,8 +216,7 @@ def test_logits_of_tokens(name: str) -> None:
         expected.append(torch.stack([out.start_logits[0], out.end_logits[0]], -1) if spans else out.logits[0])
     net = ready(name)
     for arrangement in LAYOUTS:
-        ask = heads.span_logits if spans else heads.token_logits
-        logits, bounds = ask(net, layout.lay(ROWS, pad_id=1, **arrangement))
+        logits, bounds = heads.token_logits(net, layout.lay(ROWS, pad_id=1, **arrangement))
         close(logits, torch.cat(expected))
         assert bounds.diff().tolist() == [len(row) for row in ROWS]
 

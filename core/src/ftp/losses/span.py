@@ -290,7 +290,7 @@ def _none(ids: Sequence[int], cls: int | None) -> int:
 
 def _logits(model: Model, batch: Batch) -> torch.Tensor:
     """[rows, longest, 2] fp32 logits of first and last token; those of padding are too small to count."""
-    logits = heads.span_logits(model.net, batch.inputs)[0].float()
+    logits = heads.token_logits(model.net, batch.inputs)[0].float()
     parts = logits.split(batch.inputs["lengths"])
     return pad_sequence(list(parts), batch_first=True, padding_value=torch.finfo(torch.float32).min / 4)
 

@@ -8,11 +8,11 @@ writes) slots are places in those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,83 +23,116 @@ from ftp.net import packed_attention
 from ftp.net.layout import IGNORED, Inputs, bounds, filler_slots, first, is_packed, last, real, starts_with_filler, targets
 from ftp.net.positions import first_position
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import BaseModelOutput, ModelOutput
+
 __all__ = ["classify", "head_at", "hidden", "in_pieces", "logits_at", "shifts"]
 
 LOGIT_BYTES = 256 * 2**20
 """Logits beyond this size are computed in pieces, and again in the backward pass instead of being kept."""
 
-_TO_NET = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids")
+TO_NETWORK = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids")
+"""The columns of a batch that a network reads."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """`inner`: the network under its PEFT wrapper. `backbone`: what makes its hidden states; None where that cannot be
-    taken apart from the head (encoder-decoders, learnt prompts), so that only whole padded passes are right."""
+    """The parts of a network.
 
-    inner: Any
-    backbone: Any
+    `inner`: the network under its PEFT wrapper. `backbone`: what makes its hidden states; None where that cannot be taken
+    apart from the head (encoder-decoders, learnt prompts), so that only whole padded passes are right.
+    """
+
+    inner: PreTrainedModel
+    backbone: PreTrainedModel | None
 
 
 def parts_of(net: nn.Module) -> Parts:
-    inner: Any = net
-    peft = getattr(net, "peft_config", None)
-    if peft and hasattr(net, "get_base_model"):
-        inner = net.get_base_model()
-        # These change what goes into the network, in the wrapper's own forward.
-        special = ("num_virtual_tokens", "alora_invocation_tokens")
-        if any(getattr(config, name, None) for config in peft.values() for name in special):
-            return Parts(inner, None)
-    if getattr(inner.config, "is_encoder_decoder", False):
+    """Take a network apart."""
+    adapters = getattr(net, "peft_config", None)
+    if not adapters or not hasattr(net, "get_base_model"):
+        return Parts(net, None if is_encoder_decoder(net) else net.base_model)
+    inner = net.get_base_model()
+    if is_encoder_decoder(inner):
         return Parts(inner, None)
+    # learnt prompts change what goes into the network, in the forward pass of PEFT's wrapper
+    for config in adapters.values():
+        if getattr(config, "num_virtual_tokens", None) or getattr(config, "alora_invocation_tokens", None):
+            return Parts(inner, None)
     return Parts(inner, inner.base_model)
 
 
-def _arguments(net: nn.Module, inputs: Inputs) -> dict[str, Any]:
+def _backbone(net: nn.Module) -> PreTrainedModel:
+    """The backbone of a network. Raises ValueError where it cannot be taken apart from the head."""
+    backbone = parts_of(net).backbone
+    if backbone is None:
+        raise ValueError(f"the states of {type(net).__name__} cannot be taken apart from its head")
+    return backbone
+
+
+def is_encoder_decoder(net: PreTrainedModel) -> bool:
+    """Whether a network has an encoder and a decoder."""
+    return bool(getattr(net.config, "is_encoder_decoder", False))
+
+
+def _columns(inputs: Inputs, names: Iterable[str] = TO_NETWORK) -> dict[str, Tensor]:
+    """Those of some columns that there are."""
+    return {name: inputs[name] for name in names if name in inputs}
+
+
+def _arguments(net: nn.Module, inputs: Inputs) -> dict[str, object]:
     """What the network is called with. Raises ValueError for packed rows on a network that would mix them."""
-    inner, backbone = (parts := parts_of(net)).inner, parts.backbone
-    given: dict[str, Any] = {name: inputs[name] for name in _TO_NET if name in inputs}
-    if hasattr(inner.config, "use_cache"):
-        given["use_cache"] = False
-    if "position_ids" in given and (offset := first_position(_position_table(backbone))):
-        given["position_ids"] = given["position_ids"] + offset
+    parts = parts_of(net)
+    config = parts.inner.config
+    arguments: dict[str, object] = {**_columns(inputs)}
+    if hasattr(config, "use_cache"):
+        arguments["use_cache"] = False
+    if "position_ids" in inputs:
+        arguments["position_ids"] = inputs["position_ids"] + first_position(_position_table(parts.backbone))
     if is_packed(inputs):
-        if backbone is None or inner.config._attn_implementation != packed_attention.NAME:
+        if parts.backbone is None or config._attn_implementation != packed_attention.NAME:
             raise ValueError("packed rows need a network of which `can_pack` says that it keeps them apart")
         longest, filler = inputs["extent"].shape[1:]
         tokens = inputs["input_ids"].numel()
-        given["packing"] = packed_attention.packing(starts_with_filler(inputs), max(longest, filler), tokens)
-        given["attention_mask"] = given["packing"].mask
-    return given
+        packing = packed_attention.packing(starts_with_filler(inputs), max(longest, filler), tokens)
+        arguments["packing"] = packing
+        arguments["attention_mask"] = packing.mask
+    return arguments
 
 
-def _position_table(backbone: Any) -> Any:
+def _position_table(backbone: PreTrainedModel | None) -> nn.Module | None:
     """The backbone's table of position embeddings; None where it has none."""
     return getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
 
 
-def _encode(net: nn.Module, inputs: Inputs) -> Any:
+def _encode(net: nn.Module, inputs: Inputs) -> BaseModelOutput:
     """The output of the backbone, its hidden states flattened to [slots, size]."""
-    output = parts_of(net).backbone(**_arguments(net, inputs), return_dict=True)
+    arguments = _arguments(net, inputs)
+    output = _backbone(net)(**arguments, return_dict=True)
     output["last_hidden_state"] = output.last_hidden_state.flatten(0, 1)
     return output
 
 
-def _head(net: nn.Module, output: Any, states: Tensor) -> Tensor:
+def _head(net: nn.Module, output: BaseModelOutput, states: Tensor) -> Tensor:
     """The logits that the network's own head makes of `states` [rows, tokens, size]."""
-    parts = parts_of(net)
-    if parts.inner is parts.backbone:
-        raise ValueError(f"{type(parts.inner).__name__} has no head")
+    inner = parts_of(net).inner
+    backbone = _backbone(net)
+    if inner is backbone:
+        raise ValueError(f"{type(inner).__name__} has no head")
     output = copy(output)
     output["last_hidden_state"] = states
-    if getattr(parts.backbone, "pooler", None) is not None:
-        output["pooler_output"] = parts.backbone.pooler(states)
-    with _standing_in(parts.backbone, output):
-        answer = parts.inner(states.new_zeros(states.shape[:2], dtype=torch.long), return_dict=True)
+    if getattr(backbone, "pooler", None) is not None:
+        output["pooler_output"] = backbone.pooler(states)
+    # the ids are read by nobody: they say how many slots there are
+    no_ids = states.new_zeros(states.shape[:2], dtype=torch.long)
+    with _standing_in(backbone, output):
+        answer = inner(no_ids, return_dict=True)
     return _logits(answer)
 
 
 @contextmanager
-def _standing_in(backbone: Any, output: Any) -> Iterator[None]:
+def _standing_in(backbone: PreTrainedModel, output: BaseModelOutput) -> Iterator[None]:
     """For a moment the backbone answers `output` to every call."""
     own = backbone.__dict__.get("forward")
     backbone.forward = lambda *_, **__: output
@@ -112,30 +145,33 @@ def _standing_in(backbone: Any, output: Any) -> Iterator[None]:
             backbone.forward = own
 
 
-def _logits(answer: Any) -> Tensor:
-    logits = getattr(answer, "logits", None)
-    if logits is None:  # span heads answer with two numbers a token
-        logits = torch.stack([answer.start_logits, answer.end_logits], -1)
-    return logits
+def _logits(answer: ModelOutput) -> Tensor:
+    """The logits of an answer; those of a span head are two a token, [rows, tokens, 2]."""
+    if getattr(answer, "logits", None) is None:
+        return torch.stack([answer.start_logits, answer.end_logits], -1)
+    return answer.logits
 
 
 def whole_logits(net: nn.Module, inputs: Inputs) -> Tensor:
     """The logits of one plain padded pass, [rows, longest, ...] where there is one a token (of a decoder that writes)."""
     logits = _logits(net(**_arguments(net, inputs)))
-    width = inputs.get("decoder_input_ids", inputs["input_ids"]).shape[1]  # a learnt prompt adds places in front
+    # a learnt prompt adds tokens in front
+    width = inputs.get("decoder_input_ids", inputs["input_ids"]).shape[1]
     return logits[:, -width:] if logits.ndim == 3 else logits
 
 
 def hidden(net: nn.Module, inputs: Inputs) -> Tensor:
     """[slots, size] the last hidden states, without any head; of an encoder-decoder those of its encoder; of a network with
     a learnt prompt those that it has without the prompt."""
-    if (parts := parts_of(net)).backbone is not None:
+    parts = parts_of(net)
+    if parts.backbone is not None:
         return _encode(net, inputs).last_hidden_state
-    if not getattr(parts.inner.config, "is_encoder_decoder", False):
-        given = {name: inputs[name] for name in _TO_NET if name in inputs}
-        return parts.inner.base_model(**given, return_dict=True).last_hidden_state.flatten(0, 1)
-    given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    return parts.inner.get_encoder()(**given, return_dict=True).last_hidden_state.flatten(0, 1)
+    if is_encoder_decoder(parts.inner):
+        encoder = parts.inner.get_encoder()
+        output = encoder(**_columns(inputs, ("input_ids", "attention_mask")), return_dict=True)
+    else:
+        output = parts.inner.base_model(**_columns(inputs), return_dict=True)
+    return output.last_hidden_state.flatten(0, 1)
 
 
 def classify(net: nn.Module, inputs: Inputs) -> Tensor:
@@ -149,10 +185,11 @@ def classify(net: nn.Module, inputs: Inputs) -> Tensor:
         return parts.inner.score(states[last(inputs)])
     if not is_packed(inputs):
         laid = _to_the_left(inputs)
-        if not hasattr(parts.inner, "score"):
-            paired = getattr(parts.inner.config, "is_encoder_decoder", False)
-            return _by_ends(net, laid, parts.inner.config.eos_token_id) if paired else whole_logits(net, laid)
-        return _scores(parts.inner.score, net, laid)
+        if hasattr(parts.inner, "score"):
+            return _scores(parts.inner.score, net, laid)
+        if is_encoder_decoder(parts.inner):
+            return _by_ends(net, laid, parts.inner.config.eos_token_id)
+        return whole_logits(net, laid)
     output = _encode(net, inputs)
     return _head(net, output, output.last_hidden_state[first(inputs)][:, None])
 
@@ -163,16 +200,21 @@ def _by_ends(net: nn.Module, inputs: Inputs, end: int) -> Tensor:
     counts = (inputs["input_ids"] == end).sum(1)
     if bool((counts == counts[0]).all()):
         return whole_logits(net, inputs)
-    alone = ({name: inputs[name][row : row + 1] for name in _TO_NET if name in inputs} for row in range(len(counts)))
-    return torch.cat([whole_logits(net, one) for one in alone])
+    logits = []
+    for row in range(len(counts)):
+        single_row = {name: column[row : row + 1] for name, column in _columns(inputs).items()}
+        logits.append(whole_logits(net, single_row))
+    return torch.cat(logits)
 
 
 def _scores(head: nn.Module, net: nn.Module, inputs: Inputs) -> Tensor:
-    """[rows, classes] a decoder's scores behind a learnt prompt, at each row's last real token: the network itself does not see
-    the ids there, and would take the last token whatever it is. And those of T5Gemma, which itself takes the place behind it
-    in all but the longest row of a batch; this is what it says of each row alone."""
+    """[rows, classes] a decoder's scores behind a learnt prompt, at each row's last real token.
+
+    The network itself does not see the ids there, and would take the last token whatever it is. T5Gemma itself takes the
+    token behind it in all but the longest row of a batch; this is what it says of each row alone.
+    """
     seen: list[Tensor] = []
-    handle = head.register_forward_hook(lambda module, given, output: seen.append(output))
+    handle = head.register_forward_hook(lambda module, arguments, output: seen.append(output))
     try:
         net(**_arguments(net, inputs))
     finally:
@@ -186,7 +228,9 @@ def _to_the_left(inputs: Inputs) -> Inputs:
     if "position_ids" not in inputs:
         return inputs
     order = inputs["attention_mask"].argsort(dim=1, descending=True, stable=True)
-    return {name: inputs[name].gather(1, order) for name in _TO_NET if name in inputs and name != "position_ids"}
+    # positions of rows that begin on the left are the network's own
+    names = [name for name in TO_NETWORK if name != "position_ids"]
+    return {name: column.gather(1, order) for name, column in _columns(inputs, names).items()}
 
 
 @dataclass(frozen=True)
@@ -218,8 +262,8 @@ def head_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Head:
     states = output.last_hidden_state[where]
 
     def logits(chosen: slice | Tensor) -> Tensor:
-        some = states[chosen]
-        return _head(net, output, _few_sizes(some)[None])[0, : len(some)]
+        states_there = states[chosen]
+        return _head(net, output, _few_sizes(states_there)[None])[0, : len(states_there)]
 
     return Head(states, logits)
 
@@ -239,12 +283,14 @@ def in_pieces(
     Terms are taken so many at a time that `copies` of their logits need `LOGIT_BYTES`, and logits are made again for the
     backward pass, so memory does not grow with the number of terms.
     """
-    size = max(1, LOGIT_BYTES // (4 * copies * int(parts_of(net).inner.config.get_text_config().vocab_size)))
+    vocabulary = int(parts_of(net).inner.config.get_text_config().vocab_size)
+    size = max(1, LOGIT_BYTES // (4 * copies * vocabulary))  # four bytes a logit in fp32
     if count <= size:
         return piece(0, count)
-    parts: list[tuple[Tensor, ...]] = [
-        checkpoint(piece, start, min(start + size, count), use_reentrant=False) for start in range(0, count, size)]
-    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+    pieces: list[tuple[Tensor, ...]] = []
+    for start in range(0, count, size):
+        pieces.append(checkpoint(piece, start, min(start + size, count), use_reentrant=False))
+    return tuple(map(torch.cat, zip(*pieces, strict=True)))
 
 
 def logits_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Tensor:
@@ -254,20 +300,17 @@ def logits_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Tensor:
 
 def token_logits(net: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """([tokens, classes], [rows + 1]) the logits of a token-classification head at real tokens, row after row, and
-    where among them each row begins. Columns laid `beside` are brought to the same order by `real`."""
+    where among them each row begins; the start and end logits [tokens, 2] of a question-answering head.
+
+    Columns laid `beside` are brought to the same order by `real`.
+    """
     return real(inputs, whole_logits(net, inputs)), bounds(inputs)
-
-
-def span_logits(net: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """([tokens, 2], [rows + 1]) the start and end logits of a question-answering head; else as `token_logits`."""
-    return token_logits(net, inputs)
 
 
 def shifts(net: nn.Module) -> bool:
     """Whether the network's token at one place predicts the next one (causal) rather than its own (masked)."""
     inner = parts_of(net).inner
-    config = inner.config
-    return not type(inner).__name__.endswith("ForMaskedLM") and not getattr(config, "is_encoder_decoder", False)
+    return not type(inner).__name__.endswith("ForMaskedLM") and not is_encoder_decoder(inner)
 
 
 def token_losses(net: nn.Module, inputs: Inputs, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -277,11 +320,11 @@ def token_losses(net: nn.Module, inputs: Inputs, labels: Tensor) -> tuple[Tensor
     An encoder-decoder takes padded `labels` [rows, any length] for its decoder.
     """
     inner = parts_of(net).inner
-    if getattr(inner.config, "is_encoder_decoder", False):
-        before = inner.prepare_decoder_input_ids_from_labels(labels)
-        logits = net(**_arguments(net, inputs), decoder_input_ids=before).logits
-        row, place = (labels != IGNORED).nonzero(as_tuple=True)
-        return cross_entropy(logits[row, place].float(), labels[row, place], reduction="none"), row
+    if is_encoder_decoder(inner):
+        previous = inner.prepare_decoder_input_ids_from_labels(labels)
+        logits = net(**_arguments(net, inputs), decoder_input_ids=previous).logits
+        row, position = (labels != IGNORED).nonzero(as_tuple=True)
+        return cross_entropy(logits[row, position].float(), labels[row, position], reduction="none"), row
     where, target, row = targets(inputs, labels, shift=shifts(net))
     return losses_at(net, inputs, where, target), row
 

@@ -22,6 +22,9 @@ __all__ = ["IGNORED", "bounds", "lay", "real", "rows"]
 Inputs = Mapping[str, Tensor]
 """What `lay` gives."""
 
+Columns = Mapping[str, tuple[Sequence[Sequence[int]], int]]
+"""Columns of rows by name, each with the value that fills its padding."""
+
 IGNORED = -100
 """The label of a token that is not trained."""
 
@@ -32,7 +35,7 @@ def lay(
     packed: bool,
     pad_id: int,
     padding_side: str = "right",
-    beside: Mapping[str, tuple[Sequence[Sequence[int]], int]] | None = None,
+    beside: Columns | None = None,
     device: torch.device | str | None = None,
 ) -> dict[str, Tensor]:
     """Lay token ids (one sequence a row, none empty) out as tensors.
@@ -56,34 +59,55 @@ def lay(
             raise ValueError(f"the rows of '{name}' are not as long as those of 'input_ids'")
     if padding_side not in ("left", "right"):
         raise ValueError(f"padding_side is 'left' or 'right', not {padding_side!r}")
-    longest = max(lengths)
-    out: dict[str, Tensor] = {}
+    is_on_cpu = device is None or torch.device(device).type == "cpu"
     if packed:
-        filler = filler_slots(sum(lengths)) if torch.device(device or "cpu").type == "cpu" else 0
-        for name, (column, fill) in columns.items():
-            out[name] = torch.tensor([[*chain.from_iterable(column), *[fill] * filler]])
-        filled = (number % longest for number in range(filler))  # never a position that a table of positions may lack
-        out["position_ids"] = torch.tensor([[*chain.from_iterable(map(range, lengths)), *filled]])
-        out["row_starts"] = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
-        out["extent"] = torch.empty(0, longest, filler)
+        laid = _end_to_end(columns, lengths, filler_slots(sum(lengths)) if is_on_cpu else 0)
     else:
-        left = padding_side == "left"
-        for name, (column, fill) in columns.items():
-            out[name] = torch.tensor([_pad(row, longest, fill, left) for row in column])
-        out["attention_mask"] = torch.tensor([_pad([1] * n, longest, 0, left) for n in lengths])
-        if left and min(lengths) < longest:
-            out["position_ids"] = (out["attention_mask"].cumsum(1) - 1).clamp(min=0)
-    return out if device is None else {name: x.to(device, non_blocking=True) for name, x in out.items()}
+        laid = _side_by_side(columns, lengths, padding_side)
+    return laid if device is None else to_device(laid, device)
 
 
-def _pad(row: Sequence[int], longest: int, fill: int, left: bool) -> list[int]:
+def _end_to_end(columns: Columns, lengths: Sequence[int], filler: int) -> dict[str, Tensor]:
+    """Packed columns, with `filler` slots behind the last row."""
+    longest = max(lengths)
+    laid: dict[str, Tensor] = {}
+    for name, (column, fill) in columns.items():
+        laid[name] = torch.tensor([[*chain.from_iterable(column), *[fill] * filler]])
+    # filler takes positions of rows, as a table of positions may have no others
+    filler_positions = (slot % longest for slot in range(filler))
+    laid["position_ids"] = torch.tensor([[*chain.from_iterable(map(range, lengths)), *filler_positions]])
+    laid["row_starts"] = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+    laid["extent"] = torch.empty(0, longest, filler)
+    return laid
+
+
+def _side_by_side(columns: Columns, lengths: Sequence[int], padding_side: str) -> dict[str, Tensor]:
+    """Padded columns."""
+    longest = max(lengths)
+    is_left = padding_side == "left"
+    laid: dict[str, Tensor] = {}
+    for name, (column, fill) in columns.items():
+        laid[name] = torch.tensor([_pad(row, longest, fill, is_left) for row in column])
+    laid["attention_mask"] = torch.tensor([_pad([1] * length, longest, 0, is_left) for length in lengths])
+    # networks count positions from the left, where padding is not to count
+    if is_left and min(lengths) < longest:
+        laid["position_ids"] = (laid["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return laid
+
+
+def _pad(row: Sequence[int], longest: int, fill: int, is_left: bool) -> list[int]:
     padding = [fill] * (longest - len(row))
-    return [*padding, *row] if left else [*row, *padding]
+    return [*padding, *row] if is_left else [*row, *padding]
+
+
+def to_device(inputs: Inputs, device: torch.device | str) -> dict[str, Tensor]:
+    """The inputs on a device, without waiting for it."""
+    return {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
 
 
 def filler_slots(tokens: int) -> int:
-    """How many slots to add so that batches come in few sizes, 16 an octave and so about 2% more on average: for each
-    new size the CPU's kernels are made anew, which was measured to cost a fifth of a step of a small network."""
+    """How many slots to add so that batches come in few sizes, 16 an octave and so about 2% more on average."""
+    # for each new size the CPU's kernels are made anew, which was measured to cost a fifth of a step of a small network
     step = 2 ** max(0, tokens.bit_length() - 5)
     return -tokens % step if tokens >= 128 else 0
 
@@ -144,7 +168,8 @@ def row_of_slot(inputs: Inputs) -> Tensor:
 def starts_with_filler(inputs: Inputs) -> Tensor:
     """`row_starts` with the filler as one more row, where there is any."""
     starts = inputs["row_starts"]
-    return torch.cat([starts, starts[-1:] + inputs["extent"].shape[2]]) if inputs["extent"].shape[2] else starts
+    filler = inputs["extent"].shape[2]
+    return torch.cat([starts, starts[-1:] + filler]) if filler else starts
 
 
 def bounds(inputs: Inputs) -> Tensor:
@@ -156,6 +181,7 @@ def bounds(inputs: Inputs) -> Tensor:
 
 
 def _line_starts(mask: Tensor) -> Tensor:
+    """[rows] the slot at which each padded row begins."""
     return torch.arange(len(mask), device=mask.device) * mask.shape[1]
 
 

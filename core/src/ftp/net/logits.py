@@ -47,8 +47,9 @@ class WholeLogits:
         return self.values[terms]
 
     def each(self, function: Callable[[Tensor, Tensor], Tensor], beside: Tensor | Logits) -> Tensor:
-        other = beside if isinstance(beside, Tensor) else beside.at(torch.arange(len(self), device=self.values.device))
-        return function(self.values, other)
+        if not isinstance(beside, Tensor):
+            beside = beside.at(torch.arange(len(self), device=self.values.device))
+        return function(self.values, beside)
 
 
 @dataclass(frozen=True)

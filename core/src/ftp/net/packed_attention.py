@@ -11,10 +11,9 @@ On a CPU attention is computed in fp32 even where the network runs in bf16: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +49,15 @@ class Block:
     length: int
     mask: Tensor | None
 
+    @property
+    def size(self) -> int:
+        """The number of places."""
+        return self.rows * self.length
+
 
 @dataclass(frozen=True)
 class Packing:
-    """How the tokens of packed rows find each other, worked out once a batch and used by every layer.
+    """Where the tokens of packed rows go for attention, worked out once a batch and used by every layer.
 
     `starts`: [rows + 1] int32, where each row begins, and the end. `longest`: tokens in the longest row.
     `place`: [tokens] the place of each token in the blocks, one block after the other.
@@ -73,16 +77,22 @@ class Packing:
 
     def of_heads(self, heads: int) -> tuple[Tensor, Tensor]:
         """Places that hold each row's heads one after the other, so that a block is one product without being turned
-        around: ([places x heads] what of [tokens x heads] comes there, anything where a place is empty; [tokens x heads]
-        where each went). The same for all layers."""
+        around. The same for all layers.
+
+        Gives: [places x heads] which of [tokens x heads] comes there, anything where a place is empty; and
+        [tokens x heads] where each goes.
+        """
         if heads not in self._of_heads:
-            sizes = [block.rows * block.length for block in self.blocks]
-            length = torch.repeat_interleave(torch.tensor([block.length for block in self.blocks]), torch.tensor(sizes))
-            inside = torch.cat([torch.arange(block.length).repeat(block.rows) for block in self.blocks])
-            row = torch.arange(len(inside)) - inside
-            went = (row * heads + inside)[:, None] + length[:, None] * torch.arange(heads)
-            back = went[self.place].flatten()
-            take = torch.zeros(went.numel(), dtype=torch.long).index_copy_(0, back, torch.arange(len(back)))
+            lengths = torch.tensor([block.length for block in self.blocks])
+            sizes = torch.tensor([block.size for block in self.blocks])
+            length = torch.repeat_interleave(lengths, sizes)  # [places] that of the block that the place is in
+            position = torch.cat([torch.arange(block.length).repeat(block.rows) for block in self.blocks])
+            row_start = torch.arange(len(position)) - position
+            # a row takes heads x length places: its first head at all positions, then the next
+            new_place = (row_start * heads + position)[:, None] + length[:, None] * torch.arange(heads)
+            back = new_place[self.place].flatten()
+            take = torch.zeros(new_place.numel(), dtype=torch.long)
+            take.index_copy_(0, back, torch.arange(len(back)))
             self._of_heads[heads] = take, back
         return self._of_heads[heads]
 
@@ -90,7 +100,7 @@ class Packing:
         """Each block with its part of the places of `of_heads`."""
         offset = 0
         for block in self.blocks:
-            size = block.rows * block.length * heads
+            size = block.size * heads
             yield block, slice(offset, offset + size)
             offset += size
 
@@ -122,21 +132,36 @@ def packing(starts: Tensor, longest: int, tokens: int) -> Packing:
 def _by_length(lengths: Tensor) -> tuple[Tensor, tuple[Block, ...]]:
     """Blocks of similar rows, longest first; and where in them each row begins."""
     order = lengths.argsort(descending=True, stable=True)
-    ordered: list[int] = lengths[order].tolist()
-    base, blocks, offset, first = torch.empty_like(lengths), [], 0, 0
-    while first < len(ordered):
-        longest, last = ordered[first], first + 1
-        while last < len(ordered) and (
-            ordered[last] >= WASTE * longest or (last - first) * longest < FEWEST
-        ):
-            last += 1
-        rows = order[first:last]
-        base[rows] = offset + torch.arange(last - first) * longest
-        inside = torch.arange(longest) < lengths[rows, None]
-        mask = None if ordered[last - 1] == longest else inside[:, None, None]
-        blocks.append(Block(last - first, longest, mask))
-        offset, first = offset + (last - first) * longest, last
+    longest_first: list[int] = lengths[order].tolist()
+    base = torch.empty_like(lengths)
+    blocks: list[Block] = []
+    offset = 0
+    first = 0
+    while first < len(longest_first):
+        end = _end_of_block(longest_first, first)
+        longest = longest_first[first]
+        rows = order[first:end]
+        base[rows] = offset + torch.arange(end - first) * longest
+        is_taken = torch.arange(longest) < lengths[rows, None]
+        mask = None if longest_first[end - 1] == longest else is_taken[:, None, None]
+        block = Block(end - first, longest, mask)
+        blocks.append(block)
+        offset += block.size
+        first = end
     return base, tuple(blocks)
+
+
+def _end_of_block(lengths: Sequence[int], first: int) -> int:
+    """The end of the block that begins with row `first` of rows sorted by length, longest first."""
+    longest = lengths[first]
+    end = first + 1
+    while end < len(lengths):
+        is_similar = lengths[end] >= WASTE * longest
+        is_small = (end - first) * longest < FEWEST
+        if not is_similar and not is_small:
+            break
+        end += 1
+    return end
 
 
 def ftp_packed(
@@ -149,7 +174,7 @@ def ftp_packed(
     scaling: float | None = None,
     is_causal: bool | None = None,
     packing: Packing | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Attend as Transformers asks: query [batch, heads, tokens, size] -> [batch, tokens, heads, size].
 
@@ -157,36 +182,36 @@ def ftp_packed(
     Raises ValueError for attention that has no packed form here (sliding windows, soft caps, position biases).
     """
     dtype = query.dtype
-    kernel: DropoutKernel | None = getattr(module, DROPOUT_KERNEL, None)
-    if kernel is not None and packing is not None and dropout and query.device.type == "cpu":
+    is_on_cpu = query.device.type == "cpu"
+    # autocast of a CPU would turn fp32 attention back into bf16
+    autocast = torch.autocast("cpu", enabled=False) if is_on_cpu else nullcontext()
+    if packing is None:
+        if attention_mask is not None and attention_mask.dtype == torch.int32:
+            raise ValueError("this network does not hand `packing` to its attention; use padded rows")
+    else:
         _check(query, key, kwargs)
-        with _as_given("cpu"):
-            return kernel(query, key, value, dropout, scaling, _is_causal(module, is_causal), packing), None
-    if query.device.type == "cpu" and dtype != torch.float64:
+    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
+    kernel: DropoutKernel | None = getattr(module, DROPOUT_KERNEL, None)
+    if kernel is not None and packing is not None and dropout and is_on_cpu:
+        with autocast:
+            return kernel(query, key, value, dropout, scaling, causal, packing), None
+    if is_on_cpu and dtype != torch.float64:
         query, key, value = query.float(), key.float(), value.float()
-        kwargs = {name: _float(given) for name, given in kwargs.items()}
-    with _as_given(query.device.type):
+        kwargs = {name: _float(argument) for name, argument in kwargs.items()}
+    with autocast:
         if packing is None:
-            if attention_mask is not None and attention_mask.dtype == torch.int32:
-                raise ValueError("this network does not hand `packing` to its attention; use padded rows")
             out, _ = sdpa_attention_forward(
                 module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs
             )
-            return out.to(dtype), None
-        _check(query, key, kwargs)
-        causal = _is_causal(module, is_causal)
-        if varlen_attn is not None and query.is_cuda and dtype != torch.float32 and not dropout:
+        elif varlen_attn is not None and query.is_cuda and dtype != torch.float32 and not dropout:
             out = _varlen(query, key, value, scaling, causal, packing)
         else:
             out = _in_blocks(module, query, key, value, dropout, scaling, causal, packing)
     return out.to(dtype), None
 
 
-def _is_causal(module: nn.Module, given: bool | None) -> bool:
-    return bool(getattr(module, "is_causal", True) if given is None else given)
-
-
-def _check(query: Tensor, key: Tensor, kwargs: dict[str, Any]) -> None:
+def _check(query: Tensor, key: Tensor, kwargs: Mapping[str, object]) -> None:
+    """Raise ValueError for attention that has no packed form here."""
     for name in ("sliding_window", "softcap", "position_bias", "s_aux", "cache"):
         if kwargs.get(name) is not None:
             raise ValueError(f"packed rows have no attention with `{name}` here; use padded rows")
@@ -204,46 +229,46 @@ def _in_blocks(
     causal: bool,
     packing: Packing,
 ) -> Tensor:
-    sizes = [block.rows * block.length for block in packing.blocks]
-    laid = [_put(x, packing.place, sizes) for x in (query, key, value)]
-    done = []
-    for block, q, k, v in zip(packing.blocks, *laid, strict=True):
-        q, k, v = (x.view(block.rows, block.length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
-        # A causal row never sees what comes after it, so padding on the right needs no mask.
+    """Attention block by block: [1, heads, tokens, size] each -> [1, tokens, heads, size]."""
+    queries, keys, values = (_put(x, packing) for x in (query, key, value))
+    outputs = []
+    for block, q, k, v in zip(packing.blocks, queries, keys, values, strict=True):
+        # a causal row never sees what comes after it, so padding on the right needs no mask
         mask = None if causal else block.mask
         out, _ = sdpa_attention_forward(module, q, k, v, mask, dropout, scaling, causal)
-        done.append(out.flatten(0, 1))
-    together = done[0] if len(done) == 1 else torch.cat(done)
+        outputs.append(out.flatten(0, 1))
+    together = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return together.index_select(0, packing.place)[None]
 
 
-def _put(x: Tensor, place: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
-    """Tokens [1, heads, tokens, size] -> the places of each block, [places, heads, size]."""
+def _put(x: Tensor, packing: Packing) -> list[Tensor]:
+    """Tokens [1, heads, tokens, size] -> the rows of each block, [rows, heads, length, size]."""
     tokens = x.squeeze(0).transpose(0, 1)
-    places: tuple[Tensor, ...] = tokens.new_zeros(sum(sizes), *tokens.shape[1:]).index_copy(0, place, tokens).split(sizes)
-    return places
+    sizes = [block.size for block in packing.blocks]
+    places = tokens.new_zeros(sum(sizes), *tokens.shape[1:]).index_copy(0, packing.place, tokens)
+    rows_of_blocks = []
+    for block, part in zip(packing.blocks, places.split(sizes), strict=True):
+        rows_of_blocks.append(part.view(block.rows, block.length, *part.shape[1:]).transpose(1, 2))
+    return rows_of_blocks
 
 
 def _varlen(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, causal: bool, packing: Packing
 ) -> Tensor:
+    """Attention of CUDA that knows where rows begin: [1, heads, tokens, size] each -> [1, tokens, heads, size]."""
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     window = (-1, 0) if causal else (-1, -1)
-    grouped = q.shape[1] != k.shape[1]
+    is_grouped = q.shape[1] != k.shape[1]
     starts, longest = packing.starts, packing.longest
     out: Tensor = varlen_attn(
-        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped
+        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=window, enable_gqa=is_grouped
     )
     return out[None]
 
 
-def _as_given(device: str) -> AbstractContextManager[Any]:
-    """No autocast on a CPU: it would turn fp32 attention back into bf16."""
-    return torch.autocast("cpu", enabled=False) if device == "cpu" else nullcontext()
-
-
-def _float(given: Any) -> Any:
-    return given.float() if isinstance(given, Tensor) and given.is_floating_point() else given
+def _float(argument: object) -> object:
+    """A tensor of floating-point numbers in fp32, and anything else as it is."""
+    return argument.float() if isinstance(argument, Tensor) and argument.is_floating_point() else argument
 
 
 AttentionInterface.register(NAME, ftp_packed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,89 +15,127 @@ from ftp.net.heads import classify, hidden, logits_at, parts_of, token_logits, w
 from ftp.net.layout import Inputs, bounds, count_rows, is_packed, lay, real
 from ftp.net.positions import tokens_that_fit
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 __all__ = ["can_pack"]
 
 
-def can_pack(net: Any, tokenizer: Any) -> tuple[bool, str]:
+LENGTHS = (7, 3, 19, 1, 12)
+"""Tokens of the random rows."""
+CHANGED = 2
+"""The number of the random row that is changed."""
+
+
+@dataclass(frozen=True)
+class RandomRows:
+    """Rows of several lengths; `changed`: the same with one of them turned around. `pad_id`: the token that pads."""
+
+    rows: list[list[int]]
+    changed: list[list[int]]
+    pad_id: int
+
+
+def can_pack(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[bool, str]:
     """Measure on this very network whether packed rows get what one plain pass a row gives, and keep apart.
 
-    Gives (True, "") or (False, the reason). Some random rows go through the network as it came, one at a time; then
-    packed, where states and logits must agree to 1e-4 of their size (3e-2 for weights in half precision); then packed
-    with one row changed, where those of the others must stay. Leaves a network that came with `sdpa` on `ftp_packed`,
+    Some random rows go through the network as it came, one at a time; then packed, where states and logits must agree to
+    1e-4 of their size (3e-2 for weights in half precision); then packed with one row changed, where those of the others must
+    stay.
+
+    Gives (True, "") or (False, the reason). Leaves a network that came with `sdpa` on `ftp_packed`,
     which is the same for padded rows, with fp32 attention on a CPU; its mode and the random state are untouched.
     """
     parts = parts_of(net)
-    inner, config = parts.inner, parts.inner.config.get_text_config()
-    if inner.config._attn_implementation not in ("sdpa", packed_attention.NAME):
-        return False, f"its attention is '{inner.config._attn_implementation}', not 'sdpa'"
-    others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    training = net.training
+    attention = parts.inner.config._attn_implementation
+    if attention not in ("sdpa", packed_attention.NAME):
+        return False, f"its attention is '{attention}', not 'sdpa'"
+    is_training = net.training
     net.eval()
     try:
-        samples, changed, pad_id = _random_rows(inner, tokenizer)
-        device = inner.get_input_embeddings().weight.device
-
-        def answers(rows: Sequence[Sequence[int]], packed: bool) -> list[list[Tensor]]:
-            with torch.no_grad():
-                return _answers(net, lay(rows, packed=packed, pad_id=pad_id, device=device))
-
-        plain = [] if parts.backbone is None else [answers([row], packed=False)[0] for row in samples]
-        inner.set_attn_implementation(packed_attention.NAME)
-        if parts.backbone is None:
-            return False, "its states cannot be taken apart from its head (encoder-decoder or learnt prompt)"
-        if others:
-            return False, f"it has layers of {', '.join(sorted(others))}"
-        packed, moved = answers(samples, packed=True), answers(changed, packed=True)
+        return _measure(net, tokenizer)
     except Exception as error:  # whatever a network says to packed rows is the reason
         return False, f"it does not run packed: {type(error).__name__}: {str(error)[:200]}"
     finally:
-        net.train(training)
+        net.train(is_training)
+
+
+def _measure(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[bool, str]:
+    """What `can_pack` gives, of a network in evaluation mode."""
+    parts = parts_of(net)
+    inner = parts.inner
+    samples = _random_rows(inner, tokenizer)
+    device = inner.get_input_embeddings().weight.device
+
+    def answers(rows: Sequence[Sequence[int]], is_packed: bool) -> list[list[Tensor]]:
+        with torch.no_grad():
+            return _answers(net, lay(rows, packed=is_packed, pad_id=samples.pad_id, device=device))
+
+    single = []
+    if parts.backbone is not None:
+        for row in samples.rows:
+            single += answers([row], is_packed=False)
+    inner.set_attn_implementation(packed_attention.NAME)
+    if parts.backbone is None:
+        return False, "its states cannot be taken apart from its head (encoder-decoder or learnt prompt)"
+    layers = getattr(inner.config.get_text_config(), "layer_types", None) or ()
+    other_layers = set(layers) - {"full_attention"}
+    if other_layers:
+        return False, f"it has layers of {', '.join(sorted(other_layers))}"
+    packed = answers(samples.rows, is_packed=True)
+    packed_changed = answers(samples.changed, is_packed=True)
     tolerance = 1e-4 if packed[0][0].dtype == torch.float32 else 3e-2
-    if (apart := max(map(_distance, packed, plain))) > tolerance:
-        return False, f"packed rows do not get the answers of single rows (apart by {apart:.1e} of their size)"
-    same = [number for number, row in enumerate(samples) if row == changed[number]]
-    if (apart := max(_distance(packed[number], moved[number]) for number in same)) > 1e-6:
-        return False, f"packed rows read each other (changing one moves the others by {apart:.1e} of their size)"
+    distance = max(map(_distance, packed, single))
+    if distance > tolerance:
+        return False, f"packed rows do not get the answers of single rows (apart by {distance:.1e} of their size)"
+    moves = list(map(_distance, packed, packed_changed))
+    del moves[CHANGED]
+    if max(moves) > 1e-6:
+        return False, f"packed rows read each other (changing one moves the others by {max(moves):.1e} of their size)"
     return True, ""
 
 
-def _random_rows(inner: Any, tokenizer: Any) -> tuple[list[list[int]], list[list[int]], int]:
-    """Rows of several lengths, the same with one changed, and the id that pads."""
+def _random_rows(inner: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> RandomRows:
+    """Rows of ordinary tokens, no longer than the network takes."""
     special = set(getattr(tokenizer, "all_special_ids", ()))
-    words = [i for i in range(inner.get_input_embeddings().weight.shape[0]) if i not in special]
+    vocabulary = range(inner.get_input_embeddings().weight.shape[0])
+    words = [token for token in vocabulary if token not in special]
     generator = torch.Generator().manual_seed(0)
-    fits = tokens_that_fit(inner)
-    limit = 19 if fits is None else min(19, fits)
-    rows = [
-        [words[int(i)] for i in torch.randint(len(words), (min(length, limit),), generator=generator)]
-        for length in (7, 3, 19, 1, 12)
-    ]
-    changed = [*rows[:2], rows[2][::-1], *rows[3:]]
-    return rows, changed, getattr(tokenizer, "pad_token_id", None) or 0
+    limit = tokens_that_fit(inner) or max(LENGTHS)
+    rows = []
+    for length in LENGTHS:
+        draws = torch.randint(len(words), (min(length, limit),), generator=generator)
+        rows.append([words[draw] for draw in draws.tolist()])
+    changed = list(rows)
+    changed[CHANGED] = rows[CHANGED][::-1]
+    return RandomRows(rows, changed, getattr(tokenizer, "pad_token_id", None) or 0)
 
 
-def _answers(net: Any, inputs: Inputs) -> list[list[Tensor]]:
+def _answers(net: PreTrainedModel, inputs: Inputs) -> list[list[Tensor]]:
     """For each row its states, and its logits where the network has a head."""
     limits = bounds(inputs).tolist()
     per_token = [real(inputs, hidden(net, inputs))]
     per_row = []
-    inner, backbone = (parts := parts_of(net)).inner, parts.backbone
+    parts = parts_of(net)
+    inner = parts.inner
     if type(inner).__name__.endswith("ForSequenceClassification"):
         per_row.append(classify(net, inputs) if is_packed(inputs) else whole_logits(net, inputs))
     elif inner.get_output_embeddings() is not None and is_packed(inputs):
         per_token.append(logits_at(net, inputs, torch.arange(limits[-1], device=inputs["input_ids"].device)))
-    elif inner is not backbone:
+    elif inner is not parts.backbone:
         per_token.append(token_logits(net, inputs)[0])
-    return [
-        [x[limits[row] : limits[row + 1]] for x in per_token] + [x[row] for x in per_row]
-        for row in range(count_rows(inputs))
-    ]
+    answers = []
+    for row in range(count_rows(inputs)):
+        of_tokens = [column[limits[row] : limits[row + 1]] for column in per_token]
+        answers.append([*of_tokens, *(column[row] for column in per_row)])
+    return answers
 
 
 def _distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     """The largest difference as a share of the largest value; what is not a number is infinitely far."""
-    shares = [
-        float((a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1e-12))
-        for a, b in zip(ours, theirs, strict=True)
-    ]
-    return max(share if share == share else float("inf") for share in shares)
+    largest = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        size = b.float().abs().max().clamp(min=1e-12)
+        share = float((a.float() - b.float()).abs().max() / size)
+        largest = max(largest, math.inf if math.isnan(share) else share)
+    return largest
