@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, Unpack
 
-from ftp.types import Batch, EncodedRow, Loss, LossOut, Metric, Prediction, Row, RowT
+from ftp.types import Batch, EncodedRow, Loss, LossOut, Metric, Prediction, Row
+from ftp.types.rows import RowT
 
 if TYPE_CHECKING:
     import torch
