@@ -269,7 +269,7 @@ def test_a_file_that_is_changed_after_it_was_hashed_never_runs(code, ran, after_
 
 
 def test_a_reward_that_is_changed_after_it_was_hashed_never_runs(tmp_path):
-    from ftp_rlhf.rewards import function_judge
+    from ftp_rlhf.reward_function import function_judge
 
     judge = tmp_path / "judge.py"
     judge.write_text("def short(completions): return [0.0] * len(completions)\n")

@@ -197,6 +197,10 @@ def test_whatever_can_be_scored_is_read(load: Any, kind: str) -> None:
              {"text": f"Human: {question}\n\nAssistant: {good}"}, {"text": "Only words."}]
     answers = [one.answer for row in given for one in loss.answer(batch_of(loss, [row], "predict"), None)]
     assert answers[1:3] == pytest.approx([answers[0]] * 2, rel=1e-5) and answers[3] != answers[0]
+    both = {**preferences()[0], "prompt": message("user", question)}
+    mixed = [one.answer for one in loss.answer(batch_of(loss, [given[0], both, given[3]], "predict"), None)]
+    apart = [one.answer for one in loss.answer(batch_of(loss, [both], "predict"), None)]
+    assert mixed == pytest.approx([answers[0], *apart, answers[3]], rel=1e-4, abs=1e-5), "pairs beside single texts"
     for row in ({"text": "  "}, {"number": 3}, {"messages": []}):
         with pytest.raises(UserError, match="nothing to score"):
             asked(loss, [row])

@@ -63,10 +63,10 @@ def trainer(rolling: Any, kind: str, llama: Path, tmp_path: Path, **options: Any
 def compare(ours: rollout.Roller, theirs: Any, inputs: Any, rows: list[dict[str, Any]], old: torch.Tensor | None = None) -> None:
     """Advantages, losses and gradients of both; with `old`, after the policy has moved away from these log probabilities."""
     for row, wanted in zip(rows, inputs["advantages"].tolist(), strict=True):
-        assert row["advantages"][0] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+        assert row["columns"]["advantages"][0] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
     if old is not None:  # as after some updates on the same rollout: another ratio, some of them clipped
         for row, line in zip(rows, old, strict=True):
-            row["old"] = line[: len(row["old"])].tolist()
+            row["old_logps"] = line[: len(row["old_logps"])].tolist()
     ours.model.net.zero_grad()
     theirs.model.zero_grad()
     batch = ours.collate(rows)
@@ -90,7 +90,8 @@ def test_grpo_is_trls(llama, rolling, tmp_path, loss_type, scale, beta, moved):
     old = None
     if moved:
         generator = torch.Generator().manual_seed(5)
-        old = torch.stack([torch.nn.functional.pad(torch.tensor(row["old"]), (0, LENGTH - len(row["old"]))) for row in rows])
+        logps = [torch.tensor(row["old_logps"]) for row in rows]
+        old = torch.stack([torch.nn.functional.pad(line, (0, LENGTH - len(line))) for line in logps])
         old = old + 0.2 * torch.randn(old.shape, generator=generator)
         inputs["old_per_token_logps"] = old[:, : inputs["completion_ids"].shape[1]]
     compare(ours, theirs, inputs, rows, old)
@@ -104,8 +105,8 @@ def test_rloo_is_trls(llama, rolling, tmp_path, beta, normalize, moved):
     if moved:
         generator = torch.Generator().manual_seed(5)
         for number, row in enumerate(rows):
-            shift = 0.1 * torch.randn(len(row["old"]), generator=generator)
-            row["old"] = (torch.tensor(row["old"]) + shift).tolist()
+            shift = 0.1 * torch.randn(len(row["old_logps"]), generator=generator)
+            row["old_logps"] = (torch.tensor(row["old_logps"]) + shift).tolist()
             inputs["old_logps"][number] += shift.sum()
     compare(ours, theirs, inputs, rows)
 
@@ -154,11 +155,11 @@ def test_ppo_is_the_formula_written_out(rolling):
     total, count = torch.zeros(()), 0
     for row, advantage, wanted, value_before, old in zip(rows, every, returns, before, olds, strict=True):
         moved = old + 0.15 * torch.randn(old.shape, generator=shift)
-        row["old"] = moved.tolist()
+        row["old_logps"] = moved.tolist()
         logps, values = plain(net, row)
         for t in range(len(advantage)):
             a = (advantage[t] - flat.mean()) / (flat.std(ddof=1) + 1e-8)
-            assert row["advantages"][t] == pytest.approx(a, rel=1e-3, abs=1e-4)
+            assert row["columns"]["advantages"][t] == pytest.approx(a, rel=1e-3, abs=1e-4)
             ratio = (logps[t] - moved[t]).exp()
             policy = torch.max(-a * ratio, -a * ratio.clamp(0.9, 1.1))
             low, high = value_before[t] - 0.15, value_before[t] + 0.15

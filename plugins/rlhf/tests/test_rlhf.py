@@ -218,7 +218,7 @@ def test_a_completion_that_nobody_judges_is_an_error(rolling, judge):
 def test_a_reward_model_judges_with_its_own_tokenizer(go, rolling, tmp_path):
     """It gives texts the scores that its finished run gives them, and a run is judged by it; its tokenizer is another one."""
     import ftp
-    from ftp_rlhf.rewards import model_judge
+    from ftp_rlhf.reward_model import model_judge
     from ftp_testing.subject import ROWS
 
     trained = ftp.run(["reward", "-leakage", "-duplicates"], plugins_from=(ROWS,), model=str(tiny("gpt2", tmp_path / "gpt2")),
@@ -293,7 +293,7 @@ def test_an_empty_completion_is_judged_and_trained(rolling):
 def test_an_empty_completion_has_a_score_of_a_reward_model(go, tmp_path):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from ftp_rlhf.rewards import model_judge
+    from ftp_rlhf.reward_model import model_judge
 
     base = tiny("llama", tmp_path / "base")
     folder = tmp_path / "plain"

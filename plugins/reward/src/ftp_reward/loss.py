@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from ftp import UserError
 from ftp.data import cache_key, control_text
-from ftp.losses import chat_template, conversations, is_asked, row_limit, scored_texts, stretches, tokens
+from ftp.losses import chat_template, conversations, row_limit, scored_texts, stretches, tokens
 from ftp.losses.prompted_answers import SAME, SamePairs, excerpt
 from ftp.losses.scored_texts import Reader
 from ftp.net import heads, layout
@@ -21,21 +21,38 @@ from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Metric, Model, Pre
 if TYPE_CHECKING:
     from ftp_reward import Reward
 
-VERSION = 1
+VERSION = 2
 
 
-class ScoredPair(EncodedRow, total=False):
+class TextRow(EncodedRow, total=False):
+    """One text that is to be scored."""
+
+    kind: Literal["text"]
+
+
+class PairRow(EncodedRow, total=False):
     """The prompt with the chosen answer, and `rejected_...` with the rejected one. `margin`: by how much the first is better."""
 
+    kind: Literal["pair"]
     rejected_input_ids: list[int]
     rejected_token_type_ids: list[int]
     margin: float
 
 
+@dataclass(frozen=True)
+class ScoreBatch(Batch):
+    """Texts of rows one after the other, then the rejected ones of pairs. `row_of_pair`: which rows are pairs.
+    `margins`: of each pair, [pairs] fp32; of rows to learn from."""
+
+    row_of_pair: Sequence[int] = ()
+    margins: Tensor | None = None
+
+
 def make(options: Reward, run: Run, data: Data, model: Model) -> Scores:
     """The loss of `Reward.formula`, one term a pair. `UserError` for options and models that do not go together."""
     tokens.refuse_encoder_decoder(model, "reward")
-    tokenizer, limit = model.tokenizer, row_limit(run, model)
+    tokenizer = model.tokenizer
+    limit = row_limit(run, model)
     reads_pairs = scored_texts.reads_pairs(tokenizer) and not (data.splits and options.chat_template)
     if not data.splits:
         scored_texts.refuse_other(reads_pairs, run.out)
@@ -55,7 +72,7 @@ def make(options: Reward, run: Run, data: Data, model: Model) -> Scores:
 
 
 @dataclass(frozen=True)
-class Scores(Loss[ScoredPair]):
+class Scores(Loss[TextRow | PairRow]):
     """The loss of `make`. `margin`: the column with margins; None where there is none."""
 
     options: Reward
@@ -68,25 +85,28 @@ class Scores(Loss[ScoredPair]):
     learnt: SamePairs = field(default_factory=SamePairs)
     scored: SamePairs = field(default_factory=SamePairs)
 
-    def encode(self, rows: Sequence[Row]) -> list[ScoredPair]:
+    def encode(self, rows: Sequence[Row]) -> list[PairRow]:
         return self._encoded(rows, self.learnt)
 
-    def encode_to_score(self, rows: Sequence[Row]) -> list[ScoredPair]:
+    def encode_to_score(self, rows: Sequence[Row]) -> list[PairRow]:
         return self._encoded(rows, self.scored)
 
-    def _encoded(self, rows: Sequence[Row], seen: SamePairs) -> list[ScoredPair]:
-        chosen, rejected = (self.reader.read(rows, [row[name] for row in rows]) for name in ("chosen", "rejected"))
-        encoded: list[ScoredPair] = []
+    def _encoded(self, rows: Sequence[Row], seen: SamePairs) -> list[PairRow]:
+        chosen = self.reader.read(rows, [row["chosen"] for row in rows])
+        rejected = self.reader.read(rows, [row["rejected"] for row in rows])
+        encoded: list[PairRow] = []
         same = 0
         for row_index, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
             answer_cut = good["answer_cut"] + bad["answer_cut"]
             if good["input_ids"] == bad["input_ids"]:
                 same += not answer_cut
-                encoded.append({"row": row_index, "left_out": SAME, "answer_cut": answer_cut})
+                encoded.append({"kind": "pair", "row": row_index, "left_out": SAME, "answer_cut": answer_cut})
                 continue
-            pair: ScoredPair = {"input_ids": good["input_ids"], "rejected_input_ids": bad["input_ids"], "row": row_index,
-                                "length": len(good["input_ids"]) + len(bad["input_ids"]),
-                                "cut": good["cut"] + bad["cut"], "answer_cut": answer_cut}
+            pair: PairRow = {
+                "kind": "pair", "row": row_index, "input_ids": good["input_ids"], "rejected_input_ids": bad["input_ids"],
+                "length": len(good["input_ids"]) + len(bad["input_ids"]),
+                "cut": good["cut"] + bad["cut"], "answer_cut": answer_cut,
+            }
             if "token_type_ids" in good and "token_type_ids" in bad:
                 pair["token_type_ids"] = good["token_type_ids"]
                 pair["rejected_token_type_ids"] = bad["token_type_ids"]
@@ -100,43 +120,57 @@ class Scores(Loss[ScoredPair]):
         """Texts to be scored; of a pair, which are both read, the difference is."""
         encoded: list[EncodedRow] = []
         for row in rows:
-            encoded += self._encoded([row], SamePairs()) if row.get("chosen") is not None else [self.reader.one(row)]
+            if row.get("chosen") is not None:
+                encoded += self._encoded([row], SamePairs())
+            else:
+                text: TextRow = {"kind": "text", **self.reader.one(row)}
+                encoded.append(text)
         return encoded
 
-    def collate(self, rows: Sequence[ScoredPair]) -> Batch:
-        """Texts one after the other; of pairs all chosen ones, then all rejected ones."""
-        pairs = [row for row in rows if row.get("rejected_input_ids")]
-        ids = [row["input_ids"] for row in rows] + [row["rejected_input_ids"] for row in pairs]
-        beside = {}
-        if rows[0].get("token_type_ids") is not None:
-            types = [row["token_type_ids"] for row in rows] + [row["rejected_token_type_ids"] for row in pairs]
-            beside = {"token_type_ids": (types, 0)}
+    def collate(self, rows: Sequence[TextRow | PairRow]) -> ScoreBatch:
+        """All texts in one layout."""
+        ids = [row["input_ids"] for row in rows]
+        row_of_pair: list[int] = []
+        margins: list[float] = []
+        has_types = rows[0].get("token_type_ids") is not None
+        types = [row["token_type_ids"] for row in rows] if has_types else []
+        for row_index, row in enumerate(rows):
+            if row["kind"] == "pair":
+                row_of_pair.append(row_index)
+                ids.append(row["rejected_input_ids"])
+                types += [row["rejected_token_type_ids"]] if has_types else []
+                margins.append(0.0 if self.margin is None or row.get("asked") else row["margin"])
         tokenizer = self.model.tokenizer
-        inputs = layout.lay(ids, packed=self.model.packed, pad_id=tokenizer.pad_token_id or 0, beside=beside,
-                            padding_side=tokenizer.padding_side, device=next(self.model.net.parameters()).device)
-        if not is_asked(rows):
-            margins = [row["margin"] if self.margin is not None else 0.0 for row in rows]
-            inputs["margin"] = torch.tensor(margins, device=inputs["input_ids"].device)
-        return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(map(len, ids)))
+        device = next(self.model.net.parameters()).device
+        inputs = layout.lay(ids, packed=self.model.packed, pad_id=tokenizer.pad_token_id or 0,
+                            beside={"token_type_ids": (types, 0)} if has_types else {},
+                            padding_side=tokenizer.padding_side, device=device)
+        return ScoreBatch(inputs, count=len(rows), rows=len(rows), tokens=sum(map(len, ids)), row_of_pair=row_of_pair,
+                          margins=torch.tensor(margins, device=device))
 
     def scores(self, batch: Batch) -> Tensor:
         """[texts] fp32"""
         return heads.classify(self.model.net, batch.inputs).float()[:, 0]
 
     def compute(self, batch: Batch) -> LossOut:
+        assert isinstance(batch, ScoreBatch)
         chosen, rejected = self.scores(batch).chunk(2)
-        losses = self.options.formula(chosen, rejected, batch.inputs["margin"])
-        ahead = (chosen - rejected).detach()
-        metrics = {"accuracy": (ahead > 0).float().sum(), "margin": ahead.sum(),
+        losses = self.options.formula(chosen, rejected, batch.margins)
+        lead = (chosen - rejected).detach()
+        metrics = {"accuracy": (lead > 0).float().sum(), "margin": lead.sum(),
                    "mean_reward": (chosen + rejected).detach().sum() / 2}
-        return LossOut(losses.sum(), metrics, losses.detach(), torch.ones_like(losses), outputs=ahead)
+        return LossOut(losses.sum(), metrics, losses.detach(), torch.ones_like(losses), outputs=lead)
 
     def answer(self, batch: Batch, out: LossOut | None) -> list[Prediction]:
         """The score of a text; of a pair, how much higher that of the chosen answer is."""
-        scores = out.outputs if out is not None else self.scores(batch)
-        if len(scores) == 2 * batch.rows:
-            scores = scores[: batch.rows] - scores[batch.rows :]
-        return [Prediction(score) for score in scores.tolist()]
+        assert isinstance(batch, ScoreBatch)
+        if out is not None:
+            answers: Tensor = out.outputs
+        else:
+            scores = self.scores(batch)
+            row_of_pair = torch.tensor(batch.row_of_pair, dtype=torch.long, device=scores.device)
+            answers = scores[: batch.rows].index_add(0, row_of_pair, scores[batch.rows :], alpha=-1)
+        return [Prediction(score) for score in answers.tolist()]
 
 
 def margin_of(options: Reward, run: Run, data: Data) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ftp import Problem, UserError, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, StartedRun
 
-OF_ONE: dict[str, tuple[str, ...]] = {
+METHODS_OF_OPTION: dict[str, tuple[str, ...]] = {
     "scale_rewards": ("grpo",), "loss_type": ("grpo",), "use_bias_correction_kl": ("grpo",), "epsilon_high": ("grpo", "rloo"),
     "normalize_advantages": ("rloo",),
     "lam": ("ppo",), "gamma": ("ppo",), "vf_coef": ("ppo",), "cliprange_value": ("ppo",), "whiten_rewards": ("ppo",),
@@ -75,19 +75,19 @@ class Rlhf:
     def _check(self, run: StartedRun, data: Data) -> None:
         """Raise `UserError` with everything that does not go together."""
         problems = []
-        defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, methods in OF_ONE.items():
+        defaults: dict[str, object] = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, methods in METHODS_OF_OPTION.items():
             if self.method not in methods and getattr(self, name) != defaults[name]:
                 problems.append(Problem(f"--rlhf.{name} {getattr(self, name)}: {self.method} has none",
                                         f"leave it out, or take --rlhf.method {' or '.join(methods)}"))
         if self.method != "ppo" and self.num_generations < 2:
             problems.append(Problem(f"--rlhf.num_generations {self.num_generations}: {self.method} compares the completions of a "
                                     "prompt with one another", "2 at least, or --rlhf.method ppo"))
-        named = (self.reward_model is not None) + len(self.reward)
-        if self.reward_weights and len(self.reward_weights) != named:
-            problems.append(Problem(f"--rlhf.reward_weights: {len(self.reward_weights)} weights for {named} rewards",
+        num_rewards = (self.reward_model is not None) + len(self.reward)
+        if self.reward_weights and len(self.reward_weights) != num_rewards:
+            problems.append(Problem(f"--rlhf.reward_weights: {len(self.reward_weights)} weights for {num_rewards} rewards",
                                     "one for reward_model (if there is one), then one for each of --rlhf.reward"))
-        if data.splits and not named and not run.hooks.who("reward"):
+        if data.splits and not num_rewards and not run.hooks.who("reward"):
             problems.append(Problem("rlhf: nothing judges the completions", "name a finished run of `reward`, a Python function, "
                                     "or a domain with a reward of its own", "--rlhf.reward path.py:function"))
         if run.settings.shard:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ftp import UserError
 from ftp.net import heads
+from ftp.types import Batch
 
 
 class Extra(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -29,7 +29,7 @@ class Extra(nn.Module):  # type: ignore[misc,unused-ignore]
 
 
 @dataclass(frozen=True)
-class Seen:
+class TokenScores:
     """[terms] each, completion after completion: the log probability of each token, the entropy (in nats) of its distribution,
     and, with a value head, the value of the state in which it was chosen."""
 
@@ -38,27 +38,26 @@ class Seen:
     values: Tensor | None = None
 
 
-def look(net: nn.Module, inputs: Mapping[str, Any], temperature: float, value: nn.Module | None = None) -> Seen:
+def score_tokens(net: nn.Module, batch: Batch, temperature: float, value_head: nn.Module | None = None) -> TokenScores:
     """One pass over laid out completions (`ftp.losses.tokens.collate`). Large vocabularies are done in pieces."""
-    where, target = inputs["where"], inputs["target"]
-
-    head = heads.head_at(net, inputs, where)
-    if value is not None and head.states is None:
+    where, target = batch.inputs["where"], batch.inputs["target"]
+    head = heads.head_at(net, batch.inputs, where)
+    if value_head is not None and head.states is None:
         raise UserError("--rlhf.method ppo: the states of a network with a learnt prompt cannot be told from its tokens'",
                         "--rlhf.method rloo has no value head")
 
     def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
         logits = head(start, end).float() / temperature
         with torch.no_grad():
-            logs = logits.log_softmax(-1)
-            entropies = -(logs.exp() * logs).sum(-1)
+            log_shares = logits.log_softmax(-1)
+            entropies = -(log_shares.exp() * log_shares).sum(-1)
         return -cross_entropy(logits, target[start:end], reduction="none"), entropies
 
     logps, entropies = heads.in_pieces(net, len(where), piece)
     values = None
-    if value is not None and head.states is not None:
-        values = value(head.states.to(next(value.parameters()).dtype)).float()[:, 0]
-    return Seen(logps, entropies, values)
+    if value_head is not None and head.states is not None:
+        values = value_head(head.states.to(next(value_head.parameters()).dtype)).float()[:, 0]
+    return TokenScores(logps, entropies, values)
 
 
 def by_row(terms: Tensor, lengths: Sequence[int]) -> Tensor:

@@ -3,36 +3,40 @@ the mean of the other completions of its prompt; a completion as a whole is one 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from ftp_rlhf.method import Columns, Gather, Rolled, Terms, clipped, spread
+from ftp_rlhf.method import Columns, Gather, Rollout, Terms, clipped, same_for_all_tokens, spread
 from ftp_rlhf.policy import by_row
 
+if TYPE_CHECKING:
+    from ftp_rlhf import Rlhf
 
-def columns(rolled: Rolled, options: Any, gather: Gather) -> list[Columns]:
+
+def columns(rollout: Rollout, options: Rlhf, gather: Gather) -> list[Columns]:
     """Ahmadian et al. 2024, eq. 8, with the reward of eq. 3 (the KL divergence by the log ratio of the completion)."""
-    kl = np.array([float((logps - ref).sum()) for logps, ref in zip(rolled.logps, rolled.ref, strict=True)])
-    groups = (rolled.rewards - rolled.beta * kl).reshape(-1, options.num_generations)
-    others = (groups.sum(1, keepdims=True) - groups) / (options.num_generations - 1)
-    advantages = np.ravel(groups - others)
+    log_ratios = zip(rollout.logps, rollout.ref_logps, strict=True)
+    kl = np.array([float((logps - ref_logps).sum()) for logps, ref_logps in log_ratios])
+    groups = (rollout.rewards - rollout.beta * kl).reshape(-1, options.num_generations)
+    mean_of_others = (groups.sum(1, keepdims=True) - groups) / (options.num_generations - 1)
+    advantages = np.ravel(groups - mean_of_others)
     if options.normalize_advantages:
-        everyone = gather(advantages)
-        advantages = (advantages - everyone.mean()) / (float(spread(everyone)) + 1e-4)
-    return [{"advantages": [float(value)] * len(logps)} for value, logps in zip(advantages, rolled.logps, strict=True)]
+        of_all_ranks = gather(advantages)
+        advantages = (advantages - of_all_ranks.mean()) / (float(spread(of_all_ranks)) + 1e-4)
+    return same_for_all_tokens(advantages, rollout.logps)
 
 
-def losses(terms: Terms, options: Any, tokens_per_row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def losses(terms: Terms, options: Rlhf, tokens_per_row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The clipped objective with the probability ratio of whole completions."""
     kept = by_row(terms.kept, terms.lengths) > 0
-    ratio = by_row(terms.logps - terms.columns["old"], terms.lengths).exp()
+    ratio = by_row(terms.logps - terms.old_logps, terms.lengths).exp()
     high = options.epsilon if options.epsilon_high is None else options.epsilon_high
     per_row, outside = clipped(ratio, terms.mean(terms.columns["advantages"]), options.epsilon, high)
     return per_row * kept, {"clip_ratio": outside * kept}
 
 
-def by_tokens(options: Any) -> bool:
+def by_tokens(options: Rlhf) -> bool:
     """Whether the loss is a mean over tokens, not over completions."""
     return False

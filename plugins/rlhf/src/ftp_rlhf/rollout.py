@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -14,23 +14,35 @@ from torch import Tensor
 from ftp import UserError
 from ftp.data import cache_key, read_messages
 from ftp.data.turns import Message, Unfit
-from ftp.losses import TokenRow, chat_template, conversations, row_limit, stretches, tokens
+from ftp.losses import chat_template, conversations, row_limit, stretches, tokens
 from ftp.losses.conversations import Chat, tools_of
 from ftp.losses.generation import beginning, question
 from ftp.losses.sampling import Completion, Sampler, Sampling, sample
 from ftp.model import without_dropout
-from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
-from ftp_rlhf import policy
-from ftp_rlhf.method import Columns, Numbers, Rolled, Terms
+from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, StartedRun
+from ftp_rlhf import grpo, policy, ppo, rloo
+from ftp_rlhf.method import Method, Numbers, Rollout, Terms
 from ftp_rlhf.policy import by_row, k3
 from ftp_rlhf.rewards import Judged, Judges
+from ftp_rlhf.rows import (
+    CompletionRow,
+    PromptBatch,
+    PromptRow,
+    batch_of_completions,
+    batch_of_prompts,
+    completion_row,
+)
 
 if TYPE_CHECKING:
     from ftp_rlhf import Rlhf
 
-VERSION = 1
+T = TypeVar("T")
+
+VERSION = 2
 EVALUATION, TRAINING = 0, 1
 """What completions are for; a part of what they are drawn from."""
+
+METHODS: Mapping[str, Method] = {"rloo": rloo, "grpo": grpo, "ppo": ppo}
 
 
 def make(options: Rlhf, run: StartedRun, data: Data, model: Model) -> Loss:
@@ -47,23 +59,19 @@ def make(options: Rlhf, run: StartedRun, data: Data, model: Model) -> Loss:
     return Roller(options, run, model, talk, limit, bool(data.splits))
 
 
-class PromptRow(EncodedRow, total=False):
-    """A prompt up to where the assistant answers. `question`: the whole row as JSON, for rewards."""
+@dataclass(frozen=True)
+class Scored:
+    """Of each completion [tokens]: log probabilities under the policy and under the reference (the same as `logps` where
+    nobody asked for it), and the values of a value head (empty without one)."""
 
-    question: str
+    logps: Sequence[Numbers]
+    ref_logps: Sequence[Numbers]
+    values: Sequence[Numbers]
 
-
-class CompletionRow(TokenRow, total=False):
-    """A prompt with a completion, which is learnt. `old`, `ref`: of each of its tokens the log probability at the rollout and
-    under the reference (without a divergence to hold: none). `kept`: whether it is learnt from. `told`: what is shown of it.
-    `tokens_per_row`: mean length of the rollout's completions. `method`: what the method's `columns` gave, a number a token."""
-
-    old: list[float]
-    ref: list[float]
-    kept: bool
-    told: dict[str, float]
-    tokens_per_row: float
-    method: Columns
+    def divergences(self) -> list[float]:
+        """Of each completion, its KL divergence from the reference, in nats, as estimated at its tokens."""
+        pairs = zip(self.logps, self.ref_logps, strict=True)
+        return [float(k3(torch.from_numpy(logps), torch.from_numpy(ref_logps)).sum()) for logps, ref_logps in pairs]
 
 
 class Roller(Loss):
@@ -72,10 +80,17 @@ class Roller(Loss):
     makes_rows = True
 
     def __init__(self, options: Rlhf, run: StartedRun, model: Model, talk: Chat, limit: int, trains: bool) -> None:
-        self.options, self.run, self.model, self.talk, self.limit = options, run, model, talk, limit
-        self.method = import_module(f"ftp_rlhf.{options.method}")
-        size = int(model.net.config.get_text_config().hidden_size) if options.method == "ppo" else None
-        self.extra = policy.Extra(options.beta, size) if options.method == "ppo" or options.target_kl is not None else None
+        self.options = options
+        self.run = run
+        self.model = model
+        self.talk = talk
+        self.limit = limit
+        self.method = METHODS[options.method]
+        has_value_head = options.method == "ppo"
+        size = int(model.net.config.get_text_config().hidden_size) if has_value_head else None
+        self.extra = None
+        if has_value_head or options.target_kl is not None:
+            self.extra = policy.Extra(options.beta, size)
         self.judges = Judges(run, options) if trains else None  # a finished run is judged only where it is evaluated again
         self.how = Sampling(options.max_completion_length, options.temperature, options.top_p, options.top_k, talk.stop)
         self.generate: Sampler = sample
@@ -94,165 +109,163 @@ class Roller(Loss):
         """The weight of the KL divergence now."""
         return float(self.options.beta if self.extra is None else self.extra.beta)
 
+    @property
+    def value_head(self) -> torch.nn.Linear | None:
+        """PPO's; None of other methods."""
+        return None if self.extra is None else self.extra.value
+
     # --- prompts ---
 
     def encode(self, rows: Sequence[Row]) -> Iterator[PromptRow]:
         """Prompts. One that leaves no room for a completion is left out: cut, it would ask something else."""
-        for number, row in enumerate(rows):
-            prompt = self._prompt(row, read_messages(row["prompt"], "user"))
+        for row_index, row in enumerate(rows):
+            prompt = self._prompt(row, row_index, read_messages(row["prompt"], "user"))
             if len(prompt["input_ids"]) <= self.room:
-                yield {**prompt, "row": number}
+                yield prompt
             else:
-                why = f"their prompt has more than {self.room} tokens, which leaves no room for a completion"
-                yield {"row": number, "left_out": why}
+                reason = f"their prompt has more than {self.room} tokens, which leaves no room for a completion"
+                yield {"kind": "prompt", "row": row_index, "left_out": reason}
 
     def ask(self, rows: Sequence[Row]) -> Iterator[PromptRow]:
         """What a finished model is asked, spelt in any way."""
-        for number, row in enumerate(rows):
-            prompt = self._prompt(row, question(row))
+        for row_index, row in enumerate(rows):
+            prompt = self._prompt(row, row_index, question(row))
             if len(prompt["input_ids"]) > self.room:
                 raise UserError(f"a prompt has {len(prompt['input_ids'])} tokens, and the model takes {self.limit} with the "
                                 "completion", "shorten it")
-            yield {**prompt, "row": number}
+            yield prompt
 
     @property
     def room(self) -> int:
         """Tokens of a prompt at most."""
         return self.limit - self.options.max_completion_length
 
-    def _prompt(self, row: Row, turns: Sequence[Message]) -> PromptRow:
+    def _prompt(self, row: Row, row_index: int, turns: Sequence[Message]) -> PromptRow:
         try:
             if not turns:
                 raise Unfit("asks nothing")
             ids = self.talk.prompt(turns, tools_of(row))
         except Unfit as error:
             raise UserError(f"the row that asks {beginning(row)} {error}", "mend it or leave it out") from error
-        return {"input_ids": ids, "length": len(ids) + self.options.max_completion_length,
+        return {"kind": "prompt", "row": row_index, "input_ids": ids,
+                "length": len(ids) + self.options.max_completion_length,
                 "question": json.dumps({**row, "prompt": turns}, default=str)}
 
-    def collate(self, rows: Sequence[Any]) -> Batch:
+    def collate(self, rows: Sequence[PromptRow | CompletionRow]) -> Batch:
         """Completions laid out with what the method reads of them; prompts as they are, to be completed in `compute`."""
-        if rows[0].get("old") is None:
-            return Batch({"prompts": list(rows)}, count=len(rows), rows=len(rows), tokens=sum(row["length"] for row in rows))
-        return self._completions(rows)
-
-    def _completions(self, rows: Sequence[CompletionRow]) -> Batch:
-        laid = tokens.collate(self.model, rows)
-        lengths = [len(row["old"]) for row in rows]
-        device, kept = laid.inputs["input_ids"].device, sum(len(row["old"]) for row in rows if row["kept"])
-        values: dict[str, list[float]] = {"old": [], "ref": [], **{name: [] for name in rows[0]["method"]}}
-        for row in rows:
-            values["old"] += row["old"]
-            values["ref"] += row["ref"]
-            for name, column in row["method"].items():
-                values[name] += column
-        columns = {name: torch.tensor(column, device=device) for name, column in values.items() if column}
-        beside = {"lengths": lengths, "columns": columns, "told": [row["told"] for row in rows],
-                  "kept": torch.tensor([float(row["kept"]) for row in rows for _ in row["old"]], device=device),
-                  "tokens_per_row": torch.tensor([row["tokens_per_row"] for row in rows], device=device)}
-        # a batch of which nothing is kept counts for one term of loss 0, as none would divide by zero
-        count = max(1, kept) if self.method.by_tokens(self.options) else len(rows)
-        return Batch({**laid.inputs, **beside}, count=count, rows=len(rows), tokens=laid.tokens)
+        prompts = [row for row in rows if row["kind"] == "prompt"]
+        if prompts:
+            return batch_of_prompts(prompts)
+        completions = [row for row in rows if row["kind"] == "completion"]
+        return batch_of_completions(self.model, completions, self.method.by_tokens(self.options))
 
     # --- completions ---
 
     def complete(self, prompts: Sequence[PromptRow], key: Sequence[int], times: int) -> list[Completion]:
         """`times` completions of each prompt, those of a prompt side by side."""
-        seed = self.run.settings.seed
-        asked = [row["input_ids"] for row in prompts for _ in range(times)]
-        keys = [[seed, *key, int(row.get("row", 0)), number] for row in prompts for number in range(times)]
-        return self.generate(self.model, asked, keys, self.how, self.run.settings.eval_batch_tokens) if asked else []
+        if not prompts:
+            return []
+        keys: list[list[int]] = []
+        for prompt in prompts:
+            keys += [[self.run.settings.seed, *key, prompt["row"], copy] for copy in range(times)]
+        ids = [prompt["input_ids"] for prompt in repeat_each(prompts, times)]
+        return self.generate(self.model, ids, keys, self.how, self.run.settings.eval_batch_tokens)
 
-    def texts(self, made: Sequence[Completion]) -> list[str]:
-        return [self.model.tokenizer.decode(one.ids, skip_special_tokens=True).strip() for one in made]
+    def texts(self, completions: Sequence[Completion]) -> list[str]:
+        """Completions without special tokens."""
+        return [self.model.tokenizer.decode(completion.ids, skip_special_tokens=True).strip() for completion in completions]
 
-    def judge(self, rows: Sequence[PromptRow], made: Sequence[Completion]) -> tuple[Judged, Numbers]:
+    def judge(self, prompts: Sequence[PromptRow], completions: Sequence[Completion]) -> tuple[Judged, Numbers]:
         """What completions are worth, and that less the penalty for those that did not end by themselves."""
         self.judges = self.judges or Judges(self.run, self.options)
-        judged = self.judges([json.loads(row["question"]) for row in rows], self.texts(made), [one.ids for one in made])
+        rows = [json.loads(prompt["question"]) for prompt in prompts]
+        judged = self.judges(rows, self.texts(completions), [completion.ids for completion in completions])
+        is_endless = np.array([not completion.ended for completion in completions], dtype=np.float64)
         penalty = self.options.missing_eos_penalty or 0.0
-        return judged, np.array([value - penalty * (not one.ended) for value, one in zip(judged.total, made, strict=True)])
+        return judged, np.array(judged.total) - penalty * is_endless
 
-    def look(self, rows: Sequence[CompletionRow], reference: bool) -> tuple[list[Numbers], list[Numbers], list[Numbers]]:
-        """Log probabilities of completions under the policy and under the reference, and their values; of each [tokens]."""
-        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]["input_ids"]))
-        empty = np.zeros(0)
-        logps, ref, values = ([empty] * len(rows) for _ in range(3))
-        value = self.extra.value if self.extra is not None else None
+    def score(self, rows: Sequence[CompletionRow], with_reference: bool) -> Scored:
+        """What policy and reference say of completions. Long ones first, so that memory runs out at once or not at all."""
+        order = sorted(range(len(rows)), key=lambda row_index: -len(rows[row_index]["input_ids"]))
+        logps, ref_logps, values = ([np.zeros(0)] * len(rows) for _ in range(3))
         training = self.model.net.training
         self.model.net.eval()
         while order:
-            most = max(1, self.run.settings.micro_batch_tokens // len(rows[order[0]]["input_ids"]))
-            part, order = order[:most], order[most:]
-            laid = tokens.collate(self.model, [rows[place] for place in part]).inputs
-            lengths = [rows[place]["spans"][1] - rows[place]["spans"][0] for place in part]
-            seen = policy.look(self.model.net, laid, self.options.temperature, value)
-            found = [(logps, seen.logps)]
-            if reference:
-                found.append((ref, self._reference(laid)))
-            if seen.values is not None:
-                found.append((values, seen.values))
-            for column, terms in found:
-                for place, line in zip(part, terms.cpu().split(lengths), strict=True):
-                    column[place] = line.numpy().astype(np.float64)
+            size = max(1, self.run.settings.micro_batch_tokens // len(rows[order[0]]["input_ids"]))
+            part, order = order[:size], order[size:]
+            batch = tokens.collate(self.model, [rows[row_index] for row_index in part])
+            scores = policy.score_tokens(self.model.net, batch, self.options.temperature, self.value_head)
+            columns = [(logps, scores.logps)]
+            if with_reference:
+                columns.append((ref_logps, self._reference_logps(batch)))
+            if scores.values is not None:
+                columns.append((values, scores.values))
+            lengths = [len(rows[row_index]["input_ids"]) - rows[row_index]["spans"][0] for row_index in part]  # completions
+            for column, terms in columns:
+                for row_index, row_terms in zip(part, terms.cpu().split(lengths), strict=True):
+                    column[row_index] = row_terms.numpy().astype(np.float64)
         self.model.net.train(training)
-        return logps, ref if reference else logps, values
+        return Scored(logps, ref_logps if with_reference else logps, values)
 
-    def _reference(self, laid: Mapping[str, Any]) -> Tensor:
+    def _reference_logps(self, batch: Batch) -> Tensor:
         if self.model.reference is None:
             raise UserError("the weights that the model had before its run are not at hand, and the KL divergence compares with "
                             "them", "--rlhf.beta 0 does without")
         with self.model.reference() as net:
-            return policy.look(net, laid, self.options.temperature).logps
+            return policy.score_tokens(net, batch, self.options.temperature).logps
 
     # --- rollouts ---
 
     @torch.no_grad()  # type: ignore[untyped-decorator,unused-ignore]
     def rollout(self, prompts: Sequence[PromptRow], number: int) -> list[list[CompletionRow]]:
         """Complete and judge the prompts, and give the rows of each update on them."""
-        options, accelerator = self.options, self.run.accelerator
-        with accelerator.autocast():
-            made = self.complete(prompts, [TRAINING, number + 1], options.num_generations)
-            asked = [row for row in prompts for _ in range(options.num_generations)]
-            judged, rewards = self.judge(asked, made)
-            rows = [laid_out(row, one) for row, one in zip(asked, made, strict=True)]
+        options = self.options
+        with self.run.accelerator.autocast():
+            completions = self.complete(prompts, [TRAINING, number + 1], options.num_generations)
+            prompt_of_each = repeat_each(prompts, options.num_generations)
+            judged, rewards = self.judge(prompt_of_each, completions)
+            rows = list(map(completion_row, prompt_of_each, completions))
             beta = self.beta
-            logps, ref, values = self.look(rows, reference=beta > 0)
-        columns: list[Columns] = self.method.columns(Rolled(rewards, logps, ref, values, beta), options, self.gather)
-        kl = divergences(logps, ref)
-        told = [{"reward": reward, "reward_std": size, "completion_length": float(len(one.ids)), "ended": float(one.ended),
-                 **({"kl": divergence, "beta": beta} if beta > 0 else {}),
-                 **({f"rewards/{name}": part[place] for name, part in judged.parts.items()} if len(judged.parts) > 1 else {})}
-                for place, (reward, size, one, divergence)
-                in enumerate(zip(rewards, self._spread(rewards), made, kl, strict=True))]
-        lengths = self.gather([float(len(one.ids)) for one in made])
-        for row, one, old, other, more, shown in zip(rows, made, logps, ref, columns, told, strict=True):
-            row["old"] = old.tolist()
-            row["ref"] = other.tolist() if beta > 0 else []
-            row["method"] = more
-            row["told"] = shown
-            row["kept"] = one.ended or not options.mask_truncated_completions
-            row["tokens_per_row"] = float(lengths.mean())
+            scored = self.score(rows, with_reference=beta > 0)
+        rollout = Rollout(rewards, scored.logps, scored.ref_logps, scored.values, beta)
+        columns = self.method.columns(rollout, options, self.gather)
+        kl = scored.divergences()
+        reward_spread = self._reward_spread(rewards)
+        mean_length = float(self.gather([float(len(completion.ids)) for completion in completions]).mean())
+        for i, (row, completion) in enumerate(zip(rows, completions, strict=True)):
+            row["old_logps"] = scored.logps[i].tolist()
+            row["ref_logps"] = scored.ref_logps[i].tolist() if beta > 0 else []
+            row["columns"] = columns[i]
+            row["is_kept"] = completion.ended or not options.mask_truncated_completions
+            row["tokens_per_row"] = mean_length
+            row["metrics"] = {"reward": float(rewards[i]), "reward_std": reward_spread[i],
+                              "completion_length": float(len(completion.ids)), "ended": float(completion.ended)}
+            if beta > 0:
+                row["metrics"] |= {"kl": kl[i], "beta": beta}
+            row["metrics"] |= judged.parts_of(i)
         if number >= 0:
             self._adapt(self.gather(kl))
         if number == 0:
-            self._tell_endless(self.gather([float(one.ended) for one in made]))
+            self._tell_endless(self.gather([float(completion.ended) for completion in completions]))
         return self._updates(rows, number)
 
     def _updates(self, rows: Sequence[CompletionRow], number: int) -> list[list[CompletionRow]]:
         """The rows of each update: passes over all of them, in a new order each. With fewer rows than updates some come twice,
         as no update is empty."""
-        found = []
-        for passed in range(self.options.num_iterations):
-            order = np.random.default_rng([self.run.settings.seed, number + 1, passed]).permutation(len(rows))
-            order = np.resize(order, max(len(order), self.options.num_mini_batches)) if len(order) else order
-            found += [[rows[place] for place in np.sort(part)] for part in np.array_split(order, self.options.num_mini_batches)]
-        return found
+        updates: list[list[CompletionRow]] = []
+        for iteration in range(self.options.num_iterations):
+            order = np.random.default_rng([self.run.settings.seed, number + 1, iteration]).permutation(len(rows))
+            if len(order):
+                order = np.resize(order, max(len(order), self.options.num_mini_batches))
+            for mini_batch in np.array_split(order, self.options.num_mini_batches):
+                updates.append([rows[row_index] for row_index in np.sort(mini_batch)])
+        return updates
 
-    def _spread(self, rewards: Numbers) -> list[float]:
+    def _reward_spread(self, rewards: Numbers) -> list[float]:
         """How far the rewards of each completion's prompt lie apart."""
         groups = rewards.reshape(-1, self.options.num_generations)
-        return [float(size) for size in groups.std(1) for _ in range(groups.shape[1])]
+        spreads: list[float] = groups.std(1).repeat(self.options.num_generations).tolist()
+        return spreads
 
     def _adapt(self, kl: Numbers) -> None:
         """Ziegler et al. 2019, section 2.2: a weight that grows while the divergence is above its target, and falls below."""
@@ -271,23 +284,27 @@ class Roller(Loss):
         from accelerate.utils import gather_object
 
         values = [float(value) for value in mine]
-        return np.array(gather_object(values) if self.run.accelerator.num_processes > 1 else values, dtype=np.float64)
+        if self.run.accelerator.num_processes > 1:
+            values = gather_object(values)
+        return np.array(values, dtype=np.float64)
 
     # --- the loss ---
 
     def compute(self, batch: Batch) -> LossOut:
         """The method's loss over completions; for prompts (evaluation) minus what their completions are worth."""
-        if "prompts" in batch.inputs:
-            out: LossOut = self.evaluate(batch.inputs["prompts"])
+        if isinstance(batch, PromptBatch):
+            out: LossOut = self.evaluate(batch.prompts)
             return out
         inputs = batch.inputs
-        seen = policy.look(self.model.net, inputs, self.options.temperature, self.extra.value if self.extra is not None else None)
-        beta = torch.tensor(self.options.beta, device=seen.logps.device) if self.extra is None else self.extra.beta
-        terms = Terms(inputs["lengths"], inputs["kept"], seen.logps, inputs["columns"], beta, seen.values)
+        scores = policy.score_tokens(self.model.net, batch, self.options.temperature, self.value_head)
+        beta = torch.tensor(self.options.beta, device=scores.logps.device) if self.extra is None else self.extra.beta
+        terms = Terms(inputs["lengths"], inputs["kept"], scores.logps, inputs["old_logps"], inputs["ref_logps"],
+                      inputs["columns"], beta, scores.values)
         losses, shown = self.method.losses(terms, self.options, inputs["tokens_per_row"])
-        metrics = {**{name: value.detach().sum() for name, value in shown.items()}, "entropy": terms.mean(seen.entropies).sum()}
-        for name in inputs["told"][0]:
-            metrics[name] = torch.tensor(sum(one[name] for one in inputs["told"]), device=losses.device)
+        metrics = {name: value.detach().sum() for name, value in shown.items()}
+        metrics["entropy"] = terms.mean(scores.entropies).sum()
+        for name in inputs["metrics"][0]:
+            metrics[name] = torch.tensor(sum(row_metrics[name] for row_metrics in inputs["metrics"]), device=losses.device)
         counts = by_row(inputs["kept"], inputs["lengths"]) if self.method.by_tokens(self.options) else torch.ones_like(losses)
         return LossOut(losses.sum(), metrics, losses.detach(), counts)
 
@@ -296,30 +313,32 @@ class Roller(Loss):
         """One completion a prompt, drawn from the same numbers at each evaluation. The loss is what is minimised: minus the mean
         of reward less weighted KL divergence."""
         device = next(self.model.net.parameters()).device
-        made = self.complete(prompts, [EVALUATION], 1)
-        judged, rewards = self.judge(prompts, made)
-        rows = [laid_out(row, one) for row, one in zip(prompts, made, strict=True)]
-        logps, ref, _ = self.look(rows, reference=self.model.reference is not None)
-        kl = np.array(divergences(logps, ref))
-        shown = {"reward": rewards, "completion_length": np.array([len(one.ids) for one in made]),
-                 "ended": np.array([one.ended for one in made]), **({"kl": kl} if self.model.reference is not None else {}),
-                 **({f"rewards/{name}": np.array(part) for name, part in judged.parts.items()} if len(judged.parts) > 1 else {})}
+        has_reference = self.model.reference is not None
+        completions = self.complete(prompts, [EVALUATION], 1)
+        judged, rewards = self.judge(prompts, completions)
+        scored = self.score(list(map(completion_row, prompts, completions)), with_reference=has_reference)
+        kl = np.array(scored.divergences())
         losses = torch.tensor(-(rewards - self.beta * kl), device=device, dtype=torch.float32)
-        metrics = {name: torch.tensor(float(value.sum()), device=device) for name, value in shown.items()}
-        return LossOut(losses.sum(), metrics, losses, torch.ones_like(losses), outputs=made)
+        sums = {"reward": float(rewards.sum()), "completion_length": sum(len(completion.ids) for completion in completions),
+                "ended": sum(completion.ended for completion in completions)}
+        if has_reference:
+            sums["kl"] = float(kl.sum())
+        for i in range(len(completions)):
+            for name, value in judged.parts_of(i).items():
+                sums[name] = sums.get(name, 0.0) + value
+        metrics = {name: torch.tensor(float(value), device=device) for name, value in sums.items()}
+        return LossOut(losses.sum(), metrics, losses, torch.ones_like(losses), outputs=completions)
 
     def answer(self, batch: Batch, out: LossOut | None) -> list[Prediction]:
         """The completions, as text."""
-        made = out.outputs if out is not None else self.complete(batch.inputs["prompts"], [EVALUATION], 1)
-        return [Prediction(text) for text in self.texts(made)]
+        assert isinstance(batch, PromptBatch)
+        completions = out.outputs if out is not None else self.complete(batch.prompts, [EVALUATION], 1)
+        return [Prediction(text) for text in self.texts(completions)]
 
 
-def laid_out(row: EncodedRow, one: Completion) -> CompletionRow:
-    """A prompt with its completion as an encoded row of which the completion is trained."""
-    ids = [*row["input_ids"], *one.ids]
-    return {"row": row["row"], "input_ids": ids, "spans": [len(row["input_ids"]), len(ids)], "length": len(ids)}
-
-
-def divergences(logps: Sequence[Numbers], ref: Sequence[Numbers]) -> list[float]:
-    """Of each completion, its KL divergence from the reference, in nats, as estimated at its tokens."""
-    return [float(k3(torch.from_numpy(one), torch.from_numpy(other)).sum()) for one, other in zip(logps, ref, strict=True)]
+def repeat_each(items: Sequence[T], times: int) -> list[T]:
+    """Each item `times` times, side by side."""
+    repeated: list[T] = []
+    for item in items:
+        repeated += [item] * times
+    return repeated
