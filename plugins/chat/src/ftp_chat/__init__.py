@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
 from ftp.metrics import reading
 from ftp.types import Data, Model, Predictions, Reward, Risk, Row, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -30,7 +33,7 @@ class Chat:
     drift_tokens: int = option(32, "tokens at most in each of these answers", low=1)
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
         from ftp_chat.sets import adapted
 

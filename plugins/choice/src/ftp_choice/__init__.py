@@ -17,6 +17,7 @@ from ftp_choice.probe import TO_NET, probe_inputs
 
 if TYPE_CHECKING:
     import torch
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -165,7 +166,7 @@ class Choice:
     """
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
         return load(run, SAMPLE, form="multiple_choice")

@@ -11,6 +11,7 @@ from ftp import UserError, forms, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Predictions, Run, Score
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from torch import Tensor
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -43,7 +44,7 @@ class Embed:
     document: str = option("", "text put in front of each positive and negative, such as 'passage: '")
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         """What --data names, else the sample: what guests of a railway tell, and the notes of its staff."""
         from ftp.data import load
 

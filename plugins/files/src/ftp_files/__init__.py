@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, plugin
 from ftp.types import Run
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @plugin(gives=("text", "conversation", "preference", "feedback", "prompt"))
@@ -17,7 +20,7 @@ class Files:
     """
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
         if run.settings.data is None:

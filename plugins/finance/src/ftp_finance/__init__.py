@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
 from ftp.metrics import classification, reading
 from ftp.types import Data, Predictions, Risk, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -31,7 +34,7 @@ class Finance:
         "(five times that where only the text tells dates)", low=0, high=1)
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
         form = run.task.form if (SAMPLE / run.task.form).is_dir() else "question"

@@ -15,6 +15,7 @@ from ftp_multilabel import scores
 
 if TYPE_CHECKING:
     import torch
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -131,7 +132,7 @@ class Multilabel:
         self.beside: Any = None  # what holds the thresholds of the run's loss
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
         return load(run, SAMPLE, form="multilabelled", labels=self.labels or self.columns, adapt=self.with_labels)

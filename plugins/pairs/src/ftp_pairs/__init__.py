@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, forms, hookimpl, option, plugin
 from ftp.metrics import classification
 from ftp.types import Data, Predictions, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -24,7 +27,7 @@ class Pairs:
     labels: tuple[str, ...] = option((), "names of the classes in the order of their numbers; default: what the data say")
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
         found = load(run, SAMPLE, form="labelled", labels=self.labels)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import heads, hookimpl, option, plugin
 from ftp.metrics import reading
 from ftp.types import Data, Loss, Model, Predictions, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -26,7 +29,7 @@ class Qa:
         0.0, "how much likelier than the best stretch no answer must be, in logits; larger: answers more often")
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
         return load(run, SAMPLE, form="question")

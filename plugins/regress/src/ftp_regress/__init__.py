@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftp import hookimpl, option, plugin
 from ftp.forms import Column, FormSpec, Way
 from ftp.heads import HeadSpec, Later
 from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
 from ftp_regress import scores
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 GRADED = FormSpec(
@@ -100,7 +103,7 @@ class Regress:
         True, "measure errors in standard deviations of the training scores, and let a new head begin at their mean")
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         """Rows of --data; a column `label` is read where there is no `score`."""
         from ftp.data import load
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, forms, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Predictions, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 VERSION = 1
 
@@ -29,7 +32,7 @@ class Rerank:
     highest: float = option(1.0, "the score of rows that stands for 1, such as 5 (form scored_pairs)", low=0.001)
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         """What --data names, else the sample of `embed`."""
         from ftp.data import load
         from ftp_embed import SAMPLE

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
 from ftp.metrics import classification
 from ftp.types import Data, Predictions, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -26,7 +29,7 @@ class Sentiment:
         "data say")
 
     @hookimpl
-    def load_data(self, run: Run) -> Mapping[str, Any]:
+    def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
         names = self.labels or (("negative", "positive") if run.settings.data is None else ())
