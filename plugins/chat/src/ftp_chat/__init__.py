@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parent / "sample"
 
 
-
-
 @plugin(gives=("conversation", "preference", "feedback", "prompt"))
 class Chat:
     """Helpful and harmless answers: conversations, preferences (chosen, rejected), ratings and prompts.

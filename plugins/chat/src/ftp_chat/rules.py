@@ -7,10 +7,10 @@ things out, and for weighing beside a trained reward model.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-from ftp.data.turns import words
+from ftp.data.turns import Message, words
+from ftp.types import Row
 
 WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 REFUSAL = re.compile(
@@ -54,33 +54,36 @@ def parts(asked: str, text: str, harmful: bool | None = None) -> dict[str, float
     """
     words = WORDS.findall(text.lower())
     runs = list(zip(words, words[1:], words[2:], strict=False))
-    wanted = {_stem(word) for word in WORDS.findall(asked.lower()) if word not in COMMON}
-    used = wanted & {_stem(word) for word in words}
-    found = {
+    topic = {_stem(word) for word in WORDS.findall(asked.lower()) if word not in COMMON}
+    on_topic = topic & set(map(_stem, words))
+    scores = {
         "ends": float(bool(re.search(r"[.!?][\"')”’]?$", text.strip()))),
         "length": min(1.0, len(words) / SHORT) * min(1.0, max(0.0, (LONGEST - len(words)) / (LONGEST - LONG))),
         "fresh": len(set(runs)) / len(runs) if runs else 1.0,
-        "on_topic": min(1.0, len(used) / min(3, len(wanted))) if wanted else 1.0,
+        "on_topic": min(1.0, len(on_topic) / min(3, len(topic))) if topic else 1.0,
         "kind": float(not rude_words(text)),
     }
     if harmful is not None:
-        found["apt"] = float(refuses(text) == harmful)
-    return found
+        scores["apt"] = float(refuses(text) == harmful)
+    return scores
 
 
-def judged(row: Mapping[str, Any], text: str) -> float:
+def judged(row: Row, text: str) -> float:
     """The mean of the rules for a completion of a row's prompt, from 0 to 1; 0 for one without words."""
     if not WORDS.search(text):
         return 0.0
-    found = parts(_asked(row["prompt"]), text, row.get("harmful"))
-    return sum(found.values()) / len(found)
+    scores = parts(_question(row["prompt"]), text, row.get("harmful"))
+    return sum(scores.values()) / len(scores)
 
 
-def _asked(prompt: Any) -> str:
+def _question(prompt: str | Sequence[Message]) -> str:
     """The last turn of the user in a prompt (messages, or a text)."""
     if isinstance(prompt, str):
         return prompt
-    return next((words(turn) for turn in reversed(prompt) if turn["role"] == "user"), "")
+    for turn in reversed(prompt):
+        if turn["role"] == "user":
+            return words(turn)
+    return ""
 
 
 def _stem(word: str) -> str:

@@ -8,10 +8,16 @@ what two splits have in common counts. What very many training rows cite is an a
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ftp.data.look import some, text_of
 from ftp.types import Data, Risk, Run
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 COMMON = 0.02
 """Share of training rows above which a citation (of five rows at least) is one of the field, and not counted."""
@@ -39,25 +45,35 @@ _LEAD = frozenset({"in", "see", "cf", "but", "also", "per", "and", "the", "compa
 
 def cases(text: str) -> set[str]:
     """Cases that a text cites, each in one spelling."""
-    found = {_plain("[", year, "]", volume or "", court, division or "", number)
-             for year, volume, court, division, number in NEUTRAL.findall(text)}
+    citations: set[str] = set()
+    for year, volume, court, division, number in NEUTRAL.findall(text):
+        citations.add(_plain("[", year, "]", volume or "", court, division or "", number))
     for pattern in (REPORT, LOWER_REPORT):
         for volume, reporter, page in pattern.findall(text):
-            if "." in reporter or (_CAPITALS.fullmatch(reporter.strip()) and reporter.strip() not in _NO_REPORTER):
-                found.add(_plain(volume, "|", reporter, "|", page))
+            if _is_reporter(reporter.strip()):
+                citations.add(_plain(volume, "|", reporter, "|", page))
     for first, second in NAMES.findall(text):
         words = first.split()
         while words and words[0].strip(",.").lower() in _LEAD:
             words.pop(0)
         if words:
-            found.add(f"{_name(' '.join(words))} v {_name(second)}")
-    return found
+            citations.add(f"{_name(' '.join(words))} v {_name(second)}")
+    return citations
+
+
+def _is_reporter(name: str) -> bool:
+    """Whether a name between two numbers seems to be that of a reporter: abbreviated with dots, or capitals alone."""
+    return "." in name or (_CAPITALS.fullmatch(name) is not None and name not in _NO_REPORTER)
 
 
 def statutes(text: str) -> set[str]:
     """Sections of statutes that a text cites, each in one spelling; sub-sections count as their section."""
-    found = {f"s {number.lower()} {' '.join(act.lower().split())}" for number, act in SECTION.findall(text)}
-    return found | {_plain(title, code, "s", section) for title, code, section in CODE.findall(text)}
+    citations: set[str] = set()
+    for number, act in SECTION.findall(text):
+        citations.add(f"s {number.lower()} {' '.join(act.lower().split())}")
+    for title, code, section in CODE.findall(text):
+        citations.add(_plain(title, code, "s", section))
+    return citations
 
 
 KINDS = {"case": cases, "section": statutes}
@@ -72,75 +88,134 @@ def _name(party: str) -> str:
     return " ".join(re.sub(r"[^\w& ]", "", word) for word in party.lower().split() if word not in ("the", "of"))
 
 
-def cited(rows: Any, most: int) -> tuple[dict[str, dict[int, set[str]]], int]:
-    """The citations of rows by kind and number of the row, where there are any; and how many rows were read."""
-    found: dict[str, dict[int, set[str]]] = {kind: {} for kind in KINDS}
-    read = 0
-    for number, row in some(rows, most):
+@dataclass(frozen=True)
+class Citations:
+    """What the rows of a split cite. `of_rows`: by kind and number of the row, where it cites anything of that kind."""
+
+    of_rows: Mapping[str, Mapping[int, set[str]]]
+    num_rows: int
+
+    @property
+    def num_citing(self) -> int:
+        """Rows that cite anything."""
+        return len(set().union(*self.of_rows.values()))
+
+
+@dataclass
+class Shared:
+    """What evaluation rows have in common with train. `rows`: of each citation the numbers of the rows by split. `shares`: of
+    the rows of a split, by kind. `authorities`: citations of the whole field, and how many evaluation rows cite them.
+    `worst`: split and kind whose share is furthest above what is allowed; None where none is."""
+
+    rows: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    shares: dict[tuple[str, str], float] = field(default_factory=dict)
+    authorities: Counter[str] = field(default_factory=Counter)
+    worst: tuple[str, str] | None = None
+
+    def examples(self) -> dict[str, dict[str, list[int]]]:
+        """The citations that most rows share, each with a few rows."""
+        order = sorted(self.rows, key=lambda citation: (-sum(map(len, self.rows[citation].values())), citation))
+        examples: dict[str, dict[str, list[int]]] = {}
+        for citation in order[:SHOWN]:
+            examples[citation] = {split: row_indices[:5] for split, row_indices in self.rows[citation].items()}
+        return examples
+
+
+def read_citations(rows: Dataset, most: int) -> Citations:
+    """The citations of at most `most` rows."""
+    of_rows: dict[str, dict[int, set[str]]] = {kind: {} for kind in KINDS}
+    num_rows = 0
+    for row_index, row in some(rows, most):
         text = text_of(row)
-        read += 1
-        for kind, look in KINDS.items():
-            if keys := look(text):
-                found[kind][number] = keys
-    return found, read
+        num_rows += 1
+        for kind, find in KINDS.items():
+            citations = find(text)
+            if citations:
+                of_rows[kind][row_index] = citations
+    return Citations(of_rows, num_rows)
+
+
+def compare(train: Citations, held_out: Mapping[str, Citations], limit: float) -> Shared:
+    """Look up what evaluation rows cite among what training rows cite. `limit`: share of rows that may share a case."""
+    shared = Shared()
+    furthest = 0.0
+    for kind in KINDS:
+        training_rows = binding(train.of_rows[kind], train.num_rows)
+        common = set().union(*train.of_rows[kind].values()) - training_rows.keys()
+        allowed = limit if kind == "case" else min(1.0, 5 * limit)  # many texts have sections in common
+        for split, citations in held_out.items():
+            num_sharing = 0
+            for row_index, cited in citations.of_rows[kind].items():
+                shared.authorities.update(cited & common)
+                both = cited & training_rows.keys()
+                num_sharing += bool(both)
+                for citation in sorted(both):
+                    rows = shared.rows.setdefault(citation, {"train": training_rows[citation][:5]})
+                    rows.setdefault(split, []).append(row_index)
+            share = num_sharing / max(1, citations.num_rows)
+            shared.shares[split, kind] = share
+            if num_sharing >= FEWEST and share > allowed and share / allowed >= furthest:
+                furthest = share / allowed
+                shared.worst = (split, kind)
+    return shared
 
 
 def verdict(run: Run, data: Data, most: int, limit: float) -> Risk:
-    """How many evaluation rows cite a case, or a section, that training rows cite."""
-    held = [split for split in data.splits if split not in ("train", "general")]
-    if "train" not in data.splits or not held:
+    """How many evaluation rows cite a case, or a section, that training rows cite.
+
+    Args:
+        most: rows of a split that are read.
+        limit: share of evaluation rows that share a case, above which it is a warning.
+    """
+    splits = [split for split in data.splits if split not in ("train", "general")]
+    if "train" not in data.splits or not splits:
         return Risk("same case", "not_run", "there are no two splits to compare")
-    train, read = cited(data.splits["train"], most)
-    others = {split: cited(data.splits[split], most) for split in held}
-    counts = {split: len(set().union(*found.values())) for split, (found, _) in {"train": (train, read), **others}.items()}
-    if not counts["train"] or not any(counts[split] for split in held):
+    train = read_citations(data.splits["train"], most)
+    held_out = {split: read_citations(data.splits[split], most) for split in splits}
+    counts = {split: citations.num_citing for split, citations in {"train": train, **held_out}.items()}
+    if not counts["train"] or not any(counts[split] for split in splits):
         return Risk("same case", "not_run", "no citation is found in train, or none in the evaluation rows: nothing to compare",
                     {"rows_that_cite": counts})
-    shares, shared = dict[tuple[str, str], float](), dict[str, dict[str, list[int]]]()
-    field = dict[str, int]()  # authorities of the field that evaluation rows cite, and how many of these do
-    worst: tuple[float, str, str] = (0.0, "", "")
-    for kind in KINDS:
-        known, allowed = binding(train[kind], read), limit if kind == "case" else min(1.0, 5 * limit)
-        for split, (found, rows) in others.items():
-            hit = {number: both for number, keys in found[kind].items() if (both := keys & known.keys())}
-            share = shares[split, kind] = len(hit) / max(1, rows)
-            often = set().union(*train[kind].values()) - known.keys()
-            for key in (key for keys in found[kind].values() for key in keys & often):
-                field[key] = field.get(key, 0) + 1
-            for number, both in hit.items():
-                for key in sorted(both):
-                    shared.setdefault(key, {"train": known[key][:5]}).setdefault(split, []).append(number)
-            if len(hit) >= FEWEST and share > allowed:
-                worst = max(worst, (share / allowed, split, kind))
-    largest = sorted(shared, key=lambda key: (-sum(map(len, shared[key].values())), key))[:SHOWN]
-    evidence = {
-        "rows_that_cite": counts, "citations_in_two_splits": len(shared),
-        "share_of_rows_that_share": {f"{split}, {kind}": round(share, 4) for (split, kind), share in shares.items()},
-        "examples": {key: {split: numbers[:5] for split, numbers in shared[key].items()} for key in largest}}
-    authorities = dict(sorted(field.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
-    if authorities:
-        evidence["authorities"] = authorities
-    told = (f"{len(field)} citations that evaluation rows have, such as {next(iter(authorities))}, are in more than "
-            f"{COMMON:.0%} of the training rows and were taken for authorities of the field, which bind no rows") if field else ""
-    if worst[0]:
-        _, split, kind = worst
-        finding = (f"{shares[split, kind]:.1%} of the {split} rows cite a {kind} that training rows cite as well (for example "
-                   f"{largest[0]}): they are no unseen rows. All rows of a case belong in one split")
+    shared = compare(train, held_out, limit)
+    examples = shared.examples()
+    evidence: dict[str, object] = {
+        "rows_that_cite": counts,
+        "citations_in_two_splits": len(shared.rows),
+        "share_of_rows_that_share": {f"{split}, {kind}": round(share, 4) for (split, kind), share in shared.shares.items()},
+        "examples": examples,
+    }
+    about_authorities = ""
+    num_authorities = len(shared.authorities)
+    if num_authorities:
+        largest = sorted(shared.authorities.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+        evidence["authorities"] = dict(largest)
+        about_authorities = (
+            f"{num_authorities} citations that evaluation rows have, such as {largest[0][0]}, are in more than {COMMON:.0%} of "
+            "the training rows and were taken for authorities of the field, which bind no rows")
+    if shared.worst is not None:
+        split, kind = shared.worst
+        finding = (f"{shared.shares[split, kind]:.1%} of the {split} rows cite a {kind} that training rows cite as well (for "
+                   f"example {next(iter(examples))}): they are no unseen rows. All rows of a case belong in one split")
         return Risk("same case", "warn", finding, evidence, (run.command("--split", split, of="data preview"),))
-    if shared:
-        return Risk("same case", "note", "; ".join(filter(None, (
-            f"{len(shared)} citations are in train and in few of the evaluation rows", told))), evidence)
-    if len(field) >= FEWEST:  # one or two are what a field cites; many are rather its rows, cut anyhow
-        return Risk("same case", "note", told, evidence)
-    return Risk("same case", "ok", "; ".join(filter(None, (
-        f"no {'other ' if field else ''}case or section is cited in train and in an evaluation row ({counts['train']} training "
-        "rows cite something)", told))), evidence)
+    if shared.rows:
+        return Risk("same case", "note", _joined(f"{len(shared.rows)} citations are in train and in few of the evaluation rows",
+                                                 about_authorities), evidence)
+    if num_authorities >= FEWEST:  # one or two are what a field cites; many are rather its rows, cut anyhow
+        return Risk("same case", "note", about_authorities, evidence)
+    return Risk("same case", "ok", _joined(
+        f"no {'other ' if num_authorities else ''}case or section is cited in train and in an evaluation row "
+        f"({counts['train']} training rows cite something)", about_authorities), evidence)
 
 
-def binding(found: dict[int, set[str]], read: int) -> dict[str, list[int]]:
+def _joined(*findings: str) -> str:
+    return "; ".join(filter(None, findings))
+
+
+def binding(of_rows: Mapping[int, set[str]], num_rows: int) -> dict[str, list[int]]:
     """The training rows of each citation, without those that are common in the field."""
     rows: dict[str, list[int]] = {}
-    for number, keys in found.items():
-        for key in keys:
-            rows.setdefault(key, []).append(number)
-    return {key: numbers for key, numbers in rows.items() if len(numbers) < 5 or len(numbers) <= COMMON * read}
+    for row_index, citations in of_rows.items():
+        for citation in citations:
+            rows.setdefault(citation, []).append(row_index)
+    most = max(4, COMMON * num_rows)  # fewer than five rows are never called common
+    return {citation: row_indices for citation, row_indices in rows.items() if len(row_indices) <= most}

@@ -38,12 +38,12 @@ class Medical:
         from ftp_medical.sets import adapted
 
         form = run.task.form if (SAMPLE / run.task.form).is_dir() else "question"
-        found = load(run, SAMPLE / form, form=form, labels=self.labels, adapt=lambda rows: adapted(rows, run.task.form))
+        splits = load(run, SAMPLE / form, form=form, labels=self.labels, adapt=lambda rows: adapted(rows, run.task.form))
         if not self.mask:
-            return found
+            return splits
         from ftp_medical.identifiers import mask
 
-        return {split: rows.map(mask, fn_kwargs={"regions": self.regions}) for split, rows in found.items()}
+        return {split: rows.map(mask, fn_kwargs={"regions": self.regions}) for split, rows in splits.items()}
 
     @hookimpl
     def hide(self, text: str) -> str:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from ftp.data.look import NO_TEXT, some, text_of
 from ftp.types import Data, Risk, Row, Run
@@ -57,62 +56,74 @@ class Span:
 
 def spans(text: str, regions: Sequence[str] = ("GB", "US")) -> list[Span]:
     """Identifiers in a text, in order; of two that overlap the one that begins first, then the longer one."""
-    found = sorted(_found(text, regions), key=lambda one: (one.start, -one.end))
     kept: list[Span] = []
-    for one in found:
-        if not kept or one.start >= kept[-1].end:
-            kept.append(one)
+    for span in sorted(_candidates(text, regions), key=lambda span: (span.start, -span.end)):
+        if not kept or span.start >= kept[-1].end:
+            kept.append(span)
     return kept
 
 
 def hidden(text: str, regions: Sequence[str] = ("GB", "US")) -> str:
     """A text with its identifiers replaced by their kind in brackets."""
-    parts, place = [], 0
-    for one in spans(text, regions):
-        parts += [text[place : one.start], f"[{one.kind}]"]
-        place = one.end
-    return "".join([*parts, text[place:]])
+    parts: list[str] = []
+    end = 0
+    for span in spans(text, regions):
+        parts += [text[end : span.start], f"[{span.kind}]"]
+        end = span.end
+    return "".join([*parts, text[end:]])
 
 
 def masked(text: str, regions: Sequence[str] = ("GB", "US")) -> str:
-    """A text with an x for each letter of its identifiers, so that all places in it stay what they were."""
-    for one in spans(text, regions):
-        text = text[: one.start] + re.sub(r"\S", "x", text[one.start : one.end]) + text[one.end :]
+    """A text with an x for each letter of its identifiers, so that all offsets in it stay what they were."""
+    for span in spans(text, regions):
+        text = text[: span.start] + re.sub(r"\S", "x", text[span.start : span.end]) + text[span.end :]
     return text
 
 
-def mask(row: Row, regions: Sequence[str]) -> dict[str, Any]:
+def mask(row: Row, regions: Sequence[str]) -> dict[str, object]:
     """A row of any form with all its texts masked; answers stay what stands at their place."""
-    made = {name: value if name in NO_TEXT else _masked(value, regions) for name, value in row.items()}
-    if isinstance(answers := row.get("answers"), Mapping) and "answer_start" in answers:
-        made["answers"] = {**answers, "text": [
-            made["context"][start : start + len(text)] if row["context"][start : start + len(text)] == text else text
-            for start, text in zip(answers["answer_start"], answers["text"], strict=True)]}
-    return made
+    masked_row = {name: value if name in NO_TEXT else _masked(value, regions) for name, value in row.items()}
+    answers = row.get("answers")
+    if isinstance(answers, Mapping) and "answer_start" in answers:
+        masked_context = str(masked_row["context"])
+        texts = []
+        for start, text in zip(answers["answer_start"], answers["text"], strict=True):
+            end = start + len(text)
+            stands_there = row["context"][start:end] == text
+            texts.append(masked_context[start:end] if stands_there else text)
+        masked_row["answers"] = {**answers, "text": texts}
+    return masked_row
 
 
-def _masked(value: Any, regions: Sequence[str]) -> Any:
+def _masked(value: object, regions: Sequence[str]) -> object:
+    """Texts, and those in lists and mappings, masked; the role of a message is no text of a person."""
     if isinstance(value, str):
         return masked(value, regions)
     if isinstance(value, Mapping):
         return {name: item if name == "role" else _masked(item, regions) for name, item in value.items()}
-    return [_masked(item, regions) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_masked(item, regions) for item in value]
+    return value
 
 
-def _found(text: str, regions: Sequence[str]) -> Iterator[Span]:
+def _candidates(text: str, regions: Sequence[str]) -> Iterator[Span]:
     for kind, pattern in PATTERNS:
         for match in pattern.finditer(text):
             yield Span(kind, match.start(), match.end())
-    if not re.search(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d", text):
-        return  # all that follow have seven digits at least
+    # all that follow have seven digits at least
+    if not re.search(r"\d(?:\D{0,3}\d){6}", text):
+        return
     from stdnum import iban, luhn
     from stdnum.gb import nhs
     from stdnum.us import ssn
 
-    for kind, pattern, valid in (("social security number", SSN, ssn.is_valid), ("NHS number", NHS, nhs.is_valid),
-                                 ("card number", CARD, luhn.is_valid), ("account number", IBAN, iban.is_valid)):
+    for match in SSN.finditer(text):
+        if ssn.is_valid(match.group()):
+            yield Span("social security number", match.start(), match.end())
+    checks = (("NHS number", NHS, nhs.is_valid), ("card number", CARD, luhn.is_valid), ("account number", IBAN, iban.is_valid))
+    for kind, pattern, is_valid in checks:
         for match in pattern.finditer(text):
-            if valid(re.sub(r"[ -]", "" if pattern is not SSN else "-", match.group())):
+            if is_valid(re.sub(r"[ -]", "", match.group())):
                 yield Span(kind, match.start(), match.end())
     if PHONE.search(text):
         from phonenumbers import PhoneNumberMatcher
@@ -122,37 +133,60 @@ def _found(text: str, regions: Sequence[str]) -> Iterator[Span]:
                 yield Span("phone number", number.start, number.end)
 
 
+@dataclass
+class Census:
+    """What is counted over splits: rows read, rows with identifiers, identifiers by kind, and where they are."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    rows_with_identifiers: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    places: list[str] = field(default_factory=list)
+
+    def add(self, split: str, row_index: int, text: str, regions: Sequence[str]) -> None:
+        """Count a row."""
+        self.rows[split] += 1
+        kinds = Counter(span.kind for span in spans(text, regions))
+        if not kinds:
+            return
+        self.rows_with_identifiers[split] += 1
+        self.kinds += kinds
+        if len(self.places) < SHOWN:
+            listed = ", ".join(f"{kind} x{count}" for kind, count in sorted(kinds.items()))
+            self.places.append(f"{split} row {row_index}: {listed}")
+
+
 def verdict(run: Run, data: Data, regions: Sequence[str], most: int, weak_share: float) -> Risk:
-    """What was found in the rows of all splits: kinds, counts and row numbers, and none of the texts."""
-    rows, hit, kinds, places = Counter[str](), Counter[str](), Counter[str](), list[str]()
-    strong, sampled = False, dict[str, int]()
-    for split, stored in data.splits.items():
-        for number, row in some(stored, most):
+    """What is in the rows of all splits: kinds, counts and row numbers, and none of the texts.
+
+    Args:
+        most: rows of a split that are read.
+        weak_share: share of rows with a name or an address alone, from which on it is a warning.
+    """
+    census = Census()
+    is_sampled = False
+    num_rows: dict[str, int] = {}
+    for split, rows in data.splits.items():
+        for row_index, row in some(rows, most):
             text = text_of(row)
-            if not text.strip():
-                continue
-            rows[split] += 1
-            found = Counter(one.kind for one in spans(text, regions))
-            if found:
-                hit[split] += 1
-                kinds += found
-                strong |= bool(found.keys() - WEAK)
-                if len(places) < SHOWN:
-                    kinds_here = ", ".join(f"{kind} x{count}" for kind, count in sorted(found.items()))
-                    places.append(f"{split} row {number}: {kinds_here}")
-        if hasattr(stored, "num_rows") and len(stored) > most:
-            sampled[split] = most
-    if not rows:
+            if text.strip():
+                census.add(split, row_index, text, regions)
+        if hasattr(rows, "num_rows"):  # a stream does not know
+            is_sampled |= rows.num_rows > most
+            if census.rows[split]:
+                num_rows[split] = rows.num_rows
+    total = census.rows.total()
+    if not total:
         return Risk("identifiers", "not_run", "there are no rows with text to look at")
-    total, with_any = sum(rows.values()), sum(hit.values())
-    of = {split: data.splits[split].num_rows for split in rows if hasattr(data.splits[split], "num_rows")}
-    evidence = {"rows": dict(rows), "of": of, "sampled": bool(sampled), "rows_with_identifiers": dict(hit),
-                "kinds": dict(sorted(kinds.items())), "places": places}
-    if not with_any:
+    evidence = {"rows": dict(census.rows), "of": num_rows, "sampled": is_sampled,
+                "rows_with_identifiers": dict(census.rows_with_identifiers), "kinds": dict(sorted(census.kinds.items())),
+                "places": census.places}
+    share = census.rows_with_identifiers.total() / total
+    if not share:
         return Risk("identifiers", "ok", f"no row seems to name a real person: no identifier was found in {total} rows", evidence)
-    told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
+    listed = ", ".join(f"{count} x {kind}" for kind, count in census.kinds.most_common())
     finding = ("rows seem to name real people, and a model can repeat what it was trained on (what was found is not printed): "
-               f"{with_any} of {total} rows ({with_any / total:.1%}) have {told}")
-    if not strong and with_any / total < weak_share:
+               f"{census.rows_with_identifiers.total()} of {total} rows ({share:.1%}) have {listed}")
+    is_strong = bool(census.kinds.keys() - WEAK)
+    if not is_strong and share < weak_share:
         return Risk("identifiers", "note", finding + " (by their form alone)", evidence)
     return Risk("identifiers", "warn", finding, evidence, (run.command("--medical.mask"),))
