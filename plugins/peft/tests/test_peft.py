@@ -18,7 +18,7 @@ from ftp.net import heads, layout
 from ftp.runs.run import execute
 from ftp.types import Head, Model
 from ftp_peft import Peft
-from ftp_peft.given import parse
+from ftp_peft.method_options import parse
 from ftp_testing.models import TEXTS, tiny
 from ftp_testing.subject import find
 

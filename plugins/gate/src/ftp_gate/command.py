@@ -40,17 +40,17 @@ def command(run: Path, file: Path | None, as_json: bool, junit: Path | None) -> 
 
     if junit is not None:
         state.check_writable_over(junit, "--junit")
-    if junit is not None and not junit.parent.is_dir():
-        raise UserError(f"--junit {junit}: there is no folder {junit.parent}", "make it, or name a file elsewhere")
+        if not junit.parent.is_dir():
+            raise UserError(f"--junit {junit}: there is no folder {junit.parent}", "make it, or name a file elsewhere")
     policy = gate.read_policy(file, gate.known_checks(run)) if file is not None else gate.Policy()
     outcomes = gate.judge(run, policy)
     if junit is not None:
         writing.write_text(junit, gate.as_junit(run, outcomes))
-    failed = sum(not one.passed for one in outcomes)
+    failed = sum(not outcome.passed for outcome in outcomes)
     if as_json:
         say_json(gate.as_json(run, outcomes), indent=2)
     else:
-        for one in outcomes:
-            say(f"{'pass' if one.passed else 'FAIL'}  {one.kind:<5}  {one.name}: {one.why}")
+        for outcome in outcomes:
+            say(f"{'pass' if outcome.passed else 'FAIL'}  {outcome.kind:<5}  {outcome.name}: {outcome.why}")
         say(f"{len(outcomes)} rules, {failed} failed")
     return 1 if failed else 0

@@ -10,6 +10,7 @@ from ftp import Problem, UserError, hookimpl, nearest, option, plugin
 from ftp.types import Model, Run
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from transformers import PreTrainedModel
 
 ALL = "all-linear"
@@ -46,19 +47,31 @@ class Lora:
     def build_model(self, run: Run) -> Generator[None, Model, Model]:
         """Put the adapters on; only they and the new head are trained and saved."""
         model = yield
-        from peft import LoraConfig
-
-        from ftp.model.peft import attach, task_type, whole
+        from ftp.model.peft import attach
 
         self._check(model)
+        changes_base = self.bias != "none" or self.init_lora_weights in ("olora", "pissa")
+        adapted = attach(model, self._config(run, model), who="lora", seed=run.settings.seed, reversible=not changes_base)
+        net = adapted.net
+        if self.ensure_weight_tying and net.get_output_embeddings().weight is not net.get_input_embeddings().weight:
+            raise UserError("--lora.ensure_weight_tying: PEFT does not keep the embeddings of this network tied",
+                            "leave it and the embeddings in --lora.modules_to_save out, or train with --plugins full")
+        return adapted
+
+    def _config(self, run: Run, model: Model) -> LoraConfig:
+        """The options as PEFT takes them, which reads an empty list as another choice than none."""
+        from peft import LoraConfig
+
+        from ftp.model.peft import task_type, whole
+
         rows = self._token_rows(run, model)
-        kinds = {"true": True, "false": False}
+        init = {"true": True, "false": False}.get(self.init_lora_weights, self.init_lora_weights)
         try:
-            config = LoraConfig(
+            return LoraConfig(
                 task_type=task_type(model), r=self.r, lora_alpha=self.lora_alpha, lora_dropout=self.lora_dropout,
                 target_modules=self._targets(model), exclude_modules=list(self.exclude_modules) or None,
                 modules_to_save=whole(model, self._whole(model.net)) or None, bias=self.bias, use_rslora=self.use_rslora,
-                use_dora=self.use_dora, init_lora_weights=kinds.get(self.init_lora_weights, self.init_lora_weights),
+                use_dora=self.use_dora, init_lora_weights=init,
                 layers_to_transform=list(self.layers_to_transform) or None,
                 layers_pattern=list(self.layers_pattern) or None, rank_pattern=_pairs("rank_pattern", self.rank_pattern),
                 alpha_pattern=_pairs("alpha_pattern", self.alpha_pattern), lora_bias=self.lora_bias,
@@ -67,36 +80,35 @@ class Lora:
             )
         except (ValueError, TypeError, ImportError) as error:
             raise UserError(f"lora: PEFT refuses: {error}") from error
-        changes_base = self.bias != "none" or self.init_lora_weights in ("olora", "pissa")
-        adapted = attach(model, config, who="lora", seed=run.settings.seed, reversible=not changes_base)
-        if self.ensure_weight_tying:
-            net = adapted.net
-            if net.get_output_embeddings().weight is not net.get_input_embeddings().weight:
-                raise UserError("--lora.ensure_weight_tying: PEFT does not keep the embeddings of this network tied",
-                                "leave it and the embeddings in --lora.modules_to_save out, or train with --plugins full")
-        return adapted
 
     def _token_rows(self, run: Run, model: Model) -> dict[str, list[int]]:
         """`trainable_token_indices` as PEFT takes them, told where they were found by themselves."""
         from ftp.model.peft import rows_to_train, unable
 
         names = [name for name, _ in model.net.named_modules()]
-        named = (*self.target_modules, *self.modules_to_save)
-        trained = [hit for name in named for hit in _hits(name, names, pattern=name in self.target_modules)]
+        trained: list[str] = []
+        for name in self.target_modules:
+            trained += _matching(name, names, may_be_pattern=True)
+        for name in self.modules_to_save:
+            trained += _matching(name, names)
         return rows_to_train(run, model, "--lora.trainable_token_indices", self.trainable_token_indices, trained, unable(model))
 
     def _whole(self, net: PreTrainedModel) -> tuple[str, ...]:
         """`modules_to_save`. Tied embeddings are called by their output end, the one by which PEFT knows most of them."""
+        if not self.ensure_weight_tying:
+            return self.modules_to_save
         ends = _tied_ends(net)
         head = next((name for name, module in net.named_modules() if module is net.get_output_embeddings()), "")
-        return tuple(head if self.ensure_weight_tying and _hits(name, ends) else name for name in self.modules_to_save)
+        return tuple(head if _matching(name, ends) else name for name in self.modules_to_save)
 
     def _targets(self, model: Model) -> str | list[str]:
         """`target_modules` as PEFT takes it: a word or expression, or a list of ends of names."""
-        only = self.target_modules[0] if len(self.target_modules) == 1 else ""
-        if only == ALL and self.layers_to_transform:  # PEFT takes numbers of layers only with ends of names
-            return sorted({name.split(".")[-1] for name in linear(model.net)})
-        return only if only == ALL or _is_pattern(only) else list(self.target_modules)
+        if len(self.target_modules) != 1:
+            return list(self.target_modules)
+        (name,) = self.target_modules
+        if name == ALL and self.layers_to_transform:  # PEFT takes numbers of layers only with ends of names
+            return sorted({module.split(".")[-1] for module in linear(model.net)})
+        return name if name == ALL or _is_pattern(name) else [name]
 
     def _check(self, model: Model) -> None:
         """Everything in the options that names no module of this network, or that would come out wrong."""
@@ -106,18 +118,21 @@ class Lora:
             problems.append(Problem(f"--lora.target_modules {','.join(self.target_modules)}: {ALL} stands alone",
                                     f"leave out {ALL}, or the rest"))
         for name in self.target_modules:
-            if name != ALL and not _hits(name, names, pattern=len(self.target_modules) == 1):
-                problems.append(_nothing("target_modules", name, model.net))
+            if name != ALL and not _matching(name, names, may_be_pattern=len(self.target_modules) == 1):
+                problems.append(_no_such_module("target_modules", name, model.net))
             if self.layers_to_transform and name in names and "." in name:
                 problems.append(Problem(f"--lora.target_modules {name}: PEFT takes layers_to_transform only with ends of names",
                                         f"write {name.split('.')[-1]}"))
-        for option_name, listed in (("exclude_modules", self.exclude_modules), ("modules_to_save", self.modules_to_save)):
-            problems += [_nothing(option_name, name, model.net) for name in listed if not _hits(name, names)]
-        for option_name, listed in (("rank_pattern", self.rank_pattern), ("alpha_pattern", self.alpha_pattern)):
-            problems += [_nothing(option_name, name, model.net) for name in _pairs(option_name, listed)
-                         if not any(re.match(rf"(.*\.)?({name})$", one) for one in names)]
+        for option_name, ends in (("exclude_modules", self.exclude_modules), ("modules_to_save", self.modules_to_save)):
+            problems += [_no_such_module(option_name, name, model.net) for name in ends if not _matching(name, names)]
+        for option_name, pairs in (("rank_pattern", self.rank_pattern), ("alpha_pattern", self.alpha_pattern)):
+            for pattern in _pairs(option_name, pairs):
+                whole_name = re.compile(rf"(.*\.)?({pattern})$")  # as PEFT reads it
+                if not any(map(whole_name.match, names)):
+                    problems.append(_no_such_module(option_name, pattern, model.net))
+        parts = set(".".join(names).split("."))
         for number in self.layers_to_transform:
-            if not any(f".{number}." in f".{name}." for name in names):
+            if str(number) not in parts:
                 problems.append(Problem(f"--lora.layers_to_transform {number}: the network has no layer of this number"))
         problems += self._tied(model.net)
         if problems:
@@ -127,19 +142,24 @@ class Lora:
         """Options that touch one end of tied embeddings. An adapter there is lost or doubled when PEFT loads or merges it
         (also with ensure_weight_tying, PEFT 0.21); one end trained whole would leave the other behind."""
         ends = _tied_ends(net)
-        whole = [hit for name in self.modules_to_save for hit in _hits(name, ends)]
+        saved_ends: list[str] = []
+        for name in self.modules_to_save:
+            saved_ends += _matching(name, ends)
         problems = []
         for name in self.target_modules:
-            if name != ALL and (hit := _hits(name, ends, pattern=len(self.target_modules) == 1)):
-                other = " and ".join(one for one in ends if one != hit[0])
-                problems.append(Problem(f"--lora.target_modules {name}: {hit[0]} shares its weights with {other}, so an adapter "
-                                        "on it would not survive merging", "leave it out, or train both ends whole",
-                                        f"--lora.modules_to_save {ends[0].split('.')[-1]} --lora.ensure_weight_tying"))
-        if whole and not self.ensure_weight_tying:
-            problems.append(Problem(f"--lora.modules_to_save {whole[0]}: it shares its weights with "
-                                    f"{' and '.join(one for one in ends if one != whole[0])}, which would stay behind",
+            if name == ALL:
+                continue
+            for end in _matching(name, ends, may_be_pattern=len(self.target_modules) == 1)[:1]:
+                problems.append(Problem(
+                    f"--lora.target_modules {name}: {end} shares its weights with {_others(ends, end)}, so an adapter on it "
+                    "would not survive merging", "leave it out, or train both ends whole",
+                    f"--lora.modules_to_save {ends[0].split('.')[-1]} --lora.ensure_weight_tying"))
+        if saved_ends and not self.ensure_weight_tying:
+            end = saved_ends[0]
+            problems.append(Problem(f"--lora.modules_to_save {end}: it shares its weights with {_others(ends, end)}, which would "
+                                    "stay behind",
                                     "train both ends", "add --lora.ensure_weight_tying"))
-        if self.ensure_weight_tying and not whole:
+        if self.ensure_weight_tying and not saved_ends:
             problems.append(Problem("--lora.ensure_weight_tying: it would do nothing",
                                     "it goes with tied embeddings named in --lora.modules_to_save"))
         return problems
@@ -162,6 +182,10 @@ def _tied_ends(net: PreTrainedModel) -> list[str]:
     return [name for name, module in net.named_modules() if module is head or module is embedding]
 
 
+def _others(ends: Iterable[str], end: str) -> str:
+    return " and ".join(other for other in ends if other != end)
+
+
 def _transposed(net: PreTrainedModel) -> bool:
     from transformers.pytorch_utils import Conv1D
 
@@ -172,30 +196,33 @@ def _is_pattern(name: str) -> bool:
     return bool(re.search(r"[\\^$*+?()\[\]{}|]", name))
 
 
-def _hits(name: str, names: Iterable[str], *, pattern: bool = False) -> list[str]:
+def _matching(name: str, modules: Iterable[str], *, may_be_pattern: bool = False) -> list[str]:
     """The modules that a name stands for: those that end in it, or match it as a whole where it is an expression."""
-    if pattern and _is_pattern(name):
-        try:
-            return [one for one in names if re.fullmatch(name, one)]
-        except re.error as error:
-            raise UserError(f"--lora.target_modules {name}: not a regular expression: {error}") from error
-    return [one for one in names if one == name or one.endswith(f".{name}")]
+    if not (may_be_pattern and _is_pattern(name)):
+        return [module for module in modules if f".{module}".endswith(f".{name}")]
+    try:
+        return [module for module in modules if re.fullmatch(name, module)]
+    except re.error as error:
+        raise UserError(f"--lora.target_modules {name}: not a regular expression: {error}") from error
 
 
-def _nothing(option_name: str, name: str, net: PreTrainedModel) -> Problem:
-    ends = sorted({one.split(".")[-1] for one in linear(net)})
-    every = {part for one, _ in net.named_modules() for part in (one, one.split(".")[-1]) if part and not part.isdigit()}
-    hint = nearest(name, ends) or nearest(name, sorted(every))
+def _no_such_module(option_name: str, name: str, net: PreTrainedModel) -> Problem:
+    ends = sorted({module.split(".")[-1] for module in linear(net)})
+    names: set[str] = set()
+    for module, _ in net.named_modules():
+        names |= {module, module.split(".")[-1]}
+    words = sorted(word for word in names if word and not word.isdigit())
+    hint = nearest(name, ends) or nearest(name, words)
     return Problem(f"--lora.{option_name} {name}: this network has no such module",
                    f"{hint} linear layers: {', '.join(ends)}".strip())
 
 
-def _pairs(option_name: str, listed: Iterable[str]) -> dict[str, int]:
+def _pairs(option_name: str, texts: Iterable[str]) -> dict[str, int]:
     """`("query=8",)` -> `{"query": 8}`."""
     pairs = {}
-    for one in listed:
-        name, _, number = one.rpartition("=")
+    for text in texts:
+        name, _, number = text.rpartition("=")
         if not name or not number.strip().isdigit() or int(number) < 1:
-            raise UserError(f"--lora.{option_name} {one}: not name=number", f"as in {option_name} query=8,value=32")
+            raise UserError(f"--lora.{option_name} {text}: not name=number", f"as in {option_name} query=8,value=32")
         pairs[name.strip()] = int(number)
     return pairs

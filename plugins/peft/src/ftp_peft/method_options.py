@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from ftp import Problem, UserError
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str) -> dict[str, object]:
     """Names with their values. Raises `UserError` for what cannot be read, or a name that is given twice."""
     text = text.strip()
     if not text:
         return {}
     if text.startswith("{"):
         try:
-            found = json.loads(text, object_pairs_hook=_once)
+            return dict(json.loads(text, object_pairs_hook=_without_twins))
         except ValueError as error:
             raise UserError(f"--peft.options: not JSON ({error})", 'as in {"r": 8, "bias": "none"}, or r=8') from error
-        return dict(found)
-    pairs, problems = [], []
+    pairs: list[tuple[str, object]] = []
+    problems = []
     for part in split(text):
         name, equals, value = part.partition("=")
         if not equals or not re.fullmatch(r"\w+", name.strip()):
@@ -29,42 +28,52 @@ def parse(text: str) -> dict[str, Any]:
             pairs.append((name.strip(), _value(value.strip())))
     if problems:
         raise UserError(problems)
-    return _once(pairs)
+    return _without_twins(pairs)
 
 
 def split(text: str) -> list[str]:
     """A text at its commas, less those within brackets or quotes."""
-    parts, depth, quote = [""], 0, ""
-    for sign in text:
+    parts = [""]
+    depth = 0
+    quote = ""  # the mark that began a quotation
+    for character in text:
         if quote:
-            quote = "" if sign == quote else quote
-        elif sign in "\"'":
-            quote = sign
-        depth += (sign in "[{(") - (sign in "]})") if not quote else 0
-        if sign == "," and not depth and not quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "[{(":
+            depth += 1
+        elif character in "]})":
+            depth -= 1
+        if character == "," and not depth and not quote:
             parts.append("")
         else:
-            parts[-1] += sign
+            parts[-1] += character
     return parts
 
 
-def _value(text: str) -> Any:
+WORDS = {"true": True, "false": False, "none": None}
+"""Python's spellings, beside those of JSON."""
+
+
+def _value(text: str) -> object:
     """`8`, `0.5`, `true`, `null`, `[query,value]`, or a text."""
     try:
-        return json.loads(text)
+        value: object = json.loads(text)
+        return value
     except ValueError:
         pass
-    if text.lower() in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text.lower()]
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
     if text.startswith("[") and text.endswith("]"):
         return [_value(part.strip()) for part in split(text[1:-1]) if part.strip()]
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"--peft.options: {twice} is given twice", "keep one of the two")
-    return found
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--peft.options: {name} is given twice", "keep one of the two")
+    return dict(pairs)

@@ -6,10 +6,10 @@ import contextlib
 import io
 import warnings
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-from peft import get_peft_model
+from peft import PeftConfig, get_peft_model
 from peft.config import PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
@@ -22,44 +22,52 @@ WIDTH = 256
 """Of the layer that methods are tried on: their defaults ask for so much (vblora's vectors)."""
 
 
-def known() -> dict[str, Any]:
+def known() -> dict[str, type[PeftConfig]]:
     """Every method by name, with its configuration class."""
     return {kind.value.lower(): config for kind, config in sorted(PEFT_TYPE_TO_CONFIG_MAPPING.items())}
 
 
-def is_prompt(kind: Any) -> bool:
+def is_prompt(config: type[PeftConfig]) -> bool:
     """Whether a method learns a prompt that lies before every row."""
-    return issubclass(kind, PromptLearningConfig)
+    return issubclass(config, PromptLearningConfig)
 
 
-def start(model: Model, kind: Any) -> dict[str, Any]:
+def has_option(config: type[PeftConfig], name: str) -> bool:
+    """Whether a method has an option."""
+    return name in config.__dataclass_fields__
+
+
+def usual_options(model: Model, config: type[PeftConfig]) -> dict[str, object]:
     """What a user should not have to say: 20 virtual tokens as in PEFT's examples; where the tokenizer is, for a prompt that
     starts as a text; transposed weights (GPT-2)."""
-    names = kind.__dataclass_fields__
-    found: dict[str, Any] = {}
-    if "num_virtual_tokens" in names:
-        found["num_virtual_tokens"] = 20
-    if "tokenizer_name_or_path" in names and (came_from := origin(model.net)):
-        found["tokenizer_name_or_path"] = came_from.source.where
-    if "fan_in_fan_out" in names:
-        found["fan_in_fan_out"] = any(isinstance(module, Conv1D) for module in model.net.modules())
-    return found
+    options: dict[str, object] = {}
+    if has_option(config, "num_virtual_tokens"):
+        options["num_virtual_tokens"] = 20
+    came_from = origin(model.net)
+    if has_option(config, "tokenizer_name_or_path") and came_from is not None:
+        options["tokenizer_name_or_path"] = came_from.source.where
+    if has_option(config, "fan_in_fan_out"):
+        options["fan_in_fan_out"] = any(isinstance(module, Conv1D) for module in model.net.modules())
+    return options
 
 
 def on_conv1d() -> list[str]:
     """Methods that PEFT puts on layers with transposed weights (GPT-2's Conv1D), each tried on one."""
-    found = []
-    for name, kind in known().items():
-        if is_prompt(kind) or "target_modules" not in kind.__dataclass_fields__:
+    fitting = []
+    for name, config in known().items():
+        if is_prompt(config) or not has_option(config, "target_modules"):
             continue
+        options: Mapping[str, list[str]] = {"target_modules": ["layer"]}
+        if has_option(config, "feedforward_modules"):
+            options = {**options, "feedforward_modules": []}
         layer = nn.Sequential(OrderedDict(layer=Conv1D(WIDTH, WIDTH)))
-        more: dict[str, Any] = {"feedforward_modules": []} if "feedforward_modules" in kind.__dataclass_fields__ else {}
+        # a method refuses in ways of its own, and warns before it does
         with contextlib.suppress(Exception), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            net: Any = get_peft_model(layer, kind(target_modules=["layer"], **more))
+            net = get_peft_model(layer, config(**options))
             if net(torch.zeros(1, WIDTH)).shape == (1, WIDTH):
-                found.append(name)
-    return found
+                fitting.append(name)
+    return fitting
 
 
 def is_on(model: Model) -> bool:

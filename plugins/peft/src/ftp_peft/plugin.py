@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import Problem, UserError, heads, hookimpl, nearest, option, plugin
 from ftp.types import Model, Run
-from ftp_peft.given import parse
+from ftp_peft.method_options import parse
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 SHORT = {"prefix": "prefix_tuning", "prompt": "prompt_tuning", "ptuning": "p_tuning"}
 REFUSED = {
@@ -38,34 +41,25 @@ class Peft:
     def build_model(self, run: Run) -> Generator[None, Model, Model]:
         """Put the method on; only what it adds and the new head are trained and saved."""
         model = yield
-        from ftp.model.peft import attach, task_type, whole
-        from ftp_peft.methods import is_on, is_prompt, known, leaves_base, start
+        from ftp.model.peft import attach
+        from ftp_peft.methods import is_on, leaves_base
 
-        name, kind = self._kind()
-        given = self._given(name, kind)
-        _modules(model, given)
-        if is_prompt(kind):
-            self._fits(run, model, name)
-        if model.fresh and not _has(kind, "modules_to_save"):
-            able = [one for one, other in known().items() if one not in REFUSED and _has(other, "modules_to_save")]
-            raise UserError(f"--peft.method {name}: it cannot train and save the new head ({', '.join(model.fresh)})",
-                            f"methods that can: lora, {', '.join(able)}")
-        kept = whole(model, tuple(given.get("modules_to_save") or ())) if _has(kind, "modules_to_save") else []
-        given |= {"modules_to_save": kept} if kept else {}
-        before = {id(weight) for weight in model.net.parameters()}
+        name, method = self._method()
+        options = self._checked_options(name, method)
+        self._check_model(run, model, name, method, options)
+        base = {id(weight) for weight in model.net.parameters()}
         try:
-            config = kind(**{"task_type": task_type(model), **start(model, kind), **given})
-            adapted = attach(model, config, who=f"peft {name}", seed=run.settings.seed)
+            adapted = attach(model, self._config(model, method, options), who=f"peft {name}", seed=run.settings.seed)
         except UserError as error:
-            raise UserError(error.problems[0].what, _advice(name, kind, str(error))) from error
+            raise UserError(error.problems[0].what, _advice(name, method, str(error))) from error
         except (ValueError, TypeError, ImportError, NotImplementedError, AttributeError, KeyError) as error:
-            raise UserError(f"peft {name}: PEFT refuses: {str(error).strip()}", _advice(name, kind, str(error))) from error
+            raise UserError(f"peft {name}: PEFT refuses: {str(error).strip()}", _advice(name, method, str(error))) from error
         if not is_on(adapted):
             raise UserError(f"peft {name}: PEFT found nothing in {type(model.net).__name__} to put it on",
-                            _advice(name, kind, "target_modules"))
-        return adapted if leaves_base(adapted, before) else replace(adapted, reference=model.reference)
+                            _advice(name, method, "target_modules"))
+        return adapted if leaves_base(adapted, base) else replace(adapted, reference=model.reference)
 
-    def _kind(self) -> tuple[str, Any]:
+    def _method(self) -> tuple[str, type[PeftConfig]]:
         """The method's name and its configuration class in PEFT."""
         from ftp_peft.methods import known
 
@@ -83,27 +77,43 @@ class Peft:
     def _fitting(self, prompts: bool = True) -> list[str]:
         from ftp_peft.methods import is_prompt, known
 
-        return [name for name, kind in known().items() if name not in REFUSED and (prompts or not is_prompt(kind))]
+        return [name for name, method in known().items() if name not in REFUSED and (prompts or not is_prompt(method))]
 
-    def _given(self, name: str, kind: Any) -> dict[str, Any]:
+    def _checked_options(self, name: str, method: type[PeftConfig]) -> dict[str, object]:
         """`options`, each one that the method has and of the right type."""
         from dataclasses import fields
 
-        defaults = {item.name: item.default for item in fields(kind) if item.init and item.name not in OURS}
-        given, problems = parse(self.options), []
-        for key, value in given.items():
+        defaults = {field.name: field.default for field in fields(method) if field.init and field.name not in OURS}
+        options = parse(self.options)
+        problems = []
+        for key, value in options.items():
             if key in OURS:
                 problems.append(Problem(f"--peft.options {key}: the run itself says that", "leave it out"))
             elif key not in defaults:
                 problems.append(Problem(f"--peft.options {key}: {name} has no such option",
                                         f"{nearest(key, defaults)} it has: {', '.join(defaults)}".strip()))
-            elif wrong := _wrong(defaults[key], value):
-                problems.append(Problem(f"--peft.options {key}={value}: {wrong}", f"its default is {defaults[key]}"))
+            elif mismatch := _mismatch(defaults[key], value):
+                problems.append(Problem(f"--peft.options {key}={value}: {mismatch}", f"its default is {defaults[key]}"))
         if problems:
             raise UserError(problems)
-        return given
+        return options
 
-    def _fits(self, run: Run, model: Model, name: str) -> None:
+    def _check_model(
+        self, run: Run, model: Model, name: str, method: type[PeftConfig], options: Mapping[str, object]
+    ) -> None:
+        """Raise `UserError` for a network, a head or a layout of rows that a method does not go with."""
+        from ftp_peft.methods import has_option, is_prompt, known
+
+        _check_modules(model, options)
+        if is_prompt(method):
+            self._check_prompt(run, model, name)
+        if model.fresh and not has_option(method, "modules_to_save"):
+            able = [other for other, config in known().items()
+                    if other not in REFUSED and has_option(config, "modules_to_save")]
+            raise UserError(f"--peft.method {name}: it cannot train and save the new head ({', '.join(model.fresh)})",
+                            f"methods that can: lora, {', '.join(able)}")
+
+    def _check_prompt(self, run: Run, model: Model, name: str) -> None:
         """What does not go with a learnt prompt, which lies before every row."""
         others = f"methods that fit: lora, {', '.join(self._fitting(prompts=False))}"
         if run.settings.pack == "on":
@@ -112,45 +122,60 @@ class Peft:
         if heads.get(model.head).peft_task is None:
             raise UserError(f"--peft.method {name}: PEFT puts no learnt prompt before rows of the head '{model.head}'", others)
 
+    def _config(self, model: Model, method: type[PeftConfig], options: Mapping[str, object]) -> PeftConfig:
+        """The method's configuration: what it usually needs, what the user says, and the new head."""
+        from ftp.model.peft import task_type, whole
+        from ftp_peft.methods import has_option, usual_options
 
-def _wrong(default: Any, value: Any) -> str:
+        arguments = {"task_type": task_type(model), **usual_options(model, method), **options}
+        if has_option(method, "modules_to_save"):
+            names = options.get("modules_to_save") or []
+            modules = whole(model, tuple(names if isinstance(names, list) else [str(names)]))
+            if modules:
+                arguments["modules_to_save"] = modules
+        return method(**arguments)
+
+
+def _mismatch(default: object, value: object) -> str:
     """What is wrong with a value, as far as the default tells."""
+    is_bool = isinstance(value, bool)
     if isinstance(default, bool):
-        return "" if isinstance(value, bool | str) and value not in ("", "yes", "no") else "not true or false"
-    if isinstance(default, int) and (not isinstance(value, int) or isinstance(value, bool)):
+        is_right = (is_bool or isinstance(value, str)) and value not in ("", "yes", "no")  # init_weights is gaussian, or true
+        return "" if is_right else "not true or false"
+    if isinstance(default, int) and (not isinstance(value, int) or is_bool):
         return "not a whole number"
-    if isinstance(default, float) and (not isinstance(value, int | float) or isinstance(value, bool)):
+    if isinstance(default, float) and (not isinstance(value, int | float) or is_bool):
         return "not a number"
     return ""
 
 
-def _modules(model: Model, given: dict[str, Any]) -> None:
+def _check_modules(model: Model, options: Mapping[str, object]) -> None:
     """Raise `UserError` for names that end no module's name (PEFT leaves such out of a list in silence)."""
-    names = [name for name, _ in model.net.named_modules() if name]
-    ends = sorted({name.split(".")[-1] for name in names} - {str(number) for number in range(1000)})
+    modules = [name for name, _ in model.net.named_modules() if name]
+    ends = {module.split(".")[-1] for module in modules}
+    words = sorted(end for end in ends if not end.isdigit())
     problems = []
     for key in ("target_modules", "modules_to_save", "feedforward_modules"):
-        for one in given[key] if isinstance(given.get(key), list) else ():
-            if not any(f".{name}".endswith(f".{one}") for name in names):
-                problems.append(Problem(f"--peft.options {key}={one}: this network has no such module",
-                                        f"{nearest(str(one), ends)} names end in: {', '.join(ends)}".strip()))
+        names = options.get(key)
+        if not isinstance(names, list):  # a text is an expression, or one of PEFT's words
+            continue
+        for name in names:
+            if not any(f".{module}".endswith(f".{name}") for module in modules):
+                problems.append(Problem(f"--peft.options {key}={name}: this network has no such module",
+                                        f"{nearest(str(name), words)} names end in: {', '.join(words)}".strip()))
     if problems:
         raise UserError(problems)
 
 
-def _has(kind: Any, name: str) -> bool:
-    return name in kind.__dataclass_fields__
-
-
-def _advice(name: str, kind: Any, said: str) -> str:
+def _advice(name: str, method: type[PeftConfig], reason: str) -> str:
     """What to do where PEFT refuses: name modules where it found none, methods where this one has no such layers, else look at
     the method's options."""
-    if said == "target_modules" or ("target_modules" in said and "specify" in said.lower()):
+    if reason == "target_modules" or ("target_modules" in reason and "specify" in reason.lower()):
         return "name the modules: --peft.options target_modules=[query,value] (ends of their names)"
-    if "Conv1D" in said:
+    if "Conv1D" in reason:
         from ftp_peft.methods import on_conv1d
 
-        fitting = [one for one in on_conv1d() if one not in REFUSED]
+        fitting = [other for other in on_conv1d() if other not in REFUSED]
         return f"methods that fit these layers: lora (a plugin of its own), {', '.join(fitting)}"
-    chosen = ", ".join(one for one in kind.__dataclass_fields__ if one not in OURS)
-    return f"the options of {name}: {chosen}; or another method"
+    options = ", ".join(option for option in method.__dataclass_fields__ if option not in OURS)
+    return f"the options of {name}: {options}; or another method"
