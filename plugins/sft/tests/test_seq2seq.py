@@ -296,9 +296,9 @@ def test_a_run_learns_to_answer_and_to_stop(talker: Path) -> None:
     assert tokenizer.decode(said[0], skip_special_tokens=True) == "one two three"
 
 
-def test_a_run_that_is_broken_off_ends_as_the_unbroken_one() -> None:
-    from ftp_testing.checks.run import resumes_to_the_same_end
+def test_a_killed_run_ends_as_the_unbroken_one() -> None:
+    from ftp_testing.checks.run import survives_kill
     from ftp_testing.subject import find
 
     subject = dataclasses.replace(find("sft"), kept={"kind": {"kind": "t5", "rollout": False}})
-    assert "the same bits" in resumes_to_the_same_end(subject)
+    assert "the same bits" in survives_kill(subject)

@@ -36,17 +36,14 @@ class KitJudge:
 
 @plugin(kind="extra")
 class KitHalt:
-    """End a run after a checkpoint, as if it had been killed."""
+    """Kill a run after a checkpoint (kill -9)."""
 
-    after: int = option(0, "the checkpoint after which it ends; 0: none", low=0)
-    hard: bool = option(False, "end by kill -9; else by Ctrl-C where nothing is saved any more")
+    after: int = option(0, "the checkpoint after which it is killed; 0: none", low=0)
 
     @hookimpl
     def on_event(self, event: Event) -> None:
         if isinstance(event, Saved) and event.step == self.after:
-            if self.hard:
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @plugin(kind="extra")

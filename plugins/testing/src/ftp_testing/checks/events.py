@@ -18,7 +18,7 @@ def hears_every_event(subject: Subject) -> str:
     """Every event of a whole run, of an interrupted one and of its resume is heard without an error, and answered by nothing or a
     `Stop`."""
     if "domain" in subject.parts:
-        raise NotApplicable("a domain hears those of real runs: see runs-to-the-end and resumes-to-the-same-end")
+        raise NotApplicable("a domain hears those of real runs: see runs-to-the-end and survives-kill")
     number = 0
     for life, (first, last) in LIVES.items():
         scene = build(subject, begins=False)
