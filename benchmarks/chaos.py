@@ -109,12 +109,11 @@ def make_world(folder: Path) -> World:
     """Make the model and the unbroken run."""
     os.environ["OMP_NUM_THREADS"] = "1"
     from ftp.host import quiet
-    from ftp_testing.forks import LOADED
     from ftp_testing.models import tiny
 
     quiet.before_imports()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(LOADED))
+    context.set_forkserver_preload(["ftp_testing.warm"])
     model = tiny("bert", folder / "base", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     world = World(folder, model, context)
     out, moments = folder / "unbroken", folder / "moments.txt"

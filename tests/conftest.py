@@ -65,11 +65,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Life]:
 
     `trap`: see one_process.py.
     """
-    from ftp_testing.forks import LOADED
-
     os.environ["OMP_NUM_THREADS"] = "1"  # the server and all its forks
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(LOADED))
+    context.set_forkserver_preload(["ftp_testing.warm"])
     folder = tmp_path_factory.mktemp("says")
     count = [0]
 

@@ -21,10 +21,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LOADED = ("torch", "torch.optim", "torch.distributed", "transformers", "datasets", "accelerate", "safetensors.torch", "sklearn.linear_model",
-          "peft", "transformers.models.auto", "transformers.models.bert.modeling_bert", "ftp.runs.run", "ftp.train.loop", "ftp.model", "ftp.cli.run")
-"""What every command would import, as far as it is installed. No plugin: each is imported by the command that names it."""
-
 GRACE = 20.0
 """Seconds that ranks have to end after one of them has failed."""
 
@@ -81,14 +77,11 @@ def _said(folder: Path) -> str:
 
 def main() -> None:
     """Import everything; for each line of JSON fork, wait for all forks, and answer with the status."""
-    import importlib
-
     from ftp.host import quiet
 
     quiet.before_imports()
-    for name in LOADED:
-        with contextlib.suppress(ImportError):  # whoever needs it says so
-            importlib.import_module(name)
+    from ftp_testing import warm  # noqa: F401  heavy
+
     # A run waits for the disk about a hundred times, against the loss of power. The kit's runs are killed at most, which
     # loses nothing that the system has taken.
     os.fsync = lambda fd: None
