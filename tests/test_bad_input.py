@@ -104,7 +104,7 @@ def test_an_answer_that_is_cut_is_an_error_unless_it_is_allowed(
     from ftp_testing.models import tiny
 
     (tmp_path / "mine.py").write_text(
-        f"import ftp\n\n@ftp.plugin\nclass Mine:\n    '''Rows of a file.'''\n    gives = ('{form}',)\n\n    @ftp.hookimpl\n"
+        f"import ftp\n\n@ftp.plugin(gives=('{form}',))\nclass Mine:\n    '''Rows of a file.'''\n\n    @ftp.hookimpl\n"
         f"    def load_data(self, run):\n        from ftp.data import load\n        return load(run, None, form='{form}')\n")
     common = ("--plugins-from", f"{tmp_path / 'mine.py'}:Mine", "--max-length", 64, "--validation-share", 0.2)
 
