@@ -3,8 +3,8 @@
 # While you work:                   make quick (lint, and the tests that are quick)
 PYTHON ?= python3
 BIN := .venv/bin
-# two workers; conftest.py says which tests belong together and which begin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# two workers of one thread each; conftest.py says which tests belong together and which begin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 PACKAGES := core $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 
 .PHONY: install run test quick lint clean
