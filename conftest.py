@@ -21,7 +21,7 @@ SLOW = (
     "tests/test_grid.py",
     "tests/test_docs.py",
     "plugins/testing/tests/test_faults.py",
-    "core/tests/data/test_fuzz.py",
+    "tests/test_fuzz.py",
     "core/tests/test_launch.py",
     "core/tests/test_merging.py",
     "plugins/export/tests",

@@ -326,11 +326,11 @@ def groups() -> set[str]:
     """The groups of entry points that core looks at."""
     from ftp import forms, heads
     from ftp.cli import main
-    from ftp.data.readers import registered
+    from ftp.data.readers import exports, registered
     from ftp.model.saving import LAYOUTS
     from ftp.plugins.find import DEFAULTS, GROUP, MODELS
 
-    registries = {forms.GROUP, heads.GROUP, registered.GROUP}
+    registries = {forms.GROUP, heads.GROUP, registered.GROUP, exports.GROUP}
     return {DEFAULTS, GROUP, MODELS, LAYOUTS, *registries, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
 
 

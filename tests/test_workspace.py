@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOUND_BY = ("ftp", "ftp.models", "ftp.commands")
+FOUND_BY = ("ftp", "ftp.models", "ftp.commands", "ftp.readers", "ftp.exports")
 """Groups of entry points; a package needs one of them, as nothing would find it without."""
 FOLDERS = [ROOT / "core", *sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml"))]
 

@@ -17,7 +17,7 @@ CONTRACT = "2.0"
 
 PUBLIC_MODULES = (
     "ftp", "ftp.types", "ftp.forms", "ftp.heads",
-    "ftp.data", "ftp.data.control_text", "ftp.data.look", "ftp.data.tables", "ftp.data.turns",
+    "ftp.data", "ftp.data.control_text", "ftp.data.look", "ftp.data.readers", "ftp.data.tables", "ftp.data.turns",
     "ftp.losses", "ftp.losses.answer_logps", "ftp.losses.blocks", "ftp.losses.chat_template", "ftp.losses.conversations",
     "ftp.losses.generation", "ftp.losses.labels", "ftp.losses.preference_pairs", "ftp.losses.prompted_answers",
     "ftp.losses.sampling", "ftp.losses.scored_texts", "ftp.losses.span", "ftp.losses.stretches", "ftp.losses.tokens",

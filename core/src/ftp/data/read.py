@@ -92,7 +92,7 @@ def read(
 
 
 def _as_rows_of_export(rows: Rows, source: DataFile) -> Rows:
-    """The rows with our columns where Argilla wrote the table, as Parquet or to the hub; a stream stays as it is."""
+    """The rows with our columns where a tool for annotation wrote the table (Parquet, the hub); a stream stays as it is."""
     from datasets import Dataset
 
     if not isinstance(rows, Dataset) or not exports.has_columns(rows.column_names):

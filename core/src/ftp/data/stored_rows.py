@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp.data import chunks, dropped_columns, readers, tables
-from ftp.data.readers import DataFile
+from ftp.data.readers import DataFile, exports
 from ftp.errors import Problem
 from ftp.host import faults
 
@@ -22,7 +22,7 @@ VERSION = "4"  # of what the readers make of a file; a new one makes cached rows
 
 def store_rows(files: list[DataFile]) -> Dataset:
     """The rows of files of one split, from the cache where they were read before and the files are as they were."""
-    parts = [VERSION, files[0].text_by, *sorted(files[0].text_columns)]
+    parts = [VERSION, files[0].text_by, *sorted(files[0].text_columns), *exports.versions()]
     for file in files:
         readers.known_format(file.path)
         reader = readers.reader_of(file.path)

@@ -13,9 +13,6 @@ from ftp.host.faults import disk
 from ftp.host.quiet import without_progress_bars
 from ftp_leakage.clean import Removed, kept_rows
 
-LINES = ("csv", "tsv", "jsonl", "txt", "conll", "conllu")
-"""Formats of lines, which are copied as they stand."""
-
 
 def require_new(folder: Path) -> None:
     """Check that nothing would be overwritten.
@@ -38,8 +35,8 @@ def write_clean(
     excerpt: Callable[[str, int], str],
     max_decompressed: str | None = None,
 ) -> list[Path]:
-    """Write each split without the rows that go, in the format and under the name it came in (a
-    spreadsheet as .jsonl), and `removed.jsonl`; gives the files.
+    """Write each split without the rows that go, in the format and under the name it came in (one that is
+    not lines and that another package reads, such as a spreadsheet, as .jsonl), and `removed.jsonl`; gives the files.
 
     Args:
         paths: the files of each split, in order; a split without files is written as Parquet.
@@ -80,8 +77,8 @@ def _target(path: Path, split: str, folder: Path, written: Sequence[Path]) -> Pa
 
 
 def _becomes_jsonl(path: Path) -> bool:
-    """Whether the rows of a file are written as .jsonl: nothing here writes its own format."""
-    return readers.known_format(path) == "xlsx" or readers.reader_of(path) is not None
+    """Whether the rows of a file are written as .jsonl: nothing here writes its own format, and it has no lines to copy."""
+    return readers.reader_of(path) is not None and not readers.counts_lines(path)
 
 
 def _write_removed(log: Path, removed: Removed, excerpt: Callable[[str, int], str]) -> None:
@@ -100,12 +97,12 @@ def _write_removed(log: Path, removed: Removed, excerpt: Callable[[str, int], st
 
 def _write_without(file: readers.DataFile, target: Path, gone: set[int]) -> int:
     """Write a file without some of its rows; gives the number of rows it had."""
-    form = readers.known_format(file.path)
-    if form in LINES:
+    file_format = readers.known_format(file.path)
+    if readers.counts_lines(file.path):
         return _write_lines(file, target, gone)
-    if form == "json" or _becomes_jsonl(file.path):
-        return _write_json(file, target, gone, as_lines=form != "json")
-    return _write_table(file, target, gone, as_parquet=form == "parquet")
+    if file_format == "json" or _becomes_jsonl(file.path):
+        return _write_json(file, target, gone, as_lines=file_format != "json")
+    return _write_table(file, target, gone, as_parquet=file_format == "parquet")
 
 
 def _write_lines(file: readers.DataFile, target: Path, gone: set[int]) -> int:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from ftp.data.readers.source import DataFile
 from ftp.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 COMPRESSIONS = {".xz": "xz", ".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
-GROWTH = 200  # text rarely shrinks to less than a two-hundredth; archives that do are made to fill memory or disk
-ROOM = 4 * 10**9  # bytes that any archive may grow to
+# text rarely shrinks to less than a two-hundredth; archives that do are made to fill memory or disk
+GROWTH = 200
+ROOM = 4 * 10**9
+"""Bytes that any archive may grow to."""
 BUFFER = 1 << 18
 
 
@@ -27,13 +32,19 @@ class ArchiveError(UserError):
 
 
 def parse_size(text: str) -> int:
-    """`64GB`, `500 MB` or a number of bytes as bytes; UserError for anything else."""
+    """A size in bytes.
+
+    Args:
+        text: `64GB`, `500 MB`, or a number of bytes; a KB has 1,000.
+
+    Raises:
+        UserError: the text is no size.
+    """
     match = SIZE.fullmatch(text.strip())
-    if match is None or (size := int(float(match[1]) * UNITS[match[2].lower()])) < 1:
+    size = int(float(match[1]) * UNITS[match[2].lower()]) if match is not None else 0
+    if size < 1:
         raise UserError(
-            f"--max-decompressed {text}: not a size",
-            "a number with KB, MB, GB or TB",
-            "--max-decompressed 64GB",
+            f"--max-decompressed {text}: not a size", "a number with KB, MB, GB or TB", "--max-decompressed 64GB"
         )
     return size
 
@@ -47,14 +58,23 @@ def shown_size(size: int) -> str:
 
 
 def limit_of(file: DataFile) -> int:
-    """Bytes that the file may grow to while it is read."""
+    """Bytes that a file may grow to while it is read: what the user allows, or else a multiple of its size.
+
+    Args:
+        file: it has to exist.
+    """
     if file.max_decompressed is not None:
         return file.max_decompressed
     return max(ROOM, GROWTH * file.path.stat().st_size)
 
 
 def too_large(file: DataFile, limit: int) -> ArchiveError:
-    """The error for a file that grows beyond its bound."""
+    """The error for a file that grows beyond its bound, with the option that allows more.
+
+    Args:
+        file: the file that grows.
+        limit: its bound in bytes, as `limit_of` gives it.
+    """
     return ArchiveError(
         file.path,
         f"grows to more than {shown_size(limit)} when it is decompressed",
@@ -63,8 +83,16 @@ def too_large(file: DataFile, limit: int) -> ArchiveError:
     )
 
 
-def open_bytes(file: DataFile) -> io.BufferedReader[Any]:
-    """The bytes of a file, decompressed. Reading raises `ArchiveError` where they are damaged or too many."""
+def open_bytes(file: DataFile) -> io.BufferedReader:
+    """The bytes of a file, decompressed, to be read in parts.
+
+    Args:
+        file: compressed where the ending of its name says so.
+
+    Raises:
+        UserError: while they are read, where they are damaged or more than `limit_of` allows.
+        OSError: the file cannot be opened.
+    """
     compression = COMPRESSIONS.get(file.path.suffix.lower())
     if compression is None:
         return io.BufferedReader(file.path.open("rb", buffering=0), BUFFER)
@@ -94,15 +122,18 @@ class _Bounded(io.RawIOBase):
     """A decompressed file that counts its bytes and puts every fault of a decompressor in words."""
 
     def __init__(self, source: IO[bytes], file: DataFile) -> None:
-        self._source, self._file, self._limit = source, file, limit_of(file)
+        self._source = source
+        self._file = file
+        self._limit = limit_of(file)
         self._count = 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
         try:
-            block = self._source.read(len(buffer))
+            block = self._source.read(len(view))
         except Exception as error:  # OSError, EOFError, LZMAError, zlib.error, ArrowInvalid: each library has its own
             raise ArchiveError(
                 self._file.path,
@@ -112,7 +143,7 @@ class _Bounded(io.RawIOBase):
         self._count += len(block)
         if self._count > self._limit:
             raise too_large(self._file, self._limit)
-        buffer[: len(block)] = block
+        view[: len(block)] = block
         return len(block)
 
     def close(self) -> None:
@@ -121,7 +152,14 @@ class _Bounded(io.RawIOBase):
 
 
 def read_whole(file: DataFile) -> bytes:
-    """All bytes of a file, decompressed."""
+    """All bytes of a file, decompressed.
+
+    Args:
+        file: compressed where the ending of its name says so.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or grows beyond what `limit_of` allows.
+    """
     try:
         with open_bytes(file) as source:
             return source.read()

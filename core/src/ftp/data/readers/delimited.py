@@ -5,24 +5,24 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from ftp.data.readers import conll
 from ftp.data.readers.header import name_columns
 from ftp.data.readers.lines import read_lines
 from ftp.data.readers.source import DataFile, Numbered, Rows
+from ftp.data.readers.tagged_words import refuse_tagged_words
 from ftp.errors import UserError
 
 WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 # whole numbers of more digits than a float holds are ids, whose last digits count: their column stays text
 DECIMAL = re.compile(r"-?(0|[1-9]\d*)?\.\d+([eE][-+]?\d+)?|-?(0|[1-9]\d{0,14})")
-SEPARATOR_LINE = re.compile(
-    r'"?sep=(.)"?\s*', re.IGNORECASE
-)  # Excel's first line, which names the separator
+# Excel's first line, which names the separator
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-PEEK_LINES = 200  # lines from which the separator of a .csv file is found
+PEEK_LINES = 200
+"""Lines from which the separator of a .csv file is found, and whether a .tsv file has quoted cells."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,12 @@ class Dialect:
 
 def read_csv(file: DataFile) -> Rows:
     """Rows of a .csv file, separated by commas, or by what its header and first lines are separated by throughout."""
-    csv.field_size_limit(
-        min(sys.maxsize, 2**31 - 1)
-    )  # the default refuses cells above 131,072 characters
+    # the default refuses cells above 131,072 characters
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     dialect = _dialect(file)
     if dialect.separator != ",":
-        file.tell(
-            f"its cells are separated by {SEPARATORS.get(dialect.separator, repr(dialect.separator))}"
-        )
+        name = SEPARATORS.get(dialect.separator, repr(dialect.separator))
+        file.tell(f"its cells are separated by {name}")
     if dialect.other:
         file.tell(
             f"its cells are separated by commas; {SEPARATORS[dialect.other]} would fit as well, "
@@ -96,16 +94,16 @@ def _dialect(file: DataFile) -> Dialect:
 
 def _is_consistent(lines: list[str], separator: str) -> bool:
     """Whether the header has several cells with this separator, and every row as many."""
-    counts: list[int] = []
+    widths: list[int] = []
     try:
         for cells in csv.reader(lines, strict=True, delimiter=separator):
             if cells:
-                counts.append(len(cells))
+                widths.append(len(cells))
     except csv.Error:
+        # a quoted cell that goes on beyond the lines looked at is no fault
         if len(lines) < PEEK_LINES:
             return False
-        # a quoted cell that goes on beyond the lines looked at is no fault
-    return len(counts) > 1 and counts[0] > 1 and len(set(counts)) == 1
+    return len(widths) > 1 and widths[0] > 1 and len(set(widths)) == 1
 
 
 def read_tsv(file: DataFile) -> Rows:
@@ -114,11 +112,9 @@ def read_tsv(file: DataFile) -> Rows:
     Where the first lines have different numbers of cells, and one number once quoted cells may hold tabs and line
     breaks (as spreadsheet programs write them), they are read so, which is told.
     """
+    refuse_tagged_words(file)
     lines = read_lines(file)
-    first = list(islice(lines, conll.PEEK_LINES))
-    if conll.looks_tagged(first, separator="\t"):
-        yield from conll.read_conll(file)
-        return
+    first = list(islice(lines, PEEK_LINES))
     widths = {text.count("\t") for text in first if text.strip("\r\n")}
     if len(widths) > 1 and _is_consistent(first, "\t"):
         file.tell("tabs and line breaks inside its quoted cells are read as text")
@@ -142,17 +138,16 @@ def _unquoted(cell: str) -> str:
     return cell
 
 
-def _row(file: DataFile, line: int, header: list[str], cells: list[str]) -> dict[str, str]:
+def _row(file: DataFile, line: int, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     if len(cells) != len(header):
+        shown = ", ".join(header[:10])
+        if len(header) > 10:
+            shown += ", ..."
         raise UserError(
-            f"{file.path}, line {line}: {len(cells)} cells, but the header has {len(header)} ({_shown(header)})",
+            f"{file.path}, line {line}: {len(cells)} cells, but the header has {len(header)} ({shown})",
             "quote cells that hold the separator or a line break, or check for a missing cell",
         )
     return dict(zip(header, cells, strict=True))
-
-
-def _shown(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def number_columns(rows: Iterable[Numbered]) -> dict[str, type]:
@@ -164,20 +159,16 @@ def number_columns(rows: Iterable[Numbered]) -> dict[str, type]:
             kind = kinds.setdefault(name, int)
             if kind is None or not cell:
                 continue
-            if not isinstance(cell, str):  # a list of words: the file holds tagged words, not cells
-                kinds[name] = None
-                continue
             has_values.add(name)
             if kind is int and not WHOLE.fullmatch(cell):
-                kinds[name] = kind = float
+                kind = float
             if kind is float and not DECIMAL.fullmatch(cell):
-                kinds[name] = None
+                kind = None
+            kinds[name] = kind
     return {name: kind for name, kind in kinds.items() if kind and name in has_values}
 
 
-def as_numbers(
-    file: DataFile, rows: Iterable[Numbered], kinds: dict[str, type]
-) -> Iterator[Numbered]:
+def as_numbers(file: DataFile, rows: Iterable[Numbered], kinds: Mapping[str, type]) -> Iterator[Numbered]:
     """The rows with these columns as numbers; an empty cell of theirs becomes None."""
     for line, row in rows:
         for name, kind in kinds.items():
@@ -188,6 +179,6 @@ def as_numbers(
                     continue  # left out with its text, as any column that turns mixed
                 raise UserError(
                     f"{file.path}, line {line}: {name} is {row[name]!r:.80}, but its first rows are numbers",
-                    "read without streaming, which looks at all rows first, or mend the row",
+                    "read without streaming, which looks at all rows first, or correct the row",
                 ) from None
         yield line, row

@@ -12,6 +12,7 @@ def name_columns(where: str, cells: Sequence[str]) -> list[str]:
 
     Args:
         where: file and line, or file, sheet and row, which an error names.
+        cells: the first row, as text.
 
     Raises:
         UserError: two columns have one name.

@@ -153,9 +153,9 @@ def _numbered(file: DataFile, rows: list[Any]) -> Rows:
 def _require_object(file: DataFile, number: int, row: Any) -> dict[str, Any]:
     if isinstance(row, dict):
         return row
-    pair = exports.spacy_pair(row)
-    if pair is not None:
-        return pair
+    converted = exports.object_of(row)
+    if converted is not None:
+        return dict(converted)
     raise UserError(
         f"{file.path}, row {number}: a {type(row).__name__}, not an object",
         'a row looks like {"text": "..."}',

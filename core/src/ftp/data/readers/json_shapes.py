@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from ftp.data.readers import exports
+from ftp.data.readers import exports, squad
 from ftp.data.readers.names import stem_of
 from ftp.data.readers.source import DataFile
 from ftp.errors import UserError
@@ -64,9 +64,9 @@ def is_wrapper(whole: Mapping[str, Any]) -> bool:
 
 def _rows_in(file: DataFile, whole: dict[str, Any]) -> list[Any] | None:
     """The rows that an object holds; None for an object that is itself a row, or that nothing here knows."""
-    articles = exports.squad_rows(file, whole)
-    if articles is not None:
-        return articles
+    questions = squad.rows_of(file, whole)
+    if questions is not None:
+        return questions
     _refuse_splits(file, whole)
     for rows in (_of_table(whole), _of_columns(whole)):
         if rows is not None:

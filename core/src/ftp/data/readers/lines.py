@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
 from ftp.data.readers.archives import BUFFER, COMPRESSIONS, ArchiveError, open_bytes
 from ftp.data.readers.names import ending_of, stem_of
@@ -14,8 +13,16 @@ from ftp.errors import UserError
 
 
 def read_lines(file: DataFile) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends; a byte order mark is dropped."""
-    offset = 0  # bytes before the line, for the error about one that is not UTF-8
+    """The lines of a UTF-8 file with their ends; a byte order mark is dropped.
+
+    Args:
+        file: compressed where the ending of its name says so.
+
+    Raises:
+        UserError: the file cannot be read, or a byte is not UTF-8, with its line.
+    """
+    # bytes before the line, for the error about one that is not UTF-8
+    offset = 0
     for number, raw in enumerate(raw_lines(file), 1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -32,7 +39,14 @@ def read_lines(file: DataFile) -> Iterator[str]:
 
 
 def raw_lines(file: DataFile) -> Iterator[bytes]:
-    """The lines of a file as bytes, with their ends: LF, CR LF, or CR alone (old Mac), which is told."""
+    """The lines of a file as bytes, with their ends: LF, CR LF, or CR alone (old Mac), which is told.
+
+    Args:
+        file: compressed where the ending of its name says so.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     number = 0
     try:
         with open_bytes(file) as source:
@@ -48,7 +62,7 @@ def raw_lines(file: DataFile) -> Iterator[bytes]:
         raise UserError(f"{file.path} cannot be read after line {number}: {error}") from None
 
 
-def _ends_in_cr(source: io.BufferedReader[Any], file: DataFile) -> bool:
+def _ends_in_cr(source: io.BufferedReader, file: DataFile) -> bool:
     head = source.peek(BUFFER)
     if b"\n" in head or b"\r" not in head[:-1]:  # a last CR may be half of CR LF
         return False
@@ -56,7 +70,7 @@ def _ends_in_cr(source: io.BufferedReader[Any], file: DataFile) -> bool:
     return True
 
 
-def _split_at_cr(source: io.BufferedReader[Any]) -> Iterator[bytes]:
+def _split_at_cr(source: io.BufferedReader) -> Iterator[bytes]:
     rest = b""
     while block := source.read(BUFFER):
         *lines, rest = (rest + block).split(b"\r")

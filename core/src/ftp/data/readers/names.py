@@ -12,9 +12,9 @@ from ftp.errors import UserError, nearest
 
 FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".txt": "txt",
-    ".conll": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".conllu": "conllu",
-    ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".xlsx": "xlsx", ".xlsm": "xlsx",
+    ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
 }  # fmt: skip
+"""Ending -> format, of those that core reads; other packages register readers of theirs."""
 
 COLUMNAR = ("parquet", "arrow")
 
@@ -29,8 +29,8 @@ UNPACKERS = {
 
 ELSEWHERE = {
     **dict.fromkeys(UNPACKERS, "unpack it with the command below, and name the file or the folder inside"),
-    ".xls": "open it in a spreadsheet program and save it as .xlsx or .csv",
-    ".ods": "open it in a spreadsheet program and save it as .xlsx or .csv",
+    ".xls": "open it in a spreadsheet program and save it as .csv",
+    ".ods": "open it in a spreadsheet program and save it as .csv",
     ".pkl": "a pickle can run code and is never read; save the rows as .jsonl or .parquet",
     ".pickle": "a pickle can run code and is never read; save the rows as .jsonl or .parquet",
     ".xml": "write its rows as .jsonl, one object a line",
@@ -39,26 +39,47 @@ ELSEWHERE = {
 }
 """Endings of common formats that are not read, and what to do with such a file."""
 
+OF_PACKAGES = {
+    **dict.fromkeys((".xlsx", ".xlsm"), "save the sheet as .csv"),
+    **dict.fromkeys(
+        (".conll", ".conllu", ".iob", ".iob2", ".bio"),
+        'write its sentences as .jsonl, as {"tokens": ["Anna"], "tags": ["B-PER"]}',
+    ),
+}
+"""Endings of formats for which there are packages, and what to do with such a file without one."""
+
 
 def ending_of(path: Path) -> str:
-    """The ending that says the format, in small letters, without that of a compression: `.csv` of `a.CSV.gz`."""
+    """The ending that says the format, in small letters, without that of a compression: `.csv` of `a.CSV.gz`.
+
+    Args:
+        path: of a file, which need not exist.
+    """
     name = Path(path.stem) if path.suffix.lower() in COMPRESSIONS else path
     return name.suffix.lower()
 
 
 def stem_of(path: Path) -> str:
-    """The name without the endings that say format and compression."""
-    for ending in sorted(registered.endings(), key=len, reverse=True):
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
+    """The name without the endings that say format and compression: `a` of `a.csv.gz`.
+
+    Args:
+        path: of a file, which need not exist.
+    """
     name = path.stem if path.suffix.lower() in COMPRESSIONS else path.name
-    ending = ending_of(path)
-    return name[: -len(ending)] if ending in FORMATS else name
+    # the longest first: `.qa.json` before `.json`
+    for ending in sorted([*FORMATS, *registered.endings()], key=len, reverse=True):
+        for whole in (path.name, name):
+            if whole.lower().endswith(ending):
+                return whole[: -len(ending)]
+    return name
 
 
 def format_of(path: Path) -> str | None:
-    """`csv`, `jsonl`, ... by the ending of the name, compression endings aside, or the name of a registered reader that reads
-    the file; None where nothing does."""
+    """The format of a file by its name: `csv`, `jsonl`, ..., or the name of a registered reader; None where nothing reads it.
+
+    Args:
+        path: of a file, which need not exist.
+    """
     reader = registered.reader_of(path)
     return reader.name if reader is not None else FORMATS.get(ending_of(path))
 
@@ -73,19 +94,32 @@ def _unpacking(path: Path, ending: str) -> str:
 
 
 def known_format(path: Path) -> str:
-    """The format of a file; UserError for an unknown ending, an empty file, and what is no file at all."""
+    """The format of a file that can be read, as `format_of` names it.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: an unknown ending, an empty file, or no file at all.
+    """
     size = require_file(path)
-    ending = ending_of(path)
-    kind = format_of(path)
-    if kind is None:
-        near = nearest(ending, FORMATS) if ending not in ELSEWHERE else ""
-        raise UserError(
-            f"{path}: files ending in '{ending or path.name}' are not read"
-            + (f"; {near}" if near else ""),
-            ELSEWHERE.get(ending)
-            or f"known: {' '.join([*FORMATS, *registered.endings()])}, those of ftp also with {' '.join(COMPRESSIONS)}",
-            _unpacking(path, ending),
-        )
+    name = format_of(path)
+    if name is None:
+        raise _unknown_format(path)
     if size == 0:
         raise UserError(f"{path} is empty (0 bytes)", "write at least one row into it")
-    return kind
+    return name
+
+
+def _unknown_format(path: Path) -> UserError:
+    ending = ending_of(path)
+    known = [*FORMATS, *registered.endings()]
+    what = f"{path}: files ending in '{ending or path.name}' are not read"
+    if ending in ELSEWHERE:
+        return UserError(what, ELSEWHERE[ending], _unpacking(path, ending))
+    fix = f"what is read: {' '.join(known)}, those of ftp itself also with {' '.join(COMPRESSIONS)}"
+    if ending in OF_PACKAGES:
+        fix = f"install a package that reads them (docs/data.md), or {OF_PACKAGES[ending]}; {fix}"
+        return UserError(f"{what} by what is installed", fix)
+    near = nearest(ending, known)
+    return UserError(f"{what}; {near}" if near else what, fix)

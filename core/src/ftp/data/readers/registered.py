@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from ftp.data.readers.source import DataFile, Rows
+from ftp.data.readers.source import DataFile, Numbered, Rows
 from ftp.errors import UserError, describe
 from ftp.registry import registered
+from ftp.types import Row
 
 GROUP = "ftp.readers"
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A file format.
+    """A file format, with `read` or, where a path is not enough, with `read_file`.
 
     A registered reader is asked before core's own, so that `matches` may take some of the files that core would read
     (`*.qa.json`); it should say yes to nothing else.
 
     Args:
-        matches: whether it reads the file of a path, by its name alone or by its first bytes.
+        matches: whether it reads the file of a path, by its name alone or by its first bytes. It is also asked about folders and
+            about files that cannot be read, and says no.
         read: the rows of a file, each a dictionary of column -> value; they may come one by one. Raises `UserError` with the
             place of what cannot be read.
-        endings: of the names of such files, for messages.
-        can_stream: `read` gives rows as it reads them, so that a file that fits in no memory can be read (`--streaming`).
-        unit: what the number of a row counts, in messages; the first row has number 0.
-        version: changes when `read` makes other rows of the same file, so that kept rows are read again.
+        endings: of the names of such files, for messages; those of core's formats are left out.
+        can_stream: rows come as they are read, so that a file that fits in no memory can be read (`--streaming`).
+        unit: what the number of a row counts, in messages; the first row of `read` has number 0.
+        version: changes when other rows come of the same file, so that kept rows are read again.
+        read_file: as `read`, with the rows numbered: it gets the bound of a compressed file as well, and can tell the user
+            something. Where `unit` is `line`, a number is that of the line on which the row begins, from 1.
     """
 
     name: str
     matches: Callable[[Path], bool]
-    read: Callable[[Path], Iterable[Mapping[str, Any]]]
+    read: Callable[[Path], Iterable[Row]] | None = None
     endings: tuple[str, ...] = ()
     can_stream: bool = True
     unit: str = "row"
     version: str = "1"
+    read_file: Callable[[DataFile], Iterator[Numbered]] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.read is None) == (self.read_file is None):
+            raise TypeError(f"the reader '{self.name}' has either read or read_file")
+
+    @property
+    def counts_lines(self) -> bool:
+        """Whether the number of a row is that of a line."""
+        return self.read_file is not None and self.unit == "line"
 
 
 @cache
@@ -48,7 +61,14 @@ def all_readers() -> Mapping[str, Reader]:
 
 
 def reader_of(path: Path) -> Reader | None:
-    """The registered reader of a file; None where core's own read it, or nothing does."""
+    """The registered reader of a file; None where core's own read it, or nothing does.
+
+    Args:
+        path: of a file, which need not exist.
+
+    Raises:
+        UserError: a package registers what is no `Reader`, or cannot be imported.
+    """
     for reader in all_readers().values():
         if reader.matches(path):
             return reader
@@ -56,7 +76,7 @@ def reader_of(path: Path) -> Reader | None:
 
 
 def endings() -> list[str]:
-    """The endings of files that registered readers read."""
+    """The endings of files that registered readers read, in small letters."""
     known: list[str] = []
     for reader in all_readers().values():
         known += reader.endings
@@ -65,11 +85,11 @@ def endings() -> list[str]:
 
 def rows_of(reader: Reader, file: DataFile) -> Rows:
     """The rows of a file with their numbers. Raises `UserError` where the reader fails, or gives what is no row."""
-    rows = iter(reader.read(file.path))
     number = 0
+    numbered = _numbered_rows(reader, file)
     while True:
         try:
-            row = next(rows)
+            number, row = next(numbered)
         except StopIteration:
             return
         except UserError:
@@ -88,8 +108,22 @@ def rows_of(reader: Reader, file: DataFile) -> Rows:
         number += 1
 
 
+def _numbered_rows(reader: Reader, file: DataFile) -> Iterator[tuple[int, Row]]:
+    if reader.read_file is not None:
+        return iter(reader.read_file(file))
+    assert reader.read is not None
+    return enumerate(reader.read(file.path))
+
+
 def refuse_stream(path: Path) -> None:
-    """Raise `UserError` where the reader of a file cannot stream."""
+    """Check that a file can be read as a stream.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: its reader reads it whole.
+    """
     reader = reader_of(path)
     if reader is not None and not reader.can_stream:
         raise UserError(

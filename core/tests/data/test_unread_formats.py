@@ -1,0 +1,82 @@
+"""What core says of files that only other packages read, where none of them is installed: nothing is misread in silence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftp.data.read import read
+from ftp.data.readers import exports, registered, squad
+from ftp.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def core_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered, "all_readers", dict)
+    monkeypatch.setattr(exports, "all_exports", lambda: {"squad": squad.EXPORT})
+
+
+def error_of(path: Path, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        list(read(path, **options)["train"])
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.conll", "a.conllu.gz"])
+def test_a_format_of_another_package_names_those_that_are_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    told = error_of(tmp_path / name)
+    assert "are not read" in told and ".csv .tsv .jsonl .ndjson .json .txt .parquet" in told and "did you mean" not in told
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(("name", "text"), [
+    ("a.txt", "Anna B-PER\nsings O\n\nSo O\n"),
+    ("a.tsv", "Anna\tB-PER\nsings\tO\n"),
+])
+def test_tagged_words_are_neither_texts_nor_a_table(tmp_path: Path, name: str, text: str, streaming: bool) -> None:
+    (tmp_path / name).write_text(text)
+    assert "words with their tags" in error_of(tmp_path / name, streaming=streaming)
+    if name == "a.txt":
+        assert list(read(tmp_path / name, text_by="document")["train"]) == [{"text": text.strip()}]
+
+
+@pytest.mark.parametrize(("rows", "sign"), [
+    ([{"text": "a", "label": "x", "answer": "accept"}, {"text": "b", "answer": "reject"}], "accept, reject, ignore"),
+    ([{"id": 1, "data": {"text": "a"}, "annotations": [{"result": []}]}], "objects data, and lists of annotations"),
+    ([{"fields": {"text": "a"}, "responses": {"label": [{"value": "x"}]}}], "objects fields, and responses"),
+    ([{"text": "a", "annotation": "x", "prediction": None, "status": "Discarded"}], "annotation and prediction"),
+    ([{"text": "a", "label.responses": ["x"], "status": "discarded"}], "the responses to each question"),
+    ([{"text": "Anna sings", "label": [[0, 4, "PER"]]}, {"text": "So", "label": []}], "texts with spans"),
+])
+def test_annotations_are_no_plain_rows(tmp_path: Path, rows: list[dict[str, Any]], sign: str) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = error_of(tmp_path / "a.jsonl")
+    assert sign in told and "no installed package reads them" in told
+    (tmp_path / "b.json").write_text(json.dumps(rows))
+    assert sign in error_of(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("row", [
+    {"text": "a", "label": "x", "answer": "yes"},
+    {"text": "a", "answer": "accept"},
+    {"tokens": ["a"], "tags": ["O"], "text": "a", "spans": [[0, 1, "X"]]},
+    {"text": "a", "label": ["x", "y"]},
+    {"question": "q", "context": "c", "answers": [{"text": "c", "answer_start": 0}]},
+])
+def test_plain_rows_are_read(tmp_path: Path, row: dict[str, Any]) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    assert len(read(tmp_path / "a.jsonl")["train"]) == 1
+
+
+def test_rows_are_read_anew_once_a_package_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftp.data.tables.IN_MEMORY", 1)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"note": "a"}) + "\n")
+    assert list(read(tmp_path / "a.jsonl")["train"]) == [{"note": "a"}]
+    layout = exports.Layout("a tool", lambda rows: all("note" in row for row in rows), lambda row, tally: {"text": row["note"]})
+    monkeypatch.setattr(exports, "all_exports", lambda: {"tool": exports.Export("tool", (layout,))})
+    notes: list[str] = []
+    assert list(read(tmp_path / "a.jsonl", notes=notes)["train"]) == [{"text": "a"}]
+    assert notes == [f"{tmp_path / 'a.jsonl'}: read as a tool"]
