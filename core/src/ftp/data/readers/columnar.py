@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.data.readers import growth
 from ftp.data.readers.archives import COMPRESSIONS, limit_of, read_whole, too_large
@@ -13,9 +13,11 @@ from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from datasets.table import Table as MappedTable
 
 BATCH_ROWS = 10_000
-DEEPEST = 64  # lists and objects inside one another; what follows walks them by recursion
+DEEPEST = 64
+"""Lists and objects inside one another at most: what follows walks them by recursion."""
 
 
 def read_tables(file: DataFile, kind: str, problems: dict[str, Problem]) -> Iterator[pa.Table]:
@@ -24,10 +26,14 @@ def read_tables(file: DataFile, kind: str, problems: dict[str, Problem]) -> Iter
     Args:
         kind: `parquet` or `arrow`.
         problems: gets the columns that are left out because no row of text or numbers can hold them, and why.
+
+    Raises:
+        UserError: the file is damaged, grows beyond its bound, or has no column that rows can hold.
     """
     import pyarrow as pa
 
-    size, limit = 0, limit_of(file)
+    size = 0
+    limit = limit_of(file)
     try:
         for batch in _batches(file, kind, limit):
             # offsets, lengths and UTF-8: looking into a damaged batch ends the process
@@ -40,9 +46,8 @@ def read_tables(file: DataFile, kind: str, problems: dict[str, Problem]) -> Iter
                 yield table
     except UserError:
         raise
-    except (
-        Exception
-    ) as error:  # Arrow raises a dozen types for damaged files, Unicode errors for names among them
+    # Arrow raises a dozen types for damaged files, Unicode errors for names among them
+    except Exception as error:
         raise UserError(
             f"{file.path} is not a whole {kind} file: {error or type(error).__name__}",
             "the file is cut short or damaged",
@@ -75,7 +80,7 @@ def _batches(file: DataFile, kind: str, limit: int) -> Iterator[pa.RecordBatch]:
             yield from stream
 
 
-def _parquet_batches(file: DataFile, source: Any, limit: int) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(file: DataFile, source: pa.NativeFile, limit: int) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(source, page_checksum_verification=True)
@@ -113,15 +118,14 @@ def plain_table(table: pa.Table, file: DataFile, problems: dict[str, Problem]) -
     """The table with types that `datasets` holds: views, dictionaries and extensions as the plain types they stand for."""
     import pyarrow as pa
 
-    columns: dict[str, Any] = {}
+    columns: dict[str, pa.ChunkedArray] = {}
     for field, column in zip(table.schema, table.columns, strict=True):
-        kind = field.type
         plain = _plain_column(column)
         if plain is None or not _is_holdable(plain.type):
             problems.setdefault(
                 field.name,
                 Problem(
-                    f"{file.path}: the column {field.name} has the type {kind}, which rows cannot hold",
+                    f"{file.path}: the column {field.name} has the type {field.type}, which rows cannot hold",
                     "write it as text, numbers, lists or objects",
                 ),
             )
@@ -129,8 +133,8 @@ def plain_table(table: pa.Table, file: DataFile, problems: dict[str, Problem]) -
             columns[field.name] = plain
     if not columns:
         raise UserError(problems.values())
-    made = pa.table(columns)
-    return made.replace_schema_metadata(_proven_metadata(table.schema, made.schema))
+    plain_columns = pa.table(columns)
+    return plain_columns.replace_schema_metadata(_proven_metadata(table.schema, plain_columns.schema))
 
 
 def _plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -139,18 +143,7 @@ def _plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     import pyarrow.compute as pc
 
     if isinstance(column.type, pa.UuidType):
-        import uuid
-
-        return pa.chunked_array(
-            [
-                [
-                    value if value is None else str(uuid.UUID(bytes=value))
-                    for value in storage.to_pylist()
-                ]
-                for storage in _storages(column)
-            ],
-            pa.string(),
-        )
+        return pa.chunked_array([_uuid_texts(storage) for storage in _storages(column)], pa.string())
     if isinstance(column.type, pa.BaseExtensionType) and not _is_of_datasets(column.type):
         return _plain_column(pa.chunked_array(_storages(column), column.type.storage_type))
     if pa.types.is_run_end_encoded(column.type):
@@ -161,8 +154,19 @@ def _plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return column if plain.equals(column.type) else column.cast(plain)
 
 
-def _storages(column: pa.ChunkedArray) -> list[Any]:
+def _storages(column: pa.ChunkedArray) -> list[pa.Array]:
+    """The arrays that hold the values of an extension type."""
     return [chunk.storage for chunk in column.chunks]
+
+
+def _uuid_texts(storage: pa.Array) -> list[str | None]:
+    """Numbers of 16 bytes as 01234567-89ab-cdef-0123-456789abcdef."""
+    import uuid
+
+    texts: list[str | None] = []
+    for value in storage.to_pylist():
+        texts.append(None if value is None else str(uuid.UUID(bytes=value)))
+    return texts
 
 
 def _is_of_datasets(kind: pa.DataType) -> bool:
@@ -230,11 +234,9 @@ def _proven_metadata(old: pa.Schema, new: pa.Schema) -> dict[bytes, bytes] | Non
 
     try:
         written = json.loads((old.metadata or {})[b"huggingface"])["info"]["features"]
-        features = Features.from_dict(written)
-        if not set(features) <= set(new.names):
-            features = Features(
-                {name: kind for name, kind in features.items() if name in new.names}
-            )
+        every_feature = Features.from_dict(written)
+        # columns that rows cannot hold were left out of the table
+        features = Features({name: kind for name, kind in every_feature.items() if name in new.names})
         schema = features.arrow_schema
         if any(not new.field(name).type.equals(schema.field(name).type) for name in features):
             return None
@@ -244,10 +246,18 @@ def _proven_metadata(old: pa.Schema, new: pa.Schema) -> dict[bytes, bytes] | Non
     return {b"huggingface": kept.encode()}
 
 
-def require_whole(tables: Any, where: str) -> None:
-    """UserError where a mapped table that was written by others is damaged. `tables`: of a `datasets.Dataset`."""
+def require_whole(table: MappedTable, where: str) -> None:
+    """Check a mapped table that was written by others.
+
+    Args:
+        table: of a `datasets.Dataset`.
+        where: its folder, which an error names.
+
+    Raises:
+        UserError: the table is damaged.
+    """
     try:
-        for batch in tables.to_batches():
+        for batch in table.to_batches():
             batch.validate(full=True)
     except Exception as error:  # as in `read_tables`
         raise UserError(

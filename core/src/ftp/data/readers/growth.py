@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-SLICE_BYTES = 1 << 28  # what the rows of one slice may become at most, where one row does not become more
-NUMBER_BYTES = 16  # the widest plain number
+SLICE_BYTES = 1 << 28
+"""What the rows of one slice may become at most, where one row does not become more."""
+NUMBER_BYTES = 16
+"""The widest plain number."""
 MAGIC = b"ARROW1"
 CONTINUATION = b"\xff\xff\xff\xff"
 # numbers of fields and kinds in Arrow's Message.fbs, Schema.fbs and File.fbs
@@ -31,11 +34,11 @@ INT32_FIELD = 0x15  # the head of an int32 field that follows the one before it
 # --- Arrow: buffers that are compressed ---
 
 
-def decompressed_size(source: Any) -> int:
+def decompressed_size(source: pa.NativeFile) -> int:
     """The bytes that the compressed buffers of an Arrow file or stream say that they become.
 
     Args:
-        source: an open `pyarrow.NativeFile`; where it stands is changed.
+        source: an open file; where it stands is changed.
 
     Raises:
         ValueError: it is damaged.
@@ -46,8 +49,8 @@ def decompressed_size(source: Any) -> int:
         raise ValueError("what it says of its own parts does not fit the file") from None
 
 
-def _messages(source: Any) -> Iterator[tuple[_Table, int]]:
-    """Each message of a file or stream, with the place where its buffers begin."""
+def _messages(source: pa.NativeFile) -> Iterator[tuple[_Table, int]]:
+    """Each message of a file or stream, with the position where its buffers begin."""
     if _bytes_at(source, 0, len(MAGIC)) == MAGIC:
         for start in _blocks(source):
             message = _message(source, start)
@@ -64,8 +67,8 @@ def _messages(source: Any) -> Iterator[tuple[_Table, int]]:
         position = body + body_size
 
 
-def _message(source: Any, start: int) -> tuple[_Table, int] | None:
-    """The message at a place; None at the end of a stream."""
+def _message(source: pa.NativeFile, start: int) -> tuple[_Table, int] | None:
+    """The message at a position; None at the end of a stream."""
     head = _bytes_at(source, start, 8)
     prefix = 8 if head[:4] == CONTINUATION else 4  # before Arrow 0.15 the length stood first
     length = head[prefix - 4 : prefix]
@@ -75,19 +78,20 @@ def _message(source: Any, start: int) -> tuple[_Table, int] | None:
     return _Table.root(metadata), start + prefix + size
 
 
-def _blocks(source: Any) -> list[int]:
+def _blocks(source: pa.NativeFile) -> list[int]:
     """Where the messages of a file begin, by its footer, which is what pyarrow goes by."""
     end = source.size() - len(MAGIC) - 4
     length = struct.unpack("<i", _bytes_at(source, end, 4))[0]
     footer = _Table.root(_bytes_at(source, end - length, length))
     starts = []
-    for field in (2, 3):  # dictionaries, record batches; a block is (offset, length, padding, length of the body)
-        for place in footer.structs(field, 24):
-            starts.append(struct.unpack_from("<q", footer.content, place)[0])
+    # dictionaries, then record batches; a block is (offset, length, padding, length of the body)
+    for field in (2, 3):
+        for position in footer.structs(field, 24):
+            starts.append(struct.unpack_from("<q", footer.content, position)[0])
     return starts
 
 
-def _buffer_sizes(source: Any, message: _Table, body: int) -> int:
+def _buffer_sizes(source: pa.NativeFile, message: _Table, body: int) -> int:
     """What the compressed buffers of one message become."""
     kind = message.number(1, "<B")
     if kind not in (DICTIONARY_BATCH, RECORD_BATCH):
@@ -95,11 +99,11 @@ def _buffer_sizes(source: Any, message: _Table, body: int) -> int:
     batch = message.table(2)
     if batch is not None and kind == DICTIONARY_BATCH:
         batch = batch.table(1)
-    if batch is None or not (batch.place(3) or OLD_COMPRESSION in message.content):
+    if batch is None or not (batch.position(3) or OLD_COMPRESSION in message.content):
         return 0
     total = 0
-    for place in batch.structs(2, 16):  # (offset, length)
-        offset, length = struct.unpack_from("<qq", batch.content, place)
+    for position in batch.structs(2, 16):  # (offset, length)
+        offset, length = struct.unpack_from("<qq", batch.content, position)
         if length:
             size = struct.unpack("<q", _bytes_at(source, body + offset, 8))[0]
             total += size if size >= 0 else length  # -1: this buffer is not compressed
@@ -119,7 +123,7 @@ class _Table:
     def root(cls, content: bytes) -> _Table:
         return cls(content, struct.unpack_from("<I", content)[0])
 
-    def place(self, field: int) -> int:
+    def position(self, field: int) -> int:
         """Where a field stands; 0 where it has its default."""
         entry = self.fields + 4 + 2 * field
         if entry >= self.fields_end:
@@ -128,27 +132,27 @@ class _Table:
         return self.start + offset if offset else 0
 
     def number(self, field: int, form: str) -> int:
-        place = self.place(field)
-        return int(struct.unpack_from(form, self.content, place)[0]) if place else 0
+        position = self.position(field)
+        return int(struct.unpack_from(form, self.content, position)[0]) if position else 0
 
     def table(self, field: int) -> _Table | None:
-        place = self.place(field)
-        return _Table(self.content, self._follow(place)) if place else None
+        position = self.position(field)
+        return _Table(self.content, self._follow(position)) if position else None
 
     def structs(self, field: int, size: int) -> range:
         """Where the structs of a vector stand."""
-        place = self.place(field)
-        if not place:
+        position = self.position(field)
+        if not position:
             return range(0)
-        vector = self._follow(place)
+        vector = self._follow(position)
         count = struct.unpack_from("<I", self.content, vector)[0]
         return range(vector + 4, vector + 4 + size * count, size)
 
-    def _follow(self, place: int) -> int:
-        return place + int(struct.unpack_from("<I", self.content, place)[0])
+    def _follow(self, position: int) -> int:
+        return position + int(struct.unpack_from("<I", self.content, position)[0])
 
 
-def _bytes_at(source: Any, start: int, length: int) -> bytes:
+def _bytes_at(source: pa.NativeFile, start: int, length: int) -> bytes:
     if start < 0 or length < 0:
         raise ValueError("an offset is negative")
     length = min(length, max(0, source.size() - start))  # no room is made for what is not there
@@ -187,7 +191,7 @@ def _names_values_often(kind: pa.DataType) -> bool:
     return any(_names_values_often(kind.field(index).type) for index in range(kind.num_fields))
 
 
-def _largest_value(array: Any) -> int:
+def _largest_value(array: pa.Array) -> int:
     """An upper bound of the bytes of one value."""
     import pyarrow.compute as pc
     from pyarrow import types
@@ -219,7 +223,7 @@ def size_of(table: pa.Table) -> int:
     return size
 
 
-def _null_count(array: Any) -> int:
+def _null_count(array: pa.Array) -> int:
     """The values inside an array that take no memory."""
     from pyarrow import types
 
@@ -238,12 +242,14 @@ def _null_count(array: Any) -> int:
 # --- Parquet: dictionaries of a column ---
 
 
-def batch_rows(source: Any, metadata: Any, limit: int, most: int) -> int:
+def batch_rows(source: pa.NativeFile, metadata: pq.FileMetaData, limit: int, most: int) -> int:
     """Rows that may be read at once, at most `most`, so that no more than `limit` bytes come of the values of dictionaries.
 
     Args:
         source: the open file; where it stands is changed.
-        metadata: `pyarrow.parquet.FileMetaData`.
+        metadata: of the file.
+        limit: bytes that the file may grow to.
+        most: rows at most.
     """
     row_bytes = 1
     for group in range(metadata.num_row_groups):
@@ -255,7 +261,7 @@ def batch_rows(source: Any, metadata: Any, limit: int, most: int) -> int:
     return max(1, min(most, min(limit, 4 * SLICE_BYTES) // row_bytes))
 
 
-def _dictionary_size(source: Any, column: Any) -> int:
+def _dictionary_size(source: pa.NativeFile, column: pq.ColumnChunkMetaData) -> int:
     """The bytes of the dictionary with which a column begins: no value of it is larger. 0: it has none."""
     if column.physical_type != "BYTE_ARRAY":
         return 0
@@ -264,22 +270,26 @@ def _dictionary_size(source: Any, column: Any) -> int:
         start = min(start, column.dictionary_page_offset)
     head = _bytes_at(source, start, 32)
     fields = []
-    place = 0
+    position = 0
     for _ in range(2):  # kind of the page, and its size once decompressed
-        if place >= len(head) or head[place] != INT32_FIELD:  # no writer's: as if all of the column were one value
+        if position >= len(head) or head[position] != INT32_FIELD:  # no writer's: as if all of the column were one value
             return int(column.total_uncompressed_size)
-        value, place = _varint(head, place + 1)
+        value, position = _varint(head, position + 1)
         fields.append(value >> 1)  # zigzag, and never negative
     kind, size = fields
     return size if kind == DICTIONARY_PAGE else 0
 
 
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and the place after it."""
-    value, shift = 0, 0
-    while place < len(content):
-        value |= (content[place] & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if not content[place - 1] & 0x80:
+def _varint(content: bytes, position: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and the position after it."""
+    value = 0
+    shift = 0
+    while position < len(content):
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        # the highest bit says that more bytes follow
+        if not byte & 0x80:
             break
-    return value, place
+    return value, position

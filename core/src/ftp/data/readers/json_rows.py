@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Any
 
 from ftp.data.readers import exports, json_shapes
 from ftp.data.readers.lines import read_lines
@@ -15,25 +15,35 @@ from ftp.data.readers.source import DataFile, Rows
 from ftp.errors import UserError
 
 BLANKS = re.compile(r"[ \t\r\n]*")
+NAMED_JSON = "let its name end in .json"
 
 
 class _Doubled(ValueError):
     """An object names a field twice."""
 
 
-def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # called for every object of a file: `dict` is far quicker than a loop
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Doubled(next(name for name in names if names.count(name) > 1))
+        [(doubled, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise _Doubled(doubled)
     return fields
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_object_of)
 
 
-def parse(text: str, where: str) -> Any:
-    """The value that JSON text holds; UserError says what is wrong with it. `where`: file and line."""
+def parse(text: str, where: str) -> object:
+    """The value that JSON text holds.
+
+    Args:
+        where: file and line, which an error names.
+
+    Raises:
+        UserError: a field is doubled, a number too long, or lists and objects lie too deep inside one another.
+        json.JSONDecodeError: the text is not JSON.
+    """
     with _in_words(where):
         return DECODER.decode(text)
 
@@ -86,12 +96,10 @@ def _objects(file: DataFile) -> Rows:
         yield line, _require_object(file, line, row)
 
 
-NAMED_JSON = "let its name end in .json"
-
-
 def _fix_of_line(text: str, error: json.JSONDecodeError) -> str:
     """What to do with a line that is no JSON object."""
-    start, rest = text.strip(), text[error.pos :].lstrip()
+    start = text.strip()
+    rest = text[error.pos :].lstrip()
     if error.msg == "Extra data" and rest.startswith(","):
         return "leave the commas between the objects out: each line is one JSON object on its own"
     if (error.msg == "Extra data" and rest.startswith("{")) or start == "{":
@@ -115,9 +123,9 @@ def read_json(file: DataFile) -> Rows:
     yield from exports.convert(file, _numbered(file, json_shapes.rows_of(file, whole)))
 
 
-def _values_of(file: DataFile, text: str) -> list[Any]:
+def _values_of(file: DataFile, text: str) -> list[object]:
     """The JSON values that stand one after another in a text, as tools that append to a file write them."""
-    values: list[Any] = []
+    values: list[object] = []
     position = _after_blanks(text, 0)
     while position < len(text):
         try:
@@ -145,12 +153,12 @@ def _not_json(file: DataFile, text: str, error: json.JSONDecodeError) -> UserErr
     )
 
 
-def _numbered(file: DataFile, rows: list[Any]) -> Rows:
+def _numbered(file: DataFile, rows: Sequence[object]) -> Rows:
     for index, row in enumerate(rows):
         yield index, _require_object(file, index, row)
 
 
-def _require_object(file: DataFile, number: int, row: Any) -> dict[str, Any]:
+def _require_object(file: DataFile, number: int, row: object) -> dict[str, object]:
     if isinstance(row, dict):
         return row
     converted = exports.object_of(row)
