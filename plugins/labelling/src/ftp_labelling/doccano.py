@@ -7,6 +7,7 @@ from typing import TypeGuard
 
 from ftp.data.readers import Export, Layout, Tally, Unreadable
 from ftp.types import Row
+from ftp_labelling.columns import without
 from ftp_labelling.spans import Span, are_spans, read_span
 from ftp_labelling.words import tag_words
 
@@ -15,15 +16,15 @@ NO_LABEL = "rows left out, as they have no label"
 NUMBERS = "rows have labels that are numbers, as doccano 1.0 writes them: its project says their names"
 
 
-def _without(row: Row, names: Sequence[str]) -> dict[str, object]:
-    return {name: value for name, value in row.items() if name not in names}
-
-
 def matches_spans(rows: Sequence[Row]) -> bool:
     """Whether the rows are texts and any of them has spans, and no tokens of their own."""
     if not all(isinstance(row.get("text"), str) and "tokens" not in row for row in rows):
         return False
-    return any(are_spans(row.get(name)) for row in rows for name in SPAN_COLUMNS)
+    return any(map(_has_spans, rows))
+
+
+def _has_spans(row: Row) -> bool:
+    return any(are_spans(row.get(name)) for name in SPAN_COLUMNS)
 
 
 def convert_spans(row: Row, tally: Tally) -> Row:
@@ -36,7 +37,7 @@ def convert_spans(row: Row, tally: Tally) -> Row:
     for name in SPAN_COLUMNS:
         if isinstance(row.get(name), list):
             spans += map(read_span, row[name])
-    others = _without(row, (*SPAN_COLUMNS, "text", "relations", "Comments"))
+    others = without(row, (*SPAN_COLUMNS, "text", "relations", "Comments"))
     return {**others, **tag_words(row["text"], spans)}
 
 
@@ -55,8 +56,9 @@ def _is_label_list(names: object) -> TypeGuard[list[str]]:
 
 def matches_classes(rows: Sequence[Row]) -> bool:
     """Whether the rows are texts with a list of one label each; rows with several are left to those who read several."""
-    if not all(isinstance(_text(row), str) and _is_label_list(_classes(row)) for row in rows):
-        return False
+    for row in rows:
+        if not isinstance(_text(row), str) or not _is_label_list(_classes(row)):
+            return False
     return any(map(_classes, rows))
 
 
@@ -68,7 +70,7 @@ def convert_classes(row: Row, tally: Tally) -> Row | None:
     if not names:
         tally[NO_LABEL] += 1
         return None
-    return {**_without(row, ("label", "labels", "data", "Comments")), "text": _text(row), "label": names[0]}
+    return {**without(row, ("label", "labels", "data", "Comments")), "text": _text(row), "label": names[0]}
 
 
 # --- version 1.0 ---
@@ -87,7 +89,7 @@ def _marks(row: Row) -> list[Row] | None:
 
 def matches_old(rows: Sequence[Row]) -> bool:
     """Whether the rows are texts with annotations of version 1.0."""
-    marks_of_rows = [_marks(row) for row in rows]
+    marks_of_rows = list(map(_marks, rows))
     return any(marks_of_rows) and None not in marks_of_rows
 
 
@@ -95,7 +97,11 @@ def matches_old_spans(rows: Sequence[Row]) -> bool:
     """As `matches_old`, with marked spans in any of the rows."""
     if not matches_old(rows):
         return False
-    return any("start_offset" in mark for row in rows for mark in row["annotations"])
+    return any(map(_has_old_spans, rows))
+
+
+def _has_old_spans(row: Row) -> bool:
+    return any("start_offset" in mark for mark in row["annotations"])
 
 
 def convert_old_spans(row: Row, tally: Tally) -> Row:
@@ -131,7 +137,7 @@ def _old_label(mark: Row) -> str:
 
 
 def _others_of_old(row: Row) -> dict[str, object]:
-    return _without(row, ("text", "annotations", "annotation_approver", "meta"))
+    return without(row, ("text", "annotations", "annotation_approver", "meta"))
 
 
 EXPORT = Export(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
 from ftp_labelling.argilla.answers import DISCARDED
+from ftp_labelling.columns import with_id
 from ftp_labelling.spans import read_span
 from ftp_labelling.words import tag_words
 
@@ -39,14 +40,14 @@ def convert(row: Row, tally: Tally) -> Row | None:
     if annotation is None:
         tally["records left out, as nobody has annotated them"] += 1
         return None
-    kept = {"id": row["id"]} if row.get("id") is not None else {}
+    # words were tagged where the record has tokens, else the whole text was
     tokens = row.get("tokens")
     if isinstance(tokens, list) and isinstance(annotation, list):
-        return {**kept, **tag_words(text, map(read_span, annotation), _bounds(text, tokens))}
+        return with_id(row, tag_words(text, map(read_span, annotation), _bounds(text, tokens)))
     labels = annotation if isinstance(annotation, list) else [annotation]
     if len(labels) != 1 or not isinstance(labels[0], str):
         raise Unreadable(f"its annotation is {annotation!r:.80}; one label a row is read")
-    return {**kept, "text": text, "label": labels[0]}
+    return with_id(row, {"text": text, "label": labels[0]})
 
 
 def _bounds(text: str, tokens: Sequence[object]) -> list[tuple[int, int]]:

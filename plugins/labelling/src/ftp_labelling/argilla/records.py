@@ -8,6 +8,7 @@ from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
 from ftp_labelling.argilla.answers import DISCARDED, NOT_SUBMITTED, Responses, choose_answers, submitted
 from ftp_labelling.argilla.rows import row_of
+from ftp_labelling.columns import with_id
 
 
 def matches(rows: Sequence[Row]) -> bool:
@@ -29,10 +30,9 @@ def convert(record: Row, tally: Tally) -> Row | None:
     row = None if answers is None else row_of(fields, answers, tally)
     if row is None:
         return None
-    kept = {"id": record["id"]} if record.get("id") is not None else {}
-    metadata = record.get("metadata")
-    others = metadata if isinstance(metadata, dict) else {}
-    return {**kept, **others, **row}
+    if isinstance(record.get("metadata"), dict):
+        row = {**record["metadata"], **row}
+    return with_id(record, row)
 
 
 def _responses(responses: object) -> Responses:

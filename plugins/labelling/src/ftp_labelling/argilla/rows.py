@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
+from ftp_labelling.columns import texts_of
 from ftp_labelling.spans import are_spans, read_span
 from ftp_labelling.words import tag_words
 
@@ -19,12 +20,13 @@ Texts = Mapping[str, str]
 
 def row_of(fields: Row, answers: Row, tally: Tally) -> Row | None:
     """Fields and answers with our columns, by what the answers are; None where a ranking prefers nothing."""
-    texts: Texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+    texts: Texts = texts_of(fields)
     row: dict[str, object] = dict(fields)
     chat = _chat_field(fields)
     if chat is not None:
         row["messages"] = row.pop(chat)
     for question, answer in answers.items():
+        # a ranking of the record's own texts is a preference, whatever else was asked
         ranks = _ranks(answer)
         if ranks is not None and ranks.keys() <= texts.keys():
             preference = _preference(texts, ranks, tally)
@@ -33,13 +35,14 @@ def row_of(fields: Row, answers: Row, tally: Tally) -> Row | None:
             if len(answers) == 1:
                 raise Unreadable(f"it ranks {', '.join(ranks)}, which are none of its texts: {', '.join(texts)}")
             row[question] = answer
-        elif are_spans(answer):
+        elif are_spans(answer):  # marks in its text
             row.update(tag_words(_main_text(texts), map(read_span, answer)))
         elif isinstance(answer, list) and len(answer) == 1:
             row.setdefault("label", answer[0])
         elif isinstance(answer, str) and question in WRITTEN and (texts or chat is not None):
             row["prompt"] = row.pop("messages") if chat is not None else _prompt(texts)
             row["completion"] = answer
+        # the only answer is the label, whatever its question is called
         elif "label" not in row and len(answers) == 1:
             row["label"] = answer
         else:

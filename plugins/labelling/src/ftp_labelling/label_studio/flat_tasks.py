@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
+from ftp_labelling.columns import with_id, without
 from ftp_labelling.label_studio import conversations, preferences
 from ftp_labelling.label_studio.results import spans_of
 from ftp_labelling.spans import Span
@@ -40,8 +41,7 @@ def convert_spans(row: Row, tally: Tally) -> Row:
     spans: list[Span] = []
     for value in row[column] if column else ():
         spans += spans_of(row["text"], value)
-    others = {name: value for name, value in row.items() if name not in (column, "text", *OWN_COLUMNS)}
-    return {**others, **tag_words(row["text"], spans)}
+    return {**without(row, (column, "text", *OWN_COLUMNS)), **tag_words(row["text"], spans)}
 
 
 WHOLE_ROWS = (("pairwise", frozenset({"selected"})), ("chatmessage", frozenset({"chatmessage"})))
@@ -52,7 +52,11 @@ def matches_whole_rows(rows: Sequence[Row]) -> bool:
     """Whether the rows are those of JSON-MIN, with a pairwise choice or chat messages in any of them."""
     if not all("annotation_id" in row for row in rows):
         return False
-    return any(_column_with(row, fields) for row in rows for _, fields in WHOLE_ROWS)
+    return any(map(_is_whole_row, rows))
+
+
+def _is_whole_row(row: Row) -> bool:
+    return any(_column_with(row, fields) for _, fields in WHOLE_ROWS)
 
 
 def convert_whole_row(row: Row, tally: Tally) -> Row | None:
@@ -61,11 +65,13 @@ def convert_whole_row(row: Row, tally: Tally) -> Row | None:
         column = _column_with(row, fields)
         if not column:
             continue
+        # as the results of a task, so that both layouts are read by one function
         results = [{"type": result_type, "to_name": column, "value": value} for value in row[column]]
-        data = {name: value for name, value in row.items() if name not in (column, "id", *OWN_COLUMNS)}
-        kept = {"id": row["id"]} if "id" in row else {}
+        data = without(row, (column, "id", *OWN_COLUMNS))
         if result_type == "pairwise":
-            return {**kept, **preferences.preference(data, results)}
-        return {**kept, "messages": conversations.messages(data, results, tally)}
+            converted = preferences.preference(data, results)
+        else:
+            converted = {"messages": conversations.messages(data, results, tally)}
+        return with_id(row, converted)
     tally["rows left out, as nothing was chosen or written"] += 1
     return None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ftp.data.readers import Unreadable
 from ftp.types import Row
+from ftp_labelling.columns import texts_of
 from ftp_labelling.label_studio.results import values_of
 
 PROMPT_NAMES = ("prompt", "question", "instruction", "query")
@@ -13,7 +14,7 @@ PROMPT_NAMES = ("prompt", "question", "instruction", "query")
 
 def preference(data: Row, results: Sequence[Row]) -> Row:
     """The chosen and the rejected of two texts, and their prompt where there is one."""
-    texts = {name: value for name, value in data.items() if isinstance(value, str)}
+    texts = texts_of(data)
     result, value = next(values_of(results, ("pairwise",)))
     selected = value.get("selected")
     if selected not in ("left", "right"):

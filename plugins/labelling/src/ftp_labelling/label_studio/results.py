@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ftp.data.readers import Unreadable
 from ftp.types import Row
+from ftp_labelling.columns import texts_of
 from ftp_labelling.spans import Span, from_utf16
 
 SPAN_TYPES = ("labels", "hypertextlabels")
@@ -28,7 +29,7 @@ def text_field(data: Row, results: Sequence[Row]) -> tuple[str, str]:
     Raises:
         Unreadable: several fields could be the text.
     """
-    texts = {name: value for name, value in data.items() if isinstance(value, str)}
+    texts = texts_of(data)
     names = [result.get("to_name") for result in results]
     for name in (*names, *TEXT_NAMES):
         if isinstance(name, str) and name in texts:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
+from ftp_labelling.columns import objects_in, with_id, without
 from ftp_labelling.label_studio import conversations, hypertext, preferences
 from ftp_labelling.label_studio.results import SPAN_TYPES, choice, spans_of, text_field, values_of, written_text
 from ftp_labelling.words import tag_words
@@ -20,33 +21,29 @@ SEVERAL = "tasks have several annotations, of which the ground truth or else the
 
 def matches(rows: Sequence[Row]) -> bool:
     """Whether every row is a task."""
-    return all(isinstance(row.get("data"), dict) and _annotations(row) is not None for row in rows)
+    return all(map(_is_task, rows))
 
 
 def matches_tagging(rows: Sequence[Row]) -> bool:
     """Whether every row is a task, and spans are marked in any."""
-    if not matches(rows):
-        return False
-    return any(result.get("type") in SPAN_TYPES for row in rows for result in _all_results(row))
+    return matches(rows) and any(map(_has_spans, rows))
+
+
+def _is_task(row: Row) -> bool:
+    return isinstance(row.get("data"), dict) and _annotations(row) is not None
+
+
+def _has_spans(task: Row) -> bool:
+    for annotation in objects_in(_annotations(task)):
+        if any(result.get("type") in SPAN_TYPES for result in objects_in(annotation.get("result"))):
+            return True
+    return False
 
 
 def _annotations(task: Row) -> list[object] | None:
     # versions before 1.0 say completions
     annotations = task.get("annotations", task.get("completions"))
     return annotations if isinstance(annotations, list) else None
-
-
-def _all_results(task: Row) -> Iterator[Row]:
-    for annotation in _annotations(task) or ():
-        if isinstance(annotation, dict):
-            yield from _results(annotation)
-
-
-def _results(annotation: Row) -> list[Row]:
-    results = annotation.get("result")
-    if not isinstance(results, list):
-        return []
-    return [result for result in results if isinstance(result, dict)]
 
 
 def convert(task: Row, tally: Tally) -> Row | None:
@@ -66,7 +63,7 @@ def _convert(task: Row, tally: Tally, *, has_tags: bool) -> Row | None:
     annotation = _chosen_annotation(task, tally)
     if annotation is None:
         return None
-    results = _results(annotation)
+    results = objects_in(annotation.get("result"))
     types = {str(result.get("type")) for result in results}
     unread = sorted(types - READ_TYPES - {"relation"})
     if unread:
@@ -76,12 +73,12 @@ def _convert(task: Row, tally: Tally, *, has_tags: bool) -> Row | None:
         reason = "nothing in their annotation is read" if types else "their annotation is empty"
         tally[f"tasks left out, as {reason}"] += 1
         return None
-    return {"id": task["id"], **columns} if "id" in task else columns
+    return with_id(task, columns)
 
 
 def _chosen_annotation(task: Row, tally: Tally) -> Row | None:
     """The ground truth, or else the first annotation that was not cancelled; None where there is none."""
-    annotations = [entry for entry in _annotations(task) or () if isinstance(entry, dict)]
+    annotations = objects_in(_annotations(task))
     kept = [entry for entry in annotations if not entry.get("was_cancelled")]
     if not kept:
         tally[SKIPPED if annotations else NOT_ANNOTATED] += 1
@@ -102,10 +99,11 @@ def _columns(data: Row, results: Sequence[Row], types: set[str], has_tags: bool,
             if whole_row == "pairwise":
                 return preferences.preference(data, results)
             return {"messages": conversations.messages(data, results, tally)}
+    # in a file of marked spans a text without any is a row, all of whose words have the tag O
     if not has_tags and types.isdisjoint(READ_TYPES):
         return None
     name, text = text_field(data, results)
-    row: dict[str, object] = {key: value for key, value in data.items() if key != name}
+    row = without(data, (name,))
     if has_tags:
         is_hypertext = "hypertextlabels" in types or hypertext.is_hypertext(name, text)
         shown = hypertext.plain_text(text) if is_hypertext else text
