@@ -8,17 +8,23 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from ftp.errors import UserError
 from ftp_testing import new
+from ftp_testing.kit import fitting
+from ftp_testing.subject import find
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("objective", "parameterisation", "domain", "risk")
+KINDS = tuple(new.EXAMPLES)
+EXTRA = f"{new.TEMPLATE / 'extra.py'}:PluginName"
 
 SEVERAL = """
 import json, sys
@@ -83,41 +89,129 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 # --- what `ftp new` writes ---
 
 
+GIT = {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": 'Ann "Q" Author',
+       "GIT_CONFIG_KEY_1": "github.user", "GIT_CONFIG_VALUE_1": "an-account"}
+"""What git has been told in the tests."""
+
+
 def write(folder: Path, name: str, kind: str) -> Path:
-    done = CliRunner().invoke(new.command, [name, "--kind", kind, "--out", str(folder / f"ftp-{name}")], standalone_mode=False)
+    words = [name, "--kind", kind, "--out", str(folder / f"ftp-{name}")]
+    done = CliRunner(env=GIT).invoke(new.command, words, standalone_mode=False)
     assert done.exception is None, done.exception
     assert f"ftp check {name}" in done.output
     return folder / f"ftp-{name}"
 
 
+@dataclass(frozen=True)
+class Written:
+    """What `ftp new` wrote of each kind, and the environment in which all of it is installed."""
+
+    folders: dict[str, Path]
+    house: House
+
+
 @pytest.fixture(scope="module")
-def checked(core: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Kind -> check -> how it ended, by one `ftp check` of all four."""
+def written(core: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Written:
     folder = tmp_path_factory.mktemp("new")
-    written = [write(folder, f"my-{kind}", kind) for kind in KINDS]
-    house = House(folder / "house", core + build(folder / "wheels", *written))
-    assert house.plugins(folder) == {f"my-{kind}" for kind in KINDS}
-    said = house.do("-m", "ftp", "check", *(f"my-{kind}" for kind in KINDS), "--json", folder=folder)
-    return {report["kind"]: {one["check"]: one["status"] for one in report["outcomes"]} for report in json.loads(said)}
+    folders = {kind: write(folder, f"my-{kind}", kind) for kind in KINDS}
+    house = House(folder / "house", core + build(folder / "wheels", *folders.values()))
+    return Written(folders, house)
+
+
+@pytest.fixture(scope="module")
+def checked(written: Written, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Kind -> check -> how it ended, in one process. Of the extra, a schedule, without the checks that start processes."""
+    folder = tmp_path_factory.mktemp("checked")
+    assert written.house.plugins(folder) == {f"my-{kind}" for kind in KINDS}
+    own_processes = {"survives-kill", "two-processes-are-one"}
+    in_process = [check.name for check in fitting(find(EXTRA)) if check.name not in own_processes]
+    commands = [["check", *(f"my-{kind}" for kind in KINDS if kind != "extra"), "--json"],
+                ["check", "my-extra", "--json", *(word for name in in_process for word in ("--only", name))]]
+    said = written.house.do("-c", SEVERAL, json.dumps(commands), folder=folder)
+    reports = json.loads(said.replace("\n]\n[\n", ",\n"))  # of two commands
+    return {report["kind"]: {one["check"]: one["status"] for one in report["outcomes"]} for report in reports}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_passes_the_kit(kind: str, checked: dict[str, dict[str, str]]) -> None:
     own = {"objective": "totals-are-sums", "parameterisation": "only-trained-weights-move", "domain": "right-answers-score-best",
-           "risk": "nothing-compared-is-not-ok"}
+           "risk": "nothing-compared-is-not-ok", "extra": "resumes-to-the-same-end"}
     assert checked[kind][own[kind]] == "ok" and "failed" not in checked[kind].values()
+
+
+def test_the_quick_tests_that_are_written_pass(written: Written, tmp_path: Path) -> None:
+    """Those that `pytest -m "not slow and not gpu"` takes; the others are the kit, which is asked above."""
+    tests = [str(folder / "tests") for folder in written.folders.values()]
+    config = written.folders["extra"] / "pyproject.toml"
+    said = written.house.do("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(config), "--rootdir", str(tmp_path),
+                            "--import-mode=importlib", "-m", "not slow and not gpu", *tests, folder=tmp_path)
+    assert "10 passed" in said and "deselected" in said
+
+
+def test_what_is_written_has_style_and_types(written: Written) -> None:
+    """By the settings that are written with it, as its CI does."""
+    for folder in written.folders.values():
+        checked = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "."], cwd=folder, capture_output=True,
+                                 text=True)
+        assert checked.returncode == 0, checked.stdout
+    config = written.folders["extra"] / "pyproject.toml"
+    sources = [str(folder / "src") for folder in written.folders.values()]
+    typed = subprocess.run([sys.executable, "-m", "mypy", "--config-file", str(config), *sources], cwd=config.parents[1],
+                           capture_output=True, text=True)
+    assert typed.returncode == 0, typed.stdout + typed.stderr
+
+
+def test_a_wheel_of_it_has_licence_types_and_addresses(written: Written) -> None:
+    from importlib.metadata import Distribution
+
+    info = next(written.house.site.glob("ftp_my_domain-*.dist-info"))
+    about = Distribution.at(info).metadata
+    assert about["License-Expression"] == "MIT" and (info / "licenses" / "LICENSE").is_file()
+    assert about.get_all("Project-URL") == [
+        "Homepage, https://github.com/an-account/ftp-my-domain", "Issues, https://github.com/an-account/ftp-my-domain/issues"]
+    assert about["Author"] == 'Ann "Q" Author'
+    assert (written.house.site / "ftp_my_domain" / "py.typed").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_is_complete(kind: str) -> None:
-    written = new.files("my-own", kind)
-    assert {"pyproject.toml", "README.md", "src/ftp_my_own/__init__.py", "tests/test_my_own.py"} <= set(written)
-    assert 'my-own = "ftp_my_own:MyOwn"' in written["pyproject.toml"]
-    assert "conformance(\"my-own\")" in written["tests/test_my_own.py"]
-    left = [word for text in written.values() for word in ("plugin-name", "plugin_name", "PluginName", "PLUGIN", "example-run")
-            if word in text]
-    assert not left
-    assert max(len(line) for path, text in written.items() if path.endswith(".py") for line in text.splitlines()) <= 110
+    files = new.files("my-own", kind)
+    assert {"pyproject.toml", "README.md", "LICENSE", ".gitignore", ".github/workflows/ci.yml", "src/ftp_my_own/__init__.py",
+            "src/ftp_my_own/py.typed", "tests/test_my_own.py", "tests/test_contract.py"} <= set(files)
+    assert 'my-own = "ftp_my_own:MyOwn"' in files["pyproject.toml"]
+    assert "conformance(\"my-own\")" in files["tests/test_contract.py"]
+    words = [*new._words("my-own", kind, new.Author()), "PLUGIN"]
+    assert not [word for text in files.values() for word in words if word in text]
+    assert max(len(line) for path, text in files.items() if path.endswith(".py") for line in text.splitlines()) <= 110
+
+
+def test_ci_does_what_the_settings_are_for() -> None:
+    files = new.files("my-own", "extra")
+    settings = tomllib.loads(files["pyproject.toml"])
+    job = yaml.safe_load(files[".github/workflows/ci.yml"])["jobs"]["test"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands[-4:] == ["ruff check .", "mypy", 'pytest -m "not gpu" --ignore tests/test_contract.py', "ftp check my-own"]
+    assert {"ruff", "mypy", "pytest"} <= settings["tool"].keys() and "dev" in settings["project"]["optional-dependencies"]
+    markers = [line.partition(":")[0] for line in settings["tool"]["pytest"]["ini_options"]["markers"]]
+    assert markers == ["slow", "gpu"]
+
+
+@pytest.mark.usefixtures("nobody")
+def test_where_git_knows_nobody_the_placeholders_are_told(tmp_path: Path) -> None:
+    done = CliRunner().invoke(new.command, ["mine", "--kind", "extra", "--out", str(tmp_path / "mine")])
+    assert f"fill in:     {new.AUTHOR} and {new.ACCOUNT}" in done.output
+    for file in ("README.md", "LICENSE", "pyproject.toml"):
+        assert new.AUTHOR in (tmp_path / "mine" / file).read_text(encoding="utf-8")
+    assert new.ACCOUNT in (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user who has told git nothing."""
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "says"), [

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
+import json
 import keyword
 import re
+import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+import ftp
 from ftp.errors import Problem, UserError
 from ftp.host.terminal import say
 
@@ -19,9 +24,25 @@ EXAMPLES = {
     "parameterisation": ("which weights may move", "{name},sentiment"),
     "domain": ("rows, and what a good answer is", "lora,{name}"),
     "risk": ("what is wrong with a run", "lora,sentiment,{name}"),
+    "extra": ("whatever else: schedules, optimizers, order of rows, callbacks", "lora,sentiment,{name}"),
 }
 """Kind -> what it is about, and the plugins of a run with it."""
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+AUTHOR = "YOUR NAME"
+ACCOUNT = "YOUR-ACCOUNT"
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who writes a package, for its licence and its addresses; placeholders where nobody has said it to git."""
+
+    name: str = AUTHOR
+    account: str = ACCOUNT
+
+    @property
+    def placeholders(self) -> list[str]:
+        """What is left to be filled in."""
+        return [value for value in (self.name, self.account) if value in (AUTHOR, ACCOUNT)]
 
 
 @click.command("new")
@@ -38,25 +59,79 @@ def command(name: str, kind: str, out: Path | None) -> None:
     problems = [*wrong_name(name), *wrong_folder(folder)]
     if problems:
         raise UserError(problems)
-    for path, text in files(name, kind).items():
+    author = author_of_git()
+    for path, text in files(name, kind, author).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
         say(f"wrote {folder / path}")
     say(f"\ninstall it:  pip install -e {folder}\ncheck it:    ftp check {name}\n"
-               f"run it:      ftp run --plugins {run_of(kind, name)}")
+        f"run it:      ftp run --plugins {run_of(kind, name)}")
+    if author.placeholders:
+        say(f"fill in:     {' and '.join(author.placeholders)}, as README.md says, before you publish it")
 
 
-def files(name: str, kind: str) -> dict[str, str]:
-    """The files of a package, by path in its folder. Raises KeyError for a kind that there is not."""
-    module, source = name.replace("-", "_"), _read(f"{kind}.py")
-    words = {"plugin-name": name, "plugin_name": module, "PluginName": _class_name(name, source),
-             "example-run": run_of(kind, name), "PLUGIN_SUMMARY": _summary(source)}
+def author_of_git() -> Author:
+    """Who writes here, as git has been told; `github.user` is the name of an account."""
+    return Author(_git_config("user.name") or AUTHOR, _git_config("github.user") or ACCOUNT)
+
+
+def _git_config(key: str) -> str:
+    """A value of git's configuration; empty where it has none, or git is not installed."""
+    try:
+        asked = subprocess.run(["git", "config", "--get", key], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def files(name: str, kind: str, author: Author | None = None) -> dict[str, str]:
+    """The files of a package, by path in its folder.
+
+    Args:
+        author: who writes it; None: placeholders.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    module = name.replace("-", "_")
     package = f"src/ftp_{module}"
-    made = {"pyproject.toml": "pyproject.toml", "README.md": "README.md", f"{package}/__init__.py": f"{kind}.py",
-            f"tests/test_{module}.py": "tests.py"}
+    templates = {
+        "pyproject.toml": "project.toml",
+        "README.md": "README.md",
+        "LICENSE": "license",
+        ".gitignore": "gitignore",
+        ".github/workflows/ci.yml": "ci.yml",
+        f"{package}/__init__.py": f"{kind}.py",
+        f"tests/test_{module}.py": f"tests/{kind}.py",
+        "tests/test_contract.py": "tests/contract.py",
+    }
     if kind == "domain":
-        made |= {f"{package}/sample/{split}.csv": f"sample/{split}.csv" for split in ("train", "validation")}
-    return {path: _filled(_read(one), words) for path, one in made.items()}
+        for split in ("train", "validation"):
+            templates[f"{package}/sample/{split}.csv"] = f"sample/{split}.csv"
+
+    words = _words(name, kind, author or Author())
+    texts = {path: _filled(_read(template), words) for path, template in templates.items()}
+    texts[f"{package}/py.typed"] = ""  # its types are for others too
+    return texts
+
+
+def _words(name: str, kind: str, author: Author) -> dict[str, str]:
+    """What stands in the templates -> what is written in its place."""
+    source = _read(f"{kind}.py")
+    major, minor = ftp.__version__.split(".")[:2]
+    return {
+        "plugin-name": name,
+        "plugin_name": name.replace("-", "_"),
+        "PluginName": _class_name(name, source),
+        "PLUGIN_SUMMARY": _summary(source),
+        "example-run": run_of(kind, name),
+        "AUTHOR_IN_TOML": json.dumps(author.name, ensure_ascii=False)[1:-1],  # TOML escapes as JSON does
+        "AUTHOR_NAME": author.name,
+        "REPOSITORY_URL": f"https://github.com/{author.account}/ftp-{name}",
+        "THIS_YEAR": str(datetime.date.today().year),
+        "CORE_FROM": f"{major}.{minor}",
+        "CORE_BELOW": str(int(major) + 1),
+    }
 
 
 def run_of(kind: str, name: str) -> str:

@@ -25,15 +25,18 @@ class PluginName:
 
         from torch.nn import ModuleList  # heavy imports stand inside hooks, so that `ftp --help` stays quick
 
-        found = [one for one in model.net.named_modules() if isinstance(one[1], ModuleList)]
-        if not found:  # what is wrong, what would be right, the command to run next
+        lists = {name: module for name, module in model.net.named_modules() if isinstance(module, ModuleList)}
+        if not lists:
+            # what is wrong, what would be right, the command to run next
             raise UserError("plugin-name: there is no list of layers", "take another method", "ftp plugins")
-        name, blocks = max(found, key=lambda one: len(one[1]))
-        if self.layers > len(blocks):
-            raise UserError(f"--plugin-name.layers {self.layers}: there are {len(blocks)}", "take fewer")
-        # model.fresh names what is not in the checkpoint (a new classifier): untrained it would stay random.
-        upper = range(len(blocks) - self.layers, len(blocks))
-        trained = [*model.fresh, *(f"{name}.{number}" for number in upper)]
-        for weight, value in model.net.named_parameters():
-            value.requires_grad_(any(weight.startswith(f"{module}.") for module in trained))
+        name = max(lists, key=lambda name: len(lists[name]))  # the longest list
+        layers = lists[name]
+        if self.layers > len(layers):
+            raise UserError(f"--plugin-name.layers {self.layers}: there are {len(layers)}", "take fewer")
+        # model.fresh: what is not in the checkpoint (a new classifier); untrained it would stay random
+        trained = list(model.fresh)
+        trained += [f"{name}.{index}" for index in range(len(layers) - self.layers, len(layers))]
+        prefixes = tuple(f"{module}." for module in trained)
+        for weight_name, weight in model.net.named_parameters():
+            weight.requires_grad_(weight_name.startswith(prefixes))
         return model
