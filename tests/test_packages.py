@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import tomllib
 import venv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +68,22 @@ class House:
 
     def do(self, *words: str, folder: Path) -> str:
         """`python WORDS` in there; what it said. Fails where it did not end with 0."""
-        clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-        environment = {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run([str(self.python), *words], cwd=folder, env=environment, capture_output=True, text=True,
-                              timeout=600)
+        done = self.run(words, folder)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
+
+    def fail(self, *words: str, folder: Path) -> str:
+        """What `python WORDS` said on standard error, where it ended with the status of a user's mistake."""
+        done = self.run(words, folder)
+        assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stderr
+
+    def run(self, words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run `python WORDS` in there, without what this process has set for itself."""
+        clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+        environment = {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        return subprocess.run([str(self.python), *words], cwd=folder, env=environment, capture_output=True, text=True,
+                              timeout=600)
 
     def plugins(self, folder: Path) -> set[str]:
         """Names of the plugins that are known there, those of core aside."""
@@ -243,6 +254,77 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
                            catch_exceptions=False)
     assert len(told.value.problems) == 2 and "is there already" in str(told.value)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+# --- `ftp install` and `ftp uninstall` ---
+
+LIBRARY = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{name}"
+version = "{version}"
+dependencies = [{depends}]
+
+[project.entry-points.ftp]
+{points}
+
+[tool.hatch.build.targets.wheel]
+only-include = ["{module}.py"]
+"""
+VERSE = """
+from ftp import option, plugin
+
+@plugin(kind="extra")
+class Verse:
+    "Counts feet."
+    feet: int = option(5, "feet in a line", low=1)
+"""
+
+
+def wheel(folder: Path, name: str, version: str, depends: str = "", *, code: str = "", points: str = "") -> None:
+    """A small package, built into `folder`."""
+    source = folder / f"{name}-{version}"
+    source.mkdir(parents=True)
+    module = name.replace("-", "_")
+    (source / f"{module}.py").write_text(code)
+    words = {"name": name, "version": version, "depends": depends, "module": module, "points": points}
+    (source / "pyproject.toml").write_text(LIBRARY.format(**words))
+    build(folder, source)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of wheels: a plugin, what it needs, and one that does not go with this core."""
+    folder = tmp_path_factory.mktemp("shelf")
+    wheel(folder, "feet-count", "1.0")
+    wheel(folder, "ftp-verse", "0.3", '"ftp-core>=0.1,<1", "feet-count"', code=VERSE, points='verse = "ftp_verse:Verse"')
+    wheel(folder, "ftp-late", "0.1", '"ftp-core>=7"')
+    return folder
+
+
+def test_a_plugin_comes_and_goes(core: list[Path], shelf: Path, tmp_path: Path) -> None:
+    """With pip itself, and no index: installed by its name with what it needs, shown, removed."""
+    house = House(tmp_path / "house", [wheel for wheel in core if wheel.name.startswith("ftp_core-")])
+    source = ["--no-index", "--find-links", str(shelf)]
+    commands = [["install", "verse", "--dry-run", *source], ["install", "verse", *source], ["install", "verse", *source]]
+    said = house.do("-c", SEVERAL, json.dumps(commands), folder=tmp_path)
+    lines = said.splitlines()
+    told = sorted(line.partition("  from file://")[0] for line in lines[:4])
+    assert told == ["installed  feet-count 1.0", "installed  ftp-verse 0.3",
+                    "would be installed  feet-count 1.0", "would be installed  ftp-verse 0.3"]
+    assert "verse (extra), from ftp-verse 0.3" in said and "--verse.feet" in said
+    assert lines[-1].startswith("everything is installed already") and house.plugins(tmp_path) == {"verse"}
+
+    failed = json.dumps([["install", "late", *source], ["install", "nowhere", *source]])
+    told = house.fail("-c", SEVERAL, failed, folder=tmp_path)
+    assert "does not go with what is installed" in told and "ftp-late 0.1 depends on ftp-core>=7" in told
+    assert "installed is ftp-core==0.1.0" in told and "there is no package ftp-nowhere" in told and "Traceback" not in told
+
+    assert "removed    ftp-verse 0.3  with verse" in house.do("-m", "ftp", "uninstall", "verse", folder=tmp_path)
+    assert house.plugins(tmp_path) == set()
 
 
 # --- core alone ---

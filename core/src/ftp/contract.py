@@ -30,6 +30,11 @@ PUBLIC_MODULES = (
 REQUIREMENT = re.compile(r"^ftp[-_.]core(?![-\w.])[^\S\n]*\(?([^;)\n]*)\)?[^\S\n]*(;.*)?$", re.IGNORECASE | re.MULTILINE)
 
 
+def normal_name(package: str) -> str:
+    """The name of a package as package indexes compare them (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
 def required_core(metadata: str) -> str:
     """The versions of ftp-core that a package runs with, as in `>=0.1,<1`; empty: it names none.
 

@@ -36,6 +36,8 @@ COMMANDS = {
     "plan": "Show what a run would do, without doing it.",
     "config": "Print a commented recipe of all options.",
     "plugins": "List installed plugins, or show one.",
+    "install": "Install plugins where ftp itself is installed.",
+    "uninstall": "Remove the packages of plugins.",
     "merge": "Merge the adapter of a run into its base.",
 }
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TypeVar
 
+from ftp.contract import normal_name
 from ftp.errors import Problem
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def lookup(name: str, known: Mapping[str, Sequence[T]], distribution_of: Callabl
     offered = known.get(plain, ())
     if not package:
         return list(offered)
-    return [offer for offer in offered if _normal(package) in _spellings(distribution_of(offer))]
+    return [offer for offer in offered if normal_name(package) in _spellings(distribution_of(offer))]
 
 
 def clash(what: str, plain: str, distributions: Sequence[str], packages: Sequence[str]) -> Problem:
@@ -36,9 +36,4 @@ def clash(what: str, plain: str, distributions: Sequence[str], packages: Sequenc
 
 def _spellings(distribution: str) -> set[str]:
     """How a package may be written: its name, or of a plugin that is not installed its file with or without the folder."""
-    return {_normal(distribution), _normal(PurePath(distribution).name)}
-
-
-def _normal(distribution: str) -> str:
-    """A name of a package as package indexes compare them (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+    return {normal_name(distribution), normal_name(PurePath(distribution).name)}
