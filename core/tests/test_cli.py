@@ -356,6 +356,16 @@ def test_a_page_knows_every_word_of_a_declaration() -> None:
     assert {*DECLARED, "kind"} == {*VALUES}
 
 
+def test_a_page_knows_every_group_of_entry_points() -> None:
+    from ftp import forms, heads
+    from ftp.cli.plugin_page import REGISTERED
+    from ftp.data.readers import exports, registered
+    from ftp.model.saving import LAYOUTS
+    from ftp.plugins.find import MODELS
+
+    assert {*REGISTERED} == {forms.GROUP, heads.GROUP, registered.GROUP, exports.GROUP, MODELS, LAYOUTS, "ftp.commands"}
+
+
 def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     import ftp.runs.dry_run
     from ftp.types import Data

@@ -119,6 +119,21 @@ def test_lines_of_uv_are_read() -> None:
         Change("ftp-bb", "", "0.1", "file:///w/ftp_bb-0.1.whl"), Change("libx", "1.0", "2.0"), Change("ftp-c", "1", "1")]
 
 
+def test_what_comes_without_a_plugin_is_told(
+    plant: Plant, tool: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    plant("ftp-verses", {"verse": "x:X"}, {}, group="ftp.readers")
+    plant("plain", {}, {})
+    changes = [Change("ftp-verses", "", "1.0"), Change("plain", "0.9", "1.0")]
+    monkeypatch.setattr(installer, "install", lambda *_, **__: changes)
+    assert call(["install", "verses"]) == 0
+    shown = capsys.readouterr()
+    assert "ftp-verses brings file formats: verse" in shown.out and "changed    plain 0.9 -> 1.0" in shown.out
+    monkeypatch.setattr(installer, "install", lambda *_, **__: changes[1:])
+    assert call(["install", "--exact", "plain"]) == 0
+    assert "nothing that ftp looks for came with plain" in capsys.readouterr().err
+
+
 # --- where nothing can be installed ---
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from ftp.cli.plugin_page import registered_lines
 from ftp.errors import Problem, UserError
 from ftp.host import installer
 from ftp.host.installer import Change
@@ -90,6 +91,9 @@ def show_plugins(changed: Sequence[str]) -> int:
     status = 0
     for package in changed:
         plugins = packages.plugins_of(package)
+        if not plugins:  # a package of file formats, say
+            for line in registered_lines(packages.groups_of(package)):
+                say(f"{package} brings {line}")
         for plugin in plugins:
             say("")
             page = subprocess.run([sys.executable, "-P", "-m", "ftp", "plugins", "show", f"{package}:{plugin}"],

@@ -42,6 +42,7 @@ REGISTERED = {
     "ftp.forms": "forms of rows",
     "ftp.heads": "heads",
     "ftp.readers": "file formats",
+    "ftp.exports": "exports of other tools",
     "ftp.models": "models",
     "ftp.layouts": "layouts of saved models",
     "ftp.commands": "commands",
@@ -133,11 +134,16 @@ def as_text(page: Mapping[str, Any]) -> list[str]:
     lines += ["", "options:", *_option_lines(page["options"])]
     if page["registers"]:
         lines += ["", f"{page['distribution']} also brings:"]
-        lines += [f"  {REGISTERED[group]}: {', '.join(names)}" for group, names in page["registers"].items()]
+        lines += [f"  {line}" for line in registered_lines(page["registers"])]
     lines += ["", _contract_line(page)]
     if page["problems"]:
         lines += ["", "problems:", *(f"  {text}" for text in page["problems"])]
     return lines
+
+
+def registered_lines(registers: Mapping[str, list[str]]) -> list[str]:
+    """What a package registers beside its plugins, a line for each group."""
+    return [f"{REGISTERED[group]}: {', '.join(registers[group])}" for group in REGISTERED if group in registers]
 
 
 def _contract_line(page: Mapping[str, Any]) -> str:
