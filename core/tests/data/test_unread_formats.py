@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ftp.data.read import read
@@ -57,6 +59,11 @@ def test_annotations_are_no_plain_rows(tmp_path: Path, rows: list[dict[str, Any]
     assert sign in told and "no installed package reads them" in told
     (tmp_path / "b.json").write_text(json.dumps(rows))
     assert sign in error_of(tmp_path / "b.json")
+
+
+def test_annotations_in_a_table_are_no_plain_rows(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "label.responses": [["x"]], "status": ["discarded"]}), tmp_path / "a.parquet")
+    assert "the responses to each question" in error_of(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize("row", [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import TypeGuard
 
 from ftp.types import Row
 
@@ -29,3 +30,25 @@ def objects_in(values: object) -> list[Row]:
     if not isinstance(values, list):
         return []
     return [value for value in values if isinstance(value, dict)]
+
+
+def have_columns(rows: Iterable[Row], *names: str) -> bool:
+    """Whether every row has columns of these names."""
+    return all(row.keys() >= set(names) for row in rows)
+
+
+def have_texts(rows: Iterable[Row]) -> bool:
+    """Whether the column `text` of every row is a text."""
+    return all(isinstance(row.get("text"), str) for row in rows)
+
+
+def are_texts(values: object) -> TypeGuard[list[str]]:
+    """Whether a value is a list of texts, or an empty one."""
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def are_objects(values: object, fields: Collection[str]) -> TypeGuard[list[Row]]:
+    """Whether a value is a list of objects that have these fields, and not empty."""
+    if not isinstance(values, list) or not values:
+        return False
+    return all(isinstance(value, dict) and value.keys() >= set(fields) for value in values)

@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 from ftp.data.readers import Export, Layout, Tally, Unreadable
 from ftp.types import Row
-from ftp_labelling.columns import without
+from ftp_labelling.columns import are_objects, are_texts, have_texts, without
 from ftp_labelling.spans import Span, are_spans, read_span
 from ftp_labelling.words import tag_words
 
@@ -18,7 +18,7 @@ NUMBERS = "rows have labels that are numbers, as doccano 1.0 writes them: its pr
 
 def matches_spans(rows: Sequence[Row]) -> bool:
     """Whether the rows are texts and any of them has spans, and no tokens of their own."""
-    if not all(isinstance(row.get("text"), str) and "tokens" not in row for row in rows):
+    if not have_texts(rows) or any("tokens" in row for row in rows):
         return False
     return any(map(_has_spans, rows))
 
@@ -51,7 +51,7 @@ def _text(row: Row) -> object:
 
 def _is_label_list(names: object) -> TypeGuard[list[str]]:
     """Whether a value is a list of one label, or an empty one."""
-    return isinstance(names, list) and len(names) < 2 and all(isinstance(name, str) for name in names)
+    return are_texts(names) and len(names) < 2
 
 
 def matches_classes(rows: Sequence[Row]) -> bool:
@@ -79,12 +79,9 @@ def convert_classes(row: Row, tally: Tally) -> Row | None:
 def _marks(row: Row) -> list[Row] | None:
     """What annotators marked in version 1.0, as `{"label": 2, "user": 1}`; None for rows of another shape."""
     marks = row.get("annotations")
-    if not isinstance(row.get("text"), str) or not isinstance(marks, list):
-        return None
-    for mark in marks:
-        if not isinstance(mark, dict) or not {"label", "user"} <= mark.keys():
-            return None
-    return marks
+    if isinstance(row.get("text"), str) and (marks == [] or are_objects(marks, ("label", "user"))):
+        return marks
+    return None
 
 
 def matches_old(rows: Sequence[Row]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ftp.data.readers import Export, Layout, Tally, Unreadable
 from ftp.types import Row
+from ftp_labelling.columns import have_texts
 from ftp_labelling.spans import read_span
 from ftp_labelling.words import tag_words
 
@@ -17,7 +18,7 @@ ASKED = frozenset({"_task_hash", "spans", "options", "label"})
 
 def matches(rows: Sequence[Row]) -> bool:
     """Whether every row is a text with an `answer` of Prodigy's, and something was asked."""
-    if not all(isinstance(row.get("text"), str) and row.get("answer") in ANSWERS for row in rows):
+    if not have_texts(rows) or not all(row.get("answer") in ANSWERS for row in rows):
         return False
     return any(not ASKED.isdisjoint(row) for row in rows)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ftp.data.readers.source import DataFile
 from ftp.errors import UserError
 from ftp.types import Row
 
 VERDICTS = ("accept", "reject", "ignore")
-ASKED = ("label", "spans", "options")
+ASKED = frozenset({"label", "spans", "options"})
 """What an annotator gives a verdict on."""
 SPANS = ("label", "labels", "entities", "spans")
 """Columns in which marked parts of a text are met."""
@@ -27,40 +28,53 @@ def refuse_unread(file: DataFile, rows: Sequence[Row]) -> None:
 
 def sign_of_annotations(rows: Sequence[Row]) -> str:
     """What shows that rows are annotations, in words; empty for other rows."""
-    if not rows:
-        return ""
-    if all(_has_verdict(row) for row in rows) and any(not row.keys().isdisjoint(ASKED) for row in rows):
-        return f"each row has an answer: {', '.join(VERDICTS)}"
-    if all(_is_task(row) for row in rows):
-        return "objects data, and lists of annotations"
-    if all(isinstance(row.get("fields"), dict) for row in rows) and any(row.get("responses") for row in rows):
-        return "objects fields, and responses"
-    if all("annotation" in row and "prediction" in row and isinstance(row.get("text"), str) for row in rows):
-        return "annotation and prediction beside each text"
-    if all("status" in row or "_server_id" in row for row in rows) and any(map(_has_answer_columns, rows)):
-        return "columns with the responses to each question"
-    are_texts = all(isinstance(row.get("text"), str) and "tokens" not in row for row in rows)
-    if are_texts and any(_has_spans(row) for row in rows):
-        return "texts with spans, as [0, 4, name]"
+    for sign in SIGNS:
+        if rows and all(map(sign.is_shaped, rows)) and any(map(sign.is_annotated, rows)):
+            return sign.words
     return ""
+
+
+def has_answer_columns(names: Iterable[str]) -> bool:
+    """Whether columns hold the responses to questions, as `label.responses`."""
+    return any(name.endswith((".responses", ".suggestion")) for name in names)
 
 
 def _has_verdict(row: Row) -> bool:
     return isinstance(row.get("text"), str) and row.get("answer") in VERDICTS
 
 
+def _was_asked(row: Row) -> bool:
+    return not ASKED.isdisjoint(row)
+
+
 def _is_task(row: Row) -> bool:
     return isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list)
 
 
-def _has_answer_columns(row: Row) -> bool:
-    return any(name.endswith((".responses", ".suggestion")) for name in row)
+def _has_fields(row: Row) -> bool:
+    return isinstance(row.get("fields"), dict)
+
+
+def _has_responses(row: Row) -> bool:
+    return bool(row.get("responses"))
+
+
+def _has_annotation(row: Row) -> bool:
+    return isinstance(row.get("text"), str) and "annotation" in row and "prediction" in row
+
+
+def _has_status(row: Row) -> bool:
+    return "status" in row or "_server_id" in row
+
+
+def _is_untagged(row: Row) -> bool:
+    return isinstance(row.get("text"), str) and "tokens" not in row
 
 
 def _has_spans(row: Row) -> bool:
     for name in SPANS:
         values = row.get(name)
-        if isinstance(values, list) and values and all(_is_span(value) for value in values):
+        if isinstance(values, list) and values and all(map(_is_span, values)):
             return True
     return False
 
@@ -68,3 +82,28 @@ def _has_spans(row: Row) -> bool:
 def _is_span(value: object) -> bool:
     """Whether a value is `[start, end, name]`."""
     return isinstance(value, list) and [type(part) for part in value] == [int, int, str] and bool(value[2].strip())
+
+
+class Sign(NamedTuple):
+    """What shows that rows are annotations.
+
+    Args:
+        words: as an error names it.
+        is_shaped: what holds for every row.
+        is_annotated: what holds for one of them at least.
+    """
+
+    words: str
+    is_shaped: Callable[[Row], bool]
+    is_annotated: Callable[[Row], bool]
+
+
+SIGNS = (
+    Sign(f"each row has an answer: {', '.join(VERDICTS)}", _has_verdict, _was_asked),
+    Sign("objects data, and lists of annotations", _is_task, _is_task),
+    Sign("objects fields, and responses", _has_fields, _has_responses),
+    Sign("annotation and prediction beside each text", _has_annotation, _has_annotation),
+    Sign("columns with the responses to each question", _has_status, has_answer_columns),
+    Sign("texts with spans, as [0, 4, name]", _is_untagged, _has_spans),
+)
+"""Rows of plain columns show none of these; the first that fits is told."""

@@ -88,7 +88,9 @@ def is_row(row: Row) -> bool:
 
 
 def has_columns(names: Collection[str]) -> bool:
-    """Whether a table has the columns of one of the tools."""
+    """Whether a table has the columns of a tool, be it one that is read or one that is refused."""
+    if annotated_rows.has_answer_columns(names):
+        return True
     return any(export.has_columns is not None and export.has_columns(names) for export in all_exports().values())
 
 

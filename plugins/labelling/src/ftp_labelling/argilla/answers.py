@@ -28,7 +28,7 @@ def choose_answers(responses: Responses, suggestions: Row, tally: Tally) -> Row 
         known = [value for value in values if value is not None]
         if known:
             # by their spelling, as lists and objects cannot be counted; of equally frequent ones the first
-            spellings = [repr(value) for value in known]
+            spellings = list(map(repr, known))
             [(most_frequent, count)] = Counter(spellings).most_common(1)
             is_different = is_different or count < len(known)
             answers[question] = known[spellings.index(most_frequent)]

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
 from ftp_labelling.argilla.answers import DISCARDED
-from ftp_labelling.columns import with_id
+from ftp_labelling.columns import have_columns, with_id
 from ftp_labelling.spans import read_span
 from ftp_labelling.words import tag_words
 
 
 def matches(rows: Sequence[Row]) -> bool:
     """Whether every row is a record of version 1."""
-    return all("annotation" in row and "prediction" in row and _text(row) is not None for row in rows)
+    return have_columns(rows, "annotation", "prediction") and None not in map(_text, rows)
 
 
 def _text(row: Row) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
-from ftp_labelling.columns import texts_of
+from ftp_labelling.columns import are_objects, are_texts, texts_of
 from ftp_labelling.spans import are_spans, read_span
 from ftp_labelling.words import tag_words
 
@@ -72,9 +72,7 @@ def _prompt(texts: Texts) -> str:
 def _chat_field(fields: Row) -> str | None:
     """The first field that holds the turns of a conversation."""
     for name, turns in fields.items():
-        if not isinstance(turns, list) or not turns:
-            continue
-        if all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns):
+        if are_objects(turns, ("role", "content")):
             return name
     return None
 
@@ -83,7 +81,7 @@ def _ranks(answer: object) -> dict[str, int] | None:
     """Name -> rank, 1 for the best: of a list of names, or of `{"value", "rank"}`; None for what is no ranking."""
     if not isinstance(answer, list) or len(answer) < 2:
         return None
-    if all(isinstance(item, str) for item in answer):
+    if are_texts(answer):
         return {name: rank for rank, name in enumerate(answer, 1)}
     if all(isinstance(item, dict) and isinstance(item.get("rank"), int) for item in answer):
         return {str(item.get("value")): item["rank"] for item in answer}

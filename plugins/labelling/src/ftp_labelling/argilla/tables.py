@@ -8,6 +8,7 @@ from ftp.data.readers import Tally
 from ftp.types import Row
 from ftp_labelling.argilla.answers import DISCARDED, choose_answers, submitted, submitted_of_columns
 from ftp_labelling.argilla.rows import row_of
+from ftp_labelling.columns import have_columns
 
 RESPONSES = ".responses"  # behind the name of a question
 SUGGESTION = ".suggestion"
@@ -58,15 +59,17 @@ def convert(row: Row, tally: Tally) -> Row | None:
 
 def _old_questions(row: Row) -> list[str]:
     """The questions of a FeedbackDataset's row: `label` beside `label-suggestion`."""
-    names = [name.removesuffix(OLD_SUGGESTION) for name in row if name.endswith(OLD_SUGGESTION)]
-    return [name for name in names if name in row]
+    questions: list[str] = []
+    for name in row:
+        question = name.removesuffix(OLD_SUGGESTION)
+        if question != name and question in row:
+            questions.append(question)
+    return questions
 
 
 def matches_old(rows: Sequence[Row]) -> bool:
     """Whether the rows are those of a FeedbackDataset (version 1)."""
-    if not all("external_id" in row for row in rows):
-        return False
-    return any(map(_old_questions, rows))
+    return have_columns(rows, "external_id") and any(map(_old_questions, rows))
 
 
 def convert_old(row: Row, tally: Tally) -> Row | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
-from ftp_labelling.columns import without
+from ftp_labelling.columns import are_objects, without
 from ftp_labelling.label_studio.results import values_of
 
 TIME = "createdAt"
@@ -34,7 +34,7 @@ def _messages_before(data: Row, results: Sequence[Row], tally: Tally) -> list[Ro
     names = [result.get("to_name") for result in results if result.get("type") == "chatmessage"]
     for name in (*names, *data):
         value = data.get(name) if isinstance(name, str) else None
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        if not are_objects(value, ()):
             continue
         with_role = [item for item in value if "role" in item]
         if len(with_role) < len(value) and (with_role or name in names):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ftp.data.readers import Tally, Unreadable
 from ftp.types import Row
-from ftp_labelling.columns import with_id, without
+from ftp_labelling.columns import are_objects, have_columns, have_texts, with_id, without
 from ftp_labelling.label_studio import conversations, preferences
 from ftp_labelling.label_studio.results import spans_of
 from ftp_labelling.spans import Span
@@ -19,16 +19,14 @@ SPAN_FIELDS = frozenset({"start", "end", "labels"})
 def _column_with(row: Row, fields: frozenset[str]) -> str:
     """The column whose values have these fields, as `{"selected": "left"}`; empty: there is none."""
     for name, values in row.items():
-        if not isinstance(values, list) or not values:
-            continue
-        if all(isinstance(value, dict) and fields <= value.keys() for value in values):
+        if are_objects(values, fields):
             return name
     return ""
 
 
 def matches_spans(rows: Sequence[Row]) -> bool:
     """Whether the rows are those of JSON-MIN, with spans in any of them."""
-    if not all("annotation_id" in row and isinstance(row.get("text"), str) for row in rows):
+    if not have_columns(rows, "annotation_id") or not have_texts(rows):
         return False
     return any(_column_with(row, SPAN_FIELDS) for row in rows)
 
@@ -50,9 +48,7 @@ WHOLE_ROWS = (("pairwise", frozenset({"selected"})), ("chatmessage", frozenset({
 
 def matches_whole_rows(rows: Sequence[Row]) -> bool:
     """Whether the rows are those of JSON-MIN, with a pairwise choice or chat messages in any of them."""
-    if not all("annotation_id" in row for row in rows):
-        return False
-    return any(map(_is_whole_row, rows))
+    return have_columns(rows, "annotation_id") and any(map(_is_whole_row, rows))
 
 
 def _is_whole_row(row: Row) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ftp.data.readers import Unreadable
 from ftp.types import Row
-from ftp_labelling.columns import texts_of
+from ftp_labelling.columns import are_texts, texts_of
 from ftp_labelling.label_studio.results import values_of
 
 PROMPT_NAMES = ("prompt", "question", "instruction", "query")
@@ -37,6 +37,6 @@ def _compared(texts: Row, to_name: object) -> list[str]:
     names = to_name
     if isinstance(to_name, str):
         names = [name.strip() for name in to_name.split(",")]
-    if isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) and name in texts for name in names):
+    if are_texts(names) and len(names) == 2 and texts.keys() >= set(names):
         return names
     return [name for name in texts if name not in PROMPT_NAMES]

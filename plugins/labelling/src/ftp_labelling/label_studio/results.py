@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ftp.data.readers import Unreadable
 from ftp.types import Row
-from ftp_labelling.columns import texts_of
+from ftp_labelling.columns import are_texts, texts_of
 from ftp_labelling.spans import Span, from_utf16
 
 SPAN_TYPES = ("labels", "hypertextlabels")
@@ -60,7 +60,7 @@ def spans_of(text: str, value: Row) -> list[Span]:
         if text[start:end].split() != marked.split():
             raise Unreadable(f"a span marks {marked!r:.60}, but the text has {text[start:end]!r:.60} there")
     labels = value.get("labels", value.get("hypertextlabels"))
-    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+    if not are_texts(labels) or not labels:
         raise Unreadable(f"the span {start} to {end} has no label")
     return [Span(start, end, label) for label in labels]
 
