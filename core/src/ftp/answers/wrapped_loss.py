@@ -64,6 +64,10 @@ def wrapped(loss: Loss[RowT], **changes: Unpack[Changes[RowT]]) -> Loss[RowT]:
     """The same loss with some functions or attributes exchanged, as in `wrapped(loss, compute=compute)`.
 
     Where held-out rows are encoded as those to learn from, a new `encode` is for both.
+
+    Args:
+        loss: the loss to wrap, which stays as it is.
+        changes: new functions and attributes by their names in `ftp.types.Loss`.
     """
     # not `vars`: functions are methods of the loss, and most attributes are those of the class
     names = [field.name for field in dataclasses.fields(WrappedLoss)]

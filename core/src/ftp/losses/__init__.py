@@ -12,7 +12,16 @@ __all__ = ["TokenRow", "for_head", "is_asked", "row_limit", "wrapped"]
 
 
 def for_head(run: Run, data: Data, model: Model) -> Loss:
-    """The default loss of the run's head."""
+    """The default loss of the run's head.
+
+    Args:
+        run: the run, whose task names the head.
+        data: its rows.
+        model: the model with that head.
+
+    Raises:
+        UserError: the head has no loss of its own.
+    """
     head = heads.get(run.task.head)
     if head.default_loss is None:
         raise UserError(f"the head '{head.name}' has no loss of its own", "name an objective", "ftp plugins")

@@ -27,7 +27,16 @@ Numbered = tuple[int, Columns]
 
 
 def size(asked: int | None, limit: int, who: str) -> int:
-    """Tokens a block: what `--<who>.block_size` asks for, else all that fit. `UserError` for more than fit."""
+    """Tokens a block: what is asked for, else all that fit.
+
+    Args:
+        asked: the option `block_size`; None: not given.
+        limit: tokens of a row at most, see `ftp.losses.row_limit`.
+        who: the plugin whose option it is, for the message.
+
+    Raises:
+        UserError: more tokens are asked for than fit.
+    """
     if asked is not None and asked > limit:
         raise UserError(f"--{who}.block_size {asked}: the model takes {limit} tokens a row at most here",
                         f"a number up to {limit}, or a larger --max-length if the model takes more")
@@ -37,8 +46,17 @@ def size(asked: int | None, limit: int, who: str) -> int:
 def ends(
     tokenizer: PreTrainedTokenizerBase, side: Literal["text", "text_target"] = "text"
 ) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer itself puts before and behind a text, or one that a decoder is to write."""
-    inner, whole = (list(tokenizer(**{side: "a"}, add_special_tokens=special)["input_ids"]) for special in (False, True))
+    """The special tokens that a tokenizer itself puts around a text.
+
+    Args:
+        tokenizer: the tokenizer.
+        side: "text", or "text_target" for a text that a decoder is to write.
+
+    Returns:
+        The ids before the text and those behind it.
+    """
+    inner = list(tokenizer(**{side: "a"}, add_special_tokens=False)["input_ids"])
+    whole = list(tokenizer(**{side: "a"}, add_special_tokens=True)["input_ids"])
     for start in range(len(whole) - len(inner) + 1):
         if whole[start : start + len(inner)] == inner:
             return whole[:start], whole[start + len(inner) :]
@@ -46,7 +64,14 @@ def ends(
 
 
 def wrapped(document: Columns, before: Sequence[int], after: Sequence[int], fill: int = -1) -> Columns:
-    """A text between special tokens; the columns beside get `fill` there."""
+    """A text between special tokens.
+
+    Args:
+        document: the text, as `input_ids` and columns of the same length.
+        before: ids of the special tokens before it.
+        after: ids of those behind it.
+        fill: what the other columns have at special tokens.
+    """
     columns = {}
     for name, column in document.items():
         if name == "input_ids":
@@ -57,8 +82,14 @@ def wrapped(document: Columns, before: Sequence[int], after: Sequence[int], fill
 
 
 def pieces(document: Columns, most: int, overlap: int = 0) -> list[Columns]:
-    """A document in pieces of `most` tokens, the last one shorter, each beginning with the `overlap` last tokens of the
-    one before (where tokens are predicted from those before them, every token but the first is predicted once)."""
+    """A document in pieces, of which the last is shorter.
+
+    Args:
+        document: the text, as `input_ids` and columns of the same length.
+        most: tokens of a piece.
+        overlap: how many of the last tokens of a piece the next one begins with. Where tokens are predicted from those before
+            them, with 1 every token but the first is predicted once.
+    """
     length = len(document["input_ids"])
     parts: list[Columns] = []
     for start in range(0, max(1, length - overlap), most - overlap):
@@ -67,13 +98,22 @@ def pieces(document: Columns, most: int, overlap: int = 0) -> list[Columns]:
 
 
 def alone(parts: Iterable[Numbered]) -> Iterator[TokenRow]:
-    """Each piece as an encoded row of its own."""
+    """Each piece as an encoded row of its own.
+
+    Args:
+        parts: pieces with the number of the row that each is from.
+    """
     for row, piece in parts:
         yield _row(piece, [len(piece["input_ids"])], row)
 
 
 def together(parts: Iterable[Numbered], most: int) -> Iterator[TokenRow]:
-    """Pieces side by side in blocks of at most `most` tokens, in order; none is cut. `row` is that of a block's first."""
+    """Pieces side by side in blocks, in order; none is cut.
+
+    Args:
+        parts: pieces with the number of the row that each is from; a block has that of its first.
+        most: tokens of a block.
+    """
     held: list[Numbered] = []
     tokens = 0
     for row, piece in parts:
@@ -89,8 +129,13 @@ def together(parts: Iterable[Numbered], most: int) -> Iterator[TokenRow]:
 
 
 def joined(documents: Iterable[Numbered], most: int) -> Iterator[TokenRow]:
-    """All documents as one text, cut every `most` tokens; the last block is shorter, and kept unless it is one token,
-    from which nothing could be learnt."""
+    """All documents as one text, cut into blocks; the last one is shorter, and kept unless it is a single token, from which
+    nothing could be learnt.
+
+    Args:
+        documents: texts with the number of the row that each is from; a block has that of its first token.
+        most: tokens of a block.
+    """
     held: dict[str, list[int]] = {}
     rows: list[int] = []  # the row that each token held is from
     for row, document in documents:

@@ -19,7 +19,7 @@ from ftp.losses.conversations import PROBE, Chat, without_white_space
 from ftp.types import Data, Model, Run
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 __all__ = ["of_run", "prepare", "refuse_changed"]
 
@@ -54,14 +54,23 @@ def prepare(
     apart: Callable[[], str] | None = None,
     split_special_tokens: bool = True,
 ) -> Chat:
-    """Give the tokenizer a chat template where it has none (or `file`'s), and check it on a short conversation.
+    """Give the tokenizer a chat template where it has none (or a file's), and check it on a short conversation.
 
-    The template is set on the tokenizer, so it is saved with it and inference uses the same. `eos_token`: a token of the
-    vocabulary that ends answers, for a tokenizer without an EOS. `who`: the plugin whose options are named in messages.
-    `apart`: gives the default template of a network whose encoder reads prompts and whose decoder writes answers.
-    `split_special_tokens`: whether control tokens that messages spell stay text (`ftp.data.control_text`).
-    UserError for a tokenizer without an EOS or without offsets, and for a template that is broken, writes two BOS, or
-    whose prompt is not how its own assistant turns begin.
+    The template is set on the tokenizer, so it is saved with it and inference uses the same.
+
+    Args:
+        tokenizer: a fast tokenizer, which is changed.
+        file: a file with a Jinja template; None: the tokenizer's own, or ours where it has none.
+        eos_token: a token of the vocabulary that ends answers; None: the tokenizer's EOS.
+        marked: gives a version of the template with generation markers, asked for only where it is needed; None: there is none.
+        who: the plugin whose options are named in messages.
+        apart: gives the default template of a network whose encoder reads prompts and whose decoder writes answers; None: the
+            network is a decoder.
+        split_special_tokens: whether control tokens that messages spell stay text (`ftp.data.control_text`).
+
+    Raises:
+        UserError: the tokenizer has no EOS or no offsets; or the template is broken, writes two BOS, or has a prompt that is
+            not how its own assistant turns begin.
     """
     if not tokenizer.is_fast:
         raise UserError("the tokenizer cannot tell which characters a token stands for, so the assistant's tokens cannot be "
@@ -71,24 +80,33 @@ def prepare(
             raise UserError(f"--{who}.eos_token {eos_token}: not a token of this tokenizer",
                             nearest(eos_token, tokenizer.get_added_vocab()) or "name one of its vocabulary")
         tokenizer.eos_token = eos_token
-    source = "the tokenizer's own"
     if file is not None:
         source = str(file)
-        try:
-            tokenizer.chat_template = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--{who}.chat_template {file}: cannot be read ({error})",
-                            "name a file with a Jinja template") from error
-    elif not tokenizer.chat_template:
+        tokenizer.chat_template = _read_template(file, who)
+    elif tokenizer.chat_template:
+        source = "the tokenizer's own"
+    else:
         source = "ftp's default, as the tokenizer has none"
-        # a template writes the BOS itself where the tokenizer puts one before plain text
-        has_bos = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        own = "{{ bos_token }}" + DEFAULT if has_bos else DEFAULT
-        tokenizer.chat_template = apart() if apart else own
+        tokenizer.chat_template = apart() if apart else _default(tokenizer)
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no EOS token, so nothing would tell an answer's end",
                         "name a token of its vocabulary that ends answers", f"--{who}.eos_token TOKEN")
     return _checked(Chat(tokenizer, source, marked=marked, apart=apart is not None, split_special_tokens=split_special_tokens))
+
+
+def _read_template(file: Path, who: str) -> str:
+    """The template in a file. Raises `UserError` where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--{who}.chat_template {file}: cannot be read ({error})",
+                        "name a file with a Jinja template") from error
+
+
+def _default(tokenizer: PreTrainedTokenizerBase) -> str:
+    """`DEFAULT`, which writes the BOS itself where the tokenizer puts one before plain text."""
+    has_bos = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return "{{ bos_token }}" + DEFAULT if has_bos else DEFAULT
 
 
 def of_run(
@@ -101,16 +119,30 @@ def of_run(
     eos_token: str | None = None,
     marked: Callable[[], str | None] | None = None,
 ) -> Chat:
-    """The chat template of a run (see `prepare`), told and kept in its log; a finished run that comes back (without rows, and
-    with the template that was saved) is held to it by `refuse_changed`."""
+    """The chat template of a run (see `prepare`), told and kept in its log.
+
+    A finished run that comes back (without rows, and with the template that was saved) is held to it by `refuse_changed`.
+
+    Args:
+        run: the run.
+        data: its rows; none where a finished run comes back.
+        model: the model, whose tokenizer gets the template.
+        who: the plugin whose options are named in messages.
+        file: a file with a Jinja template; None: the tokenizer's own, or ours where it has none.
+        eos_token: a token of the vocabulary that ends answers; None: the tokenizer's EOS.
+        marked: gives a version of the template with generation markers, asked for only where it is needed; None: there is none.
+
+    Raises:
+        UserError: the tokenizer or the template cannot be used; or a finished run was trained with another template.
+    """
     from ftp.losses import encoder_decoder
 
-    trains = bool(data.splits)
+    is_finished = not data.splits
     apart = partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None
     # a finished run is saved with its template, so a file is not read again
-    chat = prepare(model.tokenizer, file=file if trains else None, eos_token=eos_token, marked=marked, who=who, apart=apart,
-                   split_special_tokens=run.settings.split_special_tokens)
-    if not trains:
+    chat = prepare(model.tokenizer, file=None if is_finished else file, eos_token=eos_token, marked=marked, who=who,
+                   apart=apart, split_special_tokens=run.settings.split_special_tokens)
+    if is_finished:
         refuse_changed(chat, run.out)
         return chat
     run.tell(f"chat template: {chat.source} (sha256 {chat.sha256[:12]}); an answer ends with "
@@ -119,23 +151,38 @@ def of_run(
         run.tell(note)
     if run.log is not None:
         run.log.event("chat_template", sha256=chat.sha256, source=chat.source)
-    if getattr(model.net, "generation_config", None) is not None:  # so that plain `generate` stops there too
-        model.net.generation_config.eos_token_id = list(chat.stop)
+    config = getattr(model.net, "generation_config", None)
+    if config is not None:
+        # so that plain `generate` stops there too
+        config.eos_token_id = list(chat.stop)
         if chat.apart:
-            model.net.generation_config.decoder_start_token_id = encoder_decoder.start(model)
-        bound = []
-        for name, free in _FREE.items():
-            value = getattr(model.net.generation_config, name, None)
-            if value not in (None, free):
-                bound.append(f"{name} {value}")
-        if bound:
-            run.tell(f"the model's generation_config.json has {', '.join(bound)}: answers are bound by that, whatever is learnt "
-                     "(take it out of the file if it was meant for another task)")
+            config.decoder_start_token_id = encoder_decoder.start(model)
+        _tell_bounds(run, config)
     return chat
 
 
+def _tell_bounds(run: Run, config: GenerationConfig) -> None:
+    """Tell which settings of generation change answers."""
+    bounds = []
+    for name, free in _FREE.items():
+        value = getattr(config, name, None)
+        if value not in (None, free):
+            bounds.append(f"{name} {value}")
+    if bounds:
+        run.tell(f"the model's generation_config.json has {', '.join(bounds)}: answers are bound by that, whatever is learnt "
+                 "(take it out of the file if it was meant for another task)")
+
+
 def refuse_changed(chat: Chat, out: Path | None) -> None:
-    """Raise `UserError` where the run in the folder `out` was trained with another chat template."""
+    """Refuse a finished run that comes back with another chat template.
+
+    Args:
+        chat: the tokenizer with its template now.
+        out: the run's folder; None: it has none, and is not looked at.
+
+    Raises:
+        UserError: the run was trained with another template.
+    """
     if out is None:
         return
     trained = [line["sha256"] for line in read_log(out / LOG) if line.get("event") == "chat_template"]
@@ -176,7 +223,8 @@ def _checked(chat: Chat) -> Chat:
                      "generation starts from other tokens than training")
     if bos is not None and bos not in ids and tokenizer("a")["input_ids"][:1] == [bos]:
         notes.append("the chat template writes no BOS, though the tokenizer puts one before plain text; the template is followed")
-    if chat.apart and (after := ends(tokenizer)[1]) and prompt[-len(after) :] != after:
+    after = ends(tokenizer)[1] if chat.apart else []
+    if after and prompt[-len(after) :] != after:
         notes.append(f"the chat template's prompt does not end with {tokenizer.decode(after)}, which the tokenizer puts behind a "
                      "text that an encoder reads; the template is followed")
 
@@ -184,7 +232,10 @@ def _checked(chat: Chat) -> Chat:
     last = without_white_space(tokenizer, ids[slice(*probe.spans[-1])])[-1]
     if ids == [*chat.tokens([text])[0][0], last]:
         notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
-    stop = dict.fromkeys(token for token in (last, int(tokenizer.eos_token_id)) if token in chat.ends)
+    stop = [int(tokenizer.eos_token_id)]
+    if last not in stop:
+        stop.insert(0, last)
+    stop = [token for token in stop if token in chat.ends]
     if last not in stop:
         notes.append("no token that ends a turn is among the trained ones: the model will not learn to stop")
     return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ftp.errors import UserError
 from ftp.types import EncodedRow, Model, Run
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 T = TypeVar("T")
+
 
 class TokenRow(EncodedRow, total=False):
     """A row of tokens. `spans`: its trained stretches, flat ([start, end, start, end, ...]); without it all
@@ -30,8 +34,12 @@ OVERLAP = 3
 
 
 def row_limit(run: Run, model: Model) -> int:
-    """Tokens a row at most: `--max-length` where given, else `LONGEST_BY_DEFAULT`, and never more than network and tokenizer
-    take (`ftp.model.limits`)."""
+    """Tokens a row at most: `--max-length`, or 1024 where that is not given, and never more than network and tokenizer take.
+
+    Args:
+        run: the run, for its settings.
+        model: the model; see `ftp.model.capacity`.
+    """
     from ftp.model.limits import capacity
 
     limit = run.settings.max_length or LONGEST_BY_DEFAULT
@@ -40,22 +48,26 @@ def row_limit(run: Run, model: Model) -> int:
 
 
 def is_asked(rows: Sequence[EncodedRow]) -> bool:
-    """Whether encoded rows are to be answered, so that they have nothing to learn."""
+    """Whether encoded rows are to be answered, so that they have nothing to learn.
+
+    Args:
+        rows: the encoded rows of a batch, all of one kind.
+    """
     return rows[0].get("asked", False)
 
 
-def lay(model: Model, rows: Sequence[EncodedRow]) -> dict[str, Any]:
-    """Encoded rows, with their token types where they have any, as inputs on the network's device (`layout.lay`).
-    Rows of encoder-decoders are padded on the right, as these count positions from the first column."""
-    from ftp.net import layout
+def lay(model: Model, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
+    """Encoded rows, with their token types where they have any, as inputs on the network's device (`layout.lay`)."""
+    from ftp.net import heads, layout
 
-    has_types = rows[0].get("token_type_ids") is not None
-    beside = {"token_type_ids": ([row["token_type_ids"] for row in rows], 0)} if has_types else {}
-    side = "right" if getattr(model.net.config, "is_encoder_decoder", False) else model.tokenizer.padding_side
-    laid: dict[str, Any] = layout.lay(
+    beside = {}
+    if rows[0].get("token_type_ids") is not None:
+        beside["token_type_ids"] = ([row["token_type_ids"] for row in rows], 0)
+    # encoder-decoders count positions from the first column
+    side = "right" if heads.is_encoder_decoder(model.net) else model.tokenizer.padding_side
+    return layout.lay(
         [row["input_ids"] for row in rows], packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
         padding_side=side, beside=beside, device=next(model.net.parameters()).device)
-    return laid
 
 
 def refuse_slow(model: Model, head: str) -> None:
@@ -93,9 +105,14 @@ class Frame:
         return [(start, min(start + room, length)) for start in starts]
 
 
-def frame(sequences: Sequence[int | None], which: int) -> Frame:
-    """The frame of text number `which` of a row; `sequences`: the text that each token is of (None: a special token)."""
-    inside = [token for token, text in enumerate(sequences) if text == which]
+def frame(sequences: Sequence[int | None], text: int) -> Frame:
+    """Where one of a row's texts lies.
+
+    Args:
+        sequences: the number of the text that each token is of; None for a special token.
+        text: the number of the text.
+    """
+    inside = [token for token, number in enumerate(sequences) if number == text]
     if not inside:
         return Frame(0, 0, len(sequences))
     return Frame(inside[0], inside[-1] + 1, len(sequences))

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from ftp.data.control_text import TextTokenizer, looked_for, turn_markers
 from ftp.data.turns import Message, Unfit, content_text, is_trained
 from ftp.losses import rendering
 from ftp.losses.stretches import Span, between, of_turns, token_spans, total_size
+from ftp.types import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +32,14 @@ __all__ = ["Chat", "tools_of"]
 Which = Literal["answers", "last", "all"]
 """Which tokens are trained: those of every assistant turn, of the last one, or all."""
 
+Tool = dict[str, Any]
+"""A tool that an assistant may call, as JSON schema describes it."""
+
+Tools = Sequence[Tool] | None
+"""The tools of a conversation; None: it has none."""
+
 _MARKERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+"""What marks the assistant's tokens in a template, for Transformers as well."""
 PROBE: list[Message] = [
     {"role": "user", "content": "Is water wet?"},
     {"role": "assistant", "content": "Yes, it is."},
@@ -40,8 +48,10 @@ PROBE: list[Message] = [
 
 @dataclass(frozen=True)
 class Encoded:
-    """A conversation as token ids; `spans`: the trained stretches of them. `cut`: tokens that did not fit, `answer_cut` of
-    them from trained stretches."""
+    """A conversation as token ids.
+
+    `spans`: the trained stretches of them. `cut`: tokens that did not fit, `answer_cut` of them from trained stretches.
+    """
 
     ids: list[int]
     spans: list[Span]
@@ -53,9 +63,15 @@ class Encoded:
 class Chat:
     """A tokenizer with a chat template that was checked (`chat_template.prepare` makes it).
 
-    `source`: where the template came from. `stop`: ids that end an answer. `notes`: what a user should know.
-    `marked`: gives a version of the template with markers, asked for only where the prefix property fails.
-    `apart`: an encoder reads the prompt and a decoder writes the answer (`ftp.losses.encoder_decoder`).
+    Attributes:
+        tokenizer: the tokenizer, on which the template is set.
+        source: where the template came from, in words.
+        stop: ids that end an answer.
+        notes: what a user should know of the template, in words.
+        marked: gives a version of the template with markers, asked for only where the prefix property fails; None: there is
+            none.
+        apart: whether an encoder reads the prompt and a decoder writes the answer (`ftp.losses.encoder_decoder`).
+        split_special_tokens: whether control tokens that messages spell stay text.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -100,36 +116,49 @@ class Chat:
         """The hash of the template: the same in training and inference, or the answers are to another question."""
         return hashlib.sha256(json.dumps(self.tokenizer.chat_template, sort_keys=True).encode()).hexdigest()
 
-    def prompt(self, messages: Sequence[Message], tools: Any = None) -> list[int]:
-        """Token ids of a conversation up to where the assistant's answer begins. Raises `Unfit` where the template
-        refuses it."""
+    def prompt(self, messages: Sequence[Message], tools: Tools = None) -> list[int]:
+        """Token ids of a conversation up to where the assistant's answer begins.
+
+        Args:
+            messages: the turns before the answer.
+            tools: the tools that it may call; None: it has none.
+
+        Raises:
+            Unfit: the template refuses it.
+        """
         text, _ = self.render(self.content.hidden(messages), self.content.hidden(tools), ask=True)
         return list(self.content.rendered([text], return_attention_mask=False, verbose=False)["input_ids"][0])
 
     def encode(
-        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Any] = (), which: Which = "answers",
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Tools] = (), which: Which = "answers",
         begins: Sequence[int] = (),
     ) -> list[Encoded | Unfit]:
-        """Each conversation with its trained stretches, or why it cannot be trained on. Nothing is cut here.
+        """Conversations with their trained stretches. Nothing is cut here.
 
-        `begins`: of each conversation the number of messages in its prompt, of which nothing is learnt. Turns that their row
-        does not want to be learnt (`turns.is_trained`) are not.
+        Turns that their row does not want to be learnt (`turns.is_trained`) are not. Every answer ends with its end-of-turn
+        token, and that is trained; where the template writes none after the last answer, the EOS is added.
 
-        Every answer ends with its end-of-turn token, and that is trained; where the template writes none after the last
-        answer, the EOS is added.
+        Args:
+            conversations: the messages of each.
+            tools: the tools of each; empty: none has any.
+            which: whose tokens are learnt: "answers", the "last" answer, or "all".
+            begins: of each the number of messages in its prompt, of which nothing is learnt; empty: all may be.
+
+        Returns:
+            Each as token ids, or why it cannot be trained on.
         """
         rendered: list[tuple[str, list[Span]] | Unfit] = []
-        for number, messages in enumerate(conversations):
-            own_tools = tools[number] if tools else None
-            begin = begins[number] if begins else 0
+        for index, messages in enumerate(conversations):
+            own_tools = tools[index] if tools else None
+            begin = begins[index] if begins else 0
+            hidden = self.content.hidden(messages)
             try:
-                hidden, hidden_tools = self.content.hidden(messages), self.content.hidden(own_tools)
-                rendered.append(self._text(hidden, hidden_tools, which, begin))
+                rendered.append(self._text(hidden, self.content.hidden(own_tools), which, begin))
             except Unfit as error:
                 rendered.append(error)
         # one call for all texts: fast tokenizers work on a batch in parallel
         texts = [conversation[0] for conversation in rendered if not isinstance(conversation, Unfit)]
-        tokenised = iter(self.tokens(texts)) if texts else iter(())
+        tokenised = iter(self.tokens(texts) if texts else ())
         encoded: list[Encoded | Unfit] = []
         for conversation in rendered:
             if isinstance(conversation, Unfit):
@@ -140,14 +169,25 @@ class Chat:
         return encoded
 
     def pairs(
-        self, messages: Sequence[Message], tools: Any = None, which: Which = "answers"
+        self, messages: Sequence[Message], tools: Tools = None, which: Which = "answers"
     ) -> list[tuple[list[int], list[int], int]]:
-        """Each answer of a conversation (`which` "last": its last one) apart from what comes before it: the token ids of the
-        prompt, those of the answer with its end, and the number of messages in the prompt. Raises `Unfit`.
+        """Each answer of a conversation apart from what comes before it.
 
         Each is rendered as the end of a conversation, as it is when it is asked for, whatever follows it here.
+
+        Args:
+            messages: the conversation.
+            tools: its tools; None: it has none.
+            which: "answers" for all of them, "last" for the last one.
+
+        Returns:
+            The token ids of each prompt, those of the answer with its end, and the number of messages in the prompt.
+
+        Raises:
+            Unfit: there is no answer to learn, or the template refuses the conversation.
         """
-        messages, tools = self.content.hidden(messages), self.content.hidden(tools)
+        messages = self.content.hidden(messages)
+        tools = self.content.hidden(tools)
         # the first message answers nothing, whoever wrote it
         answers = [turn for turn in _answers(messages) if turn > 0]
         wanted = answers if which == "answers" else answers[-1:]
@@ -170,7 +210,7 @@ class Chat:
     # --- text ---
 
     def render(
-        self, messages: Sequence[Message], tools: Any, *, ask: bool = False, template: str | None = None
+        self, messages: Sequence[Message], tools: Tools, *, ask: bool = False, template: str | None = None
     ) -> tuple[str, list[Span]]:
         """The text of a conversation, and the stretches of it that the template marks."""
         template = template or self.tokenizer.get_chat_template(tools=tools)
@@ -179,16 +219,15 @@ class Chat:
             return rendering.render(template, rendering.for_template(messages, template, specials), tools, specials, ask=ask,
                                     marks=bool(_MARKERS.search(template)))
         except Exception as error:  # whatever a template raises is its way to refuse
-            refused = self._refused_part(messages, tools, template, ask)
-            where = f" at {refused}" if refused else ""
+            where = self._refused_part(messages, tools, template, ask)
             raise Unfit(f"is refused by the chat template{where}: {type(error).__name__}: {error}") from error
 
-    def _refused_part(self, messages: Sequence[Message], tools: Any, template: str, ask: bool) -> str:
-        """The part of a conversation that its template refuses: the tools, the turn that the turns before it could do without, or
-        the first turn. Empty where leaving out one part does not help."""
+    def _refused_part(self, messages: Sequence[Message], tools: Tools, template: str, ask: bool) -> str:
+        """Which part of a conversation its template refuses, as words behind the refusal: the tools, the turn that the turns
+        before it could do without, or the first turn. Empty where leaving out one part does not help."""
         specials = self.tokenizer.special_tokens_map
 
-        def is_taken(turns: Sequence[Message], listed: Any) -> bool:
+        def is_taken(turns: Sequence[Message], listed: Tools) -> bool:
             try:
                 rendering.render(template, rendering.for_template(turns, template, specials), listed, specials, ask=ask)
             except Exception:  # whatever a template raises is its way to refuse
@@ -196,16 +235,16 @@ class Chat:
             return True
 
         if tools and is_taken(messages, None):
-            return "its tools"
+            return " at its tools"
         # the turn at fault is the one without which the turns before it are taken
         for turn in range(len(messages) - 1, 0, -1):
             if is_taken(messages[:turn], tools):
-                return f"messages[{turn}] (role {messages[turn]['role']})"
+                return f" at messages[{turn}] (role {messages[turn]['role']})"
         if len(messages) > 1 and is_taken(messages[1:], tools):
-            return f"messages[0] (role {messages[0]['role']})"
+            return f" at messages[0] (role {messages[0]['role']})"
         return ""
 
-    def _text(self, messages: Sequence[Message], tools: Any, which: Which, begin: int = 0) -> tuple[str, list[Span]]:
+    def _text(self, messages: Sequence[Message], tools: Tools, which: Which, begin: int = 0) -> tuple[str, list[Span]]:
         """The text of a conversation with the stretches that are trained, none of them in the first `begin` messages."""
         template = self.tokenizer.get_chat_template(tools=tools)
         text, marks = self.render(messages, tools, template=template)
@@ -214,9 +253,10 @@ class Chat:
         self._refuse_lost_calls(messages, learnt, template)
         if which == "all":
             # everything is learnt but the assistant's turns that the row does not want to be
-            apart = [turn for turn in answers if not is_trained(messages[turn])]
-            spans = self._spans(messages, tools, text, template, marks, answers, apart) if apart else []
-            return text, between(spans, len(text))
+            unwanted = [turn for turn in answers if not is_trained(messages[turn])]
+            if not unwanted:
+                return text, [(0, len(text))]
+            return text, between(self._spans(messages, tools, text, template, marks, answers, unwanted), len(text))
         if which == "last":
             learnt = [turn for turn in learnt if turn == answers[-1]]
         if not answers:
@@ -237,7 +277,7 @@ class Chat:
                             "that an empty answer would be learnt")
 
     def _spans(
-        self, messages: Sequence[Message], tools: Any, text: str, template: str, marks: list[Span], answers: Sequence[int],
+        self, messages: Sequence[Message], tools: Tools, text: str, template: str, marks: list[Span], answers: Sequence[int],
         wanted: Sequence[int],
     ) -> list[Span]:
         """The stretches of `wanted`, some of the assistant's turns (`answers`)."""
@@ -246,7 +286,7 @@ class Chat:
         return self._added(messages, tools, text, answers, wanted)
 
     def _added(
-        self, messages: Sequence[Message], tools: Any, text: str, answers: Sequence[int], wanted: Sequence[int]
+        self, messages: Sequence[Message], tools: Tools, text: str, answers: Sequence[int], wanted: Sequence[int]
     ) -> list[Span]:
         """The stretches that turns of the assistant add to the text. The first message is no answer to anything."""
         spans = []
@@ -262,7 +302,7 @@ class Chat:
             spans.append((len(before), self._turn_end(text, len(before), len(after))))
         return spans
 
-    def _remarked(self, messages: Sequence[Message], tools: Any, text: str, turn: int) -> list[Span]:
+    def _remarked(self, messages: Sequence[Message], tools: Tools, text: str, turn: int) -> list[Span]:
         """The stretches by a version of the template with markers, if that gives the same text."""
         template = self.marked() if self.marked else None
         if template is not None and _MARKERS.search(template):
@@ -293,11 +333,12 @@ class Chat:
         """
         if which == "all" and len(spans) == 1:
             first, last = spans[0]
-            if not offsets or (first == 0 and last >= offsets[-1][1]):
+            is_whole = not offsets or (first == 0 and last >= offsets[-1][1])
+            if is_whole:  # with tokens that stand for no character of the text
                 return Encoded(ids, [(0, len(ids))])
         if which == "all":  # some turns are only read
             return Encoded(ids, token_spans(offsets, spans))
-        trained = list[Span]()
+        trained: list[Span] = []
         for first, last in spans:
             # a token that reaches into the stretch belongs to it
             inside = [token for token, (begin, finish) in enumerate(offsets) if begin < last and finish > first]
@@ -307,10 +348,12 @@ class Chat:
             end = inside[-1] + 1
             last_word = without_white_space(self.tokenizer, ids[start:end])[-1]
             if last_word not in self.ends:
+                # markers may stand around the words alone: the end of the turn is the assistant's as well
                 if end < len(ids) and ids[end] in self.ends and ids[end] != self.tokenizer.bos_token_id:
-                    end += 1  # markers around the words alone: the end of the turn is the assistant's as well
+                    end += 1
                 elif end == len(ids) and self.tokenizer.eos_token_id is not None:
-                    ids, end = [*ids, int(self.tokenizer.eos_token_id)], end + 1
+                    ids = [*ids, int(self.tokenizer.eos_token_id)]
+                    end += 1
             trained.append((start, end))
         return Encoded(ids, trained)
 
@@ -335,8 +378,15 @@ def truncated(conversation: Encoded, limit: int) -> Encoded:
     return Encoded(conversation.ids[:limit], spans, len(conversation.ids) - limit, lost)
 
 
-def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The tools of a row (see `ftp.data.chat_rows.tools`)."""
+def tools_of(row: Row) -> list[Tool] | None:
+    """The tools of a row; None where it has none.
+
+    Args:
+        row: a row with `tools`, or OpenAI's older `functions`, as a list or as JSON text.
+
+    Raises:
+        Unfit: they are no list of tools.
+    """
     return chat_rows.tools(row)
 
 

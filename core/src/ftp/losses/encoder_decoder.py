@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.errors import UserError
 from ftp.losses import rendering
 from ftp.losses.blocks import ends
-from ftp.net import layout
+from ftp.net import heads, layout
 from ftp.types import Batch, Model
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from ftp.losses.common import TokenRow
 
 PLAIN = (
@@ -42,21 +44,22 @@ PLAIN = (
 """Our chat template for tokenizers without one. A single prompt is read as it is, several turns with the names of their roles."""
 
 
-def applies(net: Any) -> bool:
-    """Whether a network has an encoder and a decoder."""
-    return bool(getattr(net.config, "is_encoder_decoder", False))
+def applies(net: PreTrainedModel) -> bool:
+    """Whether rows are those of a network with an encoder and a decoder."""
+    return heads.is_encoder_decoder(net)
 
 
 def start(model: Model) -> int:
     """The token that the decoder is given first. Raises `UserError` where nothing names one."""
-    net: Any = model.net
-    for config in (net.config, getattr(net, "generation_config", None)):
-        token = getattr(config, "decoder_start_token_id", None)
+    net = model.net
+    tokens = [
+        getattr(net.config, "decoder_start_token_id", None),
+        getattr(getattr(net, "generation_config", None), "decoder_start_token_id", None),
+        getattr(getattr(net.config, "decoder", None), "bos_token_id", None),  # T5Gemma
+    ]
+    for token in tokens:
         if token is not None:
             return int(token)
-    token = getattr(getattr(net.config, "decoder", None), "bos_token_id", None)  # T5Gemma
-    if token is not None:
-        return int(token)
     raise UserError(f"{model.name or type(net).__name__}: its config.json names no decoder_start_token_id, the token that its "
                     "decoder begins with", "add the one that it was pre-trained with (T5: the pad token's number)")
 
@@ -64,10 +67,11 @@ def start(model: Model) -> int:
 def template(model: Model) -> str:
     """`PLAIN` with the special tokens that the tokenizer puts around what is read and what is written; less the start
     token, which `collate` gives the decoder."""
-    tokenizer: Any = model.tokenizer
+    tokenizer = model.tokenizer
     read, read_end = ends(tokenizer)
     written, written_end = ends(tokenizer, "text_target")
-    written = written[1:] if written[:1] == [start(model)] else written
+    if written[:1] == [start(model)]:
+        written = written[1:]
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in written_end:
         written_end = [*written_end, int(tokenizer.eos_token_id)]
     filled = PLAIN
@@ -77,7 +81,9 @@ def template(model: Model) -> str:
     return filled
 
 
-def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]], limit: int) -> list[TokenRow]:
+def encoded(
+    tokenizer: PreTrainedTokenizerBase, answers: Iterable[tuple[list[int], list[int], int]], limit: int
+) -> list[TokenRow]:
     """One encoded row for each answer of a conversation.
 
     Args:
@@ -98,21 +104,26 @@ def encoded(tokenizer: Any, answers: Iterable[tuple[list[int], list[int], int]],
     return rows
 
 
-def _fitted(tokenizer: Any, ids: Sequence[int], limit: int, side: str) -> list[int]:
-    """`limit` of the tokens, with the special ones around them."""
+def _fitted(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], limit: int, side: str) -> list[int]:
+    """At most `limit` of the tokens, cut at a side, with the special ones around them."""
+    ids = list(ids)
     over = len(ids) - limit
     if over <= 0:
-        return list(ids)
+        return ids
     before, after = ends(tokenizer)
-    first = len(before) if before and list(ids[: len(before)]) == before else 0
-    last = len(ids) - (len(after) if after and list(ids[-len(after) :]) == after else 0)
-    return [*ids[:first], *ids[first + over :]] if side == "left" else [*ids[: last - over], *ids[last:]]
+    if side == "left":
+        first = len(before) if ids[: len(before)] == before else 0
+        return [*ids[:first], *ids[first + over :]]
+    has_end = ids[len(ids) - len(after) :] == after
+    last = len(ids) - len(after) if has_end else len(ids)
+    return [*ids[: last - over], *ids[last:]]
 
 
 def collate(model: Model, rows: Sequence[TokenRow], **more: object) -> Batch:
     """`ftp.losses.tokens.collate` for encoded rows with `labels`; padded on the right, as an encoder counts positions from
     the first column. Rows that are asked have no labels. Raises `UserError` for rows of a decoder."""
-    if any(row.get("labels") is None and not row.get("asked") for row in rows):
+    is_of_decoder = any(row.get("labels") is None and not row.get("asked") for row in rows)
+    if is_of_decoder:
         raise UserError(f"{model.name or type(model.net).__name__} has an encoder and a decoder, and this objective lays rows "
                         "out for networks with one stack of layers", "name a causal model (--model), or sft")
     begin = start(model)
@@ -124,7 +135,6 @@ def collate(model: Model, rows: Sequence[TokenRow], **more: object) -> Batch:
                           beside={"labels": (answers, layout.IGNORED)})
     where, target, of = layout.targets(written, written["labels"], shift=False)
     inputs = {**read, "decoder_input_ids": written["input_ids"], "where": where, "target": target, "of": of}
-    device = next(model.net.parameters()).device
-    laid = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
+    laid = layout.to_device(inputs, next(model.net.parameters()).device)
     tokens = sum(len(row["input_ids"]) for row in rows) + sum(map(len, answers))
     return Batch({**laid, **more}, count=len(where), rows=len(rows), tokens=tokens)

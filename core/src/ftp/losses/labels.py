@@ -26,8 +26,16 @@ class LabelRow(EncodedRow, total=False):
 
 
 def make(run: Run, data: Data, model: Model) -> Labels:
-    """Cross entropy of the class of each row. Texts longer than the model takes are cut at the end; how many, and what
-    share of their tokens, is in the column `cut` of the encoded rows and told before training."""
+    """Cross entropy of the class of each row.
+
+    Texts longer than the model takes are cut at the end; how many tokens of each is in the column `cut` of the encoded rows,
+    and told before training.
+
+    Args:
+        run: the run, for its settings.
+        data: its rows, of the form of texts or of pairs of texts.
+        model: a model with the head `labels`.
+    """
     tokenize = control_text.of_run(run, model.tokenizer)
     limit = row_limit(run, model)
     return Labels(model, tokenize, limit, key=cache_key(model.tokenizer, "labels", 1, limit, tokenize.key))
@@ -51,7 +59,8 @@ class Labels(Loss[LabelRow]):
 
     def ask(self, rows: Sequence[Row]) -> Iterator[LabelRow]:
         texts = [row["text"] for row in rows]
-        pairs = [row["text_pair"] for row in rows] if rows and rows[0].get("text_pair") is not None else None
+        has_pairs = bool(rows) and rows[0].get("text_pair") is not None
+        pairs = [row["text_pair"] for row in rows] if has_pairs else None
         whole = self.tokenize(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)
         for row_index, text in enumerate(texts):
             columns = {name: column[row_index] for name, column in whole.items()}
@@ -70,7 +79,7 @@ class Labels(Loss[LabelRow]):
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(len(row["input_ids"]) for row in rows))
 
     def logits_of(self, batch: Batch) -> torch.Tensor:
-        """[rows, classes] fp32"""
+        """The logits of the classes, `[rows, classes] float32`."""
         return heads.classify(self.model.net, batch.inputs).float()
 
     def compute(self, batch: Batch) -> LossOut:

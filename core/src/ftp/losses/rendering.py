@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 from ftp.data.turns import Message, content_text
+
+Specials = Mapping[str, str | Sequence[str]]
+"""A tokenizer's special tokens by name, as templates read them; some names stand for several."""
+
+FrozenSpecials = tuple[tuple[str, str | tuple[str, ...]], ...]
+"""The same as a key of a cache."""
 
 TOOLS = "{% if tools %}{{ 'Tools:' }}{% for tool in tools %}{{ ' ' + tool | tojson }}{% endfor %}{{ '\\n\\n' }}{% endif %}"
 """How our own templates write the tools of a row, as JSON before its turns."""
@@ -31,8 +36,8 @@ WORDS = ("quartz", "vellum")
 
 
 def render(
-    template: str, messages: Sequence[Mapping[str, Any]], tools: Any, specials: Mapping[str, Any], *, ask: bool = False,
-    marks: bool = False,
+    template: str, messages: Sequence[Mapping[str, object]], tools: Sequence[Mapping[str, object]] | None,
+    specials: Specials, *, ask: bool = False, marks: bool = False,
 ) -> tuple[str, list[tuple[int, int]]]:
     """The text that a template makes of messages, and the stretches of it (in characters) that it marks as generated.
 
@@ -51,7 +56,7 @@ def render(
     return texts[0], [(int(start), int(end)) for start, end in marked[0]]
 
 
-def for_template(messages: Sequence[Message], template: str, specials: Mapping[str, Any]) -> list[dict[str, Any]]:
+def for_template(messages: Sequence[Message], template: str, specials: Specials) -> list[dict[str, object]]:
     """Messages as the template reads them: without fields that are null, as `apply_chat_template` drops them, and with the text
     of parts in place of the parts where it reads text alone."""
     readable = []
@@ -63,27 +68,31 @@ def for_template(messages: Sequence[Message], template: str, specials: Mapping[s
     return readable
 
 
-def _frozen(specials: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def _frozen(specials: Specials) -> FrozenSpecials:
     """Special tokens as a key of a cache."""
-    return tuple((name, token if isinstance(token, str) else tuple(token)) for name, token in specials.items())
+    frozen = []
+    for name, token in specials.items():
+        frozen.append((name, token if isinstance(token, str) else tuple(token)))
+    return tuple(frozen)
 
 
 @lru_cache(maxsize=64)
-def reads_parts(template: str, specials: tuple[tuple[str, Any], ...]) -> bool:
+def reads_parts(template: str, specials: FrozenSpecials) -> bool:
     """Whether a template writes the text of every part of a content, rather than the list as Python shows it."""
     parts = [{"type": "text", "text": word} for word in WORDS]
     text = _probe(template, specials, [{"role": "user", "content": parts}])
     return all(word in text for word in WORDS) and "'text'" not in text and '"text"' not in text
 
 
-def writes_calls(template: str, specials: Mapping[str, Any]) -> bool:
+def writes_calls(template: str, specials: Specials) -> bool:
     """Whether a template writes the calls of tools that an assistant's turn makes."""
     return _writes_calls(template, _frozen(specials))
 
 
 @lru_cache(maxsize=64)
-def _writes_calls(template: str, specials: tuple[tuple[str, Any], ...]) -> bool:
+def _writes_calls(template: str, specials: FrozenSpecials) -> bool:
     name, value = WORDS
+    # templates read the arguments of a call as an object or as JSON text
     for arguments in ({"a": value}, f'{{"a": "{value}"}}'):
         call = {"id": "call00000", "type": "function", "function": {"name": name, "arguments": arguments}}
         text = _probe(template, specials, [
@@ -93,7 +102,7 @@ def _writes_calls(template: str, specials: tuple[tuple[str, Any], ...]) -> bool:
     return False
 
 
-def _probe(template: str, specials: tuple[tuple[str, Any], ...], messages: Sequence[Mapping[str, Any]]) -> str:
+def _probe(template: str, specials: FrozenSpecials, messages: Sequence[Mapping[str, object]]) -> str:
     """What a template makes of a short conversation; nothing where it refuses it."""
     try:
         return render(template, messages, None, dict(specials))[0]

@@ -13,12 +13,21 @@ Span = tuple[int, int]
 
 
 def of_turns(marks: list[Span], answers: Sequence[int], wanted: Sequence[int]) -> list[Span]:
-    """The marked stretches of some turns of the assistant. Raises `Unfit` where it cannot be said which are theirs."""
+    """The marked stretches of some turns of the assistant.
+
+    Args:
+        marks: the stretches that the template marks.
+        answers: numbers of the assistant's turns.
+        wanted: those of them whose stretches are asked for.
+
+    Raises:
+        Unfit: it cannot be said which stretches are theirs.
+    """
     if len(marks) == len(answers):
         wanted_turns = set(wanted)
         return [mark for mark, turn in zip(marks, answers, strict=True) if turn in wanted_turns]
-    # The template does not mark every answer. All of the marks, or the last of them, can still be
-    # given where all answers, or the last ones, are wanted: templates leave out earlier turns.
+    # Templates leave out earlier turns, so that there are fewer marks than answers. All marks, or the
+    # last of them, are still right where all answers, or the last ones, are wanted.
     if list(wanted) == list(answers):
         return marks
     if list(wanted) == list(answers[-len(wanted) :]):
@@ -28,7 +37,12 @@ def of_turns(marks: list[Span], answers: Sequence[int], wanted: Sequence[int]) -
 
 
 def between(spans: Sequence[Span], size: int) -> list[Span]:
-    """What lies before, between and behind stretches of a text of `size` characters."""
+    """What lies before, between and behind stretches of a text.
+
+    Args:
+        spans: the stretches, in order.
+        size: characters of the text.
+    """
     if not spans:  # an empty text as well is one stretch
         return [(0, size)]
     gaps = []
@@ -45,6 +59,7 @@ def token_spans(offsets: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
 
     Args:
         offsets: of each token its first and past-the-last character.
+        spans: the stretches, in characters.
     """
     stretches = []
     for first, last in spans:
@@ -55,5 +70,9 @@ def token_spans(offsets: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
 
 
 def total_size(spans: Sequence[Span]) -> int:
-    """Characters or tokens in all stretches together."""
+    """Characters or tokens in all stretches together.
+
+    Args:
+        spans: the stretches, of which none overlap.
+    """
     return sum(end - start for start, end in spans)

@@ -9,16 +9,18 @@ an encoder and a decoder are of another kind, see `ftp.losses.encoder_decoder`. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate, chain, pairwise, takewhile
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import GenerationConfig
 
 from ftp.errors import UserError
 from ftp.losses import encoder_decoder
 from ftp.losses.common import TokenRow
+from ftp.model.modes import evaluating
 from ftp.net import heads, layout
 from ftp.net.logits import VocabularyLogits
 from ftp.types import Batch, LossOut, Metric, Model
@@ -34,10 +36,17 @@ SHARE_OF_TOKENS = Metric("max", over="terms")
 
 
 def refuse_encoder_decoder(model: Model, objective: str) -> None:
-    """Raise `UserError` for a network with an encoder and a decoder, from an objective that one text goes into.
+    """Refuse a network with an encoder and a decoder, for an objective that one text goes into.
 
     `clm` and rollouts go on with a text, for which an encoder has no use; preferences and rewards compare answers that stand
     behind their prompt in one row, as in TRL, whose trainers have dropped encoder-decoders.
+
+    Args:
+        model: the model.
+        objective: the plugin, for the message.
+
+    Raises:
+        UserError: the network has an encoder and a decoder.
     """
     if encoder_decoder.applies(model.net):
         raise UserError(f"{objective} trains networks with one stack of layers; {model.name or type(model.net).__name__} has an "
@@ -63,8 +72,13 @@ def labels(ids: Sequence[int], spans: Sequence[int] | None) -> list[int]:
 def collate(model: Model, rows: Sequence[TokenRow], **more: object) -> Batch:
     """Rows as a batch for `compute`: laid out (packed where the network can), and where its losses are taken.
 
-    Its `count` is the number of tokens that are predicted. `more` is kept in its `inputs`. The rows of a network with an
-    encoder and a decoder are those of `ftp.losses.encoder_decoder`.
+    Args:
+        model: the model that reads them.
+        rows: encoded rows; those of a network with an encoder and a decoder are as `ftp.losses.encoder_decoder` makes them.
+        more: is kept in the batch's `inputs`.
+
+    Returns:
+        A batch whose `count` is the number of tokens that are predicted.
     """
     if encoder_decoder.applies(model.net):
         return encoder_decoder.collate(model, rows, **more)
@@ -76,18 +90,30 @@ def lay(
     model: Model, rows: Sequence[TokenRow], ids: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]], *, shift: bool,
     **more: object,
 ) -> Batch:
-    """Token ids and labels of each row as a batch; `inputs` has `where` (slots whose logits count), `target` (token ids)
-    and `of` (rows), each [terms]. With `shift` a token is predicted from the slot before it."""
+    """Token ids and labels of each row as a batch.
+
+    Args:
+        model: the model that reads them.
+        rows: the encoded rows, of which only `segments` are read.
+        ids: the token ids of each row.
+        wanted: the labels of each row, -100 where nothing is learnt.
+        shift: whether a token is predicted from the slot before it.
+        more: is kept in the batch's `inputs`.
+
+    Returns:
+        A batch with `where` (slots whose logits count), `target` (token ids) and `of` (rows) in its `inputs`, each
+        `[terms] int64`.
+    """
     row_of_text: list[int] = []  # a row of several segments is several texts
     for row_index, row in enumerate(rows):
         row_of_text += [row_index] * len(row.get("segments") or (0,))
-    texts, marks = _parted(ids, rows), _parted(wanted, rows)
+    texts = _parted(ids, rows)
+    marks = _parted(wanted, rows)
     inputs = layout.lay(texts, packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0, padding_side="right",
                          beside={"labels": (marks, layout.IGNORED)})
     where, target, text = layout.targets(inputs, inputs.pop("labels"), shift=shift)
     inputs |= {"where": where, "target": target, "of": torch.tensor(row_of_text)[text]}
-    device = next(model.net.parameters()).device
-    laid = {name: column.to(device, non_blocking=True) for name, column in inputs.items()}
+    laid = layout.to_device(inputs, next(model.net.parameters()).device)
     return Batch({**laid, **more}, count=len(where), rows=len(rows), tokens=sum(map(len, texts)))
 
 
@@ -101,15 +127,23 @@ def _parted(column: Sequence[Sequence[int]], rows: Sequence[TokenRow]) -> list[S
 
 
 def compute(model: Model, batch: Batch, accuracy: str = "") -> LossOut:
-    """Cross entropy of the predicted tokens, in nats; its sum, and that of each row.
+    """Cross entropy of the predicted tokens: its sum, and that of each row.
 
-    `accuracy`: the name of a metric for the predicted tokens that are the network's first choice (`SHARE_OF_TOKENS`). It is
-    measured where no gradient is asked for, as it needs the logits once more.
+    Args:
+        model: the model that was trained or is scored.
+        batch: what `collate` or `lay` gives.
+        accuracy: the name of a metric for the predicted tokens that are the network's first choice (`SHARE_OF_TOKENS`), which
+            is measured where no gradient is asked for; empty: it is not measured.
+
+    Returns:
+        Losses in nats, summed over tokens.
     """
-    inputs, metrics = batch.inputs, dict[str, Tensor]()
+    inputs = batch.inputs
+    metrics: dict[str, Tensor] = {}
     where, target, of = inputs["where"], inputs["target"], inputs["of"]
     counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(of, dtype=torch.float))
     head = heads.head_at(model.net, inputs, where)
+    # while training it would need the logits once more
     if accuracy and not torch.is_grad_enabled():
         losses, hits = losses_and_hits(model.net, head, target)
         metrics[accuracy] = hits.float().sum()
@@ -134,50 +168,59 @@ def losses_and_hits(net: nn.Module, head: heads.Head, target: Tensor) -> tuple[T
 def generate(
     model: Model, prompts: Sequence[Sequence[int]], *, stop: Sequence[int], max_new_tokens: int, limit: int | None = None
 ) -> list[list[int]]:
-    """The network's greedy continuations of token ids, without the token that ended them.
+    """The network's greedy continuations of prompts, without the token that ended them.
 
-    Prompts go side by side, padded on the left. An answer ends at one of `stop`, after `max_new_tokens`, or where the
-    network takes no more (`limit` tokens in all); a prompt that leaves no room for that is continued alone. Of an
-    encoder-decoder `limit` is that of the answer alone, and prompts are padded on the right.
+    Prompts go side by side, padded on the left; those of an encoder-decoder on the right.
+
+    Args:
+        model: the model, which is asked in evaluation mode.
+        prompts: token ids of each.
+        stop: ids that end an answer.
+        max_new_tokens: tokens of an answer at most.
+        limit: tokens of a prompt with its answer at most, of the answer alone for an encoder-decoder; None: as many as it
+            takes. A prompt that leaves no room for a whole answer is continued alone.
+
+    Returns:
+        The token ids of each answer.
+
+    Raises:
+        UserError: a prompt leaves no room for an answer.
     """
-    from transformers import GenerationConfig
-
-    net = model.net
     pad = model.tokenizer.pad_token_id or 0
-    apart = encoder_decoder.applies(net)
-    device = next(net.parameters()).device
-    begin = {"decoder_start_token_id": encoder_decoder.start(model)} if apart else {}
-    # numbers of the prompts that are continued side by side: one padded to the length of a longer
-    # one would lose room for its answer, so that prompts without room for a whole one go alone
-    together: list[int] = []
-    alone: list[list[int]] = []
-    for n, prompt in enumerate(prompts):
-        if apart or limit is None or len(prompt) + max_new_tokens <= limit:
-            together.append(n)
-        else:
-            alone.append([n])
-    groups = [together, *alone] if together else alone
+    is_apart = encoder_decoder.applies(model.net)
+    begin = {"decoder_start_token_id": encoder_decoder.start(model)} if is_apart else {}
     answers: list[list[int]] = [[] for _ in prompts]
-    training = net.training
-    net.eval()
-    try:
-        for group in groups:
-            longest = 0 if apart else max(len(prompts[n]) for n in group)
+    with evaluating(model.net):
+        for group in _groups(prompts, None if is_apart or limit is None else limit - max_new_tokens):
+            longest = 0 if is_apart else max(len(prompts[index]) for index in group)
             room = max_new_tokens if limit is None else min(max_new_tokens, limit - longest)
             if room < 1:
                 raise UserError(f"a prompt has {longest} tokens, and the model takes {limit} in all: no room for an answer",
                                 "shorten it, or raise --max-length if the model takes more")
-            laid = layout.lay([prompts[n] for n in group], packed=False, pad_id=pad, padding_side="right" if apart else "left",
-                               device=device)
+            laid = layout.lay([prompts[index] for index in group], packed=False, pad_id=pad,
+                              padding_side="right" if is_apart else "left", device=next(model.net.parameters()).device)
+            config = GenerationConfig(max_new_tokens=room, do_sample=False, num_beams=1, use_cache=True,
+                                      eos_token_id=list(stop) or None, pad_token_id=pad, **begin)
             with torch.no_grad():
-                generated: Any = net.generate(
-                    input_ids=laid["input_ids"], attention_mask=laid["attention_mask"],
-                    generation_config=GenerationConfig(max_new_tokens=room, do_sample=False, num_beams=1, use_cache=True,
-                                                       eos_token_id=list(stop) or None, pad_token_id=pad, **begin))
+                generated: Tensor = model.net.generate(
+                    input_ids=laid["input_ids"], attention_mask=laid["attention_mask"], generation_config=config)
             # a row holds the prompt, or a decoder's start token, before the answer
-            for n, answer in zip(group, generated[:, longest + len(begin) :].tolist(), strict=True):
-                ends = [position for position, token in enumerate(answer) if token in stop]
-                answers[n] = answer[: ends[0]] if ends else answer
-    finally:
-        net.train(training)
+            for index, answer in zip(group, generated[:, longest + len(begin) :].tolist(), strict=True):
+                answers[index] = list(takewhile(lambda token: token not in stop, answer))
     return answers
+
+
+def _groups(prompts: Sequence[Sequence[int]], most: int | None) -> list[list[int]]:
+    """The numbers of prompts that are continued side by side.
+
+    One that is padded to the length of a longer one would lose room for its answer, so that prompts of more than `most` tokens
+    (None: of any number) go alone.
+    """
+    together: list[int] = []
+    alone: list[list[int]] = []
+    for index, prompt in enumerate(prompts):
+        if most is None or len(prompt) <= most:
+            together.append(index)
+        else:
+            alone.append([index])
+    return [together, *alone] if together else alone

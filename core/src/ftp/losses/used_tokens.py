@@ -4,18 +4,19 @@ torch here."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import forms, heads
 from ftp.data.control_text import TextTokenizer
-from ftp.types import Data, Row
+from ftp.types import Data
 
 if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
     from transformers import PreTrainedTokenizerBase
 
 ROWS = 200
 """Training rows in which added tokens are looked for."""
-_SHORT = [
+SHORT = [
     {"role": "user", "content": "Is water wet?"},
     {"role": "assistant", "content": "Yes, it is."},
 ]
@@ -33,8 +34,9 @@ def used(
         split_special_tokens: whether control tokens that rows spell are text (see `ftp.data.control_text`).
     """
     names = named_tokens(tokenizer)
-    text = TextTokenizer(tokenizer).controls if split_special_tokens else ()
-    tokens = in_rows({token: number for token, number in names.items() if token not in text}, data)
+    # control tokens that rows spell are no use of them where they are read as text
+    plain = TextTokenizer(tokenizer).controls if split_special_tokens else ()
+    tokens = in_rows({token: number for token, number in names.items() if token not in plain}, data)
     form = forms.get(data.form)
     if form.has_messages:
         tokens |= in_template(tokenizer, names, template)
@@ -58,7 +60,7 @@ def in_template(tokenizer: PreTrainedTokenizerBase, names: Mapping[str, int], te
     if not text:
         return set()
     try:
-        rendered = str(tokenizer.apply_chat_template(_SHORT, chat_template=template, tokenize=False, add_generation_prompt=True))
+        rendered = str(tokenizer.apply_chat_template(SHORT, chat_template=template, tokenize=False, add_generation_prompt=True))
     except Exception:  # whatever a template raises is its way to refuse; the objective says so in words
         rendered = ""
     return {number for token, number in names.items() if token in text or token in rendered}
@@ -66,7 +68,7 @@ def in_template(tokenizer: PreTrainedTokenizerBase, names: Mapping[str, int], te
 
 def in_rows(names: Mapping[str, int], data: Data) -> set[int]:
     """The tokens that stand in the first training rows; a stream is not read for it."""
-    rows: Any = data.splits.get("train")
+    rows: Dataset | IterableDataset | None = data.splits.get("train")
     if rows is None or not hasattr(rows, "num_rows"):
         return set()
     texts: list[str] = []
@@ -76,13 +78,15 @@ def in_rows(names: Mapping[str, int], data: Data) -> set[int]:
     return {number for token, number in names.items() if token in joined}
 
 
-def _texts(value: Row | Sequence[Any] | Any) -> Iterable[str]:
-    """All texts within a row."""
+def _texts(value: object) -> Iterable[str]:
+    """All texts within a row, or within a value of one."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _texts(part)
+        return
+    parts: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        parts = value.values()
     elif isinstance(value, Sequence):
-        for part in value:
-            yield from _texts(part)
+        parts = value
+    for part in parts:
+        yield from _texts(part)

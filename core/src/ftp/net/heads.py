@@ -161,8 +161,17 @@ def whole_logits(net: nn.Module, inputs: Inputs) -> Tensor:
 
 
 def hidden(net: nn.Module, inputs: Inputs) -> Tensor:
-    """[slots, size] the last hidden states, without any head; of an encoder-decoder those of its encoder; of a network with
-    a learnt prompt those that it has without the prompt."""
+    """The last hidden states, without any head.
+
+    Those of an encoder-decoder are its encoder's; those of a network with a learnt prompt are those without the prompt.
+
+    Args:
+        net: the network, in a PEFT wrapper or not.
+        inputs: what `ftp.net.layout.lay` gives.
+
+    Returns:
+        `[slots, size]`, in the dtype of the network.
+    """
     parts = parts_of(net)
     if parts.backbone is not None:
         return _encode(net, inputs).last_hidden_state
@@ -175,9 +184,16 @@ def hidden(net: nn.Module, inputs: Inputs) -> Tensor:
 
 
 def classify(net: nn.Module, inputs: Inputs) -> Tensor:
-    """[rows, classes] the logits of a sequence-classification head.
+    """The logits of a sequence-classification head.
 
     A head named `score` (decoders) reads each row's last real token, whatever its id; others their first token.
+
+    Args:
+        net: a network with such a head, in a PEFT wrapper or not.
+        inputs: what `ftp.net.layout.lay` gives.
+
+    Returns:
+        `[rows, classes]`, in the dtype of the head.
     """
     parts = parts_of(net)
     if parts.backbone is not None and hasattr(parts.inner, "score"):
@@ -254,7 +270,13 @@ class Head:
 
 
 def head_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Head:
-    """The head of a language model at the slots `where` [n]."""
+    """The head of a language model at some slots, whose body runs once.
+
+    Args:
+        net: a causal, masked or encoder-decoder language model, in a PEFT wrapper or not.
+        inputs: what `ftp.net.layout.lay` gives; with `decoder_input_ids` slots are places in those.
+        where: `[n] int64` the slots.
+    """
     if parts_of(net).backbone is None:
         whole = whole_logits(net, inputs).flatten(0, 1)[where]
         return Head(None, lambda chosen: whole[chosen])
@@ -278,10 +300,18 @@ def _few_sizes(states: Tensor) -> Tensor:
 def in_pieces(
     net: nn.Module, count: int, piece: Callable[[int, int], tuple[Tensor, ...]], copies: int = 1
 ) -> tuple[Tensor, ...]:
-    """What `piece(start, end)` says of each of `count` terms ([end - start] tensors), joined to [count] tensors.
+    """What a function gives for the terms of a batch, asked for a stretch of them at a time.
 
-    Terms are taken so many at a time that `copies` of their logits need `LOGIT_BYTES`, and logits are made again for the
-    backward pass, so memory does not grow with the number of terms.
+    Memory does not grow with the number of terms, as logits are made again for the backward pass.
+
+    Args:
+        net: the network, whose vocabulary says how large a stretch may be.
+        count: the number of terms.
+        piece: `piece(start, end)` gives one or several `[end - start]` tensors for these terms.
+        copies: how many logits of each term are held at once; all of a stretch take `LOGIT_BYTES` at most.
+
+    Returns:
+        The tensors of all stretches joined, `[count]` each.
     """
     vocabulary = int(parts_of(net).inner.config.get_text_config().vocab_size)
     size = max(1, LOGIT_BYTES // (4 * copies * vocabulary))  # four bytes a logit in fp32
@@ -294,7 +324,16 @@ def in_pieces(
 
 
 def logits_at(net: nn.Module, inputs: Inputs, where: Tensor) -> Tensor:
-    """[n, vocabulary] the logits of a causal or masked language model at the slots `where` [n], and nowhere else."""
+    """The logits of a language model at some slots, and nowhere else.
+
+    Args:
+        net: a causal, masked or encoder-decoder language model, in a PEFT wrapper or not.
+        inputs: what `ftp.net.layout.lay` gives.
+        where: `[n] int64` the slots.
+
+    Returns:
+        `[n, vocabulary]`, in the dtype of the network.
+    """
     return head_at(net, inputs, where)(0, len(where))
 
 
@@ -308,7 +347,11 @@ def token_logits(net: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def shifts(net: nn.Module) -> bool:
-    """Whether the network's token at one place predicts the next one (causal) rather than its own (masked)."""
+    """Whether the logits at a token are those of the next one (causal) rather than its own (masked, encoder-decoder).
+
+    Args:
+        net: the network, in a PEFT wrapper or not.
+    """
     inner = parts_of(net).inner
     return not type(inner).__name__.endswith("ForMaskedLM") and not is_encoder_decoder(inner)
 

@@ -38,17 +38,27 @@ def lay(
     beside: Columns | None = None,
     device: torch.device | str | None = None,
 ) -> dict[str, Tensor]:
-    """Lay token ids (one sequence a row, none empty) out as tensors.
+    """Lay token ids out as tensors: rows end to end, or side by side.
 
-    `beside`: further columns of the same lengths with the value that fills their padding, such as
-    `{"labels": (labels, -100)}`. Gives int64 tensors of one shape, [1, tokens] or [rows, longest]:
+    Args:
+        rows: the token ids of each row, none of them empty.
+        packed: whether rows lie end to end; for networks of which `can_pack` says so.
+        pad_id: the token that fills padding.
+        padding_side: "left" or "right" of a row; packed rows have none.
+        beside: further columns of the same lengths with the value that fills their padding, as in
+            `{"labels": (labels, -100)}`; None: no others.
+        device: where the tensors go; None: they stay on the CPU.
 
-    - packed: `input_ids`, `position_ids`, `row_starts` [rows + 1] int32 (where each row begins, and the end) and
-      `extent`, an empty tensor [0, longest, filler] whose size tells, without asking the device, the length of the
-      longest row and how many slots behind the last row are filled up (on a CPU, see `filler_slots`);
-    - padded: `input_ids`, `attention_mask`, and with `padding_side="left"` also `position_ids`.
+    Returns:
+        int64 tensors of one shape, `[1, tokens]` or `[rows, longest]`, by name.
 
-    Raises ValueError for an empty row, no rows, or a column whose lengths differ from the tokens'.
+        - packed: `input_ids`, `position_ids`, `row_starts` `[rows + 1] int32` (where each row begins, and the end) and
+          `extent`, an empty tensor `[0, longest, filler]` whose size tells, without asking the device, the length of the
+          longest row and how many slots behind the last row are filled up (on a CPU, see `filler_slots`);
+        - padded: `input_ids`, `attention_mask`, and with `padding_side="left"` also `position_ids`.
+
+    Raises:
+        ValueError: no rows, an empty row, or a column whose lengths differ from the tokens'.
     """
     lengths = [len(row) for row in rows]
     if not lengths or min(lengths) == 0:
@@ -139,8 +149,18 @@ def last(inputs: Inputs) -> Tensor:
 
 
 def real(inputs: Inputs, column: Tensor) -> Tensor:
-    """The entries of `column` at real tokens, row after row: [tokens, ...]. `column` is laid like `input_ids` or has one
-    entry a slot; further dimensions may follow."""
+    """The entries of a column at real tokens, row after row.
+
+    Args:
+        inputs: what `lay` gives.
+        column: laid like `input_ids`, or with one entry a slot; further dimensions may follow.
+
+    Returns:
+        `[tokens, ...]`, without padding and filler.
+
+    Raises:
+        ValueError: the column is laid otherwise.
+    """
     shape = inputs["input_ids"].shape
     flat = column.flatten(0, 1) if column.shape[:2] == shape else column
     if len(flat) != shape.numel():
@@ -151,7 +171,14 @@ def real(inputs: Inputs, column: Tensor) -> Tensor:
 
 
 def rows(inputs: Inputs) -> Tensor:
-    """[tokens] the number of the row to which each real token belongs."""
+    """The number of the row to which each real token belongs.
+
+    Args:
+        inputs: what `lay` gives.
+
+    Returns:
+        `[tokens] int64`, from 0.
+    """
     return real(inputs, row_of_slot(inputs))
 
 
@@ -173,7 +200,14 @@ def starts_with_filler(inputs: Inputs) -> Tensor:
 
 
 def bounds(inputs: Inputs) -> Tensor:
-    """[rows + 1] where each row begins among the real tokens, and the end."""
+    """Where each row begins among the real tokens, and the end of the last.
+
+    Args:
+        inputs: what `lay` gives.
+
+    Returns:
+        `[rows + 1] int64`.
+    """
     if is_packed(inputs):
         return inputs["row_starts"].long()
     lengths = inputs["attention_mask"].sum(1)

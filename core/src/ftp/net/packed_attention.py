@@ -43,7 +43,13 @@ DROPOUT_KERNEL = "ftp_dropout_kernel"
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows side by side: `rows` x `length` places; `mask` [rows, 1, 1, length] is None where all are taken."""
+    """Some rows side by side, as `rows` x `length` places.
+
+    Attributes:
+        rows: the number of rows.
+        length: tokens of the longest of them.
+        mask: `[rows, 1, 1, length] bool` which places hold a token; None: all do.
+    """
 
     rows: int
     length: int
@@ -59,8 +65,11 @@ class Block:
 class Packing:
     """Where the tokens of packed rows go for attention, worked out once a batch and used by every layer.
 
-    `starts`: [rows + 1] int32, where each row begins, and the end. `longest`: tokens in the longest row.
-    `place`: [tokens] the place of each token in the blocks, one block after the other.
+    Attributes:
+        starts: `[rows + 1] int32` where each row begins, and the end.
+        longest: tokens of the longest row.
+        place: `[tokens] int64` the place of each token in the blocks, one block after the other.
+        blocks: rows of similar length, which are attended together.
     """
 
     starts: Tensor
@@ -111,7 +120,12 @@ DropoutKernel = Callable[[Tensor, Tensor, Tensor, float, float | None, bool, Pac
 
 
 def use_dropout_kernel(net: nn.Module, kernel: DropoutKernel) -> None:
-    """Let a network attend to packed rows by `kernel` wherever it does so on a CPU with dropout."""
+    """Let a network attend to packed rows by a kernel wherever it does so on a CPU with dropout.
+
+    Args:
+        net: the network, whose modules are marked.
+        kernel: called as `DropoutKernel` says.
+    """
     for module in net.modules():
         setattr(module, DROPOUT_KERNEL, kernel)
 

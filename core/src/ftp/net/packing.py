@@ -41,10 +41,15 @@ def can_pack(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[
 
     Some random rows go through the network as it came, one at a time; then packed, where states and logits must agree to
     1e-4 of their size (3e-2 for weights in half precision); then packed with one row changed, where those of the others must
-    stay.
+    stay. Leaves a network that came with `sdpa` on `ftp_packed`, which is the same for padded rows, with fp32 attention on a
+    CPU; its mode and the random state are untouched.
 
-    Gives (True, "") or (False, the reason). Leaves a network that came with `sdpa` on `ftp_packed`,
-    which is the same for padded rows, with fp32 attention on a CPU; its mode and the random state are untouched.
+    Args:
+        net: the network, in a PEFT wrapper or not.
+        tokenizer: its tokenizer, of which special tokens are read.
+
+    Returns:
+        (True, ""), or False with the reason in words.
     """
     parts = parts_of(net)
     attention = parts.inner.config._attn_implementation
