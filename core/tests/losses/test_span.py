@@ -14,7 +14,7 @@ from ftp.data.encode import asked
 from ftp.errors import UserError
 from ftp.evaluate.predict import answer as answer_all
 from ftp.folder.log import Log
-from ftp.losses import span
+from ftp.losses import answer_places, span
 from ftp.losses.span import WindowAnswer
 from ftp.types import Prediction, Task
 
@@ -208,8 +208,8 @@ def test_a_wrong_start_is_mended_where_the_text_stands_once(load: Any, run: Any,
     assert "train: 2 of 3 answers do not begin at their answer_start" in asked.told[0]
     found = [one["span"] for one in loss.encode([{**one, "question": "What?"} for one in moved])]
     assert found[0] == found[1] == found[2] and found[0][0] > 1
-    assert span.find_answer("aaa", "aa", 7) is None  # twice, though they overlap
-    assert span.find_answer("a b", "b", -1) == (2, False)
+    assert answer_places.find_answer("aaa", "aa", 7) is None  # twice, though they overlap
+    assert answer_places.find_answer("a b", "b", -1) == (2, False)
 
 
 def test_a_question_that_leaves_no_room_is_refused(load: Any, run: Any, data: Any) -> None:

@@ -15,7 +15,8 @@ from ftp.folder.log import read_log
 from ftp.folder.paths import LOG, MODEL
 from ftp.losses import rendering
 from ftp.losses.blocks import ends
-from ftp.losses.conversations import PROBE, Chat, without_white_space
+from ftp.losses.conversations import PROBE, Chat
+from ftp.losses.stretches import without_white_space
 from ftp.types import Data, Model, Run
 
 if TYPE_CHECKING:

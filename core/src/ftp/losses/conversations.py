@@ -15,22 +15,19 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ftp.data import chat_rows
 from ftp.data.control_text import TextTokenizer, looked_for, turn_markers
 from ftp.data.turns import Message, Unfit, content_text, is_trained
 from ftp.losses import rendering
-from ftp.losses.stretches import Span, between, of_turns, token_spans, total_size
+from ftp.losses.stretches import Encoded, Span, Which, between, of_turns, total_size, trained
 from ftp.types import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Chat", "tools_of"]
-
-Which = Literal["answers", "last", "all"]
-"""Which tokens are trained: those of every assistant turn, of the last one, or all."""
 
 Tool = dict[str, Any]
 """A tool that an assistant may call, as JSON schema describes it."""
@@ -44,19 +41,6 @@ PROBE: list[Message] = [
     {"role": "user", "content": "Is water wet?"},
     {"role": "assistant", "content": "Yes, it is."},
 ]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A conversation as token ids.
-
-    `spans`: the trained stretches of them. `cut`: tokens that did not fit, `answer_cut` of them from trained stretches.
-    """
-
-    ids: list[int]
-    spans: list[Span]
-    cut: int = 0
-    answer_cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -326,36 +310,8 @@ class Chat:
         return list(zip(tokenised["input_ids"], tokenised["offset_mapping"], strict=True))
 
     def _trained(self, ids: list[int], offsets: list[Span], spans: list[Span], which: Which) -> Encoded:
-        """Stretches of characters as stretches of tokens, each closed by an end-of-turn token.
-
-        Args:
-            offsets: of each token its first and past-the-last character.
-        """
-        if which == "all" and len(spans) == 1:
-            first, last = spans[0]
-            is_whole = not offsets or (first == 0 and last >= offsets[-1][1])
-            if is_whole:  # with tokens that stand for no character of the text
-                return Encoded(ids, [(0, len(ids))])
-        if which == "all":  # some turns are only read
-            return Encoded(ids, token_spans(offsets, spans))
-        trained: list[Span] = []
-        for first, last in spans:
-            # a token that reaches into the stretch belongs to it
-            inside = [token for token, (begin, finish) in enumerate(offsets) if begin < last and finish > first]
-            if not inside:
-                continue
-            start = inside[0]
-            end = inside[-1] + 1
-            last_word = without_white_space(self.tokenizer, ids[start:end])[-1]
-            if last_word not in self.ends:
-                # markers may stand around the words alone: the end of the turn is the assistant's as well
-                if end < len(ids) and ids[end] in self.ends and ids[end] != self.tokenizer.bos_token_id:
-                    end += 1
-                elif end == len(ids) and self.tokenizer.eos_token_id is not None:
-                    ids = [*ids, int(self.tokenizer.eos_token_id)]
-                    end += 1
-            trained.append((start, end))
-        return Encoded(ids, trained)
+        """Stretches of characters as stretches of tokens; see `stretches.trained`."""
+        return trained(self.tokenizer, self.ends, ids, offsets, spans, which)
 
 
 def _answers(messages: Sequence[Message]) -> list[int]:
@@ -388,11 +344,3 @@ def tools_of(row: Row) -> list[Tool] | None:
         Unfit: they are no list of tools.
     """
     return chat_rows.tools(row)
-
-
-def without_white_space(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
-    """The ids without white space at the end."""
-    kept = list(ids)
-    while len(kept) > 1 and not str(tokenizer.decode(kept[-1:])).strip():
-        kept.pop()
-    return kept

@@ -10,7 +10,8 @@ from ftp.data.turns import Message, Unfit, words
 from ftp.errors import UserError
 from ftp.losses import encoder_decoder, tokens
 from ftp.losses.common import TokenRow
-from ftp.losses.conversations import Chat, Encoded, Tool, Which, tools_of, truncated
+from ftp.losses.conversations import Chat, Tool, tools_of, truncated
+from ftp.losses.stretches import Encoded, Which, flat
 from ftp.types import Batch, Model, Prediction, Row
 
 __all__ = ["answers", "beginning", "collate", "learnt", "prompts", "question"]
@@ -54,7 +55,7 @@ def _cut(encoded: Encoded, limit: int) -> TokenRow:
     if not encoded.spans:
         why = f"their first {limit} tokens hold nothing of an answer; see --max-length"
         return {"left_out": why, "answer_cut": encoded.answer_cut}
-    return {"input_ids": encoded.ids, "spans": tokens.flat(encoded.spans), "cut": encoded.cut,
+    return {"input_ids": encoded.ids, "spans": flat(encoded.spans), "cut": encoded.cut,
             "answer_cut": encoded.answer_cut}
 
 

@@ -25,8 +25,16 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Logps:
-    """[pairs] each: log probabilities of both answers and numbers of their tokens; `ref_` under the reference (zero for a
-    method without one)."""
+    """What a formula reads of pairs of answers, `[pairs] float32` each.
+
+    Attributes:
+        chosen: log probabilities of the chosen answers, in nats.
+        rejected: those of the rejected ones.
+        ref_chosen: log probabilities of the chosen answers under the reference; zero for a method without one.
+        ref_rejected: those of the rejected ones.
+        chosen_length: tokens of the chosen answers.
+        rejected_length: those of the rejected ones.
+    """
 
     chosen: Tensor
     rejected: Tensor
@@ -58,12 +66,30 @@ def make(
     eos_token: str | None = None,
     max_new_tokens: int = 256,
 ) -> PreferencePairs:
-    """A loss over pairs of answers, one term a pair. `reference`: the formula reads the reference's log probabilities."""
+    """A loss over pairs of answers, one term a pair.
+
+    Args:
+        run: the run.
+        data: its rows, of preferences.
+        model: a causal language model.
+        formula: log probabilities -> the loss of each pair `[pairs] float32`, and by name what to show of each pair.
+        who: the plugin, for messages and for the names of its options.
+        reference: whether the formula reads the log probabilities under the weights from before the run.
+        precompute: whether those are computed once, before training.
+        disable_dropout: whether the checkpoint's own dropout is switched off, as the two answers are compared.
+        chat_template: a file with a Jinja template; None: the tokenizer's own, or ours where it has none.
+        eos_token: a token that ends answers; None: the tokenizer's EOS.
+        max_new_tokens: tokens of a generated answer at most.
+
+    Raises:
+        UserError: the network has an encoder and a decoder, or tokenizer or template cannot be used.
+    """
     tokens.refuse_encoder_decoder(model, who)
     chat = templates.of_run(run, data, model, who=who, file=chat_template, eos_token=eos_token)
     if disable_dropout:
         without_dropout(model.net)
     limit = row_limit(run, model)
+    # rows that are kept hold the log probabilities too
     known = answer_logps.kept_under(run, model) if precompute else ()
     key = cache_key(model.tokenizer, "pairs", VERSION, limit, prompted_answers, conversations, stretches, chat.key, *known)
     return PreferencePairs(run, model, chat, formula, limit, max_new_tokens, reference, precompute, name=who, key=key)
@@ -107,27 +133,29 @@ class PreferencePairs(Loss[PairRow]):
     def collate(self, rows: Sequence[PairRow]) -> Batch:
         if is_asked(rows):
             return generation.collate(self.model, rows)
-        ids = [row["input_ids"] for row in rows] + [row["rejected_ids"] for row in rows]
-        spans = [row["spans"] for row in rows] + [row["rejected_spans"] for row in rows]
+        # the chosen answers first, then the rejected ones, in one pass of the network
+        chosen = [(row["input_ids"], row["spans"]) for row in rows]
+        rejected = [(row["rejected_ids"], row["rejected_spans"]) for row in rows]
+        ids, spans = zip(*chosen, *rejected, strict=True)
         inputs = answer_logps.lay(self.model, ids, spans)
         if self.precompute:
-            known = [row["ref_chosen_logps"] for row in rows] + [row["ref_rejected_logps"] for row in rows]
-            inputs["ref_logps"] = torch.tensor(known, device=inputs["input_ids"].device)
+            logps = [row["ref_chosen_logps"] for row in rows] + [row["ref_rejected_logps"] for row in rows]
+            inputs["ref_logps"] = torch.tensor(logps, device=inputs["input_ids"].device)
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(row["length"] for row in rows))
 
     def compute(self, batch: Batch) -> LossOut:
         inputs = batch.inputs
         own = answer_logps.logps(self.model.net, inputs)
         if not self.reference:
-            other = torch.zeros_like(own)
+            reference = torch.zeros_like(own)
         elif self.precompute:
-            other = inputs["ref_logps"]
+            reference = inputs["ref_logps"]
         else:
-            other = answer_logps.reference_logps(self.model, inputs)
+            reference = answer_logps.reference_logps(self.model, inputs)
         lengths = torch.tensor(inputs["lengths"], dtype=own.dtype, device=own.device)
-        both = Logps(*own.chunk(2), *other.chunk(2), *lengths.chunk(2))
-        losses, shown = self.formula(both)
-        shown = {**shown, "logps/chosen": both.chosen, "logps/rejected": both.rejected}
+        logps = Logps(*own.chunk(2), *reference.chunk(2), *lengths.chunk(2))
+        losses, shown = self.formula(logps)
+        shown = {**shown, "logps/chosen": logps.chosen, "logps/rejected": logps.rejected}
         metrics = {name: values.detach().float().sum() for name, values in shown.items()}
         return LossOut(losses.sum(), metrics, row_losses=losses.detach(), row_counts=torch.ones_like(losses))
 
@@ -136,6 +164,11 @@ class PreferencePairs(Loss[PairRow]):
 
 
 def rewards(chosen: Tensor, rejected: Tensor) -> dict[str, Tensor]:
-    """What is shown of the implicit rewards of both answers, by TRL's names."""
+    """What is shown of the implicit rewards of both answers, by TRL's names.
+
+    Args:
+        chosen: `[pairs] float32` rewards of the chosen answers.
+        rejected: `[pairs] float32` those of the rejected ones.
+    """
     return {"rewards/chosen": chosen, "rewards/rejected": rejected, "rewards/margins": chosen - rejected,
             "rewards/accuracies": chosen > rejected}

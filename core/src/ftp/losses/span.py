@@ -7,10 +7,10 @@ answer, and a question without one, points at the place that stands for none: th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy, pad
@@ -21,9 +21,13 @@ from ftp.data.control_text import TextTokenizer
 from ftp.data.encode import cache_key
 from ftp.data.splits import COUNTED
 from ftp.errors import Problem, UserError
-from ftp.losses.common import frame, is_asked, lay, refuse_slow, row_limit
+from ftp.losses.answer_places import answer_tokens, find_place
+from ftp.losses.common import Frame, frame, is_asked, lay, refuse_slow, row_limit
 from ftp.net import heads
 from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Row, Run
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 __all__ = ["reader"]
 
@@ -40,6 +44,16 @@ class WindowAnswer:
 
     none: float
     best: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class PairTokens:
+    """A question with its context as tokens. `columns`: those of the network by name; `sequences`: of each token the text that it
+    is of, 0 the question, 1 the context, None for special tokens; `offsets`: its first and past-the-last character."""
+
+    columns: Mapping[str, list[int]]
+    sequences: list[int | None]
+    offsets: list[tuple[int, int]]
 
 
 class SpanRow(EncodedRow, total=False):
@@ -93,42 +107,57 @@ class Spans(Loss[SpanRow]):
         return self._windows(rows, has_answers=False)
 
     def _windows(self, rows: Sequence[Row], has_answers: bool) -> Iterator[SpanRow]:
-        tokenizer, limit, closing = self.model.tokenizer, self.limit, self.closing
         questions = [row["question"].strip() for row in rows]
         whole = self.tokenize(questions, [row["context"] for row in rows], verbose=False, return_offsets_mapping=True,
                               return_attention_mask=False, truncation=False)
-        columns = [name for name in ("input_ids", "token_type_ids") if name in whole]
-        for number, row in enumerate(rows):
-            sequences, offsets = whole.sequence_ids(number), whole["offset_mapping"][number]
-            ids = {name: list(whole[name][number]) for name in columns}
-            if closing and sequences[-1] is not None:
-                # the row ends with the token that stands for no answer
-                sequences, offsets = [*sequences, None], [*offsets, (0, 0)]
-                for name, column in ids.items():
-                    column += closing if name == "input_ids" else column[-1:]
-            context = frame(sequences, 1)
+        for row_index, row in enumerate(rows):
+            tokens = self._tokens(whole, row_index)
+            context = frame(tokens.sequences, 1)
             # at least a quarter of a row is left to the context, else its windows would be too many
-            has_room = context.size - context.last + context.first <= 3 * limit // 4
-            parts = context.windows(limit) if has_room else []
+            has_room = context.size - context.last + context.first <= 3 * self.limit // 4
+            parts = context.windows(self.limit) if has_room else []
             if not parts:
-                asked = sum(sequence == 0 for sequence in sequences)
+                asked = tokens.sequences.count(0)
                 raise UserError(f"the question that begins {row['question'][:60]!r} has {asked} tokens: too many for a "
-                                f"context beside it in the {limit} that a row may have", "shorten it, or raise --max-length")
-            answer = _tokens(row, offsets[context.first : context.last]) if has_answers else None
+                                f"context beside it in the {self.limit} that a row may have",
+                                "shorten it, or raise --max-length")
+            answer = answer_tokens(row, tokens.offsets[context.first : context.last]) if has_answers else None
             for start, end in parts:
-                tokens: dict[str, list[int]] = {name: context.window(column, (start, end)) for name, column in ids.items()}
-                inside = offsets[context.first + start : context.first + end]
-                text_start = inside[0][0] if inside else 0
-                text_end = inside[-1][1] if inside else 0
-                none = _none(tokens["input_ids"], tokenizer.cls_token_id)
-                window = SpanRow(**tokens, row=number, cut=0, first=context.first, none=none,  # type: ignore[typeddict-item]
-                                 text=row["context"][text_start:text_end],
-                                 offsets=[character - text_start for character in chain.from_iterable(inside)])
+                window = self._window(row["context"], tokens, context, (start, end))
+                window["row"] = row_index
                 if has_answers:
+                    window["span"] = [window["none"]] * 2
                     # a window that does not hold the whole answer has none
-                    is_here = answer is not None and start <= answer[0] and answer[1] < end
-                    window["span"] = [context.first + token - start for token in answer or ()] if is_here else [none] * 2
+                    if answer is not None and start <= answer[0] and answer[1] < end:
+                        window["span"] = [context.first + token - start for token in answer]
                 yield window
+
+    def _tokens(self, whole: BatchEncoding, row_index: int) -> PairTokens:
+        """The tokens of one of the rows that were tokenised together."""
+        sequences = list(whole.sequence_ids(row_index))
+        offsets = list(whole["offset_mapping"][row_index])
+        columns = {name: list(whole[name][row_index]) for name in ("input_ids", "token_type_ids") if name in whole}
+        if self.closing and sequences[-1] is not None:
+            # the row ends with the token that stands for no answer
+            sequences.append(None)
+            offsets.append((0, 0))
+            for name, column in columns.items():
+                column += self.closing if name == "input_ids" else column[-1:]
+        return PairTokens(columns, sequences, offsets)
+
+    def _window(self, text: str, tokens: PairTokens, context: Frame, part: tuple[int, int]) -> SpanRow:
+        """The window that holds a part of the context `text`."""
+        window = SpanRow(cut=0, first=context.first)
+        for name, column in tokens.columns.items():
+            window[name] = context.window(column, part)  # type: ignore[literal-required]
+        window["none"] = _none(window["input_ids"], self.model.tokenizer.cls_token_id)
+        start, end = part
+        offsets = tokens.offsets[context.first + start : context.first + end]
+        text_start = offsets[0][0] if offsets else 0
+        text_end = offsets[-1][1] if offsets else 0
+        window["text"] = text[text_start:text_end]
+        window["offsets"] = [character - text_start for character in chain.from_iterable(offsets)]
+        return window
 
     def collate(self, rows: Sequence[SpanRow]) -> Batch:
         inputs = lay(self.model, rows)
@@ -140,8 +169,10 @@ class Spans(Loss[SpanRow]):
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(lengths))
 
     def compute(self, batch: Batch) -> LossOut:
-        logits, span = _logits(self.model, batch), batch.inputs["span"]
-        first, last = (cross_entropy(logits[:, :, side], span[:, side], reduction="none") for side in (0, 1))
+        logits = _logits(self.model, batch)
+        span = batch.inputs["span"]
+        first = cross_entropy(logits[:, :, 0], span[:, 0], reduction="none")
+        last = cross_entropy(logits[:, :, 1], span[:, 1], reduction="none")
         losses = (first + last) / 2
         return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
 
@@ -181,51 +212,16 @@ class Reader:
 def reader(
     run: Run, data: Data, model: Model, *, max_answer_length: int = MAX_ANSWER_LENGTH, threshold: float = 0.0
 ) -> Reader:
-    """How the model's logits become answers."""
+    """How the model's logits become answers.
+
+    Args:
+        run: the run.
+        data: its rows; none where a finished run comes back.
+        model: a model with the head `span`.
+        max_answer_length: tokens of an answer at most.
+        threshold: by how much the logit of no answer must be larger than that of the best answer, for there to be none.
+    """
     return Reader(model, _unanswerable(run, data), max_answer_length, threshold)
-
-
-def find_answer(context: str, text: str, start: int | None) -> tuple[int, bool] | None:
-    """Where an answer begins in its context, and whether that is where `start` says. None where neither `start` nor the
-    text itself says it."""
-    if start is not None and start >= 0 and context[start : start + len(text)] == text:
-        return start, True
-    only = context.find(text)
-    is_there_once = only >= 0 and context.find(text, only + 1) < 0
-    return (only, False) if is_there_once else None
-
-
-def _placed(row: Row) -> tuple[int, int, bool] | None:
-    """First and past-the-last character of the first answer that lies in the context, and whether its start was right;
-    None for a question without an answer. Raises ValueError where no answer lies there."""
-    texts = row["answers"]["text"]
-    starts = row["answers"].get("answer_start") or [None] * len(texts)
-    answers = [(text, start) for text, start in zip(texts, starts, strict=False) if text and text.strip()]
-    for text, start in answers:
-        located = find_answer(row["context"], text, start)
-        if located is not None:
-            begin, is_right = located
-            return begin, begin + len(text), is_right
-    if answers:
-        raise ValueError(answers[0][0])
-    return None
-
-
-def _tokens(row: Row, offsets: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-    """First and last token of the answer among those of the context; None for no answer. Raises `UserError`."""
-    try:
-        located = _placed(row)
-    except ValueError as error:
-        raise UserError(f"the answer {str(error)[:60]!r} to {row['question'][:60]!r} is not in its context",
-                        "mend the row or leave it out") from None
-    if located is None:
-        return None
-    begin, finish, _ = located
-    # a token that stands for no character is of no answer
-    inside = [token for token, (start, end) in enumerate(offsets) if start < finish and end > begin and start < end]
-    if not inside:
-        raise UserError(f"the answer to {row['question'][:60]!r} is nothing to the tokenizer", "mend the row or leave it out")
-    return inside[0], inside[-1]
 
 
 def _check(run: Run, data: Data) -> None:
@@ -235,14 +231,15 @@ def _check(run: Run, data: Data) -> None:
     for split, rows in data.splits.items():
         if not hasattr(rows, "num_rows"):
             continue  # a stream is looked at while it is read
-        wrong, moved = [], 0
-        for number, row in enumerate(rows.select_columns(["context", "answers"])):
+        wrong = []
+        moved = 0
+        for row_index, row in enumerate(rows.select_columns(["context", "answers"])):
             try:
-                located = _placed(row)
+                place = find_place(row)
             except ValueError:
-                wrong.append(number)
+                wrong.append(row_index)
                 continue
-            if located is not None and not located[2]:
+            if place is not None and not place.is_as_told:
                 moved += 1
         if wrong:
             shown = ", ".join(map(str, wrong[:10])) + (", ..." if len(wrong) > 10 else "")
@@ -269,13 +266,13 @@ def _unanswerable(run: Run, data: Data) -> bool:
         if hasattr(data.splits.get("train"), "num_rows"):
             stored = [data.splits["train"]]
         answers = chain.from_iterable(rows["answers"] for rows in stored)
-        return any(not any(answer["text"]) for answer in answers)
+        return not all(any(answer["text"]) for answer in answers)
     log = read_log(run.out / LOG if run.out else None)
     logged = [line["unanswerable"] for line in log if line.get("event") == "questions"]
     return bool(logged and logged[-1])
 
 
-def _closing(tokenizer: Any) -> list[int]:
+def _closing(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The token that stands for no answer where the tokenizer has no CLS: the row's EOS."""
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has neither a CLS nor an EOS token, so nothing could stand for 'no answer'",
@@ -301,24 +298,28 @@ def _best(logits: torch.Tensor, windows: Sequence[SpanRow], most: int) -> list[W
     firsts = torch.tensor([window["first"] for window in windows], device=logits.device)
     lasts = firsts + torch.tensor([len(window["offsets"]) // 2 for window in windows], device=logits.device)
     tokens = torch.arange(longest, device=logits.device)
-    outside = (tokens < firsts[:, None]) | (tokens >= lasts[:, None])
-    starts, ends = (logits[:, :, side].masked_fill(outside, -torch.inf) for side in (0, 1))
+    is_outside = ((tokens < firsts[:, None]) | (tokens >= lasts[:, None]))[:, :, None]
+    starts, ends = logits.masked_fill(is_outside, -torch.inf).unbind(-1)
     # sums[row, start, length - 1]: the end is at most `most` tokens away
     sums = starts[:, :, None] + pad(ends, (0, most - 1), value=-torch.inf).unfold(1, most, 1)
-    values, chosen = sums.flatten(1).topk(min(N_BEST, longest * most), dim=1)
+    values, cells = sums.flatten(1).topk(min(N_BEST, longest * most), dim=1)
     nones = torch.tensor([window["none"] for window in windows], device=logits.device)
-    none = logits[torch.arange(rows, device=logits.device), nones].sum(-1).tolist()
+    none_logits = logits[torch.arange(rows, device=logits.device), nones].sum(-1).tolist()
     answers = []
-    for window, lack, tops, cells in zip(windows, none, values.tolist(), chosen.tolist(), strict=True):
+    for window, none, best, best_cells in zip(windows, none_logits, values.tolist(), cells.tolist(), strict=True):
         offers = []
-        for value, cell in zip(tops, cells, strict=True):
+        for value, cell in zip(best, best_cells, strict=True):
             if value == -torch.inf:  # a stretch outside of the context, as are all that follow
                 break
-            start, length = divmod(cell, most)
-            begin = start - window["first"]
-            end = begin + length
-            # `offsets` is flat: first and past-the-last character of each token
-            first, last = window["offsets"][2 * begin], window["offsets"][2 * end + 1]
-            offers.append((window["text"][first:last].strip(), value))
-        answers.append(WindowAnswer(lack, tuple(offers)))
+            token, more_tokens = divmod(cell, most)
+            first = token - window["first"]
+            offers.append((_text(window, first, first + more_tokens), value))
+        answers.append(WindowAnswer(none, tuple(offers)))
     return answers
+
+
+def _text(window: SpanRow, first: int, last: int) -> str:
+    """The text from a first to a last token of a window's context."""
+    start = window["offsets"][2 * first]  # flat: first and past-the-last character of each token
+    end = window["offsets"][2 * last + 1]
+    return window["text"][start:end].strip()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from ftp.data.messages import read_messages
-from ftp.data.turns import Unfit
+from ftp.data.turns import Message, Unfit
 from ftp.losses import encoder_decoder, tokens
 from ftp.losses.chat_template import prepare
 from ftp.losses.common import TokenRow
@@ -85,23 +85,23 @@ def references(chat: Chat, rows: Dataset, *, count: int, longest: int, seed: int
             pairs = chat.pairs(messages, tools_of(row), "last") if messages else []
         except Unfit:  # the objective has said so already
             continue
-        known += [Reference(prompt, answer) for prompt, answer, _ in pairs if answer[-1] in chat.stop]
-    fitting = [reference for reference in known if len(reference.answer) <= longest]
-    fitting.sort(key=lambda reference: len(reference.answer))
-    return fitting[:count]
+        for prompt, answer, _ in pairs:
+            if answer[-1] in chat.stop and len(answer) <= longest:
+                known.append(Reference(prompt, answer))
+    known.sort(key=lambda reference: len(reference.answer))
+    return known[:count]
 
 
-def _conversation(row: Row) -> list[Any]:
+def _conversation(row: Row) -> list[Message]:
     """The messages of a row up to a good answer; none where it has no such answer."""
     if row.get("messages") is not None:
         messages = list(row["messages"])
         while messages and messages[-1]["role"] != "assistant":
             messages.pop()
         return messages
-    if row.get("label") is False:  # an answer that was rated as bad
-        return []
-    answer = row.get("chosen") if row.get("chosen") is not None else row.get("completion")
-    if answer is None or row.get("prompt") is None:
+    is_bad = row.get("label") is False  # the answer was rated so
+    answer = row.get("completion") if row.get("chosen") is None else row["chosen"]
+    if is_bad or answer is None or row.get("prompt") is None:
         return []
     return [*read_messages(row["prompt"], "user"), *read_messages(answer, "assistant")]
 
@@ -120,8 +120,11 @@ def end_probabilities(run: StartedRun, model: Model, references: list[Reference]
     inputs = batch.inputs
     with evaluating(model.net), torch.no_grad(), run.accelerator.autocast():
         losses = heads.losses_at(model.net, inputs, inputs["where"], inputs["target"])
-    last = {row: term for term, row in enumerate(inputs["of"].tolist())}  # the last term of each row is its end
-    return [float((-losses[last[row]].float()).exp()) for row in range(len(references))]
+    # the last term of each row is its end
+    last_term = {row: term for term, row in enumerate(inputs["of"].tolist())}
+    terms = [last_term[row] for row in range(len(references))]
+    probabilities: list[float] = (-losses[terms].float()).exp().tolist()
+    return probabilities
 
 
 def measure(run: StartedRun, model: Model, chat: Chat, references: list[Reference], limit: int) -> Stops:
@@ -215,5 +218,6 @@ def training_rows(run: Run, model: Model) -> tuple[str, ...]:
     own_code = {point.module.partition(".")[0] for point in metadata.entry_points(group=LAYOUTS)}
     able.sort(key=lambda pair: pair[1].__module__.partition(".")[0] in own_code)
     names = [picked.name for picked in run.hooks.picked if not picked.found.default]
-    chosen = [able[0][0] if name == deciding[0].name else name for name in names]
+    replacement, _ = able[0]
+    chosen = [replacement if name == deciding[0].name else name for name in names]
     return (run.command("--plugins", ",".join(chosen)),)

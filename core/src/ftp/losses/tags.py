@@ -6,9 +6,9 @@ the one in which it has the most context, so no word is lost and none counts twi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -17,7 +17,7 @@ from ftp.data import control_text
 from ftp.data.control_text import TextTokenizer
 from ftp.data.encode import cache_key
 from ftp.errors import UserError
-from ftp.losses.common import frame, is_asked, lay, refuse_slow, row_limit
+from ftp.losses.common import Frame, frame, is_asked, lay, refuse_slow, row_limit
 from ftp.net import heads
 from ftp.net.logits import WholeLogits
 from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Row, Run
@@ -70,25 +70,33 @@ class Tags(Loss[TagRow]):
             _check(row)
         texts = [" ".join(row["tokens"]) for row in rows]
         whole = self.tokenize(texts, return_offsets_mapping=True, return_attention_mask=False, truncation=False, verbose=False)
-        columns = [name for name in ("input_ids", "token_type_ids") if name in whole]
-        for number, row in enumerate(rows):
-            text = frame(whole.sequence_ids(number), 0)
+        names = [name for name in ("input_ids", "token_type_ids") if name in whole]
+        for row_index, row in enumerate(rows):
+            columns = {name: whole[name][row_index] for name in names}
+            text = frame(whole.sequence_ids(row_index), 0)
             parts = text.windows(self.limit)
             if not parts:
                 raise UserError(f"{self.limit} tokens a row leave no room for words", "raise --max-length")
-            firsts = first_tokens(row["tokens"], whole["offset_mapping"][number][text.first : text.last])
+            firsts = first_tokens(row["tokens"], whole["offset_mapping"][row_index][text.first : text.last])
             for part, words in zip(parts, owned(parts, firsts), strict=True):
                 if not words and len(parts) > 1:
                     continue  # the inside of one very long word
-                tokens: dict[str, list[int]] = {name: text.window(whole[name][number], part) for name in columns}
-                if not tokens["input_ids"]:  # a network reads one token at least
-                    tokens = {name: [0] for name in columns}
-                    tokens["input_ids"] = [self.model.tokenizer.pad_token_id or 0]
-                window = TagRow(**tokens, row=number, cut=0)  # type: ignore[typeddict-item]
+                window = self._window(columns, text, part)
+                window["row"] = row_index
                 window["first_tokens"] = [_in_window(firsts[word], part, text.first) for word in words]
                 if row.get("tags") is not None:
                     window["tags"] = [int(row["tags"][word]) for word in words]
                 yield window
+
+    def _window(self, columns: Mapping[str, list[int]], text: Frame, part: tuple[int, int]) -> TagRow:
+        """The tokens of a window, which holds a part of the text."""
+        window = TagRow(cut=0)
+        for name, column in columns.items():
+            # a network reads one token at least
+            window[name] = text.window(column, part) or [0]  # type: ignore[literal-required]
+        if not text.window(columns["input_ids"], part):
+            window["input_ids"] = [self.model.tokenizer.pad_token_id or 0]
+        return window
 
     def ask(self, rows: Sequence[Row]) -> Iterator[TagRow]:
         return self.encode_to_score(rows)
@@ -170,11 +178,13 @@ def first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> li
 
 
 def owned(parts: Sequence[tuple[int, int]], firsts: Sequence[int | None]) -> Iterator[list[int]]:
-    """For each window the words that are scored in it: the overlap of two windows is shared in its middle. A word without
-    tokens goes with the word before it."""
+    """For each window the words that are scored in it: the overlap of two windows is shared in its middle."""
     middles = [(start + end) // 2 for (_, end), (start, _) in pairwise(parts)]
-    known = (NO_TOKEN if first is None else first for first in firsts)
-    tokens = list(accumulate(known, max))  # a word without tokens has that of the word before it
+    tokens: list[int] = []
+    for first in firsts:
+        before = tokens[-1] if tokens else NO_TOKEN
+        # a word without tokens has that of the word before it
+        tokens.append(before if first is None else first)
     word = 0
     for end in [*middles, None]:  # the last window takes all that is left
         begin = word

@@ -8,9 +8,8 @@ an encoder and a decoder are of another kind, see `ftp.losses.encoder_decoder`. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, pairwise, takewhile
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import accumulate, pairwise, takewhile
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +23,6 @@ from ftp.model.modes import evaluating
 from ftp.net import heads, layout
 from ftp.net.logits import VocabularyLogits
 from ftp.types import Batch, LossOut, Metric, Model
-
-if TYPE_CHECKING:
-    from ftp.losses.stretches import Span
 
 __all__ = ["SHARE_OF_TOKENS", "collate", "compute", "generate", "lay", "refuse_encoder_decoder"]
 
@@ -52,11 +48,6 @@ def refuse_encoder_decoder(model: Model, objective: str) -> None:
         raise UserError(f"{objective} trains networks with one stack of layers; {model.name or type(model.net).__name__} has an "
                         "encoder and a decoder", "name a causal model (--model), as GPT-2, Llama or Qwen are; this one learns "
                         "answers by sft, and labels, tags or spans from rows that have them")
-
-
-def flat(spans: Iterable[Span]) -> list[int]:
-    """Stretches as a column of an encoded row."""
-    return list(chain.from_iterable(spans))
 
 
 def labels(ids: Sequence[int], spans: Sequence[int] | None) -> list[int]:
