@@ -22,6 +22,7 @@ from ftp import PluginError, UserError, heads
 from ftp import model as models
 from ftp.host.fresh import run_code as run_in_new_process
 from ftp.model import saving
+from ftp.model.saved_facts import FACTS, Facts
 from ftp.plugins import offers
 from ftp.types import Head, Model, Offer, Score
 from ftp_testing.models import TEXTS, tiny
@@ -108,7 +109,7 @@ def test_what_a_loss_writes_beside_the_weights_is_written_down_and_copied(made, 
         (folder / "pooling" / "config.json").write_text("{}")
 
     saving.save(open_model(made["bert"], "labels", THREE), tmp_path / "model", write_beside=write_beside)
-    assert json.loads((tmp_path / "model" / saving.FACTS).read_text())["beside"] == ["pooling/config.json"]
+    assert json.loads((tmp_path / "model" / FACTS).read_text())["beside"] == ["pooling/config.json"]
     saving.copy_beside(tmp_path / "model", tmp_path / "whole")
     assert [file.name for file in (tmp_path / "whole").rglob("*") if file.is_file()] == ["config.json"]
 
@@ -532,4 +533,4 @@ def test_a_package_that_cannot_read_its_own_layout_is_named(monkeypatch, tmp_pat
     monkeypatch.setattr(saving.metadata, "entry_points", lambda group, name: points)
     monkeypatch.setattr(saving, "_base", lambda *given: SimpleNamespace(net=torch.nn.Linear(1, 1)))
     with pytest.raises(PluginError, match=message):
-        saving._with_layout(tmp_path, {"head": "labels"}, False)
+        saving._with_layout(tmp_path, Facts("labels", (), "base"))

@@ -3,12 +3,13 @@
 what was written gives the same answers without ftp (`verify`). Everything here is heavy: it imports torch."""
 
 from ftp.errors import VerifyError
+from ftp.model.card import loading_code
 from ftp.model.limits import capacity
 from ftp.model.loading import grow_shape, load, origin, parameters, quantized, quiet, read_config, shape_only, use_cache
 from ftp.model.merging import Merged, export_whole, merge, merged
 from ftp.model.modes import evaluating, without_dropout
 from ftp.model.proof import logits, probe, verify
-from ftp.model.saving import loading_code, reload, save
+from ftp.model.saving import reload, save
 from ftp.model.source import Source, find
 from ftp.plugins.offers import offers
 

@@ -19,7 +19,9 @@ HASHES, STATS, REVISION = "hashes", "stats", "revision"
 
 def hashes(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
     """A hash of the content of each file that decides what a model is, or of the files named."""
-    return {name: contents.digest(folder / name) for name in (_names(folder, FILES) if names is None else names)}
+    if names is None:
+        names = _names(folder, FILES)
+    return {name: contents.digest(folder / name) for name in names}
 
 
 def stats(folder: Path) -> dict[str, str]:
@@ -37,11 +39,12 @@ def check_base(adapter: Path, source: Source, known: Mapping[str, Mapping[str, s
     Raises:
         UserError: with the names of the files that differ.
     """
+    changed = []
+    revision = known.get(REVISION, {}).get(REVISION)
     if source.folder is not None and HASHES in known:
         changed = _changed(source.folder, known[HASHES], known.get(STATS, {}))
-    else:
-        was = known.get(REVISION, {}).get(REVISION)
-        changed = [f"revision {source.revision} instead of {was}"] if was and source.revision not in (None, was) else []
+    elif revision and source.revision not in (None, revision):
+        changed = [f"revision {source.revision} instead of {revision}"]
     if changed:
         raise UserError(f"{adapter}: the base model that this was trained on has changed since ({', '.join(changed)} in "
                         f"{source.where}), so its answers would be another model's",
@@ -50,16 +53,24 @@ def check_base(adapter: Path, source: Source, known: Mapping[str, Mapping[str, s
 
 
 def _changed(folder: Path, before: Mapping[str, str], stats_before: Mapping[str, str]) -> list[str]:
-    here = _names(folder, UNDER_ADAPTER)
-    wanted = [name for name in before if any(fnmatch(name, pattern) for pattern in UNDER_ADAPTER)]
+    """The files under an adapter that differ from what they were, in words."""
+    present = _names(folder, UNDER_ADAPTER)
+    expected = [name for name in before if any(fnmatch(name, pattern) for pattern in UNDER_ADAPTER)]
     changed = []
-    for name in sorted({*here, *wanted}):
-        if name not in here or name not in wanted:
-            changed.append(f"{name}, which {'was added' if name in here else 'is gone'}")
+    for name in sorted({*present, *expected}):
+        if name not in expected:
+            changed.append(f"{name}, which was added")
+        elif name not in present:
+            changed.append(f"{name}, which is gone")
+        # a file is read only where its size or time of change is another
         elif contents.stat(folder / name) != stats_before.get(name) and hashes(folder, [name])[name] != before[name]:
             changed.append(name)
     return changed
 
 
 def _names(folder: Path, patterns: Iterable[str]) -> list[str]:
-    return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
+    """The files of a folder whose names match."""
+    names = set[str]()
+    for pattern in patterns:
+        names.update(path.name for path in folder.glob(pattern))
+    return sorted(names)

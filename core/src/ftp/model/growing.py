@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import AddedToken, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -52,8 +51,12 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, wanted: NewTokens) -> list[in
     template = str(wanted.template or tokenizer.chat_template or "")
     known = tokenizer.get_vocab()
     new = [token for token in dict.fromkeys(wanted.tokens) if token not in known]
-    tokenizer.add_tokens([AddedToken(token, special=token in template, normalized=token not in template) for token in new])
-    return [int(number) for number in tokenizer.convert_tokens_to_ids(new)]
+    added = []
+    for token in new:
+        is_control = token in template
+        added.append(AddedToken(token, special=is_control, normalized=not is_control))
+    tokenizer.add_tokens(added)
+    return list(map(int, tokenizer.convert_tokens_to_ids(new)))
 
 
 def without_row(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -65,14 +68,14 @@ def without_row(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> lis
 def grow(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: NewTokens, seed: int) -> Grown | None:
     """Add tokens and give them rows; None where nothing was to do. Tokens that the tokenizer held without a row get one where
     they are wanted by name, or with `resize`."""
-    missing = without_row(net, tokenizer)
-    ids = add_tokens(tokenizer, wanted)
+    missing = set(without_row(net, tokenizer))
+    ids = set(add_tokens(tokenizer, wanted))
     vocabulary = tokenizer.get_vocab()
-    named = [number for number in missing if wanted.resize or number in {vocabulary.get(token) for token in wanted.tokens}]
-    if not ids and not named:
+    ids |= missing if wanted.resize else missing & {vocabulary.get(token) for token in wanted.tokens}
+    if not ids:
         return None
     before = net.get_input_embeddings().weight.shape[0]
-    grown = Grown(tuple(sorted({*ids, *named})), max(before, *(number + 1 for number in (*ids, *named))), before)
+    grown = Grown(tuple(sorted(ids)), max(before, max(ids) + 1), before)
     give_rows(net, grown, seed)
     return grown
 
@@ -85,16 +88,18 @@ def give_rows(net: PreTrainedModel, grown: Grown, seed: int) -> None:
             # a plan's network has no weights to take a mean of
             net.resize_token_embeddings(grown.rows, mean_resizing=net.get_input_embeddings().weight.device.type != "meta")
     spare = [number for number in grown.ids if number < grown.before]
-    used = min(spare, default=grown.before)
+    if not spare:
+        return
+    used = min(spare)
     with torch.no_grad():
-        for module in ends(net).values() if spare else ():
-            weight: Any = module.weight
-            weight[spare] = weight[:used].mean(0)
+        for module in ends(net).values():
+            module.weight[spare] = module.weight[:used].mean(0)
 
 
 def set_rows(config: PretrainedConfig, rows: int) -> None:
     """Make a configuration say how many rows there are, as before or after `give_rows`."""
-    parts = [config, config.get_text_config(), *(getattr(config, name, None) for name in config.sub_configs)]
+    parts = [config, config.get_text_config()]
+    parts += [getattr(config, name, None) for name in config.sub_configs]
     for part in parts:
         if hasattr(part, "vocab_size"):
             part.vocab_size = rows

@@ -11,7 +11,15 @@ NO_LIMIT = 10**9
 
 
 def capacity(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
-    """Tokens a row that network and tokenizer can take at most; None where neither has a limit (relative positions)."""
+    """Tokens of a row that network and tokenizer can take at most.
+
+    Args:
+        net: the network, in a PEFT wrapper or not; a learnt prompt takes tokens of the row.
+        tokenizer: its tokenizer; None: there is none.
+
+    Returns:
+        The smaller of both limits; None where neither has one (relative positions).
+    """
     limits = []
     positions = tokens_that_fit(net)
     if positions is not None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -20,32 +20,44 @@ from ftp.errors import UserError
 from ftp.model.auto_class import auto_class, empty_network
 from ftp.model.growing import Grown, NewTokens, give_rows, grow, refuse_too_many, set_rows
 from ftp.model.limits import capacity
-from ftp.model.new_modules import fresh_modules, has_other_classes, inside_body, make_head_anew, renamed_body
+from ftp.model.new_modules import LoadingReport, fresh_modules, has_other_classes, inside_body, make_head_anew, renamed_body
 from ftp.model.refusals import check_folder, check_weights, explained, first_line
 from ftp.model.source import Source, check_files, reading_options
 from ftp.types import Model
 
+if TYPE_CHECKING:
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
+Quantization = Mapping[str, Any]
+"""A quantisation configuration of Transformers as a dictionary; its method decides which fields it has."""
+
 
 @dataclass(frozen=True)
 class Origin:
-    """What must be known of a network's checkpoint when it is saved. `key_mapping`: renames the checkpoint's weights where
-    the class calls its body otherwise. `vocabulary`: rows of the embeddings as they were loaded, with those that were `grown`.
-    `quantization`: what `quantized` was given, with the modules that were left as they are."""
+    """What must be known of a network's checkpoint when it is saved.
+
+    `key_mapping`: renames the checkpoint's weights where the class calls its body otherwise. `vocabulary`: rows of the embeddings
+    as they were loaded, with those that were `grown`. `quantization`: what `quantized` was called with, and the modules that were
+    left as they are.
+    """
 
     source: Source
     key_mapping: Mapping[str, str]
     vocabulary: int
-    quantization: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Quantization = field(default_factory=dict)
     grown: Grown | None = None
 
 
-_QUANTIZATION: list[Mapping[str, Any]] = []  # how `load` reads weights within `quantized`; the innermost counts
+_QUANTIZATION: list[Quantization] = []  # how `load` reads weights within `quantized`; the innermost counts
 
 
 @contextlib.contextmanager
-def quantized(config: Mapping[str, Any]) -> Iterator[None]:
+def quantized(config: Quantization) -> Iterator[None]:
     """Within it, `load` quantises the weights of the body as it reads them, and leaves heads and output layers as they are.
-    `config`: a quantisation configuration of Transformers as a dictionary; an empty one changes nothing."""
+
+    Args:
+        config: a quantisation configuration of Transformers as a dictionary; an empty one changes nothing.
+    """
     _QUANTIZATION.append(config)
     try:
         yield
@@ -65,14 +77,25 @@ def load(
     new_tokens: NewTokens | None = None,
     grown: Grown | None = None,
 ) -> Model:
-    """The checkpoint of `source` with the head that the task needs, in fp32, with its tokenizer.
+    """A checkpoint with the head that the task needs, in fp32, with its tokenizer.
 
-    A head that the checkpoint does not have is made from `seed` alone and named in `Model.fresh`; so is one of another
-    number of classes, or of other classes. `max_length`: tokens a row, checked against what the network can take.
-    `new_tokens`: tokens to add, with their rows, which are in `Model.fresh_tokens`; `grown`: rows that were added before, to a
-    network whose tokenizer is another.
-    Raises `UserError` for a folder that is no model, weights that do not match the configuration, weights that are not
-    safetensors, a tokenizer that is missing or larger than the embeddings, and a network that has no such head.
+    A head that the checkpoint does not have is made anew and named in `Model.fresh`; so is one of another number of classes, or
+    of other classes.
+
+    Args:
+        source: the checkpoint, as `find` gives it.
+        head: the name of a head.
+        labels: names of the classes, for a head that has some.
+        seed: from which alone what is new is drawn.
+        trust_remote_code: whether code that comes with the checkpoint may run.
+        max_length: tokens of a row, checked against what the network takes; None: not checked.
+        device: where the network goes; None: it stays on the CPU.
+        new_tokens: tokens to add, with their rows, which are in `Model.fresh_tokens`; None: none.
+        grown: rows that were added before, to a network whose tokenizer is another; None: none.
+
+    Raises:
+        UserError: the folder is no model; weights are not safetensors or do not match the configuration; the tokenizer is
+            missing or larger than the embeddings; or the network has no such head.
     """
     check_folder(source, trust_remote_code)
     check_files(source)
@@ -91,16 +114,16 @@ def load(
         net.to(device)
     # The reference is loaded with the configuration as it is now: plugins may change that of the network.
     settled = copy.deepcopy(net.config)
-    how = getattr(net, "_ftp_quantization", {})
-    if how:
+    quantization: Quantization = getattr(net, "_ftp_quantization", {})
+    if quantization:
         del settled.quantization_config
 
     def again() -> PreTrainedModel:
-        with quiet(), quantized(how):
-            config = copy.deepcopy(settled)
-            if grown is not None:
-                set_rows(config, grown.before)
-            other = _network(source, config, head, labels, seed, trust_remote_code)[0]
+        config = copy.deepcopy(settled)
+        if grown is not None:
+            set_rows(config, grown.before)
+        with quiet(), quantized(quantization):
+            other, _ = _network(source, config, head, labels, seed, trust_remote_code)
             if grown is not None:
                 give_rows(other, grown, seed)
             return other
@@ -112,7 +135,17 @@ def load(
 def shape_only(
     source: Source, head: str, labels: tuple[str, ...] = (), *, trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """The network of `load` without weights, on the meta device: its modules, names and shapes."""
+    """The network of `load` without weights, on the meta device: its modules, names and shapes.
+
+    Args:
+        source: the checkpoint, of which only the configuration is read.
+        head: the name of a head.
+        labels: names of the classes, for a head that has some.
+        trust_remote_code: whether code that comes with the checkpoint may run.
+
+    Raises:
+        UserError: the configuration cannot be read, or the network has no such head.
+    """
     with quiet():
         config = read_config(source, head, labels, trust_remote_code)
         return empty_network(auto_class(source, config, head), config, trust_remote_code)
@@ -123,27 +156,48 @@ def grow_shape(
 ) -> tuple[PreTrainedTokenizerBase, tuple[int, ...]]:
     """Give the network of `shape_only` the rows that `load` would add for new tokens.
 
-    Returns the tokenizer with them, and the ids that `Model.fresh_tokens` has for certain; which other rows look untrained, only
-    the weights say. Raises `UserError` as `load` does.
+    Args:
+        source: the checkpoint, of which the tokenizer is read.
+        net: what `shape_only` gives, which is changed.
+        wanted: the tokens.
+        trust_remote_code: whether code that comes with the checkpoint may run.
+
+    Returns:
+        The tokenizer with the new tokens, and the ids that `Model.fresh_tokens` has for certain; which other rows look untrained,
+        only the weights say.
+
+    Raises:
+        UserError: the tokenizer is missing, or larger than the embeddings.
     """
     with quiet():
         tokenizer = _tokenizer(source, trust_remote_code)
         grown = grow(net, tokenizer, wanted, seed=0)
     refuse_too_many(source.name, net, tokenizer)
-    named = [int(number) for number in tokenizer.convert_tokens_to_ids(list(wanted.tokens))]
+    named = map(int, tokenizer.convert_tokens_to_ids(list(wanted.tokens)))
     added = grown.ids if grown is not None else ()
     return tokenizer, tuple(sorted({*added, *named}))
 
 
 def parameters(net: nn.Module) -> tuple[int, int]:
-    """How many numbers are trained, and how many there are; weights that are shared count once."""
+    """How many numbers are trained, and how many there are; weights that are shared count once.
+
+    Args:
+        net: the network.
+    """
     weights = list(net.parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
     return trained, sum(weight.numel() for weight in weights)
 
 
 def origin(net: nn.Module) -> Origin | None:
-    """Where a network (or what an adapter wraps) was loaded from; None for one that `load` did not make."""
+    """Where a network (or what an adapter wraps) was loaded from.
+
+    Args:
+        net: the network, in a PEFT wrapper or not.
+
+    Returns:
+        None for a network that `load` did not make.
+    """
     return getattr(net, "_ftp_origin", None)
 
 
@@ -151,7 +205,8 @@ def origin(net: nn.Module) -> Origin | None:
 def quiet() -> Iterator[None]:
     """No progress bars, load reports and deprecation notes of transformers and peft; errors still come through."""
     log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    level = log.get_verbosity()
+    has_bars = log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
@@ -161,12 +216,22 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         log.set_verbosity(level)
-        if bars:
+        if has_bars:
             log.enable_progress_bar()
 
 
 def read_config(source: Source, head: str, labels: tuple[str, ...], trust_remote_code: bool) -> PretrainedConfig:
-    """The checkpoint's configuration with the classes of this task, and without a cache of keys and values."""
+    """The checkpoint's configuration with the classes of this task, and without a cache of keys and values.
+
+    Args:
+        source: the checkpoint.
+        head: the name of a head.
+        labels: names of the classes, for a head that has some.
+        trust_remote_code: whether code that comes with the checkpoint may run.
+
+    Raises:
+        UserError: the configuration cannot be read.
+    """
     with explained(source):
         config = AutoConfig.from_pretrained(source.where, **reading_options(source, trust_remote_code))
     spec = heads.get(head)
@@ -179,7 +244,12 @@ def read_config(source: Source, head: str, labels: tuple[str, ...], trust_remote
 
 
 def use_cache(config: PretrainedConfig, value: bool) -> None:
-    """Whether the network keeps keys and values for generation: on in what is saved, off while it is trained."""
+    """Set whether the network keeps keys and values for generation: on in what is saved, off while it is trained.
+
+    Args:
+        config: the network's configuration, which is changed.
+        value: whether it does.
+    """
     for part in with_text_config(config):
         if hasattr(part, "use_cache"):
             part.use_cache = value
@@ -187,8 +257,8 @@ def use_cache(config: PretrainedConfig, value: bool) -> None:
 
 def with_text_config(config: PretrainedConfig) -> list[PretrainedConfig]:
     """A configuration, and that of its language model where it is another object (images and text)."""
-    text = config.get_text_config()
-    return [config] if text is config else [config, text]
+    text_config = config.get_text_config()
+    return [config] if text_config is config else [config, text_config]
 
 
 def _network(
@@ -204,7 +274,8 @@ def _network(
         net, info = _read(source, auto, config, seed, trust_remote_code, moved)
     check_weights(source, info, inside)
     # a weight of another shape is one of the head: it was made anew
-    new = set(info["missing_keys"]) | {name for name, _, _ in info["mismatched_keys"]}
+    new = set(info["missing_keys"])
+    new.update(name for name, _, _ in info["mismatched_keys"])
     if heads.get(head).has_classes and has_other_classes(source, labels, trust_remote_code):
         new |= make_head_anew(net, inside, seed)
     fresh = fresh_modules(net, new)
@@ -212,32 +283,33 @@ def _network(
         raise UserError(f"--model {source.name}: the checkpoint has no weights for {', '.join(fresh)}, so it cannot write text",
                         "take the checkpoint of the language model, not that of its body alone")
     rows = net.get_input_embeddings().weight.shape[0]
-    how = getattr(net, "_ftp_quantization", {})
-    net._ftp_origin = Origin(source, moved, rows, how)  # kept on the network: wrappers of it (PEFT) pass attributes on
+    # kept on the network: wrappers of it (PEFT) pass attributes on
+    net._ftp_origin = Origin(source, moved, rows, getattr(net, "_ftp_quantization", {}))
     return net, fresh
 
 
 def _read(
-    source: Source, auto: Any, config: PretrainedConfig, seed: int, trust_remote_code: bool,
+    source: Source, auto: type[_BaseAutoModelClass], config: PretrainedConfig, seed: int, trust_remote_code: bool,
     renamed: Mapping[str, str] | None = None,
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    options = reading_options(source, trust_remote_code)
+) -> tuple[PreTrainedModel, LoadingReport]:
+    """The network as Transformers reads it, quantised within `quantized`, and its report of what was missing."""
+    options: dict[str, object] = {**reading_options(source, trust_remote_code)}
     if source.local:
         options["adapter_kwargs"] = {"local_files_only": True}  # else the hub is asked for an adapter first
     if renamed:
         options["key_mapping"] = dict(renamed)
-    how = _QUANTIZATION[-1] if _QUANTIZATION else {}
-    if how:
+    quantization = _QUANTIZATION[-1] if _QUANTIZATION else {}
+    if quantization:
         from transformers.quantizers import AutoQuantizationConfig
 
-        how = _with_exceptions(how, empty_network(auto, config, trust_remote_code))
-        options["quantization_config"] = AutoQuantizationConfig.from_dict(dict(how))
+        quantization = _with_exceptions(quantization, empty_network(auto, config, trust_remote_code))
+        options["quantization_config"] = AutoQuantizationConfig.from_dict(dict(quantization))
     with explained(source), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net, info = auto.from_pretrained(source.where, config=config, dtype=torch.float32, use_safetensors=True,
                                          ignore_mismatched_sizes=True, output_loading_info=True, **options)
-    net._ftp_quantization = how
-    if how:
+    net._ftp_quantization = quantization
+    if quantization:
         # bitsandbytes 0.50 would pack 4-bit weights anew on a CPU, with the precision of bf16, and a
         # state dict would turn them back into other ones
         for module in net.modules():
@@ -248,25 +320,26 @@ def _read(
 
 
 def align(net: torch.nn.Module) -> None:
-    """Move weights on a CPU to addresses that are multiples of 64 bytes, where torch itself puts them and a file read by
-    mapping it into memory does not: MKL rounds otherwise depending on the address, so that a resumed run was seen to differ
-    from the unbroken one in the last digit."""
+    """Move weights on a CPU to addresses that are multiples of 64 bytes, where torch itself puts them and a file that is mapped
+    into memory does not."""
+    # MKL rounds otherwise depending on the address: a resumed run was seen to differ from the unbroken one in the last digit
     for weight in (*net.parameters(), *net.buffers()):
         if type(weight.data) is torch.Tensor and weight.device.type == "cpu" and weight.data_ptr() % 64:
             weight.data = weight.data.clone()
 
 
-def _with_exceptions(how: Mapping[str, Any], shape: PreTrainedModel) -> dict[str, Any]:
+def _with_exceptions(quantization: Quantization, shape: PreTrainedModel) -> Quantization:
     """A quantisation that leaves out what lies beside the body (heads, output layers) and BERT's pooler, which may be new."""
     beside = [name for name, _ in shape.named_children() if name != shape.base_model_prefix]
     poolers = [name for name, _ in shape.named_modules() if name.split(".")[-1] == "pooler"]
     # bitsandbytes has a name of its own for this option; a configuration without a method is one of it
-    is_bitsandbytes = how.get("quant_method", "bitsandbytes") == "bitsandbytes"
+    is_bitsandbytes = quantization.get("quant_method", "bitsandbytes") == "bitsandbytes"
     option = "llm_int8_skip_modules" if is_bitsandbytes else "modules_to_not_convert"
-    return {**how, option: sorted({*(how.get(option) or ()), *beside, *poolers})}
+    return {**quantization, option: sorted({*(quantization.get(option) or ()), *beside, *poolers})}
 
 
 def _tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint. Raises `UserError` where it is missing or empty."""
     try:
         options = reading_options(source, trust_remote_code)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.where, **options)
@@ -287,7 +360,8 @@ def _fit(source: Source, net: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         if not stand_in:
             raise UserError(f"--model {source.name}: the tokenizer has no pad token, and no EOS token that could stand in",
                             "add \"pad_token\" to tokenizer_config.json")
-        tokenizer.pad_token = stand_in  # fills rows only; the attention mask says what is padding, never the number
+        # it fills rows only; the attention mask says what is padding, never the number
+        tokenizer.pad_token = stand_in
     for config in with_text_config(net.config):
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id

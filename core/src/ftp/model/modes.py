@@ -10,7 +10,11 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module is in the mode that it was in, also where they were in different ones."""
+    """Evaluation mode; afterwards every module is in the mode that it was in, also where they were in different ones.
+
+    Args:
+        net: the network.
+    """
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
@@ -21,7 +25,11 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 
 def without_dropout(net: nn.Module) -> None:
-    """Switch the checkpoint's own dropout off for good; an adapter keeps its own, which the user asked for."""
+    """Switch the checkpoint's own dropout off for good; an adapter keeps its own, which the user asked for.
+
+    Args:
+        net: the network, which is changed.
+    """
     for module in _own(net):
         if isinstance(module, nn.Dropout):
             module.p = 0.0

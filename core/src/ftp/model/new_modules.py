@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TypedDict
 
 import torch
 from torch import nn
@@ -14,14 +14,22 @@ from ftp.model.auto_class import empty_network
 from ftp.model.source import Source, reading_options
 
 
+class LoadingReport(TypedDict):
+    """What Transformers reports of weights: those that the checkpoint lacks, those that have no place, and those of another shape
+    (name, shape in the checkpoint, shape in the network)."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+    mismatched_keys: list[tuple[str, torch.Size, torch.Size]]
+
+
 def inside_body(net: PreTrainedModel, config: PretrainedConfig, trust_remote_code: bool) -> Callable[[str], bool]:
     """Tells the weights of the body from those of a head: the body's are those that the bare network has."""
     prefixes = {net.base_model_prefix}
     try:
         body = empty_network(AutoModel, config, trust_remote_code)
         prefixes.add(body.base_model_prefix)
-        children = {name for name, _ in body.named_children()}
-        children |= {name for name, _ in body.named_parameters(recurse=False)}
+        children = set(dict(body.named_children())) | set(dict(body.named_parameters(recurse=False)))
     except Exception:  # no bare network of this kind (remote code): whatever is under the prefix is the body
         children = set()
 
@@ -34,16 +42,18 @@ def inside_body(net: PreTrainedModel, config: PretrainedConfig, trust_remote_cod
     return inside
 
 
-def renamed_body(info: Mapping[str, Any], inside: Callable[[str], bool]) -> dict[str, str]:
+def renamed_body(info: LoadingReport, inside: Callable[[str], bool]) -> dict[str, str]:
     """A renaming of weights where the class calls its body otherwise than the checkpoint does (LlamaForQuestionAnswering:
     `transformer`, all other Llamas: `model`). Transformers loads nothing then and only notes it."""
-    missing = _first_parts(name for name in info["missing_keys"] if inside(name))
+    missing = _first_parts(filter(inside, info["missing_keys"]))
     unexpected = _first_parts(info["unexpected_keys"])
     renamings = {(unexpected[rest], missing[rest]) for rest in missing.keys() & unexpected.keys() if rest}
     if len(renamings) != 1:
         return {}
     ((old, new),) = renamings
-    return {rf"^{re.escape(old)}\.": f"{new}."} if old != new else {}
+    if old == new:
+        return {}
+    return {rf"^{re.escape(old)}\.": f"{new}."}
 
 
 def _first_parts(names: Iterable[str]) -> dict[str, str]:
@@ -86,17 +96,17 @@ def fresh_modules(net: PreTrainedModel, new: set[str]) -> tuple[str, ...]:
 
     def walk(path: str, module: nn.Module) -> None:
         prefix = f"{path}." if path else ""
-        weights = {prefix + name for name, _ in module.named_parameters(remove_duplicate=False)}
+        weights = set(dict(module.named_parameters(path, remove_duplicate=False)))
         if not weights & new:
             return
         if path and weights <= new:
             fresh.append(path)
             return
-        if path:
-            own = {prefix + name for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
-            if any(_needs_keeping(net.get_parameter(name)) for name in own & new):
-                fresh.append(path)  # a new weight beside old ones
-                return
+        own = dict(module.named_parameters(path, recurse=False, remove_duplicate=False))
+        # a new weight beside old ones
+        if path and any(_needs_keeping(weight) for name, weight in own.items() if name in new):
+            fresh.append(path)
+            return
         for child, inner in module.named_children():
             walk(prefix + child, inner)
 

@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel
 
 from ftp import heads
 from ftp.errors import UserError
-from ftp.model.loading import origin, quiet
+from ftp.model.loading import Origin, origin, quiet
 from ftp.model.modes import evaluating
 from ftp.model.token_rows import ends, named_tokens
 from ftp.types import Model, Run
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
 
 __all__ = ["attach", "rows_to_train", "task_type", "unable", "whole"]
 
@@ -28,17 +31,35 @@ ADDED = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"
 
 
 def task_type(model: Model) -> str | None:
-    """PEFT's task type for a model; None where it has none."""
+    """PEFT's task type for a model.
+
+    Args:
+        model: the model, whose head decides.
+
+    Returns:
+        None where PEFT has none for this head.
+    """
     return heads.get(model.head).peft_task_of(model.net.config.is_encoder_decoder)
 
 
 def whole(model: Model, named: tuple[str, ...] = ()) -> list[str]:
     """Modules that an adapter must train and save whole: the new ones, those named, and those that PEFT adds by itself.
-    None of them lies within another, as PEFT would wrap it twice."""
-    modules = [name for name, _ in model.net.named_modules() if name]
-    names = list(dict.fromkeys([*(name for name in ADDED.get(task_type(model) or "", ()) if name in modules),
-                                *model.fresh, *named]))
-    return [name for name in names if not any(name != other and f".{name}".startswith(f".{other}.") for other in names)]
+
+    None of them lies within another, as PEFT would wrap it twice.
+
+    Args:
+        model: the model.
+        named: further names of modules.
+    """
+    modules = dict(model.net.named_modules())
+    added = [name for name in ADDED.get(task_type(model) or "", ()) if name in modules]
+    names = list(dict.fromkeys([*added, *model.fresh, *named]))
+    outermost = []
+    for name in names:
+        is_within = any(name.startswith(f"{other}.") for other in names)
+        if not is_within:
+            outermost.append(name)
+    return outermost
 
 
 def token_rows(model: Model, ids: Iterable[int], trained: Iterable[str] = ()) -> dict[str, list[int]]:
@@ -49,13 +70,16 @@ def token_rows(model: Model, ids: Iterable[int], trained: Iterable[str] = ()) ->
     Args:
         trained: names of modules that the adapter trains in another way, which need no rows of their own.
     """
-    if not (tokens := sorted(set(ids))):
+    tokens = sorted(set(ids))
+    if not tokens:
         return {}
     modules = ends(model.net)
     trained_names = set(trained)
-    if len(modules) == 1 and (head := model.net.get_output_embeddings()) is not None:
-        tied = {name for name, module in model.net.named_modules() if module is head}
-        if trained_names & tied:
+    head = model.net.get_output_embeddings()
+    # an output layer that is tied to the embeddings has no weights of its own, and may be trained whole by its own name
+    if len(modules) == 1 and head is not None:
+        head_names = {name for name, module in model.net.named_modules() if module is head}
+        if trained_names & head_names:
             return {}
     return {name: tokens for name in modules if name not in trained_names}
 
@@ -63,12 +87,19 @@ def token_rows(model: Model, ids: Iterable[int], trained: Iterable[str] = ()) ->
 def rows_to_train(
     run: Run, model: Model, option_name: str, asked: Sequence[str], trained: Iterable[str] = (), reason: str = ""
 ) -> dict[str, list[int]]:
-    """`token_rows` of the tokens that an option names, told where they were found by themselves.
+    """The rows that an option asks to train, as PEFT's `trainable_token_indices`; told where they were chosen automatically.
 
     Args:
+        run: the run.
+        model: the model.
         option_name: as the user writes it, for messages.
-        asked: the option's value, as `named_tokens` takes it.
+        asked: the option's value: tokens or ids, `auto`, or `none`.
+        trained: names of modules that the adapter trains in another way, which need no rows of their own.
         reason: why rows of single tokens cannot be trained in this network; an empty text where they can.
+
+    Returns:
+        Token ids by name of module; empty where there is nothing to train.
+
     Raises:
         UserError: for tokens that were named one by one where there is such a reason.
     """
@@ -90,19 +121,30 @@ def rows_to_train(
 
 
 def unable(model: Model) -> str:
-    """Why PEFT cannot train rows of tokens in this network; an empty text where it can."""
-    head = model.net.get_output_embeddings()
-    if getattr(head, "bias", None) is not None:  # TrainableTokensLayer of PEFT 0.21 multiplies by the weights alone
+    """Why PEFT cannot train rows of tokens in this network; an empty text where it can.
+
+    Args:
+        model: the model.
+    """
+    # TrainableTokensLayer of PEFT 0.21 multiplies by the weights alone
+    if getattr(model.net.get_output_embeddings(), "bias", None) is not None:
         return "its output layer has a bias, which PEFT leaves out where it trains rows of tokens"
     return ""
 
 
-def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool = True) -> Model:
-    """The model with a PEFT adapter on it. Raises `UserError` with PEFT's reason where it refuses (`who` is the plugin).
-    The adapter's start is drawn from `seed` alone.
+def attach(model: Model, config: PeftConfig, *, who: str, seed: int, reversible: bool = True) -> Model:
+    """The model with a PEFT adapter on it.
 
-    `reversible`: switching the adapter off gives the weights of before the run (false where the base's biases are
-    trained or its weights are changed at the start); else the checkpoint is the reference.
+    Args:
+        model: the model, whose network is changed.
+        config: PEFT's configuration of the adapter.
+        who: the plugin, for the message.
+        seed: from which alone the adapter's start is drawn.
+        reversible: whether switching the adapter off gives the weights from before the run, so that nothing is copied for the
+            reference; not so where the base's biases are trained, or its weights are changed at the start.
+
+    Raises:
+        UserError: PEFT refuses the adapter, with its reason.
     """
     from peft import get_peft_model
 
@@ -118,43 +160,63 @@ def attach(model: Model, config: Any, *, who: str, seed: int, reversible: bool =
     for warning in warned:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
-    if getattr(config, "modules_to_save", None):  # PEFT adds its own to ours, doubles among them
+    # PEFT adds its own modules to ours, doubles among them
+    if getattr(config, "modules_to_save", None):
         config.modules_to_save = list(dict.fromkeys(config.modules_to_save))
 
     def save(folder: Path) -> None:
-        rows = net.get_input_embeddings().weight.shape[0]
-        resized = came_from is not None and rows != came_from.vocabulary  # PEFT would ask the hub
-        if came_from is not None and came_from.grown is not None:
-            # an adapter on embeddings or output layer adds to new rows, which the base on the disk has not
-            ends = (net.get_input_embeddings(), net.get_output_embeddings())
-            resized = resized or any(hasattr(module, "base_layer") for module in ends)
         with quiet():
             # PEFT 0.21 takes the vectors of lora_bias for incomplete matrices
             warnings.filterwarnings("ignore", message=r"Adapter .* invalid shape: \S+lora_B\.bias")
-            net.save_pretrained(folder, save_embedding_layers=resized)
+            # by itself PEFT would ask the hub whether there are new rows
+            net.save_pretrained(folder, save_embedding_layers=_has_new_rows(net, came_from))
 
     return replace(model, net=net, save=save, reference=_off(net) if reversible else model.reference)
 
 
-def _off(net: Any) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
+def _has_new_rows(net: PeftModel, came_from: Origin | None) -> bool:
+    """Whether embeddings or output layer have rows that the base on the disk does not have."""
+    if came_from is None:
+        return False
+    embedding = net.get_input_embeddings()
+    if embedding.weight.shape[0] != came_from.vocabulary:
+        return True
+    # an adapter on one of them adds to the new rows
+    has_adapter = hasattr(embedding, "base_layer") or hasattr(net.get_output_embeddings(), "base_layer")
+    return came_from.grown is not None and has_adapter
+
+
+def _off(net: PeftModel) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
     """`Model.reference` by switching the adapter off: nothing is copied. Leaves modes and gradients as they were."""
-    from peft.utils import ModulesToSaveWrapper
 
     @contextlib.contextmanager
     def reference() -> Iterator[PreTrainedModel]:
         trained = {weight: weight.requires_grad for weight in net.parameters()}
-        prompt = net.active_peft_config.is_prompt_learning
-        wrapped_heads = [module for module in net.modules() if isinstance(module, ModulesToSaveWrapper)] if prompt else []
         try:
-            for head in wrapped_heads:  # PEFT would leave them on when it takes a learnt prompt away
-                head.enable_adapters(False)
-            off = contextlib.nullcontext() if prompt else net.disable_adapter()
-            with evaluating(net), torch.no_grad(), off:
-                yield net.get_base_model() if prompt else net
+            with evaluating(net), torch.no_grad():
+                if net.active_peft_config.is_prompt_learning:
+                    with _trained_heads_off(net):
+                        yield net.get_base_model()
+                else:
+                    with net.disable_adapter():
+                        yield net
         finally:
-            for head in wrapped_heads:
-                head.enable_adapters(True)
-            for weight, mode in trained.items():
-                weight.requires_grad_(mode)
+            for weight, is_trained in trained.items():
+                weight.requires_grad_(is_trained)
 
     return reference
+
+
+@contextlib.contextmanager
+def _trained_heads_off(net: PeftModel) -> Iterator[None]:
+    """Heads as they were before the run: PEFT leaves the trained ones on when it takes a learnt prompt away."""
+    from peft.utils import ModulesToSaveWrapper
+
+    wrappers = [module for module in net.modules() if isinstance(module, ModulesToSaveWrapper)]
+    for wrapper in wrappers:
+        wrapper.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for wrapper in wrappers:
+            wrapper.enable_adapters(True)

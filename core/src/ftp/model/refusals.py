@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.errors import Problem, UserError
 from ftp.model.source import Source
+
+if TYPE_CHECKING:
+    from ftp.model.new_modules import LoadingReport
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
                    "tekken.json", "vocab.model", "tiktoken.model")
@@ -62,7 +65,7 @@ def conversion(pickle: Path) -> str:
             f"s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, r'{target}', metadata={{'format': 'pt'}})\"")
 
 
-def check_weights(source: Source, info: Mapping[str, Any], inside: Callable[[str], bool]) -> None:
+def check_weights(source: Source, info: LoadingReport, inside: Callable[[str], bool]) -> None:
     """Raise `UserError` where weights of the body do not match the configuration. A head may be new.
 
     Args:
@@ -75,15 +78,16 @@ def check_weights(source: Source, info: Mapping[str, Any], inside: Callable[[str
         return sorted(name for name in names if inside(name) and "pooler" not in name.split("."))
 
     problems = []
-    wrong = {name: (tuple(got), tuple(want)) for name, got, want in info["mismatched_keys"] if inside(name)}
-    if wrong:
-        name = min(wrong)
-        got, want = wrong[name]
-        problems.append(f"{len(wrong)} have another shape ({name} is {list(got)}, the configuration says {list(want)})")
-    if lost := in_body(info["missing_keys"]):
-        problems.append(f"{len(lost)} are missing ({some(lost)})")
-    if left := in_body(info["unexpected_keys"]):
-        problems.append(f"{len(left)} have no place ({some(left)})")
+    misshapen = [mismatch for mismatch in info["mismatched_keys"] if inside(mismatch[0])]
+    if misshapen:
+        name, shape, expected = min(misshapen)
+        problems.append(f"{len(misshapen)} have another shape ({name} is {list(shape)}, the configuration says {list(expected)})")
+    missing = in_body(info["missing_keys"])
+    if missing:
+        problems.append(f"{len(missing)} are missing ({some(missing)})")
+    unexpected = in_body(info["unexpected_keys"])
+    if unexpected:
+        problems.append(f"{len(unexpected)} have no place ({some(unexpected)})")
     if problems:
         raise UserError(f"--model {source.name}: weights that do not match the config: {'; '.join(problems)}",
                         "config.json belongs to another model, or the weights are incomplete: get both from one place")

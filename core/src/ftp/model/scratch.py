@@ -30,9 +30,19 @@ TEXTS_AT_MOST = 1_000_000
 def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None, vocab_size: int) -> Model:
     """A network with the head of the run's task and weights drawn from the run's seed.
 
-    `config`: a Transformers configuration: a file, a folder with config.json, or JSON text, with `model_type` and any of
-    its options. `tokenizer`: a folder or hub id; None trains one of at most `vocab_size` tokens on the training rows. The
-    network gets as many embeddings as the tokenizer has tokens. `who`: the plugin whose options these are.
+    It gets as many embeddings as the tokenizer has tokens.
+
+    Args:
+        run: the run.
+        data: its rows, on which a tokenizer is trained.
+        who: the plugin whose options these are, for messages.
+        config: a Transformers configuration with `model_type` and any of its options: a file, a folder with config.json, or
+            JSON text.
+        tokenizer: a folder or hub id; None: one is trained on the training rows.
+        vocab_size: tokens of a trained tokenizer at most.
+
+    Raises:
+        UserError: configuration or tokenizer cannot be used, or `--model` is there as well.
     """
     head = run.task.head
     if run.settings.model is not None:
@@ -55,20 +65,24 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
     own_tokenizer.model_max_length = capacity(net, own_tokenizer) or own_tokenizer.model_max_length
     net.float()
     use_cache(net.config, False)
-    if own_tokenizer.pad_token_id == own_tokenizer.eos_token_id and isinstance(net.get_input_embeddings(), torch.nn.Embedding):
-        net.get_input_embeddings().padding_idx = None  # else the EOS would get no gradient
+    embedding = net.get_input_embeddings()
+    if own_tokenizer.pad_token_id == own_tokenizer.eos_token_id and isinstance(embedding, torch.nn.Embedding):
+        embedding.padding_idx = None  # else the EOS would get no gradient
     return Model(net, own_tokenizer, head, name=f"{options['model_type']} from scratch")
 
 
 def read(config: str, who: str) -> dict[str, Any]:
     """The configuration as a dictionary. `UserError` where it is none or does not name its architecture."""
-    text, where = config, f"--{who}.model_config"
+    text = config
+    where = f"--{who}.model_config"
     if not config.lstrip().startswith("{"):
         path = Path(config).expanduser()
-        path = path / "config.json" if path.is_dir() else path
+        if path.is_dir():
+            path /= "config.json"
         if not path.is_file():
             raise UserError(f"{where} {config}: there is no such file", "name a config.json, or give JSON text in quotes")
-        text, where = path.read_text(encoding="utf-8"), f"{where} {config}"
+        text = path.read_text(encoding="utf-8")
+        where = f"{where} {config}"
     try:
         wanted = json.loads(text)
     except json.JSONDecodeError as error:
@@ -90,10 +104,13 @@ def configuration(wanted: dict[str, Any], tokenizer: PreTrainedTokenizerBase, wh
     about = {"architectures", "transformers_version", "torch_dtype", "dtype", "_name_or_path", "auto_map", "num_labels",
              "tie_word_embeddings", "is_decoder", "add_cross_attention", "attn_implementation"}
     mapped = set(getattr(transformers.CONFIG_MAPPING[wanted["model_type"]], "attribute_map", {}))
-    unknown = [name for name in wanted if name not in known | about | mapped]
-    if unknown:
-        raise UserError(Problem(f"--{who}.model_config: '{name}' is no option of {wanted['model_type']}", nearest(name, known))
-                        for name in unknown)
+    problems = []
+    for name in wanted:
+        if name not in known | about | mapped:
+            what = f"--{who}.model_config: '{name}' is no option of {wanted['model_type']}"
+            problems.append(Problem(what, nearest(name, known)))
+    if problems:
+        raise UserError(problems)
     options = {name: value for name, value in wanted.items() if name not in ("model_type", "torch_dtype", "dtype")}
     try:
         return AutoConfig.for_model(wanted["model_type"], **{**options, **ids, "vocab_size": len(tokenizer)})
@@ -116,17 +133,19 @@ def load_tokenizer(where: str, who: str) -> PreTrainedTokenizerBase:
 def trained_once(run: Run, data: Data, who: str, vocab_size: int) -> PreTrainedTokenizerBase:
     """A tokenizer trained on the run's text and kept in its folder (`tokenizer/`): a resumed run and all processes have the
     one that it began with, and do not train it again."""
-    masks = heads.get(run.task.head).needs_mask_token
+    has_mask = heads.get(run.task.head).needs_mask_token
     if run.out is None:
-        return train(texts(data), vocab_size, masks=masks)
+        return train(texts(data), vocab_size, has_mask=has_mask)
     folder = run.out / paths.TOKENIZER
+    # the main process trains it, and all others read it
     with run.accelerator.main_process_first() if isinstance(run, StartedRun) else nullcontext():
         if not folder.is_dir():
             aside = folder.with_name(f"{paths.TOKENIZER}.part")
             marker.add(run.out, [f"{aside.name}/"])
-            save_tokenizer(train(texts(data), vocab_size, masks=masks), aside)
+            save_tokenizer(train(texts(data), vocab_size, has_mask=has_mask), aside)
             writing.sync_tree(aside)
-            marker.add(run.out, [name.replace(aside.name, folder.name, 1) for name in marker.files_in(run.out, aside.name)])
+            files = marker.files_in(run.out, aside.name)
+            marker.add(run.out, [name.replace(aside.name, folder.name, 1) for name in files])
             aside.replace(folder)
             writing.sync_folder(run.out)
     return load_tokenizer(str(folder), who)
@@ -137,21 +156,30 @@ def texts(data: Data) -> Iterator[str]:
     return (row["text"] for row in islice(data.splits["train"], TEXTS_AT_MOST))
 
 
-def train(lines: Iterator[str], vocab_size: int, *, masks: bool) -> PreTrainedTokenizerBase:
-    """A byte-level BPE tokenizer (Radford et al. 2019, section 2.2) of at most `vocab_size` tokens: every text has tokens,
-    none is unknown. It writes a BOS before a text, and with `masks` an EOS behind it and has a mask token."""
+def train(lines: Iterator[str], vocab_size: int, *, has_mask: bool) -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer (Radford et al. 2019, section 2.2): every text has tokens, none is unknown.
+
+    It writes a BOS before a text.
+
+    Args:
+        lines: the texts that it is trained on.
+        vocab_size: its tokens at most.
+        has_mask: whether it has a mask token, and writes an EOS behind a text.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-    special = ["<s>", "<pad>", "</s>", *(["<mask>"] if masks else [])]
+    special = ["<s>", "<pad>", "</s>"]
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    pattern = "<s> $A"
+    if has_mask:
+        special.append("<mask>")
+        names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
+        pattern = "<s> $A </s>"
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     inner.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False,
                                                          initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    around = "<s> $A </s>" if masks else "<s> $A"
     inner.post_processor = processors.TemplateProcessing(
-        single=around, special_tokens=[(name, inner.token_to_id(name)) for name in ("<s>", "</s>")])
-    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    if masks:
-        names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
+        single=pattern, special_tokens=[(name, inner.token_to_id(name)) for name in ("<s>", "</s>")])
     return PreTrainedTokenizerFast(tokenizer_object=inner, clean_up_tokenization_spaces=False, **names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ftp.errors import Problem, UserError, nearest
 from ftp.plugins import names
@@ -40,24 +40,35 @@ class Source:
 
 
 def find(name: str | None, head: str, revision: str | None = None) -> Source:
-    """The model that `--model name` means for a head; None means the installed package's default for it.
+    """The model that `--model` means. A folder goes before an offered name, and that before a hub id.
 
-    A folder goes before an offered name, and that before a hub id. Raises `UserError` when there is nothing of the
-    name, when two packages offer it, or when nothing (or more than one package) offers a default for the head.
+    Args:
+        name: a folder, the name of an offered model, or a hub id; None: the default that an installed package offers.
+        head: the head for which a default is looked for.
+        revision: the state of a hub model: a branch, a tag or a commit; None: the newest.
+
+    Raises:
+        UserError: there is nothing of the name, two packages offer it, or none (or more than one) offers a default for the head.
     """
-    known = offers()
-    if name is None:
-        source = _default(known, head)
-    elif (folder := _existing(name)) is not None:
-        source = _folder(name, folder)
-    elif offered := names.lookup(name, known, lambda point: point[1]):
-        source = _offered(name, offered)
-    else:
-        source = _hub(name, revision, list(known))
+    source = _find(name, head, revision)
     if revision and source.folder is not None:
         raise UserError(f"--revision {revision}: {source.name} is {source.package or 'a folder'}, which has no revisions",
                         "leave out --revision, or name a hub id with --model")
     return source
+
+
+def _find(name: str | None, head: str, revision: str | None) -> Source:
+    """What `find` gives, of which the revision is not yet checked."""
+    known = offers()
+    if name is None:
+        return _default(known, head)
+    folder = _existing(name)
+    if folder is not None:
+        return _folder(name, folder)
+    offered = names.lookup(name, known, lambda point: point[1])
+    if offered:
+        return _offered(name, offered)
+    return _hub(name, revision, list(known))
 
 
 def check_files(source: Source) -> None:
@@ -65,15 +76,15 @@ def check_files(source: Source) -> None:
     if source.offer is None or source.folder is None:
         return
     problems = []
-    for name, wanted in source.offer.sha256.items():
+    for name, listed in source.offer.sha256.items():
         file = source.folder / name
         if not file.is_file():
             problems.append(Problem(f"model {source.name}: {source.package} lists {name}, but the file is missing"))
             continue
         with file.open("rb") as stream:
-            got = hashlib.file_digest(stream, "sha256").hexdigest()
-        if got != wanted.lower():
-            problems.append(Problem(f"model {source.name}: {name} has sha256 {got}, but {source.package} lists {wanted}",
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != listed.lower():
+            problems.append(Problem(f"model {source.name}: {name} has sha256 {digest}, but {source.package} lists {listed}",
                                     "the file was changed or damaged after it was packaged"))
     if problems:
         distribution = source.package.split()[0]
@@ -121,14 +132,15 @@ def _existing(name: str) -> Path | None:
 
 
 def _folder(name: str, folder: Path) -> Source:
-    if folder.is_dir():
-        if not (folder / "config.json").exists() and (folder / "model" / "adapter_config.json").exists():
-            folder = folder / "model"  # a run's folder: its model
-        elif not (folder / "config.json").exists() and (folder / "model" / "config.json").exists():
-            folder = folder / "model"
-        return Source(name, folder=folder.resolve())
-    raise UserError(f"--model {name}: this is a file; a model is a folder with config.json, weights and tokenizer",
-                    f"name its folder: --model {folder.parent}")
+    if not folder.is_dir():
+        raise UserError(f"--model {name}: this is a file; a model is a folder with config.json, weights and tokenizer",
+                        f"name its folder: --model {folder.parent}")
+    # a run's folder stands for its model
+    inner = folder / "model"
+    has_model = (inner / "adapter_config.json").exists() or (inner / "config.json").exists()
+    if has_model and not (folder / "config.json").exists():
+        folder = inner
+    return Source(name, folder=folder.resolve())
 
 
 def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
@@ -149,11 +161,12 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
     try:
         reachable = _reachable()
         if reachable:
-            config: Any = hf_hub_download(name, "config.json", revision=revision)
+            config = hf_hub_download(name, "config.json", revision=revision)
         else:
-            config = try_to_load_from_cache(name, "config.json", revision=revision)
-            if not isinstance(config, str):
+            cached = try_to_load_from_cache(name, "config.json", revision=revision)
+            if not isinstance(cached, str):
                 raise LocalEntryNotFoundError("not in the cache")
+            config = cached
     except HFValidationError as error:
         raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor a hub id", listed) from error
     except GatedRepoError as error:
@@ -192,9 +205,17 @@ def _first(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
-def reading_options(source: Source, trust_remote_code: bool) -> dict[str, Any]:
+class ReadingOptions(TypedDict, total=False):
+    """Arguments of `from_pretrained`."""
+
+    trust_remote_code: bool
+    local_files_only: bool
+    revision: str
+
+
+def reading_options(source: Source, trust_remote_code: bool) -> ReadingOptions:
     """What every `from_pretrained` of a source is called with."""
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    options = ReadingOptions(trust_remote_code=trust_remote_code)
     if source.local:
         options["local_files_only"] = True
     if source.hub_id is not None and source.revision:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ftp.errors import Problem, UserError, nearest
 from ftp.types import Model
@@ -31,20 +32,27 @@ RARE = 0.002
 """Share of rows that may be as long as a random start is, for that length to tell a random start from trained rows."""
 
 
-def untrained(net: Any, ids: Iterable[int]) -> dict[int, str]:
+def untrained(net: PreTrainedModel, ids: Iterable[int]) -> dict[int, str]:
     """Those of the token ids whose row looks untrained in the embeddings or the output layer, with the reason in words."""
     reasons: dict[int, str] = {}
     wanted = sorted(set(ids))
     deviation = float(getattr(net.config.get_text_config(), "initializer_range", None) or 0.02)
     for weight in _matrices(net):
-        for token, reason in _reasons(weight, [token for token in wanted if token < len(weight)], deviation).items():
+        # the output layer may have fewer rows than the embeddings
+        with_row = [token for token in wanted if token < len(weight)]
+        for token, reason in _reasons(weight, with_row, deviation).items():
             reasons.setdefault(token, reason)
     return reasons
 
 
-def ends(net: Any) -> dict[str, nn.Module]:
-    """The modules with a row for each token, by name: embeddings, and the output layer where it has weights of its own."""
-    embedding, head = net.get_input_embeddings(), net.get_output_embeddings()
+def ends(net: PreTrainedModel) -> dict[str, nn.Module]:
+    """The modules with a row for each token, by name: embeddings, and the output layer where it has weights of its own.
+
+    Args:
+        net: the network, in a PEFT wrapper or not.
+    """
+    embedding = net.get_input_embeddings()
+    head = net.get_output_embeddings()
     modules = [embedding]
     if head is not None and hasattr(head, "weight") and head.weight is not embedding.weight:
         modules.append(head)
@@ -52,8 +60,16 @@ def ends(net: Any) -> dict[str, nn.Module]:
     return {names[id(module)]: module for module in modules if id(module) in names}
 
 
-def frozen(net: Any, ids: Iterable[int]) -> list[int]:
-    """Those of the token ids of which a row, in the embeddings or the output layer, is not trained by this run."""
+def frozen(net: PreTrainedModel, ids: Iterable[int]) -> list[int]:
+    """Those of the token ids of which a row, in the embeddings or the output layer, is not trained by this run.
+
+    Args:
+        net: the network as it is trained, with its adapter.
+        ids: token ids.
+
+    Returns:
+        The ids in order.
+    """
     missing: set[int] = set()
     for module in (net.get_input_embeddings(), net.get_output_embeddings()):
         if module is not None:
@@ -95,16 +111,20 @@ def _trained(module: nn.Module, ids: Iterable[int]) -> set[int]:
     for inner in module.modules():
         indices = getattr(inner, "token_indices", None)  # as PEFT's TrainableTokensLayer has it: adapter -> ids
         if isinstance(indices, dict) and indices:
-            return {token for rows in indices.values() for token in rows}
+            return set(chain.from_iterable(indices.values()))
     if any(weight.requires_grad for weight in module.parameters()):
         return set(ids)
     return set()
 
 
-def _matrices(net: Any) -> list[Tensor]:
+def _matrices(net: PreTrainedModel) -> list[Tensor]:
     """[tokens, size] the weights with a row for each token; none without values (a plan), and none that are quantised."""
-    weights = [module.weight.detach() for module in ends(net).values()]
-    return [weight for weight in weights if weight.ndim == 2 and weight.is_floating_point() and not weight.is_meta]
+    matrices = []
+    for module in ends(net).values():
+        weight = module.weight.detach()
+        if weight.ndim == 2 and weight.is_floating_point() and not weight.is_meta:
+            matrices.append(weight)
+    return matrices
 
 
 def _reasons(weight: Tensor, ids: Sequence[int], deviation: float) -> dict[int, str]:
@@ -114,12 +134,14 @@ def _reasons(weight: Tensor, ids: Sequence[int], deviation: float) -> dict[int, 
     size = weight.shape[1]
     mean = weight.mean(0).float()
     sample = weight[:: math.ceil(len(weight) / SAMPLE)].float()
-    lengths, distances = sample.norm(dim=1), (sample - mean).norm(dim=1)
-    usual_length, usual_distance = float(lengths.median()), float(distances.median())
+    lengths = sample.norm(dim=1)
+    usual_length = float(lengths.median())
+    usual_distance = float((sample - mean).norm(dim=1).median())
     if not usual_length or not usual_distance:
         return {}
     # the length of a random row of normal numbers, and five standard errors of it
-    random_length, margin = deviation * math.sqrt(size), 5 / math.sqrt(2 * size)
+    random_length = deviation * math.sqrt(size)
+    margin = 5 / math.sqrt(2 * size)
     random_share = float(((lengths / random_length - 1).abs() < margin).float().mean())
     reasons: dict[int, str] = {}
     for token in ids:
@@ -140,7 +162,9 @@ def _has_copy(weight: Tensor, token: int, distance: float) -> bool:
     """Whether another row lies within a distance of a token's."""
     row = weight[token : token + 1].float()
     # in pieces, as a copy of all rows in fp32 may be large
-    far = torch.cat([torch.cdist(row, part.float(), compute_mode="donot_use_mm_for_euclid_dist")[0]
-                     for part in weight.split(SAMPLE)])
-    far[token] = math.inf
-    return bool((far < distance).any())
+    distances = []
+    for part in weight.split(SAMPLE):
+        distances.append(torch.cdist(row, part.float(), compute_mode="donot_use_mm_for_euclid_dist")[0])
+    distance_of_row = torch.cat(distances)
+    distance_of_row[token] = math.inf
+    return bool((distance_of_row < distance).any())
