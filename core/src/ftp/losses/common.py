@@ -58,13 +58,14 @@ def is_asked(rows: Sequence[EncodedRow]) -> bool:
 
 def lay(model: Model, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
     """Encoded rows, with their token types where they have any, as inputs on the network's device (`layout.lay`)."""
-    from ftp.net import heads, layout
+    from ftp.net import layout
+    from ftp.net.network_parts import is_encoder_decoder
 
     beside = {}
     if rows[0].get("token_type_ids") is not None:
         beside["token_type_ids"] = ([row["token_type_ids"] for row in rows], 0)
     # encoder-decoders count positions from the first column
-    side = "right" if heads.is_encoder_decoder(model.net) else model.tokenizer.padding_side
+    side = "right" if is_encoder_decoder(model.net) else model.tokenizer.padding_side
     return layout.lay(
         [row["input_ids"] for row in rows], packed=model.packed, pad_id=model.tokenizer.pad_token_id or 0,
         padding_side=side, beside=beside, device=next(model.net.parameters()).device)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from ftp.errors import UserError
 from ftp.losses import rendering
 from ftp.losses.blocks import ends
-from ftp.net import heads, layout
+from ftp.net import layout
+from ftp.net.network_parts import is_encoder_decoder
 from ftp.types import Batch, Model
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ PLAIN = (
 
 def applies(net: PreTrainedModel) -> bool:
     """Whether rows are those of a network with an encoder and a decoder."""
-    return heads.is_encoder_decoder(net)
+    return is_encoder_decoder(net)
 
 
 def start(model: Model) -> int:

@@ -1,14 +1,17 @@
-"""Models: where they come from (`source`), loading one with a head (`loading`, `auto_class`, `new_modules`), what is refused
-(`refusals`), how long a row may be (`limits`), writing `model/` (`saving`), `merging` an adapter into its base, and `proof` that
-what was written gives the same answers without ftp (`verify`). Everything here is heavy: it imports torch."""
+"""Models: where they come from (`source`), loading one with a head (`loading`, `configuration`, `auto_class`, `new_modules`,
+`quantization`), what is refused (`refusals`), how long a row may be (`limits`), writing `model/` (`saving`, `card`,
+`saved_facts`), `merging` an adapter into its base, and `proof` that what was written gives the same answers without ftp
+(`verify`). Everything here is heavy: it imports torch."""
 
 from ftp.errors import VerifyError
 from ftp.model.card import loading_code
+from ftp.model.configuration import read_config, use_cache
 from ftp.model.limits import capacity
-from ftp.model.loading import grow_shape, load, origin, parameters, quantized, quiet, read_config, shape_only, use_cache
+from ftp.model.loading import grow_shape, load, origin, parameters, quiet, shape_only
 from ftp.model.merging import Merged, export_whole, merge, merged
 from ftp.model.modes import evaluating, without_dropout
 from ftp.model.proof import logits, probe, verify
+from ftp.model.quantization import quantized
 from ftp.model.saving import reload, save
 from ftp.model.source import Source, find
 from ftp.plugins.offers import offers

@@ -8,29 +8,27 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ftp import heads
 from ftp.errors import UserError
 from ftp.model.auto_class import auto_class, empty_network
+from ftp.model.configuration import read_config, with_text_config
 from ftp.model.growing import Grown, NewTokens, give_rows, grow, refuse_too_many, set_rows
 from ftp.model.limits import capacity
 from ftp.model.new_modules import LoadingReport, fresh_modules, has_other_classes, inside_body, make_head_anew, renamed_body
+from ftp.model.quantization import Quantization, current, quantized, with_exceptions
 from ftp.model.refusals import check_folder, check_weights, explained, first_line
 from ftp.model.source import Source, check_files, reading_options
 from ftp.types import Model
 
 if TYPE_CHECKING:
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
-
-Quantization = Mapping[str, Any]
-"""A quantisation configuration of Transformers as a dictionary; its method decides which fields it has."""
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -46,23 +44,6 @@ class Origin:
     vocabulary: int
     quantization: Quantization = field(default_factory=dict)
     grown: Grown | None = None
-
-
-_QUANTIZATION: list[Quantization] = []  # how `load` reads weights within `quantized`; the innermost counts
-
-
-@contextlib.contextmanager
-def quantized(config: Quantization) -> Iterator[None]:
-    """Within it, `load` quantises the weights of the body as it reads them, and leaves heads and output layers as they are.
-
-    Args:
-        config: a quantisation configuration of Transformers as a dictionary; an empty one changes nothing.
-    """
-    _QUANTIZATION.append(config)
-    try:
-        yield
-    finally:
-        _QUANTIZATION.pop()
 
 
 def load(
@@ -220,47 +201,6 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def read_config(source: Source, head: str, labels: tuple[str, ...], trust_remote_code: bool) -> PretrainedConfig:
-    """The checkpoint's configuration with the classes of this task, and without a cache of keys and values.
-
-    Args:
-        source: the checkpoint.
-        head: the name of a head.
-        labels: names of the classes, for a head that has some.
-        trust_remote_code: whether code that comes with the checkpoint may run.
-
-    Raises:
-        UserError: the configuration cannot be read.
-    """
-    with explained(source):
-        config = AutoConfig.from_pretrained(source.where, **reading_options(source, trust_remote_code))
-    spec = heads.get(head)
-    if spec.has_classes and not labels:
-        raise ValueError(f"head '{head}' needs the names of the classes")
-    for name, value in spec.config_values(labels).items():
-        setattr(config, name, value)
-    use_cache(config, False)
-    return config
-
-
-def use_cache(config: PretrainedConfig, value: bool) -> None:
-    """Set whether the network keeps keys and values for generation: on in what is saved, off while it is trained.
-
-    Args:
-        config: the network's configuration, which is changed.
-        value: whether it does.
-    """
-    for part in with_text_config(config):
-        if hasattr(part, "use_cache"):
-            part.use_cache = value
-
-
-def with_text_config(config: PretrainedConfig) -> list[PretrainedConfig]:
-    """A configuration, and that of its language model where it is another object (images and text)."""
-    text_config = config.get_text_config()
-    return [config] if text_config is config else [config, text_config]
-
-
 def _network(
     source: Source, config: PretrainedConfig, head: str, labels: tuple[str, ...], seed: int, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
@@ -298,11 +238,11 @@ def _read(
         options["adapter_kwargs"] = {"local_files_only": True}  # else the hub is asked for an adapter first
     if renamed:
         options["key_mapping"] = dict(renamed)
-    quantization = _QUANTIZATION[-1] if _QUANTIZATION else {}
+    quantization = current()
     if quantization:
         from transformers.quantizers import AutoQuantizationConfig
 
-        quantization = _with_exceptions(quantization, empty_network(auto, config, trust_remote_code))
+        quantization = with_exceptions(quantization, empty_network(auto, config, trust_remote_code))
         options["quantization_config"] = AutoQuantizationConfig.from_dict(dict(quantization))
     with explained(source), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -326,16 +266,6 @@ def align(net: torch.nn.Module) -> None:
     for weight in (*net.parameters(), *net.buffers()):
         if type(weight.data) is torch.Tensor and weight.device.type == "cpu" and weight.data_ptr() % 64:
             weight.data = weight.data.clone()
-
-
-def _with_exceptions(quantization: Quantization, shape: PreTrainedModel) -> Quantization:
-    """A quantisation that leaves out what lies beside the body (heads, output layers) and BERT's pooler, which may be new."""
-    beside = [name for name, _ in shape.named_children() if name != shape.base_model_prefix]
-    poolers = [name for name, _ in shape.named_modules() if name.split(".")[-1] == "pooler"]
-    # bitsandbytes has a name of its own for this option; a configuration without a method is one of it
-    is_bitsandbytes = quantization.get("quant_method", "bitsandbytes") == "bitsandbytes"
-    option = "llm_int8_skip_modules" if is_bitsandbytes else "modules_to_not_convert"
-    return {**quantization, option: sorted({*(quantization.get(option) or ()), *beside, *poolers})}
 
 
 def _tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerBase:

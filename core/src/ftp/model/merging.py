@@ -14,7 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ftp.errors import UserError
-from ftp.model.loading import load, origin, quiet, with_text_config
+from ftp.model.configuration import with_text_config
+from ftp.model.loading import load, origin, quiet
 from ftp.model.proof import largest_difference, logits, probe
 from ftp.model.saved_facts import ADAPTER_CONFIG, BASE_CONFIG
 from ftp.model.saving import copy_beside, reload, runs_code, save

@@ -18,9 +18,11 @@ from ftp.answers.fields import an
 from ftp.answers.origin import passes_through
 from ftp.errors import PluginError, UserError, describe
 from ftp.model.card import card
+from ftp.model.configuration import use_cache
 from ftp.model.fingerprint import check_base
 from ftp.model.growing import Grown
-from ftp.model.loading import load, origin, quantized, quiet, untouched, use_cache
+from ftp.model.loading import load, origin, quiet, untouched
+from ftp.model.quantization import quantized
 from ftp.model.saved_facts import (
     ADAPTER_CONFIG,
     BASE_CONFIG,

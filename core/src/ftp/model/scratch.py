@@ -16,8 +16,9 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from ftp import heads
 from ftp.errors import Problem, UserError, nearest
 from ftp.folder import marker, paths, writing
+from ftp.model.configuration import use_cache
 from ftp.model.limits import capacity
-from ftp.model.loading import quiet, use_cache
+from ftp.model.loading import quiet
 from ftp.model.saving import save_tokenizer
 from ftp.types import Data, Model, Run, StartedRun
 

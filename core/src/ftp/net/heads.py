@@ -8,7 +8,7 @@ writes) slots are places in those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from ftp.net import packed_attention
-from ftp.net.layout import IGNORED, Inputs, bounds, filler_slots, first, is_packed, last, real, starts_with_filler, targets
-from ftp.net.positions import first_position
+from ftp.net.layout import IGNORED, Inputs, bounds, filler_slots, first, is_packed, last, real, targets
+from ftp.net.network_parts import TO_NETWORK, arguments_of, backbone_of, columns_of, is_encoder_decoder, parts_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,84 +31,10 @@ __all__ = ["classify", "head_at", "hidden", "in_pieces", "logits_at", "shifts"]
 LOGIT_BYTES = 256 * 2**20
 """Logits beyond this size are computed in pieces, and again in the backward pass instead of being kept."""
 
-TO_NETWORK = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids")
-"""The columns of a batch that a network reads."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a network.
-
-    `inner`: the network under its PEFT wrapper. `backbone`: what makes its hidden states; None where that cannot be taken
-    apart from the head (encoder-decoders, learnt prompts), so that only whole padded passes are right.
-    """
-
-    inner: PreTrainedModel
-    backbone: PreTrainedModel | None
-
-
-def parts_of(net: nn.Module) -> Parts:
-    """Take a network apart."""
-    adapters = getattr(net, "peft_config", None)
-    if not adapters or not hasattr(net, "get_base_model"):
-        return Parts(net, None if is_encoder_decoder(net) else net.base_model)
-    inner = net.get_base_model()
-    if is_encoder_decoder(inner):
-        return Parts(inner, None)
-    # learnt prompts change what goes into the network, in the forward pass of PEFT's wrapper
-    for config in adapters.values():
-        if getattr(config, "num_virtual_tokens", None) or getattr(config, "alora_invocation_tokens", None):
-            return Parts(inner, None)
-    return Parts(inner, inner.base_model)
-
-
-def _backbone(net: nn.Module) -> PreTrainedModel:
-    """The backbone of a network. Raises ValueError where it cannot be taken apart from the head."""
-    backbone = parts_of(net).backbone
-    if backbone is None:
-        raise ValueError(f"the states of {type(net).__name__} cannot be taken apart from its head")
-    return backbone
-
-
-def is_encoder_decoder(net: PreTrainedModel) -> bool:
-    """Whether a network has an encoder and a decoder."""
-    return bool(getattr(net.config, "is_encoder_decoder", False))
-
-
-def _columns(inputs: Inputs, names: Iterable[str] = TO_NETWORK) -> dict[str, Tensor]:
-    """Those of some columns that there are."""
-    return {name: inputs[name] for name in names if name in inputs}
-
-
-def _arguments(net: nn.Module, inputs: Inputs) -> dict[str, object]:
-    """What the network is called with. Raises ValueError for packed rows on a network that would mix them."""
-    parts = parts_of(net)
-    config = parts.inner.config
-    arguments: dict[str, object] = {**_columns(inputs)}
-    if hasattr(config, "use_cache"):
-        arguments["use_cache"] = False
-    if "position_ids" in inputs:
-        arguments["position_ids"] = inputs["position_ids"] + first_position(_position_table(parts.backbone))
-    if is_packed(inputs):
-        if parts.backbone is None or config._attn_implementation != packed_attention.NAME:
-            raise ValueError("packed rows need a network of which `can_pack` says that it keeps them apart")
-        longest, filler = inputs["extent"].shape[1:]
-        tokens = inputs["input_ids"].numel()
-        packing = packed_attention.packing(starts_with_filler(inputs), max(longest, filler), tokens)
-        arguments["packing"] = packing
-        arguments["attention_mask"] = packing.mask
-    return arguments
-
-
-def _position_table(backbone: PreTrainedModel | None) -> nn.Module | None:
-    """The backbone's table of position embeddings; None where it has none."""
-    return getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
-
-
 def _encode(net: nn.Module, inputs: Inputs) -> BaseModelOutput:
     """The output of the backbone, its hidden states flattened to [slots, size]."""
-    arguments = _arguments(net, inputs)
-    output = _backbone(net)(**arguments, return_dict=True)
+    arguments = arguments_of(net, inputs)
+    output = backbone_of(net)(**arguments, return_dict=True)
     output["last_hidden_state"] = output.last_hidden_state.flatten(0, 1)
     return output
 
@@ -117,7 +42,7 @@ def _encode(net: nn.Module, inputs: Inputs) -> BaseModelOutput:
 def _head(net: nn.Module, output: BaseModelOutput, states: Tensor) -> Tensor:
     """The logits that the network's own head makes of `states` [rows, tokens, size]."""
     inner = parts_of(net).inner
-    backbone = _backbone(net)
+    backbone = backbone_of(net)
     if inner is backbone:
         raise ValueError(f"{type(inner).__name__} has no head")
     output = copy(output)
@@ -154,7 +79,7 @@ def _logits(answer: ModelOutput) -> Tensor:
 
 def whole_logits(net: nn.Module, inputs: Inputs) -> Tensor:
     """The logits of one plain padded pass, [rows, longest, ...] where there is one a token (of a decoder that writes)."""
-    logits = _logits(net(**_arguments(net, inputs)))
+    logits = _logits(net(**arguments_of(net, inputs)))
     # a learnt prompt adds tokens in front
     width = inputs.get("decoder_input_ids", inputs["input_ids"]).shape[1]
     return logits[:, -width:] if logits.ndim == 3 else logits
@@ -177,9 +102,9 @@ def hidden(net: nn.Module, inputs: Inputs) -> Tensor:
         return _encode(net, inputs).last_hidden_state
     if is_encoder_decoder(parts.inner):
         encoder = parts.inner.get_encoder()
-        output = encoder(**_columns(inputs, ("input_ids", "attention_mask")), return_dict=True)
+        output = encoder(**columns_of(inputs, ("input_ids", "attention_mask")), return_dict=True)
     else:
-        output = parts.inner.base_model(**_columns(inputs), return_dict=True)
+        output = parts.inner.base_model(**columns_of(inputs), return_dict=True)
     return output.last_hidden_state.flatten(0, 1)
 
 
@@ -218,7 +143,7 @@ def _by_ends(net: nn.Module, inputs: Inputs, end: int) -> Tensor:
         return whole_logits(net, inputs)
     logits = []
     for row in range(len(counts)):
-        single_row = {name: column[row : row + 1] for name, column in _columns(inputs).items()}
+        single_row = {name: column[row : row + 1] for name, column in columns_of(inputs).items()}
         logits.append(whole_logits(net, single_row))
     return torch.cat(logits)
 
@@ -232,7 +157,7 @@ def _scores(head: nn.Module, net: nn.Module, inputs: Inputs) -> Tensor:
     seen: list[Tensor] = []
     handle = head.register_forward_hook(lambda module, arguments, output: seen.append(output))
     try:
-        net(**_arguments(net, inputs))
+        net(**arguments_of(net, inputs))
     finally:
         handle.remove()
     width = inputs["input_ids"].shape[1]
@@ -246,7 +171,7 @@ def _to_the_left(inputs: Inputs) -> Inputs:
     order = inputs["attention_mask"].argsort(dim=1, descending=True, stable=True)
     # positions of rows that begin on the left are the network's own
     names = [name for name in TO_NETWORK if name != "position_ids"]
-    return {name: column.gather(1, order) for name, column in _columns(inputs, names).items()}
+    return {name: column.gather(1, order) for name, column in columns_of(inputs, names).items()}
 
 
 @dataclass(frozen=True)
@@ -365,7 +290,7 @@ def token_losses(net: nn.Module, inputs: Inputs, labels: Tensor) -> tuple[Tensor
     inner = parts_of(net).inner
     if is_encoder_decoder(inner):
         previous = inner.prepare_decoder_input_ids_from_labels(labels)
-        logits = net(**_arguments(net, inputs), decoder_input_ids=previous).logits
+        logits = net(**arguments_of(net, inputs), decoder_input_ids=previous).logits
         row, position = (labels != IGNORED).nonzero(as_tuple=True)
         return cross_entropy(logits[row, position].float(), labels[row, position], reduction="none"), row
     where, target, row = targets(inputs, labels, shift=shifts(net))

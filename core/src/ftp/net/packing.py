@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ftp.net import packed_attention
-from ftp.net.heads import classify, hidden, logits_at, parts_of, token_logits, whole_logits
+from ftp.net.heads import classify, hidden, logits_at, token_logits, whole_logits
 from ftp.net.layout import Inputs, bounds, count_rows, is_packed, lay, real
+from ftp.net.network_parts import parts_of
 from ftp.net.positions import tokens_that_fit
 
 if TYPE_CHECKING:
