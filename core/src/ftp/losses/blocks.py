@@ -57,6 +57,7 @@ def ends(
     """
     inner = list(tokenizer(**{side: "a"}, add_special_tokens=False)["input_ids"])
     whole = list(tokenizer(**{side: "a"}, add_special_tokens=True)["input_ids"])
+    # where the text's own tokens stand among all
     for start in range(len(whole) - len(inner) + 1):
         if whole[start : start + len(inner)] == inner:
             return whole[:start], whole[start + len(inner) :]
@@ -118,6 +119,7 @@ def together(parts: Iterable[Numbered], most: int) -> Iterator[TokenRow]:
     tokens = 0
     for row, piece in parts:
         size = len(piece["input_ids"])
+        # a block is full where the next piece does not fit whole
         if held and tokens + size > most:
             yield _block(held)
             held = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,7 +138,7 @@ def of_run(
     from ftp.losses import encoder_decoder
 
     is_finished = not data.splits
-    apart = partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None
+    apart = encoder_decoder.default_template(model)
     # a finished run is saved with its template, so a file is not read again
     chat = prepare(model.tokenizer, file=None if is_finished else file, eos_token=eos_token, marked=marked, who=who,
                    apart=apart, split_special_tokens=run.settings.split_special_tokens)
@@ -196,7 +195,6 @@ def refuse_changed(chat: Chat, out: Path | None) -> None:
 def _checked(chat: Chat) -> Chat:
     """The chat with its stop tokens and notes, once a short conversation has gone through it."""
     tokenizer = chat.tokenizer
-    notes = []
     fix = "mend the template, or name another file"
     probe = chat.encode([PROBE])[0]
     if isinstance(probe, Unfit):
@@ -218,7 +216,27 @@ def _checked(chat: Chat) -> Chat:
         raise UserError(f"the chat template ({chat.source}): its prompt for an answer is not how its own assistant turns begin, "
                         "so training and inference would differ", fix)
 
-    # what works, but not as one may think, is told
+    notes = _notes(chat, ids, prompt)
+    # an answer ends with the last trained token of the probe, and with the EOS
+    last = without_white_space(tokenizer, ids[slice(*probe.spans[-1])])[-1]
+    if ids == [*chat.tokens([text])[0][0], last]:
+        notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
+    stop = [token for token in dict.fromkeys([last, int(tokenizer.eos_token_id)]) if token in chat.ends]
+    if last not in stop:
+        notes.append("no token that ends a turn is among the trained ones: the model will not learn to stop")
+    return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))
+
+
+def _notes(chat: Chat, ids: list[int], prompt: list[int]) -> list[str]:
+    """What works with a template, but not as one may think.
+
+    Args:
+        ids: a short conversation as tokens.
+        prompt: its question as tokens, up to where the answer begins.
+    """
+    tokenizer = chat.tokenizer
+    bos = tokenizer.bos_token_id
+    notes = []
     if ids[: len(prompt)] != prompt and not chat.apart:
         notes.append("the chat template's prompt ends within a token of the answer (a blank at its end, as a rule): "
                      "generation starts from other tokens than training")
@@ -228,15 +246,4 @@ def _checked(chat: Chat) -> Chat:
     if after and prompt[-len(after) :] != after:
         notes.append(f"the chat template's prompt does not end with {tokenizer.decode(after)}, which the tokenizer puts behind a "
                      "text that an encoder reads; the template is followed")
-
-    # an answer ends with the last trained token of the probe, and with the EOS
-    last = without_white_space(tokenizer, ids[slice(*probe.spans[-1])])[-1]
-    if ids == [*chat.tokens([text])[0][0], last]:
-        notes.append("the chat template writes no end of turn: the EOS is added after the last answer")
-    stop = [int(tokenizer.eos_token_id)]
-    if last not in stop:
-        stop.insert(0, last)
-    stop = [token for token in stop if token in chat.ends]
-    if last not in stop:
-        notes.append("no token that ends a turn is among the trained ones: the model will not learn to stop")
-    return dataclasses.replace(chat, stop=tuple(stop), notes=tuple(notes))
+    return notes

@@ -102,6 +102,7 @@ class Frame:
         if room < 1:
             return []
         step = room - room // OVERLAP
+        # the last window begins so that it reaches the end of the text
         starts = range(0, length - room + step, step)
         return [(start, min(start + room, length)) for start in starts]
 

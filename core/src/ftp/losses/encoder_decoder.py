@@ -12,7 +12,8 @@ of `decoder_input_ids`, so all that comes after it (losses, accuracy, a teacher)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ftp.errors import UserError
@@ -82,6 +83,11 @@ def template(model: Model) -> str:
     return filled
 
 
+def default_template(model: Model) -> Callable[[], str] | None:
+    """What makes the chat template of a network with an encoder and a decoder; None for any other network."""
+    return partial(template, model) if applies(model.net) else None
+
+
 def encoded(
     tokenizer: PreTrainedTokenizerBase, answers: Iterable[tuple[list[int], list[int], int]], limit: int
 ) -> list[TokenRow]:
@@ -129,6 +135,7 @@ def collate(model: Model, rows: Sequence[TokenRow], **more: object) -> Batch:
                         "out for networks with one stack of layers", "name a causal model (--model), or sft")
     begin = start(model)
     pad = model.tokenizer.pad_token_id or 0
+    # a row that is asked has one slot, of which nothing is learnt
     answers = [list(row.get("labels") or (layout.IGNORED,)) for row in rows]
     read = layout.lay([row["input_ids"] for row in rows], packed=False, pad_id=pad)
     # a token is predicted from the one before it, the first from the start token

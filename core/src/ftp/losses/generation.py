@@ -92,6 +92,7 @@ def question(row: Row) -> list[Message]:
     """
     if row.get("text") is not None and "messages" not in row:
         return [{"role": "user", "content": str(row["text"])}]
+    # columns that hold a whole conversation, rather than a prompt beside an answer
     is_whole = row.get("messages") is not None or row.get("conversations") is not None
     turns = conversation(row) if is_whole else asked(row)
     if not turns:

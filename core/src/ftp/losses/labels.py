@@ -93,6 +93,7 @@ class Labels(Loss[LabelRow]):
         logits = self.logits_of(batch) if out is None else out.outputs
         predictions = []
         for probabilities in logits.softmax(-1).tolist():
+            # the first of equal ones
             best = max(range(len(probabilities)), key=probabilities.__getitem__)
             predictions.append(Prediction(best, tuple(probabilities)))
         return predictions

@@ -146,6 +146,7 @@ class PreferencePairs(Loss[PairRow]):
     def compute(self, batch: Batch) -> LossOut:
         inputs = batch.inputs
         own = answer_logps.logps(self.model.net, inputs)
+        # a method without a reference reads zeros
         if not self.reference:
             reference = torch.zeros_like(own)
         elif self.precompute:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,7 @@ class Stops:
 
 def chat_of(run: Run, model: Model) -> Chat:
     """The chat template that a model's tokenizer holds once its objective was made."""
-    apart = partial(encoder_decoder.template, model) if encoder_decoder.applies(model.net) else None
+    apart = encoder_decoder.default_template(model)
     return prepare(model.tokenizer, apart=apart, split_special_tokens=run.settings.split_special_tokens)
 
 

@@ -140,6 +140,7 @@ def compute(model: Model, batch: Batch, accuracy: str = "") -> LossOut:
         metrics[accuracy] = hits.float().sum()
     else:
         losses = heads.losses_of(model.net, head, target)
+    # rows with few tokens and rows with many: the sums are divided once, by whoever knows all counts
     by_row = torch.zeros_like(counts).index_add_(0, of, losses.detach())
     return LossOut(losses.sum(), metrics, by_row, counts,
                    logits=VocabularyLogits(model.net, head, len(where)), targets=target)

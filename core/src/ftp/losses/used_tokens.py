@@ -38,6 +38,7 @@ def used(
     plain = TextTokenizer(tokenizer).controls if split_special_tokens else ()
     tokens = in_rows({token: number for token, number in names.items() if token not in plain}, data)
     form = forms.get(data.form)
+    # what is written ends with the EOS; a template writes control tokens of its own
     if form.has_messages:
         tokens |= in_template(tokenizer, names, template)
         tokens |= {names[token] for token in (eos, tokenizer.eos_token) if token in names}

@@ -7,13 +7,13 @@ resumed run and the reference have the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import AddedToken, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ftp.errors import Problem, UserError
+from ftp.model.refusals import some
 from ftp.model.token_rows import ends
 
 NAMED = 8
@@ -108,8 +108,7 @@ def set_rows(config: PretrainedConfig, rows: int) -> None:
 def too_many_tokens(name: str, net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Problem:
     """A tokenizer with tokens that the network has no row for: as a rule they were added, and the weights not resized."""
     missing = without_row(net, tokenizer)
-    tokens: Sequence[str] = tokenizer.convert_ids_to_tokens(missing[:NAMED])
-    listed = ", ".join(map(str, tokens)) + (", ..." if len(missing) > NAMED else "")
+    listed = some(list(map(str, tokenizer.convert_ids_to_tokens(missing))), NAMED)
     rows = net.get_input_embeddings().weight.shape[0]
     what = (f"--model {name}: the tokenizer has {rows + len(missing)} tokens, but the network has embeddings for {rows}; "
             f"without a row: {listed}")

@@ -93,7 +93,7 @@ def load(
         _fit(source, net, tokenizer, max_length)
     if device is not None:
         net.to(device)
-    # The reference is loaded with the configuration as it is now: plugins may change that of the network.
+    # the reference is loaded with the configuration as it is now: plugins may change that of the network.
     settled = copy.deepcopy(net.config)
     quantization: Quantization = getattr(net, "_ftp_quantization", {})
     if quantization:

@@ -189,6 +189,7 @@ def _written(
     # an adapter is merged into full weights, whatever its base was read as
     is_quantised = came_from is not None and bool(came_from.quantization)
     whole = into_base(reload_as(quantise=False) if is_quantised else model)
+    # after merging, which adds in fp32
     whole.net.to(DTYPES[dtype])
     allowed = BOUNDS[dtype] if bound is None else bound
     try:

@@ -33,6 +33,7 @@ def without_dropout(net: nn.Module) -> None:
     for module in _own(net):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        # attention keeps its rate as a number, under names that differ between architectures
         for name in ("attention_dropout", "dropout_p", "dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)

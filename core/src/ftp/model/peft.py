@@ -157,6 +157,7 @@ def attach(model: Model, config: PeftConfig, *, who: str, seed: int, reversible:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise UserError(f"{who}: PEFT refuses: {str(error).strip()}") from error
+    # what PEFT warned of is for the user, but not what `quiet` holds back
     for warning in warned:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 

@@ -34,6 +34,7 @@ def check_folder(source: Source, trust_remote_code: bool = False) -> None:
     if not (folder / "config.json").is_file():
         problems.append(Problem(f"--model {source.name}: {folder} has no config.json",
                                 "a model is a folder with config.json, model.safetensors and its tokenizer"))
+    # unpickling can run code, so weights in that form are named and not read
     if not any(folder.glob("*.safetensors")):
         pickles = _pickles(folder)
         if pickles:

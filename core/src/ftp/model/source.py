@@ -132,6 +132,7 @@ def _existing(name: str) -> Path | None:
 
 
 def _folder(name: str, folder: Path) -> Source:
+    """A model in a folder, or in the folder of the run that made it."""
     if not folder.is_dir():
         raise UserError(f"--model {name}: this is a file; a model is a folder with config.json, weights and tokenizer",
                         f"name its folder: --model {folder.parent}")
@@ -158,6 +159,7 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
         RevisionNotFoundError,
     )
 
+    # one small file says whether there is such a model, and in which state
     try:
         reachable = _reachable()
         if reachable:

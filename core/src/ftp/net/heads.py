@@ -45,6 +45,7 @@ def _head(net: nn.Module, output: BaseModelOutput, states: Tensor) -> Tensor:
     backbone = backbone_of(net)
     if inner is backbone:
         raise ValueError(f"{type(inner).__name__} has no head")
+    # the backbone ran once; a shallow copy of its output has other states
     output = copy(output)
     output["last_hidden_state"] = states
     if getattr(backbone, "pooler", None) is not None:
@@ -160,6 +161,7 @@ def _scores(head: nn.Module, net: nn.Module, inputs: Inputs) -> Tensor:
         net(**arguments_of(net, inputs))
     finally:
         handle.remove()
+    # a learnt prompt adds tokens in front
     width = inputs["input_ids"].shape[1]
     return seen[-1][:, -width:].flatten(0, 1)[last(inputs)]
 
@@ -168,6 +170,7 @@ def _to_the_left(inputs: Inputs) -> Inputs:
     """The same rows with their padding on the right, where heads that read the first token expect it."""
     if "position_ids" not in inputs:
         return inputs
+    # real tokens first, in the order in which they are
     order = inputs["attention_mask"].argsort(dim=1, descending=True, stable=True)
     # positions of rows that begin on the left are the network's own
     names = [name for name in TO_NETWORK if name != "position_ids"]

@@ -145,6 +145,7 @@ def last(inputs: Inputs) -> Tensor:
     if is_packed(inputs):
         return inputs["row_starts"][1:].long() - 1
     mask = inputs["attention_mask"]
+    # argmax gives the first of equal values, counted from the right
     return mask.shape[1] - 1 - mask.flip(1).argmax(1) + _line_starts(mask)
 
 
@@ -228,6 +229,7 @@ def targets(inputs: Inputs, labels: Tensor, *, shift: bool) -> tuple[Tensor, Ten
     """
     flat = labels.flatten()
     learnt = flat != IGNORED
+    # the slot before a row's first token is of another row
     if shift:
         learnt[first(inputs)] = False
     where = learnt.nonzero()[:, 0]

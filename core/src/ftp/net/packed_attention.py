@@ -139,6 +139,7 @@ def packing(starts: Tensor, longest: int, tokens: int) -> Packing:
         base = torch.arange(len(lengths), device=starts.device) * longest
         inside = torch.arange(longest, device=starts.device) < lengths[:, None]
         blocks = (Block(len(lengths), longest, inside[:, None, None]),)
+    # from where a token lies in the line to where it lies in the blocks
     shift = torch.repeat_interleave(base - starts[:-1], lengths, output_size=tokens)
     return Packing(starts, longest, shift + torch.arange(tokens, device=starts.device), blocks)
 
@@ -272,6 +273,7 @@ def _varlen(
     """Attention of CUDA that knows where rows begin: [1, heads, tokens, size] each -> [1, tokens, heads, size]."""
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     window = (-1, 0) if causal else (-1, -1)
+    # fewer heads of keys than of queries
     is_grouped = q.shape[1] != k.shape[1]
     starts, longest = packing.starts, packing.longest
     out: Tensor = varlen_attn(
