@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from ftp.data import chat_rows
@@ -132,9 +133,7 @@ class Chat:
             Each as token ids, or why it cannot be trained on.
         """
         rendered: list[tuple[str, list[Span]] | Unfit] = []
-        for index, messages in enumerate(conversations):
-            own_tools = tools[index] if tools else None
-            begin = begins[index] if begins else 0
+        for messages, own_tools, begin in zip(conversations, tools or repeat(None), begins or repeat(0), strict=False):
             hidden = self.content.hidden(messages)
             try:
                 rendered.append(self._text(hidden, self.content.hidden(own_tools), which, begin))

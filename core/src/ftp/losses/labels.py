@@ -59,8 +59,9 @@ class Labels(Loss[LabelRow]):
 
     def ask(self, rows: Sequence[Row]) -> Iterator[LabelRow]:
         texts = [row["text"] for row in rows]
-        has_pairs = bool(rows) and rows[0].get("text_pair") is not None
-        pairs = [row["text_pair"] for row in rows] if has_pairs else None
+        pairs: list[str] | None = None
+        if rows and rows[0].get("text_pair") is not None:
+            pairs = [row["text_pair"] for row in rows]
         whole = self.tokenize(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)
         for row_index, text in enumerate(texts):
             columns = {name: column[row_index] for name, column in whole.items()}

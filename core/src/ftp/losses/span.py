@@ -153,8 +153,7 @@ class Spans(Loss[SpanRow]):
         window["none"] = _none(window["input_ids"], self.model.tokenizer.cls_token_id)
         start, end = part
         offsets = tokens.offsets[context.first + start : context.first + end]
-        text_start = offsets[0][0] if offsets else 0
-        text_end = offsets[-1][1] if offsets else 0
+        text_start, text_end = (offsets[0][0], offsets[-1][1]) if offsets else (0, 0)
         window["text"] = text[text_start:text_end]
         window["offsets"] = [character - text_start for character in chain.from_iterable(offsets)]
         return window

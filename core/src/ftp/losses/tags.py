@@ -181,10 +181,12 @@ def owned(parts: Sequence[tuple[int, int]], firsts: Sequence[int | None]) -> Ite
     """For each window the words that are scored in it: the overlap of two windows is shared in its middle."""
     middles = [(start + end) // 2 for (_, end), (start, _) in pairwise(parts)]
     tokens: list[int] = []
+    latest = NO_TOKEN
     for first in firsts:
-        before = tokens[-1] if tokens else NO_TOKEN
         # a word without tokens has that of the word before it
-        tokens.append(before if first is None else first)
+        if first is not None:
+            latest = first
+        tokens.append(latest)
     word = 0
     for end in [*middles, None]:  # the last window takes all that is left
         begin = word

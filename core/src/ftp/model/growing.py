@@ -71,7 +71,9 @@ def grow(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: NewTo
     missing = set(without_row(net, tokenizer))
     ids = set(add_tokens(tokenizer, wanted))
     vocabulary = tokenizer.get_vocab()
-    ids |= missing if wanted.resize else missing & {vocabulary.get(token) for token in wanted.tokens}
+    if not wanted.resize:
+        missing &= {vocabulary.get(token) for token in wanted.tokens}
+    ids |= missing
     if not ids:
         return None
     before = net.get_input_embeddings().weight.shape[0]

@@ -24,7 +24,6 @@ def capacity(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) ->
     positions = tokens_that_fit(net)
     if positions is not None:
         limits.append(positions)
-    longest = tokenizer.model_max_length if tokenizer is not None else None
-    if longest and 0 < longest < NO_LIMIT:
-        limits.append(int(longest))
+    if tokenizer is not None and 0 < (tokenizer.model_max_length or 0) < NO_LIMIT:
+        limits.append(int(tokenizer.model_max_length))
     return min(limits, default=None)

@@ -205,7 +205,9 @@ def ftp_packed(
             raise ValueError("this network does not hand `packing` to its attention; use padded rows")
     else:
         _check(query, key, kwargs)
-    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
+    causal = is_causal
+    if causal is None:  # the layer knows
+        causal = bool(getattr(module, "is_causal", True))
     kernel: DropoutKernel | None = getattr(module, DROPOUT_KERNEL, None)
     if kernel is not None and packing is not None and dropout and is_on_cpu:
         with autocast:
