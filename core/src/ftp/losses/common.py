@@ -16,9 +16,14 @@ T = TypeVar("T")
 
 
 class TokenRow(EncodedRow, total=False):
-    """A row of tokens. `spans`: its trained stretches, flat ([start, end, start, end, ...]); without it all
-    tokens are trained. `segments`: lengths of its texts, where it holds several. `labels`: of an encoder-decoder, what the
-    decoder is to write. `prompt`: what comes before an answer that is to be written and compared; None where none is to be."""
+    """A row of tokens.
+
+    Attributes:
+        spans: its trained stretches, flat (`[start, end, start, end, ...]`); without it all tokens are trained.
+        segments: lengths of its texts, where it holds several.
+        labels: of an encoder-decoder, the tokens that the decoder is to write.
+        prompt: the tokens before an answer that is to be written and compared; None: none is to be.
+    """
 
     spans: list[int]
     segments: list[int]

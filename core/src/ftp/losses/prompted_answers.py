@@ -35,8 +35,15 @@ class PairRow(TokenRow, total=False):
 
 
 class RatingRow(TokenRow, total=False):
-    """A prompt with an answer (`input_ids`, `spans`). `label`: 1 good, 0 bad. `other_ids`, `other_spans`: the same prompt with
-    the answer to another one, empty where there is none. `ref_...logps`: as in `PairRow`."""
+    """A prompt with an answer (`input_ids`, `spans`).
+
+    Attributes:
+        label: 1 for a good answer, 0 for a bad one.
+        other_ids: the same prompt with the answer to another one; empty where there is none.
+        other_spans: the trained stretches of these.
+        ref_logps: log probability of the answer under the reference, in nats, where that is kept.
+        ref_other_logps: that of the other answer.
+    """
 
     label: int
     other_ids: list[int]

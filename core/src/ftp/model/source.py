@@ -15,10 +15,16 @@ from ftp.types import Offer
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from. `name` is what the user calls it; exactly one of `folder` and `hub_id` is set.
+    """Where a model comes from; exactly one of `folder` and `hub_id` is set.
 
-    `revision`: the commit of a hub model. `offer` and `package` say which installed package brought it. `offline`: the hub
-    cannot be reached, and its cache has the model. `local`: no network is needed, so none is asked.
+    Attributes:
+        name: what the user calls it.
+        folder: where it lies on this machine; None: on the hub.
+        hub_id: its name on the hub; None: it is a folder.
+        revision: the commit of a hub model; None: not known.
+        offer: what an installed package says of it; None: no package brought it.
+        package: name and version of that package; empty: no package brought it.
+        offline: whether the hub cannot be reached, and its cache has the model.
     """
 
     name: str
@@ -36,6 +42,7 @@ class Source:
 
     @property
     def local(self) -> bool:
+        """Whether no network is needed, so that none is asked."""
         return self.folder is not None or self.offline
 
 

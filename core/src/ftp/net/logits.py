@@ -28,9 +28,14 @@ class Logits(Protocol):
     def each(
         self, function: Callable[[Tensor, Tensor], Tensor], beside: Tensor | Logits
     ) -> Tensor:
-        """[terms] what `function(logits, beside)` gives for stretches of the terms, [n] for [n, classes] logits.
+        """What a function gives for each term, asked for a stretch of them at a time.
 
-        `beside`: of each term what the function reads too: a tensor [terms, ...] (the targets), or other logits of them.
+        Args:
+            function: `function(logits, beside)` gives `[n]` for `[n, classes]` logits.
+            beside: of each term what the function reads too: a tensor `[terms, ...]` (the targets), or other logits of them.
+
+        Returns:
+            `[terms]`.
         """
 
 

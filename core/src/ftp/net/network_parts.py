@@ -19,7 +19,6 @@ TO_NETWORK = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "
 """The columns of a batch that a network reads."""
 
 
-
 @dataclass(frozen=True)
 class Parts:
     """The parts of a network.
