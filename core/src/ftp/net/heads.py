@@ -102,8 +102,9 @@ def hidden(net: nn.Module, inputs: Inputs) -> Tensor:
     if parts.backbone is not None:
         return _encode(net, inputs).last_hidden_state
     if is_encoder_decoder(parts.inner):
+        # packed rows have no mask, so that they are refused
         encoder = parts.inner.get_encoder()
-        output = encoder(**columns_of(inputs, ("input_ids", "attention_mask")), return_dict=True)
+        output = encoder(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], return_dict=True)
     else:
         output = parts.inner.base_model(**columns_of(inputs), return_dict=True)
     return output.last_hidden_state.flatten(0, 1)
