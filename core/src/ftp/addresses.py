@@ -28,16 +28,18 @@ _known: dict[str, None] = {}
 
 def secrets(text: str) -> list[str]:
     """The secrets of an address, in order."""
-    spans = {match.span("secret") for pattern in (_USER, _QUERY, _TOKEN) for match in pattern.finditer(text)}
-    return [text[start:end] for start, end in sorted(spans) if not REFERENCE.search(text[start:end])]
+    spans: set[tuple[int, int]] = set()  # a token may well be the value of a query as well
+    for pattern in (_USER, _QUERY, _TOKEN):
+        spans.update(match.span("secret") for match in pattern.finditer(text))
+    in_order = [text[start:end] for start, end in sorted(spans)]
+    return [secret for secret in in_order if not REFERENCE.search(secret)]
 
 
 def remember(values: Iterable[object]) -> None:
     """Keep the secrets of a run's options in mind, and in the environment for the processes that it starts."""
     for value in values:
-        for part in value if isinstance(value, list | tuple) else (value,):
-            for secret in secrets(part) if isinstance(part, str) else ():
-                _known.setdefault(secret)
+        for text in _texts(value):
+            _known.update(dict.fromkeys(secrets(text)))
     for secret in _known:
         number = 1
         while os.environ.setdefault(_variable(number), secret) != secret:  # that name has another one
@@ -66,8 +68,9 @@ def written(value: object) -> object:
     if not isinstance(value, str):
         return value
     for secret in secrets(value):
-        name = next((name for name in _variables() if os.environ[name] == secret), None)
-        value = value.replace(secret, f"${{{name or VARIABLE}}}")
+        holding = [name for name in _variables() if os.environ[name] == secret]
+        variable = holding[0] if holding else VARIABLE
+        value = value.replace(secret, f"${{{variable}}}")
     return value
 
 
@@ -82,14 +85,23 @@ def filled(value: object) -> object:
 
 def missing(value: object) -> list[str]:
     """The environment variables that an option's value names and that are not there."""
-    parts = value if isinstance(value, list | tuple) else (value,)
-    names = [name for part in parts if isinstance(part, str) for name in REFERENCE.findall(part)]
+    names: list[str] = []
+    for text in _texts(value):
+        names += REFERENCE.findall(text)
     return [name for name in names if name not in os.environ]
 
 
+def _texts(value: object) -> list[str]:
+    """An option's value where it is a text, or the texts in a list of them."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return [part for part in parts if isinstance(part, str)]
+
+
 def _variable(number: int) -> str:
+    """The name of the variable of a run's first, second, ... secret."""
     return VARIABLE if number == 1 else f"{VARIABLE}_{number}"
 
 
 def _variables() -> list[str]:
+    """The variables with secrets that the environment has."""
     return sorted(name for name in os.environ if REFERENCE.fullmatch(f"${{{name}}}"))

@@ -24,16 +24,14 @@ class Problem:
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Printed without a traceback; the command ends with status 2.
+    """A mistake that the user can correct. Printed without a traceback; the command ends with status 2.
 
-    Carries one or more `Problem`s, so that every mistake of a command is told at once.
+    Carries one or more `Problem`s, so that every mistake of a command is shown at once.
     """
 
     def __init__(self, what: str | Iterable[Problem], fix: str = "", command: str = "") -> None:
-        if isinstance(what, str):
-            self.problems: tuple[Problem, ...] = (Problem(what, fix, command),)
-        else:
-            self.problems = tuple(what)
+        problems = [Problem(what, fix, command)] if isinstance(what, str) else what
+        self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -42,7 +40,7 @@ class PluginError(Exception):
 
 
 class ExitStatus(SystemExit):
-    """The end of a command with a status, after all has been said. Every other `SystemExit` is some plugin's mistake."""
+    """The end of a command with a status, after everything is printed. Every other `SystemExit` is some plugin's mistake."""
 
 
 class VerifyError(RuntimeError):
@@ -56,7 +54,8 @@ class RiskStop(UserError):
 def describe(error: BaseException) -> str:
     """What went wrong, for a message that names who did it: `ValueError: boom`, or `it called sys.exit(0)`."""
     if isinstance(error, SystemExit):
-        return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+        status = "" if error.code is None else repr(error.code)
+        return f"it called sys.exit({status})"
     return f"{type(error).__name__}: {error}"
 
 
@@ -64,5 +63,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'lora'?` for the known word closest to `word`, or an empty string."""
     import difflib  # slow to import, and needed only where something is wrong
 
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{found[0]}'?" if found else ""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{matches[0]}'?" if matches else ""

@@ -25,31 +25,40 @@ def reading(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     not answered do not count. Nothing where rows say no answers.
     """
     scores = []
-    for split, one in predictions.items():
-        wanted = _wanted(data, one) if one.answers else []
-        pairs = [(accepted([_text(text) for text in texts]), _text(answer.answer))
-                 for answer, texts in zip(one.answers, wanted, strict=False) if isinstance(answer.answer, str)]
-        if not pairs:
+    for split, predicted in predictions.items():
+        exact: list[float] = []
+        f1: list[float] = []
+        is_answerable: list[bool] = []
+        for prediction, texts in zip(predicted.answers, _texts_of_answers(data, predicted), strict=False):
+            if not isinstance(prediction.answer, str):
+                continue
+            answer = _text(prediction.answer)
+            right_answers = accepted([_text(text) for text in texts])
+            exact.append(max(exact_match(right, answer) for right in right_answers))
+            f1.append(max(word_f1(right, answer) for right in right_answers))
+            is_answerable.append(right_answers != [""])
+        if not f1:
             continue
-        exact = [max(exact_match(answer, text) for answer in answers) for answers, text in pairs]
-        f1 = [max(word_f1(answer, text) for answer in answers) for answers, text in pairs]
-        scores += [Score("exact_match", _mean(exact), "max", split, len(pairs)), Score("f1", _mean(f1), "max", split, len(pairs))]
-        lacking = [answers == [""] for answers, _ in pairs]
-        if any(lacking):
-            has = [value for value, lacks in zip(f1, lacking, strict=True) if not lacks]
-            none = [value for value, lacks in zip(f1, lacking, strict=True) if lacks]
-            scores.append(Score("no_answer_accuracy", _mean(none), "max", split, len(none)))
-            if has:
-                scores.append(Score("f1_answerable", _mean(has), "max", split, len(has)))
+        scores += [_mean("exact_match", exact, split), _mean("f1", f1, split)]
+
+        # SQuAD 2.0 also shows the questions with and without an answer apart
+        if not all(is_answerable):
+            f1_answerable = [value for value, has_answer in zip(f1, is_answerable, strict=True) if has_answer]
+            f1_unanswerable = [value for value, has_answer in zip(f1, is_answerable, strict=True) if not has_answer]
+            scores.append(_mean("no_answer_accuracy", f1_unanswerable, split))
+            if f1_answerable:
+                scores.append(_mean("f1_answerable", f1_answerable, split))
     return scores
 
 
-def _wanted(data: Data, one: Predictions) -> Sequence[Sequence[str]]:
-    """The answers to each row of a split."""
-    if "answers" in one.rows.column_names:
-        return [answers["text"] for answers in one.rows["answers"]]
+def _texts_of_answers(data: Data, predicted: Predictions) -> Sequence[Sequence[str]]:
+    """The texts of the right answers to each row of a split; none where no row is answered, or rows say no answers."""
+    if not predicted.answers:
+        return []
+    if "answers" in predicted.rows.column_names:
+        return [answers["text"] for answers in predicted.rows["answers"]]
     if forms.get(data.form).column("messages") is not None:
-        return [[words(messages[-1])] for messages in one.rows["messages"]]
+        return [[words(messages[-1])] for messages in predicted.rows["messages"]]
     return []
 
 
@@ -75,12 +84,14 @@ def exact_match(answer: str, text: str) -> float:
 
 def word_f1(answer: str, text: str) -> float:
     """The harmonic mean of precision and recall of the words of `text`; where either is empty, 1 if both are."""
-    wanted, given = normalised(answer).split(), normalised(text).split()
-    if not wanted or not given:
-        return float(wanted == given)
-    common = sum((Counter(wanted) & Counter(given)).values())
-    return 2 * common / (len(wanted) + len(given))
+    right_words = normalised(answer).split()
+    text_words = normalised(text).split()
+    if not right_words or not text_words:
+        return float(right_words == text_words)
+    num_common = (Counter(right_words) & Counter(text_words)).total()
+    return 2 * num_common / (len(right_words) + len(text_words))
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(name: str, values: Sequence[float], split: str) -> Score:
+    """The mean over the questions of a split as a score."""
+    return Score(name, sum(values) / len(values), split=split, n=len(values))

@@ -18,28 +18,41 @@ def classification(data: Data, predictions: Mapping[str, Predictions]) -> list[S
     """
     form = forms.get(data.form)
     if form.column("messages") is not None:
-        return [score for split, one in predictions.items() for score in _said(split, one)]
+        return _exact_match(predictions)
     if not form.of_kind("class") or not data.labels:
         return []
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-    classes, scores = list(range(len(data.labels))), list[Score]()
-    for split, one in predictions.items():
-        if not one.answers or "label" not in one.rows.column_names or not isinstance(one.answers[0].answer, int):
+    classes = list(range(len(data.labels)))
+    scores = []
+    for split, predicted in predictions.items():
+        has_classes = bool(predicted.answers) and isinstance(predicted.answers[0].answer, int)
+        if not has_classes or "label" not in predicted.rows.column_names:
             continue
-        truth, given = one.rows["label"][:], [answer.answer for answer in one.answers]
-        f1 = f1_score(truth, given, labels=classes, average="macro", zero_division=0)
-        scores += [Score("accuracy", float(accuracy_score(truth, given)), "max", split),
-                   Score("macro_f1", float(f1), "max", split),
-                   Score("mcc", float(matthews_corrcoef(truth, given)), "max", split)]
+        truth = predicted.rows["label"][:]
+        answers = [prediction.answer for prediction in predicted.answers]
+        # over all classes of the task, not only those that these rows have
+        macro_f1 = f1_score(truth, answers, labels=classes, average="macro", zero_division=0)
+        scores += [
+            Score("accuracy", float(accuracy_score(truth, answers)), split=split),
+            Score("macro_f1", float(macro_f1), split=split),
+            Score("mcc", float(matthews_corrcoef(truth, answers)), split=split),
+        ]
     return scores
 
 
-def _said(split: str, one: Predictions) -> list[Score]:
+def _exact_match(predictions: Mapping[str, Predictions]) -> list[Score]:
     """Generated names of labels against the last turn of each conversation."""
-    right = [_plain(answer.answer) == _plain(words(messages[-1]))
-             for answer, messages in zip(one.answers, one.rows["messages"], strict=False) if isinstance(answer.answer, str)]
-    return [Score("exact_match", sum(right) / len(right), "max", split, len(right))] if right else []
+    scores = []
+    for split, predicted in predictions.items():
+        num_answered = num_right = 0
+        for prediction, messages in zip(predicted.answers, predicted.rows["messages"], strict=False):
+            if isinstance(prediction.answer, str):
+                num_answered += 1
+                num_right += _plain(prediction.answer) == _plain(words(messages[-1]))
+        if num_answered:
+            scores.append(Score("exact_match", num_right / num_answered, split=split, n=num_answered))
+    return scores
 
 
 def _plain(text: str) -> str:

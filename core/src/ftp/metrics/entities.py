@@ -23,43 +23,71 @@ def tagging(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     """
     if not forms.get(data.form).of_kind("tags") or not data.labels:
         return []
-    chunked = any(_parted(label)[0] for label in data.labels)
+    has_entities = any(_parted(label)[0] for label in data.labels)
     scores = []
-    for split, one in predictions.items():
-        if not one.answers or "tags" not in one.rows.column_names:
+    for split, predicted in predictions.items():
+        if not predicted.answers or "tags" not in predicted.rows.column_names:
             continue
-        truth = [[data.labels[number] for number in tags] for tags in one.rows["tags"]]
-        # a row without words is not answered
-        given = [answer.answer or ["O"] * len(tags) for answer, tags in zip(one.answers, truth, strict=True)]
-        right = sum(a == b for wanted, said in zip(truth, given, strict=True) for a, b in zip(wanted, said, strict=True))
-        scores.append(Score("accuracy", right / max(1, sum(map(len, truth))), "max", split))
-        if chunked:
-            scores += [Score(name, value, "max", split) for name, value in entity_scores(truth, given).items()]
+        truth: list[list[str]] = []
+        answers: list[list[str]] = []
+        for numbers, prediction in zip(predicted.rows["tags"], predicted.answers, strict=True):
+            truth.append([data.labels[number] for number in numbers])
+            # a row without words is not answered
+            answers.append(prediction.answer or ["O"] * len(numbers))
+        scores.append(Score("accuracy", _share_right(truth, answers), split=split))
+        if has_entities:
+            for name, value in entity_scores(truth, answers).items():
+                scores.append(Score(name, value, split=split))
     return scores
 
 
-def entity_scores(truth: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> dict[str, float]:
+def _share_right(truth: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]) -> float:
+    """The share of words that have their tag, over all sentences together."""
+    num_words = num_right = 0
+    for true_tags, tags in zip(truth, answers, strict=True):
+        num_words += len(true_tags)
+        num_right += sum(true_tag == tag for true_tag, tag in zip(true_tags, tags, strict=True))
+    return num_right / max(1, num_words)
+
+
+def entity_scores(truth: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]) -> dict[str, float]:
     """Precision, recall and f1 of the entities of many sentences together; 0 where there are none to divide by."""
-    wanted, found = ({(number, *one) for number, tags in enumerate(rows) for one in entities(tags)} for rows in (truth, given))
-    right = len(wanted & found)
-    precision, recall = right / max(1, len(found)), right / max(1, len(wanted))
-    return {"precision": precision, "recall": recall, "f1": 2 * right / max(1, len(found) + len(wanted))}
+    true_entities = _entities_of_all(truth)
+    entities_in_answers = _entities_of_all(answers)
+    num_right = len(true_entities & entities_in_answers)
+    return {
+        "precision": num_right / max(1, len(entities_in_answers)),
+        "recall": num_right / max(1, len(true_entities)),
+        "f1": 2 * num_right / max(1, len(entities_in_answers) + len(true_entities)),
+    }
+
+
+def _entities_of_all(sentences: Sequence[Sequence[str]]) -> set[tuple[int, Entity]]:
+    """The entities of all sentences, each with the number of its sentence."""
+    numbered = set()
+    for number, tags in enumerate(sentences):
+        numbered |= {(number, entity) for entity in entities(tags)}
+    return numbered
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:
     """The entities of a sentence. Chunks that do not keep to the rules are read as seqeval reads them by default: an
     inside tag that follows nothing of its kind begins an entity."""
-    found: list[Entity] = []
-    kind, begin, before = "", 0, ""  # `before`: the mark of the word before, where an entity is open
-    for place, tag in enumerate([*tags, "O"]):
-        mark, name = _parted(tag)
-        goes_on = mark in ("I", "E") and before in ("B", "I") and name == kind
-        if before and not goes_on:
-            found.append((kind, begin, place))
+    closed: list[Entity] = []
+    open_kind = ""
+    first_word = 0
+    last_mark = ""  # of the word before, where an entity is open
+    # one more word behind the last, which closes what is open
+    for word_index, tag in enumerate([*tags, "O"]):
+        mark, kind = _parted(tag)
+        goes_on = mark in ("I", "E") and last_mark in ("B", "I") and kind == open_kind
+        if last_mark and not goes_on:
+            closed.append((open_kind, first_word, word_index))
         if mark and not goes_on:
-            kind, begin = name, place
-        before = mark
-    return found
+            open_kind = kind
+            first_word = word_index
+        last_mark = mark
+    return closed
 
 
 def _parted(tag: str) -> tuple[str, str]:
