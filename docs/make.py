@@ -61,18 +61,24 @@ def hooks_page() -> str:
     lines += ["", "## What flows through them", "",
               "Frozen dataclasses of `ftp.types` and the protocol `Loss`, in the order in which a run meets them."]
     for cls in classes():
-        lines += ["", f"### {cls.__name__}", "", document(cls)]
+        text, _, _ = document(cls).partition("\n\nAttributes:\n")
+        lines += ["", f"### {cls.__name__}", "", text, ""]
+        meanings = arguments(cls, "Attributes")
         if cls is types.Loss:
+            lines += ["| attribute | meaning |", "| --- | --- |"]
+            lines += [f"| `{name}` | {cell(meaning)} |" for name, meaning in meanings.items()]
             lines += ["", *methods(cls)]
             continue
-        lines += ["", "| field | type | default |", "| --- | --- | --- |"]
-        lines += [f"| `{field.name}` | `{field_type(field)}` | {default(field)} |" for field in dataclasses.fields(cls)]
+        lines += ["| field | meaning | type | default |", "| --- | --- | --- | --- |"]
+        for field in dataclasses.fields(cls):
+            meaning = cell(meanings.get(field.name, ""))
+            lines.append(f"| `{field.name}` | {meaning} | `{field_type(field)}` | {default(field)} |")
     return "\n".join(lines) + "\n"
 
 
-def arguments(function: Callable[..., object]) -> dict[str, str]:
-    """The arguments of a function and what they mean, from the part `Args:` of its docstring."""
-    part = (inspect.getdoc(function) or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+def arguments(documented: Callable[..., object], heading: str = "Args") -> dict[str, str]:
+    """The arguments of a function (or the attributes of a class) and what they mean, from that part of its docstring."""
+    part = (inspect.getdoc(documented) or "").partition(f"\n{heading}:\n")[2].partition("\n\n")[0]
     meanings: dict[str, str] = {}
     name = ""
     for line in inspect.cleandoc(part).splitlines():

@@ -303,7 +303,7 @@ def test_an_answer_whose_fields_are_right_passes(kind: type) -> None:
 @pytest.mark.parametrize(("kind", "item"), FIELDS, ids=[f"{kind.__name__}-{item.name}" for kind, item in FIELDS])
 def test_each_field_of_an_answer_is_named_where_it_holds_what_it_cannot(kind: type, item: Any) -> None:
     wrong: list[Any] = [object(), [object()]]
-    if item.type != "Mapping[str, Any]":
+    if item.name not in ("inputs", "evidence"):  # which may hold anything
         wrong.append({1: object()})
     if "None" not in item.type:
         wrong.append(None)

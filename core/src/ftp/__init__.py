@@ -41,8 +41,14 @@ __all__ = [
 def run(plugins: Sequence[str], **options: Any) -> "Result":
     """Do one run and give its result (scores, verdicts, folder).
 
-    `options` are those of the command: core's by name (`learning_rate=1e-4`), a plugin's as a table
-    (`lora={"r": 8}`). Raises `UserError` with every mistake at once, `PluginError` where a plugin fails.
+    Args:
+        plugins: their names, as in `--plugins`.
+        options: those of the command: core's by name (`learning_rate=1e-4`), a plugin's as a table (`lora={"r": 8}`).
+
+    Raises:
+        UserError: every mistake in names and options together; or the rows, the model or the disk stop the run.
+        RiskStop: a check said stop.
+        PluginError: a plugin fails.
     """
     from ftp.host import python_files
     from ftp.plugins.plan import prepare
@@ -57,10 +63,14 @@ def load(
 ) -> "Predictor":
     """The result of a run, ready to predict: `ftp.load("runs/x").predict(["a text", ...])`.
 
-    `trust_remote_code`: run the code that came with its model, where it has some. `trust_recipe`: run
-    the Python files that its recipe names, also where you never ran them. `allow_changed_base`: take the base under an
-    adapter as it is now, where it was changed since. Raises `UserError` for what is no run, or
-    one without a verified model.
+    Args:
+        run: the run's folder.
+        trust_remote_code: run the code that came with its model, where it has some.
+        trust_recipe: run the Python files that its recipe names, also where you never ran them.
+        allow_changed_base: take the base under an adapter as it is now, where it was changed since.
+
+    Raises:
+        UserError: the folder is no run, or one without a verified model.
     """
     from ftp.runs.predictor import load as load_run
 

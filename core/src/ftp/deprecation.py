@@ -6,7 +6,6 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 class FtpDeprecationWarning(DeprecationWarning):
@@ -28,7 +27,7 @@ class Moved:
 
 def late_names(
     module: str, targets: Mapping[str, str], moved: Mapping[str, Moved] | None = None
-) -> Callable[[str], Any]:
+) -> Callable[[str], object]:
     """The `__getattr__` of a module whose names are imported when they are first asked for.
 
     Args:
@@ -37,14 +36,14 @@ def late_names(
         moved: names that it still has for a while; each warns with its new place.
     """
 
-    def get(name: str) -> Any:
+    def get(name: str) -> object:
         if name in targets:
             return _resolved(targets[name])
         if moved and name in moved:
             move = moved[name]
-            place = move.target.replace(":", ".")
+            new_name = move.target.replace(":", ".")
             # the level of whoever uses the name, so that the warning shows the line of the plugin
-            warnings.warn(f"{module}.{name} is {place} now; the old name goes in ftp-core {move.gone_in}",
+            warnings.warn(f"{module}.{name} is {new_name} now; the old name goes in ftp-core {move.gone_in}",
                           FtpDeprecationWarning, stacklevel=2)
             return _resolved(move.target)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
@@ -52,7 +51,7 @@ def late_names(
     return get
 
 
-def _resolved(target: str) -> Any:
+def _resolved(target: str) -> object:
     """The object of a target. (`pkgutil.resolve_name` would meet a function where a module has the same name.)"""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

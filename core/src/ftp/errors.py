@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: what was wrong with the value, what would be right, and the command to run next."""
+    """One mistake.
+
+    Attributes:
+        what: what was wrong, with the value.
+        fix: what would be right.
+        command: the command to run next.
+    """
 
     what: str
     fix: str = ""
@@ -27,6 +33,11 @@ class UserError(Exception):
     """A mistake that the user can correct. Printed without a traceback; the command ends with status 2.
 
     Carries one or more `Problem`s, so that every mistake of a command is shown at once.
+
+    Args:
+        what: what was wrong, with the value; or all mistakes.
+        fix: what would be right, where `what` is one mistake.
+        command: the command to run next, likewise.
     """
 
     def __init__(self, what: str | Iterable[Problem], fix: str = "", command: str = "") -> None:
@@ -60,7 +71,12 @@ def describe(error: BaseException) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'lora'?` for the known word closest to `word`, or an empty string."""
+    """`did you mean 'lora'?` for the known word closest to `word`, or an empty string.
+
+    Args:
+        word: as the user wrote it.
+        known: the words that there are.
+    """
     import difflib  # slow to import, and needed only where something is wrong
 
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -19,6 +19,7 @@ from ftp.types import (
     Evaluation,
     Event,
     Loss,
+    LossOut,
     Model,
     Predictions,
     Reward,
@@ -34,6 +35,7 @@ from ftp.types import (
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    import numpy as np
     from datasets import Dataset
     from numpy.typing import NDArray
     from torch.optim import Optimizer
@@ -82,8 +84,8 @@ def make_loss(run: StartedRun, data: Data, model: Model) -> Loss:
 
 @hookspec(firstresult=True)
 def order_rows(
-    run: StartedRun, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
-) -> Sequence[Sequence[int] | NDArray[Any]]:
+    run: StartedRun, data: Data, lengths: NDArray[np.int64], rows: NDArray[np.int64], epoch: int
+) -> Sequence[Sequence[int] | NDArray[np.int64]]:
     """Give the updates of an epoch, each as the numbers of its encoded rows, from 0.
 
     One answer: core's (registered last), which shuffles all rows (with `--mix` as many of each domain as its share says) and cuts
@@ -120,7 +122,7 @@ def make_schedule(run: StartedRun, total: int) -> Callable[[int], float]:
 
 @hookspec(firstresult=True)
 def train_step(
-    run: StartedRun, model: Model, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer,
+    run: StartedRun, model: Model, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: Optimizer,
     step: int, total: int,
 ) -> StepOut:
     """Do one whole update: the gradients of all `batches`, clipping, and the optimizer's step.
@@ -133,7 +135,7 @@ def train_step(
 
 
 @hookspec(firstresult=True)
-def evaluated_weights(run: StartedRun, model: Model) -> AbstractContextManager[Any]:
+def evaluated_weights(run: StartedRun, model: Model) -> AbstractContextManager[object]:
     """Give a context in which the network has the weights that count, where those are not the ones that are trained: their
     running average (EMA), a mean over the end of training (SWA), the point that a schedule-free optimizer reports.
 

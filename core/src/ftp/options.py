@@ -13,13 +13,25 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ftp.errors import Problem, UserError, nearest
 
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+    from tomlkit.items import Item, Table
+
+T = TypeVar("T")
+UNIONS = (Union, types.UnionType)
+"""What `get_origin` says of `Optional[X]`, and of `X | Y`."""
+SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+"""The words of a yes-or-no option."""
+TYPE_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no", Path: "path"}
+"""What a message calls a value of each type."""
+
 
 def option(
-    default: Any,
+    default: T,
     help: str,
     *,
     low: float | None = None,
@@ -29,17 +41,28 @@ def option(
     path: bool = False,
     code: bool = False,
     flag: str = "",
-) -> Any:
+) -> T:
     """A dataclass field that is an option of a run.
 
-    `low` and `high` are inclusive bounds of a number. `choices` are the words allowed (a `Literal` annotation does the
-    same). The annotation gives the type: int, float, str, bool, Path, `X | None`, or `tuple[X, ...]`. `path`: a text that may
-    be a path (a file, or else the name of a model): where there is such a file, a run's recipe has it with its whole path.
-    `code`: names Python files, as `path.py` or `path.py:name`; where a recipe names them, they run only when the user says so.
-    `flag`: a shorter name, which the command line and Python take as well.
+    The annotation gives its type: int, float, str, bool, Path, `X | None`, `X | Y`, `Literal[...]`, or `tuple[X, ...]`.
+
+    Args:
+        default: its value where nobody gives one.
+        help: what it does, for `--help` and recipes.
+        low: the smallest number allowed; None: no bound.
+        high: the largest number allowed; None: no bound.
+        choices: the words allowed (a `Literal` annotation does the same).
+        group: heading under which core's options are listed.
+        path: a text that may be a path (a file, or else the name of a model): where there is such a file, a run's recipe has
+            it with its whole path.
+        code: names Python files, as `path.py` or `path.py:name`; where a recipe names them, they run only when the user says
+            so.
+        flag: a shorter name, which the command line and Python take as well.
     """
-    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "group": group, "path": path, "code": code,
-                "flag": flag, "option": True}
+    metadata = {
+        "help": help, "low": low, "high": high, "choices": tuple(choices), "group": group, "path": path, "code": code,
+        "flag": flag, "option": True,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -49,8 +72,8 @@ class Option:
 
     owner: str  # plugin name, or "" for core
     name: str
-    kind: Any
-    default: Any
+    kind: object  # its annotation
+    default: object
     help: str
     low: float | None = None
     high: float | None = None
@@ -68,7 +91,9 @@ class Option:
     def flag(self) -> str:
         if self.short:
             return f"--{self.short}"
-        return "--" + (self.key if self.owner else self.key.replace("_", "-"))
+        if self.owner:
+            return f"--{self.key}"
+        return "--" + self.key.replace("_", "-")
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -77,7 +102,7 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        return _name(self.kind)
+        return _type_name(self.kind)
 
     @property
     def is_flag(self) -> bool:
@@ -87,74 +112,89 @@ class Option:
 def options_of(cls: type, owner: str) -> list[Option]:
     """The options of a plugin class (or of core's settings, with owner ``""``)."""
     hints = get_type_hints(cls)
-    found = []
+    options = []
     for item in dataclasses.fields(cls):
         meta = item.metadata
         if not meta.get("option"):
             continue
-        kind = hints[item.name]
-        choices = meta["choices"] or (get_args(_plain(kind)) if get_origin(_plain(kind)) is Literal else ())
-        default = item.default_factory() if item.default_factory is not MISSING else item.default
-        found.append(
-            Option(owner, item.name, kind, default, meta["help"], meta["low"], meta["high"], tuple(choices), meta["group"],
-                   meta.get("path", False) or _plain(kind) is Path, meta.get("code", False), meta.get("flag", ""))
-        )
-    return found
+        kind = _plain(hints[item.name])
+        choices = meta["choices"]
+        if not choices and get_origin(kind) is Literal:
+            choices = get_args(kind)
+        default = item.default
+        if item.default_factory is not MISSING:
+            default = item.default_factory()
+        options.append(Option(
+            owner, item.name, hints[item.name], default, meta["help"], meta["low"], meta["high"], tuple(choices), meta["group"],
+            path=meta["path"] or kind is Path, code=meta["code"], short=meta["flag"],
+        ))  # fmt: skip
+    return options
 
 
-def convert(option: Option, value: Any) -> tuple[Any, Problem | None]:
+def convert(option: Option, value: object) -> tuple[Any, Problem | None]:
     """`value` (a word of the command line, or a TOML value) as the option's type, or what is wrong with it."""
+    flag = f"{option.flag} {_show(value)}"
     try:
         converted = _convert(option.kind, value)
     except (ValueError, TypeError, OverflowError):
-        return None, Problem(f"{option.flag} {_show(value)}: not {_article(option.type_name)}", _range(option))
-    for part in converted if isinstance(converted, tuple) else (converted,):
+        return None, Problem(f"{flag}: not {_article(option.type_name)}", _range(option))
+    parts = converted if isinstance(converted, tuple) else (converted,)
+    for part in parts:
         if part is None:
             continue
         if option.choices and part not in option.choices:
-            fix = f"one of: {', '.join(map(str, option.choices))}"
             hint = nearest(str(part), map(str, option.choices))
-            return None, Problem(f"{option.flag} {_show(value)}: unknown value", f"{fix}. {hint}".rstrip())
-        if isinstance(part, (int, float)) and not isinstance(part, bool):
+            return None, Problem(f"{flag}: unknown value", f"{_range(option)}. {hint}".rstrip())
+        if isinstance(part, int | float) and not isinstance(part, bool):
             if not math.isfinite(part):
-                return None, Problem(f"{option.flag} {_show(value)}: not a finite number", _range(option))
-            if (option.low is not None and part < option.low) or (option.high is not None and part > option.high):
-                return None, Problem(f"{option.flag} {_show(value)}: out of range", _range(option))
+                return None, Problem(f"{flag}: not a finite number", _range(option))
+            is_too_low = option.low is not None and part < option.low
+            is_too_high = option.high is not None and part > option.high
+            if is_too_low or is_too_high:
+                return None, Problem(f"{flag}: out of range", _range(option))
     return converted, None
 
 
 def resolve(
-    known: Iterable[Option],
-    given: Iterable[tuple[str, Mapping[str, Any]]],
+    options: Iterable[Option],
+    sources: Iterable[tuple[str, Mapping[str, object]]],
     installed: Iterable[str] = (),
     problems: list[Problem] | None = None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values of all options: defaults, overridden by each source in `given` (name of the source, dotted key -> value).
+    """Values of all options by dotted key, and where each came from (`default` or the source's name).
 
-    Returns the values by dotted key, and where each came from (`default` or the source's name). Unknown keys, options
-    of plugins that are not in the run (`installed` names those that could be added), bad values: all are told at once
-    by a `UserError`, or added to `problems` where a list is given.
+    Args:
+        sources: name of the source (`flags`, a file) and its values by dotted key; a later source counts more.
+        installed: plugins that could be added to the run, for the message about an option of one of them.
+        problems: gets every mistake, where a list is given; else they are raised.
+
+    Raises:
+        UserError: unknown keys, options of plugins that are not in the run, and bad values, all together.
     """
-    table = {item.key: item for item in known}
+    table = {item.key: item for item in options}
     key_of_short = {item.short: key for key, item in table.items() if item.short}
     values = {key: item.default for key, item in table.items()}
     origin = dict.fromkeys(values, "default")
-    mine: list[Problem] = [] if problems is None else problems
-    owners = {item.owner for item in table.values() if item.owner}
-    for source, pairs in given:
-        for raw, value in pairs.items():
+    mistakes: list[Problem] = [] if problems is None else problems
+    installed = set(installed)
+    for source, raw_values in sources:
+        for raw, value in raw_values.items():
             key = key_of_short.get(raw, raw)
-            key = key if key in table else key.replace("-", "_")
             if key not in table:
-                mine.append(_unknown(raw, source, table, owners, set(installed)))
+                key = key.replace("-", "_")
+            if key not in table:
+                mistakes.append(_unknown(raw, source, table, installed))
                 continue
             converted, problem = convert(table[key], value)
-            if problem:
-                mine.append(problem if source == "flags" else dataclasses.replace(problem, what=f"{source}: {problem.what}"))
+            if problem is None:
+                values[key] = converted
+                origin[key] = source
+            elif source == "flags":
+                mistakes.append(problem)
             else:
-                values[key], origin[key] = converted, source
-    if mine and problems is None:
-        raise UserError(mine)
+                mistakes.append(dataclasses.replace(problem, what=f"{source}: {problem.what}"))
+    if mistakes and problems is None:
+        raise UserError(mistakes)
     return values, origin
 
 
@@ -182,109 +222,101 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def write_recipe(
-    plugins: Iterable[str], known: Iterable[Option], values: Mapping[str, Any], *, comments: bool = False,
-    extra: Mapping[str, Any] | None = None,
+    plugins: Iterable[str], options: Iterable[Option], values: Mapping[str, object], *, comments: bool = False,
+    extra: Mapping[str, object] | None = None,
 ) -> str:
-    """The text of a recipe: plugins, core's options, then a table for each plugin. `comments` explains each option.
-    Options whose value is None are written as comments, as TOML has no null."""
+    """The text of a recipe: plugins, core's options, then a table for each plugin.
+
+    Options whose value is None are written as comments, as TOML has no null.
+
+    Args:
+        values: by dotted key; an option without one has its default.
+        comments: explain each option.
+        extra: keys that stand before the options.
+    """
     import tomlkit
 
-    doc = tomlkit.document()
-    doc.add("plugins", tomlkit.item(list(plugins)))
+    document = tomlkit.document()
+    document.add("plugins", tomlkit.item(list(plugins)))
     for key, value in (extra or {}).items():
-        doc.add(key, tomlkit.item(value))
-    tables: dict[str, Any] = {"": doc}
-    group = None
-    for item in sorted(known, key=lambda one: one.owner != ""):
+        document.add(key, tomlkit.item(value))
+    tables: dict[str, TOMLDocument | Table] = {"": document}
+    group = ""
+    for item in sorted(options, key=lambda item: item.owner != ""):  # a key behind a table would belong to the table
         if item.owner not in tables:
-            tables[item.owner] = tomlkit.table()
-            doc.add(item.owner, tables[item.owner])
-        table, value = tables[item.owner], values.get(item.key, item.default)
+            table = tomlkit.table()
+            document.add(item.owner, table)
+            tables[item.owner] = table
         if comments:
             if not item.owner and item.group != group:
                 group = item.group
-                table.add(tomlkit.nl())
-                table.add(tomlkit.comment(f"--- {group} ---"))
-            table.add(tomlkit.comment(f"{item.help} ({_range(item) or item.type_name})"))
+                document.add(tomlkit.nl())
+                document.add(tomlkit.comment(f"--- {group} ---"))
+            tables[item.owner].add(tomlkit.comment(f"{item.help} ({_range(item) or item.type_name})"))
+        value = values.get(item.key, item.default)
         if value is None:
-            table.add(tomlkit.comment(f"{item.name} ="))
+            tables[item.owner].add(tomlkit.comment(f"{item.name} ="))
         else:
-            table.add(item.name, _toml(value))
-    return tomlkit.dumps(doc)
+            tables[item.owner].add(item.name, _toml(value))
+    return tomlkit.dumps(document)
 
 
-def _toml(value: Any) -> Any:
+def _toml(value: object) -> Item:
+    """A value as a recipe has it: paths are texts."""
     import tomlkit
 
-    if isinstance(value, Path):
-        value = str(value)
     if isinstance(value, tuple):
-        value = [str(part) if isinstance(part, Path) else part for part in value]
-    return tomlkit.item(value)
+        return tomlkit.item([str(part) if isinstance(part, Path) else part for part in value])
+    return tomlkit.item(str(value) if isinstance(value, Path) else value)
 
 
-def _unknown(raw: str, source: str, table: Mapping[str, Option], owners: set[str], installed: set[str]) -> Problem:
-    where = f"--{raw}" if source == "flags" else f"{source}: {raw}"
-    owner = raw.split(".", 1)[0] if "." in raw else ""
-    if owner and owner not in owners and owner in installed:
-        return Problem(f"{where}: plugin '{owner}' is not in this run", f"add it to --plugins, or leave out --{raw}")
-    hint = nearest(raw.replace("-", "_"), table)
-    if hint:
-        fix = re.sub(r"'([^']*)'", lambda found: f"'{table[found[1]].flag}'" if source == "flags" else found[0], hint)
-    else:
+def _unknown(raw: str, source: str, table: Mapping[str, Option], installed: set[str]) -> Problem:
+    """The mistake of a key that is no option of the run."""
+    name = f"--{raw}" if source == "flags" else f"{source}: {raw}"
+    owner, dot, _ = raw.partition(".")
+    in_run = {item.owner for item in table.values()}
+    if dot and owner in installed and owner not in in_run:
+        return Problem(f"{name}: plugin '{owner}' is not in this run", f"add it to --plugins, or leave out --{raw}")
+    fix = nearest(raw.replace("-", "_"), table)
+    if not fix:
         fix = "nobody in this run reads it; see the options with: ftp run --plugins ... --help"
-    return Problem(f"{where}: no such option", fix)
+    elif source == "flags":  # on the command line by its flag, in a recipe by its key
+        fix = re.sub(r"'([^']*)'", lambda match: f"'{table[match[1]].flag}'", fix)
+    return Problem(f"{name}: no such option", fix)
 
 
-def _plain(kind: Any) -> Any:
+def _plain(kind: object) -> object:
     """`X` for `X | None`."""
-    if get_origin(kind) in (Union, types.UnionType):
-        inner = [arg for arg in get_args(kind) if arg is not type(None)]
+    if get_origin(kind) in UNIONS:
+        inner = [part for part in get_args(kind) if part is not type(None)]
         if len(inner) == 1:
             return inner[0]
     return kind
 
 
-def _optional(kind: Any) -> bool:
-    return get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind)
+def _is_optional(kind: object) -> bool:
+    return get_origin(kind) in UNIONS and type(None) in get_args(kind)
 
 
-def _convert(kind: Any, value: Any) -> Any:
-    if _optional(kind) and (value is None or (isinstance(value, str) and value.lower() in ("none", ""))):
+def _convert(kind: object, value: object) -> object:
+    """A value as a type. Raises `ValueError`, `TypeError` or `OverflowError` where it is none of it."""
+    if _is_optional(kind) and (value is None or (isinstance(value, str) and value.lower() in ("none", ""))):
         return None
     kind = _plain(kind)
-    if get_origin(kind) in (Union, types.UnionType):
-        for part in get_args(kind):  # int | str: the first type that takes the value
-            try:
-                return _convert(part, value)
-            except (ValueError, TypeError):
-                continue
-        raise ValueError(value)
+    if get_origin(kind) in UNIONS:
+        return _to_first(get_args(kind), value)
     if get_origin(kind) is tuple:
-        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        if not isinstance(parts, (list, tuple)):
-            raise ValueError(value)
-        return tuple(_convert(get_args(kind)[0], part) for part in parts)
+        return _to_tuple(get_args(kind)[0], value)
     if get_origin(kind) is Literal:
         return str(value)
     if kind is bool:
-        if isinstance(value, bool):
-            return value
-        word = str(value).lower()
-        if word in ("true", "yes", "on", "1"):
-            return True
-        if word in ("false", "no", "off", "0"):
-            return False
-        raise ValueError(value)
+        return _to_bool(value)
     if isinstance(value, bool):  # True is not 1 here: `r = true` is a mistake
         raise ValueError(value)
     if kind is int:
-        number = float(value)
-        if number != int(number):
-            raise ValueError(value)
-        return int(value) if isinstance(value, int) or str(value).lstrip("+-").isdigit() else int(number)
+        return _to_int(value)
     if kind is float:
-        return float(value)
+        return _to_float(value)
     if kind is Path:
         return Path(str(value)).expanduser()
     if kind is str:
@@ -292,15 +324,59 @@ def _convert(kind: Any, value: Any) -> Any:
     raise TypeError(f"options of type {kind!r} are not supported")
 
 
-def _name(kind: Any) -> str:
-    if get_origin(_plain(kind)) is Literal:
+def _to_first(kinds: Iterable[object], value: object) -> object:
+    """The first of several types that takes the value: `7` is a number for `int | str`."""
+    for kind in kinds:
+        try:
+            return _convert(kind, value)
+        except (ValueError, TypeError):
+            continue
+    raise ValueError(value)
+
+
+def _to_tuple(kind: object, value: object) -> tuple[object, ...]:
+    """Each part of a list, or of a text with commas."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError(value)
+    return tuple(_convert(kind, part) for part in value)
+
+
+def _to_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    if word not in SWITCH:
+        raise ValueError(value)
+    return SWITCH[word]
+
+
+def _to_int(value: object) -> int:
+    number = _to_float(value)
+    if number != int(number):
+        raise ValueError(value)
+    # a float holds no more than 53 bits of it
+    digits = str(value)
+    return int(digits) if digits.lstrip("+-").isdigit() else int(number)
+
+
+def _to_float(value: object) -> float:
+    if not isinstance(value, str | SupportsFloat):
+        raise TypeError(value)
+    return float(value)
+
+
+def _type_name(kind: object) -> str:
+    """What a message calls a value of a type."""
+    kind = _plain(kind)
+    if get_origin(kind) is Literal:
         return "word"
-    if get_origin(_plain(kind)) is tuple:
-        return f"list of {_name(get_args(_plain(kind))[0])}"
-    if get_origin(_plain(kind)) in (Union, types.UnionType):
-        return " or ".join(_name(part) for part in get_args(_plain(kind)))
-    names = {int: "whole number", float: "number", str: "text", bool: "yes or no", Path: "path"}
-    return names.get(_plain(kind), str(kind))
+    if get_origin(kind) is tuple:
+        return f"list of {_type_name(get_args(kind)[0])}"
+    if get_origin(kind) in UNIONS:
+        return " or ".join(map(_type_name, get_args(kind)))
+    return TYPE_NAMES.get(kind, str(kind)) if isinstance(kind, type) else str(kind)
 
 
 def _article(word: str) -> str:
@@ -308,8 +384,9 @@ def _article(word: str) -> str:
 
 
 def _range(item: Option) -> str:
+    """What an option may be, in words; empty where any value of its type will do."""
     if item.choices:
-        return "one of: " + ", ".join(map(str, item.choices))
+        return f"one of: {', '.join(map(str, item.choices))}"
     if item.low is not None and item.high is not None:
         return f"{_article(item.type_name)} from {item.low:.12g} to {item.high:.12g}"
     if item.low is not None:
@@ -319,5 +396,5 @@ def _range(item: Option) -> str:
     return ""
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     return value if isinstance(value, str) and value else repr(value)

@@ -34,7 +34,7 @@ def declaration_of(cls: type) -> Declaration:
 class Declaration:
     """What a plugin says of itself in the brackets of `@plugin(...)`, which says what each word means.
 
-    `words`: all of them as they stand there, those included that there are not: these are told before a run.
+    `words`: all of them as they stand there, unknown ones included: these are reported before a run.
     """
 
     kind: str = ""
@@ -42,9 +42,9 @@ class Declaration:
     head: str = ""
     gives: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
-    suggests: Mapping[str, Any] = field(default_factory=dict)
+    suggests: Mapping[str, object] = field(default_factory=dict)
     goes_with: tuple[str, ...] = ()
-    tried_with: Mapping[str, Any] = field(default_factory=dict)
+    tried_with: Mapping[str, object] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     builds_with: tuple[str, ...] = ()
@@ -52,12 +52,12 @@ class Declaration:
     requires: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    candidates: tuple[Mapping[str, Any], ...] = ()
+    candidates: tuple[Mapping[str, object], ...] = ()
     main_only: bool = False
     adds_weights: bool = True
     starts_as_base: bool = True
     detaches: str = ""
-    words: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Found:
         """
         if self.cls is not None:
             return self.cls
-        problem = refusal(f"plugin '{self.name}' of {self.package}", self.distribution, self.core_versions)
+        who = f"plugin '{self.name}' of {self.package}"
+        problem = refusal(who, self.distribution, self.core_versions)
         if problem is not None:
             raise UserError([problem])
         module, _, attribute = self.target.partition(":")
@@ -95,32 +96,34 @@ class Found:
             loaded = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             missing = (error.name or "").split(".")[0]
+            fix = f"module '{missing}' is missing"
+            command = f"pip install {missing}"
             if missing == module.split(".")[0]:
-                fix, command = "the installation is broken", f"pip install --force-reinstall {self.distribution}"
-            else:
-                fix, command = f"module '{missing}' is missing", f"pip install {missing}"
-            raise UserError(f"plugin '{self.name}' of {self.package} does not import: {error}", fix, command) from error
+                fix = "the installation is broken"
+                command = f"pip install --force-reinstall {self.distribution}"
+            raise UserError(f"{who} does not import: {error}", fix, command) from error
         except Exception as error:
             raise UserError(
-                f"plugin '{self.name}' of {self.package} does not import: {describe(error)}",
+                f"{who} does not import: {describe(error)}",
                 "its package is broken or does not fit this version of ftp",
                 f"pip install --upgrade {self.distribution}",
             ) from error
         except OF_THE_USER:
             raise
         except BaseException as error:  # sys.exit, or what tools raise to end a test or a task
-            raise PluginError(f"plugin '{self.name}' of {self.package} does not import: {describe(error)}") from error
+            raise PluginError(f"{who} does not import: {describe(error)}") from error
         if not is_plugin(loaded):
-            raise UserError(f"plugin '{self.name}' of {self.package}: {self.target} is not marked with @ftp.plugin")
+            raise UserError(f"{who}: {self.target} is not marked with @ftp.plugin")
         return cast(type, loaded)
 
 
 def source_options(domain: str) -> list[Option]:
     """The options by which each domain of a run has rows of its own; `Hooks` puts them in the place of core's."""
-    data = Option(domain, "data", str | None, None, "rows of this domain alone, in place of --data: file, folder of splits, or "
-                  "hub id", path=True)
-    columns = Option(domain, "columns", tuple[str, ...], (), "column mapping of these rows, in place of --columns")
-    return [data, columns]
+    return [
+        Option(domain, "data", str | None, None,
+               "rows of this domain alone, in place of --data: file, folder of splits, or hub id", path=True),
+        Option(domain, "columns", tuple[str, ...], (), "column mapping of these rows, in place of --columns"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ class Picked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one plugin answered to a hook."""
+    """What one plugin answered to a hook. `value`: of the type that the hook says (`ftp.answers` has checked it)."""
 
     plugin: str
     package: str

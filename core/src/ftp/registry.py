@@ -10,11 +10,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pkgutil import resolve_name
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ftp.errors import UserError, describe, nearest
 
-Registered = TypeVar("Registered")
+
+class Named(Protocol):
+    """What can be registered has a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Registered = TypeVar("Registered", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,16 @@ def registered(group: str, kind: type[Registered], own: Iterable[str]) -> dict[s
     objects: dict[str, Registered] = {}
     source_of: dict[str, str] = {}
     for path in own:
-        spec: Any = resolve_name(path)
+        spec: Registered = resolve_name(path)
         objects[spec.name] = spec
         source_of[spec.name] = "ftp-core"
-    points = sorted(metadata.entry_points(group=group), key=lambda point: point.name)
+    points = metadata.entry_points(group=group)
     # a package that lies twice on the path registers its objects once
-    for point in {(point.name, point.value): point for point in points}.values():
-        package = f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+    once = {(point.name, point.value): point for point in points}
+    for point in sorted(once.values(), key=lambda point: point.name):
+        package = point.value
+        if point.dist is not None:
+            package = f"{point.dist.name} {point.dist.version}"
         spec = _load(point, group, kind, package)
         if spec.name in objects:
             raise UserError(
@@ -73,19 +84,19 @@ def registered(group: str, kind: type[Registered], own: Iterable[str]) -> dict[s
 def look_up(known: Mapping[str, Registered], name: str, noun: str) -> Registered:
     """The object of a name among `known`. Raises `UserError` where no installed package registers it."""
     if name not in known:
-        raise UserError(f"there is no {noun} '{name}'", f"{nearest(name, known)} there are: {', '.join(known)}".strip(),
-                        "ftp plugins")
+        fix = f"{nearest(name, known)} there are: {', '.join(known)}".strip()
+        raise UserError(f"there is no {noun} '{name}'", fix, "ftp plugins")
     return known[name]
 
 
-def _load(point: metadata.EntryPoint, group: str, kind: type[Registered], package: str) -> Any:
+def _load(point: metadata.EntryPoint, group: str, kind: type[Registered], package: str) -> Registered:
     """The object that an entry point names."""
     try:
         spec = point.load()
     except Exception as error:  # whatever a package raises while it is imported
         raise UserError(
             f"{package} registers '{point.name}' as {group}, but it cannot be imported: {describe(error)}",
-            "mend or remove the package",
+            "repair or remove the package",
             f"pip uninstall {package.split()[0]}",
         ) from error
     if not isinstance(spec, kind):
@@ -93,9 +104,9 @@ def _load(point: metadata.EntryPoint, group: str, kind: type[Registered], packag
             f"{package} registers '{point.name}' as {group}, but {point.value} is a {type(spec).__name__}",
             f"it must be a {kind.__module__}.{kind.__name__}",
         )
-    if getattr(spec, "name", None) != point.name:
+    if spec.name != point.name:
         raise UserError(
-            f"{package} registers '{point.name}' as {group}, but the name of {point.value} is {getattr(spec, 'name', None)!r}",
+            f"{package} registers '{point.name}' as {group}, but the name of {point.value} is {spec.name!r}",
             "give the entry point and the object one name",
         )
     return spec

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftp.errors import Problem
 from ftp.registry import Later, look_up, registered
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 __all__ = ["HeadSpec", "Later", "all_heads", "get"]
 
@@ -21,17 +24,17 @@ GROUP = "ftp.heads"
 OWN = tuple(f"ftp.heads.{name}:HEAD" for name in ("labels", "tags", "span", "tokens", "mask", "score"))
 
 
-def no_values(labels: Sequence[str]) -> Mapping[str, Any]:
+def no_values(labels: Sequence[str]) -> Mapping[str, object]:
     """Nothing to change in a network's configuration."""
     return {}
 
 
-def names_of_classes(labels: Sequence[str]) -> Mapping[str, Any]:
+def names_of_classes(labels: Sequence[str]) -> Mapping[str, object]:
     """The classes of the task, by number."""
     return {"id2label": dict(enumerate(labels)), "label2id": {name: number for number, name in enumerate(labels)}}
 
 
-def as_it_is(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:
+def as_it_is(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, object]:
     """An answer as it is, with the probability of each class where there are classes."""
     is_class = isinstance(prediction.answer, int) and 0 <= prediction.answer < len(labels)
     answer = labels[prediction.answer] if is_class else prediction.answer
@@ -47,14 +50,17 @@ class HeadSpec:
     """A head of a network.
 
     Args:
+        name: by which `@plugin(head=...)` and offers name it.
         meaning: what it gives, in a few words.
-        auto_class: the class of Transformers that loads a network with it; `seq2seq_auto_class`: that of an encoder-decoder,
-            where it is another one.
+        auto_class: the class of Transformers that loads a network with it.
+        seq2seq_auto_class: that of an encoder-decoder, where it is another one.
         config_values: the names of the classes -> values of the network's configuration (`num_labels`, `problem_type`, ...).
         outputs: what a network gives, by the names of Transformers; several are stacked last.
         probe_inputs: (model, texts) -> inputs of the network by which a saved model is proven; None: the texts, tokenized.
-        peft_task, seq2seq_peft_task: PEFT's name of the task; None: it has none.
-        export_task, seq2seq_export_task: Optimum's name of the task (that of a pipeline of Transformers).
+        peft_task: PEFT's name of the task; None: it has none.
+        seq2seq_peft_task: that of an encoder-decoder, where it is another one.
+        export_task: Optimum's name of the task (that of a pipeline of Transformers); None: it has none.
+        seq2seq_export_task: that of an encoder-decoder, where it is another one.
         example: Python that uses a loaded `model` and `tokenizer`, for the card of a model.
         default_loss: (run, data, model) -> the loss where no objective is named; None: an objective must be.
         baselines: (run, data, model, loss, encoded splits, held-out splits) -> what a run is compared with: name of the
@@ -81,9 +87,9 @@ class HeadSpec:
     meaning: str
     auto_class: str
     seq2seq_auto_class: str | None = None
-    config_values: Callable[[Sequence[str]], Mapping[str, Any]] = no_values
+    config_values: Callable[[Sequence[str]], Mapping[str, object]] = no_values
     outputs: tuple[str, ...] = ("logits",)
-    probe_inputs: Callable[[Model, Sequence[str]], Mapping[str, Any]] | None = None
+    probe_inputs: Callable[[Model, Sequence[str]], Mapping[str, object]] | None = None
     peft_task: str | None = None
     seq2seq_peft_task: str | None = None
     export_task: str | None = None
@@ -91,9 +97,9 @@ class HeadSpec:
     example: str = ""
     default_loss: Callable[[Run, Data, Model], Loss] | None = None
     baselines: Callable[..., Mapping[str, Mapping[str, Predictions]]] | None = None
-    shown: Callable[[Prediction, Sequence[str]], Mapping[str, Any]] = as_it_is
+    shown: Callable[[Prediction, Sequence[str]], Mapping[str, object]] = as_it_is
     scores: Callable[[Data, Mapping[str, Predictions]], list[Score]] | None = None
-    refusal: Callable[[Any], Problem | None] | None = None
+    refusal: Callable[[PretrainedConfig], Problem | None] | None = None
     what_is_trained: str = "no single token is trained: the row is"
     has_classes: bool = False
     picks_class_of: Literal["", "row", "word"] = ""
@@ -136,12 +142,23 @@ class HeadSpec:
 
 @cache
 def all_heads() -> Mapping[str, HeadSpec]:
-    """Every registered head by name."""
+    """Every registered head by name.
+
+    Raises:
+        UserError: a package registers something else, cannot be imported, or takes a name that is in use.
+    """
     return registered(GROUP, HeadSpec, OWN)
 
 
 def get(name: str) -> HeadSpec:
-    """The head of a name. Raises `UserError` where no installed package registers it."""
+    """The head of a name.
+
+    Args:
+        name: that of a `HeadSpec`.
+
+    Raises:
+        UserError: no installed package registers it.
+    """
     return look_up(all_heads(), name, "head")
 
 

@@ -1,12 +1,15 @@
 """Hidden tokens, guessed from both sides."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.errors import Problem
 from ftp.heads import HeadSpec
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-def refusal(config: Any) -> Problem | None:
+
+def refusal(config: "PretrainedConfig") -> Problem | None:
     """In an encoder-decoder the encoder alone could guess, and it has no such head."""
     if not config.is_encoder_decoder:
         return None

@@ -1,12 +1,15 @@
 """The next token: networks that write text."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.errors import Problem
 from ftp.heads import HeadSpec
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-def refusal(config: Any) -> Problem | None:
+
+def refusal(config: "PretrainedConfig") -> Problem | None:
     """A network that reads in both directions has seen the token that it is to guess."""
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         return None

@@ -23,6 +23,10 @@ def reading(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     Where some questions have no answer, also `f1_answerable` and `no_answer_accuracy` (the share of the others for which
     none was given). Answers may be stretches or generated (compared with the last turn of a conversation); rows that were
     not answered do not count. Nothing where rows say no answers.
+
+    Args:
+        data: the rows of the run, with its form and labels.
+        predictions: the answers of the model, by split.
     """
     scores = []
     for split, predicted in predictions.items():

@@ -15,6 +15,10 @@ def classification(data: Data, predictions: Mapping[str, Predictions]) -> list[S
 
     Where the model answers in words (`sft` on labels said in words), `exact_match`: the share of answers that are the
     label's name, case and white space aside, of the rows that were answered. Nothing where there is nothing to compare.
+
+    Args:
+        data: the rows of the run, with its form and labels.
+        predictions: the answers of the model, by split.
     """
     form = forms.get(data.form)
     if form.column("messages") is not None:

@@ -20,6 +20,10 @@ def tagging(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
 
     An entity counts where kind, first and last word are right, over all kinds together ("micro"). Tags of no chunks
     (parts of speech: none begins with B-, I-, ...) give accuracy alone. Nothing where there is nothing to compare.
+
+    Args:
+        data: the rows of the run, with its form and labels.
+        predictions: the answers of the model, by split.
     """
     if not forms.get(data.form).of_kind("tags") or not data.labels:
         return []

@@ -69,8 +69,8 @@ def plugin(
 
 def plugin(cls: type[T] | None = None, /, **words: Any) -> type[T] | Callable[[type[T]], type[T]]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and whose
-    docstring is its help. The brackets say how it fits with others; without any, `@plugin` alone will do. A class made from
-    another plugin takes over what that one declares.
+    docstring is its help. The brackets (`words`) say how it fits with others; without any, `@plugin` alone (`cls`) will do. A
+    class made from another plugin takes over what that one declares.
 
     Args:
         kind: objective, parameterisation, domain, risk or extra, where its hooks do not say so.

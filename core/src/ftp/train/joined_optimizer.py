@@ -13,10 +13,12 @@ class JoinedOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     Its groups are those of its parts, each with the name of the part under `part`: whatever splits groups or sets their
     rates reaches the parts with their next step.
+
+    Args:
+        parts: the optimizers by name.
     """
 
     def __init__(self, **parts: torch.optim.Optimizer) -> None:
-        """Args: parts: the optimizers by name."""
         self.parts = parts
         weights: list[Any] = []
         for name, part in parts.items():

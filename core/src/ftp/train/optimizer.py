@@ -41,7 +41,12 @@ def adamw(model: Model, loss: Loss, settings: Settings) -> Optimizer:
 
 
 def trained_weights(model: Model, loss: Loss) -> dict[str, nn.Parameter]:
-    """Every trained weight by name, once: those of the network, then those of `loss.extra` as `extra.NAME`."""
+    """Every trained weight by name, once: those of the network, then those of `loss.extra` as `extra.NAME`.
+
+    Args:
+        model: its network is trained.
+        loss: its `extra` is trained too, where it has one.
+    """
     named = list(model.net.named_parameters())
     if loss.extra is not None:
         named += loss.extra.named_parameters("extra")
@@ -60,6 +65,9 @@ def parameter_groups(
     """The groups of weights for an optimizer: matrices, which decay, then norms and biases, which do not.
 
     Args:
+        model: its network is trained.
+        loss: its `extra` is trained too, where it has one.
+        settings: those of the run: peak rate and weight decay.
         weights: only these, by name; None for every trained weight (`trained_weights`).
     """
     chosen = trained_weights(model, loss) if weights is None else weights
@@ -78,6 +86,9 @@ def scale_rates(
     """Let each weight learn at its own share of its peak rate, by splitting the groups of an optimizer.
 
     Args:
+        optimizer: its groups are exchanged.
+        model: its network is trained.
+        loss: its `extra` is trained too, where it has one.
         factor: a weight's name (as in `trained_weights`) and the weight -> what its rate is multiplied by.
     """
     factors = {id(weight): factor(name, weight) for name, weight in trained_weights(model, loss).items()}

@@ -10,7 +10,13 @@ from ftp.settings import Settings
 
 
 def schedule(settings: Settings, total: int, step: int) -> float:
-    """The share of the peak learning rate for update `step` (from 0) of `total`."""
+    """The share of the peak learning rate for an update, from 0 to 1.
+
+    Args:
+        settings: those of the run: warm-up and `--lr-scheduler-type`.
+        total: updates of the whole run.
+        step: number of the update, from 0.
+    """
     warmup = settings.warmup_steps
     if warmup is None:
         warmup = math.ceil(settings.warmup_ratio * total)

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 class Batch:
     """Some encoded rows as tensors, ready for `Loss.compute`.
 
-    `inputs`: whatever `compute` of the same objective reads. `count`: number of terms that `LossOut.total` sums
-    (rows, or trained tokens); the step divides once by the count over all ranks and micro-batches.
-    `rows`: number of rows. `tokens`: number of tokens computed, for the throughput shown.
+    Attributes:
+        inputs: whatever `compute` of the same objective reads.
+        count: number of terms that `LossOut.total` sums (rows, or trained tokens); the step divides once by the count over all
+            ranks and micro-batches.
+        rows: number of rows.
+        tokens: number of tokens computed, for the throughput shown.
     """
 
     inputs: Mapping[str, Any]
@@ -36,10 +39,14 @@ class Batch:
 class LossOut:
     """What `Loss.compute` gives for one batch.
 
-    `total`: the SUM of the loss over the batch's `count` terms, never a mean. `metrics`: sums, shown as means over rows (or as
-    `Loss.metrics` says). `row_losses`: [rows] sum of the loss of each row; `row_counts`: [rows] number of terms of each row.
-    `outputs`: what `Loss.answer` needs to answer without a second forward pass (logits, as a rule).
-    `logits` and `targets` [terms]: for a wrapper, where each term is the choice of one class; None where it is not.
+    Attributes:
+        total: the SUM of the loss over the batch's `count` terms, never a mean: a scalar with its gradient.
+        metrics: sums, shown as means over rows (or as `Loss.metrics` says).
+        row_losses: `[rows]`, sum of the loss of each row.
+        row_counts: `[rows]`, number of terms of each row.
+        outputs: what `Loss.answer` needs to answer without a second forward pass (logits, as a rule).
+        logits: for a wrapper, where each term is the choice of one class; None where it is not.
+        targets: `[terms] int64`, the class of each term; None as `logits`.
     """
 
     total: torch.Tensor
@@ -53,8 +60,13 @@ class LossOut:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric of `LossOut` is. `goal`: which way it is better. `over`: what it is a mean of, rows or the terms of the loss
-    (trained tokens), so that a share of tokens is that of all tokens, not a mean of means."""
+    """What a metric of `LossOut` is.
+
+    Attributes:
+        goal: which way it is better.
+        over: what it is a mean of, rows or the terms of the loss (trained tokens), so that a share of tokens is that of all
+            tokens, not a mean of means.
+    """
 
     goal: Goal = "none"
     over: Literal["rows", "terms"] = "rows"
@@ -66,13 +78,16 @@ class Loss(Protocol[RowT]):
     Inherit from it, and write `encode`, `collate`, `compute`, `ask` and `answer`; what else there is has a default. Another loss
     with some functions exchanged: `ftp.losses.wrapped`.
 
-    `name`: for logs. `key`: whatever changes what `encode` gives, for the cache. `metrics`: what the metrics of `LossOut` are,
-    by name; one that is not named is a mean over rows that has no goal. `extra`: a module trained and saved beside the
-    network (a value head).
-    `over`: what the loss is a sum over. "terms": rows or tokens, each for itself. "batch": the loss of a row depends on which
-    rows stand beside it (negatives in the batch), so that core never splits the rows that a rank has in an update.
-    `has_answers`: False where it only scores, so that there is neither `ask` nor `answer`.
-    `makes_rows`: whether the model makes its own training rows by `rollout` (RLHF), of which each serves `reuse` updates.
+    Attributes:
+        name: for logs.
+        key: whatever changes what `encode` gives, for the cache.
+        metrics: what the metrics of `LossOut` are, by name; one that is not named is a mean over rows that has no goal.
+        extra: a module trained and saved beside the network (a value head).
+        over: what the loss is a sum over. "terms": rows or tokens, each for itself. "batch": the loss of a row depends on
+            which rows stand beside it (negatives in the batch), so that core never splits the rows that a rank has in an update.
+        has_answers: False where it only scores, so that there is neither `ask` nor `answer`.
+        makes_rows: whether the model makes its own training rows by `rollout` (RLHF).
+        reuse: how many updates each row of a rollout serves.
     """
 
     name: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.types.tasks import Head
 
@@ -18,12 +18,20 @@ if TYPE_CHECKING:
 class Model:
     """A network with its tokenizer, and what other plugins may need to know of it.
 
-    `fresh`: names of modules that are not in the checkpoint (a new classifier), which any parameterisation must
-    train and save. `fresh_tokens`: ids of tokens that the run uses and whose rows in the embeddings and the output layer are
-    new, or look untrained (`ftp.model.token_rows`); a parameterisation that freezes those should train these rows.
-    `reference()`: a context manager in which `net` (the value it yields) gives the answers of the
-    weights as they were before this run. `save(folder)`: writes the standard Transformers or PEFT layout.
-    `packed`: rows may be laid end to end without padding (measured on this network, see `ftp.net.packing.can_pack`).
+    Attributes:
+        net: the network, on the device of the run.
+        tokenizer: its tokenizer.
+        head: what the network ends in.
+        labels: names of the classes in the order of their numbers; empty where there are none.
+        fresh: names of modules that are not in the checkpoint (a new classifier), which any parameterisation must train and
+            save.
+        reference: gives a context manager in which `net` (the value that it yields) gives the answers of the weights as they
+            were before this run; None: nobody can.
+        save: writes the standard Transformers or PEFT layout into a folder; None: nobody can.
+        packed: rows may be laid end to end without padding (measured on this network, see `ftp.net.packing.can_pack`).
+        name: what the user calls it: a folder, an offered name or a hub id.
+        fresh_tokens: ids of tokens that the run uses and whose rows in the embeddings and the output layer are new, or look
+            untrained (`ftp.model.token_rows`); a parameterisation that freezes those should train these rows.
     """
 
     net: PreTrainedModel
@@ -40,12 +48,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Offer:
-    """A model inside an installed package. `folder` holds it in Transformers layout; `sha256` maps file names to
-    digests that are checked at load; `default_for` names the heads for which it is the default model. `suggests`: defaults of
-    core's options that it would rather have, in place of an objective's (a small model takes a much higher `learning_rate`)."""
+    """A model inside an installed package.
+
+    Attributes:
+        folder: holds it in Transformers layout.
+        sha256: file name -> digest, which is checked when the model is loaded.
+        default_for: the heads for which it is the default model.
+        summary: one line for `ftp plugins`.
+        suggests: core's options -> defaults that it would rather have, in place of an objective's (a small model takes a much
+            higher `learning_rate`).
+    """
 
     folder: Path
     sha256: Mapping[str, str] = field(default_factory=dict)
     default_for: tuple[Head, ...] = ()
     summary: str = ""
-    suggests: Mapping[str, Any] = field(default_factory=dict)
+    suggests: Mapping[str, object] = field(default_factory=dict)

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The model's answer to one row: `answer` (class number, tags of the words, text of a span, generated text) and,
-    where there are classes, the probability of each in `scores`."""
+    """The model's answer to one row.
+
+    Attributes:
+        answer: class number, tags of the words, text of a span, generated text, as the objective gives it; None: not
+            answered.
+        scores: the probability of each class, where there are classes; else None.
+    """
 
     answer: Any
     scores: tuple[float, ...] | None = None
@@ -26,10 +31,16 @@ class Prediction:
 class Predictions:
     """The model's answers to the rows of one split, in row order, made once and gathered from all ranks.
 
-    `losses`: [rows] mean loss of each row in nats; NaN for a row without a trained term.
-    `metrics`: means of what the objective measures (`rewards/margins`, ...); `goals`: which way each is better.
-    `counts`: [rows] number of terms of each row; None where each counts as one. `domain_metrics`: `metrics` of the rows of each
-    domain alone, where a run has several.
+    Attributes:
+        split: name of the split.
+        rows: its rows.
+        answers: one a row; empty where the objective only scores.
+        loss: mean over the terms of all rows, in nats as a rule.
+        losses: `[rows] float64`, mean loss of each row; NaN for a row without a trained term.
+        metrics: means of what the objective measures (`rewards/margins`, ...).
+        goals: which way each metric is better.
+        counts: `[rows] float64`, number of terms of each row; None where each counts as one.
+        domain_metrics: `metrics` of the rows of each domain alone, where a run has several.
     """
 
     split: str

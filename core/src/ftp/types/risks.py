@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Level = Literal["ok", "note", "warn", "stop", "not_run"]
 """A verdict. `not_run` means that nothing was compared; it is never `ok`."""
@@ -12,14 +12,20 @@ Level = Literal["ok", "note", "warn", "stop", "not_run"]
 
 @dataclass(frozen=True)
 class Risk:
-    """A verdict of one check: what was found, from which numbers, and which commands would help.
+    """A verdict of one check. Nothing compared is never `ok`.
 
-    `level`: ok, note, warn, stop, or not_run (`finding` gives the reason). Nothing compared is never ok.
+    Attributes:
+        name: that of the check; the last verdict of a name counts.
+        level: how bad it is; `not_run`: `finding` gives the reason.
+        finding: what was seen, in one sentence.
+        evidence: the numbers that say so.
+        advice: commands that would help.
+        stage: when it was given (`check_risks` lists the stages); empty: core fills it in.
     """
 
     name: str
     level: Level
     finding: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, object] = field(default_factory=dict)
     advice: tuple[str, ...] = ()
     stage: str = ""

@@ -20,12 +20,17 @@ Row = Mapping[str, Any]
 class EncodedRow(TypedDict, total=False):
     """One row as token ids. A loss adds the columns that its own `collate` reads, in a subclass.
 
-    `input_ids`: the tokens; missing only where a row is `left_out`. `token_type_ids`: where the network reads them.
-    `row`: number of the row that it was made of.
-    `length`: its tokens; core counts `input_ids` where a loss does not say. `cut`: tokens that did not fit, `answer_cut`
-    of them the answer's. `left_out`: why there are no tokens; such rows are counted and told. `draw`: in training, a number
-    of (seed, step) that is the same on every rank, to draw from what is random in a row. `asked`: True in a row that `ask`
-    encoded, which has nothing to learn; core sets `draw` and `asked`.
+    Attributes:
+        input_ids: the tokens; missing only where a row is `left_out`.
+        token_type_ids: where the network reads them.
+        row: number of the row that it was made of, from 0.
+        length: number of tokens; core counts `input_ids` where a loss does not say.
+        cut: number of tokens that did not fit.
+        answer_cut: how many of these are of the answer.
+        left_out: why there are no tokens; such rows are counted and shown.
+        draw: in training, a number of (seed, step) that is the same on every rank, to draw from what is random in a row; set
+            by core.
+        asked: True in a row that `ask` encoded, which has nothing to learn; set by core.
     """
 
     input_ids: list[int]
@@ -47,10 +52,12 @@ RowT = TypeVar("RowT", bound=EncodedRow, default=Any)
 class Data:
     """The rows of a run by split name: `train`, `validation`, and where given `test`, `general`.
 
-    Every split has the columns of `form` (other columns are kept: risk checks read them).
-    `labels`: names of the classes in the order of their numbers; empty where the form has none.
-    `domains`: where several domains give rows, those of each domain alone, by split; empty where there is one. Then the rows of
-    all splits have the name of their domain in the column `from_domain`.
+    Attributes:
+        splits: name of a split -> its rows. Each has the columns of `form`; other columns are kept, as risk checks read them.
+        form: the columns that the objective reads.
+        labels: names of the classes in the order of their numbers; empty where the form has none.
+        domains: where several domains give rows, those of each domain alone, by split; empty where there is one. Then the
+            rows of all splits have the name of their domain in the column `from_domain`.
     """
 
     splits: Mapping[str, Dataset]

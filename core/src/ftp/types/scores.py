@@ -12,7 +12,15 @@ Goal = Literal["max", "min", "none"]
 
 @dataclass(frozen=True)
 class Score:
-    """One number about the model. `goal`: `max` or `min`, which way is better, or `none`: it is only to be known."""
+    """One number about the model.
+
+    Attributes:
+        name: what it measures, as `accuracy`.
+        value: the number.
+        goal: which way it is better; `none`: it is only to be known.
+        split: the rows that it was measured on.
+        n: how many of them; 0 where nobody counted.
+    """
 
     name: str
     value: float
@@ -21,13 +29,27 @@ class Score:
     n: int = 0
 
     def beats(self, value: float) -> bool:
-        """Whether it is better than another value of the same score; never where it has no goal."""
-        return self.value > value if self.goal == "max" else self.goal == "min" and self.value < value
+        """Whether it is better than another value of the same score; never where it has no goal.
+
+        Args:
+            value: the other value.
+        """
+        if self.goal == "max":
+            return self.value > value
+        return self.goal == "min" and self.value < value
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The same number for something simpler, measured in the same run (majority class, untuned model)."""
+    """The same number for something simpler, measured in the same run (majority class, untuned model).
+
+    Attributes:
+        baseline: what was measured.
+        name: that of the score.
+        value: the number.
+        split: the rows that it was measured on.
+        n: how many of them; 0 where nobody counted.
+    """
 
     baseline: str
     name: str
@@ -38,7 +60,13 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Reward:
-    """One reward for each completion; several are summed by weight."""
+    """One reward for each completion; several are summed by weight.
+
+    Attributes:
+        name: for logs.
+        values: one number a completion, higher is better.
+        weight: what they are multiplied by in the sum.
+    """
 
     name: str
     values: Sequence[float]

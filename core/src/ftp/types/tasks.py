@@ -15,8 +15,10 @@ Head = str
 class Task:
     """What a run is about, settled before anything heavy is imported.
 
-    `form`: the columns that the objective reads. `head`: what the network ends in. `others`: forms that `--form` could have
-    chosen in its place.
+    Attributes:
+        form: the columns that the objective reads.
+        head: what the network ends in.
+        others: forms that `--form` could have chosen in its place.
     """
 
     form: Form

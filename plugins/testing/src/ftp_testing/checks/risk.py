@@ -222,7 +222,8 @@ def _made(subject: Subject) -> list[Case]:
     alone = dataclasses.replace(data, splits={"train": data.splits["train"]})
     streamed = dataclasses.replace(data, splits={**data.splits, "train": data.splits["train"].to_iterable_dataset()})
     past = _history(len(data.splits["validation"]))
-    broken = tuple(dataclasses.replace(one, loss=float("nan"), losses=one.losses * np.nan) for one in past)
+    no_losses = np.full(len(data.splits["validation"]), np.nan)
+    broken = tuple(dataclasses.replace(evaluation, loss=float("nan"), losses=no_losses) for evaluation in past)
     cases = [
         Case("rows of three splits and a history", data, **parts, predictions=domains.predictions(data, True), history=past, log=_log()),
         Case("one split alone", alone),
