@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
-from ftp.train.durable_files import digest_of
+from ftp.train.durable_files import FileFacts, digest_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def damage(path: Path, digests: bool = True) -> str:
     """What is wrong with a checkpoint, or an empty string. Without `digests` only presence and sizes are compared."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        files: Mapping[str, Mapping[str, Any]] = manifest["files"]
+        files: Mapping[str, FileFacts] = manifest["files"]
         if f"step-{manifest['step']}" != path.name or set(files) != {WEIGHTS, STATE}:
             return "its manifest is of another checkpoint"
         for name, written in files.items():

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.errors import UserError
 from ftp.host.faults import FULL, TOO_LARGE
@@ -22,8 +22,9 @@ from ftp.train.durable_files import only_plain, state_writer, sync_folder, weigh
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 def save(
-    folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any], origin: Mapping[str, str] | None = None
+    folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, object], origin: Mapping[str, str] | None = None
 ) -> Path:
     """Write `<folder>/step-<step>` atomically and durably, and give its path. Leftovers of killed saves are removed first.
 
@@ -51,7 +52,7 @@ def save(
         aside.mkdir()
         writers = {WEIGHTS: weights_writer(weights), STATE: state_writer(plain)}
         files = {name: write_durably(aside / name, writer) for name, writer in writers.items()}
-        manifest: dict[str, Any] = {"step": step, "files": files}
+        manifest: dict[str, object] = {"step": step, "files": files}
         if origin:
             manifest["origin"] = dict(origin)
         # written last: a checkpoint with a manifest has all of its files
@@ -84,7 +85,7 @@ def _put(aside: Path, target: Path) -> None:
         remove(replaced)
 
 
-def _in_words(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor], state: Any) -> UserError:
+def _in_words(error: OSError, folder: Path, step: int, weights: Mapping[str, Tensor], state: object) -> UserError:
     """What the disk refused, which checkpoint is there to go on from, and what would help."""
     good = "no checkpoint was saved before"
     last = newest(folder)
@@ -106,13 +107,15 @@ def _in_words(error: OSError, folder: Path, step: int, weights: Mapping[str, Ten
                      "make the folder writable, then go on from there", command)
 
 
-def _bytes(value: Any) -> int:
+def _bytes(value: object) -> int:
     """Bytes of all tensors in plain containers: nearly all that a checkpoint takes on the disk."""
+    import torch
+
     if isinstance(value, Mapping):
         return sum(_bytes(item) for item in value.values())
     if isinstance(value, (list, tuple)):
         return sum(_bytes(item) for item in value)
-    return value.numel() * value.element_size() if hasattr(value, "element_size") else 0
+    return value.nbytes if isinstance(value, torch.Tensor) else 0
 
 
 def _size(count: float) -> str:

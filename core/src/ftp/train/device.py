@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.errors import UserError
 from ftp.settings import Settings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def calm_threads() -> None:
@@ -18,7 +21,7 @@ def calm_threads() -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
-def accelerator(settings: Settings, *, training: bool = True) -> Any:
+def accelerator(settings: Settings, *, training: bool = True) -> Accelerator:
     """The accelerator of a run. Raises `UserError` when the device asked for is not there."""
     import torch
     from accelerate import Accelerator
@@ -73,7 +76,7 @@ def precision(settings: Settings) -> str:
     return "fp32"
 
 
-def describe(accelerator: Any) -> str:
+def describe(accelerator: Accelerator) -> str:
     """One line about where a run computes: device, arithmetic, processes."""
     import torch
 
@@ -84,7 +87,7 @@ def describe(accelerator: Any) -> str:
     return f"{name}, {arithmetic}" + (f", {world} processes" if world > 1 else "")
 
 
-def facts(accelerator: Any, settings: Settings) -> dict[str, Any]:
+def facts(accelerator: Accelerator, settings: Settings) -> dict[str, str | int]:
     """What decides the last digits of a run beside its recipe, for run.json."""
     import torch
 

@@ -12,14 +12,22 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ftp.host.faults import number_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-def write_durably(path: Path, writer: Callable[[Path], object]) -> dict[str, Any]:
+
+class FileFacts(TypedDict):
+    """What a manifest says of a file."""
+
+    sha256: str
+    bytes: int
+
+
+def write_durably(path: Path, writer: Callable[[Path], object]) -> FileFacts:
     """Write a file, and hash it (from memory: it has just been written) while the disk makes it durable."""
     writer(path)
     digest: list[str] = []  # filled by the thread; still empty where it could not read the file
@@ -58,7 +66,7 @@ def _untie(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     """Tensors to store, and for each further name of one of them the name under which it is stored."""
     stored: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
-    first_name: dict[Any, str] = {}
+    first_name: dict[tuple[object, ...], str] = {}
     storages: set[int] = set()
     for name, tensor in weights.items():
         tensor = tensor.detach()
@@ -77,7 +85,7 @@ def _untie(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     return stored, tied
 
 
-def state_writer(state: Any) -> Callable[[Path], None]:
+def state_writer(state: object) -> Callable[[Path], None]:
     """What writes plain values and tensors with torch, and raises the system's own error where the disk refuses."""
 
     def write(path: Path) -> None:
@@ -113,7 +121,7 @@ class _Sink:
         """Nothing is held back here."""
 
 
-def only_plain(value: Any, where: str) -> Any:
+def only_plain(value: object, where: str) -> object:
     """`value` with NumPy's numbers as Python's.
 
     Args:

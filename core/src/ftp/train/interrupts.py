@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 import torch
 
@@ -28,13 +28,14 @@ def interrupts() -> Iterator[threading.Event]:
     The others may well come twice (from a terminal and its shell, a scheduler and the launcher) and mean the same then.
     """
     flag = threading.Event()
-    presses = list[int]()  # of Ctrl-C
+    presses = 0  # of Ctrl-C
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
         flag.set()
         if number == signal.SIGINT:
-            presses.append(number)
-            if len(presses) > 1:
+            presses += 1
+            if presses > 1:
                 raise KeyboardInterrupt
 
     with signals.answered(ask, (signal.SIGINT, *signals.REQUESTS)):
@@ -65,6 +66,5 @@ def agreed(run: StartedRun, is_interrupted: bool, now: bool) -> bool:
         return is_interrupted
     if not now:
         return False
-    return bool(accelerator.reduce(torch.tensor(float(is_interrupted), device=accelerator.device), "sum") > 0)
-
-
+    num_interrupted = accelerator.reduce(torch.tensor(float(is_interrupted), device=accelerator.device), "sum")
+    return bool(num_interrupted > 0)

@@ -20,7 +20,7 @@ class JoinedOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def __init__(self, **parts: torch.optim.Optimizer) -> None:
         self.parts = parts
-        weights: list[Any] = []
+        weights: list[torch.nn.Parameter] = []
         for name, part in parts.items():
             for group in part.param_groups:
                 group["part"] = name

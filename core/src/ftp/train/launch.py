@@ -24,13 +24,18 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from ftp.host import signals
 from ftp.host.terminal import warn
+
+if TYPE_CHECKING:
+    from torch.distributed.launcher.api import LaunchConfig
 
 GRACE = 10.0
 """Seconds that a rank has to end by itself after another has died; a wait for the dead one would never end."""
@@ -49,55 +54,77 @@ def inside() -> bool:
 def launch(argv: Sequence[str], processes: int, *, log_dir: Path | None = None, program: str = "ftp") -> int:
     """Run `python -m <program> <argv>` in `processes` ranks and give the exit status of the whole.
 
-    0: every rank ended well. Else that of the rank that failed first (2 where it told a user's mistake, 128 + number for a
-    signal), or 130 after Ctrl-C. `log_dir`: where the other ranks' output is kept; by default a temporary folder, which is
-    removed when all goes well.
+    0: every rank ended well. Else that of the rank that failed first (2 where it printed a user's mistake, 128 + number for a
+    signal), or 130 after Ctrl-C.
+
+    Args:
+        log_dir: where the other ranks' output is kept; None: in a temporary folder, which is removed when all goes well.
+        program: the module that each rank runs.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
 
     logger = logging.getLogger("torch.distributed.elastic")  # it would tell of every signal that it sends
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     logs = Path(tempfile.mkdtemp(prefix="ftp-ranks-")) if log_dir is None else log_dir
-    wanted = dict(
-        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid.uuid4().hex, max_restarts=0, monitor_interval=0.1,
-        rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1", signals_to_handle="SIGINT",
-        shutdown_timeout=PATIENCE,
-        logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
-    )
-    # older versions of torch know fewer
-    known = {item.name for item in dataclasses.fields(LaunchConfig)}
-    config = LaunchConfig(**{name: value for name, value in wanted.items() if name in known})
-    before = {name: os.environ.get(name) for name in (PARENT, "OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL")}
-    os.environ[PARENT] = str(os.getpid())
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads(processes)))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's C++ warns every rank of weights that may be unused
+    config = _launch_config(processes, logs)
     status = signals.STOPPED
     try:
-        with signals.answered(_pass_on()):
+        with _environment_of_ranks(processes), signals.answered(_pass_on()):
             # -P: the working folder is the user's data, not a place to import queue.py or xxhash.py from
             elastic_launch(config, sys.executable)("-P", "-u", "-m", "ftp.train.launch", program, *argv)
         status = 0
     except ChildFailedError as error:
-        status = _tell([_end(rank, failure.exitcode, logs) for rank, failure in error.failures.items()], processes, logs)
+        ends = [_end(rank, failure.exitcode, logs) for rank, failure in error.failures.items()]
+        status = _tell(ends, processes, logs)
     except SignalException:
-        pass  # rank 0 has told what to do next
+        pass  # rank 0 has printed what to do next
+    finally:
+        if log_dir is None and status in (0, 2, signals.STOPPED):
+            shutil.rmtree(logs, ignore_errors=True)
+    return status
+
+
+def _launch_config(processes: int, logs: Path) -> LaunchConfig:
+    """The settings of torch's launcher: one try on this machine alone."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.launcher.api import LaunchConfig
+
+    settings = dict(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid.uuid4().hex, max_restarts=0, monitor_interval=0.1,
+        rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1", signals_to_handle="SIGINT",
+        shutdown_timeout=PATIENCE,
+        logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
+    )  # fmt: skip
+    # older versions of torch know fewer
+    known = {item.name for item in dataclasses.fields(LaunchConfig)}
+    return LaunchConfig(**{name: value for name, value in settings.items() if name in known})
+
+
+@contextmanager
+def _environment_of_ranks(processes: int) -> Iterator[None]:
+    """The environment in which ranks are started; what was there before comes back."""
+    before = {name: os.environ.get(name) for name in (PARENT, "OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL")}
+    os.environ[PARENT] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(processes)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's C++ warns every rank of weights that may be unused
+    try:
+        yield
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        if log_dir is None and status in (0, 2, signals.STOPPED):
-            shutil.rmtree(logs, ignore_errors=True)
-    return status
 
 
 def threads(processes: int) -> int:
     """Threads for each of `processes` ranks, so that together they take the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        cores = len(os.sched_getaffinity(0))
     return max(1, cores // processes)
 
 
@@ -106,7 +133,13 @@ def threads(processes: int) -> int:
 
 @dataclass(frozen=True)
 class End:
-    """How a rank ended. `time`: when it ended by itself (seconds since the epoch); None where it was cut off."""
+    """How a rank ended.
+
+    Args:
+        code: its exit status; of a signal the number, negative.
+        time: when it ended by itself, in seconds since the epoch; None where it was cut off.
+        words: what it wrote.
+    """
 
     rank: int
     code: int
@@ -150,37 +183,43 @@ def _end(rank: int, code: int, logs: Path) -> End:
 
 def _tell(ends: Sequence[End], processes: int, logs: Path) -> int:
     """Show the error of the rank that failed first, once, and give its exit status."""
-    root = first(ends)
-    if root.code == signals.STOPPED:  # a rank that was asked to end; where rank 0 ended so too, it has told
-        if root.rank and _end(0, 0, logs).code != signals.STOPPED:
-            warn("\n".join(root.words.splitlines()[-LAST_WORDS:]))
+    failed = first(ends)
+    last_lines = failed.words.splitlines()[-LAST_WORDS:]
+    if failed.code == signals.STOPPED:  # a rank that was asked to end; where rank 0 ended so too, it has said so
+        if failed.rank and _end(0, 0, logs).code != signals.STOPPED:
+            warn("\n".join(last_lines))
         return signals.STOPPED
-    mistaken = any(end.rank == 0 and end.code == 2 for end in ends)  # every rank finds the same mistake; rank 0 told it
-    if root.code == 2 and mistaken:
+    # every rank finds the same mistake of the user, and rank 0 has printed it
+    is_printed = any(end.rank == 0 and end.code == 2 for end in ends)
+    if failed.code == 2 and is_printed:
         return 2
-    lines = []
-    if root.rank and root.words:
-        lines += root.words.splitlines()[-LAST_WORDS:]
-    if root.code != 2:
-        lines.append(f"ftp: {root}; the other {processes - 1} of {processes} were stopped")
-        lines += [f"  {end}" for end in ends if end is not root and not end.killed and end.time is None]
-        if root.rank:
+
+    # what rank 0 wrote is on the terminal already
+    lines = last_lines if failed.rank else []
+    if failed.code != 2:
+        lines.append(f"ftp: {failed}; the other {processes - 1} of {processes} were stopped")
+        for end in ends:
+            is_cut_off = end.time is None and not end.killed
+            if end is not failed and is_cut_off:
+                lines.append(f"  {end}")
+        if failed.rank:
             lines.append(f"  all that it wrote: {logs}")
         lines.append("  to go on from the last checkpoint: ftp run --resume DIR")
     warn("\n".join(lines))
-    return root.code if root.code > 0 else 128 - root.code
+    return failed.code if failed.code > 0 else 128 - failed.code
 
 
-def _pass_on() -> Callable[[int, Any], None]:
+def _pass_on() -> Callable[[int, FrameType | None], None]:
     """A handler that makes the first request a Ctrl-C, which torch's launcher passes on to every rank.
 
     Later ones change nothing: a second Ctrl-C would end the ranks before they have saved.
     """
-    asked: list[int] = []
+    is_asked = False
 
-    def handler(number: int, frame: Any) -> None:
-        asked.append(number)
-        if len(asked) == 1:
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal is_asked
+        if not is_asked:
+            is_asked = True
             os.kill(os.getpid(), signal.SIGINT)
 
     return handler
@@ -207,9 +246,9 @@ def main() -> None:
         note(os.environ, status)
         os._exit(status)
     except BaseException as error:
-        if not isinstance(error, SystemExit) or error.code:
-            status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
-            note(os.environ, status)
+        code = error.code if isinstance(error, SystemExit) else 1
+        if code:  # a text means status 1
+            note(os.environ, code if isinstance(code, int) else 1)
             raise
     sys.stdout.flush()
     sys.stderr.flush()

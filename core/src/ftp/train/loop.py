@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -119,10 +118,11 @@ def train(
             due = calendar.due(state.step)
             if due.log:
                 numbers, metrics = window.read(run, state.step)
-                numbers["learning_rate"] = optimizer.param_groups[0]["lr"]
-                numbers["epoch"] = round(state.step / max(1, source.per_epoch), 4)
-                log.event("step", step=state.step, **numbers, **metrics)
-                state.reason = asked_to_stop(run, Step(state.step, **numbers, metrics=metrics)) or state.reason
+                rate = optimizer.param_groups[0]["lr"]
+                epoch = round(state.step / max(1, source.per_epoch), 4)
+                log.event("step", step=state.step, **numbers, learning_rate=rate, epoch=epoch, **metrics)
+                step_event = Step(state.step, **numbers, learning_rate=rate, epoch=epoch, metrics=metrics)
+                state.reason = asked_to_stop(run, step_event) or state.reason
 
             # An evaluation: is it the best so far, and is there a reason to end? The last reason is the one that is told.
             is_best = False
@@ -166,8 +166,8 @@ def train(
 
 
 def update(
-    run: StartedRun, model: Model, loss: Loss, source: Source, step_loss: Any, optimizer: torch.optim.Optimizer, limits: Limits,
-    rows: Sequence[Row], step: int,
+    run: StartedRun, model: Model, loss: Loss, source: Source, step_loss: Callable[[Batch], LossOut],
+    optimizer: torch.optim.Optimizer, limits: Limits, rows: Sequence[Row], step: int,
 ) -> tuple[StepOut, Limits]:
     """One update of `rows`, tried again in smaller parts where memory runs out; and the limits from now on."""
     accelerator, settings = run.accelerator, run.settings

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def random_state() -> dict[str, Any]:
+def random_state() -> dict[str, object]:
     """The state of every random generator of this process (Python, NumPy, torch on CPU and on its accelerator), as plain
     containers and tensors. With several processes each has its own."""
     import random
@@ -15,7 +15,7 @@ def random_state() -> dict[str, Any]:
     import torch
 
     name, keys, position, has_gauss, gauss = np.random.get_state()
-    state: dict[str, Any] = {
+    state: dict[str, object] = {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(gauss)),
         "torch": torch.get_rng_state(),

@@ -7,23 +7,26 @@ Checkpoints hold whole tensors under the usual names, so a run may go on with an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint import state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 WHOLE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-def spread(whole: torch.nn.Module, accelerator: Any) -> None:
+def spread(whole: torch.nn.Module, accelerator: Accelerator) -> None:
     """Shard a module in place: each of its repeated blocks by itself (the members of its module lists), then the rest."""
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for module in list(whole.modules()):
         if isinstance(module, torch.nn.ModuleList):
             for block in module:
-                if any(True for _ in block.parameters()):
+                if next(block.parameters(), None) is not None:  # FSDP2 refuses a module without any
                     fully_shard(block, mesh=mesh)
     fully_shard(whole, mesh=mesh)
 
@@ -34,21 +37,27 @@ def weights(whole: torch.nn.Module) -> dict[str, torch.Tensor]:
     return values
 
 
-def put_weights(whole: torch.nn.Module, values: dict[str, torch.Tensor]) -> Any:
-    """Give every rank its share of whole tensors; missing and unexpected names as `load_state_dict` tells them."""
+def put_weights(whole: torch.nn.Module, values: dict[str, torch.Tensor]) -> list[str]:
+    """Give every rank its share of whole tensors; gives the names that the module does not have."""
     options = state_dict.StateDictOptions(full_state_dict=True, strict=False)
-    return state_dict.set_model_state_dict(whole, values, options=options)
+    unexpected: list[str] = state_dict.set_model_state_dict(whole, values, options=options).unexpected_keys
+    return unexpected
 
 
-def optimizer_state(whole: torch.nn.Module, optimizer: Any) -> dict[str, Any]:
+def optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The optimizer's state in whole tensors on rank 0. All ranks must call it."""
     for module in whole.modules():  # after an evaluation some weights are still whole, and not those of the optimizer
         if isinstance(module, FSDPModule):
             module.reshard()
-    return dict(state_dict.get_optimizer_state_dict(whole, getattr(optimizer, "optimizer", optimizer), options=WHOLE))
+    return dict(state_dict.get_optimizer_state_dict(whole, _unwrapped(optimizer), options=WHOLE))
 
 
-def put_optimizer_state(whole: torch.nn.Module, optimizer: Any, values: dict[str, Any]) -> None:
+def put_optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer, values: dict[str, Any]) -> None:
     """Give every rank its share of the optimizer's state."""
     options = state_dict.StateDictOptions(full_state_dict=True)
-    state_dict.set_optimizer_state_dict(whole, getattr(optimizer, "optimizer", optimizer), values, options=options)
+    state_dict.set_optimizer_state_dict(whole, _unwrapped(optimizer), values, options=options)
+
+
+def _unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer that Accelerate's wrapper holds."""
+    return getattr(optimizer, "optimizer", optimizer)

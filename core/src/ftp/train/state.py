@@ -29,7 +29,7 @@ class Whole(torch.nn.Module):  # type: ignore[misc,unused-ignore]
         self.extra = loss.extra
         self.compute = loss.compute
 
-    def forward(self, batch: Batch, parts: bool = False) -> Any:
+    def forward(self, batch: Batch, parts: bool = False) -> LossOut | dict[str, object]:
         """The loss of one batch; as a dictionary with `parts`, in which hooks on the module find its tensors. A batch of
         count 0 stands in on a rank without rows and weighs nothing; its metrics are there, as ranks add them up together."""
         out = self.compute(batch)
@@ -55,7 +55,7 @@ class State:
     worse: int = 0
     reason: str = ""  # why training ended, once something ended it
     history: list[Evaluation] = field(default_factory=list)
-    place: Any = None
+    place: object = None  # of a stream of rows, see `Source.place`
 
     def add(self, evaluation: Evaluation, value: float) -> bool:
         """Take in an evaluation; whether it is the best so far. `value`: what picks the best, lower is better."""
@@ -68,12 +68,16 @@ class State:
 
 
 def contents(
-    run: StartedRun, model: Model, whole: torch.nn.Module, optimizer: Any, state: State
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    run: StartedRun, model: Model, whole: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State
+) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """Trainable weights (frozen ones come from the base model), and everything else that an exact resume needs."""
-    plain = {**vars(state), "history": [_plain_evaluation(evaluation) for evaluation in state.history]}
-    moments = shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict()
-    rest = {"optimizer": moments, "random": random_states.random_state(), "state": plain, "plugins": run.hooks.states()}
+    history = [_plain_evaluation(evaluation) for evaluation in state.history]
+    rest: dict[str, object] = {
+        "optimizer": shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict(),
+        "random": random_states.random_state(),
+        "state": {**vars(state), "history": history},
+        "plugins": run.hooks.states(),
+    }
     scaler = run.accelerator.scaler
     if scaler is not None:  # that of the loss in fp16
         rest["scaler"] = scaler.state_dict()
@@ -102,7 +106,7 @@ def _evaluation(plain: Mapping[str, Any]) -> Evaluation:
 
 
 def save_checkpoint(
-    run: StartedRun, model: Model, whole: torch.nn.Module, optimizer: Any, state: State, place: Any
+    run: StartedRun, model: Model, whole: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State, place: object
 ) -> Path:
     """Write a checkpoint of this update, and leave those that are needed: the newest ones and the best. All ranks call it.
 
@@ -123,9 +127,9 @@ def save_checkpoint(
     return path
 
 
-def evaluated_weights(run: StartedRun, model: Model) -> AbstractContextManager[Any]:
+def evaluated_weights(run: StartedRun, model: Model) -> AbstractContextManager[object]:
     """Within it the network has the weights that are scored, kept as the best, and saved as the model."""
-    context: AbstractContextManager[Any] = run.hooks.one("evaluated_weights", run=run, model=model)
+    context: AbstractContextManager[object] = run.hooks.one("evaluated_weights", run=run, model=model)
     return context
 
 
@@ -173,7 +177,7 @@ def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> 
     """The opposite of `take_weights`. Raises `UserError` when the checkpoint is of another model."""
     missing = [name for name in take_weights(whole) if name not in weights]
     if is_sharded(whole):
-        _, unexpected = shard.put_weights(whole, dict(weights))
+        unexpected = shard.put_weights(whole, dict(weights))
     else:
         _, unexpected = whole.load_state_dict(dict(weights), strict=False)
     if missing or unexpected:
@@ -181,7 +185,7 @@ def put_weights(whole: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> 
                         "resume with the plugins and options that the run was started with")
 
 
-def restore(path: Path, run: StartedRun, whole: torch.nn.Module, optimizer: Any) -> State:
+def restore(path: Path, run: StartedRun, whole: torch.nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """Put weights, optimizer, random states and what plugins keep back as a checkpoint has them; gives its place."""
     weights, saved = checkpoint.load(path)
     put_weights(whole, weights)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ def update(
     """
     accelerator = run.accelerator
     world = accelerator.num_processes
-    count: Any = sum(batch.count for batch in batches)
+    count: int | torch.Tensor = sum(batch.count for batch in batches)  # an int divides in 64 bits
     if world > 1:
         count = accelerator.reduce(torch.tensor(float(count), device=accelerator.device), "sum").clamp(min=1)
     optimizer.zero_grad(set_to_none=True)
@@ -44,9 +43,14 @@ def update(
     if hasattr(norm, "full_tensor"):  # of sharded weights
         norm = norm.full_tensor()
     optimizer.step()
-    return StepOut(total / count, metrics, norm, count=sum(batch.count for batch in batches),
-                   rows=sum(batch.rows for batch in batches if batch.count),
-                   tokens=sum(batch.tokens for batch in batches if batch.count))
+    # a batch of count 0 stands in on a rank without rows
+    real = [batch for batch in batches if batch.count]
+    return StepOut(
+        total / count, metrics, norm,
+        count=sum(batch.count for batch in real),
+        rows=sum(batch.rows for batch in real),
+        tokens=sum(batch.tokens for batch in real),
+    )  # fmt: skip
 
 
 def dense_part(weight: torch.Tensor) -> torch.Tensor:

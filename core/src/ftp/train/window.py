@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import torch
 
 from ftp.errors import UserError
-from ftp.types import Metric, StartedRun
+from ftp.types import Metric, StartedRun, StepOut
+
+
+class Numbers(TypedDict):
+    """What the log and the event `Step` say of the updates since the last line."""
+
+    loss: float
+    grad_norm: float | None
+    rows_per_second: float
+    tokens_per_second: float
+    memory: int
 
 
 class Window:
@@ -23,7 +33,7 @@ class Window:
     def clear(self) -> None:
         self.losses: list[torch.Tensor] = []
         self.norms: list[torch.Tensor | None] = []
-        self.metrics: dict[str, Any] = {}
+        self.metrics: dict[str, torch.Tensor] = {}
         self.names: list[Sequence[int]] = []
         self.rows = self.tokens = self.terms = 0
         self.scaled = False
@@ -37,7 +47,7 @@ class Window:
         """Let the clock run again."""
         self.started = time.perf_counter()
 
-    def add(self, out: Any, names: Sequence[int], now: bool, scaled: bool) -> None:
+    def add(self, out: StepOut, names: Sequence[int], now: bool, scaled: bool) -> None:
         """Take in one update. `now`: look at once whether its numbers are finite (free on a CPU). `scaled`: a gradient
         that is not finite is the loss scaler's business, which left the update out."""
         self.losses.append(out.loss)
@@ -50,7 +60,8 @@ class Window:
         self.tokens += out.tokens
         self.terms += out.count
         if now:
-            self.check([float(out.loss)], [None if out.grad_norm is None else float(out.grad_norm)], [names])
+            norm = None if out.grad_norm is None else float(out.grad_norm)
+            self.check([float(out.loss)], [norm], [names])
 
     def check(self, losses: Sequence[float], norms: Sequence[float | None], names: Sequence[Sequence[int]]) -> None:
         """Stop at the first update that is not finite, before its weights can be saved."""
@@ -64,9 +75,9 @@ class Window:
             if len(rows) > 16:
                 shown += ", ..."
             raise UserError(f"{what}; training rows of that update: {shown}",
-                            "a lower --learning-rate, --precision fp32, or mend those rows; the last good checkpoint is kept")
+                            "a lower --learning-rate, --precision fp32, or correct those rows; the last good checkpoint is kept")
 
-    def read(self, run: StartedRun, step: int) -> tuple[dict[str, Any], dict[str, float]]:
+    def read(self, run: StartedRun, step: int) -> tuple[Numbers, dict[str, float]]:
         """The numbers of the updates, and the metrics of their loss, over all ranks; the window is empty behind it. All ranks
         call it."""
         accelerator = run.accelerator
@@ -85,9 +96,10 @@ class Window:
         metrics = {}
         for name, value in self.metrics.items():
             is_over_terms = name in self.kinds and self.kinds[name].over == "terms"
-            metrics[name] = float(value) / max(1.0, terms if is_over_terms else rows)
+            count = terms if is_over_terms else rows
+            metrics[name] = float(value) / max(1.0, count)
         seconds = max(1e-9, self.seconds)
-        numbers = {
+        numbers: Numbers = {
             "loss": sum(values) / len(values),
             "grad_norm": norms[-1],
             "rows_per_second": round(rows / seconds, 2),
