@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ftp import hooks
 from ftp.errors import Problem, nearest
@@ -29,7 +29,7 @@ def audit(picked: Sequence[Picked], names: Sequence[str] = ()) -> list[Problem]:
 def _missing(picked: Sequence[Picked], names: Sequence[str]) -> list[Problem]:
     """Plugins that others of the run require, and that are not in it."""
     there = {plugin.name for plugin in picked}
-    named = list(names) or [plugin.name for plugin in picked if not plugin.found.default]
+    named = names or [plugin.name for plugin in picked if not plugin.found.default]
     problems = []
     for plugin in picked:
         absent = [name for name in plugin.declaration.requires if name not in there]
@@ -106,26 +106,43 @@ def audit_class(cls: type, who: str) -> list[Problem]:
         if hook not in hooks.ARITY:
             problems.append(Problem(f"{who}: @hookimpl {hook}: there is no such hook", nearest(hook, hooks.ARITY)))
             continue
-        known = set(inspect.signature(getattr(hooks, hook)).parameters)
-        for argument in list(inspect.signature(function).parameters)[1:]:  # all but self
-            if argument not in known:
-                problems.append(Problem(f"{who}: hook {hook} has no argument '{argument}'",
-                                        f"{nearest(argument, known)} it has: {', '.join(sorted(known))}".strip()))
-        if hooks.ARITY[hook] == "pipeline" and options.get("wrapper"):
-            problems.append(Problem(f"{who}: {hook} cannot be wrapped", "each plugin gets what the one before it left"))
-        if hook == "check_risks" and options.get("wrapper"):
-            problems.append(Problem(f"{who}: check_risks cannot be wrapped", "give verdicts of your own instead"))
-        if options.get("wrapper") and not inspect.isgeneratorfunction(function):
-            problems.append(Problem(f"{who}: hook {hook} is marked as a wrapper but never yields",
-                                    "answer = yield; return answer"))
+        problems += _unknown_arguments(hook, function, who)
+        if options.get("wrapper"):
+            problems += _wrong_wrapper(hook, function, who)
+    return problems
+
+
+def _unknown_arguments(hook: str, function: Callable[..., object], who: str) -> list[Problem]:
+    """Arguments of a method that its hook does not have."""
+    known = set(inspect.signature(getattr(hooks, hook)).parameters)
+    problems = []
+    for argument in list(inspect.signature(function).parameters)[1:]:  # all but self
+        if argument not in known:
+            problems.append(Problem(f"{who}: hook {hook} has no argument '{argument}'",
+                                    f"{nearest(argument, known)} it has: {', '.join(sorted(known))}".strip()))
+    return problems
+
+
+def _wrong_wrapper(hook: str, function: Callable[..., object], who: str) -> list[Problem]:
+    """What is wrong with a method that is marked as a wrapper."""
+    problems = []
+    if hooks.ARITY[hook] == "pipeline":
+        problems.append(Problem(f"{who}: {hook} cannot be wrapped", "each plugin gets what the one before it left"))
+    if hook == "check_risks":  # a wrapper could drop another check's verdict
+        problems.append(Problem(f"{who}: check_risks cannot be wrapped", "give verdicts of your own instead"))
+    if not inspect.isgeneratorfunction(function):
+        problems.append(Problem(f"{who}: hook {hook} is marked as a wrapper but never yields",
+                                "answer = yield; return answer"))
     return problems
 
 
 def _half_of_a_state(cls: type, who: str) -> list[Problem]:
     """A plugin's state needs both methods of `Stateful`: with one alone nothing would be kept, and nothing would say so."""
-    has = {name: inspect.isroutine(getattr(cls, name, None)) for name in ("state", "restore")}
-    if has["state"] == has["restore"]:
+    has_state = inspect.isroutine(getattr(cls, "state", None))
+    has_restore = inspect.isroutine(getattr(cls, "restore", None))
+    if has_state == has_restore:
         return []
-    there, absent = ("state", "restore") if has["state"] else ("restore", "state")
-    return [Problem(f"{who}: it has the method {there} but not {absent}, so checkpoints would keep nothing of it",
-                    f"write {absent} as well (ftp.types.Stateful says how), or rename {there}")]
+    method = "state" if has_state else "restore"
+    absent = "restore" if has_state else "state"
+    return [Problem(f"{who}: it has the method {method} but not {absent}, so checkpoints would keep nothing of it",
+                    f"write {absent} as well (ftp.types.Stateful says how), or rename {method}")]

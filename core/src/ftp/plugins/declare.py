@@ -49,9 +49,9 @@ def plugin(
     head: str = ...,
     gives: Words = ...,
     splits: Words = ...,
-    suggests: Mapping[str, Any] = ...,
+    suggests: Mapping[str, object] = ...,
     goes_with: Words = ...,
-    tried_with: Mapping[str, Any] = ...,
+    tried_with: Mapping[str, object] = ...,
     needs: Words = ...,
     replaces: Words = ...,
     builds_with: Words = ...,
@@ -59,7 +59,7 @@ def plugin(
     requires: Words = ...,
     before: Words = ...,
     after: Words = ...,
-    candidates: Sequence[Mapping[str, Any]] = ...,
+    candidates: Sequence[Mapping[str, object]] = ...,
     main_only: bool = ...,
     adds_weights: bool = ...,
     starts_as_base: bool = ...,
@@ -67,7 +67,7 @@ def plugin(
 ) -> Callable[[type[T]], type[T]]: ...
 
 
-def plugin(cls: type[T] | None = None, /, **words: Any) -> type[T] | Callable[[type[T]], type[T]]:
+def plugin(cls: type[T] | None = None, /, **words: object) -> type[T] | Callable[[type[T]], type[T]]:
     """Make a class a plugin: a dataclass whose fields are options, whose methods marked `@hookimpl` are hooks, and whose
     docstring is its help. The brackets (`words`) say how it fits with others; without any, `@plugin` alone (`cls`) will do. A
     class made from another plugin takes over what that one declares.
@@ -103,37 +103,36 @@ def plugin(cls: type[T] | None = None, /, **words: Any) -> type[T] | Callable[[t
     return declare if cls is None else declare(cls)
 
 
-def _declared(inherited: Declaration, words: Mapping[str, Any]) -> Declaration:
+def _declared(inherited: Declaration, words: Mapping[str, object]) -> Declaration:
     """What words declare, on top of what is inherited. What cannot be is left as it was, and told later by `mistakes_of`:
     which forms and heads there are is known only when all packages have been imported."""
     values: dict[str, Any] = {}
     for word in words.keys() & VALUES.keys():
         value = words[word]
         before = getattr(inherited, word)
-        if isinstance(before, tuple):
+        kind = Mapping if isinstance(before, Mapping) else type(before)
+        if kind is tuple:
             values[word] = _as_tuple(value)
-        elif isinstance(value, Mapping if isinstance(before, Mapping) else type(before)):
+        elif isinstance(value, kind):
             values[word] = value
     return dataclasses.replace(inherited, **values, words={**inherited.words, **words})
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
+def _as_tuple(value: object) -> tuple[object, ...]:
     """A tuple of words; a single one counts as one of it."""
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str):
-        return tuple(value)
-    return (value,) if isinstance(value, str) else ()
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, Sequence | set | frozenset) else ()
 
 
 def mistakes_of(cls: type, who: str) -> list[Problem]:
     """What is wrong with a declaration: its words, its values, and what stands in the body of the class in its place."""
-    mistakes = []
-    for mistake in [*_in_brackets(declaration_of(cls).words), *_in_body(cls)]:
-        mistakes.append(dataclasses.replace(mistake, what=f"{who}: {mistake.what}"))
-    return mistakes
+    mistakes = [*_in_brackets(declaration_of(cls).words), *_in_body(cls)]
+    return [dataclasses.replace(mistake, what=f"{who}: {mistake.what}") for mistake in mistakes]
 
 
-def _in_brackets(words: Mapping[str, Any]) -> list[Problem]:
-    """Words that there are not, and values that a word cannot have."""
+def _in_brackets(words: Mapping[str, object]) -> list[Problem]:
+    """Unknown words, and values that a word cannot have."""
     problems = []
     for word, value in words.items():
         kind = VALUES.get(word)
@@ -161,7 +160,7 @@ def _in_body(cls: type) -> list[Problem]:
     return problems
 
 
-def implementations(cls: type) -> dict[str, dict[str, Any]]:
+def implementations(cls: type) -> dict[str, Mapping[str, object]]:
     """Marked hook methods of a plugin class -> pluggy's options of each (`wrapper`, `trylast`, ...)."""
     options_of_hook = {}
     for name, function in inspect.getmembers(cls, inspect.isroutine):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftp import forms, heads
 from ftp.errors import Problem
@@ -13,6 +13,21 @@ from ftp.plugins.declare import answers_hook, kind_of
 from ftp.plugins.find import installed
 from ftp.plugins.several import joined_domains
 from ftp.types import Task
+
+
+class Suggestions(NamedTuple):
+    """Defaults of core's options that plugins and a model suggest. Each mapping is by the name of an option.
+
+    Args:
+        values: the defaults.
+        origin: who suggests each, in words.
+        problems: the options for which two suggestions contradict one another.
+    """
+
+    values: dict[str, Any]
+    origin: dict[str, str]
+    problems: dict[str, Problem]
+
 
 STRENGTH = ("parameterisation", "objective", "domain")
 """Whose suggestions count more, strongest first."""
@@ -112,44 +127,55 @@ def core_options() -> list[Option]:
 
 
 def suggested(
-    picked: Iterable[Picked], model: str = "", wishes: Mapping[str, Any] | None = None
-) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
-    """Core options for which plugins of this run suggest another default, whose suggestion each is, and for which of them two
-    suggestions contradict one another. The order in which plugins are named makes no difference.
+    picked: Iterable[Picked], model: str = "", wishes: Mapping[str, object] | None = None
+) -> Suggestions:
+    """Core options for which plugins of this run suggest another default. The order in which plugins are named makes no
+    difference.
 
     A parameterisation's suggestion counts more than an objective's, that more than a domain's, and that more than another
-    plugin's. What an offered `model` suggests (its `wishes`) takes the place of an objective's. The learning rates of the first
+    plugin's. What an offered model suggests takes the place of an objective's. The learning rates of the first
     two are multiplied: a parameterisation says what it wants where core's default would be right for all weights, and wants
     the same multiple of what an objective or a model suggests instead.
+
+    Args:
+        model: the name of an offered model.
+        wishes: what it suggests.
     """
     from ftp.settings import Settings
 
-    # option -> rank (0: the strongest) -> who suggests -> what
+    suggestions = Suggestions({}, {}, {})
+    for key, ranks in _by_strength(picked, model, wishes or {}).items():
+        strongest = ranks[min(ranks)]
+        supporters = " and ".join(sorted(strongest))
+        if len(set(map(repr, strongest.values()))) > 1:
+            contradiction = " and ".join(f"{name}: {value}" for name, value in sorted(strongest.items()))
+            flag = "--" + key.replace("_", "-")
+            suggestions.problems[key] = Problem(f"{flag}: two plugins suggest different values ({contradiction})",
+                                                f"say which: {flag} VALUE")
+            continue
+        value = next(iter(strongest.values()))
+        origin = f"suggested by {supporters}"
+        # of a parameterisation and an objective: the product
+        if key == "learning_rate" and min(ranks) == 0 and 1 in ranks:
+            objective, rate = next(iter(ranks[1].items()))
+            times = value / Settings().learning_rate
+            value = float(f"{rate * times:.6g}")
+            origin = f"{rate:g} suggested by {objective}, {times:g} times that by {supporters}"
+        suggestions.values[key] = value
+        suggestions.origin[key] = origin
+    return suggestions
+
+
+def _by_strength(
+    picked: Iterable[Picked], model: str, wishes: Mapping[str, object]
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """Option -> rank of a suggestion (0: the strongest) -> name of who suggests it -> the value."""
     suggestions: dict[str, dict[int, dict[str, Any]]] = {}
     for plugin in picked:
         kind = kind_of(plugin.cls)
         rank = STRENGTH.index(kind) if kind in STRENGTH else len(STRENGTH)
         for key, value in plugin.declaration.suggests.items():
             suggestions.setdefault(key, {}).setdefault(rank, {})[plugin.name] = value
-    for key, value in (wishes or {}).items():
+    for key, value in wishes.items():
         suggestions.setdefault(key, {})[STRENGTH.index("objective")] = {model: value}
-
-    values: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    problems: dict[str, Problem] = {}
-    for key, ranks in suggestions.items():
-        strongest = ranks[min(ranks)]
-        if len(set(map(repr, strongest.values()))) > 1:
-            contradiction = " and ".join(f"{name}: {value}" for name, value in sorted(strongest.items()))
-            flag = "--" + key.replace("_", "-")
-            problems[key] = Problem(f"{flag}: two plugins suggest different values ({contradiction})", f"say which: {flag} VALUE")
-            continue
-        values[key] = next(iter(strongest.values()))
-        origin[key] = f"suggested by {' and '.join(sorted(strongest))}"
-        # of a parameterisation and an objective: the product
-        if key == "learning_rate" and min(ranks) == 0 and 1 in ranks:
-            objective, rate = next(iter(ranks[1].items()))
-            times = values[key] / Settings().learning_rate
-            values[key] = float(f"{rate * times:.6g}")
-            origin[key] = f"{rate:g} suggested by {objective}, {times:g} times that by {' and '.join(sorted(strongest))}"
-    return values, origin, problems
+    return suggestions

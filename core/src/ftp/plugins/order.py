@@ -16,7 +16,11 @@ def in_order(picked: Sequence[Picked]) -> list[Picked]:
     while waiting:
         names = {plugin.name for plugin in waiting}
         # the first that waits for nobody; in a circle the first of all
-        ready = next((plugin for plugin in waiting if not earlier[plugin.name] & names), waiting[0])
+        ready = waiting[0]
+        for plugin in waiting:
+            if earlier[plugin.name].isdisjoint(names):
+                ready = plugin
+                break
         waiting.remove(ready)
         ordered.append(ready)
     return ordered
@@ -27,7 +31,7 @@ def circle_of(picked: Sequence[Picked]) -> list[str]:
     earlier = _earlier(picked)
     is_free = True
     while is_free:
-        free = [name for name, others in earlier.items() if not others & set(earlier)]
+        free = [name for name, others in earlier.items() if others.isdisjoint(earlier)]
         for name in free:
             del earlier[name]
         is_free = bool(free)
@@ -37,7 +41,7 @@ def circle_of(picked: Sequence[Picked]) -> list[str]:
     # every plugin that is left waits for another that is left, so that walking back comes round
     path = [next(iter(earlier))]
     while True:
-        previous = next(name for name in sorted(earlier[path[-1]]) if name in earlier)
+        previous = min(earlier[path[-1]].intersection(earlier))
         if previous in path:
             return path[path.index(previous):][::-1]
         path.append(previous)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ftp.data.domains import read_shares
 from ftp.errors import Problem
@@ -15,13 +14,14 @@ from ftp.plugins.declare import answers_hook, implementations
 def joined_domains(picked: Sequence[Picked]) -> list[Picked]:
     """The domains whose rows are joined, as another one gives the same split; none where each split has one source."""
     domains = [plugin for plugin in picked if answers_hook(plugin.cls, "load_data")]
-    sources = Counter[str]()
+    sources = Counter[str]()  # split -> number of domains that give it
     for domain in domains:
         sources.update(domain.splits)
-    return [domain for domain in domains if any(sources[split] > 1 for split in domain.splits)]
+    shared = {split for split, number in sources.items() if number > 1}
+    return [domain for domain in domains if shared.intersection(domain.splits)]
 
 
-def problems_with(picked: Sequence[Picked], values: Mapping[str, Any]) -> list[Problem]:
+def problems_with(picked: Sequence[Picked], values: Mapping[str, object]) -> list[Problem]:
     """What is wrong with the options of a run for its domains.
 
     Args:
@@ -29,8 +29,9 @@ def problems_with(picked: Sequence[Picked], values: Mapping[str, Any]) -> list[P
     """
     domains = joined_domains(picked)
     names = [domain.name for domain in domains]
+    shares = values.get("domain_shares")
     if not domains:
-        if not values.get("domain_shares"):
+        if not shares:
             return []
         return [Problem("--mix: this run has one source of training rows, and it mixes several",
                         "name several domains in --plugins, or leave it out; the plugin mix puts general rows beside one domain")]
@@ -43,12 +44,13 @@ def problems_with(picked: Sequence[Picked], values: Mapping[str, Any]) -> list[P
     if values.get("streaming"):
         problems.append(Problem(f"--streaming: this run has several domains ({listed}), and streams are not joined",
                                 "leave out --streaming, or all domains but one"))
-    if values.get("domain_shares"):
-        problems += _problems_with_shares(picked, domains, values["domain_shares"])
+    if isinstance(shares, tuple) and shares:
+        problems += _problems_with_shares(picked, domains, shares)
     return problems
 
 
 def _problems_with_shares(picked: Sequence[Picked], domains: Sequence[Picked], pairs: Sequence[str]) -> list[Problem]:
+    """What is wrong with `--mix`: it gives each domain with training rows a share, and core's own order of rows keeps them."""
     shares, problems = read_shares(pairs)
     names = [domain.name for domain in domains if "train" in domain.splits]
     if set(shares) != set(names) and all(shares):
@@ -57,7 +59,7 @@ def _problems_with_shares(picked: Sequence[Picked], domains: Sequence[Picked], p
                                 f"{', '.join(names)}", "give each of them a share", f"--mix {example}"))
     for plugin in picked:
         options = implementations(plugin.cls).get("order_rows")
-        if options is not None and not options.get("trylast"):
+        if options is not None and not options.get("trylast"):  # core's own is asked last
             what = f"--mix: plugin '{plugin.name}' ({plugin.found.package}) says which rows make an update"
             problems.append(Problem(f"{what}, so that shares would not be kept", f"leave out --mix, or {plugin.name}"))
     return problems

@@ -17,7 +17,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ftp.errors import Problem, UserError
 from ftp.host import python_files
@@ -32,8 +31,13 @@ REMOTE = "trust_remote_code"
 
 @dataclass(frozen=True)
 class Code:
-    """Code that an option names. `files`: those that run, each with its sha256; `lasting`: whether they are all that runs, so
-    that the user's word for them can be remembered."""
+    """Code that an option names.
+
+    Args:
+        named: what the option says.
+        files: those that run, each with its sha256.
+        lasting: they are all that runs, so that the user's word for them can be remembered.
+    """
 
     option: str
     named: str
@@ -43,8 +47,8 @@ class Code:
     def __str__(self) -> str:
         if not self.files or self.option == REMOTE:
             return f"{self.option} names {self.named}"
-        hashes = [f"{path} (sha256 {digest})" for path, digest in self.files]
-        return f"{self.option} names {', '.join(hashes)}"
+        hashes = ", ".join(f"{path} (sha256 {digest})" for path, digest in self.files)
+        return f"{self.option} names {hashes}"
 
 
 def state_file() -> Path:
@@ -54,9 +58,13 @@ def state_file() -> Path:
     return Path(folder) / "trusted.sha256"
 
 
-def code_of(tables: Mapping[str, Any], options: Iterable[Option], folder: Path | None = None) -> list[Code]:
-    """The code that options name. `tables`: their values, nested or by dotted key; `folder`: that of the recipe, where paths
-    are looked for first. What is hashed here is what may run in this process."""
+def code_of(tables: Mapping[str, object], options: Iterable[Option], folder: Path | None = None) -> list[Code]:
+    """The code that options name. What is hashed here is what may run in this process.
+
+    Args:
+        tables: the values of options, nested or by dotted key.
+        folder: that of the recipe, where paths are looked for first.
+    """
     options = list(options)
     values = {key.replace("-", "_"): value for key, value in flatten(tables).items()}
     code = []
@@ -73,8 +81,16 @@ def code_of(tables: Mapping[str, Any], options: Iterable[Option], folder: Path |
 def check(
     code: Sequence[Code], source: str, command: str, trusted: bool = False
 ) -> list[str]:
-    """Notes about the code that a file names and that is going to run. Raises `UserError` for what the user never ran, unless
-    `trusted` (which is remembered). `command`: how to say that it may run."""
+    """Notes about the code that a file names and that is going to run.
+
+    Args:
+        source: the file that names it.
+        command: how to say that it may run.
+        trusted: the user says so; this is remembered.
+
+    Raises:
+        UserError: there is code that the user never ran, and that is not `trusted`.
+    """
     if trusted:
         remember(code)
     known = _known()
@@ -133,7 +149,7 @@ def absolute(where: str, folder: Path | None = None) -> str:
     return f"{file.absolute()}{colon}{name}" if file.exists() else where
 
 
-def _remote_code(values: Mapping[str, Any], options: Iterable[Option], folder: Path | None) -> list[Code]:
+def _remote_code(values: Mapping[str, object], options: Iterable[Option], folder: Path | None) -> list[Code]:
     """The code that comes with the models of a run: `model`, and what an option of a plugin may name (a teacher, a judge)."""
     code = [_remote(str(values.get("model") or ""), folder)]
     for item in options:
@@ -152,11 +168,15 @@ def _holds_model(path: Path) -> bool:
     return any((folder / "config.json").is_file() or list(folder.glob("*.py")) for folder in _model_folders(path))
 
 
-def typed_models(flags: Mapping[str, Any], options: Iterable[Option]) -> dict[str, str]:
+def typed_models(flags: Mapping[str, object], options: Iterable[Option]) -> dict[str, str]:
     """The models that flags name, for `code_of`: a recipe's word for the code of models is not the user's word for the code of
     the model that a flag names."""
     values = {key.replace("-", "_"): str(value) for key, value in flags.items()}
-    return {item.key: absolute(values[item.key]) for item in options if item.path and not item.code and item.key in values}
+    models = {}
+    for item in options:
+        if item.path and not item.code and item.key in values:
+            models[item.key] = absolute(values[item.key])
+    return models
 
 
 def _remote(model: str, folder: Path | None) -> Code:
@@ -168,14 +188,21 @@ def _remote(model: str, folder: Path | None) -> Code:
     lasting = path.is_dir()
     for model_folder in _model_folders(path):
         files += [file for file in sorted(model_folder.rglob("*.py")) if file not in files]
-        # "owner/name--file.Class" means code of another repository, and an adapter has a base that may bring its own
-        auto_maps = [json.dumps(_read(config).get("auto_map", {})) for config in model_folder.glob("*config.json")]
-        is_elsewhere = any("--" in auto_map for auto_map in auto_maps)
-        is_adapter = (model_folder / "adapter_config.json").exists()
-        # a folder that is a link is not looked into
-        has_link = any(inner.is_symlink() and inner.is_dir() for inner in model_folder.rglob("*"))
-        lasting = lasting and not is_elsewhere and not is_adapter and not has_link
+        lasting = lasting and _is_whole(model_folder)
     return Code(REMOTE, f"the code that comes with the model {model}", _hashed(files), lasting and bool(files))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all code of the model in a folder lies in it."""
+    # an adapter has a base, which may bring code of its own
+    if (folder / "adapter_config.json").exists():
+        return False
+    for config in folder.glob("*config.json"):
+        # "owner/name--file.Class" means code of another repository
+        if "--" in json.dumps(_read(config).get("auto_map", {})):
+            return False
+    # a folder that is a link is not looked into
+    return not any(inner.is_symlink() and inner.is_dir() for inner in folder.rglob("*"))
 
 
 def _model_folders(path: Path) -> list[Path]:
@@ -183,7 +210,7 @@ def _model_folders(path: Path) -> list[Path]:
     return [folder for folder in (path, path / "model") if folder.is_dir()]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     """The table in a JSON file; empty where there is none."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -191,14 +218,12 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _paths(value: Any) -> list[str]:
+def _paths(value: object) -> list[str]:
     """An option's value, a text or a list, as the paths that it names."""
     if not isinstance(value, str | list | tuple):
         return []
-    parts = [value] if isinstance(value, str) else value
-    paths = []
-    for part in parts:
-        paths += [path.strip() for path in str(part).split(",")]
+    texts = [value] if isinstance(value, str) else map(str, value)
+    paths = [path.strip() for path in ",".join(texts).split(",")]
     return [path for path in paths if path]
 
 
@@ -207,10 +232,12 @@ def _hashed(files: Iterable[Path]) -> tuple[tuple[Path, str], ...]:
 
 
 def _line(path: Path, digest: str) -> str:
+    """How a file that may run is written down."""
     return f"{digest}  {path}"  # as sha256sum writes it
 
 
 def _known() -> list[str]:
+    """The lines of all files that the user has run."""
     try:
         return state_file().read_text(encoding="utf-8").splitlines()
     except (OSError, RuntimeError, UnicodeDecodeError):  # no such file yet, or no home
