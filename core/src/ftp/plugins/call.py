@@ -27,6 +27,12 @@ from ftp.plugins.declare import implementations
 from ftp.plugins.find import FROM_PATH, discover
 from ftp.types import Run, StartedRun, Stateful
 
+OnError = Callable[[Picked, Exception], object]
+"""Gives the answer of a plugin that raised."""
+
+Wrapper = Generator[None, Any, Any]
+"""What a plugin's wrapper is while it runs: it is sent what others answered, and returns what it makes of that."""
+
 
 @contextlib.contextmanager
 def failures_named(*passing: type[BaseException]) -> Iterator[None]:
@@ -84,48 +90,60 @@ class Hooks:
     `one(name, ...)` for a hook of one answer, `each(name, ...)` for a collected one.
     """
 
-    def __init__(self, picked: Sequence[Picked], values: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, picked: Sequence[Picked], values: Mapping[str, object] | None = None) -> None:
         self.picked = tuple(picked)
-        self.plugins: dict[str, Any] = {}
+        self.plugins: dict[str, object] = {}
         self._sources: dict[str, dict[str, Any]] = {}  # domain -> where its own rows are: `data`, `columns`
         self._manager = pluggy.PluginManager("ftp")
         self._manager.add_hookspecs(hooks)
         self._answers: list[Answer] | None = None  # who answered, while a collected hook is asked
-        self._on_error: Callable[[Picked, Exception], Any] | None = None
+        self._on_error: OnError | None = None
         for plugin in picked:
-            own_fields = {item.name for item in dataclasses.fields(plugin.cls)}
-            fields = {}
-            for item in plugin.options:
-                value = (values or {}).get(item.key, item.default)
-                if item.name in own_fields:
-                    fields[item.name] = value
-                elif value != item.default:
-                    self._sources.setdefault(plugin.name, {})[item.name] = value
-            try:
-                instance = plugin.cls(**fields)
-            except UserError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise _source(plugin).failure("its options", error) from error
+            instance = self._instance(plugin, values or {})
             self.plugins[plugin.name] = instance
             self._manager.register(instance, name=plugin.name)
             # pluggy calls a method that checks the answer, instead of the plugin's own
             for hook in implementations(plugin.cls):
                 for impl in getattr(self._manager.hook, hook).get_hookimpls():
                     if impl.plugin is instance:
-                        impl.function = self._guard(plugin, hook, impl.function, bool(impl.wrapper))
+                        guard = self._guarded_wrapper if impl.wrapper else self._guarded
+                        impl.function = guard(plugin, hook, impl.function)
 
         self._main_only = [self.plugins[plugin.name] for plugin in self.picked if plugin.declaration.main_only]
 
-    def one(self, hook: str, **arguments: Any) -> Any:
-        """The one answer to a hook, wrapped by whoever wraps it. Raises `PluginError` where a plugin fails."""
-        outer = self._answers, self._on_error  # a plugin may ask while it answers
-        self._answers = None
-        self._on_error = None
+    def _instance(self, plugin: Picked, values: Mapping[str, object]) -> object:
+        """The object of a plugin, made with its options."""
+        own_fields = {item.name for item in dataclasses.fields(plugin.cls)}
+        fields = {}
+        for item in plugin.options:
+            value = values.get(item.key, item.default)
+            if item.name in own_fields:
+                fields[item.name] = value
+            elif value != item.default:
+                self._sources.setdefault(plugin.name, {})[item.name] = value
         try:
-            answer = getattr(self._manager.hook, hook)(**arguments)
+            return plugin.cls(**fields)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _source(plugin).failure("its options", error) from error
+
+    @contextlib.contextmanager
+    def _asking(self, answers: list[Answer] | None = None, on_error: OnError | None = None) -> Iterator[None]:
+        """While a hook is asked: where answers are noted, and who answers for a plugin that fails. A plugin may ask while it
+        answers, so that what was there before comes back."""
+        outer = self._answers, self._on_error
+        self._answers = answers
+        self._on_error = on_error
+        try:
+            yield
         finally:
             self._answers, self._on_error = outer
+
+    def one(self, hook: str, **arguments: object) -> Any:
+        """The one answer to a hook, wrapped by whoever wraps it. Raises `PluginError` where a plugin fails."""
+        with self._asking():
+            answer = getattr(self._manager.hook, hook)(**arguments)
         if answer is None:
             raise UserError(f"no plugin of this run answers {hook}", "a default plugin was left out, or gave None")
         return answer
@@ -134,25 +152,25 @@ class Hooks:
         self,
         hook: str,
         *,
-        on_error: Callable[[Picked, Exception], Any] | None = None,
+        on_error: OnError | None = None,
         without: Iterable[str] = (),
-        **arguments: Any,
+        **arguments: object,
     ) -> list[Answer]:
-        """Every answer to a hook, in the order in which plugins are named. With `on_error`, a plugin that raises, be it
-        `UserError`, answers what `on_error(plugin, exception)` gives instead of ending the run. Plugins named in `without` are
-        not asked."""
-        outer = self._answers, self._on_error
-        self._answers = []
-        self._on_error = on_error
-        try:
-            # pluggy asks the plugin that was registered last first
-            values = list(reversed(self._caller(hook, arguments, without)(**arguments)))
-            answered = list(reversed(self._answers))
-        finally:
-            self._answers, self._on_error = outer
+        """Every answer to a hook, in the order in which plugins are named.
+
+        Args:
+            on_error: answers for a plugin that raises, be it `UserError`; None: the error ends the run.
+            without: names of plugins that are not asked.
+        """
+        answers: list[Answer] = []
+        with self._asking(answers, on_error):
+            values = list(self._caller(hook, arguments, without)(**arguments))
+        # pluggy asks the plugin that was registered last first
+        answers.reverse()
+        values.reverse()
         # a wrapper that adds or drops answers leaves nobody to name
-        if len(values) == len(answered):
-            return [dataclasses.replace(who, value=value) for who, value in zip(answered, values, strict=True)]
+        if len(values) == len(answers):
+            return [dataclasses.replace(answer, value=value) for answer, value in zip(answers, values, strict=True)]
         return [Answer("(wrapped)", "", value) for value in values]
 
     def _caller(self, hook: str, arguments: Mapping[str, Any], without: Iterable[str] = ()) -> pluggy.HookCaller:
@@ -179,9 +197,10 @@ class Hooks:
                 acting.append((impl.plugin_name, "answers"))
         answering = [(name, how) for name, how in acting if how != "wraps"]
         wrapping = [(name, how) for name, how in acting if how == "wraps"]
+        # pluggy lists those that act last first; wrappers act from the inside outwards
         return answering[::-1] + wrapping
 
-    def states(self) -> dict[str, Any]:
+    def states(self) -> dict[str, Mapping[str, object]]:
         """What plugins keep in a checkpoint (`Stateful`), by plugin name."""
         states = {}
         for plugin in self.picked:
@@ -194,7 +213,7 @@ class Hooks:
                 raise _source(plugin).error("state", Mismatch(an(states[plugin.name]), "a dictionary"))
         return states
 
-    def restore(self, states: Mapping[str, Any]) -> None:
+    def restore(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Give plugins back what they keep in a checkpoint."""
         for plugin in self.picked:
             stateful = self.plugins[plugin.name]
@@ -209,16 +228,11 @@ class Hooks:
             return run
         return dataclasses.replace(run, settings=dataclasses.replace(run.settings, **own))
 
-    def _guard(self, plugin: Picked, hook: str, function: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
+    def _guarded(self, plugin: Picked, hook: str, function: Callable[..., object]) -> Callable[..., object]:
         """A plugin's method with its answer checked, and with what it raises told in the plugin's name."""
-        is_traced = os.environ.get("FTP_TRACE", "") not in ("", "0")
         source = _source(plugin)
 
-        def trace(started: float, verb: str) -> None:
-            if is_traced:
-                warn(f"ftp: {hook} {verb} by {plugin.name} in {1000 * (time.perf_counter() - started):.1f} ms")
-
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any) -> object:
             started = time.perf_counter()
             if hook == "load_data":
                 arguments = tuple(self.seen_by(plugin.name, run) for run in arguments)
@@ -239,14 +253,20 @@ class Hooks:
                 if value is not None:
                     value = checked(hook, value, source)
             if value is None:  # it has nothing to say
-                trace(started, "passed on")
+                _trace(hook, "passed on", plugin, started)
                 return None
-            trace(started, "answered")
+            _trace(hook, "answered", plugin, started)
             if self._answers is not None:
                 self._answers.append(Answer(plugin.name, plugin.found.package, value))
             return value
 
-        def wrap(*arguments: Any) -> Generator[Any, Any, Any]:
+        return call
+
+    def _guarded_wrapper(self, plugin: Picked, hook: str, function: Callable[..., Wrapper]) -> Callable[..., Wrapper]:
+        """A plugin's wrapper with what it gives back checked, and with what it raises told in the plugin's name."""
+        source = _source(plugin)
+
+        def wrap(*arguments: object) -> Wrapper:
             started = time.perf_counter()
             try:
                 value = yield from _wrapped_once(function(*arguments), f"{source} wraps {hook}")
@@ -256,27 +276,22 @@ class Hooks:
                 raise source.failure(hook, error) from error
             if value is None:
                 raise PluginError(f"{source} wrapped {hook} and gave back nothing: a wrapper ends with `return answer`")
-            trace(started, "wrapped")
+            _trace(hook, "wrapped", plugin, started)
             if hooks.ARITY[hook] == "one":
                 return checked(hook, value, source)
             return checked_list(hook, value, source)
 
-        return wrap if wrapper else call
+        return wrap
 
     def hide(self, text: str) -> str:
         """What every plugin of the run that hides words leaves of a text."""
-        outer = self._answers, self._on_error  # it may be asked inside another hook
-        self._answers = None
-        self._on_error = None
-        try:
+        source_of = {plugin.name: _source(plugin) for plugin in self.picked}
+        with self._asking():
             for impl in self._manager.hook.hide.get_hookimpls():
-                hidden: Any = impl.function(*[text for _ in impl.argnames])
+                hidden = impl.function(*[text] * len(impl.argnames))  # a method may take no argument
                 if hidden is None:  # a forgotten return would show what is private
-                    source = next(_source(plugin) for plugin in self.picked if plugin.name == impl.plugin_name)
-                    raise source.error("hide", Mismatch("None", "a text"))
+                    raise source_of[impl.plugin_name].error("hide", Mismatch("None", "a text"))
                 text = str(hidden)
-        finally:
-            self._answers, self._on_error = outer
         return text
 
 
@@ -284,7 +299,17 @@ def _source(plugin: Picked) -> Source:
     return Source(plugin.name, plugin.found.package)
 
 
-def _wrapped_once(wrapper: Generator[Any, Any, Any], who: str) -> Generator[Any, Any, Any]:
+def _trace(hook: str, verb: str, plugin: Picked, started: float) -> None:
+    """With `FTP_TRACE=1`, write down who did what in a hook, and how long it took.
+
+    Args:
+        started: the reading of `time.perf_counter` before it was called.
+    """
+    if os.environ.get("FTP_TRACE", "") not in ("", "0"):
+        warn(f"ftp: {hook} {verb} by {plugin.name} in {1000 * (time.perf_counter() - started):.1f} ms")
+
+
+def _wrapped_once(wrapper: Wrapper, who: str) -> Wrapper:
     """Run a plugin's wrapper around what is sent in, and give what it returns.
 
     Raises:

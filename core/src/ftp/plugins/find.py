@@ -9,6 +9,8 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
+from types import ModuleType
 
 from ftp.contract import required_core
 from ftp.errors import PluginError, Problem, UserError, describe, nearest
@@ -66,28 +68,36 @@ def from_path(where: str) -> tuple[list[Found], bool]:
     plugins = []
     for file in files:
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-        name = f"{FROM_PATH}{file.stem}_{digest}"
-        module = sys.modules.get(name)
-        if module is None:  # a file is run once in a process, however often it is named
-            module = python_files.load_module(name, file)
-            sys.modules[name] = module
-            try:
-                python_files.run_module(module)
-            except BaseException as error:
-                del sys.modules[name]
-                if isinstance(error, OF_THE_USER):
-                    raise
-                message = f"--plugins-from {where}: {file} does not import: {describe(error)}"
-                raise (UserError if isinstance(error, Exception) else PluginError)(message) from error
+        module = _module_of(file, f"{FROM_PATH}{file.stem}_{digest}", where)
         for cls in vars(module).values():
-            if is_plugin(cls) and cls.__module__ == name:
-                label = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
-                if not wanted or wanted == cls.__name__:
-                    plugins.append(Found(label, f"{file}:{cls.__name__}", str(file), "", False, cls))
+            is_own = is_plugin(cls) and cls.__module__ == module.__name__  # not one that it imports
+            if is_own and wanted in ("", cls.__name__):
+                # LoraPlus -> lora-plus
+                name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+                plugins.append(Found(name, f"{file}:{cls.__name__}", str(file), "", False, cls))
     if not plugins:
-        names = f"class {wanted} marked with @ftp.plugin" if wanted else "class marked with @ftp.plugin"
-        raise UserError(f"--plugins-from {where}: no {names} in it")
+        absent = f"class {wanted}" if wanted else "class"
+        raise UserError(f"--plugins-from {where}: no {absent} marked with @ftp.plugin in it")
     return plugins, bool(wanted)
+
+
+def _module_of(file: Path, name: str, where: str) -> ModuleType:
+    """The module of a file; the file is run once in a process, however often it is named."""
+    if name in sys.modules:
+        return sys.modules[name]
+    module = python_files.load_module(name, file)
+    sys.modules[name] = module
+    try:
+        python_files.run_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, OF_THE_USER):
+            raise
+        message = f"--plugins-from {where}: {file} does not import: {describe(error)}"
+        if isinstance(error, Exception):
+            raise UserError(message) from error
+        raise PluginError(message) from error
+    return module
 
 
 def meant(name: str, known: Mapping[str, Sequence[Found]]) -> list[Found]:
@@ -112,10 +122,10 @@ def _unknown(name: str, known: Mapping[str, Sequence[Found]]) -> str:
 
 def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list[Problem] | None = None) -> list[Picked]:
     """The plugins of a run in the order named, defaults last, but for what they declare (`before`, `after`).
-    `-name` leaves a default out; `package:name` is
-    the plugin of that package, where several offer the name.
 
     Args:
+        wanted: their names; `-name` leaves a default out, `package:name` is the plugin of that package.
+        plugins_from: files and folders with plugins that are not installed.
         problems: gets every mistake, where a list is given; else they are raised.
 
     Raises:
@@ -125,16 +135,18 @@ def pick(wanted: Sequence[str], plugins_from: Sequence[str] = (), problems: list
     mistakes: list[Problem] = [] if problems is None else problems
     known = discover()
     wanted = [name.strip() for name in wanted if name.strip()]
+    plain_names = {names.split(name)[1] for name in wanted}
     for where in plugins_from:
         try:
-            local, joins = from_path(where)
+            plugins, joins = from_path(where)
         except UserError as error:
             mistakes.extend(error.problems)
             continue
-        for plugin in local:
+        for plugin in plugins:
             known[plugin.name] = [*known.get(plugin.name, []), plugin]
-            if joins and plugin.name not in {names.split(name)[1] for name in wanted}:
+            if joins and plugin.name not in plain_names:
                 wanted.append(plugin.name)
+                plain_names.add(plugin.name)
     removed: list[Found] = []
     for name in wanted:
         if name.startswith("-"):
@@ -163,12 +175,12 @@ def _named_plugins(
         bare = name.removeprefix("-")
         candidates = meant(bare, known)
         plain = names.split(bare)[1]
-        if not candidates:
-            if bare != name:  # it was to be left out
-                mistakes.append(Problem(f"--plugins {name}: no such plugin", _unknown(bare, known)))
-            else:
-                mistakes.append(Problem(f"--plugins {name}: no such plugin is installed", _unknown(bare, known), "ftp plugins"))
-        elif bare != name:
+        is_left_out = bare != name
+        if not candidates and is_left_out:
+            mistakes.append(Problem(f"--plugins {name}: no such plugin", _unknown(bare, known)))
+        elif not candidates:
+            mistakes.append(Problem(f"--plugins {name}: no such plugin is installed", _unknown(bare, known), "ftp plugins"))
+        elif is_left_out:
             continue
         elif any(candidate in removed for candidate in candidates):
             mistakes.append(Problem(f"--plugins: '{name}' is both named and removed", "keep one of the two"))
@@ -203,14 +215,17 @@ def _import(chosen: Mapping[str, Found], wanted: Sequence[str], mistakes: list[P
     """The classes of the chosen plugins. Of one that nobody named it is said how to do without it."""
     picked = []
     for name, plugin in chosen.items():
+        hint = f"it is part of every run unless left out: --plugins ...,-{name}"
         try:
             picked.append(Picked(plugin, load(plugin)))
         except PluginError as error:
-            hint = "" if name in wanted else f"\n  it is part of every run unless left out: --plugins ...,-{name}"
-            raise PluginError(f"{error}{hint}") from error
+            if name in wanted:
+                raise
+            raise PluginError(f"{error}\n  {hint}") from error
         except UserError as error:
-            hint = "" if name in wanted else f"; it is part of every run unless left out: --plugins ...,-{name}"
-            mistakes.extend(dataclasses.replace(problem, fix=problem.fix + hint) for problem in error.problems)
+            for problem in error.problems:
+                fix = problem.fix if name in wanted else f"{problem.fix}; {hint}"
+                mistakes.append(dataclasses.replace(problem, fix=fix))
     return picked
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,27 @@ from ftp.plugin_info import Picked
 from ftp.plugins import several
 from ftp.plugins.audit import audit
 from ftp.plugins.find import discover, pick
-from ftp.plugins.fit import core_options, settle, suggested
+from ftp.plugins.fit import Suggestions, core_options, settle, suggested
 from ftp.plugins.offers import wishes
 from ftp.plugins.trust import absolute
 from ftp.settings import Settings
 from ftp.types import Task
 
-Given = Sequence[tuple[str, Mapping[str, Any]]]
+Given = Sequence[tuple[str, Mapping[str, object]]]
 """Sources of options, weakest first: the source's name (`flags`, a file) and its values, nested or by dotted key."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that fits together. `plugins`: the names as given. `values` and `origin`: every option by dotted key and
-    where it came from (`default`, `suggested by lora`, a file's name, `flags`). `options`: what they are. `notes`: what is to be
-    told of them."""
+    """A run that fits together.
+
+    Args:
+        plugins: the names as the user wrote them.
+        options: those of core and of the plugins.
+        values: every option by dotted key.
+        origin: where each came from (`default`, `suggested by lora`, a file's name, `flags`).
+        notes: what the user should know of them.
+    """
 
     plugins: tuple[str, ...]
     picked: tuple[Picked, ...]
@@ -52,14 +58,19 @@ class Prepared:
         for key, source in self.origin.items():  # left out, the default or what a plugin suggests would count again
             if values.get(key) is None and source != "default":
                 values[key] = "none"
-        return write_recipe(self.plugins, self.options, {**values, "out": None}, comments=comments)
+        values["out"] = None
+        return write_recipe(self.plugins, self.options, values, comments=comments)
 
     def anywhere(self) -> Prepared:
         """The same run with whole paths, so that its recipe repeats it from any folder; names and hub ids are left as they
         are."""
-        whole = {item.key: _whole(self.values[item.key]) for item in self.options if item.path}
-        whole |= {item.key: tuple(map(absolute, self.values[item.key])) for item in self.options if item.code}
-        return dataclasses.replace(self, values={**self.values, **whole})
+        values = dict(self.values)
+        for item in self.options:
+            if item.path:
+                values[item.key] = _whole(values[item.key])
+            if item.code:
+                values[item.key] = tuple(map(absolute, values[item.key]))
+        return dataclasses.replace(self, values=values)
 
 
 def prepare(
@@ -72,8 +83,13 @@ def prepare(
 ) -> Prepared:
     """Pick, audit, settle and resolve. Defaults < what plugins suggest < the sources in `given`, in their order.
 
-    `plugins_from` adds to the option of that name. Raises `UserError` with every mistake at once, `problems` (those that
-    were found on the way here) included.
+    Args:
+        plugins_from: paths beside those of the option of that name.
+        problems: mistakes that were met on the way here.
+        notes: what the user should know besides.
+
+    Raises:
+        UserError: every mistake, `problems` included.
     """
     mistakes = list(problems)
     names = split_names(plugins)
@@ -99,20 +115,17 @@ def prepare(
         mistakes += misfits
 
     # two suggestions contradict one another only where the user has not chosen
-    suggestions, whose, contradictions = suggestions_for(picked, task, sources)
+    suggestions = suggestions_for(picked, task, sources)
     chosen: set[str] = set()
     for _, values_of_source in sources:
-        chosen |= {key.replace("-", "_") for key in values_of_source}
-    mistakes += [problem for key, problem in contradictions.items() if key not in chosen]
+        chosen.update(key.replace("-", "_") for key in values_of_source)
+    mistakes += [problem for key, problem in suggestions.problems.items() if key not in chosen]
 
-    # options of a plugin that is already complained about are left out
+    # options of a plugin that a mistake names already are left out
     absent = set(names) - {plugin.name for plugin in picked}
-    readable = []
-    for source, values_of_source in sources:
-        kept = {key: value for key, value in values_of_source.items() if key.split(".")[0] not in absent or "." not in key}
-        readable.append((source, kept))
-    usual = [(whose[key], {key: value}) for key, value in suggestions.items()]
-    values, origin = resolve(options, [*usual, *readable], _known_names(sources, options), mistakes)
+    suggested_values = [(suggestions.origin[key], {key: value}) for key, value in suggestions.values.items()]
+    all_sources = [*suggested_values, *_without_plugins(sources, absent)]
+    values, origin = resolve(options, all_sources, _known_names(sources, options), mistakes)
     mistakes += several.problems_with(picked, values)
     values["plugins_from"] = tuple(where)
     values = {key: addresses.filled(value) for key, value in values.items()}
@@ -122,6 +135,19 @@ def prepare(
     assert task is not None
     core = {item.name: values[item.key] for item in options if not item.owner}
     return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core), tuple(notes))
+
+
+def _without_plugins(sources: Given, names: Collection[str]) -> Given:
+    """The sources without the options of these plugins."""
+    kept = []
+    for source, values in sources:
+        of_others = {}
+        for key, value in values.items():
+            owner, dot, _ = key.partition(".")
+            if not dot or owner not in names:
+                of_others[key] = value
+        kept.append((source, of_others))
+    return kept
 
 
 def settled(picked: Sequence[Picked], sources: Given) -> tuple[Task | None, list[Problem]]:
@@ -140,7 +166,7 @@ def _last(sources: Given, key: str) -> str | None:
 
 def suggestions_for(
     picked: Sequence[Picked], task: Task | None, sources: Given
-) -> tuple[dict[str, Any], dict[str, str], dict[str, Problem]]:
+) -> Suggestions:
     """What `suggested` gives for these plugins and the model that `--model` means, where an installed package offers it."""
     if task is None:
         return suggested(picked)
@@ -150,15 +176,14 @@ def suggestions_for(
 def split_names(plugins: Sequence[str] | str) -> list[str]:
     """`"a,b"`, `["a,b", "c"]` or `["a", "b", "c"]` as a list of names."""
     parts = [plugins] if isinstance(plugins, str) else list(plugins)
-    names = []
-    for part in parts:
-        names += [name.strip() for name in str(part).split(",")]
+    names = [name.strip() for name in ",".join(map(str, parts)).split(",")]
     return [name for name in names if name]
 
 
 def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:
     """Core's options and those of each plugin; and what is wrong with plugins whose options cannot be read."""
-    options, problems = core_options(), []
+    options = core_options()
+    problems = []
     taken = {item.name for item in options} | {"plugins"}
     for plugin in picked:
         who = f"plugin '{plugin.name}' of {plugin.found.package}"
@@ -190,53 +215,61 @@ def beside_recipe(sources: Given, options: Iterable[Option], notes: list[str]) -
     for source, values in sources:
         folder = recipe_folder(source)
         beside = dict(values)
-        for key in beside if folder is not None else ():
+        for key, value in values.items():
             option = option_of_path.get(key.replace("-", "_"))
             if option is not None and folder is not None:
-                beside[key] = _beside(beside[key], folder, option.code, f"{source}: {key}", notes)
+                beside[key] = _beside(value, folder, option.code, f"{source}: {key}", notes)
         moved.append((source, beside))
     return moved
 
 
-def _beside(value: Any, folder: Path, code: bool, what: str, notes: list[str]) -> Any:
-    """A path, or each of a list of them, from a folder where it is there. `code`: a path may be followed by `:name`."""
+def _beside(value: object, folder: Path, code: bool, key: str, notes: list[str]) -> object:
+    """A path, or each of a list of them, from a folder where it is there.
+
+    Args:
+        code: a path may be followed by `:name`.
+        key: where the path stands, for a note.
+        notes: gets a line where a path means another file than in the working folder.
+    """
     if isinstance(value, list | tuple) or (isinstance(value, str) and code):
-        return [_beside_one(part, folder, code, what, notes) for part in split_names(value)]
-    return _beside_one(value, folder, code, what, notes) if isinstance(value, str) else value
+        return [_path_beside(part, folder, code, key, notes) for part in split_names(value)]
+    return _path_beside(value, folder, code, key, notes) if isinstance(value, str) else value
 
 
-def _beside_one(value: str, folder: Path, code: bool, what: str, notes: list[str]) -> str:
+def _path_beside(value: str, folder: Path, code: bool, key: str, notes: list[str]) -> str:
     file, colon, name = value.partition(":") if code else (value, "", "")
     here = os.path.abspath(os.path.expanduser(file))  # noqa: PTH100, PTH111 - any text, maybe too long for pathlib
     moved = os.path.join(folder.absolute(), os.path.expanduser(file))  # noqa: PTH111, PTH118
     if not file or not os.path.exists(moved):  # noqa: PTH110
         return value
     if os.path.exists(here) and not os.path.samefile(here, moved):  # noqa: PTH110, PTH121
-        notes.append(f"{what} means {moved}, beside the recipe, and not {here}")
+        notes.append(f"{key} means {moved}, beside the recipe, and not {here}")
     return f"{moved}{colon}{name}"
 
 
 def _plugins_from(explicit: Sequence[str], sources: Given) -> list[str]:
-    """Paths of plugins that are not installed: those given directly, and those of the last source that names any."""
-    paths: Sequence[str] = ()
+    """Paths of plugins that are not installed: explicit ones, and those of the last source that names any."""
+    paths: list[str] = []
     for _, values in sources:
         value = values.get("plugins_from", values.get("plugins-from"))
-        if value is not None:
-            paths = split_names(value) if isinstance(value, (str, list, tuple)) else ()
+        if value is not None:  # of another type it is a mistake, which `resolve` reports
+            paths = split_names(value) if isinstance(value, str | list | tuple) else []
     return list(dict.fromkeys([*explicit, *paths]))
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     """A path, also one in a list, as an absolute one; a text is one where it is there."""
     if isinstance(value, tuple):
         return tuple(map(_whole, value))
-    is_path = isinstance(value, Path)
-    if isinstance(value, str):  # any text, maybe too long for a path, which pathlib does not forgive
-        is_path = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111
-    return type(value)(Path(value).expanduser().absolute()) if is_path else value
+    if isinstance(value, Path):
+        return value.expanduser().absolute()
+    # any text, maybe too long for a path, which pathlib does not forgive
+    if isinstance(value, str) and os.path.exists(os.path.expanduser(value)):  # noqa: PTH110, PTH111
+        return str(Path(value).expanduser().absolute())
+    return value
 
 
-def _known_names(sources: Sequence[tuple[str, Mapping[str, Any]]], options: Sequence[Option]) -> list[str]:
+def _known_names(sources: Given, options: Sequence[Option]) -> list[str]:
     """Names of installed plugins, looked up only where some option could belong to one that is not in the run."""
     owners = {item.owner for item in options}
     for _, values in sources:
