@@ -131,7 +131,7 @@ def options_of(cls: type, owner: str) -> list[Option]:
     return options
 
 
-def convert(option: Option, value: object) -> tuple[Any, Problem | None]:
+def convert(option: Option, value: object) -> tuple[object, Problem | None]:
     """`value` (a word of the command line, or a TOML value) as the option's type, or what is wrong with it."""
     flag = f"{option.flag} {_show(value)}"
     try:
@@ -198,7 +198,7 @@ def resolve(
     return values, origin
 
 
-def flatten(tables: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(tables: Mapping[str, object]) -> dict[str, Any]:
     """`{"lora": {"r": 8}, "seed": 1}` -> `{"lora.r": 8, "seed": 1}`."""
     flat: dict[str, Any] = {}
     for key, value in tables.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftp import forms, heads
 from ftp.errors import Problem
 from ftp.options import Option, options_of
-from ftp.plugin_info import Picked, declaration_of
+from ftp.plugin_info import Declaration, Picked, declaration_of
 from ftp.plugins.declare import answers_hook, kind_of
 from ftp.plugins.find import installed
 from ftp.plugins.several import joined_domains
@@ -47,8 +47,8 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
     objectives = [plugin for plugin in picked if answers_hook(plugin.cls, "make_loss") and plugin.declaration.wants]
     domains = [plugin for plugin in picked if answers_hook(plugin.cls, "load_data") and plugin.declaration.gives]
     if not domains:
-        giving = [name for name, cls in installed() if answers_hook(cls, "load_data")]
-        return None, [Problem("no plugin of this run gives data", f"name a domain: {', '.join(giving) or 'none is installed'}",
+        fitting = _installed(lambda cls: answers_hook(cls, "load_data"))
+        return None, [Problem("no plugin of this run gives data", f"name a domain: {fitting or 'none is installed'}",
                               "ftp plugins")]
     if len(objectives) > 1:
         return None, []  # told by the audit: two answers to make_loss
@@ -77,9 +77,14 @@ def _settle_by_form(domain: Picked, joined: Sequence[Picked], form: str | None) 
         return Task(chosen, forms.get(chosen).default_head, others), []
     gives = ", ".join(domain.declaration.gives)
     within_reach = forms.reachable(domain.declaration.gives)
-    reading = [name for name, cls in installed() if set(declaration_of(cls).wants) & within_reach]
+    fitting = _installed(lambda cls: not within_reach.isdisjoint(declaration_of(cls).wants))
     return None, [Problem(f"domain '{domain.name}' gives {gives}, for which no objective is named",
-                          f"name one: {', '.join(reading) or 'none that fits is installed'}", "ftp plugins")]
+                          f"name one: {fitting or 'none that fits is installed'}", "ftp plugins")]
+
+
+def _installed(fits: Callable[[type], bool]) -> str:
+    """The names of the installed plugins that fit, for a message."""
+    return ", ".join(name for name, cls in installed() if fits(cls))
 
 
 def _no_common_form(domains: Sequence[Picked]) -> Problem:
@@ -106,17 +111,22 @@ def _settle_by_objective(
             return Task(wanted, objective.declaration.head or forms.get(wanted).default_head), []
 
     # none: say which domain is in the way, and which would not be
-    fitting = [name for name, cls in installed() if set(wants) & forms.reachable(declaration_of(cls).gives)]
+    fitting = _installed(lambda cls: _gives_any_of(declaration_of(cls), wants))
     problems = []
     for domain in domains:
-        if not set(wants) & forms.reachable(domain.declaration.gives):
+        if not _gives_any_of(domain.declaration, wants):
             gives = ", ".join(domain.declaration.gives)
             problems.append(Problem(
                 f"'{objective.name}' wants {' or '.join(wants)}, but '{domain.name}' gives {gives}",
-                f"domains that fit: {', '.join(fitting) or 'none is installed'}", "ftp plugins"))
+                f"domains that fit: {fitting or 'none is installed'}", "ftp plugins"))
     if not problems:
         problems = [Problem(f"the domains give no form in common that '{objective.name}' wants ({', '.join(wants)})")]
     return None, problems
+
+
+def _gives_any_of(domain: Declaration, wants: Iterable[str]) -> bool:
+    """Whether rows of a domain can become rows of one of these forms."""
+    return not forms.reachable(domain.gives).isdisjoint(wants)
 
 
 def core_options() -> list[Option]:

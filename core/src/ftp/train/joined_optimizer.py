@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 
@@ -48,11 +47,11 @@ class JoinedOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for part in self.parts.values():
             part.zero_grad(set_to_none)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         self._give_groups()
         return {name: part.state_dict() for name, part in self.parts.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Mapping[str, object]]) -> None:
         self._give_groups()
         for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])

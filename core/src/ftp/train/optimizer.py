@@ -92,9 +92,9 @@ def scale_rates(
         factor: a weight's name (as in `trained_weights`) and the weight -> what its rate is multiplied by.
     """
     factors = {id(weight): factor(name, weight) for name, weight in trained_weights(model, loss).items()}
-    groups: list[dict[str, Any]] = []
+    groups: list[dict[str, object]] = []
     for group in optimizer.param_groups:
-        parts: dict[float, list[Any]] = {}
+        parts: dict[float, list[nn.Parameter]] = {}  # factor -> the weights of the group with it
         for weight in group["params"]:
             parts.setdefault(factors[id(weight)], []).append(weight)
         for share, weights in parts.items():

@@ -7,7 +7,8 @@ Checkpoints hold whole tensors under the usual names, so a run may go on with an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch.distributed.checkpoint import state_dict
@@ -44,7 +45,7 @@ def put_weights(whole: torch.nn.Module, values: dict[str, torch.Tensor]) -> list
     return unexpected
 
 
-def optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, object]:
     """The optimizer's state in whole tensors on rank 0. All ranks must call it."""
     for module in whole.modules():  # after an evaluation some weights are still whole, and not those of the optimizer
         if isinstance(module, FSDPModule):
@@ -52,10 +53,10 @@ def optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer) ->
     return dict(state_dict.get_optimizer_state_dict(whole, _unwrapped(optimizer), options=WHOLE))
 
 
-def put_optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer, values: dict[str, Any]) -> None:
+def put_optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer, values: Mapping[str, object]) -> None:
     """Give every rank its share of the optimizer's state."""
     options = state_dict.StateDictOptions(full_state_dict=True)
-    state_dict.set_optimizer_state_dict(whole, _unwrapped(optimizer), values, options=options)
+    state_dict.set_optimizer_state_dict(whole, _unwrapped(optimizer), dict(values), options=options)
 
 
 def _unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -87,13 +87,15 @@ def contents(
     return take_weights(whole), rest
 
 
-def _plain_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+def _plain_evaluation(evaluation: Evaluation) -> dict[str, object]:
     """An evaluation as plain containers, so that it loads without running code."""
-    plain = {**vars(evaluation), "scores": [vars(score) for score in evaluation.scores]}
-    for name in ("losses", "train_losses"):
-        if plain[name] is not None:
-            plain[name] = plain[name].tolist()
-    return plain
+    losses, train_losses = evaluation.losses, evaluation.train_losses
+    return {
+        **vars(evaluation),
+        "scores": [vars(score) for score in evaluation.scores],
+        "losses": None if losses is None else losses.tolist(),
+        "train_losses": None if train_losses is None else train_losses.tolist(),
+    }
 
 
 def _evaluation(plain: Mapping[str, Any]) -> Evaluation:
