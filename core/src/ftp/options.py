@@ -1,4 +1,4 @@
-"""Options: dataclass fields <-> command-line flags <-> TOML tables, with all mistakes told at once.
+"""Options: dataclass fields <-> command-line flags <-> TOML tables, with all mistakes reported at once.
 
 A plugin is a dataclass; each field made with `option(...)` is an option. The flag of field `lora_alpha` of plugin `lora`
 is `--lora.lora_alpha` (a dash may stand for an underscore), its TOML place is `lora_alpha` in the table `[lora]`.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from ftp import option_types
 from ftp.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from tomlkit.items import Item, Table
 
 T = TypeVar("T")
-UNIONS = (Union, types.UnionType)
-"""What `get_origin` says of `Optional[X]`, and of `X | Y`."""
-SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-"""The words of a yes-or-no option."""
-TYPE_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no", Path: "path"}
-"""What a message calls a value of each type."""
 
 
 def option(
@@ -102,11 +96,11 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        return _type_name(self.kind)
+        return option_types.name_of(self.kind)
 
     @property
     def is_flag(self) -> bool:
-        return _plain(self.kind) is bool
+        return option_types.plain(self.kind) is bool
 
 
 def options_of(cls: type, owner: str) -> list[Option]:
@@ -117,7 +111,7 @@ def options_of(cls: type, owner: str) -> list[Option]:
         meta = item.metadata
         if not meta.get("option"):
             continue
-        kind = _plain(hints[item.name])
+        kind = option_types.plain(hints[item.name])
         choices = meta["choices"]
         if not choices and get_origin(kind) is Literal:
             choices = get_args(kind)
@@ -135,7 +129,7 @@ def convert(option: Option, value: object) -> tuple[object, Problem | None]:
     """`value` (a word of the command line, or a TOML value) as the option's type, or what is wrong with it."""
     flag = f"{option.flag} {_show(value)}"
     try:
-        converted = _convert(option.kind, value)
+        converted = option_types.convert(option.kind, value)
     except (ValueError, TypeError, OverflowError):
         return None, Problem(f"{flag}: not {_article(option.type_name)}", _range(option))
     parts = converted if isinstance(converted, tuple) else (converted,)
@@ -283,100 +277,6 @@ def _unknown(raw: str, source: str, table: Mapping[str, Option], installed: set[
     elif source == "flags":  # on the command line by its flag, in a recipe by its key
         fix = re.sub(r"'([^']*)'", lambda match: f"'{table[match[1]].flag}'", fix)
     return Problem(f"{name}: no such option", fix)
-
-
-def _plain(kind: object) -> object:
-    """`X` for `X | None`."""
-    if get_origin(kind) in UNIONS:
-        inner = [part for part in get_args(kind) if part is not type(None)]
-        if len(inner) == 1:
-            return inner[0]
-    return kind
-
-
-def _is_optional(kind: object) -> bool:
-    return get_origin(kind) in UNIONS and type(None) in get_args(kind)
-
-
-def _convert(kind: object, value: object) -> object:
-    """A value as a type. Raises `ValueError`, `TypeError` or `OverflowError` where it is none of it."""
-    if _is_optional(kind) and (value is None or (isinstance(value, str) and value.lower() in ("none", ""))):
-        return None
-    kind = _plain(kind)
-    if get_origin(kind) in UNIONS:
-        return _to_first(get_args(kind), value)
-    if get_origin(kind) is tuple:
-        return _to_tuple(get_args(kind)[0], value)
-    if get_origin(kind) is Literal:
-        return str(value)
-    if kind is bool:
-        return _to_bool(value)
-    if isinstance(value, bool):  # True is not 1 here: `r = true` is a mistake
-        raise ValueError(value)
-    if kind is int:
-        return _to_int(value)
-    if kind is float:
-        return _to_float(value)
-    if kind is Path:
-        return Path(str(value)).expanduser()
-    if kind is str:
-        return str(value)
-    raise TypeError(f"options of type {kind!r} are not supported")
-
-
-def _to_first(kinds: Iterable[object], value: object) -> object:
-    """The first of several types that takes the value: `7` is a number for `int | str`."""
-    for kind in kinds:
-        try:
-            return _convert(kind, value)
-        except (ValueError, TypeError):
-            continue
-    raise ValueError(value)
-
-
-def _to_tuple(kind: object, value: object) -> tuple[object, ...]:
-    """Each part of a list, or of a text with commas."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, list | tuple):
-        raise ValueError(value)
-    return tuple(_convert(kind, part) for part in value)
-
-
-def _to_bool(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower()
-    if word not in SWITCH:
-        raise ValueError(value)
-    return SWITCH[word]
-
-
-def _to_int(value: object) -> int:
-    number = _to_float(value)
-    if number != int(number):
-        raise ValueError(value)
-    # a float holds no more than 53 bits of it
-    digits = str(value)
-    return int(digits) if digits.lstrip("+-").isdigit() else int(number)
-
-
-def _to_float(value: object) -> float:
-    if not isinstance(value, str | SupportsFloat):
-        raise TypeError(value)
-    return float(value)
-
-
-def _type_name(kind: object) -> str:
-    """What a message calls a value of a type."""
-    kind = _plain(kind)
-    if get_origin(kind) is Literal:
-        return "word"
-    if get_origin(kind) is tuple:
-        return f"list of {_type_name(get_args(kind)[0])}"
-    if get_origin(kind) in UNIONS:
-        return " or ".join(map(_type_name, get_args(kind)))
-    return TYPE_NAMES.get(kind, str(kind)) if isinstance(kind, type) else str(kind)
 
 
 def _article(word: str) -> str:
