@@ -28,14 +28,14 @@ def state(step: int = 1) -> dict:
             "history": [{"loss": 0.5, "note": None}], "random": random_states.random_state()}
 
 
-def same(one, other) -> bool:
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
-    return one == other
+def same(left, right) -> bool:
+    if isinstance(left, torch.Tensor):
+        return left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, (list, tuple)):
+        return type(left) is type(right) and len(left) == len(right) and all(map(same, left, right))
+    return left == right
 
 
 def names(folder: Path) -> list[str]:
@@ -47,29 +47,29 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     path = checkpoint_saving.save(tmp_path / "checkpoints", 12, weights(), saved)
     assert path == tmp_path / "checkpoints" / "step-12"
     assert checkpoint.newest(tmp_path / "checkpoints") == path
-    loaded, found = checkpoint.load(path)
-    assert same(loaded, weights()) and same(found, saved)
+    loaded, loaded_state = checkpoint.load(path)
+    assert same(loaded, weights()) and same(loaded_state, saved)
     assert names(path) == ["manifest.json", "state.pt", "weights.safetensors"]
     assert names(path.parent) == ["step-12"]
 
 
 def test_optimizer_and_schedule_go_through(tmp_path: Path) -> None:
-    def made():
+    def new_training():
         net = torch.nn.Linear(4, 2)
         optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
         return net, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
 
-    net, optimizer, schedule = made()
+    net, optimizer, schedule = new_training()
     net(torch.ones(3, 4)).sum().backward()
     optimizer.step()
     schedule.step()
     states = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
     path = checkpoint_saving.save(tmp_path, 1, net.state_dict(), states)
-    loaded, found = checkpoint.load(path)
-    again, other, other_schedule = made()
+    loaded, loaded_state = checkpoint.load(path)
+    again, other, other_schedule = new_training()
     again.load_state_dict(loaded)
-    other.load_state_dict(found["optimizer"])
-    other_schedule.load_state_dict(found["schedule"])
+    other.load_state_dict(loaded_state["optimizer"])
+    other_schedule.load_state_dict(loaded_state["schedule"])
     for each in (net, again):
         each(torch.full((3, 4), 2.0)).sum().backward()
     optimizer.zero_grad(), other.zero_grad()
@@ -127,8 +127,8 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     checkpoint_saving.save(tmp_path, 3, weights(1), {"n": 1})
     path = checkpoint_saving.save(tmp_path, 3, weights(2), {"n": 2})
-    loaded, found = checkpoint.load(path)
-    assert same(loaded, weights(2)) and found == {"n": 2} and names(tmp_path) == ["step-3"]
+    loaded, loaded_state = checkpoint.load(path)
+    assert same(loaded, weights(2)) and loaded_state == {"n": 2} and names(tmp_path) == ["step-3"]
 
 
 def test_killed_between_the_renames_of_a_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +177,8 @@ def test_state_that_could_not_be_loaded_is_refused_at_once(tmp_path: Path, value
 
 
 def test_numbers_of_numpy_become_plain(tmp_path: Path) -> None:
-    _, found = checkpoint.load(checkpoint_saving.save(tmp_path, 1, {}, {"loss": np.float32(0.5), "n": np.int64(3)}))
-    assert found == {"loss": 0.5, "n": 3} and type(found["n"]) is int
+    _, loaded_state = checkpoint.load(checkpoint_saving.save(tmp_path, 1, {}, {"loss": np.float32(0.5), "n": np.int64(3)}))
+    assert loaded_state == {"loss": 0.5, "n": 3} and type(loaded_state["n"]) is int
 
 
 def test_random_states_come_back(tmp_path: Path) -> None:
@@ -187,10 +187,10 @@ def test_random_states_come_back(tmp_path: Path) -> None:
 
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     drawn()
-    _, found = checkpoint.load(checkpoint_saving.save(tmp_path, 1, {}, {"random": random_states.random_state()}))
+    _, loaded_state = checkpoint.load(checkpoint_saving.save(tmp_path, 1, {}, {"random": random_states.random_state()}))
     first = drawn()
     drawn()
-    random_states.restore_random_state(found["random"])
+    random_states.restore_random_state(loaded_state["random"])
     assert drawn() == first
 
 
@@ -207,9 +207,9 @@ def test_disk_full_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
         real(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         checkpoint_saving.save(folder, 8, weights(2), state(8))
-    message = str(told.value)
+    message = str(caught.value)
     assert "disk full while saving step 8" in message and "last good checkpoint: step 4" in message
     assert "free at" in message and f"ftp run --resume {tmp_path / 'run'}" in message
     assert checkpoint.newest(folder) == good and same(checkpoint.load(good)[0], weights(1))
@@ -221,8 +221,8 @@ def small_disk(tmp_path: Path):
     """A file system of 2 MB, where this machine lets us mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True)
-    if made.returncode:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     yield place
     subprocess.run(["umount", str(place)], check=True)
@@ -290,9 +290,9 @@ def test_killed_at_any_moment_the_newest_is_whole(tmp_path: Path) -> None:
         notes: list[str] = []
         path = checkpoint.newest(tmp_path / "c", notes)
         assert path is not None and not notes
-        loaded, found = checkpoint.load(path)
-        assert found["step"] > last and torch.equal(loaded["x"], torch.full((200_000,), float(found["step"])))
-        last = found["step"]
+        loaded, loaded_state = checkpoint.load(path)
+        assert loaded_state["step"] > last and torch.equal(loaded["x"], torch.full((200_000,), float(loaded_state["step"])))
+        last = loaded_state["step"]
         assert len(names(tmp_path / "c")) <= 3
 
 

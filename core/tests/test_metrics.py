@@ -24,10 +24,10 @@ def scored(
     from datasets import Dataset
 
     split = Dataset.from_list([dict(row) for row in rows])
-    given = Predictions("test", split, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
-    found: list[Score] = metric(Data({"test": split}, form, labels), {"test": given})
-    assert all(one.split == "test" and one.goal == "max" for one in found)
-    return {one.name: one.value for one in found}
+    predictions = Predictions("test", split, [Prediction(answer) for answer in answers], 0.0, np.zeros(len(rows)))
+    scores: list[Score] = metric(Data({"test": split}, form, labels), {"test": predictions})
+    assert all(score.split == "test" and score.goal == "max" for score in scores)
+    return {score.name: score.value for score in scores}
 
 
 # --- answers ---
@@ -42,8 +42,8 @@ def test_answers_are_scored_as_torchmetrics_scores_them() -> None:
     assert len(pairs) > 100
     for text, answers, exact, f1 in pairs:
         rows = [{"answers": {"text": answers}}]
-        found = scored(reading, "question", rows, [text])
-        assert (found["exact_match"], found["f1"]) == pytest.approx((exact, f1), abs=1e-5), (text, answers)
+        scores = scored(reading, "question", rows, [text])
+        assert (scores["exact_match"], scores["f1"]) == pytest.approx((exact, f1), abs=1e-5), (text, answers)
 
 
 @pytest.mark.parametrize(("text", "plain"), [
@@ -74,21 +74,21 @@ def asked(*texts: str) -> dict[str, Any]:
 
 
 def test_the_best_of_several_answers_counts() -> None:
-    found = scored(reading, "question", [asked("Oslo", "in the city of Oslo"), asked("twelve")], ["the city of Oslo", "seven"])
-    assert found == pytest.approx({"exact_match": 0.0, "f1": (2 * 3 / (3 + 4)) / 2})
+    scores = scored(reading, "question", [asked("Oslo", "in the city of Oslo"), asked("twelve")], ["the city of Oslo", "seven"])
+    assert scores == pytest.approx({"exact_match": 0.0, "f1": (2 * 3 / (3 + 4)) / 2})
 
 
 def test_questions_without_an_answer_are_told_apart() -> None:
     rows = [asked("Oslo"), asked(), asked("the"), asked("in March")]
-    found = scored(reading, "question", rows, ["Oslo", "", "Bergen", ""])
-    assert found == pytest.approx({"exact_match": 0.5, "f1": 0.5, "no_answer_accuracy": 0.5, "f1_answerable": 0.5})
+    scores = scored(reading, "question", rows, ["Oslo", "", "Bergen", ""])
+    assert scores == pytest.approx({"exact_match": 0.5, "f1": 0.5, "no_answer_accuracy": 0.5, "f1_answerable": 0.5})
 
 
 def test_generated_answers_are_compared_with_the_last_turn() -> None:
     rows = [{"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]}
             for text in ("Oslo", UNANSWERABLE, "in March", "not answered")]
-    found = scored(reading, "conversation", rows, ["Oslo", UNANSWERABLE, "March", None])
-    assert found == pytest.approx({"exact_match": 2 / 3, "f1": (1 + 1 + 2 / 3) / 3, "no_answer_accuracy": 1.0,
+    scores = scored(reading, "conversation", rows, ["Oslo", UNANSWERABLE, "March", None])
+    assert scores == pytest.approx({"exact_match": 2 / 3, "f1": (1 + 1 + 2 / 3) / 3, "no_answer_accuracy": 1.0,
                                    "f1_answerable": (1 + 2 / 3) / 2})
 
 
@@ -132,8 +132,8 @@ def test_entities_of_a_sentence() -> None:
 def test_half_an_entity_is_no_entity() -> None:
     labels = ("O", "B-LOC", "I-LOC")
     rows = [{"tokens": ["New", "York", "waits"], "tags": [1, 2, 0]}, {"tokens": ["Oslo"], "tags": [1]}]
-    found = scored(tagging, "tagged", rows, [["B-LOC", "O", "O"], ["B-LOC"]], labels)
-    assert found == pytest.approx({"accuracy": 3 / 4, "precision": 0.5, "recall": 0.5, "f1": 0.5})
+    scores = scored(tagging, "tagged", rows, [["B-LOC", "O", "O"], ["B-LOC"]], labels)
+    assert scores == pytest.approx({"accuracy": 3 / 4, "precision": 0.5, "recall": 0.5, "f1": 0.5})
     parts = scored(tagging, "tagged", rows, [["VERB", "NOUN", "NOUN"], ["VERB"]], ("NOUN", "VERB", "DET"))
     assert parts == pytest.approx({"accuracy": 3 / 4})  # words of a kind, no entities
 
@@ -143,11 +143,11 @@ def test_half_an_entity_is_no_entity() -> None:
 
 def test_classes_by_hand() -> None:
     rows = [{"text": str(n), "label": label} for n, label in enumerate([0, 0, 0, 1, 1, 2])]
-    found = scored(classification, "labelled", rows, [0, 0, 1, 1, 0, 0], ("a", "b", "c"))
+    scores = scored(classification, "labelled", rows, [0, 0, 1, 1, 0, 0], ("a", "b", "c"))
     # f1 of a is 4/7, of b 2/4, of c 0; mcc (Gorodkin 2004): right*rows - sum(true*named), over the root of the spreads
-    assert found["accuracy"] == pytest.approx(3 / 6)
-    assert found["macro_f1"] == pytest.approx((4 / 7 + 2 / 4 + 0) / 3)
-    assert found["mcc"] == pytest.approx((6 * 3 - 16) / ((36 - 14) * (36 - 20)) ** 0.5)
+    assert scores["accuracy"] == pytest.approx(3 / 6)
+    assert scores["macro_f1"] == pytest.approx((4 / 7 + 2 / 4 + 0) / 3)
+    assert scores["mcc"] == pytest.approx((6 * 3 - 16) / ((36 - 14) * (36 - 20)) ** 0.5)
 
 
 def test_labels_said_in_words() -> None:

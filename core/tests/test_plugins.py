@@ -66,7 +66,7 @@ def picked(*classes: type, **default: bool) -> list[Picked]:
     return [Picked(Found(cls.__name__.lower(), "x:y", f"ftp-{cls.__name__.lower()}", "1.0", cls=cls), cls) for cls in classes]
 
 
-def told(function: Callable[[], Any]) -> str:
+def error_of(function: Callable[[], Any]) -> str:
     with pytest.raises(UserError) as caught:
         function()
     return str(caught.value)
@@ -77,7 +77,7 @@ def told(function: Callable[[], Any]) -> str:
 
 def test_an_unknown_name_gets_the_nearest(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
-    text = told(lambda: pick(["peoms"]))
+    text = error_of(lambda: pick(["peoms"]))
     assert "peoms: no such plugin is installed" in text and "did you mean 'poems'?" in text
 
 
@@ -86,13 +86,13 @@ def test_two_distributions_with_one_name(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
     plant("ftp-planted-b", {"poems": "ftp_planted_b:Poems"}, {"ftp_planted_b": source})
     assert len(discover()["poems"]) == 2
-    text = told(lambda: pick(["poems"]))
+    text = error_of(lambda: pick(["poems"]))
     assert "two packages offer this name: ftp-planted-" in text and "ftp-planted-a 1.0" in text and "ftp-planted-b 1.0" in text
 
 
 def test_a_plugin_that_misses_a_module_says_which_and_how_to_get_it(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "import no_such_module.inner"})
-    text = told(lambda: pick(["poems"]))
+    text = error_of(lambda: pick(["poems"]))
     assert "plugin 'poems' of ftp-planted-a 1.0 does not import" in text
     assert "module 'no_such_module' is missing" in text and "pip install no_such_module" in text
 
@@ -103,28 +103,28 @@ def test_a_plugin_that_misses_a_module_says_which_and_how_to_get_it(plant: Plant
 ])
 def test_a_broken_plugin_is_named_with_its_package(plant: Plant, source: str, words: str) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
-    text = told(lambda: pick(["poems"]))
+    text = error_of(lambda: pick(["poems"]))
     assert "ftp-planted-a 1.0" in text and words in text
 
 
 def test_a_broken_plugin_that_is_not_named_is_not_loaded(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "1 / 0"})
     plant("ftp-planted-b", {"prose": "ftp_planted_b:Prose"}, {"ftp_planted_b": domain_code(name="Prose", gives='"text"')})
-    assert "prose" in [one.name for one in pick(["prose"])]
+    assert "prose" in [chosen.name for chosen in pick(["prose"])]
 
 
 def test_a_broken_default_says_how_to_leave_it_out(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "1 / 0"})
     plant("ftp-planted-b", {"poems": "ftp_planted_a:Poems"}, {}, group="ftp.defaults")
-    assert "--plugins ...,-poems" in told(lambda: pick([]))
-    assert "poems" not in [one.name for one in pick(["-poems"])]
+    assert "--plugins ...,-poems" in error_of(lambda: pick([]))
+    assert "poems" not in [chosen.name for chosen in pick(["-poems"])]
 
 
 def test_a_minus_leaves_a_default_out_and_is_checked() -> None:
-    assert "loss-score" in [one.name for one in pick([])]
-    assert "loss-score" not in [one.name for one in pick(["-loss-score"])]
-    assert "did you mean 'gap'?" in told(lambda: pick(["-gpa"]))
-    assert "both named and removed" in told(lambda: pick(["gap", "-gap"]))
+    assert "loss-score" in [chosen.name for chosen in pick([])]
+    assert "loss-score" not in [chosen.name for chosen in pick(["-loss-score"])]
+    assert "did you mean 'gap'?" in error_of(lambda: pick(["-gpa"]))
+    assert "both named and removed" in error_of(lambda: pick(["gap", "-gap"]))
 
 
 def test_all_mistakes_of_picking_at_once(plant: Plant) -> None:
@@ -142,17 +142,17 @@ def test_plugins_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
     file = tmp_path / "house.py"
     file.write_text(dedent(domain_code(name="HouseStyle", gives='"text"')))
     (tmp_path / "other.py").write_text(dedent(objective_code(name="Other", wants="text")))
-    found, joins = from_path(f"{file}:HouseStyle")
-    assert joins and [one.name for one in found] == ["house-style"]
-    assert "house-style" in [one.name for one in pick([], [f"{file}:HouseStyle"])]
-    found, joins = from_path(str(tmp_path))
-    assert not joins and {one.name for one in found} == {"house-style", "other"}
-    assert "house-style" not in [one.name for one in pick([], [str(tmp_path)])]
-    assert "house-style" in [one.name for one in pick(["house-style"], [str(tmp_path)])]
-    assert "class Hose" in told(lambda: pick([], [f"{file}:Hose"]))
-    assert "no such file" in told(lambda: pick([], [str(tmp_path / "absent.py")]))
+    plugins, joins = from_path(f"{file}:HouseStyle")
+    assert joins and [chosen.name for chosen in plugins] == ["house-style"]
+    assert "house-style" in [chosen.name for chosen in pick([], [f"{file}:HouseStyle"])]
+    plugins, joins = from_path(str(tmp_path))
+    assert not joins and {chosen.name for chosen in plugins} == {"house-style", "other"}
+    assert "house-style" not in [chosen.name for chosen in pick([], [str(tmp_path)])]
+    assert "house-style" in [chosen.name for chosen in pick(["house-style"], [str(tmp_path)])]
+    assert "class Hose" in error_of(lambda: pick([], [f"{file}:Hose"]))
+    assert "no such file" in error_of(lambda: pick([], [str(tmp_path / "absent.py")]))
     (tmp_path / "bad.py").write_text("1 / 0")
-    assert "ZeroDivisionError" in told(lambda: pick([], [str(tmp_path / "bad.py")]))
+    assert "ZeroDivisionError" in error_of(lambda: pick([], [str(tmp_path / "bad.py")]))
 
 
 # --- the audit ---
@@ -221,7 +221,7 @@ def test_two_plugins_that_decide_the_same_are_named() -> None:
 
     problems = audit(picked(All, Some))
     who = "'all' (ftp-all 1.0) and 'some' (ftp-some 1.0)"
-    assert [one.what for one in problems] == [f"{who} both decide which weights are trained"]
+    assert [problem.what for problem in problems] == [f"{who} both decide which weights are trained"]
     assert not audit(picked(Some))
 
 
@@ -243,7 +243,7 @@ def test_an_unknown_word_gets_the_nearest() -> None:
 def test_a_declaration_in_the_body_of_the_class_is_refused(plant: Plant, line: str, word: str) -> None:
     source = METHOD.format(name="Method", how="(wrapper=True)", hook="build_model", words="") + f"\n        {line}\n"
     plant("ftp-planted-a", {"method": "ftp_planted_a:Method"}, {"ftp_planted_a": source})
-    text = told(lambda: prepare("method,sentiment"))
+    text = error_of(lambda: prepare("method,sentiment"))
     assert f"{line.split()[0]} = ... in the body of class Method declares nothing" in text and f"@plugin({word}=" in text
     assert len(text.splitlines()) == 2, "told once"
 
@@ -279,7 +279,7 @@ def test_a_class_made_from_a_plugin_takes_over_what_it_declares() -> None:
 def test_what_a_plugin_requires_is_told_with_the_command_that_has_it(plant: Plant) -> None:
     source = METHOD.format(name="Faster", how="(wrapper=True)", hook="build_model", words="requires=('lora', 'sentiment')")
     plant("ftp-planted-a", {"faster": "ftp_planted_a:Faster"}, {"ftp_planted_a": source})
-    text = told(lambda: prepare("faster,sentiment,-gap"))
+    text = error_of(lambda: prepare("faster,sentiment,-gap"))
     assert "plugin 'faster' of ftp-planted-a 1.0 requires 'lora', which this run does not have" in text
     assert "try: ftp run --plugins lora,faster,sentiment,-gap" in text
     assert prepare("lora,faster,sentiment,-gap").plugins == ("lora", "faster", "sentiment", "-gap")
@@ -301,10 +301,10 @@ def test_before_and_after_order_wrappers_and_leave_the_rest_as_named(plant: Plan
         plant(f"ftp-planted-{letter}", {letter: f"ftp_planted_{letter}:Method"}, {f"ftp_planted_{letter}": source})
     named = prepare("a,b,c,sentiment")
     assert named.plugins == ("a", "b", "c", "sentiment"), "the recipe keeps the names as given"
-    assert [one.name for one in named.picked][:4] == ["c", "b", "a", "sentiment"]
+    assert [chosen.name for chosen in named.picked][:4] == ["c", "b", "a", "sentiment"]
     wrappers = [name for name, how in Hooks(named.picked, named.values).who("build_model") if how == "wraps"]
     assert wrappers[:3] == ["c", "b", "a"], "default plugins stand behind them"
-    assert [one.name for one in prepare("sentiment,b,a").picked][:3] == ["sentiment", "b", "a"]
+    assert [chosen.name for chosen in prepare("sentiment,b,a").picked][:3] == ["sentiment", "b", "a"]
 
 
 def test_wishes_that_go_round_in_a_circle_are_told() -> None:
@@ -314,7 +314,7 @@ def test_wishes_that_go_round_in_a_circle_are_told() -> None:
     turns = ["'a' before 'b' before 'c' before 'a'", "'b' before 'c' before 'a' before 'b'",
              "'c' before 'a' before 'b' before 'c'"]
     assert any(turn in problems[0].what for turn in turns), problems[0].what
-    assert sorted(one.name for one in in_order(circle)) == ["a", "b", "c", "d"]
+    assert sorted(chosen.name for chosen in in_order(circle)) == ["a", "b", "c", "d"]
     assert not audit(circle[1:])
 
 
@@ -372,8 +372,8 @@ def test_forms_that_do_not_fit_name_the_domains_that_do(plant: Plant) -> None:
 def test_a_run_without_data_or_without_an_objective(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
     plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": objective_code(name="Taste", wants="text")})
-    assert "no plugin of this run gives data" in told(lambda: prepare(["taste"]))
-    text = told(lambda: prepare("poems"))
+    assert "no plugin of this run gives data" in error_of(lambda: prepare(["taste"]))
+    text = error_of(lambda: prepare("poems"))
     assert "'poems' gives text, for which no objective is named" in text and "taste" in text
 
 
@@ -383,16 +383,16 @@ def test_form_chooses_where_no_objective_does(plant: Plant) -> None:
     plant("ftp-planted-c", {"taste": "ftp_planted_c:Taste"}, {"ftp_planted_c": objective_code(name="Taste", wants="text")})
 
     def task(plugins: str, *forms: str) -> tuple[Any, ...]:
-        one = prepare(plugins, given=[(f"source {number}", {"form": form}) for number, form in enumerate(forms)]).task
-        return one.form, one.head, one.others
+        settled = prepare(plugins, given=[(f"source {number}", {"form": form}) for number, form in enumerate(forms)]).task
+        return settled.form, settled.head, settled.others
 
     assert task("news") == ("labelled", "labels", ("question",))
     assert task("news", "question") == ("question", "span", ("labelled",))
     assert task("news", "question", "labelled") == ("labelled", "labels", ("question",)), "the last source counts"
     assert task("news,taste") == ("text", "tokens", ())
-    assert "--form tagged: 'news' gives labelled, question" in told(lambda: task("news", "tagged"))
-    assert "--form question: 'taste' reads text" in told(lambda: task("news,taste", "question"))
-    assert told(lambda: task("news", "quesion")).count("quesion") == 1
+    assert "--form tagged: 'news' gives labelled, question" in error_of(lambda: task("news", "tagged"))
+    assert "--form question: 'taste' reads text" in error_of(lambda: task("news,taste", "question"))
+    assert error_of(lambda: task("news", "quesion")).count("quesion") == 1
 
 
 # --- all together ---
@@ -416,22 +416,22 @@ def test_every_mistake_of_a_run_is_told_at_once(plant: Plant) -> None:
 def test_suggestions_count_more_than_defaults_and_less_than_files(plant: Plant) -> None:
     source = domain_code(name="Poems", gives='"labelled"', more="suggests={'learning_rate': 3e-3, 'epochs': 7}")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
-    found = prepare("poems", given=[("r.toml", {"epochs": 2, "poems": {"size": 4}})])
-    assert (found.settings.learning_rate, found.settings.epochs, found.settings.seed) == (3e-3, 2.0, 0)
-    assert found.origin["learning_rate"] == "suggested by poems" and found.origin["epochs"] == "r.toml"
-    assert found.values["poems.size"] == 4 and found.task.head == "labels"
+    prepared = prepare("poems", given=[("r.toml", {"epochs": 2, "poems": {"size": 4}})])
+    assert (prepared.settings.learning_rate, prepared.settings.epochs, prepared.settings.seed) == (3e-3, 2.0, 0)
+    assert prepared.origin["learning_rate"] == "suggested by poems" and prepared.origin["epochs"] == "r.toml"
+    assert prepared.values["poems.size"] == 4 and prepared.task.head == "labels"
 
 
 def test_a_suggestion_that_was_turned_down_stays_so_in_the_recipe(plant: Plant, tmp_path: Path) -> None:
     source = domain_code(name="Poems", gives='"labelled"', more="suggests={'max_length': 64, 'eval_steps': 7}")
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
-    given = prepare("poems", given=[("flags", {"max_length": "none"})])
+    first = prepare("poems", given=[("flags", {"max_length": "none"})])
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(given.recipe())
+    recipe.write_text(first.recipe())
     tables = read_recipe(recipe)
     again = prepare(tables.pop("plugins"), given=[(str(recipe), tables)])
     assert (again.settings.max_length, again.settings.eval_steps) == (None, 7)
-    assert again.recipe() == given.recipe()
+    assert again.recipe() == first.recipe()
 
 
 METHOD = """
@@ -460,11 +460,11 @@ def test_the_order_of_names_changes_no_suggestion(plant: Plant) -> None:
     plant("ftp-planted-c", {"prefer": "ftp_planted_c:Prefer"}, {"ftp_planted_c": prefer})
     folder = ("flags", {"model": "."})  # which suggests nothing, as a model that a package offers may
     for order in permutations(["poems", "low", "prefer"]):
-        found = prepare(list(order), given=[folder])
-        assert found.settings.learning_rate == pytest.approx(2e-5), order
-        assert (found.settings.epochs, found.settings.weight_decay, found.settings.seed) == (1.0, 0.5, 5)
-        assert found.origin["learning_rate"] == "1e-06 suggested by prefer, 20 times that by low"
-        assert found.origin["epochs"] == "suggested by prefer"
+        prepared = prepare(list(order), given=[folder])
+        assert prepared.settings.learning_rate == pytest.approx(2e-5), order
+        assert (prepared.settings.epochs, prepared.settings.weight_decay, prepared.settings.seed) == (1.0, 0.5, 5)
+        assert prepared.origin["learning_rate"] == "1e-06 suggested by prefer, 20 times that by low"
+        assert prepared.origin["epochs"] == "suggested by prefer"
     assert prepare("prefer,poems", given=[folder]).settings.learning_rate == 1e-6
     assert prepare("low,prefer,poems", given=[folder, ("flags", {"learning_rate": 3e-4})]).settings.learning_rate == 3e-4
 
@@ -500,8 +500,9 @@ def test_suggestions_of_a_kind_that_contradict_are_told_until_one_is_chosen(plan
                                words=f"suggests={{'epochs': {epochs}}}")
         plant(f"ftp-planted-{letter}", {f"method{letter}": f"ftp_planted_{letter}:Method"}, {f"ftp_planted_{letter}": source})
     plant("ftp-planted-c", {"poems": "ftp_planted_c:Poems"}, {"ftp_planted_c": domain_code(name="Poems", gives='"labelled"')})
-    said = [told(lambda: prepare("methoda,methodb,poems")), told(lambda: prepare("methodb,poems,methoda"))]
-    assert said[0] == said[1] and "--epochs: two plugins suggest different values (methoda: 7 and methodb: 8)" in said[0]
+    messages = [error_of(lambda: prepare("methoda,methodb,poems")), error_of(lambda: prepare("methodb,poems,methoda"))]
+    assert messages[0] == messages[1]
+    assert "--epochs: two plugins suggest different values (methoda: 7 and methodb: 8)" in messages[0]
     assert prepare("methoda,methodb,poems", given=[("flags", {"epochs": 2})]).settings.epochs == 2
 
 
@@ -515,14 +516,14 @@ def test_a_plugin_that_is_not_installed_is_found_again_from_any_folder(tmp_path:
     assert prepared.recipe().count(str(tmp_path / "mine" / "poems.py")) == 1
     monkeypatch.chdir("/")
     recipe = tmp_path / "mine" / "recipe.toml"
-    found = prepare((), given=[(str(recipe), {"plugins_from": ["poems.py:Poems"]})])
-    assert found.picked[0].name == "poems" and found.values["plugins_from"] == prepared.values["plugins_from"]
-    assert "no such file" in told(lambda: prepare((), ["mine/poems.py:Poems"]))
+    from_recipe = prepare((), given=[(str(recipe), {"plugins_from": ["poems.py:Poems"]})])
+    assert from_recipe.picked[0].name == "poems" and from_recipe.values["plugins_from"] == prepared.values["plugins_from"]
+    assert "no such file" in error_of(lambda: prepare((), ["mine/poems.py:Poems"]))
 
 
 def test_a_plugin_named_like_an_option_of_core_is_refused(plant: Plant) -> None:
     plant("ftp-planted-a", {"seed": "ftp_planted_a:Seed"}, {"ftp_planted_a": domain_code(name="Seed", gives='"labelled"')})
-    assert "has the name of an option of core" in told(lambda: prepare("seed"))
+    assert "has the name of an option of core" in error_of(lambda: prepare("seed"))
 
 
 # --- calling ---
@@ -559,7 +560,7 @@ def test_answers_are_collected_in_the_order_named() -> None:
 
     relay = Hooks(picked(Speaks, Later), {"speaks.word": "hi"})
     answers = relay.each("evaluate", run=None, data=None, predictions=None, model=1.0)
-    assert [(one.plugin, one.package, one.value) for one in answers] == [
+    assert [(answer.plugin, answer.package, answer.value) for answer in answers] == [
         ("speaks", "ftp-speaks 1.0", [Score("hi", 1.0)]), ("later", "ftp-later 1.0", [Score("later", 0.5)])]
 
 
@@ -610,11 +611,11 @@ def test_a_plugin_that_asks_another_hook_while_it_answers_speaks_for_itself() ->
 
     relay = Hooks(picked(Asks, Builds))
     answers = relay.each("evaluate", run=relay, data=None, predictions=None, model=None)
-    assert [(one.plugin, one.value) for one in answers] == [("asks", [Score("built", 1.0)])]
+    assert [(answer.plugin, answer.value) for answer in answers] == [("asks", [Score("built", 1.0)])]
     relay = Hooks(picked(Asks, Breaks))
     answers = relay.each("evaluate", on_error=lambda who, error: f"{who.name}: {error}", run=relay, data=None, predictions=None,
                          model=None)
-    assert [one.plugin for one in answers] == ["asks"] and "plugin 'breaks'" in answers[0].value
+    assert [answer.plugin for answer in answers] == ["asks"] and "plugin 'breaks'" in answers[0].value
 
 
 @pytest.mark.parametrize(("is_main", "heard"), [(True, ["everywhere", "main"]), (False, ["everywhere"])])
@@ -659,7 +660,7 @@ def test_trace_tells_each_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def test_kinds() -> None:
-    known = {one.name: kind_of(one.cls) for one in pick(["gap"])}
+    known = {chosen.name: kind_of(chosen.cls) for chosen in pick(["gap"])}
     assert known["checkpoint"] == "core" and known["gap"] == "risk"
 
 
@@ -673,14 +674,14 @@ def two_packages(plant: Plant) -> None:
 def test_a_name_with_its_package_picks_one_of_two(two_packages: None) -> None:
     spellings = {"ftp-planted-a:poems": "text", "ftp-planted-b:poems": "question", "FTP_planted.b:poems": "question"}
     for name, gives in spellings.items():
-        one = pick([name])[0]
-        assert (one.name, one.declaration.gives) == ("poems", (gives,))
-    assert "offered by ftp-planted-a 1.0 and Ftp.Planted_B 1.0" in told(lambda: pick(["ftp-lora:poems"]))
-    assert "two plugins of this run are called 'poems'" in told(lambda: pick(["ftp-planted-a:poems", "ftp-planted-b:poems"]))
+        chosen = pick([name])[0]
+        assert (chosen.name, chosen.declaration.gives) == ("poems", (gives,))
+    assert "offered by ftp-planted-a 1.0 and Ftp.Planted_B 1.0" in error_of(lambda: pick(["ftp-lora:poems"]))
+    assert "two plugins of this run are called 'poems'" in error_of(lambda: pick(["ftp-planted-a:poems", "ftp-planted-b:poems"]))
 
 
 def test_a_clash_names_both_packages_and_uninstalls_neither(two_packages: None) -> None:
-    text = told(lambda: pick(["poems"]))
+    text = error_of(lambda: pick(["poems"]))
     assert "ftp-planted-a:poems or Ftp.Planted_B:poems" in text and "uninstall" not in text
 
 
@@ -688,26 +689,26 @@ def test_a_file_and_a_package_with_one_name_are_told_apart(plant: Plant, tmp_pat
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
     (tmp_path / "mine.py").write_text(dedent(domain_code(name="Poems", gives='"question"')))
     where = f"{tmp_path / 'mine.py'}:Poems"
-    assert "mine.py:poems" in told(lambda: pick([], [where]))
+    assert "mine.py:poems" in error_of(lambda: pick([], [where]))
     for name, gives in (("ftp-planted-a:poems", "text"), ("mine.py:poems", "question")):
         assert pick([name], [where])[0].declaration.gives == (gives,)
 
 
 def test_a_package_with_the_name_of_a_default_takes_no_part_unless_it_is_named(plant: Plant) -> None:
     plant("ftp-planted-a", {"gap": "ftp_planted_a:Gap"}, {"ftp_planted_a": domain_code(name="Gap", gives='"text"')})
-    assert [one.found.distribution for one in pick([]) if one.name == "gap"] in ([], ["ftp-core"])
-    assert [one.found.distribution for one in pick(["ftp-planted-a:gap"]) if one.name == "gap"] == ["ftp-planted-a"]
+    assert [chosen.found.distribution for chosen in pick([]) if chosen.name == "gap"] in ([], ["ftp-core"])
+    assert [chosen.found.distribution for chosen in pick(["ftp-planted-a:gap"]) if chosen.name == "gap"] == ["ftp-planted-a"]
 
 
 def test_of_two_defaults_with_one_name_one_is_left_out_by_its_package(plant: Plant) -> None:
     for letter in "ab":
         plant(f"ftp-planted-{letter}", {"poems": f"ftp_planted_{letter}:Poems"},
               {f"ftp_planted_{letter}": domain_code(name="Poems", gives='"text"')}, group="ftp.defaults")
-    text = told(lambda: pick([]))
+    text = error_of(lambda: pick([]))
     assert "two packages put 'poems' into every run: ftp-planted-" in text and "uninstall" not in text
     assert "-ftp-planted-a:poems" in text and "-ftp-planted-b:poems" in text  # neither is preferred
-    assert [one.found.distribution for one in pick(["-ftp-planted-b:poems"]) if one.name == "poems"] == ["ftp-planted-a"]
-    assert "poems" not in [one.name for one in pick(["-poems"])]
+    assert [chosen.found.distribution for chosen in pick(["-ftp-planted-b:poems"]) if chosen.name == "poems"] == ["ftp-planted-a"]
+    assert "poems" not in [chosen.name for chosen in pick(["-poems"])]
 
 
 def test_a_model_of_two_packages_is_named_with_one_of_them(plant: Plant) -> None:
@@ -719,7 +720,7 @@ def test_a_model_of_two_packages_is_named_with_one_of_them(plant: Plant) -> None
         modules = {f"ftp_planted_{letter}": source.format(letter)}
         site = plant(f"ftp-planted-{letter}", {"small": f"ftp_planted_{letter}:of"}, modules, group="ftp.models")
         (site / letter).mkdir()
-    text = told(lambda: find("small", "labels"))
+    text = error_of(lambda: find("small", "labels"))
     assert "ftp-planted-a:small" in text and "uninstall" not in text
     folder = find("ftp-planted-b:small", "labels").folder
     assert folder is not None and folder.name == "b"

@@ -176,7 +176,7 @@ def check_risks(
     Collected; `stage` is `data` (after load_data: model, loss and predictions are None), `start` (before the first
     step), `evaluation`, or `end`. A verdict of level `stop` ends the run. A check that raises becomes a verdict
     `not_run` with the reason, whatever it says later; the run goes on unless `--on-risk fail`. Nothing compared is
-    `not_run`, never `ok`; a plugin of kind `risk` that has said nothing by the end is `not_run` too.
+    `not_run`, never `ok`; a plugin of kind `risk` that has given no verdict by the end is `not_run` too.
     Give the same `name` at each stage: the last verdict of a name is the one that is reported. `advice` is commands.
     """
     raise NotImplementedError

@@ -229,7 +229,7 @@ class Hooks:
         return dataclasses.replace(run, settings=dataclasses.replace(run.settings, **own))
 
     def _guarded(self, plugin: Picked, hook: str, function: Callable[..., object]) -> Callable[..., object]:
-        """A plugin's method with its answer checked, and with what it raises told in the plugin's name."""
+        """A plugin's method with its answer checked, and with what it raises reported in the plugin's name."""
         source = _source(plugin)
 
         def call(*arguments: Any) -> object:
@@ -263,7 +263,7 @@ class Hooks:
         return call
 
     def _guarded_wrapper(self, plugin: Picked, hook: str, function: Callable[..., Wrapper]) -> Callable[..., Wrapper]:
-        """A plugin's wrapper with what it gives back checked, and with what it raises told in the plugin's name."""
+        """A plugin's wrapper with what it gives back checked, and with what it raises reported in the plugin's name."""
         source = _source(plugin)
 
         def wrap(*arguments: object) -> Wrapper:

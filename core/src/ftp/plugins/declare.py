@@ -104,7 +104,7 @@ def plugin(cls: type[T] | None = None, /, **words: object) -> type[T] | Callable
 
 
 def _declared(inherited: Declaration, words: Mapping[str, object]) -> Declaration:
-    """What words declare, on top of what is inherited. What cannot be is left as it was, and told later by `mistakes_of`:
+    """What words declare, on top of what is inherited. What cannot be is left as it was, and reported later by `mistakes_of`:
     which forms and heads there are is known only when all packages have been imported."""
     values: dict[str, Any] = {}
     for word in words.keys() & VALUES.keys():
@@ -151,7 +151,7 @@ def _in_body(cls: type) -> list[Problem]:
     for name, value in vars(cls).items():
         if name in options or name.startswith("_") or inspect.isroutine(value):
             continue
-        # a misspelt word is told by its value too: a constant of the plugin's own may have any name
+        # a misspelt word shows by its value too: a constant of the plugin's own may have any name
         near = difflib.get_close_matches(name, VALUES, 1, 0.75)
         if name in VALUES or (near and VALUES[near[0]].holds(value)):
             word = name if name in VALUES else near[0]

@@ -58,7 +58,13 @@ def _package(distribution: metadata.Distribution) -> tuple[str, str, str]:
 
 def from_path(where: str) -> tuple[list[Found], bool]:
     """Plugins of a file or folder that is not installed: `path.py`, `path.py:Class` or a folder of such files.
-    The second value says whether they join the run at once (a class was named)."""
+
+    Returns:
+        The plugins, and whether they join the run without being named (the path names a class).
+
+    Raises:
+        UserError: there is no such file, it does not import, or no plugin is in it.
+    """
     import hashlib  # slow to import, and rarely needed
 
     _, wanted = python_files.split(where)
@@ -212,7 +218,7 @@ def _add_defaults(
 
 
 def _import(chosen: Mapping[str, Found], wanted: Sequence[str], mistakes: list[Problem]) -> list[Picked]:
-    """The classes of the chosen plugins. Of one that nobody named it is said how to do without it."""
+    """The classes of the chosen plugins. The message about one that nobody named says how to do without it."""
     picked = []
     for name, plugin in chosen.items():
         hint = f"it is part of every run unless left out: --plugins ...,-{name}"

@@ -51,7 +51,7 @@ def settle(picked: Sequence[Picked], form: str | None = None) -> tuple[Task | No
         return None, [Problem("no plugin of this run gives data", f"name a domain: {fitting or 'none is installed'}",
                               "ftp plugins")]
     if len(objectives) > 1:
-        return None, []  # told by the audit: two answers to make_loss
+        return None, []  # the audit reports two answers to make_loss
     if not objectives:
         return _settle_by_form(domains[0], joined_domains(picked), form)
     return _settle_by_objective(objectives[0], domains, form)

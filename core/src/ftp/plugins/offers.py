@@ -52,7 +52,7 @@ def _wanting(known: Mapping[str, list[OfferPoint]], head: str) -> list[tuple[str
 def wishes(model: str | None, head: str) -> tuple[str, Mapping[str, object]]:
     """The offered model that `--model` means for a head, and what it suggests.
 
-    ("", {}) for a folder or a hub id, and where there is no one model of that name: that is told when it is looked for.
+    ("", {}) for a folder or a hub id, and where no model or several have that name: that is an error when it is looked for.
     """
     known = offers()
     try:

@@ -1,7 +1,7 @@
 """From plugin names and options to a run that is known to fit together, before anything heavy is imported.
 
 `prepare` is the one way in, for the command line and for Python: it picks plugins, audits them, settles the task and
-resolves the options, and tells every mistake at once.
+resolves the options, and reports every mistake at once.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def settled(picked: Sequence[Picked], sources: Given) -> tuple[Task | None, list
 
 
 def _last(sources: Given, key: str) -> str | None:
-    """What the last source says that says something; not a value that is no text, which is told with the options."""
+    """The value of an option in the last source that has it. One that is no text is skipped: `resolve` reports it."""
     for _, values in reversed(sources):
         value = values.get(key)
         if isinstance(value, str) and value:

@@ -111,7 +111,7 @@ def is_trusted(code: Sequence[Code]) -> bool:
 
 
 def remember(code: Iterable[Code]) -> None:
-    """Keep that the user has said that these files may run. Where nothing can be written, it is asked again next time."""
+    """Keep that the user lets these files run. Where nothing can be written, the user is asked again next time."""
     known = _known()
     files: list[tuple[Path, str]] = []
     for part in code:

@@ -56,7 +56,7 @@ def weights_writer(weights: Mapping[str, Tensor]) -> Callable[[Path], None]:
         try:
             save_file(stored, path, metadata={"tied": json.dumps(tied)})
             path.chmod(mode)
-        except SafetensorError as error:  # it speaks of the system's error in words only
+        except SafetensorError as error:  # it names the system's error only in its text
             raise OSError(number_of(error) or errno.EIO, str(error), str(path)) from error
 
     return write
@@ -128,7 +128,7 @@ def only_plain(value: object, where: str) -> object:
         where: where the value stands, as the message calls it.
 
     Raises:
-        TypeError: `torch.load(weights_only=True)` would refuse it: said at the first save, not when a run must be resumed.
+        TypeError: `torch.load(weights_only=True)` would refuse it; raised at the first save, not when a run must be resumed.
     """
     import numpy as np
     import torch

@@ -128,7 +128,7 @@ def threads(processes: int) -> int:
     return max(1, cores // processes)
 
 
-# --- in the launcher: who failed first, and what it said ---
+# --- in the launcher: which rank failed first, and what it wrote ---
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def main() -> None:
             runpy.run_module(program, run_name="__main__", alter_sys=True)
     except KeyboardInterrupt as error:  # before the program itself listened
         status = signals.STOPPED
-        if one_is_gone(siblings):  # the launcher ends this rank, and tells why
+        if one_is_gone(siblings):  # the launcher ends this rank, and prints why
             status = 128 + signal.SIGTERM
         else:
             warn(f"ftp: {error or 'stopped'}")

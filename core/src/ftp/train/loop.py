@@ -124,7 +124,7 @@ def train(
                 step_event = Step(state.step, **numbers, learning_rate=rate, epoch=epoch, metrics=metrics)
                 state.reason = asked_to_stop(run, step_event) or state.reason
 
-            # An evaluation: is it the best so far, and is there a reason to end? The last reason is the one that is told.
+            # An evaluation: is it the best so far, and is there a reason to end? The last reason is the one that is shown.
             is_best = False
             if due.evaluate:
                 with evaluated_weights(run, model):
@@ -142,7 +142,7 @@ def train(
             if saves:
                 save()
 
-            # Ctrl-C and its kin wait until an update is whole, and a rollout with it: no checkpoint lies inside one.
+            # Ctrl-C and the other signals wait until an update is whole, and a rollout with it: no checkpoint lies inside one.
             asks = accelerator.num_processes == 1 or due.log  # ranks ask one another only where they wait anyhow
             if due.rest and agreed(run, interrupted.is_set(), now=asks):
                 if not saves:

@@ -18,7 +18,10 @@ from ftp.types import Batch, Loss, Row, StartedRun
 class Limits:
     """How much goes through the network at once on one device.
 
-    `are_kept_together`: the loss compares the rows of a batch (`Loss.over` is "batch"), so that all of an update go at once.
+    Args:
+        rows: of a forward pass at most; None: no limit.
+        tokens: of a forward pass at most; a longer row is one alone.
+        are_kept_together: the loss compares the rows of a batch (`Loss.over` is "batch"), so that all of an update go at once.
     """
 
     rows: int | None
@@ -41,7 +44,16 @@ class Limits:
         return parts
 
     def halved(self, run: StartedRun, rows: Sequence[Row], world: int, error: Exception) -> Limits:
-        """Half as much, told once. Raises `UserError` where halving cannot help."""
+        """Half as much, shown to the user once.
+
+        Args:
+            rows: those that did not fit.
+            world: number of processes.
+            error: what was raised for want of memory.
+
+        Raises:
+            UserError: halving cannot help.
+        """
         if self.are_kept_together:
             raise UserError(f"out of memory with the {len(rows)} rows of an update, and this loss compares them with one "
                             "another, so that they cannot be split", "fewer rows (--batch-size), shorter ones (--max-length), "

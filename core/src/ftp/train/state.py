@@ -208,7 +208,7 @@ def restore(path: Path, run: StartedRun, whole: torch.nn.Module, optimizer: torc
 def best_left(run: StartedRun, state: State, folder: Path) -> int:
     """The update whose weights are the best that there are.
 
-    Those of the best evaluation; where their checkpoint was lost or damaged since, which is told, those of the best
+    Those of the best evaluation; where their checkpoint was lost or damaged since, which the user is told, those of the best
     evaluation among the checkpoints that are whole and the last update.
     """
     best = state.best_step

@@ -48,8 +48,14 @@ class Window:
         self.started = time.perf_counter()
 
     def add(self, out: StepOut, names: Sequence[int], now: bool, scaled: bool) -> None:
-        """Take in one update. `now`: look at once whether its numbers are finite (free on a CPU). `scaled`: a gradient
-        that is not finite is the loss scaler's business, which left the update out."""
+        """Take in one update.
+
+        Args:
+            out: what `train_step` gave.
+            names: numbers of its training rows, for a message.
+            now: look at once whether its numbers are finite (free on a CPU; on a GPU it would wait for the device).
+            scaled: a gradient that is not finite is the loss scaler's business, which left the update out.
+        """
         self.losses.append(out.loss)
         self.norms.append(out.grad_norm)
         self.names.append(names)

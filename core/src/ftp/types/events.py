@@ -1,4 +1,4 @@
-"""What happens in a run, told to plugins as it happens."""
+"""What happens in a run: the events that plugins hear."""
 
 from __future__ import annotations
 
