@@ -102,6 +102,7 @@ def precompute(run: StartedRun, model: Model, rows: Sequence[Any], columns: Mapp
                 values = reference_logps(model, inputs).tolist()
             for row, value in zip(answered, values, strict=True):
                 row[column] = value
+    # the reference is not asked again; one that is the network itself, with its adapter off, stays
     if model.reference is not None:
         with model.reference() as net:
             if net is not model.net:

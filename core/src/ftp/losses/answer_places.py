@@ -39,6 +39,7 @@ def find_place(row: Row) -> Place | None:
     starts = row["answers"].get("answer_start") or [None] * len(texts)
     missing = []
     for text, told_start in zip(texts, starts, strict=False):
+        # SQuAD 2.0 has no answers, others an empty text, for a question without one
         if not text or not text.strip():
             continue
         start = find_answer(row["context"], text, told_start)

@@ -72,6 +72,7 @@ def prepare(
         UserError: the tokenizer has no EOS or no offsets; or the template is broken, writes two BOS, or has a prompt that is
             not how its own assistant turns begin.
     """
+    # slow tokenizers have no offsets, by which the assistant's tokens are found
     if not tokenizer.is_fast:
         raise UserError("the tokenizer cannot tell which characters a token stands for, so the assistant's tokens cannot be "
                         "told exactly", "use the model's fast tokenizer (tokenizer.json)")
@@ -237,6 +238,7 @@ def _notes(chat: Chat, ids: list[int], prompt: list[int]) -> list[str]:
     tokenizer = chat.tokenizer
     bos = tokenizer.bos_token_id
     notes = []
+    # an encoder reads the prompt as a text of its own
     if ids[: len(prompt)] != prompt and not chat.apart:
         notes.append("the chat template's prompt ends within a token of the answer (a blank at its end, as a rule): "
                      "generation starts from other tokens than training")

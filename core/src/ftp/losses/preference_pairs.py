@@ -170,6 +170,9 @@ def rewards(chosen: Tensor, rejected: Tensor) -> dict[str, Tensor]:
     Args:
         chosen: `[pairs] float32` rewards of the chosen answers.
         rejected: `[pairs] float32` those of the rejected ones.
+
+    Returns:
+        `[pairs]` each, by name.
     """
     return {"rewards/chosen": chosen, "rewards/rejected": rejected, "rewards/margins": chosen - rejected,
             "rewards/accuracies": chosen > rejected}

@@ -68,6 +68,7 @@ def sides(chat: Chat, rows: Sequence[Row], answers: Sequence[object], limit: int
     prompts = [read_messages(row["prompt"], "user") for row in rows]
     replies = [read_answer(answer) for answer in answers]
     refuse_empty(rows, replies)
+    # rendered and tokenised as a whole, as it is when it is generated
     conversations = [[*prompt, *reply] for prompt, reply in zip(prompts, replies, strict=True)]
     encoded = chat.encode(conversations, list(map(tools_of, rows)), "answers", list(map(len, prompts)))
     problems = []

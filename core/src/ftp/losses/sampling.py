@@ -78,6 +78,7 @@ def sample(
     """
     longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     completions: list[Completion] = [Completion([], False)] * len(prompts)
+    # rows of similar length side by side have little padding
     with evaluating(model.net):
         start = 0
         while start < len(prompts):

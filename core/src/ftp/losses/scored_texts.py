@@ -73,6 +73,7 @@ class Reader:
         problems = []
         scored = []
         encoded = self.chat.encode(conversations, list(map(tools_of, rows)), "all")
+        # all rows that cannot be read are named at once
         for row, tokens in zip(rows, encoded, strict=True):
             if isinstance(tokens, Unfit):
                 problems.append(Problem(f"the row that asks {excerpt(row)} {tokens}"))
@@ -94,6 +95,7 @@ class Reader:
         Raises:
             UserError: there is nothing to score.
         """
+        # a text alone is what an assistant has written
         is_text = row.get("text") is not None and row.get("messages") is None
         try:
             turns = read_messages(row["text"], "assistant") if is_text else conversation(row)
@@ -140,6 +142,7 @@ class Reader:
         tokens = self.tokenize(prompt, answer, return_attention_mask=False, verbose=False)
         if len(tokens["input_ids"]) <= self.limit:
             return self.cut(tokens, lambda: tokens)
+        # what the answer alone needs, with the special tokens of a pair
         answer_size = len(self.tokenize("", answer, return_attention_mask=False, verbose=False)["input_ids"])
         side, strategy = ("left", "only_first") if answer_size < self.limit else ("right", "longest_first")
 

@@ -262,6 +262,7 @@ def _unanswerable(run: Run, data: Data) -> bool:
 
     if data.splits:
         stored = [rows for rows in data.splits.values() if hasattr(rows, "num_rows")]
+        # of a stream nobody knows it: then held-out rows say it
         if hasattr(data.splits.get("train"), "num_rows"):
             stored = [data.splits["train"]]
         answers = chain.from_iterable(rows["answers"] for rows in stored)

@@ -184,6 +184,7 @@ def verdict(run: StartedRun, model: Model, chat: Chat, stops: Stops, before: Sto
         words += ", so the run found the model like that" if before.ended <= stops.ended else ", which chance may explain"
     if stops.ended > stops.asked / 8 or stops.end_probability > LIKELY:
         return Risk("stopping", "note", f"many answers run on: {words}", evidence)
+    # a row that was neither trained before nor now is the reason, whatever else is
     if frozen(model.net, set(chat.stop) & set(model.fresh_tokens)):
         words += "; its row looks untrained in the base, and this run left it as it was"
         return Risk("stopping", "warn", f"answers do not end: {words}", evidence, training_rows(run, model))

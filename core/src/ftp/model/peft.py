@@ -192,6 +192,7 @@ def _off(net: PeftModel) -> Callable[[], AbstractContextManager[PreTrainedModel]
 
     @contextlib.contextmanager
     def reference() -> Iterator[PreTrainedModel]:
+        # PEFT sets `requires_grad` anew when an adapter is switched on again
         trained = {weight: weight.requires_grad for weight in net.parameters()}
         try:
             with evaluating(net), torch.no_grad():

@@ -77,6 +77,7 @@ def verify(
     expected = logits(model.net, inputs, outputs)
     folder = folder.resolve()
     answer = _logits_of_card(folder, inputs, outputs, _base_folder(model), timeout)
+    # a comparison with NaN is false, so that each way to be wrong is asked for by itself
     if answer.shape != expected.shape:
         raise VerifyError(f"{folder} gives logits of shape {list(answer.shape)}, the trained network {list(expected.shape)}")
     if not bool(torch.isfinite(expected).all()):

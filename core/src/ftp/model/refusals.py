@@ -107,6 +107,7 @@ def explained(source: Source) -> Iterator[None]:
         raise UserError(f"--model {source.name}: the weights cannot be read: {first_line(error)}",
                         "the file is incomplete or damaged: copy it again") from error
     except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
+        # Transformers has no classes of errors for these: its words are all that there is
         text = str(error)
         if "trust_remote_code" in text:
             raise UserError(f"--model {source.name}: it needs code of its own to run, which was not loaded",

@@ -214,6 +214,7 @@ def _with_adapter(folder: Path, facts: Facts) -> Model:
 def _with_layout(folder: Path, facts: Facts) -> Model:
     """The base with what an installed package of the folder's layout puts on it."""
     layout = read_json(folder / "config.json")["model_type"]
+    # only code of an installed package is run, never a file of the folder
     points = list(metadata.entry_points(group=LAYOUTS, name=layout))
     if not points:
         raise UserError(f"{folder}: no installed package knows models of the kind '{layout}'",
@@ -270,6 +271,7 @@ def _base(folder: Path, config: Path, facts: Facts) -> Model:
     """The base that an adapter's configuration names."""
     content = read_json(config)
     where = content["base_model_name_or_path"]
+    # a package's folder may be another one now; what is no path is a hub id
     if facts.base in offers() or not (Path(where).is_absolute() or Path(where).is_dir()):
         source = find(facts.base, facts.head, content.get("revision"))
     elif Path(where).is_dir():

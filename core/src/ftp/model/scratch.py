@@ -74,6 +74,7 @@ def build(run: Run, data: Data, *, who: str, config: str, tokenizer: str | None,
 
 def read(config: str, who: str) -> dict[str, Any]:
     """The configuration as a dictionary. `UserError` where it is none or does not name its architecture."""
+    # what does not begin as JSON is a path
     text = config
     where = f"--{who}.model_config"
     if not config.lstrip().startswith("{"):
@@ -176,6 +177,7 @@ def train(lines: Iterator[str], vocab_size: int, *, has_mask: bool) -> PreTraine
         special.append("<mask>")
         names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
         pattern = "<s> $A </s>"
+    # bytes are the alphabet, so that no text has a token that is unknown
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()

@@ -83,6 +83,7 @@ def check_files(source: Source) -> None:
     if source.offer is None or source.folder is None:
         return
     problems = []
+    # every file that differs is named at once
     for name, listed in source.offer.sha256.items():
         file = source.folder / name
         if not file.is_file():

@@ -95,6 +95,7 @@ def named_tokens(option_name: str, asked: Sequence[str], model: Model) -> list[i
     ids: list[int] = []
     problems: list[Problem] = []
     for token in asked:
+        # digits are the number of a row, unless they are a token themselves; `size` is the number of no row
         number = vocabulary.get(token, int(token) if token.isdigit() else size)
         if number < size:
             ids.append(number)

@@ -123,6 +123,7 @@ def classify(net: nn.Module, inputs: Inputs) -> Tensor:
         `[rows, classes]`, in the dtype of the head.
     """
     parts = parts_of(net)
+    # the head at one token a row, and not at all of them
     if parts.backbone is not None and hasattr(parts.inner, "score"):
         states = _encode(net, inputs).last_hidden_state
         return parts.inner.score(states[last(inputs)])
@@ -133,6 +134,7 @@ def classify(net: nn.Module, inputs: Inputs) -> Tensor:
         if is_encoder_decoder(parts.inner):
             return _by_ends(net, laid, parts.inner.config.eos_token_id)
         return whole_logits(net, laid)
+    # packed rows become rows of one token each, which a head takes for their first
     output = _encode(net, inputs)
     return _head(net, output, output.last_hidden_state[first(inputs)][:, None])
 

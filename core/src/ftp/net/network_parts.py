@@ -73,6 +73,7 @@ def arguments_of(net: nn.Module, inputs: Inputs) -> dict[str, object]:
         arguments["use_cache"] = False
     if "position_ids" in inputs:
         arguments["position_ids"] = inputs["position_ids"] + first_position(_position_table(parts.backbone))
+    # any other attention would let packed rows see one another
     if is_packed(inputs):
         if parts.backbone is None or config._attn_implementation != packed_attention.NAME:
             raise ValueError("packed rows need a network of which `can_pack` says that it keeps them apart")

@@ -77,6 +77,7 @@ def _measure(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[
         with torch.no_grad():
             return _answers(net, lay(rows, packed=is_packed, pad_id=samples.pad_id, device=device))
 
+    # as the network came, before its attention is exchanged
     single = []
     if parts.backbone is not None:
         for row in samples.rows:
@@ -84,16 +85,19 @@ def _measure(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[
     inner.set_attn_implementation(packed_attention.NAME)
     if parts.backbone is None:
         return False, "its states cannot be taken apart from its head (encoder-decoder or learnt prompt)"
+    # attention of other kinds (sliding windows) has no packed form here
     layers = getattr(inner.config.get_text_config(), "layer_types", None) or ()
     other_layers = set(layers) - {"full_attention"}
     if other_layers:
         return False, f"it has layers of {', '.join(sorted(other_layers))}"
+    # the same answers as one by one, up to rounding
     packed = answers(samples.rows, is_packed=True)
     packed_changed = answers(samples.changed, is_packed=True)
     tolerance = 1e-4 if packed[0][0].dtype == torch.float32 else 3e-2
     distance = max(map(_distance, packed, single))
     if distance > tolerance:
         return False, f"packed rows do not get the answers of single rows (apart by {distance:.1e} of their size)"
+    # the rows beside the one that was changed are computed alike, so that rounding moves them hardly at all
     moves = list(map(_distance, packed, packed_changed))
     del moves[CHANGED]
     if max(moves) > 1e-6:
@@ -109,6 +113,7 @@ def _random_rows(inner: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     generator = torch.Generator().manual_seed(0)
     limit = tokens_that_fit(inner) or max(LENGTHS)
     rows = []
+    # any tokens do: what is compared is the same network on the same rows
     for length in LENGTHS:
         draws = torch.randint(len(words), (min(length, limit),), generator=generator)
         rows.append([words[draw] for draw in draws.tolist()])
@@ -130,6 +135,7 @@ def _answers(net: PreTrainedModel, inputs: Inputs) -> list[list[Tensor]]:
         per_token.append(logits_at(net, inputs, torch.arange(limits[-1], device=inputs["input_ids"].device)))
     elif inner is not parts.backbone:
         per_token.append(token_logits(net, inputs)[0])
+    # columns of tokens are cut where rows begin; the logits of a classifier are one a row
     answers = []
     for row in range(count_rows(inputs)):
         of_tokens = [column[limits[row] : limits[row + 1]] for column in per_token]
