@@ -22,6 +22,7 @@ import pytest
 
 from ftp.data import chunks, tables
 from ftp.data.read import read
+from ftp.data.readers import Reader
 from ftp.data.target_form import shape
 from ftp.errors import UserError
 
@@ -64,6 +65,13 @@ def test_commas_win_where_they_fit_and_a_line_that_differs_is_told_in_any_case(t
     assert rows == [{"text;more": "a;b", "label": "good"}] and "semicolons would fit as well" in notes
     (tmp_path / "b.csv").write_text("sep=;\ntext;label\na;good\nb;bad;c\n")
     assert "line 4: 3 cells" in error_of(tmp_path / "b.csv")
+
+
+def test_a_reader_reads_in_one_way_alone() -> None:
+    with pytest.raises(TypeError, match="'cards' has either read or read_file"):
+        Reader("cards", lambda path: False)
+    with pytest.raises(TypeError, match="'cards' has either read or read_file"):
+        Reader("cards", lambda path: False, lambda path: [], read_file=lambda file: iter(()))
 
 
 def test_ids_of_many_digits_keep_them_all(tmp_path: Path) -> None:

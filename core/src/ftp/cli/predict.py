@@ -32,7 +32,7 @@ Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1)
-@click.option("--input", "source", type=click.Path(path_type=Path), help="A file of rows: csv, jsonl, txt, xlsx, parquet ...")
+@click.option("--input", "source", type=click.Path(path_type=Path), help="A file of rows: csv, jsonl, txt, parquet ...")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Write a .csv or .jsonl file instead of the screen.")
 @click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence); default: that of the run.")
 @click.option("--max-decompressed", help="What a compressed --input may grow to (64GB). Default: 200 times its size.")
