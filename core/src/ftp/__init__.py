@@ -17,7 +17,7 @@ if sys.argv[:1] == ["-m"] and "ftp" in sys.orig_argv:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.contract import CONTRACT, VERSION
 from ftp.deprecation import FtpDeprecationWarning
@@ -38,7 +38,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def run(plugins: Sequence[str], **options: Any) -> "Result":
+def run(plugins: Sequence[str], **options: object) -> "Result":
     """Do one run and give its result (scores, verdicts, folder).
 
     Args:

@@ -40,6 +40,7 @@ def remember(values: Iterable[object]) -> None:
     for value in values:
         for text in _texts(value):
             _known.update(dict.fromkeys(secrets(text)))
+    # each under the first name that is free, or that holds it already
     for secret in _known:
         number = 1
         while os.environ.setdefault(_variable(number), secret) != secret:  # that name has another one
@@ -48,6 +49,7 @@ def remember(values: Iterable[object]) -> None:
 
 def without(text: str, instead: str = "***") -> str:
     """A text that may be shown or kept: every secret that is known is replaced."""
+    # the longest first: a secret may stand in another
     for secret in sorted(_known, key=len, reverse=True):
         if len(secret) >= SHORTEST:
             text = text.replace(secret, instead)

@@ -24,6 +24,12 @@ def plain(kind: object) -> object:
     return kind
 
 
+def split_at_commas(text: str) -> list[str]:
+    """The parts of a text with commas, without blanks around them and without empty ones."""
+    parts = map(str.strip, text.split(","))
+    return [part for part in parts if part]
+
+
 def _is_optional(kind: object) -> bool:
     return get_origin(kind) in UNIONS and type(None) in get_args(kind)
 
@@ -67,7 +73,7 @@ def _to_first(kinds: Iterable[object], value: object) -> object:
 def _to_tuple(kind: object, value: object) -> tuple[object, ...]:
     """Each part of a list, or of a text with commas."""
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        value = split_at_commas(value)
     if not isinstance(value, list | tuple):
         raise ValueError(value)
     return tuple(convert(kind, part) for part in value)

@@ -12,6 +12,7 @@ from ftp.data.chat_rows import UNANSWERABLE
 from ftp.data.turns import words
 from ftp.types import Data, Predictions, Score
 
+# as in SQuAD's own scripts: English articles and ASCII punctuation
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -92,6 +93,7 @@ def word_f1(answer: str, text: str) -> float:
     text_words = normalised(text).split()
     if not right_words or not text_words:
         return float(right_words == text_words)
+    # a word counts as often as it stands in both
     num_common = (Counter(right_words) & Counter(text_words)).total()
     return 2 * num_common / (len(right_words) + len(text_words))
 

@@ -33,7 +33,7 @@ def classification(data: Data, predictions: Mapping[str, Predictions]) -> list[S
         has_classes = bool(predicted.answers) and isinstance(predicted.answers[0].answer, int)
         if not has_classes or "label" not in predicted.rows.column_names:
             continue
-        truth = predicted.rows["label"][:]
+        truth = predicted.rows["label"][:]  # a list, not a column that is read at each look
         answers = [prediction.answer for prediction in predicted.answers]
         # over all classes of the task, not only those that these rows have
         macro_f1 = f1_score(truth, answers, labels=classes, average="macro", zero_division=0)

@@ -27,6 +27,7 @@ def tagging(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     """
     if not forms.get(data.form).of_kind("tags") or not data.labels:
         return []
+    # tags of parts of speech have no marks
     has_entities = any(_parted(label)[0] for label in data.labels)
     scores = []
     for split, predicted in predictions.items():

@@ -37,6 +37,7 @@ def _missing(picked: Sequence[Picked], names: Sequence[str]) -> list[Problem]:
             continue
         required = " and ".join(f"'{name}'" for name in absent)
         what = f"plugin '{plugin.name}' of {plugin.found.package} requires {required}, which this run does not have"
+        # a default plugin that was left out (-name) comes back
         without = [name for name in named if name.removeprefix("-") not in absent]
         command = f"ftp run --plugins {','.join([*absent, *without])}"
         problems.append(Problem(what, "name it as well; ftp plugins lists what is installed", command))

@@ -30,7 +30,7 @@ from ftp.types import Run, StartedRun, Stateful
 OnError = Callable[[Picked, Exception], object]
 """Gives the answer of a plugin that raised."""
 
-Wrapper = Generator[None, Any, Any]
+Wrapper = Generator[None, object, object]
 """What a plugin's wrapper is while it runs: it is sent what others answered, and returns what it makes of that."""
 
 

@@ -22,6 +22,7 @@ def lookup(name: str, known: Mapping[str, Sequence[T]], distribution_of: Callabl
     """What a name means: all that is offered under it, or what the package before the colon offers."""
     package, plain = split(name)
     offered = known.get(plain, ())
+    # without a package all of the name are meant: whoever asks says that they clash
     if not package:
         return list(offered)
     return [offer for offer in offered if normal_name(package) in _spellings(distribution_of(offer))]

@@ -29,6 +29,7 @@ def in_order(picked: Sequence[Picked]) -> list[Picked]:
 def circle_of(picked: Sequence[Picked]) -> list[str]:
     """Names of plugins of which each has to act before the next, and the last before the first; none where there is no circle."""
     earlier = _earlier(picked)
+    # take away those that wait for nobody, until all that are left wait
     is_free = True
     while is_free:
         free = [name for name, others in earlier.items() if others.isdisjoint(earlier)]

@@ -15,6 +15,7 @@ from typing import Any
 
 from ftp import addresses
 from ftp.errors import Problem, UserError
+from ftp.option_types import split_at_commas
 from ftp.options import Option, flatten, resolve, write_recipe
 from ftp.plugin_info import Picked
 from ftp.plugins import several
@@ -114,27 +115,38 @@ def prepare(
         task, misfits = settled(picked, sources)
         mistakes += misfits
 
-    # two suggestions contradict one another only where the user has not chosen
-    suggestions = suggestions_for(picked, task, sources)
-    chosen: set[str] = set()
-    for _, values_of_source in sources:
-        chosen.update(key.replace("-", "_") for key in values_of_source)
-    mistakes += [problem for key, problem in suggestions.problems.items() if key not in chosen]
-
     # options of a plugin that a mistake names already are left out
     absent = set(names) - {plugin.name for plugin in picked}
-    suggested_values = [(suggestions.origin[key], {key: value}) for key, value in suggestions.values.items()]
-    all_sources = [*suggested_values, *_without_plugins(sources, absent)]
-    values, origin = resolve(options, all_sources, _known_names(sources, options), mistakes)
+    suggestions = suggestions_for(picked, task, sources)
+    values, origin = _resolved(options, _without_plugins(sources, absent), suggestions, mistakes)
     mistakes += several.problems_with(picked, values)
     values["plugins_from"] = tuple(where)
-    values = {key: addresses.filled(value) for key, value in values.items()}
     addresses.remember(values.values())
     if mistakes:
         raise UserError(list(dict.fromkeys(mistakes)))
     assert task is not None
     core = {item.name: values[item.key] for item in options if not item.owner}
     return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core), tuple(notes))
+
+
+def _resolved(
+    options: Sequence[Option], sources: Given, suggestions: Suggestions, mistakes: list[Problem]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of all options by dotted key, with the secrets of addresses in their places, and where each came from.
+
+    Args:
+        mistakes: gets what is wrong with them.
+    """
+    # two suggestions contradict one another only where the user has not chosen
+    chosen: set[str] = set()
+    for _, values_of_source in sources:
+        chosen.update(key.replace("-", "_") for key in values_of_source)
+    mistakes += [problem for key, problem in suggestions.problems.items() if key not in chosen]
+
+    # weaker than anything that the user says
+    defaults = [(suggestions.origin[key], {key: value}) for key, value in suggestions.values.items()]
+    values, origin = resolve(options, [*defaults, *sources], _known_names(sources, options), mistakes)
+    return {key: addresses.filled(value) for key, value in values.items()}, origin
 
 
 def _without_plugins(sources: Given, names: Collection[str]) -> Given:
@@ -176,8 +188,7 @@ def suggestions_for(
 def split_names(plugins: Sequence[str] | str) -> list[str]:
     """`"a,b"`, `["a,b", "c"]` or `["a", "b", "c"]` as a list of names."""
     parts = [plugins] if isinstance(plugins, str) else list(plugins)
-    names = [name.strip() for name in ",".join(map(str, parts)).split(",")]
-    return [name for name in names if name]
+    return split_at_commas(",".join(map(str, parts)))
 
 
 def options_for(picked: Sequence[Picked]) -> tuple[list[Option], list[Problem]]:

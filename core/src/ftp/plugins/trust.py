@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ftp.errors import Problem, UserError
 from ftp.host import python_files
+from ftp.option_types import split_at_commas
 from ftp.options import Option, flatten
 from ftp.plugins.offers import offers
 
@@ -73,6 +74,7 @@ def code_of(tables: Mapping[str, object], options: Iterable[Option], folder: Pat
             continue
         for path in _paths(values.get(item.key)):
             code.append(Code(item.key, path, _hashed(python_files.expected_files(absolute(path, folder)))))
+    # values are not converted yet: in a recipe it may be a text
     if str(values.get(REMOTE, "")).lower() in ("true", "yes", "on", "1"):
         code += _remote_code(values, options, folder)
     return code
@@ -126,16 +128,21 @@ def remember(code: Iterable[Code]) -> None:
         file = state_file()
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if len(known) > MOST:  # files that are gone need no word any more
+            # 64 hex digits and two blanks, then the path
             _write_whole(file, [line for line in known if Path(line[66:]).exists()])
         with file.open("a", encoding="utf-8") as stream:  # in one piece, as two runs may begin at once
-            stream.write("".join(f"{line}\n" for line in lines))
+            stream.write(_text_of(lines))
 
 
 def _write_whole(file: Path, lines: Sequence[str]) -> None:
     """Write a file anew, whole or not at all."""
     aside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    aside.write_text(_text_of(lines), encoding="utf-8")
     aside.replace(file)
+
+
+def _text_of(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def absolute(where: str, folder: Path | None = None) -> str:
@@ -223,8 +230,7 @@ def _paths(value: object) -> list[str]:
     if not isinstance(value, str | list | tuple):
         return []
     texts = [value] if isinstance(value, str) else map(str, value)
-    paths = [path.strip() for path in ",".join(texts).split(",")]
-    return [path for path in paths if path]
+    return split_at_commas(",".join(texts))
 
 
 def _hashed(files: Iterable[Path]) -> tuple[tuple[Path, str], ...]:
