@@ -141,7 +141,12 @@ class Hooks:
             self._answers, self._on_error = outer
 
     def one(self, hook: str, **arguments: object) -> Any:
-        """The one answer to a hook, wrapped by whoever wraps it. Raises `PluginError` where a plugin fails."""
+        """The one answer to a hook, wrapped by whoever wraps it.
+
+        Raises:
+            PluginError: a plugin fails.
+            UserError: no plugin answers.
+        """
         with self._asking():
             answer = getattr(self._manager.hook, hook)(**arguments)
         if answer is None:
@@ -197,7 +202,7 @@ class Hooks:
                 acting.append((impl.plugin_name, "answers"))
         answering = [(name, how) for name, how in acting if how != "wraps"]
         wrapping = [(name, how) for name, how in acting if how == "wraps"]
-        # pluggy lists those that act last first; wrappers act from the inside outwards
+        # pluggy lists who is asked last first, and wrappers from the inside outwards
         return answering[::-1] + wrapping
 
     def states(self) -> dict[str, Mapping[str, object]]:
@@ -213,7 +218,7 @@ class Hooks:
                 raise _source(plugin).error("state", Mismatch(an(states[plugin.name]), "a dictionary"))
         return states
 
-    def restore(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+    def restore(self, states: Mapping[str, Mapping[str, object]]) -> None:
         """Give plugins back what they keep in a checkpoint."""
         for plugin in self.picked:
             stateful = self.plugins[plugin.name]
@@ -285,12 +290,12 @@ class Hooks:
 
     def hide(self, text: str) -> str:
         """What every plugin of the run that hides words leaves of a text."""
-        source_of = {plugin.name: _source(plugin) for plugin in self.picked}
         with self._asking():
             for impl in self._manager.hook.hide.get_hookimpls():
                 hidden = impl.function(*[text] * len(impl.argnames))  # a method may take no argument
                 if hidden is None:  # a forgotten return would show what is private
-                    raise source_of[impl.plugin_name].error("hide", Mismatch("None", "a text"))
+                    failing = next(plugin for plugin in self.picked if plugin.name == impl.plugin_name)
+                    raise _source(failing).error("hide", Mismatch("None", "a text"))
                 text = str(hidden)
         return text
 

@@ -63,23 +63,28 @@ def _settle_by_form(domain: Picked, joined: Sequence[Picked], form: str | None) 
     Args:
         joined: domains whose rows are joined with one another, which have to give this form as well.
     """
-    with_head = [name for name in domain.declaration.gives if trains_alone(name)]
+    trainable = [name for name in domain.declaration.gives if trains_alone(name)]
+    if not trainable:
+        return None, [_no_objective(domain)]
     for other in joined:
-        common = [name for name in with_head if name in forms.reachable(other.declaration.gives)]
-        if with_head and not common:
+        within_reach = forms.reachable(other.declaration.gives)
+        trainable = [name for name in trainable if name in within_reach]
+        if not trainable:
             return None, [_no_common_form(joined)]
-        with_head = common
-    if with_head and form is not None and form not in with_head:
-        return None, [Problem(f"--form {form}: '{domain.name}' gives {', '.join(with_head)}", "name one of these")]
-    if with_head:
-        chosen = form or with_head[0]
-        others = tuple(name for name in with_head if name != chosen)
-        return Task(chosen, forms.get(chosen).default_head, others), []
+    if form is not None and form not in trainable:
+        return None, [Problem(f"--form {form}: '{domain.name}' gives {', '.join(trainable)}", "name one of these")]
+    chosen = form or trainable[0]
+    others = tuple(name for name in trainable if name != chosen)
+    return Task(chosen, forms.get(chosen).default_head, others), []
+
+
+def _no_objective(domain: Picked) -> Problem:
+    """The forms of a domain need an objective, and none is named."""
     gives = ", ".join(domain.declaration.gives)
     within_reach = forms.reachable(domain.declaration.gives)
     fitting = _installed(lambda cls: not within_reach.isdisjoint(declaration_of(cls).wants))
-    return None, [Problem(f"domain '{domain.name}' gives {gives}, for which no objective is named",
-                          f"name one: {fitting or 'none that fits is installed'}", "ftp plugins")]
+    return Problem(f"domain '{domain.name}' gives {gives}, for which no objective is named",
+                   f"name one: {fitting or 'none that fits is installed'}", "ftp plugins")
 
 
 def _installed(fits: Callable[[type], bool]) -> str:
@@ -106,9 +111,10 @@ def _settle_by_objective(
     if form is not None and form not in wants:
         return None, [Problem(f"--form {form}: '{objective.name}' reads {' or '.join(wants)}, whatever the domain gives",
                               "leave it out")]
-    for wanted in wants if form is None else (form,):
-        if all(wanted in forms.reachable(domain.declaration.gives) for domain in domains):
-            return Task(wanted, objective.declaration.head or forms.get(wanted).default_head), []
+    common = set(forms.all_forms()).intersection(*[forms.reachable(domain.declaration.gives) for domain in domains])
+    for name in wants:
+        if name in common and form in (None, name):
+            return Task(name, objective.declaration.head or forms.get(name).default_head), []
 
     # none: say which domain is in the way, and which would not be
     fitting = _installed(lambda cls: _gives_any_of(declaration_of(cls), wants))

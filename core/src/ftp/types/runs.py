@@ -71,7 +71,7 @@ class Hooks(Protocol):
     def states(self) -> dict[str, Mapping[str, object]]:
         """What plugins keep in a checkpoint, by plugin name."""
 
-    def restore(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+    def restore(self, states: Mapping[str, Mapping[str, object]]) -> None:
         """Give plugins back what they keep in a checkpoint."""
 
 
