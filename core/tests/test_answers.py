@@ -261,8 +261,8 @@ RIGHT: list[tuple[str, Any]] = [
     ("hook", "answer"), RIGHT, ids=[f"{hook}-{n}" for n, (hook, _) in enumerate(RIGHT)]
 )
 def test_a_right_answer_travels_as_it_is(hook: str, answer: Any) -> None:
-    given = ask(relay(hook, answer), hook)
-    assert (given[0].value if hook in COLLECTED else given) is answer
+    passed_on = ask(relay(hook, answer), hook)
+    assert (passed_on[0].value if hook in COLLECTED else passed_on) is answer
 
 
 NO_TOTAL = dataclasses.replace(LossOut(torch.tensor(1.0)))
@@ -494,9 +494,9 @@ FUNCTION_IDS = [f"{name}-{number}" for number, (name, *_) in enumerate(FUNCTIONS
 def test_what_a_function_of_the_loss_gives_is_checked(
     name: str, function: Any, arguments: Any, message: str
 ) -> None:
-    made = ask(relay("make_loss", loss(**{name: function})), "make_loss")
+    checked = ask(relay("make_loss", loss(**{name: function})), "make_loss")
     with pytest.raises(PluginError) as caught:
-        result = getattr(made, name)(*arguments)
+        result = getattr(checked, name)(*arguments)
         list(result)  # what is lazy is checked while it is read
     assert str(caught.value).startswith(f"plugin 'bad' (ftp-bad 1.0) {message}")
 
@@ -521,41 +521,41 @@ RAISED = [
 
 @pytest.mark.parametrize(("name", "function"), RAISED)
 def test_what_a_function_of_the_loss_raises_names_plugin_package_and_function(name: str, function: Any) -> None:
-    made = ask(relay("make_loss", loss(**{name: function})), "make_loss")
+    checked = ask(relay("make_loss", loss(**{name: function})), "make_loss")
     with pytest.raises(PluginError) as caught:
-        list(getattr(made, name)(None, None))
-    said = f"plugin 'bad' (ftp-bad 1.0) failed in Loss.{name} (of make_loss): ValueError: boom"
-    assert str(caught.value) == said and isinstance(caught.value.__cause__, ValueError)
+        list(getattr(checked, name)(None, None))
+    message = f"plugin 'bad' (ftp-bad 1.0) failed in Loss.{name} (of make_loss): ValueError: boom"
+    assert str(caught.value) == message and isinstance(caught.value.__cause__, ValueError)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("too much"), UserError("no"), PluginError("it"), KeyboardInterrupt()])
 def test_what_the_loop_or_the_user_is_told_travels_through_a_loss_as_it_is(error: BaseException) -> None:
-    made = ask(relay("make_loss", loss(compute=_raises(error))), "make_loss")
+    checked = ask(relay("make_loss", loss(compute=_raises(error))), "make_loss")
     with pytest.raises(type(error)) as caught:
-        made.compute(None)
+        checked.compute(None)
     assert caught.value is error
 
 
 def test_a_wrapper_answers_for_its_own_function_of_the_loss_alone() -> None:
     def wrap(self: Any) -> Any:
-        made = yield
-        return wrapped(made, compute=lambda batch: 1.0)
+        inner = yield
+        return wrapped(inner, compute=lambda batch: 1.0)
 
-    made = ask(
+    checked = ask(
         relay("make_loss", loss(collate=lambda rows: 5), _outermost(wrap, "make_loss")), "make_loss"
     )
     with pytest.raises(PluginError, match=r"plugin 'wraps' .* gave a float to Loss.compute"):
-        made.compute(None)
+        checked.compute(None)
     with pytest.raises(PluginError, match=r"plugin 'bad' .* gave an int to Loss.collate"):
-        made.collate([])
+        checked.collate([])
     rows: list[Row] = [{"text": "a"}, {"text": "b"}]
-    assert list(made.encode(rows)) == [{"input_ids": [1]}, {"input_ids": [1]}]
+    assert list(checked.encode(rows)) == [{"input_ids": [1]}, {"input_ids": [1]}]
 
 
 def model_of(**changes: Any) -> Model:
     """A model as the rest of a run gets it from a plugin `bad`."""
-    made: Model = ask(relay("build_model", dataclasses.replace(RIGHT_ANSWERS[Model], **changes)), "build_model")
-    return made
+    checked: Model = ask(relay("build_model", dataclasses.replace(RIGHT_ANSWERS[Model], **changes)), "build_model")
+    return checked
 
 
 def test_what_saves_a_model_is_named_where_it_fails_and_the_disk_where_that_does() -> None:

@@ -65,15 +65,15 @@ def test_unused_rows_of_a_padded_vocabulary_are_taken_first(tmp_path: Path) -> N
 
 def test_tokens_that_are_known_change_nothing(tmp_path: Path) -> None:
     model = load(tiny("llama", tmp_path), tokens=("<|im_start|>",))
-    found = origin(model.net)
-    assert model.fresh_tokens == () and found is not None and found.grown is None
+    came_from = origin(model.net)
+    assert model.fresh_tokens == () and came_from is not None and came_from.grown is None
 
 
 def test_a_tokenizer_that_was_grown_is_told_with_its_remedy(tmp_path: Path) -> None:
     folder = grown_tokenizer(tmp_path)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         load(folder)
-    problem = told.value.problems[0]
+    problem = caught.value.problems[0]
     assert "without a row: <|tool|>, <|note|>" in problem.what and "resize_token_embeddings" in problem.fix
     assert problem.command == "add --resize-embeddings"
     assert len(load(folder, resize=True).fresh_tokens) == 2

@@ -19,7 +19,7 @@ peft = pytest.importorskip("peft")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {kind: tiny(kind, folder / kind) for kind in ("bert", "gpt2", "llama", "t5")}
 
@@ -32,11 +32,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ("gpt2", "tokens", {"target_modules": ["c_attn"], "modules_to_save": ["lm_head"]}),
 ])
 @pytest.mark.filterwarnings("ignore")
-def test_merge_gives_the_same_logits(made, tmp_path, capsys, kind, head, options):
-    model = saved(made[kind], head, tmp_path, **options)
+def test_merge_gives_the_same_logits(folders, tmp_path, capsys, kind, head, options):
+    model = saved(folders[kind], head, tmp_path, **options)
     assert call(["merge", str(tmp_path), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["out"] == str(tmp_path / "merged") and told["difference"] < 1e-5
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["out"] == str(tmp_path / "merged") and printed["difference"] < 1e-5
     expected = models.logits(model.net, models.probe(model, TEXTS))
     torch.testing.assert_close(answers(tmp_path / "merged", model), expected, rtol=0, atol=1e-5)
     assert models.verify(model, tmp_path / "merged", models.probe(model, TEXTS)) < 1e-5  # in a process of its own
@@ -47,9 +47,9 @@ def test_merge_gives_the_same_logits(made, tmp_path, capsys, kind, head, options
     ("llama", False, "lm_head"), ("llama", False, "embed_tokens"),
 ])
 @pytest.mark.filterwarnings("ignore")
-def test_embeddings_with_more_rows_than_tokens_are_merged_whole(made, tmp_path, kind, tied, target):
+def test_embeddings_with_more_rows_than_tokens_are_merged_whole(folders, tmp_path, kind, tied, target):
     """Those that are tied stay so unless an adapter is on one end."""
-    base = models.load(models.find(str(made[kind]), "tokens"), "tokens")
+    base = models.load(models.find(str(folders[kind]), "tokens"), "tokens")
     rows = len(base.tokenizer) + 9
     base.net.resize_token_embeddings(rows)
     models.save(base, tmp_path / "base")
@@ -57,7 +57,7 @@ def test_embeddings_with_more_rows_than_tokens_are_merged_whole(made, tmp_path, 
     models.merged(tmp_path / "model", tmp_path / "merged")
     whole = models.reload(tmp_path / "merged").net
     ends = whole.get_input_embeddings().weight, whole.get_output_embeddings().weight
-    assert [len(one) for one in ends] == [rows, rows] and whole.config.vocab_size == rows
+    assert [len(end) for end in ends] == [rows, rows] and whole.config.vocab_size == rows
     assert (ends[0] is ends[1]) == tied
     inputs = models.probe(model, TEXTS)
     expected = models.logits(model.net, inputs)
@@ -65,8 +65,8 @@ def test_embeddings_with_more_rows_than_tokens_are_merged_whole(made, tmp_path, 
     torch.testing.assert_close(models.logits(whole, inputs), expected, rtol=0, atol=1e-5)
 
 
-def test_embeddings_that_were_trained_and_are_tied_stay_tied(made, tmp_path):
-    model = saved(made["gpt2"], "tokens", tmp_path, modules_to_save=["wte", "lm_head"], target_modules=["c_attn"],
+def test_embeddings_that_were_trained_and_are_tied_stay_tied(folders, tmp_path):
+    model = saved(folders["gpt2"], "tokens", tmp_path, modules_to_save=["wte", "lm_head"], target_modules=["c_attn"],
                   ensure_weight_tying=True)
     models.merged(tmp_path / "model", tmp_path / "merged")
     net = models.reload(tmp_path / "merged").net
@@ -75,16 +75,16 @@ def test_embeddings_that_were_trained_and_are_tied_stay_tied(made, tmp_path):
 
 
 @pytest.mark.parametrize("dtype, bound", [("bf16", 3e-2), ("fp16", 3e-3)])
-def test_smaller_numbers(made, tmp_path, capsys, dtype, bound):
-    saved(made["llama"], "tokens", tmp_path)
+def test_smaller_numbers(folders, tmp_path, capsys, dtype, bound):
+    saved(folders["llama"], "tokens", tmp_path)
     assert call(["merge", str(tmp_path), "--dtype", dtype, "--json"]) == 0
     assert 0 < json.loads(capsys.readouterr().out)["difference"] < bound
     config = json.loads((tmp_path / "merged/config.json").read_text())
     assert config.get("dtype", config.get("torch_dtype")) == {"bf16": "bfloat16", "fp16": "float16"}[dtype]
 
 
-def test_a_difference_above_the_bound_fails_and_leaves_nothing(made, tmp_path, capsys):
-    saved(made["llama"], "tokens", tmp_path)
+def test_a_difference_above_the_bound_fails_and_leaves_nothing(folders, tmp_path, capsys):
+    saved(folders["llama"], "tokens", tmp_path)
     assert call(["merge", str(tmp_path), "--dtype", "bf16", "--bound", "1e-9"]) == 2
     assert "answers otherwise" in capsys.readouterr().err and not (tmp_path / "merged").exists()
     assert call(["merge", str(tmp_path)]) == 0
@@ -92,12 +92,12 @@ def test_a_difference_above_the_bound_fails_and_leaves_nothing(made, tmp_path, c
     assert "something already" in capsys.readouterr().err
 
 
-def test_what_cannot_be_merged_is_told(made, tmp_path):
-    saved(made["bert"], "labels", tmp_path / "whole", config=False)
+def test_what_cannot_be_merged_is_told(folders, tmp_path):
+    saved(folders["bert"], "labels", tmp_path / "whole", config=False)
     with pytest.raises(UserError, match="whole model already"):
         models.merged(tmp_path / "whole/model", tmp_path / "merged")
     prompt = peft.PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")
-    saved(made["llama"], "tokens", tmp_path / "prompt", config=prompt)
+    saved(folders["llama"], "tokens", tmp_path / "prompt", config=prompt)
     with pytest.raises(UserError, match="learnt prompt"):
         models.merged(tmp_path / "prompt/model", tmp_path / "merged")
     assert call(["merge", str(tmp_path / "nothing")]) == 2

@@ -18,12 +18,12 @@ from ftp_testing.models import tiny
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Path]:
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def get(kind: Any) -> Path:
-        if kind not in made:
-            made[kind] = tiny(kind, tmp_path_factory.mktemp(kind))
-        return made[kind]
+        if kind not in folders:
+            folders[kind] = tiny(kind, tmp_path_factory.mktemp(kind))
+        return folders[kind]
 
     return get
 

@@ -10,7 +10,7 @@ import pytest
 from ftp.losses import labels, span, tags
 from ftp.types import Task
 
-MADE: dict[str, tuple[Any, str, tuple[str, ...]]] = {
+LOSSES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "labels": (labels.make, "labelled", ("no", "yes")), "pairs": (labels.make, "labelled", ("no", "yes")),
     "tags": (tags.make, "tagged", ("O", "X")), "span": (span.make, "question", ()),
 }
@@ -27,13 +27,13 @@ def row(what: str, word: str) -> dict[str, Any]:
     return {"text": f"the {word} cat", **({"text_pair": f"{word} sat"} if what == "pairs" else {}), "label": 1}
 
 
-CASES = [*((kind, what) for kind in ("bert", "roberta") for what in MADE), ("llama", "labels"), ("llama", "tags")]
+CASES = [*((kind, what) for kind in ("bert", "roberta") for what in LOSSES), ("llama", "labels"), ("llama", "tags")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, what", CASES)
 def test_control_tokens_of_a_row_are_text(kind: str, what: str, load: Any, run: Any, data: Any) -> None:
-    make, form, names = MADE[what]
+    make, form, names = LOSSES[what]
     head: Any = "labels" if what == "pairs" else what
     model = load(kind, head, names)
     tokenizer = model.tokenizer
@@ -46,7 +46,7 @@ def test_control_tokens_of_a_row_are_text(kind: str, what: str, load: Any, run: 
             yield list(encode([row(what, spelt)]))
 
     def controls(rows: list[dict[str, Any]]) -> list[int]:
-        return [token for one in rows for token in one["input_ids"] if token in tokenizer.all_special_ids]
+        return [token for encoded_row in rows for token in encoded_row["input_ids"] if token in tokenizer.all_special_ids]
 
     for spelt, harmless in zip(encoded(word), encoded("dog"), strict=True):
         assert controls(spelt) == controls(harmless)
@@ -58,12 +58,12 @@ def test_control_tokens_of_a_row_are_text(kind: str, what: str, load: Any, run: 
 
 def test_what_is_learnt_of_such_a_row_is_where_it_stands(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "span")
-    given = row("span", "[SEP]")
+    spelt_row = row("span", "[SEP]")
     loss = span.make(run(Task("question", "span")), data("question", {}), model)
-    one = next(iter(loss.encode([given])))
-    first, last = one["span"]
-    assert model.tokenizer.decode(one["input_ids"][first : last + 1]) == "cat"
+    encoded_row = next(iter(loss.encode([spelt_row])))
+    first, last = encoded_row["span"]
+    assert model.tokenizer.decode(encoded_row["input_ids"][first : last + 1]) == "cat"
     model = load("bert", "tags", ("O", "X"))
     loss = tags.make(run(Task("tagged", "tags")), data("tagged", {}, ("O", "X")), model)
-    one = next(iter(loss.encode([row("tags", "[MASK]")])))
-    assert model.tokenizer.convert_ids_to_tokens(one["input_ids"][one["first_tokens"][1]]) == "["
+    encoded_row = next(iter(loss.encode([row("tags", "[MASK]")])))
+    assert model.tokenizer.convert_ids_to_tokens(encoded_row["input_ids"][encoded_row["first_tokens"][1]]) == "["

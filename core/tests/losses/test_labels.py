@@ -28,6 +28,6 @@ def test_how_many_rows_are_cut_and_what_share_of_the_tokens_is_told(folder: Any,
     (tmp_path / "validation.csv").write_text("text,label\na joy,1\na bore,0\n")
     ftp.run(["full", "sentiment", "-leakage"], data=str(tmp_path), model=str(folder("bert")), out=tmp_path / "run", max_steps=1,
             max_length=16, baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "train: 2 of 22 rows are longer than the model takes and are cut" in said and "% of the tokens" in said
-    assert "validation: 2 of" not in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "train: 2 of 22 rows are longer than the model takes and are cut" in printed and "% of the tokens" in printed
+    assert "validation: 2 of" not in printed

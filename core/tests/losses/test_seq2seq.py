@@ -42,7 +42,7 @@ def test_rows_are_not_changed_by_those_beside_them(kind: str, what: str, side: s
         single = [loss.answer(loss.collate([row]), None)[0] for row in encoded]
     assert together.row_losses is not None
     torch.testing.assert_close(together.row_losses, torch.stack([out.total for out in alone]), rtol=1e-4, atol=1e-5)
-    assert [one.answer for one in answers] == [one.answer for one in single] or head == "span"
+    assert [prediction.answer for prediction in answers] == [prediction.answer for prediction in single] or head == "span"
     assert float(together.total) == pytest.approx(sum(float(out.total) for out in alone), rel=1e-4)
 
 
@@ -56,8 +56,8 @@ def test_classes_are_transformers_own_where_a_text_holds_an_end(kind: str, load:
     loss = labels.make(as_tokens, data("labelled", {}, ("no", "yes")), model)
     rows = [{"text": text, "label": n % 2} for n, text in enumerate(TEXTS)]
     out = loss.compute(loss.collate(list(loss.encode(rows))))
-    read = [model.tokenizer(row["text"], return_tensors="pt") for row in rows]
-    expected = [net(**one, labels=torch.tensor([row["label"]])).loss for one, row in zip(read, rows, strict=True)]
+    inputs_of_rows = [model.tokenizer(row["text"], return_tensors="pt") for row in rows]
+    expected = [net(**inputs, labels=torch.tensor([row["label"]])).loss for inputs, row in zip(inputs_of_rows, rows, strict=True)]
     assert out.row_losses is not None
     torch.testing.assert_close(out.row_losses, torch.stack(expected).detach(), rtol=1e-4, atol=1e-5)
 

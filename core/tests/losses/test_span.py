@@ -26,7 +26,7 @@ LONG = ("The waiter forgot the soup and the bread. " * 3 + "The new card was sen
 
 def row(question: str, context: str, *answers: str, starts: list[int] | None = None) -> dict[str, Any]:
     return {"question": question, "context": context,
-            "answers": {"text": list(answers), "answer_start": starts or [context.index(one) for one in answers]}}
+            "answers": {"text": list(answers), "answer_start": starts or [context.index(answer) for answer in answers]}}
 
 
 ROWS = [
@@ -45,28 +45,28 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
     net: Any = AutoModelForQuestionAnswering.from_pretrained(folder(kind))
     net.load_state_dict(model.net.state_dict())
     net.eval()
-    for each, given in zip(list(loss.encode(ROWS)), ROWS, strict=True):
-        encoded = model.tokenizer(given["question"], given["context"], return_tensors="pt")
+    for window, sample in zip(list(loss.encode(ROWS)), ROWS, strict=True):
+        encoded = model.tokenizer(sample["question"], sample["context"], return_tensors="pt")
         ids = encoded["input_ids"][0].tolist()
         if kind in ("gpt2", "llama"):  # their rows have no special token at the end: the EOS stands for no answer
             ids = [*ids, model.tokenizer.eos_token_id]
         none = 0 if kind in ("bert", "roberta", "bart") else len(ids) - 1
-        assert each["input_ids"] == ids
-        if given["answers"]["text"]:
-            begin = given["answers"]["answer_start"][0]
-            end = begin + len(given["answers"]["text"][0]) - 1
+        assert window["input_ids"] == ids
+        if sample["answers"]["text"]:
+            begin = sample["answers"]["answer_start"][0]
+            end = begin + len(sample["answers"]["text"][0]) - 1
             places = [encoded.char_to_token(0, place, sequence_index=1) for place in (begin, end)]
             if places[0] is None or kind in ("gpt2", "llama", "t5", "bart"):  # a blank before a word may be a part of its token
                 places[0] = next(n for n in range(begin, end + 1) if encoded.char_to_token(0, n, 1) is not None)
                 places[0] = encoded.char_to_token(0, places[0], 1)
         else:
             places = [none, none]
-        assert each["span"] == places
-        more = {"token_type_ids": torch.tensor([each["token_type_ids"]])} if "token_type_ids" in each else {}
+        assert window["span"] == places
+        more = {"token_type_ids": torch.tensor([window["token_type_ids"]])} if "token_type_ids" in window else {}
         with torch.no_grad():
             wanted = net(input_ids=torch.tensor([ids]), start_positions=torch.tensor(places[:1]),
                          end_positions=torch.tensor(places[1:]), **more).loss
-            out = loss.compute(loss.collate([each]))
+            out = loss.compute(loss.collate([window]))
         assert float(out.total) == pytest.approx(float(wanted), rel=1e-4)
 
 
@@ -76,8 +76,8 @@ def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data
     model = load(kind, "span")
     loss = span.make(run(TASK), data("question", {}), model)
     rows = list(loss.encode_to_score(ROWS))
-    alone = [loss.compute(loss.collate([one])) for one in rows]
-    answers = [loss.answer(loss.collate([one]), None)[0].answer for one in rows]
+    alone = [loss.compute(loss.collate([window])) for window in rows]
+    answers = [loss.answer(loss.collate([window]), None)[0].answer for window in rows]
     for layout in ("right", "left", "packed"):
         laid = load(kind, "span", packed=layout == "packed")
         laid.tokenizer.padding_side = "left" if layout == "left" else "right"
@@ -85,11 +85,11 @@ def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data
         batch = loss.collate(rows)
         out = loss.compute(batch)
         assert out.total.requires_grad and batch.count == len(rows)
-        assert torch.allclose(out.row_losses, torch.cat([one.row_losses for one in alone]), rtol=1e-4)
-        assert float(out.total.detach()) == pytest.approx(sum(float(one.total.detach()) for one in alone), rel=1e-4)
-        for found, wanted in zip(loss.answer(batch, out), answers, strict=True):
-            assert found.answer.best[0][0] == wanted.best[0][0]
-            assert found.answer.none == pytest.approx(wanted.none, abs=1e-4)
+        assert torch.allclose(out.row_losses, torch.cat([out_alone.row_losses for out_alone in alone]), rtol=1e-4)
+        assert float(out.total.detach()) == pytest.approx(sum(float(out_alone.total.detach()) for out_alone in alone), rel=1e-4)
+        for prediction, expected in zip(loss.answer(batch, out), answers, strict=True):
+            assert prediction.answer.best[0][0] == expected.best[0][0]
+            assert prediction.answer.none == pytest.approx(expected.none, abs=1e-4)
     out.total.backward()
     assert all(torch.isfinite(weight.grad).all() for weight in laid.net.parameters() if weight.grad is not None)
 
@@ -99,21 +99,21 @@ def test_long_contexts_are_read_in_windows(kind: str, load: Any, run: Any, data:
     model = load(kind, "span")
     loss = span.make(run(TASK, max_length=48), data("question", {}), model)
     windows = list(loss.encode([ROWS[1]]))
-    assert len(windows) >= 3 and all(len(one["input_ids"]) <= 48 for one in windows)
+    assert len(windows) >= 3 and all(len(window["input_ids"]) <= 48 for window in windows)
     asked = windows[0]["input_ids"][: windows[0]["first"]]
-    assert all(one["input_ids"][: one["first"]] == asked for one in windows)
+    assert all(window["input_ids"][: window["first"]] == asked for window in windows)
     reached, hits = 0, 0
-    for one in windows:
-        begins = LONG.index(one["text"], 0) if len(one["text"]) > 60 else LONG.rindex(one["text"])
-        assert LONG[begins : begins + len(one["text"])] == one["text"]
-        first, last = one["span"]
-        if [first, last] == [one["none"]] * 2:
-            assert "in March" not in one["text"]
+    for window in windows:
+        begins = LONG.index(window["text"], 0) if len(window["text"]) > 60 else LONG.rindex(window["text"])
+        assert LONG[begins : begins + len(window["text"])] == window["text"]
+        first, last = window["span"]
+        if [first, last] == [window["none"]] * 2:
+            assert "in March" not in window["text"]
         else:
-            begin, end = one["offsets"][2 * (first - one["first"])], one["offsets"][2 * (last - one["first"]) + 1]
-            assert one["text"][begin:end].strip() == "in March"
+            begin, end = window["offsets"][2 * (first - window["first"])], window["offsets"][2 * (last - window["first"]) + 1]
+            assert window["text"][begin:end].strip() == "in March"
             hits += 1
-        reached += len(one["text"])
+        reached += len(window["text"])
     assert hits >= 1 and LONG.rstrip().endswith(windows[-1]["text"].rstrip()) and reached > len(LONG)
 
 
@@ -123,13 +123,13 @@ class Rigged:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Any, words: dict[str, float], none: float) -> None:
         def logits(_: Any, batch: Any) -> torch.Tensor:
             out = torch.zeros(batch.rows, max(batch.inputs["lengths"]), 2)
-            for number, one in enumerate(batch.inputs["windows"]):
-                out[number, one["none"]] = none / 2
-                pairs = list(zip(one["offsets"][::2], one["offsets"][1::2], strict=True))
+            for number, window in enumerate(batch.inputs["windows"]):
+                out[number, window["none"]] = none / 2
+                pairs = list(zip(window["offsets"][::2], window["offsets"][1::2], strict=True))
                 for word, sure in words.items():
-                    if (begin := one["text"].find(word)) >= 0:
+                    if (begin := window["text"].find(word)) >= 0:
                         inside = [n for n, (a, b) in enumerate(pairs) if a < begin + len(word) and b > begin]
-                        out[number, one["first"] + inside[0], 0] = out[number, one["first"] + inside[-1], 1] = sure / 2
+                        out[number, window["first"] + inside[0], 0] = out[number, window["first"] + inside[-1], 1] = sure / 2
             return out
 
         monkeypatch.setattr(span, "_logits", logits)
@@ -140,11 +140,11 @@ def test_the_best_stretch_of_all_windows_is_answered(kind: str, load: Any, run: 
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(kind, "span")
     loss = span.make(run(TASK, max_length=48), data("question", {}), model)
-    questions = [{"question": one["question"], "context": one["context"]} for one in ROWS[:2]]
-    encoded = [{**one, "row": number} for number, each in enumerate(questions) for one in asked(loss, [each])]
+    questions = [{"question": sample["question"], "context": sample["context"]} for sample in ROWS[:2]]
+    encoded = [{**window, "row": number} for number, question in enumerate(questions) for window in asked(loss, [question])]
     Rigged(monkeypatch, model, {"Oslo": 6.0, "sent to the bank": 8.0, "soup": 7.0}, none=100.0)
-    found = [one.answer for one in answer_all(model, loss, encoded)]
-    assert found == ["Oslo", "sent to the bank"]  # its training rows all had answers, so it always gives one
+    answers = [prediction.answer for prediction in answer_all(model, loss, encoded)]
+    assert answers == ["Oslo", "sent to the bank"]  # its training rows all had answers, so it always gives one
 
 
 def test_answers_are_not_longer_than_allowed_and_never_run_backwards(load: Any, run: Any, data: Any) -> None:
@@ -156,13 +156,13 @@ def test_answers_are_not_longer_than_allowed_and_never_run_backwards(load: Any, 
     logits[0, first - 2] = 50.0  # a token of the question
     logits[0, :, 0] += torch.arange(logits.shape[1]) * 0.01
     for most in (1, 3, 30):
-        for found in span._best(logits, rows, most):
-            assert len(found.best) == min(span.N_BEST, sum(min(most, length - n) for n in range(length)))
-            values = [value for _, value in found.best]
+        for window_answer in span._best(logits, rows, most):
+            assert len(window_answer.best) == min(span.N_BEST, sum(min(most, length - n) for n in range(length)))
+            values = [value for _, value in window_answer.best]
             assert values == sorted(values, reverse=True) and values[0] < 20
             starts, ends = rows[0]["offsets"][::2], rows[0]["offsets"][1::2]
             allowed = {rows[0]["text"][a:b] for n, a in enumerate(starts) for b in ends[n : n + most]}
-            assert {text for text, _ in found.best} <= allowed
+            assert {text for text, _ in window_answer.best} <= allowed
 
 
 def test_no_answer_is_given_where_it_is_likelier_and_was_trained(load: Any, run: Any, data: Any) -> None:
@@ -170,8 +170,8 @@ def test_no_answer_is_given_where_it_is_likelier_and_was_trained(load: Any, run:
     with_none, without = data("question", {"train": ROWS}), data("question", {"train": ROWS[:3]})
     windows = [WindowAnswer(9.0, (("a", 3.0), ("b", 2.0))), WindowAnswer(4.0, (("c", 3.5),))]
 
-    def merged(given: Any, **options: Any) -> str:
-        return span.reader(run(TASK), given, model, **options).merge([Prediction(one) for one in windows], [])  # type: ignore[return-value]
+    def merged(training: Any, **options: Any) -> str:
+        return span.reader(run(TASK), training, model, **options).merge([Prediction(window) for window in windows], [])  # type: ignore[return-value]
 
     assert merged(without).answer == "c"
     assert merged(with_none).answer == ""  # the window that holds an answer has the smallest logit of none
@@ -180,13 +180,13 @@ def test_no_answer_is_given_where_it_is_likelier_and_was_trained(load: Any, run:
 
 def test_a_finished_run_knows_whether_questions_may_lack_an_answer(load: Any, run: Any, data: Any, tmp_path: Path) -> None:
     model = load("bert", "span")
-    for rows, said in ((ROWS, True), (ROWS[:3], False)):
-        out = tmp_path / str(said)
+    for rows, may_lack in ((ROWS, True), (ROWS[:3], False)):
+        out = tmp_path / str(may_lack)
         out.mkdir()
         training = replace(run(TASK), log=Log(out, writer=True), out=out)
         span.make(training, data("question", {"train": rows}), model)
         training.log.close()
-        assert span._unanswerable(replace(run(TASK), out=out), data("question", {})) is said
+        assert span._unanswerable(replace(run(TASK), out=out), data("question", {})) is may_lack
 
 
 def test_answers_that_are_not_in_their_context_are_named(load: Any, run: Any, data: Any) -> None:
@@ -206,8 +206,8 @@ def test_a_wrong_start_is_mended_where_the_text_stands_once(load: Any, run: Any,
     asked = run(TASK)
     loss = span.make(asked, data("question", {"train": moved}), model)
     assert "train: 2 of 3 answers do not begin at their answer_start" in asked.told[0]
-    found = [one["span"] for one in loss.encode([{**one, "question": "What?"} for one in moved])]
-    assert found[0] == found[1] == found[2] and found[0][0] > 1
+    places = [window["span"] for window in loss.encode([{**sample, "question": "What?"} for sample in moved])]
+    assert places[0] == places[1] == places[2] and places[0][0] > 1
     assert answer_places.find_answer("aaa", "aa", 7) is None  # twice, though they overlap
     assert answer_places.find_answer("a b", "b", -1) == (2, False)
 
@@ -223,7 +223,7 @@ def test_an_empty_context_has_no_answer(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "span")
     loss = span.make(run(TASK), data("question", {}), model)
     encoded = list(asked(loss, [{"question": "Who?", "context": ""}]))
-    assert [one.answer for one in answer_all(model, loss, encoded)] == [""]
+    assert [prediction.answer for prediction in answer_all(model, loss, encoded)] == [""]
 
 
 def test_a_tokenizer_without_cls_and_eos_is_refused(load: Any, run: Any, data: Any) -> None:

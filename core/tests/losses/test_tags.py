@@ -61,10 +61,10 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
         out = loss.compute(batch)
         (out.total / batch.count).backward()
         assert float(out.total.detach()) / batch.count == pytest.approx(wanted, rel=1e-4)
-    found = {name: weight.grad for name, weight in model.net.named_parameters() if weight.grad is not None}
-    assert found.keys() == gradients.keys() and len(found) > 10
+    own_gradients = {name: weight.grad for name, weight in model.net.named_parameters() if weight.grad is not None}
+    assert own_gradients.keys() == gradients.keys() and len(own_gradients) > 10
     for name, gradient in gradients.items():
-        assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-6), name
+        assert torch.allclose(own_gradients[name], gradient, rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.slow
@@ -82,10 +82,10 @@ def test_padding_and_packing_change_nothing(kind: str, load: Any, run: Any, data
         batch = loss.collate(rows)
         out = loss.compute(batch)
         assert batch.count == sum(len(words) for words, _ in SENTENCES)
-        assert float(out.total.detach()) == pytest.approx(sum(float(one.total.detach()) for one in alone), rel=1e-4)
-        assert torch.allclose(out.row_losses, torch.cat([one.row_losses for one in alone]), rtol=1e-4)
+        assert float(out.total.detach()) == pytest.approx(sum(float(out_alone.total.detach()) for out_alone in alone), rel=1e-4)
+        assert torch.allclose(out.row_losses, torch.cat([out_alone.row_losses for out_alone in alone]), rtol=1e-4)
         assert out.row_counts.tolist() == [len(words) for words, _ in SENTENCES]
-        assert [one.answer for one in loss.answer(batch, out)] == answers
+        assert [prediction.answer for prediction in loss.answer(batch, out)] == answers
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,8 +147,8 @@ def test_words_of_which_the_tokenizer_makes_nothing_are_answered_but_not_trained
     batch = loss.collate(encoded)
     out = loss.compute(batch)
     assert batch.count == 2 and out.row_counts.tolist() == [2, 0, 0]
-    answers = [one.answer for one in loss.answer(batch, out)]
-    assert [len(one) for one in answers] == [5, 1, 0]
+    answers = [prediction.answer for prediction in loss.answer(batch, out)]
+    assert [len(row_tags) for row_tags in answers] == [5, 1, 0]
     assert [answers[0][place] for place in (0, 2, 3)] == ["O", "O", "O"] and answers[1] == ["O"]
 
 
@@ -159,7 +159,7 @@ def test_a_sentence_without_a_word_alone_in_a_batch_is_answered_with_no_tag(load
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), load("bert", "tags", LABELS))
     batch = loss.collate(list(loss.encode_to_score([{"tokens": [], "tags": []}])))
     assert batch.count == 0 and loss.answer is not None
-    assert [one.answer for one in loss.answer(batch, LossOut(torch.zeros(())))] == [[]]
+    assert [prediction.answer for prediction in loss.answer(batch, LossOut(torch.zeros(())))] == [[]]
 
 
 def test_plain_words_are_answered(load: Any, run: Any, data: Any) -> None:
@@ -167,10 +167,10 @@ def test_plain_words_are_answered(load: Any, run: Any, data: Any) -> None:
 
     model = load("gpt2", "tags", LABELS)
     loss = tags.make(run(TASK, max_length=12), data("tagged", {}, LABELS), model)
-    encoded = [{**one, "row": number} for number, row in enumerate(ROWS)
-               for one in asked(loss, [{"tokens": row["tokens"]}])]
+    encoded = [{**window, "row": number} for number, row in enumerate(ROWS)
+               for window in asked(loss, [{"tokens": row["tokens"]}])]
     assert len(encoded) > len(ROWS)
-    assert [len(one.answer) for one in answer(model, loss, encoded)] == [len(words) for words, _ in SENTENCES]
+    assert [len(prediction.answer) for prediction in answer(model, loss, encoded)] == [len(words) for words, _ in SENTENCES]
 
 
 def test_what_cannot_be_read_is_said(load: Any, run: Any, data: Any) -> None:
