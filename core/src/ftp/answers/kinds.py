@@ -102,12 +102,16 @@ def is_optimizer(value: object) -> bool:
 class RegisteredName(Kind):
     """The name of something that packages register; which names there are is known only when that is asked."""
 
+    names: Callable[[], Iterable[str]]
+    or_several: bool
+
     def __init__(self, names: Callable[[], Iterable[str]], *, or_several: bool = False) -> None:
         def holds(value: object) -> bool:
             if or_several and _is_collection(value):
                 return all(map(holds, value))
             return isinstance(value, str) and value in set(names())
 
+        # a kind is frozen
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "holds", holds)
         object.__setattr__(self, "or_several", or_several)
@@ -115,8 +119,8 @@ class RegisteredName(Kind):
     @property
     def words(self) -> str:
         """The names that there are."""
-        several = ", or a tuple of such" if self.or_several else ""  # type: ignore[attr-defined]
-        return f"one of {', '.join(self.names())}{several}"  # type: ignore[attr-defined]
+        several = ", or a tuple of such" if self.or_several else ""
+        return f"one of {', '.join(self.names())}{several}"
 
 
 def one_of(words: Sequence[str]) -> Kind:
