@@ -152,6 +152,12 @@ def test_a_span_that_no_words_hold_is_an_error_with_its_row(tmp_path: Path, span
         list(read(tmp_path / "a.jsonl", streaming=True)["train"])
 
 
+def test_a_row_that_no_tool_writes_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    row = {"text": "fine", "options": [{"id": "good"}], "accept": ["good"], "answer": "accept"}
+    with pytest.raises(UserError, match="read as Prodigy: 1 rows cannot be read; the first: line 2: reading it failed"):
+        rows_of(tmp_path / "a.jsonl", [row, {**row, "accept": 5}])
+
+
 def test_spans_with_blanks_at_their_ends_and_longer_ones(tmp_path: Path) -> None:
     rows, _ = rows_of(
         tmp_path / "a.jsonl",

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from ftp.data.readers import annotated_rows
 from ftp.data.readers.names import format_of
 from ftp.data.readers.source import DataFile, Numbered, Rows
-from ftp.errors import UserError
+from ftp.errors import UserError, describe
 from ftp.registry import registered
 from ftp.types import Row
 
@@ -137,8 +137,10 @@ def _converted(file: DataFile, layout: Layout, rows: Iterator[Numbered]) -> Rows
     for number, row in rows:
         try:
             converted = layout.convert(row, tally)
-        except Unreadable as error:
-            faults.append(f"{unit} {number}: {error}")
+        # an export of another package may meet what its tool never writes, and raise anything
+        except Exception as error:
+            reason = str(error) if isinstance(error, Unreadable) else f"reading it failed: {describe(error)}"
+            faults.append(f"{unit} {number}: {reason}")
             # the rows before were used already, so that the rest of a stream need not be looked at
             if file.is_stream:
                 break
