@@ -21,15 +21,15 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.mark.parametrize(("text", "found"), [
+@pytest.mark.parametrize(("text", "secrets"), [
     ("https://ann:s3cret@host/rows.csv", ["s3cret"]), ("https://s3cret@host/x", ["s3cret"]),
     ("https://host/x?a=1&access_token=s3cret&b=2", ["s3cret"]), ("https://host/x?X-Amz-Signature=s3cret#z", ["s3cret"]),
     (f"hf://datasets/org/name?x={TOKEN}", [TOKEN]), (f"org/{TOKEN}", [TOKEN]),
     ("https://host/rows.csv?page=2", []), ("org/name:config", []), ("rows/ann@home.csv", []), ("C:\\rows\\x.csv", []),
     ("https://ann:${FTP_SECRET}@host/x", []),
 ])
-def test_secrets_of_an_address(text, found):
-    assert addresses.secrets(text) == found
+def test_secrets_of_an_address(text, secrets):
+    assert addresses.secrets(text) == secrets
 
 
 def test_a_recipe_names_the_variable_and_takes_it_back(monkeypatch):
@@ -60,12 +60,12 @@ def test_errors_go_without_them(words, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     address = f"https://ann:s3cret@host/x?token={TOKEN}"
     assert call(["run", "--plugins", "full,sentiment", *words, address, "--device", "cpu", "--max-steps", "1"]) == 2
-    said = capsys.readouterr()
-    assert "s3cret" not in said.out + said.err and TOKEN not in said.out + said.err
+    printed = capsys.readouterr()
+    assert "s3cret" not in printed.out + printed.err and TOKEN not in printed.out + printed.err
     assert not [path for path in Path().rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
 
 
 def test_config_writes_none(capsys):
     assert call(["config", "--plugins", "full,sentiment", "--data", "https://ann:s3cret@host/x"]) == 0
-    said = capsys.readouterr().out
-    assert "s3cret" not in said and "https://ann:${FTP_SECRET}@host/x" in said
+    printed = capsys.readouterr().out
+    assert "s3cret" not in printed and "https://ann:${FTP_SECRET}@host/x" in printed

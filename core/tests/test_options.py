@@ -29,27 +29,27 @@ class Many:
 TABLE = {item.name: item for item in options_of(Many, "many")}
 
 
-@pytest.mark.parametrize(("name", "given", "wanted"), [
+@pytest.mark.parametrize(("name", "raw", "wanted"), [
     ("count", "3", 3), ("count", 3.0, 3), ("rate", "1e-5", 1e-5), ("rate", 2, 2.0), ("word", "b", "b"), ("on", "yes", True),
     ("on", "off", False), ("on", True, True), ("names", "x, y", ("x", "y")), ("names", ["x"], ("x",)), ("place", "none", None),
     ("place", "x/y", Path("x/y")), ("either", "7", 7), ("either", "auto", "auto"),
 ])
-def test_words_become_values(name: str, given: Any, wanted: Any) -> None:
-    value, problem = convert(TABLE[name], given)
+def test_words_become_values(name: str, raw: Any, wanted: Any) -> None:
+    value, problem = convert(TABLE[name], raw)
     assert problem is None
     assert value == wanted and type(value) is type(wanted)
 
 
-@pytest.mark.parametrize(("name", "given", "told"), [
+@pytest.mark.parametrize(("name", "raw", "message"), [
     ("count", "x", "not a whole number"), ("count", "2.5", "not a whole number"), ("count", True, "not a whole number"),
     ("count", "10", "out of range"), ("rate", "-1", "out of range"), ("rate", "nan", "not a finite number"),
     ("rate", "inf", "not a finite number"), ("count", "inf", "not a whole number"), ("count", "1e999", "not a whole number"),
     ("word", "aa", "unknown value"), ("on", "maybe", "not yes or no"), ("names", 3, "not a list of text"),
 ])
-def test_bad_values_say_what_would_be_right(name: str, given: Any, told: str) -> None:
-    _, problem = convert(TABLE[name], given)
+def test_bad_values_say_what_would_be_right(name: str, raw: Any, message: str) -> None:
+    _, problem = convert(TABLE[name], raw)
     assert problem is not None
-    assert told in problem.what and f"--many.{name}" in problem.what
+    assert message in problem.what and f"--many.{name}" in problem.what
 
 
 def test_bounds_are_in_the_message() -> None:
@@ -58,9 +58,9 @@ def test_bounds_are_in_the_message() -> None:
 
 
 def test_all_mistakes_of_all_sources_at_once() -> None:
-    given = [("a.toml", {"many.cuont": 3, "lora.r": 8}), ("flags", {"many.count": "0", "many.word": "c"})]
+    sources = [("a.toml", {"many.cuont": 3, "lora.r": 8}), ("flags", {"many.count": "0", "many.word": "c"})]
     with pytest.raises(UserError) as caught:
-        resolve(TABLE.values(), given, installed=["lora"])
+        resolve(TABLE.values(), sources, installed=["lora"])
     text = str(caught.value)
     assert len(caught.value.problems) == 4
     assert "a.toml: many.cuont: no such option" in text and "--many.count" in text

@@ -93,7 +93,7 @@ def test_stages_run_one_after_the_other(recipe: Path, done: list[Any], tmp_path:
     assert (first.settings.seed, second.settings.seed, third.settings.seed) == (5, 7, 5)
     assert second.values["notes.after"] == f"{out / 'first'}/model and more"
     assert second.values["notes.size"] == 2
-    assert {one.settings.max_steps for one in (first, second, third)} == {9}
+    assert {prepared.settings.max_steps for prepared in (first, second, third)} == {9}
     assert first.settings.out == out / "first"
 
 
@@ -141,10 +141,10 @@ def test_an_edit_of_stages_is_taken_where_it_is_harmless_and_else_refused_by_nam
     edit(kept, 'model = "{second}"', 'model = "{second}"\nbatch_size = 2')  # of the third, which has not
     capsys.readouterr()
     assert call(resume) == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert "stage first has other options than when it was finished: learning_rate: 5e-05 -> 0.5" in said
-    assert "stage second has other options than when it began: seed: 7 -> 8 " in said
-    assert "third" not in said and not done[1:]
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "stage first has other options than when it was finished: learning_rate: 5e-05 -> 0.5" in printed
+    assert "stage second has other options than when it began: seed: 7 -> 8 " in printed
+    assert "third" not in printed and not done[1:]
 
     edit(kept, "\nlearning_rate = 0.5", "")
     edit(kept, "seed = 8", "seed = 7")
@@ -206,22 +206,22 @@ def test_all_mistakes_of_all_stages_at_once(recipe: Path, done: list[Any], capsy
     text = recipe.read_text().replace('"{first}"\nseed', '"{frist}"\nseed').replace("notes.size = 2", "notes.size = 0")
     recipe.write_text(text.replace('name = "third"', 'name = "second"') + 'notes.sizes = 3\nout = "x"\n')
     assert call(["run", "--trust-recipe", str(recipe)]) == 2
-    said = capsys.readouterr().err
-    assert "{frist} is no earlier stage" in said
-    assert "did you mean 'first'?" in said
-    assert "stage second: " in said
-    assert "out of range" in said
-    assert "stage 3 has the name 'second'" in said
+    printed = capsys.readouterr().err
+    assert "{frist} is no earlier stage" in printed
+    assert "did you mean 'first'?" in printed
+    assert "stage second: " in printed
+    assert "out of range" in printed
+    assert "stage 3 has the name 'second'" in printed
     assert not done[1:]
 
 
-@pytest.mark.parametrize(("words", "said"), [
+@pytest.mark.parametrize(("words", "printed"), [
     (["--plugins", "notes"], "each stage of a recipe names its own"),
     (["--notes.size", "2"], "--notes.size: an option of a plugin belongs in a stage"),
 ])
-def test_what_does_not_go_beside_stages(recipe: Path, done: list[Any], capsys: Any, words: list[str], said: str) -> None:
+def test_what_does_not_go_beside_stages(recipe: Path, done: list[Any], capsys: Any, words: list[str], printed: str) -> None:
     assert call(["run", "--trust-recipe", str(recipe), *words]) == 2
-    assert said in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
 
 
 def test_stages_are_a_list_of_tables(tmp_path: Path) -> None:
@@ -239,10 +239,10 @@ def test_stages_are_a_list_of_tables(tmp_path: Path) -> None:
 def test_the_recipe_is_kept_with_what_came_beside_it(recipe: Path, done: list[Any], tmp_path: Path) -> None:
     call(["run", "--trust-recipe", str(recipe), "--seed", "9", "--out", str(tmp_path / "other")])
     assert [prepared.settings.seed for _, _, prepared in done[1:]] == [9, 9, 9]
-    out, found = stages.read(tmp_path / "other" / stages.FILE, {}, resume=True)
+    out, read_stages = stages.read(tmp_path / "other" / stages.FILE, {}, resume=True)
     assert out == tmp_path / "other"
-    assert [one.prepared.settings.seed for one in found] == [9, 9, 9]
-    assert all(one.done for one in found)
+    assert [stage.prepared.settings.seed for stage in read_stages] == [9, 9, 9]
+    assert all(stage.done for stage in read_stages)
     assert json.loads((out / "first" / "run.json").read_text())["status"] == "finished"
 
 

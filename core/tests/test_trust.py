@@ -69,16 +69,16 @@ def folder_of_run(code: Path, **facts: Any) -> Path:
 @pytest.mark.parametrize("command", ["run", "plan", "config"])
 def test_a_recipe_that_names_code_is_told_and_not_run(code, ran, capsys, command):
     assert call([command, str(code.parent / "r.toml")]) == 2
-    said = capsys.readouterr().err
-    assert str(code) in said and hashlib.sha256(code.read_bytes()).hexdigest() in said
-    assert f"try: ftp {command} {code.parent / 'r.toml'} --trust-recipe" in said  # the command that was given, and no other
+    printed = capsys.readouterr().err
+    assert str(code) in printed and hashlib.sha256(code.read_bytes()).hexdigest() in printed
+    assert f"try: ftp {command} {code.parent / 'r.toml'} --trust-recipe" in printed  # the command that was given, and no other
     assert not ran()
 
 
 def test_help_shows_the_rest_and_runs_nothing(code, ran, capsys):
     assert call(["run", str(code.parent / "r.toml"), "--help"]) == 0
-    said = capsys.readouterr()
-    assert "--learning-rate" in said.out and "--notes.size" not in said.out and str(code) in said.err and not ran()
+    printed = capsys.readouterr()
+    assert "--learning-rate" in printed.out and "--notes.size" not in printed.out and str(code) in printed.err and not ran()
     assert call(["run", str(code.parent / "r.toml"), "--help", "--trust-recipe"]) == 0
     assert "--notes.size" in capsys.readouterr().out and ran()
 
@@ -91,10 +91,10 @@ def test_no_command_runs_the_code_of_a_run_folder(code, ran, capsys, words):
     folder = folder_of_run(code, **({"status": "stopped"} if "--resume" in words else {}))
     where = folder / "run.toml" if words[0] in ("plan", "config") else folder.parent if words[0] == "runs" else folder
     call([words[0], *words[1:], str(where)] if "--resume" in words else [words[0], str(where), *words[1:]])
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert not ran()
     if words[0] in ("run", "predict", "evaluate", "chat", "plan", "config"):
-        assert "code that you have not run before" in said.err and "--trust-recipe" in said.err
+        assert "code that you have not run before" in printed.err and "--trust-recipe" in printed.err
 
 
 def test_the_users_word_is_remembered_until_the_file_changes(code, ran, capsys, state):
@@ -108,9 +108,9 @@ def test_the_users_word_is_remembered_until_the_file_changes(code, ran, capsys, 
 
 
 def test_the_same_code_elsewhere_is_asked_for(code):
-    found = trust.code_of({"plugins_from": [str(code)]}, prepare_options())
-    trust.remember(found)
-    assert trust.is_trusted(found)
+    code_of_run = trust.code_of({"plugins_from": [str(code)]}, prepare_options())
+    trust.remember(code_of_run)
+    assert trust.is_trusted(code_of_run)
     copy = code.with_name("copy.py")
     copy.write_bytes(code.read_bytes())
     assert not trust.is_trusted(trust.code_of({"plugins_from": [str(copy)]}, prepare_options()))
@@ -140,8 +140,8 @@ def test_an_option_of_a_plugin_that_names_code(tmp_path, capsys):
     recipe = tmp_path / "r.toml"
     recipe.write_text('plugins = ["rlhf", "full", "chat"]\n[rlhf]\nreward = ["judge.py:short"]\n')
     assert call(["plan", str(recipe)]) == 2
-    said = capsys.readouterr().err
-    assert f"rlhf.reward names {tmp_path / 'judge.py'} (sha256 " in said
+    printed = capsys.readouterr().err
+    assert f"rlhf.reward names {tmp_path / 'judge.py'} (sha256 " in printed
     assert call(["config", str(recipe), "--trust-recipe"]) == 0
     assert f"{tmp_path / 'judge.py'}:short" in capsys.readouterr().out
 
@@ -293,9 +293,9 @@ def test_what_ran_is_remembered_and_not_what_the_file_became(code):
 
     from_path(str(code))
     code.write_text(code.read_text() + "\n")
-    found = trust.code_of({"plugins_from": [str(code)]}, prepare_options())
-    trust.remember(found)
-    assert not trust.is_trusted(found)
+    code_of_run = trust.code_of({"plugins_from": [str(code)]}, prepare_options())
+    trust.remember(code_of_run)
+    assert not trust.is_trusted(code_of_run)
 
 
 def test_a_file_of_another_kind_is_no_plugin(code, capsys):
@@ -349,14 +349,14 @@ def test_code_in_a_folder_of_a_model_is_asked_for_when_it_changes(model, file):
 
 def test_a_tokenizer_with_code_of_another_place_is_asked_for_each_time(model):
     (model / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["other/place--t.T", None]}}))
-    found = trust.code_of({"model": str(model), "trust_remote_code": True}, prepare_options())
-    trust.remember(found)
-    assert not trust.is_trusted(found)
+    code_of_run = trust.code_of({"model": str(model), "trust_remote_code": True}, prepare_options())
+    trust.remember(code_of_run)
+    assert not trust.is_trusted(code_of_run)
 
 
 def test_a_model_with_a_folder_that_is_a_link_is_asked_for_each_time(model, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (model / "deeper").symlink_to(tmp_path / "elsewhere")
-    found = trust.code_of({"model": str(model), "trust_remote_code": True}, prepare_options())
-    trust.remember(found)
-    assert not trust.is_trusted(found)
+    code_of_run = trust.code_of({"model": str(model), "trust_remote_code": True}, prepare_options())
+    trust.remember(code_of_run)
+    assert not trust.is_trusted(code_of_run)

@@ -69,6 +69,9 @@ def parameter_groups(
         loss: its `extra` is trained too, where it has one.
         settings: those of the run: peak rate and weight decay.
         weights: only these, by name; None for every trained weight (`trained_weights`).
+
+    Returns:
+        At most two groups, each with `params`, `lr` (the peak rate) and `weight_decay`, as optimizers of PyTorch take them.
     """
     chosen = trained_weights(model, loss) if weights is None else weights
     matrices = [weight for weight in chosen.values() if weight.ndim >= 2]
