@@ -53,6 +53,7 @@ class Export:
     """A tool for annotation whose .json and .jsonl files are read.
 
     Args:
+        name: that of the entry point.
         layouts: the first that matches reads the rows.
         is_general: other tools write rows of the same shape with more in them, so that all other exports are asked first.
         has_columns: whether a table (.parquet, a data set of the hub) with columns of these names is one of the tool; None: it

@@ -23,6 +23,7 @@ class Reader:
     (`*.qa.json`); it should say yes to nothing else.
 
     Args:
+        name: that of the entry point, which messages name as the format.
         matches: whether it reads the file of a path, by its name alone or by its first bytes. It is also asked about folders and
             about files that cannot be read, and says no.
         read: the rows of a file, each a dictionary of column -> value; they may come one by one. Raises `UserError` with the
