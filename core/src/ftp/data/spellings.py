@@ -30,6 +30,11 @@ class Variants:
         """The spelling that all of them take when they are joined."""
         return self.counts[0][0]
 
+    @property
+    def num_occurring(self) -> int:
+        """How many of the spellings occur at all; a class that the user names need not."""
+        return sum(count > 0 for _, count in self.counts)
+
     def __str__(self) -> str:
         composed = {unicodedata.normalize("NFC", name) for name, _ in self.counts}
         looks_alike = len(composed) < len(self.counts)  # on a screen; their characters tell them apart
@@ -62,13 +67,13 @@ def find_variants(counts: Mapping[str, int], fixed: Sequence[str] = ()) -> list[
     groups: dict[str, list[str]] = {}
     for name in counts:
         groups.setdefault(plain_spelling(name), []).append(name)
-    found = []
+    variants: list[Variants] = []
     for names in groups.values():
         if len(names) < 2:
             continue
         ordered = sorted(names, key=lambda name: (name not in fixed, -counts[name], name))
-        found.append(Variants(tuple((name, counts[name]) for name in ordered)))
-    return sorted(found, key=lambda variants: variants.usual)
+        variants.append(Variants(tuple((name, counts[name]) for name in ordered)))
+    return sorted(variants, key=lambda group: group.usual)
 
 
 def usual_spellings(names: Iterable[str], variants: Iterable[Variants]) -> dict[str, str]:
