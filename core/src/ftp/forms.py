@@ -1,7 +1,6 @@
 """Forms of rows: which columns a data set has, and which other form its rows can be read as.
 
-A form is a `FormSpec`, registered under the entry-point group `ftp.forms`; core's own are in `ftp.data.core_forms`. Nothing
-here is heavy.
+A form is a `FormSpec` of the entry-point group `ftp.forms`; core's own are in `ftp.data.core_forms`. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from itertools import chain
+from typing import TYPE_CHECKING, Literal
 
 from ftp.errors import Problem
 from ftp.registry import look_up, registered
 from ftp.types import Prediction, Row
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
 
 __all__ = [
     "IN_WORDS", "Column", "ColumnKind", "FormSpec", "Way", "all_forms", "detect", "fits", "get", "kind_of", "lacking", "offers",
@@ -120,8 +123,8 @@ class FormSpec:
     example: Callable[[int, str], Row] | None = None
     answered: Callable[[Row, Sequence[str], bool], Prediction] | None = None
     instead_of: str = ""
-    is_meant: Callable[[Any], bool] | None = None
-    why_not: Callable[[str, Any], Problem | None] | None = None
+    is_meant: Callable[[Dataset | IterableDataset], bool] | None = None
+    why_not: Callable[[str, Dataset | IterableDataset], Problem | None] | None = None
 
     @property
     def sequences(self) -> int:
@@ -131,40 +134,39 @@ class FormSpec:
     @property
     def required(self) -> tuple[str, ...]:
         """Columns that every row has once it is loaded."""
-        return tuple(column.name for column in self.columns if column.is_required)
+        return _names(column for column in self.columns if column.is_required)
 
     @property
     def optional(self) -> tuple[str, ...]:
         """Columns that rows may have."""
-        return tuple(column.name for column in self.columns if not column.is_required)
+        return _names(column for column in self.columns if not column.is_required)
 
     @property
     def answers(self) -> frozenset[str]:
         """Columns that say what the model is to answer."""
-        return frozenset({*self.answers_in_sets, *(column.name for column in self.columns if column.is_answer)})
+        return frozenset({*self.answers_in_sets, *_names(column for column in self.columns if column.is_answer)})
 
     @property
     def asked_columns(self) -> tuple[Column, ...]:
         """The columns that a row to be answered is read from."""
-        return self.asked or tuple(
-            column for column in self.columns if not column.is_answer and column.kind not in ("any", "aside")
-        )
+        if self.asked:
+            return self.asked
+        return tuple(column for column in self.columns if not column.is_answer and column.kind not in ("any", "aside"))
 
     @property
     def key_columns(self) -> tuple[str, ...]:
         """The columns by which rows stay on one side of a cut into splits."""
-        return self.key or tuple(column.name for column in self.asked_columns)
+        return self.key or _names(self.asked_columns)
 
     @property
     def duplicate_columns(self) -> tuple[str, ...]:
         """The columns by which a held-out row is also a training row."""
-        in_words = (column.name for column in self.of_kind(*IN_WORDS) if not column.is_answer)
-        return self.duplicate_key or tuple(in_words)
+        return self.duplicate_key or _names(column for column in self.of_kind(*IN_WORDS) if not column.is_answer)
 
     @property
     def has_messages(self) -> bool:
         """Whether rows are conversations, which a chat template renders."""
-        return any(column.kind == "messages" for column in self.columns)
+        return bool(self.of_kind("messages"))
 
     @property
     def is_whole(self) -> bool:
@@ -174,7 +176,7 @@ class FormSpec:
     @property
     def has_prompts_alone(self) -> bool:
         """Whether rows are prompts: an answer may stand beside one, and need not."""
-        return not self.is_whole and not any(column.is_answer and column.is_required for column in self.columns)
+        return not self.is_whole and self.answers.isdisjoint(self.required)
 
     def column(self, name: str) -> Column | None:
         """The column of a name; None where the form has none."""
@@ -195,6 +197,10 @@ class FormSpec:
         return self.column_sets or (self.required,)
 
 
+def _names(columns: Iterable[Column]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(column.name for column in columns))
+
+
 @cache
 def all_forms() -> Mapping[str, FormSpec]:
     """Every registered form; the richest first (by the columns that it requires), in which order `detect` looks."""
@@ -213,64 +219,48 @@ def with_kind(kind: ColumnKind) -> tuple[str, ...]:
     return tuple(name for name, spec in all_forms().items() if spec.of_kind(kind))
 
 
+def _all_columns() -> Iterable[Column]:
+    """The columns of all forms, the richest form first."""
+    return chain.from_iterable(spec.columns for spec in all_forms().values())
+
+
 @cache
-def other_names(column: str) -> tuple[str, ...]:
+def other_names(name: str) -> tuple[str, ...]:
     """The common names of a column in all forms that have it."""
-    return _names_in_all_forms(column, lambda found: found.other_names)
+    names = chain.from_iterable(column.other_names for column in _all_columns() if column.name == name)
+    return tuple(dict.fromkeys(names))
 
 
 @cache
-def likely_names(column: str) -> tuple[str, ...]:
+def likely_names(name: str) -> tuple[str, ...]:
     """Further names under which a column may be met."""
-    return _names_in_all_forms(column, lambda found: found.likely_names)
-
-
-def _names_in_all_forms(column: str, names_of: Callable[[Column], Iterable[str]]) -> tuple[str, ...]:
-    """What `names_of` says of a column in every form that has it; each name once, in the order of the forms."""
-    names: dict[str, None] = {}
-    for spec in all_forms().values():
-        found = spec.column(column)
-        if found is not None:
-            names.update(dict.fromkeys(names_of(found)))
-    return tuple(names)
+    names = chain.from_iterable(column.likely_names for column in _all_columns() if column.name == name)
+    return tuple(dict.fromkeys(names))
 
 
 @cache
-def kind_of(column: str) -> ColumnKind | None:
+def kind_of(name: str) -> ColumnKind | None:
     """The kind of a column by its name, as the richest form that has it says; None where no form has it."""
-    for spec in all_forms().values():
-        found = spec.column(column)
-        if found is not None:
-            return found.kind
-    return None
+    return next((column.kind for column in _all_columns() if column.name == name), None)
 
 
 @cache
 def text_columns() -> tuple[str, ...]:
     """The columns of all forms that say something in words."""
-    names: dict[str, None] = {}
-    for spec in all_forms().values():
-        names.update(dict.fromkeys(column.name for column in spec.of_kind(*IN_WORDS)))
-    return tuple(names)
+    return _names(column for column in _all_columns() if column.kind in IN_WORDS)
 
 
 @cache
 def aside() -> frozenset[str]:
     """Columns of forms that no objective reads."""
-    names: set[str] = set()
-    for spec in all_forms().values():
-        names.update(column.name for column in spec.of_kind("aside"))
-    return frozenset(names)
+    return frozenset(column.name for column in _all_columns() if column.kind == "aside")
 
 
 def read_columns(form: str) -> frozenset[str]:
     """Every column that reading rows as this form looks at, under all its names."""
     spec = get(form)
-    names = {*spec.required, *spec.optional}
-    for columns in spec.column_sets:
-        names.update(columns)
-    for ours in tuple(names):
-        names.update(other_names(ours))
+    names = {*spec.required, *spec.optional}.union(*spec.column_sets)
+    names.update(*map(other_names, tuple(names)))
     if spec.has_messages:
         names |= BESIDE_MESSAGES
     return frozenset(names - aside())
@@ -285,18 +275,16 @@ def offers(columns: Iterable[str]) -> tuple[str, ...]:
 def _has_columns(have: set[str], spec: FormSpec) -> bool:
     """Whether one of the column sets of a form is there whole."""
     counted = {name for name in have if spec.ignored_beside.get(name) not in have}
-    return any(not _absent(counted, columns) for columns in spec.sets)
-
-
-def _absent(have: set[str], columns: Iterable[str]) -> frozenset[str]:
-    """The columns that are there neither by their own nor by another name."""
-    return frozenset(name for name in columns if have.isdisjoint({name, *other_names(name)}))
+    return not lacking(counted, spec.name)
 
 
 def lacking(columns: Iterable[str], form: str) -> frozenset[str]:
     """The columns of a form that are not there, under no common name; of its column sets, the one that lacks fewest."""
     have = set(columns)
-    return min((_absent(have, names) for names in get(form).sets), key=len)
+    lacking_of_set: list[frozenset[str]] = []
+    for names in get(form).sets:
+        lacking_of_set.append(frozenset(name for name in names if have.isdisjoint({name, *other_names(name)})))
+    return min(lacking_of_set, key=len)
 
 
 def detect(columns: Iterable[str]) -> str | None:
@@ -307,10 +295,12 @@ def detect(columns: Iterable[str]) -> str | None:
 @cache
 def steps() -> Mapping[tuple[str, str], Way]:
     """Every way from one form to another that takes one step: (source, target) -> the way."""
-    found: dict[tuple[str, str], Way] = {}
+    ways: dict[tuple[str, str], Way] = {}
     for name, spec in all_forms().items():
-        found.update({(name, step.target): step for step in spec.ways if step.target != name})
-    return found
+        for step in spec.ways:
+            if step.target != name:
+                ways[name, step.target] = step
+    return ways
 
 
 def canonical(form: str) -> Way | None:
@@ -323,21 +313,19 @@ def way(source: str, target: str) -> tuple[str, ...] | None:
     """The shortest way downhill, both ends included; None where there is none."""
     ways: list[tuple[str, ...]] = [(source,)]
     # Breadth first, so that the first way found is the shortest: the list grows while it is read.
-    for passed in ways:
-        if passed[-1] == target:
-            return passed
+    for forms in ways:
+        if forms[-1] == target:
+            return forms
         for start, end in steps():
-            if start == passed[-1] and end not in passed:
-                ways.append((*passed, end))
+            if start == forms[-1] and end not in forms:
+                ways.append((*forms, end))
     return None
 
 
 def reachable(gives: Iterable[str]) -> frozenset[str]:
     """Every form that rows of these forms can be read as, themselves included."""
-    targets: set[str] = set()
-    for source in gives:
-        targets.update(target for target in all_forms() if way(source, target))
-    return frozenset(targets)
+    sources = tuple(gives)
+    return frozenset(target for target in all_forms() if any(way(source, target) for source in sources))
 
 
 def fits(gives: Iterable[str], wants: str) -> bool:
