@@ -94,7 +94,7 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     """The rows of a file, its columns under our names."""
     from ftp.data.asked import names_of_text
     from ftp.data.dropped_columns import require_held
-    from ftp.data.json_column import as_said
+    from ftp.data.json_column import as_written
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
     from ftp.data.suggest import column_meant, columns_option
@@ -124,7 +124,7 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
         raise UserError(f"--input {source}: has a column '{taken[0]}', which is where the answers go", "rename that column")
     # null in a struct of a table is a field that the row does not have (tools that differ between rows)
     kinds = rows.features or {}
-    return ({name: as_said(value, kinds.get(name)) for name, value in row.items()} for row in rows)
+    return ({name: as_written(value, kinds.get(name)) for name, value in row.items()} for row in rows)
 
 
 def _asked(row: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:

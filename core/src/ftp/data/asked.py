@@ -4,43 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ftp import forms
 from ftp.data.cells import Unreadable, text_of_cell
-from ftp.data.column_kinds import KINDS
+from ftp.data.column_kinds import KINDS, is_text
 from ftp.errors import Problem, UserError
+from ftp.types import Row
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
-
-    Rows = TypeVar("Rows", Dataset, IterableDataset)
+    from ftp.data.row_types import RowsT
 
 SHOWN = 5
 """Row numbers that are listed at most."""
 
 
-def plain_values_as_text(rows: Rows, columns: Iterable[str]) -> Rows:
+def plain_values_as_text(rows: RowsT, columns: Iterable[str]) -> RowsT:
     """The rows with numbers, dates and true/false in these columns as texts; empty cells stay empty."""
     from datasets import Features, Value
 
     from ftp.host.quiet import without_progress_bars
 
-    kinds = rows.features or {}
-    texts = (Value("string"), Value("large_string"))
-    plain = [column for column in columns if isinstance(kinds.get(column), Value) and kinds[column] not in texts]
+    types = rows.features or {}
+    plain = [column for column in columns if isinstance(types.get(column), Value) and not is_text(types[column])]
     if not plain:
         return rows
-    features = Features({**kinds, **dict.fromkeys(plain, Value("string"))})
+    features = Features({**types, **dict.fromkeys(plain, Value("string"))})
     with without_progress_bars():
         return rows.map(partial(_cells_as_text, columns=plain), batched=True, features=features)
 
 
-def _cells_as_text(batch: Mapping[str, list[Any]], *, columns: Iterable[str]) -> dict[str, list[str | None]]:
-    return {column: [_text_or_none(value, column) for value in batch[column]] for column in columns}
+def _cells_as_text(batch: Mapping[str, list[object]], *, columns: Iterable[str]) -> dict[str, list[str | None]]:
+    texts: dict[str, list[str | None]] = {}
+    for column in columns:
+        texts[column] = [_text_or_none(value, column) for value in batch[column]]
+    return texts
 
 
-def _text_or_none(value: Any, column: str) -> str | None:
+def _text_or_none(value: object, column: str) -> str | None:
     is_empty = value is None or value != value  # NaN
     return None if is_empty else text_of_cell(value, column)
 
@@ -57,7 +58,7 @@ def names_of_text(form: str, theirs_by_ours: Mapping[str, str]) -> frozenset[str
     return frozenset(names)
 
 
-def readable_rows(rows: Iterable[Mapping[str, Any]], form: str, start: int = 0) -> list[dict[str, Any]]:
+def readable_rows(rows: Iterable[Row], form: str, start: int = 0) -> list[dict[str, Any]]:
     """The rows with the columns of their form as text (or words, or messages).
 
     Args:
@@ -68,6 +69,7 @@ def readable_rows(rows: Iterable[Mapping[str, Any]], form: str, start: int = 0) 
     """
     asked_columns = forms.get(form).asked_columns
     readable: list[dict[str, Any]] = []
+    # why a row cannot be read -> the rows of which that is so
     wrong: dict[str, list[int]] = {}
     for index, row in enumerate(rows, start):
         cells = dict(row)
@@ -90,5 +92,7 @@ def _which(indices: list[int]) -> str:
     """`row 1`, or `row 1 (and 3, 5: 3 rows in all)`."""
     if len(indices) == 1:
         return f"row {indices[0]}"
-    others = ", ".join(map(str, indices[1:SHOWN])) + (", ..." if len(indices) > SHOWN else "")
-    return f"row {indices[0]} (and {others}; {len(indices)} rows in all)"
+    shown = list(map(str, indices[1:SHOWN]))
+    if len(indices) > SHOWN:
+        shown.append("...")
+    return f"row {indices[0]} (and {', '.join(shown)}; {len(indices)} rows in all)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
 
 from ftp.host.terminal import is_unicode, visible
 
@@ -13,7 +12,7 @@ class Unreadable(ValueError):
     """A cell that cannot be read as what its column holds; says why, as in `has no text`."""
 
 
-def text_of_cell(value: Any, column: str) -> str:
+def text_of_cell(value: object, column: str) -> str:
     """A cell as text: numbers, dates and true/false as they are written.
 
     Raises:
@@ -34,7 +33,7 @@ def text_of_cell(value: Any, column: str) -> str:
     return str(value)
 
 
-def words_of_cell(value: Any, column: str) -> list[str]:
+def words_of_cell(value: object, column: str) -> list[str]:
     """A cell as a list of words.
 
     Raises:
@@ -47,7 +46,7 @@ def words_of_cell(value: Any, column: str) -> list[str]:
     return [text_of_cell(word, f"word {number} in {column}") for number, word in enumerate(value)]
 
 
-def messages_of_cell(value: Any, column: str) -> Any:
+def messages_of_cell(value: object, column: str) -> object:
     """A cell of messages, which a chat template reads later; a plain value is a text.
 
     Raises:
@@ -56,7 +55,7 @@ def messages_of_cell(value: Any, column: str) -> Any:
     return value if isinstance(value, list | tuple | Mapping) else text_of_cell(value, column)
 
 
-def numbers_of_cell(value: Any, column: str) -> list[float]:
+def numbers_of_cell(value: object, column: str) -> list[float]:
     """A cell as a list of numbers.
 
     Raises:

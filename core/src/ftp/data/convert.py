@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import chat_rows, turns
-from ftp.data.column_kinds import KINDS
+from ftp.data.column_kinds import KINDS, make_type
 from ftp.errors import Problem, UserError
 from ftp.host.quiet import without_progress_bars
+from ftp.types import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset, Features, IterableDataset
 
-    Rows = TypeVar("Rows", Dataset, IterableDataset)
+    from ftp.data.row_types import ColumnType, ColumnTypes, RowsT
+
+SHOWN = 5
+"""Rows that cannot be read that are named each by itself."""
 
 
-def convert(dataset: Rows, source: str, target: str, labels: Sequence[str] = (), source_name: str = "data") -> Rows:
+def convert(dataset: RowsT, source: str, target: str, labels: Sequence[str] = (), source_name: str = "data") -> RowsT:
     """The rows as `target`, in its canonical columns; other columns are kept, those that clash are replaced.
 
-    `labels`: names of the classes, used where numbers become words. Rows rated bad are left out on the way from
-    feedback to conversation. `source == target` only brings the columns into canonical shape.
-    UserError names the row of `source_name` that cannot be read.
+    Rows rated bad are left out on the way from feedback to conversation.
+
+    Args:
+        source: the form of the rows; the same as `target` only brings the columns into canonical shape.
+        labels: names of the classes, used where numbers become words.
+        source_name: for messages.
+
+    Raises:
+        UserError: a row cannot be read; it is named.
     """
     steps = forms.way(source, target)
     if steps is None:
@@ -42,7 +52,7 @@ def convert(dataset: Rows, source: str, target: str, labels: Sequence[str] = (),
     return dataset
 
 
-def _renamed(dataset: Rows, form: str) -> Rows:
+def _renamed(dataset: RowsT, form: str) -> RowsT:
     """The data set with common other names of the columns of its form replaced by ours."""
     columns = list(dataset.column_names or ())
     new_names: dict[str, str] = {}
@@ -55,8 +65,8 @@ def _renamed(dataset: Rows, form: str) -> Rows:
 
 def _is_canonical(dataset: Dataset | IterableDataset, canonical: forms.Way) -> bool:
     """Whether the columns are in canonical shape already, judged by their types."""
-    features = dataset.features or {}
-    return all(KINDS[column.kind].is_canonical(features.get(column.name)) for column in _made_columns(canonical))
+    types = dataset.features or {}
+    return all(KINDS[column.kind].is_canonical(types.get(column.name)) for column in _made_columns(canonical))
 
 
 def _made_columns(way: forms.Way) -> list[forms.Column]:
@@ -66,44 +76,116 @@ def _made_columns(way: forms.Way) -> list[forms.Column]:
     return [column for column in spec.columns if column.name in names]
 
 
-def _apply(dataset: Rows, way: forms.Way, labels: Sequence[str], source_name: str) -> Rows:
+@dataclass(frozen=True)
+class _Step:
+    """One way of a form, for the rows of one data set.
+
+    Args:
+        made_types: the columns that it makes, and their types.
+        types: the types of the columns that the rows have; None where they are not known (of some streams).
+    """
+
+    change: forms.Change
+    made_types: Mapping[str, ColumnType]
+    types: ColumnTypes | None
+    labels: Sequence[str]
+    source_name: str
+
+    def change_rows(self, rows: Iterable[Row], row_indices: Sequence[int]) -> tuple[list[int], dict[str, list[object]]]:
+        """Which of the rows stay, and the columns that are made of them. UserError names a row that cannot be read."""
+        kept: list[int] = []
+        columns: dict[str, list[object]] = {name: [] for name in self.made_types}
+        for i, row in enumerate(rows):
+            try:
+                new_row = self._change_row(row)
+            except turns.Unfit as error:
+                raise UserError(
+                    f"{self.source_name}: row {row_indices[i]} {error}",
+                    "rows count from 0; mend the row or leave it out",
+                ) from None
+            if new_row is None:  # left out on the way: an answer that was rated bad
+                continue
+            kept.append(i)
+            for name, column in columns.items():
+                column.append(new_row[name])
+        return kept, columns
+
+    def _change_row(self, row: Row) -> Row | None:
+        from ftp.data.json_column import as_written
+
+        if self.types is not None:
+            row = {name: as_written(value, self.types.get(name)) for name, value in row.items()}
+        new_row = self.change(row, self.labels)
+        if new_row is not None and "tools" in self.made_types:
+            return {**new_row, "tools": chat_rows.tools(row)}
+        return new_row
+
+    def new_types(self) -> Features | None:
+        """The types of the columns of the changed rows."""
+        from datasets import Features
+
+        if self.types is None:
+            return None
+        kept = {name: column_type for name, column_type in self.types.items() if name not in self.made_types}
+        return Features({**kept, **self.made_types})
+
+    def change_batch(self, batch: Mapping[str, list[object]], row_indices: list[int]) -> dict[str, list[object]]:
+        """A batch of a stream, changed."""
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        kept, new_columns = self.change_rows(rows, row_indices)
+        columns: dict[str, list[object]] = {}
+        for name, values in batch.items():
+            if name not in new_columns:
+                columns[name] = [values[i] for i in kept]
+        return {**columns, **new_columns}
+
+    def change_table(self, batch: pa.Table, row_indices: list[int]) -> pa.Table:
+        """A batch of stored rows, changed."""
+        import pyarrow as pa
+        from datasets import Json
+        from datasets.features.features import get_nested_type
+
+        from ftp.data import json_column
+
+        kept, new_columns = self.change_rows(json_column.rows_of(batch), row_indices)
+        kept_rows = pa.array(kept, pa.int64())
+        columns = {name: batch.column(name).take(kept_rows) for name in batch.column_names if name not in new_columns}
+        for name, values in new_columns.items():
+            column_type = self.made_types[name]
+            if isinstance(column_type, Json):
+                columns[name] = json_column.array(values)
+            else:
+                columns[name] = pa.array(values, get_nested_type(column_type))
+        return pa.table(columns)
+
+
+def _apply(dataset: RowsT, way: forms.Way, labels: Sequence[str], source_name: str) -> RowsT:
     """The rows of a data set, each changed on this way. Messages, and tools beside them, become JSON."""
-    from datasets import Features
+    from datasets import Dataset
 
-    from ftp.data import json_column
-
-    features = dataset.features
-    kinds = {column.name: KINDS[column.kind].feature() for column in _made_columns(way)}
-    names = tuple(kinds)
+    made_types = {column.name: make_type(column.kind) for column in _made_columns(way)}
     if forms.get(way.target).has_messages and {"tools", "functions"} & set(dataset.column_names or ()):
-        kinds["tools"] = json_column.JsonColumn()
-    step = partial(_changed, change=way.change, names=names, tools="tools" in kinds, labels=tuple(labels),
-                   source_name=source_name, features=features)
-    if not hasattr(dataset, "num_rows"):
-        # A stream: `datasets` takes Python objects through, as long as it is told the kinds.
-        new_features = None
-        if features is not None:
-            new_features = Features({**_kept(features, kinds), **kinds})
-        return dataset.map(partial(_batch, step=step), batched=True, with_indices=True, features=new_features)
-    return _stored(dataset, step, kinds, source_name)
+        made_types["tools"] = make_type("any")
+    step = _Step(way.change, made_types, dataset.features, tuple(labels), source_name)
+    if isinstance(dataset, Dataset):
+        return _change_stored(dataset, step)
+    # `datasets` takes the Python objects of a stream through, as long as it is told the types.
+    return dataset.map(step.change_batch, batched=True, with_indices=True, features=step.new_types())
 
 
-def _stored(dataset: Any, step: Callable[..., Any], kinds: Mapping[str, Any], source_name: str) -> Any:
+def _change_stored(dataset: Dataset, step: _Step) -> Dataset:
     """Stored rows, changed; Arrow in, Arrow out, as `datasets` would write JSON columns with fewer digits."""
-    from datasets import Features
-
     rows = dataset.with_format("arrow")
-    features = Features({**_kept(dataset.features, kinds), **kinds})
     try:
         with without_progress_bars():
-            changed = rows.map(partial(_table, step=step, kinds=kinds), batched=True, with_indices=True, features=features)
+            changed = rows.map(step.change_table, batched=True, with_indices=True, features=step.new_types())
     except UserError as error:
         # The first row that cannot be read ended the map: the others are looked for, to name all at once.
-        raise UserError([*error.problems, *_more_problems(rows, step, source_name)]) from None
+        raise UserError([*error.problems, *_more_problems(rows, step)]) from None
     return changed.with_format(None)
 
 
-def _more_problems(stored: Dataset, step: Callable[..., Any], source_name: str, most: int = 5) -> list[Problem]:
+def _more_problems(stored: Dataset, step: _Step) -> list[Problem]:
     """The rows that cannot be read behind the first one, and how many there are in all."""
     from ftp.data import json_column
 
@@ -112,85 +194,16 @@ def _more_problems(stored: Dataset, step: Callable[..., Any], source_name: str, 
     for start in range(0, len(stored), 1000):
         for row_index, row in enumerate(json_column.rows_of(stored[start : start + 1000]), start):
             try:
-                step([row], [row_index])
+                step.change_rows([row], [row_index])
             except UserError as error:
                 wrong.append(row_index)
-                if 1 < len(wrong) <= most:  # the first one is known already
+                if 1 < len(wrong) <= SHOWN:  # the first one is known already
                     problems += error.problems
-    if len(wrong) > most:
-        problems.append(Problem(f"{source_name}: {len(wrong)} rows cannot be read; the first, counted from 0: {wrong[:most]}",
-                                "mend or leave out these rows"))
+    if len(wrong) > SHOWN:
+        problems.append(
+            Problem(
+                f"{step.source_name}: {len(wrong)} rows cannot be read; the first, counted from 0: {wrong[:SHOWN]}",
+                "mend or leave out these rows",
+            )
+        )
     return problems
-
-
-def _kept(features: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: kind for name, kind in features.items() if name not in kinds}
-
-
-def _changed(
-    rows: Sequence[dict[str, Any]],
-    indices: Sequence[int],
-    *,
-    change: forms.Change,
-    names: tuple[str, ...],
-    tools: bool,
-    labels: Sequence[str],
-    source_name: str,
-    features: Mapping[str, Any] | None,
-) -> tuple[list[int], dict[str, list[Any]]]:
-    """Which rows stay, and the columns that are made of them. UserError names a row that cannot be read."""
-    from ftp.data import json_column
-
-    kept: list[int] = []
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    if tools:
-        columns["tools"] = []
-    for i, row in enumerate(rows):
-        if features is not None:
-            row = {name: json_column.as_said(value, features.get(name)) for name, value in row.items()}
-        try:
-            new_row = change(row, labels)
-            if new_row is not None and tools:
-                new_row = {**new_row, "tools": chat_rows.tools(row)}
-        except turns.Unfit as error:
-            raise UserError(
-                f"{source_name}: row {indices[i]} {error}",
-                "rows count from 0; mend the row or leave it out",
-            ) from None
-        # None is a row that is left out on the way: an answer that was rated bad.
-        if new_row is not None:
-            kept.append(i)
-            for name, column in columns.items():
-                column.append(new_row[name])
-    return kept, columns
-
-
-def _batch(batch: Mapping[str, list[Any]], indices: list[int], *, step: Callable[..., Any]) -> dict[str, list[Any]]:
-    """A batch of a stream, changed."""
-    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-    kept, new_columns = step(rows, indices)
-    columns: dict[str, list[Any]] = {}
-    for name, values in batch.items():
-        if name not in new_columns:
-            columns[name] = [values[i] for i in kept]
-    return {**columns, **new_columns}
-
-
-def _table(batch: pa.Table, indices: list[int], *, step: Callable[..., Any], kinds: Mapping[str, Any]) -> pa.Table:
-    """A batch of stored rows, changed."""
-    import pyarrow as pa
-    from datasets import Json
-    from datasets.features.features import get_nested_type
-
-    from ftp.data import json_column
-
-    kept, new_columns = step(json_column.rows_of(batch), indices)
-    kept_rows = pa.array(kept, pa.int64())
-    columns = {name: batch.column(name).take(kept_rows) for name in batch.column_names if name not in new_columns}
-    for name, values in new_columns.items():
-        kind = kinds[name]
-        if isinstance(kind, Json):
-            columns[name] = json_column.array(values)
-        else:
-            columns[name] = pa.array(values, get_nested_type(kind))
-    return pa.table(columns)

@@ -9,22 +9,25 @@ bits. Heavy: imports datasets.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from datasets import Features, Json, List
+
+if TYPE_CHECKING:
+    from ftp.data.row_types import ColumnType, ColumnTypes
 
 
 @dataclass
 class JsonColumn(Json):  # type: ignore[misc,unused-ignore]
     """The kind of a column whose rows are JSON text in Arrow, and plain Python objects to whoever reads them."""
 
-    def encode_example(self, example_data: Any) -> str | None:
-        return None if example_data is None else dumps(example_data)
+    def encode_example(self, example_data: object) -> str | None:
+        return dumps_or_none(example_data)
 
-    def decode_example(self, example_data: str | None, token_per_repo_id: Any = None) -> Any:
+    def decode_example(self, example_data: str | None, token_per_repo_id: object = None) -> object:
         return None if example_data is None else json.loads(example_data)
 
 
@@ -35,14 +38,19 @@ class MessagesColumn(JsonColumn):
     holds_messages = True
 
 
-def dumps(value: Any) -> str:
+def dumps(value: object) -> str:
     """A value as JSON text; what JSON has no word for (a date) as its text."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def array(values: Sequence[Any]) -> pa.Array:
+def dumps_or_none(value: object) -> str | None:
+    """A value of a JSON column as Arrow holds it."""
+    return None if value is None else dumps(value)
+
+
+def array(values: Sequence[object]) -> pa.Array:
     """Values as a JSON column; None stays a missing value."""
-    return pa.array([None if value is None else dumps(value) for value in values], pa.json_())
+    return pa.array(map(dumps_or_none, values), pa.json_())
 
 
 def from_arrow(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -52,15 +60,15 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return array([without_null_fields(_read_json(value, column.type)) for value in column.to_pylist()])
 
 
-def with_kinds(table: pa.Table, kinds: Mapping[str, Any] | None) -> pa.Table:
-    """The table with a JSON column wherever `kinds` has one."""
-    for place, name in enumerate(table.column_names):
-        if isinstance((kinds or {}).get(name), Json):
-            table = table.set_column(place, name, from_arrow(table.column(name)))
+def with_json_columns(table: pa.Table, types: ColumnTypes | None) -> pa.Table:
+    """The table with a JSON column wherever `types` has one."""
+    for index, name in enumerate(table.column_names):
+        if types is not None and isinstance(types.get(name), Json):
+            table = table.set_column(index, name, from_arrow(table.column(name)))
     return table
 
 
-def without_null_fields(value: Any) -> Any:
+def without_null_fields(value: object) -> object:
     """A nested value without the fields that are null, at any depth."""
     if isinstance(value, Mapping):
         return {name: without_null_fields(item) for name, item in value.items() if item is not None}
@@ -69,14 +77,17 @@ def without_null_fields(value: Any) -> Any:
     return value
 
 
-def as_said(value: Any, kind: Any) -> Any:
-    """A value of a column of `kind` as its row says it: without the null fields of a struct, and JSON as it is."""
-    if isinstance(kind, Json) or value is None:
-        return value
-    if isinstance(kind, Mapping):
-        return {name: as_said(item, kind[name]) for name, item in value.items() if item is not None}
-    if hasattr(kind, "feature"):
-        return [as_said(item, kind.feature) for item in value]
+def as_written(value: object, column_type: ColumnType | None) -> object:
+    """A value of a column as its row has it: without the null fields of a struct, and JSON as it is.
+
+    Args:
+        column_type: None where it is not known.
+    """
+    if isinstance(column_type, Mapping) and isinstance(value, Mapping):
+        return {name: as_written(item, column_type[name]) for name, item in value.items() if item is not None}
+    item_type = getattr(column_type, "feature", None)
+    if item_type is not None and isinstance(value, Iterable):
+        return [as_written(item, item_type) for item in value]
     return value
 
 
@@ -95,7 +106,8 @@ def holds_json(kind: pa.DataType) -> bool:
     """Whether an Arrow type is that of JSON, or a list or struct with JSON in it at any depth."""
     if is_json(kind):
         return True
-    return any(holds_json(kind.field(number).type) for number in range(kind.num_fields))
+    fields = map(kind.field, range(kind.num_fields))
+    return any(holds_json(field.type) for field in fields)
 
 
 def _read_json(value: Any, kind: pa.DataType) -> Any:
@@ -121,26 +133,26 @@ def holds_structs(kind: pa.DataType) -> bool:
     return bool(pa.types.is_struct(kind))
 
 
-def is_exact(column: pa.Array, values: Sequence[Any]) -> bool:
+def is_exact(column: pa.Array, values: Sequence[object]) -> bool:
     """Whether a column of structs gives its rows back as they were: the same fields in the same order, no whole number made
     a decimal; and nothing in them is null, as null could not be told from a field that a row lacks."""
-    return not any(_has_null(value) for value in values) and dumps(column.to_pylist()) == dumps(list(values))
+    return not any(map(_has_null, values)) and dumps(column.to_pylist()) == dumps(list(values))
 
 
-def _has_null(value: Any) -> bool:
+def _has_null(value: object) -> bool:
     """Whether anything inside of a value is null."""
-    items: Sequence[Any] = ()
+    items: Iterable[object] = ()
     if isinstance(value, Mapping):
-        items = list(value.values())
+        items = value.values()
     elif isinstance(value, list):
         items = value
     return any(item is None or _has_null(item) for item in items)
 
 
-def holds_objects(value: Any) -> bool:
+def holds_objects(value: object) -> bool:
     """Whether a value is an object, or a list with one in it at any depth."""
     if isinstance(value, list):
-        return any(holds_objects(item) for item in value)
+        return any(map(holds_objects, value))
     return isinstance(value, Mapping)
 
 
@@ -160,32 +172,37 @@ def agree(left: pa.DataType, right: pa.DataType) -> bool:
 
 def with_json(schema: pa.Schema, other: pa.Schema) -> pa.Schema:
     """The schema with a JSON column where rows of both could not share a struct as they are."""
-    for place, field in enumerate(schema):
+    for index, field in enumerate(schema):
         if field.name not in other.names:
             continue
         theirs = other.field(field.name).type
-        nested = any(is_json(kind) or holds_structs(kind) for kind in (field.type, theirs))
-        if nested and not agree(field.type, theirs):
-            schema = schema.set(place, pa.field(field.name, pa.json_()))
+        if (_is_nested(field.type) or _is_nested(theirs)) and not agree(field.type, theirs):
+            schema = schema.set(index, pa.field(field.name, pa.json_()))
     return schema
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return is_json(kind) or holds_structs(kind)
 
 
 def with_json_for_structs(schema: pa.Schema) -> pa.Schema:
     """The schema with a JSON column for each column of structs."""
-    fields = [pa.field(field.name, pa.json_()) if holds_structs(field.type) else field for field in schema]
-    return pa.schema(fields)
+    for index, field in enumerate(schema):
+        if holds_structs(field.type):
+            schema = schema.set(index, pa.field(field.name, pa.json_()))
+    return schema
 
 
 def typed(features: Features) -> Features:
     """The features with every JSON column read by `JsonColumn`."""
-    return Features({name: _typed(kind) for name, kind in features.items()})
+    return Features(_typed({**features}))
 
 
-def _typed(kind: Any) -> Any:
-    if isinstance(kind, Json):
+def _typed(column_type: ColumnType) -> ColumnType:
+    if isinstance(column_type, Json):
         return JsonColumn()
-    if isinstance(kind, List):
-        return List(_typed(kind.feature), length=kind.length)
-    if isinstance(kind, Mapping):
-        return {name: _typed(item) for name, item in kind.items()}
-    return kind
+    if isinstance(column_type, List):
+        return List(_typed(column_type.feature), length=column_type.length)
+    if isinstance(column_type, Mapping):
+        return {name: _typed(field_type) for name, field_type in column_type.items()}
+    return column_type

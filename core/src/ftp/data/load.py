@@ -256,7 +256,7 @@ def _stored(rows: Rows, split: str) -> Dataset:
         raise TypeError(f"load_data gave a {type(rows).__name__} for {split}, not a datasets.Dataset")
     # Python objects, as `datasets` infers Arrow anew for each batch of rows that were changed on the way.
     parts = (
-        json_column.with_kinds(arrow.table(chunk), rows.features)
+        json_column.with_json_columns(arrow.table(chunk), rows.features)
         for chunk in chunks.chunked(enumerate(rows), chunks.CHUNK_ROWS)
     )
     stored = tables.dataset(parts, source_name=split)

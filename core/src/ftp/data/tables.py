@@ -169,7 +169,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], features: Features | None = Non
     table = arrow.table([(row_index, dict(row)) for row_index, row in enumerate(rows)])
     if features is None:
         return dataset([table])
-    table = json_column.with_kinds(table, features).select(list(features))
+    table = json_column.with_json_columns(table, features).select(list(features))
     table = table_cast(table, features.arrow_schema)
     return Dataset(InMemoryTable(table), info=DatasetInfo(features=features))
 
