@@ -283,7 +283,7 @@ def test_made_pages_have_it_all() -> None:
 
 def test_forms_are_those_of_the_code() -> None:
     """The page has core's forms; those of packages are in their own READMEs."""
-    from ftp.forms import OWN, all_forms
+    from ftp.forms.catalogue import OWN, all_forms
 
     rows = dict(re.findall(r"^\| (\w+) \| ([^|]*) \|$", read("docs/writing-a-plugin.md"), re.MULTILINE))
     rows.pop("form")
@@ -324,13 +324,14 @@ def fields_of(value: Any) -> set[str]:
 
 def groups() -> set[str]:
     """The groups of entry points that core looks at."""
-    from ftp import forms, heads
+    from ftp import heads
     from ftp.cli import main
     from ftp.data.readers import exports, registered
+    from ftp.forms import catalogue
     from ftp.model.saving import LAYOUTS
     from ftp.plugins.find import DEFAULTS, GROUP, MODELS
 
-    registries = {forms.GROUP, heads.GROUP, registered.GROUP, exports.GROUP}
+    registries = {catalogue.GROUP, heads.GROUP, registered.GROUP, exports.GROUP}
     return {DEFAULTS, GROUP, MODELS, LAYOUTS, *registries, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
 
 

@@ -17,6 +17,7 @@ import ftp
 from ftp import forms, heads
 from ftp.data.readers import registered
 from ftp.errors import UserError
+from ftp.forms import ways
 from ftp_testing.models import tiny
 
 SOURCE = Path(__file__).parent / "outsider"
@@ -44,7 +45,7 @@ WORDS = ("film", "soup", "bank", "bread", "letter", "price", "waiter", "card", "
 
 
 def forget() -> None:
-    for module in (forms, heads, registered):
+    for module in (ways, heads, registered):
         module.forget()
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ftp.data.messages import read_answer, read_messages, read_text, transcript
 from ftp.data.turns import INSTRUCTIONS, Message, Unfit, content_text, is_same
+from ftp.types import Row
 
 ANSWERS: Mapping[str, tuple[str, ...]] = {
     "prompt": ("completion", "response"), "instruction": ("output", "response"), "question": ("answer", "response"),
@@ -31,7 +31,7 @@ UNANSWERABLE = "The text does not answer this question."
 """The assistant's turn for a question without an answer (SQuAD 2.0 leaves `answers` empty)."""
 
 
-def conversation(row: Mapping[str, Any]) -> list[Message]:
+def conversation(row: Row) -> list[Message]:
     """The whole conversation of a row, whichever columns hold it."""
     for column in ("messages", "conversations"):
         if row.get(column) is not None:
@@ -47,7 +47,7 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
     raise Unfit("has an empty conversation")
 
 
-def _answer_to(row: Mapping[str, Any], asked: str, column: str) -> list[Message]:
+def _answer_to(row: Row, asked: str, column: str) -> list[Message]:
     """The answer in a column. Beside a prompt that is a transcript it may be one as well, which repeats the prompt (hh-rlhf); one
     that merely begins with "Human:" is an answer."""
     prompt = row.get(asked)
@@ -59,7 +59,7 @@ def _answer_to(row: Mapping[str, Any], asked: str, column: str) -> list[Message]
     return read_answer(value, column)
 
 
-def asked(row: Mapping[str, Any]) -> list[Message]:
+def asked(row: Row) -> list[Message]:
     """What a row asks, without an answer: its prompt in any spelling, with its system text. Empty where no column asks."""
     for column in ("prompt", "messages", "conversations", "instruction", "question"):
         if row.get(column) is None:
@@ -70,7 +70,7 @@ def asked(row: Mapping[str, Any]) -> list[Message]:
     return []
 
 
-def question(row: Mapping[str, Any], column: str) -> list[Message]:
+def question(row: Row, column: str) -> list[Message]:
     """The turns of a column that asks, with what stands beside it.
 
     `history` comes before it; `input` and, beside an instruction, `context` behind it; beside a question `context` before it.
@@ -102,7 +102,7 @@ def unread_columns(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name not in read]
 
 
-def _with_system(row: Mapping[str, Any], turns: list[Message]) -> list[Message]:
+def _with_system(row: Row, turns: list[Message]) -> list[Message]:
     """The turns with the column `system` before them. `Unfit` where there are none, or where they begin with another system
     turn: which of the two counts is not known."""
     system = read_text(row.get("system"), "system")
@@ -115,12 +115,13 @@ def _with_system(row: Mapping[str, Any], turns: list[Message]) -> list[Message]:
     return turns
 
 
-def _history(pairs: Any) -> list[Message]:
+def _history(pairs: object) -> list[Message]:
     """Earlier turns of Alpaca rows: pairs of what the user and the assistant said."""
     turns: list[Message] = []
-    if isinstance(pairs, str) or not isinstance(pairs or (), Sequence):
+    listed = pairs or ()
+    if isinstance(pairs, str) or not isinstance(listed, Sequence):
         raise Unfit(f"holds {pairs!r:.80} in history where a list of pairs belongs")
-    for pair in pairs or ():
+    for pair in listed:
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise Unfit(f"holds {pair!r:.80} in history where a pair of texts belongs")
         for role, part in zip(("user", "assistant"), pair, strict=True):
@@ -128,43 +129,44 @@ def _history(pairs: Any) -> list[Message]:
     return turns
 
 
-def preference(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message]]:
+def preference(row: Row) -> tuple[list[Message], list[Message], list[Message]]:
     """Prompt, chosen and rejected of a row. Without a prompt it is what chosen and rejected begin with in common."""
     prompt = asked(row)
     if any(turn["role"] not in INSTRUCTIONS for turn in prompt):
-        prompt, good = parted(prompt, _answer_to(row, "prompt", "chosen"), "chosen")
-        prompt, bad = parted(prompt, _answer_to(row, "prompt", "rejected"), "rejected")
+        prompt, chosen = parted(prompt, _answer_to(row, "prompt", "chosen"), "chosen")
+        prompt, rejected = parted(prompt, _answer_to(row, "prompt", "rejected"), "rejected")
     else:
         # No column asks: chosen and rejected are whole conversations, which begin alike.
         system = prompt
         chosen = read_messages(row["chosen"], "assistant", "chosen")
         rejected = read_messages(row["rejected"], "assistant", "rejected")
-        prompt, good, bad = _implicit(chosen, rejected)
+        prompt, chosen, rejected = _implicit(chosen, rejected)
         if not prompt:
             raise Unfit("has no prompt, and chosen and rejected begin differently")
         if prompt[0]["role"] not in INSTRUCTIONS:
             prompt = [*system, *prompt]
         prompt = _with_system(row, prompt)
-    for name, side in (("prompt", prompt), ("chosen", good), ("rejected", bad)):
-        if not side:
+    for name, turns in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
+        if not turns:
             raise Unfit(f"has an empty {name}")
-    return prompt, good, bad
+    return prompt, chosen, rejected
 
 
-def _implicit(good: list[Message], bad: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
+def _implicit(chosen: list[Message], rejected: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
     """What two conversations begin with in common, and how each goes on. A system turn that one of them has is common."""
-    systems = [side[0] for side in (good, bad) if side and side[0]["role"] in INSTRUCTIONS]
+    systems = [*_system_of(chosen), *_system_of(rejected)]
     if len(systems) == 2 and not is_same(*systems):
-        return [], good, bad
+        return [], chosen, rejected
     system = systems[:1]
-    good = _without_system(good, system)
-    bad = _without_system(bad, system)
+    chosen = _without_system(chosen, system)
+    rejected = _without_system(rejected, system)
     # The last turn of each is its answer, even where both say the same.
+    most = min(len(chosen), len(rejected)) - 1
     num_common = 0
-    while num_common < min(len(good), len(bad)) - 1 and is_same(good[num_common], bad[num_common]):
+    while num_common < most and is_same(chosen[num_common], rejected[num_common]):
         num_common += 1
-    prompt = [*system, *good[:num_common]] if num_common else []
-    return prompt, good[num_common:], bad[num_common:]
+    prompt = [*system, *chosen[:num_common]] if num_common else []
+    return prompt, chosen[num_common:], rejected[num_common:]
 
 
 def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[list[Message], list[Message]]:
@@ -173,8 +175,8 @@ def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[li
     A system turn that only the answer has becomes the prompt's. `Unfit` where the answer begins with a turn of the user
     that is not the prompt's: nobody can tell what was asked.
     """
-    system = turns[:1] if turns and turns[0]["role"] in INSTRUCTIONS else []
-    own = prompt[:1] if prompt and prompt[0]["role"] in INSTRUCTIONS else []
+    system = _system_of(turns)
+    own = _system_of(prompt)
     if system and own and not is_same(system[0], own[0]):
         raise Unfit(f"has another system turn in {column} than in its prompt")
     whole = [*(own or system), *_without_system(prompt, own)]
@@ -197,12 +199,17 @@ def parted(prompt: list[Message], turns: list[Message], column: str) -> tuple[li
     raise Unfit(f"has another question in {column} than in its prompt")
 
 
+def _system_of(turns: list[Message]) -> list[Message]:
+    """The system turn at the beginning, where there is one."""
+    return turns[:1] if turns and turns[0]["role"] in INSTRUCTIONS else []
+
+
 def _without_system(turns: list[Message], system: Sequence[Message]) -> list[Message]:
     """The turns less a system turn at their beginning, where there is one to leave out."""
-    return turns[1:] if system and turns and turns[0]["role"] in INSTRUCTIONS else turns
+    return turns[1:] if system and _system_of(turns) else turns
 
 
-def tools(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def tools(row: Row) -> list[dict[str, object]] | None:
     """The tools of a row, from a list or JSON text, in `tools` or as OpenAI's older `functions`; None where it has none.
 
     Raises:
@@ -224,7 +231,7 @@ def tools(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     return [dict(tool) for tool in value]
 
 
-def good(value: Any) -> bool:
+def good(value: object) -> bool:
     """A rating as good (True) or bad (False): true/false, 1/0, good/bad, yes/no."""
     word = str(value).strip().lower()
     if word in ("true", "1", "1.0", "good", "yes", "desirable", "chosen"):

@@ -11,6 +11,8 @@ from ftp import forms
 from ftp.data import chat_rows, turns
 from ftp.data.column_kinds import KINDS, make_type
 from ftp.errors import Problem, UserError
+from ftp.forms import ways
+from ftp.forms.spec import Change
 from ftp.host.quiet import without_progress_bars
 from ftp.types import Row
 
@@ -44,11 +46,11 @@ def convert(dataset: RowsT, source: str, target: str, labels: Sequence[str] = ()
             f"'{source}' can be read as: {', '.join(sorted(forms.reachable([source])))}",
         )
     dataset = _renamed(dataset, source)
-    canonical = forms.canonical(source)
+    canonical = ways.canonical(source)
     if canonical is not None and not _is_canonical(dataset, canonical):
         dataset = _apply(dataset, canonical, labels, source_name)
     for step in pairwise(steps):
-        dataset = _apply(dataset, forms.steps()[step], labels, source_name)
+        dataset = _apply(dataset, ways.steps()[step], labels, source_name)
     return dataset
 
 
@@ -85,7 +87,7 @@ class _Step:
         types: the types of the columns that the rows have; None where they are not known (of some streams).
     """
 
-    change: forms.Change
+    change: Change
     made_types: Mapping[str, ColumnType]
     types: ColumnTypes | None
     labels: Sequence[str]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.data import chat_rows, turns, unsupported_labels
 from ftp.errors import Problem
 from ftp.forms import Column, FormSpec, Way
 from ftp.types import Row
+
+if TYPE_CHECKING:
+    from ftp.data.row_types import Rows
 
 ASIDE = (Column("id", "aside", is_required=False), Column("title", "aside", is_required=False))
 ASKED_IN_CHAT = (Column("messages", "messages"), Column("prompt", "messages"), Column("text"))
@@ -21,7 +24,7 @@ def _user(content: str) -> dict[str, str]:
 
 
 def _joined(*parts: str | None) -> str:
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(filter(None, parts))
 
 
 def _text_as_messages(text: str) -> Row:
@@ -72,7 +75,7 @@ def _feedback_to_conversation(row: Row, labels: Sequence[str]) -> Row | None:
     return {"messages": [*row["prompt"], *row["completion"]]} if row["label"] else None
 
 
-def has_ratings(rows: Any) -> bool:
+def has_ratings(rows: Rows) -> bool:
     """Whether the labels of the first rows are ratings, good or bad; a label that is none says nothing of an answer."""
     try:
         return all(chat_rows.good(row["label"]) in (True, False) for row in islice(rows, 1000))
@@ -168,7 +171,7 @@ def _labelled_to_conversation(row: Row, labels: Sequence[str]) -> Row:
     return {"messages": [asked, {"role": "assistant", "content": name}]}
 
 
-def _why_not_labelled(source_name: str, rows: Any) -> Problem | None:
+def _why_not_labelled(source_name: str, rows: Rows) -> Problem | None:
     """Rows without a column `label` may have several labels each."""
     if "label" in (rows.column_names or ()):
         return None

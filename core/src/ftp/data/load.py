@@ -20,6 +20,7 @@ from ftp.data import (
 )
 from ftp.data.readers import ReadColumns
 from ftp.errors import Problem, UserError
+from ftp.forms import catalogue
 from ftp.types import Data
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _unread_texts(loaded: Mapping[str, Rows], target: str, prefer: str) -> list[
         source_form = prefer if prefer in leading else next(iter(leading), None)
         if source_form is not None and forms.get(source_form).has_messages:
             unread.update(name for name in chat_rows.unread_columns(columns) if kinds.get(name) in texts)
-    return sorted(unread - forms.aside())
+    return sorted(unread - catalogue.aside())
 
 
 def settle(

@@ -11,7 +11,7 @@ import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from ftp.data.turns import LEARNT, LEARNT_IN_PART, Message, Unfit, is_part, reasoning
 
@@ -40,8 +40,17 @@ TEXT_AS_MESSAGES = '[{"role": "user", "content": "..."}]'
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
 
 
-def read_messages(value: Any, role: str, column: str = "") -> list[Message]:
-    """Messages from a string (one turn of `role`, or a transcript) or from a list of messages; `Unfit` names the column."""
+def read_messages(value: object, role: str, column: str = "") -> list[Message]:
+    """Messages from a string (one turn of `role`, or a transcript) or from a list of messages.
+
+    Args:
+        value: a cell of a row.
+        role: who speaks where the cell is a plain text: user, or assistant.
+        column: the name of its column, for messages; empty: not known.
+
+    Raises:
+        Unfit: it is neither, or a message is broken; names the column and the message.
+    """
     if isinstance(value, str):
         if role == "user":
             _require_no_guess(value, column)
@@ -56,7 +65,7 @@ def read_messages(value: Any, role: str, column: str = "") -> list[Message]:
     raise Unfit(_no_text(value, column, "text or a list of messages"))
 
 
-def read_answer(value: Any, column: str = "") -> list[Message]:
+def read_answer(value: object, column: str = "") -> list[Message]:
     """An assistant's answer: a string is never taken for a transcript here."""
     if not isinstance(value, str):
         return read_messages(value, "assistant", column)
@@ -66,7 +75,7 @@ def read_answer(value: Any, column: str = "") -> list[Message]:
     return read_messages(listed, "assistant", column)
 
 
-def from_json(text: str, column: str = "") -> list[Any] | None:
+def from_json(text: str, column: str = "") -> list[Mapping[str, object]] | None:
     """The messages that a cell holds as JSON text (or as Python writes lists, which pandas does); None for any other text.
 
     Raises:
@@ -83,9 +92,7 @@ def from_json(text: str, column: str = "") -> list[Any] | None:
         if column in WHOLE_COLUMNS:
             raise Unfit(f"holds a list of messages as text in {column} that is not JSON ({error})") from None
         return None
-    if isinstance(listed, list) and all(_is_message(item) for item in listed):
-        return listed
-    return None
+    return listed if _is_messages(listed) else None
 
 
 JSON_START = re.compile(r"""\[?\s*\{\s*['"]""")
@@ -97,28 +104,28 @@ def _require_no_guess(text: str, column: str) -> None:
     that are broken, one that is in no list, and a list with a role that nobody here knows."""
     if column in WHOLE_COLUMNS or not JSON_START.match(text.lstrip()[:200]):
         return
-    place = f" in {column}" if column else ""
+    where = f" in {column}" if column else ""
     to_ask_text = f"a text that looks so is asked as messages: {TEXT_AS_MESSAGES}"
     try:
         value = _parsed(text)
     except ValueError as error:
         if not KNOWN_ROLE.search(text):
             return  # a text that merely begins as JSON does
-        raise Unfit(f"holds messages as text{place} that are not JSON ({error}); {to_ask_text}") from None
+        raise Unfit(f"holds messages as text{where} that are not JSON ({error}); {to_ask_text}") from None
     if _is_message(value) and ("content" in value or "value" in value):
-        raise Unfit(f"holds one message as text{place} where a list of messages belongs, as [{{...}}]; {to_ask_text}")
-    if not isinstance(value, list) or not all(_is_message(item) for item in value):
+        raise Unfit(f"holds one message as text{where} where a list of messages belongs, as [{{...}}]; {to_ask_text}")
+    if not _is_messages(value):
         return  # data, which is asked as the text that it is
-    roles = [str(item.get("role", item.get("from"))) for item in value]
-    strange = sorted({name for name in roles if name.strip().lower() not in ROLES})
+    roles = {str(item.get("role", item.get("from"))) for item in value}
+    strange = sorted(name for name in roles if name.strip().lower() not in ROLES)
     if strange:
         raise Unfit(
-            f"holds a list as text{place} with the role {', '.join(map(repr, strange[:5]))}, which is none of system, user, "
+            f"holds a list as text{where} with the role {', '.join(map(repr, strange[:5]))}, which is none of system, user, "
             f"assistant and tool; {to_ask_text}"
         )
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> object:
     """What a text says as JSON, or as Python writes lists.
 
     Raises:
@@ -133,22 +140,27 @@ def _parsed(text: str) -> Any:
             raise error from None
 
 
-def _is_message(item: Any) -> bool:
+def _is_message(item: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(item, Mapping) and ("role" in item or "from" in item)
 
 
-def read_text(value: Any, column: str) -> str:
+def _is_messages(value: object) -> TypeGuard[list[Mapping[str, object]]]:
+    return isinstance(value, list) and all(map(_is_message, value))
+
+
+def read_text(value: object, column: str) -> str:
     """The text of a column; nothing (None) is no text at all."""
     if value is not None and not isinstance(value, str):
         raise Unfit(_no_text(value, column, "text"))
     return value or ""
 
 
-def _no_text(value: Any, column: str, what: str) -> str:
+def _no_text(value: object, column: str, expected: str) -> str:
+    """What is wrong with a cell that is neither text nor anything else that is expected."""
     where = f" in {column}" if column else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"holds {value!r:.80}{where} where {what} belongs"
-    return (f"holds the number {value!r}{where} where {what} belongs (digits that are text stand in quotes in a .jsonl file; "
+        return f"holds {value!r:.80}{where} where {expected} belongs"
+    return (f"holds the number {value!r}{where} where {expected} belongs (digits that are text stand in quotes in a .jsonl file; "
             "csv cannot tell them from a number)")
 
 
@@ -158,16 +170,15 @@ def transcript(text: str) -> list[Message]:
         return []
     # The pattern's group is kept by `split`: speakers and what they say take turns.
     parts = SPEAKER.split("\n\n" + text.lstrip())[1:]
-    turns: list[Message] = [
-        {"role": "user" if who == "Human" else "assistant", "content": what.strip()}
-        for who, what in zip(parts[::2], parts[1::2], strict=True)
-    ]
+    turns: list[Message] = []
+    for speaker, words in zip(parts[::2], parts[1::2], strict=True):
+        turns.append({"role": ROLES[speaker.lower()], "content": words.strip()})
     if turns[-1] == {"role": "assistant", "content": ""}:
         turns.pop()  # a prompt ends with "Assistant:", whose turn is what the model is to write
     return turns
 
 
-def read_message(item: Any, field_path: str = "") -> Message:
+def read_message(item: object, field_path: str = "") -> Message:
     """One message, from {"role", "content"} or {"from", "value"}, with all of its other fields in their order.
 
     A field that is null is one that the message does not have.
@@ -180,10 +191,23 @@ def read_message(item: Any, field_path: str = "") -> Message:
     """
     if not isinstance(item, Mapping):
         raise Unfit(f'has a message that is no {{"role", "content"}}: {item!r:.80}')
-    where = f" ({field_path})" if field_path else ""
+    fields = _with_our_names(item)
+    role = fields.get("role")
+    if isinstance(role, str):
+        fields["role"] = ROLES.get(role.strip().lower(), role)
+        _read_calls(fields, field_path)
+        fields["content"] = _read_content(fields, field_path)
+    says_nothing = fields.get("content") is None and not fields.get("tool_calls") and not reasoning(fields)
+    if not isinstance(role, str) or says_nothing:
+        where = f" ({field_path})" if field_path else ""
+        raise Unfit(f"has a message without a role or without text{where}: {dict(item)!r:.120}")
+    _check_weight(fields, field_path)
+    return cast(Message, fields)
 
-    # ShareGPT's names become ours, and a null field is none.
-    fields: dict[str, Any] = {}
+
+def _with_our_names(item: Mapping[str, object]) -> dict[str, object]:
+    """The fields of a message with our names for those of ShareGPT, less those that are null."""
+    fields: dict[str, object] = {}
     for name, value in item.items():
         ours = name
         if name == "from" and "role" not in item:
@@ -192,39 +216,31 @@ def read_message(item: Any, field_path: str = "") -> Message:
             ours = "content"
         if value is not None or ours == "content":
             fields[ours] = value
-    if not isinstance(fields.get("role"), str):
-        raise Unfit(f"has a message without a role or without text{where}: {dict(item)!r:.120}")
-    fields["role"] = ROLES.get(fields["role"].strip().lower(), fields["role"])
+    return fields
 
-    # Calls of tools, in three spellings, become `tool_calls`.
+
+def _read_calls(fields: dict[str, Any], field_path: str) -> None:
+    """Make `tool_calls` of the calls of a message, in each of three spellings. Raises `Unfit`."""
     if "function_call" in fields and "tool_calls" not in fields:  # OpenAI's older way to call one tool
         fields["tool_calls"] = [as_call(fields.pop("function_call"))]
     if "tool_calls" in fields:
-        fields["tool_calls"] = _calls(fields["tool_calls"], field_path)
+        fields["tool_calls"] = _listed_calls(fields["tool_calls"], field_path)
     if fields["role"] == CALL:
         _take_calls(fields)
 
-    fields.setdefault("content", None)
-    fields["content"] = _content(fields, field_path)
-    is_empty = fields["content"] is None and not fields.get("tool_calls") and not reasoning(fields)
-    if is_empty:
-        raise Unfit(f"has a message without a role or without text{where}: {dict(item)!r:.120}")
-    _check_weight(fields, field_path)
-    return cast(Message, fields)
 
-
-def as_call(value: Mapping[str, Any]) -> dict[str, Any]:
+def as_call(value: Mapping[str, object]) -> dict[str, object]:
     """{"name", "arguments"} as an entry of OpenAI's `tool_calls`; one that is such an entry stays as it is."""
     if "function" in value:
         return dict(value)
     function = {name: item for name, item in value.items() if name not in ("id", "type")}
     if "parameters" in function and "arguments" not in function:
         function["arguments"] = function.pop("parameters")
-    call = {"type": "function", "function": function}
+    call: dict[str, object] = {"type": "function", "function": function}
     return {"id": value["id"], **call} if value.get("id") is not None else call
 
 
-def _calls(value: Any, field_path: str) -> list[dict[str, Any]]:
+def _listed_calls(value: object, field_path: str) -> list[Mapping[str, object]]:
     """The calls of a message as a list, also from JSON text. Raises `Unfit`."""
     calls = value
     if isinstance(value, str):
@@ -247,31 +263,31 @@ def _take_calls(fields: dict[str, Any]) -> None:
         except ValueError:
             return
     calls = [calls] if isinstance(calls, Mapping) else calls
-    if isinstance(calls, list) and calls and all(_is_call(call) for call in calls):
+    if isinstance(calls, list) and calls and all(map(_is_call, calls)):
         fields["content"] = None
         fields["tool_calls"] = [*fields.get("tool_calls", []), *map(as_call, calls)]
 
 
-def _is_call(value: Any) -> bool:
+def _is_call(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
     function = value.get("function", value)
     return isinstance(function, Mapping) and isinstance(function.get("name"), str)
 
 
-def _content(fields: Mapping[str, Any], field_path: str) -> Any:
+def _read_content(fields: Mapping[str, object], field_path: str) -> object:
     """The content of a message, checked: text, parts of text, None, or whatever a tool gave back. Raises `Unfit`."""
-    content = fields["content"]
+    content = fields.get("content")
     if content is None or isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(part, str) or is_part(part) for part in content):
-        return [_part(part, f"{field_path}.content[{number}]") for number, part in enumerate(content)]
+        return [_read_part(part, f"{field_path}.content[{number}]") for number, part in enumerate(content)]
     if fields["role"] == "tool":  # an object or a number, which some templates write as JSON
         return content
     raise Unfit(f"has a message without a role or without text ({field_path}.content): {content!r:.120}")
 
 
-def _part(part: Any, field_path: str) -> dict[str, Any]:
+def _read_part(part: str | Mapping[str, object], field_path: str) -> dict[str, object]:
     """One part of a content. `Unfit` for an image, a sound or anything else that is no text."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
@@ -282,16 +298,15 @@ def _part(part: Any, field_path: str) -> dict[str, Any]:
     return {**fields, "type": "text"}
 
 
-def _check_weight(fields: Mapping[str, Any], field_path: str) -> None:
+def _check_weight(fields: Mapping[str, object], field_path: str) -> None:
     """Raise `Unfit` where it cannot be said whether a turn is learnt."""
+    message = field_path or "a message"
     weight = fields.get("weight")
-    if weight is not None and (not isinstance(weight, int | float) or weight not in (0, 1)):
-        raise Unfit(f"has the weight {weight!r} in {field_path or 'a message'}.weight; a turn is learnt (1) or not (0)")
+    if weight not in (None, 0, 1):
+        raise Unfit(f"has the weight {weight!r} in {message}.weight; a turn is learnt (1) or not (0)")
     for name in LEARNT:
-        if fields.get(name) is not None and fields[name] not in (True, False):
-            raise Unfit(f"holds {fields[name]!r:.40} in {field_path or 'a message'}.{name} where true or false belongs")
+        if fields.get(name) not in (None, True, False):
+            raise Unfit(f"holds {fields[name]!r:.40} in {message}.{name} where true or false belongs")
     for name in LEARNT_IN_PART:
         if fields.get(name):
-            raise Unfit(
-                f"says in {field_path or 'a message'}.{name} which letters are learnt; a turn is learnt whole or not at all"
-            )
+            raise Unfit(f"says in {message}.{name} which letters are learnt; a turn is learnt whole or not at all")

@@ -6,18 +6,21 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import tables, turns
 from ftp.errors import Problem, UserError
+from ftp.types import Row
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset, IterableDataset
+    from numpy.typing import NDArray
 
-    Rows: TypeAlias = Dataset | IterableDataset
+    from ftp.data.row_types import Rows
 
 COUNTED = "rows count from 0 (those of train without the ones that were cut for validation)"
 """Whose numbers a plugin tells: those of the split that it sees, which may not be the file's."""
@@ -43,14 +46,20 @@ def complete(
     From a stream at most 1000 rows are cut, found by their hash, and kept out of the stream.
 
     Args:
-        refused: for a look at rows that is no run: gets what a run would refuse, and the splits stay as they are.
+        splits: split -> its rows, in the columns of `form`; only train may be a stream.
+        seed: decides which rows are cut.
+        validation_share: how much of train is cut, between 0 and 1.
+        group: the column whose rows of one value stay on one side; None: there is no such column.
+        form: the form of the rows.
+        refused: for a look at rows that is no run: gets what a run would refuse, and the splits stay as they are; None: that
+            is raised.
 
     Raises:
         UserError: no train, too few rows or groups to cut, no column `group`; one `id` for two different rows of a split
             (the same id in two splits is a note: many sets number each file from 0).
     """
     try:
-        return _completed(splits, seed, validation_share, group, form)
+        return _completed(splits, _Cut(seed, validation_share, group, form))
     except UserError as error:
         if refused is None:
             raise
@@ -58,143 +67,168 @@ def complete(
     return dict(splits), []
 
 
-def _completed(
-    splits: Mapping[str, Rows], seed: int, validation_share: float, group: str | None, form: str
-) -> tuple[dict[str, Rows], list[str]]:
+@dataclass(frozen=True)
+class _Cut:
+    """How a validation split is cut, as `complete` is told."""
+
+    seed: int
+    share: float
+    group: str | None
+    form: str
+
+    def keys_of(self, row: Row) -> list[int]:
+        """Hashes that bind a row to others: of its words and, where it has one, of its group."""
+        keys = [self._hash("t" + words(row, self.form))]
+        if self.group is not None and row[self.group] is not None:
+            keys.append(self._hash(f"g{row[self.group]!r}"))
+        return keys
+
+    def _hash(self, text: str) -> int:
+        """A number below 2**64."""
+        return int.from_bytes(hashlib.blake2b(f"{self.seed}|{text}".encode(), digest_size=8).digest(), "big")
+
+
+def _completed(splits: Mapping[str, Rows], cut: _Cut) -> tuple[dict[str, Rows], list[str]]:
+    from datasets import Dataset
+
     if "train" not in splits:
         raise UserError(
             f"there is no training split; there is: {', '.join(splits) or 'nothing'}",
             "name the file train.EXT, or give the file or folder that holds the training rows",
         )
-    splits = dict(splits)
     notes = _check_ids(splits)
     if "validation" in splits:
-        return splits, notes
+        return dict(splits), notes
     train = splits["train"]
-    if group is not None and group not in (train.column_names or ()):
+    if cut.group is not None and cut.group not in (train.column_names or ()):
         raise UserError(
-            f"there is no column '{group}' to group rows by; there is: {', '.join(train.column_names or ())}",
+            f"there is no column '{cut.group}' to group rows by; there is: {', '.join(train.column_names or ())}",
             "name one of the columns with --group-column",
         )
-    from datasets import Dataset
-
     if isinstance(train, Dataset):
-        kept, cut = _cut(train, seed, validation_share, group, form)
-        rest, held = train.select(kept), train.select(cut)
+        kept, chosen = _choose_rows(train, cut)
+        rest, validation = train.select(kept), train.select(chosen)
+        remainder = f"{len(rest)} rows stay"
     else:
-        rest, held = _cut_stream(train, seed, validation_share, group, form)
-    # in this order splits are shown
-    done: dict[str, Rows] = {"train": rest, "validation": held}
-    done.update({split: rows for split, rows in splits.items() if split != "train"})
-    remainder = f"{len(rest)} rows stay" if isinstance(rest, Dataset) else "the rest stays a stream"
-    notes.append(f"validation: {len(held)} rows cut from train (seed {seed}, equal rows together); {remainder}")
-    return done, notes
+        rest, validation = _cut_stream(train, cut)
+        remainder = "the rest stays a stream"
+    notes.append(f"validation: {len(validation)} rows cut from train (seed {cut.seed}, equal rows together); {remainder}")
+    # Splits are shown in this order.
+    others = {split: rows for split, rows in splits.items() if split != "train"}
+    return {"train": rest, "validation": validation, **others}, notes
 
 
-def words(row: Mapping[str, Any], form: str) -> str:
+def words(row: Row, form: str) -> str:
     """The words that make a row what it is, in lower case, punctuation and space aside."""
     spec = forms.get(form)
-    asked = row if spec.without_answer is None else spec.without_answer(row)
-    said = " ".join(_flat(asked.get(column)) for column in spec.key_columns)
-    return " ".join(re.findall(r"\w+", said.casefold())) or said.strip()
+    if spec.without_answer is not None:
+        row = spec.without_answer(row)
+    text = " ".join(_flat(row.get(column)) for column in spec.key_columns)
+    return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
 
 
-def _flat(value: Any) -> str:
+def _flat(value: object) -> str:
+    """All that a value of a row says, on one line."""
     if isinstance(value, Mapping):
-        return turns.words(value) if "role" in value else " ".join(_flat(item) for item in value.values())
+        return turns.words(value) if "role" in value else " ".join(map(_flat, value.values()))
     if isinstance(value, list):
-        return " ".join(_flat(item) for item in value)
+        return " ".join(map(_flat, value))
     return "" if value is None else str(value)
 
 
-def _hash(seed: int, text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}|{text}".encode(), digest_size=8).digest(), "big")
+def _bound_groups(keys: Sequence[list[int]]) -> list[list[int]]:
+    """The rows that a common key binds together, directly or through others: row numbers by group.
+
+    Args:
+        keys: those of each row.
+    """
+    parent = list(range(len(keys)))  # of a row in the tree of its group (union-find)
+
+    def root(row_index: int) -> int:
+        while parent[row_index] != row_index:
+            parent[row_index] = parent[parent[row_index]]
+            row_index = parent[row_index]
+        return row_index
+
+    first_with: dict[int, int] = {}
+    for row_index, own_keys in enumerate(keys):
+        for key in own_keys:
+            parent[root(row_index)] = root(first_with.setdefault(key, row_index))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row_index in range(len(keys)):
+        groups[root(row_index)].append(row_index)
+    return list(groups.values())
 
 
-def _keys(row: Mapping[str, Any], seed: int, group: str | None, form: str) -> list[int]:
-    """Hashes that bind a row to others: of its words and, where it has one, of its group."""
-    found = [_hash(seed, "t" + words(row, form))]
-    if group is not None and row[group] is not None:
-        found.append(_hash(seed, f"g{row[group]!r}"))
-    return found
-
-
-def _components(keys: Sequence[list[int]]) -> list[list[int]]:
-    """Rows bound together by a common key, directly or through others (union-find)."""
-    parent = list(range(len(keys)))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    first: dict[int, int] = {}
-    for place, bound in enumerate(keys):
-        for key in bound:
-            parent[root(place)] = root(first.setdefault(key, place))
-    found: dict[int, list[int]] = defaultdict(list)
-    for place in range(len(keys)):
-        found[root(place)].append(place)
-    return list(found.values())
-
-
-def _cut(rows: Dataset, seed: int, share: float, group: str | None, form: str) -> tuple[np.ndarray, np.ndarray]:
+def _choose_rows(rows: Dataset, cut: _Cut) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the rows that stay, and of those that are cut: whole groups of equal rows, of each class its share."""
     import numpy as np
 
-    columns = [*forms.get(form).key_columns, *([group] if group else [])]
+    columns = [*forms.get(cut.form).key_columns, *([cut.group] if cut.group else [])]
     slim = rows.select_columns([column for column in dict.fromkeys(columns) if column in rows.column_names])
-    keys = [_keys(row, seed, group, form) for row in slim]
-    groups = _components(keys)
+    keys = list(map(cut.keys_of, slim))
+    groups = _bound_groups(keys)
     if len(groups) < 2:
         raise UserError(
             f"train has {len(rows)} rows in {len(groups)} group of equal rows: too few to cut a validation split from",
             "give more rows, or a validation split of your own",
         )
-    classes = forms.get(form).of_kind("class")
-    labels = rows[classes[0].name][:] if classes else [None] * len(rows)
-    by_class: dict[Any, list[list[int]]] = defaultdict(list)
-    for places in groups:
-        by_class[Counter(labels[place] for place in places).most_common(1)[0][0]].append(places)
+    # In an order that depends on what rows say, and not on where they stand.
+    groups.sort(key=lambda group: min(keys[row_index][-1] for row_index in group))
+    by_class = _by_class(rows, groups, cut.form)
+    quotas = _quotas({label: sum(map(len, of_class)) for label, of_class in by_class.items()}, cut.share)
     chosen: list[int] = []
-    for name, wanted in _quotas({name: sum(map(len, found)) for name, found in by_class.items()}, share).items():
-        taken = 0
-        for places in sorted(by_class[name], key=lambda places: min(keys[place][-1] for place in places)):
-            if taken + len(places) <= wanted:
-                chosen += places
-                taken += len(places)
+    for label, of_class in by_class.items():
+        room = quotas[label]
+        for group in of_class:
+            if len(group) <= room:
+                chosen += group
+                room -= len(group)
     if not chosen:
-        chosen = min(groups, key=lambda places: (len(places), min(keys[place][-1] for place in places)))
-    mask = np.zeros(len(rows), dtype=bool)
-    mask[chosen] = True
-    return np.flatnonzero(~mask), np.flatnonzero(mask)
+        chosen = min(groups, key=len)
+    is_chosen = np.zeros(len(rows), dtype=bool)
+    is_chosen[chosen] = True
+    return np.flatnonzero(~is_chosen), np.flatnonzero(is_chosen)
 
 
-def _quotas(sizes: Mapping[Any, int], share: float) -> dict[Any, int]:
-    """How many rows of each class to cut: shares of the whole, largest remainders first, never all of a class."""
+def _by_class(rows: Dataset, groups: Sequence[list[int]], form: str) -> dict[object, list[list[int]]]:
+    """Groups of rows by the label that most of their rows have; under None where rows of this form have none."""
+    columns = forms.get(form).of_kind("class")
+    labels = rows[columns[0].name][:] if columns else [None] * len(rows)
+    by_class: dict[object, list[list[int]]] = defaultdict(list)
+    for group in groups:
+        label_counts = Counter(labels[row_index] for row_index in group)
+        [(label, _)] = label_counts.most_common(1)
+        by_class[label].append(group)
+    return by_class
+
+
+def _quotas(sizes: Mapping[object, int], share: float) -> dict[object, int]:
+    """How many rows of each class to cut: shares of the whole, largest remainders first, never all of a class.
+
+    Args:
+        sizes: the label of a class -> its rows.
+    """
     total = max(1, round(share * sum(sizes.values())))
-    quotas = {name: min(int(share * size), size - 1) for name, size in sizes.items()}
-    order = sorted(sizes, key=lambda name: (quotas[name] - share * sizes[name], str(name)))
-    for name in order:
-        if sum(quotas.values()) < total and quotas[name] < sizes[name] - 1:
-            quotas[name] += 1
+    quotas = {label: min(int(share * size), size - 1) for label, size in sizes.items()}
+    for label in sorted(sizes, key=lambda label: (quotas[label] - share * sizes[label], str(label))):
+        if sum(quotas.values()) < total and quotas[label] < sizes[label] - 1:
+            quotas[label] += 1
     return quotas
 
 
-def _cut_stream(rows: IterableDataset, seed: int, share: float, group: str | None, form: str) -> tuple[IterableDataset, Dataset]:
-    which = 0 if group is None else -1  # a group is cut whole
-
-    def picked(row: Mapping[str, Any]) -> bool:
-        return _keys(row, seed, group, form)[which] < share * 2**64
-
-    held = list(islice((row for row in rows if picked(row)), STREAM_ROWS))
+def _cut_stream(rows: IterableDataset, cut: _Cut) -> tuple[IterableDataset, Dataset]:
+    """The stream without the rows that are cut, and these."""
+    key_index = 0 if cut.group is None else -1  # a group is cut whole
+    most = cut.share * 2**64
+    held = list(islice((row for row in rows if cut.keys_of(row)[key_index] < most), STREAM_ROWS))
     if not held:
         raise UserError(
             "the stream gave no rows for a validation split",
             "give a validation split of your own, or read without streaming",
         )
-    bound = {key for row in held for key in _keys(row, seed, group, form)}
-    rest = rows.filter(lambda row: bound.isdisjoint(_keys(row, seed, group, form)))
+    held_keys = set[int]().union(*map(cut.keys_of, held))
+    rest = rows.filter(lambda row: held_keys.isdisjoint(cut.keys_of(row)))
     if next(iter(rest), None) is None:
         raise UserError("the stream has too few rows to cut a validation split from", "give a validation split of your own")
     return rest, tables.from_rows(held, rows.features)
@@ -205,29 +239,35 @@ def _check_ids(splits: Mapping[str, Rows]) -> list[str]:
     from datasets import Dataset
 
     notes: list[str] = []
-    seen: dict[Any, tuple[str, int]] = {}
+    split_of_id: dict[object, str] = {}
     for split, rows in splits.items():
         if not isinstance(rows, Dataset) or "id" not in rows.column_names:
             continue
         ids = rows["id"][:]
-        twice = {value for value, count in Counter(ids).items() if count > 1 and value is not None}
-        if twice:
-            held: dict[Any, list[int]] = defaultdict(list)
-            for place, value in enumerate(ids):
-                if value in twice:
-                    held[value].append(place)
-            for value, places in held.items():
-                if any(rows[place] != rows[places[0]] for place in places[1:]):
-                    raise UserError(
-                        f"{split}: the id {value!r} stands for different rows ({', '.join(map(str, places[:5]))}, "
-                        f"counted from 0); {len(twice)} ids are there more than once",
-                        "an id names one row: mend the ids, or give the column another name",
-                        "--columns example_id=id",
-                    )
-            notes.append(f"{split}: {len(twice)} ids are there more than once, each time on the same row")
-        common = [value for value in set(ids) if value is not None and value in seen]
+        repeated = {value for value, count in Counter(ids).items() if count > 1 and value is not None}
+        if repeated:
+            _require_equal_rows(rows, ids, repeated, split)
+            notes.append(f"{split}: {len(repeated)} ids are there more than once, each time on the same row")
+        common = split_of_id.keys() & (set(ids) - {None})
         if common:
-            with_ = sorted({seen[value][0] for value in common})
-            notes.append(f"{split}: {len(common)} ids are also in {', '.join(with_)}")
-        seen.update({value: (split, place) for place, value in enumerate(ids)})
+            others = sorted({split_of_id[value] for value in common})
+            notes.append(f"{split}: {len(common)} ids are also in {', '.join(others)}")
+        split_of_id.update(dict.fromkeys(ids, split))
     return notes
+
+
+def _require_equal_rows(rows: Dataset, ids: Sequence[object], repeated: set[object], split: str) -> None:
+    """Raise `UserError` where an id that is there more than once stands for different rows."""
+    row_indices_of: dict[object, list[int]] = defaultdict(list)
+    for row_index, value in enumerate(ids):
+        if value in repeated:
+            row_indices_of[value].append(row_index)
+    for value, row_indices in row_indices_of.items():
+        first, *others = row_indices
+        if any(rows[row_index] != rows[first] for row_index in others):
+            raise UserError(
+                f"{split}: the id {value!r} stands for different rows ({', '.join(map(str, row_indices[:5]))}, "
+                f"counted from 0); {len(repeated)} ids are there more than once",
+                "an id names one row: mend the ids, or give the column another name",
+                "--columns example_id=id",
+            )

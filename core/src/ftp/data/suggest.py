@@ -7,9 +7,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
 
 from ftp import forms
+from ftp.forms import catalogue
+
+if TYPE_CHECKING:
+    from ftp.data.row_types import Rows
 
 SAMPLE = 200  # rows that are looked at
 MOST_CLASSES = 50
@@ -39,25 +43,31 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Names under which our columns are met, the likeliest first."""
 
-Values = Sequence[Any]
+Values = Sequence[object]
+"""Some values of a column, none of them missing."""
 
 
-def _is_text(values: Values) -> bool:
-    return bool(values) and all(isinstance(value, str) for value in values)
+def _are_all(values: Values, is_fit: Callable[[object], bool]) -> bool:
+    """Whether there are values, and each is as it is to be."""
+    return bool(values) and all(map(is_fit, values))
+
+
+def _is_text(values: Values) -> TypeGuard[Sequence[str]]:
+    return _are_all(values, lambda value: isinstance(value, str))
 
 
 def _is_class(values: Values) -> bool:
-    if not values or not all(isinstance(value, str | int) for value in values):
+    if not _are_all(values, lambda value: isinstance(value, str | int)):
         return False
     return 2 <= len(set(values)) <= max(2, min(MOST_CLASSES, len(values) // 2))
 
 
 def _is_words(values: Values) -> bool:
-    return bool(values) and all(isinstance(value, list) and value and isinstance(value[0], str | int) for value in values)
+    return _are_all(values, lambda value: isinstance(value, list) and bool(value) and isinstance(value[0], str | int))
 
 
 def _is_messages(values: Values) -> bool:
-    return bool(values) and all(isinstance(value, list) and value and isinstance(value[0], dict) for value in values)
+    return _are_all(values, lambda value: isinstance(value, list) and bool(value) and isinstance(value[0], dict))
 
 
 def _is_turn(values: Values) -> bool:
@@ -69,15 +79,15 @@ def _is_classes(values: Values) -> bool:
 
 
 def _is_numbers(values: Values) -> bool:
-    return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return _are_all(values, lambda value: isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _is_vector(values: Values) -> bool:
-    return bool(values) and all(isinstance(value, list) and _is_numbers(value) for value in values)
+    return _are_all(values, lambda value: isinstance(value, list) and _is_numbers(value))
 
 
 def _is_answers(values: Values) -> bool:
-    return bool(values) and all(isinstance(value, dict) and {"text", "answer_start"} <= value.keys() for value in values)
+    return _are_all(values, lambda value: isinstance(value, dict) and {"text", "answer_start"} <= value.keys())
 
 
 FITS: Mapping[str, Callable[[Values], bool]] = {
@@ -96,10 +106,12 @@ FITS_KIND: Mapping[forms.ColumnKind, Callable[[Values], bool]] = {
 def _fits(ours: str) -> Callable[[Values], bool]:
     """The test for the values of a column that could be ours."""
     kind = forms.kind_of(ours)
-    return FITS.get(ours) or (FITS_KIND.get(kind, _is_text) if kind is not None else _is_text)
+    if ours in FITS or kind is None:
+        return FITS.get(ours, _is_text)
+    return FITS_KIND.get(kind, _is_text)
 
 
-def columns_meant(rows: Any, form: str) -> dict[str, str]:
+def columns_meant(rows: Rows, form: str) -> dict[str, str]:
     """Our column -> the column that could be meant, such that rows can be read as the form; empty where none could.
 
     Args:
@@ -112,12 +124,14 @@ def columns_meant(rows: Any, form: str) -> dict[str, str]:
         meant = _meant(wanted, have, sample)
         if meant and (not best or len(meant) < len(best)):
             best = meant
-    if "instruction" in (*have, *best) and "input" not in have and _is_text(sample.get("context", ())):
-        best = {**best, "input": "context"} if "context" not in best.values() else best
+    # A text beside an instruction is what it is about (Dolly's context).
+    has_context = _is_text(sample.get("context", ())) and "context" not in best.values()
+    if "instruction" in (*have, *best) and "input" not in have and has_context:
+        return {**best, "input": "context"}
     return best
 
 
-def header_lacking(rows: Any, form: str) -> str:
+def header_lacking(rows: Rows, form: str) -> str:
     """The header that a file probably lacks, as `text,label`; empty where the names of its columns may well be names.
 
     Names that are no names come from the first row: a class that other rows have too, beside a text of several words.
@@ -134,11 +148,13 @@ def header_lacking(rows: Any, form: str) -> str:
             is_text_a_name = True
     if not (is_class_a_name and is_text_a_name):
         return ""
-    ours_by_theirs = {theirs: ours for ours, theirs in columns_meant(rows, form).items()}
-    return ",".join(ours_by_theirs.get(name, f"column_{index}") for index, name in enumerate(have))
+    header = [f"column_{index}" for index in range(len(have))]
+    for ours, theirs in columns_meant(rows, form).items():
+        header[have.index(theirs)] = ours
+    return ",".join(header)
 
 
-def column_meant(rows: Any, ours: str, taken: Iterable[str] = ()) -> str:
+def column_meant(rows: Rows, ours: str, taken: Iterable[str] = ()) -> str:
     """The one column that could be meant by ours; empty where none could."""
     have = [name for name in rows.column_names or () if name not in set(taken)]
     for name in (ours, *forms.other_names(ours)):
@@ -147,9 +163,9 @@ def column_meant(rows: Any, ours: str, taken: Iterable[str] = ()) -> str:
     return _meant([ours], have, _sample(rows)).get(ours, "")
 
 
-def _sample(rows: Any) -> dict[str, list[Any]]:
+def _sample(rows: Rows) -> dict[str, list[object]]:
     """Column -> its values in the first rows, those that are missing aside."""
-    values: dict[str, list[Any]] = {}
+    values: dict[str, list[object]] = {}
     for row in islice(rows, SAMPLE):
         for name, value in row.items():
             if value is not None:
@@ -159,9 +175,13 @@ def _sample(rows: Any) -> dict[str, list[Any]]:
 
 def _meant(wanted: Iterable[str], have: Sequence[str], sample: Mapping[str, Values]) -> dict[str, str]:
     """The columns meant by those of `wanted` that are missing; empty where one of them has none."""
-    others = {ours: forms.other_names(ours) for ours in wanted}
-    lacking = [ours for ours, aliases in others.items() if ours not in have and not set(aliases) & set(have)]
-    taken = {name for name in have if name in others or any(name in aliases for aliases in others.values())}
+    lacking: list[str] = []
+    taken: set[str] = set()
+    for ours in wanted:
+        names = {ours, *forms.other_names(ours)}
+        if names.isdisjoint(have):
+            lacking.append(ours)
+        taken |= names
     meant: dict[str, str] = {}
     for by_name in (True, False):  # names say more than values: all columns are looked for by name first
         for ours in lacking:
@@ -173,7 +193,9 @@ def _meant(wanted: Iterable[str], have: Sequence[str], sample: Mapping[str, Valu
             if name:
                 meant[ours] = name
                 taken.add(name)
-    return {ours: meant[ours] for ours in lacking} if len(meant) == len(lacking) else {}
+    if len(meant) < len(lacking):
+        return {}
+    return {ours: meant[ours] for ours in lacking}
 
 
 def _is_mappable(name: str) -> bool:
@@ -183,7 +205,7 @@ def _is_mappable(name: str) -> bool:
 
 def _by_name(ours: str, free: Sequence[str]) -> str:
     """The free column whose name is one of ours, close to one, or holds one."""
-    names = (ours, *NAMES.get(ours, ()), *forms.likely_names(ours))
+    names = (ours, *NAMES.get(ours, ()), *catalogue.likely_names(ours))
     by_small = {name.lower(): name for name in free}
     for name in names:
         if name in by_small:
@@ -192,23 +214,27 @@ def _by_name(ours: str, free: Sequence[str]) -> str:
         close = difflib.get_close_matches(name, by_small, n=1, cutoff=CLOSE)
         if close:
             return by_small[close[0]]
-    parts = [name for name in free if set(PARTS.split(name.lower())) & set(names)]
-    return parts[0] if parts else ""
+    return next((name for name in free if not set(PARTS.split(name.lower())).isdisjoint(names)), "")
 
 
 def _by_values(ours: str, free: Sequence[str], sample: Mapping[str, Values]) -> str:
     """The free column that holds most text, fewest classes, or what only one column holds."""
     if not free:
         return ""
-    if ours == "label":
+    if ours == "label":  # the one with the fewest classes; words rather than numbers
         return min(free, key=lambda name: (len(set(sample[name])), not isinstance(sample[name][0], str)))
     fits = _fits(ours)
     if fits in (_is_text, _is_turn):
         # words that come again and again are classes, as the subject of a question: no text, and no answer
         free = [name for name in free if not _is_repeated(sample[name])]
     if fits is _is_text:
-        return max(free, key=lambda name: sum(map(len, sample[name])) / len(sample[name]), default="")
+        return max(free, key=lambda name: _mean_length(sample[name]), default="")
     return free[0] if len(free) == 1 else ""
+
+
+def _mean_length(values: Values) -> float:
+    """Characters of a text, on average."""
+    return sum(len(str(value)) for value in values) / len(values)
 
 
 def _is_repeated(values: Values) -> bool:

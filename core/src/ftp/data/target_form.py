@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ftp import forms
 from ftp.data import asked, check, convert, dropped_columns, labels, suggest
 from ftp.errors import UserError
+from ftp.forms import ways
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -100,7 +101,7 @@ def shape(
 def _needs_labels(form: str, target: str) -> bool:
     """Whether the way to the target form needs the numbers of classes, or their names."""
     steps = pairwise(forms.way(form, target) or ())
-    return form == target or any(forms.steps()[step].needs_labels for step in steps)
+    return form == target or any(ways.steps()[step].needs_labels for step in steps)
 
 
 def _without_unanswered_test(

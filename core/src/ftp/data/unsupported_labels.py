@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ftp import forms, registry
+from ftp import registry
 from ftp.errors import Problem
+from ftp.forms import ColumnKind, catalogue
 
 SEPARATORS = (",", ";", "|")
 """What parts the labels of one cell, where there are several."""
@@ -110,12 +111,12 @@ def flags_problem(source_name: str, columns: list[str]) -> Problem:
     )
 
 
-def _plugin_for(kind: forms.ColumnKind) -> str:
+def _plugin_for(kind: ColumnKind) -> str:
     """Which installed package has rows whose answer is of a kind; what to look for where none has."""
     packages = set()
-    for name in forms.with_kind(kind):
-        if any(column.is_answer for column in forms.get(name).of_kind(kind)):
-            packages.add(registry.package_of(forms.GROUP, name))
+    for name in catalogue.with_kind(kind):
+        if any(column.is_answer for column in catalogue.get(name).of_kind(kind)):
+            packages.add(registry.package_of(catalogue.GROUP, name))
     if packages:
         return f"name a plugin of {' or '.join(sorted(packages))}, which reads such rows"
     return f"install a package with a form of rows that have a column of the kind '{kind}'"

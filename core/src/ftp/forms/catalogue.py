@@ -1,0 +1,139 @@
+"""Which forms are registered, what their columns are called, and which of them a set of columns can be read as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from itertools import chain
+
+from ftp.forms.spec import BESIDE_MESSAGES, IN_WORDS, Column, ColumnKind, FormSpec, names_of
+from ftp.registry import look_up, registered
+
+GROUP = "ftp.forms"
+OWN = tuple(
+    f"ftp.data.core_forms:{name}"
+    for name in ("PREFERENCE", "FEEDBACK", "QUESTION", "TAGGED", "LABELLED", "CONVERSATION", "TEXT", "PROMPT")
+)
+
+
+@cache
+def all_forms() -> Mapping[str, FormSpec]:
+    """Every registered form by its name; the richest first (by the columns that it requires), in which order `detect` looks."""
+    specs = registered(GROUP, FormSpec, OWN)
+    richest_first = sorted(specs.values(), key=lambda spec: -len(spec.required))
+    return {spec.name: spec for spec in richest_first}
+
+
+def get(name: str) -> FormSpec:
+    """The form of a name.
+
+    Args:
+        name: under which an installed package registers it, as in `preference`.
+
+    Raises:
+        UserError: no installed package registers it.
+    """
+    return look_up(all_forms(), name, "form")
+
+
+def with_kind(kind: ColumnKind) -> tuple[str, ...]:
+    """The forms that have a column of a kind."""
+    return tuple(name for name, spec in all_forms().items() if spec.of_kind(kind))
+
+
+def _all_columns() -> Iterable[Column]:
+    """The columns of all forms, the richest form first."""
+    return chain.from_iterable(spec.columns for spec in all_forms().values())
+
+
+@cache
+def other_names(name: str) -> tuple[str, ...]:
+    """The common names of a column in all forms that have it.
+
+    Args:
+        name: ours for the column, as in `text`.
+    """
+    names = chain.from_iterable(column.other_names for column in _all_columns() if column.name == name)
+    return tuple(dict.fromkeys(names))
+
+
+@cache
+def likely_names(name: str) -> tuple[str, ...]:
+    """Further names under which a column may be met."""
+    names = chain.from_iterable(column.likely_names for column in _all_columns() if column.name == name)
+    return tuple(dict.fromkeys(names))
+
+
+@cache
+def kind_of(name: str) -> ColumnKind | None:
+    """The kind of a column by its name, as the richest form that has it says; None where no form has it.
+
+    Args:
+        name: ours for the column, as in `text`.
+    """
+    return next((column.kind for column in _all_columns() if column.name == name), None)
+
+
+@cache
+def text_columns() -> tuple[str, ...]:
+    """The columns of all forms that say something in words."""
+    return names_of(column for column in _all_columns() if column.kind in IN_WORDS)
+
+
+@cache
+def aside() -> frozenset[str]:
+    """Columns of forms that no objective reads."""
+    return frozenset(column.name for column in _all_columns() if column.kind == "aside")
+
+
+def read_columns(form: str) -> frozenset[str]:
+    """Every column that reading rows as this form looks at, under all its names.
+
+    Args:
+        form: its name.
+    """
+    spec = get(form)
+    names = {*spec.required, *spec.optional}.union(*spec.column_sets)
+    names.update(*map(other_names, tuple(names)))
+    if spec.has_messages:
+        names |= BESIDE_MESSAGES
+    return frozenset(names - aside())
+
+
+def offers(columns: Iterable[str]) -> tuple[str, ...]:
+    """Every form that these columns can be read as, the richest first.
+
+    Args:
+        columns: names of the columns of a file; common other names count.
+    """
+    have = set(columns)
+    return tuple(name for name, spec in all_forms().items() if _has_columns(have, spec))
+
+
+def _has_columns(have: set[str], spec: FormSpec) -> bool:
+    """Whether one of the column sets of a form is there whole."""
+    counted = {name for name in have if spec.ignored_beside.get(name) not in have}
+    return not lacking(counted, spec.name)
+
+
+def lacking(columns: Iterable[str], form: str) -> frozenset[str]:
+    """The columns of a form that are not there, under no common name; of its column sets, the one that lacks fewest.
+
+    Args:
+        columns: names of the columns that are there.
+        form: the name of the form.
+    """
+    have = set(columns)
+    lacking_of_set: list[frozenset[str]] = []
+    for names in get(form).sets:
+        lacking_of_set.append(frozenset(name for name in names if have.isdisjoint({name, *other_names(name)})))
+    return min(lacking_of_set, key=len)
+
+
+def detect(columns: Iterable[str]) -> str | None:
+    """The richest form that these columns can be read as; None where there is none.
+
+    Args:
+        columns: names of the columns of a file; common other names count.
+    """
+    return next(iter(offers(columns)), None)
