@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.errors import Problem, UserError
 from ftp.settings import Settings
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    import numpy as np
+    from datasets import Dataset
     from numpy.typing import NDArray
 
-    Rows: TypeAlias = Dataset | IterableDataset
+    from ftp.data.row_types import ColumnType, ColumnTypes, Rows
 
 COLUMN = "from_domain"
 """The column of rows of several domains that names the domain of each."""
@@ -25,7 +27,7 @@ COLUMN = "from_domain"
 def read_shares(pairs: Sequence[str]) -> tuple[dict[str, float], list[Problem]]:
     """`("chat=0.7", "medical=0.3")` as numbers by domain, and what is wrong with it."""
     shares: dict[str, float] = {}
-    problems = []
+    problems: list[Problem] = []
     for pair in pairs:
         name, _, number = (part.strip() for part in pair.partition("="))
         try:
@@ -44,7 +46,9 @@ def read_shares(pairs: Sequence[str]) -> tuple[dict[str, float], list[Problem]]:
     return shares, problems
 
 
-def deal(settings: Settings, domains: Sequence[str], lengths: NDArray[Any], rows: NDArray[Any], epoch: int) -> list[NDArray[Any]]:
+def deal(
+    settings: Settings, domains: Sequence[str], lengths: NDArray[np.int64], rows: NDArray[np.int64], epoch: int
+) -> list[NDArray[np.int64]]:
     """The updates of an epoch in which each domain has its share of the rows, in a new random order.
 
     An epoch has as many rows as there are. Each domain deals its own rows one after the other, in a random order that is
@@ -64,13 +68,13 @@ def deal(settings: Settings, domains: Sequence[str], lengths: NDArray[Any], rows
 
     shares, _ = read_shares(settings.domain_shares)
     domain_of = np.asarray(domains)[rows]
-    dealt = []
+    dealt: list[NDArray[np.int64]] = []
     for i, (domain, count) in enumerate(counts_of(shares, len(rows)).items()):
         own = np.flatnonzero(domain_of == domain)
         if not len(own):
             raise UserError(f"--mix {domain}={shares[domain]:g}: no training row of this domain is left",
                             "give it rows that can be encoded, or leave it out")
-        # the domain's rows are an endless deal, of which each epoch takes the next `count`
+        # The domain's rows are an endless deal, of which each epoch takes the next `count`.
         first = epoch * count
         rounds = range(first // len(own), (first + count - 1) // len(own) + 1)
         shuffled = [np.random.default_rng([settings.seed, i, number]).permutation(own) for number in rounds]
@@ -82,13 +86,13 @@ def deal(settings: Settings, domains: Sequence[str], lengths: NDArray[Any], rows
     return [order[update] for update in plan]
 
 
-def dealt_rows(settings: Settings, domains: Sequence[str], rows: NDArray[Any]) -> str:
+def dealt_rows(settings: Settings, domains: Sequence[str], rows: NDArray[np.int64]) -> str:
     """What an epoch deals, in words. Args as of `deal`."""
     import numpy as np
 
     domain_of = np.asarray(domains)[rows]
     shares, _ = read_shares(settings.domain_shares)
-    parts = []
+    parts: list[str] = []
     for domain, count in counts_of(shares, len(rows)).items():
         own = int((domain_of == domain).sum())
         parts.append(f"{domain} {count:,} ({count / max(1, own):.2g} times each of its {own:,})")
@@ -113,7 +117,7 @@ def same_labels(labels: Mapping[str, Sequence[str]]) -> list[Problem]:
     Args:
         labels: domain -> the names of its classes.
     """
-    if len({frozenset(names) for names in labels.values()}) < 2:
+    if len(set(map(frozenset, labels.values()))) < 2:
         return []
     each = "; ".join(f"'{domain}' has {', '.join(names) or 'none'}" for domain, names in labels.items())
     takes_names = "give all the same names (for example with --DOMAIN.labels, where a domain has that option)"
@@ -133,20 +137,19 @@ def join(parts: Mapping[str, Mapping[str, Rows]], form: str) -> tuple[dict[str, 
     import numpy as np
     from datasets import concatenate_datasets
 
-    by_split: dict[str, dict[str, Any]] = {}
+    by_split: dict[str, dict[str, Rows]] = {}
     for domain, splits in parts.items():
         for split, rows in splits.items():
             by_split.setdefault(split, {})[domain] = rows
-    notes = []
-    joined = {}
+    notes: list[str] = []
+    joined: dict[str, Dataset] = {}
     for split, rows_of in by_split.items():
-        kinds, left_out = _common_kinds([rows.features for rows in rows_of.values()], form)
-        named = [_named(rows, domain, kinds) for domain, rows in rows_of.items()]
-        together = concatenate_datasets(named)
+        types, left_out = _common_types([rows.features for rows in rows_of.values()], form)
+        named = [_named(rows, domain, types) for domain, rows in rows_of.items()]
+        joined[split] = concatenate_datasets(named)
         if split != "train":
-            places = np.concatenate([np.arange(len(rows)) for rows in named])
-            together = together.select(np.argsort(places, kind="stable"))
-        joined[split] = together
+            turns = np.concatenate([np.arange(len(rows)) for rows in named])
+            joined[split] = joined[split].select(np.argsort(turns, kind="stable"))
         each = ", ".join(f"{domain} {len(rows):,}" for domain, rows in rows_of.items())
         notes.append(f"{split}: rows by domain: {each}")
         if left_out:
@@ -154,33 +157,29 @@ def join(parts: Mapping[str, Mapping[str, Rows]], form: str) -> tuple[dict[str, 
     return joined, list(dict.fromkeys(notes))
 
 
-def _common_kinds(features: Sequence[Mapping[str, Any]], form: str) -> tuple[dict[str, Any], list[str]]:
-    """The type of each column of joined rows, and the columns that are left out.
-
-    Args:
-        features: the types of the columns of each domain.
-    """
+def _common_types(types_of_domains: Sequence[ColumnTypes], form: str) -> tuple[dict[str, ColumnType], list[str]]:
+    """The type of each column of joined rows, and the columns that are left out."""
     from datasets import Value
 
     of_form = {column.name for column in forms.get(form).columns}
-    kinds: dict[str, Any] = {}
-    left_out = []
-    for name in dict.fromkeys(name for columns in features for name in columns):
-        own_kinds = [columns[name] for columns in features if name in columns]
-        is_common = len(own_kinds) == len(features) and all(kind == own_kinds[0] for kind in own_kinds)
+    common: dict[str, ColumnType] = {}
+    left_out: list[str] = []
+    for name in dict.fromkeys(chain.from_iterable(types_of_domains)):
+        own_types = [types[name] for types in types_of_domains if name in types]
+        is_common = own_types == own_types[:1] * len(types_of_domains)
         if name not in of_form and not is_common:
             left_out.append(name)
         else:  # a number may be whole in one domain and decimal in another
-            kinds[name] = Value("float64") if Value("float64") in own_kinds else own_kinds[0]
-    return kinds, left_out
+            common[name] = Value("float64") if Value("float64") in own_types else own_types[0]
+    return common, left_out
 
 
-def _named(rows: Any, domain: str, kinds: Mapping[str, Any]) -> Any:
+def _named(rows: Dataset, domain: str, types: ColumnTypes) -> Dataset:
     """The rows of a domain with the common columns, and its name."""
     from datasets import Features, Value
 
-    columns = [name for name in rows.column_names if name in kinds and name != COLUMN]
-    common = Features({name: kinds[name] for name in columns})
+    columns = [name for name in rows.column_names if name in types and name != COLUMN]
+    common = Features({name: types[name] for name in columns})
     rows = rows.select_columns(columns)
     if rows.features != common:
         rows = rows.cast(common)

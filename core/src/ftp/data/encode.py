@@ -36,8 +36,10 @@ Encode = Callable[[Sequence[Row]], Iterable[EncodedRow]]
 class Counts:
     """What encoding did to the rows of a split, kept in the cache beside them so that it is told in every run.
 
-    `left_out`: rows that have no encoded row, by the reason that their encoder gave. `answers`: those of them of whose answer
-    nothing fits, and `tokens` the tokens of these answers.
+    Attributes:
+        left_out: rows that have no encoded row, by the reason that their encoder gave.
+        answers: those of them of whose answer nothing fits.
+        tokens: tokens of these answers.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
@@ -46,7 +48,9 @@ class Counts:
 
     def fill(self, other: Counts) -> None:
         """Become the same as another."""
-        self.left_out, self.answers, self.tokens = other.left_out, other.answers, other.tokens
+        self.left_out = other.left_out
+        self.answers = other.answers
+        self.tokens = other.tokens
 
     def take(self, rows: Iterable[EncodedRow]) -> list[EncodedRow]:
         """The encoded rows, less those that only say why a row is `left_out`, which are counted."""
@@ -68,13 +72,20 @@ def encode(
 ) -> Dataset:
     """The rows of `dataset` as a loss encodes them, with `length` (tokens) and `row` (the row it came from).
 
-    `loss_encode` is given 1000 rows at a time. Where it makes none or several of a row, it says in `row` which of the
-    rows it was given each belongs to, counted from 0; that becomes the place in `dataset`. `key`: see `cache_key`.
-    `cache_dir`: where the encoded rows are kept, under a hash of key, content of the rows and split; None keeps them
-    in memory or a temporary file. A damaged entry is made again; processes that race end with the same entry.
-    `counts` is filled, whether the rows were encoded now or before. Where the cache cannot be written, the rows are kept as
-    without one, and `tell` is given a line that says so.
-    PluginError for encoded rows that do not keep to the contract.
+    A damaged entry of the cache is made again; processes that race end with the same entry.
+
+    Args:
+        loss_encode: is given 1000 rows at a time. Where it makes none or several of a row, it says in `row` which of the rows
+            it was given each belongs to, counted from 0; that becomes the number in `dataset`.
+        key: says all that encoding depends on (see `cache_key`).
+        cache_dir: where the encoded rows are kept, under a hash of key, content of the rows and split; None keeps them
+            in memory or a temporary file, and so does a folder that cannot be written.
+        counts: is filled, whether the rows were encoded now or before.
+        tell: is given a line that says so where the cache cannot be written.
+
+    Raises:
+        PluginError: encoded rows do not keep to the contract.
+        UserError: the loss refuses a row, or every row is left out.
     """
     counts = Counts() if counts is None else counts
     if cache_dir is not None:
@@ -97,7 +108,8 @@ def _cached(
 ) -> Dataset:
     """The encoded rows from the cache, where they are put first if they are not there yet."""
     name = hashlib.sha256("|".join((key, fingerprint(dataset), split)).encode()).hexdigest()
-    path, beside = Path(cache_dir) / f"{name}.arrow", Path(cache_dir) / f"{name}.json"
+    path = Path(cache_dir) / f"{name}.arrow"
+    beside = path.with_suffix(".json")
     kept = tables.opened(path) if _read_counts(beside, counts) else None
     if kept is None:
         fresh = Counts()
@@ -120,8 +132,8 @@ def _write_counts(path: Path, counts: Counts) -> None:
 def _read_counts(path: Path, counts: Counts) -> bool:
     """Fill `counts` from what a cache entry says; whether it does."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        counts.left_out, counts.answers, counts.tokens = Counter(said["left_out"]), int(said["answers"]), int(said["tokens"])
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        counts.fill(Counts(Counter(kept["left_out"]), int(kept["answers"]), int(kept["tokens"])))
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return True
@@ -129,16 +141,18 @@ def _read_counts(path: Path, counts: Counts) -> bool:
 
 def chunks(rows: Dataset, loss_encode: Encode, split: str, counts: Counts) -> Iterator[pa.Table]:
     """Encoded rows as Arrow tables, one for each thousand rows. UserError where every row is left out."""
-    any_row = False
+    has_rows = False
     for start in range(0, len(rows), BATCH):
-        given = tables.to_rows(rows.select(range(start, min(start + BATCH, len(rows)))))
-        made = counts.take(numbered(given, loss_encode, split, start))
-        if made:
-            any_row = True
-            yield narrow(arrow.table(list(enumerate(made))))
-    if not any_row and counts.left_out:
-        raise UserError([Problem(f"{split}: no row is left to encode: {number} of {len(rows)} are left out: {why}")
-                         for why, number in counts.left_out.items()])
+        batch = tables.to_rows(rows.select(range(start, min(start + BATCH, len(rows)))))
+        encoded = counts.take(numbered(batch, loss_encode, split, start))
+        if encoded:
+            has_rows = True
+            yield narrow(arrow.table(list(enumerate(encoded))))
+    if not has_rows and counts.left_out:
+        problems: list[Problem] = []
+        for why, number in counts.left_out.items():
+            problems.append(Problem(f"{split}: no row is left to encode: {number} of {len(rows)} are left out: {why}"))
+        raise UserError(problems)
 
 
 def encoder(loss: Loss, split: str) -> Encode:
@@ -157,27 +171,31 @@ def asked(loss: Loss, rows: Sequence[Row]) -> list[EncodedRow]:
     return encoded
 
 
-def numbered(given: Sequence[Row], loss_encode: Encode, split: str, start: int) -> list[EncodedRow]:
-    """Encoded rows with `length`, and `row` counted from the beginning of the split."""
-    made: list[EncodedRow] = []
+def numbered(rows: Sequence[Row], loss_encode: Encode, split: str, start: int) -> list[EncodedRow]:
+    """Encoded rows with `length`, and `row` counted from the beginning of the split.
+
+    Args:
+        start: the number of the first of the rows.
+    """
+    encoded: list[EncodedRow] = []
     with _named(split):
-        for encoded in loss_encode(given):
-            made.append({**encoded})
-    if any("input_ids" not in row and not row.get("left_out") for row in made):
-        raise PluginError(f"Loss.encode gave a row of {split} without input_ids; it has: {', '.join(made[0])}")
-    said = [row.get("row") for row in made]
-    if all(place is None for place in said):
-        if made and len(made) != len(given):
+        for row in loss_encode(rows):
+            encoded.append({**row})  # a copy, as more is written into it
+    if any("input_ids" not in row and not row.get("left_out") for row in encoded):
+        raise PluginError(f"Loss.encode gave a row of {split} without input_ids; it has: {', '.join(encoded[0])}")
+    row_indices = [row.get("row") for row in encoded]
+    if all(row_index is None for row_index in row_indices):
+        if encoded and len(encoded) != len(rows):
             raise PluginError(
-                f"Loss.encode made {len(made)} of {len(given)} rows of {split} without saying in 'row' which they came from"
+                f"Loss.encode made {len(encoded)} of {len(rows)} rows of {split} without saying in 'row' which they came from"
             )
-        said = list(range(len(made)))
-    for row, place in zip(made, said, strict=True):
-        if not isinstance(place, int) or not 0 <= place < len(given):
-            raise PluginError(f"Loss.encode gave row={place!r} for {split}; rows count from 0 to {len(given) - 1}")
-        row["row"] = start + place
+        row_indices = list(range(len(encoded)))
+    for row, row_index in zip(encoded, row_indices, strict=True):
+        if not isinstance(row_index, int) or not 0 <= row_index < len(rows):
+            raise PluginError(f"Loss.encode gave row={row_index!r} for {split}; rows count from 0 to {len(rows) - 1}")
+        row["row"] = start + row_index
         row.setdefault("length", len(row.get("input_ids", ())))
-    return made
+    return encoded
 
 
 @contextlib.contextmanager
@@ -186,44 +204,49 @@ def _named(split: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        problems = []
-        for problem in error.problems:
-            problems.append(dataclasses.replace(problem, what=f"{split}: {problem.what}"))
-        raise UserError(problems) from error
+        raise UserError(dataclasses.replace(problem, what=f"{split}: {problem.what}") for problem in error.problems) from error
 
 
-def narrow(found: pa.Table) -> pa.Table:
+def narrow(table: pa.Table) -> pa.Table:
     """Token columns as int32, half the room; other columns as they are."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for place, column in enumerate(found.schema):
-        if column.type == pa.list_(pa.int64()):
-            ends = pc.min_max(pc.list_flatten(found.column(place))).as_py()
-            if ends["min"] is None or (ends["min"] >= -(2**31) and ends["max"] < 2**31):
-                found = found.set_column(place, column.name, found.column(place).cast(pa.list_(pa.int32())))
-    return found
+    for index, column in enumerate(table.schema):
+        if column.type != pa.list_(pa.int64()):
+            continue
+        ends = pc.min_max(pc.list_flatten(table.column(index))).as_py()
+        if ends["min"] is None or (ends["min"] >= -(2**31) and ends["max"] < 2**31):
+            table = table.set_column(index, column.name, table.column(index).cast(pa.list_(pa.int32())))
+    return table
 
 
 def cache_key(tokenizer: PreTrainedTokenizerBase, *parts: object) -> str:
-    """A hash of all that encoding depends on: the tokenizer (vocabulary, rules, chat template, special tokens) and
-    `parts`: texts, numbers, versions, or functions and modules (by their source)."""
+    """A hash of all that encoding depends on, for `Loss.key`.
+
+    Args:
+        tokenizer: its vocabulary, rules, chat template and special tokens count.
+        parts: texts, numbers, versions, or functions and modules (by their source).
+
+    Returns:
+        64 hex digits.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
     template = json.dumps(getattr(tokenizer, "chat_template", None), sort_keys=True)
     special = json.dumps({name: str(token) for name, token in tokenizer.special_tokens_map.items()}, sort_keys=True)
     sides = f"{tokenizer.padding_side}|{tokenizer.truncation_side}|{tokenizer.model_max_length}"
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in (type(tokenizer).__name__, vocabulary, template, special, sides, *parts):
         text = inspect.getsource(part) if inspect.isroutine(part) or inspect.ismodule(part) else repr(part)
-        found.update(f"{len(text)}:{text}".encode())
-    return found.hexdigest()
+        digest.update(f"{len(text)}:{text}".encode())
+    return digest.hexdigest()
 
 
 def truncation(dataset: Dataset) -> tuple[int, int] | None:
     """Rows that were cut and tokens cut off them, from the column `cut` (tokens cut off a row) that encoders may add;
     None where there is no such column, which is not the same as nothing cut."""
-    return _sums(dataset, "cut") if "cut" in dataset.column_names else None
+    return _sum_counts(dataset, "cut") if "cut" in dataset.column_names else None
 
 
 def whole_answers(dataset: Dataset, policy: str) -> Dataset:
@@ -236,29 +259,40 @@ def whole_answers(dataset: Dataset, policy: str) -> Dataset:
     return dataset if len(whole) == len(dataset) else dataset.select(whole)
 
 
-def account(dataset: Dataset, counts: Counts, split: str, rows: int, policy: str) -> tuple[list[str], list[Problem]]:
-    """What the user is told of rows that were left out or cut, and what is wrong: answers that are cut, unless `policy`
-    (`--truncated-answers`) allows it. `dataset`: all encoded rows; `rows`: how many they were made of."""
-    notes = [f"{split}: {number} of {rows} rows are left out: {why}" for why, number in counts.left_out.items()]
-    cut, off = truncation(dataset) or (0, 0)
-    if cut:
-        share = off / max(1, off + sum(dataset["length"]))
-        notes.append(f"{split}: {cut} of {rows} rows are longer than the model takes and are cut ({share:.1%} of the tokens); "
-                     "see --max-length")
-    answers, lost = _sums(dataset, "answer_cut") if "answer_cut" in dataset.column_names else (0, 0)
-    answers, lost = answers + counts.answers, lost + counts.tokens
-    if not answers:
+def account(dataset: Dataset, counts: Counts, split: str, num_rows: int, policy: str) -> tuple[list[str], list[Problem]]:
+    """What the user is told of rows that were left out or cut, and what is wrong: answers that are cut.
+
+    Args:
+        dataset: all encoded rows.
+        num_rows: how many rows they were made of.
+        policy: `--truncated-answers`, which may allow that answers are cut.
+    """
+    notes = [f"{split}: {number} of {num_rows} rows are left out: {why}" for why, number in counts.left_out.items()]
+    num_cut, tokens_cut = truncation(dataset) or (0, 0)
+    if num_cut:
+        share = tokens_cut / max(1, tokens_cut + sum(dataset["length"]))
+        notes.append(f"{split}: {num_cut} of {num_rows} rows are longer than the model takes and are cut ({share:.1%} of the "
+                     "tokens); see --max-length")
+    num_answers = counts.answers
+    num_tokens = counts.tokens
+    if "answer_cut" in dataset.column_names:
+        answers_cut, answer_tokens_cut = _sum_counts(dataset, "answer_cut")
+        num_answers += answers_cut
+        num_tokens += answer_tokens_cut
+    if not num_answers:
         return notes, []
-    what = f"{split}: the answers of {answers} of {rows} rows are cut, as they are longer than the model takes ({lost} tokens)"
+    what = (f"{split}: the answers of {num_answers} of {num_rows} rows are cut, as they are longer than the model takes "
+            f"({num_tokens} tokens)")
     if policy == "error":
         return notes, [Problem(what, "allow more (--max-length, --model), or say what to do with them: leave the rows out, or "
                                "train on what is left of them", "--truncated-answers drop (or keep)")]
-    return [*notes, f"{what}: {'these rows are left out' if policy == 'drop' else 'what is left of them is used'}"], []
+    used = "these rows are left out" if policy == "drop" else "what is left of them is used"
+    return [*notes, f"{what}: {used}"], []
 
 
-def _sums(dataset: Dataset, column: str) -> tuple[int, int]:
+def _sum_counts(dataset: Dataset, column: str) -> tuple[int, int]:
     """Rows in which a column of counts is not zero, and its sum."""
     import numpy as np
 
-    found = np.asarray(dataset.with_format("numpy")[column][:])
-    return int((found > 0).sum()), int(found.sum())
+    values = np.asarray(dataset.with_format("numpy")[column][:])
+    return int((values > 0).sum()), int(values.sum())

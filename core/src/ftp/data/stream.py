@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ftp.data import arrow, batches, encode, tables
 from ftp.data.batches import Rows
@@ -22,11 +22,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+WINDOWS_OF_EPOCH = 1_000_003
+"""More windows than an epoch has, so that each window of each epoch has an order of its own."""
+
+
+class StreamState(TypedDict):
+    """Where a stream is, as plain values that are fit for JSON.
+
+    `row`: the first row of the window, counted from the beginning of the stream; `done`: updates of the window that came
+    already; `stream`: the state of the stream before the window, None at its beginning.
+    """
+
+    epoch: int
+    window: int
+    row: int
+    done: int
+    stream: dict[str, Any] | None
+
+
 @dataclass(frozen=True)
 class Update:
-    """One update: the places `rows` in the encoded data set `window`; `lengths` are the tokens of all its rows.
+    """One update. Give `rows` and `lengths` to `batches.share` and `batches.micro`, as with a plan of stored rows.
 
-    Give `rows` and `lengths` to `batches.share` and `batches.micro`, as with a plan of stored rows.
+    Attributes:
+        window: the encoded rows that the update is taken from.
+        rows: the numbers of its rows in `window`.
+        lengths: tokens of all rows of `window`.
+        epoch: how often the stream was read to its end before.
     """
 
     window: Dataset
@@ -39,9 +61,14 @@ class Updates:
     """An endless iterator of `Update`s over a stream, epoch after epoch; the same on every rank.
 
     Every rank reads the whole stream and takes its `batches.share` of each update, so that updates are the same however
-    many ranks there are. `row` of an encoded row counts from the beginning of the stream. `buffer` is rounded down to
-    whole updates; what is left over at the end of a window (rows that make none or several, a token budget) makes a
-    smaller update. UserError for a stream without rows.
+    many ranks there are. `row` of an encoded row counts from the beginning of the stream. What is left over at the end of a
+    window (rows that make none or several, a token budget) makes a smaller update.
+
+    Args:
+        buffer: rows of a window, rounded down to whole updates.
+
+    Raises:
+        UserError: the stream has no rows.
     """
 
     def __init__(
@@ -55,57 +82,60 @@ class Updates:
         buffer: int = 8192,
         shuffle: bool = True,
     ) -> None:
-        self.stream, self.loss_encode = stream, loss_encode
-        self.batch_size, self.batch_tokens = batch_size, batch_tokens
-        self.seed, self.shuffle = seed, shuffle
+        self.stream = stream
+        self.loss_encode = loss_encode
+        self.batch_size = batch_size
+        self.batch_tokens = batch_tokens
+        self.seed = seed
+        self.shuffle = shuffle
         self.buffer = max(batch_size, buffer - buffer % batch_size)
-        self.state: dict[str, Any] = {"epoch": 0, "window": 0, "row": 0, "done": 0, "stream": None}
+        self.state = StreamState(epoch=0, window=0, row=0, done=0, stream=None)
         self.start = copy.deepcopy(stream.state_dict())
 
-    def state_dict(self) -> dict[str, Any]:
-        """The place after the update given last; plain values, fit for JSON."""
+    def state_dict(self) -> StreamState:
+        """Where the stream is after the update that came last."""
         return copy.deepcopy(self.state)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StreamState) -> None:
         """Go on after the update at which `state_dict` was taken; takes effect at the next `iter`."""
         self.state = copy.deepcopy(state)
 
     def __iter__(self) -> Iterator[Update]:
         while True:
-            any_rows = self.state["row"] > 0
+            has_rows = self.state["row"] > 0
             for update in self._epoch():
-                any_rows = True
+                has_rows = True
                 yield update
-            if not any_rows:
+            if not has_rows:
                 raise UserError("the training stream gave no rows", "give at least one row")
-            self.state = {"epoch": self.state["epoch"] + 1, "window": 0, "row": 0, "done": 0, "stream": None}
+            self.state = StreamState(epoch=self.state["epoch"] + 1, window=0, row=0, done=0, stream=None)
 
     def _epoch(self) -> Iterator[Update]:
         import numpy as np
 
         self.stream.load_state_dict(copy.deepcopy(self.state["stream"] or self.start))
         source = iter(self.stream)
-        while window := list(islice(source, self.buffer)):
+        while rows := list(islice(source, self.buffer)):
             after = copy.deepcopy(self.stream.state_dict())
-            made = encode.numbered(window, self.loss_encode, "train", self.state["row"])
-            if made:
-                rows = tables.dataset([encode.narrow(arrow.table(list(enumerate(made))))])
-                lengths = np.asarray(rows.with_format("numpy")["length"][:], dtype=np.int64)
-                order = batches.plan(
+            encoded = encode.numbered(rows, self.loss_encode, "train", self.state["row"])
+            if encoded:
+                window = tables.dataset([encode.narrow(arrow.table(list(enumerate(encoded))))])
+                lengths = np.asarray(window.with_format("numpy")["length"][:], dtype=np.int64)
+                updates = batches.plan(
                     lengths,
                     batch_size=self.batch_size,
                     batch_tokens=self.batch_tokens,
                     seed=self.seed,
-                    epoch=self.state["epoch"] * 1_000_003 + self.state["window"],
+                    epoch=self.state["epoch"] * WINDOWS_OF_EPOCH + self.state["window"],
                     shuffle=self.shuffle,
                 )
-                for picked in order[self.state["done"] :]:
+                for update_rows in updates[self.state["done"] :]:
                     self.state["done"] += 1
-                    yield Update(rows, picked, lengths, self.state["epoch"])
-            self.state = {
-                "epoch": self.state["epoch"],
-                "window": self.state["window"] + 1,
-                "row": self.state["row"] + len(window),
-                "done": 0,
-                "stream": after,
-            }
+                    yield Update(window, update_rows, lengths, self.state["epoch"])
+            self.state = StreamState(
+                epoch=self.state["epoch"],
+                window=self.state["window"] + 1,
+                row=self.state["row"] + len(rows),
+                done=0,
+                stream=after,
+            )
