@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ftp.errors import Problem, UserError
+from ftp.types import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,20 +16,24 @@ DEEPEST = 64
 
 
 def table(
-    numbered: Sequence[tuple[int, Mapping[str, Any]]], where: str = "rows, row", problems: dict[str, Problem] | None = None
+    numbered: Sequence[tuple[int, Row]], where: str = "rows, row", problems: dict[str, Problem] | None = None
 ) -> pa.Table:
     """Rows as a table with every column that any of them has.
 
     Args:
+        numbered: rows with their numbers, for messages.
         where: file and unit that an error names before the number of a row.
         problems: gets the columns that no type holds, which are left out; None: each of them is an error.
+
+    Raises:
+        UserError: a column cannot be held, its name is none, or no column is left.
     """
     import pyarrow as pa
 
     names: dict[str, None] = {}  # in the order in which rows first have them
     for _, row in numbered:
         names.update(dict.fromkeys(row))
-    columns: dict[str, Any] = {}
+    columns: dict[str, pa.Array] = {}
     wrong: dict[str, Problem] = {} if problems is None else problems
     for name in names:
         values = [row.get(name) for _, row in numbered]
@@ -53,7 +58,7 @@ def table(
     return pa.table(columns)
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: Sequence[object]) -> pa.Array:
     """The values of a column; as JSON where Arrow could not give its objects back as they are."""
     import pyarrow as pa
 
@@ -74,7 +79,7 @@ def _column(values: list[Any]) -> pa.Array:
     return column
 
 
-def _unholdable(name: str, values: list[Any], numbers: list[int], where: str, error: Exception) -> Problem:
+def _unholdable(name: str, values: Sequence[object], numbers: list[int], where: str, error: Exception) -> Problem:
     """Why no column type holds these values, with the first row that shows it."""
     import pyarrow as pa
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import unsupported_labels
@@ -12,9 +14,9 @@ from ftp.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset
 
-    Rows: TypeAlias = Dataset | IterableDataset
+    from ftp.data.row_types import ColumnType, ColumnTypes, Rows
 
 BATCH_ROWS = 10_000
 """Rows that are looked at together."""
@@ -26,7 +28,7 @@ def check(rows: Rows, form: str, source_name: str) -> None:
 
     # What the types of the columns say; a stream can be checked no further.
     spec = forms.get(form)
-    types: Mapping[str, Any] = rows.features or {}
+    types: ColumnTypes = rows.features or {}
     wrong: list[Problem] = []
     wrong_kinds: set[str] = set()
     for column in spec.columns:
@@ -49,23 +51,42 @@ def check(rows: Rows, form: str, source_name: str) -> None:
         raise UserError(wrong)
 
 
-def _type_problem(column: forms.Column, kind: Any, source_name: str) -> Problem:
+def _type_problem(column: forms.Column, column_type: ColumnType, source_name: str) -> Problem:
     """What is wrong with a column that has the type of another kind."""
     name = column.name
     if column.kind == "text":
         return Problem(
-            f"{source_name}: {name} holds {getattr(kind, 'dtype', None) or 'lists'}, not text",
+            f"{source_name}: {name} holds {getattr(column_type, 'dtype', None) or 'lists'}, not text",
             "map a column with text",
             f"--columns {name}=NAME",
         )
-    if column.kind == "class" and is_list(kind):
+    if column.kind == "class" and is_list(column_type):
         return unsupported_labels.lists_problem(source_name, name)
-    shown = getattr(kind, "dtype", None) or "lists or fields of another kind"
+    shown = getattr(column_type, "dtype", None) or "lists or fields of another kind"
     return Problem(
         f"{source_name}: {name} holds {shown}, not {KINDS[column.kind].meaning}",
         "write it so, or map another column",
         f"--columns {name}=NAME",
     )
+
+
+MEND = "mend or leave out these rows"
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    """What is wrong with some rows: they `have` that, and it is mended so."""
+
+    what: str
+    fix: str = MEND
+
+
+UNEVEN = _Mistake("another number of tags than tokens", "give each token one tag")
+NULL_ANSWER = _Mistake("an answer (in answers) that is null")
+NULL_WORD = _Mistake("a word (in tokens) that is null")
+WITHOUT_START = _Mistake(
+    "another number of places (answer_start) than texts in answers", "give each text the place where it begins in the context"
+)
 
 
 def _row_problems(rows: Dataset, columns: Sequence[forms.Column], source_name: str) -> list[Problem]:
@@ -74,88 +95,80 @@ def _row_problems(rows: Dataset, columns: Sequence[forms.Column], source_name: s
     Args:
         columns: those in which every row has a value.
     """
-    needed = [column.name for column in columns]
-    of_kind = {column.kind: column.name for column in columns}
-    without_value: dict[str, list[int]] = {column: [] for column in needed}
-    no_number: dict[str, list[int]] = {column.name: [] for column in columns if column.kind == "number"}
-    uneven: list[int] = []
-    with_null_answer: set[int] = set()
-    without_start: set[int] = set()
-    with_null_word: set[int] = set()
+    wrong: dict[_Mistake, list[int]] = defaultdict(list)
+    stored = rows.select_columns([column.name for column in columns]).with_format("arrow")
     # Arrow batches, as Python objects of a large file would not fit into memory.
     for start in range(0, len(rows), BATCH_ROWS):
-        batch = rows.select_columns(list(needed)).with_format("arrow")[start : start + BATCH_ROWS]
-        for column in needed:
-            if batch.column(column).null_count:
-                is_null = batch.column(column).is_null().to_pylist()
-                without_value[column] += [start + i for i, absent in enumerate(is_null) if absent]
-        for column in no_number:
-            values = batch.column(column).to_pylist()
-            no_number[column] += [start + i for i, value in enumerate(values) if not is_finite(value)]
-        if "answers" in of_kind:
-            answers = batch.column(of_kind["answers"])
-            with_null_answer.update(start + i for i in _rows_with_null_answer(answers))
-            without_start.update(start + i for i in _rows_without_answer_start(answers))
-        if "tags" in of_kind:
-            uneven += [start + i for i in _rows_of_uneven_length(batch, (of_kind["tokens"], of_kind["tags"]))]
-            words = batch.column(of_kind["tokens"]).combine_chunks()
-            with_null_word.update(start + i for i in _lists_with_null(words))
-
-    # what is wrong, the rows in which it is, and how to mend them
-    mistakes: list[tuple[str, Iterable[int], str]] = []
-    for column, row_indices in without_value.items():
-        mistakes.append((f"no {column}", row_indices, "mend or leave out these rows"))
-    for column, row_indices in no_number.items():
-        # a missing value is told above
-        row_indices = sorted(set(row_indices) - set(without_value[column]))
-        mistakes.append((f"no finite number in {column}", row_indices, "mend or leave out these rows"))
-    mistakes += [
-        ("another number of tags than tokens", uneven, "give each token one tag"),
-        ("an answer (in answers) that is null", with_null_answer, "mend or leave out these rows"),
-        ("a word (in tokens) that is null", with_null_word, "mend or leave out these rows"),
-        ("another number of places (answer_start) than texts in answers", without_start,
-         "give each text the place where it begins in the context"),
-    ]
+        batch = stored[start : start + BATCH_ROWS]
+        for mistake, row_indices in _mistakes_in(batch, columns):
+            wrong[mistake] += [start + i for i in row_indices]
     problems: list[Problem] = []
-    for what, where, fix in mistakes:
-        row_indices = sorted(where)
+    for mistake, row_indices in wrong.items():
         if row_indices:
-            message = f"{source_name}: {len(row_indices)} rows have {what}; the first, counted from 0: {row_indices[:5]}"
-            problems.append(Problem(message, fix))
+            message = f"{source_name}: {len(row_indices)} rows have {mistake.what}; the first, counted from 0: {row_indices[:5]}"
+            problems.append(Problem(message, mistake.fix))
     return problems
 
 
-def _rows_of_uneven_length(batch: pa.Table, columns: Sequence[str]) -> list[int]:
-    """Indices of the rows of a batch whose lists in two columns differ in length."""
+def _mistakes_in(batch: pa.Table, columns: Sequence[forms.Column]) -> Iterator[tuple[_Mistake, list[int]]]:
+    """What may be wrong in a batch, each with the rows (counted within it) in which it is; none where it is not."""
+    of_kind = {column.kind: column.name for column in columns}
+    for column in columns:
+        values = batch.column(column.name)
+        yield _Mistake(f"no {column.name}"), _true_indices(values.is_null())
+        if column.kind == "number":
+            present = enumerate(values.to_pylist())
+            yield (
+                _Mistake(f"no finite number in {column.name}"),
+                [i for i, value in present if value is not None and not is_finite(value)],
+            )
+    if "tags" in of_kind:
+        tokens, tags = batch.column(of_kind["tokens"]), batch.column(of_kind["tags"])
+        yield UNEVEN, _rows_of_uneven_length(tokens, tags)
+        yield NULL_WORD, _lists_with_null(tokens.combine_chunks())
+    if "answers" in of_kind:
+        answers = batch.column(of_kind["answers"]).combine_chunks()
+        yield NULL_ANSWER, _rows_with_null_answer(answers)
+        yield WITHOUT_START, _rows_without_answer_start(answers)
+
+
+def _true_indices(mask: pa.ChunkedArray) -> list[int]:
     import pyarrow.compute as pc
 
-    lengths = [pc.list_value_length(batch.column(column)).to_pylist() for column in columns]
-    pairs = zip(*lengths, strict=True)
-    return [i for i, (first, second) in enumerate(pairs) if first != second]
+    indices: list[int] = pc.indices_nonzero(mask).to_pylist()
+    return indices
 
 
-def _rows_with_null_answer(column: pa.ChunkedArray) -> set[int]:
+def _rows_of_uneven_length(first: pa.ChunkedArray, second: pa.ChunkedArray) -> list[int]:
+    """Indices of the rows whose lists in two columns differ in length; a missing list has none."""
+    import pyarrow.compute as pc
+
+    lengths = [pc.fill_null(pc.list_value_length(column), -1) for column in (first, second)]
+    return _true_indices(pc.not_equal(*lengths))
+
+
+def _rows_with_null_answer(answers: pa.Array) -> list[int]:
     """Indices of the rows of a column of answers in which one is null."""
     import pyarrow.compute as pc
 
-    return _lists_with_null(pc.struct_field(column.combine_chunks(), "text"))
+    return _lists_with_null(pc.struct_field(answers, "text"))
 
 
-def _rows_without_answer_start(column: pa.ChunkedArray) -> set[int]:
+def _rows_without_answer_start(answers: pa.Array) -> list[int]:
     """Indices of the rows of a column of answers that say where some texts begin, and not where each does; saying none is
     allowed."""
     import pyarrow.compute as pc
 
-    answers = column.combine_chunks()
     if "answer_start" not in [field.name for field in answers.type]:
-        return set()
-    lengths = [pc.list_value_length(pc.struct_field(answers, name)).to_pylist() for name in ("text", "answer_start")]
-    pairs = zip(*lengths, strict=True)
-    return {i for i, (num_texts, num_starts) in enumerate(pairs) if num_starts and num_texts != num_starts}
+        return []
+    texts, starts = (pc.list_value_length(pc.struct_field(answers, name)) for name in ("text", "answer_start"))
+    num_starts = pc.fill_null(starts, 0)
+    return _true_indices(pc.and_(pc.greater(num_starts, 0), pc.not_equal(pc.fill_null(texts, -1), num_starts)))
 
 
-def _lists_with_null(lists: pa.Array) -> set[int]:
+def _lists_with_null(lists: pa.Array) -> list[int]:
     """Indices of the lists of which a value is null."""
     import pyarrow.compute as pc
 
-    return set(pc.list_parent_indices(lists).filter(pc.is_null(pc.list_flatten(lists))).to_pylist())
+    parents = pc.list_parent_indices(lists).filter(pc.is_null(pc.list_flatten(lists)))
+    return sorted(set(parents.to_pylist()))

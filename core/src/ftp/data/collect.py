@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.errors import Problem, UserError
 from ftp.plugin_info import Answer
 from ftp.types import Data, Loss, Run, StartedRun
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ftp.data.row_types import Rows
 
 
 def collect(run: Run, refused: list[Problem] | None = None) -> Data:
@@ -23,7 +28,7 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
     if _shared_splits(run, answers):
         data, notes = settle_domains({answer.plugin: dict(answer.value) for answer in answers}, run, refused)
     else:
-        splits: dict[str, Any] = {}
+        splits: dict[str, Rows] = {}
         for answer in answers:
             splits.update(answer.value)
         data, notes = settle(splits, run, refused)
@@ -48,7 +53,7 @@ def _shared_splits(run: Run, answers: Sequence[Answer]) -> bool:
     """
     declared = {plugin.name: plugin.splits for plugin in run.hooks.picked}
     owner: dict[str, Answer] = {}
-    problems = []
+    problems: list[Problem] = []
     is_shared = False
     for answer in answers:
         for split in answer.value:
@@ -65,8 +70,12 @@ def _shared_splits(run: Run, answers: Sequence[Answer]) -> bool:
     return is_shared
 
 
-def encode_all(run: StartedRun, data: Data, loss: Loss) -> dict[str, Any]:
-    """Every split as encoded rows, once; the main process encodes, the others read what it wrote."""
+def encode_all(run: StartedRun, data: Data, loss: Loss) -> dict[str, Dataset]:
+    """Every split as encoded rows, once; the main process encodes, the others read what it wrote.
+
+    Raises:
+        UserError: answers are cut and may not be, or no row of a split is left.
+    """
     from ftp.data.encode import Counts, account, encode, encoder, whole_answers
     from ftp.data.tables import cache_home
 
@@ -74,7 +83,7 @@ def encode_all(run: StartedRun, data: Data, loss: Loss) -> dict[str, Any]:
     policy = run.settings.truncated_answers
     cache = run.settings.cache_dir or cache_home()
     kept = cache / "encoded" if cache is not None else None
-    encoded: dict[str, Any] = {}
+    encoded: dict[str, Dataset] = {}
     problems: list[Problem] = []
     with accelerator.main_process_first():
         for name, rows in data.splits.items():

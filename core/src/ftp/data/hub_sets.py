@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from ftp.data import split_files
 from ftp.data.readers import DataFile
@@ -15,9 +15,9 @@ from ftp.errors import UserError
 from ftp.host.quiet import without_progress_bars
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset
 
-    Rows: TypeAlias = Dataset | IterableDataset
+    from ftp.data.row_types import Rows
 
 
 def _require_small_tables(file: DataFile) -> None:
@@ -80,13 +80,14 @@ def _exact(rows: Rows) -> Rows:
     return exact
 
 
-def _named(parts: Mapping[str, Any], splits: Mapping[str, str], source_name: str) -> dict[str, Any]:
+def _named(parts: Mapping[str, Rows], splits: Mapping[str, str], source_name: str) -> dict[str, Rows]:
     """Parts under our split names; parts under no such name are left out."""
-    named = {}
+    named: dict[str, Rows] = {}
     for split, names in split_files.SPLITS.items():
-        wanted = (splits[split],) if split in splits else names
-        if name := next((name for name in wanted if name in parts), None):
-            named[split] = parts[name]
+        candidates = (splits[split],) if split in splits else names
+        present = [name for name in candidates if name in parts]
+        if present:
+            named[split] = parts[present[0]]
         elif split in splits:
             raise UserError(f"{source_name} has no split '{splits[split]}'; it has: {', '.join(parts)}")
     if not named:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import (
@@ -18,17 +18,17 @@ from ftp.data import (
     tables,
     target_form,
 )
+from ftp.data.column_kinds import is_text
 from ftp.data.readers import ReadColumns
 from ftp.errors import Problem, UserError
 from ftp.forms import catalogue
 from ftp.types import Data
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset
 
+    from ftp.data.row_types import Rows
     from ftp.types import Run
-
-    Rows: TypeAlias = Dataset | IterableDataset
 
 
 def load(
@@ -42,48 +42,43 @@ def load(
 ) -> dict[str, Rows]:
     """The rows that `--data` names, else those of `sample`, in the form that the run's objective reads.
 
-    `form`: the domain's own form; rows richer than needed are converted downhill, poorer ones are an error that
-    names the columns. `labels`: the domain's classes in the order of their numbers. `columns`: the domain's own
-    mapping (ours -> theirs) for its sample; `--columns` maps those of `--data`. `adapt`: brings the rows of a split whose
-    columns the domain knows and core does not into columns that core reads; all others it gives back as they are.
+    Args:
+        run: says what to read, and how.
+        sample: the domain's own file or folder of rows; None: it has none.
+        form: the domain's own form; rows richer than needed are converted downhill, poorer ones are an error.
+        labels: the domain's classes in the order of their numbers; empty: those that rows have.
+        columns: the domain's own mapping (ours -> theirs) for its sample; `--columns` maps those of `--data`.
+        adapt: brings the rows of a split whose columns the domain knows and core does not into columns that core reads; all
+            others it gives back as they are. None: no such columns.
+
+    Returns:
+        Split -> its rows, in the columns of the run's form.
+
+    Raises:
+        UserError: there are no rows, or they cannot be read; columns are named.
     """
     settings = run.settings
     source: str | Path | None = settings.data if settings.data is not None else sample
     if source is None:
         raise UserError("there are no data: this domain has no sample of its own", "name your data", "--data FILE_OR_FOLDER")
-    chosen = mapping(settings.columns)
+    mapped = mapping(settings.columns)
     if settings.data is None:
-        chosen = {**columns, **chosen}
-    reading_notes: list[str] = []
+        mapped = {**columns, **mapped}
     read_columns = ReadColumns()
-    try:
-        loaded = read.read(
-            source,
-            columns=chosen,
-            streaming=settings.streaming,
-            max_decompressed=settings.max_decompressed,
-            notes=reading_notes,
-            read_columns=read_columns,
-        )
-    finally:
-        # Also before an error, which the notes may explain.
-        for note in reading_notes:
-            run.tell(note)
-    if unused := split_files.left_out(source):
-        run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
+    loaded = _read(source, mapped, read_columns, run)
     adapted = loaded
     if adapt is not None:
         adapted = {split: adapt(rows) for split, rows in loaded.items()}
     # A domain that changed a split reads columns of its own, which nobody here knows.
     is_unchanged = all(adapted[split] is rows for split, rows in loaded.items())
-    if is_unchanged:
-        names = _columns_read(loaded, run.task.form, form)
-        if names:
-            if settings.group_column:
-                names.add(settings.group_column)
-            read_columns.limit_to((chosen.get(name, name) for name in names), run.tell)
-            if settings.data is not None and (unread := _unread_texts(loaded, run.task.form, form)):
-                run.tell(f"{source}: columns of texts that are not read: {', '.join(unread)}")
+    names = _columns_read(loaded, run.task.form, form) if is_unchanged else set()
+    if names:
+        if settings.group_column:
+            names.add(settings.group_column)
+        read_columns.limit_to((mapped.get(name, name) for name in names), run.tell)
+        unread = _unread_texts(loaded, run.task.form, form)
+        if unread and settings.data is not None:
+            run.tell(f"{source}: columns of texts that are not read: {', '.join(unread)}")
     splits, _, notes = target_form.shape(
         adapted,
         run.task.form,
@@ -91,13 +86,34 @@ def load(
         prefer=form,
         source_name=str(source),
         others=run.task.others,
-        mapped=chosen,
+        mapped=mapped,
         files=split_files.files_of(source),
         join_labels=settings.join_labels,
     )
     for note in notes:
         run.tell(note)
     return splits
+
+
+def _read(source: str | Path, mapped: Mapping[str, str], read_columns: ReadColumns, run: Run) -> dict[str, Rows]:
+    """The splits of a source as the run's options say; what was noticed is told."""
+    notes: list[str] = []
+    try:
+        loaded = read.read(
+            source,
+            columns=mapped,
+            streaming=run.settings.streaming,
+            max_decompressed=run.settings.max_decompressed,
+            notes=notes,
+            read_columns=read_columns,
+        )
+    finally:
+        # Also before an error, which the notes may explain.
+        for note in notes:
+            run.tell(note)
+    if unused := split_files.left_out(source):
+        run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
+    return loaded
 
 
 def _columns_read(loaded: Mapping[str, Rows], target: str, prefer: str) -> set[str]:
@@ -119,17 +135,14 @@ def _columns_read(loaded: Mapping[str, Rows], target: str, prefer: str) -> set[s
 
 def _unread_texts(loaded: Mapping[str, Rows], target: str, prefer: str) -> list[str]:
     """Columns of texts beside messages that no row is read from, which somebody may miss (`system_prompt`)."""
-    from datasets import Value
-
-    texts = (Value("string"), Value("large_string"))
     unread: set[str] = set()
     for rows in loaded.values():
         columns = list(rows.column_names or ())
-        kinds = rows.features or {}
+        types = rows.features or {}
         leading = forms.offers_to(columns, target)
         source_form = prefer if prefer in leading else next(iter(leading), None)
         if source_form is not None and forms.get(source_form).has_messages:
-            unread.update(name for name in chat_rows.unread_columns(columns) if kinds.get(name) in texts)
+            unread.update(name for name in chat_rows.unread_columns(columns) if is_text(types.get(name)))
     return sorted(unread - catalogue.aside())
 
 
@@ -139,8 +152,15 @@ def settle(
     """The rows of all domains as the `Data` of a run, and notes to tell.
 
     Every split is brought to `run.task.form`, its columns and types checked, labels made class numbers over all
-    splits, a missing validation cut from train, and `max_train_rows` kept. Only train may stay a stream.
-    UserError says what is wrong with which split. `refused`: as in `splits.complete`.
+    splits, a missing validation cut from train, and `max_train_rows` kept.
+
+    Args:
+        loaded: split -> its rows; only train may be a stream.
+        run: says what to do with them.
+        refused: as in `complete`; None: what a run refuses is raised.
+
+    Raises:
+        UserError: says what is wrong with which split.
     """
     shaped, class_names, notes = _shape(loaded, run)
     complete, split_notes = _complete(shaped, run, refused)
@@ -153,21 +173,26 @@ def settle_domains(
 ) -> tuple[Data, list[str]]:
     """The rows of several domains as the `Data` of a run, and notes to tell: each domain is settled by itself, then joined.
 
-    `loaded`: domain -> its splits. A validation that a domain lacks is cut from its own train; of held-out rows each domain
-    gives as many at most (`max_eval_rows`). UserError also where their labels differ.
+    A validation that a domain lacks is cut from its own train; of held-out rows each domain gives as many at most
+    (`max_eval_rows`).
+
+    Args:
+        loaded: domain -> its splits.
+
+    Raises:
+        UserError: also where the labels of domains differ.
     """
     parts: dict[str, dict[str, Rows]] = {}
     labels: dict[str, tuple[str, ...]] = {}
     notes: list[str] = []
-    for domain, given in loaded.items():
-        shaped, labels[domain], shape_notes = _shape(given, run)
-        parts[domain] = shaped
+    for domain, domain_splits in loaded.items():
+        parts[domain], labels[domain], shape_notes = _shape(domain_splits, run)
         notes += [f"{domain}: {note}" for note in shape_notes]
     if problems := domains.same_labels(labels):
         raise UserError(problems)
     names = next(iter(labels.values()))
 
-    # a domain that only gives held-out rows gives them for all
+    # A domain that only gives held-out rows gives them for all.
     are_held_out = any("train" not in splits and "validation" in splits for splits in parts.values())
     for domain in loaded:
         if labels[domain] != names:  # the same classes in another order: numbered as in the first domain
@@ -176,6 +201,7 @@ def settle_domains(
             parts[domain], split_notes = _complete(parts[domain], run, refused)
             notes += [f"{domain}: {note}" for note in split_notes]
         parts[domain] = _limit_held_out(parts[domain], run, len(parts))
+    # Each domain keeps its share of the training rows.
     if run.settings.max_train_rows is not None:
         sizes = {domain: len(splits["train"]) for domain, splits in parts.items() if "train" in splits}
         shares = {domain: size / sum(sizes.values()) for domain, size in sizes.items()}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ftp.data import (
     arrow,
@@ -24,9 +24,7 @@ from ftp.data.readers import DataFile, ReadColumns, exports
 from ftp.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
-
-    Rows: TypeAlias = Dataset | IterableDataset
+    from ftp.data.row_types import Rows
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w./ +-]+)?")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.data import arrow, schemas
 from ftp.errors import Problem, UserError
+from ftp.types import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +22,6 @@ __all__ = ["from_rows", "to_rows"]
 
 IN_MEMORY = 64_000_000
 """Bytes of Arrow up to which rows simply stay in memory."""
-
 
 DIGEST_BYTES = 32
 """Bytes of the sha256 at the end of a file."""
@@ -99,35 +99,45 @@ def write(
         schema: pa.Schema | None = None
         writer: pa.RecordBatchStreamWriter | None = None
         for chunk in chunks:
-            wanted = chunk.schema
+            next_schema = chunk.schema
             if schema is not None:
-                wanted = schemas.unify([schema, chunk.schema], source_name, problems)
+                next_schema = schemas.unify([schema, chunk.schema], source_name, problems)
             # A stream has one schema: rows of a wider one begin the next part.
-            if schema is None or writer is None or not wanted.equals(schema):
+            if schema is None or writer is None or not next_schema.equals(schema):
                 if writer is not None:
                     writer.close()
                 parts.append(Path(aside) / f"{len(parts)}.arrow")
-                schema = wanted
+                schema = next_schema
                 writer = pa.ipc.new_stream(str(parts[-1]), schema)
             writer.write_table(schemas.cast(chunk, schema))
             count += len(chunk)
         if schema is None or writer is None:
             raise UserError(f"{source_name or 'the data'} has no rows", "give at least one row")
         writer.close()
-        if len(parts) > 1:
-            merged = Path(aside) / "merged.arrow"
-            with pa.ipc.new_stream(str(merged), schema) as whole:
-                for part in parts:
-                    for batch in pa.ipc.open_stream(pa.memory_map(str(part))):
-                        whole.write_table(schemas.cast(pa.Table.from_batches([batch]), schema))
-            parts = [merged]
-        digest = _digest(parts[0], parts[0].stat().st_size)
-        with parts[0].open("ab") as file:
-            file.write(digest)
-            file.flush()
-            os.fsync(file.fileno())
-        parts[0].replace(path)
+        whole = parts[0] if len(parts) == 1 else _merge(parts, schema, Path(aside) / "merged.arrow")
+        _append_digest(whole)
+        whole.replace(path)
     return count
+
+
+def _merge(parts: Iterable[Path], schema: pa.Schema, path: Path) -> Path:
+    """Write the rows of Arrow streams into one of a schema that holds all of them; its path."""
+    import pyarrow as pa
+
+    with pa.ipc.new_stream(str(path), schema) as writer:
+        for part in parts:
+            for batch in pa.ipc.open_stream(pa.memory_map(str(part))):
+                writer.write_table(schemas.cast(pa.Table.from_batches([batch]), schema))
+    return path
+
+
+def _append_digest(path: Path) -> None:
+    """Write the sha256 of a file at its end, and all of it to the disk."""
+    digest = _digest(path, path.stat().st_size)
+    with path.open("ab") as file:
+        file.write(digest)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def opened(path: Path) -> Dataset | None:
@@ -150,16 +160,24 @@ def opened(path: Path) -> Dataset | None:
 
 
 def to_rows(part: Dataset) -> list[dict[str, Any]]:
-    """The rows of a data set as Python objects (`Dataset.to_list` reads JSON columns with fewer digits)."""
-    columns: dict[str, list[Any]] = part[:]
+    """The rows of a data set as Python objects (`Dataset.to_list` reads JSON columns with fewer digits).
+
+    Args:
+        part: a data set of which all rows fit into memory.
+    """
+    columns: dict[str, list[object]] = part[:]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def from_rows(rows: Sequence[Mapping[str, Any]], features: Features | None = None) -> Dataset:
+def from_rows(rows: Sequence[Row], features: Features | None = None) -> Dataset:
     """Rows as a data set that gives each of them back as it is (`Dataset.from_list` fills fields of other rows in).
 
     Args:
-        features: the kinds of its columns, where they are known.
+        rows: at least one; a column that a row lacks is null in it.
+        features: the types of its columns; None: they are found from the values.
+
+    Raises:
+        UserError: a column has values of several types, or no type holds them.
     """
     from datasets import Dataset, DatasetInfo
     from datasets.table import InMemoryTable, table_cast

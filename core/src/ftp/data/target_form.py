@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import asked, check, convert, dropped_columns, labels, suggest
@@ -16,9 +16,7 @@ from ftp.errors import UserError
 from ftp.forms import ways
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
-
-    Rows: TypeAlias = Dataset | IterableDataset
+    from ftp.data.row_types import Rows
 
 
 def shape(
@@ -36,14 +34,22 @@ def shape(
     """Splits as `target`, read from the form `prefer` where they have it; with class names, and notes to tell.
 
     Args:
+        loaded: split -> its rows, as they were read.
+        target: the form that the objective reads.
+        names: the classes in the order of their numbers, where that is known.
+        prefer: a domain's own form; None: the richest one.
+        source_name: the file or folder, for messages.
         others: forms that `--form` could choose in place of `target`.
         mapped: what `--columns` says already.
         files: split -> its file, for what is advised.
         join_labels: spellings of one label become one class.
         plain_values: numbers, dates and true/false in columns of texts are texts, as `ftp predict` reads them. In training they
             are refused, as a column of them is probably not the one that is meant.
+
+    Raises:
+        UserError: the columns of a split are those of no form that leads to `target`, a row cannot be read, or its labels.
     """
-    from datasets import IterableDataset
+    from datasets import Dataset
 
     notes: list[str] = []
     loaded = _without_unanswered_test(loaded, target, prefer, notes, source_name, files)
@@ -65,37 +71,42 @@ def shape(
 
     # Class numbers are needed for classes alone, and class names wherever a label is written in words.
     for form in dict.fromkeys(sources.values()):
-        column = forms.get(form).class_column
-        if column is None or not _needs_labels(form, target):
-            continue
-        of_form = {split: rows for split, rows in canonical.items() if sources[split] == form}
-        numbered, names, label_notes = labels.encode(
-            of_form, names, column.name, column.kind, join=join_labels, source_name=source_name
-        )
-        notes += label_notes
-        # A split that `encode` gives back no more has no labels (hidden ones on the hub): it is left out.
-        for split in of_form:
-            if split in numbered:
-                canonical[split] = numbered[split]
-            else:
-                del canonical[split]
+        if _needs_labels(form, target):
+            names, label_notes = _number_labels(canonical, form, sources, names, source_name, join_labels)
+            notes += label_notes
 
     shaped: dict[str, Rows] = {}
     for split, rows in canonical.items():
-        source = sources[split]
-        converted = convert.convert(rows, source, target, names, split_names[split])
-        # A class is written in words now; the column that is left would be read as something else (a rating).
-        wanted = forms.get(target)
-        left = [column.name for column in forms.get(source).of_kind("class") if wanted.column(column.name) is None]
-        if any(name in converted.column_names for name in left):
-            converted = converted.remove_columns(left)
-        if not isinstance(rows, IterableDataset) and len(converted) < len(rows):
-            notes.append(
-                f"{split}: {len(rows) - len(converted)} of {len(rows)} rows left out (rated bad)"
-            )
-        shaped[split] = converted
+        converted = convert.convert(rows, sources[split], target, names, split_names[split])
+        shaped[split] = _without_classes(converted, sources[split], target)
+        if isinstance(rows, Dataset) and len(converted) < len(rows):
+            notes.append(f"{split}: {len(rows) - len(converted)} of {len(rows)} rows left out (rated bad)")
     class_names = tuple(names) if forms.get(target).class_column is not None else ()
     return shaped, class_names, notes
+
+
+def _number_labels(
+    canonical: dict[str, Rows], form: str, sources: Mapping[str, str], names: Sequence[str], source_name: str, join: bool
+) -> tuple[Sequence[str], list[str]]:
+    """Number the classes of the splits of a form in `canonical`. Returns their names, and notes to tell."""
+    column = forms.get(form).class_column
+    if column is None:
+        return names, []
+    of_form = {split: rows for split, rows in canonical.items() if sources[split] == form}
+    numbered, names, notes = labels.encode(of_form, names, column.name, column.kind, join=join, source_name=source_name)
+    # A split that `encode` gives back no more has no labels (hidden ones on the hub): it is left out.
+    canonical.update(numbered)
+    for split in of_form.keys() - numbered.keys():
+        del canonical[split]
+    return names, notes
+
+
+def _without_classes(rows: Rows, source: str, target: str) -> Rows:
+    """The rows without classes that are written in words now; such a column would be read as something else (a rating)."""
+    columns = [column.name for column in forms.get(source).of_kind("class") if forms.get(target).column(column.name) is None]
+    if any(name in rows.column_names for name in columns):
+        return rows.remove_columns(columns)
+    return rows
 
 
 def _needs_labels(form: str, target: str) -> bool:
@@ -149,11 +160,9 @@ def _choose_form(
     columns = list(rows.column_names or ())
     left_out = dropped_columns.left_out_of(rows)
     # The richest form is there but for a column that no type holds: that column's error says more.
-    for form in forms.offers([*columns, *left_out]):
-        if forms.way(form, target):
-            dropped_columns.require_held(rows, forms.read_columns(form))
-            break
-    leading = [form for form in forms.offers(columns) if forms.way(form, target)]
+    for form in forms.offers_to([*columns, *left_out], target)[:1]:
+        dropped_columns.require_held(rows, forms.read_columns(form))
+    leading = forms.offers_to(columns, target)
     if not leading:
         raise _no_form(rows, target, source_name, others, mapped)
     chosen = prefer if prefer in leading else leading[0]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ftp.data import batches
 from ftp.data.encode import Encode
@@ -18,22 +20,36 @@ from ftp.types import EncodedRow, Loss, Row
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
+    from ftp.data.stream import StreamState
+
+UpdateRows = Sequence[int] | NDArray[np.int64]
+"""Numbers of the encoded rows of one update."""
+
+Order = Callable[[NDArray[np.int64], NDArray[np.int64], int], Sequence[UpdateRows]]
+"""`order(lengths, rows, epoch)`: the updates of an epoch, as the hook `order_rows` gives them."""
+
 
 class Source(Protocol):
     """The updates of a run: how many, and the encoded rows of each for one rank. The same (seed, step, world) gives the
     same rows, wherever a run was resumed."""
 
     total: int
+    """Updates of the run."""
     per_epoch: float
+    """Updates of an epoch, as far as that is known."""
     stride: int
     """Updates that belong together: training begins, and is saved, only before the first or after the last of them."""
 
-    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
+    def updates(self, start: int, rank: int, world: int, place: StreamState | None = None) -> Iterator[list[Row]]:
         """Encoded rows of update `start`, `start + 1`, ... that belong to `rank`; maybe none in a last partial one.
-        `place`: what `place()` gave at `start`, where it was kept."""
+
+        Args:
+            world: the number of ranks.
+            place: what `place()` gave at `start`, where it was kept.
+        """
         ...
 
-    def place(self) -> Any:
+    def place(self) -> StreamState | None:
         """Where a stream is, as plain values for a checkpoint; None where the number of the update says it all."""
         ...
 
@@ -46,11 +62,9 @@ class Source(Protocol):
         ...
 
 
-Order = Callable[[np.ndarray, np.ndarray, int], Sequence[Sequence[int] | np.ndarray]]
-"""`order(lengths, rows, epoch)`: the updates of an epoch, as the hook `order_rows` gives them."""
-
-
-def shuffled(settings: Settings, lengths: np.ndarray, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
+def shuffled(
+    settings: Settings, lengths: NDArray[np.int64], rows: NDArray[np.int64], epoch: int
+) -> list[NDArray[np.int64]]:
     """The updates of an epoch in a new random order; every row once. What core answers to `order_rows`."""
     return batches.plan(lengths, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens, seed=settings.seed,
                         epoch=epoch)
@@ -65,18 +79,21 @@ def count_updates(epochs: float, updates_in: Callable[[int], int]) -> int:
     whole, part = divmod(epochs, 1)
     total = sum(updates_in(epoch) for epoch in range(int(whole)))
     if part:
-        # rounded first: a tenth of ten updates is one, and not the two that ceil makes of 1.0000000000000009
+        # Rounded first: a tenth of ten updates is one, and not the two that ceil makes of 1.0000000000000009
         total += math.ceil(round(part * updates_in(int(whole)), 6))
     return total
 
 
 class Stored:
-    """Encoded rows in a memory-mapped file, in the order that `order_rows` gives each epoch."""
+    """Encoded rows in a memory-mapped file, in the order that `order_rows` gives each epoch.
+
+    Args:
+        order: None: a new random order each epoch.
+    """
 
     stride = 1
 
     def __init__(self, encoded: Dataset, settings: Settings, order: Order | None = None) -> None:
-        """Args: order: None for a new random order each epoch."""
         self.encoded = encoded
         self.lengths = np.asarray(encoded["length"])
         self.rows = np.asarray(encoded["row"])
@@ -86,17 +103,18 @@ class Stored:
         if settings.max_steps is not None:
             self.total = settings.max_steps
         else:
-            # the order of a large set takes time, so that of the first epoch is not made again
+            # The order of a large set takes time, so that of the first epoch is not made again.
             self.total = count_updates(settings.epochs, lambda epoch: len(self._updates_of(epoch)) if epoch else first_epoch)
 
-    def _updates_of(self, epoch: int) -> Sequence[Sequence[int] | np.ndarray]:
+    def _updates_of(self, epoch: int) -> Sequence[UpdateRows]:
         return self.order(self.lengths, self.rows, epoch)
 
     def place(self) -> None:
         return None
 
-    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
-        step, epoch = 0, 0
+    def updates(self, start: int, rank: int, world: int, place: StreamState | None = None) -> Iterator[list[Row]]:
+        step = 0
+        epoch = 0
         while step < self.total:
             for update in self._updates_of(epoch):
                 if step >= self.total:
@@ -107,14 +125,14 @@ class Stored:
                 step += 1
             epoch += 1
 
-    def _fetch(self, rows: np.ndarray) -> list[Row]:
+    def _fetch(self, rows: NDArray[np.int64]) -> list[Row]:
         return as_rows(self.encoded[rows.tolist()]) if len(rows) else []
 
     def names(self, rows: Sequence[Row]) -> list[int]:
-        return [int(row["row"]) for row in rows]
+        return training_rows(rows)
 
     def any_row(self) -> Row:
-        shortest: Mapping[str, Any] = self.encoded[int(self.lengths.argmin())]
+        shortest: Row = self.encoded[int(self.lengths.argmin())]
         return shortest
 
 
@@ -133,13 +151,14 @@ class Streamed:
         encode = _watched(loss.encode, settings.truncated_answers, tell)
         self.stream = Updates(rows, encode, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens,
                               seed=settings.seed)
-        self.total, self.per_epoch = settings.max_steps, float(settings.max_steps)
+        self.total = settings.max_steps
+        self.per_epoch = float(settings.max_steps)  # a stream has no epochs that anybody could count
         self._any: Row | None = None
 
-    def place(self) -> Any:
+    def place(self) -> StreamState:
         return self.stream.state_dict()
 
-    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
+    def updates(self, start: int, rank: int, world: int, place: StreamState | None = None) -> Iterator[list[Row]]:
         if place is not None:
             self.stream.load_state_dict(place)
         skip = 0 if place is not None else start
@@ -149,11 +168,11 @@ class Streamed:
             if self._any is None:
                 self._any = as_rows(update.window[[0]])[0]
             if step >= start:
-                mine = batches.share(update.rows, update.lengths, rank, world)
-                yield as_rows(update.window[mine.tolist()]) if len(mine) else []
+                own_rows = batches.share(update.rows, update.lengths, rank, world)
+                yield as_rows(update.window[own_rows.tolist()]) if len(own_rows) else []
 
     def names(self, rows: Sequence[Row]) -> list[int]:
-        return [int(row["row"]) for row in rows]
+        return training_rows(rows)
 
     def any_row(self) -> Row:
         if self._any is None:
@@ -168,15 +187,15 @@ def _watched(encode: Encode, policy: str, tell: Callable[[str], None]) -> Encode
     that is cut is an error unless `policy` allows it."""
 
     def watched(rows: Sequence[Row]) -> Iterable[EncodedRow]:
-        for one in encode(rows):
-            if one.get("answer_cut") and policy == "error":
+        for row in encode(rows):
+            if row.get("answer_cut") and policy == "error":
                 raise UserError(f"a row's answer is cut, as it is longer than the model takes "
-                                f"({one['answer_cut']} tokens)", "allow more (--max-length, --model), or say what to do with "
+                                f"({row['answer_cut']} tokens)", "allow more (--max-length, --model), or say what to do with "
                                 "such rows: leave them out, or train on what is left", "--truncated-answers drop (or keep)")
-            if one.get("left_out"):
-                tell(f"train: rows are left out as they come: {one['left_out']}")
-            elif not (one.get("answer_cut") and policy == "drop"):
-                yield one
+            if row.get("left_out"):
+                tell(f"train: rows are left out as they come: {row['left_out']}")
+            elif not (row.get("answer_cut") and policy == "drop"):
+                yield row
 
     return watched
 
@@ -186,17 +205,21 @@ class Rolled:
 
     A rollout depends on nothing but the weights, the seed and its number, and no checkpoint lies inside one: a resumed run
     makes the same rows again, so none of them need be saved.
+
+    Args:
+        seed: `seed(seed, number, rank)` sets every random state, for a reward that draws.
     """
 
     def __init__(self, prompts: Source, loss: Loss, settings: Settings, seed: Callable[[int, int, int], None]) -> None:
-        """`seed(seed, number, rank)` sets every random state, for a reward that draws."""
-        self.prompts, self.rollout, self.stride = prompts, loss.rollout, loss.reuse
+        self.prompts = prompts
+        self.rollout = loss.rollout
+        self.stride = loss.reuse
         self.seed = partial(seed, settings.seed)
         self.per_epoch = prompts.per_epoch * self.stride
         self.total = settings.max_steps if settings.max_steps is not None else prompts.total * self.stride
         self._any: Row | None = None
 
-    def updates(self, start: int, rank: int, world: int, place: Any = None) -> Iterator[list[Row]]:
+    def updates(self, start: int, rank: int, world: int, place: StreamState | None = None) -> Iterator[list[Row]]:
         number, skip = divmod(start, self.stride)
         for prompts in self.prompts.updates(number, rank, world, place):
             parts = self._rolled(prompts, number, rank)
@@ -204,7 +227,8 @@ class Rolled:
                 if step >= self.total:
                     return
                 yield list(rows)
-            number, skip = number + 1, 0
+            number += 1
+            skip = 0
 
     def _rolled(self, prompts: Sequence[Row], number: int, rank: int) -> Sequence[Sequence[Row]]:
         self.seed(number + 1, rank)
@@ -213,7 +237,7 @@ class Rolled:
             raise PluginError(f"Loss.rollout gave the rows of {len(parts)} updates, Loss.reuse says {self.stride}")
         return parts
 
-    def place(self) -> Any:
+    def place(self) -> StreamState | None:
         return self.prompts.place()
 
     def names(self, rows: Sequence[Row]) -> list[int]:
@@ -222,11 +246,20 @@ class Rolled:
     def any_row(self) -> Row:
         """A row of a rollout of one prompt, made once: all ranks ask for it together, before training."""
         if self._any is None:
-            self._any = next(row for part in self._rolled([self.prompts.any_row()], -1, 0) for row in part)
+            self._any = next(chain.from_iterable(self._rolled([self.prompts.any_row()], -1, 0)))
         return self._any
 
 
-def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:
-    """Columns of equal length as a list of rows."""
+def training_rows(rows: Iterable[Row]) -> list[int]:
+    """The numbers of the training rows that encoded rows came from."""
+    return [int(row["row"]) for row in rows]
+
+
+def as_rows(columns: Mapping[str, list[object]]) -> list[Row]:
+    """Columns of equal length as a list of rows.
+
+    Args:
+        columns: name -> the values of a column, as a slice of a data set gives them.
+    """
     names = list(columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
