@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from ftp.data import control_text
-from ftp.data.control_text import HIDDEN, NAMES, TextTokenizer, looked_for, renamed, turn_markers
+from ftp.data.control_text import HIDDEN, TextTokenizer, looked_for, turn_markers
+from ftp.data.twin_tokenizer import NAMES, renamed
 from ftp.errors import UserError
 from ftp_testing.models import TEXTS, tiny_tokenizer
 

@@ -114,10 +114,10 @@ def _has_names(kind: pa.DataType) -> bool:
     """Whether every field of a type has a name that is held, at any depth."""
     types = [kind]
     for parent in types:  # grows while it is read
-        fields = _fields(parent)
-        if not all(_is_name(field.name) for field in fields):
-            return False
-        types += [field.type for field in fields]
+        for field in _fields(parent):
+            if not _is_name(field.name):
+                return False
+            types.append(field.type)
     return True
 
 
@@ -136,4 +136,4 @@ def _depth(kind: pa.DataType) -> int:
 
 def _fields(kind: pa.DataType) -> list[pa.Field]:
     """The fields of a type: those of an object, the one of a list, none of a plain value."""
-    return [kind.field(index) for index in range(kind.num_fields)]
+    return list(map(kind.field, range(kind.num_fields)))

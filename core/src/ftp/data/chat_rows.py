@@ -79,7 +79,7 @@ def question(row: Row, column: str) -> list[Message]:
     if column == "instruction":
         value = read_text(value, column)
     turns = read_messages(value, "user", column)
-    is_plain_text = isinstance(row[column], str) and [turn.get("content") for turn in turns] == [row[column]]
+    is_plain_text = isinstance(value, str) and len(turns) == 1 and turns[0].get("content") == value
     if not is_plain_text:
         return turns  # messages hold all that was said before; no other column adds to them
     before: list[str] = []
@@ -89,7 +89,7 @@ def question(row: Row, column: str) -> list[Message]:
         behind.append(read_text(row.get("context"), "context"))
     if column == "question":
         before.append(read_text(row.get("context"), "context"))
-    parts = [part for part in (*before, row[column], *behind) if part == row[column] or part.strip()]
+    parts = [part for part in (*before, value, *behind) if part == value or part.strip()]
     return [*_history(row.get("history")), {"role": "user", "content": "\n\n".join(parts)}]
 
 
@@ -228,7 +228,7 @@ def tools(row: Row) -> list[dict[str, object]] | None:
         raise Unfit(f"holds {value!r:.80} in {column} where a list of tools belongs")
     if column == "functions":
         return [{"type": "function", "function": dict(tool)} for tool in value]
-    return [dict(tool) for tool in value]
+    return list(map(dict, value))
 
 
 def good(value: object) -> bool:

@@ -11,6 +11,7 @@ from ftp import forms
 from ftp.data import unsupported_labels
 from ftp.data.column_kinds import KINDS, is_finite, is_list
 from ftp.errors import Problem, UserError
+from ftp.forms.spec import names_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,7 +97,7 @@ def _row_problems(rows: Dataset, columns: Sequence[forms.Column], source_name: s
         columns: those in which every row has a value.
     """
     wrong: dict[_Mistake, list[int]] = defaultdict(list)
-    stored = rows.select_columns([column.name for column in columns]).with_format("arrow")
+    stored = rows.select_columns(list(names_of(columns))).with_format("arrow")
     # Arrow batches, as Python objects of a large file would not fit into memory.
     for start in range(0, len(rows), BATCH_ROWS):
         batch = stored[start : start + BATCH_ROWS]

@@ -17,21 +17,24 @@ business: both stay tokens wherever they stand. No torch here.
 
 from __future__ import annotations
 
-import copy
-import json
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ftp.data import twin_tokenizer
 from ftp.errors import UserError
 from ftp.types import Run
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 __all__ = ["TextTokenizer", "of_run"]
+
+Content = TypeVar("Content")
+"""Messages, tools, or any value of them."""
 
 VERSION = 1
 """Raised when tokenising changes, so that no older encoded rows are taken."""
@@ -39,10 +42,6 @@ VERSION = 1
 HIDDEN = 0x17000
 """Where the letters begin in which content's control strings are spelt while a template is rendered. Tangut: letters to `repr`,
 `tojson` and the filters of Jinja, which leave them as they are, and in nobody's texts next to `</s>`."""
-
-NAME_LETTERS = 0x800
-NAMES: tuple[int, ...] = (*range(0xF0000, 0xFF800, NAME_LETTERS), *range(0x100000, 0x10F800, NAME_LETTERS))
-"""Where the private-use characters of a twin's names begin; the first that the text has none of is taken."""
 
 LOOKED_FOR = r"(?:(?:\.|\|\s*)(?:split|rsplit|partition|rpartition|startswith|endswith|find|rfind|index|count|replace)\(\s*)"
 """How a template looks for a string in content, other than by `in`."""
@@ -52,7 +51,8 @@ LOOKED_FOR = r"(?:(?:\.|\|\s*)(?:split|rsplit|partition|rpartition|startswith|en
 class TextTokenizer:
     """Tokenises content as `tokenizer` does, but for control tokens that it spells, which stay text.
 
-    Args:
+    Attributes:
+        tokenizer: that of the model.
         split_special_tokens: False takes them for tokens, for texts that a template has rendered before.
         markers: added tokens that are control though the tokenizer does not say so (see `turn_markers`).
         allowed: control tokens that texts may hold (the mask of a text whose blanks are to be filled in).
@@ -74,22 +74,25 @@ class TextTokenizer:
         # tokenizers written in Python (ByT5) hold their own EOS for an added token that is not special
         named = self.tokenizer.all_special_tokens
         listed = {*named, *(getattr(self.tokenizer, "chat_control_tokens", None) or ()), *self.markers}
-        found = set()
+        controls: set[str] = set()
         for token in self.tokenizer.added_tokens_decoder.values():
             # white space may be an added token (Gemma's line breaks), and is in every text
             if (token.special or token.content in listed) and token.content.strip():
-                found.add(token.content)
-        return tuple(sorted(found - set(self.allowed), key=lambda token: (-len(token), token)))
+                controls.add(token.content)
+        return tuple(sorted(controls.difference(self.allowed), key=lambda token: (-len(token), token)))
 
     @cached_property
     def control_ids(self) -> frozenset[int]:
         """The ids of `controls`."""
-        return frozenset(self.tokenizer.added_tokens_encoder[token] for token in self.controls)
+        return frozenset(map(self.tokenizer.added_tokens_encoder.__getitem__, self.controls))
 
-    def __call__(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, **options: Any) -> Any:
-        """What the tokenizer gives for a text, or for a list of texts, each with its pair where there are pairs.
+    def __call__(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, **options: object
+    ) -> BatchEncoding:
+        """What the tokenizer gives for a text, or for a list of texts.
 
         Args:
+            pairs: the second text of each; None: there are none.
             options: as the tokenizer takes them, but nothing that makes tensors or pads, which needs rows of one length.
         """
         if isinstance(texts, str):
@@ -132,7 +135,7 @@ class TextTokenizer:
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
-        return re.compile("|".join(map(re.escape, self.controls)) or "(?!)")
+        return any_of(self.controls)
 
     @cached_property
     def _normal_controls(self) -> tuple[str, ...] | None:
@@ -147,8 +150,7 @@ class TextTokenizer:
     def _keeps_ascii(self) -> bool:
         """Whether each control token still has its own letters once normalised (`[CLS]` is `[cls]` where all is lower case). Then
         an ASCII text that does not spell it does not become it either; others may (`＜s＞`)."""
-        changed = [normal for normal in self._normal_controls or () if not any(token in normal for token in self.controls)]
-        return not changed
+        return all(map(self._control.search, self._normal_controls or ()))
 
     def _holds_once_normal(self, text: str) -> bool:
         if self._keeps_ascii and text.isascii():
@@ -158,23 +160,28 @@ class TextTokenizer:
 
     # --- chats ---
 
-    def hidden(self, content: Any) -> Any:
+    def hidden(self, content: Content) -> Content:
         """Messages, tools or any value of them with the control tokens that they spell written in other letters, of the same
         length, so that a template can be rendered with them and `rendered` still knows which tokens are the template's."""
         if not self.split_special_tokens:
             return content
-        return _mapped(content, lambda text: self._control.sub(self._hide, text) if self.holds(text) else text)
+        hidden: Content = _mapped(content, lambda text: self._control.sub(self._hide, text) if self.holds(text) else text)
+        return hidden
 
-    def rendered(self, texts: Sequence[str], **options: Any) -> Any:
+    def rendered(self, texts: Sequence[str], **options: object) -> BatchEncoding:
         """What the tokenizer gives for texts that a template has written from what `hidden` gave: the tokens that the template
-        writes are tokens, those that its content spells are text. Offsets are those of the texts."""
+        writes are tokens, those that its content spells are text. Offsets are those of the texts.
+
+        Args:
+            options: as the tokenizer takes them; a template has written all special tokens itself.
+        """
         options = {**options, "add_special_tokens": False}
         whole = self.tokenizer(list(texts), **options)
         for number, text in enumerate(texts):
             if not self._content_spells(text):
                 continue
             # the template's own tokens get the twin's names, and only then may content be spelt as it is
-            first = _unused(text)
+            first = twin_tokenizer.unused_names(text)
             named = self._control.sub(partial(self._name, first), text)
             row = self._twin(first)(self._hidden.sub(self._show, named), **options)
             for name, column in whole.items():
@@ -185,15 +192,14 @@ class TextTokenizer:
         """Whether what is content in a rendered text spells a control token."""
         if not self.split_special_tokens:
             return False
-        # the letters of `HIDDEN` are no ASCII
+        # The letters of `HIDDEN` are no ASCII.
         if not text.isascii() and self._hidden.search(text):
             return True
         return self._normal_controls is not None and self._holds_once_normal(self._control.sub(" ", text))
 
     @cached_property
     def _hidden(self) -> re.Pattern[str]:
-        spelt = [re.escape(self._spelt(token, HIDDEN)) for token in self.controls]
-        return re.compile("|".join(spelt) or "(?!)")
+        return any_of(self._names(HIDDEN).values())
 
     @cached_property
     def _letters(self) -> str:
@@ -203,6 +209,10 @@ class TextTokenizer:
     def _spelt(self, token: str, first: int) -> str:
         """A control token in characters that begin at `first`, one for each of its own."""
         return "".join(chr(first + self._letters.index(letter)) for letter in token)
+
+    def _names(self, first: int) -> dict[str, str]:
+        """Each control token -> its name in characters from `first` on."""
+        return {token: self._spelt(token, first) for token in self.controls}
 
     def _name(self, first: int, match: re.Match[str]) -> str:
         return self._spelt(match[0], first)
@@ -215,10 +225,10 @@ class TextTokenizer:
 
     # --- the twin ---
 
-    def _read(self, text: str, pair: str | None, options: Mapping[str, Any]) -> Any:
+    def _read(self, text: str, pair: str | None, options: Mapping[str, object]) -> BatchEncoding:
         """A text whose control strings are text. UserError where the tokenizer cannot read them so."""
         if self.tokenizer.is_fast:
-            return self._twin(_unused(text + (pair or "")))(text, pair, **options)
+            return self._twin(twin_tokenizer.unused_names(text + (pair or "")))(text, pair, **options)
         # tokenizers written in Python have no vocabulary that could be renamed, but this switch
         inner = self.tokenizer(text, pair, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
         if not self.control_ids.isdisjoint(set(inner) - {self.tokenizer.unk_token_id}):
@@ -227,53 +237,34 @@ class TextTokenizer:
                             "--no-split-special-tokens")
         return self.tokenizer(text, pair, split_special_tokens=True, **options)
 
-    def _twin(self, first: int) -> Any:
+    def _twin(self, first: int) -> PreTrainedTokenizerBase:
         """The tokenizer with its control tokens named by characters from `first` on."""
         if first not in self._twins:
-            names = {token: self._spelt(token, first) for token in self.controls}
-            self._twins[first] = renamed(self.tokenizer, names)
+            self._twins[first] = twin_tokenizer.renamed(self.tokenizer, self._names(first))
         return self._twins[first]
 
     @cached_property
-    def _twins(self) -> dict[int, Any]:
+    def _twins(self) -> dict[int, PreTrainedTokenizerBase]:
         return {}
 
 
-def of_run(run: Run, tokenizer: PreTrainedTokenizerBase, **more: Any) -> TextTokenizer:
-    """How the texts of a run are tokenised, in training as in inference (`--split-special-tokens`)."""
-    return TextTokenizer(tokenizer, run.settings.split_special_tokens, **more)
+def of_run(
+    run: Run, tokenizer: PreTrainedTokenizerBase, *, markers: tuple[str, ...] = (), allowed: tuple[str, ...] = ()
+) -> TextTokenizer:
+    """How the texts of a run are tokenised, in training as in inference (`--split-special-tokens`).
+
+    Args:
+        run: its settings say whether content may spell control tokens.
+        tokenizer: that of the model.
+        markers: added tokens that are control though the tokenizer does not say so.
+        allowed: control tokens that texts may hold.
+    """
+    return TextTokenizer(tokenizer, run.settings.split_special_tokens, markers, allowed)
 
 
-def renamed(tokenizer: PreTrainedTokenizerBase, names: Mapping[str, str]) -> Any:
-    """A fast tokenizer that differs from `tokenizer` in nothing but the names of some added tokens (old -> new), which it finds
-    by their new names alone. Ids stay the same."""
-    from tokenizers import Tokenizer
-
-    backend = tokenizer.backend_tokenizer
-    state = json.loads(backend.to_str())
-    for token in state["added_tokens"]:
-        if token["content"] not in names:
-            continue
-        token["content"] = names[token["content"]]
-        # BERT's normalizer drops private-use characters, so there the name has to be found before it
-        kept = backend.normalizer is None or token["content"] in backend.normalizer.normalize_str(token["content"])
-        token["normalized"] = token["normalized"] and kept
-    model = state["model"]
-    if isinstance(model["vocab"], dict):  # BPE, WordPiece, WordLevel: piece -> id
-        model["vocab"] = {names.get(piece, piece): number for piece, number in model["vocab"].items()}
-    else:  # Unigram: (piece, score) by id
-        model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
-    if "merges" in model:
-        model["merges"] = [merge for merge in model["merges"] if not _makes(merge, names)]
-    twin = copy.copy(tokenizer)
-    twin._tokenizer = Tokenizer.from_str(json.dumps(state))
-    for token, name in names.items():
-        if twin.backend_tokenizer.token_to_id(name) != backend.token_to_id(token):
-            raise UserError(f"the tokenizer's control token {token!r} cannot be told from the same letters in a text",
-                            "take it as it is", "--no-split-special-tokens")
-    return twin
+def any_of(strings: Iterable[str]) -> re.Pattern[str]:
+    """A pattern that finds each of the strings, the first ones first; nothing where there are none."""
+    return re.compile("|".join(map(re.escape, strings)) or "(?!)")
 
 
 def turn_markers(tokenizer: PreTrainedTokenizerBase, asked: str, opened: str, answered: str) -> tuple[str, ...]:
@@ -288,28 +279,19 @@ def turn_markers(tokenizer: PreTrainedTokenizerBase, asked: str, opened: str, an
     plain = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special and token.content.strip()]
     if not plain:
         return ()
-    pattern = re.compile("|".join(map(re.escape, sorted(plain, key=len, reverse=True))))
+    pattern = any_of(sorted(plain, key=len, reverse=True))
     ended = [token for token in plain if answered.rstrip().endswith(token)]
     return tuple(sorted({*pattern.findall(asked), *pattern.findall(opened)[:1], *ended}))
 
 
 def looked_for(template: str, tokens: Iterable[str]) -> tuple[str, ...]:
     """The tokens that a chat template looks for in what messages say (`'</think>' in message.content`)."""
-    found = []
+    looked_for: list[str] = []
     for token in tokens:
         quoted = rf"(['\"])(?:\\n|\s)*{re.escape(token)}(?:\\n|\s)*"
         if re.search(rf"{quoted}\1\s*(?:not\s+)?in\b|{LOOKED_FOR}{quoted}", template):
-            found.append(token)
-    return tuple(found)
-
-
-def _unused(text: str) -> int:
-    """The first of `NAMES` whose characters the text has none of."""
-    for first in NAMES:
-        if not re.search(f"[{chr(first)}-{chr(first + NAME_LETTERS - 1)}]", text):
-            return first
-    raise UserError(f"the text that begins {text[:60]!r} spells control tokens and has private-use characters of every kind",
-                    "leave it out, or take control tokens as they are", "--no-split-special-tokens")
+            looked_for.append(token)
+    return tuple(looked_for)
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:
@@ -317,17 +299,11 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        pairs = {change(key) if isinstance(key, str) else key: _mapped(inner, change) for key, inner in value.items()}
-        same = all(key in value and value[key] is inner for key, inner in pairs.items())
-        return value if same else pairs
-    if isinstance(value, (list, tuple)):
-        items = [_mapped(inner, change) for inner in value]
-        same = all(old is new for old, new in zip(value, items, strict=True))
-        return value if same else items
+        fields = {_mapped(key, change): _mapped(item, change) for key, item in value.items()}
+        is_same = all(key in value and value[key] is item for key, item in fields.items())
+        return value if is_same else fields
+    if isinstance(value, list | tuple):
+        items = [_mapped(item, change) for item in value]
+        is_same = all(map(operator.is_, value, items))
+        return value if is_same else items
     return value
-
-
-def _makes(merge: Sequence[str] | str, names: Mapping[str, str]) -> bool:
-    """Whether a merge of BPE makes one of the tokens out of letters, or goes on from it."""
-    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
-    return left in names or right in names or left + right in names

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ftp import forms
 from ftp.data import chat_rows, turns
 from ftp.data.column_kinds import KINDS, make_type
+from ftp.data.tables import as_rows
 from ftp.errors import Problem, UserError
 from ftp.forms import ways
 from ftp.forms.spec import Change
@@ -133,8 +134,7 @@ class _Step:
 
     def change_batch(self, batch: Mapping[str, list[object]], row_indices: list[int]) -> dict[str, list[object]]:
         """A batch of a stream, changed."""
-        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        kept, new_columns = self.change_rows(rows, row_indices)
+        kept, new_columns = self.change_rows(as_rows(batch), row_indices)
         columns: dict[str, list[object]] = {}
         for name, values in batch.items():
             if name not in new_columns:

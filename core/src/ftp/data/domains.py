@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.errors import Problem, UserError
+from ftp.forms.spec import names_of
 from ftp.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def read_shares(pairs: Sequence[str]) -> tuple[dict[str, float], list[Problem]]:
     shares: dict[str, float] = {}
     problems: list[Problem] = []
     for pair in pairs:
-        name, _, number = (part.strip() for part in pair.partition("="))
+        name, _, number = map(str.strip, pair.partition("="))
         try:
             share = float(number)
         except ValueError:
@@ -161,7 +162,7 @@ def _common_types(types_of_domains: Sequence[ColumnTypes], form: str) -> tuple[d
     """The type of each column of joined rows, and the columns that are left out."""
     from datasets import Value
 
-    of_form = {column.name for column in forms.get(form).columns}
+    of_form = names_of(forms.get(form).columns)
     common: dict[str, ColumnType] = {}
     left_out: list[str] = []
     for name in dict.fromkeys(chain.from_iterable(types_of_domains)):

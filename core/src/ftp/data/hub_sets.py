@@ -59,10 +59,10 @@ def from_disk(file: DataFile, splits: Mapping[str, str], streaming: bool) -> dic
         parts = dict(loaded)
         for name, rows in parts.items():
             require_whole(rows.data.table, f"{path / name}")
-    exact = {split: _exact(rows) for split, rows in _named(parts, splits, str(path)).items()}
+    named = _named(parts, splits, str(path))
     if streaming:
-        return {split: rows.to_iterable_dataset() for split, rows in exact.items()}
-    return exact
+        return {split: rows.to_iterable_dataset() for split, rows in named.items()}
+    return named
 
 
 def _exact(rows: Rows) -> Rows:
@@ -87,14 +87,14 @@ def _named(parts: Mapping[str, Rows], splits: Mapping[str, str], source_name: st
         candidates = (splits[split],) if split in splits else names
         present = [name for name in candidates if name in parts]
         if present:
-            named[split] = parts[present[0]]
+            named[split] = _exact(parts[present[0]])
         elif split in splits:
             raise UserError(f"{source_name} has no split '{splits[split]}'; it has: {', '.join(parts)}")
     if not named:
         # A set that is one part under any name is what there is to train on.
         if len(parts) != 1:
             raise UserError(f"{source_name} has the splits {', '.join(parts)}", "say which is train with splits=train=NAME")
-        named["train"] = next(iter(parts.values()))
+        named["train"] = _exact(next(iter(parts.values())))
     return named
 
 
@@ -121,4 +121,4 @@ def from_hub(source: str, splits: Mapping[str, str], streaming: bool, revision: 
             f"{source} is no file or folder here, and the hub does not give it as a data set ({text:.300})",
             "check the spelling, your access (hf auth login), or give a file or folder",
         ) from None
-    return {split: _exact(rows) for split, rows in _named(loaded, splits, source).items()}
+    return _named(loaded, splits, source)

@@ -163,10 +163,9 @@ def agree(left: pa.DataType, right: pa.DataType) -> bool:
     if pa.types.is_list(left) and pa.types.is_list(right):
         return agree(left.value_type, right.value_type)
     if pa.types.is_struct(left) and pa.types.is_struct(right):
-        names = [field.name for field in left]
-        if names != [field.name for field in right]:
+        if left.names != right.names:
             return False
-        return all(agree(left.field(name).type, right.field(name).type) for name in names)
+        return all(agree(left.field(name).type, right.field(name).type) for name in left.names)
     return False
 
 

@@ -152,16 +152,14 @@ def _number_classes(
     """
     notes: list[str] = []
     used = set[str]().union(*classes_of_split.values())
-    if labels:
-        names = tuple(labels)
-        numbers = _numbers_of_known(used, names, has_booleans=bool in map(type, class_of))
-        renamed = sorted((numbers[name], name) for name in used.difference(names))
-        if renamed:
-            notes.append(f"{column}: " + ", ".join(f"{name} = {names[number]}" for number, name in renamed[:SHOWN]))
-    else:
-        names = _sorted_classes(used, class_of, kind)
-        numbers = {name: number for number, name in enumerate(names)}
+    names = tuple(labels) or _sorted_classes(used, class_of, kind)
+    numbers = _number_names(used, names, has_booleans=bool in map(type, class_of))
+    # Numbers, or true and false, where the user gave names: which is which is not to be guessed in silence.
+    renamed = sorted(used.difference(names), key=numbers.__getitem__)
+    if renamed:
+        notes.append(f"{column}: " + ", ".join(f"{name} = {names[numbers[name]]}" for name in renamed[:SHOWN]))
 
+    # A file of test rows alone may well have one class.
     learnt = classes_of_split.get("train", used)
     if len(learnt) < 2 and ("train" in classes_of_split or not labels):
         raise UserError(
@@ -193,10 +191,12 @@ def _name_order(name: str) -> tuple[int, float, str]:
     return (0, float(name), name) if NUMBER.fullmatch(name) else (1, 0.0, name)
 
 
-def _numbers_of_known(used: set[str], names: Sequence[str], *, has_booleans: bool) -> dict[str, int]:
-    """Name -> number where the classes are known; label numbers without names of their own count them from 0.
+def _number_names(used: set[str], names: Sequence[str], *, has_booleans: bool) -> dict[str, int]:
+    """Name -> number; label numbers without names of their own count the classes from 0.
 
     Args:
+        used: what the labels of rows are called.
+        names: the classes in the order of their numbers.
         has_booleans: some labels are true or false, and not only words that say so.
     """
     numbers = {name: number for number, name in enumerate(names)}
@@ -212,6 +212,7 @@ def _numbers_of_known(used: set[str], names: Sequence[str], *, has_booleans: boo
             f"label numbers count the classes from 0 to {len(names) - 1}",
         )
     if has_booleans and used <= {*BOOLEANS} and len(names) == 2:
+        # Classes called True and False in any spelling keep their order; of two others the first is false.
         in_small = [name.lower() for name in names]
         order = in_small if set(in_small) == {*BOOLEANS} else BOOLEANS
         return {name: order.index(name) for name in used}

@@ -187,7 +187,7 @@ def settle_domains(
     notes: list[str] = []
     for domain, domain_splits in loaded.items():
         parts[domain], labels[domain], shape_notes = _shape(domain_splits, run)
-        notes += [f"{domain}: {note}" for note in shape_notes]
+        notes += _of_domain(domain, shape_notes)
     if problems := domains.same_labels(labels):
         raise UserError(problems)
     names = next(iter(labels.values()))
@@ -199,7 +199,7 @@ def settle_domains(
             parts[domain], _, _ = _shape(loaded[domain], run, names)
         if "train" in parts[domain] and not are_held_out:
             parts[domain], split_notes = _complete(parts[domain], run, refused)
-            notes += [f"{domain}: {note}" for note in split_notes]
+            notes += _of_domain(domain, split_notes)
         parts[domain] = _limit_held_out(parts[domain], run, len(parts))
     # Each domain keeps its share of the training rows.
     if run.settings.max_train_rows is not None:
@@ -207,21 +207,28 @@ def settle_domains(
         shares = {domain: size / sum(sizes.values()) for domain, size in sizes.items()}
         for domain, most in domains.counts_of(shares, run.settings.max_train_rows).items():
             parts[domain], train_notes = _limit_train(parts[domain], run, most)
-            notes += [f"{domain}: {note}" for note in train_notes]
+            notes += _of_domain(domain, train_notes)
     joined, join_notes = domains.join(parts, run.task.form)
     return Data(joined, run.task.form, names, parts), [*notes, *join_notes]
+
+
+def _of_domain(domain: str, notes: Iterable[str]) -> list[str]:
+    """Notes that name the domain whose rows they are about."""
+    return [f"{domain}: {note}" for note in notes]
 
 
 def _shape(
     loaded: Mapping[str, Rows], run: Run, names: Sequence[str] = ()
 ) -> tuple[dict[str, Rows], tuple[str, ...], list[str]]:
     """Splits with the columns of the run's form; with class names, in the order of `names` where given, and notes to tell."""
-    unknown = [split for split in loaded if split not in split_files.SPLITS]
+    unknown = sorted(loaded.keys() - split_files.SPLITS.keys())
     if unknown:
         raise UserError(f"unknown splits: {', '.join(unknown)}", f"splits are named {', '.join(split_files.SPLITS)}")
     # Held-out rows are read again at every evaluation; only train may stay a stream.
-    held = {split: rows if split == "train" else _stored(rows, split) for split, rows in loaded.items()}
-    return target_form.shape(held, run.task.form, names, join_labels=run.settings.join_labels)
+    stored = dict(loaded)
+    for split in loaded.keys() - {"train"}:
+        stored[split] = _stored(loaded[split], split)
+    return target_form.shape(stored, run.task.form, names, join_labels=run.settings.join_labels)
 
 
 def _complete(shaped: Mapping[str, Rows], run: Run, refused: list[Problem] | None) -> tuple[dict[str, Rows], list[str]]:
@@ -297,7 +304,7 @@ def mapping(columns: Iterable[str]) -> dict[str, str]:
     for text in columns:
         pairs += text.split(",")
     for pair in pairs:
-        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        ours, equals, theirs = map(str.strip, pair.partition("="))
         if not equals or not ours or not theirs:
             raise UserError(
                 f"--columns {pair.strip()}: not of the form ours=theirs",

@@ -79,7 +79,7 @@ def read(
     else:
         siblings: list[str] = []
         if path.parent.is_dir():
-            siblings = [entry.name for entry in split_files.list_entries(path.parent)]
+            siblings = split_files.names_of(split_files.list_entries(path.parent))
         near = nearest(path.name, siblings)
         raise UserError(
             f"there is no file or folder {source}" + (f"; {near}" if near else ""),
@@ -95,7 +95,7 @@ def _as_rows_of_export(rows: Rows, source: DataFile) -> Rows:
 
     if not isinstance(rows, Dataset) or not exports.has_columns(rows.column_names):
         return rows
-    converted = exports.convert(source, enumerate(tables.to_rows(rows)))
+    converted = exports.convert(source, enumerate(map(dict, tables.to_rows(rows))))
     parts = chunks.chunked(converted, chunks.CHUNK_ROWS)
     return tables.dataset((arrow.table(part, f"{source.path}, row") for part in parts), source_name=str(source.path))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
     for split, paths in files.items():
         if len({readers.format_of(path) for path in paths}) > 1:
             raise UserError(
-                f"{folder} has files of several formats for {split}: {', '.join(path.name for path in paths)}",
+                f"{folder} has files of several formats for {split}: {', '.join(names_of(paths))}",
                 "keep one format a split",
             )
     ordered = {split: files[split] for split in (*SPLITS, *files) if split in files}
@@ -77,7 +77,7 @@ def locate(folder: Path, splits: Mapping[str, str] = {}) -> tuple[dict[str, list
 
 
 def _no_data_files(folder: Path) -> UserError:
-    names = [entry.name for entry in list_entries(folder)]
+    names = names_of(list_entries(folder))
     content = f"it has: {', '.join(names[:8])}" if names else "it is empty"
     return UserError(
         f"{folder} has no data files ({content})",
@@ -117,7 +117,7 @@ def note_of_splits(folder: Path, parts: Mapping[str, list[Path]], chosen: Mappin
         return ""
     texts: list[str] = []
     for split, paths in parts.items():
-        names = [path.name for path in paths]
+        names = names_of(paths)
         text = f"{split} is {', '.join(names[:SHOWN])}"
         if len(names) > SHOWN:
             text += f" and {len(names) - SHOWN} more"
@@ -164,7 +164,12 @@ def left_out(source: str | Path) -> list[str]:
     path = Path(source).expanduser()
     if not path.is_dir() or is_saved_set(path):
         return []
-    return sorted(entry.name for entry in locate(path)[1])
+    return sorted(names_of(locate(path)[1]))
+
+
+def names_of(paths: Iterable[Path]) -> list[str]:
+    """The names of files, without their folders."""
+    return [path.name for path in paths]
 
 
 def list_entries(folder: Path) -> list[Path]:

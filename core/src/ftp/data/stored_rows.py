@@ -59,15 +59,16 @@ def _gathered(files: list[DataFile], kept: Path | None) -> Dataset:
     problems: dict[str, Problem] = {}
     parts = chain.from_iterable(chunks.of_file(file, problems) for file in files)
     rows = tables.dataset(parts, kept, source_name, problems)
-    notes += [left_out_note(name, problem) for name, problem in problems.items()]
+    notes += left_out_notes(problems)
     dropped_columns.set_left_out(rows, problems)
     if kept is not None and kept.exists():
         _remember(kept.with_suffix(".json"), notes[count:], problems)
     return rows
 
 
-def left_out_note(name: str, problem: Problem) -> str:
-    return f"the column {name} is left out, as no column type holds it: {problem.what}"
+def left_out_notes(problems: Mapping[str, Problem]) -> list[str]:
+    """A word about each column that no type holds."""
+    return [f"the column {name} is left out, as no column type holds it: {problem.what}" for name, problem in problems.items()]
 
 
 def _remember(beside: Path, notes: list[str], problems: Mapping[str, Problem]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ftp.data import (
     arrow,
@@ -17,6 +17,7 @@ from ftp.data import (
 )
 from ftp.data.readers import DataFile, Numbered
 from ftp.errors import Problem, UserError
+from ftp.types import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,7 @@ def stream_rows(files: list[DataFile]) -> IterableDataset:
         head = arrow.table(peek, where, problems) if peek else None
     if head is None or not len(head):
         raise UserError(f"{first.path} has no rows", "give at least one row")
-    first.notes.extend(stored_rows.left_out_note(name, problem) for name, problem in problems.items())
+    first.notes.extend(stored_rows.left_out_notes(problems))
     # Later rows may have objects with other fields than the first ones: only JSON holds both.
     schema = json_column.with_json_for_structs(head.schema)
     rows = IterableDataset.from_generator(
@@ -59,7 +60,7 @@ def stream_rows(files: list[DataFile]) -> IterableDataset:
 
 def _rows(
     files: list[DataFile], *, kinds: dict[str, type], schema: pa.Schema, left_out: tuple[str, ...]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Rows of all files, with the types of the first rows; nothing is bent to fit them.
 
     A column that does not fit them later on is an error where it is read, and else empty from there on.
@@ -70,16 +71,20 @@ def _rows(
     for file in files:
         for numbered, chunk, problems in _chunks(file, kinds):
             late = {name: problem for name, problem in problems.items() if name not in gone}
-            chunk = chunk.select([name for name in chunk.column_names if name not in gone])
+            chunk = _without_columns(chunk, gone)
             late |= schemas.misfits(chunk, schema, file, numbered)
             # `leave_out` raises where somebody reads one of these columns.
             if late:
                 file.columns.leave_out(late)
                 gone |= late.keys()
-                chunk = chunk.select([name for name in chunk.column_names if name not in gone])
+                chunk = _without_columns(chunk, gone)
             if not chunk.column_names:
                 raise UserError(late.values() or f"{file.path} has none of the columns of the first rows")
             yield from rows_of(schemas.cast(chunk, schema))
+
+
+def _without_columns(chunk: pa.Table, names: set[str]) -> pa.Table:
+    return chunk.drop_columns(sorted(names.intersection(chunk.column_names)))
 
 
 Chunk: TypeAlias = "tuple[list[Numbered], pa.Table, dict[str, Problem]]"

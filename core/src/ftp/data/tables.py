@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.data import arrow, schemas
 from ftp.errors import Problem, UserError
@@ -55,10 +55,12 @@ def dataset(
     from datasets.table import InMemoryTable
 
     held: list[pa.Table] = []
+    held_bytes = 0
     chunks = iter(chunks)
     for chunk in chunks:
         held.append(chunk)
-        if sum(table.nbytes for table in held) > IN_MEMORY:
+        held_bytes += chunk.nbytes
+        if held_bytes > IN_MEMORY:
             # Too many to hold: what is held and all that follows goes to the file.
             path = path or Path(tempfile.mkdtemp(prefix="ftp-")) / "rows.arrow"
             write(chain(held, chunks), path, source_name, problems)
@@ -159,13 +161,21 @@ def opened(path: Path) -> Dataset | None:
         return None
 
 
-def to_rows(part: Dataset) -> list[dict[str, Any]]:
+def to_rows(part: Dataset) -> list[Row]:
     """The rows of a data set as Python objects (`Dataset.to_list` reads JSON columns with fewer digits).
 
     Args:
         part: a data set of which all rows fit into memory.
     """
-    columns: dict[str, list[object]] = part[:]
+    return as_rows(part[:])
+
+
+def as_rows(columns: Mapping[str, Sequence[object]]) -> list[Row]:
+    """Columns of equal length as a list of rows.
+
+    Args:
+        columns: name -> the values of a column, as a slice of a data set gives them.
+    """
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
@@ -184,7 +194,7 @@ def from_rows(rows: Sequence[Row], features: Features | None = None) -> Dataset:
 
     from ftp.data import json_column
 
-    table = arrow.table([(row_index, dict(row)) for row_index, row in enumerate(rows)])
+    table = arrow.table(list(enumerate(rows)))
     if features is None:
         return dataset([table])
     table = json_column.with_json_columns(table, features).select(list(features))

@@ -14,6 +14,7 @@ from ftp import forms
 from ftp.data import asked, check, convert, dropped_columns, labels, suggest
 from ftp.errors import UserError
 from ftp.forms import ways
+from ftp.forms.spec import names_of
 
 if TYPE_CHECKING:
     from ftp.data.row_types import Rows
@@ -65,7 +66,7 @@ def shape(
         canonical[split] = convert.convert(rows, form, form, source_name=split_names[split])
     for split, rows in canonical.items():
         if plain_values:
-            rows = asked.plain_values_as_text(rows, [column.name for column in forms.get(sources[split]).of_kind("text")])
+            rows = asked.plain_values_as_text(rows, names_of(forms.get(sources[split]).of_kind("text")))
             canonical[split] = rows
         check.check(rows, sources[split], split_names[split])
 
@@ -103,10 +104,9 @@ def _number_labels(
 
 def _without_classes(rows: Rows, source: str, target: str) -> Rows:
     """The rows without classes that are written in words now; such a column would be read as something else (a rating)."""
-    columns = [column.name for column in forms.get(source).of_kind("class") if forms.get(target).column(column.name) is None]
-    if any(name in rows.column_names for name in columns):
-        return rows.remove_columns(columns)
-    return rows
+    class_columns = set(names_of(forms.get(source).of_kind("class"))) - set(names_of(forms.get(target).columns))
+    left = class_columns.intersection(rows.column_names or ())
+    return rows.remove_columns(sorted(left)) if left else rows
 
 
 def _needs_labels(form: str, target: str) -> bool:

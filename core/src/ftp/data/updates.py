@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ftp.data import batches
 from ftp.data.encode import Encode
+from ftp.data.tables import as_rows
 from ftp.errors import PluginError, UserError
 from ftp.settings import Settings
 from ftp.types import EncodedRow, Loss, Row
@@ -77,7 +78,7 @@ def count_updates(epochs: float, updates_in: Callable[[int], int]) -> int:
         updates_in: number of an epoch -> its updates: epochs of a token budget differ in length.
     """
     whole, part = divmod(epochs, 1)
-    total = sum(updates_in(epoch) for epoch in range(int(whole)))
+    total = sum(map(updates_in, range(int(whole))))
     if part:
         # Rounded first: a tenth of ten updates is one, and not the two that ceil makes of 1.0000000000000009
         total += math.ceil(round(part * updates_in(int(whole)), 6))
@@ -253,13 +254,3 @@ class Rolled:
 def training_rows(rows: Iterable[Row]) -> list[int]:
     """The numbers of the training rows that encoded rows came from."""
     return [int(row["row"]) for row in rows]
-
-
-def as_rows(columns: Mapping[str, list[object]]) -> list[Row]:
-    """Columns of equal length as a list of rows.
-
-    Args:
-        columns: name -> the values of a column, as a slice of a data set gives them.
-    """
-    names = list(columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -151,7 +151,7 @@ def _even(order: Sequence[int], lengths: Sequence[int], tokens: int, most: int =
 
 
 def _rows(encoded: Dataset, numbers: Sequence[int]) -> list[Row]:
-    from ftp.data.updates import as_rows
+    from ftp.data.tables import as_rows
 
     return as_rows(encoded[list(numbers)])
 

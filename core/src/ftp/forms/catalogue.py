@@ -10,10 +10,9 @@ from ftp.forms.spec import BESIDE_MESSAGES, IN_WORDS, Column, ColumnKind, FormSp
 from ftp.registry import look_up, registered
 
 GROUP = "ftp.forms"
-OWN = tuple(
-    f"ftp.data.core_forms:{name}"
-    for name in ("PREFERENCE", "FEEDBACK", "QUESTION", "TAGGED", "LABELLED", "CONVERSATION", "TEXT", "PROMPT")
-)
+CORE_FORMS = ("PREFERENCE", "FEEDBACK", "QUESTION", "TAGGED", "LABELLED", "CONVERSATION", "TEXT", "PROMPT")
+# Named here and not as entry points: an installation whose metadata is older than its code would lose them.
+OWN = tuple(f"ftp.data.core_forms:{name}" for name in CORE_FORMS)
 
 
 @cache
@@ -46,6 +45,11 @@ def _all_columns() -> Iterable[Column]:
     return chain.from_iterable(spec.columns for spec in all_forms().values())
 
 
+def _columns_named(name: str) -> list[Column]:
+    """The columns of a name in all forms that have it, the richest form first."""
+    return [column for column in _all_columns() if column.name == name]
+
+
 @cache
 def other_names(name: str) -> tuple[str, ...]:
     """The common names of a column in all forms that have it.
@@ -53,14 +57,18 @@ def other_names(name: str) -> tuple[str, ...]:
     Args:
         name: ours for the column, as in `text`.
     """
-    names = chain.from_iterable(column.other_names for column in _all_columns() if column.name == name)
+    names: list[str] = []
+    for column in _columns_named(name):
+        names += column.other_names
     return tuple(dict.fromkeys(names))
 
 
 @cache
 def likely_names(name: str) -> tuple[str, ...]:
     """Further names under which a column may be met."""
-    names = chain.from_iterable(column.likely_names for column in _all_columns() if column.name == name)
+    names: list[str] = []
+    for column in _columns_named(name):
+        names += column.likely_names
     return tuple(dict.fromkeys(names))
 
 
@@ -71,7 +79,8 @@ def kind_of(name: str) -> ColumnKind | None:
     Args:
         name: ours for the column, as in `text`.
     """
-    return next((column.kind for column in _all_columns() if column.name == name), None)
+    columns = _columns_named(name)
+    return columns[0].kind if columns else None
 
 
 @cache
@@ -83,7 +92,7 @@ def text_columns() -> tuple[str, ...]:
 @cache
 def aside() -> frozenset[str]:
     """Columns of forms that no objective reads."""
-    return frozenset(column.name for column in _all_columns() if column.kind == "aside")
+    return frozenset(names_of(column for column in _all_columns() if column.kind == "aside"))
 
 
 def read_columns(form: str) -> frozenset[str]:

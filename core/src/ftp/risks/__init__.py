@@ -10,14 +10,14 @@ from ftp.deprecation import late_names
 
 if TYPE_CHECKING:
     from ftp.data.encode import encode as encode_split
-    from ftp.data.updates import as_rows
+    from ftp.data.tables import as_rows
     from ftp.evaluate.predict import predict
     from ftp.risks.run_options import named_options
 
 __all__ = ["as_rows", "encode_split", "named_options", "predict"]
 
 __getattr__ = late_names(__name__, {
-    "as_rows": "ftp.data.updates:as_rows",
+    "as_rows": "ftp.data.tables:as_rows",
     "encode_split": "ftp.data.encode:encode",
     "named_options": "ftp.risks.run_options:named_options",
     "predict": "ftp.evaluate.predict:predict",
