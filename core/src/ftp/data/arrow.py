@@ -97,7 +97,7 @@ def _unholdable(name: str, values: Sequence[object], numbers: list[int], where: 
         except (pa.ArrowException, UnicodeError, OverflowError, RecursionError, ValueError, TypeError) as alone:
             reason = "half of a surrogate pair" if isinstance(alone, UnicodeError) else str(alone)
             return Problem(f"{where} {number}: {name} is {value!r:.60}, which no column holds ({reason:.200})",
-                           "mend the row, or write the value as text")  # fmt: skip
+                           "correct the row, or write the value as text")  # fmt: skip
     return Problem(f"{where} {numbers[0]}: {name} holds values of several types ({error})", "give a column one type in all rows")
 
 

@@ -76,6 +76,7 @@ def _fill(order: Rows, sizes: NDArray[np.int64], max_rows: int | None, max_token
     if max_tokens is None:
         step = max_rows or max(1, len(order))
         return [order[start : start + step] for start in range(0, len(order), step)]
+    # A row is never parted: one that is longer than the limit fills a part alone.
     cuts: list[int] = []
     tokens = 0
     count = 0

@@ -71,15 +71,15 @@ def _type_problem(column: forms.Column, column_type: ColumnType, source_name: st
     )
 
 
-MEND = "mend or leave out these rows"
+CORRECT = "correct or leave out these rows"
 
 
 @dataclass(frozen=True)
 class _Mistake:
-    """What is wrong with some rows: they `have` that, and it is mended so."""
+    """What is wrong with some rows: they `have` that, and it is put right so."""
 
     what: str
-    fix: str = MEND
+    fix: str = CORRECT
 
 
 UNEVEN = _Mistake("another number of tags than tokens", "give each token one tag")
@@ -96,6 +96,7 @@ def _row_problems(rows: Dataset, columns: Sequence[forms.Column], source_name: s
     Args:
         columns: those in which every row has a value.
     """
+    # Mistakes are told once for all rows, each with the first that have it.
     wrong: dict[_Mistake, list[int]] = defaultdict(list)
     stored = rows.select_columns(list(names_of(columns))).with_format("arrow")
     # Arrow batches, as Python objects of a large file would not fit into memory.
@@ -144,6 +145,7 @@ def _rows_of_uneven_length(first: pa.ChunkedArray, second: pa.ChunkedArray) -> l
     """Indices of the rows whose lists in two columns differ in length; a missing list has none."""
     import pyarrow.compute as pc
 
+    # -1 differs from every length, so that a missing list beside one that is there is found.
     lengths = [pc.fill_null(pc.list_value_length(column), -1) for column in (first, second)]
     return _true_indices(pc.not_equal(*lengths))
 

@@ -40,6 +40,7 @@ def convert(dataset: RowsT, source: str, target: str, labels: Sequence[str] = ()
     Raises:
         UserError: a row cannot be read; it is named.
     """
+    # Downhill, form by form; the first step is from the many spellings of the source to its one.
     steps = forms.way(source, target)
     if steps is None:
         raise UserError(
@@ -104,7 +105,7 @@ class _Step:
             except turns.Unfit as error:
                 raise UserError(
                     f"{self.source_name}: row {row_indices[i]} {error}",
-                    "rows count from 0; mend the row or leave it out",
+                    "rows count from 0; correct the row or leave it out",
                 ) from None
             if new_row is None:  # left out on the way: an answer that was rated bad
                 continue
@@ -150,6 +151,7 @@ class _Step:
         from ftp.data import json_column
 
         kept, new_columns = self.change_rows(json_column.rows_of(batch), row_indices)
+        # The other columns stay in Arrow and never become Python objects.
         kept_rows = pa.array(kept, pa.int64())
         columns = {name: batch.column(name).take(kept_rows) for name in batch.column_names if name not in new_columns}
         for name, values in new_columns.items():
@@ -165,6 +167,7 @@ def _apply(dataset: RowsT, way: forms.Way, labels: Sequence[str], source_name: s
     """The rows of a data set, each changed on this way. Messages, and tools beside them, become JSON."""
     from datasets import Dataset
 
+    # What a model may call belongs to the conversation, whichever form that becomes.
     made_types = {column.name: make_type(column.kind) for column in _made_columns(way)}
     if forms.get(way.target).has_messages and {"tools", "functions"} & set(dataset.column_names or ()):
         made_types["tools"] = make_type("any")
@@ -205,7 +208,7 @@ def _more_problems(stored: Dataset, step: _Step) -> list[Problem]:
         problems.append(
             Problem(
                 f"{step.source_name}: {len(wrong)} rows cannot be read; the first, counted from 0: {wrong[:SHOWN]}",
-                "mend or leave out these rows",
+                "correct or leave out these rows",
             )
         )
     return problems

@@ -158,6 +158,7 @@ TAGGED = FormSpec(
 
 
 def _labelled_to_conversation(row: Row, labels: Sequence[str]) -> Row:
+    # A name beside the number, the label itself, else the name of the class.
     label = row["label"]
     if row.get("label_name"):
         name = str(row["label_name"])

@@ -68,6 +68,7 @@ def deal(
     from ftp.data import batches
 
     shares, _ = read_shares(settings.domain_shares)
+    # Encoded rows are dealt, and some rows become several of them or none.
     domain_of = np.asarray(domains)[rows]
     dealt: list[NDArray[np.int64]] = []
     for i, (domain, count) in enumerate(counts_of(shares, len(rows)).items()):
@@ -103,6 +104,7 @@ def dealt_rows(settings: Settings, domains: Sequence[str], rows: NDArray[np.int6
 def counts_of(shares: Mapping[str, float], total: int) -> dict[str, int]:
     """Rows of each domain of `total`, at least one each, as near to the shares as whole numbers are (largest remainders)."""
     counts = {domain: max(1, int(share * total)) for domain, share in shares.items()}
+    # Whole parts first; what is left goes to the domains that lack most of their share.
     remainders = sorted(shares, key=lambda domain: counts[domain] - shares[domain] * total)
     for domain in remainders[: max(0, total - sum(counts.values()))]:
         counts[domain] += 1

@@ -97,6 +97,7 @@ def encode(
             if tell is not None:
                 tell(f"encoded rows are not kept for the next run, as {cache_dir} cannot be written "
                      f"({error.strerror or error}); another place: --cache-dir")
+    # Not into `counts`, which may hold what a broken entry of the cache says.
     fresh = Counts()
     kept = tables.dataset(chunks(dataset, loss_encode, split, fresh), source_name=f"encoded {split}")
     counts.fill(fresh)
@@ -110,6 +111,7 @@ def _cached(
     name = hashlib.sha256("|".join((key, fingerprint(dataset), split)).encode()).hexdigest()
     path = Path(cache_dir) / f"{name}.arrow"
     beside = path.with_suffix(".json")
+    # An entry is whole only with its counts, which are written last.
     kept = tables.opened(path) if _read_counts(beside, counts) else None
     if kept is None:
         fresh = Counts()
@@ -165,6 +167,7 @@ def asked(loss: Loss, rows: Sequence[Row]) -> list[EncodedRow]:
     if not loss.has_answers:
         raise UserError("this run's objective has no answers to give", "it scores or generates; see its README")
     encoded: list[EncodedRow] = []
+    # One at a time, as a loss may make none or several of a row.
     for number, row in enumerate(rows):
         for question in loss.ask([row]):
             encoded.append(EncodedRow(**{**question, "row": number, "asked": True}))
@@ -183,6 +186,7 @@ def numbered(rows: Sequence[Row], loss_encode: Encode, split: str, start: int) -
             encoded.append({**row})  # a copy, as more is written into it
     if any("input_ids" not in row and not row.get("left_out") for row in encoded):
         raise PluginError(f"Loss.encode gave a row of {split} without input_ids; it has: {', '.join(encoded[0])}")
+    # A loss that makes one row of each need not say which is which.
     row_indices = [row.get("row") for row in encoded]
     if all(row_index is None for row_index in row_indices):
         if encoded and len(encoded) != len(rows):
@@ -215,6 +219,7 @@ def narrow(table: pa.Table) -> pa.Table:
     for index, column in enumerate(table.schema):
         if column.type != pa.list_(pa.int64()):
             continue
+        # Token ids fit; a loss may add columns of its own with larger numbers.
         ends = pc.min_max(pc.list_flatten(table.column(index))).as_py()
         if ends["min"] is None or (ends["min"] >= -(2**31) and ends["max"] < 2**31):
             table = table.set_column(index, column.name, table.column(index).cast(pa.list_(pa.int32())))
@@ -237,6 +242,7 @@ def cache_key(tokenizer: PreTrainedTokenizerBase, *parts: object) -> str:
     special = json.dumps({name: str(token) for name, token in tokenizer.special_tokens_map.items()}, sort_keys=True)
     sides = f"{tokenizer.padding_side}|{tokenizer.truncation_side}|{tokenizer.model_max_length}"
     digest = hashlib.sha256()
+    # The length of each part before it, so that no two lists of parts give the same bytes.
     for part in (type(tokenizer).__name__, vocabulary, template, special, sides, *parts):
         text = inspect.getsource(part) if inspect.isroutine(part) or inspect.ismodule(part) else repr(part)
         digest.update(f"{len(text)}:{text}".encode())
@@ -273,6 +279,7 @@ def account(dataset: Dataset, counts: Counts, split: str, num_rows: int, policy:
         share = tokens_cut / max(1, tokens_cut + sum(dataset["length"]))
         notes.append(f"{split}: {num_cut} of {num_rows} rows are longer than the model takes and are cut ({share:.1%} of the "
                      "tokens); see --max-length")
+    # Answers of which nothing fits are left out, others are cut: both are lost.
     num_answers = counts.answers
     num_tokens = counts.tokens
     if "answer_cut" in dataset.column_names:

@@ -94,6 +94,7 @@ def as_written(value: object, column_type: ColumnType | None) -> object:
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """The rows of a table with their JSON read, also inside of lists and structs."""
     rows: list[dict[str, Any]] = table.to_pylist()
+    # Other columns are right as Arrow gives them, and are not walked value by value.
     for field in table.schema:
         if not holds_json(field.type):
             continue
@@ -162,6 +163,7 @@ def agree(left: pa.DataType, right: pa.DataType) -> bool:
         return True
     if pa.types.is_list(left) and pa.types.is_list(right):
         return agree(left.value_type, right.value_type)
+    # The order of fields counts: a template renders them in their order.
     if pa.types.is_struct(left) and pa.types.is_struct(right):
         if left.names != right.names:
             return False

@@ -25,6 +25,7 @@ def count_values(rows: Rows, column: str) -> Counter[LabelValue | None]:
     """How often each value of a column (or of its lists) occurs; a stream is read once from end to end."""
     from datasets import Dataset
 
+    # Stored rows are counted by Arrow: a large file has millions of labels and a few classes.
     counts: Counter[LabelValue | None] = Counter()
     if not isinstance(rows, Dataset):
         for row in rows.select_columns([column]):
@@ -86,7 +87,7 @@ def _unusable_problem(split: str, rows: Rows, column: str) -> Problem:
             unusable.append(f"{row_index} ({row[column]!r:.40})")
     return Problem(
         f"{split}: {len(unusable)} rows have no usable {column}; the first, counted from 0: {', '.join(unusable[:5])}",
-        "a label is a word, a whole number, or true/false; decimals such as 0.5 are no classes; mend or leave out these "
+        "a label is a word, a whole number, or true/false; decimals such as 0.5 are no classes; correct or leave out these "
         "rows, or map another column",
         f"--columns {column}=NAME",
     )
@@ -114,6 +115,7 @@ def name_classes(
     if float in types:
         notes.append(f"{column} is a decimal (as 1.0); taken as whole numbers")
     has_numbers = not types.isdisjoint({int, float})
+    # A column of names beside that of numbers is what sets of the hub have.
     name_of_number: dict[LabelValue, str] = {}
     if column == "label" and types <= {int, float}:
         name_of_number = _read_label_names(splits.values(), column)
@@ -156,6 +158,7 @@ def _read_label_names(splits: Iterable[Rows], column: str) -> dict[LabelValue, s
         if "label_name" not in (rows.column_names or ()) or class_names(rows, column):
             continue
         for batch in rows.select_columns([column, "label_name"]).iter(10_000):
+            # Pairs recur: a batch has as many different ones as there are classes.
             for value, name in set(zip(batch[column], batch["label_name"], strict=True)):
                 if name is not None and names.setdefault(value, str(name)) != str(name):
                     raise UserError(

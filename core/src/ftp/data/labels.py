@@ -57,10 +57,10 @@ def encode(
         return {}, tuple(labels), []
     notes: list[str] = []
     counts = {split: label_values.count_values(rows, column) for split, rows in splits.items()}
-    for split in list(splits):
-        if set(counts[split]) == {-1}:
-            notes.append(f"{split}: all labels are -1, which hides them; the split is left out")
-            del splits[split], counts[split]
+    # Competitions and the hub publish test rows without their labels.
+    for split in [split for split in splits if set(counts[split]) == {-1}]:
+        notes.append(f"{split}: all labels are -1, which hides them; the split is left out")
+        del splits[split], counts[split]
     if kind == "class":
         _refuse_other_tasks(counts, source_name)
     values = label_values.require_labels(splits, counts, column)
@@ -68,6 +68,7 @@ def encode(
     labels = tuple(labels) or _shared_class_names(splits.values(), column)
     class_of = label_values.name_classes(splits, values, column, notes, has_names=bool(labels))
 
+    # Over all splits together, so that a spelling is joined the same way in each.
     class_counts = _count_classes(counts.values(), class_of)
     variants = spellings.find_variants({**dict.fromkeys(labels, 0), **class_counts}, labels)
     if join:
@@ -78,13 +79,10 @@ def encode(
     if not is_numbered:  # what is numbered already was told before
         notes += _spelling_notes(variants, class_counts, column, source_name, join)
 
-    classes_of_split: dict[str, set[str]] = {}
-    for split, split_values in values.items():
-        classes_of_split[split] = {class_of[value] for value in split_values}
-    names, numbers, number_notes = _number_classes(classes_of_split, labels, class_of, column, kind)
-    number_of = {value: numbers[name] for value, name in class_of.items()}
-    encoded = {split: _with_numbers(rows, column, kind, number_of, names) for split, rows in splits.items()}
-    return encoded, names, [*notes, *number_notes]
+    names, number_of, number_notes = _number_classes(values, labels, class_of, column, kind)
+    for split, rows in splits.items():
+        splits[split] = _with_numbers(rows, column, kind, number_of, names)
+    return splits, names, [*notes, *number_notes]
 
 
 def _shared_class_names(splits: Iterable[Rows], column: str) -> tuple[str, ...]:
@@ -98,7 +96,7 @@ def _count_classes(counts: Iterable[Counts], class_of: Mapping[LabelValue, str])
     total: Counter[str] = Counter()
     for values in counts:
         for value, count in values.items():
-            if value is not None:
+            if value is not None:  # none is left here, but the type allows it
                 total[class_of[value]] += count
     return total
 
@@ -138,19 +136,22 @@ def _spelling_notes(
 
 
 def _number_classes(
-    classes_of_split: Mapping[str, set[str]],
+    values: Mapping[str, set[LabelValue]],
     labels: Sequence[str],
     class_of: Mapping[LabelValue, str],
     column: str,
     kind: ColumnKind,
-) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
-    """The names of all classes in the order of their numbers, the number that each name stands for, and notes to tell.
+) -> tuple[tuple[str, ...], dict[LabelValue, int], list[str]]:
+    """The names of all classes in the order of their numbers, the number that each label becomes, and notes to tell.
 
     Args:
-        classes_of_split: split -> the classes that its rows have.
+        values: split -> its different labels.
         labels: the classes in their order, where that is known.
     """
     notes: list[str] = []
+    classes_of_split: dict[str, set[str]] = {}
+    for split, split_values in values.items():
+        classes_of_split[split] = {class_of[value] for value in split_values}
     used = set[str]().union(*classes_of_split.values())
     names = tuple(labels) or _sorted_classes(used, class_of, kind)
     numbers = _number_names(used, names, has_booleans=bool in map(type, class_of))
@@ -166,7 +167,8 @@ def _number_classes(
             f"all training rows have the same {column}, {next(iter(learnt), 'none')!r}; there is nothing to tell apart",
             f"give rows of at least two classes, or another column with --columns {column}=NAME",
         )
-    return names, numbers, notes + _missing_class_notes(classes_of_split, names, numbers)
+    notes += _missing_class_notes(classes_of_split, names, numbers)
+    return names, {value: numbers[name] for value, name in class_of.items()}, notes
 
 
 def _sorted_classes(used: Iterable[str], class_of: Mapping[LabelValue, str], kind: ColumnKind) -> tuple[str, ...]:
@@ -261,7 +263,7 @@ def _with_numbers(
     if is_numbered and class_names(rows, column) == list(names):
         return rows
     classes = ClassLabel(names=list(names))
-    features = None
+    features = None  # of a stream whose types are not known
     if rows.features:
         features = Features({**rows.features, column: classes if kind == "class" else [classes]})
     with without_progress_bars():

@@ -70,15 +70,8 @@ def load(
     if adapt is not None:
         adapted = {split: adapt(rows) for split, rows in loaded.items()}
     # A domain that changed a split reads columns of its own, which nobody here knows.
-    is_unchanged = all(adapted[split] is rows for split, rows in loaded.items())
-    names = _columns_read(loaded, run.task.form, form) if is_unchanged else set()
-    if names:
-        if settings.group_column:
-            names.add(settings.group_column)
-        read_columns.limit_to((mapped.get(name, name) for name in names), run.tell)
-        unread = _unread_texts(loaded, run.task.form, form)
-        if unread and settings.data is not None:
-            run.tell(f"{source}: columns of texts that are not read: {', '.join(unread)}")
+    if all(adapted[split] is rows for split, rows in loaded.items()):
+        _limit_columns(read_columns, loaded, run, form, mapped)
     splits, _, notes = target_form.shape(
         adapted,
         run.task.form,
@@ -114,6 +107,21 @@ def _read(source: str | Path, mapped: Mapping[str, str], read_columns: ReadColum
     if unused := split_files.left_out(source):
         run.tell(f"{source}: not used, as their names are no split's: {', '.join(unused)}")
     return loaded
+
+
+def _limit_columns(
+    read_columns: ReadColumns, loaded: Mapping[str, Rows], run: Run, form: str, mapped: Mapping[str, str]
+) -> None:
+    """Say which columns are read, so that mistakes in others do not matter; texts that nobody reads are told."""
+    names = _columns_read(loaded, run.task.form, form)
+    if not names:
+        return
+    if run.settings.group_column:
+        names.add(run.settings.group_column)
+    read_columns.limit_to((mapped.get(name, name) for name in names), run.tell)
+    unread = _unread_texts(loaded, run.task.form, form)
+    if unread and run.settings.data is not None:
+        run.tell(f"{run.settings.data}: columns of texts that are not read: {', '.join(unread)}")
 
 
 def _columns_read(loaded: Mapping[str, Rows], target: str, prefer: str) -> set[str]:

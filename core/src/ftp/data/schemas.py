@@ -117,7 +117,7 @@ def _changes(
     located: dict[str, Problem] = {}
     for name, problem in late.items():
         before = known.field(name)
-        number, value = _first_misfit(before, numbered, _is_joinable)
+        number, value = _first_mismatch(before, numbered, _is_joinable)
         if number is None:
             located[name] = problem
             continue
@@ -128,7 +128,7 @@ def _changes(
     return located
 
 
-def _first_misfit(
+def _first_mismatch(
     before: pa.Field, numbered: list[Numbered], fits: Callable[[pa.Field, pa.Field], bool]
 ) -> tuple[int | None, Any]:
     """The number and value of the first row whose own value does not fit a column; None where none alone does not."""
@@ -154,7 +154,7 @@ def _holds(before: pa.Field, own: pa.Field) -> bool:
         return False
 
 
-def misfits(chunk: pa.Table, schema: pa.Schema, file: DataFile, numbered: list[Numbered]) -> dict[str, Problem]:
+def mismatches(chunk: pa.Table, schema: pa.Schema, file: DataFile, numbered: list[Numbered]) -> dict[str, Problem]:
     """Columns of a later chunk of a stream that do not fit the schema of its first rows, each with the first such row.
 
     Args:
@@ -165,12 +165,12 @@ def misfits(chunk: pa.Table, schema: pa.Schema, file: DataFile, numbered: list[N
         is_new = own.name not in schema.names
         if not is_new and _holds(schema.field(own.name), own):
             continue
-        # A new column is a misfit from the first row that has it; else the value is looked for that does not fit.
+        # A new column is wrong from the first row that has it; else the value is looked for that does not fit.
         if is_new:
             values = [(number, row[own.name]) for number, row in numbered if own.name in row]
             number, value = values[0] if values else (None, None)
         else:
-            number, value = _first_misfit(schema.field(own.name), numbered, _holds)
+            number, value = _first_mismatch(schema.field(own.name), numbered, _holds)
         where = str(file.path)
         shown = ""
         if number is not None:

@@ -78,6 +78,7 @@ class _Cut:
 
     def keys_of(self, row: Row) -> list[int]:
         """Hashes that bind a row to others: of its words and, where it has one, of its group."""
+        # A letter before each, so that a text and a group of the same spelling are two keys.
         keys = [self._hash("t" + words(row, self.form))]
         if self.group is not None and row[self.group] is not None:
             keys.append(self._hash(f"g{row[self.group]!r}"))
@@ -151,6 +152,7 @@ def _bound_groups(keys: Sequence[list[int]]) -> list[list[int]]:
         return row_index
 
     first_with: dict[int, int] = {}
+    # The first row with a key is the root of all later ones with it.
     for row_index, own_keys in enumerate(keys):
         for key in own_keys:
             parent[root(row_index)] = root(first_with.setdefault(key, row_index))
@@ -164,6 +166,7 @@ def _choose_rows(rows: Dataset, cut: _Cut) -> tuple[NDArray[np.int64], NDArray[n
     """The numbers of the rows that stay, and of those that are cut: whole groups of equal rows, of each class its share."""
     import numpy as np
 
+    # Only the columns that keys are made of are read.
     columns = [*forms.get(cut.form).key_columns, *([cut.group] if cut.group else [])]
     slim = rows.select_columns([column for column in dict.fromkeys(columns) if column in rows.column_names])
     keys = list(map(cut.keys_of, slim))
@@ -184,7 +187,7 @@ def _choose_rows(rows: Dataset, cut: _Cut) -> tuple[NDArray[np.int64], NDArray[n
             if len(group) <= room:
                 chosen += group
                 room -= len(group)
-    if not chosen:
+    if not chosen:  # every group is larger than its share: the smallest one is cut
         chosen = min(groups, key=len)
     is_chosen = np.zeros(len(rows), dtype=bool)
     is_chosen[chosen] = True
@@ -221,12 +224,14 @@ def _cut_stream(rows: IterableDataset, cut: _Cut) -> tuple[IterableDataset, Data
     """The stream without the rows that are cut, and these."""
     key_index = 0 if cut.group is None else -1  # a group is cut whole
     most = cut.share * 2**64
+    # A stream cannot be counted, so that the hash of each row alone decides.
     held = list(islice((row for row in rows if cut.keys_of(row)[key_index] < most), STREAM_ROWS))
     if not held:
         raise UserError(
             "the stream gave no rows for a validation split",
             "give a validation split of your own, or read without streaming",
         )
+    # Also rows behind those that were read: equal ones stay on one side.
     held_keys = set[int]().union(*map(cut.keys_of, held))
     rest = rows.filter(lambda row: held_keys.isdisjoint(cut.keys_of(row)))
     if next(iter(rest), None) is None:
@@ -268,6 +273,6 @@ def _require_equal_rows(rows: Dataset, ids: Sequence[object], repeated: set[obje
             raise UserError(
                 f"{split}: the id {value!r} stands for different rows ({', '.join(map(str, row_indices[:5]))}, "
                 f"counted from 0); {len(repeated)} ids are there more than once",
-                "an id names one row: mend the ids, or give the column another name",
+                "an id names one row: correct the ids, or give the column another name",
                 "--columns example_id=id",
             )

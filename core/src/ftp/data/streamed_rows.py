@@ -72,7 +72,7 @@ def _rows(
         for numbered, chunk, problems in _chunks(file, kinds):
             late = {name: problem for name, problem in problems.items() if name not in gone}
             chunk = _without_columns(chunk, gone)
-            late |= schemas.misfits(chunk, schema, file, numbered)
+            late |= schemas.mismatches(chunk, schema, file, numbered)
             # `leave_out` raises where somebody reads one of these columns.
             if late:
                 file.columns.leave_out(late)

@@ -146,6 +146,7 @@ def header_lacking(rows: Rows, form: str) -> str:
             is_class_a_name = True
         elif _is_text(values) and len(name.split()) > 1:
             is_text_a_name = True
+    # One alone may be chance: a class called like its column, a name of several words.
     if not (is_class_a_name and is_text_a_name):
         return ""
     header = [f"column_{index}" for index in range(len(have))]
@@ -177,6 +178,7 @@ def _meant(wanted: Iterable[str], have: Sequence[str], sample: Mapping[str, Valu
     """The columns meant by those of `wanted` that are missing; empty where one of them has none."""
     lacking: list[str] = []
     taken: set[str] = set()
+    # A column that is there under any name is no candidate for another one.
     for ours in wanted:
         names = {ours, *forms.other_names(ours)}
         if names.isdisjoint(have):

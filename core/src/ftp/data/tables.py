@@ -197,6 +197,7 @@ def from_rows(rows: Sequence[Row], features: Features | None = None) -> Dataset:
     table = arrow.table(list(enumerate(rows)))
     if features is None:
         return dataset([table])
+    # Cast as `datasets` would, but with JSON read by us, and not by pandas.
     table = json_column.with_json_columns(table, features).select(list(features))
     table = table_cast(table, features.arrow_schema)
     return Dataset(InMemoryTable(table), info=DatasetInfo(features=features))

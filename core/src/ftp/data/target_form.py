@@ -64,10 +64,9 @@ def shape(
     for split, rows in loaded.items():
         form = sources[split]
         canonical[split] = convert.convert(rows, form, form, source_name=split_names[split])
-    for split, rows in canonical.items():
         if plain_values:
-            rows = asked.plain_values_as_text(rows, names_of(forms.get(sources[split]).of_kind("text")))
-            canonical[split] = rows
+            canonical[split] = asked.plain_values_as_text(canonical[split], names_of(forms.get(form).of_kind("text")))
+    for split, rows in canonical.items():
         check.check(rows, sources[split], split_names[split])
 
     # Class numbers are needed for classes alone, and class names wherever a label is written in words.

@@ -137,7 +137,7 @@ def last_question(turns: Sequence[Turn]) -> str:
     Args:
         turns: a conversation, at least one.
     """
-    last = turns[-1]
+    last = turns[-1]  # where no user asks
     for turn in turns:
         if turn["role"] == "user":
             last = turn

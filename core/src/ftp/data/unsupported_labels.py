@@ -137,6 +137,7 @@ def _plugin_for(kind: ColumnKind) -> str:
 
 def _combined(names: list[str]) -> tuple[list[str], str]:
     """Labels that are several labels in one text, and the sign that parts them (empty for lists written as JSON)."""
+    # Lists written as JSON say themselves that they are several labels.
     lists = list(filter(_is_json_list, names))
     if lists and len(lists) * 2 > len(names):
         return lists, ""

@@ -120,7 +120,7 @@ class Stored:
             for update in self._updates_of(epoch):
                 if step >= self.total:
                     return
-                if step >= start:
+                if step >= start:  # a resumed run passes over the updates that were done
                     rows = np.asarray(update, dtype=np.int64)
                     yield self._fetch(batches.share(rows, self.lengths, rank, world))
                 step += 1
@@ -133,6 +133,7 @@ class Stored:
         return training_rows(rows)
 
     def any_row(self) -> Row:
+        # Only so that every rank does a forward pass: the shortest costs least.
         shortest: Row = self.encoded[int(self.lengths.argmin())]
         return shortest
 
@@ -162,6 +163,7 @@ class Streamed:
     def updates(self, start: int, rank: int, world: int, place: StreamState | None = None) -> Iterator[list[Row]]:
         if place is not None:
             self.stream.load_state_dict(place)
+        # Without a place the stream is read from its beginning, up to the update that is asked for.
         skip = 0 if place is not None else start
         for step, update in enumerate(self.stream, start - skip):
             if step >= self.total:
@@ -177,6 +179,7 @@ class Streamed:
 
     def any_row(self) -> Row:
         if self._any is None:
+            # The stream is put back: this row is still to come in an update.
             before = self.stream.state_dict()
             self._any = as_rows(next(iter(self.stream)).window[[0]])[0]
             self.stream.load_state_dict(before)
@@ -232,6 +235,7 @@ class Rolled:
             skip = 0
 
     def _rolled(self, prompts: Sequence[Row], number: int, rank: int) -> Sequence[Sequence[Row]]:
+        # Rollout -1 is that of `any_row`; seeds count from 0.
         self.seed(number + 1, rank)
         parts = self.rollout(prompts, number)
         if len(parts) != self.stride:

@@ -104,7 +104,7 @@ def read_columns(form: str) -> frozenset[str]:
     spec = get(form)
     names = {*spec.required, *spec.optional}.union(*spec.column_sets)
     names.update(*map(other_names, tuple(names)))
-    if spec.has_messages:
+    if spec.has_messages:  # what stands beside messages is no column of the form itself
         names |= BESIDE_MESSAGES
     return frozenset(names - aside())
 
@@ -121,6 +121,7 @@ def offers(columns: Iterable[str]) -> tuple[str, ...]:
 
 def _has_columns(have: set[str], spec: FormSpec) -> bool:
     """Whether one of the column sets of a form is there whole."""
+    # The answer of a multiple choice is a number, no words to be learnt.
     counted = {name for name in have if spec.ignored_beside.get(name) not in have}
     return not lacking(counted, spec.name)
 
@@ -133,6 +134,7 @@ def lacking(columns: Iterable[str], form: str) -> frozenset[str]:
         form: the name of the form.
     """
     have = set(columns)
+    # A form that is met in many spellings needs the columns of one of them.
     lacking_of_set: list[frozenset[str]] = []
     for names in get(form).sets:
         lacking_of_set.append(frozenset(name for name in names if have.isdisjoint({name, *other_names(name)})))

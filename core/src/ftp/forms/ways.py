@@ -14,7 +14,7 @@ def steps() -> Mapping[tuple[str, str], Way]:
     """Every way from one form to another that takes one step: (source, target) -> the way."""
     ways: dict[tuple[str, str], Way] = {}
     for name, spec in all_forms().items():
-        for step in spec.ways:
+        for step in spec.ways:  # a way to itself leads nowhere: see `canonical`
             if step.target != name:
                 ways[name, step.target] = step
     return ways
@@ -78,5 +78,6 @@ def offers_to(columns: Iterable[str], target: str) -> tuple[str, ...]:
 
 def forget() -> None:
     """Look at the installed packages again (in tests that install one)."""
+    # Each of them keeps what it found of the installed packages.
     for function in (all_forms, other_names, likely_names, kind_of, text_columns, aside, steps, way):
         function.cache_clear()
