@@ -42,8 +42,8 @@ def test_ranks_share_an_update_without_overlap_and_evenly(seed: int, lengths: An
     rows = np.random.default_rng(seed).permutation(len(lengths))[: max(1, len(lengths) // 2)]
     parts = [share(rows, lengths, rank, world) for rank in range(world)]
     assert sorted(np.concatenate(parts)) == sorted(rows)
-    place = {row: number for number, row in enumerate(rows.tolist())}
-    assert all([place[row] for row in part.tolist()] == sorted(place[row] for row in part.tolist()) for part in parts)
+    position = {row: number for number, row in enumerate(rows.tolist())}
+    assert all([position[row] for row in part.tolist()] == sorted(position[row] for row in part.tolist()) for part in parts)
     tokens = [lengths[part].sum() for part in parts]
     assert max(tokens) - min(tokens) <= lengths[rows].max()
 

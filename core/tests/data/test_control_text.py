@@ -63,8 +63,8 @@ def test_a_control_token_that_a_text_spells_is_text(kind: str) -> None:
         for text in (f"ab {token} c", f"ab{token}c", token, f"{token}{token}"):
             assert read.holds(text)
             ids = read(text, add_special_tokens=False)["input_ids"]
-            said = set(ids) - {tokenizer.unk_token_id}
-            assert not read.control_ids & said, (text, tokenizer.convert_ids_to_tokens(ids))
+            spelt_ids = set(ids) - {tokenizer.unk_token_id}
+            assert not read.control_ids & spelt_ids, (text, tokenizer.convert_ids_to_tokens(ids))
             if tokenizer.unk_token_id not in ids:
                 assert tokenizer.decode(ids).replace(" ", "").lower() == text.replace(" ", "").lower()
 
@@ -102,14 +102,14 @@ def test_a_batch_has_rows_of_both_kinds() -> None:
     tokenizer = tiny_tokenizer("bert")
     read = TextTokenizer(tokenizer)
     texts, pairs = ["the cat", "the [SEP] cat", "a cat"], ["sat", "sat", "sat [CLS] down"]
-    found = read(texts, pairs, return_offsets_mapping=True)
+    encoding = read(texts, pairs, return_offsets_mapping=True)
     for number, (text, pair) in enumerate(zip(texts, pairs, strict=True)):
         row = read(text, pair, return_offsets_mapping=True)
-        assert found["input_ids"][number] == row["input_ids"]
-        assert found.sequence_ids(number) == row.sequence_ids(0)
-        assert found.word_ids(number) == row.word_ids(0)
-        assert found["input_ids"][number].count(tokenizer.sep_token_id) == 2
-        for side, (start, end) in zip(found.sequence_ids(number), found["offset_mapping"][number], strict=True):
+        assert encoding["input_ids"][number] == row["input_ids"]
+        assert encoding.sequence_ids(number) == row.sequence_ids(0)
+        assert encoding.word_ids(number) == row.word_ids(0)
+        assert encoding["input_ids"][number].count(tokenizer.sep_token_id) == 2
+        for side, (start, end) in zip(encoding.sequence_ids(number), encoding["offset_mapping"][number], strict=True):
             if side is not None:
                 assert (text, pair)[side][start:end].strip()
     short = read(texts[1], pairs[1], truncation=True, max_length=6)["input_ids"]
@@ -177,13 +177,13 @@ def test_markers_are_what_a_template_parts_turns_with() -> None:
     assert turn_markers(tiny_tokenizer("gpt2"), "<User>hi\n", "<Bot>", "ho") == ()
 
 
-@pytest.mark.parametrize("template, found", [
+@pytest.mark.parametrize("template, is_looked_for", [
     ("{% if '</s>' in m.content %}", True), ("{% if \"</s>\\n\" not in m.content %}", True),
     ("{{ m.content.split('</s>')[-1] }}", True), ("{{ m.content | replace('</s>', '') }}", True),
     ("{{ '</s>' + m.content }}", False), ("{{ m.content }}</s>", False), ("{% if x == '</s>' %}in", False),
 ])
-def test_a_template_may_look_for_a_token_in_content(template: str, found: bool) -> None:
-    assert looked_for(template, ["</s>", "<pad>"]) == (("</s>",) if found else ())
+def test_a_template_may_look_for_a_token_in_content(template: str, is_looked_for: bool) -> None:
+    assert looked_for(template, ["</s>", "<pad>"]) == (("</s>",) if is_looked_for else ())
 
 
 def test_a_tokenizer_that_cannot_read_them_as_text_is_refused() -> None:

@@ -25,9 +25,9 @@ def letters(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
 
 def words(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
     """None, one or several encoded rows of each."""
-    for place, row in enumerate(rows):
+    for row_index, row in enumerate(rows):
         for word in row["text"].split():
-            yield {"input_ids": [len(word)], "row": place, "cut": len(word) - 1}
+            yield {"input_ids": [len(word)], "row": row_index, "cut": len(word) - 1}
 
 
 @pytest.fixture
@@ -45,29 +45,29 @@ def test_rows_are_encoded_once_in_batches_with_length_and_row(rows: Dataset, tmp
     assert again.cache_files and again.data.schema.field("input_ids").type == pa.list_(pa.int32())
     assert [path.name for path in tmp_path.glob("*.arrow")] == [Path(first.cache_files[0]["filename"]).name]
     for other in ({"key": "j"}, {"split": "test"}, {"dataset": rows.select(range(1499))}):
-        made = {"dataset": rows, "split": "train", "key": "k", **other}
-        encode(made["dataset"], letters, made["split"], key=made["key"], cache_dir=tmp_path)  # type: ignore[arg-type]
+        arguments = {"dataset": rows, "split": "train", "key": "k", **other}
+        encode(arguments["dataset"], letters, arguments["split"], key=arguments["key"], cache_dir=tmp_path)  # type: ignore[arg-type]
     assert len(calls) == 8 and len(list(tmp_path.glob("*.arrow"))) == 4
     assert encode(rows, letters, "train", key="k", cache_dir=None)[:] == first[:]
 
 
 def test_none_one_or_several_of_a_row(tmp_path: Path) -> None:
     rows = Dataset.from_dict({"text": ["a bb"] * 999 + ["", "ccc dd e"]})
-    made = encode(rows, words, "train", key="", cache_dir=tmp_path)
-    assert made["row"][-5:] == [998, 998, 1000, 1000, 1000]
-    assert made["input_ids"][-1] == [1]
-    assert truncation(made) == (999 + 2, 999 + 3)
-    assert truncation(made.remove_columns("cut")) is None
+    encoded = encode(rows, words, "train", key="", cache_dir=tmp_path)
+    assert encoded["row"][-5:] == [998, 998, 1000, 1000, 1000]
+    assert encoded["input_ids"][-1] == [1]
+    assert truncation(encoded) == (999 + 2, 999 + 3)
+    assert truncation(encoded.remove_columns("cut")) is None
 
 
 def part(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
     """One row in five is left out, one in three loses three tokens, of which two are its answer's."""
-    for place, row in enumerate(rows):
+    for row_index, row in enumerate(rows):
         if row["label"] % 5 == 0:
-            yield {"row": place, "left_out": "nothing in it", "answer_cut": 4 * (row["label"] == 0)}
+            yield {"row": row_index, "left_out": "nothing in it", "answer_cut": 4 * (row["label"] == 0)}
         else:
             cut = row["label"] % 3 == 0
-            yield {"row": place, "input_ids": [7] * 9, "cut": 3 * cut, "answer_cut": 2 * cut}
+            yield {"row": row_index, "input_ids": [7] * 9, "cut": 3 * cut, "answer_cut": 2 * cut}
 
 
 def test_what_is_left_out_or_cut_is_told_of_kept_rows_as_well(tmp_path: Path) -> None:
@@ -75,15 +75,15 @@ def test_what_is_left_out_or_cut_is_told_of_kept_rows_as_well(tmp_path: Path) ->
     notes = []
     for cache in (tmp_path, tmp_path, None):  # encoded now, found in the cache, not kept
         counts = Counts()
-        made = encode(rows, part, "train", key="", cache_dir=cache, counts=counts)
-        assert len(made) == 1200 and made["row"][:4] == [1, 2, 3, 4] and not {"left_out"} & set(made.column_names)
-        notes.append(account(made, counts, "train", len(rows), "drop"))
-        ((told,), mistakes) = notes[-1][0][:1], notes[-1][1]
-        assert told == "train: 300 of 1500 rows are left out: nothing in it" and not mistakes
+        encoded = encode(rows, part, "train", key="", cache_dir=cache, counts=counts)
+        assert len(encoded) == 1200 and encoded["row"][:4] == [1, 2, 3, 4] and not {"left_out"} & set(encoded.column_names)
+        notes.append(account(encoded, counts, "train", len(rows), "drop"))
+        ((note,), mistakes) = notes[-1][0][:1], notes[-1][1]
+        assert note == "train: 300 of 1500 rows are left out: nothing in it" and not mistakes
         assert "train: 400 of 1500 rows are longer than the model takes and are cut (10.0% of the tokens)" in notes[-1][0][1]
     assert notes[0] == notes[1] == notes[2]
-    assert len(whole_answers(made, "drop")) == 800 and len(whole_answers(made, "keep")) == len(made)
-    _, (mistake,) = account(made, counts, "train", len(rows), "error")
+    assert len(whole_answers(encoded, "drop")) == 800 and len(whole_answers(encoded, "keep")) == len(encoded)
+    _, (mistake,) = account(encoded, counts, "train", len(rows), "error")
     assert "the answers of 401 of 1500 rows are cut" in mistake.what and "(804 tokens)" in mistake.what
     assert "--truncated-answers drop" in mistake.command
 
@@ -131,9 +131,9 @@ def test_an_encoder_that_fails_leaves_nothing(rows: Dataset, tmp_path: Path) -> 
 
 def test_writers_that_race_end_with_one_entry(rows: Dataset, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: encode(rows, letters, "train", key="k", cache_dir=tmp_path)[:], range(4)))
-    assert all(each == made[0] for each in made)
-    assert sorted(one.suffix for one in tmp_path.iterdir()) == [".arrow", ".json"]
+        results = list(pool.map(lambda _: encode(rows, letters, "train", key="k", cache_dir=tmp_path)[:], range(4)))
+    assert all(each == results[0] for each in results)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".arrow", ".json"]
 
 
 @pytest.mark.slow
@@ -155,8 +155,8 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
         assert fingerprint(Dataset.from_list(other, features=rows.features)) != base
     code = "import sys; from datasets import Dataset; from ftp.data.fingerprint import fingerprint\n"
     code += "print(fingerprint(Dataset.load_from_disk(sys.argv[1])))"
-    told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == base
+    output = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == base
 
 
 def test_the_key_hangs_on_all_that_encoding_hangs_on() -> None:

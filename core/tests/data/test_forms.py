@@ -8,7 +8,7 @@ from ftp.errors import UserError
 from ftp.forms import all_forms, detect, fits, offers, reachable
 
 
-def one(row: dict[str, Any], source: Any, target: Any, labels: tuple[str, ...] = ()) -> dict[str, Any]:
+def convert_row(row: dict[str, Any], source: Any, target: Any, labels: tuple[str, ...] = ()) -> dict[str, Any]:
     return convert(Dataset.from_list([row]), source, target, labels)[0]
 
 
@@ -62,21 +62,21 @@ def test_reachable_goes_downhill_only() -> None:
 
 def test_labelled_becomes_a_conversation_with_the_name_of_the_label() -> None:
     row = {"text": "fine film", "label": 1, "stars": 5}
-    made = one(row, "labelled", "conversation", ("negative", "positive"))
-    assert made["messages"] == [user("fine film"), assistant("positive")]
-    assert made["stars"] == 5
-    pair = one({"text_a": "a", "text_b": "b", "label": "same"}, "labelled", "conversation")
+    converted = convert_row(row, "labelled", "conversation", ("negative", "positive"))
+    assert converted["messages"] == [user("fine film"), assistant("positive")]
+    assert converted["stars"] == 5
+    pair = convert_row({"text_a": "a", "text_b": "b", "label": "same"}, "labelled", "conversation")
     assert pair["messages"] == [user("a\n\nb"), assistant("same")]
     with pytest.raises(UserError, match="row 0 has the label 3"):
-        one({"text": "a", "label": 3}, "labelled", "conversation", ("x", "y"))
+        convert_row({"text": "a", "label": 3}, "labelled", "conversation", ("x", "y"))
 
 
 def test_questions_without_an_answer_say_so() -> None:
     row = {"question": "Who?", "context": "Ann sang.", "answers": {"text": ["Ann", "Ann sang"], "answer_start": [0, 0]}}
-    assert one(row, "question", "conversation")["messages"] == [user("Ann sang.\n\nWho?"), assistant("Ann")]
+    assert convert_row(row, "question", "conversation")["messages"] == [user("Ann sang.\n\nWho?"), assistant("Ann")]
     none = Dataset.from_list([row, {**row, "answers": {"text": [], "answer_start": []}}])
     assert convert(none, "question", "conversation")[1]["messages"][-1]["content"] == "The text does not answer this question."
-    assert one(row, "question", "text")["text"] == "Ann sang.\n\nWho?"
+    assert convert_row(row, "question", "text")["text"] == "Ann sang.\n\nWho?"
 
 
 @pytest.mark.parametrize(
@@ -92,20 +92,20 @@ def test_questions_without_an_answer_say_so() -> None:
     ],
 )
 def test_conversations_in_every_spelling(row: dict[str, Any]) -> None:
-    assert one(row, "conversation", "conversation")["messages"] == [user("q"), assistant("a")]
-    assert one(row, "conversation", "text")["text"] == "q\n\na"
-    asked = one(row, "conversation", "prompt")
+    assert convert_row(row, "conversation", "conversation")["messages"] == [user("q"), assistant("a")]
+    assert convert_row(row, "conversation", "text")["text"] == "q\n\na"
+    asked = convert_row(row, "conversation", "prompt")
     assert (asked["prompt"], asked["completion"]) == ([user("q")], [assistant("a")])
 
 
 def test_alpaca_input_history_and_system() -> None:
     row = {"instruction": "Add", "input": "1 2", "output": "3", "history": [["hi", "hello"]], "system": "Be brief."}
-    said = [{"role": "system", "content": "Be brief."}, user("hi"), assistant("hello"), user("Add\n\n1 2"), assistant("3")]
-    assert one(row, "conversation", "conversation")["messages"] == said
+    messages = [{"role": "system", "content": "Be brief."}, user("hi"), assistant("hello"), user("Add\n\n1 2"), assistant("3")]
+    assert convert_row(row, "conversation", "conversation")["messages"] == messages
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"input": 1}, "holds the number 1 in input where text belongs"),
         ({"instruction": 7}, "holds the number 7 in instruction where text belongs"),
@@ -115,18 +115,18 @@ def test_alpaca_input_history_and_system() -> None:
         ({"history": "hi"}, "holds 'hi' in history where a list of pairs belongs"),
     ],
 )
-def test_alpaca_columns_that_hold_no_text_are_named(changed: dict[str, Any], said: str) -> None:
+def test_alpaca_columns_that_hold_no_text_are_named(changed: dict[str, Any], message: str) -> None:
     row = {"instruction": "Add", "input": "1 2", "output": "3", "history": [["hi", "hello"]], "system": "Be brief.", **changed}
-    with pytest.raises(UserError, match=f"row 0 {said}" if said.startswith("holds") else f"row 0 .*{said}"):
-        one(row, "conversation", "conversation")
+    with pytest.raises(UserError, match=f"row 0 {message}" if message.startswith("holds") else f"row 0 .*{message}"):
+        convert_row(row, "conversation", "conversation")
 
 
 def test_canonical_conversations_are_left_alone() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}
     rows = Dataset.from_list([{"messages": [{**user("q"), "tool_calls": None}, call]}])
-    made = convert(rows, "conversation", "conversation")
-    assert made[0]["messages"] == [user("q"), call], "a null of a struct is a field that the message does not have"
-    assert convert(made, "conversation", "conversation") is made
+    converted = convert(rows, "conversation", "conversation")
+    assert converted[0]["messages"] == [user("q"), call], "a null of a struct is a field that the message does not have"
+    assert convert(converted, "conversation", "conversation") is converted
 
 
 @pytest.mark.parametrize(
@@ -143,10 +143,11 @@ def test_canonical_conversations_are_left_alone() -> None:
     ],
 )  # fmt: skip
 def test_preferences_in_every_spelling(row: dict[str, Any]) -> None:
-    made = one(row, "preference", "preference")
-    assert (made["prompt"], made["chosen"], made["rejected"]) == ([user("q")], [assistant("good")], [assistant("bad")])
-    assert one(row, "preference", "conversation")["messages"] == [user("q"), assistant("good")]
-    assert one(row, "preference", "prompt")["prompt"] == [user("q")]
+    converted = convert_row(row, "preference", "preference")
+    assert converted["prompt"] == [user("q")]
+    assert (converted["chosen"], converted["rejected"]) == ([assistant("good")], [assistant("bad")])
+    assert convert_row(row, "preference", "conversation")["messages"] == [user("q"), assistant("good")]
+    assert convert_row(row, "preference", "prompt")["prompt"] == [user("q")]
 
 
 def test_a_preference_without_a_prompt_is_refused() -> None:
@@ -160,19 +161,19 @@ def test_feedback_keeps_only_good_rows_as_conversation() -> None:
     rows = Dataset.from_list(
         [{"messages": [user("q"), assistant("a")], "label": True}, {"messages": [user("q"), assistant("b")], "label": False}]
     )
-    made = convert(rows, "feedback", "feedback")
-    assert made[1]["prompt"] == [user("q")]
-    assert made[1]["completion"] == [assistant("b")]
-    assert made["label"][:] == [True, False]
+    converted = convert(rows, "feedback", "feedback")
+    assert converted[1]["prompt"] == [user("q")]
+    assert converted[1]["completion"] == [assistant("b")]
+    assert converted["label"][:] == [True, False]
     assert [row["messages"][-1]["content"] for row in convert(rows, "feedback", "conversation")] == ["a"]
-    words = one({"prompt": "q", "completion": "a", "label": "good"}, "feedback", "feedback")
+    words = convert_row({"prompt": "q", "completion": "a", "label": "good"}, "feedback", "feedback")
     assert words["label"] is True
     with pytest.raises(UserError, match="rating 'so-so'"):
-        one({"prompt": "q", "completion": "a", "label": "so-so"}, "feedback", "feedback")
+        convert_row({"prompt": "q", "completion": "a", "label": "so-so"}, "feedback", "feedback")
 
 
 def test_tagged_and_streams() -> None:
-    assert one({"tokens": ["a", "b"], "ner_tags": ["O", "B-x"]}, "tagged", "text")["text"] == "a b"
+    assert convert_row({"tokens": ["a", "b"], "ner_tags": ["O", "B-x"]}, "tagged", "text")["text"] == "a b"
     stream = IterableDataset.from_generator(lambda: iter([{"prompt": "q", "completion": "a"}]))
     assert next(iter(convert(stream, "conversation", "text")))["text"] == "q\n\na"
 

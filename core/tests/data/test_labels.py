@@ -9,13 +9,13 @@ from ftp.errors import UserError
 
 
 def rows(*labels: Any, **more: list[Any]) -> Dataset:
-    return Dataset.from_dict({"text": [str(place) for place in range(len(labels))], "label": list(labels), **more})
+    return Dataset.from_dict({"text": [str(i) for i in range(len(labels))], "label": list(labels), **more})
 
 
 def coded(*labels: Any, names: tuple[str, ...] = (), **more: list[Any]) -> tuple[list[int], tuple[str, ...], list[str]]:
-    found, classes, notes = encode({"train": rows(*labels, **more)}, names)
-    assert found["train"].features["label"] == ClassLabel(names=list(classes))
-    return found["train"]["label"][:], classes, notes
+    encoded, classes, notes = encode({"train": rows(*labels, **more)}, names)
+    assert encoded["train"].features["label"] == ClassLabel(names=list(classes))
+    return encoded["train"]["label"][:], classes, notes
 
 
 def test_words_and_numbers() -> None:
@@ -73,30 +73,30 @@ def test_one_class_only_is_refused() -> None:
 
 
 def test_classes_are_those_of_all_splits_and_a_lacking_one_is_told() -> None:
-    found, names, notes = encode({"train": rows("a", "c"), "validation": rows("b", "a")})
+    encoded, names, notes = encode({"train": rows("a", "c"), "validation": rows("b", "a")})
     assert names == ("a", "b", "c")
-    assert found["train"]["label"][:] == [0, 2]
+    assert encoded["train"]["label"][:] == [0, 2]
     assert notes == ["validation has classes that train lacks, which cannot be learnt: b"]
 
 
 def test_class_labels_keep_their_order_and_hidden_ones_are_left_out() -> None:
     features = Features({"text": Value("string"), "label": ClassLabel(names=["pos", "neg"])})
     train = rows(0, 1).cast(features)
-    found, names, notes = encode({"train": train, "test": rows(-1, -1).cast(features)})
+    encoded, names, notes = encode({"train": train, "test": rows(-1, -1).cast(features)})
     assert names == ("pos", "neg")
-    assert list(found) == ["train"]
+    assert list(encoded) == ["train"]
     assert "test: all labels are -1" in notes[0]
-    assert encode(found)[0]["train"] is found["train"]
+    assert encode(encoded)[0]["train"] is encoded["train"]
 
 
 def test_tags_and_streams() -> None:
     tags = Dataset.from_dict({"tokens": [["a", "b"], ["c"]], "tags": [["B-y", "I-x"], ["O"]]})
-    found, names, _ = encode({"train": tags}, column="tags", kind="tags")
+    encoded, names, _ = encode({"train": tags}, column="tags", kind="tags")
     assert names == ("O", "I-x", "B-y")
-    assert found["train"]["tags"][:] == [[2, 1], [0]]
+    assert encoded["train"]["tags"][:] == [[2, 1], [0]]
     stream = IterableDataset.from_generator(lambda: iter([{"text": "x", "label": "b"}, {"text": "y", "label": "a"}]))
-    found, names, _ = encode({"train": stream})
-    assert [row["label"] for row in found["train"]] == [1, 0]
+    encoded, names, _ = encode({"train": stream})
+    assert [row["label"] for row in encoded["train"]] == [1, 0]
 
 
 def test_spellings_of_one_class_are_told_with_the_option_that_joins_them() -> None:
@@ -104,9 +104,9 @@ def test_spellings_of_one_class_are_told_with_the_option_that_joins_them() -> No
     splits = {"train": rows("good", "good", "Good", "bad", composed), "test": rows("good ", "bad", decomposed)}
     _, names, notes = encode(splits, source_name="my reviews.csv")
     assert len(names) == 6
-    said = "\n".join(notes)
-    assert "probably spellings of one class, and 3 classes now: 'good' (2), 'Good' (1), 'good ' (1)" in said
-    assert "2 classes now" in said and "to join the spellings of a class: --data 'my reviews.csv' --join-labels" in said
+    text = "\n".join(notes)
+    assert "probably spellings of one class, and 3 classes now: 'good' (2), 'Good' (1), 'good ' (1)" in text
+    assert "2 classes now" in text and "to join the spellings of a class: --data 'my reviews.csv' --join-labels" in text
     coded, names, notes = encode(splits, join=True)
     assert set(names) == {"bad", "good", decomposed} and any("joined as 'good'" in note for note in notes)
     assert [names[number] for number in coded["train"]["label"]] == ["good", "good", "good", "bad", decomposed]
@@ -136,21 +136,21 @@ def test_true_in_one_split_is_the_word_in_another() -> None:
     splits = {"train": rows(True, False), "test": rows("True", "False")}
     _, names, notes = encode(splits)
     assert set(names) == {"true", "false", "True", "False"} and "'True' (1), 'true' (1)" in "\n".join(notes)
-    made, names, _ = encode(splits, join=True)
-    assert len(names) == 2 and made["train"]["label"][:] == made["test"]["label"][:]
-    made, names, _ = encode({"train": rows(True, False), "test": rows(1, 0)})
-    assert names == ("false", "true") and made["test"]["label"][:] == [1, 0]
+    encoded, names, _ = encode(splits, join=True)
+    assert len(names) == 2 and encoded["train"]["label"][:] == encoded["test"]["label"][:]
+    encoded, names, _ = encode({"train": rows(True, False), "test": rows(1, 0)})
+    assert names == ("false", "true") and encoded["test"]["label"][:] == [1, 0]
 
 
 def test_spellings_of_tags_are_joined_and_told() -> None:
     def sentences(*tags: list[str]) -> Dataset:
-        return Dataset.from_dict({"tokens": [["x"] * len(one) for one in tags], "tags": list(tags)})
+        return Dataset.from_dict({"tokens": [["x"] * len(sentence) for sentence in tags], "tags": list(tags)})
 
     splits = {"train": sentences(["O", "B-PER", "o"], ["O", "b-per", "B_PER", "B-PER"])}
     _, names, notes = encode(splits, column="tags", kind="tags", source_name="ner.jsonl")
     assert len(names) == 5 and any("'O' (2), 'o' (1)" in note for note in notes)
-    made, names, _ = encode(splits, column="tags", kind="tags", join=True)
-    assert names == ("O", "B-PER") and made["train"]["tags"][:] == [[0, 1, 0], [0, 1, 1, 1]]
+    encoded, names, _ = encode(splits, column="tags", kind="tags", join=True)
+    assert names == ("O", "B-PER") and encoded["train"]["tags"][:] == [[0, 1, 0], [0, 1, 1, 1]]
 
 
 def test_classes_of_the_domain_keep_their_spelling_when_labels_are_joined() -> None:
@@ -158,9 +158,9 @@ def test_classes_of_the_domain_keep_their_spelling_when_labels_are_joined() -> N
     with pytest.raises(UserError, match="none of the classes") as caught:
         encode(splits, ("Negative", "Positive"))
     assert "--join-labels" in str(caught.value)
-    made, names, _ = encode(splits, ("Negative", "Positive"), join=True)
-    assert names == ("Negative", "Positive") and made["train"]["label"][:] == [1, 1, 0]
-    again, names, notes = encode(made, join=True)
+    encoded, names, _ = encode(splits, ("Negative", "Positive"), join=True)
+    assert names == ("Negative", "Positive") and encoded["train"]["label"][:] == [1, 1, 0]
+    again, names, notes = encode(encoded, join=True)
     assert again["train"]["label"][:] == [1, 1, 0] and not notes
 
 
@@ -178,9 +178,9 @@ def test_blanks_are_no_label() -> None:
 def test_decimals_are_said_to_be_another_task() -> None:
     for labels in ([4.22, 3.79, 2.1, 5.0], [str(number / 10) for number in range(1, 50)]):
         match = r"scores.csv \(train\): label holds decimals .*\(regression\), and this run tells classes apart"
-        with pytest.raises(UserError, match=match) as told:
+        with pytest.raises(UserError, match=match) as error:
             encode({"train": rows(*labels)}, source_name="scores.csv")
-        assert "--columns" not in str(told.value) and "ranges" in str(told.value)
+        assert "--columns" not in str(error.value) and "ranges" in str(error.value)
     assert coded("1.5", "2.0", "1.5")[1] == ("1.5", "2.0")  # a few versions are classes
 
 

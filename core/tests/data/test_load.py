@@ -170,9 +170,9 @@ def test_texts_beside_messages_that_are_not_read_are_told(tmp_path: Path, make_r
 def test_classes_that_became_words_are_no_ratings() -> None:
     """A class 0 is not a bad answer: every row of a labelled set stays when it is read as a conversation."""
     rows = Dataset.from_dict({"text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]})
-    made, _, notes = shape({"train": rows}, "conversation", ("bad", "good"), prefer="labelled")
-    assert [row["messages"][-1]["content"] for row in made["train"]] == ["bad", "good", "bad", "good"]
-    again, _, more = shape(made, "conversation")
+    shaped, _, notes = shape({"train": rows}, "conversation", ("bad", "good"), prefer="labelled")
+    assert [row["messages"][-1]["content"] for row in shaped["train"]] == ["bad", "good", "bad", "good"]
+    again, _, more = shape(shaped, "conversation")
     assert len(again["train"]) == 4 and not any("left out" in note for note in [*notes, *more])
 
 
@@ -180,7 +180,7 @@ ASKED, SAID = {"role": "user", "content": "Why?"}, {"role": "assistant", "conten
 NULL, NAMELESS = {"role": "assistant", "content": None}, {"role": None, "content": "So."}
 
 
-@pytest.mark.parametrize(("form", "row", "bad", "said"), [
+@pytest.mark.parametrize(("form", "row", "bad", "message"), [
     ("conversation", {"messages": [ASKED, SAID]}, {"messages": [ASKED, NULL]}, "a message without a role or without text"),
     ("conversation", {"messages": [ASKED, SAID]}, {"messages": [ASKED, NAMELESS]}, "a message without a role or without text"),
     ("conversation", {"prompt": "a", "completion": "b"}, {"prompt": None, "completion": "b"}, "row 1 holds nothing in prompt"),
@@ -194,9 +194,9 @@ NULL, NAMELESS = {"role": "assistant", "content": None}, {"role": None, "content
      "row 1 holds nothing in completion"),
     ("prompt", {"prompt": [ASKED]}, {"prompt": [{"role": "user", "content": None}]}, "a message without a role or without text"),
 ])
-def test_messages_that_say_nothing_are_named(form: str, row: Any, bad: Any, said: str) -> None:
+def test_messages_that_say_nothing_are_named(form: str, row: Any, bad: Any, message: str) -> None:
     rows = Dataset.from_list([row, bad])
-    with pytest.raises(UserError, match=rf"mine \(train\):.*{said}") as caught:
+    with pytest.raises(UserError, match=rf"mine \(train\):.*{message}") as caught:
         shape({"train": rows}, form, source_name="mine")  # type: ignore[arg-type]
     assert "row 1" in str(caught.value) or "counted from 0: [1]" in str(caught.value)
     stream = shape({"train": rows.to_iterable_dataset()}, form, source_name="mine")[0]["train"]  # type: ignore[arg-type]
@@ -212,13 +212,13 @@ def test_several_labels_of_one_row_are_said_to_be_another_task() -> None:
     with pytest.raises(UserError, match="labels holds lists: more than one label a row"):
         shape({"train": lists.rename_column("label", "labels")}, "labelled", source_name="mine")
     flags = Dataset.from_dict({"text": text, "toxic": [0, 1, 0], "insult": [1, 1, 0], "length": [3, 4, 5]})
-    with pytest.raises(UserError, match=r"columns of 0 and 1 \(toxic, insult\): more than one label a row") as told:
+    with pytest.raises(UserError, match=r"columns of 0 and 1 \(toxic, insult\): more than one label a row") as error:
         shape({"train": flags}, "labelled", source_name="mine")
-    assert "--columns label=toxic" in str(told.value)
+    assert "--columns label=toxic" in str(error.value)
     single = Dataset.from_dict({"text": text, "toxic": [0, 1, 0], "length": [3, 4, 5]})
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         shape({"train": single}, "labelled", source_name="mine")
-    assert "multi-label" not in str(told.value)
+    assert "multi-label" not in str(error.value)
 
 
 def test_the_setting_joins_labels(make_run: Any, tmp_path: Path) -> None:
@@ -260,11 +260,11 @@ def test_a_column_of_a_stream_that_nobody_reads_may_turn_mixed_late(
     run = make_run("text", data=str(path), streaming=True)
     rows = load(run, form="text")["train"]
     for _ in range(2):  # each epoch anew, told once
-        found = list(rows)
-        assert [row["text"] for row in found] == [*(f"t{number}" for number in range(7)), "z", "w"]
-        assert found[5]["id"] == 5 and found[8].get("id") in (None, 8)
-    told = [line for line in run.told if "not read, is empty from here on" in line]
-    assert len(told) == 1 and str(path) in told[0] and note in told[0]
+        loaded = list(rows)
+        assert [row["text"] for row in loaded] == [*(f"t{number}" for number in range(7)), "z", "w"]
+        assert loaded[5]["id"] == 5 and loaded[8].get("id") in (None, 8)
+    late_notes = [line for line in run.told if "not read, is empty from here on" in line]
+    assert len(late_notes) == 1 and str(path) in late_notes[0] and note in late_notes[0]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "c.jsonl", "a.csv"])

@@ -39,8 +39,8 @@ def written(path: Path, rows: list[Any]) -> Path:
 
 def read_as(path: Path, form: Any, **how: Any) -> list[Any]:
     rows = read(path, **how)["train"]
-    made = convert(rows, form, form)
-    return list(made)
+    converted = convert(rows, form, form)
+    return list(converted)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -52,9 +52,9 @@ def test_rows_come_back_as_they_were_written(
     plain = [ASK, {"role": "assistant", "content": "Rain."}]
     rows = [{"messages": plain}, {"messages": CALLS, "tools": TOOLS}, {"messages": plain, "tools": OTHER}]
     rows = rows[1:] + rows[:1] if streaming else rows  # a stream takes its columns from its first rows
-    made = read_as(written(tmp_path / "a.jsonl", rows), "conversation", streaming=streaming)
-    assert json.dumps([row["messages"] for row in made]) == json.dumps([row["messages"] for row in rows])
-    assert json.dumps([row["tools"] for row in made]) == json.dumps([row.get("tools") for row in rows])
+    rows_read = read_as(written(tmp_path / "a.jsonl", rows), "conversation", streaming=streaming)
+    assert json.dumps([row["messages"] for row in rows_read]) == json.dumps([row["messages"] for row in rows])
+    assert json.dumps([row["tools"] for row in rows_read]) == json.dumps([row.get("tools") for row in rows])
 
 
 @pytest.mark.parametrize("chunk", [1, 10_000])
@@ -88,9 +88,9 @@ def test_json_columns_that_datasets_wrote_lose_no_digit(tmp_path: Path, kind: An
     rows.save_to_disk(tmp_path / "saved")
     rows.to_parquet(tmp_path / "rows.parquet")
     for source in (tmp_path / "saved", tmp_path / "rows.parquet"):
-        made = read_as(source, "conversation", streaming=streaming)
-        assert json.dumps([row["messages"] for row in made]) == json.dumps(talks)
-        assert json.dumps([row["tools"] for row in made]) == json.dumps([TOOLS, OTHER])
+        rows_read = read_as(source, "conversation", streaming=streaming)
+        assert json.dumps([row["messages"] for row in rows_read]) == json.dumps(talks)
+        assert json.dumps([row["tools"] for row in rows_read]) == json.dumps([TOOLS, OTHER])
 
 
 def test_a_null_of_a_struct_in_a_parquet_file_is_no_field(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_null_of_a_struct_in_a_parquet_file_is_no_field(tmp_path: Path) -> Non
 def test_answers_with_other_fields_are_still_questions(tmp_path: Path) -> None:
     answers = {"text": ["a"], "answer_start": [0]}
     rows = [{"question": "q", "context": "a b", "answers": {**answers, **more}} for more in ({}, {"n": 1})]
-    made = read_as(written(tmp_path / "a.jsonl", rows), "question")
-    assert [row["answers"] for row in made] == [answers] * 2
+    rows_read = read_as(written(tmp_path / "a.jsonl", rows), "question")
+    assert [row["answers"] for row in rows_read] == [answers] * 2
 
 
 SPELLINGS: dict[str, Any] = {
@@ -123,13 +123,13 @@ def test_no_field_is_lost_in_any_spelling(row: Any) -> None:
 
 def test_turns_that_call_tools_are_the_assistants() -> None:
     call = {"name": "weather", "arguments": {"town": "Oslo"}}
-    made = chat_rows.conversation({"conversations": [
+    conversation = chat_rows.conversation({"conversations": [
         {"from": "human", "value": "?"}, {"from": "function_call", "value": json.dumps(call)},
         {"from": "observation", "value": "sunny"}, {"from": "function_call", "value": json.dumps([call, call])},
         {"from": "function_call", "value": "I shall look"}, {"from": "gpt", "value": "Sunny."}]})
-    assert [turn["role"] for turn in made] == ["user", "assistant", "tool", "assistant", "assistant", "assistant"]
-    assert made[1] == {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": call}]}
-    assert len(made[3]["tool_calls"]) == 2 and made[4]["content"] == "I shall look"
+    assert [turn["role"] for turn in conversation] == ["user", "assistant", "tool", "assistant", "assistant", "assistant"]
+    assert conversation[1] == {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": call}]}
+    assert len(conversation[3]["tool_calls"]) == 2 and conversation[4]["content"] == "I shall look"
     older = messages.read_message({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}})
     assert older["tool_calls"] == [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
     as_function = messages.read_message({"role": "function", "name": "f", "content": "3"})
@@ -179,7 +179,7 @@ def test_messages_that_repeat_their_prompt_say_it_once() -> None:
     assert chat_rows.conversation({"prompt": [ASK], "completion": talk}) == talk
 
 
-@pytest.mark.parametrize(("row", "said"), [
+@pytest.mark.parametrize(("row", "message"), [
     ({"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, r"type 'image_url' in messages\[1\].content\[0\]"),
     ({"role": "user", "content": None}, r"a message without a role or without text \(messages\[1\]\)"),
     ({"role": "user", "content": 3}, r"without text \(messages\[1\].content\)"),
@@ -190,9 +190,9 @@ def test_messages_that_repeat_their_prompt_say_it_once() -> None:
     ({"role": "assistant", "content": "a", "tool_calls": "call"}, r"not JSON \(messages\[1\].tool_calls"),
     ({"role": "assistant", "content": "a", "tool_calls": [3]}, r"messages\[1\].tool_calls where a list of calls belongs"),
 ])
-def test_what_cannot_be_read_names_the_row_and_the_field(row: Any, said: str) -> None:
+def test_what_cannot_be_read_names_the_row_and_the_field(row: Any, message: str) -> None:
     rows = tables.from_rows([{"messages": [ASK, CALLS[3]]}, {"messages": [ASK, row]}])
-    with pytest.raises(UserError, match=f"row 1 .*{said}"):
+    with pytest.raises(UserError, match=f"row 1 .*{message}"):
         convert(rows, "conversation", "conversation")
 
 
@@ -256,8 +256,8 @@ def test_columns_of_prompt_and_answer(row: Any, asked: str) -> None:
     rows = convert(Dataset.from_list([row]), "conversation", "conversation")
     assert rows[0]["messages"] == [{"role": "user", "content": asked}, {"role": "assistant", "content": "A"}]
     pair = {name: value for name, value in row.items() if name not in ("response", "answer")}
-    made = chat_rows.preference({**pair, "chosen": "A", "rejected": "B", "system": "Be brief."})
-    assert made[0] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": asked}]
+    parts = chat_rows.preference({**pair, "chosen": "A", "rejected": "B", "system": "Be brief."})
+    assert parts[0] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": asked}]
 
 
 SYSTEM, AGAIN = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Weather? \n"}

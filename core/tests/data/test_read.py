@@ -51,9 +51,9 @@ def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
 @pytest.mark.parametrize("name", ["csv", "jsonl", "ndjson", "json", "parquet", "arrow", "csv.xz", "jsonl.gz", "jsonl.bz2"])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, streaming: bool) -> None:
-    found = read(write(tmp_path / f"mine.{name}"), streaming=streaming)
-    assert list(found) == ["train"]
-    assert list(found["train"]) == ROWS
+    splits = read(write(tmp_path / f"mine.{name}"), streaming=streaming)
+    assert list(splits) == ["train"]
+    assert list(splits["train"]) == ROWS
 
 
 def test_zstd_and_tsv_and_byte_order_mark(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_text_by_line_and_by_document(tmp_path: Path) -> None:
 def test_folder_of_splits_shards_and_what_is_left_out(tmp_path: Path) -> None:
     for name in ("train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl", "val.csv", "dev.csv", "test.csv", "extra.csv"):
         write(tmp_path / name)
-    found = read(tmp_path)
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 6, "validation": 3, "test": 3}
+    splits = read(tmp_path)
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 6, "validation": 3, "test": 3}
     assert left_out(tmp_path) == ["dev.csv", "extra.csv"]
     assert len(read(tmp_path, splits={"train": "extra"})["train"]) == 3
     with pytest.raises(UserError, match=r"has no 'extr' for the split train.*\n.*did you mean 'extra'"):
@@ -100,13 +100,13 @@ def test_sub_folders_and_save_to_disk(tmp_path: Path) -> None:
 
 def test_columns_are_mapped_and_a_missing_one_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [{"sentence": "x", "target": 1, "text": "old"}])
-    found = read(path, columns={"text": "sentence", "label": "target"})["train"]
-    assert found[0] == {"text": "x", "label": 1, "text_original": "old"}
+    rows = read(path, columns={"text": "sentence", "label": "target"})["train"]
+    assert rows[0] == {"text": "x", "label": 1, "text_original": "old"}
     with pytest.raises(UserError) as caught:
         read(path, columns={"text": "sentense", "label": "nothing"})
-    told = str(caught.value)
-    assert "no column 'sentense'" in told and "did you mean 'sentence'" in told and "no column 'nothing'" in told
-    assert "sentence, target, text" in told
+    message = str(caught.value)
+    assert "no column 'sentense'" in message and "did you mean 'sentence'" in message and "no column 'nothing'" in message
+    assert "sentence, target, text" in message
 
 
 def test_large_sets_are_kept_as_arrow_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,16 +140,16 @@ def test_ten_megabytes_in_one_row(tmp_path: Path) -> None:
         assert [len(row["text"]) for row in read(path)["train"]] == [10_000_000, 1]
 
 
-def refused(path: Path, *told: str, streaming: bool = False) -> None:
+def refused(path: Path, *words: str, streaming: bool = False) -> None:
     with pytest.raises(UserError) as caught:
         list(read(path, streaming=streaming)["train"])
-    for each in (str(path.name), *told):
+    for each in (str(path.name), *words):
         assert each in str(caught.value)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "words"),
     [
         ("a.csv", b"", ["is empty (0 bytes)"]),
         ("a.csv", b"text,label\n", ["has no rows"]),
@@ -171,10 +171,10 @@ def refused(path: Path, *told: str, streaming: bool = False) -> None:
     ],
 )  # fmt: skip
 def test_bad_files_are_told_with_file_and_line(
-    tmp_path: Path, name: str, content: bytes, told: list[str], streaming: bool
+    tmp_path: Path, name: str, content: bytes, words: list[str], streaming: bool
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    refused(tmp_path / name, *told, streaming=streaming)
+    refused(tmp_path / name, *words, streaming=streaming)
 
 
 def test_a_cut_archive_is_told(tmp_path: Path) -> None:

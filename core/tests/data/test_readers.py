@@ -149,7 +149,7 @@ def test_json_of_columns_by_ids_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("whole", "told"),
+    ("whole", "message"),
     [
         ({"a": {"u": 1, "v": 2}, "b": {"u": 3, "v": 4}}, "whether they are rows is not clear: a, b, with the fields u, v"),
         ({"intents": [["hello", "greet"], ["bye", "leave"]], "u": 1}, "is not clear: intents (a list of 2), u (int)"),
@@ -160,9 +160,9 @@ def test_json_of_columns_by_ids_is_read(tmp_path: Path) -> None:
         ({"train": {"text": ["a"]}, "test": {"text": ["b"]}}, "holds several splits: train, test"),
     ],
 )  # fmt: skip
-def test_json_that_could_be_read_in_several_ways_is_refused(tmp_path: Path, whole: Any, told: str) -> None:
+def test_json_that_could_be_read_in_several_ways_is_refused(tmp_path: Path, whole: Any, message: str) -> None:
     (tmp_path / "a.json").write_text(json.dumps(whole))
-    assert told in error_of(tmp_path / "a.json")
+    assert message in error_of(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("whole", [{"train": ROWS, "test": ROWS}, {"a": {"u": 1, "v": 2}, "b": {"u": 3, "v": 4}}])
@@ -183,7 +183,7 @@ def test_the_command_that_writes_json_anew_makes_files_that_are_read(
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ('{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", "too deep"),
         ('{"text": "x", "n": ' + "7" * 5000 + "}", "a number that is too long"),
@@ -192,11 +192,11 @@ def test_the_command_that_writes_json_anew_makes_files_that_are_read(
         ('{"\\ud83d": 1}', "is no valid text"),
     ],
 )
-def test_json_that_no_row_can_hold(tmp_path: Path, name: str, line: str, told: str) -> None:
+def test_json_that_no_row_can_hold(tmp_path: Path, name: str, line: str, message: str) -> None:
     lines = ['{"text": "fine"}', line]
     (tmp_path / name).write_text("\n".join(lines) if name == "a.jsonl" else f"[{lines[0]},\n{lines[1]}]")
     error = error_of(tmp_path / name)
-    assert told in error and ("line 2" in error or name == "a.json" or "is no valid" in told)
+    assert message in error and ("line 2" in error or name == "a.json" or "is no valid" in message)
 
 
 def test_names_with_a_nul_character_are_refused_or_kept_as_json(tmp_path: Path) -> None:
@@ -267,8 +267,8 @@ def test_a_damaged_archive_is_told(tmp_path: Path, ending: str, kind: str) -> No
     path = tmp_path / f"a.{kind}.{ending}"
     for damaged in (packed[:middle], packed[:middle] + bytes(64) + packed[middle + 64 :]):
         path.write_bytes(damaged)
-        told = error_of(path)
-        assert "cannot be decompressed" in told or "damaged" in told
+        message = error_of(path)
+        assert "cannot be decompressed" in message or "damaged" in message
 
 
 @pytest.mark.slow
@@ -279,8 +279,8 @@ def test_an_archive_that_grows_beyond_its_bound_ends_with_the_option(tmp_path: P
     assert len(rows_of(path, max_decompressed="5MB")[0]) == 300_000
     path.touch()
     os.utime(path, (1, 1))  # another time of change: not the rows that were kept
-    told = error_of(path, max_decompressed="1MB")
-    assert "grows to more than 1 MB" in told and "--max-decompressed 4MB" in told
+    message = error_of(path, max_decompressed="1MB")
+    assert "grows to more than 1 MB" in message and "--max-decompressed 4MB" in message
     with pytest.raises(UserError, match="--max-decompressed lots: not a size"):
         read(path, max_decompressed="lots")
 
@@ -455,7 +455,7 @@ def test_json_objects_one_after_another_are_read(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("content, told", [
+@pytest.mark.parametrize("content, message", [
     ('{"text": "a"},\n{"text": "b"}\n', "leave the commas"),
     ('{"text": "a"}{"text": "b"}\n', "let its name end in .json"),
     ('[{"text": "a"}, {"text": "b"}]\n', "is one list of objects.*\n.*let its name end in .json"),
@@ -463,10 +463,10 @@ def test_json_objects_one_after_another_are_read(tmp_path: Path) -> None:
     ('{\n"text": "a"\n}\n', "if objects go on over lines, let its name end in .json"),
     ("{'text': 'a'}\n", "double quotes"),
 ])  # fmt: skip
-def test_a_line_that_is_no_object_is_told_with_its_remedy(tmp_path: Path, content: str, told: str) -> None:
+def test_a_line_that_is_no_object_is_told_with_its_remedy(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(content)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read(path)
 
 

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no real sets here (FT
 @pytest.mark.parametrize("name", SETS)
 def test_real_set(name: str, make_run: Callable[..., Any]) -> None:
     form, count = SETS[name]
-    found = read(ROOT / name)["train"]
-    assert (detect(found.column_names or ()), len(found)) == (form, count)  # type: ignore[arg-type]
+    rows = read(ROOT / name)["train"]
+    assert (detect(rows.column_names or ()), len(rows)) == (form, count)  # type: ignore[arg-type]
     for target in sorted(reachable([form])) if count < 1500 else [form]:  # type: ignore[list-item]
         run = make_run(target, data=str(ROOT / name))
         data, _ = settle(load(run, form=form), run)  # type: ignore[arg-type]

@@ -30,13 +30,13 @@ def deal(epoch: int, settings: Settings = SETTINGS) -> list[Any]:
     return domains.deal(settings, DOMAIN_OF.tolist(), LENGTHS, ROWS, epoch)
 
 
-@pytest.mark.parametrize(("pairs", "told"), [
+@pytest.mark.parametrize(("pairs", "message"), [
     (("chat=0.7", "medical=0.4"), "sum to 1.1"), (("chat",), "not of the form"), (("chat=1.5",), "between 0 and 1"),
     (("chat=0.5", "chat=0.5"), "two shares"), (("chat=nan", "medical=0.5"), "not of the form"),
 ])  # fmt: skip
-def test_shares_that_cannot_be_are_told(pairs: tuple[str, ...], told: str) -> None:
+def test_shares_that_cannot_be_are_told(pairs: tuple[str, ...], message: str) -> None:
     _, problems = domains.read_shares(pairs)
-    assert any(told in f"{problem.what} {problem.fix}" for problem in problems)
+    assert any(message in f"{problem.what} {problem.fix}" for problem in problems)
     assert domains.read_shares(("chat=0.7", "medical=0.3")) == ({"chat": 0.7, "medical": 0.3}, [])
 
 
@@ -139,7 +139,7 @@ def test_limits_leave_each_domain_its_part() -> None:
     assert {name: len(splits["train"]) for name, splits in data.domains.items()} == {"films": 15, "food": 5}
 
 
-@pytest.mark.parametrize(("plugins", "options", "told"), [
+@pytest.mark.parametrize(("plugins", "options", "message"), [
     ("lora,sentiment,tag", {}, r"no form in common.*'sentiment' gives labelled .head labels.; 'tag' gives tagged .head tags."),
     ("sft,lora,chat,tag", {}, "'sft' wants conversation, but 'tag' gives tagged"),
     ("sft,lora,chat,medical", {"data": "mine.jsonl"}, "several domains .chat, medical.; whose rows these are is not known"),
@@ -148,8 +148,8 @@ def test_limits_leave_each_domain_its_part() -> None:
     ("sft,lora,chat,medical,curriculum", {"mix": "chat=0.5,medical=0.5"}, "'curriculum'.*shares would not be kept"),
     ("sft,lora,chat", {"mix": "chat=0.5,medical=0.5"}, "one source of training rows"),
 ])  # fmt: skip
-def test_what_does_not_fit_several_domains_is_told_before_a_run(plugins: str, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_what_does_not_fit_several_domains_is_told_before_a_run(plugins: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         prepare(plugins, given=[("flags", options)])
 
 

@@ -16,8 +16,8 @@ def labelled(count: int, seed: int = 0) -> Dataset:
 
 
 def cut(rows: Any, **options: Any) -> tuple[Dataset, Dataset]:
-    found, _ = complete({"train": rows}, **{"seed": 0, "form": "labelled", **options})
-    return found["train"], found["validation"]  # type: ignore[return-value]
+    splits, _ = complete({"train": rows}, **{"seed": 0, "form": "labelled", **options})
+    return splits["train"], splits["validation"]  # type: ignore[return-value]
 
 
 def test_a_cut_is_a_partition_of_the_right_size_with_the_shares_of_the_classes() -> None:
@@ -68,10 +68,10 @@ def test_too_few_rows_are_refused() -> None:
 
 def test_given_splits_are_left_alone_and_test_is_never_cut() -> None:
     rows = labelled(50)
-    found, notes = complete({"train": rows, "validation": rows}, seed=0, form="labelled")
-    assert found["train"] is rows and found["validation"] is rows and notes == []
-    found, _ = complete({"train": rows, "test": rows}, seed=0, form="labelled")
-    assert found["test"] is rows and list(found) == ["train", "validation", "test"]
+    splits, notes = complete({"train": rows, "validation": rows}, seed=0, form="labelled")
+    assert splits["train"] is rows and splits["validation"] is rows and notes == []
+    splits, _ = complete({"train": rows, "test": rows}, seed=0, form="labelled")
+    assert splits["test"] is rows and list(splits) == ["train", "validation", "test"]
 
 
 def test_prompts_and_contexts_stay_on_one_side_with_all_their_answers() -> None:

@@ -37,14 +37,14 @@ def seen(each: Update) -> list[int]:
 
 
 def test_an_epoch_has_every_row_once_and_the_next_another_order() -> None:
-    found = [(each.epoch, seen(each)) for each in islice(updates(), 26)]
+    updates_seen = [(each.epoch, seen(each)) for each in islice(updates(), 26)]
     for epoch in (0, 1):
-        mine = [numbers for number, numbers in found if number == epoch]
+        mine = [numbers for number, numbers in updates_seen if number == epoch]
         assert sorted(chain(*mine)) == list(range(50))
         assert [len(numbers) for numbers in mine] == [4] * 12 + [2]
-    assert found[:13] != [(0, numbers) for _, numbers in found[13:]]
-    assert found == [(each.epoch, seen(each)) for each in islice(updates(), 26)]
-    first = list(chain(*(numbers for _, numbers in found[:4])))
+    assert updates_seen[:13] != [(0, numbers) for _, numbers in updates_seen[13:]]
+    assert updates_seen == [(each.epoch, seen(each)) for each in islice(updates(), 26)]
+    first = list(chain(*(numbers for _, numbers in updates_seen[:4])))
     assert first != sorted(first)
 
 

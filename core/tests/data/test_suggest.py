@@ -112,13 +112,13 @@ def test_a_test_split_without_labels_is_left_out_and_told(tmp_path: Path, make_r
     (folder / "sample_submission.csv").write_text("id,label\n30,good\n31,good\n")
     run = make_run(form, data=str(folder))
     data, _ = settle(load(run, form="labelled"), run)
-    told = "\n".join(run.told)
-    assert "not used, as their names are no split's: sample_submission.csv" in told
+    notes = "\n".join(run.told)
+    assert "not used, as their names are no split's: sample_submission.csv" in notes
     if form == "text":  # texts need no labels
-        assert len(data.splits["test"]) == 2 and "predict" not in told
+        assert len(data.splits["test"]) == 2 and "predict" not in notes
     else:
         assert set(data.splits) == {"train", "validation"}
-        assert "(test) has no label" in told and f"ftp predict RUN --input {folder / 'test.csv'}" in told
+        assert "(test) has no label" in notes and f"ftp predict RUN --input {folder / 'test.csv'}" in notes
     (folder / "test.csv").write_text("id,body\n30,a hall\n")
     if form == "labelled":  # more is missing than answers
         with pytest.raises(UserError, match=r"contest \(test\) cannot be read as 'labelled'"):

@@ -29,8 +29,9 @@ def error_of(path: Path, **options: Any) -> str:
 @pytest.mark.parametrize("name", ["a.xlsx", "a.conll", "a.conllu.gz"])
 def test_a_format_of_another_package_names_those_that_are_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
-    told = error_of(tmp_path / name)
-    assert "are not read" in told and ".csv .tsv .jsonl .ndjson .json .txt .parquet" in told and "did you mean" not in told
+    message = error_of(tmp_path / name)
+    assert "are not read" in message and ".csv .tsv .jsonl .ndjson .json .txt .parquet" in message
+    assert "did you mean" not in message
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -55,8 +56,8 @@ def test_tagged_words_are_neither_texts_nor_a_table(tmp_path: Path, name: str, t
 ])
 def test_annotations_are_no_plain_rows(tmp_path: Path, rows: list[dict[str, Any]], sign: str) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    told = error_of(tmp_path / "a.jsonl")
-    assert sign in told and "no installed package reads them" in told
+    message = error_of(tmp_path / "a.jsonl")
+    assert sign in message and "no installed package reads them" in message
     (tmp_path / "b.json").write_text(json.dumps(rows))
     assert sign in error_of(tmp_path / "b.json")
 

@@ -26,6 +26,7 @@ def plain_values_as_text(rows: RowsT, columns: Iterable[str]) -> RowsT:
     from ftp.host.quiet import without_progress_bars
 
     types = rows.features or {}
+    # Texts stay the columns that they are, and lists are told of later, with their rows.
     plain = [column for column in columns if isinstance(types.get(column), Value) and not is_text(types[column])]
     if not plain:
         return rows

@@ -125,7 +125,8 @@ def _mistakes_in(batch: pa.Table, columns: Sequence[forms.Column]) -> Iterator[t
                 [i for i, value in present if value is not None and not is_finite(value)],
             )
     if "tags" in of_kind:
-        tokens, tags = batch.column(of_kind["tokens"]), batch.column(of_kind["tags"])
+        tokens = batch.column(of_kind["tokens"])
+        tags = batch.column(of_kind["tags"])
         yield UNEVEN, _rows_of_uneven_length(tokens, tags)
         yield NULL_WORD, _lists_with_null(tokens.combine_chunks())
     if "answers" in of_kind:

@@ -22,7 +22,7 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
     Args:
         refused: for a look at rows that is no run: gets what a run would refuse about the splits, which stay as they are.
     """
-    from ftp.data.load import settle, settle_domains
+    from ftp.data.load import limit_held_out, settle, settle_domains
 
     answers = run.hooks.each("load_data", run=run)
     if _shared_splits(run, answers):
@@ -34,15 +34,9 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
         data, notes = settle(splits, run, refused)
     for note in notes:
         run.tell(note)
-    most = run.settings.max_eval_rows
-    if most is not None and not data.domains:
-        # Held-out rows are drawn, not taken from the front, as files are often sorted.
-        shortened = dict(data.splits)
-        for name, rows in data.splits.items():
-            if name != "train" and len(rows) > most:
-                shortened[name] = rows.shuffle(seed=run.settings.seed).select(range(most))
-        data = dataclasses.replace(data, splits=shortened)
-    return data
+    if data.domains:  # each of which has its part of the held-out rows already
+        return data
+    return dataclasses.replace(data, splits=limit_held_out(data.splits, run, num_domains=1))
 
 
 def _shared_splits(run: Run, answers: Sequence[Answer]) -> bool:
@@ -52,6 +46,7 @@ def _shared_splits(run: Run, answers: Sequence[Answer]) -> bool:
         UserError: a plugin gives a split that another one gives, and does not say that it gives it.
     """
     declared = {plugin.name: plugin.splits for plugin in run.hooks.picked}
+    # Two that both declare a split know that others give it too; else one of them would be overwritten.
     owner: dict[str, Answer] = {}
     problems: list[Problem] = []
     is_shared = False

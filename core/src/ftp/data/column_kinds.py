@@ -44,6 +44,7 @@ def is_text(column_type: ColumnType | None) -> bool:
     """Whether a type is that of texts."""
     from datasets import Value
 
+    # Arrow has two types of texts, by the size of their offsets.
     return column_type in (Value("string"), Value("large_string"))
 
 

@@ -46,7 +46,8 @@ def _feed(digest: Hash, values: pa.Array) -> None:
 
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):  # JSON text
-        values, kind = values.storage, values.storage.type
+        values = values.storage
+        kind = values.type
     digest.update(f"{kind}:{len(values)}:{values.null_count};".encode())
     if values.null_count:
         digest.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes())

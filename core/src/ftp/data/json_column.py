@@ -57,6 +57,7 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Any column as a JSON column. In a struct null means that the row has no such field."""
     if is_json(column.type):
         return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    # A list or struct may hold JSON itself, which must not become JSON text within JSON text.
     return array([without_null_fields(_read_json(value, column.type)) for value in column.to_pylist()])
 
 

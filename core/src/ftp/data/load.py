@@ -208,7 +208,7 @@ def settle_domains(
         if "train" in parts[domain] and not are_held_out:
             parts[domain], split_notes = _complete(parts[domain], run, refused)
             notes += _of_domain(domain, split_notes)
-        parts[domain] = _limit_held_out(parts[domain], run, len(parts))
+        parts[domain] = limit_held_out(parts[domain], run, len(parts))
     # Each domain keeps its share of the training rows.
     if run.settings.max_train_rows is not None:
         sizes = {domain: len(splits["train"]) for domain, splits in parts.items() if "train" in splits}
@@ -252,8 +252,9 @@ def _complete(shaped: Mapping[str, Rows], run: Run, refused: list[Problem] | Non
     )
 
 
-def _limit_held_out(splits: Mapping[str, Rows], run: Run, num_domains: int) -> dict[str, Rows]:
-    """The splits of one of several domains with its part of `max_eval_rows` at most, drawn over the whole split."""
+def limit_held_out(splits: Mapping[str, Rows], run: Run, num_domains: int) -> dict[str, Rows]:
+    """The splits of one of the domains with its part of `max_eval_rows` at most, drawn over the whole split, as files are often
+    sorted."""
     limited = dict(splits)
     if run.settings.max_eval_rows is None:
         return limited

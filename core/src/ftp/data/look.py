@@ -35,6 +35,7 @@ def some(rows: Rows, most: int) -> Iterator[tuple[int, Row]]:
     if not hasattr(rows, "num_rows"):
         yield from islice(enumerate(rows), most)
         return
+    # Python objects of a thousand rows at a time, however many are looked at.
     row_indices = spread(len(rows), most)
     for start in range(0, len(row_indices), 1000):
         part = list(row_indices[start : start + 1000])

@@ -95,6 +95,7 @@ def _as_rows_of_export(rows: Rows, source: DataFile) -> Rows:
 
     if not isinstance(rows, Dataset) or not exports.has_columns(rows.column_names):
         return rows
+    # Row by row, as for the files of other tools.
     converted = exports.convert(source, enumerate(map(dict, tables.to_rows(rows))))
     parts = chunks.chunked(converted, chunks.CHUNK_ROWS)
     return tables.dataset((arrow.table(part, f"{source.path}, row") for part in parts), source_name=str(source.path))

@@ -48,6 +48,7 @@ def plain_spelling(name: str) -> str:
     What stands between its parts is one blank: `B-PER`, `b-per` and `b_per` are alike; so are `1`, `01` and `1.0`.
     Characters without a shape of their own (a zero-width blank, a byte order mark) do not count.
     """
+    # Twice: without case, some letters are composed otherwise.
     spelling = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     shown = "".join(character for character in spelling if unicodedata.category(character) != "Cf")
     plain = shown.strip()

@@ -108,7 +108,8 @@ def _completed(splits: Mapping[str, Rows], cut: _Cut) -> tuple[dict[str, Rows], 
         )
     if isinstance(train, Dataset):
         kept, chosen = _choose_rows(train, cut)
-        rest, validation = train.select(kept), train.select(chosen)
+        rest = train.select(kept)
+        validation = train.select(chosen)
         remainder = f"{len(rest)} rows stay"
     else:
         rest, validation = _cut_stream(train, cut)
@@ -225,18 +226,18 @@ def _cut_stream(rows: IterableDataset, cut: _Cut) -> tuple[IterableDataset, Data
     key_index = 0 if cut.group is None else -1  # a group is cut whole
     most = cut.share * 2**64
     # A stream cannot be counted, so that the hash of each row alone decides.
-    held = list(islice((row for row in rows if cut.keys_of(row)[key_index] < most), STREAM_ROWS))
-    if not held:
+    chosen = list(islice((row for row in rows if cut.keys_of(row)[key_index] < most), STREAM_ROWS))
+    if not chosen:
         raise UserError(
             "the stream gave no rows for a validation split",
             "give a validation split of your own, or read without streaming",
         )
     # Also rows behind those that were read: equal ones stay on one side.
-    held_keys = set[int]().union(*map(cut.keys_of, held))
-    rest = rows.filter(lambda row: held_keys.isdisjoint(cut.keys_of(row)))
+    chosen_keys = set[int]().union(*map(cut.keys_of, chosen))
+    rest = rows.filter(lambda row: chosen_keys.isdisjoint(cut.keys_of(row)))
     if next(iter(rest), None) is None:
         raise UserError("the stream has too few rows to cut a validation split from", "give a validation split of your own")
-    return rest, tables.from_rows(held, rows.features)
+    return rest, tables.from_rows(chosen, rows.features)
 
 
 def _check_ids(splits: Mapping[str, Rows]) -> list[str]:

@@ -90,6 +90,7 @@ class Updates:
         self.shuffle = shuffle
         self.buffer = max(batch_size, buffer - buffer % batch_size)
         self.state = StreamState(epoch=0, window=0, row=0, done=0, stream=None)
+        # `datasets` cannot go back to the first row but from a state that was taken before it.
         self.start = copy.deepcopy(stream.state_dict())
 
     def state_dict(self) -> StreamState:
@@ -118,7 +119,7 @@ class Updates:
         while rows := list(islice(source, self.buffer)):
             after = copy.deepcopy(self.stream.state_dict())
             encoded = encode.numbered(rows, self.loss_encode, "train", self.state["row"])
-            if encoded:
+            if encoded:  # none where all rows of a window are left out
                 window = tables.dataset([encode.narrow(arrow.table(list(enumerate(encoded))))])
                 lengths = np.asarray(window.with_format("numpy")["length"][:], dtype=np.int64)
                 updates = batches.plan(

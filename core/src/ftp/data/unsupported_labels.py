@@ -50,6 +50,7 @@ def numbers_problem(source_name: str, values: Collection[object], column: str = 
             decimals.append(value)
         elif isinstance(value, str) and DECIMAL.fullmatch(value.strip()):
             texts.append(value)
+    # Most of the values: a stray decimal among classes is a mistake in a row, which is told as one.
     is_numeric = len(decimals) * 2 > num_known or (len(texts) > MANY and len(texts) * 2 > num_known)
     if not is_numeric:
         return None
@@ -109,6 +110,7 @@ def flag_columns(rows: Rows) -> list[str]:
     candidates = [name for name, column_type in types.items() if getattr(column_type, "dtype", "") in FLAGS]
     if len(candidates) < 2 or not hasattr(rows, "num_rows"):
         return []
+    # Other numbers show soon where there are any.
     table = rows.select_columns(candidates).with_format("arrow")[:1000]
     flags = [name for name in candidates if set(table.column(name).unique().to_pylist()) <= {0, 1, None}]
     return flags if len(flags) > 1 else []
@@ -151,6 +153,7 @@ def _combined(names: list[str]) -> tuple[list[str], str]:
             if len(parts) > 1:
                 combined.append(name)
                 combined_parts.update(parts)
+        # "Albany, NY" has a comma as well, but its parts stand in few other labels.
         recurring = [part for part in combined_parts if cells_with[part] > 1]
         if len(combined) > 1 and len(recurring) >= RECURS * len(combined_parts):
             return combined, separator
