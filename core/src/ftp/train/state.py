@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule
 
+from ftp.data.stream import StreamState
 from ftp.errors import UserError
 from ftp.evaluate.scoring import to_minimise
 from ftp.folder import files, paths
@@ -55,7 +56,7 @@ class State:
     worse: int = 0
     reason: str = ""  # why training ended, once something ended it
     history: list[Evaluation] = field(default_factory=list)
-    place: object = None  # of a stream of rows, see `Source.place`
+    place: StreamState | None = None  # of a stream of rows, see `Source.place`
 
     def add(self, evaluation: Evaluation, value: float) -> bool:
         """Take in an evaluation; whether it is the best so far. `value`: what picks the best, lower is better."""
@@ -108,7 +109,12 @@ def _evaluation(plain: Mapping[str, Any]) -> Evaluation:
 
 
 def save_checkpoint(
-    run: StartedRun, model: Model, whole: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State, place: object
+    run: StartedRun,
+    model: Model,
+    whole: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    place: StreamState | None,
 ) -> Path:
     """Write a checkpoint of this update, and leave those that are needed: the newest ones and the best. All ranks call it.
 
