@@ -45,6 +45,12 @@ def test_true_false_and_whole_decimals_are_told() -> None:
     assert not coded("positive", "negative", names=("negative", "positive"))[2]
 
 
+def test_true_and_false_beside_words_are_none_of_the_classes() -> None:
+    splits = {"train": rows("negative", "positive"), "test": rows(True, False)}
+    with pytest.raises(UserError, match="2 labels are none of the classes negative, positive: 'false', 'true'"):
+        encode(splits, ("negative", "positive"))
+
+
 @pytest.mark.parametrize("bad", [None, math.nan, 0.5, math.inf])
 def test_missing_labels_are_counted_and_placed(bad: Any) -> None:
     with pytest.raises(UserError, match=r"train: 2 rows have no usable label; the first, counted from 0: 1 .*, 3 "):
