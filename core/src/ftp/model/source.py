@@ -158,7 +158,6 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
     listed = f"offered: {', '.join(offered) or 'none'}. {hint}".strip()
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
         raise UserError(f"--model {name}: there is no such folder", listed)
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -167,16 +166,10 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
         RevisionNotFoundError,
     )
 
+    reachable = _reachable()
     # one small file says whether there is such a model, and in which state
     try:
-        reachable = _reachable()
-        if reachable:
-            config = hf_hub_download(name, "config.json", revision=revision)
-        else:
-            cached = try_to_load_from_cache(name, "config.json", revision=revision)
-            if not isinstance(cached, str):
-                raise LocalEntryNotFoundError("not in the cache")
-            config = cached
+        config = _hub_config(name, revision, reachable)
     except HFValidationError as error:
         raise UserError(f"--model {name}: neither a folder, nor offered by a package, nor a hub id", listed) from error
     except GatedRepoError as error:
@@ -194,8 +187,22 @@ def _hub(name: str, revision: str | None, offered: list[str]) -> Source:
     except OSError as error:
         raise UserError(f"--model {name}: neither a folder, nor offered by a package; the hub says: {_first(error)}",
                         listed) from error
-    commit = Path(config).parent.name  # .../snapshots/<commit>/config.json: everything is read from this one state
+    commit = config.parent.name  # .../snapshots/<commit>/config.json: everything is read from this one state
     return Source(name, hub_id=name, revision=commit, offline=not reachable)
+
+
+def _hub_config(name: str, revision: str | None, reachable: bool) -> Path:
+    """The configuration of a hub model in the cache, downloaded where the hub answers. Raises the hub's own errors."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if reachable:
+        return Path(hf_hub_download(name, "config.json", revision=revision))
+    cached = try_to_load_from_cache(name, "config.json", revision=revision)
+    # anything else stands for a file that is not there
+    if not isinstance(cached, str):
+        raise LocalEntryNotFoundError("not in the cache")
+    return Path(cached)
 
 
 def _reachable() -> bool:
