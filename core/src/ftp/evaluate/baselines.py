@@ -2,92 +2,119 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ftp import heads
-from ftp.evaluate.predict import predict
+from ftp.evaluate.predict import batches_of_rank, predict, rows_at
 from ftp.evaluate.scoring import score
-from ftp.types import Baseline, Batch, Data, Loss, Model, Prediction, Predictions, StartedRun
+from ftp.types import Baseline, Batch, Data, Loss, Model, Prediction, Predictions, Row, StartedRun
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from numpy.typing import NDArray
 
 ROWS_AT_MOST = 2000
+NEVER_ZERO = 1e-9
+"""Added to a share of rows, so that a class that was never seen costs much and not everything."""
+
+Splits = Mapping[str, "Dataset"]
+"""Rows, or encoded rows, by the name of their split."""
+Collate = Callable[[Sequence[Row]], Batch]
 
 
-def majority(data: Data, splits: Mapping[str, Any]) -> dict[str, Predictions]:
+def majority(data: Data, held: Splits) -> dict[str, Predictions]:
     """The most frequent class of the training rows, always; probabilities are the class shares."""
     import numpy as np
 
     counts = Counter(data.splits["train"]["label"])
-    shares = np.array([counts.get(number, 0) for number in range(len(data.labels))], dtype=float)
-    shares = (shares + 1e-9) / (shares + 1e-9).sum()
+    shares = np.array([counts.get(label, 0) for label in range(len(data.labels))], dtype=float) + NEVER_ZERO
+    shares /= shares.sum()
     always = Prediction(int(shares.argmax()), tuple(shares.tolist()))
-    found = {}
-    for split, rows in splits.items():
+    predictions = {}
+    for split, rows in held.items():
         losses = -np.log(shares[np.array(rows["label"])])
-        found[split] = Predictions(split, rows, [always] * len(rows), float(losses.mean()), losses)
-    return found
+        predictions[split] = Predictions(split, rows, [always] * len(rows), float(losses.mean()), losses)
+    return predictions
 
 
-def word_memory(data: Data, splits: Mapping[str, Any]) -> dict[str, Predictions]:
-    """The tag that each word had most often in the training rows, and for a word that was not there the most frequent tag of
-    all: what can be known without reading the sentence. Probabilities: the tag shares of the word's rows and of one more
-    that is as all words are."""
+class WordMemory:
+    """How often each word of the training rows had each tag."""
+
+    def __init__(self, train: Dataset, names: Sequence[str]) -> None:
+        """Args: names: of the tags, in the order of their numbers."""
+        self.names = names
+        self.tags_of_word: dict[str, Counter[int]] = defaultdict(Counter)
+        for words, tags in zip(train["tokens"], train["tags"], strict=True):
+            for word, tag in zip(words, tags, strict=True):
+                self.tags_of_word[word][tag] += 1
+        counts = sum(self.tags_of_word.values(), Counter[int]())
+        self.shares = [max(counts[tag], NEVER_ZERO) / max(1, counts.total()) for tag in range(len(names))]
+        self.usual_tag = self.shares.index(max(self.shares))
+
+    def usual(self, word: str) -> str:
+        """The tag that a word had most often; of a word that was not there, the most frequent of all."""
+        counts = self.tags_of_word.get(word, Counter())
+        return self.names[max(counts, key=counts.__getitem__, default=self.usual_tag)]
+
+    def probability(self, word: str, tag: int) -> float:
+        """The share of a tag among the word's rows and one more, which is as all words are."""
+        counts = self.tags_of_word.get(word, Counter())
+        return (counts[tag] + self.shares[tag]) / (counts.total() + 1)
+
+
+def word_memory(data: Data, held: Splits) -> dict[str, Predictions]:
+    """The tag that each word had most often in the training rows: what can be known without reading the sentence."""
     import numpy as np
 
-    names, train = data.labels, data.splits["train"]
-    seen: dict[str, Counter[int]] = {}
-    for tokens, tags in zip(train["tokens"], train["tags"], strict=True):
-        for word, tag in zip(tokens, tags, strict=True):
-            seen.setdefault(word, Counter())[tag] += 1
-    total = sum(seen.values(), Counter[int]())
-    shares = {tag: max(total[tag], 1e-9) / max(1, total.total()) for tag in range(len(names))}
-    usual = max(shares, key=shares.__getitem__)
-    found = {}
-    for split, rows in splits.items():
-        answers, losses, words = list[Prediction](), list[float](), list[int]()
-        for tokens, tags in zip(rows["tokens"], rows["tags"], strict=True):
-            known = [seen.get(word, Counter[int]()) for word in tokens]
-            answers.append(Prediction([names[max(one, key=one.__getitem__, default=usual)] for one in known]))
-            given = [(one[tag] + shares[tag]) / (one.total() + 1) for one, tag in zip(known, tags, strict=True)]
-            losses.append(float(-np.log(given).mean()) if given else np.nan)
-            words.append(len(given))
-        each, counts = np.array(losses), np.array(words)
-        mean = float(np.nansum(each * counts) / max(1, counts.sum()))
-        found[split] = Predictions(split, rows, answers, mean, each)
-    return found
+    memory = WordMemory(data.splits["train"], data.labels)
+    predictions = {}
+    for split, rows in held.items():
+        answers: list[Prediction] = []
+        losses = np.full(len(rows), np.nan)  # a row without words has none
+        counts = np.zeros(len(rows))
+        for row, (words, tags) in enumerate(zip(rows["tokens"], rows["tags"], strict=True)):
+            answers.append(Prediction([memory.usual(word) for word in words]))
+            if words:
+                probabilities = [memory.probability(word, tag) for word, tag in zip(words, tags, strict=True)]
+                losses[row] = -np.log(probabilities).mean()
+                counts[row] = len(words)
+        mean = float(np.nansum(losses * counts) / max(1, counts.sum()))
+        predictions[split] = Predictions(split, rows, answers, mean, losses)
+    return predictions
 
 
-def features(run: StartedRun, model: Model, encoded: Any, collate: Callable[[Any], Batch]) -> Any:
-    """[rows, width] mean of each row's last hidden states, before any training."""
+def features(run: StartedRun, model: Model, encoded: Dataset, collate: Collate) -> NDArray[np.float32]:
+    """[rows, width] float32: mean of each row's last hidden states, before any training."""
     import numpy as np
     import torch
 
-    from ftp.evaluate.predict import _parts, _rows
     from ftp.net import heads as network_heads
     from ftp.net import layout
 
-    found = np.zeros((len(encoded), 0))
+    means = np.zeros((len(encoded), 0), dtype=np.float32)
     model.net.eval()
     with torch.no_grad(), run.accelerator.autocast():
-        for numbers, _ in _parts(encoded, run.settings.eval_batch_tokens, 0, 1):
-            inputs = collate(_rows(encoded, numbers)).inputs
-            flat = layout.real(inputs, network_heads.hidden(model.net, inputs).float())
-            row = layout.rows(inputs)
-            sums = torch.zeros(len(numbers), flat.shape[-1], device=flat.device).index_add_(0, row, flat)
-            means = sums / torch.bincount(row, minlength=len(numbers)).unsqueeze(1)
-            if not found.shape[1]:
-                found = np.zeros((len(encoded), means.shape[1]), dtype=np.float32)
-            found[numbers] = means.cpu().numpy()
-    return found
+        for batch in batches_of_rank(encoded, run.settings.eval_batch_tokens):
+            inputs = collate(rows_at(encoded, batch.indices)).inputs
+            states = layout.real(inputs, network_heads.hidden(model.net, inputs).float())  # [tokens, width]
+            row_of_token = layout.rows(inputs)
+            num_rows = len(batch.indices)
+            sums = torch.zeros(num_rows, states.shape[-1], device=states.device).index_add_(0, row_of_token, states)
+            batch_means = sums / torch.bincount(row_of_token, minlength=num_rows).unsqueeze(1)
+            if not means.shape[1]:  # the width is known only now
+                means = np.zeros((len(encoded), batch_means.shape[1]), dtype=np.float32)
+            means[batch.indices] = batch_means.cpu().numpy()
+    return means
 
 
 def linear_probe(
-    run: StartedRun, data: Data, model: Model, encoded: Mapping[str, Any], collate: Callable[[Any], Batch],
-    splits: Mapping[str, Any],
+    run: StartedRun, data: Data, model: Model, encoded: Splits, collate: Collate, held: Splits
 ) -> dict[str, Predictions]:
     """The untuned model: logistic regression on its frozen features (mean of the last hidden states), fitted on at most
-    `ROWS_AT_MOST` training rows. What fine-tuning must beat to be worth its time."""
+    `ROWS_AT_MOST` training rows. What fine-tuning must beat to be worth its time. Empty where they are all of one class."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -102,27 +129,28 @@ def linear_probe(
         return {}
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, C=0.1))
     probe.fit(features(run, model, train, collate), labels)
-    found = {}
-    for split, rows in splits.items():
-        given = probe.predict_proba(features(run, model, encoded[split], collate))
-        shares = np.full((len(rows), len(data.labels)), 1e-9)
-        shares[:, probe.classes_] = given
-        shares /= shares.sum(1, keepdims=True)
-        losses = -np.log(np.maximum(shares[np.arange(len(rows)), np.array(rows["label"])], 1e-12))
-        answers = [Prediction(int(one.argmax()), tuple(one.tolist())) for one in shares]
-        found[split] = Predictions(split, rows, answers, float(losses.mean()), losses)
-    return found
+    predictions = {}
+    for split, rows in held.items():
+        # a class that none of the chosen rows has is unknown to the probe
+        probabilities = np.full((len(rows), len(data.labels)), NEVER_ZERO)
+        probabilities[:, probe.classes_] = probe.predict_proba(features(run, model, encoded[split], collate))
+        probabilities /= probabilities.sum(1, keepdims=True)
+        of_the_label = probabilities[np.arange(len(rows)), np.array(rows["label"])]
+        losses = -np.log(np.maximum(of_the_label, 1e-12))
+        answers = [Prediction(int(row.argmax()), tuple(row.tolist())) for row in probabilities]
+        predictions[split] = Predictions(split, rows, answers, float(losses.mean()), losses)
+    return predictions
 
 
 def untuned(
-    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, dict[str, Predictions]]:
     """The model before any training."""
-    return {"untuned": {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}}
+    return {"untuned": {split: predict(run, model, loss, rows, encoded[split], split) for split, rows in held.items()}}
 
 
 def class_baselines(
-    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, dict[str, Predictions]]:
     """Always the most frequent class; and a linear head on the untuned network."""
     return {
@@ -132,7 +160,7 @@ def class_baselines(
 
 
 def tag_baselines(
-    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, dict[str, Predictions]]:
     """The tag that each word had most often; and the model before any training."""
     usual = {"each word's usual tag": word_memory(data, held)}
@@ -140,13 +168,16 @@ def tag_baselines(
 
 
 def measure_baselines(
-    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> list[Baseline]:
     """What a run is compared with: what the spec of its head says, else the untuned model."""
     if not run.settings.baselines or run.settings.streaming:
         return []
     measure = heads.get(run.task.head).baselines or untuned
-    found = measure(run, data, model, loss, encoded, held)
-    return [Baseline(baseline, one.name, one.value, one.split, one.n)
-            for baseline, predictions in found.items() if predictions
-            for one in score(run, data, predictions, model)]
+    baselines = []
+    for baseline, predictions in measure(run, data, model, loss, encoded, held).items():
+        if not predictions:
+            continue
+        for own in score(run, data, predictions, model):
+            baselines.append(Baseline(baseline, own.name, own.value, own.split, own.n))
+    return baselines

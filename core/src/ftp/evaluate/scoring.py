@@ -31,9 +31,11 @@ def score(run: StartedRun, data: Data, predictions: Mapping[str, Predictions], m
         for split, of_all in predictions.items():
             if (of_domain := predictions_of(domain, of_all, splits)) is not None:
                 own[split] = of_domain
+        if not own:
+            continue
         own_data = dataclasses.replace(data, splits=splits, domains={})
-        for one in _scores(run, own_data, own, model, without=domains - {domain}) if own else ():
-            scores.append(dataclasses.replace(one, name=f"{domain}/{one.name}"))
+        for own_score in _scores(run, own_data, own, model, without=domains - {domain}):
+            scores.append(dataclasses.replace(own_score, name=f"{domain}/{own_score.name}"))
     return scores
 
 
@@ -45,48 +47,54 @@ def predictions_of(domain: str, of_all: Predictions, splits: Mapping[str, Datase
     """
     import numpy as np
 
-    numbers = np.flatnonzero(np.asarray(of_all.rows[COLUMN]) == domain)
-    if not len(numbers):
+    indices = np.flatnonzero(np.asarray(of_all.rows[COLUMN]) == domain)
+    if not len(indices):
         return None
-    losses = of_all.losses[numbers]
-    counts = np.ones(len(numbers)) if of_all.counts is None else of_all.counts[numbers]
-    counts = np.where(np.isnan(losses), 0, counts)
+    losses = of_all.losses[indices]
+    counts = np.ones(len(indices)) if of_all.counts is None else of_all.counts[indices]
+    counts = np.where(np.isnan(losses), 0, counts)  # a row without a loss weighs nothing in the mean
     loss = float(np.nansum(losses * counts) / counts.sum()) if counts.sum() else math.nan
-    answers = [of_all.answers[i] for i in numbers.tolist()] if of_all.answers else []
+    answers = [of_all.answers[i] for i in indices.tolist()] if of_all.answers else []
     metrics = of_all.domain_metrics.get(domain, {})
     own_rows = splits.get(of_all.split)
-    if own_rows is None or len(own_rows) != len(numbers):  # a few rows of the split
-        own_rows = of_all.rows.select(numbers)
+    if own_rows is None or len(own_rows) != len(indices):  # a few rows of the split
+        own_rows = of_all.rows.select(indices)
     return Predictions(of_all.split, own_rows, answers, loss, losses, metrics, of_all.goals, counts)
 
 
 def _scores(
     run: StartedRun, data: Data, predictions: Mapping[str, Predictions], model: Model, without: Iterable[str] = ()
 ) -> list[Score]:
-    scores: dict[tuple[str, str], tuple[str, Score]] = {}
+    scores: dict[tuple[str, str], Score] = {}
+    plugin_of: dict[tuple[str, str], str] = {}
     for answer in run.hooks.each("evaluate", without=without, run=run, data=data, predictions=predictions, model=model):
-        for one in answer.value:
-            key = (one.name, one.split)
+        for score in answer.value:
+            key = (score.name, score.split)
             if key in scores:
-                raise UserError(f"score '{one.name}' of split '{one.split}' comes from '{scores[key][0]}' and '{answer.plugin}'",
-                                "leave one of them out")
-            rows = predictions[one.split].rows if one.split in predictions else ()
-            scores[key] = (answer.plugin, dataclasses.replace(one, n=one.n or len(rows)))
-    return [one for _, one in scores.values()]
+                raise UserError(f"score '{score.name}' of split '{score.split}' comes from '{plugin_of[key]}' and "
+                                f"'{answer.plugin}'", "leave one of them out")
+            rows = predictions[score.split].rows if score.split in predictions else ()
+            scores[key] = dataclasses.replace(score, n=score.n or len(rows))
+            plugin_of[key] = answer.plugin
+    return list(scores.values())
 
 
 def to_minimise(metric: str | None, scores: Sequence[Score]) -> float:
-    """The number that picks the best checkpoint, lower is better."""
+    """The number that picks the best checkpoint, lower is better.
+
+    Args:
+        metric: the name of a score; None: the loss.
+
+    Raises:
+        UserError: there is no such score, or neither way is better for it.
+    """
     name = metric or "loss"
-    for one in scores:
-        if one.name == name:
-            if one.goal == "none":
-                raise UserError(f"--metric-for-best-model {name}: neither way is better for it", f"one of: {_aims(scores)}")
-            return one.value if one.goal == "min" else -one.value
-    names = [one.name for one in scores if one.goal != "none"]
+    with_goal = list(dict.fromkeys(score.name for score in scores if score.goal != "none"))
+    for score in scores:
+        if score.name != name:
+            continue
+        if score.goal == "none":
+            raise UserError(f"--metric-for-best-model {name}: neither way is better for it", f"one of: {', '.join(with_goal)}")
+        return score.value if score.goal == "min" else -score.value
     raise UserError(f"--metric-for-best-model {name}: no plugin of this run gives it",
-                    f"{nearest(name, names)} there are: {_aims(scores)}".strip())
-
-
-def _aims(scores: Sequence[Score]) -> str:
-    return ", ".join(dict.fromkeys(one.name for one in scores if one.goal != "none"))
+                    f"{nearest(name, with_goal)} there are: {', '.join(with_goal)}".strip())
