@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -19,7 +19,7 @@ def text(
 ) -> str:
     """The help: usage, what the command does, its own options, and those of the run with the defaults that they have beside what
     is `given`."""
-    who = {one.name: one for one in picked}
+    plugins = {plugin.name: plugin for plugin in picked}
     suggestions = suggestions_for(picked, settled(picked, given)[0], given)[0]
     formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 110), max_width=110)
     formatter.write_usage("ftp", usage)
@@ -29,38 +29,55 @@ def text(
     with formatter.section("Options"):
         formatter.write_dl(list(fixed))
     for heading, items in grouped(options).items():
-        if heading in who:
-            heading = f"{heading} ({kind_of(who[heading].cls)}): {summary_of(who[heading].cls)}"
+        if heading in plugins:
+            cls = plugins[heading].cls
+            heading = f"{heading} ({kind_of(cls)}): {summary_of(cls)}"
         with formatter.section(heading):
             formatter.write_dl([(_left(item), _right(item, suggestions)) for item in items])
-    silent = [one.name for one in picked if not one.options]
-    if silent:
+    without_options = [plugin.name for plugin in picked if not plugin.options]
+    if without_options:
         formatter.write_paragraph()
-        formatter.write_text(f"Without options: {', '.join(silent)}.")
+        formatter.write_text(f"Without options: {', '.join(without_options)}.")
     return formatter.getvalue()
 
 
 def _left(item: Option) -> str:
+    """How an option is written: `--[no-]tie`, `--on-risk warn|stop|fail`, `--epochs FLOAT`."""
     if item.is_flag:
         return f"--[no-]{item.flag[2:]}"
-    return f"{item.flag} {'|'.join(map(str, item.choices)) if item.choices else item.type_name.upper()}"
+    value = "|".join(map(str, item.choices)) or item.type_name.upper()
+    return f"{item.flag} {value}"
 
 
-def _right(item: Option, suggestions: dict[str, object]) -> str:
-    default = suggestions.get(item.key, item.default) if not item.owner else item.default
-    limits = bounds(item)
-    shown = "" if default is None or default == () else f"[{show(default)}]"
-    return " ".join(part for part in (item.help, f"({limits})" if limits else "", shown) if part)
+def _right(item: Option, suggestions: Mapping[str, object]) -> str:
+    """What an option means, its bounds, and the default that it has in this run."""
+    default = item.default
+    if not item.owner:
+        default = suggestions.get(item.key, default)
+    parts = [item.help]
+    if limits := bounds(item):
+        parts.append(f"({limits})")
+    if default is not None and default != ():
+        parts.append(f"[{show(default)}]")
+    return " ".join(filter(None, parts))
 
 
 def bounds(item: Option) -> str:
     """`1 to 8`, `at least 1`, `at most 8`, or nothing."""
-    low, high = (None if value is None else f"{value:g}" if abs(value) < 1e5 else f"{value}" for value in (item.low, item.high))
+    low = _bound(item.low)
+    high = _bound(item.high)
     if low and high:
         return f"{low} to {high}"
     if low:
         return f"at least {low}"
     return f"at most {high}" if high else ""
+
+
+def _bound(value: float | None) -> str:
+    """A bound in all its digits, where `g` would round a large one."""
+    if value is None:
+        return ""
+    return f"{value:g}" if abs(value) < 1e5 else str(value)
 
 
 def show(value: object) -> str:

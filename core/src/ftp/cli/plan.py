@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from ftp.host.terminal import say, say_json
 
 if TYPE_CHECKING:
     from ftp.plugins.plan import Prepared
-    from ftp.runs.dry_run import Forecast
+    from ftp.runs.dry_run import Forecast, Shape
 
 FIXED = [
     ("RECIPE.toml", "the recipe of the run"),
@@ -23,6 +24,7 @@ FIXED = [
     ("-h, --help", "this help"),
 ]
 SHOWN = 20
+"""Kinds of weights that are listed."""
 
 
 @click.command("plan", context_settings=RAW, add_help_option=False)
@@ -35,76 +37,90 @@ def command(arguments: tuple[str, ...]) -> None:
         return
     line, prepared = flags.assemble(arguments, switches=("--json",))
 
-    from ftp.runs.dry_run import forecast
+    from ftp.runs import dry_run
 
-    found = forecast(prepared)
+    forecast = dry_run.forecast(prepared)
     if line.extra.get("--json"):
-        say_json(as_json(prepared, found), indent=2)
+        say_json(as_json(prepared, forecast), indent=2)
     else:
-        say("\n".join(text(prepared, found)))
+        say("\n".join(text(prepared, forecast)))
 
 
-def as_json(prepared: Prepared, found: Forecast) -> dict[str, object]:
+def as_json(prepared: Prepared, forecast: Forecast) -> dict[str, object]:
     """The plan as JSON can say it."""
     from ftp.folder.writing import plain
 
-    shape = found.shape
-    made: dict[str, object] = plain({
-        "plugins": [{"name": one.name, "distribution": one.found.distribution, "version": one.found.version}
-                    for one in prepared.picked],
-        "form": prepared.task.form, "head": prepared.task.head, "labels": found.labels,
-        "hooks": {hook: [{"plugin": name, "how": how} for name, how in acting] for hook, acting in found.acting.items()},
-        "model": None if shape is None else {
-            "name": shape.name, "class": shape.kind, "trained": shape.trained, "total": shape.total,
-            "weights": [{"name": name, "shape": size} for name, size in shape.weights]},
-        "rows": found.rows, "updates": found.updates, "memory": found.memory, "formula": found.formula,
-        "options": {key: {"value": prepared.values[key], "from": source} for key, source in prepared.origin.items()
-                    if source != "default"},
-        "unknown": found.unknown, "notes": found.notes})
-    return made
+    plugins = []
+    for plugin in prepared.picked:
+        plugins.append({"name": plugin.name, "distribution": plugin.found.distribution, "version": plugin.found.version})
+    hooks = {}
+    for hook, acting in forecast.acting.items():
+        hooks[hook] = [{"plugin": name, "how": how} for name, how in acting]
+    options = {}
+    for key, source in prepared.origin.items():
+        if source != "default":
+            options[key] = {"value": prepared.values[key], "from": source}
+    values: dict[str, object] = {
+        "plugins": plugins, "form": prepared.task.form, "head": prepared.task.head, "labels": forecast.labels, "hooks": hooks,
+        "model": None if forecast.shape is None else _model_as_json(forecast.shape), "rows": forecast.rows,
+        "updates": forecast.updates, "memory": forecast.memory, "formula": forecast.formula, "options": options,
+        "unknown": forecast.unknown, "notes": forecast.notes,
+    }
+    return plain(values)
 
 
-def text(prepared: Prepared, found: Forecast) -> list[str]:
+def _model_as_json(shape: Shape) -> dict[str, object]:
+    weights = [{"name": name, "shape": size} for name, size in shape.weights]
+    return {"name": shape.name, "class": shape.kind, "trained": shape.trained, "total": shape.total, "weights": weights}
+
+
+def text(prepared: Prepared, forecast: Forecast) -> list[str]:
     """The plan as lines."""
-    task, shape = prepared.task, found.shape
-    lines = [f"form   {task.form}", f"head   {task.head}" + (f" ({', '.join(found.labels)})" if found.labels else "")]
+    labels = f" ({', '.join(forecast.labels)})" if forecast.labels else ""
+    lines = [f"form   {prepared.task.form}", f"head   {prepared.task.head}{labels}"]
     lines += ["", "hooks, in the order in which a run calls them, and who acts:"]
-    for hook, acting in found.acting.items():
-        told = ", then ".join(f"{name} ({how})" for name, how in acting)
-        lines.append(f"  {hook:<12} {told or '-'}")
-    lines += ["", f"model  {shape.name} ({shape.kind})" if shape else "model  not known"]
-    if shape is not None:
-        share = shape.trained / shape.total if shape.total else 0
-        lines.append(f"trains {shape.trained:,} of {shape.total:,} parameters ({share:.2%}):")
-        lines += [f"  {name}" for name in _patterns([name for name, _ in shape.weights])]
-    if found.rows:
-        lines += ["", "rows   " + ", ".join(f"{name} {count:,}" for name, count in found.rows.items())]
+    for hook, acting in forecast.acting.items():
+        who = ", then ".join(f"{name} ({how})" for name, how in acting)
+        lines.append(f"  {hook:<12} {who or '-'}")
+    lines += ["", *_about_model(forecast.shape)]
+    if forecast.rows:
+        lines += ["", "rows   " + ", ".join(f"{split} {count:,}" for split, count in forecast.rows.items())]
     settings = prepared.settings
-    if found.updates is not None:
+    if forecast.updates is not None:
         size = f"{settings.batch_tokens} tokens" if settings.batch_tokens else f"{settings.batch_size} rows"
         why = f"{settings.epochs:g} epochs" if settings.max_steps is None else "--max-steps"
-        lines.append(f"updates {found.updates:,}, each of {size} ({why})")
-    if found.memory:
-        lines += ["", f"memory an estimate on the high side: {_size(sum(found.memory.values()))} on one device"]
-        lines += [f"  {name:<12} {_size(size)}" for name, size in found.memory.items()]
-        lines.append(f"  ({found.formula})")
+        lines.append(f"updates {forecast.updates:,}, each of {size} ({why})")
+    if forecast.memory:
+        lines += ["", f"memory an estimate on the high side: {_size(sum(forecast.memory.values()))} on one device"]
+        lines += [f"  {part:<12} {_size(size)}" for part, size in forecast.memory.items()]
+        lines.append(f"  ({forecast.formula})")
     defaults = {item.key: item.default for item in prepared.options}
     chosen = {key: source for key, source in prepared.origin.items() if prepared.values[key] != defaults[key]}
     if chosen:
         lines += ["", "options that differ from their defaults:"]
         lines += [f"  {key} = {prepared.values[key]}  ({source})" for key, source in chosen.items()]
-    for title, told_here in (("notes", found.notes), ("not known", found.unknown)):
-        if told_here:
-            lines += ["", f"{title}:", *(f"  {one}" for one in told_here)]
+    for title, notes in (("notes", forecast.notes), ("not known", forecast.unknown)):
+        if notes:
+            lines += ["", f"{title}:", *(f"  {note}" for note in notes)]
     return lines
+
+
+def _about_model(shape: Shape | None) -> list[str]:
+    """The network, and which of its weights are trained."""
+    if shape is None:
+        return ["model  not known"]
+    share = shape.trained / shape.total if shape.total else 0
+    lines = [f"model  {shape.name} ({shape.kind})",
+             f"trains {shape.trained:,} of {shape.total:,} parameters ({share:.2%}):"]
+    return lines + [f"  {pattern}" for pattern in _patterns([name for name, _ in shape.weights])]
 
 
 def _patterns(names: Sequence[str]) -> list[str]:
     """Names with their layer numbers left out, each with how many there are; the rest counted beyond `SHOWN`."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for name in names:
-        pattern = ".".join("*" if part.isdigit() else part for part in name.split("."))
-        counts[pattern] = counts.get(pattern, 0) + 1
+        parts = ["*" if part.isdigit() else part for part in name.split(".")]
+        counts[".".join(parts)] += 1
     lines = [f"{pattern}  x {count}" if count > 1 else pattern for pattern, count in counts.items()]
     if len(lines) > SHOWN:
         lines = [*lines[:SHOWN], f"and {len(lines) - SHOWN} more kinds: ftp plan --json lists all"]
@@ -112,6 +128,7 @@ def _patterns(names: Sequence[str]) -> list[str]:
 
 
 def _size(size: float) -> str:
+    """Bytes in the unit that suits them: `1.2 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,46 +20,63 @@ def command(folders: tuple[Path, ...], as_json: bool) -> None:
 
     FOLDERS hold runs, or are runs themselves; without one: runs/.
     """
-    found = [run for folder in folders or (paths.RUNS,) for run in listing.find(folder)]
+    runs: list[listing.Summary] = []
+    for folder in folders or (paths.RUNS,):
+        runs += listing.find(folder)
     if as_json:
-        say_json([run.as_json() for run in found], indent=2)
+        say_json([run.as_json() for run in runs], indent=2)
         return
-    if not found:
+    if not runs:
         say("no runs yet; make one with: ftp run --plugins lora,sentiment")
         return
-    _table(found)
+    _print_table(runs)
 
 
-def _table(found: list[listing.Summary]) -> None:
+def _print_table(runs: Sequence[listing.Summary]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from ftp.report.numbers import format_duration, format_number
-
-    names, more = listing.columns(found)
+    names, more = listing.columns(runs)
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("run", overflow="fold", no_wrap=True)
     table.add_column("status")
     table.add_column("plugins", overflow="fold")
     for name in names:
-        goals = {run.held_out[name].goal for run in found if name in run.held_out}
+        goals = {run.held_out[name].goal for run in runs if name in run.held_out}
         table.add_column(f"{name} (low is good)" if goals == {"min"} else name, justify="right")
     table.add_column("split")
     table.add_column("trained", justify="right")
     table.add_column("time", justify="right")
     table.add_column("risks")
-    for run in found:
-        cells = [format_number(run.held_out[name].value) if name in run.held_out else "-" for name in names]
-        splits = {one.split for one in run.held_out.values()}
-        worst = [one.level for one in run.risks if one.level in ("stop", "warn")]
-        risks = ", ".join(f"{worst.count(level)} {level}" for level in ("stop", "warn") if level in worst)
-        table.add_row(
-            visible(str(run.path)), run.status, visible(", ".join(run.plugins)), *cells, ", ".join(sorted(splits)) or "-",
-            f"{run.trained:,}" if run.trained is not None else "-",
-            format_duration(run.seconds) if run.seconds is not None else "-", risks or ("none" if run.risks else "-"))
+    for run in runs:
+        table.add_row(*_cells(run, names))
     console().print(table)
     if more:
         say(f"and {more} more scores: ftp runs --json")
-    for run in found:
+    for run in runs:
         if run.broken:
             say(run.broken)
+
+
+def _cells(run: listing.Summary, names: Sequence[str]) -> list[str]:
+    """What the table says of a run; `-` for what it does not have."""
+    from ftp.report.numbers import format_duration, format_number
+
+    cells = [visible(str(run.path)), run.status, visible(", ".join(run.plugins))]
+    for name in names:
+        cells.append(format_number(run.held_out[name].value) if name in run.held_out else "-")
+    splits = sorted({score.split for score in run.held_out.values()})
+    cells.append(", ".join(splits) or "-")
+    cells.append("-" if run.trained is None else f"{run.trained:,}")
+    cells.append("-" if run.seconds is None else format_duration(run.seconds))
+    cells.append(_risks(run))
+    return cells
+
+
+def _risks(run: listing.Summary) -> str:
+    """How many verdicts are serious: `1 stop, 2 warn`, `none`, or `-` where nothing was checked."""
+    if not run.risks:
+        return "-"
+    levels = Counter(risk.level for risk in run.risks)
+    serious = [f"{levels[level]} {level}" for level in ("stop", "warn") if levels[level]]
+    return ", ".join(serious) or "none"

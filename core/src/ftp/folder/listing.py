@@ -57,9 +57,9 @@ class Summary:
         best = min(splits, key=lambda split: (rank.get(split, 2), split))
         return {score.name: score for score in self.scores if score.split == best}
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Everything of it, as JSON can say it."""
-        values = {
+        values: dict[str, object] = {
             "run": self.path,
             "status": self.status,
             "plugins": self.plugins,
@@ -70,8 +70,7 @@ class Summary:
         }
         if self.broken:
             values["broken"] = self.broken
-        as_json: dict[str, Any] = writing.plain(values)
-        return as_json
+        return writing.plain(values)
 
 
 def read(path: Path) -> Summary:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat, overload
 
 from ftp import addresses
 from ftp.errors import UserError
@@ -61,7 +61,7 @@ def write_text(path: Path, text: str) -> None:
             aside.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write `plain(value)` as JSON, whole or not at all."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -89,7 +89,13 @@ def sync_folder(path: Path) -> None:
             os.close(handle)
 
 
-def plain(value: Any) -> Any:
+@overload
+def plain(value: Mapping[str, object]) -> dict[str, object]: ...
+@overload
+def plain(value: object) -> object: ...
+
+
+def plain(value: object) -> object:
     """`value` as what JSON can say: dictionaries, lists, text and numbers.
 
     Dataclasses, mappings, sequences, paths, numpy and torch values are turned into these; a number
@@ -108,17 +114,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return [plain(inner) for inner in sorted(value, key=str)]
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
-        if type(value).__module__.startswith("torch"):
-            value = value.detach()
         return plain(value.tolist())
     return str(value)
 
 
-def is_not_finite(value: Any) -> bool:
+def is_not_finite(value: object) -> bool:
     """Whether a value is a number, and neither finite."""
+    if not isinstance(value, SupportsFloat):
+        return False
     try:
         return not math.isfinite(float(value))
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError):  # an array, or a tensor, of several numbers
         return False
 
 
