@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import click
 
@@ -51,57 +51,70 @@ def show_one(plugins_from: tuple[str, ...], name: str, as_json: bool) -> None:
     candidates = meant(name, known)
     if not candidates:
         raise UserError(f"ftp plugins show {name}: no such plugin is installed", nearest(name, known), "ftp plugins")
-    described = [describe(one) for one in candidates]
+    pages = [describe(candidate) for candidate in candidates]
     if as_json:
-        say_json(described[0] if len(described) == 1 else described, indent=2)
+        say_json(pages[0] if len(pages) == 1 else pages, indent=2)
         return
-    for one in described:
-        say("\n".join(as_text(one)))
-    if len(described) > 1:
+    for page in pages:
+        say("\n".join(as_text(page)))
+    if len(pages) > 1:
         say(f"\n{clash(name, candidates)}")
 
 
 def _known(plugins_from: Sequence[str]) -> dict[str, list[Found]]:
+    """Installed plugins and those of these files or folders, by name."""
     known = dict(discover())
     for where in plugins_from:
-        for one in from_path(where)[0]:
-            known[one.name] = [*known.get(one.name, []), one]
+        for plugin in from_path(where)[0]:
+            known[plugin.name] = [*known.get(plugin.name, []), plugin]
     return dict(sorted(known.items()))
 
 
-def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[dict[str, Any]], list[Problem]]:
+class Entry(TypedDict):
+    """A line of the list. `default`: whether it is part of every run."""
+
+    name: str
+    kind: str
+    distribution: str
+    version: str
+    summary: str
+    default: bool
+
+
+def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[Entry], list[Problem]]:
     """One entry a plugin, and why some do not import (they are listed too, of kind `broken`)."""
-    entries: list[dict[str, Any]] = []
+    entries: list[Entry] = []
     broken: list[Problem] = []
-    for found in _known(plugins_from).values():
-        for one in found:
-            entry = {"name": one.name, "kind": "broken", "distribution": one.distribution, "version": one.version,
-                     "summary": "", "default": one.default}
+    for of_name in _known(plugins_from).values():
+        for plugin in of_name:
             started = time.perf_counter()
             try:
-                cls = load_quietly(one)
-                entry |= {"kind": kind_of(cls), "summary": summary_of(cls)}
+                cls = load_quietly(plugin)
+                kind, summary = kind_of(cls), summary_of(cls)
             except (UserError, PluginError) as error:
-                entry["summary"] = "cannot be used: see below"
+                kind, summary = "broken", "cannot be used: see below"
                 broken += getattr(error, "problems", (Problem(str(error)),))
             if (seconds := time.perf_counter() - started) > SLOW:
-                broken.append(Problem(f"plugin '{one.name}' of {one.package} takes {seconds:.1f} s to import, and this list "
-                                      "imports every plugin", "its heavy libraries belong inside its hooks"))
-            if everything or one.distribution != CORE:
-                entries.append(entry)
+                broken.append(Problem(f"plugin '{plugin.name}' of {plugin.package} takes {seconds:.1f} s to import, and this "
+                                      "list imports every plugin", "its heavy libraries belong inside its hooks"))
+            if everything or plugin.distribution != CORE:
+                entries.append(Entry(name=plugin.name, kind=kind, distribution=plugin.distribution, version=plugin.version,
+                                     summary=summary, default=plugin.default))
     return entries, broken
 
 
-def _print(entries: list[dict[str, Any]], hidden: bool) -> None:
+def _print(entries: Sequence[Entry], hidden: bool) -> None:
     """A table without rich: this command answers at once."""
     if not entries:
         say("no plugins are installed")
         return
     rows = [("name", "kind", "package", "summary")]
-    for one in entries:
-        every = " (part of every run)" if one["default"] else ""
-        rows.append((one["name"], one["kind"], f"{one['distribution']} {one['version']}".strip(), one["summary"] + every))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        say("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]).rstrip())
+    for entry in entries:
+        package = f"{entry['distribution']} {entry['version']}".strip()
+        every_run = " (part of every run)" if entry["default"] else ""
+        rows.append((entry["name"], entry["kind"], package, entry["summary"] + every_run))
+    name_width, kind_width, package_width, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for name, kind, package, summary in rows:
+        cells = (name.ljust(name_width), kind.ljust(kind_width), package.ljust(package_width), summary)
+        say("  ".join(cells).rstrip())
     say("\none of them: ftp plugins show NAME" + ("; with those of core: ftp plugins --all" if hidden else ""))

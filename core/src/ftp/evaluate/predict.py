@@ -57,7 +57,12 @@ def predict(
     several (windows of a long text) gets their summed loss and, through `loss.merge`, one answer.
 
     Args:
+        run: for its processes, its precision and `--eval-batch-tokens`.
+        model: its network is in the mode that it was in afterwards.
+        loss: how rows are collated, scored and answered.
+        rows: the rows of the split, with all their columns.
         encoded: `rows` as the loss encodes them; the column `row` says which of `rows` each was made of.
+        split: the name that the predictions get.
         forward: computes the loss through the prepared (distributed) network; None: `loss.compute`.
         answers: whether rows are answered too, not only scored.
     """

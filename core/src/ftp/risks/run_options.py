@@ -13,6 +13,9 @@ def named_options(run: Run) -> Iterator[tuple[str, Any, Option]]:
     """Flag (without dashes), value and description of each option of the plugins that were named.
 
     Default plugins are left out: nobody chose them, and their options restrict nothing.
+
+    Args:
+        run: the run whose plugins are asked.
     """
     for plugin in run.hooks.picked:
         if plugin.found.default:
