@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-from ftp.cli.flags import grouped
 from ftp.options import Option
 from ftp.plugin_info import Picked
 from ftp.plugins.declare import kind_of, summary_of
@@ -28,7 +27,7 @@ def text(
         formatter.write_text(summary)
     with formatter.section("Options"):
         formatter.write_dl(list(fixed))
-    for heading, items in grouped(options).items():
+    for heading, items in _by_heading(options).items():
         if heading in plugins:
             cls = plugins[heading].cls
             heading = f"{heading} ({kind_of(cls)}): {summary_of(cls)}"
@@ -39,6 +38,14 @@ def text(
         formatter.write_paragraph()
         formatter.write_text(f"Without options: {', '.join(without_options)}.")
     return formatter.getvalue()
+
+
+def _by_heading(options: Iterable[Option]) -> dict[str, list[Option]]:
+    """Core's groups first and then one for each plugin."""
+    groups: dict[str, list[Option]] = {}
+    for item in sorted(options, key=lambda item: item.owner != ""):
+        groups.setdefault(item.owner or item.group or "run", []).append(item)
+    return groups
 
 
 def _left(item: Option) -> str:

@@ -40,7 +40,7 @@ def command(arguments: tuple[str, ...]) -> None:
     from ftp.runs import dry_run
 
     forecast = dry_run.forecast(prepared)
-    if line.extra.get("--json"):
+    if "--json" in line.switches:
         say_json(as_json(prepared, forecast), indent=2)
     else:
         say("\n".join(text(prepared, forecast)))

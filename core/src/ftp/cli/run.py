@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from ftp.cli import flags
+from ftp.cli import flags, words
+from ftp.cli.words import Line
 from ftp.errors import ExitStatus, Problem, UserError
 from ftp.host.terminal import persistent, say, warn
 from ftp.plugins import trust
@@ -36,18 +37,20 @@ def command(arguments: tuple[str, ...]) -> None:
         say(help_text("run", arguments, command.help or "", FIXED))
         return
     persistent()  # a run goes on when nobody reads what it says
-    first = flags.read(arguments, core_options())
-    if staged := _staged(first):
-        _do_stages(staged, first)
+    line = words.read(arguments, core_options())
+    recipe = _recipe_of_stages(line)
+    if recipe is not None:
+        _do_stages(recipe, line)
     else:
-        _do(arguments)
+        _do_run(arguments)
 
 
-def _do(arguments: Sequence[str]) -> None:
+def _do_run(arguments: Sequence[str]) -> None:
     """One run."""
     line, prepared = flags.assemble(arguments)
-    if line.resume is not None:
-        recipes.accept(Path(line.resume).expanduser(), prepared)  # told before anything heavy
+    resume = None if line.resume is None else Path(line.resume).expanduser()
+    if resume is not None:
+        recipes.accept(resume, prepared)  # told before anything heavy
     elif line.changes:
         raise UserError("--resume-with is for a run that is resumed", "give the option itself, or add --resume DIR")
     processes = prepared.settings.processes
@@ -61,24 +64,54 @@ def _do(arguments: Sequence[str]) -> None:
             return
     from ftp.runs.run import execute
 
-    result = execute(prepared, resume=Path(line.resume).expanduser() if line.resume else None)
+    result = execute(prepared, resume=resume)
     if os.environ.get("RANK", "0") == "0":
         from ftp.report.outcome import show_result
 
         show_result(result)
 
 
-def _staged(line: flags.Line) -> Path | None:
+def _recipe_of_stages(line: Line) -> Path | None:
     """The recipe of several stages that a line means: a file, or what is kept in the folder that is resumed."""
     if line.resume is not None:
         folder = Path(line.resume).expanduser()
         return folder / stages.FILE if stages.holds_stages(folder) else None
-    recipe = next((Path(word).expanduser() for word in line.words if word.endswith(".toml")), None)
-    return recipe if recipe is not None and stages.is_staged(recipe) else None
+    for word in line.words:
+        if words.is_recipe(word):
+            recipe = Path(word).expanduser()
+            return recipe if stages.is_staged(recipe) else None
+    return None
 
 
-def _do_stages(recipe: Path, line: flags.Line) -> None:
+def _do_stages(recipe: Path, line: Line) -> None:
     """The runs of a recipe of several stages, one after the other; those that are finished are skipped."""
+    is_resumed = line.resume is not None
+    if problems := _problems_of_stages(recipe, line):
+        raise UserError(problems)
+    again = f"ftp run --resume {line.resume} {trust.FLAG}" if is_resumed else f"ftp run {recipe} {trust.FLAG}"
+    code = stages.code_of(recipe, line.values, is_resumed)
+    for note in trust.check(code, str(recipe), again, line.trust_recipe):
+        say(note)
+    out, all_stages = stages.read(recipe, line.values, resume=is_resumed)
+    if not is_resumed:
+        stages.begin(recipe, out, all_stages, line.values)
+    elif line.values:
+        stages.add_flags(out, line.values)
+    for number, stage in enumerate(all_stages, 1):
+        title = f"stage {number} of {len(all_stages)}: {stage.name}"
+        if stage.done:
+            say(f"{title} is finished: {stage.folder}")
+            continue
+        say(f"{title}, in {stage.folder}" + (", goes on" if stage.begun else ""))
+        try:
+            _do_run([*stages.command(stage)[1:], trust.FLAG])  # the user's word was asked for all stages, above
+        except BaseException:
+            warn(f"ftp: {title} did not end; to go on from there: ftp run --resume {out}")
+            raise
+
+
+def _problems_of_stages(recipe: Path, line: Line) -> list[Problem]:
+    """What a line says that a recipe of stages cannot take."""
     from ftp.train.launch import inside
 
     problems = list(line.problems)
@@ -87,7 +120,8 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
     if line.plugins is not None:
         problems.append(Problem("--plugins: each stage of a recipe names its own", "leave it out"))
     if line.resume is not None:
-        refused = [*line.words, *(f"--{key}" for key in line.values if key not in recipes.HARMLESS)]
+        refused = list(line.words)
+        refused += [f"--{key}" for key in line.values if key not in recipes.HARMLESS]
         if refused:
             problems.append(Problem(f"--resume {line.resume} goes on with the options of those stages: {', '.join(refused)} "
                                     "cannot be given with it", f"leave that out; what may be given: {recipes.allowed()}",
@@ -95,38 +129,23 @@ def _do_stages(recipe: Path, line: flags.Line) -> None:
     for key in line.values:
         if "." in key:
             problems.append(Problem(f"--{key}: an option of a plugin belongs in a stage", f"write it into {recipe}"))
-    if problems:
-        raise UserError(problems)
-    again = f"ftp run {f'--resume {line.resume}' if line.resume is not None else recipe} {trust.FLAG}"
-    for note in trust.check(stages.code_of(recipe, line.values, line.resume is not None), str(recipe), again, line.trust_recipe):
-        say(note)
-    out, found = stages.read(recipe, line.values, resume=line.resume is not None)
-    if line.resume is None:
-        stages.begin(recipe, out, found, line.values)
-    elif line.values:
-        stages.add_flags(out, line.values)
-    for number, stage in enumerate(found, 1):
-        what = f"stage {number} of {len(found)}: {stage.name}"
-        if stage.done:
-            say(f"{what} is finished: {stage.folder}")
-            continue
-        say(f"{what}, in {stage.folder}" + (", goes on" if stage.begun else ""))
-        try:
-            _do([*stages.command(stage)[1:], trust.FLAG])  # the user's word was asked for all stages, above
-        except BaseException:
-            warn(f"ftp: {what} did not end; to go on from there: ftp run --resume {out}")
-            raise
+    return problems
 
 
-def wants_help(arguments: tuple[str, ...]) -> bool:
+def wants_help(arguments: Sequence[str]) -> bool:
     """Whether -h or --help stands among the words."""
-    return any(word in ("-h", "--help") for word in arguments)
+    return any(word in words.HELP for word in arguments)
 
 
-def help_text(name: str, arguments: tuple[str, ...], summary: str, fixed: list[tuple[str, str]]) -> str:
-    """The help of a command that takes a run's options, those of the plugins on its line included."""
+def help_text(name: str, arguments: Sequence[str], summary: str, fixed: Sequence[tuple[str, str]]) -> str:
+    """The help of a command that takes a run's options, those of the plugins on its line included.
+
+    Args:
+        fixed: the flags of the command itself, each with what it means.
+    """
     from ftp.cli import help
     from ftp.plugins.plan import options_for
 
-    picked, given = flags.plugins_of([word for word in arguments if word not in ("-h", "--help")])
-    return help.text(f"{name} [RECIPE.toml] --plugins A,B [OPTIONS]", summary, fixed, options_for(picked)[0], picked, given)
+    picked, given = flags.plugins_of([word for word in arguments if word not in words.HELP])
+    usage = f"{name} [RECIPE.toml] --plugins A,B [OPTIONS]"
+    return help.text(usage, summary, fixed, options_for(picked)[0], picked, given)

@@ -44,7 +44,7 @@ def preview(arguments: tuple[str, ...]) -> None:
     from ftp_preflight.preview import preview_rows, show_rows
 
     seen = preview_rows(prepared, split, count)
-    if line.extra.get("--json"):
+    if "--json" in line.switches:
         say_json(seen)
     else:
         show_rows(seen)
