@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,8 @@ from ftp.host.terminal import console, say, say_json
 from ftp.types import Data
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from ftp.runs.predictor import Predictor
 
 
@@ -56,9 +58,14 @@ def held_out(
     predictor: Predictor, source: str, split: str, columns: str, max_decompressed: str | None = None, join_labels: bool = False,
     domain: str = "",
 ) -> tuple[Data, list[str]]:
-    """The rows of `source` in the form of the run, with its classes; a single file counts as `test`.
+    """The rows of `source` in the form of the run, with its classes, and what there is to tell of them; a single file counts
+    as `test`.
 
     Args:
+        split: the only one to take; empty: all but train.
+        columns: a mapping, as in `--columns`; empty: that of the run.
+        max_decompressed: what a compressed file may grow to; None: as in the run.
+        join_labels: also where the run did not.
         domain: whose rows these are, of a run of several domains.
     """
     _check_domain(predictor, domain)
@@ -68,32 +75,40 @@ def held_out(
     from ftp.data.read import read, rename
     from ftp.data.target_form import shape
 
+    settings = predictor.run.settings
+    form = predictor.data.form
+    as_trained = predictor.run.hooks.seen_by(domain, predictor.run).settings.columns
+    theirs_of = mapping([columns] if columns else as_trained)
     reading: list[str] = []
     single = Path(source).expanduser().is_file()
-    as_trained = predictor.run.hooks.seen_by(domain, predictor.run).settings.columns
-    asked = mapping([columns] if columns else as_trained)
-    found: Mapping[str, Any] = read(
+    present: Mapping[str, Dataset] = read(
         source, splits={"test": "test"} if single else {}, notes=reading,
-        max_decompressed=max_decompressed or predictor.run.settings.max_decompressed,
-        text_columns=names_of_text(predictor.data.form, asked),
+        max_decompressed=max_decompressed or settings.max_decompressed, text_columns=names_of_text(form, theirs_of),
     )
-    if split and split not in found:
-        raise UserError(f"--split {split}: {source} has no such split", f"it has: {', '.join(found)}")
-    chosen = {split: found[split]} if split else {name: rows for name, rows in found.items() if name != "train"}
-    if not chosen:  # a hub set or folder with nothing but train
-        chosen = {"test": found["train"]}
     renamed = {}
-    for name, rows in chosen.items():
-        have = rows.column_names or ()
-        wanted = asked if columns else {ours: theirs for ours, theirs in asked.items() if theirs in have}
+    for name, rows in _chosen(present, split, source).items():
+        wanted = theirs_of
+        if not columns:  # the mapping of the run is for its own file; this one may have our names already
+            own = rows.column_names or ()
+            wanted = {ours: theirs for ours, theirs in theirs_of.items() if theirs in own}
         renamed[name] = rename(rows, wanted, f"{source} ({name})")
-    splits, labels, notes = shape(renamed, predictor.data.form, predictor.data.labels, source_name=source,
-                                 join_labels=join_labels or predictor.run.settings.join_labels, plain_values=True)
-    own_parts = {}
+    splits, labels, notes = shape(renamed, form, predictor.data.labels, source_name=source,
+                                  join_labels=join_labels or settings.join_labels, plain_values=True)
+    domains = {}
     if domain:
-        own_parts = {domain: splits}
-        splits, _ = join(own_parts, predictor.data.form)
-    return Data(splits, predictor.data.form, labels or predictor.data.labels, own_parts), reading + notes
+        domains = {domain: splits}
+        splits, _ = join(domains, form)
+    return Data(splits, form, labels or predictor.data.labels, domains), reading + notes
+
+
+def _chosen(present: Mapping[str, Dataset], split: str, source: str) -> Mapping[str, Dataset]:
+    """The split that is named, else all but train; train where there is nothing else, as in a hub set, as `test`."""
+    if split and split not in present:
+        raise UserError(f"--split {split}: {source} has no such split", f"it has: {', '.join(present)}")
+    if split:
+        return {split: present[split]}
+    without_train = {name: rows for name, rows in present.items() if name != "train"}
+    return without_train or {"test": present["train"]}
 
 
 def _check_domain(predictor: Predictor, domain: str) -> None:

@@ -1,7 +1,7 @@
 """`ftp`: the group of commands, and the one place where errors become messages and exit statuses.
 
 Exit status: 0 done; 1 a plugin or ftp itself failed, or what was saved is not what was trained; 2 a mistake that the user can
-mend (or a risk check said stop); 130 stopped by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1. `FTP_DEBUG=1` (or `--debug`) shows
+correct (or a risk check said stop); 130 stopped by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1. `FTP_DEBUG=1` (or `--debug`) shows
 tracebacks.
 """
 
@@ -46,19 +46,19 @@ COMMANDS = {
 def offered(under: str = "") -> dict[str, list[metadata.EntryPoint]]:
     """Commands of installed packages (entry points in group `ftp.commands`) by name, without importing any. `data.preview` is
     the command `preview` under `data`; `under="data"` gives those."""
-    found: dict[str, list[metadata.EntryPoint]] = {}
+    points_of: dict[str, list[metadata.EntryPoint]] = {}
     for point in metadata.entry_points(group="ftp.commands"):
         name = point.name
         if under:
-            first, _, name = name.partition(".")
-            if first != under or not name:
+            group, _, name = name.partition(".")
+            if group != under or not name:
                 continue
         elif "." in name:
-            found.setdefault(name.partition(".")[0], [])
+            points_of.setdefault(name.partition(".")[0], [])
             continue
-        if (under or name not in COMMANDS) and point not in found.setdefault(name, []):
-            found[name].append(point)
-    return dict(sorted(found.items()))
+        if (under or name not in COMMANDS) and point not in points_of.setdefault(name, []):
+            points_of[name].append(point)
+    return dict(sorted(points_of.items()))
 
 
 def load_one(name: str, points: Sequence[metadata.EntryPoint]) -> click.Command:
@@ -137,31 +137,33 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         from ftp.errors import nearest
 
-        known = [*COMMANDS, *offered()] if args and args[0] not in COMMANDS else [*COMMANDS]
-        is_known = bool(args) and (args[0] in known or bool(names.lookup(args[0], offered(), _distribution)))
-        if args and not is_known and not args[0].startswith("-"):
-            fix = nearest(names.split(args[0])[1], known) or f"one of: {', '.join(known)}"
-            raise UserError(f"ftp {args[0]}: no such command", fix, "ftp --help")
+        # packages are asked only where core has no such command
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            of_packages = offered()
+            if args[0] not in of_packages and not names.lookup(args[0], of_packages, _distribution):
+                known = [*COMMANDS, *of_packages]
+                fix = nearest(names.split(args[0])[1], known) or f"one of: {', '.join(known)}"
+                raise UserError(f"ftp {args[0]}: no such command", fix, "ftp --help")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        of_packages = [(name, _summary(name, points)) for name, points in offered().items()]
         with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items(), *((name, _summary(name, points)) for name, points in offered().items())])
+            formatter.write_dl([*COMMANDS.items(), *of_packages])
 
 
 def _summary(name: str, points: Sequence[metadata.EntryPoint]) -> str:
     """One line about a package's command; a package that is broken must not break the help."""
     if not points:
         return f"{', '.join(offered(name))}."
+    if len(points) > 1:
+        full_names = [f"{_distribution(point)}:{name}" for point in points]
+        return f"(offered by several packages: {' or '.join(full_names)})"
     try:
         with quiet_import():
-            return _import(name, points[0]).get_short_help_str(100) if len(points) == 1 else _which(name, points)
+            return _import(name, points[0]).get_short_help_str(100)
     except Exception as error:
         return f"(broken: {error})"
-
-
-def _which(name: str, points: Sequence[metadata.EntryPoint]) -> str:
-    return f"(offered by several packages: {' or '.join(f'{_distribution(point)}:{name}' for point in points)})"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]},
@@ -194,9 +196,9 @@ def _call(arguments: Sequence[str]) -> int:
     python_files.forget_expected()
     try:
         with signals.interruptible(), failures_named(click.ClickException, click.Abort):
-            done = cli.main(args=words, prog_name="ftp", standalone_mode=False)
+            status = cli.main(args=words, prog_name="ftp", standalone_mode=False)
         require_written()
-        return done if isinstance(done, int) else 0
+        return status if isinstance(status, int) else 0
     except ExitStatus as ended:
         return int(ended.code or 0)
     except click.ClickException as error:
@@ -205,8 +207,9 @@ def _call(arguments: Sequence[str]) -> int:
         warn(shown.getvalue(), end="")
         return 2
     except (KeyboardInterrupt, click.Abort) as error:
-        why = error.__cause__ or error  # click turns Ctrl-C into Abort
-        return _told(next((str(part) for part in why.args if part), "stopped"), "", False, signals.STOPPED)
+        interrupt = error.__cause__ or error  # click turns Ctrl-C into Abort
+        reasons = [str(reason) for reason in interrupt.args if reason]
+        return _report(reasons[0] if reasons else "stopped", debug=False, status=signals.STOPPED)
     except ReaderGone:  # ftp runs | head -1
         return 0
     except Exception as error:
@@ -216,16 +219,17 @@ def _call(arguments: Sequence[str]) -> int:
 def _failed(error: Exception, debug: bool) -> int:
     """Tell why a command failed and give its exit status; raises what is nobody's mistake but ftp's own."""
     if isinstance(error, RiskStop):
-        return _told(error, "stopped by a risk check: ", debug, 2)
+        return _report(error, debug, status=2, before="stopped by a risk check: ")
     if isinstance(error, UserError):
-        return _told(error, "", debug, getattr(error, "status", 2))
+        return _report(error, debug, status=getattr(error, "status", 2))
     if isinstance(error, (PluginError, VerifyError)):
         hint = "" if debug else "\n  the traceback is shown with --debug, or FTP_DEBUG=1"
-        return _told(error, "", debug, 1, hint)
+        return _report(error, debug, status=1, after=hint)
     raise error
 
 
-def _told(error: Exception | str, before: str, debug: bool, status: int, after: str = "") -> int:
+def _report(error: Exception | str, debug: bool, status: int, before: str = "", after: str = "") -> int:
+    """Write an error to standard error, its problems as a list where they are several, and give `status` back."""
     if "ftp.report.progress" in sys.modules:
         sys.modules["ftp.report.progress"].close_all()
     if debug and isinstance(error, Exception):
@@ -233,10 +237,10 @@ def _told(error: Exception | str, before: str, debug: bool, status: int, after: 
 
         warn(addresses.masked("".join(traceback.format_exception(error))), end="")
     problems = getattr(error, "problems", ())
+    message = f"{before}{error}"
     if len(problems) > 1:
-        texts = [str(problem).replace("\n", "\n  ") for problem in problems]
-        message = f"{before}{len(problems)} things are wrong\n\n" + "\n".join(f"- {text}" for text in texts)
-    else:
-        message = f"{before}{error}"
+        message = f"{before}{len(problems)} things are wrong\n"
+        for problem in problems:
+            message += "\n- " + str(problem).replace("\n", "\n  ")
     warn(f"ftp: {addresses.masked(message)}{after}")
     return status

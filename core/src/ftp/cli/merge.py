@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 import click
 
@@ -11,7 +11,8 @@ from ftp.cli.trust import changed_base, trust
 from ftp.errors import UserError
 from ftp.host.terminal import say, say_json
 
-DTYPES = ("fp32", "bf16", "fp16")
+Dtype = Literal["fp32", "bf16", "fp16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 
 @click.command("merge")
@@ -24,7 +25,7 @@ DTYPES = ("fp32", "bf16", "fp16")
 @trust
 @changed_base
 @click.option("--json", "as_json", is_flag=True, help="{run, out, dtype, difference, texts}.")
-def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_remote_code: bool, allow_changed_base: bool,
+def command(run: Path, out: Path | None, dtype: Dtype, bound: float | None, trust_remote_code: bool, allow_changed_base: bool,
             as_json: bool) -> None:
     """Merge the adapter of a run into its base: a whole model, which any program that reads Transformers' layout takes, and
     --model.
@@ -46,7 +47,7 @@ def command(run: Path, out: Path | None, dtype: Any, bound: float | None, trust_
         say_json({"run": str(run), "out": str(done.folder), "dtype": dtype, "difference": done.difference, "texts": done.texts})
     else:
         say(f"{done.folder}: a whole model in {dtype}; largest difference of a logit from the adapter on its base: "
-                   f"{done.difference:.2g} of the largest ({done.texts} texts)\nuse it with: --model {done.folder}")
+            f"{done.difference:.2g} of the largest ({done.texts} texts)\nuse it with: --model {done.folder}")
 
 
 def model_of(run: Path) -> Path:

@@ -7,10 +7,11 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -20,13 +21,17 @@ from ftp.errors import UserError
 from ftp.folder import state, writing
 from ftp.host.faults import disk
 from ftp.host.terminal import is_interactive, say, say_json, warn
+from ftp.types import Row
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from ftp.runs.predictor import Predictor
 
 ROWS = 256
 """Rows that are answered before they are written, so that any length of input fits in memory."""
-Emit = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+Emit = Callable[[Row, Row], None]
+"""Takes a row and the answer to it (`answer`, and with classes `scores`)."""
 
 
 @click.command("predict")
@@ -52,9 +57,6 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
         raise UserError("predict takes texts or --input, not both", "leave one of them out")
     if target is not None:
         _check_target(target, source)
-    kind = target.suffix.lower() if target is not None else ""
-    if target is not None and kind not in (".csv", ".jsonl"):
-        raise UserError(f"--output {target}: written as .csv or .jsonl, by the ending of its name")
     if not texts and source is None and is_interactive():
         raise UserError("predict: no texts are given", "give texts, --input FILE, or lines on standard input",
                         f'ftp predict {run} "a text"')
@@ -64,16 +66,16 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     from ftp.runs.predictor import load
 
     predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
-    given = forms.get(predictor.data.form).answers
-    rows: Iterable[Mapping[str, Any]]
+    answer_columns = forms.get(predictor.data.form).answers
+    rows: Iterable[Row]
     if source is not None:
         rows = _file(source, predictor, columns, max_decompressed)
     else:
         rows = ({"text": text} for text in (texts or _lines(sys.stdin.buffer)))
-    with _sink(target, kind, as_json) as emit:
+    with _sink(target, as_json) as emit:
         count = 0
         for chunk in _chunks(rows, ROWS):
-            asked = [row["text"] for row in chunk] if source is None else [_asked(row, given) for row in chunk]
+            asked = [row["text"] if source is None else _without(row, answer_columns) for row in chunk]
             for row, answer in zip(chunk, predictor.predict(asked, start=count), strict=True):
                 emit(row, writing.plain(answer))
                 count += 1
@@ -82,54 +84,68 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
 
 
 def _check_target(target: Path, source: Path | None) -> None:
-    """Raise `UserError` where answers would be written over what is read, or over a file of a run."""
+    """Raise `UserError` where answers would be written over what is read, over a file of a run, or in no known format."""
     if source is not None and source.resolve() == target.resolve():
         raise UserError(f"--output {target}: is the file that --input names", "name another file")
     if source is not None and target.exists() and source.resolve() in target.resolve().parents:
         raise UserError(f"--output {target}: is a file of the folder that --input names", "name another file")
     state.check_writable_over(target, "--output")
+    if target.suffix.lower() not in (".csv", ".jsonl"):
+        raise UserError(f"--output {target}: written as .csv or .jsonl, by the ending of its name")
 
 
-def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[dict[str, Any]]:
+def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[Row]:
     """The rows of a file, its columns under our names."""
     from ftp.data.asked import names_of_text
     from ftp.data.dropped_columns import require_held
     from ftp.data.json_column import as_written
     from ftp.data.load import mapping
     from ftp.data.read import read, rename
-    from ftp.data.suggest import column_meant, columns_option
 
     notes: list[str] = []
     limit = max_decompressed or predictor.run.settings.max_decompressed
-    mapped = mapping([columns] if columns else predictor.run.settings.columns)
-    text_columns = names_of_text(predictor.data.form, mapped)
+    theirs_of = mapping([columns] if columns else predictor.run.settings.columns)
+    text_columns = names_of_text(predictor.data.form, theirs_of)
     rows = read(source, splits={"test": "test"}, max_decompressed=limit, notes=notes, text_columns=text_columns)["test"]
     for note in notes:
         warn(note)
-    spec = forms.get(predictor.data.form)
-    require_held(rows, spec.required)
-    have = list(rows.column_names or ())
-    # The mapping of the run is for its own file; this one may have our names already.
-    asked = mapped if columns else {ours: theirs for ours, theirs in mapped.items() if theirs in have}
-    rows = rename(rows, asked, str(source))
-    have = list(rows.column_names or ())
+    require_held(rows, forms.get(predictor.data.form).required)
+    if not columns:
+        # the mapping of the run is for its own file; this one may have our names already
+        present = rows.column_names or ()
+        theirs_of = {ours: theirs for ours, theirs in theirs_of.items() if theirs in present}
+    rows = rename(rows, theirs_of, str(source))
+    _check_columns(rows, predictor.data.form, theirs_of, source)
+    # null in a struct of a table is a field that the row does not have (tools that differ between rows)
+    features = rows.features or {}
+    return ({name: as_written(value, features.get(name)) for name, value in row.items()} for row in rows)
+
+
+def _check_columns(rows: Dataset, form: str, mapped: Mapping[str, str], source: Path) -> None:
+    """Raise `UserError` where rows lack a column that the form needs to be asked, or have one where answers go.
+
+    Args:
+        mapped: our names -> those of the file, as rows were renamed by.
+    """
+    from ftp.data.suggest import column_meant, columns_option
+
+    spec = forms.get(form)
+    present = list(rows.column_names or ())
     if not spec.has_messages:  # a conversation may be asked by several columns
         for name in spec.required:
-            if name not in have and name not in spec.answers:
-                meant = column_meant(rows, name)
-                raise UserError(f"--input {source}: no column '{name}'; its columns: {', '.join(have)}",
-                                "name the column that holds it", columns_option(asked, {name: meant} if meant else {}))
-    taken = sorted({"answer", "scores"} & set(have))
-    if taken:
-        raise UserError(f"--input {source}: has a column '{taken[0]}', which is where the answers go", "rename that column")
-    # null in a struct of a table is a field that the row does not have (tools that differ between rows)
-    kinds = rows.features or {}
-    return ({name: as_written(value, kinds.get(name)) for name, value in row.items()} for row in rows)
+            if name in present or name in spec.answers:
+                continue
+            meant = column_meant(rows, name)
+            raise UserError(f"--input {source}: no column '{name}'; its columns: {', '.join(present)}",
+                            "name the column that holds it", columns_option(mapped, {name: meant} if meant else {}))
+    for name in ("answer", "scores"):
+        if name in present:
+            raise UserError(f"--input {source}: has a column '{name}', which is where the answers go", "rename that column")
 
 
-def _asked(row: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """A row without what the model is asked for."""
-    return {name: value for name, value in row.items() if name not in given}
+def _without(row: Row, columns: Collection[str]) -> Row:
+    """A row without these columns, which the model is asked for."""
+    return {name: value for name, value in row.items() if name not in columns}
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
@@ -142,14 +158,14 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
                             "convert it, with iconv for example") from error
 
 
-def _chunks(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+def _chunks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
     iterator = iter(rows)
     while chunk := list(islice(iterator, size)):
         yield chunk
 
 
 @contextlib.contextmanager
-def _sink(target: Path | None, kind: str, as_json: bool) -> Iterator[Emit]:
+def _sink(target: Path | None, as_json: bool) -> Iterator[Emit]:
     """Where answers go. A file appears under its name only when all of it is written."""
     if target is None:
         yield _shown_as_json if as_json else _line
@@ -157,7 +173,7 @@ def _sink(target: Path | None, kind: str, as_json: bool) -> Iterator[Emit]:
     aside = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")  # a name may be as long as the system allows
     try:
         with disk(target, "--output"), aside.open("w", encoding="utf-8", newline="") as file:
-            yield _csv(file) if kind == ".csv" else _object(file)
+            yield _csv(file) if target.suffix.lower() == ".csv" else _object(file)
         with disk(target, "--output"):
             aside.replace(target)
     finally:
@@ -165,49 +181,62 @@ def _sink(target: Path | None, kind: str, as_json: bool) -> Iterator[Emit]:
             aside.unlink(missing_ok=True)
 
 
-def _line(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+def _line(row: Row, answer: Row) -> None:
     """`positive  98.1%  (negative 1.9%)  the text`, on the screen."""
+    parts = [str(answer["answer"])]
     scores = answer.get("scores")
-    shown = str(answer["answer"])
     if isinstance(scores, Mapping):
-        ranked = sorted(scores.items(), key=lambda one: -one[1])
-        others = ", ".join(f"{name} {value:.1%}" for name, value in ranked if name != answer["answer"])
-        shown += f"  {scores[answer['answer']]:.1%}  ({others})" if answer["answer"] in scores else f"  ({others})"
-    told = row.get("text") or next((value for value in row.values() if isinstance(value, str)), "")
-    say(f"{shown}  {told}")
+        if answer["answer"] in scores:
+            parts.append(f"{scores[answer['answer']]:.1%}")
+        best_first = sorted(scores.items(), key=itemgetter(1), reverse=True)
+        others = [f"{name} {value:.1%}" for name, value in best_first if name != answer["answer"]]
+        parts.append(f"({', '.join(others)})")
+    parts.append(str(row.get("text") or _first_text(row)))
+    say("  ".join(parts))
 
 
-def _shown_as_json(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+def _first_text(row: Row) -> str:
+    return next((value for value in row.values() if isinstance(value, str)), "")
+
+
+def _shown_as_json(row: Row, answer: Row) -> None:
     say_json({**writing.plain(row), **answer})
 
 
-def _object(file: Any) -> Emit:
-    def emit(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+def _object(file: IO[str]) -> Emit:
+    """One JSON object a line: the row and its answer."""
+
+    def emit(row: Row, answer: Row) -> None:
         file.write(json.dumps({**writing.plain(row), **answer}, ensure_ascii=False) + "\n")
 
     return emit
 
 
-def _csv(file: Any) -> Emit:
+def _csv(file: IO[str]) -> Emit:
     """A column `answer`, and `score_<label>` for each class; columns that hold more than one value are written as JSON."""
     writer: csv.DictWriter[str] | None = None
 
-    def emit(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    def emit(row: Row, answer: Row) -> None:
         nonlocal writer
-        scores = answer.get("scores") or {}
-        named: Mapping[Any, Any] = scores if isinstance(scores, Mapping) else dict(enumerate(_sequence(scores)))
-        cells = {**row, "answer": answer["answer"], **{f"score_{name}": value for name, value in named.items()}}
+        cells = {name: _cell(value) for name, value in {**row, "answer": answer["answer"]}.items()}
+        for name, score in _named_scores(answer.get("scores")):
+            cells[f"score_{name}"] = _cell(score)
         if writer is None:
             writer = csv.DictWriter(file, list(cells))
             writer.writeheader()
-        writer.writerow({name: _cell(value) for name, value in cells.items()})
+        writer.writerow(cells)
 
     return emit
 
 
-def _sequence(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else [value]
+def _named_scores(scores: object) -> list[tuple[object, object]]:
+    """Scores with the names of their classes, or with their numbers where classes have no names."""
+    if isinstance(scores, Mapping):
+        return list(scores.items())
+    if isinstance(scores, (list, tuple)):
+        return list(enumerate(scores))
+    return [(0, scores)] if scores else []
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     return json.dumps(writing.plain(value), ensure_ascii=False) if isinstance(value, (list, tuple, dict)) else value
