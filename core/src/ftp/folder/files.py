@@ -12,6 +12,7 @@ from typing import Any
 
 from ftp.errors import UserError
 from ftp.folder import marker, saved_model, versions
+from ftp.folder.json_files import Facts
 from ftp.folder.log import read_log
 from ftp.folder.paths import (
     BEGAN,
@@ -48,6 +49,8 @@ FACT_TYPES = {
     "plugins": list,
 }
 """Of the facts of run.json that have parts, or decide what happens to a folder."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """The files of one run. Every write is atomic: beside the place, to the disk, then renamed."""
@@ -86,7 +89,7 @@ class Folder:
             )
         self._write_json(RISKS, verdicts)
 
-    def write_data(self, splits: Mapping[str, Any]) -> None:
+    def write_data(self, splits: Mapping[str, object]) -> None:
         """data.json: rows, lengths and classes of each split (`ftp.report.keep.shape`)."""
         self._write_json(DATA, splits)
 
@@ -94,11 +97,11 @@ class Folder:
         """inputs.json: {"rows": {split: hash}, "model": {file: hash}}; see `ftp.runs.inputs`."""
         self._write_json(INPUTS, hashes)
 
-    def write_examples(self, examples: Sequence[Mapping[str, Any]]) -> None:
+    def write_examples(self, examples: Sequence[Mapping[str, object]]) -> None:
         """examples.json: held-out rows that went wrong, with text (`ftp.report.keep.examples`)."""
         self._write_json(EXAMPLES, examples)
 
-    def write_predictions(self, split: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_predictions(self, split: str, rows: Iterable[Mapping[str, object]]) -> None:
         """predictions/<split>.jsonl: a line a held-out row (`ftp.report.keep.answers`)."""
         with disk(self.path / PREDICTIONS):
             (self.path / PREDICTIONS).mkdir(exist_ok=True)
@@ -126,7 +129,7 @@ class Folder:
         self._write(REPORT, page)
         return path
 
-    def write_facts(self, **facts: Any) -> None:
+    def write_facts(self, **facts: object) -> None:
         """run.json: small facts, added to those already there.
 
         Args:
@@ -140,12 +143,17 @@ class Folder:
 
         return read_recipe(self.path / RECIPE)
 
-    def read_facts(self) -> dict[str, Any]:
-        """The facts of run.json; empty where there is none yet."""
-        facts = dict(self._read(FACTS, {}))
+    def read_facts(self) -> Facts:
+        """The facts of run.json; empty where there is none yet.
+
+        Raises:
+            UserError: the file is damaged, or a fact of `FACT_TYPES` is of another type.
+        """
+        facts: Facts = self._read(FACTS, {})
         for name, kind in FACT_TYPES.items():
-            if not isinstance(facts.get(name, kind()), kind):
-                raise damaged(self.path / FACTS, f"{name} is {type(facts[name]).__name__}")
+            value = facts.get(name, kind())
+            if not isinstance(value, kind):
+                raise damaged(self.path / FACTS, f"{name} is {type(value).__name__}")
         return facts
 
     def read_lock(self) -> dict[str, Any]:
@@ -216,7 +224,7 @@ class Folder:
         marker.add(self.path, [name])
         write_text(self.path / name, text)
 
-    def _write_json(self, name: str, value: Any) -> None:
+    def _write_json(self, name: str, value: object) -> None:
         """Write a value as a file of the folder, and list it as one of ftp's."""
         marker.add(self.path, [name])
         write_json(self.path / name, value)

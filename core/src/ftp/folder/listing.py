@@ -5,16 +5,16 @@ This module imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ftp.answers.fields import instance
 from ftp.answers.kinds import NUMBER_OR_NONE, TEXT, TEXTS, Kind
 from ftp.errors import UserError
 from ftp.folder import claim, paths, state, writing
 from ftp.folder.files import Folder
+from ftp.folder.json_files import Facts
 from ftp.types import Baseline, Risk, Score
 
 
@@ -31,7 +31,7 @@ class Summary:
     scores: tuple[Score, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     risks: tuple[Risk, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     broken: str = ""
 
     @property
@@ -100,8 +100,8 @@ def read(path: Path) -> Summary:
 
 def _check(
     path: Path,
-    facts: Mapping[str, Any],
-    plugins: Any,
+    facts: Facts,
+    plugins: object,
     scores: Sequence[Score],
     baselines: Sequence[Baseline],
     risks: Sequence[Risk],
@@ -111,7 +111,7 @@ def _check(
     Raises:
         UserError: some are of a kind that no run writes.
     """
-    parts: list[tuple[str, Any, Kind]] = [
+    parts: list[tuple[str, object, Kind]] = [
         (paths.RECIPE, plugins, TEXTS),
         (paths.FACTS, facts.get("seconds"), NUMBER_OR_NONE),
         (paths.FACTS, facts.get("trained"), NUMBER_OR_NONE),

@@ -16,11 +16,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ftp.errors import Problem, UserError
 from ftp.folder import paths
 from ftp.folder.files import Folder
+from ftp.folder.json_files import ChangeFact, Facts
 from ftp.folder.log import read_log
 from ftp.options import flatten
 from ftp.plugins.plan import Prepared
@@ -43,8 +43,8 @@ class Change:
     """One option that is not what it was. None: it was not given."""
 
     key: str
-    old: Any
-    new: Any
+    old: object
+    new: object
 
     def __str__(self) -> str:
         return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
@@ -53,13 +53,13 @@ class Change:
 def begin(folder: Folder, recipe: str) -> None:
     """Keep the recipe that a run begins with, and its hash."""
     folder.write_began(recipe)
-    digest = fingerprint(_said(recipe))
+    digest = fingerprint(_options_in(recipe))
     folder.write_facts(began=digest, recipe=digest, changes=[])
 
 
-def fingerprint(said: Mapping[str, Any]) -> str:
+def fingerprint(options: Mapping[str, object]) -> str:
     """A hash of what a recipe says: its options by dotted key, and its plugins."""
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 
 def accept(out: Path, prepared: Prepared) -> list[Change]:
@@ -68,9 +68,13 @@ def accept(out: Path, prepared: Prepared) -> list[Change]:
     changed = changes(out, prepared)
     if not checkpoint.any_in(out / paths.CHECKPOINTS):
         return changed
-    given = {key for key, source in prepared.origin.items() if source == "flags"}
-    edited = [change for change in changed if change.key not in given]
-    problems = [_refused(out, change, reason) for change in changed if change.key in given and (reason := _harm(out, change))]
+    edited = []
+    problems = []
+    for change in changed:
+        if prepared.origin.get(change.key) != "flags":
+            edited.append(change)
+        elif reason := _harm(out, change):
+            problems.append(_refused(out, change, reason))
     if edited:
         problems.append(_edited(out, edited))
     if problems:
@@ -96,15 +100,16 @@ def write_down(folder: Folder, changed: list[Change], recipe: str) -> None:
     if not changed:
         return
     now = round(time.time(), 3)
-    history = [*folder.read_facts().get("changes", []),
-               *({"time": now, "key": change.key, "old": change.old, "new": change.new} for change in changed)]
-    folder.write_facts(changes=history, recipe=fingerprint(_said(recipe)))
+    history = list(folder.read_facts().get("changes", []))
+    for change in changed:
+        history.append(ChangeFact(time=now, key=change.key, old=change.old, new=change.new))
+    folder.write_facts(changes=history, recipe=fingerprint(_options_in(recipe)))
 
 
 def changes(out: Path, prepared: Prepared) -> list[Change]:
     """How a recipe differs from the one that the run in `out` follows. Empty where nothing is kept to compare with (a run of an
     older version). Raises `UserError` where what was kept is damaged, and the recipe is not that of the checkpoints."""
-    now = _said(prepared.anywhere().recipe())
+    now = _options_in(prepared.anywhere().recipe())
     before = _in_force(out, now)
     return [] if before is None else _differences(before, now)
 
@@ -113,12 +118,14 @@ def since_began(out: Path, prepared: Prepared) -> list[Change]:
     """How a recipe differs from both the one that the run in `out` began with and the one in force. Empty where neither is
     known."""
     facts = Folder(out).read_facts()
-    began, now = _began(out, facts), _said(prepared.anywhere().recipe())
+    began = _began(out, facts)
+    now = _options_in(prepared.anywhere().recipe())
     if not began:
         return []
-    in_force = _with_changes(out, began, facts)
-    as_begun = {change.key for change in _differences(in_force, now)} - {change.key for change in _differences(began, now)}
-    return [change for change in _differences(in_force, now) if change.key not in as_begun]
+    # an option that is again as the run began was changed at a resume, by a flag that the recipe does not have
+    other_than_begun = {change.key for change in _differences(began, now)}
+    since_in_force = _differences(_with_changes(out, began, facts), now)
+    return [change for change in since_in_force if change.key in other_than_begun]
 
 
 def is_harmless(out: Path, change: Change) -> bool:
@@ -136,7 +143,12 @@ def allowed() -> str:
     return ", ".join("--" + key.replace("_", "-") for key in HARMLESS)
 
 
-def _in_force(out: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
+def _in_force(out: Path, now: Mapping[str, object]) -> dict[str, object] | None:
+    """The options of the recipe that the run in `out` follows; None where nothing is kept of it.
+
+    Args:
+        now: the options of the recipe that is there, which is known by its hash.
+    """
     folder = Folder(out)
     facts = folder.read_facts()
     expected = facts.get("recipe") or _of_newest_checkpoint(out)
@@ -152,7 +164,7 @@ def _in_force(out: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
     return _with_changes(out, began, facts)
 
 
-def _with_changes(out: Path, began: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _with_changes(out: Path, began: Mapping[str, object], facts: Facts) -> dict[str, object]:
     """The recipe in force: what a run began with, and the changes that were accepted since."""
     in_force = dict(began)
     for change in facts.get("changes", []):
@@ -164,23 +176,30 @@ def _with_changes(out: Path, began: Mapping[str, Any], facts: Mapping[str, Any])
     return in_force
 
 
-def _began(out: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _began(out: Path, facts: Facts) -> dict[str, object]:
     """What the recipe says that a run began with; empty where it is missing or damaged, as its hash in run.json shows."""
     try:
-        began = _said((out / BEGAN).read_text(encoding="utf-8"))
+        began = _options_in((out / BEGAN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return began if facts.get("began", fingerprint(began)) == fingerprint(began) else {}
+    digest = fingerprint(began)
+    return began if facts.get("began", digest) == digest else {}
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+def _differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[Change]:
     """The options that are not what they were. What a recipe leaves out and what it calls "none" are the same."""
-    found = []
+    differences = []
     for key in sorted({*before, *now}):
-        old, new = (None if said.get(key) == "none" else said.get(key) for said in (before, now))
+        old = _value(before, key)
+        new = _value(now, key)
         if old != new:
-            found.append(Change(key, old, new))
-    return found
+            differences.append(Change(key, old, new))
+    return differences
+
+
+def _value(options: Mapping[str, object], key: str) -> object:
+    value = options.get(key)
+    return None if value == "none" else value
 
 
 def _of_newest_checkpoint(out: Path) -> str | None:
@@ -189,7 +208,8 @@ def _of_newest_checkpoint(out: Path) -> str | None:
     return str(recipe) if recipe else None
 
 
-def _said(recipe: str) -> dict[str, Any]:
+def _options_in(recipe: str) -> dict[str, object]:
+    """The options of the text of a recipe by dotted key, its plugins among them."""
     return flatten(tomllib.loads(recipe))
 
 
@@ -199,17 +219,21 @@ def _harm(out: Path, change: Change) -> str:
         return "it would make the rest another run"
     if change.key not in LONGER:
         return ""
-    total = _updates(out)
-    before = total if change.key == "max_steps" and total is not None else change.old
-    if change.new is None or (before is not None and change.new < before):
+    before = change.old
+    if change.key == "max_steps":
+        before = _updates(out) or before
+    if not isinstance(change.new, (int, float)) or (isinstance(before, (int, float)) and change.new < before):
         return f"it may only grow (it is {shown(before)})"
     return ""
 
 
 def _updates(out: Path) -> int | None:
     """How many updates the run was to make, as its log says."""
-    totals = [line["total"] for line in read_log(out / paths.LOG) if line.get("event") == "started" and "total" in line]
-    return int(totals[-1]) if totals else None
+    total = None
+    for line in read_log(out / paths.LOG):
+        if line.get("event") == "started" and "total" in line:
+            total = int(line["total"])
+    return total
 
 
 def _refused(out: Path, change: Change, reason: str) -> Problem:
@@ -227,7 +251,7 @@ def _edited(out: Path, edited: list[Change]) -> Problem:
                    f"ftp run {out / paths.RECIPE} --out {out}-anew")
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as it is given to an option."""
     if value is None:
         return "none"

@@ -22,7 +22,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ftp.errors import Problem, UserError, nearest
 from ftp.folder import marker, paths, state, writing
@@ -44,8 +43,11 @@ REFERENCE = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of several. `folder`: where it is; `done`: it is finished; `begun`: its folder holds a run that is not, and that
-    has something to go on with; `changes`: what its recipe says otherwise than when it began."""
+    """One run of several.
+
+    `folder`: where it is. `done`: it is finished. `begun`: its folder holds a run that is not, and that has something to go on
+    with. `changes`: what its recipe says otherwise than when it began.
+    """
 
     name: str
     prepared: Prepared
@@ -68,45 +70,58 @@ def is_staged(path: Path) -> bool:
         return False
 
 
-def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Path, list[Stage]]:
-    """The folder of a recipe's stages, and the stages, every one known to fit together. `flags`: options of every stage that
-    count more than the recipe's, but for what a stage takes from an earlier one. Raises `UserError` with all that is wrong with
-    all of them."""
+def read(path: Path, flags: Mapping[str, object], resume: bool = False) -> tuple[Path, list[Stage]]:
+    """The folder of a recipe's stages, and the stages, every one known to fit together.
+
+    Args:
+        flags: options of every stage that count more than the recipe's, but for what a stage takes from an earlier one.
+        resume: whether `path` is the recipe that is kept in the folder of stages that were begun.
+
+    Raises:
+        UserError: all that is wrong with all of them.
+    """
     tables = read_recipe(path)
     kept, original = _kept(path) if resume else ({}, path)
     flags = {**kept, **flags}
-    given, common = tables.pop("stages"), {**tables, **flags}
-    out = path.parent if resume else Path(str(common.get("out", paths.RUNS / path.stem))).expanduser()
+    stage_tables = tables.pop("stages")
+    common: dict[str, object] = {**tables, **flags}
+    out = path.parent
+    if not resume:
+        out = Path(str(common.get("out", paths.RUNS / path.stem))).expanduser()
     common.pop("out", None)
-    fix = "options of a plugin belong in a stage, as lora.r = 8"
-    problems = [Problem(f"{path}: [{key}] stands above the stages", fix)
-                for key, value in common.items() if isinstance(value, dict)]
-    if not (isinstance(given, list) and given and all(isinstance(one, dict) for one in given)):
+    problems = []
+    for key, value in common.items():
+        if isinstance(value, dict):
+            problems.append(Problem(f"{path}: [{key}] stands above the stages",
+                                    "options of a plugin belong in a stage, as lora.r = 8"))
+    if not isinstance(stage_tables, list) or not stage_tables or not all(isinstance(table, dict) for table in stage_tables):
         raise UserError(f"{path}: stages are no list of tables", "each begins with [[stages]]")
-    folders: dict[str, Path] = {}
+
+    folders: dict[str, Path] = {}  # of the stages so far, by name
     stages: list[Stage] = []
-    for number, one in enumerate(given, 1):
-        options = dict(one)
+    for number, table in enumerate(stage_tables, 1):
+        options = dict(table)
         name = options.pop("name", None)
         if not isinstance(name, str) or not NAME.fullmatch(name) or name in folders:
             problems.append(Problem(f"{path}: stage {number} has the name {name!r}",
                                     "a name of its own, of letters, digits and dashes"))
             continue
+        folder = out / name
         if "out" in options:
             problems.append(Problem(f"{path}: stage {name} names a folder (out)",
-                                    f"its run is in {out / name}; set `out` once, above"))
+                                    f"its run is in {folder}; set `out` once, above"))
             options.pop("out")
         plugins = options.pop("plugins", [])
-        top = {key: value for key, value in common.items() if not isinstance(value, dict)
-               and (key not in options or (key in flags and not REFERENCE.search(str(options[key]))))}
-        filled = {key: _filled(value, folders, problems, f"{path}: stage {name}") for key, value in {**options, **top}.items()}
-        folders[name] = out / name
+        values = {}
+        for key, value in _options_of_stage(options, common, flags).items():
+            values[key] = _filled(value, folders, problems, f"{path}: stage {name}")
+        folders[name] = folder
         try:
-            prepared = prepare(plugins, given=[(f"{original}, stage {name}", {**filled, "out": str(out / name)})])
+            prepared = prepare(plugins, given=[(f"{original}, stage {name}", {**values, "out": str(folder)})])
         except UserError as error:
-            problems += [Problem(f"stage {name}: {found.what}", found.fix, found.command) for found in error.problems]
+            problems += [Problem(f"stage {name}: {problem.what}", problem.fix, problem.command) for problem in error.problems]
             continue
-        stage = _found(name, prepared, out / name)
+        stage = _as_its_folder_shows(name, prepared, folder)
         problems += _edited(path, stage)
         stages.append(stage)
     if problems:
@@ -114,23 +129,46 @@ def read(path: Path, flags: Mapping[str, Any], resume: bool = False) -> tuple[Pa
     return out, stages
 
 
-def code_of(path: Path, flags: Mapping[str, Any], resume: bool = False) -> list[trust.Code]:
+def _options_of_stage(
+    own: Mapping[str, object], common: Mapping[str, object], flags: Mapping[str, object]
+) -> dict[str, object]:
+    """A stage's own options, and those of all stages that it leaves open. A flag counts more than its own, unless that names
+    an earlier stage."""
+    options = dict(own)
+    for key, value in common.items():
+        is_left_open = key not in own
+        if key in flags and not REFERENCE.search(str(own.get(key, ""))):
+            is_left_open = True
+        if is_left_open and not isinstance(value, dict):
+            options[key] = value
+    return options
+
+
+def code_of(path: Path, flags: Mapping[str, object], resume: bool = False) -> list[trust.Code]:
     """The code that a recipe of stages names, in any of them, less what a flag names in its place."""
     tables = read_recipe(path)
     kept, original = _kept(path) if resume else ({}, path)
-    own = {key.replace("-", "_") for key in flags}
+    on_the_line = {key.replace("-", "_") for key in flags}
     stages = tables.pop("stages", [])
-    code = []
-    for stage in stages if isinstance(stages, list) else ():
-        named = {key: value for key, value in flatten({**tables, **kept, **dict(stage)}).items() if key not in own}
-        names = split_names(stage.get("plugins", ()))
-        options = options_for(pick(names, (), []))[0]
-        code += trust.code_of({**named, **trust.typed_models(flags, options)}, options, original.parent)
+    if not isinstance(stages, list):
+        return []
+    code: list[trust.Code] = []
+    for stage in stages:
+        values = flatten({**tables, **kept, **dict(stage)})
+        in_recipe = {key: value for key, value in values.items() if key not in on_the_line}
+        options = options_for(pick(split_names(stage.get("plugins", ())), (), []))[0]
+        code += trust.code_of({**in_recipe, **trust.typed_models(flags, options)}, options, original.parent)
     return list(dict.fromkeys(code))
 
 
-def _filled(value: Any, folders: Mapping[str, Path], problems: list[Problem], where: str) -> Any:
-    """A value with the names of earlier stages in braces replaced by their folders."""
+def _filled(value: object, folders: Mapping[str, Path], problems: list[Problem], where: str) -> object:
+    """A value with the names of earlier stages in braces replaced by their folders.
+
+    Args:
+        folders: those of earlier stages by name.
+        problems: gets every name that is none of theirs.
+        where: the stage, for the problems.
+    """
     if isinstance(value, dict):
         return {key: _filled(inner, folders, problems, where) for key, inner in value.items()}
     if isinstance(value, list):
@@ -148,7 +186,7 @@ def _filled(value: Any, folders: Mapping[str, Path], problems: list[Problem], wh
     return REFERENCE.sub(folder, value)
 
 
-def _found(name: str, prepared: Prepared, folder: Path) -> Stage:
+def _as_its_folder_shows(name: str, prepared: Prepared, folder: Path) -> Stage:
     """A stage as its folder shows it."""
     if not state.holds_run(folder):
         return Stage(name, prepared, folder)
@@ -176,31 +214,33 @@ def _edited(path: Path, stage: Stage) -> list[Problem]:
                     f"ftp run {path} --out {path.parent}-anew")]
 
 
-def _kept(path: Path) -> tuple[dict[str, Any], Path]:
+def _kept(path: Path) -> tuple[dict[str, object], Path]:
     """The options that were given beside a recipe of stages that was begun, and that recipe's own path."""
     kept = read_recipe(path.parent / FLAGS)
     return kept, Path(str(kept.pop(ORIGINAL, path)))
 
 
-def keep_flags(out: Path, original: Path, flags: Mapping[str, Any]) -> None:
+def keep_flags(out: Path, original: Path, flags: Mapping[str, object]) -> None:
     """Write down the options that were given beside a recipe of stages."""
     import tomlkit
 
-    given = {key: value for key, value in flags.items() if key != "out"}
-    writing.write_text(out / FLAGS, tomlkit.dumps({ORIGINAL: str(original.absolute()), **given}))
+    without_out = {key: value for key, value in flags.items() if key != "out"}
+    writing.write_text(out / FLAGS, tomlkit.dumps({ORIGINAL: str(original.absolute()), **without_out}))
 
 
-def add_flags(out: Path, flags: Mapping[str, Any]) -> None:
+def add_flags(out: Path, flags: Mapping[str, object]) -> None:
     """Write down options that were given at a resume, beside those from before."""
     kept, original = _kept(out / FILE)
     keep_flags(out, original, {**kept, **flags})
 
 
-def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, Any]) -> None:
+def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, object]) -> None:
     """Make the folder of all stages, with the recipe and the options that came beside it. Raises `UserError` where it holds
     some already, unless none of them came to its first update."""
-    there = list(out.iterdir()) if holds_stages(out) else []
-    if any(state.holds_run(one) and not state.came_to_nothing(one) for one in [*there, *(stage.folder for stage in stages)]):
+    folders = [stage.folder for stage in stages]
+    if holds_stages(out):
+        folders += out.iterdir()
+    if any(state.holds_run(folder) and not state.came_to_nothing(folder) for folder in folders):
         raise UserError(f"{out} holds these stages already", "go on with them, or name another folder (--out)",
                         f"ftp run --resume {out}")
     inside = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
@@ -229,9 +269,10 @@ def command(stage: Stage) -> list[str]:
     Where it begins from a stage that trained an adapter, that is merged into its base first (`<name>-merged`), once.
     """
     if stage.begun:
-        changed = [f"--resume-with={change.key}={recipes.shown(change.new)}" for change in stage.changes]
-        return ["run", "--resume", str(stage.folder), *changed]
-    prepared, merges = stage.prepared, _to_merge(stage.prepared, stage.folder)
+        changes = [f"--resume-with={change.key}={recipes.shown(change.new)}" for change in stage.changes]
+        return ["run", "--resume", str(stage.folder), *changes]
+    prepared = stage.prepared
+    merges = _to_merge(prepared, stage.folder)
     if merges is not None:
         prepared = replace_settings(prepared, model=str(_merged(merges, prepared.settings.trust_remote_code)))
     recipe = stage.folder.with_name(f"{stage.folder.name}.toml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.folder import files, paths
 from ftp.folder.files import Folder
@@ -14,12 +14,15 @@ from ftp.train import checkpoint
 from ftp.train.device import facts
 from ftp.types import StartedRun
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 NAMES = {"device_kind": "the kind of device", "device_name": "the device", "precision": "the precision",
          "processes": "the number of processes", "threads": "the number of threads"}
 """Facts that decide the last digits of a run, as they are told."""
 
 
-def write_down(folder: Folder, prepared: Prepared, accelerator: Any) -> None:
+def write_down(folder: Folder, prepared: Prepared, accelerator: Accelerator) -> None:
     """The recipe, the plugins and libraries, and the machine of a run that begins."""
     recipe = prepared.anywhere().recipe()
     folder.write_recipe(recipe)
@@ -40,8 +43,9 @@ def take_up(run: StartedRun, folder: Folder, prepared: Prepared) -> None:
         run.tell(f"{change}: changed at this resume" + _consequence(change, prepared))
     differences = [f"{change} since the run was started" for change in folder.changed(lock(prepared.picked))]
     for key, name in NAMES.items():
-        if key in before and before[key] != now[key]:
-            differences.append(f"{name} was {before[key]} before this resume, and is {now[key]} now")
+        old = before.get(key)
+        if key in before and old != now[key]:
+            differences.append(f"{name} was {old} before this resume, and is {now[key]} now")
     for difference in differences:
         run.tell(f"{difference}: it may not repeat exactly (the last digits may differ)")
 
@@ -53,8 +57,8 @@ def take_up(run: StartedRun, folder: Folder, prepared: Prepared) -> None:
     run.log.event("resumed", changes=[vars(change) for change in changed], differences=differences)
 
 
-def _running(folder: Folder, prepared: Prepared) -> dict[str, Any]:
-    return {"id": files.run_id(folder.path), "status": "running", "plugins": [one.name for one in prepared.picked]}
+def _running(folder: Folder, prepared: Prepared) -> dict[str, object]:
+    return {"id": files.run_id(folder.path), "status": "running", "plugins": [plugin.name for plugin in prepared.picked]}
 
 
 def _consequence(change: recipes.Change, prepared: Prepared) -> str:
