@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from ftp.data import domains
 from ftp.data.updates import Source
 from ftp.errors import PluginError, UserError
 from ftp.types import Data, Loss, Model, Run, StartedRun
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def build(run: StartedRun, data: Data, weights: Path | None = None) -> tuple[Model, Loss]:
@@ -59,14 +62,16 @@ def refuse_untrained(run: Run, model: Model) -> None:
     from ftp.model.token_rows import frozen
 
     vocabulary = model.tokenizer.get_vocab()
-    if unknown := [token for token in run.settings.add_tokens if token not in vocabulary]:
+    unknown = [token for token in run.settings.add_tokens if token not in vocabulary]
+    if unknown:
         raise UserError(f"--add-tokens {','.join(unknown)}: a plugin of this run makes the tokenizer, and adds no tokens",
                         "leave --add-tokens out, or name a model with --model")
+    wanted = {vocabulary[token] for token in run.settings.add_tokens}
     came_from = origin(model.net)
-    grown = came_from.grown.ids if came_from is not None and came_from.grown is not None else ()
-    wanted = {*grown, *(vocabulary[token] for token in run.settings.add_tokens)}
-    if left := frozen(model.net, wanted):
-        named = ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(left)))
+    if came_from is not None and came_from.grown is not None:
+        wanted.update(came_from.grown.ids)
+    if untrained := frozen(model.net, wanted):
+        named = ", ".join(map(str, model.tokenizer.convert_ids_to_tokens(untrained)))
         raise UserError(f"the rows of new tokens ({named}) are not trained by this run, so the model would not learn them",
                         "train them with another parameterisation", *training_rows(run, model)[:1])
 
@@ -77,23 +82,24 @@ def packs(run: Run, model: Model) -> bool:
 
     if run.settings.pack == "off":
         return False
-    found: tuple[bool, str] = packing.can_pack(model.net, model.tokenizer)
-    able, why = found
-    if not able and run.settings.pack == "on":
+    is_able, why = packing.can_pack(model.net, model.tokenizer)
+    if is_able:
+        return True
+    if run.settings.pack == "on":
         raise UserError(f"--pack on: this network cannot take packed rows: {why}", "--pack auto pads instead")
-    if not able:
-        run.tell(f"rows are padded, not packed: {why}")
-    return able
+    run.tell(f"rows are padded, not packed: {why}")
+    return False
 
 
-def make_source(run: StartedRun, data: Data, encoded: Mapping[str, Any], loss: Loss) -> Source:
+def make_source(run: StartedRun, data: Data, encoded: Mapping[str, Dataset], loss: Loss) -> Source:
     """Where the loop gets its rows from."""
     from ftp.data import updates
     from ftp.train.seeds import seed_step
 
     source: updates.Source
     if run.settings.streaming:
-        if ordering := _ordering(run):
+        ordering = _ordering(run)
+        if ordering:
             raise UserError(f"--streaming: rows come in the order of their files, and {', '.join(ordering)} orders rows",
                             "leave out one of them")
         source = updates.Streamed(encoded["train"], loss, run.settings, run.tell)
@@ -105,12 +111,19 @@ def make_source(run: StartedRun, data: Data, encoded: Mapping[str, Any], loss: L
     return updates.Rolled(source, loss, run.settings, seed_step) if loss.makes_rows else source
 
 
-def order_rows(run: StartedRun, data: Data, lengths: Any, rows: Any, epoch: int) -> Any:
+def order_rows(
+    run: StartedRun, data: Data, lengths: np.ndarray, rows: np.ndarray, epoch: int
+) -> Sequence[Sequence[int] | np.ndarray]:
     """The updates of an epoch, as the plugin of the run that orders rows gives them, or core.
+
+    Args:
+        lengths: [encoded rows] int, in tokens.
+        rows: [encoded rows] int, the number of the training row that each was made of.
 
     Raises:
         PluginError: an update is empty, or has a row that there is not.
     """
+    updates: Sequence[Sequence[int] | np.ndarray]
     updates = run.hooks.one("order_rows", run=run, data=data, lengths=lengths, rows=rows, epoch=epoch)
     who = ", ".join(_ordering(run)) or "core"
     if not len(updates) or not all(map(len, updates)):
@@ -127,7 +140,7 @@ def _ordering(run: StartedRun) -> list[str]:
     return [name for name, how in run.hooks.who("order_rows") if how != "default"]
 
 
-def trial(run: StartedRun, model: Model, loss: Loss, source: Any) -> None:
+def trial(run: StartedRun, model: Model, loss: Loss, source: Source) -> None:
     """One row forward and backward before anything long: shapes fit, the loss is finite, something gets a gradient."""
     with run.accelerator.autocast():
         out = loss.compute(loss.collate([source.any_row()]))
@@ -136,5 +149,6 @@ def trial(run: StartedRun, model: Model, loss: Loss, source: Any) -> None:
     if not out.total.requires_grad:
         raise UserError("the loss does not depend on any trainable weight", "see: ftp plan --plugins ...")
     out.total.backward()
-    for module in filter(None, (model.net, loss.extra)):
-        module.zero_grad(set_to_none=True)
+    model.net.zero_grad(set_to_none=True)
+    if loss.extra is not None:
+        loss.extra.zero_grad(set_to_none=True)

@@ -7,17 +7,18 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import forms, heads
 from ftp.hooks import hookimpl
 from ftp.options import option
 from ftp.plugins.declare import plugin
-from ftp.types import Batch, Data, Evaluation, Loss, Model, Predictions, Risk, Run, Score, StartedRun, StepOut
+from ftp.types import Batch, Data, Evaluation, Loss, LossOut, Model, Predictions, Risk, Row, Run, Score, StartedRun, StepOut
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    import numpy as np
     from torch.optim import Optimizer
+    from transformers import PreTrainedTokenizerBase
 
 
 @plugin(kind="core")
@@ -37,19 +38,21 @@ class Checkpoint:
         new = NewTokens(settings.add_tokens, template, settings.resize_embeddings)
         loaded = model.load(source, run.task.head, data.labels, seed=settings.seed,
                             trust_remote_code=settings.trust_remote_code, new_tokens=new)
-        tokenizer: Any = loaded.tokenizer
+        tokenizer = loaded.tokenizer
         if loaded.fresh_tokens:
             added = ", ".join(map(str, tokenizer.convert_ids_to_tokens(list(loaded.fresh_tokens))))
             run.tell(f"tokens with new rows: {added}")
-        named = {int(number) for number in tokenizer.convert_tokens_to_ids(list(settings.add_tokens))}
+        named = {int(token) for token in tokenizer.convert_tokens_to_ids(list(settings.add_tokens))}
         tokens = used(tokenizer, data, template, eos_token, split_special_tokens=settings.split_special_tokens)
-        is_searched = hasattr(data.splits.get("train"), "num_rows")  # a stream is not
-        _tell_needless(run, tokenizer, named - set(loaded.fresh_tokens), named - set(tokens) if is_searched else set())
-        found = untrained(loaded.net, tokens)
-        return replace(loaded, fresh_tokens=tuple(sorted({*loaded.fresh_tokens, *named, *found})))
+        unseen: set[int] = set()
+        if hasattr(data.splits.get("train"), "num_rows"):  # a stream is not searched
+            unseen = named - set(tokens)
+        _tell_needless(run, tokenizer, named - set(loaded.fresh_tokens), unseen)
+        fresh_tokens = {*loaded.fresh_tokens, *named, *untrained(loaded.net, tokens)}
+        return replace(loaded, fresh_tokens=tuple(sorted(fresh_tokens)))
 
 
-def _tell_needless(run: Run, tokenizer: Any, known: set[int], unseen: set[int]) -> None:
+def _tell_needless(run: Run, tokenizer: PreTrainedTokenizerBase, known: set[int], unseen: set[int]) -> None:
     """Say which tokens of `--add-tokens` the tokenizer had before, and which no training row or template has (a typo, mostly)."""
     from ftp.losses.used_tokens import ROWS
 
@@ -66,14 +69,16 @@ def _tell_needless(run: Run, tokenizer: Any, known: set[int], unseen: set[int]) 
 def _chat_options(run: Run) -> tuple[str | None, str | None]:
     """The chat template and the end of an answer that a plugin of the run has as options, by the names that all objectives on
     messages share. A file that cannot be read is left to the plugin, which says so."""
-    template, eos_token = None, None
+    template: str | None = None
+    eos_token: str | None = None
     for plugin_object in run.hooks.plugins.values():
         file = getattr(plugin_object, "chat_template", None)
         if isinstance(file, Path):
             with suppress(OSError, UnicodeDecodeError):
                 template = file.read_text(encoding="utf-8")
-        eos = getattr(plugin_object, "eos_token", None)
-        eos_token = eos if isinstance(eos, str) else eos_token
+        own_token = getattr(plugin_object, "eos_token", None)
+        if isinstance(own_token, str):
+            eos_token = own_token
     return template, eos_token
 
 
@@ -94,8 +99,8 @@ class Step:
 
     @hookimpl(trylast=True)
     def order_rows(
-        self, run: StartedRun, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
-    ) -> list[NDArray[Any]]:
+        self, run: StartedRun, data: Data, lengths: np.ndarray, rows: np.ndarray, epoch: int
+    ) -> list[np.ndarray]:
         if run.settings.domain_shares:
             from ftp.data import domains
 
@@ -118,7 +123,7 @@ class Step:
 
     @hookimpl(trylast=True)
     def train_step(
-        self, run: StartedRun, loss: Callable[[Batch], Any], batches: Sequence[Batch], optimizer: Optimizer
+        self, run: StartedRun, loss: Callable[[Batch], LossOut], batches: Sequence[Batch], optimizer: Optimizer
     ) -> StepOut:
         from ftp.train import update
 
@@ -139,12 +144,13 @@ class LossScore:
         scores: list[Score] = []
         of_head = heads.get(run.task.head).scores
         is_alone = len(run.hooks.who("evaluate")) == 1
-        if of_head is not None and is_alone and all(answered.answers for answered in predictions.values()):
+        if of_head is not None and is_alone and all(of_split.answers for of_split in predictions.values()):
             scores += of_head(data, predictions)
-        for split, one in predictions.items():
-            scores.append(Score("loss", one.loss, "min", split, len(one.rows)))
-            scores += [Score(name, value, one.goals.get(name, "none"), split, len(one.rows))
-                       for name, value in one.metrics.items()]
+        for split, of_split in predictions.items():
+            num_rows = len(of_split.rows)
+            scores.append(Score("loss", of_split.loss, "min", split, num_rows))
+            for name, value in of_split.metrics.items():
+                scores.append(Score(name, value, of_split.goals.get(name, "none"), split, num_rows))
         return scores
 
 
@@ -163,25 +169,34 @@ class Duplicates:
             return [Risk("duplicates", "not_run", "there are no two stored splits to compare")]
         present = data.splits["train"].column_names
         columns = [name for name in forms.get(data.form).duplicate_columns if name in present]
-        seen = {_plain(row, columns) for row in data.splits["train"].select_columns(columns)}
-        found = {split: [number for number, row in enumerate(data.splits[split].select_columns(columns))
-                         if _plain(row, columns) in seen] for split in held}
-        rows = sum(len(data.splits[split]) for split in held)
-        double = sum(map(len, found.values()))
-        evidence = {"compared": {split: len(data.splits[split]) for split in ("train", *held)}, "found": double,
-                    "examples": {split: numbers[:5] for split, numbers in found.items() if numbers}}
-        if not rows:
+        train_texts = {_normalised(row, columns) for row in data.splits["train"].select_columns(columns)}
+        examples = {}
+        num_rows, num_duplicates = 0, 0
+        for split in held:
+            duplicates = []
+            for row_index, row in enumerate(data.splits[split].select_columns(columns)):
+                if _normalised(row, columns) in train_texts:
+                    duplicates.append(row_index)
+            num_rows += len(data.splits[split])
+            num_duplicates += len(duplicates)
+            if duplicates:
+                examples[split] = duplicates[:5]
+        compared = {split: len(data.splits[split]) for split in ("train", *held)}
+        evidence = {"compared": compared, "found": num_duplicates, "examples": examples}
+        if not num_rows:
             return [Risk("duplicates", "not_run", "the held-out splits are empty", evidence)]
-        if not double:
-            return [Risk("duplicates", "ok", f"none of {rows} held-out rows is also in train", evidence)]
-        finding = (f"{double} of {rows} held-out rows ({double / rows:.1%}) are also in train: their score is no evidence "
+        if not num_duplicates:
+            return [Risk("duplicates", "ok", f"none of {num_rows} held-out rows is also in train", evidence)]
+        share = num_duplicates / num_rows
+        finding = (f"{num_duplicates} of {num_rows} held-out rows ({share:.1%}) are also in train: their score is no evidence "
                    "(a check of leakage finds more of them, and takes them out)")
-        return [Risk("duplicates", "stop" if double / rows >= self.stop_share else "warn", finding, evidence,
-                     ("ftp plugins",))]
+        return [Risk("duplicates", "stop" if share >= self.stop_share else "warn", finding, evidence, ("ftp plugins",))]
 
 
-def _plain(row: Mapping[str, Any], columns: Sequence[str]) -> str:
-    return " | ".join(" ".join(str(row[name]).lower().split()) for name in columns)
+def _normalised(row: Row, columns: Sequence[str]) -> str:
+    """The texts of a row in lower case, with single spaces."""
+    texts = [" ".join(str(row[name]).lower().split()) for name in columns]
+    return " | ".join(texts)
 
 
 @plugin(kind="risk")
@@ -194,20 +209,25 @@ class Gap:
     def check_risks(self, run: StartedRun, stage: str, history: Sequence[Evaluation]) -> list[Risk]:
         if stage != "end":
             return []
-        looks = [one for one in history if one.train_loss is not None]
-        if len(looks) < 2:
+        held_out: dict[int, float] = {}  # loss by update
+        train: dict[int, float] = {}
+        for evaluation in history:
+            if evaluation.train_loss is not None:
+                held_out[evaluation.step] = evaluation.loss
+                train[evaluation.step] = evaluation.train_loss
+        if len(held_out) < 2:
             return [Risk("gap", "not_run", "fewer than two evaluations of both splits: nothing to compare")]
-        best, last = min(looks, key=lambda one: one.loss), looks[-1]
-        assert last.train_loss is not None
-        evidence = {"held_out_loss": {one.step: round(one.loss, 4) for one in looks},
-                    "train_loss": {one.step: round(one.train_loss or 0.0, 4) for one in looks}, "best_step": best.step}
-        rise, falls = last.loss / best.loss - 1, last.train_loss < (best.train_loss or 0.0)
-        if last is not best and rise > self.rise and falls:
-            return [Risk("gap", "warn", f"the held-out loss rose by {rise:.0%} after update {best.step} while the training "
+        best = min(held_out, key=held_out.__getitem__)
+        last = max(held_out)
+        evidence = {"held_out_loss": {step: round(loss, 4) for step, loss in held_out.items()},
+                    "train_loss": {step: round(loss, 4) for step, loss in train.items()}, "best_step": best}
+        rise = held_out[last] / held_out[best] - 1
+        if last != best and rise > self.rise and train[last] < train[best]:
+            return [Risk("gap", "warn", f"the held-out loss rose by {rise:.0%} after update {best} while the training "
                          "loss fell: overfitting; the best checkpoint is used", evidence,
-                         (run.command("--max-steps", best.step), run.command("--early-stopping-patience", 2)))]
-        return [Risk("gap", "ok", f"the held-out loss ended at {last.loss:.3f} (best {best.loss:.3f}), the training loss at "
-                     f"{last.train_loss:.3f}", evidence)]
+                         (run.command("--max-steps", best), run.command("--early-stopping-patience", 2)))]
+        return [Risk("gap", "ok", f"the held-out loss ended at {held_out[last]:.3f} (best {held_out[best]:.3f}), the training "
+                     f"loss at {train[last]:.3f}", evidence)]
 
 
 @plugin(kind="core")
@@ -229,7 +249,8 @@ class Stopping:
         rows = data.splits.get("test", data.splits.get("validation"))
         if rows is None or not hasattr(rows, "num_rows") or run.settings.shard:
             return [Risk("stopping", "not_run", "there are no stored held-out rows, or weights are spread over processes")]
-        chat, limit = stopping.chat_of(run, model), row_limit(run, model)
+        chat = stopping.chat_of(run, model)
+        limit = row_limit(run, model)
         references = stopping.references(chat, rows, count=self.prompts, longest=self.longest, seed=run.settings.seed)
         references = stopping.with_room(references, limit, chat.apart)
         if not references:
@@ -239,4 +260,3 @@ class Stopping:
         # the model of before is asked only where answers run on: generating is slow
         before = None if stopping.mostly_end(stops) else stopping.measure_before(run, model, chat, references, limit)
         return [stopping.verdict(run, model, chat, stops, before)]
-

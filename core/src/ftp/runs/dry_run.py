@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import forms, heads, hookimpl, hooks
 from ftp.data.updates import count_updates
@@ -42,7 +42,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Forecast:
-    """All of it. `unknown` says what could not be worked out, and why."""
+    """What is known of a run before it is done.
+
+    `acting`: hook -> (plugin, how it acts), in order. `rows`: of each stored split. `updates`: None where they are not known.
+    `memory`: bytes of each part, and `formula` how they came about. `unknown`: what could not be worked out, and why. `notes`:
+    what plugins told on the way.
+    """
 
     acting: Mapping[str, Sequence[tuple[str, str]]]
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -101,7 +106,6 @@ RECOMPUTED = 0.6
 """Share of the activations that `--gradient-checkpointing` leaves: checks look at gradients without it."""
 
 
-
 def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
     """Bytes of a run on one device, on the high side, and the formula in words.
 
@@ -112,18 +116,18 @@ def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
     """
     settings = prepared.settings
     length = shape.row_limit
-    per_process = math.ceil(settings.batch_size / settings.processes)
-    together = min(per_process, settings.micro_batch_size or per_process)
+    rows_of_process = math.ceil(settings.batch_size / settings.processes)
+    rows_at_once = min(rows_of_process, settings.micro_batch_size or rows_of_process)
     sequences = forms.get(prepared.task.form).sequences
-    tokens = max(length, min(together * length, settings.micro_batch_tokens)) * sequences
-    each = 68 * shape.hidden + 16 * shape.heads * length
+    tokens = max(length, min(rows_at_once * length, settings.micro_batch_tokens)) * sequences
+    bytes_per_token = 68 * shape.hidden + 16 * shape.heads * length  # of one layer
     share = RECOMPUTED if settings.gradient_checkpointing else 1.0
     sizes = {
         "process": PROCESS,
         "weights": 4 * shape.total,
         "gradients": 4 * shape.trained,
         "optimizer": 8 * shape.trained,
-        "activations": int(tokens * shape.layers * each * SPARE * share),
+        "activations": int(tokens * shape.layers * bytes_per_token * SPARE * share),
     }
     formula = (f"weights 4 x {shape.total:,}; gradients 4 x and AdamW 8 x {shape.trained:,} trained; "
                f"activations {tokens:,} tokens x {shape.layers} layers x (68 x {shape.hidden} + 16 x {shape.heads} x {length}) "
@@ -138,7 +142,8 @@ def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
 
 def _data(run: Run, prepared: Prepared, unknown: list[str]) -> Data:
     """The rows, where they are on this machine; else none, and why."""
-    sources = [run.settings.data, *(prepared.values.get(f"{plugin.name}.data") for plugin in prepared.picked)]
+    sources = [run.settings.data]
+    sources += [prepared.values.get(f"{plugin.name}.data") for plugin in prepared.picked]
     absent = [str(source) for source in sources if source is not None and not Path(source).expanduser().exists()]
     if absent:
         unknown.append(f"data: {', '.join(absent)} is not on this machine, and a plan downloads no rows")
@@ -155,10 +160,9 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
     from ftp.model.growing import NewTokens
 
     settings, task = prepared.settings, prepared.task
-    answering = [one for one in prepared.picked if _answers(one, prepared.values)]
-    if answering:
-        who = ", ".join(one.name for one in answering)
-        unknown.append(f"model: {who} builds it in a way of its own, which cannot be asked for without weights")
+    builders = [plugin.name for plugin in prepared.picked if _builds_network(plugin, prepared.values)]
+    if builders:
+        unknown.append(f"model: {', '.join(builders)} builds it in a way of its own, which cannot be asked for without weights")
         return None
     labels = data.labels
     if heads.get(task.head).has_classes and not labels:
@@ -166,7 +170,8 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
         unknown.append("classes: two are assumed until the data are read")
     source = models.find(settings.model, task.head, settings.revision)
     net = models.shape_only(source, task.head, labels, trust_remote_code=settings.trust_remote_code)
-    kind, config = type(net).__name__, net.config.get_text_config()
+    kind = type(net).__name__  # of the network itself, which a plugin may put into another one
+    config = net.config.get_text_config()
     bare = Model(net, None, task.head, labels, _fresh(net, source.folder), name=source.name)
     if source.local or settings.add_tokens or settings.resize_embeddings:  # else a tokenizer would be downloaded for nothing
         wanted = NewTokens(settings.add_tokens, resize=settings.resize_embeddings)
@@ -180,10 +185,16 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
     if wrapped.tokenizer is not None:
         _refuse_untrained(run, wrapped)
     trained, total = models.parameters(wrapped.net)
-    weights = tuple((name, tuple(one.shape)) for name, one in wrapped.net.named_parameters() if one.requires_grad)
-    return Shape(source.name, kind, trained, total, weights, int(getattr(config, "num_hidden_layers", 0)),
-                 int(getattr(config, "hidden_size", 0)), int(getattr(config, "num_attention_heads", 0)),
-                 int(getattr(config, "vocab_size", 0)), row_limit(run, wrapped))
+    weights = []
+    for name, weight in wrapped.net.named_parameters():
+        if weight.requires_grad:
+            weights.append((name, tuple(weight.shape)))
+
+    def size(name: str) -> int:
+        return int(getattr(config, name, 0))
+
+    return Shape(source.name, kind, trained, total, tuple(weights), size("num_hidden_layers"), size("hidden_size"),
+                 size("num_attention_heads"), size("vocab_size"), row_limit(run, wrapped))
 
 
 def _refuse_untrained(run: Run, model: Model) -> None:
@@ -197,7 +208,8 @@ def _refuse_untrained(run: Run, model: Model) -> None:
         problems = []
         for problem in error.problems:
             options = problem.command.removeprefix(run.command().rstrip()).strip()
-            problems.append(dataclasses.replace(problem, fix=f"{problem.fix}: {options}" if options else problem.fix, command=""))
+            fix = f"{problem.fix}: {options}" if options else problem.fix
+            problems.append(dataclasses.replace(problem, fix=fix, command=""))
         raise UserError(problems) from error
 
 
@@ -212,24 +224,24 @@ def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:
         def build_model(self) -> Model:
             return bare
 
-    def stand_in(one: Picked) -> Picked:
-        default = implementations(one.cls).get("build_model", {}).get("trylast")
-        return dataclasses.replace(one, cls=Bare) if default else one
-
-    picked = [stand_in(one) for one in prepared.picked]
+    picked = []
+    for chosen in prepared.picked:
+        is_core = implementations(chosen.cls).get("build_model", {}).get("trylast")
+        picked.append(dataclasses.replace(chosen, cls=Bare) if is_core else chosen)
     relay = Hooks(picked, prepared.values)
     run = Run(prepared.settings, prepared.task, relay)
-    found: Model = relay.one("build_model", run=run, data=data)
-    return found
+    model: Model = relay.one("build_model", run=run, data=data)
+    return model
 
 
-def _answers(one: Picked, values: Mapping[str, Any]) -> bool:
+def _builds_network(plugin: Picked, values: Mapping[str, object]) -> bool:
     """Whether a plugin builds the network itself: it has the hook, and the options without which it leaves that to core
     (`builds_with`) are given."""
-    options: Mapping[str, Any] = implementations(one.cls).get("build_model") or {"wrapper": True}
-    needs = one.declaration.builds_with
-    asked = not needs or any(values.get(f"{one.name}.{name}") is not None for name in needs)
-    return asked and not options.get("wrapper") and not options.get("trylast")
+    marks = implementations(plugin.cls).get("build_model")
+    if marks is None or marks.get("wrapper") or marks.get("trylast"):
+        return False
+    options = plugin.declaration.builds_with
+    return not options or any(values.get(f"{plugin.name}.{name}") is not None for name in options)
 
 
 def _fresh(net: PreTrainedModel, folder: Path | None) -> tuple[str, ...]:
@@ -239,13 +251,18 @@ def _fresh(net: PreTrainedModel, folder: Path | None) -> tuple[str, ...]:
 
     if type(net).__name__.endswith(("ForCausalLM", "ForMaskedLM", "LMHeadModel", "ForConditionalGeneration")):
         return ()
-    given = _listed(folder) if folder is not None else {}
-    if not given:
-        return tuple(name for name, module in net.named_children()
-                     if name != net.base_model_prefix and next(module.parameters(), None) is not None)
-    prefix = f"{net.base_model_prefix}."
-    wanted = {name: tuple(weight.shape) for name, weight in net.named_parameters()}
-    new = {name for name, shape in wanted.items() if shape not in (given.get(name), given.get(name.removeprefix(prefix)))}
+    listed = _listed(folder) if folder is not None else {}
+    if not listed:
+        beside_backbone = []
+        for name, module in net.named_children():
+            if name != net.base_model_prefix and next(module.parameters(), None) is not None:
+                beside_backbone.append(name)
+        return tuple(beside_backbone)
+    prefix = f"{net.base_model_prefix}."  # a checkpoint of the backbone alone has names without it
+    new = set()
+    for name, weight in net.named_parameters():
+        if tuple(weight.shape) not in (listed.get(name), listed.get(name.removeprefix(prefix))):
+            new.add(name)
     return fresh_modules(net, new)
 
 
@@ -253,8 +270,9 @@ def _listed(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a checkpoint's weights, from the heads of its files."""
     from safetensors import safe_open
 
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as opened:
-            found |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
-    return found
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (not a mapping)
+                shapes[name] = tuple(weights.get_slice(name).get_shape())
+    return shapes

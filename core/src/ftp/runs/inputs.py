@@ -23,9 +23,12 @@ def check_rows(run: StartedRun, data: Data, resumed: bool) -> None:
     """
     from ftp.data.fingerprint import fingerprint
 
-    stored = {split: rows for split, rows in data.splits.items() if hasattr(rows, "num_rows")}
-    for split in (data.splits.keys() - stored.keys()) if resumed else ():
-        run.tell(f"{split} is a stream: whether its rows are those that the run began with is not checked")
+    stored = {}
+    for split, rows in data.splits.items():
+        if hasattr(rows, "num_rows"):
+            stored[split] = rows
+        elif resumed:
+            run.tell(f"{split} is a stream: whether its rows are those that the run began with is not checked")
     _check(run, "rows", lambda: {split: fingerprint(rows) for split, rows in stored.items()}, resumed)
 
 
@@ -35,15 +38,19 @@ def check_model(run: StartedRun, net: nn.Module, resumed: bool) -> None:
     from ftp.model.loading import origin
 
     came_from = origin(net)
-    source = came_from.source if came_from is not None else None
+    source = None if came_from is None else came_from.source
     if source is None:
         return
-    folder, revision = source.folder, str(source.revision)
-    known_stats = {} if folder is None else stats(folder)  # taken before the content is read: they never speak for later ones
-    _check(run, "model", lambda: {REVISION: revision} if folder is None else hashes(folder), resumed)
+    if source.folder is None:
+        commit = {REVISION: str(source.revision)}
+        _check(run, "model", lambda: commit, resumed)
+        return
+    folder = source.folder
+    known_stats = stats(folder)  # taken before the content is read: they never speak for later files
+    _check(run, "model", lambda: hashes(folder), resumed)
     if known_stats and run.accelerator.is_main_process:
-        written = Folder(run.out)
-        written.write_inputs({**written.read_inputs(), "model_stats": known_stats})
+        run_folder = Folder(run.out)
+        run_folder.write_inputs({**run_folder.read_inputs(), "model_stats": known_stats})
 
 
 def of_base(out: Path) -> dict[str, dict[str, str]]:
@@ -52,34 +59,49 @@ def of_base(out: Path) -> dict[str, dict[str, str]]:
 
     known = Folder(out).read_inputs()
     model = known.get("model", {})
+    if not model:
+        return {}
     if REVISION in model:
         return {REVISION: {REVISION: model[REVISION]}}
-    return {HASHES: model, STATS: known.get("model_stats", {})} if model else {}
+    return {HASHES: model, STATS: known.get("model_stats", {})}
 
 
 def _check(run: StartedRun, part: Literal["rows", "model"], find: Callable[[], Mapping[str, str]], resumed: bool) -> None:
-    """On the main process; a mistake ends every rank."""
+    """Write down the hashes of a part, or compare them; on the main process, and a mistake ends every rank.
+
+    Args:
+        find: gives the hashes, by the name of a split or a file.
+    """
     from accelerate.utils import broadcast_object_list
 
-    told: list[list[Problem]] = [[]]
+    problems: list[Problem] = []
     if run.accelerator.is_main_process:
-        folder, found = Folder(run.out), find()
-        known = folder.read_inputs()
+        folder = Folder(run.out)
+        hashes = find()
+        kept = folder.read_inputs()
         if not resumed or not checkpoint.any_in(run.out / paths.CHECKPOINTS):  # nothing was learnt from other ones
-            folder.write_inputs({**known, part: found})
-        elif part not in known:
+            folder.write_inputs({**kept, part: hashes})
+        elif part not in kept:
             run.tell(f"whether the {part} are those that the run began with is not known: it kept no hashes")
-        elif changed := sorted(name for name in {**known[part], **found} if known[part].get(name) != found.get(name)):
-            told[0].append(_problem(run.out, part, changed, known[part]))
+        else:
+            problems = _problems(run.out, part, kept[part], hashes)
     if run.accelerator.num_processes > 1:
-        broadcast_object_list(told)
-    if told[0]:
-        raise UserError(told[0])
+        shared = [problems]
+        broadcast_object_list(shared)
+        problems = shared[0]
+    if problems:
+        raise UserError(problems)
 
 
-def _problem(out: Path, part: str, changed: list[str], known: Mapping[str, str]) -> Problem:
-    what = f"the rows of {', '.join(changed)}" if part == "rows" else f"the base model ({', '.join(changed)})"
-    pin = f' (revision = "{known["revision"]}" in {paths.RECIPE})' if changed == ["revision"] else ""
-    return Problem(f"--resume {out}: {what} changed since this run began, so it would end as another run",
-                   f"put back what was there{pin}, or start afresh with what is there now",
-                   f"ftp run {out / paths.RECIPE} --out {out}-anew")
+def _problems(out: Path, part: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[Problem]:
+    """What changed since the run began, as one problem; none where nothing did."""
+    changed = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+    if not changed:
+        return []
+    inputs = f"the rows of {', '.join(changed)}" if part == "rows" else f"the base model ({', '.join(changed)})"
+    pin = ""
+    if changed == ["revision"]:
+        pin = f' (revision = "{before["revision"]}" in {paths.RECIPE})'
+    return [Problem(f"--resume {out}: {inputs} changed since this run began, so it would end as another run",
+                    f"put back what was there{pin}, or start afresh with what is there now",
+                    f"ftp run {out / paths.RECIPE} --out {out}-anew")]

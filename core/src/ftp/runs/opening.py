@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import addresses
 from ftp.errors import Problem, RiskStop, UserError
@@ -20,43 +20,56 @@ from ftp.runs import recipes
 from ftp.train import checkpoint
 from ftp.types import Event, Failed, Log, StartedRun
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 
 def check_addresses(prepared: Prepared, resume: Path | None) -> None:
     """Raise `UserError` where an address lacks its secret, which no recipe holds."""
     problems = []
     for key, value in prepared.values.items():
         for name in addresses.missing(value):
-            command = f"{name}=... ftp run --resume {resume}" if resume is not None else f"export {name}=..."
+            command = f"export {name}=..."
+            if resume is not None:
+                command = f"{name}=... ftp run --resume {resume}"
             problems.append(Problem(f"{key}: the secret of its address is in no recipe, and the environment has no {name}",
                                     "give it in the environment", command))
     if problems:
         raise UserError(problems)
 
 
-def open_folder(prepared: Prepared, accelerator: Any, resume: Path | None, stack: ExitStack, notes: list[str]) -> Path:
-    """The run folder, claimed by the main process, with `notes` to tell; a mistake there ends every rank."""
+def open_folder(
+    prepared: Prepared, accelerator: Accelerator, resume: Path | None, stack: ExitStack, notes: list[str]
+) -> Path:
+    """The run folder, claimed by the main process; a mistake there ends every rank.
+
+    Args:
+        resume: the folder of a run to go on with; None for a new one.
+        stack: gives the folder back when it closes.
+        notes: gets what there is to tell of the folder.
+    """
     from accelerate.utils import broadcast_object_list
 
-    told: list[Any] = [None]
+    opened: list[str | None] = [None]  # as the main process tells the others
     problem: UserError | None = None
     if accelerator.is_main_process:
         try:
-            names = [one.name for one in prepared.picked if not one.found.default]
+            names = [plugin.name for plugin in prepared.picked if not plugin.found.default]
             folder = claim.claim(resume or prepared.settings.out, names, resume=resume is not None, notes=notes)
             stack.callback(claim.release, folder)
             if resume is not None:
                 recipes.accept(folder, prepared)
             checkpoint.tidy(folder / paths.CHECKPOINTS)
-            told = [str(folder.resolve())]
+            opened = [str(folder.resolve())]
         except UserError as error:
             problem = error
     if accelerator.num_processes > 1:
-        broadcast_object_list(told)
+        broadcast_object_list(opened)
     if problem is not None:
         raise problem
-    if told[0] is None:
+    if opened[0] is None:
         raise UserError("the main process could not open the run folder")
-    return Path(told[0])
+    return Path(opened[0])
 
 
 def find_checkpoint(run: StartedRun) -> Path | None:
@@ -112,9 +125,8 @@ def tell_plugins(run: StartedRun, event: Event) -> None:
     """Send the last event of a run. What goes wrong in it must not hide how the run ended: it is told instead."""
 
     def tell_failure(plugin: Picked, error: Exception) -> None:
-        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         with suppress(UserError):
-            run.tell(f"plugin '{plugin.name}' failed as it heard how the run ended: {why.splitlines()[0]}")
+            run.tell(f"plugin '{plugin.name}' failed as it heard how the run ended: {_first_line(error)}")
 
     run.hooks.each("on_event", on_error=tell_failure, run=run, event=event)
 
@@ -138,9 +150,14 @@ def write_report(run: StartedRun) -> None:
         stage(run, "writing the report")
         report.write(run.out)
     except Exception as error:
-        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         with suppress(UserError):  # a full disk takes no line of the log either; the user has seen it by then
-            run.tell(f"report.html could not be written ({why.splitlines()[0]}); to try again: ftp report {run.out}")
+            run.tell(f"report.html could not be written ({_first_line(error)}); to try again: ftp report {run.out}")
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, in a line; with the type of an error that is not written for users."""
+    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return message.splitlines()[0]
 
 
 def stage(run: StartedRun, doing: str) -> None:

@@ -23,17 +23,19 @@ from ftp.plugins.find import pick
 from ftp.plugins.plan import options_for, prepare, replace_settings, split_names
 from ftp.runs.build import packs
 from ftp.runs.saving import EXTRA
-from ftp.types import Data, Loss, Model, Prediction, Predictions, StartedRun
+from ftp.types import Data, Loss, Model, Predictions, Row, Score, StartedRun
 
 
-def as_row(text: str, form: str) -> dict[str, Any]:
+def as_row(text: str, form: str) -> Row:
     """A plain text as a row of a form: a turn of the user, words, or a text. Raises `UserError` for a form that needs more."""
     spec = forms.get(form)
     if spec.row_of_text is not None:
-        return dict(spec.row_of_text(text))
+        return spec.row_of_text(text)
     needed = [column.name for column in spec.asked_columns if column.is_required]
-    if "text" in needed or len(needed) == 1:
-        return {"text" if "text" in needed else needed[0]: text}
+    if "text" in needed:
+        return {"text": text}
+    if len(needed) == 1:
+        return {needed[0]: text}
     raise UserError(f"a text alone is no row of the form '{form}'", f"give a file with the columns {' and '.join(needed)}",
                     "ftp predict RUN --input FILE")
 
@@ -44,26 +46,28 @@ class Predictor:
     def __init__(self, run: StartedRun, data: Data, model: Model, loss: Loss) -> None:
         self.run, self.data, self.model, self.loss = run, data, model, loss
 
-    def predict(
-        self, rows: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]], start: int = 0
-    ) -> list[dict[str, Any]]:
-        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name. A text (or a
-        row) that does not stand in a list is one row. `start`: the number of the first row, for messages."""
+    def predict(self, rows: str | Row | Sequence[str | Row], start: int = 0) -> list[dict[str, Any]]:
+        """One dictionary a row: `answer` (the label's name where there are labels), and `scores` by label name.
+
+        Args:
+            rows: texts, or rows of the run's form; one that does not stand in a list is one row.
+            start: the number of the first row, for messages.
+        """
+        form = self.run.task.form
         rows = [rows] if isinstance(rows, str | Mapping) else rows
-        full = [as_row(row, self.run.task.form) if isinstance(row, str) else dict(row) for row in rows]
+        full = [dict(as_row(row, form) if isinstance(row, str) else row) for row in rows]
         if not full:
             return []
-        full = readable_rows(full, self.run.task.form, start)
-        return [self._named(one) for one in answer(self.model, self.loss, asked(self.loss, full))]
+        encoded = asked(self.loss, readable_rows(full, form, start))
+        shown = heads.get(self.model.head).shown
+        return [dict(shown(prediction, self.data.labels)) for prediction in answer(self.model, self.loss, encoded)]
 
-    def _named(self, prediction: Prediction) -> dict[str, Any]:
-        return dict(heads.get(self.model.head).shown(prediction, self.data.labels))
-
-    def evaluate(self, data: Data) -> tuple[list[Any], dict[str, Predictions]]:
+    def evaluate(self, data: Data) -> tuple[list[Score], dict[str, Predictions]]:
         """Scores of the run's own plugins on the splits of `data`, and the predictions they were made from."""
         from ftp.data.encode import Counts, account, encode, whole_answers
 
-        found, policy = {}, self.run.settings.truncated_answers
+        predictions = {}
+        policy = self.run.settings.truncated_answers
         for split, rows in data.splits.items():
             counts = Counts()
             encoded = encode(rows, self.loss.encode_to_score, split, key=self.loss.key, cache_dir=None, counts=counts)
@@ -73,23 +77,31 @@ class Predictor:
             for note in notes:
                 self.run.tell(note)
             encoded = whole_answers(encoded, policy)
-            found[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
-        return score(self.run, data, found, self.model), found
+            predictions[split] = predict(self.run, self.model, self.loss, rows, encoded, split)
+        return score(self.run, data, predictions, self.model), predictions
 
 
 def load(
     folder: str | Path, trust_remote_code: bool = False, trust_recipe: bool = False, allow_changed_base: bool = False
 ) -> Predictor:
-    """The finished run of a run folder. Raises `UserError` when there is none, its plugins are not installed, or its
-    recipe names code that the user never ran (unless `trust_recipe`).
-
-    Raises `UserError` too where the base model under an adapter was changed since, unless `allow_changed_base`.
+    """The finished run of a run folder.
 
     A run that a risk verdict stopped at its very end (`--on-risk fail`) has a verified model, and comes back too.
+
+    Args:
+        folder: the run's folder.
+        trust_remote_code: run the code that came with the model.
+        trust_recipe: run the Python files that the run's recipe names.
+        allow_changed_base: take the base model under an adapter as it is now.
+
+    Raises:
+        UserError: there is no finished run, its plugins are not installed, its recipe names code that the user never ran, or
+            the base model under an adapter was changed since.
     """
     folder = state.existing(Path(folder).expanduser())
     saved = Folder(folder)
-    recipe, facts = saved.read_recipe(), saved.read_facts()
+    recipe = saved.read_recipe()
+    facts = saved.read_facts()
     status = facts.get("status", "unknown")
     damaged = state.damaged_model_files(folder) if status == "finished" else []
     if damaged:

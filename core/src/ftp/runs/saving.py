@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import heads
 from ftp.folder import contents, paths
@@ -13,11 +13,14 @@ from ftp.report import keep
 from ftp.runs import inputs
 from ftp.types import Baseline, Data, Loss, Model, Predictions, Score, StartedRun
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 EXTRA = "extra.safetensors"
 """What an objective trains beside the network (a value head), in model/."""
 
 
-def verify(run: StartedRun, model: Model, encoded: Mapping[str, Any]) -> None:
+def verify(run: StartedRun, model: Model, encoded: Mapping[str, Dataset]) -> None:
     """Load what was saved with plain Transformers or PEFT in a fresh process and compare its answers with the network's."""
     from ftp import model as models
     from ftp.model import merging

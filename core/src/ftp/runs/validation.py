@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ftp.evaluate.predict import predict
 from ftp.evaluate.scoring import predictions_of, score, to_minimise
@@ -21,7 +22,7 @@ class Validation:
     """
 
     def __init__(
-        self, run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any],
+        self, run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset],
         train_sample: tuple[Dataset, Dataset] | None,
     ) -> None:
         """`train_sample`: training rows and the same rows encoded; None where they are not scored."""
@@ -38,18 +39,19 @@ class Validation:
         if self.train_sample is not None:
             train = predict(run, self.model, self.loss, *self.train_sample, "train", forward, answers=False)
         scores = score(run, self.data, {"validation": validation}, self.model)
-        train_loss = train.loss if train is not None else None
-        train_losses = train.losses if train is not None else None
-        evaluation = Evaluation(step, validation.loss, tuple(scores), train_loss, validation.losses, train_losses)
+        evaluation = Evaluation(step, validation.loss, tuple(scores), losses=validation.losses)
         values: dict[str, float] = {}
-        for one in scores:
+        for measured in scores:
             # The log's own `loss` is that of training.
-            name = "validation_loss" if one.name == "loss" else one.name
-            values[name] = one.value
+            name = "validation_loss" if measured.name == "loss" else measured.name
+            values[name] = measured.value
         if train is not None:
+            evaluation = replace(evaluation, train_loss=train.loss, train_losses=train.losses)
             for domain, splits in self.data.domains.items():
-                if (own := predictions_of(domain, train, splits)) is not None:
+                own = predictions_of(domain, train, splits)
+                if own is not None:
                     values[f"{domain}/train_loss"] = own.loss
-        log.event("evaluation", step=step, train_loss=train_loss, bands=keep.bands(validation, train), **values)
+        bands = keep.bands(validation, train)
+        log.event("evaluation", step=step, train_loss=evaluation.train_loss, bands=bands, **values)
         self.latest["validation"] = validation
         return evaluation, to_minimise(run.settings.metric_for_best_model, scores)
