@@ -118,7 +118,7 @@ def test_the_status_of_ranks_is_that_of_the_command(monkeypatch):
     from ftp.cli import run
     from ftp.errors import ExitStatus
 
-    monkeypatch.setattr(run, "_do", lambda words: (_ for _ in ()).throw(ExitStatus(130)))
+    monkeypatch.setattr(run, "_do_run", lambda words: (_ for _ in ()).throw(ExitStatus(130)))
     assert call(["run", "--plugins", "lora,sentiment"]) == 130
 
 

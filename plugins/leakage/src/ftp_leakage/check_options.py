@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 MOST_ROWS = 1_000_000
 
@@ -26,6 +25,6 @@ class CheckOptions:
     within: bool = False
     group_column: str | None = None
     date_column: str | None = None
-    benchmarks: Mapping[str, Any] = field(default_factory=dict)
+    benchmarks: Mapping[str, Iterable[Mapping[str, str]]] = field(default_factory=dict)
     most_rows: int = MOST_ROWS
     seed: int = 0

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.host.quiet import without_progress_bars
 from ftp_leakage.findings import Finding, Place
 from ftp_leakage.labels import remove_signs
 from ftp_leakage.report import Report
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ftp.types import Row
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ Removed = dict[str, dict[int, Finding]]
 
 
 def find_removals(
-    check: Callable[[Mapping[str, Any]], Report],
-    splits: Mapping[str, Any],
+    check: Callable[[Mapping[str, Dataset]], Report],
+    splits: Mapping[str, Dataset],
     also: AlsoRemove = AlsoRemove(),
 ) -> tuple[Removed, Report]:
     """Rows to take out such that `check` finds no leaked row in what stays, by their numbers in
@@ -83,13 +88,13 @@ def find_removals(
         report = check(left)
 
 
-def kept_rows(rows: Any, removed: Mapping[int, Finding]) -> list[int]:
+def kept_rows(rows: Dataset, removed: Mapping[int, Finding]) -> list[int]:
     return [row for row in range(len(rows)) if row not in removed]
 
 
 def strip_giveaways(
-    check: Callable[[Mapping[str, Any]], Report], splits: Mapping[str, Any], parts: Sequence[str]
-) -> tuple[Mapping[str, Any], list[str]]:
+    check: Callable[[Mapping[str, Dataset]], Report], splits: Mapping[str, Dataset], parts: Sequence[str]
+) -> tuple[Mapping[str, Dataset], list[str]]:
     """The splits with texts (`parts`) without the words and signs that give labels away, and these
     words and signs."""
     removed: list[str] = []
@@ -104,8 +109,8 @@ def strip_giveaways(
             splits = {split: _without_signs(rows, signs, parts) for split, rows in splits.items()}
 
 
-def _without_signs(rows: Any, signs: Sequence[str], parts: Sequence[str]) -> Any:
-    def strip(row: Mapping[str, Any]) -> dict[str, str]:
+def _without_signs(rows: Dataset, signs: Sequence[str], parts: Sequence[str]) -> Dataset:
+    def strip(row: Row) -> dict[str, str]:
         texts = {}
         for part in parts:
             if isinstance(row[part], str):

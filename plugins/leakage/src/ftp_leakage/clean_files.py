@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from ftp import UserError
 from ftp.data import readers
 from ftp.host.faults import disk
 from ftp.host.quiet import without_progress_bars
 from ftp_leakage.clean import Removed, kept_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def require_new(folder: Path) -> None:
@@ -29,7 +32,7 @@ def require_new(folder: Path) -> None:
 
 def write_clean(
     paths: Mapping[str, Sequence[Path]],
-    splits: Mapping[str, Any],
+    splits: Mapping[str, Dataset],
     removed: Removed,
     folder: Path,
     excerpt: Callable[[str, int], str],

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +15,8 @@ from ftp import UserError
 from ftp.host.terminal import say, say_json
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from ftp.types import Risk
     from ftp_leakage.advice import Request
     from ftp_leakage.findings import Finding
@@ -73,12 +75,15 @@ OPTIONS = (
 )
 
 
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
 @click.group("data")
 def data() -> None:
     """Look at data before training: what leaks between splits, and the splits without it."""
 
 
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def source_options(command: Command) -> Command:
     """Add the options by which both commands name their data and what to look for. FOLDER may be
     the recipe of a run as well."""
     for option in reversed(OPTIONS):
@@ -131,7 +136,7 @@ def check_command(as_json: bool, fail_on: str | None, **source: Any) -> int:
 
 
 def _show_report(
-    report: Report, risk: Risk, splits: Mapping[str, Any], excerpt: Callable[[str, int], str]
+    report: Report, risk: Risk, splits: Mapping[str, Dataset], excerpt: Callable[[str, int], str]
 ) -> None:
     """Print the verdict, the first findings with their texts, and the advice."""
     say(f"{risk.level}: {risk.finding}")
@@ -213,7 +218,7 @@ def clean_command(
             checked.request.clean("--within"),
         )
 
-    def check(rows: Mapping[str, Any]) -> Report:
+    def check(rows: Mapping[str, Dataset]) -> Report:
         return checked.check(rows, most_rows=sys.maxsize)
 
     words: list[str] = []
@@ -251,7 +256,7 @@ def clean_command(
 
 
 def _require_rows_left(
-    splits: Mapping[str, Any], removed: Mapping[str, Mapping[int, Any]], request: Request
+    splits: Mapping[str, Dataset], removed: Mapping[str, Mapping[int, Finding]], request: Request
 ) -> None:
     empty = []
     for split, rows in splits.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Kind = Literal["exact", "near", "label", "group", "conflict", "benchmark", "time"]
 Place = tuple[str, int]
@@ -25,7 +25,7 @@ class Finding:
     similarity: float
     note: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The finding as JSON has it."""
         b = list(self.b) if self.b else None
         return {

@@ -7,7 +7,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from numpy.typing import NDArray
 
 NAMES = re.compile(
     r"^((author|user|username|speaker|writer|annotator|reviewer|patient|document|doc|article|thread"
@@ -24,7 +29,7 @@ LARGEST = 0.2  # share of rows of one value at most: a few values of `domain` ar
 FEWEST = 5  # values at least
 
 
-def find_group_columns(splits: Mapping[str, Any], text_columns: Sequence[str]) -> list[str]:
+def find_group_columns(splits: Mapping[str, Dataset], text_columns: Sequence[str]) -> list[str]:
     """Columns of all splits that look as if they said where a row comes from: by their name, and by
     having many values that repeat. Columns that are read as text are no such columns."""
     if not splits:
@@ -44,13 +49,13 @@ def find_group_columns(splits: Mapping[str, Any], text_columns: Sequence[str]) -
     return columns
 
 
-def group_keys(rows: Any, column: str) -> list[str | None]:
+def group_keys(rows: Dataset, column: str) -> list[str | None]:
     """The group of each row, case and blanks at the ends aside (`P7`, ` p7 `; 7, 7.0, `7`); None
     where it has none."""
     return [_group_key(value) for value in rows[column][:]]
 
 
-def _group_key(value: Any) -> str | None:
+def _group_key(value: object) -> str | None:
     is_nan = value != value
     if value is None or is_nan:
         return None
@@ -60,14 +65,14 @@ def _group_key(value: Any) -> str | None:
 
 
 def shared_groups(
-    keys: Sequence[Any], other_keys: Sequence[Any]
-) -> dict[Any, tuple[list[int], list[int]]]:
+    keys: Sequence[str | None], other_keys: Sequence[str | None]
+) -> dict[str, tuple[list[int], list[int]]]:
     """Groups in both splits: key -> its rows in each."""
-    rows_of: dict[Any, list[int]] = {}
+    rows_of: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
         if key is not None:
             rows_of.setdefault(key, []).append(row)
-    shared: dict[Any, tuple[list[int], list[int]]] = {}
+    shared: dict[str, tuple[list[int], list[int]]] = {}
     for row, key in enumerate(other_keys):
         if key in rows_of:
             _, other_rows = shared.setdefault(key, (rows_of[key], []))
@@ -75,7 +80,7 @@ def shared_groups(
     return shared
 
 
-def read_dates(rows: Any, column: str) -> Any:
+def read_dates(rows: Dataset, column: str) -> NDArray[np.float64]:
     """[rows] float64 dates as seconds since 1970; NaN where a cell is no date. Numbers are taken as
     they are (years, stamps)."""
     import numpy as np
@@ -86,7 +91,7 @@ def read_dates(rows: Any, column: str) -> Any:
         return np.array([np.nan if value is None else float(value) for value in values])
     texts = pd.Series([None if value is None else str(value) for value in values])
     parsed = pd.to_datetime(texts, errors="coerce", utc=True, format="mixed")
-    stamps = parsed.astype("int64").to_numpy().astype(float)
+    stamps: NDArray[np.float64] = parsed.astype("int64").to_numpy().astype(float)
     # pandas keeps dates in a unit that depends on its version and on what they hold
     unit = getattr(parsed.dtype, "unit", "ns")
     stamps /= {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[unit]
@@ -94,11 +99,13 @@ def read_dates(rows: Any, column: str) -> Any:
     return stamps
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def rows_beyond_cut(dates: Any, later_dates: Any) -> tuple[Any, Any]:
+def rows_beyond_cut(
+    dates: NDArray[np.float64], later_dates: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of two splits that must go so that the first ends before the second begins: those on the
     wrong side of the date that keeps the largest part of both (the product of the shares kept).
 

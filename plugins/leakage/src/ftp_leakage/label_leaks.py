@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ftp_leakage import labels
 from ftp_leakage.near.search import rows_of_same_words
 from ftp_leakage.rows import Reading, is_of_texts, label_of, whole_texts
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from ftp_leakage.split_texts import SplitTexts
 
 ROWS_PER_CLASS = 4  # labels of more different values are numbers or texts, no classes
+
+
+class LabelFindings(TypedDict, total=False):
+    """The fields of a report that are about labels."""
+
+    conflicts: tuple[tuple[str, int, str, int], ...]
+    giveaways: tuple[labels.Giveaway, ...]
+    given_away: float
+    telling: tuple[labels.Giveaway, ...]
+    has_classes: bool
 
 
 def _label_column(texts: SplitTexts, reading: Reading) -> str | None:
@@ -38,7 +50,7 @@ def labelled_splits(texts: SplitTexts, reading: Reading) -> list[str]:
 
 def look_at_labels(
     texts: SplitTexts, reading: Reading, class_names: Sequence[str]
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[LabelFindings, list[str]]:
     """Fields of the report: conflicts in all splits that have labels, giveaways in the first split;
     and the splits whose labels could not be compared, in words."""
     label = _label_column(texts, reading)
@@ -57,11 +69,11 @@ def look_at_labels(
 
 def _label_findings(
     labelled: Sequence[str], texts: SplitTexts, label: str, reading: Reading, names: Sequence[str]
-) -> dict[str, Any]:
+) -> LabelFindings:
     """Conflicts over all splits that have labels; giveaways in the first of them."""
     import numpy as np
 
-    values: list[Any] = []
+    values: list[Hashable] = []
     for split in labelled:
         values += texts.samples[split].rows[label][:]
     conflicts = _conflicts(labelled, texts, values)
@@ -95,7 +107,7 @@ def _label_findings(
 
 
 def _conflicts(
-    labelled: Sequence[str], texts: SplitTexts, values: Sequence[Any]
+    labelled: Sequence[str], texts: SplitTexts, values: Sequence[Hashable]
 ) -> tuple[tuple[str, int, str, int], ...]:
     """The same text with two labels, in one split or in two.
 
@@ -113,11 +125,14 @@ def _conflicts(
     return tuple(conflicts)
 
 
-def _class_name(value: Any, names: Sequence[str], rows: Any, row_labels: Sequence[Any]) -> str:
+def _class_name(
+    value: object, names: Sequence[str], rows: Dataset, row_labels: Sequence[object]
+) -> str:
     """The name of a class: by its number, or as a column of names has it."""
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number and names:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return str(value)
+    if names:
         return names[value] if 0 <= value < len(names) else str(value)
-    if is_number and "label_name" in rows.column_names:
+    if "label_name" in rows.column_names:
         return str(rows["label_name"][row_labels.index(value)])
     return str(value)

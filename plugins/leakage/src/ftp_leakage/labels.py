@@ -14,11 +14,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import eq
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
 
 PURITY = 0.98  # least share of the rows with a word that are of the class
 COVERAGE = 0.6  # least share of the class's rows that have the word
@@ -85,7 +89,7 @@ def remove_signs(text: str, signs: Collection[str]) -> str:
 
 
 def find_giveaways(
-    texts: Iterable[str], labels: Sequence[Any], names: Mapping[Any, str]
+    texts: Iterable[str], labels: Sequence[Hashable], names: Mapping[Hashable, str]
 ) -> tuple[list[Giveaway], float]:
     """Words that give a class away, and the share of rows that have one.
 
@@ -103,8 +107,8 @@ def find_giveaways(
         support.update(signs)
     least = max(RARE, math.ceil(RARE_SHARE * min(class_sizes.values())))
     frequent = {sign for sign, count in support.items() if count >= least}
-    rows_of_class: dict[str, Counter[Any]] = defaultdict(Counter)
-    first_row: dict[tuple[str, Any], int] = {}
+    rows_of_class: dict[str, Counter[Hashable]] = defaultdict(Counter)
+    first_row: dict[tuple[str, Hashable], int] = {}
     for row, (signs, label) in enumerate(zip(signs_of_row, labels, strict=True)):
         for sign in signs & frequent:
             rows_of_class[sign][label] += 1
@@ -155,7 +159,7 @@ def _log_tail(right: int, trials: int, share: float) -> float:
 
 
 def find_telling_columns(
-    rows: Any, labels: Sequence[Any], text_columns: Iterable[str]
+    rows: Dataset, labels: Sequence[Hashable], text_columns: Iterable[str]
 ) -> list[Giveaway]:
     """Other columns whose value, or the size of whose number, tells the label nearly always: learnt
     on every other row, judged on the rest.
@@ -180,8 +184,9 @@ def find_telling_columns(
     for name in others:
         values = [_hashable(value) for value in table.column(name).to_pylist()]
         guesses = [_guess_by_value(values[::2], learnt_labels, values[1::2])]
-        if all(isinstance(value, (int, float, type(None))) for value in values):
-            guesses.append(_guess_by_size(values[::2], learnt_labels, values[1::2]))
+        sizes = [value for value in values if isinstance(value, (int, float, type(None)))]
+        if len(sizes) == len(values):
+            guesses.append(_guess_by_size(sizes[::2], learnt_labels, sizes[1::2]))
         right = max(sum(map(eq, guess, judged_labels)) for guess in guesses)
         num_judged = len(judged_labels)
         if not num_judged or right / num_judged < PURITY:
@@ -191,15 +196,15 @@ def find_telling_columns(
     return telling
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> Hashable:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def _guess_by_value(
-    values: Sequence[Any], labels: Sequence[Any], judged: Sequence[Any]
-) -> list[Any]:
+    values: Sequence[Hashable], labels: Sequence[Hashable], judged: Sequence[Hashable]
+) -> list[Hashable]:
     """The label most rows of the same value have."""
-    counts_of: dict[Any, Counter[Any]] = defaultdict(Counter)
+    counts_of: dict[Hashable, Counter[Hashable]] = defaultdict(Counter)
     for value, label in zip(values, labels, strict=True):
         counts_of[value][label] += 1
     usual = {value: counts.most_common(1)[0][0] for value, counts in counts_of.items()}
@@ -207,8 +212,8 @@ def _guess_by_value(
 
 
 def _guess_by_size(
-    values: Sequence[float | None], labels: Sequence[Any], judged: Sequence[float | None]
-) -> list[Any]:
+    values: Sequence[float | None], labels: Sequence[Hashable], judged: Sequence[float | None]
+) -> list[Hashable]:
     """The label of the rows between the same thresholds: of classes in the order of their medians,
     each two neighbours are parted by the threshold that puts the fewest of their rows on the wrong
     side."""
@@ -216,7 +221,7 @@ def _guess_by_size(
 
     numbers = np.array(values, dtype=float)
     names = np.array([str(label) for label in labels])
-    numbers_of: dict[Any, np.ndarray] = {}
+    numbers_of: dict[Hashable, np.ndarray] = {}
     for label in set(labels):
         of_class = np.sort(numbers[(names == str(label)) & ~np.isnan(numbers)])
         if len(of_class):
@@ -236,7 +241,7 @@ def _guess_by_size(
     return [classes[index] for index in indices]
 
 
-def find_conflicts(groups: Iterable[Sequence[int]], labels: Sequence[Any]) -> list[tuple[int, int]]:
+def find_conflicts(groups: Iterable[Sequence[int]], labels: Sequence[object]) -> list[tuple[int, int]]:
     """Pairs of rows of one group (rows of the same text) that have different labels: each later row
     that differs from the first of its group."""
     conflicts = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp_leakage import benchmarks, groups, labels
 from ftp_leakage.check_options import CheckOptions
@@ -112,7 +112,7 @@ def _overlaps(
 
 
 def _shared_groups(
-    order: Sequence[str], rows: Mapping[str, Any], reading: Reading, options: CheckOptions
+    order: Sequence[str], rows: Mapping[str, Dataset], reading: Reading, options: CheckOptions
 ) -> tuple[tuple[Shared, ...], list[str]]:
     """Groups that two splits share, in the column that is named or in those that look like one; and
     what was left out."""
@@ -135,7 +135,7 @@ def _shared_groups(
 
 
 def _late_rows(
-    order: Sequence[str], rows: Mapping[str, Any], options: CheckOptions
+    order: Sequence[str], rows: Mapping[str, Dataset], options: CheckOptions
 ) -> tuple[tuple[Late, ...], dict[str, int], list[str]]:
     """Rows that are later than a split after theirs begins, rows without a date in each split, and
     what was left out."""

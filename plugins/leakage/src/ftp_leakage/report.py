@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp_leakage import labels
 from ftp_leakage.findings import Finding, Kind, Place
 from ftp_leakage.near.pairs import NOTES, SAME, Pairs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SURE = 30.0  # nats; chance is all but ruled out for such a pair
 ASKED = ("prompt", "context")  # many rows may be about one of these: it counts however common it is
@@ -72,7 +76,7 @@ class Shared:
     is_named: bool
     first: str
     second: str
-    values: Mapping[Any, tuple[list[int], list[int]]]
+    values: Mapping[str, tuple[list[int], list[int]]]
     num_rows: int
 
     @property
@@ -100,7 +104,7 @@ class Late:
     num_dated: int
     latest: int
     earliest: int
-    to_remove: tuple[Any, Any] = ((), ())
+    to_remove: tuple[Sequence[int] | NDArray[np.int64], Sequence[int] | NDArray[np.int64]] = ((), ())
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,9 @@ class Contained:
     """
 
     name: str
-    rows: Any
-    benchmark_rows: Any
-    score: Any
+    rows: NDArray[np.int64]
+    benchmark_rows: NDArray[np.int64]
+    score: NDArray[np.float64]
     part: Sequence[str]
     num_compared: int
     num_rows: int
@@ -168,7 +172,7 @@ class Report:
     late: tuple[Late, ...] = ()
     undated: Mapping[str, int] = field(default_factory=dict)
     contained: tuple[Contained, ...] = ()
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, NDArray[np.int64] | None] = field(default_factory=dict)
     has_classes: bool = False
     train: str = "train"
     sampled: tuple[str, ...] = ()

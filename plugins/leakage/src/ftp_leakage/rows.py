@@ -6,10 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import chat_rows, turns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ftp.types import Row
 
 # columns that name a row, date it or answer it: they are no text to compare, however long they are
 NO_TEXT = re.compile(
@@ -71,7 +76,7 @@ def is_of_texts(form: str) -> bool:
 
 
 def choose_reading(
-    form: str | None, rows: Any, chosen: Sequence[str] = (), label: str | None = None
+    form: str | None, rows: Dataset, chosen: Sequence[str] = (), label: str | None = None
 ) -> Reading:
     """How to read rows.
 
@@ -114,7 +119,7 @@ def _reading_of_columns(form: str, parts: tuple[str, ...], label: str | None) ->
     return Reading(form, parts, shareable, label, sides)
 
 
-def _text_columns(rows: Any, columns: Sequence[str]) -> tuple[str, ...]:
+def _text_columns(rows: Dataset, columns: Sequence[str]) -> tuple[str, ...]:
     """Columns with several words in a cell on average; the one with the most where none has."""
     average_words: dict[str, float] = {}
     for batch in rows.take(SAMPLED_ROWS).iter(SAMPLED_ROWS):
@@ -140,7 +145,7 @@ def _column_named(name: str, columns: Sequence[str]) -> str | None:
     return next((spelling for spelling in spellings if spelling in columns), None)
 
 
-def texts_of_part(reading: Reading, rows: Any, part: str) -> Iterator[str]:
+def texts_of_part(reading: Reading, rows: Dataset, part: str) -> Iterator[str]:
     """The text of one part of each row; the empty text where a row has none."""
     candidates = CHAT_COLUMNS if is_chat(reading.form) else (part,)
     columns = [column for column in candidates if column in (rows.column_names or ())]
@@ -152,14 +157,14 @@ def texts_of_part(reading: Reading, rows: Any, part: str) -> Iterator[str]:
             yield from map(cell_text, batch[part])
 
 
-def texts_by_part(reading: Reading, rows: Any) -> Iterator[dict[str, str]]:
+def texts_by_part(reading: Reading, rows: Dataset) -> Iterator[dict[str, str]]:
     """The text of each part of each row."""
     columns = [texts_of_part(reading, rows, part) for part in reading.parts]
     for texts in zip(*columns, strict=True):
         yield dict(zip(reading.parts, texts, strict=True))
 
 
-def whole_texts(reading: Reading, rows: Any) -> Iterator[str]:
+def whole_texts(reading: Reading, rows: Dataset) -> Iterator[str]:
     """The text of all parts of each row, one after the other."""
     if not reading.parts:
         yield from ("" for _ in rows)
@@ -167,7 +172,7 @@ def whole_texts(reading: Reading, rows: Any) -> Iterator[str]:
         yield " \n ".join(texts.values())
 
 
-def _text_of_talk(form: str, row: Mapping[str, Any], part: str) -> str:
+def _text_of_talk(form: str, row: Row, part: str) -> str:
     """The text of a part of a row of messages; a row that is no such talk has none."""
     try:
         return _spoken(_messages_of_part(form, row, part))
@@ -175,7 +180,7 @@ def _text_of_talk(form: str, row: Mapping[str, Any], part: str) -> str:
         return ""
 
 
-def _messages_of_part(form: str, row: Mapping[str, Any], part: str) -> Sequence[turns.Message]:
+def _messages_of_part(form: str, row: Row, part: str) -> Sequence[turns.Message]:
     if forms.get(form).sequence_names:
         prompt, chosen, rejected = chat_rows.preference(row)
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}[part]
@@ -193,7 +198,7 @@ def _spoken(messages: Sequence[turns.Message]) -> str:
     return "\n".join(turns.words(turn) for turn in messages if turn["role"] != "system")
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """Any cell as text."""
     if isinstance(value, str):
         return value

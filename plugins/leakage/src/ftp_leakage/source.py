@@ -14,6 +14,8 @@ from ftp.host.terminal import warn
 from ftp_leakage.rows import Reading, choose_reading, is_of_texts, texts_by_part, whole_texts
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from ftp.types import Data
     from ftp_leakage.advice import Request
     from ftp_leakage.check_options import CheckOptions
@@ -36,7 +38,7 @@ def read_benchmarks(
     return benchmarks
 
 
-def _texts(splits: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+def _texts(splits: Mapping[str, Dataset]) -> Iterator[dict[str, str]]:
     for rows in splits.values():
         reading = choose_reading(forms.detect(rows.column_names), rows)
         yield from texts_by_part(reading, rows)
@@ -73,7 +75,7 @@ def read_recipe(recipe: str, trust_recipe: bool = False) -> Data:
 
 
 def require_columns(
-    splits: Mapping[str, Any],
+    splits: Mapping[str, Dataset],
     columns: Sequence[str],
     group: str | None,
     date: str | None,
@@ -111,7 +113,7 @@ def require_columns(
 
 
 def make_excerpt(
-    splits: Mapping[str, Any], reading: Reading, hide: Callable[[str], str] = str
+    splits: Mapping[str, Dataset], reading: Reading, hide: Callable[[str], str] = str
 ) -> Callable[[str, int], str]:
     """A function that gives the shortened text of a row of a split.
 
@@ -144,14 +146,14 @@ class Source:
         class_names: where they are known.
     """
 
-    splits: Mapping[str, Any]
+    splits: Mapping[str, Dataset]
     reading: Reading
     make_options: Callable[[], CheckOptions]
     paths: Mapping[str, list[Path]]
     request: Request
     class_names: tuple[str, ...] = ()
 
-    def check(self, splits: Mapping[str, Any], **changes: Any) -> Report:
+    def check(self, splits: Mapping[str, Dataset], **changes: Any) -> Report:
         """Compare splits.
 
         Args:
@@ -222,13 +224,13 @@ def read_source(
 
 def _read_splits(
     folder: str | None, files: Mapping[str, str], max_decompressed: str | None
-) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+) -> tuple[dict[str, Dataset], dict[str, list[Path]]]:
     """The rows of each split, and its files, where these can be written again without some rows."""
     from ftp.data.split_files import locate
     from ftp_leakage.advice import is_saved_set
 
     notes: list[str] = []
-    splits: dict[str, Any] = {}
+    splits: dict[str, Dataset] = {}
     paths: dict[str, list[Path]] = {}
     if folder:
         splits = dict(read_rows(folder, max_decompressed=max_decompressed, notes=notes))
@@ -252,7 +254,7 @@ def _read_splits(
     return splits, paths
 
 
-def _require_no_dropped_column(splits: Mapping[str, Any], named: Sequence[str | None]) -> None:
+def _require_no_dropped_column(splits: Mapping[str, Dataset], named: Sequence[str | None]) -> None:
     """Check that no column was left out on reading that the user named or that a form reads."""
     from ftp.data import dropped_columns
 
@@ -263,7 +265,7 @@ def _require_no_dropped_column(splits: Mapping[str, Any], named: Sequence[str | 
         dropped_columns.require_held(rows, columns)
 
 
-def _require_text(splits: Mapping[str, Any], reading: Reading) -> None:
+def _require_text(splits: Mapping[str, Dataset], reading: Reading) -> None:
     """Check that every split has the columns of text that are read."""
     if not reading.parts:
         columns = ", ".join(next(iter(splits.values())).column_names)

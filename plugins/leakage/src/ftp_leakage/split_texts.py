@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp_leakage.near.search import rows_of_same_words
 from ftp_leakage.normalise import Vocabulary, Words, number_words, side_by_side
@@ -12,7 +12,9 @@ from ftp_leakage.overlaps import Parts
 from ftp_leakage.rows import Reading, texts_of_part
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import numpy as np
+    from datasets import Dataset, IterableDataset
+    from numpy.typing import NDArray
 
     from ftp_leakage.check_options import CheckOptions
 
@@ -31,8 +33,8 @@ class Sample:
     """
 
     total: int | None
-    rows: Any
-    row_numbers: Any
+    rows: Dataset
+    row_numbers: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class SplitTexts:
     vocabulary: Vocabulary
 
     @property
-    def rows(self) -> dict[str, Any]:
+    def rows(self) -> dict[str, Dataset]:
         """Split -> its rows."""
         return {split: sample.rows for split, sample in self.samples.items()}
 
@@ -83,7 +85,7 @@ def number_splits(
     return SplitTexts(order, samples, parts, whole, vocabulary), reading, left_out
 
 
-def _sample(rows: Any, options: CheckOptions) -> Sample:
+def _sample(rows: Dataset | IterableDataset, options: CheckOptions) -> Sample:
     """The rows of a split to look at: all of them, the first of a stream, or some at random."""
     import numpy as np
 
@@ -96,14 +98,14 @@ def _sample(rows: Any, options: CheckOptions) -> Sample:
     return Sample(len(rows), rows.select(chosen), chosen)
 
 
-def _first_of_stream(rows: Any, most: int) -> Sample:
+def _first_of_stream(rows: IterableDataset, most: int) -> Sample:
     import numpy as np
     from datasets import Dataset
 
     from ftp.data.tables import from_rows
 
     first = list(rows.take(most))
-    empty: dict[str, list[Any]] = {name: [] for name in rows.column_names or ()}
+    empty: dict[str, list[object]] = {name: [] for name in rows.column_names or ()}
     stored = from_rows(first) if first else Dataset.from_dict(empty)
     if len(stored) < most:  # the stream ended
         return Sample(len(stored), stored, None)

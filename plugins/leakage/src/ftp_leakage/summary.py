@@ -53,7 +53,7 @@ class Summary:
         """Say something, in words that stand for themselves."""
         self.sentences.append((level, words))
 
-    def count(self, kind: str, name: str, numbers: Any) -> None:
+    def count(self, kind: str, name: str, numbers: object) -> None:
         """Add numbers of one kind of leak to the evidence."""
         self.evidence.setdefault(kind, {})[name] = numbers
 

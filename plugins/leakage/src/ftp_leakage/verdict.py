@@ -4,7 +4,6 @@ help."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ftp.types import Level, Risk
 from ftp_leakage.advice import Request
@@ -87,7 +86,7 @@ def _add_overlap(overlap: Overlap, summary: Summary) -> None:
     num_sure = overlap.num_sure()
     num_alike = overlap.num_rows()
     share = num_alike / num_rows
-    numbers: dict[str, Any] = {
+    numbers: dict[str, object] = {
         "exact": num_exact,
         "near": num_alike - num_exact,
         "sure": num_sure,
@@ -295,7 +294,7 @@ def _commands(report: Report, request: Request | None, also: AlsoRemove) -> tupl
     return (cut, clean) if cut and request.cuts_validation else (clean,)
 
 
-def _examples(report: Report, excerpt: Callable[[str, int], str]) -> list[Mapping[str, Any]]:
+def _examples(report: Report, excerpt: Callable[[str, int], str]) -> list[Mapping[str, object]]:
     """Some findings with the texts of their rows, of as many kinds as there are."""
     by_kind: dict[str, list[Finding]] = {}
     for number, finding in enumerate(report.findings()):
@@ -309,7 +308,7 @@ def _examples(report: Report, excerpt: Callable[[str, int], str]) -> list[Mappin
     chosen: list[Finding] = []
     for index in range(EXAMPLES_OF_KIND):
         chosen += [findings[index] for findings in by_kind.values() if index < len(findings)]
-    examples: list[Mapping[str, Any]] = []
+    examples: list[Mapping[str, object]] = []
     for finding in chosen[:EXAMPLES]:
         texts = [excerpt(*finding.a)]
         if finding.b and finding.b[0] in report.splits:
