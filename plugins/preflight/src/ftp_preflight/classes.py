@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import spellings
@@ -43,9 +43,9 @@ def look_at_classes(options: Preflight, run: Run, data: Data, findings: Findings
         _imbalance(options, run, names, train, present, findings)
 
 
-def _count_labels(data: Data, column: Column) -> dict[str, Counter[Any]]:
+def _count_labels(data: Data, column: Column) -> dict[str, Counter[int]]:
     """Split -> label -> how often stored rows have it."""
-    counts: dict[str, Counter[Any]] = {}
+    counts: dict[str, Counter[int]] = {}
     for split, rows in data.splits.items():
         is_stored = hasattr(rows, "num_rows")
         if (
@@ -64,12 +64,12 @@ def _count_labels(data: Data, column: Column) -> dict[str, Counter[Any]]:
     return counts
 
 
-def _is_class(label: Any, names: Sequence[str]) -> bool:
+def _is_class(label: object, names: Sequence[str]) -> bool:
     return isinstance(label, int) and 0 <= label < len(names)
 
 
 def _are_in_range(
-    names: Sequence[str], counts: Mapping[str, Counter[Any]], findings: Findings
+    names: Sequence[str], counts: Mapping[str, Counter[int]], findings: Findings
 ) -> bool:
     """Whether every label numbers a class."""
     out_of_range = {}
@@ -95,9 +95,9 @@ def _are_in_range(
 def _compare_classes(
     names: Sequence[str],
     present: Sequence[int],
-    train: Counter[Any],
+    train: Counter[int],
     split: str,
-    held: Counter[Any],
+    held: Counter[int],
     findings: Findings,
 ) -> None:
     """Classes that only one of train and another split has.
@@ -131,7 +131,7 @@ def _imbalance(
     options: Preflight,
     run: Run,
     names: Sequence[str],
-    train: Counter[Any],
+    train: Counter[int],
     present: Sequence[int],
     findings: Findings,
 ) -> None:
@@ -160,7 +160,7 @@ def _imbalance(
 def _look_at_spellings(
     run: Run,
     names: Sequence[str],
-    counts: Mapping[str, Mapping[Any, int]],
+    counts: Mapping[str, Mapping[int, int]],
     findings: Findings,
 ) -> None:
     """Classes that are probably one class in several spellings, and classes named as a cell without

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from ftp import UserError, heads
 from ftp.types import Data, Level, Loss, Model, Row, Run
@@ -39,7 +39,7 @@ class _Encoded:
         in_blocks: several rows lie in one encoded row.
     """
 
-    rows: Any
+    rows: Dataset
     dataset: Dataset
     kept: list[Row]
     lines: list[Line]
@@ -86,13 +86,13 @@ def look(
     return part.kept if has_trained or not part.tells_trained else []
 
 
-def _some_rows(data: Data, most: int, seed: int) -> tuple[Any, Any]:
+def _some_rows(data: Data, most: int, seed: int) -> tuple[Dataset | None, int | Literal["a stream"]]:
     """Rows of train to look at, and how many there are: a number, or `a stream`."""
     import numpy as np
 
     from ftp.data.tables import from_rows
 
-    rows: Any = data.splits.get("train")
+    rows = data.splits.get("train")
     if rows is None:
         return None, 0
     if not hasattr(rows, "num_rows"):
@@ -107,7 +107,7 @@ def _some_rows(data: Data, most: int, seed: int) -> tuple[Any, Any]:
     return rows, total
 
 
-def _encode(run: Run, model: Model, loss: Loss, rows: Any) -> _Encoded:
+def _encode(run: Run, model: Model, loss: Loss, rows: Dataset) -> _Encoded:
     from ftp.model import evaluating
     from ftp.risks import as_rows
 
@@ -267,7 +267,7 @@ def _end(model: Model, part: _Encoded, findings: Findings) -> None:
 
 
 def _prediction(
-    loss: Loss, rows: Any, encoded_of: dict[int, Row], is_apart: bool, findings: Findings
+    loss: Loss, rows: Dataset, encoded_of: dict[int, Row], is_apart: bool, findings: Findings
 ) -> None:
     """Whether a row reaches the model the same way when it is answered as when it is learnt: what
     is asked is how it begins, or all that is read where the answer is written apart.
@@ -311,7 +311,7 @@ def _prediction(
         )
 
 
-def _up_to_answer(row: Row) -> dict[str, Any]:
+def _up_to_answer(row: Row) -> Row:
     """A conversation without the turns behind its last answer, which are not learnt."""
     turns = list(row.get("messages") or ())
     if not turns:

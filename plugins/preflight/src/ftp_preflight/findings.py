@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from ftp.types import Level, Risk
 
@@ -43,10 +42,10 @@ class Findings:
 
     preview: str = "ftp data preview run.toml"
     problems: list[Finding] = field(default_factory=list)
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, dict[str, object]] = field(default_factory=dict)
     looks: list[str] = field(default_factory=list)
 
-    def record(self, look: str, **numbers: Any) -> None:
+    def record(self, look: str, **numbers: object) -> None:
         """Note that something was looked at, with its numbers."""
         if look not in self.looks:
             self.looks.append(look)
@@ -74,7 +73,7 @@ class Findings:
         return Risk("preflight", worst, finding, self.evidence, (*advice, self.preview))
 
 
-def json_value(value: Any) -> Any:
+def json_value(value: object) -> object:
     """Numbers of four digits, and nothing that JSON cannot hold."""
     if isinstance(value, dict):
         return {str(name): json_value(inner) for name, inner in value.items()}

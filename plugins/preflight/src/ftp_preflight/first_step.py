@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -28,7 +27,7 @@ def look(
     """One batch forward and backward in evaluation mode; gradients are thrown away."""
     if run.settings.shard or not rows:
         return
-    weights: list[tuple[str, Any]] = []
+    weights: list[tuple[str, torch.nn.Parameter]] = []
     for module in (model.net, loss.extra):
         if module is not None:
             weights += module.named_parameters()
@@ -54,7 +53,9 @@ def look(
     _loss(run, data, model, out, batch.count, batch.rows, findings)
 
 
-def _gradients(run: StartedRun, weights: Sequence[tuple[str, Any]], findings: Findings) -> None:
+def _gradients(
+    run: StartedRun, weights: Sequence[tuple[str, torch.nn.Parameter]], findings: Findings
+) -> None:
     """Whether each trained tensor has a gradient, and no frozen one has.
 
     Args:

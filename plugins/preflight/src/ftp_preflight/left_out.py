@@ -9,21 +9,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftp import forms
 from ftp.data import look as looks
 from ftp.data.chat_rows import tools
 from ftp.data.turns import LEARNT, REASONING, Message, content_text, reasoning
 from ftp.losses import rendering
-from ftp.types import Data, Model
+from ftp.types import Data, Model, Row
 from ftp_preflight.findings import Findings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SILENT = frozenset(
     {"role", "content", "tool_calls", "weight", *LEARNT, "id", "tool_call_id", *REASONING}
 )
 """Fields that are looked at on their own, or that no template need write: they say what is learnt,
 or which call is answered."""
+
+Tools = Sequence[Mapping[str, object]] | None
+"""The tools that a row names; None: none."""
 
 LONG = 20  # letters of a text that a conversation hardly holds twice: it is that of the turn
 
@@ -60,7 +66,7 @@ def look(num_rows: int, data: Data, model: Model, findings: Findings) -> None:
         )
 
 
-def left_out_of(tokenizer: Any, row: Mapping[str, Any]) -> Iterator[str]:
+def left_out_of(tokenizer: PreTrainedTokenizerBase, row: Row) -> Iterator[str]:
     """Names of what the template leaves out of a row, one for each time. A row that it refuses says
     nothing here."""
     tool_list = tools(row)
@@ -72,7 +78,7 @@ def left_out_of(tokenizer: Any, row: Mapping[str, Any]) -> Iterator[str]:
             return
 
 
-def conversations(row: Mapping[str, Any]) -> list[list[Message]]:
+def conversations(row: Row) -> list[list[Message]]:
     """The whole conversations of a row of any form; of a preference there are two."""
     if "messages" in row and row.get("chosen") is None and row.get("prompt") is None:
         return [list(row["messages"])]
@@ -83,7 +89,9 @@ def conversations(row: Mapping[str, Any]) -> list[list[Message]]:
     return [[*row["prompt"], *(row.get("completion") or ())]]
 
 
-def _left_out(tokenizer: Any, messages: Sequence[Message], tool_list: Any) -> Iterator[str]:
+def _left_out(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tool_list: Tools
+) -> Iterator[str]:
     render = _Renderer(tokenizer, messages, tool_list)
     if tool_list and render.is_same(messages, None):
         yield "the tools"
@@ -105,13 +113,15 @@ def _left_out(tokenizer: Any, messages: Sequence[Message], tool_list: Any) -> It
 class _Renderer:
     """A conversation as the chat template renders it, whole or without a part."""
 
-    def __init__(self, tokenizer: Any, messages: Sequence[Message], tool_list: Any) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tool_list: Tools
+    ) -> None:
         self.tokenizer = tokenizer
         self.messages = messages
         self.tool_list = tool_list
         self.whole = self._render(messages, tool_list)
 
-    def is_same(self, messages: Sequence[Any], tool_list: Any) -> bool:
+    def is_same(self, messages: Sequence[Message], tool_list: Tools) -> bool:
         """Whether these are rendered like the whole."""
         return self._render(messages, tool_list) == self.whole
 
@@ -131,14 +141,14 @@ class _Renderer:
         except Exception:  # a template that refuses the message reads what it lacks
             return False
 
-    def _render(self, messages: Sequence[Any], tool_list: Any) -> str:
+    def _render(self, messages: Sequence[Message], tool_list: Tools) -> str:
         specials = self.tokenizer.special_tokens_map
         template = self.tokenizer.get_chat_template(tools=tool_list)
         prepared = rendering.for_template(messages, template, specials)
         return rendering.render(template, prepared, tool_list, specials)[0]
 
 
-def _count_others_trained(row: Mapping[str, Any]) -> int:
+def _count_others_trained(row: Row) -> int:
     """Turns of others than the assistant that ask to be learnt."""
     count = 0
     for messages in conversations(row):

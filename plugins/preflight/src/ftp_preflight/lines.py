@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import heads as head_specs
 from ftp.types import Batch, Model
+
+if TYPE_CHECKING:
+    import torch
+
+
+Inputs = dict[str, "torch.Tensor"]
+"""What a batch holds: `Batch.inputs`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ def lines_of(model: Model, batch: Batch) -> list[Line]:
     trained by itself."""
     from ftp.net import layout
 
-    inputs: Any = dict(batch.inputs)
+    inputs: Inputs = dict(batch.inputs)
     if inputs["input_ids"].dim() > 2:  # rows of several sequences each, as the choices of a question
         for name in ("input_ids", "attention_mask"):
             inputs[name] = inputs[name].flatten(0, -2)
@@ -56,7 +63,7 @@ def lines_of(model: Model, batch: Batch) -> list[Line]:
     return sequences
 
 
-def _lines_of_encoder_decoder(inputs: Any, ids: Sequence[int], limits: Sequence[int]) -> list[Line]:
+def _lines_of_encoder_decoder(inputs: Inputs, ids: Sequence[int], limits: Sequence[int]) -> list[Line]:
     """The prompt that an encoder reads, and behind it the answer that a decoder learns."""
     answers: list[list[int]] = [[] for _ in limits[1:]]
     for row, target in zip(inputs["of"].tolist(), inputs["target"].tolist(), strict=True):
@@ -68,7 +75,7 @@ def _lines_of_encoder_decoder(inputs: Any, ids: Sequence[int], limits: Sequence[
     return sequences
 
 
-def _targets(model: Model, inputs: Any, ids: Sequence[int]) -> tuple[set[int], dict[int, int]]:
+def _targets(model: Model, inputs: Inputs, ids: Sequence[int]) -> tuple[set[int], dict[int, int]]:
     """Tokens of a batch that are trained, and the targets of those that are to give another
     token."""
     from ftp.net import heads, layout
@@ -93,7 +100,7 @@ def _targets(model: Model, inputs: Any, ids: Sequence[int]) -> tuple[set[int], d
     return trained, hidden
 
 
-def _slot_numbers(inputs: Any) -> Any:
+def _slot_numbers(inputs: Inputs) -> torch.Tensor:
     """The number of each slot, laid like `input_ids`."""
     import torch
 

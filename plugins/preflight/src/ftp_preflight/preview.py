@@ -10,7 +10,7 @@ from itertools import islice
 from operator import ne
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, Required, TypedDict
 
 from ftp import Problem, UserError, nearest
 from ftp.host import terminal
@@ -18,6 +18,9 @@ from ftp_preflight import encoded, targets
 from ftp_preflight.lines import Line, lines_of
 
 if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedTokenizerBase
+
     from ftp.plugins.plan import Prepared
     from ftp.types import Data, Loss, Model, Row, Run
 
@@ -27,7 +30,50 @@ SPECIAL = "yellow"
 WORD_STARTS = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the blank before a word
 
 
-def preview_rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
+
+class ShownToken(TypedDict):
+    """A token as it is shown.
+
+    `trained`: whether it counts in the loss. `target`: what the model is to give in its place.
+    """
+
+    id: int
+    text: str
+    trained: bool
+    special: bool
+    target: NotRequired[str]
+
+
+class Numbered(TypedDict, total=False):
+    """Where a sequence comes from, and its tokens.
+
+    `part` of `parts`: where the row is several. `cut`: tokens that were cut off.
+    """
+
+    row: Required[int]
+    tokens: Required[list[ShownToken]]
+    cut: Required[int]
+    part: int
+    parts: int
+
+
+class ShownRow(Numbered, targets.RowFacts):
+    """One sequence of a row, and what is to be learnt of it."""
+
+
+class Preview(TypedDict):
+    """What `ftp data preview` shows of a split."""
+
+    split: str
+    rows: list[ShownRow]
+    left_out: list[int]
+    crossed_out: int
+    model: str
+    objective: str
+    notes: list[str]
+
+
+def preview_rows(prepared: Prepared, split: str, count: int) -> Preview:
     """The first `count` rows of a split, encoded one by one, as JSON has them.
 
     `rows`: each with its `tokens` (id, text, trained, and the `target` of one that is to give
@@ -43,7 +89,7 @@ def preview_rows(prepared: Prepared, split: str, count: int) -> dict[str, Any]:
         return _preview_rows(prepared, split, count, out)
 
 
-def _preview_rows(prepared: Prepared, split: str, count: int, out: Path) -> dict[str, Any]:
+def _preview_rows(prepared: Prepared, split: str, count: int, out: Path) -> Preview:
     from ftp.data import tables
     from ftp.data.collect import collect
     from ftp.folder.log import Log
@@ -113,7 +159,7 @@ def _require_split(data: Data, split: str) -> None:
     )
 
 
-def _first_rows(rows: Any, count: int) -> Any:
+def _first_rows(rows: Dataset | IterableDataset, count: int) -> Dataset:
     """The first rows of a split as a data set of their own; those of a stream are stored."""
     from ftp.data import tables
 
@@ -124,18 +170,20 @@ def _first_rows(rows: Any, count: int) -> Any:
 
 def _shown_rows(
     data: Data, model: Model, loss: Loss, encoded_rows: Sequence[Row]
-) -> list[dict[str, Any]]:
+) -> list[ShownRow]:
     """All sequences of encoded rows, numbered where a row is several."""
     num_parts = Counter(row["row"] for row in encoded_rows)
     num_seen = Counter[int]()
-    shown: list[dict[str, Any]] = []
+    shown: list[ShownRow] = []
     for row in encoded_rows:
         number = row["row"]
         num_seen[number] += 1
-        part = {}
+        sequences = _shown(data, model, loss, row)
         if num_parts[number] > 1:
-            part = {"part": num_seen[number], "parts": num_parts[number]}
-        shown += [{**sequence, **part} for sequence in _shown(data, model, loss, row)]
+            for sequence in sequences:
+                sequence["part"] = num_seen[number]
+                sequence["parts"] = num_parts[number]
+        shown += sequences
     return shown
 
 
@@ -152,20 +200,25 @@ def warnings(run: Run, data: Data, model: Model) -> list[str]:
 # --- words that plugins hide ---
 
 
-def crossed_out(run: Run, row: Any) -> Any:
+def crossed_out(run: Run, row: Row) -> Row:
     """A row with an x for each letter of the words that plugins of the run hide, so that all
     positions in it stay what they were."""
-    if isinstance(row, str):
-        return _crossed_out_text(row, run.hidden(row))
-    if isinstance(row, list):
-        return [crossed_out(run, value) for value in row]
-    if not isinstance(row, Mapping):
-        return row
-    safe = {name: crossed_out(run, value) for name, value in row.items()}
+    safe = {name: _crossed_out_value(run, value) for name, value in row.items()}
     answers = safe.get("answers")
-    if isinstance(answers, Mapping) and isinstance(safe.get("context"), str):
-        safe["answers"] = {**answers, "text": _crossed_out_answers(row, safe["context"])}
+    context = safe.get("context")
+    if isinstance(answers, Mapping) and isinstance(context, str):
+        safe["answers"] = {**answers, "text": _crossed_out_answers(row, context)}
     return safe
+
+
+def _crossed_out_value(run: Run, value: object) -> object:
+    if isinstance(value, str):
+        return _crossed_out_text(value, run.hidden(value))
+    if isinstance(value, list):
+        return [_crossed_out_value(run, inner) for inner in value]
+    if isinstance(value, Mapping):
+        return crossed_out(run, value)
+    return value
 
 
 def _crossed_out_text(text: str, hidden: str) -> str:
@@ -181,7 +234,7 @@ def _crossed_out_text(text: str, hidden: str) -> str:
     return "".join(parts)
 
 
-def _crossed_out_answers(row: Mapping[str, Any], safe_context: str) -> list[str]:
+def _crossed_out_answers(row: Row, safe_context: str) -> list[str]:
     """The answers of a question, crossed out as the context is where they stand in it."""
     answers = row["answers"]
     texts = []
@@ -194,29 +247,30 @@ def _crossed_out_answers(row: Mapping[str, Any], safe_context: str) -> list[str]
 # --- tokens ---
 
 
-def _shown(data: Data, model: Model, loss: Loss, row: Row) -> list[dict[str, Any]]:
+def _shown(data: Data, model: Model, loss: Loss, row: Row) -> list[ShownRow]:
     """The sequences of one encoded row (a preference has two)."""
     if not loss.makes_rows:
         lines = lines_of(model, loss.collate([row]))
     else:  # a prompt, which is no batch yet: the model writes what is trained
         ids = tuple(row["input_ids"])
         lines = [Line(ids, (False,) * len(ids), {})]
-    shown = []
+    shown: list[ShownRow] = []
     for index, line in enumerate(lines):
         wanted = targets.targets_of(data, model.head, row, index, len(lines))
         tokens = _shown_tokens(model, line, wanted)
         cut = int(row.get("cut") or 0)
-        shown.append({"row": row["row"], "tokens": tokens, "cut": cut, **wanted.facts})
+        numbered = Numbered(row=row["row"], tokens=tokens, cut=cut)
+        shown.append({**numbered, **wanted.facts})
     return shown
 
 
-def _shown_tokens(model: Model, line: Line, wanted: targets.Targets) -> list[dict[str, Any]]:
+def _shown_tokens(model: Model, line: Line, wanted: targets.Targets) -> list[ShownToken]:
     tokenizer = model.tokenizer
-    tokens = []
+    tokens: list[ShownToken] = []
     for index, (token_id, text) in enumerate(
         zip(line.ids, texts(tokenizer, line.ids), strict=True)
     ):
-        token: dict[str, Any] = {
+        token: ShownToken = {
             "id": token_id,
             "text": text,
             "trained": line.trained[index] or index in wanted.of_token,
@@ -230,7 +284,7 @@ def _shown_tokens(model: Model, line: Line, wanted: targets.Targets) -> list[dic
     return tokens
 
 
-def texts(tokenizer: Any, ids: Any) -> list[str]:
+def texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """Each token as readable text, with the blank before a word that begins with it."""
     pieces = tokenizer.convert_ids_to_tokens(list(ids))
     has_word_starts = any(piece.startswith(WORD_STARTS) for piece in pieces)
@@ -252,7 +306,7 @@ def texts(tokenizer: Any, ids: Any) -> list[str]:
 # --- on a terminal ---
 
 
-def show_rows(preview: Mapping[str, Any]) -> None:
+def show_rows(preview: Preview) -> None:
     """Print rows: coloured on a terminal, trained tokens in brackets elsewhere."""
     from rich.text import Text
 
@@ -287,7 +341,7 @@ def show_rows(preview: Mapping[str, Any]) -> None:
         console.print(Text(note.replace("⟦...⟧", "what has this colour", 1), style=style))
 
 
-def _headline(split: str, row: Mapping[str, Any]) -> str:
+def _headline(split: str, row: ShownRow) -> str:
     """What is said of a row before its tokens."""
     num_trained = sum(token["trained"] for token in row["tokens"])
     words = [f"{split} {row['row']}"]
@@ -308,13 +362,13 @@ def _headline(split: str, row: Mapping[str, Any]) -> str:
     return "".join(words)
 
 
-def _with_target(token: Mapping[str, Any]) -> str:
+def _with_target(token: ShownToken) -> str:
     """The text of a token, and what it is to give."""
     text: str = token["text"]
     return f"{text}→{token['target']}" if "target" in token else text
 
 
-def _coloured(tokens: Any) -> Iterator[tuple[str, str]]:
+def _coloured(tokens: Sequence[ShownToken]) -> Iterator[tuple[str, str]]:
     for token in tokens:
         style = READ_ONLY
         if token["trained"]:
@@ -324,7 +378,7 @@ def _coloured(tokens: Any) -> Iterator[tuple[str, str]]:
         yield _with_target(token), style
 
 
-def _marked(tokens: Any) -> Iterator[str]:
+def _marked(tokens: Sequence[ShownToken]) -> Iterator[str]:
     """Texts of tokens, with brackets around runs of trained ones."""
     is_inside = False
     for token in tokens:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from ftp_preflight.classes import look_at_classes
 from ftp_preflight.findings import Findings
 
 if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
     from ftp.types import Level
     from ftp_preflight import Preflight
 
@@ -55,7 +57,7 @@ def look(options: Preflight, run: Run, data: Data, findings: Findings) -> None:
         language(options, texts["train"], texts["validation"], findings)
 
 
-def sample(rows: Any, most: int, seed: int) -> Sequence[Row]:
+def sample(rows: Dataset | IterableDataset, most: int, seed: int) -> Sequence[Row]:
     """Some rows of a split, in order; the first ones of a stream."""
     if not hasattr(rows, "num_rows"):
         return list(islice(rows, most))
@@ -73,7 +75,7 @@ def words_of(row: Row) -> str:
     return "\n".join(texts)
 
 
-def _texts(value: Any) -> Iterable[str]:
+def _texts(value: object) -> Iterable[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):  # a message

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from ftp import forms, heads
 from ftp.types import Data, Row
@@ -20,6 +20,16 @@ PROMPTS = (
 BLOCKS = "in training, short rows lie side by side in blocks; here each is shown by itself"
 
 
+
+class RowFacts(TypedDict, total=False):
+    """What is to be learnt of a row as a whole: its class, its answer (None: there is none), or
+    which of two it is."""
+
+    label: str | int
+    answer: str | None
+    side: str
+
+
 @dataclass(frozen=True)
 class Targets:
     """What is to be learnt of one sequence.
@@ -30,7 +40,7 @@ class Targets:
     """
 
     of_token: Mapping[int, str] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: RowFacts = field(default_factory=RowFacts)
 
 
 def targets_of(data: Data, head: str, row: Row, sequence: int, sequences: int) -> Targets:
@@ -67,7 +77,7 @@ def span_of(row: Row) -> Targets:
     none."""
     first, last = row["span"]
     if first == row["none"]:
-        return Targets({first: "no answer"}, {"answer": None})
+        return Targets({first: "no answer"}, RowFacts(answer=None))
     # characters of each context token in `text`: begin and end in turn
     offsets = row["offsets"]
     start = offsets[2 * (first - row["first"])]
@@ -75,7 +85,7 @@ def span_of(row: Row) -> Targets:
     ends = {first: "first", last: "last"}
     if first == last:
         ends = {first: "first and last"}
-    return Targets(ends, {"answer": row["text"][start:end]})
+    return Targets(ends, RowFacts(answer=row["text"][start:end]))
 
 
 def explanation(data: Data, head: str, any_trained: bool, has_rollout: bool) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.types import Data, Model, Run
 from ftp_preflight.findings import Findings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SHORT = [
     {"role": "user", "content": "Is water wet?"},
@@ -17,7 +20,7 @@ SHORT = [
 ]
 
 
-def fingerprint(tokenizer: Any) -> str:
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """sha256 of a tokenizer's chat template, as `ftp.losses.chat_template` and the log write it."""
     return hashlib.sha256(json.dumps(tokenizer.chat_template, sort_keys=True).encode()).hexdigest()
 

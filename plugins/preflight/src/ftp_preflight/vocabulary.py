@@ -6,7 +6,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import forms, heads
 from ftp.data import control_text
@@ -153,7 +153,7 @@ def without_signs(text: str) -> str:
 
 def read(tokenize: TextTokenizer, texts: Sequence[str]) -> Reading:
     """How many tokens of texts are unknown ones, or parts of characters."""
-    tokenizer: Any = tokenize.tokenizer
+    tokenizer = tokenize.tokenizer
     is_part: dict[int, bool] = {}  # token id -> whether it is some bytes of a character
     num_tokens = 0
     num_unknown = 0
@@ -247,7 +247,7 @@ def _texts(row: Row) -> Iterator[str]:
         yield from _strings(row.get(name))
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
