@@ -12,8 +12,8 @@ from typing import Any
 
 from ftp.errors import UserError
 from ftp.folder import marker, saved_model, versions
-from ftp.folder.json_files import Facts
-from ftp.folder.log import read_log
+from ftp.folder.json_files import Example, Facts, Lock, PredictionLine, SplitShape
+from ftp.folder.log import LogLine, read_lines, read_log
 from ftp.folder.paths import (
     BEGAN,
     DATA,
@@ -89,7 +89,7 @@ class Folder:
             )
         self._write_json(RISKS, verdicts)
 
-    def write_data(self, splits: Mapping[str, object]) -> None:
+    def write_data(self, splits: Mapping[str, SplitShape]) -> None:
         """data.json: rows, lengths and classes of each split (`ftp.report.keep.shape`)."""
         self._write_json(DATA, splits)
 
@@ -97,11 +97,11 @@ class Folder:
         """inputs.json: {"rows": {split: hash}, "model": {file: hash}}; see `ftp.runs.inputs`."""
         self._write_json(INPUTS, hashes)
 
-    def write_examples(self, examples: Sequence[Mapping[str, object]]) -> None:
+    def write_examples(self, examples: Sequence[Example]) -> None:
         """examples.json: held-out rows that went wrong, with text (`ftp.report.keep.examples`)."""
         self._write_json(EXAMPLES, examples)
 
-    def write_predictions(self, split: str, rows: Iterable[Mapping[str, object]]) -> None:
+    def write_predictions(self, split: str, rows: Iterable[PredictionLine]) -> None:
         """predictions/<split>.jsonl: a line a held-out row (`ftp.report.keep.answers`)."""
         with disk(self.path / PREDICTIONS):
             (self.path / PREDICTIONS).mkdir(exist_ok=True)
@@ -156,24 +156,26 @@ class Folder:
                 raise damaged(self.path / FACTS, f"{name} is {type(value).__name__}")
         return facts
 
-    def read_lock(self) -> dict[str, Any]:
-        """What the run was made with: {"plugins": [...], "software": {...}}."""
-        lock = {"plugins": [], "software": {}, **self._read(LOCK, {})}
-        plugins = _tables(self.path / LOCK, lock["plugins"], "name")
-        if any(not isinstance(plugin["name"], str) for plugin in plugins):
-            raise damaged(self.path / LOCK, "the name of a plugin is no text")
+    def read_lock(self) -> Lock:
+        """What the run was made with; empty where that is not known."""
+        path = self.path / LOCK
+        content = self._read(LOCK, {})
+        lock = Lock(plugins=content.get("plugins", []), software=content.get("software", {}))
+        _check_tables(path, lock["plugins"], "name")
+        if any(not isinstance(plugin["name"], str) for plugin in lock["plugins"]):
+            raise damaged(path, "the name of a plugin is no text")
         if not isinstance(lock["software"], dict):
-            raise damaged(self.path / LOCK, f"software is {type(lock['software']).__name__}")
-        return {**lock, "plugins": plugins}
+            raise damaged(path, f"software is {type(lock['software']).__name__}")
+        return lock
 
     def read_scores(self) -> tuple[list[Score], list[Baseline]]:
         """Scores and baselines; NaN where a value was not finite."""
         path = self.path / SCORES
-        values = {"scores": [], "baselines": [], **self._read(SCORES, {})}
-        score_tables = _tables(path, values["scores"], "name", "value", fields=Score)
-        baseline_tables = _tables(
-            path, values["baselines"], "baseline", "name", "value", fields=Baseline
-        )
+        content = self._read(SCORES, {})
+        score_tables = content.get("scores", [])
+        baseline_tables = content.get("baselines", [])
+        _check_tables(path, score_tables, "name", "value", fields=Score)
+        _check_tables(path, baseline_tables, "baseline", "name", "value", fields=Baseline)
         scores = [Score(**_with_number(table)) for table in score_tables]
         baselines = [Baseline(**_with_number(table)) for table in baseline_tables]
         return scores, baselines
@@ -181,34 +183,36 @@ class Folder:
     def read_risks(self) -> list[Risk]:
         """The verdicts of the run."""
         path = self.path / RISKS
-        risks = _tables(path, self._read(RISKS, []), "name", "level", "finding", fields=Risk)
+        risks = self._read(RISKS, [])
+        _check_tables(path, risks, "name", "level", "finding", fields=Risk)
         if any(not isinstance(risk.get("advice", []), list) for risk in risks):
             raise damaged(path, "advice is no list")
         return [Risk(**{**risk, "advice": tuple(risk.get("advice", ()))}) for risk in risks]
 
-    def read_log(self) -> list[dict[str, Any]]:
+    def read_log(self) -> list[LogLine]:
         """The lines of log.jsonl."""
         return read_log(self.path / LOG)
 
-    def read_data(self) -> dict[str, Any]:
+    def read_data(self) -> dict[str, SplitShape]:
         """What data.json says of each split; empty where there is none."""
-        splits = dict(self._read(DATA, {}))
-        _tables(self.path / DATA, list(splits.values()))
+        splits: dict[str, SplitShape] = self._read(DATA, {})
+        _check_tables(self.path / DATA, list(splits.values()))
         return splits
 
     def read_inputs(self) -> dict[str, dict[str, str]]:
         """Hashes of what the run was made from; empty where there are none."""
         return dict(self._read(INPUTS, {}))
 
-    def read_examples(self) -> list[dict[str, Any]]:
+    def read_examples(self) -> list[Example]:
         """Held-out rows that went wrong; empty where none were kept."""
-        columns = ("split", "row", "loss", "answer", "parts")
-        return _tables(self.path / EXAMPLES, self._read(EXAMPLES, []), *columns)
+        examples: list[Example] = self._read(EXAMPLES, [])
+        _check_tables(self.path / EXAMPLES, examples, "split", "row", "loss", "answer", "parts")
+        return examples
 
-    def read_predictions(self) -> dict[str, list[dict[str, Any]]]:
+    def read_predictions(self) -> dict[str, list[PredictionLine]]:
         """The answers to held-out rows by split; empty where none were kept."""
         paths = sorted((self.path / PREDICTIONS).glob("*.jsonl"))
-        return {path.stem: read_log(path) for path in paths}
+        return {path.stem: read_lines(path) for path in paths}
 
     def changed(self, plugins: Sequence[Mapping[str, str]]) -> list[str]:
         """How plugins and libraries differ from those that the run was started with, a line each.
@@ -229,7 +233,7 @@ class Folder:
         marker.add(self.path, [name])
         write_json(self.path / name, value)
 
-    def _read(self, name: str, otherwise: Any) -> Any:
+    def _read(self, name: str, otherwise: object) -> Any:
         """What a JSON file of the folder holds, or `otherwise` where there is none.
 
         Raises:
@@ -247,10 +251,8 @@ class Folder:
         return value
 
 
-def _tables(
-    path: Path, value: Any, *names: str, fields: type | None = None
-) -> list[dict[str, Any]]:
-    """A list of tables, once it is checked.
+def _check_tables(path: Path, value: object, *names: str, fields: type | None = None) -> None:
+    """Check that a value of a JSON file is a list of tables.
 
     Args:
         names: names that every table must have.
@@ -271,10 +273,9 @@ def _tables(
             raise damaged(path, f"a table in it has no {missing[0]}")
         if unknown:
             raise damaged(path, f"a table in it has {unknown[0]}, which is unknown")
-    return value
 
 
-def _with_number(table: Mapping[str, Any]) -> dict[str, Any]:
+def _with_number(table: dict[str, Any]) -> dict[str, Any]:
     """A score's table with NaN for null, by which a value that is not finite was written."""
     value = table.get("value")
     return {**table, "value": math.nan if value is None else float(value)}

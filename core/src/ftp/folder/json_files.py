@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import Required, TypedDict
 
 
 class ChangeFact(TypedDict):
@@ -52,3 +53,63 @@ class Facts(TypedDict, total=False):
     best_step: int | None
     seconds: float
     training_seconds: float
+
+
+class Lock(TypedDict):
+    """plugins.lock: the plugins of a run (`ftp.plugins.lock.lock`), and the versions of libraries."""
+
+    plugins: Sequence[dict[str, str]]
+    software: dict[str, str]
+
+
+class Histogram(TypedDict):
+    """How many rows have a length between each two edges; there is one edge more than counts."""
+
+    edges: Sequence[float]
+    counts: Sequence[int]
+
+
+class Lengths(TypedDict):
+    """Lengths of the rows of a split, in tokens of what the model reads. `p95`: 95 % are no longer."""
+
+    min: int
+    median: float
+    p95: float
+    max: int
+    histogram: Histogram
+
+
+class SplitShape(TypedDict, total=False):
+    """What data.json says of a split. `classes`: rows of each; of a stream only that it is `streamed`."""
+
+    streamed: bool
+    rows: int
+    length: Lengths
+    classes: dict[str, int]
+
+
+class PredictionLine(TypedDict, total=False):
+    """What predictions/<split>.jsonl says of a held-out row.
+
+    `row`: its index. `loss`: None for a row without a trained term. `label`: the name of its class; `scores`: the probability
+    of each class, in the order of the labels.
+    """
+
+    row: Required[int]
+    loss: Required[float | None]
+    answer: object
+    label: str
+    scores: Sequence[float]
+
+
+class Example(TypedDict, total=False):
+    """A held-out row that went wrong, in examples.json: as in `PredictionLine`, with the `sure`ness of its answer (0 to 1), and
+    its texts in `parts`, each behind the name of its column."""
+
+    split: Required[str]
+    row: Required[int]
+    loss: Required[float | None]
+    answer: object
+    label: str
+    sure: float
+    parts: Sequence[Sequence[str]]

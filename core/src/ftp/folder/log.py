@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -16,11 +16,14 @@ from ftp.folder.paths import LOG
 from ftp.folder.writing import damaged, is_not_finite, plain, require_no_link, write_text
 from ftp.host.faults import disk
 
+LogLine = dict[str, Any]
+"""A line of log.jsonl: `event`, `step`, what the event says, and `time`."""
+
 
 class Display(Protocol):
     """Whoever shows a run while it goes on (`ftp.report.progress` does)."""
 
-    def event(self, name: str, values: Mapping[str, Any]) -> None: ...
+    def event(self, name: str, values: LogLine) -> None: ...
 
     def tell(self, message: str) -> None: ...
 
@@ -36,7 +39,7 @@ class Log:
     def __init__(
         self, folder: Path | None, *, writer: bool, display: Display | None = None
     ) -> None:
-        self.lines: list[dict[str, Any]] = []
+        self.lines: list[LogLine] = []
         self.path = folder / LOG if folder is not None else None
         self.writer = writer
         self.display = display if writer else None
@@ -121,10 +124,13 @@ class Log:
             self._file = None
 
 
-def read_log(path: Path | None) -> list[dict[str, Any]]:
-    """The lines of a log.jsonl. A last line that a kill cut in two is left out."""
-    if path is None or not path.exists():
-        return []
+def read_log(path: Path | None) -> list[LogLine]:
+    """The lines of a log.jsonl; none where there is no such file."""
+    return [] if path is None or not path.exists() else read_lines(path)
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The tables of a file that has one a line. A last line that a kill cut in two is left out."""
     try:
         texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
@@ -139,7 +145,7 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
     return lines
 
 
-def _has_update(lines: Sequence[Mapping[str, Any]], step: int) -> bool:
+def _has_update(lines: Sequence[LogLine], step: int) -> bool:
     return any(line.get("event") == "step" and line["step"] == step for line in lines)
 
 

@@ -6,7 +6,8 @@ import contextlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+
+from ftp.folder.json_files import Lock
 
 PACKAGES = (
     "torch",
@@ -35,7 +36,7 @@ def software() -> dict[str, str]:
     return versions
 
 
-def differences(lock: Mapping[str, Any], plugins: Sequence[Mapping[str, str]]) -> list[str]:
+def differences(lock: Lock, plugins: Sequence[Mapping[str, str]]) -> list[str]:
     """How plugins and libraries differ from those of a lock, one line a difference.
 
     Args:

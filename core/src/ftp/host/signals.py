@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 NAMES = ("SIGTERM", "SIGHUP", "SIGUSR1")
 REQUESTS: tuple[int, ...] = tuple(
@@ -23,7 +23,7 @@ mean the same."""
 
 @contextmanager
 def answered(
-    handler: Callable[[int, Any], None], numbers: Sequence[int] = REQUESTS
+    handler: Callable[[int, FrameType | None], None], numbers: Sequence[int] = REQUESTS
 ) -> Iterator[None]:
     """Answer signals by `handler`. One that is ignored already stays ignored, as `nohup` asks for.
 
@@ -65,7 +65,7 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def as_ctrl_c(number: int, frame: Any) -> None:
+def as_ctrl_c(number: int, frame: FrameType | None) -> None:
     """End as Ctrl-C does.
 
     Further requests change nothing: a closing terminal, for one, sends SIGHUP twice.

@@ -255,7 +255,7 @@ def _write(stream: TextIO | None, text: str, end: str) -> None:
     stream.flush()
 
 
-def say_json(value: Any, indent: int | None = None) -> None:
+def say_json(value: object, indent: int | None = None) -> None:
     """Write a value as JSON, whatever the encoding: what it does not have is escaped as in JSON."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"

@@ -18,11 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from ftp.folder.json_files import Histogram
 from ftp.report.curves import Curve, Look
 from ftp.report.story import Calibration
-
-Histogram = Mapping[str, Sequence[float]]
-"""`edges` and `counts`, as numpy has them."""
 
 SIZE = (5.0, 2.9)
 """Inches; 360 by 209 in the page's units: as wide as a phone, so that letters keep their size."""
@@ -42,7 +40,7 @@ STAND_INS = {
 """Colours for matplotlib, which knows no variables, and what the page has in their place."""
 INK, FAINT, LINE = list(STAND_INS)[:3]
 COLOURS = list(STAND_INS)[3:]
-STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {  # matplotlib names every key
     "svg.fonttype": "none",  # text stays text, which can be searched and read aloud
     "svg.hashsalt": "ftp",  # the same picture has the same names inside, run by run
     "font.size": 10,

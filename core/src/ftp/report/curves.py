@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
+
+from ftp.folder.log import LogLine
 
 MOST_POINTS = 200
 """Points of a curve that are drawn; of a longer one, means of neighbours."""
-Line = Mapping[str, Any]
-"""A line of log.jsonl."""
 Points = Sequence[tuple[float, float]]
 """Pairs of an update and the value after it."""
 
@@ -87,7 +87,7 @@ class Chart:
         return chosen
 
 
-def draw_charts(log: Sequence[Line], loss_unit: str = "") -> list[Chart]:
+def draw_charts(log: Sequence[LogLine], loss_unit: str = "") -> list[Chart]:
     """What a log has to draw; curves without points are left out."""
     steps = [line for line in log if line.get("event") == "step"]
     evaluations = [line for line in log if line.get("event") == "evaluation"]
@@ -109,7 +109,7 @@ def draw_charts(log: Sequence[Line], loss_unit: str = "") -> list[Chart]:
     return [chart for chart in charts if chart.has_points]
 
 
-def _loss_chart(steps: Sequence[Line], evaluations: Sequence[Line], unit: str) -> Chart:
+def _loss_chart(steps: Sequence[LogLine], evaluations: Sequence[LogLine], unit: str) -> Chart:
     curves = (
         Curve(TRAINING_LOSS, _thin(values_of(steps, "loss"))),
         _banded_curve("train", evaluations),
@@ -118,11 +118,11 @@ def _loss_chart(steps: Sequence[Line], evaluations: Sequence[Line], unit: str) -
     return Chart("Loss", unit, [curve for curve in curves if curve.points], ABOUT_LOSS)
 
 
-def _step_chart(title: str, unit: str, name: str, steps: Sequence[Line], key: str) -> Chart:
+def _step_chart(title: str, unit: str, name: str, steps: Sequence[LogLine], key: str) -> Chart:
     return Chart(title, unit, [Curve(name, _thin(values_of(steps, key)))])
 
 
-def _score_charts(evaluations: Sequence[Line]) -> Iterator[Chart]:
+def _score_charts(evaluations: Sequence[LogLine]) -> Iterator[Chart]:
     """Scores of the evaluations: those between -1 and 1 share a chart, any other has its own."""
     names: dict[str, None] = {}  # a set that keeps the order
     for line in evaluations:
@@ -143,7 +143,7 @@ def _score_charts(evaluations: Sequence[Line]) -> Iterator[Chart]:
     yield from charts
 
 
-def values_of(lines: Sequence[Line], name: str) -> list[tuple[float, float]]:
+def values_of(lines: Sequence[LogLine], name: str) -> list[tuple[float, float]]:
     """The update and the value of each line that has a finite number of that name."""
     return [(line["step"], line[name]) for line in lines if is_number(line.get(name))]
 
@@ -162,7 +162,7 @@ def _thin(points: Points) -> list[tuple[float, float]]:
     return thinned
 
 
-def _banded_curve(split: str, evaluations: Sequence[Line]) -> Curve:
+def _banded_curve(split: str, evaluations: Sequence[LogLine]) -> Curve:
     """The loss of a split over the evaluations, with its bounds where every evaluation has them."""
     name = f"{split}_loss"
     points = values_of(evaluations, name)
@@ -177,7 +177,8 @@ def _banded_curve(split: str, evaluations: Sequence[Line]) -> Curve:
     return Curve(split, points, low, high)
 
 
-def is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number."""
-    is_numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_numeric and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value)

@@ -9,34 +9,41 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ftp import forms
 from ftp.data.turns import words
+from ftp.folder.json_files import Example, Lengths, PredictionLine, SplitShape
 from ftp.heads import as_it_is
-from ftp.types import Data, Prediction, Predictions
+from ftp.types import Data, Prediction, Predictions, Row
 
 if TYPE_CHECKING:
     import numpy as np
+    from datasets import Dataset
 
 BINS = 24
 """Bars of the histogram of lengths."""
 LETTERS = 600
 """Letters kept of each part of a row that went wrong; a longer part says how much is left out."""
-Hide = Callable[[Any], Any]
-"""Takes out of a row's words what must not be shown: `Run.hidden`."""
-Shown = Callable[[Prediction, Sequence[str]], Mapping[str, Any]]
+Shown = Callable[[Prediction, Sequence[str]], Mapping[str, object]]
 """A prediction and the names of the classes -> `answer` as it is kept: `HeadSpec.shown`."""
+Words = TypeVar("Words")
 
 
-def _hide_nothing(text: Any) -> Any:
-    return text
+class Hide(Protocol):
+    """Takes out of a row's words, or of lists and tables of them, what must not be shown: `Run.hidden`."""
+
+    def __call__(self, words: Words, /) -> Words: ...
+
+
+def _hide_nothing(words: Words, /) -> Words:
+    return words
 
 
 # --- the shape of the data ---
 
 
-def shape(data: Data, encoded: Mapping[str, Any]) -> dict[str, Any]:
+def shape(data: Data, encoded: Mapping[str, Dataset]) -> dict[str, SplitShape]:
     """Describe each split.
 
     Args:
@@ -49,7 +56,7 @@ def shape(data: Data, encoded: Mapping[str, Any]) -> dict[str, Any]:
     """
     lengths = _lengths(encoded)
     edges = _bin_edges(lengths.values())
-    shapes: dict[str, Any] = {}
+    shapes: dict[str, SplitShape] = {}
     for split, rows in data.splits.items():
         if not hasattr(rows, "num_rows"):  # a stream: its rows are not known before they are read
             shapes[split] = {"streamed": True}
@@ -63,7 +70,7 @@ def shape(data: Data, encoded: Mapping[str, Any]) -> dict[str, Any]:
     return shapes
 
 
-def _lengths(encoded: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _lengths(encoded: Mapping[str, Dataset]) -> dict[str, np.ndarray]:
     """For each split that is not streamed, the length of each encoded row: [rows] int."""
     import numpy as np
 
@@ -83,7 +90,7 @@ def _bin_edges(lengths: Iterable[np.ndarray]) -> np.ndarray:
     return np.arange(0, longest + 1 + width, width)
 
 
-def _summarise_lengths(lengths: np.ndarray, edges: np.ndarray) -> dict[str, Any]:
+def _summarise_lengths(lengths: np.ndarray, edges: np.ndarray) -> Lengths:
     import numpy as np
 
     counts, _ = np.histogram(lengths, edges)
@@ -92,11 +99,11 @@ def _summarise_lengths(lengths: np.ndarray, edges: np.ndarray) -> dict[str, Any]
         "median": float(np.median(lengths)),
         "p95": float(np.percentile(lengths, 95)),
         "max": int(lengths.max()),
-        "histogram": {"edges": edges, "counts": counts},
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
     }
 
 
-def _count_classes(data: Data, rows: Any) -> dict[str, int]:
+def _count_classes(data: Data, rows: Dataset) -> dict[str, int]:
     """Rows of each class, or words of each tag; empty where rows have neither."""
     if not data.labels:
         return {}
@@ -134,7 +141,7 @@ def bands(*predictions: Predictions | None) -> dict[str, list[float]]:
 
 def answers(
     data: Data, predictions: Predictions, hide: Hide = _hide_nothing, shown: Shown = as_it_is
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[PredictionLine]:
     """Give a line for each held-out row: its index, its loss and the model's answer.
 
     Where there are classes, also the label by name and the probability of each class in the order
@@ -147,7 +154,7 @@ def answers(
     for row_index, loss in enumerate(predictions.losses.tolist()):
         # JSON has no NaN, which is the loss of a row without a trained term
         rounded_loss = round(loss, 6) if math.isfinite(loss) else None
-        line: dict[str, Any] = {"row": row_index, "loss": rounded_loss}
+        line: PredictionLine = {"row": row_index, "loss": rounded_loss}
         if predictions.answers:
             prediction = predictions.answers[row_index]
             if labels:
@@ -166,7 +173,7 @@ def examples(
     most: int,
     hide: Hide = _hide_nothing,
     shown: Shown = as_it_is,
-) -> list[dict[str, Any]]:
+) -> list[Example]:
     """Pick held-out rows that went wrong, worst first, each with its text.
 
     They are of test where there is one. Where there are classes they are those answered wrong, the
@@ -185,28 +192,33 @@ def examples(
         worst = sorted(wrong, key=lambda line: (-_confidence(line), line["row"]))
     else:
         scored = [line for line in lines if line["loss"] is not None]
-        worst = sorted(scored, key=lambda line: (-line["loss"], line["row"]))
+        worst = sorted(scored, key=lambda line: (-(line["loss"] or 0.0), line["row"]))
     picked = []
     for line in worst[:most]:
         row_parts = parts(split_predictions.rows[line["row"]], hide)
-        picked.append({"split": split, **_without_scores(line), "parts": row_parts})
+        picked.append(_example(split, line, row_parts))
     return picked
 
 
-def _confidence(line: Mapping[str, Any]) -> float:
+def _confidence(line: PredictionLine) -> float:
     """The probability of the answer of a line; 0 where it has none."""
     return float(max(line.get("scores") or [0.0]))
 
 
-def _without_scores(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line with the probability of its answer in place of those of all classes."""
-    short_line = {key: value for key, value in line.items() if key != "scores"}
+def _example(split: str, line: PredictionLine, row_parts: Sequence[Sequence[str]]) -> Example:
+    """A line with its texts, and the probability of its answer in place of those of all classes."""
+    example = Example(split=split, row=line["row"], loss=line["loss"])
+    if "answer" in line:
+        example["answer"] = line["answer"]
+    if "label" in line:
+        example["label"] = line["label"]
     if line.get("scores"):
-        short_line["sure"] = _confidence(line)
-    return short_line
+        example["sure"] = _confidence(line)
+    example["parts"] = row_parts
+    return example
 
 
-def parts(row: Mapping[str, Any], hide: Hide = _hide_nothing) -> list[list[str]]:
+def parts(row: Row, hide: Hide = _hide_nothing) -> list[list[str]]:
     """The texts of a row of any form, each with its column's name, in their order.
 
     Numbers are left out.
@@ -219,7 +231,7 @@ def parts(row: Mapping[str, Any], hide: Hide = _hide_nothing) -> list[list[str]]
     return named_texts
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """The text of a value: a string, words, turns or an answer of SQuAD; empty for any other."""
     if isinstance(value, str):
         return value
@@ -253,7 +265,7 @@ def _row_labels(data: Data, predictions: Predictions) -> list[str] | None:
     return [data.labels[class_index] for class_index in predictions.rows["label"][:]]
 
 
-def _class_name(data: Data, answer: Any) -> Any:
+def _class_name(data: Data, answer: object) -> object:
     if isinstance(answer, int) and 0 <= answer < len(data.labels):
         return data.labels[answer]
     return answer

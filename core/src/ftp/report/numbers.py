@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
 
-
-def format_number(value: Any) -> str:
+def format_number(value: object) -> str:
     """A number as short as it can be read: four decimals, two from ten on."""
     if not isinstance(value, (int, float)):
         return str(value)
@@ -18,7 +16,7 @@ def format_number(value: Any) -> str:
     return f"{value:,.2f}"
 
 
-def format_evidence(value: Any) -> str:
+def format_evidence(value: object) -> str:
     """A number of a check's evidence as short as it can be read, anything else as text."""
     if value is None:
         return "none"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp.host import terminal
 from ftp.report.comparison import baseline_names, compare, held_out
@@ -18,6 +18,9 @@ from ftp.types import Baseline, Risk, Score
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from ftp.types import Result
 
 LEVEL_STYLES = {
     "stop": "bold red",
@@ -40,12 +43,8 @@ def by_severity(risks: Iterable[Risk]) -> list[Risk]:
     return sorted(risks, key=lambda risk: order.index(risk.level))
 
 
-def show_result(result: Any, console: Console | None = None) -> None:
-    """Show what a run came to.
-
-    Args:
-        result: has the fields of `ftp.runs.run.Result`.
-    """
+def show_result(result: Result, console: Console | None = None) -> None:
+    """Show what a run came to."""
     summary(
         console or terminal.console(),
         out=result.out,
@@ -163,7 +162,7 @@ def score_table(scores: Sequence[Score], baselines: Sequence[Baseline]) -> Table
     return table
 
 
-def _beats_cell(beats: str) -> Any:
+def _beats_cell(beats: str) -> Text:
     """Whether a score beats the baselines; what should worry the reader stands out."""
     from rich.text import Text
 

@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.report import tables
 from ftp.report.curves import Chart, Curve, Look, looks
 from ftp.report.numbers import format_duration, format_evidence
 from ftp.report.story import Change, Story
 from ftp.types import Risk
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 LEVEL_WORDS = {
     "stop": "Do not use this result before it is mended.",
@@ -97,7 +100,7 @@ def count_levels(stories: Iterable[Story]) -> list[tuple[str, int]]:
     return [(level, counts[level]) for level in LEVEL_WORDS if counts[level]]
 
 
-def _verdict(story: Story, risk: Risk) -> dict[str, Any]:
+def _verdict(story: Story, risk: Risk) -> dict[str, object]:
     return {
         "risk": risk,
         "about": story.about(risk.name),
@@ -138,7 +141,7 @@ def _checks_beside(stories: Sequence[Story]) -> list[tuple[str, str, list[Risk |
 # --- evidence ---
 
 
-def inline(value: Any) -> str | None:
+def inline(value: object) -> str | None:
     """Evidence that fits on a line: a number, a text, a list, a table of numbers.
 
     None for what is deeper.
@@ -157,7 +160,7 @@ def inline(value: Any) -> str | None:
     return (", ".join(texts[:MOST_VALUES]) + more) or "none"
 
 
-def _is_flat(value: Any) -> bool:
+def _is_flat(value: object) -> bool:
     """Whether a value is a number or text, or a few of them."""
     if isinstance(value, (list, tuple)):
         is_deep = any(isinstance(inner, (Mapping, list, tuple)) for inner in value)
@@ -165,13 +168,13 @@ def _is_flat(value: Any) -> bool:
     return not isinstance(value, Mapping)
 
 
-def _format_flat(value: Any) -> str:
+def _format_flat(value: object) -> str:
     if not isinstance(value, (list, tuple)):
         return format_evidence(value)
     return f"({', '.join(map(format_evidence, value))})" if value else "none"
 
 
-def _name(key: Any) -> str:
+def _name(key: object) -> str:
     return str(key).replace("_", " ")
 
 
@@ -207,7 +210,7 @@ def _overlay_title(chart: Chart, curve: Curve) -> str:
     return f"{chart.title}: {curve.name}"
 
 
-def _lengths(story: Story) -> dict[str, Any] | None:
+def _lengths(story: Story) -> dict[str, object] | None:
     """The histogram of lengths with a key for each split; None where no split has one."""
     from ftp.report import charts
 
@@ -224,7 +227,7 @@ def _lengths(story: Story) -> dict[str, Any] | None:
 # --- jinja ---
 
 
-def _render(template: str, **values: Any) -> str:
+def _render(template: str, **values: object) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = Path(__file__).parent
@@ -248,7 +251,7 @@ def _render(template: str, **values: Any) -> str:
     )
 
 
-def _markup(text: str) -> Any:
+def _markup(text: str) -> Markup:
     """Text of our own that is HTML already."""
     from markupsafe import Markup
 

@@ -10,16 +10,16 @@ import atexit
 import os
 import time
 import weakref
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ftp.host import terminal
 from ftp.report.numbers import format_duration, format_number
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
     from rich.status import Status
 
+    from ftp.folder.log import LogLine
     from ftp.plugins.plan import Prepared
 
 SECONDS = 5.0
@@ -57,7 +57,7 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def event(self, name: str, values: Mapping[str, Any]) -> None:
+    def event(self, name: str, values: LogLine) -> None:
         """Show an event, or not."""
         self.view.facts.take(name, values)
         if name == "evaluation":
@@ -94,7 +94,7 @@ class Facts:
         self.values: dict[str, Any] = {}
         self._start: tuple[float, int] | None = None  # time in seconds, update
 
-    def take(self, name: str, values: Mapping[str, Any]) -> None:
+    def take(self, name: str, values: LogLine) -> None:
         """Take up one event."""
         if name == "step":
             for key, value in values.items():
@@ -147,7 +147,7 @@ class Plain:
         self.every = every
         self._last = -every
 
-    def event(self, name: str, values: Mapping[str, Any]) -> None:
+    def event(self, name: str, values: LogLine) -> None:
         """Show a stage, or an update when it is time."""
         if name == "stage":
             self.tell(str(values.get("doing")))
@@ -176,9 +176,9 @@ class Bar:
         self.console = terminal.console(stream)
         self.facts = facts
         self._live: Progress | Status | None = None
-        self._bar: tuple[Progress, Any] | None = None
+        self._bar: tuple[Progress, TaskID] | None = None
 
-    def event(self, name: str, values: Mapping[str, Any]) -> None:
+    def event(self, name: str, values: LogLine) -> None:
         """Show an event."""
         if name == "stage":
             from rich.text import Text
@@ -234,7 +234,7 @@ class Bar:
 atexit.register(close_all)
 
 
-def evaluation(values: Mapping[str, Any]) -> str:
+def evaluation(values: LogLine) -> str:
     """One evaluation as a line: every number that comes with it."""
     parts = [f"evaluation after update {values.get('step', '?')}"]
     for name, value in values.items():

@@ -9,20 +9,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ftp import heads
 from ftp.errors import UserError
 from ftp.folder import listing, paths, state
 from ftp.folder.files import Folder
+from ftp.folder.json_files import Example, Lock, PredictionLine, SplitShape
 from ftp.report.curves import Chart, draw_charts, is_number
 from ftp.report.outcome import by_severity
 from ftp.types import Risk
 
 BINS = 10
 """Bins of the confidence of answers, each of one width (Guo et al. 2017, section 2, take 15)."""
-Line = Mapping[str, Any]
-"""A line of predictions/<split>.jsonl: see `ftp.report.keep.answers`."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,9 @@ class Story:
     confusion: Confusion | None
     calibration: Calibration | None
     changes: Mapping[str, Sequence[Change]]
-    examples: Sequence[Mapping[str, Any]]
-    data: Mapping[str, Any]
-    lock: Mapping[str, Any]
+    examples: Sequence[Example]
+    data: Mapping[str, SplitShape]
+    lock: Lock
     recipe: str
     notes: Sequence[str] = field(default=())
 
@@ -144,7 +142,7 @@ def read(path: Path) -> Story:
     )
 
 
-def _pick_predictions(predictions: Mapping[str, Sequence[Line]]) -> tuple[str, Sequence[Line]]:
+def _pick_predictions(predictions: Mapping[str, Sequence[PredictionLine]]) -> tuple[str, Sequence[PredictionLine]]:
     """The answers to test rows, or to validation rows where there are none of test."""
     for split in ("test", "validation"):
         if predictions.get(split):
@@ -155,7 +153,7 @@ def _pick_predictions(predictions: Mapping[str, Sequence[Line]]) -> tuple[str, S
 # --- answers ---
 
 
-def confusion(split: str, lines: Sequence[Line], labels: Sequence[str]) -> Confusion | None:
+def confusion(split: str, lines: Sequence[PredictionLine], labels: Sequence[str]) -> Confusion | None:
     """Which classes are taken for which; None without classes."""
     if not lines or not labels or any("label" not in line for line in lines):
         return None
@@ -170,7 +168,7 @@ def confusion(split: str, lines: Sequence[Line], labels: Sequence[str]) -> Confu
     return Confusion(split, labels, table, mixed)
 
 
-def calibration(split: str, lines: Sequence[Line]) -> Calibration | None:
+def calibration(split: str, lines: Sequence[PredictionLine]) -> Calibration | None:
     """Confidence of the answers against how often they are right.
 
     None without classes and probabilities.
@@ -205,7 +203,7 @@ def _changes_of_checks(risks: Sequence[Risk]) -> dict[str, list[Change]]:
     return changes_of
 
 
-def changes(evidence: Any, name: str = "") -> Iterator[Change]:
+def changes(evidence: object, name: str = "") -> Iterator[Change]:
     """Every pair of numbers called `before` and `after` in a check's evidence, however deep.
 
     Args:
@@ -231,11 +229,11 @@ def changes(evidence: Any, name: str = "") -> Iterator[Change]:
             yield Change(_longer_name(name, stem), float(value), float(end))
 
 
-def _longer_name(name: str, key: Any) -> str:
+def _longer_name(name: str, key: object) -> str:
     return f"{name} {str(key).replace('_', ' ')}".strip()
 
 
-def _name_with_texts(name: str, evidence: Mapping[str, Any]) -> str:
+def _name_with_texts(name: str, evidence: Mapping[str, object]) -> str:
     """A name with the short texts that stand beside a pair, as they say what was measured."""
     texts = [text for text in evidence.values() if isinstance(text, str) and len(text) < 40]
     joined = ", ".join(texts)

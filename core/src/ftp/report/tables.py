@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ftp.report.comparison import ComparedScore, baseline_names, by_split, compare, held_out
 from ftp.report.curves import looks
@@ -43,14 +42,14 @@ def facts(story: Story) -> list[tuple[str, str]]:
 # --- scores ---
 
 
-def score_table(story: Story) -> dict[str, Any]:
+def score_table(story: Story) -> dict[str, object]:
     """Scores on held-out rows beside those of the baselines, as the terminal shows them."""
     baselines = story.summary.baselines
     rows: list[ComparedScore] = compare(held_out(story.summary.scores), baselines)
     return {"baselines": baseline_names(baselines), "rows": rows}
 
 
-def scores_beside(stories: Sequence[Story]) -> list[dict[str, Any]]:
+def scores_beside(stories: Sequence[Story]) -> list[dict[str, object]]:
     """A row a score: its value in each run, and which of them is best."""
     scores: dict[tuple[str, str], Score] = {}
     for story in stories:
@@ -97,7 +96,7 @@ def options_beside(stories: Sequence[Story]) -> list[tuple[str, list[str]]]:
     return differing
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     """The options of a recipe by their names on the command line: `lora.r`."""
     for name, value in table.items():
         if isinstance(value, Mapping):
@@ -111,7 +110,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 # --- classes ---
 
 
-def confusion_matrix(story: Story) -> dict[str, Any] | None:
+def confusion_matrix(story: Story) -> dict[str, object] | None:
     """The matrix of true classes and answers; None without classes.
 
     A cell is its number of rows, their share of the true class, and whether they are right.
@@ -139,7 +138,7 @@ def confusion_matrix(story: Story) -> dict[str, Any] | None:
     }
 
 
-def class_shares(story: Story) -> dict[str, Any] | None:
+def class_shares(story: Story) -> dict[str, object] | None:
     """Share of each class in each split, with the length of its bar in percent of the longest."""
     counts = {}
     for split, shape in story.data.items():
