@@ -15,6 +15,7 @@ from ftp.host.terminal import say, say_json
 if TYPE_CHECKING:
     from ftp.plugins.plan import Prepared
     from ftp.runs.dry_run import Forecast, Shape
+    from ftp.settings import Settings
 
 FIXED = [
     ("RECIPE.toml", "the recipe of the run"),
@@ -85,24 +86,36 @@ def text(prepared: Prepared, forecast: Forecast) -> list[str]:
     lines += ["", *_about_model(forecast.shape)]
     if forecast.rows:
         lines += ["", "rows   " + ", ".join(f"{split} {count:,}" for split, count in forecast.rows.items())]
-    settings = prepared.settings
     if forecast.updates is not None:
-        size = f"{settings.batch_tokens} tokens" if settings.batch_tokens else f"{settings.batch_size} rows"
-        why = f"{settings.epochs:g} epochs" if settings.max_steps is None else "--max-steps"
-        lines.append(f"updates {forecast.updates:,}, each of {size} ({why})")
+        lines.append(_about_updates(prepared.settings, forecast.updates))
     if forecast.memory:
         lines += ["", f"memory an estimate on the high side: {_size(sum(forecast.memory.values()))} on one device"]
-        lines += [f"  {part:<12} {_size(size)}" for part, size in forecast.memory.items()]
+        for part, size in forecast.memory.items():
+            lines.append(f"  {part:<12} {_size(size)}")
         lines.append(f"  ({forecast.formula})")
-    defaults = {item.key: item.default for item in prepared.options}
-    chosen = {key: source for key, source in prepared.origin.items() if prepared.values[key] != defaults[key]}
+    # what the user or a plugin chose; an option that was given its default value is none of them
+    chosen = []
+    for item in prepared.options:
+        value = prepared.values[item.key]
+        if value != item.default:
+            chosen.append(f"  {item.key} = {value}  ({prepared.origin[item.key]})")
     if chosen:
-        lines += ["", "options that differ from their defaults:"]
-        lines += [f"  {key} = {prepared.values[key]}  ({source})" for key, source in chosen.items()]
+        lines += ["", "options that differ from their defaults:", *chosen]
     for title, notes in (("notes", forecast.notes), ("not known", forecast.unknown)):
         if notes:
             lines += ["", f"{title}:", *(f"  {note}" for note in notes)]
     return lines
+
+
+def _about_updates(settings: Settings, updates: int) -> str:
+    """How many updates there are, how large one is, and why there are so many."""
+    size = f"{settings.batch_size} rows"
+    if settings.batch_tokens:
+        size = f"{settings.batch_tokens} tokens"
+    why = "--max-steps"
+    if settings.max_steps is None:
+        why = f"{settings.epochs:g} epochs"
+    return f"updates {updates:,}, each of {size} ({why})"
 
 
 def _about_model(shape: Shape | None) -> list[str]:
