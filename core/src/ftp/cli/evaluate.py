@@ -95,7 +95,7 @@ def held_out(
     splits, labels, notes = shape(renamed, form, predictor.data.labels, source_name=source,
                                   join_labels=join_labels or settings.join_labels, plain_values=True)
     domains = {}
-    if domain:
+    if domain:  # the run's plugins score the rows of a domain by its name
         domains = {domain: splits}
         splits, _ = join(domains, form)
     return Data(splits, form, labels or predictor.data.labels, domains), reading + notes
@@ -107,6 +107,7 @@ def _chosen(present: Mapping[str, Dataset], split: str, source: str) -> Mapping[
         raise UserError(f"--split {split}: {source} has no such split", f"it has: {', '.join(present)}")
     if split:
         return {split: present[split]}
+    # the model was trained on rows like those of train, if not on these
     without_train = {name: rows for name, rows in present.items() if name != "train"}
     return without_train or {"test": present["train"]}
 

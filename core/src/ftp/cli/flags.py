@@ -48,6 +48,7 @@ def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[
     `--plugins` leaves out are not among them, which `notes` says."""
     first = read(arguments, core_options(), switches)
     recipe = _recipe(first)
+    # a recipe may come from anywhere: none of its code is imported before the user's word for it
     code = code_of_recipe(first, recipe)
     notes = trust.check(code, recipe.file, _how_to_trust(first, recipe.file), first.trust_recipe)
     plugins_from = _plugins_from(first, recipe)
@@ -81,7 +82,7 @@ def _not_understood(line: Line, recipe: Recipe) -> list[Problem]:
 def _left_out(recipe: Recipe, picked: Sequence[Picked]) -> list[str]:
     """Tables of installed plugins that are no part of the run."""
     present = {plugin.name for plugin in picked}
-    installed = discover()
+    installed = discover()  # any other table is a mistake, which is told with the options
     tables = [name for name, value in recipe.tables.items() if isinstance(value, dict)]
     return [name for name in tables if name in installed and name not in present]
 
@@ -121,6 +122,7 @@ def code_of_recipe(line: Line, recipe: Recipe) -> list[trust.Code]:
     Only installed plugins are imported for it."""
     if not recipe.file:
         return []
+    # a flag replaces what the recipe says, so code that it names there is not run
     on_the_line = {key.replace("-", "_") for key in line.values}
     in_recipe = {key: value for key, value in flatten(recipe.tables).items() if key.replace("-", "_") not in on_the_line}
     options = options_for(pick(recipe.plugins, (), []))[0]

@@ -20,6 +20,7 @@ def text(
     is `given`."""
     plugins = {plugin.name: plugin for plugin in picked}
     suggestions = suggestions_for(picked, settled(picked, given)[0], given)[0]
+    # click's own help knows no options that depend on the words of the line
     formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 110), max_width=110)
     formatter.write_usage("ftp", usage)
     formatter.write_paragraph()
@@ -59,6 +60,7 @@ def _left(item: Option) -> str:
 def _right(item: Option, suggestions: Mapping[str, object]) -> str:
     """What an option means, its bounds, and the default that it has in this run."""
     default = item.default
+    # plugins suggest other defaults for core's options alone
     if not item.owner:
         default = suggestions.get(item.key, default)
     parts = [item.help]

@@ -56,6 +56,7 @@ def offered(under: str = "") -> dict[str, list[metadata.EntryPoint]]:
         elif "." in name:
             points_of.setdefault(name.partition(".")[0], [])
             continue
+        # a package cannot replace a command of core; two installed copies of one say the same twice
         if (under or name not in COMMANDS) and point not in points_of.setdefault(name, []):
             points_of[name].append(point)
     return dict(sorted(points_of.items()))
@@ -230,7 +231,7 @@ def _failed(error: Exception, debug: bool) -> int:
 
 def _report(error: Exception | str, debug: bool, status: int, before: str = "", after: str = "") -> int:
     """Write an error to standard error, its problems as a list where they are several, and give `status` back."""
-    if "ftp.report.progress" in sys.modules:
+    if "ftp.report.progress" in sys.modules:  # a live line would be drawn over the message
         sys.modules["ftp.report.progress"].close_all()
     if debug and isinstance(error, Exception):
         import traceback

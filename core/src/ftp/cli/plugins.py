@@ -88,6 +88,7 @@ def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[Entry], l
     for of_name in _known(plugins_from).values():
         for plugin in of_name:
             started = time.perf_counter()
+            # one broken package must not keep the others from being listed
             try:
                 cls = load_quietly(plugin)
                 kind, summary = kind_of(cls), summary_of(cls)
@@ -113,6 +114,7 @@ def _print(entries: Sequence[Entry], hidden: bool) -> None:
         package = f"{entry['distribution']} {entry['version']}".strip()
         every_run = " (part of every run)" if entry["default"] else ""
         rows.append((entry["name"], entry["kind"], package, entry["summary"] + every_run))
+    # the summary stands last, as wide as it is
     name_width, kind_width, package_width, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     for name, kind, package, summary in rows:
         cells = (name.ljust(name_width), kind.ljust(kind_width), package.ljust(package_width), summary)

@@ -72,6 +72,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
         rows = _file(source, predictor, columns, max_decompressed)
     else:
         rows = ({"text": text} for text in (texts or _lines(sys.stdin.buffer)))
+    # what is shown of a row is all of it; what the model is asked has no answers in it
     with _sink(target, as_json) as emit:
         count = 0
         for chunk in _chunks(rows, ROWS):
@@ -221,7 +222,7 @@ def _csv(file: IO[str]) -> Emit:
         cells = {name: _cell(value) for name, value in {**row, "answer": answer["answer"]}.items()}
         for name, score in _named_scores(answer.get("scores")):
             cells[f"score_{name}"] = _cell(score)
-        if writer is None:
+        if writer is None:  # the columns are known with the first row
             writer = csv.DictWriter(file, list(cells))
             writer.writeheader()
         writer.writerow(cells)

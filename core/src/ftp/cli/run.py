@@ -54,7 +54,7 @@ def _do_run(arguments: Sequence[str]) -> None:
     elif line.changes:
         raise UserError("--resume-with is for a run that is resumed", "give the option itself, or add --resume DIR")
     processes = prepared.settings.processes
-    if processes > 1:
+    if processes > 1:  # this process starts them with the same line, and waits
         from ftp.train.launch import inside, launch
 
         if not inside():

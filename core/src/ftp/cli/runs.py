@@ -36,7 +36,7 @@ def _print_table(runs: Sequence[listing.Summary]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    names, more = listing.columns(runs)
+    names, more = listing.columns(runs)  # a terminal has room for a few scores
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("run", overflow="fold", no_wrap=True)
     table.add_column("status")

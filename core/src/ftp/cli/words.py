@@ -76,6 +76,7 @@ class _Reader:
     """Takes the words of a line one after another."""
 
     def __init__(self, words: Sequence[str], options: Iterable[Option], switches: Iterable[str]) -> None:
+        # options of plugins come later: until then their flags are unknown and are kept as they stand
         self.rest = list(words)
         self.line = Line(problems=_not_utf8(words))
         self.options: dict[str, Option] = {}  # by flag
@@ -111,6 +112,7 @@ class _Reader:
             line.trust_recipe = True
         elif flag in self.switches:
             line.switches.add(flag)
+        # options come before `--no-...`, as a plugin may name one `no_...` itself
         elif option is not None and option.is_flag:
             line.put(option, self._value_or_true(value))
         elif option is not None:

@@ -51,6 +51,7 @@ class Verdicts:
         run = self.run
         silent = frozenset(self.failed)
 
+        # a check is no part of training: a fault in it must not cost the run
         def not_run(plugin: Picked, error: Exception) -> list[Risk]:
             if isinstance(error, UserError) and stage in BEFORE_TRAINING:
                 raise error

@@ -30,12 +30,14 @@ def build(run: StartedRun, data: Data, weights: Path | None = None) -> tuple[Mod
     from ftp.train.seeds import seed_step
     from ftp.train.state import Whole, put_weights, scored_weights
 
-    seed_step(run.settings.seed, 0, 0)
+    seed_step(run.settings.seed, 0, 0)  # new weights are the same in every process
     model = make_model(run, data)
     refuse_untrained(run, model)
     model.net.to(run.accelerator.device)
     if run.settings.gradient_checkpointing:
+        # the reentrant kind finds no gradient where only inner weights (an adapter) are trained
         model.net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # measured on the finished network: adapters and heads are part of what must agree
     model = dataclasses.replace(model, packed=packs(run, model))
     loss = run.hooks.one("make_loss", run=run, data=data, model=model)
     if loss.extra is not None:

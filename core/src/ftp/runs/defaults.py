@@ -164,6 +164,7 @@ class Duplicates:
     def check_risks(self, run: StartedRun, stage: str, data: Data) -> list[Risk]:
         if stage != "data":
             return []
+        # general text measures what is forgotten, not what is learnt
         held = [name for name in data.splits if name not in ("train", "general")]
         if "train" not in data.splits or not held or any(not hasattr(rows, "num_rows") for rows in data.splits.values()):
             return [Risk("duplicates", "not_run", "there are no two stored splits to compare")]
@@ -171,7 +172,8 @@ class Duplicates:
         columns = [name for name in forms.get(data.form).duplicate_columns if name in present]
         train_texts = {_normalised(row, columns) for row in data.splits["train"].select_columns(columns)}
         examples = {}
-        num_rows, num_duplicates = 0, 0
+        num_rows = 0
+        num_duplicates = 0
         for split in held:
             duplicates = []
             for row_index, row in enumerate(data.splits[split].select_columns(columns)):
@@ -222,6 +224,7 @@ class Gap:
         evidence = {"held_out_loss": {step: round(loss, 4) for step, loss in held_out.items()},
                     "train_loss": {step: round(loss, 4) for step, loss in train.items()}, "best_step": best}
         rise = held_out[last] / held_out[best] - 1
+        # both must part: a held-out loss that rises with the training loss is no overfitting
         if last != best and rise > self.rise and train[last] < train[best]:
             return [Risk("gap", "warn", f"the held-out loss rose by {rise:.0%} after update {best} while the training "
                          "loss fell: overfitting; the best checkpoint is used", evidence,

@@ -142,6 +142,7 @@ def memory(prepared: Prepared, shape: Shape) -> tuple[dict[str, int], str]:
 
 def _data(run: Run, prepared: Prepared, unknown: list[str]) -> Data:
     """The rows, where they are on this machine; else none, and why."""
+    # a domain has its sample in its package; only what the user names may have to be fetched
     sources = [run.settings.data]
     sources += [prepared.values.get(f"{plugin.name}.data") for plugin in prepared.picked]
     absent = [str(source) for source in sources if source is not None and not Path(source).expanduser().exists()]
@@ -177,6 +178,7 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
         wanted = NewTokens(settings.add_tokens, resize=settings.resize_embeddings)
         tokenizer, ids = models.grow_shape(source, net, wanted, trust_remote_code=settings.trust_remote_code)
         bare = dataclasses.replace(bare, tokenizer=tokenizer, fresh_tokens=ids)
+    # wrappers put adapters on weights that are not there: shapes and what is trained are known all the same
     try:
         wrapped = _wrapped(prepared, bare, data)
     except (PluginError, UserError) as error:

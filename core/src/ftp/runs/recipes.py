@@ -66,6 +66,7 @@ def accept(out: Path, prepared: Prepared) -> list[Change]:
     """The changes that a resume makes on purpose. Raises `UserError` where the recipe was edited, or where an option is given
     that would make it another run. A run without a checkpoint has learnt nothing yet: it may still change in any way."""
     changed = changes(out, prepared)
+    # flags are meant, edits of the file may be a slip: only the former are taken
     if not checkpoint.any_in(out / paths.CHECKPOINTS):
         return changed
     edited = []
@@ -151,7 +152,7 @@ def _in_force(out: Path, now: Mapping[str, object]) -> dict[str, object] | None:
     """
     folder = Folder(out)
     facts = folder.read_facts()
-    expected = facts.get("recipe") or _of_newest_checkpoint(out)
+    expected = facts.get("recipe") or _of_newest_checkpoint(out)  # run.json may have been lost
     if expected is None:
         return None
     if fingerprint(now) == expected:
@@ -220,7 +221,7 @@ def _harm(out: Path, change: Change) -> str:
     if change.key not in LONGER:
         return ""
     before = change.old
-    if change.key == "max_steps":
+    if change.key == "max_steps":  # a run by epochs has none, but its log says how many updates they are
         before = _updates(out) or before
     if not isinstance(change.new, (int, float)) or (isinstance(before, (int, float)) and change.new < before):
         return f"it may only grow (it is {shown(before)})"

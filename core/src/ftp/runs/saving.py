@@ -47,6 +47,7 @@ def save(
     from ftp import model as models
 
     aside = folder.model_aside()
+    # default plugins are in every run, and say nothing of how the model was made
     named = [plugin.name for plugin in run.hooks.picked if not plugin.found.default]
     with whole_folder(aside):
         models.save(model, aside, plugins=named, scores=[*scores, *baselines], base_files=inputs.of_base(run.out),

@@ -115,7 +115,7 @@ def read(path: Path, flags: Mapping[str, object], resume: bool = False) -> tuple
         values = {}
         for key, value in _options_of_stage(options, common, flags).items():
             values[key] = _filled(value, folders, problems, f"{path}: stage {name}")
-        folders[name] = folder
+        folders[name] = folder  # from here on later stages may name it
         try:
             prepared = prepare(plugins, given=[(f"{original}, stage {name}", {**values, "out": str(folder)})])
         except UserError as error:
@@ -190,6 +190,7 @@ def _as_its_folder_shows(name: str, prepared: Prepared, folder: Path) -> Stage:
     """A stage as its folder shows it."""
     if not state.holds_run(folder):
         return Stage(name, prepared, folder)
+    # what never came to an update is begun anew, with whatever options
     done = Folder(folder).read_facts().get("status") == "finished"
     begun = not done and not state.came_to_nothing(folder)
     merges = _to_merge(prepared, folder)

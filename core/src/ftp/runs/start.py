@@ -49,6 +49,7 @@ def take_up(run: StartedRun, folder: Folder, prepared: Prepared) -> None:
     for difference in differences:
         run.tell(f"{difference}: it may not repeat exactly (the last digits may differ)")
 
+    # told first: what is written from here on is the state of the resumed run
     folder.write_recipe(recipe)
     recipes.write_down(folder, changed, recipe)
     folder.write_lock(lock(prepared.picked))
