@@ -184,7 +184,7 @@ def table(options: Iterable[Option]) -> list[str]:
     lines = ["| option | type | default | what it does |", "| --- | --- | --- | --- |"]
     for item in options:
         limits = f"one of {', '.join(map(str, item.choices))}" if item.choices else item.type_name
-        limits += f", {bounds(item)}" if bounds(item) else ""
+        limits += f", {bounds(item.low, item.high)}" if bounds(item.low, item.high) else ""
         value = "" if item.default is None or item.default == () else f"`{show(item.default)}`"
         lines.append(f"| `{item.flag}` | {limits} | {value} | {cell(item.help)} |")
     return lines

@@ -64,28 +64,24 @@ def _right(item: Option, suggestions: Mapping[str, object]) -> str:
     if not item.owner:
         default = suggestions.get(item.key, default)
     parts = [item.help]
-    if limits := bounds(item):
+    if limits := bounds(item.low, item.high):
         parts.append(f"({limits})")
     if default is not None and default != ():
         parts.append(f"[{show(default)}]")
     return " ".join(filter(None, parts))
 
 
-def bounds(item: Option) -> str:
+def bounds(low: float | None, high: float | None) -> str:
     """`1 to 8`, `at least 1`, `at most 8`, or nothing."""
-    low = _bound(item.low)
-    high = _bound(item.high)
-    if low and high:
-        return f"{low} to {high}"
-    if low:
-        return f"at least {low}"
-    return f"at most {high}" if high else ""
+    if low is None:
+        return "" if high is None else f"at most {_bound(high)}"
+    if high is None:
+        return f"at least {_bound(low)}"
+    return f"{_bound(low)} to {_bound(high)}"
 
 
-def _bound(value: float | None) -> str:
+def _bound(value: float) -> str:
     """A bound in all its digits, where `g` would round a large one."""
-    if value is None:
-        return ""
     return f"{value:g}" if abs(value) < 1e5 else str(value)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TypedDict
 
 from ftp.cli.help import bounds, show
 from ftp.contract import CONTRACT, VERSION
@@ -50,14 +50,62 @@ REGISTERED = {
 """Groups of entry points that a package may use beside its plugins."""
 
 
-def describe(found: Found) -> dict[str, Any]:
-    """Everything that is known of a plugin without a run, as JSON holds it. Raises `UserError` where it does not import."""
-    from ftp.folder.writing import plain
+class HookEntry(TypedDict):
+    """How a plugin acts at a hook (`answers`, `wraps` or `default`), and how many answers the hook takes."""
 
+    how: str
+    takes: str
+
+
+class OptionEntry(TypedDict):
+    """An option, as `ftp.options.Option` has it; `type` in words."""
+
+    flag: str
+    name: str
+    type: str
+    default: object
+    help: str
+    low: float | None
+    high: float | None
+    choices: Sequence[str]
+
+
+class Page(TypedDict):
+    """Everything that is known of a plugin without a run.
+
+    `declares`: the words of its declaration that say something else than their default. `registers`: what its package brings
+    beside plugins, by group of entry points. `problems`: what the audit finds.
+    """
+
+    name: str
+    kind: str
+    distribution: str
+    version: str
+    target: str
+    default: bool
+    summary: str
+    help: str
+    core_versions: str
+    core: str
+    contract: str
+    hooks: Mapping[str, HookEntry]
+    wants: Sequence[str]
+    gives: Sequence[str]
+    suggests: Mapping[str, object]
+    head: Sequence[str]
+    declares: Mapping[str, object]
+    keeps_state: bool
+    registers: Mapping[str, Sequence[str]]
+    options: Sequence[OptionEntry]
+    problems: Sequence[str]
+
+
+def describe(found: Found) -> Page:
+    """The page of a plugin. Raises `UserError` where it does not import."""
     cls = found.load()
     picked = Picked(found, cls)
     declaration = picked.declaration
-    page: dict[str, Any] = plain({
+    return {
         "name": found.name, "kind": kind_of(cls), "distribution": found.distribution, "version": found.version,
         "target": found.target, "default": found.default, "summary": summary_of(cls), "help": inspect.getdoc(cls) or "",
         "core_versions": found.core_versions, "core": VERSION, "contract": CONTRACT,
@@ -69,11 +117,10 @@ def describe(found: Found) -> dict[str, Any]:
         "registers": _registered(found.distribution),
         "options": [_option(item) for item in picked.options],
         "problems": [str(problem) for problem in audit_class(cls, f"plugin '{found.name}' of {found.package}")],
-    })
-    return page
+    }
 
 
-def declared(declaration: Declaration) -> dict[str, Any]:
+def declared(declaration: Declaration) -> dict[str, object]:
     """The words of a declaration that say something else than their default, in the order of `DECLARED`."""
     default = Declaration()
     words = {}
@@ -84,17 +131,17 @@ def declared(declaration: Declaration) -> dict[str, Any]:
     return words
 
 
-def _hooks(cls: type) -> dict[str, dict[str, str]]:
+def _hooks(cls: type) -> dict[str, HookEntry]:
     """The hooks that a plugin answers, in the order of the contract."""
     answers = implementations(cls)
-    hooks = {}
+    hooks: dict[str, HookEntry] = {}
     for hook, arity in ARITY.items():
         if hook in answers:
             hooks[hook] = {"how": _how(answers[hook]), "takes": arity}
     return hooks
 
 
-def _how(options: Mapping[str, Any]) -> str:
+def _how(options: Mapping[str, object]) -> str:
     """How a method answers its hook."""
     if options.get("wrapper"):
         return "wraps"
@@ -115,13 +162,13 @@ def _registered(distribution: str) -> dict[str, list[str]]:
     return names
 
 
-def _option(item: Option) -> dict[str, Any]:
+def _option(item: Option) -> OptionEntry:
     return {"flag": item.flag, "name": item.name, "type": item.type_name, "default": item.default, "help": item.help,
-            "low": item.low, "high": item.high, "choices": list(item.choices)}
+            "low": item.low, "high": item.high, "choices": item.choices}
 
 
-def as_text(page: Mapping[str, Any]) -> list[str]:
-    """The lines of a page that `describe` made."""
+def as_text(page: Page) -> list[str]:
+    """The lines of a page."""
     lines = [f"{page['name']} ({page['kind']}), from {page['distribution']} {page['version']}".rstrip(), ""]
     lines += [f"  {line}".rstrip() for line in page["help"].splitlines()]
     if page["default"]:
@@ -141,40 +188,39 @@ def as_text(page: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def registered_lines(registers: Mapping[str, list[str]]) -> list[str]:
+def registered_lines(registers: Mapping[str, Sequence[str]]) -> list[str]:
     """What a package registers beside its plugins, a line for each group."""
     return [f"{REGISTERED[group]}: {', '.join(registers[group])}" for group in REGISTERED if group in registers]
 
 
-def _contract_line(page: Mapping[str, Any]) -> str:
+def _contract_line(page: Page) -> str:
     """The versions of core that the plugin's package runs with, beside the one that is there."""
     versions = page["core_versions"]
     required = f"runs with ftp-core {versions}" if versions else "names no versions of ftp-core that it runs with"
     return f"{required}; {page['core']} is installed (contract {page['contract']})"
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: object) -> str:
     """A value of a declaration as a user would write it."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {show(inner)}" for key, inner in value.items())
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         separator = "; or " if any(isinstance(inner, Mapping) for inner in value) else ", "
         return separator.join(_in_words(inner) for inner in value)
     return str(value)
 
 
-def _hook_lines(hooks: Mapping[str, Mapping[str, str]]) -> list[str]:
-    width = max((len(name) for name in hooks), default=0)
+def _hook_lines(hooks: Mapping[str, HookEntry]) -> list[str]:
+    width = max(map(len, hooks), default=0)
     return [f"  {name.ljust(width)}  {hook['how']}" for name, hook in hooks.items()] or ["  none"]
 
 
-def _option_lines(options: list[dict[str, Any]]) -> list[str]:
+def _option_lines(options: Sequence[OptionEntry]) -> list[str]:
     lines = []
     for item in options:
-        known = Option("", item["name"], None, None, "", item["low"], item["high"])
-        limits = "|".join(item["choices"]) if item["choices"] else item["type"]
-        limits += f", {bounds(known)}" if bounds(known) else ""
-        value = tuple(item["default"]) if isinstance(item["default"], list) else item["default"]
-        default = "" if value in (None, ()) else f" [{show(value)}]"
+        limits = "|".join(item["choices"]) or item["type"]
+        if within := bounds(item["low"], item["high"]):
+            limits += f", {within}"
+        default = "" if item["default"] in (None, ()) else f" [{show(item['default'])}]"
         lines += [f"  {item['flag']}  ({limits}){default}", f"      {item['help']}"]
     return lines or ["  none"]

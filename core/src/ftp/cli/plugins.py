@@ -10,6 +10,7 @@ import click
 
 from ftp.cli.plugin_page import as_text, describe
 from ftp.errors import PluginError, Problem, UserError, nearest
+from ftp.folder.writing import plain
 from ftp.host.terminal import say, say_json, warn
 from ftp.plugin_info import Found
 from ftp.plugins.declare import kind_of, summary_of
@@ -53,7 +54,7 @@ def show_one(plugins_from: tuple[str, ...], name: str, as_json: bool) -> None:
         raise UserError(f"ftp plugins show {name}: no such plugin is installed", nearest(name, known), "ftp plugins")
     pages = [describe(candidate) for candidate in candidates]
     if as_json:
-        say_json(pages[0] if len(pages) == 1 else pages, indent=2)
+        say_json(plain(pages[0] if len(pages) == 1 else pages), indent=2)
         return
     for page in pages:
         say("\n".join(as_text(page)))
