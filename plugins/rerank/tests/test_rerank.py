@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ftp import UserError
 from ftp.types import Data, Model, Prediction, Predictions
-from ftp_rerank.evaluation import scores
+from ftp_rerank.evaluation import measure
 from ftp_rerank.loss import CrossEncoder as CrossEncoderLoss
 from ftp_rerank.loss import draw_negatives
 from ftp_testing.models import TEXTS, tiny
@@ -73,10 +73,10 @@ def test_negatives_are_other_rows_and_never_what_answers_the_anchor() -> None:
 def test_scores_say_where_the_positive_stands() -> None:
     rows = Dataset.from_dict({"anchor": ["a", "b", "c"], "positive": ["p", "q", "r"]})
     answers = [Prediction([0.9, 0.1, 0.2]), Prediction([0.5, 0.5, 0.1]), Prediction([0.1, 0.2, 0.3])]
-    found = scores(Data({}, "pairs"), {"test": Predictions("test", rows, answers, 0.0, np.zeros(3))})
+    found = measure(Data({}, "pairs"), {"test": Predictions("test", rows, answers, 0.0, np.zeros(3))})
     assert {score.name: score.value for score in found} == pytest.approx(
         {"recall_at_1": 1 / 3, "ndcg_at_10": (1 + 1 / np.log2(3) + 0.5) / 3, "mrr_at_10": (1 + 1 / 2 + 1 / 3) / 3})
     rows = Dataset.from_dict({"text": ["a"] * 3, "text_pair": ["b"] * 3, "score": [0.0, 2.0, 5.0]})
     answers = [Prediction(0.1), Prediction(0.3), Prediction(0.9)]
-    found = scores(Data({}, "scored_pairs"), {"test": Predictions("test", rows, answers, 0.0, np.zeros(3))})
+    found = measure(Data({}, "scored_pairs"), {"test": Predictions("test", rows, answers, 0.0, np.zeros(3))})
     assert [(score.name, score.value, score.n) for score in found] == [("spearman", pytest.approx(1.0), 3)]

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Model, Run
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
+
+    from ftp_adapters.modeling_adapters import Settings
 
 Placement = Literal["pfeiffer", "houlsby", "parallel"]
 NonLinearity = Literal["relu", "gelu", "gelu_new", "silu", "swish", "tanh", "leaky_relu", "linear"]
-USUAL: dict[str, dict[str, Any]] = {
-    "pfeiffer": {"reduction_factor": 16.0, "non_linearity": "relu", "scaling": 1.0},
-    "houlsby": {"reduction_factor": 16.0, "non_linearity": "swish", "scaling": 1.0},
-    "parallel": {"reduction_factor": 2.0, "non_linearity": "relu", "scaling": 4.0},
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What options are where nothing is said."""
+
+    reduction_factor: float
+    non_linearity: NonLinearity
+    scaling: float
+
+
+USUAL: dict[Placement, Usual] = {
+    "pfeiffer": Usual(16.0, "relu", 1.0), "houlsby": Usual(16.0, "swish", 1.0), "parallel": Usual(2.0, "relu", 4.0),
 }
 """What each placement takes where nothing is said: AdapterHub's double_seq_bn, seq_bn and par_bn."""
 
@@ -49,25 +61,11 @@ class Adapters:
         model = yield
         import torch
 
-        from ftp_adapters import modeling_adapters, places
+        from ftp_adapters import modeling_adapters
 
-        if self.bottleneck_size is not None and self.reduction_factor is not None:
-            raise UserError("--adapters.bottleneck_size and --adapters.reduction_factor: both say how wide it is",
-                            "leave one of them out")
-        if hasattr(model.net, "peft_config"):
-            raise UserError("adapters: the network has an adapter of PEFT already", "name one of the two methods")
-        if any(name.endswith(".bottleneck") for name, _ in model.net.named_modules()):
-            raise UserError("adapters: the network has adapters already", "name the method once")
-        usual = USUAL[self.placement]
-        settings = {
-            "places": places.find(model.net, self.placement, self.layers), "width": self.bottleneck_size,
-            "reduction_factor": self.reduction_factor or usual["reduction_factor"],
-            "non_linearity": self.non_linearity or usual["non_linearity"],
-            "scaling": usual["scaling"] if self.scaling is None else self.scaling,
-            "ln_before": self.ln_before, "dropout": self.dropout, "token_rows": self._token_rows(run, model),
-            "vocabulary": _grown_vocabulary(model),
-        }
-        kept = _copies(model)
+        self._check(model)
+        settings = self._settings(run, model)
+        untrained_modules = _copies(model)
         model.net.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(run.settings.seed)
@@ -79,8 +77,34 @@ class Adapters:
         def save(folder: Path) -> None:
             _save(model, folder, settings, trained)
 
-        return replace(model, save=save, reference=_off(model.net, names, kept))
+        return replace(model, save=save, reference=_reference(model.net, names, untrained_modules))
 
+    def _check(self, model: Model) -> None:
+        """Raise `UserError` for options and networks that do not go together."""
+        if self.bottleneck_size is not None and self.reduction_factor is not None:
+            raise UserError("--adapters.bottleneck_size and --adapters.reduction_factor: both say how wide it is",
+                            "leave one of them out")
+        if hasattr(model.net, "peft_config"):
+            raise UserError("adapters: the network has an adapter of PEFT already", "name one of the two methods")
+        if any(name.endswith(".bottleneck") for name, _ in model.net.named_modules()):
+            raise UserError("adapters: the network has adapters already", "name the method once")
+
+    def _settings(self, run: Run, model: Model) -> Settings:
+        """The options as they are saved beside the adapters."""
+        from ftp_adapters import places
+
+        usual = USUAL[self.placement]
+        return {
+            "places": places.find(model.net, self.placement, self.layers),
+            "width": self.bottleneck_size,
+            "reduction_factor": self.reduction_factor or usual.reduction_factor,
+            "non_linearity": self.non_linearity or usual.non_linearity,
+            "scaling": usual.scaling if self.scaling is None else self.scaling,
+            "ln_before": self.ln_before,
+            "dropout": self.dropout,
+            "token_rows": self._token_rows(run, model),
+            "vocabulary": _grown_vocabulary(model),
+        }
 
     def _token_rows(self, run: Run, model: Model) -> dict[str, list[int]]:
         """Module -> ids of the tokens whose rows in it are trained."""
@@ -110,14 +134,16 @@ def _grown_vocabulary(model: Model) -> int | None:
     return came_from.grown.rows if came_from is not None and came_from.grown is not None else None
 
 
-def _copies(model: Model) -> dict[str, Any]:
+def _copies(model: Model) -> dict[str, nn.Module]:
     """The new modules as they are before training, for the reference."""
     import copy
 
     return {name: copy.deepcopy(model.net.get_submodule(name)).requires_grad_(False).eval() for name in model.fresh}
 
 
-def _off(net: Any, names: list[str], kept: dict[str, Any]) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
+def _reference(
+    net: PreTrainedModel, names: list[str], untrained_modules: dict[str, nn.Module]
+) -> Callable[[], AbstractContextManager[PreTrainedModel]]:
     """`Model.reference` by switching the adapters off and putting the new modules of before the run in their places."""
     import torch
 
@@ -125,10 +151,10 @@ def _off(net: Any, names: list[str], kept: dict[str, Any]) -> Callable[[], Abstr
 
     @contextmanager
     def reference() -> Iterator[PreTrainedModel]:
-        own = {name: net.get_submodule(name) for name in kept}
+        own = {name: net.get_submodule(name) for name in untrained_modules}
         device = next(net.parameters()).device
         try:
-            for name, module in kept.items():
+            for name, module in untrained_modules.items():
                 net.set_submodule(name, module.to(device))
             for name in names:
                 net.get_submodule(name).enabled = False
@@ -143,7 +169,7 @@ def _off(net: Any, names: list[str], kept: dict[str, Any]) -> Callable[[], Abstr
     return reference
 
 
-def _save(model: Model, folder: Path, settings: dict[str, Any], trained: tuple[str, ...]) -> None:
+def _save(model: Model, folder: Path, settings: Settings, trained: tuple[str, ...]) -> None:
     """Write the layout: what was trained, the base's configuration, and the code that puts them together."""
     import json
     import shutil

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, plugin
 from ftp.forms import Column, FormSpec, Way
 from ftp.heads import HeadSpec, Later
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
+from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
 from ftp_choice import scores
 from ftp_choice.probe import TO_NET, probe_inputs
 
@@ -42,9 +42,9 @@ def example(number: int, split: str) -> Row:
 
 def answered(row: Row, labels: Sequence[str], is_right: bool) -> Prediction:
     """A right or a wrong answer to a row for `ftp check`."""
-    places = range(len(row["choices"]))
-    chosen = int(row["answer"]) if is_right else (int(row["answer"]) + 1) % len(places)
-    return Prediction(chosen, tuple(float(place == chosen) for place in places))
+    num_choices = len(row["choices"])
+    choice = int(row["answer"]) if is_right else (int(row["answer"]) + 1) % num_choices
+    return Prediction(choice, tuple(float(i == choice) for i in range(num_choices)))
 
 
 MULTIPLE_CHOICE = FormSpec(
@@ -57,7 +57,7 @@ MULTIPLE_CHOICE = FormSpec(
 )
 
 
-def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:
+def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, object]:
     """The letter of the choice, and the probability of each."""
     if prediction.answer is None:
         return {"answer": None}
@@ -80,7 +80,15 @@ HEAD = HeadSpec(
     what_is_trained="no single token is trained: the choice of the row is",
     loss_is_nats=True,
     model_as="labels",
+    unused=("classifier.bias",),  # added to all choices alike, so that nothing can be learnt of it
 )
+
+
+class ChoiceRow(EncodedRow, total=False):
+    """A question with each of its choices, one behind another. `segments`: tokens of each. `answer`: the right choice."""
+
+    segments: list[int]
+    answer: int
 
 
 def make_loss(run: Run, data: Data, model: Model) -> Loss:
@@ -97,40 +105,42 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
         if isinstance(layer, torch.nn.Linear) and layer.out_features == 1 and layer.bias is not None:
             layer.bias.requires_grad_(False)  # it is added to all choices alike, so that nothing can be learnt of it
 
-    def ask(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def ask(rows: Sequence[Row]) -> Iterator[ChoiceRow]:
         """The question with each choice, one behind another; `segments`: tokens of each."""
         for row in rows:
             if not row["choices"]:
                 raise UserError(f"there is no choice for the question {row['question']!r:.60}", "give each question two or more")
             pairs = list(texts.ask([{"text": row["question"], "text_pair": choice} for choice in row["choices"]]))
-            encoded: dict[str, Any] = {"segments": [len(pair["input_ids"]) for pair in pairs]}
-            for name in ("input_ids", "token_type_ids"):
-                if name in pairs[0]:
-                    encoded[name] = [token for pair in pairs for token in pair[name]]
-            yield {**encoded, "cut": sum(pair["cut"] for pair in pairs)}
+            ids = [pair["input_ids"] for pair in pairs]
+            encoded: ChoiceRow = {"input_ids": list(chain.from_iterable(ids)), "segments": list(map(len, ids)),
+                                  "cut": sum(pair["cut"] for pair in pairs)}
+            if "token_type_ids" in pairs[0]:
+                encoded["token_type_ids"] = list(chain.from_iterable(pair["token_type_ids"] for pair in pairs))
+            yield encoded
 
-    def encode(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def encode(rows: Sequence[Row]) -> Iterator[ChoiceRow]:
         for row, encoded in zip(rows, ask(rows), strict=True):
             if not 0 <= row["answer"] < len(row["choices"]):
                 raise UserError(f"the answer to {row['question']!r:.60} is number {row['answer']:g}, and there are "
                                 f"{len(row['choices'])} choices", "count them from 0, or name them by letters: A is the first")
-            yield {**encoded, "answer": int(row["answer"])}
+            encoded["answer"] = int(row["answer"])
+            yield encoded
 
-    def collate(rows: Sequence[Any]) -> Batch:
+    def collate(rows: Sequence[ChoiceRow]) -> Batch:
         """All pairs of all rows as one question: each is scored for itself; `choices` says how many belong together."""
         device = next(model.net.parameters()).device
         # most read the first token, and count positions from the left; xlnet reads the last one
         side = "left" if getattr(model.net.config, "summary_type", "first") == "last" else "right"
-        parts: dict[str, list[list[int]]] = {}
+        ids: list[list[int]] = []
+        types: list[list[int]] = []
         for row in rows:
             for start, end in pairwise(accumulate(row["segments"], initial=0)):
-                for name in ("input_ids", "token_type_ids"):
-                    if row.get(name) is not None:
-                        parts.setdefault(name, []).append(row[name][start:end])
-        beside = {"token_type_ids": (parts["token_type_ids"], 0)} if "token_type_ids" in parts else {}
-        laid = layout.lay(parts["input_ids"], packed=False, pad_id=model.tokenizer.pad_token_id or 0,
-                          padding_side=side, beside=beside, device=device)
-        inputs: dict[str, Any] = {name: laid[name] for name in TO_NET if name in laid}
+                ids.append(row["input_ids"][start:end])
+                if row.get("token_type_ids") is not None:
+                    types.append(row["token_type_ids"][start:end])
+        laid = layout.lay(ids, packed=False, pad_id=model.tokenizer.pad_token_id or 0, padding_side=side,
+                          beside={"token_type_ids": (types, 0)} if types else {}, device=device)
+        inputs: dict[str, object] = {name: laid[name] for name in TO_NET if name in laid}
         inputs["choices"] = [len(row["segments"]) for row in rows]
         if not is_asked(rows):
             inputs["answer"] = torch.tensor([row["answer"] for row in rows], device=device)
@@ -138,8 +148,8 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
 
     def logits_of(batch: Batch) -> torch.Tensor:
         """[rows, choices] float32, -inf where a row has fewer choices than others."""
-        given = {name: batch.inputs[name].unsqueeze(0) for name in TO_NET if name in batch.inputs}
-        flat = model.net(**given).logits.float().flatten()
+        one_question = {name: batch.inputs[name].unsqueeze(0) for name in TO_NET if name in batch.inputs}
+        flat = model.net(**one_question).logits.float().flatten()
         return pad_sequence(list(flat.split(batch.inputs["choices"])), batch_first=True, padding_value=-torch.inf)
 
     def compute(batch: Batch) -> LossOut:

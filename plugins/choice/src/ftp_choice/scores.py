@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
@@ -20,27 +23,30 @@ def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
             likeliest = [prediction.answer]
             if prediction.scores is not None:
                 best = max(prediction.scores)
-                likeliest = [place for place, score in enumerate(prediction.scores) if score == best]
+                likeliest = [choice for choice, score in enumerate(prediction.scores) if score == best]
             right += (truth in likeliest) / len(likeliest)
         scores.append(Score("accuracy", right / len(answered.answers), "max", split))
     return scores
 
 
 def guesses(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset], held: Mapping[str, Dataset]
 ) -> dict[str, dict[str, Predictions]]:
     """All choices alike; and the place that the right choice has most often in the training rows."""
     import numpy as np
 
-    counts = Counter(int(answer) for answer in data.splits["train"]["answer"])
-    found: dict[str, dict[str, Predictions]] = {"chance": {}, "most frequent place": {}}
+    counts = Counter(map(int, data.splits["train"]["answer"]))
+    baselines: dict[str, dict[str, Predictions]] = {"chance": {}, "most frequent place": {}}
     for split, rows in held.items():
-        for baseline in found:
-            answers, losses = [], []
+        for baseline, by_split in baselines.items():
+            answers = []
+            losses = []
             for choices, truth in zip(rows["choices"], rows["answer"], strict=True):
-                likely = [1.0 if baseline == "chance" else counts[place] + 1.0 for place in range(len(choices))]
-                shares = np.array(likely) / sum(likely)
+                weights = np.ones(len(choices))
+                if baseline == "most frequent place":
+                    weights += [counts[i] for i in range(len(choices))]
+                shares = weights / weights.sum()
                 answers.append(Prediction(int(shares.argmax()), tuple(shares.tolist())))
                 losses.append(-float(np.log(shares[int(truth)])))
-            found[baseline][split] = Predictions(split, rows, answers, float(np.mean(losses)), np.array(losses))
-    return found
+            by_split[split] = Predictions(split, rows, answers, float(np.mean(losses)), np.array(losses))
+    return baselines

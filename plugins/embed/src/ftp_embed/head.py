@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ftp.heads import HeadSpec, Later
 from ftp.types import Prediction
 
 
-def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:
+def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, object]:
     """The vector of a text; of two texts or more, the cosine of the first two, whose vectors have length 1."""
     vectors = prediction.answer
     if not vectors or isinstance(vectors[0], float):
@@ -30,4 +29,5 @@ EMBEDDING = HeadSpec(
     shown=shown,
     scores=Later("ftp_embed.evaluation:scores"),
     model_as="labels",
+    unused=("pooler",),
 )

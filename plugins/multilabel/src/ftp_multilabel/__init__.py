@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, option, plugin
 from ftp.forms import Column, FormSpec, Way
@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
+    from ftp.losses.labels import LabelRow
+
+    class MultilabelRow(LabelRow, total=False):
+        """A text, or a pair. `targets`: of each label 1 where the row has it, else 0."""
+
+        targets: list[int]
+
 SAMPLE = Path(__file__).parent / "sample"
 
 
 def listed(row: Row, labels: Sequence[str]) -> Row:
     """The labels of `a|b` as a list; an empty cell has none."""
-    return {"labels": [label.strip() for label in (row["labels"] or "").split("|") if label.strip()]}
+    names = map(str.strip, (row["labels"] or "").split("|"))
+    return {"labels": [name for name in names if name]}
 
 
 def joined(row: Row, labels: Sequence[str]) -> Row:
@@ -41,9 +49,9 @@ MULTILABELLED = FormSpec(
 )
 
 
-def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, Any]:
+def shown(prediction: Prediction, labels: Sequence[str]) -> Mapping[str, object]:
     """The names of the labels, and the probability of each."""
-    answer: dict[str, Any] = {"answer": [labels[number] for number in prediction.answer or ()]}
+    answer: dict[str, object] = {"answer": [labels[number] for number in prediction.answer or ()]}
     if prediction.scores is not None:
         answer["scores"] = dict(zip(labels, prediction.scores, strict=True))
     return answer
@@ -84,12 +92,13 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
     beside = torch.nn.Module()  # in every checkpoint, so that the best weights come back with their thresholds
     beside.register_buffer("thresholds", torch.full((len(data.labels),), 0.5))
 
-    def encode(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def encode(rows: Sequence[Row]) -> Iterator[MultilabelRow]:
         for row, encoded in zip(rows, texts.ask(rows), strict=True):
             yield {**encoded, "targets": [int(number in row["labels"]) for number in range(len(data.labels))]}
 
-    def collate(rows: Sequence[Any]) -> Batch:
-        unlabelled: list[Any] = [dict(row, asked=True) for row in rows]  # the labels are ours
+    def collate(rows: Sequence[MultilabelRow]) -> Batch:
+        # the loss of texts lays out rows to be answered: it knows no lists of labels
+        unlabelled: list[MultilabelRow] = [{**row, "asked": True} for row in rows]
         batch = texts.collate(unlabelled)
         if is_asked(rows):
             return batch
@@ -129,7 +138,7 @@ class Multilabel:
     tune: bool = option(True, "give each label the threshold of the highest F1 on the validation rows; else 0.5")
 
     def __post_init__(self) -> None:
-        self.beside: Any = None  # what holds the thresholds of the run's loss
+        self.beside: torch.nn.Module | None = None  # what holds the thresholds of the run's loss
 
     @hookimpl
     def load_data(self, run: Run) -> Mapping[str, Dataset]:
@@ -137,12 +146,13 @@ class Multilabel:
 
         return load(run, SAMPLE, form="multilabelled", labels=self.labels or self.columns, adapt=self.with_labels)
 
-    def with_labels(self, rows: Any) -> Any:
+    def with_labels(self, rows: Dataset) -> Dataset:
         """Rows with a column `labels`: made of a column a label, or of a column `label` where there is none."""
         from datasets import Features, List, Value
 
         names = rows.column_names or ()
-        if absent := [name for name in self.columns if name not in names]:
+        absent = [name for name in self.columns if name not in names]
+        if absent:
             raise UserError(f"--multilabel.columns: there is no column {', '.join(absent)}", f"there are: {', '.join(names)}")
         if not self.columns:
             return rows.rename_column("label", "labels") if "label" in names and "labels" not in names else rows

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from numpy.typing import NDArray
 
 
 def has_probabilities(answered: Predictions | None) -> TypeGuard[Predictions]:
@@ -14,13 +18,13 @@ def has_probabilities(answered: Predictions | None) -> TypeGuard[Predictions]:
     return answered is not None and len(answered.answers) > 0 and answered.answers[0].scores is not None
 
 
-def hot(rows: Sequence[Sequence[int]], labels: int) -> Any:
+def hot(rows: Sequence[Sequence[int]], labels: int) -> NDArray[np.int64]:
     """[rows, labels] int, 1 where a row has a label."""
     import numpy as np
 
-    table = np.zeros((len(rows), labels), dtype=int)
-    for row, numbers in enumerate(rows):
-        table[row, list(numbers)] = 1
+    table = np.zeros((len(rows), labels), dtype=np.int64)
+    for row_index, numbers in enumerate(rows):
+        table[row_index, list(numbers)] = 1
     return table
 
 
@@ -52,36 +56,34 @@ def measure(data: Data, predictions: Mapping[str, Predictions], thresholds: Sequ
     import numpy as np
     from sklearn.metrics import accuracy_score, f1_score
 
-    found = []
+    scores = []
     for split, answered in predictions.items():
         if "labels" not in answered.rows.column_names or not answered.answers or answered.answers[0].answer is None:
             continue
         truth = hot(answered.rows["labels"], len(data.labels))
+        answers = hot([prediction.answer for prediction in answered.answers], len(data.labels))
         if thresholds and has_probabilities(answered):  # thresholds may be newer than the answers
-            given = np.array([prediction.scores for prediction in answered.answers]) >= np.array(thresholds)
-        else:
-            given = hot([prediction.answer for prediction in answered.answers], len(data.labels))
-        found += [
-            Score("micro_f1", float(f1_score(truth, given, average="micro", zero_division=0)), "max", split),
-            Score("macro_f1", float(f1_score(truth, given, average="macro", zero_division=0)), "max", split),
-            Score("subset_accuracy", float(accuracy_score(truth, given)), "max", split),
-        ]
-    return found
+            probabilities = np.array([prediction.scores for prediction in answered.answers])
+            answers = (probabilities >= np.array(thresholds)).astype(np.int64)
+        for average in ("micro", "macro"):
+            f1 = float(f1_score(truth, answers, average=average, zero_division=0))
+            scores.append(Score(f"{average}_f1", f1, "max", split))
+        scores.append(Score("subset_accuracy", float(accuracy_score(truth, answers)), "max", split))
+    return scores
 
 
 def most_frequent(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset], held: Mapping[str, Dataset]
 ) -> dict[str, dict[str, Predictions]]:
     """The most frequent label of the training rows, always; its loss is that of the share of each label as its probability."""
     import numpy as np
 
-    train = data.splits["train"]["labels"][:]
-    counts = Counter(number for numbers in train for number in set(numbers))
-    shares = np.array([counts[number] / len(train) for number in range(len(data.labels))]).clip(1e-6, 1 - 1e-6)
+    train = hot(data.splits["train"]["labels"][:], len(data.labels))
+    shares = train.mean(0).clip(1e-6, 1 - 1e-6)
     always = Prediction([int(shares.argmax())])
-    found = {}
+    by_split = {}
     for split, rows in held.items():
         truth = hot(rows["labels"], len(data.labels))
         losses = -np.where(truth, np.log(shares), np.log(1 - shares)).mean(1)
-        found[split] = Predictions(split, rows, [always] * len(rows), float(losses.mean()), losses)
-    return {"most frequent label": found}
+        by_split[split] = Predictions(split, rows, [always] * len(rows), float(losses.mean()), losses)
+    return {"most frequent label": by_split}

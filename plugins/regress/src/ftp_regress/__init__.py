@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftp import hookimpl, option, plugin
 from ftp.forms import Column, FormSpec, Way
@@ -14,7 +14,15 @@ from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions
 from ftp_regress import scores
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
+
+    from ftp.losses.labels import LabelRow
+
+    class GradedRow(LabelRow, total=False):
+        """A text, or a pair, with its score."""
+
+        score: float
 
 SAMPLE = Path(__file__).parent / "sample"
 GRADED = FormSpec(
@@ -57,20 +65,22 @@ def make_loss(run: Run, data: Data, model: Model, kind: str = "mse") -> Loss:
     texts = labels.make(run, data, model)
     unit = float(getattr(model.net.config, "score_unit", 1.0))
 
-    def in_full_precision(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    def in_full_precision(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         with torch.autocast(output.device.type, enabled=False):
-            return linear(inputs[0].float(), module.weight.float(), None if module.bias is None else module.bias.float())
+            bias = None if module.bias is None else module.bias.float()
+            return linear(inputs[0].float(), module.weight.float(), bias)
 
     # bf16 knows 1988 and 1996, and no year in between
     for module in scores.last_layers(model.net):
         module.register_forward_hook(in_full_precision)
 
-    def encode(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def encode(rows: Sequence[Row]) -> Iterator[GradedRow]:
         for row, encoded in zip(rows, texts.ask(rows), strict=True):
             yield {**encoded, "score": float(row["score"])}
 
-    def collate(rows: Sequence[Any]) -> Batch:
-        unlabelled: list[Any] = [dict(row, asked=True) for row in rows]  # the scores are ours
+    def collate(rows: Sequence[GradedRow]) -> Batch:
+        # the loss of texts lays out rows to be answered: it knows no scores
+        unlabelled: list[GradedRow] = [{**row, "asked": True} for row in rows]
         batch = texts.collate(unlabelled)
         if is_asked(rows):
             return batch
@@ -107,7 +117,7 @@ class Regress:
         """Rows of --data; a column `label` is read where there is no `score`."""
         from ftp.data import load
 
-        def adapt(rows: Any) -> Any:
+        def adapt(rows: Dataset) -> Dataset:
             columns = rows.column_names or ()
             return rows.rename_column("label", "score") if "label" in columns and "score" not in columns else rows
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from torch import Tensor, nn
 
 ROWS_MEASURED = 100_000
@@ -33,25 +34,25 @@ def row_losses(kind: str, numbers: Tensor, scores: Tensor, unit: float) -> Tenso
 
     numbers = numbers.float() / unit
     scores = scores.float() / unit
-    losses: Tensor
-    losses = huber_loss(numbers, scores, reduction="none") if kind == "huber" else mse_loss(numbers, scores, reduction="none")
+    loss = huber_loss if kind == "huber" else mse_loss
+    losses: Tensor = loss(numbers, scores, reduction="none")
     return losses
 
 
 def mean_of_train(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Any], held: Mapping[str, Any]
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset], held: Mapping[str, Dataset]
 ) -> dict[str, dict[str, Predictions]]:
     """The mean of the training scores, whatever the text."""
     import torch
 
     mean, _ = mean_and_spread(data)
     unit = float(getattr(model.net.config, "score_unit", 1.0))
-    found = {}
+    by_split = {}
     for split, rows in held.items():
         scores = torch.tensor(rows["score"][:])
         losses = row_losses(loss.name, torch.full_like(scores, mean), scores, unit).numpy()
-        found[split] = Predictions(split, rows, [Prediction(mean)] * len(rows), float(losses.mean()), losses)
-    return {"mean of train": found}
+        by_split[split] = Predictions(split, rows, [Prediction(mean)] * len(rows), float(losses.mean()), losses)
+    return {"mean of train": by_split}
 
 
 def mean_and_spread(data: Data) -> tuple[float, float]:

@@ -10,22 +10,26 @@ from ftp.types import Data, Predictions, Score
 from ftp_embed import scores as formulas
 
 
-def scores(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     """For each split `spearman` where rows have a score; else where each anchor's positive stands among its candidates:
     `recall_at_1`, `ndcg_at_10`, `mrr_at_10`."""
-    found = []
+    scores = []
     for split, answered in predictions.items():
         answers = [prediction.answer for prediction in answered.answers]
         if not answers or answers[0] is None:
             continue
         if "score" in answered.rows.column_names:
-            found.append(Score("spearman", formulas.spearman(answers, answered.rows["score"][:]), "max", split, len(answers)))
+            correlation = formulas.spearman(answers, answered.rows["score"][:])
+            scores.append(Score("spearman", correlation, "max", split, len(answers)))
             continue
-        # among equals the positive stands last, so that a model which says the same of all has found nothing
-        lists = [candidates for candidates in answers if isinstance(candidates, list)]
-        ranks = [np.array([sum(other >= first for other in rest)]) for first, *rest in lists]
+        ranks = []
+        for candidates in answers:
+            if isinstance(candidates, list):
+                positive, *others = candidates
+                # among equals the positive stands last, so that a model which says the same of all has found nothing
+                ranks.append(np.array([sum(other >= positive for other in others)]))
         if ranks:
-            found += [Score("recall_at_1", formulas.recall(ranks, 1), "max", split, len(ranks)),
-                      Score("ndcg_at_10", formulas.ndcg(ranks), "max", split, len(ranks)),
-                      Score("mrr_at_10", formulas.reciprocal_rank(ranks), "max", split, len(ranks))]
-    return found
+            scores += [Score("recall_at_1", formulas.recall(ranks, 1), "max", split, len(ranks)),
+                       Score("ndcg_at_10", formulas.ndcg(ranks), "max", split, len(ranks)),
+                       Score("mrr_at_10", formulas.reciprocal_rank(ranks), "max", split, len(ranks))]
+    return scores

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,12 +53,13 @@ class CrossEncoder(Loss[PairRow]):
                 encoded["target"] = float(row["score"]) / self.highest
                 yield encoded
             return
-        for index, (row, others) in enumerate(zip(rows, draw_negatives(rows, self.negatives, self.seed), strict=True)):
+        drawn = draw_negatives(rows, self.negatives, self.seed)
+        for row_index, (row, others) in enumerate(zip(rows, drawn, strict=True)):
             own = [row["negative"]] if "negative" in row else []
-            for place, text in enumerate((row["positive"], *own, *others)):
+            for candidate, text in enumerate((row["positive"], *own, *others)):
                 encoded = self._pair(row["anchor"], text)
-                encoded["row"] = index
-                encoded["target"] = float(place == 0)
+                encoded["row"] = row_index
+                encoded["target"] = float(candidate == 0)
                 yield encoded
 
     def ask(self, rows: Sequence[Row]) -> Iterator[PairRow]:
@@ -80,13 +80,14 @@ class CrossEncoder(Loss[PairRow]):
         return PairRow(**whole, cut=cut)  # type: ignore[typeddict-item]
 
     def collate(self, rows: Sequence[PairRow]) -> Batch:
-        net, tokenizer = self.model.net, self.model.tokenizer
+        net = self.model.net
+        tokenizer = self.model.tokenizer
         beside = {}
         if "token_type_ids" in rows[0]:
             beside["token_type_ids"] = ([row["token_type_ids"] for row in rows], 0)
         # encoder-decoders count positions from the first column
         side = "right" if net.config.is_encoder_decoder else tokenizer.padding_side
-        inputs: dict[str, Any] = layout.lay(
+        inputs = layout.lay(
             [row["input_ids"] for row in rows], packed=self.model.packed, pad_id=tokenizer.pad_token_id or 0, padding_side=side,
             beside=beside, device=next(net.parameters()).device)
         if not is_asked(rows):
@@ -127,6 +128,7 @@ def draw_negatives(rows: Sequence[Row], count: int, seed: int) -> list[list[str]
     drawn = []
     for row in rows:
         own = positives_of[row["anchor"]]
-        chosen = [texts[int(i)] for i in draw.choice(len(texts), min(len(texts), count + len(own)), replace=False)]
-        drawn.append([text for text in chosen if text not in own][:count])
+        chosen = draw.choice(len(texts), min(len(texts), count + len(own)), replace=False)
+        others = [texts[i] for i in chosen.tolist() if texts[i] not in own]
+        drawn.append(others[:count])
     return drawn

@@ -46,7 +46,9 @@ class Rerank:
         from ftp_rerank.loss import CrossEncoder
 
         self._check(run.task.form, data)
-        tokenize, limit, seed = control_text.of_run(run, model.tokenizer), row_limit(run, model), run.settings.seed
+        tokenize = control_text.of_run(run, model.tokenizer)
+        limit = row_limit(run, model)
+        seed = run.settings.seed
         key = cache_key(model.tokenizer, "rerank", VERSION, limit, self.negatives, self.highest, seed, tokenize.key)
         return CrossEncoder(model, tokenize, limit, self.negatives, self.highest, seed, key)
 
@@ -66,4 +68,4 @@ class Rerank:
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
         from ftp_rerank import evaluation
 
-        return evaluation.scores(data, predictions)
+        return evaluation.measure(data, predictions)
