@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,9 @@ from ftp import UserError
 from ftp.cli.merge import DTYPES, model_of
 from ftp.cli.trust import changed_base, trust
 from ftp.host.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from ftp.model.merging import Dtype
 
 FORMATS = ("safetensors", "gguf", "onnx")
 
@@ -26,7 +29,7 @@ FORMATS = ("safetensors", "gguf", "onnx")
 @trust
 @changed_base
 @click.option("--json", "as_json", is_flag=True, help="{run, to, out, dtype, difference}.")
-def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | None, trust_remote_code: bool,
+def command(run: Path, form: str, out: Path | None, dtype: Dtype | None, bound: float | None, trust_remote_code: bool,
             allow_changed_base: bool, as_json: bool) -> None:
     """Write a run's model for other programs. An adapter is merged into its base first.
 
@@ -34,18 +37,18 @@ def command(run: Path, form: str, out: Path | None, dtype: Any, bound: float | N
     optimum's exporter.
     """
     folder = model_of(run)
-    out = out or folder.parent / (f"{form}/model.gguf" if form == "gguf" else form)
+    out = out or folder.parent / ("gguf/model.gguf" if form == "gguf" else form)
+    dtype = dtype or ("bf16" if form == "gguf" else "fp32")
 
     from ftp_export import converters
 
-    converters.tools(form)  # told before anything heavy
+    converters.converter(form)  # a missing one is told before anything heavy
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already", "name another place with --out")
-    done = converters.export(folder, form, out, dtype or ("bf16" if form == "gguf" else "fp32"), bound, trust_remote_code,
-                            allow_changed_base)
+    exported = converters.export(folder, form, out, dtype, bound, trust_remote_code, allow_changed_base)
     if as_json:
-        told = {"run": str(run), "to": form, "out": str(done.out), "dtype": done.dtype, "difference": done.difference}
-        say_json(told)
+        say_json({"run": str(run), "to": form, "out": str(exported.out), "dtype": exported.dtype,
+                  "difference": exported.difference})
     else:
-        say(f"{done.out}: {form} in {done.dtype}; largest difference of a logit from the run's model, as whole weights: "
-                   f"{done.difference:.2g} of the largest")
+        say(f"{exported.out}: {form} in {exported.dtype}; largest difference of a logit from the run's model, as whole weights: "
+            f"{exported.difference:.2g} of the largest")

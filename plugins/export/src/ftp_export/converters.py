@@ -11,11 +11,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, heads
+
+if TYPE_CHECKING:
+    from ftp.model.merging import Dtype
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py", "convert_hf_to_gguf")
 OUTTYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -31,23 +35,39 @@ class Exported:
     difference: float
 
 
-def tools(form: str) -> Sequence[str]:
+def converter(form: str) -> Sequence[str]:
     """The command that converts to a format; empty where none is needed. Raises `UserError` with what to install."""
     if form == "gguf":
-        places = [Path(os.environ["LLAMA_CPP"], name) for name in SCRIPTS] if os.environ.get("LLAMA_CPP") else []
-        found = next((str(one) for one in places if one.is_file()), None) or next(filter(None, map(shutil.which, SCRIPTS)), None)
-        if found is None:
-            raise UserError("export --to gguf: llama.cpp's converter (convert_hf_to_gguf.py) is not on the PATH, "
-                            "nor in the folder that LLAMA_CPP names", "get it, and say where it is",
-                            "git clone --depth 1 https://github.com/ggml-org/llama.cpp && export LLAMA_CPP=$PWD/llama.cpp && "
-                            "pip install sentencepiece")
-        return [sys.executable, found] if found.endswith(".py") else [found]
-    if form != "onnx":
-        return []
+        script = _gguf_script()
+        return [sys.executable, script] if script.endswith(".py") else [script]
+    if form == "onnx":
+        return _onnx_exporter()
+    return []
+
+
+def _gguf_script() -> str:
+    """llama.cpp's converter: in its folder, else on the PATH."""
+    folder = os.environ.get("LLAMA_CPP")
+    for name in SCRIPTS:
+        if folder and Path(folder, name).is_file():
+            return str(Path(folder, name))
+    for name in SCRIPTS:
+        script = shutil.which(name)
+        if script is not None:
+            return script
+    raise UserError("export --to gguf: llama.cpp's converter (convert_hf_to_gguf.py) is not on the PATH, "
+                    "nor in the folder that LLAMA_CPP names", "get it, and say where it is",
+                    "git clone --depth 1 https://github.com/ggml-org/llama.cpp && export LLAMA_CPP=$PWD/llama.cpp && "
+                    "pip install sentencepiece")
+
+
+def _onnx_exporter() -> Sequence[str]:
+    """Optimum's exporter: in this environment, else the command of another."""
     if all(find_spec(name) for name in ("optimum", "optimum.exporters", "optimum.exporters.onnx")):
         return [sys.executable, "-P", "-m", "optimum.exporters.onnx"]
-    if (found := shutil.which("optimum-cli")) is not None:
-        return [found, "export", "onnx"]
+    command = shutil.which("optimum-cli")
+    if command is not None:
+        return [command, "export", "onnx"]
     raise UserError("export --to onnx: optimum's ONNX exporter is neither installed here nor on the PATH (optimum-cli)",
                     "it wants another Transformers than ftp: give it an environment of its own",
                     'python -m venv optimum && optimum/bin/pip install "optimum-onnx[onnxruntime]" && '
@@ -55,49 +75,52 @@ def tools(form: str) -> Sequence[str]:
 
 
 def export(
-    folder: Path, form: str, out: Path, dtype: Any, bound: float | None = None, trust_remote_code: bool = False,
+    folder: Path, form: str, out: Path, dtype: Dtype, bound: float | None = None, trust_remote_code: bool = False,
     allow_changed_base: bool = False,
 ) -> Exported:
     """Write the model in `folder` to `out`: whole weights (`safetensors`), or what a converter makes of them (`gguf`, `onnx`)."""
-    command, how = tools(form), {"dtype": dtype, "bound": bound, "trust_remote_code": trust_remote_code,
-                                 "allow_changed_base": allow_changed_base}
+    command = converter(form)
     from ftp.host.quiet import quiet_libraries
 
     quiet_libraries()  # before they are imported
     from ftp.model import export_whole
 
+    whole_weights = partial(export_whole, folder, dtype=dtype, bound=bound, trust_remote_code=trust_remote_code,
+                            allow_changed_base=allow_changed_base)
     if form == "safetensors":
-        return Exported(out, dtype, export_whole(folder, out, **how).difference)
+        return Exported(out, dtype, whole_weights(out).difference)
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already", "name another place with --out")
-    made = not out.parent.exists()
+    is_new_folder = not out.parent.exists()
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".whole-") as scratch:
             whole = Path(scratch, folder.resolve().parent.name or "model")
-            difference = export_whole(folder, whole, **how).difference
-            to = _gguf if form == "gguf" else _onnx
-            to(command, whole, out.resolve(), dtype, trust_remote_code)
+            difference = whole_weights(whole).difference
+            if form == "gguf":
+                _write_gguf(command, whole, out.resolve(), dtype)
+            else:
+                _write_onnx(command, whole, out.resolve(), trust_remote_code)
     finally:
-        if made and not any(out.parent.iterdir()):
+        if is_new_folder and not any(out.parent.iterdir()):
             out.parent.rmdir()
     return Exported(out, dtype, difference)
 
 
-def _gguf(command: Sequence[str], whole: Path, out: Path, dtype: str, trust_remote_code: bool) -> None:
+def _write_gguf(command: Sequence[str], whole: Path, out: Path, dtype: Dtype) -> None:
     head = _head(whole)
     if not heads.get(head).writes_text:
         raise UserError(f"export --to gguf: llama.cpp runs networks that write text; this one ends in the head '{head}'",
                         "export it --to onnx or --to safetensors")
-    _done("convert_hf_to_gguf", [*command, str(whole), "--outfile", str(out), "--outtype", OUTTYPES[dtype]], out)
+    _convert("convert_hf_to_gguf", [*command, str(whole), "--outfile", str(out), "--outtype", OUTTYPES[dtype]], out)
 
 
-def _onnx(command: Sequence[str], whole: Path, out: Path, dtype: str, trust_remote_code: bool) -> None:
+def _write_onnx(command: Sequence[str], whole: Path, out: Path, trust_remote_code: bool) -> None:
     trust = ["--trust-remote-code"] if trust_remote_code else []
-    _done("optimum", [*command, "--model", str(whole), "--task", _task(whole), *trust, str(out)], out)
-    for one in (*whole.glob("tokenizer*"), *whole.glob("chat_template*")):  # which an older Transformers may have left out
-        if not (out / one.name).exists():
-            shutil.copy2(one, out)
+    _convert("optimum", [*command, "--model", str(whole), "--task", _task(whole), *trust, str(out)], out)
+    for file in (*whole.glob("tokenizer*"), *whole.glob("chat_template*")):  # which an older Transformers may have left out
+        if not (out / file.name).exists():
+            shutil.copy2(file, out)
 
 
 def _task(folder: Path) -> str:
@@ -114,12 +137,16 @@ def _head(folder: Path) -> str:
     return str(json.loads((folder / "ftp.json").read_text(encoding="utf-8"))["head"])
 
 
-def _done(name: str, command: Sequence[str], out: Path) -> None:
+def _convert(name: str, command: Sequence[str], out: Path) -> None:
     """Run a converter. Raises `UserError` with its last words where it fails, or writes nothing."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(list(command), capture_output=True, text=True, env=environment)
     if done.returncode or not out.exists():
-        told = "\n    ".join((done.stderr or done.stdout).strip().splitlines()[-6:])
-        shutil.rmtree(out, ignore_errors=True) if out.is_dir() else out.unlink(missing_ok=True)
-        raise UserError(f"{name} could not convert the model (status {done.returncode}):\n    {told}",
+        last_lines = (done.stderr or done.stdout).strip().splitlines()[-6:]
+        # half a file is worse than none
+        if out.is_dir():
+            shutil.rmtree(out, ignore_errors=True)
+        else:
+            out.unlink(missing_ok=True)
+        raise UserError("\n    ".join([f"{name} could not convert the model (status {done.returncode}):", *last_lines]),
                         "it may not know this architecture")

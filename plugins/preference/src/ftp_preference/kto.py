@@ -10,9 +10,9 @@ Outside of an update (evaluation) a batch takes the estimate from its own rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, StartedRun, StepOut
@@ -34,8 +34,8 @@ class Kto:
     eos_token: str | None = option(None, "token of the vocabulary that ends answers, where the tokenizer has no EOS")
     max_new_tokens: int = option(256, "tokens at most in an answer of `ftp predict`", low=1)
 
-    # a Tensor, of the update that is being done; options are read without importing torch
-    z0: Any = field(default=None, init=False)
+    def __post_init__(self) -> None:
+        self.z0: Tensor | None = None  # of the update that is being done
 
     @hookimpl
     def make_loss(self, run: StartedRun, data: Data, model: Model) -> Loss:
@@ -58,16 +58,16 @@ class Kto:
         """Estimate z0 from all mismatched pairs of the update before it is done."""
         import torch
 
-        found = torch.zeros(2, device=run.accelerator.device)
+        sums = torch.zeros(2, device=run.accelerator.device)  # of log ratios, and how many pairs they are of
         with torch.no_grad():
             for batch in batches:  # one pass each, with pairs or without: sharded ranks must keep step
                 pairs = batch.inputs["other"] or batch.inputs
                 total = loss(replace(batch, inputs={**pairs, "estimates": True})).total
                 if batch.inputs["other"] and batch.count:
-                    found += torch.stack([total, found.new_tensor(len(pairs["lengths"]))])
+                    sums += torch.stack([total, sums.new_tensor(len(pairs["lengths"]))])
         if run.accelerator.num_processes > 1:
-            found = run.accelerator.reduce(found, "sum")
-        self.z0 = (found[0] / found[1].clamp(min=1)).clamp(min=0)
+            sums = run.accelerator.reduce(sums, "sum")
+        self.z0 = (sums[0] / sums[1].clamp(min=1)).clamp(min=0)
         try:
             return (yield)
         finally:

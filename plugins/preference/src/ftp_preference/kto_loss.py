@@ -79,14 +79,15 @@ class Ratings(Loss[RatingRow]):
         """The rated answers; in `other` those to other prompts, empty where no row has one."""
         if is_asked(rows):
             return generation.collate(self.model, rows)
-        inputs = self._inputs([row["input_ids"] for row in rows], [row["spans"] for row in rows],
-                              [row["ref_logps"] for row in rows] if self.precompute else [])
+        ref_logps = [row["ref_logps"] for row in rows] if self.precompute else []
+        inputs = self._inputs([row["input_ids"] for row in rows], [row["spans"] for row in rows], ref_logps)
         inputs["label"] = torch.tensor([row["label"] for row in rows], device=inputs["input_ids"].device).bool()
         paired = [row for row in rows if row["other_ids"]]
         inputs["other"] = {}
         if paired:
-            inputs["other"] = self._inputs([row["other_ids"] for row in paired], [row["other_spans"] for row in paired],
-                                           [row["ref_other_logps"] for row in paired] if self.precompute else [])
+            ref_logps = [row["ref_other_logps"] for row in paired] if self.precompute else []
+            inputs["other"] = self._inputs(
+                [row["other_ids"] for row in paired], [row["other_spans"] for row in paired], ref_logps)
         return Batch({**inputs, "estimates": False}, count=len(rows), rows=len(rows), tokens=sum(row["length"] for row in rows))
 
     def _inputs(self, ids: list[list[int]], spans: list[list[int]], reference: list[float]) -> dict[str, Any]:
@@ -103,7 +104,8 @@ class Ratings(Loss[RatingRow]):
     def compute(self, batch: Batch) -> LossOut:
         if batch.inputs["estimates"]:  # the mismatched pairs of an update (see `Kto.train_step`)
             return LossOut(self.ratios(batch.inputs).sum())
-        good, z0 = batch.inputs["label"], self.options.z0
+        good = batch.inputs["label"]
+        z0 = self.options.z0
         if z0 is None:
             z0 = self._estimate(batch).clamp(min=0)
         ratio = self.ratios(batch.inputs)

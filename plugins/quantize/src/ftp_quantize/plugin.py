@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftp import Problem, UserError, hookimpl, option, plugin
 from ftp.plugin_info import declaration_of
 from ftp.plugins.declare import implementations, kind_of
 from ftp.plugins.find import installed
 from ftp.types import Model, Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Bits = Literal["4", "8"]
 
@@ -44,10 +47,10 @@ class Quantize:
         if not getattr(model.net, "is_quantized", False):
             raise UserError("quantize: this network was not read from a checkpoint, so there is nothing to quantise",
                             "leave quantize out of --plugins, or train from a checkpoint")
-        if narrow := _unpackable(model.net):
-            name, (rows, columns) = next(iter(narrow.items()))
-            raise UserError(f"--quantize.bits 4: {len(narrow)} linear layers do not fit, such as {name} ({columns} numbers in, "
-                            f"{rows} out): what is saved would not run on a CPU",
+        unpackable = _unpackable(model.net)
+        for name, (rows, columns) in unpackable.items():
+            raise UserError(f"--quantize.bits 4: {len(unpackable)} linear layers do not fit, such as {name} ({columns} numbers "
+                            f"in, {rows} out): what is saved would not run on a CPU",
                             "4 bits are for layers that take a multiple of 64 numbers and give one of 32", "--quantize.bits 8")
         return model
 
@@ -59,22 +62,22 @@ class Quantize:
         if self.backend == "torchao" and self.bits == "4":
             problems.append(Problem("--quantize.bits 4: torchao is asked for 8 bits here", "--quantize.backend bitsandbytes, or",
                                     "--quantize.bits 8"))
-        four = {"quant_type": "nf4", "double_quant": False, "compute_dtype": "fp32"}
-        for name, usual in four.items():
+        defaults_of_4_bits = {"quant_type": "nf4", "double_quant": False, "compute_dtype": "fp32"}
+        for name, usual in defaults_of_4_bits.items():
             if self.bits == "8" and getattr(self, name) != usual:
                 problems.append(Problem(f"--quantize.{name} {getattr(self, name)}: it is of 4 bits only",
                                         "leave it out, or --quantize.bits 4"))
         if run.settings.shard:
             problems.append(Problem("--shard: quantised weights are not spread over devices here",
                                     "leave out --shard, or quantize"))
-        if not _beside(run):
-            names = [name for name, cls in installed() if _wraps(cls) and cls is not type(self)]
+        if not any(_adds_weights(picked.cls) for picked in run.hooks.picked):
+            names = [name for name, cls in installed() if _adds_weights(cls)]
             problems.append(Problem("quantize: quantised weights cannot be trained, and no plugin of this run adds some that can",
                                     f"name one beside it: {', '.join(names) or 'lora'}", "--plugins quantize,lora,..."))
         if problems:
             raise UserError(problems)
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, object]:
         """The quantisation as Transformers writes it."""
         if self.backend == "torchao":
             from torchao.quantization import Int8WeightOnlyConfig
@@ -88,19 +91,24 @@ class Quantize:
                 "bnb_4bit_use_double_quant": self.double_quant, "bnb_4bit_compute_dtype": dtype}
 
 
-def _unpackable(net: Any) -> dict[str, tuple[int, int]]:
+def _unpackable(net: PreTrainedModel) -> dict[str, tuple[int, int]]:
     """Layer -> its shape, of layers in 4 bits that a CPU cannot pack: its kernel takes 32 rows at a time, each of whole blocks
     that share a scale (bitsandbytes, `_convert_weight_packed_for_cpu`); the code in the README.md of `model/` comes to it."""
-    states = {name: state for name, module in net.named_modules() if (state := getattr(module, "quant_state", None)) is not None}
-    shapes = {name: (*state.shape, state.blocksize) for name, state in states.items()}
-    return {name: (rows, columns) for name, (rows, columns, block) in shapes.items() if rows % 32 or columns % block}
+    unpackable = {}
+    for name, module in net.named_modules():
+        state = getattr(module, "quant_state", None)
+        if state is None:
+            continue
+        rows, columns = state.shape
+        if rows % 32 or columns % state.blocksize:
+            unpackable[name] = (rows, columns)
+    return unpackable
 
 
-def _wraps(cls: type) -> bool:
-    """Whether a plugin adds weights that are trained."""
+def _adds_weights(cls: type) -> bool:
+    """Whether a plugin, other than this one, adds weights that are trained."""
+    if cls is Quantize:
+        return False
     wraps = bool(implementations(cls).get("build_model", {}).get("wrapper"))
     return kind_of(cls) == "parameterisation" and wraps and declaration_of(cls).adds_weights
 
-
-def _beside(run: Run) -> list[str]:
-    return [one.name for one in run.hooks.picked if _wraps(one.cls) and one.cls is not Quantize]

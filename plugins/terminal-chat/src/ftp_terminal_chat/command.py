@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,8 @@ from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.host.terminal import is_interactive, say, warn
 
 if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
     from ftp.data.turns import Message
     from ftp.losses.conversations import Chat
     from ftp.types import Model
@@ -48,6 +50,7 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
         raise UserError(f"--top-p {top_p}: nothing is drawn at --temperature 0", "add --temperature 0.7, or leave it out")
 
     import torch
+    from transformers import GenerationConfig
 
     from ftp.losses import chat_template
     from ftp.runs.predictor import load
@@ -59,77 +62,93 @@ def command(run: Path, system: str, max_new_tokens: int, temperature: float, top
                         "ftp runs")
     chat = chat_template.prepare(model.tokenizer, who="chat", split_special_tokens=loaded.run.settings.split_special_tokens)
     torch.manual_seed(seed)
-    drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
-    how = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, **drawn}
+    how = GenerationConfig(max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty, do_sample=False, use_cache=True,
+                           eos_token_id=list(chat.stop), pad_token_id=model.tokenizer.pad_token_id or 0)
+    if temperature:
+        how.update(do_sample=True, temperature=temperature, top_p=top_p)
     warn(f"{model.name or run}: {HELP}")
     talk(_lines(), lambda messages, show: answer(model, chat, messages, show, how), system)
 
 
 def talk(lines: Iterator[str], respond: Callable[[list[Message], Callable[[str], None]], str], system: str = "") -> None:
     """Hold a conversation: `respond(messages, show)` answers, and shows its words as they come."""
-    said: list[Message] = []
+    turns: list[Message] = []
     for line in lines:
         word, _, rest = line.strip().partition(" ")
         if word == "/exit":
             return
-        if word in ("/reset", "/system"):
-            said, system = [], rest.strip() if word == "/system" else system
-            warn("forgotten" if word == "/reset" else f"system text: {system or 'none'}")
+        if word == "/reset":
+            turns = []
+            warn("forgotten")
+        elif word == "/system":
+            turns = []
+            system = rest.strip()
+            warn(f"system text: {system or 'none'}")
         elif word.startswith("/"):
             warn(f"{word}: no such command. {HELP}")
         elif word:
-            said.append({"role": "user", "content": line.strip()})
+            turns.append({"role": "user", "content": line.strip()})
             before: list[Message] = [{"role": "system", "content": system}] if system else []
-            answer = respond(before + said, lambda text: say(text, end=""))
+            answer = respond(before + turns, lambda text: say(text, end=""))
             say()
-            said.append({"role": "assistant", "content": answer})
+            turns.append({"role": "assistant", "content": answer})
 
 
-def answer(model: Model, chat: Chat, messages: list[Message], show: Callable[[str], None], how: dict[str, Any]) -> str:
-    """The model's next turn, shown as it is written. Where a conversation is longer than the model takes, its oldest turns
-    are left out, and that is told. Raises `UserError` where not even the last one fits."""
+def answer(
+    model: Model, chat: Chat, messages: list[Message], show: Callable[[str], None], how: GenerationConfig
+) -> str:
+    """The model's next turn. Where a conversation is longer than the model takes, its oldest turns are left out, and that is
+    told.
+
+    Args:
+        show: gets the words as they are written.
+    Raises:
+        UserError: not even the last turn fits.
+    """
     import torch
-    from transformers import GenerationConfig
     from transformers.generation.streamers import TextStreamer
-
-    from ftp.model import capacity
 
     class Show(TextStreamer):  # type: ignore[misc]
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             written.append(text)
             show(text if len("".join(written)) > len(text) else text.lstrip())
 
+    written: list[str] = []
+    ids = _fitting_prompt(model, chat, messages, how.max_new_tokens)
+    prompt = torch.tensor([ids], device=next(model.net.parameters()).device)
+    model.net.eval()
+    with torch.no_grad():
+        model.net.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), generation_config=how,
+                           streamer=Show(model.tokenizer, skip_prompt=True, skip_special_tokens=True))
+    return "".join(written).strip()
+
+
+def _fitting_prompt(model: Model, chat: Chat, messages: list[Message], max_new_tokens: int) -> list[int]:
+    """The token ids of a conversation without the oldest turns, as many as the model does not take."""
+    from ftp.model import capacity
+
     fits = capacity(model.net, model.tokenizer)
     limit = math.inf if fits is None else fits
-    room = 0 if model.net.config.is_encoder_decoder else how["max_new_tokens"]  # a decoder of its own has places of its own
+    room = 0 if model.net.config.is_encoder_decoder else max_new_tokens  # a decoder beside an encoder has positions of its own
     first = 1 if messages[0]["role"] == "system" else 0
-    kept, left_out = list(messages), 0
-    while len(ids := chat.prompt(kept)) + room > limit:
-        if len(kept) - first <= 1:
-            raise UserError(f"{len(ids)} tokens and an answer of {how['max_new_tokens']} are more than the model takes ({limit})",
+    turns = list(messages)
+    ids = chat.prompt(turns)
+    while len(ids) + room > limit:
+        if len(turns) - first <= 1:
+            raise UserError(f"{len(ids)} tokens and an answer of {max_new_tokens} are more than the model takes ({limit})",
                             "say it shorter", "--max-new-tokens 32")
-        left_out += 2
-        del kept[first : first + 2]
-    if left_out:
-        warn(f"(the oldest {left_out} turns no longer fit and are left out)")
-    written: list[str] = []
-    device = next(model.net.parameters()).device
-    prompt = torch.tensor([ids], device=device)
-    model.net.eval()
-    settings = GenerationConfig(**how, eos_token_id=list(chat.stop), pad_token_id=model.tokenizer.pad_token_id or 0,
-                                use_cache=True)
-    with torch.no_grad():
-        net: Any = model.net
-        net.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), generation_config=settings,
-                     streamer=Show(model.tokenizer, skip_prompt=True, skip_special_tokens=True))
-    return "".join(written).strip()
+        del turns[first : first + 2]  # a question with its answer
+        ids = chat.prompt(turns)
+    if len(turns) < len(messages):
+        warn(f"(the oldest {len(messages) - len(turns)} turns no longer fit and are left out)")
+    return ids
 
 
 def _lines() -> Iterator[str]:
     """What the user says: asked for in a terminal, else the lines of standard input."""
-    terminal = is_interactive()
+    is_terminal = is_interactive()
     while True:
-        if terminal:
+        if is_terminal:
             warn("> ", end="")
         line = sys.stdin.readline()
         if not line:
