@@ -298,7 +298,7 @@ def test_a_run_learns_to_answer_and_to_stop(talker: Path) -> None:
 
 def test_a_killed_run_ends_as_the_unbroken_one() -> None:
     from ftp_testing.checks.run import survives_kill
-    from ftp_testing.subject import find
+    from ftp_testing.subject import Fit, Memory, find
 
-    subject = dataclasses.replace(find("sft"), kept={"kind": {"kind": "t5", "rollout": False}})
+    subject = dataclasses.replace(find("sft"), memory=Memory(fit=Fit("t5")))
     assert "the same bits" in survives_kill(subject)

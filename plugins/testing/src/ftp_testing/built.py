@@ -20,7 +20,7 @@ from ftp.types import Data, Loss, Model, StartedRun
 
 QUIET = ("-forgetting", "-preflight", "-leakage", "-underfitting", "-overfitting")
 """Checks that every run has, and that a test of a loss does without."""
-FEW: dict[str, Any] = {"device": "cpu", "precision": "fp32", "max_train_rows": 40, "max_eval_rows": 20}
+FEW: dict[str, object] = {"device": "cpu", "precision": "fp32", "max_train_rows": 40, "max_eval_rows": 20}
 
 
 def built(plugins: Sequence[str], **options: Any) -> tuple[StartedRun, Data, Model, Loss]:

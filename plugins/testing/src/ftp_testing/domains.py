@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ from ftp.data.turns import words
 from ftp.errors import UserError
 from ftp.options import options_of
 from ftp.settings import Settings
-from ftp.types import Data, Prediction, Predictions, Run, Score, Task
+from ftp.types import Data, Prediction, Predictions, Row, Run, Score, Task
 from ftp_testing.outcome import Fault, NotApplicable
 from ftp_testing.rows import splits
 from ftp_testing.subject import Subject
@@ -26,12 +27,12 @@ WRONG = "zzz"
 """A text that is no answer to anything."""
 
 
-def answer_hook(subject: Subject, hook: str, **arguments: Any) -> Any:
+def answer_hook(subject: Subject, hook: str, **arguments: object) -> object:
     """What the plugin itself answers to a hook, with its default options."""
     import inspect
 
-    one = subject.cls(**{item.name: item.default for item in options_of(subject.cls, subject.name)})
-    function = getattr(one, hook)
+    plugin = subject.cls(**{item.name: item.default for item in options_of(subject.cls, subject.name)})
+    function = getattr(plugin, hook)
     return function(**{name: arguments[name] for name in inspect.signature(function).parameters})
 
 
@@ -64,35 +65,39 @@ def source(subject: Subject, form: str) -> str | None:
 
 def rows(subject: Subject, form: str, own: bool = False) -> Data:
     """The domain's rows in a form, as a run settles them. `own`: only what the domain gives, no validation cut from train."""
-    key = f"rows {form} {own}"
-    if key not in subject.kept:
+    settled = subject.memory.domain_rows
+    if (form, own) not in settled:
         run = a_run(form, source(subject, own_form(subject, form)))
-        found = answer_hook(subject, "load_data", run=run)
-        if not isinstance(found, Mapping) or not found:
-            raise Fault(f"load_data gives {type(found).__name__} for the form {form}", "a mapping: split name -> datasets.Dataset")
-        subject.kept[key] = Data(dict(found), form) if own else settle(found, run)[0]
-    return cast(Data, subject.kept[key])
+        splits = answer_hook(subject, "load_data", run=run)
+        if not isinstance(splits, Mapping) or not splits:
+            raise Fault(f"load_data gives {type(splits).__name__} for the form {form}", "a mapping: split name -> datasets.Dataset")
+        settled[form, own] = Data(dict(splits), form) if own else settle(splits, run)[0]
+    return settled[form, own]
 
 
 def own_form(subject: Subject, form: str) -> str:
     """The form of those that a domain gives from which rows of `form` can be made."""
-    return next((one for one in given(subject) if form in forms.reachable([one])), form)
+    for own in given(subject):
+        if form in forms.reachable([own]):
+            return own
+    return form
 
 
 def predictions(data: Data, right: bool, order: Sequence[int] | None = None) -> dict[str, Predictions]:
     """Answers to all rows of each split, all right or all wrong; `order`: rows in another order (cut to the split)."""
     import numpy as np
 
-    made = {}
-    for split, given in data.splits.items():
-        rows = given if order is None else given.select([place for place in order if place < len(given)])
+    loss = 0.01 if right else 9.0  # nats
+    by_split = {}
+    for split, rows in data.splits.items():
+        if order is not None:
+            rows = rows.select([row_index for row_index in order if row_index < len(rows)])
         answers = [answered(row, data, right) for row in rows.to_list()]
-        loss = 0.01 if right else 9.0
-        made[split] = Predictions(split, rows, answers, loss, np.full(len(rows), loss))
-    return made
+        by_split[split] = Predictions(split, rows, answers, loss, np.full(len(rows), loss))
+    return by_split
 
 
-def answered(row: Mapping[str, Any], data: Data, right: bool) -> Prediction:
+def answered(row: Row, data: Data, right: bool) -> Prediction:
     """One answer to a row, as the form gives it for checks, or as core's losses answer the kinds of its columns."""
     spec = forms.get(data.form)
     if spec.answered is not None:
@@ -110,12 +115,17 @@ def answered(row: Mapping[str, Any], data: Data, right: bool) -> Prediction:
 
 def _class(label: int, data: Data, right: bool) -> Prediction:
     answer = int(label) if right else (int(label) + 1) % len(data.labels)
-    return Prediction(answer, tuple(float(number == answer) for number in range(len(data.labels))))
+    return Prediction(answer, _certain([answer], data))
 
 
 def _classes(labels: Sequence[int], data: Data, right: bool) -> Prediction:
     answer = [number for number in range(len(data.labels)) if (number in labels) == right]
-    return Prediction(answer, tuple(float(number in answer) for number in range(len(data.labels))))
+    return Prediction(answer, _certain(answer, data))
+
+
+def _certain(answer: Sequence[int], data: Data) -> tuple[float, ...]:
+    """Probability 1 for the classes of an answer, 0 for the others."""
+    return tuple(float(number in answer) for number in range(len(data.labels)))
 
 
 def _tags(tags: Sequence[int], data: Data, right: bool) -> Prediction:
@@ -128,40 +138,43 @@ def _number(number: float, data: Data, right: bool) -> Prediction:
     return Prediction(float(number) if right else 100.0 - float(number))
 
 
-def _stretch(answers: Mapping[str, Any], data: Data, right: bool) -> Prediction:
-    texts = answers["text"]
-    return Prediction((texts[0] if texts else "") if right else WRONG)
+def _stretch(answers: Row, data: Data, right: bool) -> Prediction:
+    texts = answers["text"] or [""]
+    return Prediction(texts[0] if right else WRONG)
 
 
-def scores(subject: Subject, data: Data, found: Mapping[str, Predictions]) -> dict[tuple[str, str], Score]:
+def scores(subject: Subject, data: Data, answers: Mapping[str, Predictions]) -> dict[tuple[str, str], Score]:
     """What the domain's `evaluate` gives, by name and split."""
-    given = answer_hook(subject, "evaluate", run=a_run(data.form), data=data, predictions=found, model=None)
-    if not isinstance(given, (list, tuple)) or not all(isinstance(one, Score) for one in given):
+    scores = answer_hook(subject, "evaluate", run=a_run(data.form), data=data, predictions=answers, model=None)
+    if not isinstance(scores, (list, tuple)) or not all(isinstance(score, Score) for score in scores):
         raise Fault("evaluate does not give a list of ftp.types.Score", "return [Score(name, value, \"max\", split), ...]")
-    names = [(one.name, one.split) for one in given]
-    if twice := sorted({f"{name} of {split}" for name, split in names if names.count((name, split)) > 1}):
+    counts = Counter((score.name, score.split) for score in scores)
+    twice = sorted(f"{name} of {split}" for (name, split), count in counts.items() if count > 1)
+    if twice:
         raise Fault(f"evaluate gives a score twice: {', '.join(twice)}", "one score of a name for each split")
-    return {(one.name, one.split): one for one in given}
+    return {(score.name, score.split): score for score in scores}
 
 
 def scored(subject: Subject) -> list[tuple[Data, dict[tuple[str, str], Score]]]:
     """For each form that the domain gives and scores: its rows, and the scores of answers that are all right."""
     if not hasattr(subject.cls, "evaluate"):
         raise NotApplicable("it brings no scores (evaluate)")
-    found = []
-    talks = [form for form in forms.reachable(given(subject)) if forms.get(form).has_messages and forms.get(form).is_whole]
-    for form in dict.fromkeys([*given(subject), *sorted(talks)]):
+    reachable = sorted(forms.reachable(given(subject)))
+    talks = [form for form in reachable if forms.get(form).has_messages and forms.get(form).is_whole]
+    scored_forms = []
+    for form in dict.fromkeys([*given(subject), *talks]):
         data = rows(subject, form)
-        if right := scores(subject, data, predictions(data, True)):
-            found.append((data, right))
-    if not found:
+        right = scores(subject, data, predictions(data, True))
+        if right:
+            scored_forms.append((data, right))
+    if not scored_forms:
         raise Fault("evaluate gives no score for any form that the domain gives, when every answer is right",
                     "give scores by split; core's own are in ftp.metrics")
-    return found
+    return scored_forms
 
 
-def stored(rows: Any, split: str) -> Dataset:
+def stored(rows: Dataset, split: str) -> Dataset:
     """Rows of a split that can be counted."""
     if not hasattr(rows, "num_rows"):
         raise NotApplicable(f"{split} is a stream")
-    return cast("Dataset", rows)
+    return rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,21 +62,23 @@ class Doubled(TorchFunctionMode):  # type: ignore[misc]
     """Gives double precision to whatever asks for single: code often computes a loss from `logits.float()`."""
 
     def __torch_function__(
-        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, function: Callable[..., object], types: object, args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         if function is torch.Tensor.float:
             function = torch.Tensor.double
         doubled = _doubled_tensor if function in PRODUCTS else _doubled
         return function(*map(doubled, args), **{name: doubled(value) for name, value in (kwargs or {}).items()})
 
 
-def _doubled(value: Any) -> Any:
+def _doubled(value: object) -> object:
     return torch.float64 if value is torch.float32 else value
 
 
-def _doubled_tensor(value: Any) -> Any:
-    is_single = isinstance(value, Tensor) and value.dtype == torch.float32
-    return value.double() if is_single else _doubled(value)
+def _doubled_tensor(value: object) -> object:
+    if isinstance(value, Tensor) and value.dtype == torch.float32:
+        return value.double()
+    return _doubled(value)
 
 
 @contextmanager
@@ -98,11 +99,11 @@ def in_double(scene: Scene, batch: Batch) -> Iterator[bool]:
             try:
                 value = total(scene, batch)
                 value.backward()
-                can = value.dtype == torch.float64
+                is_double = value.dtype == torch.float64
             except (RuntimeError, TypeError, PluginError):  # code that leaves torch on the way
-                can = False
+                is_double = False
             _clear(scene)
-            if can:
+            if is_double:
                 yield True
                 return
     finally:
@@ -130,7 +131,7 @@ def slopes(scene: Scene, batch: Batch) -> Iterator[Slope]:
             if name in padding:
                 direction[padding[name]] = 0.0
             by_gradient = float((gradient * direction).sum())
-            differences = list[float]()
+            differences: list[float] = []
             for step in STEPS[precision]:
                 differences.append(_difference(scene, batch, weight, direction * step) / step)
                 # code that rounds to single precision on the way shows in how far two steps lie apart
@@ -143,13 +144,15 @@ def slopes(scene: Scene, batch: Batch) -> Iterator[Slope]:
 
 def _padding_rows(scene: Scene) -> dict[str, int]:
     """The row of each table of embeddings that gets no gradient by torch's rule, whatever is computed from it (`padding_idx`)."""
-    tables = {id(module.weight): module.padding_idx for module in scene.model.net.modules()
-              if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None}
-    return {name: tables[id(weight)] for name, weight in scene.weights().items() if id(weight) in tables}
+    padding: dict[int, int] = {}  # by the identity of the table
+    for module in scene.model.net.modules():
+        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+            padding[id(module.weight)] = module.padding_idx
+    return {name: padding[id(weight)] for name, weight in scene.weights().items() if id(weight) in padding}
 
 
 def unused(scene: Scene, batch: Batch) -> list[str]:
-    """Trained weights without a slope on which not a bit of `total` hangs, however far they are moved.
+    """Trained weights without a slope on which not a bit of `total` depends, however far they are moved.
 
     A key's bias has no slope either, by the symmetry of softmax, but it moves the rounding of what it is added to.
     """

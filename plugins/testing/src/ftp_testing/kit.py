@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
 
 from ftp.errors import PluginError, UserError
-from ftp_testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, where
+from ftp_testing.outcome import CHECKS, Check, Fault, NotApplicable, Outcome, Status, where
 from ftp_testing.subject import Part, Subject, find
 
 PARTS: tuple[Part, ...] = ("every", "objective", "parameterisation", "run", "events", "domain", "risk")
@@ -28,7 +27,7 @@ class Report:
     @property
     def failed(self) -> tuple[Outcome, ...]:
         """The checks that found a fault."""
-        return tuple(one for one in self.outcomes if one.status == "failed")
+        return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
 
 
 def check(name: str, *, only: Iterable[str] = (), told: Callable[[Outcome], None] | None = None) -> Report:
@@ -37,11 +36,13 @@ def check(name: str, *, only: Iterable[str] = (), told: Callable[[Outcome], None
     `only`: names of checks; none: all. `told` hears each outcome at once. Raises `UserError` for a plugin or a check that
     there is not.
     """
-    subject, outcomes = _subject(name), []
-    for one in fitting(subject, only=only):
-        outcomes.append(do(one, subject))
+    subject = _subject(name)
+    outcomes = []
+    for fitting_check in fitting(subject, only=only):
+        outcome = do(fitting_check, subject)
+        outcomes.append(outcome)
         if told is not None:
-            told(outcomes[-1])
+            told(outcome)
     return Report(subject.name, subject.kind, tuple(outcomes))
 
 
@@ -49,40 +50,45 @@ def fitting(subject: Subject, *, only: Iterable[str] = ()) -> list[Check]:
     """The checks that a plugin is asked to pass."""
     from ftp.errors import Problem, nearest
 
-    wanted = list(only)
-    for part in PARTS if wanted else subject.parts:  # some of them import torch
+    names = list(only)
+    for part in PARTS if names else subject.parts:  # some of them import torch
         importlib.import_module(f"ftp_testing.checks.{part}")
-    if unknown := [name for name in wanted if name not in CHECKS]:
-        raise UserError([Problem(f"there is no check '{name}'", nearest(name, CHECKS) or f"one of: {', '.join(CHECKS)}")
-                         for name in unknown])
-    found = [one for one in CHECKS.values() if one.part in subject.parts and (one.name in wanted or not wanted)]
-    return sorted(found, key=lambda one: PARTS.index(one.part))
+    problems = []
+    for name in names:
+        if name not in CHECKS:
+            problems.append(Problem(f"there is no check '{name}'", nearest(name, CHECKS) or f"one of: {', '.join(CHECKS)}"))
+    if problems:
+        raise UserError(problems)
+    chosen = names or list(CHECKS)
+    checks = [check for check in CHECKS.values() if check.part in subject.parts and check.name in chosen]
+    return sorted(checks, key=lambda check: PARTS.index(check.part))
 
 
-def do(one: Check, subject: Subject) -> Outcome:
+def do(check: Check, subject: Subject) -> Outcome:
     """One check of one plugin. Whatever the plugin raises on the way is a fault."""
     started = time.perf_counter()
+    status, message = _try(check, subject)
+    return Outcome(check.name, status, message, round(time.perf_counter() - started, 2))
 
-    def outcome(status: Any, message: str) -> Outcome:
-        return Outcome(one.name, status, message, round(time.perf_counter() - started, 2))
 
+def _try(check: Check, subject: Subject) -> tuple[Status, str]:
+    """What a check says, as the status and message of its outcome."""
     missing = [name for name in subject.picked.declaration.needs if find_spec(name) is None]
-    if missing and one.part != "every":
-        return outcome("not_applicable", f"it needs {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}")
-    if one.part != "every" and (unfit := _unfit(subject)):
-        if subject.kept.setdefault("unfit said by", one.name) == one.name:
-            return outcome("failed", unfit)
-        return outcome("not_applicable", f"it cannot be tried: see {subject.kept['unfit said by']}")
+    if missing and check.part != "every":
+        return "not_applicable", f"it needs {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}"
+    reason = _why_unsuited(subject) if check.part != "every" else ""
+    if reason:  # one check fails for it, the others name that one
+        said_by = subject.memory.unsuited_said_by or check.name
+        subject.memory.unsuited_said_by = said_by
+        return ("failed", reason) if said_by == check.name else ("not_applicable", f"it cannot be tried: see {said_by}")
     try:
-        return outcome("ok", one.look(subject))
-    except NotApplicable as reason:
-        return outcome("not_applicable", str(reason))
-    except Fault as fault:
-        return outcome("failed", str(fault))
-    except (UserError, PluginError) as error:
-        return outcome("failed", f"{error}")
+        return "ok", check.look(subject)
+    except NotApplicable as error:
+        return "not_applicable", str(error)
+    except (Fault, UserError, PluginError) as error:
+        return "failed", str(error)
     except Exception as error:
-        return outcome("failed", f"{subject.name} raised {type(error).__name__}: {error}{where(error)}")
+        return "failed", f"{subject.name} raised {type(error).__name__}: {error}{where(error)}"
 
 
 def conformance(*names: str) -> Callable[..., None]:
@@ -93,31 +99,34 @@ def conformance(*names: str) -> Callable[..., None]:
     """
     import pytest
 
-    cases = [pytest.param(name, one, id=f"{_label(name)}-{one.name}")
-             for name in names for one in fitting(_subject(name))]
+    cases = []
+    for name in names:
+        for check in fitting(_subject(name)):
+            cases.append(pytest.param(name, check, id=f"{_label(name)}-{check.name}"))
 
-    @pytest.mark.parametrize("plugin, one", cases)
-    def test(plugin: str, one: Check) -> None:
-        found = do(one, _subject(plugin))
-        if found.status == "failed":
-            pytest.fail(f"{one.name}: {found.message}", pytrace=False)
-        if found.status == "not_applicable":
-            pytest.skip(f"nothing to look at: {found.message}")
+    @pytest.mark.parametrize("plugin, check", cases)
+    def test(plugin: str, check: Check) -> None:
+        outcome = do(check, _subject(plugin))
+        if outcome.status == "failed":
+            pytest.fail(f"{check.name}: {outcome.message}", pytrace=False)
+        if outcome.status == "not_applicable":
+            pytest.skip(f"nothing to look at: {outcome.message}")
 
     return test
 
 
-def _unfit(subject: Subject) -> str:
+def _why_unsuited(subject: Subject) -> str:
     """Why the plugin cannot be tried beside what `goes_with` names; empty where it can. Looked at once for all checks."""
-    if "unfit" not in subject.kept:
-        subject.kept["unfit"] = ""
-        named = subject.picked.declaration.goes_with
+    if subject.memory.unsuited is None:
+        subject.memory.unsuited = ""
+        companions = subject.picked.declaration.goes_with
         try:
-            if named:
+            if companions:
                 subject.prepared()
         except UserError as error:
-            subject.kept["unfit"] = f"goes_with names {', '.join(named)}, beside which it does not run: {error}\n  name plugins that it goes with"
-    return str(subject.kept["unfit"])
+            subject.memory.unsuited = (f"goes_with names {', '.join(companions)}, beside which it does not run: {error}\n"
+                                       "  name plugins that it goes with")
+    return subject.memory.unsuited
 
 
 @cache

@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 Kind = Literal["bert", "roberta", "gpt2", "llama", "t5", "bart"]
 """`bert`, `roberta`: encoders with a mask head (roberta's positions start behind the pad token's number). `gpt2`: a
@@ -31,7 +35,7 @@ CHAT = (
 )
 """The chat template of the decoders (ChatML); llama's writes the BOS in front, as its tokenizer does."""
 
-_SIZES: dict[str, dict[str, Any]] = {
+_SIZES: dict[Kind, dict[str, object]] = {
     "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
              "max_position_embeddings": 256, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     "roberta": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
@@ -46,7 +50,7 @@ _SIZES: dict[str, dict[str, Any]] = {
              "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 256, "dropout": 0.0},
 }
 
-PAIRED = ("t5", "bart")
+PAIRED: tuple[Kind, ...] = ("t5", "bart")
 """Kinds with an encoder and a decoder; their tokenizers have no chat template."""
 
 
@@ -79,7 +83,7 @@ def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **co
     return folder
 
 
-def config_of(kind: str) -> Any:
+def config_of(kind: Kind) -> PretrainedConfig:
     """The configuration of a kind, of whatever size."""
     from transformers import AutoConfig
 
@@ -93,67 +97,80 @@ def _pieces(texts: tuple[str, ...], vocab_size: int, special: tuple[str, ...]) -
     from tokenizers import normalizers, pre_tokenizers
 
     normal, split = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
-    counts = Counter(word for text in texts for word, _ in split.pre_tokenize_str(normal.normalize_str(text)))
-    signs = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    letters = [f"##{one}" for one in signs if one.isalnum()]
-    words = [word for word, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if len(word) > 1]
-    pieces = [*special, *signs, *letters, *words]
-    return {piece: number for number, piece in enumerate(pieces[:vocab_size])}
+    counts = Counter[str]()
+    for text in texts:
+        counts.update(word for word, _ in split.pre_tokenize_str(normal.normalize_str(text)))
+    characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    letters = [f"##{character}" for character in characters if character.isalnum()]
+    by_count = sorted(counts, key=lambda word: (-counts[word], word))
+    words = [word for word in by_count if len(word) > 1]
+    pieces = [*special, *characters, *letters, *words]
+    return {piece: token for token, piece in enumerate(pieces[:vocab_size])}
 
 
-def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = TEXTS) -> Any:
+def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = TEXTS) -> PreTrainedTokenizerFast:
     """The tokenizer of `tiny`: word pieces with [CLS] and [SEP] for encoders, byte-level BPE for the others."""
-    from tokenizers import (
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-        trainers,
-    )
+    if kind in ("bert", "roberta"):
+        return _word_piece_tokenizer(kind, vocab_size, tuple(texts))
+    return _byte_level_tokenizer(kind, vocab_size, list(texts))
+
+
+def _word_piece_tokenizer(kind: Kind, vocab_size: int, texts: tuple[str, ...]) -> PreTrainedTokenizerFast:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    if kind in ("bert", "roberta"):
-        cls, pad, sep, unk, mask = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
-        special = [pad, unk, cls, sep, mask] if kind == "bert" else [cls, pad, sep, unk, mask]
-        inner = Tokenizer(models.WordPiece(unk_token=unk))
-        inner.normalizer = normalizers.BertNormalizer(lowercase=True)
-        inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        inner.model = models.WordPiece(_pieces(tuple(texts), vocab_size, tuple(special)), unk_token=unk)
-        inner.add_special_tokens(special)
-        inner.decoder = decoders.WordPiece()
-        ends = [(name, inner.token_to_id(name)) for name in (cls, sep)]
-        inner.post_processor = processors.TemplateProcessing(
-            single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1", special_tokens=ends)
-        return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep,
-                                       mask_token=mask, model_max_length=256)
-    special = {"gpt2": ["<|endoftext|>"], "llama": ["<s>", "</s>", "<pad>"], "t5": ["<pad>", "</s>"],
-               "bart": ["<s>", "<pad>", "</s>", "<mask>"]}[kind]
-    turns = [] if kind in PAIRED else ["<|im_start|>", "<|im_end|>"]
+    cls, pad, sep, unk, mask = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
+    special = [pad, unk, cls, sep, mask] if kind == "bert" else [cls, pad, sep, unk, mask]
+    inner = Tokenizer(models.WordPiece(_pieces(texts, vocab_size, tuple(special)), unk_token=unk))
+    inner.normalizer = normalizers.BertNormalizer(lowercase=True)
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.add_special_tokens(special)
+    inner.decoder = decoders.WordPiece()
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1", special_tokens=_with_ids(inner, cls, sep))
+    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep,
+                                   mask_token=mask, model_max_length=256)
+
+
+_SPECIAL: dict[Kind, list[str]] = {
+    "gpt2": ["<|endoftext|>"], "llama": ["<s>", "</s>", "<pad>"], "t5": ["<pad>", "</s>"],
+    "bart": ["<s>", "<pad>", "</s>", "<mask>"],
+}
+_TURNS = ["<|im_start|>", "<|im_end|>"]
+_ROLES: dict[Kind, dict[str, str]] = {
+    "gpt2": {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"},
+    "llama": {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
+    "t5": {"eos_token": "</s>", "pad_token": "<pad>"},
+    "bart": {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>",
+             "mask_token": "<mask>"},
+}
+_AROUND_TEXTS: dict[Kind, tuple[str, str]] = {
+    "llama": ("<s> $A", "<s> $A <s> $B:1"), "t5": ("$A </s>", "$A </s> $B </s>"),
+    "bart": ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
+}
+"""What the tokenizer writes around one text, and around two; nothing where a kind is not named."""
+
+
+def _byte_level_tokenizer(kind: Kind, vocab_size: int, texts: list[str]) -> PreTrainedTokenizerFast:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    turns = [] if kind in PAIRED else _TURNS
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    inner.train_from_iterator(list(texts), trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[*special, *turns], show_progress=False,
+    inner.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[*_SPECIAL[kind], *turns], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    if kind == "llama":
-        inner.post_processor = processors.TemplateProcessing(
-            single="<s> $A", pair="<s> $A <s> $B:1", special_tokens=[("<s>", inner.token_to_id("<s>"))])
-        names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    elif kind == "t5":
-        inner.post_processor = processors.TemplateProcessing(
-            single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", inner.token_to_id("</s>"))])
-        names = {"eos_token": "</s>", "pad_token": "<pad>"}
-    elif kind == "bart":
-        ends = [(name, inner.token_to_id(name)) for name in ("<s>", "</s>")]
-        inner.post_processor = processors.TemplateProcessing(
-            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ends)
-        names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>",
-                 "mask_token": "<mask>"}
-    else:
-        names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    made = PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=256, **names)
+    if kind in _AROUND_TEXTS:
+        single, pair = _AROUND_TEXTS[kind]
+        ends = [token for token in ("<s>", "</s>") if token in single]
+        inner.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=_with_ids(inner, *ends))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=256, **_ROLES[kind])
     if kind not in PAIRED:
-        made.chat_template = "{{ bos_token }}" + CHAT if kind == "llama" else CHAT
-    return made
+        tokenizer.chat_template = "{{ bos_token }}" + CHAT if kind == "llama" else CHAT
+    return tokenizer
+
+
+def _with_ids(tokenizer: Tokenizer, *tokens: str) -> list[tuple[str, int | None]]:
+    return [(token, tokenizer.token_to_id(token)) for token in tokens]

@@ -7,10 +7,10 @@ tell from a token alone whether it came from a prompt or from an answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ftp import forms
 from ftp.forms import Column, ColumnKind, FormSpec
+from ftp.types import Row
 
 ASKED, SAID = "#", "@"
 
@@ -57,12 +57,12 @@ def forms_of_rows() -> tuple[str, ...]:
     return tuple(sorted(forms.all_forms(), key=lambda name: not forms.get(name).of_kind("class")))
 
 
-def rows(form: str, split: str = "train", count: int | None = None) -> list[dict[str, Any]]:
+def rows(form: str, split: str = "train", count: int | None = None) -> list[Row]:
     """Rows of a form for a split; those of different splits differ."""
     return [row_of(form, number, split) for number in range(SIZES[split] if count is None else count)]
 
 
-def splits(form: str) -> dict[str, list[dict[str, Any]]]:
+def splits(form: str) -> dict[str, list[Row]]:
     """Rows of a form for train, validation and test."""
     return {split: rows(form, split) for split in SIZES}
 
@@ -75,12 +75,12 @@ def labels_of(form: str) -> tuple[str, ...]:
     return TAGS if column.kind == "tags" else LABELS
 
 
-def row_of(form: str, number: int, split: str) -> dict[str, Any]:
+def row_of(form: str, number: int, split: str) -> Row:
     """One row, as the form makes it for checks, or made of the kinds of its columns."""
     spec = forms.get(form)
     if spec.example is not None:
         return dict(spec.example(number, split))
-    row: dict[str, Any] = {}
+    row: dict[str, object] = {}
     for column in spec.columns:
         if column.is_required:
             row[column.name] = _cell(spec, column, number, split)
@@ -89,11 +89,11 @@ def row_of(form: str, number: int, split: str) -> dict[str, Any]:
     return row
 
 
-def _cell(spec: FormSpec, column: Column, number: int, split: str) -> Any:
+def _cell(spec: FormSpec, column: Column, number: int, split: str) -> object:
     """What stands in one column. What is said in words and what is to be answered belong together, so that it can be learnt."""
     _, good, bad, _ = _parts(number, split)
     is_right = bool(number % 3) if spec.of_kind("rating") else True
-    cells: dict[ColumnKind, Callable[[], Any]] = {
+    cells: dict[ColumnKind, Callable[[], object]] = {
         "text": lambda: _text(spec, column, number, split),
         "texts": lambda: [good, bad] if number % 2 else [bad, good],
         "messages": lambda: _messages(spec, column, number, split),
@@ -143,7 +143,7 @@ def _words(number: int, split: str) -> list[str]:
     return [*_parts(number, split)[0].split(), "New", "York", "and", "Oslo"]
 
 
-def _stretch(row: dict[str, Any], number: int, split: str) -> dict[str, Any]:
+def _stretch(row: Row, number: int, split: str) -> dict[str, list[object]]:
     """A word of the answer, where it stands in the text that holds it."""
     answer = _parts(number, split)[1].split()[-1].rstrip(".")
     text = next(cell for cell in row.values() if isinstance(cell, str) and answer in cell)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ftp import forms, heads
 from ftp.data.collect import collect
@@ -24,16 +28,17 @@ from ftp.runs.build import make_model
 from ftp.train.device import accelerator
 from ftp.train.seeds import seed_step
 from ftp.train.state import Whole
-from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Row, StartedRun, Step
+from ftp.types import Batch, Data, Event, Loss, LossOut, Model, Row, StartedRun, Step, StepOut
 from ftp_testing import events
-from ftp_testing.models import PAIRED
+from ftp_testing.models import PAIRED, Kind
 from ftp_testing.outcome import Fault, NotApplicable
-from ftp_testing.subject import Subject, tiny_model
+from ftp_testing.subject import Fit, Subject, tiny_model
 
-DECODERS, ENCODERS = ("llama", "gpt2"), ("bert", "roberta")
+DECODERS: tuple[Kind, ...] = ("llama", "gpt2")
+ENCODERS: tuple[Kind, ...] = ("bert", "roberta")
 
 
-def models_of(form: str, head: str) -> list[str]:
+def models_of(form: str, head: str) -> list[Kind]:
     """Kinds of tiny models for which Transformers has a class with the head, the one to begin with first: one with a chat template
     where text is written or messages are read."""
     import transformers
@@ -43,7 +48,7 @@ def models_of(form: str, head: str) -> list[str]:
     spec = heads.get(head)
     talks = spec.writes_text or forms.get(form).has_messages
     kinds = (*DECODERS, *PAIRED, *ENCODERS) if talks else (*ENCODERS, *DECODERS, *PAIRED)
-    able = []
+    able: list[Kind] = []
     for kind in kinds:
         auto = getattr(transformers, spec.auto_class_of(kind in PAIRED))
         config = config_of(kind)
@@ -84,7 +89,7 @@ class Scene:
     data: Data
     model: Model
     loss: Loss
-    kind: str
+    kind: Kind
     asked: list[int]
     """How often the reference was asked for, in a list of one number."""
     heard: list[Event] = field(default_factory=list)
@@ -103,18 +108,19 @@ class Scene:
         """The encoded rows of a split; where the model makes its own, those of a rollout of a few of its prompts."""
         rows: list[Row] = list(numbered(self.data.splits[split].to_list(), encoder(self.loss, split), split, 0))
         if self.loss.makes_rows and rows:
-            return [row for part in self.loss.rollout(rows[:4], 0)[: self.loss.reuse] for row in part]
+            updates = self.loss.rollout(rows[:4], 0)[: self.loss.reuse]
+            return list(chain.from_iterable(updates))
         return rows
 
     def rows(self, count: int) -> list[Row]:
         """The first encoded rows; where an objective makes few of many (blocks of text), those of other splits after them."""
-        found: list[Row] = []
+        rows: list[Row] = []
         for split in self.data.splits:
-            if len(found) < count:
-                found += self.encoded(split)
-        if len(found) < count:
-            raise NotApplicable(f"the kit's rows give {len(found)} encoded ones, and this looks at {count}")
-        return found[:count]
+            if len(rows) < count:
+                rows += self.encoded(split)
+        if len(rows) < count:
+            raise NotApplicable(f"the kit's rows give {len(rows)} encoded ones, and this looks at {count}")
+        return rows[:count]
 
     def batch(self, rows: Sequence[Row]) -> Batch:
         return self.loss.collate(list(rows))
@@ -134,13 +140,14 @@ class Scene:
         of_every_run = {plugin.name for plugin in self.run.hooks.picked if plugin.found.default}
         return any(how != "default" and name not in of_every_run for name, how in self.run.hooks.who("train_step"))
 
-    def update(self, micro: Sequence[Sequence[Row]], optimizer: torch.optim.Optimizer) -> Any:
+    def update(self, micro_batches: Sequence[Sequence[Row]], optimizer: torch.optim.Optimizer) -> StepOut:
         """One whole update with these micro-batches, by whoever answers `train_step`; plugins hear of it."""
         whole = Whole(self.model, self.loss)
         whole.train(self.model.net.training)
         done = sum(isinstance(event, Step) for event in self.heard)
-        out = self.run.hooks.one("train_step", run=self.run, model=self.model, loss=whole,
-                                 batches=[self.batch(rows) for rows in micro], optimizer=optimizer, step=done, total=events.TOTAL)
+        out: StepOut = self.run.hooks.one(
+            "train_step", run=self.run, model=self.model, loss=whole, batches=list(map(self.batch, micro_batches)),
+            optimizer=optimizer, step=done, total=events.TOTAL)
         step = done + 1
         metrics = {name: float(value) / max(1, out.rows) for name, value in out.metrics.items()}
         self.tell(events.stepped(step, float(out.loss), None if out.grad_norm is None else float(out.grad_norm), metrics))
@@ -148,22 +155,31 @@ class Scene:
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Every weight by name, those trained beside the network included."""
-        extra = {} if self.loss.extra is None else {f"extra.{name}": one for name, one in self.loss.extra.named_parameters()}
-        return {**dict(self.model.net.named_parameters()), **extra}
+        weights = dict(self.model.net.named_parameters())
+        if self.loss.extra is not None:
+            weights |= {f"extra.{name}": weight for name, weight in self.loss.extra.named_parameters()}
+        return weights
 
     def trained(self) -> dict[str, nn.Parameter]:
         return {name: weight for name, weight in self.weights().items() if weight.requires_grad}
 
 
 def build(
-    subject: Subject, kind: str = "", *, packed: bool = False, side: str = "right", ended: bool = False,
+    subject: Subject, kind: Kind | None = None, *, packed: bool = False, side: str = "right", ended: bool = False,
     template: str = "", freeze: Callable[[str], bool] | None = None, begins: bool = True, **options: Any,
 ) -> Scene:
     """The plugin's loss on a tiny model of a kind (the first that fits, where none is named), as a run builds it.
 
-    `packed`: rows end to end, where the network can. `side`: of the padding. `ended`: answers end with the tokenizer's EOS,
-    which is its pad token too. `template`: the tokenizer's chat template. `freeze`: weights that are not to be trained.
-    `begins`: whether plugins hear that training begins. The network is left in evaluation mode.
+    Args:
+        packed: rows end to end, where the network can.
+        side: of the padding.
+        ended: answers end with the tokenizer's EOS, which is its pad token too.
+        template: the tokenizer's chat template.
+        freeze: which weights are not to be trained, by name.
+        begins: whether plugins hear that training begins.
+        options: as for `Subject.prepared`.
+    Returns:
+        The scene, with the network in evaluation mode.
     """
     kind = kind or fitting(subject)
     quiet_libraries()
@@ -172,19 +188,16 @@ def build(
     folder.mkdir(exist_ok=True)
     run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), folder,
                      Log(None, writer=False), accelerator(prepared.settings))
-    key = f"data {prepared.task.form}"
-    if key not in subject.kept:
-        subject.kept[key] = collect(run)
-    data: Data = subject.kept[key]
+    data_by_form = subject.memory.data
+    if prepared.task.form not in data_by_form:
+        data_by_form[prepared.task.form] = collect(run)
+    data = data_by_form[prepared.task.form]
     seed_step(run.settings.seed, 0, 0)
     model = make_model(run, data)
-    if ended:
-        model.tokenizer.chat_template = ENDED
+    if ended or model.tokenizer.pad_token is None:
         model.tokenizer.pad_token = model.tokenizer.eos_token
-    elif model.tokenizer.pad_token is None:
-        model.tokenizer.pad_token = model.tokenizer.eos_token
-    if template:
-        model.tokenizer.chat_template = template
+    if ended or template:
+        model.tokenizer.chat_template = template or ENDED
     model.tokenizer.padding_side = side
     for name, weight in model.net.named_parameters():
         if freeze is not None and freeze(name):
@@ -199,49 +212,53 @@ def build(
     return scene
 
 
-def fitting(subject: Subject) -> str:
-    """The first kind of tiny model on which the plugin builds a loss. Raises `Fault` with what it says where none is."""
-    kept = subject.kept.setdefault("kind", {})
-    if not kept:
-        task, said = subject.prepared().task, list[str]()
-        for kind in models_of(task.form, task.head):
-            try:
-                scene = build(subject, kind)
-                scene.encoded()
-            except UserError as error:
-                said.append(f"{kind}: {error}")
-                continue
-            except Exception as error:
-                kept["broken"] = f"{type(error).__name__}: {error}"
-                break
-            kept["kind"], kept["rollout"] = kind, scene.loss.makes_rows
-            break
+def fitting(subject: Subject) -> Kind:
+    """The first kind of tiny model on which the plugin builds a loss. Raises `NotApplicable` where there is none."""
+    if subject.memory.fit is None:
+        subject.memory.fit = _fit(subject)
+    fit = subject.memory.fit
+    if fit.kind is None:
+        raise NotApplicable(f"it builds no loss, see builds-a-loss ({fit.broken.splitlines()[0]})")
+    return fit.kind
+
+
+def _fit(subject: Subject) -> Fit:
+    """Try one kind of tiny model after the other."""
+    task = subject.prepared().task
+    refusals = []
+    for kind in models_of(task.form, task.head):
+        try:
+            scene = build(subject, kind)
+            scene.encoded()
+        except UserError as error:
+            refusals.append(f"{kind}: {error}")
+        except Exception as error:
+            return Fit(broken=f"{type(error).__name__}: {error}")
         else:
-            kept["broken"] = "; ".join(said)
-    if "broken" in kept:
-        raise NotApplicable(f"it builds no loss, see builds-a-loss ({kept['broken'].splitlines()[0]})")
-    return str(kept["kind"])
+            return Fit(kind, scene.loss.makes_rows)
+    return Fit(broken="; ".join(refusals))
 
 
-def scene_of(subject: Subject, *args: Any, rolled: bool = True, **options: Any) -> Scene:
+def scene_of(subject: Subject, *, rolled: bool = True, packed: bool = False, side: str = "right", template: str = "") -> Scene:
     """`build` for a check of encoded rows. With `rolled` False not applicable where the model makes its own rows."""
-    fitting(subject)
-    if not rolled and subject.kept["kind"].get("rollout"):
+    kind = fitting(subject)
+    if not rolled and subject.memory.fit is not None and subject.memory.fit.makes_rows:
         raise NotApplicable("the model makes its own rows (Loss.rollout)")
-    return build(subject, *args, **options)
+    return build(subject, kind, packed=packed, side=side, template=template)
 
 
 def counted(model: Model) -> tuple[Model, list[int]]:
     """The model with a reference that counts how often it is asked for."""
-    asked, given = [0], model.reference
-    if given is None:
-        return model, asked
+    times_asked = [0]
+    uncounted = model.reference
+    if uncounted is None:
+        return model, times_asked
 
-    def reference() -> Any:
-        asked[0] += 1
-        return given()
+    def reference() -> AbstractContextManager[PreTrainedModel]:
+        times_asked[0] += 1
+        return uncounted()
 
-    return dataclasses.replace(model, reference=reference), asked
+    return dataclasses.replace(model, reference=reference), times_asked
 
 
 def move(scene: Scene, size: float = 0.05) -> Scene:
@@ -253,17 +270,20 @@ def move(scene: Scene, size: float = 0.05) -> Scene:
     return scene
 
 
-def close(one: float, other: float, tolerance: float = 1e-4) -> bool:
+def close(loss: float, other: float, tolerance: float = 1e-4) -> bool:
     """Whether two losses are the same but for rounding."""
-    return abs(one - other) <= tolerance * max(1.0, abs(one), abs(other))
+    return abs(loss - other) <= tolerance * max(1.0, abs(loss), abs(other))
 
 
-def apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> tuple[str, float]:
-    """The weight in which two sets differ most, and by how much of the largest value that any has."""
-    worst, most = "", 0.0
-    for name, value in one.items():
-        difference = float((value.detach().float() - other[name].detach().float()).abs().max()) if value.numel() else 0.0
-        if difference != difference or difference > most:
+def apart(weights: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> tuple[str, float]:
+    """The weight in which two sets differ most, and by how much; one that is no number differs more than any other."""
+    worst = ""
+    most = 0.0
+    for name, value in weights.items():
+        if not value.numel():
+            continue
+        difference = float((value.detach().float() - others[name].detach().float()).abs().max())
+        if math.isnan(difference) or difference > most:
             worst, most = name, difference
     return worst, most
 
@@ -293,54 +313,77 @@ def learnt_tokens(scene: Scene, rows: Sequence[Row], *, placed: int = 0) -> list
     head = net.get_output_embeddings()
     if head is None:
         raise NotApplicable(f"the network has no output over tokens (head {scene.model.head})")
-    seen, read = list[Tensor](), list[tuple[Tensor, Tensor]]()
+    outputs: list[Tensor] = []
+    read: list[Read] = []
 
-    def keep(module: nn.Module, given: Any, logits: Tensor) -> None:
+    def keep_logits(module: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> None:
         if logits.requires_grad:
             logits.retain_grad()
-            seen.append(logits)
+            outputs.append(logits)
 
-    def begin(module: nn.Module, given: Any, states: Tensor) -> Tensor:
-        states = states if states.requires_grad else states.detach().requires_grad_(torch.is_grad_enabled())
+    def keep_embeddings(module: nn.Module, arguments: tuple[Tensor, ...], states: Tensor) -> Tensor:
+        # a frozen table gives states without a gradient, which is needed here
+        if not states.requires_grad:
+            states = states.detach().requires_grad_(torch.is_grad_enabled())
         if states.requires_grad:
-            read.append((given[0], states))
+            read.append(Read(arguments[0], states))
         return states
 
-    with hooked(head, keep), hooked(net.get_input_embeddings(), begin), torch.enable_grad():
+    with hooked(head, keep_logits), hooked(net.get_input_embeddings(), keep_embeddings), torch.enable_grad():
         scene.loss.compute(scene.batch(rows)).total.backward(retain_graph=placed > 0)
     net.zero_grad(set_to_none=True)
-    passes = [(logits.flatten(0, -2), logits.grad.flatten(0, -2)) for logits in seen if logits.grad is not None]
+    terms = _terms(outputs)
+    if not terms:
+        raise Fault("no logit of the network's output gets a gradient from the loss",
+                    "compute the loss from the network that is in `model`, with its own head")
+    learnt: list[Learnt] = []
+    every = max(1, len(terms) // placed) if placed else 1
+    for logits, slopes in terms[::every]:
+        token = int(slopes.abs().argmax())
+        learnt.append(Learnt(token, bool(slopes[token] < 0), _behind(logits[token], read) if placed else None))
+    return learnt
+
+
+class Read(NamedTuple):
+    """Token ids that went into the network, and what was looked up for them."""
+
+    ids: Tensor
+    states: Tensor
+
+
+def _terms(outputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The logits of each slot that the loss depends on, with their gradient: [vocabulary] each."""
+    passes = []
+    for output in outputs:
+        if output.grad is not None:
+            passes.append((output.flatten(0, -2), output.grad.flatten(0, -2)))
     largest = max((float(slopes.abs().max()) for _, slopes in passes), default=0.0)
-    found: list[tuple[Tensor, Tensor]] = []
+    terms: list[tuple[Tensor, Tensor]] = []
     for logits, slopes in passes:
         size = slopes.abs().amax(-1)
         if float(size.max()) < 1e-2 * largest:  # a pass that is compared with itself: its slopes are rounding alone
             continue
-        real = size > 1e-6 * max(largest, 1e-12)
-        found += zip(logits[real], slopes[real], strict=True)
-    if not found:
-        raise Fault("no logit of the network's output gets a gradient from the loss",
-                    "compute the loss from the network that is in `model`, with its own head")
-    learnt: list[Learnt] = []
-    for line, slope in found[:: max(1, len(found) // placed) if placed else 1]:
-        token = int(slope.abs().argmax())
-        learnt.append(Learnt(token, bool(slope[token] < 0), _behind(line[token], read) if placed else None))
-    return learnt
+        is_term = size > 1e-6 * max(largest, 1e-12)
+        terms += zip(logits[is_term], slopes[is_term], strict=True)
+    return terms
 
 
-def _behind(logit: Tensor, read: Sequence[tuple[Tensor, Tensor]]) -> int | None:
-    """The token behind the last one that a logit of a causal network depends on. `read`: token ids that went into it, and what
-    was looked up for them."""
-    slopes = torch.autograd.grad(logit, [states for _, states in read], retain_graph=True, allow_unused=True)
-    for (ids, _), slope in zip(read, slopes, strict=True):
-        if slope is not None and (told := slope.abs().amax(-1).nonzero()).numel():
-            row, slot = told[-1].tolist()
-            return int(ids[row, slot + 1]) if slot + 1 < ids.shape[1] else None
+def _behind(logit: Tensor, read: Sequence[Read]) -> int | None:
+    """The token behind the last one that a logit of a causal network depends on."""
+    slopes = torch.autograd.grad(logit, [part.states for part in read], retain_graph=True, allow_unused=True)
+    for part, slope in zip(read, slopes, strict=True):
+        if slope is None:
+            continue
+        slots = slope.abs().amax(-1).nonzero()
+        if slots.numel():
+            row, slot = slots[-1].tolist()
+            return int(part.ids[row, slot + 1]) if slot + 1 < part.ids.shape[1] else None
     return None
 
 
 @contextlib.contextmanager
-def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+def hooked(module: nn.Module, hook: Callable[..., Tensor | None]) -> Iterator[None]:
+    """A forward hook on a module."""
     handle = module.register_forward_hook(hook)
     try:
         yield

@@ -3,11 +3,11 @@ No heavy imports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ftp import forms
+from ftp.types import Row
 from ftp_testing.rows import assistant, user
 
 EVERY_FIELD = (
@@ -31,15 +31,15 @@ class FieldRow:
     field: str
     where: str
     word: str
-    row: Mapping[str, Any]
+    row: Row
 
 
-def call_of(name: str, value: str) -> dict[str, Any]:
+def call_of(name: str, value: str) -> Row:
     """A call of a tool as OpenAI writes it, without its type: a tiny model takes few tokens."""
     return {"id": "0", "function": {"name": name, "arguments": {"at": value}}}
 
 
-ANSWER_FIELDS: Mapping[str, tuple[str, dict[str, Any]]] = {
+ANSWER_FIELDS: Mapping[str, tuple[str, Row]] = {
     "content": ("quive", {"content": [{"type": "text", "text": "quive"}]}),
     "tool_calls": ("zorpo", {"content": None, "tool_calls": [call_of("zorpo", "b")]}),
     "arguments": ("kyvex", {"content": None, "tool_calls": [call_of("f", "kyvex")]}),
@@ -50,7 +50,7 @@ ANSWER_FIELDS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 """What an assistant's turn may hold beside text: its name in messages -> the word, and the fields of the turn."""
 
-PROMPT_TURNS: Mapping[str, tuple[str, list[dict[str, Any]]]] = {
+PROMPT_TURNS: Mapping[str, tuple[str, list[Row]]] = {
     "name": ("vixom", [{**user("a"), "name": "vixom"}, assistant("b")]),
     "content": ("brynx", [{"role": "user", "content": [{"type": "text", "text": "brynx"}]}, assistant("b")]),
     "tool_call_id": ("hojuk", [
@@ -81,16 +81,14 @@ def field_rows(form: str) -> Iterator[FieldRow]:
     yield FieldRow("tools", "the row", "tolvu", {**row_of(form, question, [assistant("e")]), "tools": [tool]})
 
 
-def row_of(
-    form: str, prompt: list[dict[str, Any]], answer: list[dict[str, Any]], rejected: list[dict[str, Any]] | None = None,
-) -> dict[str, Any]:
+def row_of(form: str, prompt: Sequence[Row], answer: Sequence[Row], rejected: Sequence[Row] | None = None) -> Row:
     """A prompt and an answer as a row of a form with messages."""
     spec = forms.get(form)
     if spec.is_whole:
         return {spec.required[0]: [*prompt, *answer]}
     # the first column of answers has the answer, a second one what is worse than it
     answers = [answer, rejected or [assistant("no")]]
-    row: dict[str, Any] = {}
+    row: dict[str, object] = {}
     for column in spec.columns:
         if not column.is_required:
             continue
@@ -103,7 +101,7 @@ def row_of(
     return row
 
 
-def spelling(row: Mapping[str, Any], string: str) -> dict[str, Any]:
+def spelling(row: Row, string: str) -> Row:
     """A row of any form with a string behind each of its texts, several times."""
     spelt = {}
     for name, value in row.items():
@@ -112,7 +110,7 @@ def spelling(row: Mapping[str, Any], string: str) -> dict[str, Any]:
     return spelt
 
 
-def _spelling(value: Any, string: str) -> Any:
+def _spelling(value: object, string: str) -> object:
     if isinstance(value, str):
         return value + f"x{string}" * REPEATS
     if isinstance(value, Mapping):

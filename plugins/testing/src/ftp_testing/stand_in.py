@@ -6,11 +6,14 @@ import hashlib
 import os
 import signal
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
 from ftp.types import Event, Loss, Model, Reward, Run, Saved, StartedRun, Step
 from ftp_testing.rows import forms_of_rows, splits
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @plugin(gives=forms_of_rows())
@@ -18,7 +21,7 @@ class KitRows:
     """Rows of whatever form the objective reads, from the conformance kit."""
 
     @hookimpl
-    def load_data(self, run: Run) -> dict[str, Any]:
+    def load_data(self, run: Run) -> dict[str, Dataset]:
         from datasets import Dataset
 
         return {split: Dataset.from_list(rows) for split, rows in splits(run.task.form).items()}
@@ -60,6 +63,8 @@ class KitRanks:
     @hookimpl
     def on_event(self, run: StartedRun, event: Event) -> None:
         if run.accelerator.num_processes > 1 and isinstance(event, Step):
-            digest = hashlib.sha256(b"".join(weight.detach().cpu().numpy().tobytes() for weight in self.weights)).hexdigest()
+            digest = hashlib.sha256()
+            for weight in self.weights:
+                digest.update(weight.detach().cpu().numpy().tobytes())
             with (run.out / f"rank-{run.accelerator.process_index}.txt").open("a") as file:
-                file.write(f"{event.step} {digest}\n")
+                file.write(f"{event.step} {digest.hexdigest()}\n")

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
 
 from ftp.options import Option, convert, flatten, resolve, write_recipe
 from ftp.plugins.audit import audit
@@ -62,8 +61,9 @@ def hooks_are_typed(subject: Subject) -> str:
         if getattr(function, "ftp_impl", None) is None:
             continue
         signature = inspect.signature(function)
-        missing += [f"{name}({argument.name})" for argument in list(signature.parameters.values())[1:]
-                    if argument.annotation is inspect.Parameter.empty]
+        for argument in list(signature.parameters.values())[1:]:  # the first is self
+            if argument.annotation is inspect.Parameter.empty:
+                missing.append(f"{name}({argument.name})")
         if signature.return_annotation is inspect.Signature.empty:
             missing.append(f"what {name} gives")
     if missing:
@@ -99,12 +99,13 @@ def fields_are_options(subject: Subject) -> str:
             continue
         value, problem = convert(item, item.default)
         if problem is not None or value != item.default:
-            raise Fault(f"option {item.name}: its default {item.default!r} is not one of its own values: "
-                        f"{problem.what if problem else f'it becomes {value!r}'} {problem.fix if problem else ''}".strip(),
+            reason = f"it becomes {value!r}" if problem is None else f"{problem.what} {problem.fix}".strip()
+            raise Fault(f"option {item.name}: its default {item.default!r} is not one of its own values: {reason}",
                         "widen the range, add the word to the choices, or choose another default")
         for bound in (item.low, item.high):
-            if bound is not None and (found := convert(item, _numbered(item, bound))[1]) is not None:
-                raise Fault(f"option {item.name}: its own bound {bound:g} is refused: {found.what}", "give bounds of the option's type")
+            problem = None if bound is None else convert(item, _value_of_bound(item, bound))[1]
+            if problem is not None:
+                raise Fault(f"option {item.name}: its own bound {bound:g} is refused: {problem.what}", "give bounds of the option's type")
     return f"{len(options)} options"
 
 
@@ -114,57 +115,59 @@ def options_round_trip(subject: Subject) -> str:
     import tomllib
 
     options = subject.picked.options
-    for name, values in _examples(options).items():
+    defaults = {item.key: item.default for item in options}
+    changed = {item.key: next(iter(other_values(item)), item.default) for item in options}
+    for name, values in (("defaults", defaults), ("others", changed)):
         recipe = tomllib.loads(write_recipe([subject.name], options, values))
         recipe.pop("plugins")
-        found, _ = resolve(options, [("recipe", flatten(recipe))])
-        wrong = {key: (value, found[key]) for key, value in values.items() if value is not None and found[key] != value}
-        if wrong:
-            key, (value, got) = next(iter(wrong.items()))
-            raise Fault(f"option {key}: {value!r} comes back from a recipe as {got!r}", "give the option a type that TOML has")
+        read, _ = resolve(options, [("recipe", flatten(recipe))])
         for item in options:
             value = values[item.key]
-            if value is None or value == ():
+            if value is None:
                 continue
-            got, problem = convert(item, _word(value))
-            if problem is not None or got != value:
-                raise Fault(f"option {item.name}: {_word(value)!r} as a flag is not {value!r} ({name})",
-                            problem.what if problem else f"it becomes {got!r}")
+            if read[item.key] != value:
+                raise Fault(f"option {item.key}: {value!r} comes back from a recipe as {read[item.key]!r}", "give the option a type that TOML has")
+            if value == ():
+                continue
+            converted, problem = convert(item, _as_word(value))
+            if problem is not None or converted != value:
+                raise Fault(f"option {item.name}: {_as_word(value)!r} as a flag is not {value!r} ({name})",
+                            problem.what if problem else f"it becomes {converted!r}")
     return f"{len(options)} options, by recipe and by flag"
 
 
-def _examples(options: list[Option]) -> dict[str, dict[str, Any]]:
-    """Values to send round: the defaults, and for each option another value."""
-    made = {"defaults": {item.key: item.default for item in options}}
-    made["others"] = {item.key: next(iter(others(item)), item.default) for item in options}
-    return made
-
-
-def others(item: Option) -> list[Any]:
+def other_values(item: Option) -> list[object]:
     """Some values of an option other than its default, all of them allowed."""
-    tried: list[Any] = []
+    candidates: list[object] = []
     if item.choices:
-        tried = list(item.choices)
+        candidates = list(item.choices)
     elif isinstance(item.default, bool):
-        tried = [not item.default]
+        candidates = [not item.default]
     elif isinstance(item.default, int):
-        tried = [item.default + 1, item.default - 1, item.default * 2]
+        candidates = [item.default + 1, item.default - 1, item.default * 2]
     elif isinstance(item.default, float):
-        tried = [item.default / 2, item.default * 2, 0.25, 1.0]
-    found = []
-    for value in tried:
-        got, problem = convert(item, (value,) if isinstance(item.default, tuple) else value)
-        if problem is None and got != item.default:
-            found.append(got)
-    return found
+        candidates = [item.default / 2, item.default * 2, 0.25, 1.0]
+    values = []
+    for candidate in candidates:
+        value, problem = convert(item, _in_tuple(item, candidate))
+        if problem is None and value != item.default:
+            values.append(value)
+    return values
 
 
-def _numbered(item: Option, bound: float) -> Any:
-    value = int(bound) if float(bound).is_integer() and not isinstance(item.default, float) else bound
+def _value_of_bound(item: Option, bound: float) -> object:
+    """A bound as a value of the option: whole numbers are no floats."""
+    is_whole = float(bound).is_integer() and not isinstance(item.default, float)
+    return _in_tuple(item, int(bound) if is_whole else bound)
+
+
+def _in_tuple(item: Option, value: object) -> object:
+    """One value as an option that takes several would have it."""
     return (value,) if isinstance(item.default, tuple) else value
 
 
-def _word(value: Any) -> str:
+def _as_word(value: object) -> str:
+    """A value as a flag would have it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,12 @@ from ftp.train.seeds import seed_step
 from ftp.types import Data, Model, Run, Task
 from ftp_testing import rows as written
 from ftp_testing.gradients import leaves_no_trace
+from ftp_testing.models import Kind
 from ftp_testing.outcome import Fault, NotApplicable, check
 from ftp_testing.scene import apart, copied, noting_gradients
 from ftp_testing.subject import Subject, tiny_model
 
-TASKS = {"bert": Task("labelled", "labels"), "llama": Task("text", "tokens")}
+TASKS: dict[Kind, Task] = {"bert": Task("labelled", "labels"), "llama": Task("text", "tokens")}
 """Tiny models to put it on: an encoder whose head is new, a decoder that has its own."""
 TEXTS = [row["text"] for row in written.rows("labelled", count=8)]
 NEAR = 1e-4
@@ -37,7 +38,7 @@ NEAR = 1e-4
 class Fitted:
     """A tiny model with the parameterisation on it. `base`: the logits of the same model without. `updates` done so far."""
 
-    kind: str
+    kind: Kind
     model: Model
     base: Tensor
     start: dict[str, Tensor]
@@ -52,6 +53,14 @@ class Fitted:
         """[real tokens or rows, ...] the logits of some texts, in evaluation mode; padding left out."""
         return _real(models.logits(net or self.model.net, self.inputs), self.inputs)
 
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Every weight by its name."""
+        return dict(self.model.net.named_parameters())
+
+    def trained_names(self) -> set[str]:
+        """The weights that are trained."""
+        return {name for name, weight in self.weights().items() if weight.requires_grad}
+
     def answers(self) -> Tensor:
         """`logits`, without gradients."""
         with torch.no_grad():
@@ -59,17 +68,19 @@ class Fitted:
 
     def train(self, updates: int = 6) -> Fitted:
         """Learn the texts, with AdamW without decay, so that only gradients move weights."""
-        net, inputs = self.model.net, self.inputs
+        net = self.model.net
+        inputs = self.inputs
+        is_classifier = heads.get(self.model.head).has_classes
         optimizer = torch.optim.AdamW([weight for weight in net.parameters() if weight.requires_grad], lr=5e-3, weight_decay=0.0)
         net.train()
         for step in range(updates):
             seed_step(0, self.updates + step, 0)
             optimizer.zero_grad(set_to_none=True)
             out = _real(net(**inputs).logits, inputs)
-            if heads.get(self.model.head).has_classes:
-                loss = cross_entropy(out.float(), torch.tensor([number % 2 for number in range(len(TEXTS))]))
-            else:
-                loss = cross_entropy(out.float(), inputs["input_ids"][inputs["attention_mask"].bool()].roll(-1))
+            targets = inputs["input_ids"][inputs["attention_mask"].bool()].roll(-1)
+            if is_classifier:
+                targets = torch.arange(len(TEXTS)) % 2
+            loss = cross_entropy(out.float(), targets)
             loss.backward()
             optimizer.step()
         self.updates += updates
@@ -80,18 +91,18 @@ class Fitted:
 @check("parameterisation")
 def trains_some_weights(subject: Subject) -> str:
     """Some weights are trained, a new head among them."""
-    told = []
-    for one in _each(subject):
-        trained, total = models.parameters(one.model.net)
+    counts = []
+    for fitted in _each(subject):
+        trained, total = models.parameters(fitted.model.net)
         if not trained:
-            raise Fault(f"no weight of the {one.kind} is trained", "mark what may move: weight.requires_grad_(True)")
-        names = [name for name, weight in one.model.net.named_parameters() if weight.requires_grad]
-        for fresh in one.model.fresh:
-            if not any(f".{fresh}." in f".{name}." for name in names):
+            raise Fault(f"no weight of the {fitted.kind} is trained", "mark what may move: weight.requires_grad_(True)")
+        names = fitted.trained_names()
+        for fresh in fitted.model.fresh:
+            if not any(_is_in(name, fresh) for name in names):
                 raise Fault(f"{fresh} is new (it is in Model.fresh), and is not trained: its random start would stay",
                             "train and save the modules of model.fresh whole (PEFT: modules_to_save)")
-        told.append(f"{trained:,} of {total:,} on {one.kind}")
-    return ", ".join(told)
+        counts.append(f"{trained:,} of {total:,} on {fitted.kind}")
+    return ", ".join(counts)
 
 
 @check("parameterisation")
@@ -99,9 +110,10 @@ def starts_as_the_base(subject: Subject) -> str:
     """At its start the model gives the base's answers, unless the plugin says that it does not (`@plugin(starts_as_base=False)`)."""
     if not subject.picked.declaration.starts_as_base:
         raise NotApplicable("it says that it starts with other answers (starts_as_base=False)")
-    for one in _each(subject):
-        if (difference := _difference(one.logits(), one.base)) > NEAR:
-            raise Fault(f"before any training the {one.kind} gives other answers than without the plugin (by {difference:.2g} of the largest "
+    for fitted in _each(subject):
+        difference = _difference(fitted.logits(), fitted.base)
+        if difference > NEAR:
+            raise Fault(f"before any training the {fitted.kind} gives other answers than without the plugin (by {difference:.2g} of the largest "
                         "logit)", "start what is added as nothing (LoRA's B is 0); where it cannot be, say so: "
                         "@plugin(starts_as_base=False)")
     return "the same logits as the base"
@@ -110,45 +122,47 @@ def starts_as_the_base(subject: Subject) -> str:
 @check("parameterisation")
 def only_trained_weights_move(subject: Subject) -> str:
     """Training moves every weight that is trained, and none that is frozen."""
-    told = []
-    for one in _each(subject):
-        marked = {name for name, weight in one.model.net.named_parameters() if weight.requires_grad}
-        with noting_gradients(dict(one.model.net.named_parameters())) as reached:
-            one.train()
-        moved = {name for name, weight in one.model.net.named_parameters() if not torch.equal(weight.detach(), one.start[name])}
-        if wrong := sorted(moved - marked):
-            raise Fault(f"{wrong[0]} is frozen, and training moved it", "let nothing but the optimizer change weights")
-        if wrong := sorted(marked - moved - reached):
-            raise Fault(f"{wrong[0]} is trained on paper, and six updates gave it no gradient", "it is not used, or detached; freeze it")
-        weights = dict(one.model.net.named_parameters())
-        if wrong := [name for name in sorted(marked - moved) if leaves_no_trace(weights[name], one.answers)]:
-            raise Fault(f"{wrong[0]} is trained on paper: six updates did not move it, and not a bit of the {one.kind}'s answers depends on it",
-                        "it is not used, or multiplied by zero on the way; freeze it")
-        told.append(f"{len(moved)} of {len(one.start)} tensors on {one.kind}")
-    return ", ".join(told)
+    counts = []
+    for fitted in _each(subject):
+        trained = fitted.trained_names()
+        weights = fitted.weights()
+        with noting_gradients(weights) as reached:
+            fitted.train()
+        moved = {name for name, weight in weights.items() if not torch.equal(weight.detach(), fitted.start[name])}
+        for name in sorted(moved - trained):
+            raise Fault(f"{name} is frozen, and training moved it", "let nothing but the optimizer change weights")
+        for name in sorted(trained - moved - reached):
+            raise Fault(f"{name} is trained on paper, and six updates gave it no gradient", "it is not used, or detached; freeze it")
+        for name in sorted(trained - moved):
+            if leaves_no_trace(weights[name], fitted.answers):
+                raise Fault(f"{name} is trained on paper: six updates did not move it, and not a bit of the {fitted.kind}'s answers depends "
+                            "on it", "it is not used, or multiplied by zero on the way; freeze it")
+        counts.append(f"{len(moved)} of {len(fitted.start)} tensors on {fitted.kind}")
+    return ", ".join(counts)
 
 
 @check("parameterisation")
 def reference_is_untouched(subject: Subject) -> str:
     """After training, `Model.reference()` gives the answers of before the run, and the trained model is itself again behind it."""
-    for one in _each(subject):
-        if one.model.reference is None:
+    for fitted in _each(subject):
+        if fitted.model.reference is None:
             raise Fault("it took away Model.reference, so no objective can compare with the weights of before the run",
                         "pass on the model's own, or give one that switches the adapter off (ftp.model.peft.attach)")
-        one.train()
-        trained, weights = one.logits(), copied(dict(one.model.net.named_parameters()))
-        marks = {name: weight.requires_grad for name, weight in one.model.net.named_parameters()}
-        if _difference(trained, one.base) <= NEAR:
-            raise Fault(f"training did not change what the {one.kind} answers", "the trained weights have no part in its output")
-        with one.model.reference() as net:
-            difference = _difference(one.logits(net), one.base)
+        fitted.train()
+        trained_logits = fitted.logits()
+        weights = copied(fitted.weights())
+        trained_names = fitted.trained_names()
+        if _difference(trained_logits, fitted.base) <= NEAR:
+            raise Fault(f"training did not change what the {fitted.kind} answers", "the trained weights have no part in its output")
+        with fitted.model.reference() as net:
+            difference = _difference(fitted.logits(net), fitted.base)
         if difference > NEAR:
-            raise Fault(f"reference() of the {one.kind} does not give the answers of before the run (they differ by {difference:.2g} of the "
+            raise Fault(f"reference() of the {fitted.kind} does not give the answers of before the run (they differ by {difference:.2g} of the "
                         "largest logit): preferences would be compared with the wrong model",
                         "switch off everything that was trained, the new head included, or load the checkpoint again")
-        if _difference(one.logits(), trained) > 1e-6 or apart(weights, dict(one.model.net.named_parameters()))[1]:
+        if _difference(fitted.logits(), trained_logits) > 1e-6 or apart(weights, fitted.weights())[1]:
             raise Fault("behind reference() the trained model is not itself again", "put back what was switched off, also after an exception")
-        if marks != {name: weight.requires_grad for name, weight in one.model.net.named_parameters()}:
+        if trained_names != fitted.trained_names():
             raise Fault("behind reference() other weights are trained than before", "put requires_grad back as it was")
     return "the base's logits, and the trained ones behind it"
 
@@ -156,48 +170,62 @@ def reference_is_untouched(subject: Subject) -> str:
 @check("parameterisation")
 def saves_what_it_trained(subject: Subject) -> str:
     """`model/` in a fresh process, loaded by plain Transformers or PEFT, gives the logits of the trained model."""
-    told = []
-    for one in _each(subject):
-        folder = _saved(subject, one.train())
+    findings = []
+    for fitted in _each(subject):
+        folder = _saved(subject, fitted.train())
         try:
-            back = models.reload(folder)
+            reloaded = models.reload(folder)
         except UserError as error:
             raise Fault(f"what it saved does not load: {error}", "write the standard layout of Transformers or PEFT") from error
-        weights, read = dict(one.model.net.named_parameters()), dict(back.net.named_parameters())
-        lost = [name for name, weight in weights.items() if weight.requires_grad and name in read
-                and not torch.equal(weight.detach(), read[name].detach())]
-        lost += [name for name, weight in weights.items() if weight.requires_grad and name not in read]
-        if lost and _difference(one.logits(back.net), one.logits()) > NEAR:
-            new = next((name for name in lost if any(f".{fresh}." in f".{name}." for fresh in one.model.fresh)), "")
-            raise Fault(f"{new or lost[0]} is trained, and what was saved does not have it as it was" + (": the new head is lost" if new else ""),
+        lost = _lost_weights(fitted, dict(reloaded.net.named_parameters()))
+        if lost and _difference(fitted.logits(reloaded.net), fitted.logits()) > NEAR:
+            of_head = [name for name in lost if any(_is_in(name, fresh) for fresh in fitted.model.fresh)]
+            raise Fault(f"{(of_head or lost)[0]} is trained, and what was saved does not have it as it was"
+                        + (": the new head is lost" if of_head else ""),
                         "save every trained module (PEFT: modules_to_save); see Model.save")
+        inputs = {name: value for name, value in fitted.inputs.items() if name != "position_ids"}
         try:
-            difference = models.verify(one.model, folder, {name: value for name, value in one.inputs.items() if name != "position_ids"})
+            difference = models.verify(fitted.model, folder, inputs)
         except models.VerifyError as error:
             raise Fault(str(error), "the folder must load by the code of its README.md alone, without ftp") from error
-        told.append(f"{one.kind} to {difference:.0e}")
-    return f"the same logits in a fresh process: {', '.join(told)}"
+        findings.append(f"{fitted.kind} to {difference:.0e}")
+    return f"the same logits in a fresh process: {', '.join(findings)}"
+
+
+def _lost_weights(fitted: Fitted, reloaded: Mapping[str, nn.Parameter]) -> list[str]:
+    """Names of trained weights that came back otherwise, then those that did not come back by name."""
+    changed = []
+    absent = []
+    for name, weight in fitted.weights().items():
+        if not weight.requires_grad:
+            continue
+        if name not in reloaded:
+            absent.append(name)
+        elif not torch.equal(weight.detach(), reloaded[name].detach()):
+            changed.append(name)
+    return changed + absent
 
 
 @check("parameterisation")
 def merges(subject: Subject) -> str:
     """An adapter merged into its base gives the same logits."""
-    told = []
-    for one in _each(subject):
-        folder = _saved(subject, one.train())
+    findings = []
+    for fitted in _each(subject):
+        folder = _saved(subject, fitted.train())
         if not (folder / "adapter_config.json").exists():
             raise NotApplicable("what it saves is no adapter")
-        if not hasattr(one.model.net, "merge_and_unload"):
+        if not hasattr(fitted.model.net, "merge_and_unload"):
             raise NotApplicable("this adapter cannot be merged (its library has no merge_and_unload for it)")
-        if (came_from := origin(one.model.net)) is not None and came_from.quantization:
+        came_from = origin(fitted.model.net)
+        if came_from is not None and came_from.quantization:
             raise NotApplicable("the base is quantised: merged into the whole one it answers otherwise")
-        whole = models.reload(models.merge(folder, _place(subject)))
-        difference = _difference(one.logits(whole.net), one.logits())
+        merged = models.reload(models.merge(folder, _new_folder(subject)))
+        difference = _difference(fitted.logits(merged.net), fitted.logits())
         if difference > NEAR:
-            raise Fault(f"merged into its base, the {one.kind} gives other logits (by {difference:.2g} of the largest)",
+            raise Fault(f"merged into its base, the {fitted.kind} gives other logits (by {difference:.2g} of the largest)",
                         "look for adapters on tied weights, and for a head that is saved twice")
-        told.append(f"{one.kind} to {difference:.0e}")
-    return f"the same logits: {', '.join(told)}"
+        findings.append(f"{fitted.kind} to {difference:.0e}")
+    return f"the same logits: {', '.join(findings)}"
 
 
 # --- helpers ---
@@ -205,58 +233,60 @@ def merges(subject: Subject) -> str:
 
 def _each(subject: Subject) -> Iterator[Fitted]:
     """The tiny models on which it goes. Not applicable with its words where it refuses all of them."""
-    refused, found = [], False
+    refusals = []
     for kind in TASKS:
         try:
-            yield _fitted(subject, kind)
-            found = True
+            fitted = _fitted(subject, kind)
         except UserError as error:
-            refused.append(f"{kind}: {error}")
-    if not found:
-        raise NotApplicable(f"it refuses the kit's models: {'; '.join(refused)}")
+            refusals.append(f"{kind}: {error}")
+        else:
+            yield fitted
+    if len(refusals) == len(TASKS):
+        raise NotApplicable(f"it refuses the kit's models: {'; '.join(refusals)}")
 
 
-def _fitted(subject: Subject, kind: str) -> Fitted:
+def _fitted(subject: Subject, kind: Kind) -> Fitted:
     quiet_libraries()
     task = TASKS[kind]
     prepared = subject.prepared(model=str(tiny_model(kind)))
     run = Run(prepared.settings, task, Hooks(prepared.picked, prepared.values), subject.folder / "scene", Log(None, writer=False))
     labels = written.labels_of(task.form)
-    data = Data({}, task.form, labels)
-    source = models.find(str(tiny_model(kind)), task.head)
     seed_step(0, 0, 0)
-    made: Model = run.hooks.one("build_model", run=run, data=data)
+    model: Model = run.hooks.one("build_model", run=run, data=Data({}, task.form, labels))
     seed_step(0, 0, 0)
-    came_from = origin(made.net)
+    came_from = origin(model.net)
     with models.quantized(came_from.quantization if came_from else {}):  # what it is compared with is quantised as well
-        base = models.load(source, task.head, labels, seed=0)
-    one = Fitted(kind, made, torch.empty(0), copied(dict(made.net.named_parameters())))
-    return dataclasses.replace(one, base=one.logits(base.net))
+        base = models.load(models.find(str(tiny_model(kind)), task.head), task.head, labels, seed=0)
+    fitted = Fitted(kind, model, torch.empty(0), copied(dict(model.net.named_parameters())))
+    return dataclasses.replace(fitted, base=fitted.logits(base.net))
 
 
-def _real(logits: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+def _is_in(name: str, module: str) -> bool:
+    """Whether a weight is in a module, anywhere in the network."""
+    return f".{module}." in f".{name}."
+
+
+def _real(logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
     """Logits of rows as they are, logits of tokens without the padding (and without a prompt that an adapter puts in front)."""
-    mask = inputs["attention_mask"].bool()
     if logits.dim() < 3:
         return logits
+    mask = inputs["attention_mask"].bool()
     return logits[:, -mask.shape[1] :][mask]
 
 
-def _difference(one: Tensor, other: Tensor) -> float:
-    if one.shape != other.shape:
+def _difference(logits: Tensor, others: Tensor) -> float:
+    """By how much of the largest logit two sets differ; infinite where their shapes do."""
+    if logits.shape != others.shape:
         return float("inf")
-    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
+    return float((logits - others).abs().max() / others.abs().max().clamp_min(1e-12))
 
 
-def _saved(subject: Subject, one: Fitted) -> Path:
-    folder = _place(subject)
-    models.save(one.model, folder)
+def _saved(subject: Subject, fitted: Fitted) -> Path:
+    folder = _new_folder(subject)
+    models.save(fitted.model, folder)
     return folder
 
 
-def _place(subject: Subject) -> Path:
-    number = subject.kept.setdefault("places", [0])
-    number[0] += 1
-    return subject.folder / f"model-{number[0]}"
-
-
+def _new_folder(subject: Subject) -> Path:
+    subject.memory.num_models += 1
+    return subject.folder / f"model-{subject.memory.num_models}"

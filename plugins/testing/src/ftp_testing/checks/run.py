@@ -14,6 +14,7 @@ from ftp.plugin_info import declaration_of
 from ftp.plugins.find import installed
 from ftp.plugins.fit import trains_alone
 from ftp.plugins.plan import Prepared
+from ftp.types import Row
 from ftp_testing import domains, forks
 from ftp_testing.outcome import Fault, NotApplicable, check, raised_first, where
 from ftp_testing.scene import models_of
@@ -140,7 +141,7 @@ def _rolls_out(subject: Subject) -> bool:
 
     if "objective" in subject.parts:
         fitting(subject)
-    return bool(subject.kept.get("kind", {}).get("rollout"))
+    return subject.memory.fit is not None and subject.memory.fit.makes_rows
 
 
 def _draws(subject: Subject) -> bool:
@@ -176,8 +177,8 @@ def _prepared(subject: Subject, dropout: float = 0.1, **options: Any) -> Prepare
     if "domain" in subject.parts:
         usual["data"], beside = _fitting(subject)
     task = subject.prepared(HALT, plugins=beside).task
-    fitting = subject.kept.get("kind", {}).get("kind")
-    kinds = [fitting] if fitting else models_of(task.form, task.head)
+    fit = subject.memory.fit
+    kinds = [fit.kind] if fit is not None and fit.kind is not None else models_of(task.form, task.head)
     return subject.prepared(HALT, RANKS, plugins=beside, model=str(tiny_model(kinds[0], dropout)), **{**usual, **options})
 
 
@@ -219,9 +220,9 @@ def _unbroken(subject: Subject) -> Path:
     """The folder of a run that nothing happens to, done once."""
     out = subject.folder / "runs" / "unbroken"
     if not (out / "scores.json").exists():
-        if subject.kept.get("unbroken"):
+        if subject.memory.has_run:
             raise NotApplicable("a run does not come to its end, see runs-to-the-end")
-        subject.kept["unbroken"] = True
+        subject.memory.has_run = True
         _do(subject, _prepared(subject), "unbroken")
     return out
 
@@ -299,11 +300,11 @@ def _difference(one: Path, other: Path) -> str:
     return ""
 
 
-def _question(subject: Subject, form: Any) -> dict[str, Any]:
+def _question(subject: Subject, form: str) -> Row:
     """A row to answer."""
     from ftp_testing.rows import rows
 
     if "domain" in subject.parts:
-        found: dict[str, Any] = domains.rows(subject, form).splits["train"][0]
-        return found
+        row: Row = domains.rows(subject, form).splits["train"][0]
+        return row
     return rows(form)[0]
