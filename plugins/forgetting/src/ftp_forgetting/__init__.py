@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Risk, StartedRun
+
+if TYPE_CHECKING:
+    from ftp_forgetting.measure import Start
 
 
 @plugin(kind="risk")
@@ -48,7 +50,8 @@ class Forgetting:
     alpha: float = option(
         0.01, "chance of calling a loss of ability sure when there is none", low=1e-6, high=0.5
     )
-    _start: Any = field(default=None, init=False, repr=False)  # Start, from the stage `start` on
+    def __post_init__(self) -> None:
+        self._start: Start | None = None  # from the stage `start` on
 
     @hookimpl
     def check_risks(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, forms, heads
 from ftp.types import Model, Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LAYER = re.compile(r".*\.\d+\.")
 """The beginning of the name of a module inside a layer, which has the layer's number."""
@@ -41,7 +44,7 @@ def keep_more(run: Run, model: Model) -> list[str]:
     return commands
 
 
-def mlp(net: Any) -> tuple[str, ...]:
+def mlp(net: PreTrainedModel) -> tuple[str, ...]:
     """The matrices of the layers' MLPs, as `target_modules` takes them.
 
     Ends of names, or one expression where an end is that of a matrix of the attention too. Empty

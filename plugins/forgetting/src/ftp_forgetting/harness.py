@@ -5,12 +5,15 @@ The same rows are asked before and after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, heads
-from ftp.types import Model
+from ftp.types import Model, Row
+
+if TYPE_CHECKING:
+    from ftp_forgetting.intervals import Numbers
 
 METRICS = ("acc", "exact_match", "acc_norm", "f1")
 """Metrics of a row that are compared, the first that a task has."""
@@ -36,7 +39,7 @@ def check(tasks: Sequence[str], head: str) -> None:
         )
 
 
-def ask(tasks: Sequence[str], model: Model, rows: int) -> dict[str, Any]:
+def ask(tasks: Sequence[str], model: Model, rows: int) -> dict[str, Numbers]:
     """Ask the model some rows of each task, and give {task: [rows] the task's metric of each row}.
 
     Raises:
@@ -72,7 +75,7 @@ def ask(tasks: Sequence[str], model: Model, rows: int) -> dict[str, Any]:
     return scores
 
 
-def _metric_of(samples: Sequence[Mapping[str, Any]]) -> str | None:
+def _metric_of(samples: Sequence[Row]) -> str | None:
     if not samples:
         return None
     return next((name for name in METRICS if name in samples[0]), None)

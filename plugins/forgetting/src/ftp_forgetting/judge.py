@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats: 0.5 s
+from numpy.typing import NDArray
+from scipy.special import betaincinv  # type: ignore[import-untyped,unused-ignore]  # scipy.stats: 0.5 s
 
 from ftp import heads
 from ftp.types import Level, Model, Risk, StartedRun
 from ftp_forgetting import advice, harness, sets
+from ftp_forgetting.intervals import Interval, bounds, evidence_of, fall_intervals, interval_of, rounded
 from ftp_forgetting.measure import Start, is_language_model, probe_each, texts_of
 
 if TYPE_CHECKING:
@@ -41,16 +43,7 @@ class Judgement:
     text: str
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its bounds."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def not_run(reason: str, evidence: Mapping[str, Any] | None = None) -> Risk:
+def not_run(reason: str, evidence: Mapping[str, object] | None = None) -> Risk:
     """The verdict where nothing was compared."""
     return Risk("forgetting", "not_run", reason, evidence or {})
 
@@ -111,64 +104,48 @@ def _level_above(value: float, limits: Iterable[tuple[Level, float]]) -> Level:
     return "ok"
 
 
-def _interval(values: Any, level: float) -> Interval | None:
-    """Mean over documents or rows with bounds by Student's t.
-
-    Args:
-        level: probability that each of the bounds is wrong.
-
-    Returns:
-        None where fewer than `LEAST_DOCUMENTS` are finite.
-    """
-    finite = values[np.isfinite(values)]
-    if len(finite) < sets.LEAST_DOCUMENTS:
-        return None
-    mean = float(finite.mean())
-    error = float(finite.std(ddof=1)) / math.sqrt(len(finite))
-    half_width = -float(stdtrit(len(finite) - 1, level)) * error
-    return Interval(mean, mean - half_width, mean + half_width)
-
-
 # --- models that write or fill text ---
 
 
 def _compare_reading(
     options: Forgetting, run: StartedRun, model: Model, start: Start
-) -> tuple[Judgement, dict[str, Any]]:
+) -> tuple[Judgement, dict[str, object]]:
     """What general text costs now, against what it cost before."""
     from ftp_forgetting import words
 
     before = start.reading
+    assert before is not None  # as it is a language model
     scored = before.losses[np.isfinite(before.losses)]
     mean = float(scored.mean()) if len(scored) else math.nan
     # the cost of knowing nothing: all tokens alike
     uniform = math.log(int(model.net.get_input_embeddings().weight.shape[0]))
-    evidence: dict[str, Any] = {
+    evidence: dict[str, object] = {
         "text": start.source,
         "documents": len(scored),
         "of": start.of,
         "tokens": before.tokens,
         "sampled": len(start.ids) < start.of,
-        "before": _round(mean),
-        "uniform": _round(uniform),
-        "unknown": _round(before.unknown),
+        "before": rounded(mean),
+        "uniform": rounded(uniform),
+        "unknown": rounded(before.unknown),
     }
     misfit = _why_text_does_not_fit(before.unknown, mean, uniform)
     if misfit:
         return Judgement(None, misfit), evidence
     after = words.read_documents(run, model, start.ids, before)
-    rise = _interval(after.losses - before.losses, options.alpha)
+    rise = interval_of(after.losses - before.losses, options.alpha)
     if rise is None:
         reason = f"fewer than {sets.LEAST_DOCUMENTS} documents could be scored before and after"
         return Judgement(None, reason), evidence
-    drift = _interval(words.kl(before, after), options.alpha)
+    drift = interval_of(words.kl(before, after), options.alpha)
     if drift is None:
         drift = Interval(math.nan, math.nan, math.nan)
     hidden = "" if heads.get(model.head).writes_text else "hidden "
+    mean_after = rounded(float(np.nanmean(after.losses)))
     evidence |= {
-        "after": _round(float(np.nanmean(after.losses))),
-        **_interval_evidence("rise", rise),
-        **_interval_evidence("kl", drift),
+        "after": mean_after,
+        **evidence_of("rise", rise),
+        **evidence_of("kl", drift),
         "unit": f"nats a {hidden}token, mean over documents",
         "levels": {
             "note": options.note_nats,
@@ -177,7 +154,7 @@ def _compare_reading(
         },
     }
     text = (
-        f"general text costs {evidence['after']:.3f} nats a token, {mean:.3f} before the run: "
+        f"general text costs {mean_after:.3f} nats a token, {mean:.3f} before the run: "
         f"{rise.mean:+.3f} ({rise.low:+.3f} to {rise.high:+.3f}); KL from the model of before: "
         f"{drift.mean:.3f}"
     )
@@ -204,27 +181,19 @@ def _why_text_does_not_fit(unknown: float, mean: float, uniform: float) -> str:
     return ""
 
 
-def _interval_evidence(name: str, interval: Interval) -> dict[str, float | None]:
-    return {
-        name: _round(interval.mean),
-        f"{name}_low": _round(interval.low),
-        f"{name}_high": _round(interval.high),
-    }
-
-
 # --- encoders with a new head ---
 
 
 def _compare_representations(
     options: Forgetting, run: StartedRun, model: Model, start: Start
-) -> tuple[Judgement, dict[str, Any]]:
+) -> tuple[Judgement, dict[str, object]]:
     """What probes still read from the representations, and how far these drifted."""
     from ftp_forgetting import representations
 
-    evidence: dict[str, Any] = {
+    evidence: dict[str, object] = {
         "text": start.source,
         "rows": start.of,
-        "unknown": _round(start.unknown),
+        "unknown": rounded(start.unknown),
     }
     if start.unknown > UNKNOWN:
         reason = (
@@ -233,7 +202,7 @@ def _compare_representations(
         )
         return Judgement(None, reason), evidence
     able = [task.name for task in start.tasks if _is_able(start, task, options.alpha)]
-    evidence["majority"] = {task.name: _round(_majority_share(task)) for task in start.tasks}
+    evidence["majority"] = {task.name: rounded(_majority_share(task)) for task in start.tasks}
     evidence["before"] = _accuracies(start.right)
     if not able:
         reason = (
@@ -247,47 +216,30 @@ def _compare_representations(
         return Judgement("stop", "the network gives no numbers on general text"), evidence
     right = probe_each(start.tasks, features)
     falls = {name: start.right[name].astype(float) - right[name] for name in able}
-    fall, fall_of_task = _fall_intervals(falls, options.alpha)
-    kept = float(representations.overlap(start.features, features).mean())
+    fall, fall_of_task = fall_intervals(falls, options.alpha)
+    assert start.features is not None  # as there are tasks
+    cka = rounded(representations.cka(start.features, features))
+    kept = rounded(float(representations.overlap(start.features, features).mean()))
     evidence |= {
         "after": _accuracies(right),
-        **_interval_evidence("fall", fall),
-        "falls": {name: _bounds(interval) for name, interval in fall_of_task.items()},
+        **evidence_of("fall", fall),
+        "falls": {name: bounds(interval) for name, interval in fall_of_task.items()},
         "not_compared": [task.name for task in start.tasks if task.name not in able],
-        "cka": _round(representations.cka(start.features, features)),
-        "neighbours_kept": _round(kept),
-        "neighbours_by_chance": _round(representations.NEIGHBOURS / (len(features) - 1)),
+        "cka": cka,
+        "neighbours_kept": kept,
+        "neighbours_by_chance": rounded(representations.NEIGHBOURS / (len(features) - 1)),
         "levels": {"note": options.note_drop, "warn": options.warn_drop},
     }
     text = (
         f"linear probes of {len(able)} general tasks are right on {_share_right(right, able)} of "
         f"rows, {_share_right(start.right, able)} before the run: {-fall.mean:+.1%} "
-        f"({-fall.high:+.1%} to {-fall.low:+.1%}); CKA {evidence['cka']:.2f}, "
-        f"{evidence['neighbours_kept']:.0%} of neighbours kept"
+        f"({-fall.high:+.1%} to {-fall.low:+.1%}); CKA {cka:.2f}, "
+        f"{kept:.0%} of neighbours kept"
     )
     surest = max(interval.low for interval in (fall, *fall_of_task.values()))
     limits: tuple[tuple[Level, float], ...]
     limits = (("warn", options.warn_drop), ("note", options.note_drop))
     return Judgement(_level_above(surest, limits), text), evidence
-
-
-def _fall_intervals(
-    falls: Mapping[str, Any], alpha: float
-) -> tuple[Interval, dict[str, Interval]]:
-    """The fall of accuracy over all tasks, and of each task that has enough rows.
-
-    Each test gets its share of `alpha` (Bonferroni); with one task both are the same test.
-    """
-    num_tests = len(falls) + 1 if len(falls) > 1 else 1
-    level = alpha / num_tests
-    overall = _interval(np.concatenate(list(falls.values())), level)
-    assert overall is not None
-    of_task = {}
-    for name, fall in falls.items():
-        interval = _interval(fall, level)
-        if interval is not None:
-            of_task[name] = interval
-    return overall, of_task
 
 
 def _majority_share(task: sets.Task) -> float:
@@ -307,11 +259,11 @@ def _is_able(start: Start, task: sets.Task, level: float) -> bool:
     return low > _majority_share(task)
 
 
-def _accuracies(right: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: _round(float(rows.mean())) for name, rows in right.items()}
+def _accuracies(right: Mapping[str, NDArray[np.bool_]]) -> dict[str, float | None]:
+    return {name: rounded(float(rows.mean())) for name, rows in right.items()}
 
 
-def _share_right(right: Mapping[str, Any], names: Sequence[str]) -> str:
+def _share_right(right: Mapping[str, NDArray[np.bool_]], names: Sequence[str]) -> str:
     return f"{np.concatenate([right[name] for name in names]).mean():.1%}"
 
 
@@ -320,28 +272,28 @@ def _share_right(right: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def _compare_tests(
     options: Forgetting, model: Model, start: Start
-) -> tuple[Judgement, dict[str, Any]]:
+) -> tuple[Judgement, dict[str, object]]:
     """What became of lm-eval's tasks, row by row, and the numbers."""
     scores = harness.ask(options.lm_eval, model, options.lm_eval_rows)
-    evidence: dict[str, Any] = {}
+    evidence: dict[str, object] = {}
     level: Level = "ok"
     texts = []
     limits: tuple[tuple[Level, float], ...]
     limits = (("warn", options.warn_drop), ("note", options.note_drop))
     for task, before in start.tests.items():
-        after = scores.get(task, ())
+        after = scores.get(task, np.zeros(0))
         fall = None
         if len(after) == len(before):
-            fall = _interval(before - after, options.alpha / len(start.tests))
+            fall = interval_of(before - after, options.alpha / len(start.tests))
         if fall is None:
             reason = f"fewer than {sets.LEAST_DOCUMENTS} rows in common"
             evidence[task] = {"rows": len(before), "not_run": reason}
             continue
         evidence[task] = {
             "rows": len(before),
-            "before": _round(float(before.mean())),
-            "after": _round(float(after.mean())),
-            "fall": _bounds(fall),
+            "before": rounded(float(before.mean())),
+            "after": rounded(float(after.mean())),
+            "fall": bounds(fall),
         }
         texts.append(f"{task} {before.mean():.1%} before, {after.mean():.1%} after")
         level = max(level, _level_above(fall.low, limits), key=LEVELS.index)
@@ -349,13 +301,3 @@ def _compare_tests(
         reason = f"lm-eval: fewer than {sets.LEAST_DOCUMENTS} rows in common"
         return Judgement(None, reason), evidence
     return Judgement(level, f"lm-eval: {', '.join(texts)}"), evidence
-
-
-def _bounds(interval: Interval) -> list[float | None]:
-    """Mean and bounds, as evidence."""
-    return [_round(interval.mean), _round(interval.low), _round(interval.high)]
-
-
-def _round(value: float) -> float | None:
-    """A number to four digits; None where it is not finite, as JSON has no word for that."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, heads
 from ftp.types import Data, Model, StartedRun
@@ -12,6 +12,9 @@ from ftp_forgetting import harness, sets
 
 if TYPE_CHECKING:
     from ftp_forgetting import Forgetting
+    from ftp_forgetting.intervals import Numbers
+    from ftp_forgetting.representations import Flags, Vectors
+    from ftp_forgetting.words import Reading
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class Start:
     not_run: str = ""
     source: str = ""
     of: int = 0
-    ids: Any = None
-    reading: Any = None
+    ids: Sequence[Sequence[int]] = ()
+    reading: Reading | None = None
     tasks: tuple[sets.Task, ...] = ()
-    features: Any = None
+    features: Vectors | None = None
     unknown: float = 0.0
-    right: dict[str, Any] = field(default_factory=dict)
-    tests: dict[str, Any] = field(default_factory=dict)
+    right: dict[str, Flags] = field(default_factory=dict)
+    tests: dict[str, Numbers] = field(default_factory=dict)
 
 
 def is_language_model(model: Model) -> bool:
@@ -118,7 +121,7 @@ def _check_used(options: Forgetting, model: Model) -> None:
 
 
 def _read_documents(
-    options: Forgetting, run: StartedRun, data: Data, model: Model, tests: dict[str, Any]
+    options: Forgetting, run: StartedRun, data: Data, model: Model, tests: dict[str, Numbers]
 ) -> Start:
     import numpy as np
 
@@ -137,7 +140,7 @@ def _read_documents(
     return Start("", general.source, len(ids), sample, reading, tests=tests)
 
 
-def _probe_tasks(options: Forgetting, run: StartedRun, model: Model, tests: dict[str, Any]) -> Start:
+def _probe_tasks(options: Forgetting, run: StartedRun, model: Model, tests: dict[str, Numbers]) -> Start:
     from ftp_forgetting import representations
 
     tasks = tuple(sets.tasks(options.tasks))
@@ -161,7 +164,7 @@ def texts_of(tasks: Sequence[sets.Task]) -> list[str]:
     return texts
 
 
-def probe_each(tasks: Sequence[sets.Task], features: Any) -> dict[str, Any]:
+def probe_each(tasks: Sequence[sets.Task], features: Vectors) -> dict[str, Flags]:
     """Task -> [rows] whether a linear probe is right.
 
     Args:

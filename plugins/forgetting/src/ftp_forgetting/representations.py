@@ -6,16 +6,19 @@ Heavy: imports torch and scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ftp.data import control_text
 from ftp.losses import row_limit
 from ftp.model import evaluating
 from ftp.net import heads, layout
 from ftp.types import Model, StartedRun
+
+Vectors = NDArray[np.float32]
+Flags = NDArray[np.bool_]
 
 NEIGHBOURS = 10
 LONGEST = 128
@@ -24,7 +27,7 @@ BATCH_TOKENS = 4096
 FOLDS = 5
 
 
-def features(run: StartedRun, model: Model, texts: Sequence[str]) -> tuple[Any, float]:
+def features(run: StartedRun, model: Model, texts: Sequence[str]) -> tuple[Vectors, float]:
     """Read texts in evaluation mode.
 
     Returns:
@@ -41,20 +44,20 @@ def features(run: StartedRun, model: Model, texts: Sequence[str]) -> tuple[Any, 
     ids = [row or [tokenizer.pad_token_id or 0] for row in encoded["input_ids"]]
     # the longest first: texts of about one length lie side by side, so that little is padded
     order = sorted(range(len(ids)), key=lambda index: (-len(ids[index]), index))
-    means: Any = None
+    means = np.zeros((len(ids), 0), np.float32)
     with evaluating(model.net), torch.no_grad(), run.accelerator.autocast():
         while order:
             size = max(1, BATCH_TOKENS // len(ids[order[0]]))
             batch = order[:size]
             order = order[size:]
             batch_means = _mean_states(model, [ids[index] for index in batch])
-            if means is None:
+            if not means.shape[1]:  # the width is known from the first batch on
                 means = np.zeros((len(ids), batch_means.shape[1]), np.float32)
             means[batch] = batch_means
     return means, share_unknown(model, ids)
 
 
-def _mean_states(model: Model, rows: Sequence[Sequence[int]]) -> Any:
+def _mean_states(model: Model, rows: Sequence[Sequence[int]]) -> Vectors:
     """[rows, width] mean of the last hidden states of each row."""
     tokenizer = model.tokenizer
     device = next(model.net.parameters()).device
@@ -70,7 +73,8 @@ def _mean_states(model: Model, rows: Sequence[Sequence[int]]) -> Any:
     sums = torch.zeros(len(rows), states.shape[-1], device=device)
     sums.index_add_(0, row_of_token, states)
     num_tokens = torch.bincount(row_of_token, minlength=len(rows))
-    return (sums / num_tokens[:, None]).cpu().numpy()
+    means: Vectors = (sums / num_tokens[:, None]).cpu().numpy()
+    return means
 
 
 def share_unknown(model: Model, ids: Sequence[Sequence[int]]) -> float:
@@ -82,7 +86,7 @@ def share_unknown(model: Model, ids: Sequence[Sequence[int]]) -> float:
     return num_unknown / max(1, sum(map(len, ids)))
 
 
-def cka(before: Any, after: Any) -> float:
+def cka(before: Vectors, after: Vectors) -> float:
     """Linear CKA of two representations of the same texts.
 
     1 where they are the same but for rotation and scale (Kornblith et al. 2019, equation 2 and
@@ -99,7 +103,7 @@ def cka(before: Any, after: Any) -> float:
     return float(np.linalg.norm(y.T @ x) ** 2 / norms)
 
 
-def overlap(before: Any, after: Any, neighbours: int = NEIGHBOURS) -> Any:
+def overlap(before: Vectors, after: Vectors, neighbours: int = NEIGHBOURS) -> NDArray[np.float64]:
     """[texts] share of each text's nearest neighbours (by cosine) that it has before and after.
 
     By chance it is `neighbours` / (texts - 1).
@@ -108,7 +112,7 @@ def overlap(before: Any, after: Any, neighbours: int = NEIGHBOURS) -> Any:
     return np.array([len(set(old) & set(new)) / neighbours for old, new in pairs])
 
 
-def _nearest(points: Any, neighbours: int) -> Any:
+def _nearest(points: Vectors, neighbours: int) -> NDArray[np.int64]:
     """[points, neighbours] the indices of the nearest points of each."""
     centred = points - points.mean(0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
@@ -117,7 +121,7 @@ def _nearest(points: Any, neighbours: int) -> Any:
     return np.argsort(-cosine, axis=1, kind="stable")[:, :neighbours]
 
 
-def probe(points: Any, labels: Sequence[int]) -> Any:
+def probe(points: Vectors, labels: Sequence[int]) -> Flags:
     """[rows] whether a linear probe is right on each row, learnt on the other folds.
 
     Logistic regression on standardised features, five folds (Alain and Bengio 2016). Neighbouring

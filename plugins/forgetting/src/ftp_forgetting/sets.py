@@ -7,9 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from ftp import Problem, UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+T = TypeVar("T")
 
 OURS = Path(__file__).parent / "general"
 TASKS = ("topic", "tense", "question")
@@ -39,7 +44,7 @@ class Task:
     labels: tuple[int, ...]
 
 
-def texts(file: str | None, general: Any = None) -> Texts:
+def texts(file: str | None, general: Dataset | None = None) -> Texts:
     """The user's file, else the data's own split `general` where it has text, else ours.
 
     Args:
@@ -64,11 +69,11 @@ def texts(file: str | None, general: Any = None) -> Texts:
     return Texts(tuple(line for line in lines if line.strip()), "ours (English)")
 
 
-def _with_text(rows: Any) -> list[str]:
+def _with_text(rows: Dataset) -> list[str]:
     return [text for text in rows["text"][:] if _is_text(text)]
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -101,13 +106,11 @@ def _read_own_task(name: str) -> Task:
 def _read_task(file: str) -> Task:
     """A task of the user's."""
     rows = _read_rows(file, "--forgetting.tasks", ("text", "label"))
-    pairs: Sequence[tuple[str, Any]] = []
-    pairs = [
-        (text, label)
-        for text, label in zip(rows["text"][:], rows["label"][:], strict=True)
-        if _is_text(text) and label is not None
-    ]
-    pairs = _sample(pairs, MOST_ROWS)
+    labelled: list[tuple[str, object]] = []
+    for text, label in zip(rows["text"][:], rows["label"][:], strict=True):
+        if _is_text(text) and label is not None:
+            labelled.append((text, label))
+    pairs = _sample(labelled, MOST_ROWS)
     counts = Counter(label for _, label in pairs)
     is_small = len(pairs) < LEAST_ROWS or len(counts) < 2
     if is_small or min(counts.values()) < LEAST_OF_CLASS:
@@ -119,7 +122,7 @@ def _read_task(file: str) -> Task:
     return _make_task(Path(file).name.split(".")[0], pairs)
 
 
-def _make_task(name: str, pairs: Sequence[tuple[str, Any]]) -> Task:
+def _make_task(name: str, pairs: Sequence[tuple[str, object]]) -> Task:
     """A task of pairs of a text and its class."""
     classes = sorted({label for _, label in pairs}, key=str)
     class_index = {label: index for index, label in enumerate(classes)}
@@ -127,7 +130,7 @@ def _make_task(name: str, pairs: Sequence[tuple[str, Any]]) -> Task:
     return Task(name, task_texts, tuple(class_index[label] for _, label in pairs))
 
 
-def _read_rows(file: str, flag: str, columns: Sequence[str]) -> Any:
+def _read_rows(file: str, flag: str, columns: Sequence[str]) -> Dataset:
     """The rows of a user's file: of its split `general`, where it has one.
 
     Raises:
@@ -151,7 +154,7 @@ def _read_rows(file: str, flag: str, columns: Sequence[str]) -> Any:
     return rows
 
 
-def _sample(items: Sequence[Any], most: int) -> tuple[Any, ...]:
+def _sample(items: Sequence[T], most: int) -> tuple[T, ...]:
     """At most so many of the items, in order; the same ones in every run."""
     import numpy as np
 

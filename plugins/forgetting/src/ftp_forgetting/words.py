@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ftp import heads as head_specs
 from ftp.data import control_text
 from ftp.losses import TokenRow, blocks, row_limit, tokens
 from ftp.model import evaluating
 from ftp.net import heads, layout
-from ftp.types import Model, StartedRun
+from ftp.types import Batch, Model, StartedRun
 from ftp_forgetting.representations import share_unknown
 
 TOP = 64
@@ -42,10 +42,10 @@ class Reading:
     and their log probabilities. `unknown`: share of unknown tokens. `tokens`: how many were read.
     """
 
-    losses: Any
-    of: Any
-    ids: Any
-    logs: Any
+    losses: NDArray[np.float64]
+    of: NDArray[np.int64]
+    ids: NDArray[np.int32]
+    logs: NDArray[np.float32]
     unknown: float
     tokens: int
 
@@ -101,9 +101,9 @@ def read_documents(
     """
     loss_sums = np.zeros(len(ids))  # nats
     num_terms = np.zeros(len(ids))
-    document_of_terms: list[Any] = []
-    top_ids: list[Any] = []
-    top_logs: list[Any] = []
+    document_of_terms: list[NDArray[np.int64]] = []
+    top_ids: list[NDArray[np.int32]] = []
+    top_logs: list[NDArray[np.float32]] = []
     num_read = 0  # terms
     with evaluating(model.net), torch.no_grad(), run.accelerator.autocast():
         for documents, batch in _batches(model, ids):
@@ -134,12 +134,12 @@ def read_documents(
     )
 
 
-def _mean_or_nan(sums: Any, counts: Any) -> Any:
+def _mean_or_nan(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts > 0, sums / counts, np.nan)
 
 
-def kl(before: Reading, after: Reading) -> Any:
+def kl(before: Reading, after: Reading) -> NDArray[np.float64]:
     """[documents] mean KL(before || after) of a term in nats, NaN where a document has none.
 
     Over the `TOP` likeliest tokens and one for all others: never more than over all tokens apart
@@ -160,7 +160,7 @@ def kl(before: Reading, after: Reading) -> Any:
     return _mean_or_nan(sums, counts)
 
 
-def _batches(model: Model, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Any]]:
+def _batches(model: Model, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Batch]]:
     """Documents side by side, as many as keep their logits below `LOGIT_BYTES`.
 
     Gives the indices of the documents with their batch.
@@ -184,7 +184,7 @@ def _batches(model: Model, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[
 
 def _make_batch(
     model: Model, ids: Sequence[Sequence[int]], documents: Sequence[int], shift: bool
-) -> Any:
+) -> Batch:
     rows = [list(ids[index]) for index in documents]
     extra: list[TokenRow] = [{} for _ in rows]
     if head_specs.get(model.head).writes_text:
