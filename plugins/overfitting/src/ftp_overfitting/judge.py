@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import Problem, UserError, heads
-from ftp.types import Data, Evaluation, Level, Risk, Run
+from ftp.types import Data, Evaluation, Level, Risk, Row, Run
 from ftp_overfitting import advice
+from ftp_overfitting.judgements import Judgement, judge_gap, judge_memory, judge_trend, judge_verbatim
 from ftp_overfitting.measures import (
     Gap,
     RowLosses,
@@ -42,18 +43,8 @@ LEADS: dict[Level, str] = {
 """How a finding begins."""
 NUM_TESTS = 3
 """Trend, gap and memory share the chance of a false alarm."""
-NOTED_AUC, NOTED_SHARE = 0.6, 0.05
-"""Above these bounds of `Membership` (`low`, `below_low`) what is known by heart is a note."""
 COMPARED_ROWS = 200
 """Rows at the start of both splits by which the same rows are recognised."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What one test says. An empty text adds nothing to the finding."""
-
-    level: Level
-    text: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Measures:
     membership: Membership
 
 
-def not_run(reason: str, **evidence: Any) -> Risk:
+def not_run(reason: str, **evidence: object) -> Risk:
     """The verdict where nothing was compared."""
     return Risk("overfitting", "not_run", reason, evidence)
 
@@ -99,7 +90,7 @@ def verdict(
     run: Run,
     data: Data,
     history: Sequence[Evaluation],
-    log: Sequence[Mapping[str, Any]],
+    log: Sequence[Row],
     repeated: Verbatim | str | None = None,
 ) -> Risk:
     """The verdict on the evaluations so far.
@@ -117,7 +108,7 @@ def verdict(
     judgements = _judge_measures(limits, run, measures, history)
     if isinstance(repeated, Verbatim):
         evidence["verbatim"] = {**vars(repeated), "p": _round(repeated.p)}
-        judgements.append(_judge_verbatim(limits, repeated))
+        judgements.append(judge_verbatim(limits, repeated))
     elif repeated is not None:
         evidence["verbatim"] = f"not run: {repeated}"
 
@@ -174,11 +165,11 @@ def _judge_measures(
     unit = f" {head.loss_unit}" if head.loss_unit else ""
     judgements = []
     if measures.trend is not None:
-        judgements.append(_judge_trend(limits, measures.trend, history, unit))
-    judgements.append(_judge_gap(limits, measures.gap, unit))
+        judgements.append(judge_trend(limits, measures.trend, history, unit))
+    judgements.append(judge_gap(limits, measures.gap, unit))
     # a text that is known by heart is a leak; of classes the same losses are an everyday gap
     if head.is_over_vocabulary:
-        judgements.append(_judge_memory(limits, measures.membership))
+        judgements.append(judge_memory(limits, measures.membership))
     return judgements
 
 
@@ -249,98 +240,12 @@ def _has_same_splits(data: Data) -> bool:
     return all(train_row == held_row for train_row, held_row in pairs)
 
 
-# --- judgements ---
-
-
-def _judge_trend(
-    limits: Overfitting, trend: Trend, history: Sequence[Evaluation], unit: str
-) -> Judgement:
-    band = f"{trend.rise:+.3f}{unit}, between {trend.low:+.3f} and {trend.high:+.3f}"
-    best = f"update {trend.best_step}"
-    if trend.rise <= 0:
-        return Judgement("ok", f"the held-out loss is at its best after update {trend.step}")
-    if trend.low <= 0:
-        return Judgement(
-            "ok", f"the held-out loss is no surer above its best ({best}) than chance: {band}"
-        )
-    if trend.train_rose:
-        return Judgement(
-            "ok",
-            f"the held-out loss rose since {best} and so did the training loss: no overfitting",
-        )
-    text = (
-        f"since {best} the held-out loss rose by {trend.relative:.0%} ({band}) while the training "
-        f"loss fell{_score_change(history, trend)}; the weights of the best evaluation are kept"
-    )
-    if not trend.lasting:
-        return Judgement("note", f"at the last evaluation alone, {text}")
-    if trend.relative >= limits.stop_rise:
-        return Judgement("stop", text)
-    return Judgement("warn" if trend.relative >= limits.rise else "note", text)
-
-
-def _score_change(history: Sequence[Evaluation], trend: Trend) -> str:
-    """What became of the first score whose goal is max: a loss may rise for rows still right."""
-    evaluations = {evaluation.step: evaluation for evaluation in history}
-    before = {}
-    for score in evaluations[trend.best_step].scores:
-        if score.goal == "max":
-            before[score.name] = score.value
-    for score in evaluations[trend.step].scores:
-        if score.name in before:
-            return f" ({score.name} went from {before[score.name]:.3f} to {score.value:.3f})"
-    return ""
-
-
-def _judge_gap(limits: Overfitting, gap: Gap, unit: str) -> Judgement:
-    band = f"{gap.gap_low:+.3f} to {gap.gap_high:+.3f}"
-    difference = f"held-out rows cost {gap.gap:+.3f}{unit} more than training rows ({band})"
-    if gap.learnt is None:
-        return Judgement("ok", difference)
-    gained = f"training rows gained {gap.learnt:.3f}{unit} since the start"
-    if gap.lost is None:
-        return Judgement("ok", f"{difference}, and the {gained}: too little to be lost")
-    text = (
-        f"of the {gap.learnt:.3f}{unit} that training rows gained since the start, {gap.lost:.0%} "
-        f"({gap.lost_low:.0%} to {gap.lost_high:.0%}) do not show on held-out rows"
-    )
-    if gap.lost >= 1:
-        text = (
-            f"{gained}, and held-out rows cost {gap.gap:.3f} more than they ({gap.gap_low:.3f} to "
-            f"{gap.gap_high:.3f}): nothing of it carries over"
-        )
-    if gap.lost_low >= limits.warn_lost:
-        return Judgement("warn", text)
-    return Judgement("note" if gap.lost_low >= limits.note_lost else "ok", text)
-
-
-def _judge_memory(limits: Overfitting, measured: Membership) -> Judgement:
-    text = (
-        f"the loss tells a training row from a held-out one in {measured.auc:.0%} of pairs "
-        f"({measured.low:.0%} to {measured.high:.0%}; 50 %: not at all), and "
-        f"{measured.below:.1%} of training rows are better known than the best 1 % of held-out ones"
-    )
-    if measured.low >= limits.auc:
-        return Judgement("warn", text)
-    is_noted = measured.low > NOTED_AUC or measured.below_low > NOTED_SHARE
-    return Judgement("note" if is_noted else "ok", text)
-
-
-def _judge_verbatim(limits: Overfitting, repeated: Verbatim) -> Judgement:
-    text = (
-        f"{repeated.train} of {repeated.train_of} training rows were gone on with word for word "
-        f"for {repeated.tokens} tokens, {repeated.held} of {repeated.held_of} held-out ones"
-    )
-    is_more_than_chance = repeated.p < limits.alpha and repeated.train > 0
-    return Judgement("warn" if is_more_than_chance else "ok", text)
-
-
 # --- evidence ---
 
 
 def _evidence(
     evaluations: Sequence[RowLosses], data: Data, start: StartLoss, measures: Measures
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The numbers, rounded to four digits. `of`: rows of each split; `rows`: those scored."""
     num_rows = evaluations[-1].num_rows
     split_sizes = {}
@@ -352,7 +257,7 @@ def _evidence(
         middle = mean(evaluation.held)
         half_width = 1.96 * standard_error(evaluation.held)  # 95 %, normal approximation
         bands[evaluation.step] = [_round(middle - half_width), _round(middle + half_width)]
-    evidence: dict[str, Any] = {
+    evidence: dict[str, object] = {
         "held_out_loss": {each.step: _round(each.held_mean) for each in evaluations},
         "train_loss": {each.step: _round(each.train_mean) for each in evaluations},
         "band": bands,
@@ -369,11 +274,11 @@ def _evidence(
     return evidence
 
 
-def _rounded_fields(measure: Trend | Gap | Membership) -> dict[str, Any]:
+def _rounded_fields(measure: Trend | Gap | Membership) -> dict[str, object]:
     return {name: _round(value) for name, value in vars(measure).items()}
 
 
-def _round(value: Any) -> Any:
+def _round(value: object) -> object:
     """A number to four digits; None where it is not finite, as JSON has no word for that."""
     if isinstance(value, bool) or not isinstance(value, float):
         return value

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit  # type: ignore[import-untyped,unused-ignore]  # scipy.stats: 0.5 s
 
-from ftp.types import Data, Evaluation
+from ftp.types import Data, Evaluation, Row
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -246,7 +246,7 @@ class StartLoss:
     source: str = ""
 
 
-def start_loss(data: Data, log: Sequence[Mapping[str, Any]]) -> StartLoss:
+def start_loss(data: Data, log: Sequence[Row]) -> StartLoss:
     """The entropy of the class shares where there are labels, else the loss of the first updates.
 
     Args:

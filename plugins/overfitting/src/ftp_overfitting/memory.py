@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,9 +163,8 @@ def _continue(model: Model, ids: list[int], tokens: int) -> list[int]:
     """The most likely continuation, token by token."""
     import torch
 
-    net: Any = model.net
-    prompt = torch.tensor([ids], device=net.device)
-    generated = net.generate(
+    prompt = torch.tensor([ids], device=model.net.device)
+    generated = model.net.generate(
         input_ids=prompt,
         attention_mask=torch.ones_like(prompt),
         max_new_tokens=tokens,
