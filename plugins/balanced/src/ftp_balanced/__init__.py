@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, plugin
 from ftp.types import Data, Run
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -17,8 +18,8 @@ class Balanced:
 
     @hookimpl
     def order_rows(
-        self, run: Run, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
-    ) -> list[NDArray[Any]]:
+        self, run: Run, data: Data, lengths: NDArray[np.int64], rows: NDArray[np.int64], epoch: int
+    ) -> list[NDArray[np.int64]]:
         """Updates as many as without it. Each class deals its rows in random order, and anew once all are dealt.
 
         The classes of an update's slots go round from update to update, so that every class has its turn where an update

@@ -68,12 +68,12 @@ class NextToken(Loss[TokenRow]):
     def ask(self, rows: Sequence[Row]) -> Iterator[TokenRow]:
         """Texts to continue."""
         before, _ = around(self.model.tokenizer)
-        for number, row in enumerate(rows):
+        for row_index, row in enumerate(rows):
             ids = [*before, *self.tokenize(row["text"], add_special_tokens=False)["input_ids"]]
             if not 0 < len(ids) < self.limit:
                 raise UserError(f"{row['text'][:60]!r}: {len(ids)} tokens, and the model takes 1 to {self.limit - 1}",
                                 "give some text, and leave room for more")
-            yield {"row": number, "input_ids": ids, "spans": []}
+            yield {"row": row_index, "input_ids": ids, "spans": []}
 
     def collate(self, rows: Sequence[TokenRow]) -> Batch:
         asked = [row["input_ids"] for row in rows] if is_asked(rows) else []
@@ -106,11 +106,11 @@ def documents(
     tokenize: TextTokenizer, rows: Iterable[Row], before: list[int], after: list[int]
 ) -> Iterable[tuple[int, dict[str, list[int]]]]:
     """Each text as token ids between BOS and EOS, with its number; empty ones are left out."""
-    given = [(number, row["text"]) for number, row in enumerate(rows) if row["text"].strip()]
-    if not given:
+    texts = {row_index: row["text"] for row_index, row in enumerate(rows) if row["text"].strip()}
+    if not texts:
         return
-    found = tokenize([text for _, text in given], add_special_tokens=False, return_attention_mask=False, truncation=False,
-                     verbose=False)
-    for (number, _), ids in zip(given, found["input_ids"], strict=True):
-        if len(before) + len(ids) + len(after) > 1:
-            yield number, {"input_ids": [*before, *ids, *after]}
+    encoded = tokenize(list(texts.values()), add_special_tokens=False, return_attention_mask=False, truncation=False,
+                       verbose=False)
+    for row_index, ids in zip(texts, encoded["input_ids"], strict=True):
+        if len(before) + len(ids) + len(after) > 1:  # the first token is not predicted
+            yield row_index, {"input_ids": [*before, *ids, *after]}

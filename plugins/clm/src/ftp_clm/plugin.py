@@ -51,20 +51,25 @@ class Clm:
     def evaluate(self, run: Run, predictions: Mapping[str, Predictions], model: Model) -> list[Score]:
         """Perplexity, exp of the mean loss of a token; and bits per byte of text, which tokenizers do not change."""
         scores = []
-        for split, one in predictions.items():
-            scores.append(Score("perplexity", math.exp(min(one.loss, 700.0)), "min", split))
-            if not self.cross_documents and (rate := self._rate(run, one, model)):
-                scores.append(Score("bits_per_byte", one.loss / math.log(2) * rate, "min", split))
+        for split, scored in predictions.items():
+            scores.append(Score("perplexity", math.exp(min(scored.loss, 700.0)), "min", split))  # above, exp overflows
+            if self.cross_documents:
+                continue
+            tokens_per_byte = self._tokens_per_byte(run, scored, model)
+            if tokens_per_byte:
+                scores.append(Score("bits_per_byte", scored.loss / math.log(2) * tokens_per_byte, "min", split))
         return scores
 
-    def _rate(self, run: Run, one: Predictions, model: Model) -> float:
+    def _tokens_per_byte(self, run: Run, scored: Predictions, model: Model) -> float:
         """Predicted tokens for each byte of text in the rows of a split, counted once a run."""
         from ftp.data import control_text
         from ftp_clm.loss import around, documents
 
-        key = (one.split, id(one.rows), len(one.rows))
+        key = (scored.split, id(scored.rows), len(scored.rows))
         if key not in self._rates:
-            found = documents(control_text.of_run(run, model.tokenizer), one.rows, *around(model.tokenizer))
-            terms = sum(len(document["input_ids"]) - 1 for _, document in found)
-            self._rates[key] = terms / max(1, sum(len(text.encode()) for text in one.rows["text"][:] if text.strip()))
+            tokenize = control_text.of_run(run, model.tokenizer)
+            encoded = documents(tokenize, scored.rows, *around(model.tokenizer))
+            num_terms = sum(len(document["input_ids"]) - 1 for _, document in encoded)
+            num_bytes = sum(len(text.encode()) for text in scored.rows["text"][:] if text.strip())
+            self._rates[key] = num_terms / max(1, num_bytes)
         return self._rates[key]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from ftp.net.packed_attention import Block, Packing
 
@@ -39,10 +37,10 @@ class QuickDropout(nn.Dropout):  # type: ignore[misc]
 
 def quick_dropout(net: nn.Module) -> int:
     """Draw dropout on a CPU from fewer random numbers; says for how many modules."""
-    found = [module for module in net.modules() if type(module) is nn.Dropout]
-    for module in found:
+    modules = [module for module in net.modules() if type(module) is nn.Dropout]
+    for module in modules:
         module.__class__ = QuickDropout
-    return len(found)
+    return len(modules)
 
 
 class _Dropped(torch.autograd.Function):  # type: ignore[misc]
@@ -51,7 +49,7 @@ class _Dropped(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, p: float, scale: float, causal: bool
+        ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, packing: Packing, p: float, scale: float, causal: bool
     ) -> Tensor:
         heads, size = query.shape[1:]
         take, back = packing.of_heads(heads)
@@ -74,7 +72,7 @@ class _Dropped(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, *kept = ctx.saved_tensors
         heads, size = gradient.shape[1:]
         _, back = ctx.packing.of_heads(heads)

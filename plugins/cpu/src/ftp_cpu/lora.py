@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.functional import linear
 
 
@@ -18,7 +20,7 @@ class _LoraProduct(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
     ) -> Tensor:
         """`weight`, `bias` and the result are in the dtype of the products; x, A and B in any."""
         dtype = weight.dtype
@@ -30,7 +32,7 @@ class _LoraProduct(torch.autograd.Function):  # type: ignore[misc]
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b, small = ctx.saved_tensors
         flat = gradient.reshape(-1, gradient.shape[-1]).to(weight.dtype)
         through = flat @ b
@@ -47,7 +49,7 @@ def _quick_lora(plain: type[nn.Module]) -> type[nn.Module]:
     """PEFT's LoRA layer over a frozen `nn.Linear`, through `_LoraProduct` wherever the layer is that simple."""
 
     class QuickLora(plain):  # type: ignore[misc]
-        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             name = self._quick_adapter(args, kwargs)
             if name is None:
                 return super().forward(x, *args, **kwargs)
@@ -58,30 +60,30 @@ def _quick_lora(plain: type[nn.Module]) -> type[nn.Module]:
             with torch.autocast(kind, enabled=False):
                 return _LoraProduct.apply(x, weight, bias, a, b, self.scaling[name])
 
-        def _quick_adapter(self, args: Any, kwargs: Any) -> str | None:
+        def _quick_adapter(self, args: Sequence[object], kwargs: Mapping[str, object]) -> str | None:
             names = self.active_adapters
             if args or kwargs or self.disable_adapters or self.merged or len(names) != 1:
                 return None
             name: str = names[0]
             base = self.base_layer
-            plain_adapter = (
+            is_plain = (
                 name in self.lora_A
                 and name not in self.lora_variant
                 and isinstance(self.lora_dropout[name], nn.Identity)
                 and not self.lora_bias[name]
                 and self.lora_A[name].weight.requires_grad
             )
-            frozen = type(base) is nn.Linear and not any(weight.requires_grad for weight in base.parameters())
-            return name if plain_adapter and frozen else None
+            is_frozen = type(base) is nn.Linear and not any(weight.requires_grad for weight in base.parameters())
+            return name if is_plain and is_frozen else None
 
         def _frozen(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
             """The frozen weight and bias in `dtype`, cast once and kept as long as they stay what they are."""
             base = self.base_layer
-            now = (base.weight.data_ptr(), base.weight._version, base.weight.device, dtype)
-            if self.__dict__.get("_cast_of") != now:
+            state = (base.weight.data_ptr(), base.weight._version, base.weight.device, dtype)
+            if self.__dict__.get("_cast_of") != state:
                 bias = None if base.bias is None else base.bias.detach().to(dtype)
                 self.__dict__["_cast"] = (base.weight.detach().to(dtype), bias)
-                self.__dict__["_cast_of"] = now
+                self.__dict__["_cast_of"] = state
             return self.__dict__["_cast"]  # type: ignore[no-any-return]
 
     return QuickLora
@@ -94,10 +96,10 @@ def quick_lora(net: nn.Module) -> int:
     from peft.tuners.lora import Linear
 
     quick = _quick_lora(Linear)
-    found = [module for module in net.modules() if type(module) is Linear]
-    for module in found:
-        module.__class__ = quick
-    return len(found)
+    layers = [module for module in net.modules() if type(module) is Linear]
+    for layer in layers:
+        layer.__class__ = quick
+    return len(layers)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, plugin
-from ftp.types import Model, Run, StartedRun, StepOut
+from ftp.types import Batch, LossOut, Model, Run, StartedRun, StepOut
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -42,7 +42,9 @@ class Cpu:
         return optimizer
 
     @hookimpl(wrapper=True, trylast=True)  # right around core's step: no other plugin meets gradients that are rows
-    def train_step(self, run: StartedRun, loss: Any, optimizer: Optimizer) -> Generator[None, StepOut, StepOut]:
+    def train_step(
+        self, run: StartedRun, loss: Callable[[Batch], LossOut], optimizer: Optimizer
+    ) -> Generator[None, StepOut, StepOut]:
         from ftp_cpu import row_wise_adamw
 
         is_cores_step = all(how != "answers" for _, how in run.hooks.who("train_step"))

@@ -8,7 +8,7 @@ MiniLM-L6 (a table of 30,522 rows, half of its weights): a fifth of an update on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -36,14 +36,15 @@ def enable(optimizer: torch.optim.Optimizer) -> None:
         _able.add(optimizer)
 
 
-def _before_step(optimizer: Any, arguments: Any, keywords: Any) -> None:
+def _before_step(optimizer: torch.optim.Optimizer, arguments: object, keywords: object) -> None:
     update(optimizer)
 
 
 @contextmanager
-def row_gradients(net: Any, optimizer: Any) -> Iterator[None]:
+def row_gradients(net: object, optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Within it, backward passes give gradients of tables as rows, wherever `optimizer` takes them: of a trained table on a
-    CPU that no other module shares, in one process (the caller sees to that)."""
+    CPU that no other module shares, in one process (the caller sees to that). `net`: what is called for the loss, which some
+    plugin may have put in the place of a module."""
     inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
     tables = _tables(net) if inner in _able and isinstance(net, nn.Module) else []
     for table in tables:
@@ -72,7 +73,7 @@ def _tables(net: nn.Module) -> list[nn.Embedding]:
     return [module for module in modules if uses.count(id(module.weight)) == 1]
 
 
-def update(optimizer: Any) -> None:
+def update(optimizer: torch.optim.Optimizer) -> None:
     """Do AdamW's step for tables whose gradients are rows, and take these gradients away; the optimizer's own step does
     the rest. Where most rows have moments the gradient is made dense and left to it."""
     with torch.no_grad():
@@ -82,7 +83,7 @@ def update(optimizer: Any) -> None:
                     _update(weight, weight.grad.coalesce(), group, optimizer.state[weight])
 
 
-def _update(weight: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+def _update(weight: Tensor, gradient: Tensor, group: Mapping[str, Any], state: dict[str, Tensor]) -> None:
     if not state:  # as torch.optim.AdamW begins
         state["step"] = torch.zeros((), dtype=torch.float32)
         state["exp_avg"] = torch.zeros_like(weight)
@@ -93,7 +94,7 @@ def _update(weight: Tensor, gradient: Tensor, group: dict[str, Any], state: dict
     rows = gradient._indices()[0]
     has_moments = _read[first]
     has_moments[rows] = True
-    where = has_moments.nonzero()[:, 0]
+    where = has_moments.nonzero()[:, 0]  # rows that have moments
     if 2 * len(where) > len(weight):
         weight.grad = gradient.to_dense()
         return

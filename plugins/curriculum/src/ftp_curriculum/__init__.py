@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Data, Run
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -21,8 +22,8 @@ class Curriculum:
 
     @hookimpl
     def order_rows(
-        self, run: Run, data: Data, lengths: NDArray[Any], rows: NDArray[Any], epoch: int
-    ) -> list[NDArray[Any]]:
+        self, run: Run, data: Data, lengths: NDArray[np.int64], rows: NDArray[np.int64], epoch: int
+    ) -> list[NDArray[np.int64]]:
         """Updates as many as without a curriculum; each draws its rows from the share of the easiest that its time allows.
 
         The share grows as sqrt(t (1 - start²) / T + start²) (Platanios et al. 2019, equation 7: the square-root competence),
@@ -40,7 +41,8 @@ class Curriculum:
 
         if epoch >= self.until:  # all rows, each once
             shuffled = draw.permutation(by_difficulty)
-            return [shuffled[start : start + settings.batch_size] for start in range(0, len(shuffled), settings.batch_size)]
+            starts = range(0, len(shuffled), settings.batch_size)
+            return [shuffled[start : start + settings.batch_size] for start in starts]
 
         updates = []
         for update in range(num_updates):
@@ -51,7 +53,9 @@ class Curriculum:
             updates.append(draw.choice(easy, size=min(settings.batch_size, len(easy)), replace=False))
         return updates
 
-    def difficulty(self, data: Data, lengths: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    def difficulty(
+        self, data: Data, lengths: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> NDArray[np.int64] | NDArray[np.float64]:
         """How hard each encoded row is [rows]: its tokens, or what a column of its row says."""
         import numpy as np
 
@@ -62,7 +66,7 @@ class Curriculum:
             raise UserError(f"curriculum: the training rows have no column '{self.by}'",
                             f"--curriculum.by length, or one of {', '.join(train.column_names)}")
         try:
-            values: NDArray[Any] = np.asarray(train[self.by], dtype=float)[rows]
+            values: NDArray[np.float64] = np.asarray(train[self.by], dtype=float)[rows]
         except (TypeError, ValueError):
             raise UserError(f"curriculum: the column '{self.by}' holds no numbers", "--curriculum.by length") from None
         return values

@@ -34,21 +34,22 @@ class Formula:
         jsd: beta KL(teacher, mixture) + (1 - beta) KL(student, mixture), the mixture being beta teacher + (1 - beta) student
         (Agarwal et al. 2024, eq. 1).
         """
-        s, t = ((one.float() / self.temperature).log_softmax(-1) for one in (student, teacher))
+        s = (student.float() / self.temperature).log_softmax(-1)
+        t = (teacher.float() / self.temperature).log_softmax(-1)
         if self.kind == "forward":
-            found = kl(t, s)
+            divergence = kl(t, s)
         elif self.kind == "reverse":
-            found = kl(s, t)
+            divergence = kl(s, t)
         else:
             weight = torch.tensor(self.beta, device=s.device)
             mixture = torch.logaddexp(t + weight.log(), s + torch.log1p(-weight))
-            found = self.beta * kl(t, mixture) + (1 - self.beta) * kl(s, mixture)
-        return found * self.temperature**2
+            divergence = self.beta * kl(t, mixture) + (1 - self.beta) * kl(s, mixture)
+        return divergence * self.temperature**2
 
 
-def kl(one: Tensor, other: Tensor) -> Tensor:
-    """[n] KL(one, other) of log probabilities [n, classes]. A class that `one` gives no chance adds nothing."""
-    return torch.where(one == -torch.inf, 0, one.exp() * (one - other)).sum(-1)
+def kl(p: Tensor, q: Tensor) -> Tensor:
+    """[n] KL(p, q) of log probabilities [n, classes]. A class that `p` gives no chance adds nothing."""
+    return torch.where(p == -torch.inf, 0, p.exp() * (p - q)).sum(-1)
 
 
 def compute(model: Model, loss: Loss, teacher: Teacher, formula: Formula) -> Callable[[Batch], LossOut]:

@@ -78,7 +78,7 @@ class Ema:
         for name, value in values.items():
             self.weights[name].data.copy_(value)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         return {"count": self.count, "average": self.average}
 
     def restore(self, state: Mapping[str, Any]) -> None:

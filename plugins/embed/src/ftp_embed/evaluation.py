@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ftp.types import Data, Predictions, Score
 from ftp_embed import scores as formulas
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def scores(data: Data, predictions: Mapping[str, Predictions], sizes: Sequence[int] = ()) -> list[Score]:
@@ -18,23 +21,24 @@ def scores(data: Data, predictions: Mapping[str, Predictions], sizes: Sequence[i
     Args:
         sizes: numbers of a vector that are looked at alone too (Matryoshka), in scores with the size behind their names.
     """
-    found = []
+    scores = []
     for split, answered in predictions.items():
         answers = [prediction.answer for prediction in answered.answers]
         if not answers or answers[0] is None:
             continue
         if not isinstance(answers[0], list):  # of a model that says itself how alike two texts are
-            found.append(Score("spearman", formulas.spearman(answers, answered.rows["score"][:]), "max", split, len(answers)))
+            correlation = formulas.spearman(answers, answered.rows["score"][:])
+            scores.append(Score("spearman", correlation, "max", split, len(answers)))
             continue
         vectors = np.array(answers)  # [rows, texts of a row, size]
         for size in (vectors.shape[2], *sizes):
             suffix = "" if size == vectors.shape[2] else f"_{size}"
             for name, value, count in _scores_of(answered.rows, vectors[:, :, :size]):
-                found.append(Score(name + suffix, value, "max", split, count))
-    return found
+                scores.append(Score(name + suffix, value, "max", split, count))
+    return scores
 
 
-def _scores_of(rows: Any, vectors: formulas.Vectors) -> Iterator[tuple[str, float, int]]:
+def _scores_of(rows: Dataset, vectors: formulas.Vectors) -> Iterator[tuple[str, float, int]]:
     """Name, value and number of rows or queries of each score."""
     if "score" in rows.column_names:
         cosines = formulas.cosines(vectors[:, 0], vectors[:, 1])
@@ -48,7 +52,7 @@ def _scores_of(rows: Any, vectors: formulas.Vectors) -> Iterator[tuple[str, floa
     yield "mrr_at_10", formulas.reciprocal_rank(ranks), len(ranks)
 
 
-def retrieval(rows: Any, vectors: formulas.Vectors) -> tuple[formulas.Vectors, formulas.Vectors, list[list[int]]]:
+def retrieval(rows: Dataset, vectors: formulas.Vectors) -> tuple[formulas.Vectors, formulas.Vectors, list[list[int]]]:
     """Vectors of the different anchors, those of the different other texts, and for each anchor the numbers of its positives."""
     columns = [name for name in ("positive", "negative") if name in rows.column_names]
     number_of_document: dict[str, int] = {}

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 MODES: Mapping[str, str] = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 """How sentence-transformers calls our poolings."""
@@ -32,16 +31,16 @@ def write(folder: Path, *, size: int, pooling: str, limit: int | None, prompts: 
            {"prompts": dict(prompts), "default_prompt_name": None, "similarity_fn_name": "cosine"})
 
 
-def _module(index: int, path: str, name: str) -> dict[str, Any]:
+def _module(index: int, path: str, name: str) -> dict[str, object]:
     return {"idx": index, "name": str(index), "path": path, "type": name}
 
 
-def _pooling(size: int, mode: str) -> dict[str, Any]:
+def _pooling(size: int, mode: str) -> dict[str, object]:
     """Pooling as releases before 5 read it, which newer ones read too."""
     flags = {"cls": "cls_token", "mean": "mean_tokens", "lasttoken": "lasttoken"}
     return {"word_embedding_dimension": size, **{f"pooling_mode_{flag}": mode == name for name, flag in flags.items()}}
 
 
-def _write(file: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+def _write(file: Path, content: Mapping[str, object] | Sequence[object]) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -68,11 +68,13 @@ class Embedding(Loss[TextsRow]):
         """`rest`: the parts behind the first, where the texts do not fit at once; `texts`: [rows, texts of a row] equal for equal
         texts."""
         device = next(self.model.net.parameters()).device
-        texts = [ids for row in rows for ids in (row["input_ids"], *row["others"])]
+        texts: list[list[int]] = []
+        for row in rows:
+            texts += [row["input_ids"], *row["others"]]
         parts = [self._lay(part, device) for part in split_by_tokens(texts, self.tokens_at_once)]
         # the hash of a tuple of numbers is the same in every process
         numbers = torch.tensor([hash(tuple(ids)) for ids in texts], device=device).unflatten(0, (len(rows), -1))
-        inputs: dict[str, Any] = {**parts[0], "rest": parts[1:], "texts": numbers}
+        inputs: dict[str, object] = {**parts[0], "rest": parts[1:], "texts": numbers}
         if "score" in rows[0]:
             inputs["score"] = torch.tensor([row["score"] for row in rows], device=device)
         return Batch(inputs, count=len(rows), rows=len(rows), tokens=sum(map(len, texts)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftp import UserError, forms, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, Predictions, Run, Score
@@ -67,7 +67,8 @@ class Embed:
         from ftp_embed.loss import Embedding
 
         size = model.net.config.get_text_config().hidden_size
-        if too_long := [one for one in self.sizes if not 0 < one < size]:
+        too_long = [vector_size for vector_size in self.sizes if not 0 < vector_size < size]
+        if too_long:
             raise UserError(f"--embed.sizes {', '.join(map(str, too_long))}: vectors of this model have {size} numbers",
                             f"sizes between 1 and {size - 1}")
         if run.settings.shard:
@@ -76,7 +77,8 @@ class Embed:
         for name, module in model.net.named_modules():
             if name.endswith("pooler"):
                 module.requires_grad_(False)
-        tokenize, limit = control_text.of_run(run, model.tokenizer), row_limit(run, model)
+        tokenize = control_text.of_run(run, model.tokenizer)
+        limit = row_limit(run, model)
         prompts = {"anchor": self.query, "positive": self.document, "negative": self.document}
         return Embedding(
             model, tokenize, limit, self.pooling, self._of_vectors(run.task.form, size), prompts,
@@ -94,7 +96,7 @@ class Embed:
                             f"it reads rows with the column '{column}'", "--embed.loss auto")
         return self.loss
 
-    def _of_vectors(self, form: str, size: int) -> Any:
+    def _of_vectors(self, form: str, size: int) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
         """(vectors, what is beside them) -> [rows] losses."""
         from ftp_embed import losses
 

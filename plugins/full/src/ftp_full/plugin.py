@@ -44,8 +44,10 @@ class Full:
 def _hint(pattern: str, names: list[str]) -> str:
     """The nearest name, or some, and what a pattern looks like."""
     word = pattern.strip("*")
-    parts = sorted({part for name in names for part in (name, *name.split("."))})
-    held = [name for name in names if word and word in name]
-    if held:
-        return f"'{held[0]}' has it within: did you mean '*{word}*'?"
-    return nearest(word, parts) or f"names look like this: {', '.join(names[:3])}"
+    for name in names:
+        if word and word in name:
+            return f"'{name}' has it within: did you mean '*{word}*'?"
+    parts = set(names)
+    for name in names:
+        parts |= set(name.split("."))
+    return nearest(word, sorted(parts)) or f"names look like this: {', '.join(names[:3])}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,8 @@ class Pair:
 
     def distance(self) -> Tensor:
         """|scale (B A - B0 A0)|², from matrices of the size of the rank alone: |B A|² = sum((Bᵀ B) * (A Aᵀ))."""
-        a, b, a0, b0 = (one.float() for one in (self.a, self.b, self.a0, self.b0))
+        a, b = self.a.float(), self.b.float()
+        a0, b0 = self.a0.float(), self.b0.float()
         own = ((b.T @ b) * (a @ a.T)).sum()
         start = ((b0.T @ b0) * (a0 @ a0.T)).sum()
         both = ((b.T @ b0) * (a @ a0.T)).sum()
@@ -35,10 +35,15 @@ class Penalty:
     equation 5). Weights as they are now are the start."""
 
     def __init__(self, model: Model, extra: nn.Module | None, alpha: float, beta: float) -> None:
-        self.alpha, self.beta = alpha, beta
+        self.alpha = alpha
+        self.beta = beta
         self.pairs = pairs(model.net)
-        paired = {id(one) for pair in self.pairs for one in (pair.a, pair.b)}
-        self.new: list[nn.Parameter] = [] if extra is None else [one for one in extra.parameters() if one.requires_grad]
+        paired: set[int] = set()
+        for pair in self.pairs:
+            paired |= {id(pair.a), id(pair.b)}
+        self.new: list[nn.Parameter] = []
+        if extra is not None:
+            self.new += [weight for weight in extra.parameters() if weight.requires_grad]
         self.old: list[tuple[nn.Parameter, Tensor]] = []
         for name, weight in model.net.named_parameters():
             if not weight.requires_grad or id(weight) in paired:
@@ -50,7 +55,8 @@ class Penalty:
 
     def __call__(self) -> Tensor:
         """The penalty, fp32 and outside autocast."""
-        device = next(iter([one for one, _ in self.old] + self.new + [pair.a for pair in self.pairs])).device
+        weights = [*(weight for weight, _ in self.old), *self.new, *(pair.a for pair in self.pairs)]
+        device = weights[0].device
         with torch.autocast(device.type, enabled=False):
             old = [(weight.float() - start.float()).square().sum() for weight, start in self.old]
             old += [pair.distance() for pair in self.pairs]
@@ -61,13 +67,12 @@ class Penalty:
 
 def pairs(net: nn.Module) -> list[Pair]:
     """Trained LoRA adapters of linear layers (PEFT's `lora_A`, `lora_B`, `scaling`)."""
-    found = []
-    for module in net.modules():
-        layer: Any = module
+    adapters = []
+    for layer in net.modules():
         if not hasattr(layer, "scaling") or not isinstance(getattr(layer, "lora_A", None), nn.ModuleDict):
             continue
         for name in layer.lora_A:
             a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
             if a.ndim == b.ndim == 2 and a.requires_grad and b.requires_grad:
-                found.append(Pair(a, b, a.detach().clone(), b.detach().clone(), float(layer.scaling[name])))
-    return found
+                adapters.append(Pair(a, b, a.detach().clone(), b.detach().clone(), float(layer.scaling[name])))
+    return adapters

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ftp import hookimpl, option, plugin
 from ftp.types import Loss, Model, Run
@@ -32,7 +32,7 @@ class Lion:
         return lion(groups, self.beta1, self.beta2)
 
 
-def lion(groups: list[dict[str, Any]], beta1: float, beta2: float) -> Optimizer:
+def lion(groups: Sequence[Mapping[str, object]], beta1: float, beta2: float) -> Optimizer:
     """The optimizer Lion over groups of weights, each with its `lr` and `weight_decay`."""
     import torch  # here, as `ftp plugins` imports this module and must stay quick
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Loss, Model, Run, StepOut
@@ -12,6 +12,7 @@ from ftp.types import Loss, Model, Run, StepOut
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
+    from transformers import PreTrainedModel
 
 
 @plugin
@@ -52,13 +53,17 @@ class Llrd:
         return out
 
 
-def depths_below_head(names: Sequence[str], net: Any) -> dict[str, int]:
+def depths_below_head(names: Sequence[str], net: PreTrainedModel) -> dict[str, int]:
     """Name of a weight -> layers from the head down: 0 for the head, 1 for the highest layer, one more than all for embeddings.
 
     Layers are the numbered blocks of the network, found by the number in their weights' names. What stands beside them is
     embeddings where the network reads its tokens there, else head.
     """
-    numbers = {name: int(match[1]) for name in names if (match := re.search(r"\.(\d+)\.", name))}
+    numbers: dict[str, int] = {}
+    for name in names:
+        match = re.search(r"\.(\d+)\.", name)
+        if match is not None:
+            numbers[name] = int(match[1])
     if not numbers:
         raise UserError("llrd: no numbered layers are found among the trained weights", "leave llrd out")
     num_layers = int(getattr(net.config.get_text_config(), "num_hidden_layers", 0)) or max(numbers.values()) + 1

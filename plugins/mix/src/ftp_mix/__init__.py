@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftp import UserError, forms, heads, hookimpl, option, plugin
 from ftp.types import Run
@@ -36,16 +36,16 @@ class Mix:
         self._refuse(run)
         from ftp_mix.rows import mixed
 
-        owner = next((number for number, one in enumerate(answers) if "train" in one), None)
+        owner = next((i for i, splits in enumerate(answers) if "train" in splits), None)
         if owner is None:
             return answers
         # another domain of several cuts its validation from its own rows
-        held_out_alone = any("validation" in one and "train" not in one for one in answers)
-        alone = "validation" not in answers[owner] and not held_out_alone
-        made: list[Any] = list(answers)
+        has_validation_alone = any("validation" in splits and "train" not in splits for splits in answers)
+        is_cut = "validation" not in answers[owner] and not has_validation_alone
         source = self.data or str(ours(run.task.form))
-        made[owner] = mixed(run, answers[owner], source, self.share, cut=alone, name=self.data or "ours (English)")
-        return made
+        with_general = list(answers)
+        with_general[owner] = mixed(run, answers[owner], source, self.share, cut=is_cut, name=self.data or "ours (English)")
+        return with_general
 
     def _refuse(self, run: Run) -> None:
         form = forms.get(run.task.form)

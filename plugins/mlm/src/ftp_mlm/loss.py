@@ -101,12 +101,14 @@ class HiddenTokens(Loss[MaskRow]):
 
     def collate(self, rows: Sequence[MaskRow]) -> Batch:
         if not is_asked(rows):
-            ids, wanted = self.masks.hide(rows, fixed=not self.model.net.training)
-            return tokens.lay(self.model, rows, ids, wanted, shift=False)
-        ids = [list(row["input_ids"]) for row in rows]
+            ids, labels = self.masks.hide(rows, fixed=not self.model.net.training)
+            return tokens.lay(self.model, rows, ids, labels, shift=False)
         mask = self.model.tokenizer.mask_token_id
-        wanted = [[token if token == mask else layout.IGNORED for token in row] for row in ids]
-        return tokens.lay(self.model, rows, ids, wanted, shift=False, asked=ids)
+        ids = [list(row["input_ids"]) for row in rows]
+        labels = []  # the masks are guessed
+        for row_ids in ids:
+            labels.append([token if token == mask else layout.IGNORED for token in row_ids])
+        return tokens.lay(self.model, rows, ids, labels, shift=False, asked=ids)
 
     def compute(self, batch: Batch) -> LossOut:
         return tokens.compute(self.model, batch, accuracy=ACCURACY)
@@ -125,7 +127,8 @@ class HiddenTokens(Loss[MaskRow]):
 
 def refuse(options: Mlm, model: Model) -> None:
     """Raise `UserError` with everything in which model and options do not go together."""
-    tokenizer, problems = model.tokenizer, []
+    tokenizer = model.tokenizer
+    problems = []
     if tokenizer.mask_token_id is None:
         problems.append("the tokenizer has no mask token: mlm trains encoders, as BERT and RoBERTa are")
     if options.whole_word and not tokenizer.is_fast:
@@ -145,7 +148,9 @@ class Masks:
     def __init__(self, options: Mlm, model: Model, seed: int) -> None:
         tokenizer = model.tokenizer
         size = min(model.net.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values()) + 1)
-        self.options, self.seed, self.mask_id = options, seed, int(tokenizer.mask_token_id)
+        self.options = options
+        self.seed = seed
+        self.mask_id = int(tokenizer.mask_token_id)
         self.special = torch.zeros(max(size, max(tokenizer.all_special_ids) + 1), dtype=torch.bool)
         self.special[list(tokenizer.all_special_ids)] = True
         words = ~self.special
@@ -159,18 +164,20 @@ class Masks:
         and the step, so neither micro-batches nor processes change it; with `fixed` the run's seed. Rows without a `draw` take
         torch's global generator. Every row has a hidden token, or it would teach nothing.
         """
-        made, wanted = [], []
+        ids_of_rows: list[list[int]] = []
+        labels_of_rows: list[list[int]] = []
         for row in rows:
-            generator, number = None, self.seed if fixed else row.get("draw")
+            generator = None
+            number = self.seed if fixed else row.get("draw")
             if number is not None:
                 content = torch.tensor(row["input_ids"], dtype=torch.int32).numpy().tobytes()
                 generator = torch.Generator().manual_seed(zlib.crc32(content, number))
-            ids, labels = self._hidden(row, generator)
-            made.append(ids)
-            wanted.append(labels)
-        return made, wanted
+            ids, labels = self._hide(row, generator)
+            ids_of_rows.append(ids)
+            labels_of_rows.append(labels)
+        return ids_of_rows, labels_of_rows
 
-    def _hidden(self, row: MaskRow, generator: torch.Generator | None) -> tuple[list[int], list[int]]:
+    def _hide(self, row: MaskRow, generator: torch.Generator | None) -> tuple[list[int], list[int]]:
         ids = torch.tensor(row["input_ids"])
         free = ~self.special[ids]
         if self.options.whole_word:
@@ -178,7 +185,7 @@ class Masks:
             draw = torch.rand(len(names), generator=generator)[words]
         else:
             draw = torch.rand(len(ids), generator=generator)
-        draw[~free] = 2.0
+        draw[~free] = 2.0  # above any share: special tokens are never hidden
         hidden = draw < self.options.mlm_probability
         if not hidden.any():
             hidden = draw == draw.min()
@@ -195,17 +202,19 @@ def documents(
     tokenizer: PreTrainedTokenizerBase, tokenize: TextTokenizer, rows: Iterable[Row], whole_word: bool
 ) -> Iterable[tuple[int, dict[str, list[int]]]]:
     """Each text as token ids (and numbers of their words) with its number; those without a token to hide are left out."""
-    given = [(number, row["text"]) for number, row in enumerate(rows) if row["text"].strip()]
-    if not given:
+    texts = {row_index: row["text"] for row_index, row in enumerate(rows) if row["text"].strip()}
+    if not texts:
         return
-    found = tokenize([text for _, text in given], add_special_tokens=False, return_attention_mask=False, truncation=False,
-                     verbose=False)
-    special, before = set(tokenizer.all_special_ids), 0
-    for place, (number, _) in enumerate(given):
-        ids, words = found["input_ids"][place], dict[str, list[int]]()
-        if special.issuperset(ids):
+    encoded = tokenize(list(texts.values()), add_special_tokens=False, return_attention_mask=False, truncation=False,
+                       verbose=False)
+    special = set(tokenizer.all_special_ids)
+    next_word = 0
+    for text_index, row_index in enumerate(texts):
+        document = {"input_ids": encoded["input_ids"][text_index]}
+        if special.issuperset(document["input_ids"]):
             continue
         if whole_word:  # numbers go on from text to text, so that no two words of a block have the same
-            words["words"] = [-1 if one is None else before + one for one in found.word_ids(place)]
-            before = max(before, *words["words"]) + 1
-        yield number, {"input_ids": ids, **words}
+            words = [-1 if word is None else next_word + word for word in encoded.word_ids(text_index)]
+            next_word = max(next_word, *words) + 1
+            document["words"] = words
+        yield row_index, document

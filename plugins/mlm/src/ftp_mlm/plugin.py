@@ -51,4 +51,8 @@ class Mlm:
     @hookimpl
     def evaluate(self, predictions: Mapping[str, Predictions]) -> list[Score]:
         """exp of the mean loss of a hidden token; the same tokens are hidden at each evaluation of each model."""
-        return [Score("masked_perplexity", math.exp(min(one.loss, 700.0)), "min", split) for split, one in predictions.items()]
+        scores = []
+        for split, scored in predictions.items():
+            perplexity = math.exp(min(scored.loss, 700.0))  # above, exp overflows
+            scores.append(Score("masked_perplexity", perplexity, "min", split))
+        return scores

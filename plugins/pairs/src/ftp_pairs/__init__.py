@@ -30,14 +30,14 @@ class Pairs:
     def load_data(self, run: Run) -> Mapping[str, Dataset]:
         from ftp.data import load
 
-        found = load(run, SAMPLE, form="labelled", labels=self.labels)
+        splits = load(run, SAMPLE, form="labelled", labels=self.labels)
         is_of_pairs = forms.get(run.task.form).column("text_pair") is not None
-        lacking = [split for split, rows in found.items() if is_of_pairs and "text_pair" not in rows.column_names]
+        lacking = [split for split, rows in splits.items() if is_of_pairs and "text_pair" not in rows.column_names]
         if lacking:
             raise UserError(f"pairs: no column 'text_pair' in {', '.join(lacking)}",
                             "name the columns of both texts, or take the domain classify for single ones",
                             "--columns text=NAME,text_pair=NAME")
-        return found
+        return splits
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:

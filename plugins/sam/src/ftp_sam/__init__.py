@@ -59,7 +59,9 @@ class Sam:
             with nullcontext() if is_last else accelerator.no_sync(loss):
                 scale = accelerator.num_processes / count.clamp(min=1)
                 (loss(batch).total * scale).backward()
-        weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+        weights: list[torch.nn.Parameter] = []
+        for group in optimizer.param_groups:
+            weights += [weight for weight in group["params"] if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights])
         move: Move = []
         if bool(norm.isfinite()) and float(norm) > 0:

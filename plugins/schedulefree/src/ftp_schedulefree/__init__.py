@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from ftp import UserError, hookimpl, option, plugin
 from ftp.types import Loss, Model, Run
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.optim import Optimizer
 
 
@@ -62,7 +63,7 @@ class Schedulefree:
                 weight.data.copy_(point)
 
 
-def schedule_free(groups: list[dict[str, Any]], beta1: float, beta2: float, epsilon: float) -> Optimizer:
+def schedule_free(groups: Sequence[Mapping[str, object]], beta1: float, beta2: float, epsilon: float) -> Optimizer:
     """Schedule-Free AdamW over groups of weights, each with its `lr` and `weight_decay`."""
     import torch  # here, as `ftp plugins` imports this module and must stay quick
 
@@ -76,7 +77,7 @@ def schedule_free(groups: list[dict[str, Any]], beta1: float, beta2: float, epsi
                     if weight.grad is not None:
                         self.move(weight, self.state[weight], group["lr"], group["weight_decay"])
 
-        def move(self, weight: Any, state: dict[str, Any], rate: float, decay: float) -> None:
+        def move(self, weight: nn.Parameter, state: dict[str, Any], rate: float, decay: float) -> None:
             if not state:
                 state.update(step=0, shares=0.0, second=torch.zeros_like(weight), z=weight.clone(), average=weight.clone())
             state["step"] += 1

@@ -16,6 +16,7 @@ from ftp.losses.generation import beginning, learnt
 from ftp.types import Batch, Data, Loss, LossOut, Metric, Model, Prediction, Row, Run
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from ftp_sft import Sft
@@ -69,7 +70,7 @@ class Conversations(Loss[TokenRow]):
     def _conversations(self, rows: Sequence[Row]) -> Iterator[tuple[int, list[TokenRow]]]:
         """The number of each row, and what it is encoded as; rows that cannot be trained on are an error, or left out."""
         unfit: list[tuple[int, str]] = []
-        tools: dict[int, Any] = {}
+        tools: dict[int, list[dict[str, Any]] | None] = {}
         for row_index, row in enumerate(rows):
             try:
                 if any(is_trained(turn) and is_empty(turn) for turn in row["messages"]):
@@ -132,29 +133,31 @@ class Conversations(Loss[TokenRow]):
 
 def _check(run: Run, data: Data, unfit: str) -> None:
     """Look at the rows of all splits: `UserError` names those without a turn of the assistant, or with an empty one."""
-    problems, left = [], []
+    problems = []
+    left_out = []
     for split, rows in data.splits.items():
         if not hasattr(rows, "num_rows"):
             continue  # a stream is looked at while it is read
         without, empty = _without_answers(rows)
-        for places, what in ((without, "no turn of the assistant"), (empty, "an empty answer")):
-            if places:
-                shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
-                first = rows[places[0]]
-                roles = ", ".join(dict.fromkeys(one["role"] for one in first["messages"]))
-                problems.append(Problem(f"{split}: {len(places)} of {len(rows)} conversations have {what}: rows {shown}; the "
-                                        f"first (roles: {roles}) begins {beginning(first)}",
+        for row_indices, what in ((without, "no turn of the assistant"), (empty, "an empty answer")):
+            if row_indices:
+                shown = ", ".join(map(str, row_indices[:10])) + (", ..." if len(row_indices) > 10 else "")
+                first = rows[row_indices[0]]
+                roles = ", ".join(dict.fromkeys(turn["role"] for turn in first["messages"]))
+                counted = f"{split}: {len(row_indices)} of {len(rows)} conversations have {what}"
+                problems.append(Problem(f"{counted}: rows {shown}; the first (roles: {roles}) begins {beginning(first)}",
                                         f"{COUNTED}; mend them, or leave them out with", "--sft.unfit drop"))
-                left.append(f"{split}: {len(places)} of {len(rows)} conversations have {what} and are left out: rows {shown}")
+                left_out.append(f"{counted} and are left out: rows {shown}")
     if unfit == "error" and problems:
         raise UserError(problems)
-    for line in left:
+    for line in left_out:
         run.tell(line)
 
 
-def _without_answers(rows: Any) -> tuple[list[int], list[int]]:
+def _without_answers(rows: Dataset) -> tuple[list[int], list[int]]:
     """Numbers of the rows without a turn of the assistant, and of those with an empty one that is to be learnt."""
-    without, empty = list[int](), list[int]()
+    without: list[int] = []
+    empty: list[int] = []
     for start in range(0, len(rows), 10_000):
         part = rows.select_columns(["messages"])[start : start + 10_000]["messages"]
         for number, messages in enumerate(part, start):
@@ -173,9 +176,9 @@ def _training_template(tokenizer: PreTrainedTokenizerBase) -> Callable[[], str |
         try:
             from trl.chat_template_utils import get_training_chat_template
 
-            found: str | None = get_training_chat_template(tokenizer)
+            template: str | None = get_training_chat_template(tokenizer)
         except (ImportError, ValueError):  # no TRL, or a template that it does not know
             return None
-        return found
+        return template
 
     return look

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ftp.types import Head, Offer
 
@@ -58,5 +57,5 @@ def chat() -> Offer:
     return _ours("chat", ("tokens",), "the small decoder after conversations, with a chat template", SMALL)
 
 
-def _ours(folder: str, default_for: tuple[Head, ...], summary: str, suggests: Mapping[str, Any]) -> Offer:
+def _ours(folder: str, default_for: tuple[Head, ...], summary: str, suggests: Mapping[str, float]) -> Offer:
     return Offer(Path(__file__).parent / folder, OURS[folder], default_for, summary, suggests)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -13,9 +13,16 @@ from ftp.model.peft import attach
 from ftp.types import Head, Model
 from ftp_testing.models import TEXTS
 
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
-def saved(base: Path, head: Head, folder: Path, config: Any = None, **options: Any) -> Model:
-    """A model with a LoRA (or no) adapter that was moved, written as a run writes it to `folder`/model."""
+
+def saved(base: Path, head: Head, folder: Path, config: PeftConfig | Literal[False] | None = None, **options: Any) -> Model:
+    """A model with an adapter that was moved, written as a run writes it to `folder`/model.
+
+    Args:
+        config: of the adapter; None: LoRA with these `options`; False: no adapter.
+    """
     from peft import LoraConfig
 
     model = models.load(models.find(str(base), head), head, ("a", "b", "c") if heads.get(head).has_classes else ())

@@ -23,13 +23,12 @@ def command(names: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int
     """
     from ftp_testing import check
 
-    def tell(one: Outcome) -> None:
+    def tell(outcome: Outcome) -> None:
         if not as_json:
-            say(f"{SIGNS[one.status]} {one.check} ({one.seconds:.1f} s): " + one.message.replace("\n", "\n       "))
+            message = outcome.message.replace("\n", "\n       ")
+            say(f"{SIGNS[outcome.status]} {outcome.check} ({outcome.seconds:.1f} s): {message}")
 
-    reports = []
-    for name in names:
-        reports.append(check(name, only=only, told=tell))
+    reports = [check(name, only=only, told=tell) for name in names]
     failed = sum(len(report.failed) for report in reports)
     if as_json:
         say_json([asdict(report) for report in reports], indent=2)

@@ -16,13 +16,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 GRACE = 20.0
 """Seconds that ranks have to end after one of them has failed."""
+
+
+class Command(TypedDict):
+    """What the forked process is told to do: a command of ftp, by so many ranks. `folder`: where each writes what it says."""
+
+    words: list[str]
+    ranks: int
+    folder: str
+    cwd: str
+    path: list[str]
 
 
 def ends(words: Sequence[str], ranks: int = 1, timeout: float = 300.0) -> tuple[int, str]:
@@ -36,18 +46,18 @@ def ends(words: Sequence[str], ranks: int = 1, timeout: float = 300.0) -> tuple[
     server = _server()
     assert server.stdin is not None and server.stdout is not None
     with tempfile.TemporaryDirectory(prefix="ftp-check-said-") as folder:
-        wanted: dict[str, Any] = {"words": [str(word) for word in words], "ranks": ranks, "folder": folder, "cwd": str(Path.cwd()), "path": sys.path}
-        server.stdin.write(json.dumps(wanted) + "\n")
+        command = Command(words=list(map(str, words)), ranks=ranks, folder=folder, cwd=str(Path.cwd()), path=sys.path)
+        server.stdin.write(json.dumps(command) + "\n")
         server.stdin.flush()
         if not select.select([server.stdout], [], [], timeout)[0]:
             _stop(server)
             _server.cache_clear()
-            raise TimeoutError(f"ftp {' '.join(wanted['words'])} did not end within {timeout:g} s:\n{_said(Path(folder))[-800:]}")
+            raise TimeoutError(f"ftp {' '.join(command['words'])} did not end within {timeout:g} s:\n{_output(Path(folder))[-800:]}")
         answer = server.stdout.readline()
         if not answer:
             _server.cache_clear()
             raise OSError("the process that is forked has ended")
-        return int(json.loads(answer)), _said(Path(folder))
+        return int(json.loads(answer)), _output(Path(folder))
 
 
 @cache
@@ -68,7 +78,8 @@ def _stop(server: subprocess.Popen[str]) -> None:
     server.wait()
 
 
-def _said(folder: Path) -> str:
+def _output(folder: Path) -> str:
+    """What all ranks wrote."""
     return "".join(file.read_text(errors="replace") for file in sorted(folder.iterdir()))
 
 
@@ -86,15 +97,15 @@ def main() -> None:
     # loses nothing that the system has taken.
     os.fsync = lambda fd: None
     for line in sys.stdin:
-        wanted = json.loads(line)
+        command: Command = json.loads(line)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        status = _wait([_fork(wanted, rank, port) for rank in range(wanted["ranks"])])
+        status = _wait([_fork(command, rank, port) for rank in range(command["ranks"])])
         print(json.dumps(status), flush=True)
 
 
-def _fork(wanted: Mapping[str, Any], rank: int, port: int) -> int:
+def _fork(command: Command, rank: int, port: int) -> int:
     """Start one rank; gives its process id."""
     sys.stdout.flush()
     pid = os.fork()
@@ -102,18 +113,19 @@ def _fork(wanted: Mapping[str, Any], rank: int, port: int) -> int:
         return pid
     status = 1
     try:
-        said = os.open(Path(wanted["folder"]) / f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        output = os.open(Path(command["folder"]) / f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (said, 1), (said, 2)):
+        for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
-        os.chdir(wanted["cwd"])
-        sys.path[:] = wanted["path"]
-        if wanted["ranks"] > 1:
-            os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": f"{wanted['ranks']}", "LOCAL_WORLD_SIZE":
-                           f"{wanted['ranks']}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+        os.chdir(command["cwd"])
+        sys.path[:] = command["path"]
+        if command["ranks"] > 1:
+            size = str(command["ranks"])
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size,
+                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         from ftp.cli.main import call
 
-        status = call(wanted["words"])
+        status = call(command["words"])
     except BaseException:
         import traceback
 
@@ -127,16 +139,19 @@ def _fork(wanted: Mapping[str, Any], rank: int, port: int) -> int:
 
 def _wait(pids: list[int]) -> int:
     """The status of the first that failed, else 0. Those that still run `GRACE` seconds later are killed."""
-    status, deadline, left = 0, float("inf"), set(pids)
-    while left:
-        for pid in sorted(left):
+    status = 0
+    deadline = float("inf")
+    running = set(pids)
+    while running:
+        for pid in sorted(running):
             ended, code = os.waitpid(pid, os.WNOHANG)
             if ended:
-                left.discard(pid)
+                running.discard(pid)
                 if code and not status:
-                    status, deadline = os.waitstatus_to_exitcode(code), time.monotonic() + GRACE
+                    status = os.waitstatus_to_exitcode(code)
+                    deadline = time.monotonic() + GRACE
         if time.monotonic() > deadline:
-            for pid in left:
+            for pid in running:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     return status

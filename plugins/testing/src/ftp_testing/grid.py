@@ -38,7 +38,8 @@ class Cell:
 
 def names(kind: str) -> list[str]:
     """The installed plugins of a kind, in order of the alphabet; of objectives those that read rows of domains."""
-    return sorted({name for name, cls in installed() if kind_of(cls) == kind}.difference(with_own_rows()))
+    of_kind = {name for name, cls in installed() if kind_of(cls) == kind}
+    return sorted(of_kind.difference(with_own_rows()))
 
 
 def with_own_rows() -> list[str]:
@@ -49,38 +50,52 @@ def with_own_rows() -> list[str]:
 def lacking(plugins: Iterable[str]) -> list[str]:
     """What some plugins need (`needs`) that is not installed."""
     classes = dict(installed())
-    return [needed for name in plugins for needed in declaration_of(classes[name]).needs if find_spec(needed) is None]
+    packages: list[str] = []
+    for name in plugins:
+        packages += declaration_of(classes[name]).needs
+    return [package for package in packages if find_spec(package) is None]
 
 
 def cells(objectives: Sequence[str] | None = None, domains: Sequence[str] | None = None) -> list[Cell]:
-    """Every objective, and none, with every domain; by default of those that are installed."""
-    return [_cell(objective, domain) for objective, domain in product(
-        ["", *(names("objective") if objectives is None else objectives)], names("domain") if domains is None else domains)]
+    """Every objective, and none, with every domain; None: those that are installed."""
+    objectives = names("objective") if objectives is None else objectives
+    domains = names("domain") if domains is None else domains
+    return [_cell(objective, domain) for objective, domain in product(["", *objectives], domains)]
 
 
 def _cell(objective: str, domain: str) -> Cell:
     try:
-        return Cell(objective, domain, prepare([name for name in (objective, domain) if name]).task)
+        prepared = prepare([objective, domain] if objective else [domain])
     except UserError as error:
         return Cell(objective, domain, None, str(error))
+    return Cell(objective, domain, prepared.task)
 
 
-def runs(found: Iterable[Cell], parameterisations: Sequence[str], absent: Collection[str] = ()) -> list[Cell]:
+def runs(grid: Iterable[Cell], parameterisations: Sequence[str], absent: Collection[str] = ()) -> list[Cell]:
     """Few runs in which each pair meets at least once: objective and domain, objective and parameterisation, parameterisation
-    and domain. `absent`: parameterisations that cannot run here; no objective is left to meet a domain with one of them alone."""
-    fitting = [cell for cell in found if cell.task]
+    and domain.
+
+    Args:
+        absent: parameterisations that cannot run here; no objective is left to meet a domain with one of them alone.
+    """
+    fitting = [cell for cell in grid if cell.task]
     if not parameterisations:
         return fitting
-    places = {name: place for place, name in enumerate(dict.fromkeys(cell.domain for cell in fitting))}
-    rows = {name: place for place, name in enumerate(dict.fromkeys(cell.objective for cell in fitting))}
     able = [name for name in parameterisations if name not in absent] or list(parameterisations)
-    chosen = [replace(cell, parameterisation=able[(rows[cell.objective] + places[cell.domain]) % len(able)]) for cell in fitting]
-    met = {pair for cell in chosen for pair in _pairs(cell)}
+    objectives = list(dict.fromkeys(cell.objective for cell in fitting))
+    domains = list(dict.fromkeys(cell.domain for cell in fitting))
+    chosen: list[Cell] = []
+    met: set[tuple[str, str, str]] = set()
+    for cell in fitting:
+        # along each row and each column of the grid the parameterisations take turns
+        turn = objectives.index(cell.objective) + domains.index(cell.domain)
+        chosen.append(replace(cell, parameterisation=able[turn % len(able)]))
+        met.update(_pairs(chosen[-1]))
     for cell, name in product(fitting, parameterisations):
-        one = replace(cell, parameterisation=name)
-        if not met.issuperset(_pairs(one)):
-            chosen.append(one)
-            met.update(_pairs(one))
+        candidate = replace(cell, parameterisation=name)
+        if not met.issuperset(_pairs(candidate)):
+            chosen.append(candidate)
+            met.update(_pairs(candidate))
     return chosen
 
 

@@ -127,8 +127,8 @@ class PlainPython:
 
 def _read_once(environment: Mapping[str, str]) -> Variables:
     """The variables that a fork would not see changed, but for those by which ftp keeps libraries quiet from a run on."""
-    found = []
+    variables = []
     for name, value in sorted(environment.items()):
         if name.startswith(READ_AT_IMPORT) and name not in quiet.ENVIRONMENT:
-            found.append((name, value))
-    return tuple(found)
+            variables.append((name, value))
+    return tuple(variables)
