@@ -18,7 +18,13 @@ PARTS: tuple[Part, ...] = ("every", "objective", "parameterisation", "run", "eve
 
 @dataclass(frozen=True)
 class Report:
-    """What the checks said of one plugin. `kind`: objective, parameterisation, domain, risk or extra."""
+    """What the checks said of one plugin.
+
+    Attributes:
+        plugin: its name.
+        kind: objective, parameterisation, domain, risk or extra.
+        outcomes: of each check, in the order in which they were done.
+    """
 
     plugin: str
     kind: str
@@ -31,10 +37,18 @@ class Report:
 
 
 def check(name: str, *, only: Iterable[str] = (), told: Callable[[Outcome], None] | None = None) -> Report:
-    """Do every check that fits a plugin: an installed one by its name, another as `path.py:Class`.
+    """Do every check that fits a plugin.
 
-    `only`: names of checks; none: all. `told` hears each outcome at once. Raises `UserError` for a plugin or a check that
-    there is not.
+    Args:
+        name: of an installed plugin; one that is not installed is named `path.py:Class`.
+        only: names of checks to do; none: all that fit.
+        told: called with each outcome as soon as there is one; None: nobody is told before the end.
+
+    Returns:
+        What each check said, in the order in which they were done.
+
+    Raises:
+        UserError: there is no such plugin, or no such check.
     """
     subject = _subject(name)
     outcomes = []
@@ -96,6 +110,15 @@ def conformance(*names: str) -> Callable[..., None]:
 
     A check that has nothing to look at is skipped with its reason (shown by `pytest -rs`); checks for other kinds of plugins
     are left out.
+
+    Args:
+        names: of installed plugins, or `path.py:Class`.
+
+    Returns:
+        A test function, with a parameter for each check of each plugin.
+
+    Raises:
+        UserError: there is no such plugin.
     """
     import pytest
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ftp import forms, heads
 from ftp_testing import rows as written
+from ftp_testing.learnt_terms import learnt_tokens
 from ftp_testing.objective_scenes import answering_scenes, has_answers, scenes_of, task_of
 from ftp_testing.outcome import Fault, NotApplicable, check
-from ftp_testing.scene import Scene, learnt_tokens, move, scene_of
+from ftp_testing.scene import Scene, move, scene_of
 from ftp_testing.subject import Subject
 
 
