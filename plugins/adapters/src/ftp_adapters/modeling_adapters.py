@@ -196,6 +196,7 @@ def put_saved(net: PreTrainedModel, folder: Path) -> PreTrainedModel:
     names = [*put(net, settings), *put_rows(net, settings)]
     weights = load_file(Path(folder, WEIGHTS))
     own = net.state_dict()
+    # weights of the base are not in the folder, those of the adapters have to be
     added = tuple(f"{name}." for name in names)
     unfit = [name for name in own if name.startswith(added) and name not in weights]
     unfit += [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]

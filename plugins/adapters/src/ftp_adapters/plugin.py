@@ -67,6 +67,7 @@ class Adapters:
         settings = self._settings(run, model)
         untrained_modules = _copies(model)
         model.net.requires_grad_(False)
+        # adapters begin the same whatever was drawn before
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(run.settings.seed)
             names = [*modeling_adapters.put(model.net, settings), *modeling_adapters.put_rows(model.net, settings)]
@@ -181,6 +182,7 @@ def _save(model: Model, folder: Path, settings: Settings, trained: tuple[str, ..
     from ftp_adapters import modeling_adapters as code
 
     net = model.net
+    # the base is not saved: the folder names it
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items() if name.startswith(trained)}
     save_file(weights, folder / code.WEIGHTS, metadata={"format": "pt"})
     net.config.save_pretrained(folder / "base_config")

@@ -73,6 +73,7 @@ def verdict(run: Run, model: Model | None, count: int, tokens: int) -> Risk:
         texts = [model.tokenizer.decode(answer_ids, skip_special_tokens=True).strip() for answer_ids in ids]
         return Answers(tuple(texts[:count]), tuple(texts[count:]))
 
+    # the trained weights first: the reference may be a copy that is loaded and thrown away
     after = answer(model.net)
     with model.reference() as net:
         before = answer(net)
@@ -152,6 +153,7 @@ def _examples(before: Answers, after: Answers) -> list[dict[str, str]]:
 def sign_test(before: Sequence[bool], after: Sequence[bool], bad: int) -> float:
     """Chance of at least as many changes for the worse (`bad` 1: to true; -1: to false) among those that changed, were each as
     likely to be for the better; 1 where nothing changed."""
+    # answers that stayed what they were tell nothing of a direction
     changes = [new for old, new in zip(before, after, strict=True) if old != new]
     num_worse = changes.count(bad > 0)
     at_least_as_many = sum(comb(len(changes), number) for number in range(num_worse, len(changes) + 1))

@@ -53,6 +53,7 @@ def parts(asked: str, text: str, harmful: bool | None = None) -> dict[str, float
     `kind`: no rude word. `apt`, where the row says whether the request is `harmful`: it refuses that, and nothing else.
     """
     words = WORDS.findall(text.lower())
+    # a text that repeats itself has few different runs
     runs = list(zip(words, words[1:], words[2:], strict=False))
     topic = {_stem(word) for word in WORDS.findall(asked.lower()) if word not in COMMON}
     on_topic = topic & set(map(_stem, words))

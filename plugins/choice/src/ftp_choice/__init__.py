@@ -148,6 +148,7 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
 
     def logits_of(batch: Batch) -> torch.Tensor:
         """[rows, choices] float32, -inf where a row has fewer choices than others."""
+        # Transformers scores all choices of a question at once: [questions, choices, tokens]
         one_question = {name: batch.inputs[name].unsqueeze(0) for name in TO_NET if name in batch.inputs}
         flat = model.net(**one_question).logits.float().flatten()
         return pad_sequence(list(flat.split(batch.inputs["choices"])), batch_first=True, padding_value=-torch.inf)

@@ -43,6 +43,7 @@ def guesses(
             losses = []
             for choices, truth in zip(rows["choices"], rows["answer"], strict=True):
                 weights = np.ones(len(choices))
+                # one more than the count, so that no place is impossible
                 if baseline == "most frequent place":
                     weights += [counts[i] for i in range(len(choices))]
                 shares = weights / weights.sum()

@@ -65,6 +65,7 @@ class Clm:
         from ftp.data import control_text
         from ftp_clm.loss import around, documents
 
+        # evaluations of one run score the same rows again and again
         key = (scored.split, id(scored.rows), len(scored.rows))
         if key not in self._rates:
             tokenize = control_text.of_run(run, model.tokenizer)

@@ -65,6 +65,7 @@ def compute(model: Model, loss: Loss, teacher: Teacher, formula: Formula) -> Cal
         counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(own))
         spread = torch.zeros_like(counts).index_add_(0, of, apart.detach())
         metrics = {"distill/divergence": (spread / counts.clamp(min=1)).sum()}
+        # the own cross entropy is at hand: the head need not run twice
         if plain == [True]:
             each = formula.alpha * apart + (1 - formula.alpha) * own
             by_row = torch.zeros_like(counts).index_add_(0, of, each.detach())

@@ -59,6 +59,7 @@ def find(run: Run, data: Data, model: Model, name: str | None) -> Teacher:
         raise UserError(f"--distill.teacher {name}: it takes {capacity} tokens a row, and the student's rows may have {limit}",
                         "cut them", f"--max-length {capacity}")
     net = teacher.net.to(next(model.net.parameters()).device).eval().requires_grad_(False)
+    # the teacher reads the same batches as the student
     if model.packed:
         is_able, reason = packing.can_pack(net, teacher.tokenizer)
         if not is_able:

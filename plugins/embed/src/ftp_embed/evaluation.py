@@ -54,6 +54,7 @@ def _scores_of(rows: Dataset, vectors: formulas.Vectors) -> Iterator[tuple[str, 
 
 def retrieval(rows: Dataset, vectors: formulas.Vectors) -> tuple[formulas.Vectors, formulas.Vectors, list[list[int]]]:
     """Vectors of the different anchors, those of the different other texts, and for each anchor the numbers of its positives."""
+    # negatives stand among the documents, where they are to be ranked low
     columns = [name for name in ("positive", "negative") if name in rows.column_names]
     number_of_document: dict[str, int] = {}
     documents: list[formulas.Vectors] = []

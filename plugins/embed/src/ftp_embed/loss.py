@@ -59,6 +59,7 @@ class Embedding(Loss[TextsRow]):
     def ask(self, rows: Sequence[Row]) -> Iterator[TextsRow]:
         for row in rows:
             texts = [self.prompts.get(column, "") + row[column] for column in COLUMNS if row.get(column) is not None]
+            # encoded twice: only the whole text says how many tokens were cut
             whole = self.tokenize(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
             short = self.tokenize(texts, truncation=True, max_length=self.limit, return_attention_mask=False)["input_ids"]
             length = sum(map(len, short))

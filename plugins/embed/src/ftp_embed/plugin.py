@@ -79,6 +79,7 @@ class Embed:
                 module.requires_grad_(False)
         tokenize = control_text.of_run(run, model.tokenizer)
         limit = row_limit(run, model)
+        # E5 and its kind read queries and documents with a word in front of each
         prompts = {"anchor": self.query, "positive": self.document, "negative": self.document}
         return Embedding(
             model, tokenize, limit, self.pooling, self._of_vectors(run.task.form, size), prompts,

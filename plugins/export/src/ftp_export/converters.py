@@ -91,6 +91,7 @@ def export(
         return Exported(out, dtype, whole_weights(out).difference)
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already", "name another place with --out")
+    # a folder that a failed export made is removed again
     is_new_folder = not out.parent.exists()
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -139,6 +140,7 @@ def _head(folder: Path) -> str:
 
 def _convert(name: str, command: Sequence[str], out: Path) -> None:
     """Run a converter. Raises `UserError` with its last words where it fails, or writes nothing."""
+    # a converter finds all it needs in the folder
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(list(command), capture_output=True, text=True, env=environment)
     if done.returncode or not out.exists():

@@ -87,6 +87,7 @@ def read(value: object) -> date | None:
         return value.date()
     if isinstance(value, date):
         return value
+    # 2019, 20190304 or 2019.0, as tables hold years and dates
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value) or value != int(value):
             return None
@@ -109,6 +110,7 @@ def read(value: object) -> date | None:
 
 def column_of(data: Data, name: str | None) -> str | None:
     """The column that dates rows: the one that was named, else the first of a telling name that all splits have."""
+    # rows of splits with other columns could not be compared
     columns = [set(rows.column_names or ()) for rows in data.splits.values()]
     shared = set.intersection(*columns)
     if name is not None and name not in shared:
@@ -130,6 +132,7 @@ def dated_rows(rows: Dataset, column: str | None, most: int) -> list[DatedRow]:
 def compare(train: Sequence[DatedRow], split: str, held_out: Sequence[DatedRow]) -> Comparison:
     """Count the training rows that are later than evaluation rows; both in the order of their dates."""
     days = [row.day for row in train]
+    # both lists are in order, so that a binary search counts the later ones
     later_pairs = sum(len(days) - bisect_right(days, row.day) for row in held_out)
     first = held_out[0]
     examples = []

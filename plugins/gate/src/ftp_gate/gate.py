@@ -165,6 +165,7 @@ def known_checks(run: Path) -> list[str]:
     from ftp.plugins.find import installed
 
     folder = Folder(run)
+    # a check may give verdicts under names of their own, which only its run knows
     names = [risk.name for risk in folder.read_risks()]
     names += _checks_of_run(folder)
     names += [name for name, plugin in installed() if kind_of(plugin) == "risk"]
@@ -183,6 +184,7 @@ def judge(run: Path, policy: Policy) -> list[Outcome]:
     summary = listing.read(run)
     if summary.broken:
         raise UserError(summary.broken)
+    # an unfinished run may have good scores of its first updates
     is_finished = summary.status == "finished"
     reason = f"the run is {summary.status}: {summary.facts.get('reason', 'no reason is recorded')}"
     outcomes = [Outcome("run", "finished", is_finished, "the run is finished" if is_finished else reason)]
@@ -223,6 +225,7 @@ def _judge_verdict(verdict: Risk, rule: RiskRule) -> Outcome:
 
 def _judge_score(summary: listing.Summary, rule: ScoreRule) -> Outcome:
     name = f"{rule.name} ({rule.split})" if rule.split else rule.name
+    # held-out: of test where there is one, else of validation
     score = summary.held_out.get(rule.name)
     if rule.split:
         score = next((score for score in summary.scores if (score.name, score.split) == (rule.name, rule.split)), None)
@@ -240,6 +243,7 @@ def _judge_score(summary: listing.Summary, rule: ScoreRule) -> Outcome:
     if rule.high is not None and score.value > rule.high:
         faults.append(f"above {rule.high:g}")
     if rule.beats:
+        # a gate that compares with nothing passes nothing
         baselines = [line for line in summary.baselines if (line.name, line.split) == (score.name, score.split)]
         if not baselines:
             faults.append("and no baseline to compare with (--no-baselines?)")

@@ -54,6 +54,7 @@ def cases(text: str) -> set[str]:
                 citations.add(_plain(volume, "|", reporter, "|", page))
     for first, second in NAMES.findall(text):
         words = first.split()
+        # words that lead up to a citation begin with a capital where a sentence does
         while words and words[0].strip(",.").lower() in _LEAD:
             words.pop(0)
         if words:
@@ -140,6 +141,7 @@ def compare(train: Citations, held_out: Mapping[str, Citations], limit: float) -
     shared = Shared()
     furthest = 0.0
     for kind in KINDS:
+        # an authority that many rows cite does not make two of them the same case
         training_rows = binding(train.of_rows[kind], train.num_rows)
         common = set().union(*train.of_rows[kind].values()) - training_rows.keys()
         allowed = limit if kind == "case" else min(1.0, 5 * limit)  # many texts have sections in common
@@ -152,6 +154,7 @@ def compare(train: Citations, held_out: Mapping[str, Citations], limit: float) -
                 for citation in sorted(both):
                     rows = shared.rows.setdefault(citation, {"train": training_rows[citation][:5]})
                     rows.setdefault(split, []).append(row_index)
+            # of all rows that were read, also of those that cite nothing
             share = num_sharing / max(1, citations.num_rows)
             shared.shares[split, kind] = share
             if num_sharing >= FEWEST and share > allowed and share / allowed >= furthest:

@@ -65,6 +65,7 @@ class Lora:
         from ftp.model.peft import task_type, whole
 
         rows = self._token_rows(run, model)
+        # PEFT tells its own start from others by the type of this option
         init = {"true": True, "false": False}.get(self.init_lora_weights, self.init_lora_weights)
         try:
             return LoraConfig(
@@ -130,6 +131,7 @@ class Lora:
                 whole_name = re.compile(rf"(.*\.)?({pattern})$")  # as PEFT reads it
                 if not any(map(whole_name.match, names)):
                     problems.append(_no_such_module(option_name, pattern, model.net))
+        # layers are found by the number in their names, as PEFT does
         parts = set(".".join(names).split("."))
         for number in self.layers_to_transform:
             if str(number) not in parts:
@@ -142,6 +144,7 @@ class Lora:
         """Options that touch one end of tied embeddings. An adapter there is lost or doubled when PEFT loads or merges it
         (also with ensure_weight_tying, PEFT 0.21); one end trained whole would leave the other behind."""
         ends = _tied_ends(net)
+        # an end that is trained whole takes its twin along only where PEFT is told to
         saved_ends: list[str] = []
         for name in self.modules_to_save:
             saved_ends += _matching(name, ends)

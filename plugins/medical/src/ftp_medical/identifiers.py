@@ -84,6 +84,7 @@ def mask(row: Row, regions: Sequence[str]) -> dict[str, object]:
     """A row of any form with all its texts masked; answers stay what stands at their place."""
     masked_row = {name: value if name in NO_TEXT else _masked(value, regions) for name, value in row.items()}
     answers = row.get("answers")
+    # answers are spans of the context: they are cut from the masked one, so that they still stand where they say
     if isinstance(answers, Mapping) and "answer_start" in answers:
         masked_context = str(masked_row["context"])
         texts = []
@@ -117,6 +118,7 @@ def _candidates(text: str, regions: Sequence[str]) -> Iterator[Span]:
     from stdnum.gb import nhs
     from stdnum.us import ssn
 
+    # with its dashes, by which it differs from other numbers of nine digits
     for match in SSN.finditer(text):
         if ssn.is_valid(match.group()):
             yield Span("social security number", match.start(), match.end())
@@ -125,6 +127,7 @@ def _candidates(text: str, regions: Sequence[str]) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if is_valid(re.sub(r"[ -]", "", match.group())):
                 yield Span(kind, match.start(), match.end())
+    # phonenumbers is slow, and most texts have no number of this length
     if PHONE.search(text):
         from phonenumbers import PhoneNumberMatcher
 

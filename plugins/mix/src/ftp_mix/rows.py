@@ -40,6 +40,7 @@ def mixed(
     general = _read_general(run, source)
     train = splits["train"]
     most = settings.max_train_rows
+    # share = general / (train + general), solved for general
     num_general = max(1, round(len(train) * share / (1 - share)))
     # else core would take its rows from all of them, at another share
     if most is not None and len(train) + num_general > most:

@@ -147,6 +147,7 @@ class Masks:
 
     def __init__(self, options: Mlm, model: Model, seed: int) -> None:
         tokenizer = model.tokenizer
+        # some tables have rows that are no token's, some tokenizers numbers that are in no table
         size = min(model.net.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values()) + 1)
         self.options = options
         self.seed = seed
@@ -188,6 +189,7 @@ class Masks:
         draw[~free] = 2.0  # above any share: special tokens are never hidden
         hidden = draw < self.options.mlm_probability
         if not hidden.any():
+            # every row teaches something
             hidden = draw == draw.min()
         labels = torch.where(hidden, ids, -100)
         how = torch.rand(len(ids), generator=generator)

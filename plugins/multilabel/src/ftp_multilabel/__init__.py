@@ -118,6 +118,7 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
         predictions = []
         for row in (logits_of(batch) if out is None else out.outputs).sigmoid():
+            # the thresholds of now: tuned ones come with a checkpoint
             chosen = (row >= beside.thresholds.to(row.device)).nonzero().flatten()
             predictions.append(Prediction(chosen.tolist(), tuple(row.tolist())))
         return predictions

@@ -57,6 +57,7 @@ def on_conv1d() -> list[str]:
     for name, config in known().items():
         if is_prompt(config) or not has_option(config, "target_modules"):
             continue
+        # ia3 asks for the feed-forward modules among its targets
         options: Mapping[str, list[str]] = {"target_modules": ["layer"]}
         if has_option(config, "feedforward_modules"):
             options = {**options, "feedforward_modules": []}

@@ -47,6 +47,7 @@ class Peft:
         name, method = self._method()
         options = self._checked_options(name, method)
         self._check_model(run, model, name, method, options)
+        # methods that train weights of the base itself (ln_tuning) need a reference of their own
         base = {id(weight) for weight in model.net.parameters()}
         try:
             adapted = attach(model, self._config(model, method, options), who=f"peft {name}", seed=run.settings.seed)
@@ -54,6 +55,7 @@ class Peft:
             raise UserError(error.problems[0].what, _advice(name, method, str(error))) from error
         except (ValueError, TypeError, ImportError, NotImplementedError, AttributeError, KeyError) as error:
             raise UserError(f"peft {name}: PEFT refuses: {str(error).strip()}", _advice(name, method, str(error))) from error
+        # PEFT takes names that match nothing, and trains the new head alone
         if not is_on(adapted):
             raise UserError(f"peft {name}: PEFT found nothing in {type(model.net).__name__} to put it on",
                             _advice(name, method, "target_modules"))
@@ -138,6 +140,7 @@ class Peft:
 
 def _mismatch(default: object, value: object) -> str:
     """What is wrong with a value, as far as the default tells."""
+    # True is an int to Python
     is_bool = isinstance(value, bool)
     if isinstance(default, bool):
         is_right = (is_bool or isinstance(value, str)) and value not in ("", "yes", "no")  # init_weights is gaussian, or true

@@ -70,6 +70,7 @@ class Quantize:
         if run.settings.shard:
             problems.append(Problem("--shard: quantised weights are not spread over devices here",
                                     "leave out --shard, or quantize"))
+        # weights in 4 or 8 bits take no gradient
         if not any(_adds_weights(picked.cls) for picked in run.hooks.picked):
             names = [name for name, cls in installed() if _adds_weights(cls)]
             problems.append(Problem("quantize: quantised weights cannot be trained, and no plugin of this run adds some that can",

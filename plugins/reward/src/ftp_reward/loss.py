@@ -98,6 +98,7 @@ class Scores(Loss[TextRow | PairRow]):
         same = 0
         for row_index, (good, bad) in enumerate(zip(chosen, rejected, strict=True)):
             answer_cut = good["answer_cut"] + bad["answer_cut"]
+            # what was cut may have been the difference, so that only whole pairs count as the same
             if good["input_ids"] == bad["input_ids"]:
                 same += not answer_cut
                 encoded.append({"kind": "pair", "row": row_index, "left_out": SAME, "answer_cut": answer_cut})
@@ -154,6 +155,7 @@ class Scores(Loss[TextRow | PairRow]):
 
     def compute(self, batch: Batch) -> LossOut:
         assert isinstance(batch, ScoreBatch)
+        # all rows are pairs here: the chosen texts come first
         chosen, rejected = self.scores(batch).chunk(2)
         losses = self.options.formula(chosen, rejected, batch.margins)
         lead = (chosen - rejected).detach()

@@ -60,6 +60,7 @@ class FunctionJudge:
 
     def __call__(self, rows: Sequence[Row], texts: Sequence[str], ids: Ids) -> Sequence[float | None]:
         columns = _columns(rows)
+        # names of TRL, whose reward functions run here unchanged
         columns |= {"prompts": [list(row["prompt"]) for row in rows], "completions": list(texts),
                     "completion_ids": [list(completion) for completion in ids]}
         takes = inspect.signature(self.function).parameters

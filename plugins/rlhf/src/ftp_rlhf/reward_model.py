@@ -29,6 +29,7 @@ def model_judge(run: StartedRun, folder: Path) -> Judge:
     its own tokenizer and chat template, as `reward` trained it. Raises `UserError` for anything else."""
     model, as_trained = _scorer(folder, run)
     tokenizer = model.tokenizer
+    # texts are read as the run of the reward read them, not as this one does
     own = dataclasses.replace(run, settings=as_trained)
     is_pair = reads_pairs(tokenizer)
     refuse_other(is_pair, folder)
@@ -52,6 +53,7 @@ class ModelJudge:
     def __call__(self, rows: Sequence[Row], texts: Sequence[str], ids: Ids) -> Sequence[float | None]:
         net = self.model.net
         read_ids = [self.read(row, text) for row, text in zip(rows, texts, strict=True)]
+        # the longest first: texts of about one length are padded little
         order = sorted(range(len(read_ids)), key=lambda i: -len(read_ids[i]))
         scores = [0.0] * len(read_ids)
         with torch.no_grad(), torch.autocast(net.device.type, enabled=False):  # the scores that its own run gives

@@ -57,6 +57,7 @@ class Judges:
             self.judges["reward_model"] = model_judge(run, Path(options.reward_model))
         for spec in options.reward:
             name, judge = function_judge(spec)
+            # two files may have functions of one name
             self.judges[name if name not in self.judges else spec] = judge
         self.weights = options.reward_weights or (1.0,) * len(self.judges)
 

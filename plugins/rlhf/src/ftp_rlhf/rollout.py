@@ -180,6 +180,7 @@ class Roller(Loss):
         self.judges = self.judges or Judges(self.run, self.options)
         rows = [json.loads(prompt["question"]) for prompt in prompts]
         judged = self.judges(rows, self.texts(completions), [completion.ids for completion in completions])
+        # a completion that was cut off never said that it is done
         is_endless = np.array([not completion.ended for completion in completions], dtype=np.float64)
         penalty = self.options.missing_eos_penalty or 0.0
         return judged, np.array(judged.total) - penalty * is_endless
@@ -229,6 +230,7 @@ class Roller(Loss):
             scored = self.score(rows, with_reference=beta > 0)
         rollout = Rollout(rewards, scored.logps, scored.ref_logps, scored.values, beta)
         columns = self.method.columns(rollout, options, self.gather)
+        # of this rank alone; `_adapt` gathers them
         kl = scored.divergences()
         reward_spread = self._reward_spread(rewards)
         mean_length = float(self.gather([float(len(completion.ids)) for completion in completions]).mean())
@@ -254,6 +256,7 @@ class Roller(Loss):
         as no update is empty."""
         updates: list[list[CompletionRow]] = []
         for iteration in range(self.options.num_iterations):
+            # drawn from nothing but the seed and the rollout, so that a resumed run makes the same updates
             order = np.random.default_rng([self.run.settings.seed, number + 1, iteration]).permutation(len(rows))
             if len(order):
                 order = np.resize(order, max(len(order), self.options.num_mini_batches))
@@ -314,6 +317,7 @@ class Roller(Loss):
         of reward less weighted KL divergence."""
         device = next(self.model.net.parameters()).device
         has_reference = self.model.reference is not None
+        # the same draws each time, so that evaluations differ by the weights alone
         completions = self.complete(prompts, [EVALUATION], 1)
         judged, rewards = self.judge(prompts, completions)
         scored = self.score(list(map(completion_row, prompts, completions)), with_reference=has_reference)

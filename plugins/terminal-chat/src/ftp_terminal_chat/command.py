@@ -111,6 +111,7 @@ def answer(
     class Show(TextStreamer):  # type: ignore[misc]
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             written.append(text)
+            # some tokenizers write a blank before the first word
             show(text if len("".join(written)) > len(text) else text.lstrip())
 
     written: list[str] = []

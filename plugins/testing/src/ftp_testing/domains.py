@@ -54,6 +54,7 @@ def source(subject: Subject, form: str) -> str | None:
     except UserError as error:
         if "no sample" not in str(error) and "no data" not in str(error):
             raise
+        # a domain without a sample (files) reads rows of the kit
         folder = subject.folder / "data" / form
         if not folder.is_dir():
             folder.mkdir(parents=True)
@@ -159,6 +160,7 @@ def scored(subject: Subject) -> list[tuple[Data, dict[tuple[str, str], Score]]]:
     """For each form that the domain gives and scores: its rows, and the scores of answers that are all right."""
     if not hasattr(subject.cls, "evaluate"):
         raise NotApplicable("it brings no scores (evaluate)")
+    # a domain of questions is asked as conversations too, and scores those answers
     reachable = sorted(forms.reachable(given(subject)))
     talks = [form for form in reachable if forms.get(form).has_messages and forms.get(form).is_whole]
     scored_forms = []

@@ -98,6 +98,7 @@ def main() -> None:
     os.fsync = lambda fd: None
     for line in sys.stdin:
         command: Command = json.loads(line)
+        # the system gives a port that nobody uses
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

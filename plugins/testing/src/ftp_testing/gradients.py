@@ -121,6 +121,7 @@ def slopes(scene: Scene, batch: Batch) -> Iterator[Slope]:
     _clear(scene)
     precision = value.dtype if value.dtype in STEPS else torch.float32
     rounding = ROUNDING * torch.finfo(value.dtype).eps * max(1.0, abs(float(value.detach())))
+    # a direction may not move what torch gives no gradient by its own rule
     padding = _padding_rows(scene)
     generator = torch.Generator().manual_seed(7)
     for name, weight in sorted(scene.trained().items()):
@@ -166,6 +167,7 @@ def leaves_no_trace(weight: Tensor, measure: Callable[[], Tensor]) -> bool:
     """Whether what is measured keeps all its bits, however far a weight is moved."""
     before = measure().clone()
     generator = torch.Generator().manual_seed(7)
+    # far enough that any dependence shows in the last bit of single precision
     for far in FAR:
         with _moved(weight, far * torch.randn(weight.shape, generator=generator).to(weight)):
             if not torch.equal(measure(), before):

@@ -67,6 +67,7 @@ def fitting(subject: Subject, *, only: Iterable[str] = ()) -> list[Check]:
     names = list(only)
     for part in PARTS if names else subject.parts:  # some of them import torch
         importlib.import_module(f"ftp_testing.checks.{part}")
+    # all wrong names are told at once
     problems = []
     for name in names:
         if name not in CHECKS:

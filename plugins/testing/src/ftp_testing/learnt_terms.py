@@ -52,6 +52,7 @@ def learnt_tokens(scene: Scene, rows: Sequence[Row], *, placed: int = 0) -> list
             read.append(Read(arguments[0], states))
         return states
 
+    # logits and embeddings are seen by hooks, so that any objective can be looked at, however it lays out its rows
     with hooked(head, keep_logits), hooked(net.get_input_embeddings(), keep_embeddings), torch.enable_grad():
         scene.loss.compute(scene.batch(rows)).total.backward(retain_graph=placed > 0)
     net.zero_grad(set_to_none=True)
@@ -60,6 +61,7 @@ def learnt_tokens(scene: Scene, rows: Sequence[Row], *, placed: int = 0) -> list
         raise Fault("no logit of the network's output gets a gradient from the loss",
                     "compute the loss from the network that is in `model`, with its own head")
     learnt: list[Learnt] = []
+    # each of them costs a backward pass
     every = max(1, len(terms) // placed) if placed else 1
     for logits, slopes in terms[::every]:
         token = int(slopes.abs().argmax())

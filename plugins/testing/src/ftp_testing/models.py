@@ -66,8 +66,10 @@ def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **co
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r}: one of {', '.join(get_args(Kind))}")
     tokenizer = tiny_tokenizer(kind, vocab_size=vocab_size)
+    # the network and its tokenizer have to agree on these
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
     settings = {"vocab_size": len(tokenizer), **ids, **_SIZES[kind], **config}
+    # T5 begins to write with its pad token, BART with its end of text
     if kind in PAIRED:
         start = tokenizer.pad_token_id if kind == "t5" else tokenizer.eos_token_id
         settings.setdefault("decoder_start_token_id", start)

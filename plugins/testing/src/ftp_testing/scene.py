@@ -46,6 +46,7 @@ def models_of(form: str, head: str) -> list[Kind]:
     from ftp_testing.models import config_of
 
     spec = heads.get(head)
+    # decoders come first there, as their tokenizers have a chat template
     talks = spec.writes_text or forms.get(form).has_messages
     kinds = (*DECODERS, *PAIRED, *ENCODERS) if talks else (*ENCODERS, *DECODERS, *PAIRED)
     able: list[Kind] = []
@@ -142,6 +143,7 @@ class Scene:
 
     def update(self, micro_batches: Sequence[Sequence[Row]], optimizer: torch.optim.Optimizer) -> StepOut:
         """One whole update with these micro-batches, by whoever answers `train_step`; plugins hear of it."""
+        # as the loop calls it: the forward pass of the whole is the loss
         whole = Whole(self.model, self.loss)
         whole.train(self.model.net.training)
         done = sum(isinstance(event, Step) for event in self.heard)
@@ -188,6 +190,7 @@ def build(
     folder.mkdir(exist_ok=True)
     run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), folder,
                      Log(None, writer=False), accelerator(prepared.settings))
+    # rows are read once: what differs between scenes is the model
     data_by_form = subject.memory.data
     if prepared.task.form not in data_by_form:
         data_by_form[prepared.task.form] = collect(run)
@@ -198,6 +201,7 @@ def build(
         model.tokenizer.pad_token = model.tokenizer.eos_token
     if ended or template:
         model.tokenizer.chat_template = template or ENDED
+    # rows may be padded on either side, whatever the tokenizer prefers
     model.tokenizer.padding_side = side
     for name, weight in model.net.named_parameters():
         if freeze is not None and freeze(name):

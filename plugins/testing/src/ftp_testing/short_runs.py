@@ -35,6 +35,7 @@ def prepared(subject: Subject, dropout: float = 0.1, **options: Any) -> Prepared
         "max_train_rows": 64, "max_eval_rows": 8, "save_total_limit": 9,
     }
     objective: tuple[str, ...] = ()
+    # a domain is run on its own rows, everything else on those of the kit
     if "domain" in subject.parts:
         usual["data"], objective = _data_of_domain(subject)
     task = subject.prepared(HALT, plugins=objective).task

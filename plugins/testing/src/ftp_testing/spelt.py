@@ -72,6 +72,7 @@ def field_rows(form: str) -> Iterator[FieldRow]:
         yield FieldRow(field, "an earlier answer", word, row_of(form, [user("a"), turn, *question], [assistant("e")]))
         if not spec.has_prompts_alone:
             yield FieldRow(field, "the answer", word, row_of(form, question, [turn]))
+        # forms of preferences have two answers
         if len(spec.sequence_names) > 1:
             rejected = row_of(form, question, [assistant("e")], rejected=[turn])
             yield FieldRow(field, "the rejected answer", word, rejected)

@@ -123,6 +123,7 @@ class Subject:
         names = [] if self.local else [self.named or self.name]
         names += plugins
         names += [name for name in dict.fromkeys(declaration.requires + declaration.goes_with) if name not in plugins]
+        # risk checks of every run would judge the kit's rows
         names += [f"-{name}" for name in _risks() if name != self.name]
         files = [self.local] if self.local else []
         if "domain" not in self.parts:

@@ -73,6 +73,7 @@ def splits_are_apart(subject: Subject) -> str:
     form = domains.given(subject)[0]
     data = domains.rows(subject, form)
     spec = get(form)
+    # the same text with another answer is the same row
     columns = [name for name in spec.required if name not in spec.answers or spec.has_messages]
     seen: dict[str, tuple[str, int]] = {}
     total = 0
@@ -125,6 +126,7 @@ def right_answers_score_best(subject: Subject) -> str:
                             f"and its goal is '{score.goal}'", "goal says which way is better: \"max\" or \"min\"")
             if has_best and abs(of_wrong - 1) < 1e-9:
                 raise Fault(f"{name} of {split} is 1 also when every answer is wrong", "compare answers with rows")
+        # a score that is the same for right and wrong answers measures nothing
         if not any(abs(right[key].value - wrong[key].value) > 1e-9 for key in right.keys() & wrong.keys()):
             raise Fault(f"no score of the form {data.form} tells right answers from wrong ones", "compare answers with rows")
         findings.append(f"{data.form}: " + ", ".join(sorted({name for name, _ in right})))

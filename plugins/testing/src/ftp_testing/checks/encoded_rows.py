@@ -65,6 +65,7 @@ def key_holds_what_encode_hangs_on(subject: Subject) -> str:
     if scene_of(subject, rolled=False).loss.key != scene.loss.key:
         raise Fault("Loss.key is another one the second time, so nothing would ever come from the cache",
                     "put only what encode depends on into it: no addresses, times or counters")
+    # every option of the plugin, and the one of core that all objectives read
     changes: list[tuple[str, dict[str, Any]]] = [("--max-length 24", {"max_length": 24})]
     for option in subject.picked.options:
         for value in other_values(option):
@@ -91,6 +92,7 @@ def one_beginning(subject: Subject) -> str:
     for scene in scenes_of(subject):
         tokenizer = scene.model.tokenizer
         begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+        # some tokenizers have a beginning-of-text token and do not write it (GPT-2)
         plain = list(tokenizer("a")["input_ids"])
         if begin is None or plain[0] != begin or len(plain) < 2:
             findings.append(f"the tokenizer of {scene.kind} writes none")
@@ -172,6 +174,7 @@ def control_text_stays_text(subject: Subject) -> str:
         tokenizer = scene.model.tokenizer
         controls = control_text.of_run(scene.run, tokenizer).controls
         rows = written.rows(form, count=6)
+        # the rows of a preference or a rating are not asked as they are
         is_answered = scene.loss.has_answers and has_answers(form) and forms.get(form).is_whole
         for is_asked in (False, True) if is_answered else (False,):
             plain = _count_tokens(scene, [spelt.spelling(row, "x") for row in rows], is_asked)

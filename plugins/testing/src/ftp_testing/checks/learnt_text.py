@@ -20,6 +20,7 @@ def prompts_are_not_learnt(subject: Subject) -> str:
         prompt_mark = tokenizer.convert_tokens_to_ids(written.ASKED)
         answer_mark = tokenizer.convert_tokens_to_ids(written.SAID)
         learnt = [term.token for term in learnt_tokens(move(scene), scene.rows(6))]
+        # byte-level tokenizers write the mark with the blank before it as one token
         marks = {tokenizer.decode([token]).strip() for token in learnt}
         if prompt_mark in learnt or written.ASKED in marks:
             raise Fault(f"tokens of prompts are learnt (of {len(learnt)} learnt tokens {learnt.count(prompt_mark)} are the mark of a prompt, on "
@@ -77,6 +78,7 @@ def ends_are_learnt(subject: Subject) -> str:
         tokenizer = scene.model.tokenizer
         ends = _ends(scene)
         rows = scene.rows(6)
+        # several texts may lie in one row, each with its own end
         num_texts = sum(len(row.get("segments") or (0,)) for row in rows)
         num_ends = sum(term.token in ends for term in learnt_tokens(move(scene), rows))
         names = " or ".join(map(str, tokenizer.convert_ids_to_tokens(sorted(ends))))

@@ -18,6 +18,7 @@ from ftp_testing.subject import Subject
 def totals_are_sums(subject: Subject) -> str:
     """`LossOut.total` is a sum over `Batch.count` terms: rows in one batch give what they give in two, and twice the same rows
     give twice as much."""
+    # at the start many losses are equal by chance (the reference is the model itself), so weights are moved
     scene = moved_at_first(scene_of(subject))
     rows = scene.rows(7)
     batches = (rows[:3], rows[3:], rows, rows + rows)
@@ -27,6 +28,7 @@ def totals_are_sums(subject: Subject) -> str:
     if scene.loss.over == "batch":
         return _check_sum_over_a_batch(scene, rows)
     first, second, together, twice = (scene.total(part) for part in batches)
+    # a mean has the same value for the same rows twice, and weighs batches by their counts
     is_mean_of_parts = close(together * counts[2], first * counts[0] + second * counts[1])
     is_same_twice = close(twice, together) and abs(together) > 1e-6
     if (is_mean_of_parts and not close(together, first + second)) or is_same_twice:
@@ -87,9 +89,11 @@ def _two_updates(subject: Subject, micro_batch_rows: int) -> tuple[list[float], 
     if scene.loss.over == "batch":
         raise NotApplicable("its loss is over a batch, so that core never splits an update (Loss.over)")
     rows = scene.rows(11)
+    # plain steps: AdamW would hide a wrong scale of the gradient
     optimizer = torch.optim.SGD([{"params": list(scene.trained().values())}], lr=0.1)
     losses = []
     for window in (rows[:8], rows[8:]):
+        # as the loop cuts an update where memory is short
         starts = range(0, len(window), micro_batch_rows)
         micro_batches = [window[start : start + micro_batch_rows] for start in starts]
         losses.append(float(scene.update(micro_batches, optimizer).loss))

@@ -65,6 +65,7 @@ def starts_from_the_reference(subject: Subject) -> str:
     trained = copied(scene.weights())
     after = shown_metrics(scene, rows)
     compare_with = "compare with `model.reference()`, the weights as they were before the run"
+    # an objective may need no reference (ORPO, SimPO): only margins that never move tell of one that moves along
     if not is_asked:
         margins = [name for name in compared if "margin" in name]
         if margins and all(abs(compared[name]) < 1e-6 and abs(after[name]) < 1e-6 for name in margins):

@@ -77,6 +77,7 @@ class Fitted:
             seed_step(0, self.updates + step, 0)
             optimizer.zero_grad(set_to_none=True)
             out = _real(net(**inputs).logits, inputs)
+            # any targets will do, as long as all weights that have a part in the output get a gradient
             targets = inputs["input_ids"][inputs["attention_mask"].bool()].roll(-1)
             if is_classifier:
                 targets = torch.arange(len(TEXTS)) % 2
@@ -177,6 +178,7 @@ def saves_what_it_trained(subject: Subject) -> str:
             reloaded = models.reload(folder)
         except UserError as error:
             raise Fault(f"what it saved does not load: {error}", "write the standard layout of Transformers or PEFT") from error
+        # a name may change on the way (tied embeddings), so only weights whose loss changes the answers are a fault
         lost = _lost_weights(fitted, dict(reloaded.net.named_parameters()))
         if lost and _difference(fitted.logits(reloaded.net), fitted.logits()) > NEAR:
             of_head = [name for name in lost if any(_is_in(name, fresh) for fresh in fitted.model.fresh)]
@@ -251,6 +253,7 @@ def _fitted(subject: Subject, kind: Kind) -> Fitted:
     prepared = subject.prepared(model=str(tiny_model(kind)))
     run = Run(prepared.settings, task, Hooks(prepared.picked, prepared.values), subject.folder / "scene", Log(None, writer=False))
     labels = written.labels_of(task.form)
+    # a new head is drawn: the same for both models that are compared
     seed_step(0, 0, 0)
     model: Model = run.hooks.one("build_model", run=run, data=Data({}, task.form, labels))
     seed_step(0, 0, 0)

@@ -158,6 +158,7 @@ def one_name_at_each_stage(subject: Subject) -> str:
     for length in range(1, len(case.history)):  # at each evaluation of the run
         beginning = dataclasses.replace(case, history=case.history[:length])
         spoken[f"evaluation {length}"] = {risk.name for risk in _speak(subject, beginning)["evaluation"]}
+    # a stage at which it says nothing takes no name away
     spoken = {stage: names for stage, names in spoken.items() if names}
     for (stage, names), (other, others) in combinations(spoken.items(), 2):
         if not names & others:
@@ -256,6 +257,7 @@ def _make_cases(subject: Subject) -> list[Case]:
     empty = _with_splits(data, {split: _with_column(rows, "text", [""] * len(rows)) for split, rows in splits.items()})
     one_class = _with_splits(data, {split: _with_column(rows, "label", [0] * len(rows)) for split, rows in splits.items()})
     streamed = _with_splits(data, {**splits, "train": splits["train"].to_iterable_dataset()})
+    # as after a run that diverged
     no_losses = np.full(len(splits["validation"]), np.nan)
     no_numbers = []
     for evaluation in usual.history:

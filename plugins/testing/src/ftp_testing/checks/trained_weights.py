@@ -21,6 +21,7 @@ def loss_falls(subject: Subject) -> str:
     before = scene.total(rows)
     if not math.isfinite(before):
         raise Fault(f"the loss of the first rows is {before}", "look for a logarithm or a division of zero")
+    # losses are shown a term, so that objectives of tokens and of rows read alike
     count = scene.batch(rows).count
     if count < 1:
         raise Fault("no term of the first rows is learnt (Batch.count is 0): all labels are masked", "see which tokens are labelled")
@@ -45,9 +46,11 @@ def weights_move_as_they_should(subject: Subject) -> str:
     if woken:
         raise Fault(f"{woken[0]} was frozen by a parameterisation, and make_loss has it trained again",
                     "leave requires_grad as build_model gave it")
+    # a loss that depends on frozen weights alone (a detached head) would fail in the backward pass without a word of why
     if not scene.loss.compute(scene.batch(scene.rows(8))).total.requires_grad:
         raise Fault(f"with {len(frozen)} weights frozen the loss depends on none of the trained ones: {min(trained)}, for one, gets no gradient",
                     "compute the loss from all of the network's output, without detaching it")
+    # a weight may get a gradient of zero and stay where it is, which is no fault
     with noting_gradients(scene.trained()) as reached:
         train(scene, scene.rows(8), updates=4)
     after = scene.weights()
@@ -68,6 +71,7 @@ def gradients_are_those_of_the_total(subject: Subject) -> str:
     scene = move(scene_of(subject))
     scene.model.net.train()
     batch = scene.batch(scene.rows(4))
+    # differences of a loss that draws anew would measure the draw
     first, second = total(scene, batch), total(scene, batch)
     if not first.requires_grad:
         raise Fault("`total` depends on no trained weight", "compute it with gradients, and without detaching it on the way")
