@@ -288,7 +288,7 @@ def test_whole_weights_are_refused(made, tmp_path, capsys, monkeypatch, words):
     from ftp.cli.main import call
     from ftp_export import converters
 
-    monkeypatch.setattr(converters, "tools", lambda form: ["converter"])
+    monkeypatch.setattr(converters, "converter", lambda form: ["converter"])
     models.save(trained(adapted(plain(made["llama"], "tokens"))), tmp_path / "model")
     assert call([words[0], str(tmp_path), *words[1:]]) == 2
     assert "are not linear, and cannot be merged" in " ".join(capsys.readouterr().err.split())
