@@ -21,7 +21,7 @@ PUBLIC_MODULES = (
     "ftp.losses", "ftp.losses.answer_logps", "ftp.losses.blocks", "ftp.losses.chat_template", "ftp.losses.conversations",
     "ftp.losses.generation", "ftp.losses.labels", "ftp.losses.preference_pairs", "ftp.losses.prompted_answers",
     "ftp.losses.sampling", "ftp.losses.scored_texts", "ftp.losses.span", "ftp.losses.stretches", "ftp.losses.tokens",
-    "ftp.net", "ftp.net.heads", "ftp.net.layout", "ftp.net.packed_attention", "ftp.net.packing",
+    "ftp.net", "ftp.net.heads", "ftp.net.layout", "ftp.net.logits", "ftp.net.packed_attention", "ftp.net.packing",
     "ftp.model", "ftp.model.peft", "ftp.model.scratch", "ftp.model.token_rows",
     "ftp.train", "ftp.metrics", "ftp.risks", "ftp_testing",
 )  # fmt: skip

@@ -94,11 +94,28 @@ def test_other_plugins_on_a_quantised_base(made, tmp_path, method):
     assert all(abs(value) < 1e-6 for value in before) and bool(before) == (method == "dpo")
 
 
+HALT = '''
+from ftp import hookimpl, plugin
+from ftp.types import Saved
+
+@plugin
+class Halt:
+    """Ctrl-C after the checkpoint of update 2."""
+
+    @hookimpl
+    def on_event(self, event):
+        if isinstance(event, Saved) and event.step == 2:
+            raise KeyboardInterrupt
+'''
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_stopped_run_goes_on(made, tmp_path):
     whole = run(made, tmp_path / "whole", "llama", "lora", "sft", max_steps=4, save_steps=2, **given("nf4"))
-    part = prepared(made, tmp_path / "part", "llama", "lora", "sft", local=(subject.HALT,), max_steps=4, save_steps=2,
-                    **{"kit-halt.after": 2, **given("nf4")})
+    halt = tmp_path / "halt.py"
+    halt.write_text(HALT)
+    part = prepared(made, tmp_path / "part", "llama", "lora", "sft", local=(f"{halt}:Halt",), max_steps=4, save_steps=2,
+                    **given("nf4"))
     with pytest.raises(KeyboardInterrupt):
         execute(part)
     done = execute(part, resume=tmp_path / "part")

@@ -16,7 +16,7 @@ from ftp.net import heads
 from ftp.net.logits import WholeLogits
 from ftp.types import Batch, Data, EncodedRow, Loss, LossOut, Model, Prediction, Row, Run
 
-__all__ = ["make"]
+__all__ = ["LabelRow", "make"]
 
 
 class LabelRow(EncodedRow, total=False):

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ftp.net.heads import Head, in_pieces
 
+__all__ = ["Logits", "VocabularyLogits", "WholeLogits"]
+
 
 class Logits(Protocol):
     """The logits of the terms of a batch, [terms, classes] with gradient while training, asked for a stretch at a time.

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from ftp import UserError
 from ftp import heads as specs
-from ftp.model import evaluating
 from ftp.net import heads
+from ftp.net.logits import Logits, VocabularyLogits
 from ftp.types import Batch, Loss, LossOut, Model
 from ftp_distill.teachers import Teacher
-
-NEAR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,9 @@ class Formula:
         jsd: beta KL(teacher, mixture) + (1 - beta) KL(student, mixture), the mixture being beta teacher + (1 - beta) student
         (Agarwal et al. 2024, eq. 1).
         """
-        s = (student.float() / self.temperature).log_softmax(-1)
-        t = (teacher.float() / self.temperature).log_softmax(-1)
+        width = min(student.shape[-1], teacher.shape[-1])  # some embeddings have rows that are no token's
+        s = (student[:, :width].float() / self.temperature).log_softmax(-1)
+        t = (teacher[:, :width].float() / self.temperature).log_softmax(-1)
         if self.kind == "forward":
             divergence = kl(t, s)
         elif self.kind == "reverse":
@@ -54,61 +54,49 @@ def kl(p: Tensor, q: Tensor) -> Tensor:
 
 def compute(model: Model, loss: Loss, teacher: Teacher, formula: Formula) -> Callable[[Batch], LossOut]:
     """`Loss.compute` with the teacher in it; without gradients (evaluation) the own loss alone."""
-    plain: list[bool] = []  # whether the own loss is the cross entropy of these terms; measured once
 
     def mixed(batch: Batch) -> LossOut:
-        if not torch.is_grad_enabled():
-            return loss.compute(batch)
-        if not plain and batch.count:
-            plain.append(_is_plain(model, loss, teacher, formula, batch))
-        own, apart, of = _terms(model, teacher, formula, batch)
-        counts = torch.zeros(batch.rows, device=of.device).index_add_(0, of, torch.ones_like(own))
-        spread = torch.zeros_like(counts).index_add_(0, of, apart.detach())
-        metrics = {"distill/divergence": (spread / counts.clamp(min=1)).sum()}
-        # the own cross entropy is at hand: the head need not run twice
-        if plain == [True]:
-            each = formula.alpha * apart + (1 - formula.alpha) * own
-            by_row = torch.zeros_like(counts).index_add_(0, of, each.detach())
-            return LossOut(each.sum(), metrics, by_row, counts)
         out = loss.compute(batch)
-        total = formula.alpha * apart.sum() + (1 - formula.alpha) * out.total
-        return LossOut(total, {**out.metrics, **metrics})
+        if not torch.is_grad_enabled() or not batch.count:
+            return out
+        if out.logits is None:
+            raise UserError(f"distill: the loss '{loss.name}' does not say what its terms chose from",
+                            "it goes with classes of rows and with tokens: sentiment, classify, sft, clm, mlm")
+        divergences = out.logits.each(formula.divergence, _teacher_logits(model, teacher, batch))
+        row_of_term = _row_of_term(model, batch, divergences)
+        counts = _sums_by_row(torch.ones_like(divergences), row_of_term, batch.rows)
+        row_divergences = _sums_by_row(divergences.detach(), row_of_term, batch.rows)
+        row_losses = None
+        if out.row_losses is not None:
+            row_losses = formula.alpha * row_divergences + (1 - formula.alpha) * out.row_losses
+        # metrics are sums over rows, shown as means
+        metrics = {**out.metrics, "distill/divergence": (row_divergences / counts.clamp(min=1)).sum()}
+        total = formula.alpha * divergences.sum() + (1 - formula.alpha) * out.total
+        return dataclasses.replace(out, total=total, row_losses=row_losses, metrics=metrics)
 
     return mixed
 
 
-def _is_plain(model: Model, loss: Loss, teacher: Teacher, formula: Formula, batch: Batch) -> bool:
-    with evaluating(model.net), torch.no_grad():
-        theirs, ours = float(loss.compute(batch).total), float(_terms(model, teacher, formula, batch)[0].sum())
-    return abs(theirs - ours) <= NEAR * max(1.0, abs(theirs))
+def _sums_by_row(terms: Tensor, row_of_term: Tensor, rows: int) -> Tensor:
+    """[rows] the sum of each row's terms."""
+    return torch.zeros(rows, device=terms.device).index_add_(0, row_of_term, terms)
 
 
-def _terms(model: Model, teacher: Teacher, formula: Formula, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """(own cross entropies [n], divergences [n], row numbers [n]) of the terms of a batch."""
-    inputs = batch.inputs
+def _row_of_term(model: Model, batch: Batch, terms: Tensor) -> Tensor:
+    """[terms] the number of the row that each term is of."""
     if specs.get(model.head).picks_class_of == "row":
-        student = heads.classify(model.net, inputs).float()
-        with teacher.net() as net, torch.no_grad():
-            theirs = teacher.ordered(heads.classify(net, inputs))
-        own = cross_entropy(student, inputs["label"], reduction="none")
-        return own, formula.divergence(student, theirs), torch.arange(len(own), device=own.device)
-    where, target = inputs["where"], inputs["target"]
-    student = heads.head_at(model.net, inputs, where)
-    if teacher.is_model:  # one network in two states, one after the other
-        mine = student(0, len(where))
-        with teacher.net() as net, torch.no_grad():
-            theirs = heads.logits_at(net, inputs, where)
-        return cross_entropy(mine.float(), target, reduction="none"), formula.divergence(mine, theirs), inputs["of"]
+        return torch.arange(len(terms), device=terms.device)
+    rows: Tensor = batch.inputs["of"]
+    return rows
+
+
+def _teacher_logits(model: Model, teacher: Teacher, batch: Batch) -> Tensor | Logits:
+    """[terms, classes] what the teacher says of the terms of a batch."""
+    inputs = batch.inputs
     with teacher.net() as net, torch.no_grad():
-        teaches = heads.head_at(net, inputs, where)
-
-    def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
-        mine = student(start, end)
-        with torch.no_grad():
-            theirs = teaches(start, end)
-        width = min(mine.shape[-1], theirs.shape[-1])  # some embeddings have rows that are no token's
-        own = cross_entropy(mine.float(), target[start:end], reduction="none")
-        return own, formula.divergence(mine[:, :width], theirs[:, :width])
-
-    own, apart = heads.in_pieces(model.net, len(where), piece, copies=2)
-    return own, apart, inputs["of"]
+        if specs.get(model.head).picks_class_of == "row":
+            return teacher.ordered(heads.classify(net, inputs))
+        # behind this context the network is the student again, so that all is asked within it
+        if teacher.is_model:
+            return heads.logits_at(net, inputs, inputs["where"])
+        return VocabularyLogits(net, heads.head_at(net, inputs, inputs["where"]), len(inputs["where"]))

@@ -19,7 +19,7 @@ from ftp.types import Data, Model, Run
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ftp.model.source import Source
+    from ftp.model import Source
 
 SAMPLE = "Seven plus five is twelve; isn't it? Zürich, 3.50 €.\n"
 

@@ -13,7 +13,7 @@ from ftp.cli.trust import changed_base, trust
 from ftp.host.terminal import say, say_json
 
 if TYPE_CHECKING:
-    from ftp.model.merging import Dtype
+    from ftp_export.converters import Dtype
 
 FORMATS = ("safetensors", "gguf", "onnx")
 

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from ftp import UserError, heads
 
-if TYPE_CHECKING:
-    from ftp.model.merging import Dtype
-
+Dtype = Literal["fp32", "bf16", "fp16"]
+"""Numbers that weights are written in."""
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py", "convert_hf_to_gguf")
 OUTTYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
