@@ -23,7 +23,7 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
                    {"ftp.options", "ftp.plugins.declare", "ftp.plugins.plan"}),
     "gate": (COMMANDS, {"ftp.folder", "ftp.folder.files", "ftp.host.terminal", "ftp.plugins.declare", "ftp.plugins.find"}),
     "leakage": (COMMANDS, {
-        "ftp.cli", "ftp.data", "ftp.data.collect", "ftp.data.load", "ftp.data.split_files",
+        "ftp.cli", "ftp.data", "ftp.data.collect", "ftp.data.loading", "ftp.data.split_files",
         "ftp.folder.log", "ftp.folder.writing", "ftp.host.faults", "ftp.host.quiet", "ftp.host.terminal", "ftp.plugins",
         "ftp.plugins.call",
     }),
@@ -67,7 +67,7 @@ def uses_of(text: str) -> list[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] == "ftp":
             for alias in node.names:
                 path = f"{node.module}.{alias.name}"
-                # `ftp.data.load` is a function and a module: what is public is meant
+                # a name of a public module may be a public module itself
                 if path in PUBLIC_MODULES:
                     module_of[alias.asname or alias.name] = path
                 else:

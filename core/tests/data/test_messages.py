@@ -15,7 +15,7 @@ from datasets import Dataset, Features, Json, List
 from ftp.cli.predict import _file
 from ftp.data import chat_rows, messages, tables, turns
 from ftp.data.convert import convert
-from ftp.data.load import _stored
+from ftp.data.loading import _stored
 from ftp.data.read import read
 from ftp.errors import UserError
 from ftp.forms import detect

@@ -12,7 +12,7 @@ import pytest
 from datasets import ClassLabel, Dataset
 
 from ftp.data import batches, domains
-from ftp.data.load import settle_domains
+from ftp.data.loading import settle_domains
 from ftp.errors import UserError
 from ftp.options import read_recipe
 from ftp.plugins.plan import prepare

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ftp.data import load
-from ftp.data.load import settle
+from ftp.data.loading import settle
 from ftp.data.read import read
 from ftp.errors import UserError
 

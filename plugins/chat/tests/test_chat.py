@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp.data.load import settle
+from ftp.data.loading import settle
 from ftp.data.read import read
 from ftp.types import Data, Form
 from ftp_chat import SAMPLE, Chat

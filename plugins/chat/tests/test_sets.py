@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ftp.data.load import settle
+from ftp.data.loading import settle
 from ftp.types import Form
 from ftp_chat import Chat
 from ftp_testing.domains import a_run

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ftp
-from ftp.data.load import settle
+from ftp.data.loading import settle
 from ftp.data.read import read
 from ftp.types import Data, Form, Prediction, Predictions
 from ftp_finance import SAMPLE, Finance

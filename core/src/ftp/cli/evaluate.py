@@ -71,7 +71,7 @@ def held_out(
     _check_domain(predictor, domain)
     from ftp.data.asked import names_of_text
     from ftp.data.domains import join
-    from ftp.data.load import mapping
+    from ftp.data.loading import mapping
     from ftp.data.read import read, rename
     from ftp.data.target_form import shape
 

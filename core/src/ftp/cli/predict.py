@@ -100,7 +100,7 @@ def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: st
     from ftp.data.asked import names_of_text
     from ftp.data.dropped_columns import require_held
     from ftp.data.json_column import as_written
-    from ftp.data.load import mapping
+    from ftp.data.loading import mapping
     from ftp.data.read import read, rename
 
     notes: list[str] = []

@@ -22,7 +22,7 @@ def collect(run: Run, refused: list[Problem] | None = None) -> Data:
     Args:
         refused: for a look at rows that is no run: gets what a run would refuse about the splits, which stay as they are.
     """
-    from ftp.data.load import limit_held_out, settle, settle_domains
+    from ftp.data.loading import limit_held_out, settle, settle_domains
 
     answers = run.hooks.each("load_data", run=run)
     if _shared_splits(run, answers):

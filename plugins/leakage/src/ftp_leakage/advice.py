@@ -137,7 +137,7 @@ def request_of_run(leakage: Leakage, run: Run, form: Form, reading: Reading) -> 
     """As a run names its data: its files, where they hold the rows as they were compared; else its
     recipe, which reads them again. None for a run that has neither."""
     from ftp.data import read_rows
-    from ftp.data.load import mapping
+    from ftp.data.loading import mapping
 
     settings = run.settings
     data = settings.data if settings else None

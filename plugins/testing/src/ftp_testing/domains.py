@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from ftp import forms
-from ftp.data.load import settle
+from ftp.data.loading import settle
 from ftp.data.turns import words
 from ftp.errors import UserError
 from ftp.options import options_of

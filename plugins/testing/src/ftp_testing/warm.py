@@ -14,7 +14,7 @@ import importlib
 MODULES = (
     "torch", "torch.optim", "torch.distributed", "transformers", "datasets", "accelerate", "safetensors.torch",
     "sklearn.linear_model", "peft", "transformers.models.auto", "transformers.models.bert.modeling_bert",
-    "ftp.runs.run", "ftp.runs.defaults", "ftp.train.loop", "ftp.model", "ftp.cli.run", "ftp.data.load", "ftp.losses.labels",
+    "ftp.runs.run", "ftp.runs.defaults", "ftp.train.loop", "ftp.model", "ftp.cli.run", "ftp.data.loading", "ftp.losses.labels",
     "ftp.losses.tokens", "ftp.net.heads", "ftp.net.packing", "ftp.metrics", "ftp.report.keep", "ftp.report.page",
 )  # fmt: skip
 """As far as they are installed. No plugin: each is imported by the command that names it."""

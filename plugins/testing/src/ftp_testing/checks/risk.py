@@ -229,7 +229,7 @@ def _labelled(subject: Subject) -> Data:
     """Labelled rows: the domain's own, or enough of the kit's for statistics."""
     from datasets import Dataset
 
-    from ftp.data.load import settle
+    from ftp.data.loading import settle
 
     if "domain" in subject.parts:
         return _scene(subject).data
