@@ -39,8 +39,8 @@ class Recipe:
 
 def assemble(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[Line, Prepared]:
     """A command line as a run that fits together. Raises `UserError` with all that is wrong with it."""
-    line, names, given = understand(arguments, switches)
-    return line, prepare(names, given=given, problems=line.problems, notes=line.notes)
+    line, names, sources = understand(arguments, switches)
+    return line, prepare(names, given=sources, problems=line.problems, notes=line.notes)
 
 
 def understand(arguments: Sequence[str], switches: Iterable[str] = ()) -> tuple[Line, list[str], Given]:

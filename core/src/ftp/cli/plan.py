@@ -125,7 +125,8 @@ def _about_model(shape: Shape | None) -> list[str]:
     share = shape.trained / shape.total if shape.total else 0
     lines = [f"model  {shape.name} ({shape.kind})",
              f"trains {shape.trained:,} of {shape.total:,} parameters ({share:.2%}):"]
-    return lines + [f"  {pattern}" for pattern in _patterns([name for name, _ in shape.weights])]
+    names = [name for name, _ in shape.weights]
+    return lines + [f"  {pattern}" for pattern in _patterns(names)]
 
 
 def _patterns(names: Sequence[str]) -> list[str]:

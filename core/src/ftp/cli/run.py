@@ -146,6 +146,6 @@ def help_text(name: str, arguments: Sequence[str], summary: str, fixed: Sequence
     from ftp.cli import help
     from ftp.plugins.plan import options_for
 
-    picked, given = flags.plugins_of([word for word in arguments if word not in words.HELP])
+    picked, sources = flags.plugins_of([word for word in arguments if word not in words.HELP])
     usage = f"{name} [RECIPE.toml] --plugins A,B [OPTIONS]"
-    return help.text(usage, summary, fixed, options_for(picked)[0], picked, given)
+    return help.text(usage, summary, fixed, options_for(picked)[0], picked, sources)

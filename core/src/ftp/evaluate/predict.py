@@ -91,8 +91,9 @@ def predict(
         merged = [_merge(loss, encoded, windows_of_row.get(row, [])) for row in range(len(rows))]
 
     # metrics were summed over batches, and become means
-    kinds = {name: loss.metrics.get(name, Metric()) for sums in metric_sums.values() for name in sums}
-    metrics = _means(_added(metric_sums.values()), kinds, len(scored), float(num_terms.sum()))
+    totals = _added(metric_sums.values())
+    kinds = {name: loss.metrics.get(name, Metric()) for name in totals}
+    metrics = _means(totals, kinds, len(scored), float(num_terms.sum()))
     domain_metrics: dict[str, dict[str, float]] = {}
     if _rows_name_domains(rows):
         for domain, sums in metric_sums.items():

@@ -25,7 +25,8 @@ def score(run: StartedRun, data: Data, predictions: Mapping[str, Predictions], m
     if not data.domains:
         return _scores(run, data, predictions, model)
     # plugins of domains know the answers that their own rows ask for; all others score any rows
-    domains = {*data.domains, *(plugin.name for plugin in joined_domains(run.hooks.picked))}
+    domains = set(data.domains)
+    domains.update(plugin.name for plugin in joined_domains(run.hooks.picked))
     scores = _scores(run, data, predictions, model, without=domains)
     for domain, splits in data.domains.items():
         own = {}
