@@ -357,13 +357,14 @@ def test_a_page_knows_every_word_of_a_declaration() -> None:
 
 
 def test_a_page_knows_every_group_of_entry_points() -> None:
-    from ftp import forms, heads
+    from ftp import heads
     from ftp.cli.plugin_page import REGISTERED
     from ftp.data.readers import exports, registered
+    from ftp.forms import catalogue
     from ftp.model.saving import LAYOUTS
     from ftp.plugins.find import MODELS
 
-    assert {*REGISTERED} == {forms.GROUP, heads.GROUP, registered.GROUP, exports.GROUP, MODELS, LAYOUTS, "ftp.commands"}
+    assert {*REGISTERED} == {catalogue.GROUP, heads.GROUP, registered.GROUP, exports.GROUP, MODELS, LAYOUTS, "ftp.commands"}
 
 
 def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
