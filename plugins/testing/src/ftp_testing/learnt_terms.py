@@ -18,7 +18,7 @@ from ftp_testing.scene import Scene
 @dataclass(frozen=True)
 class Learnt:
     """A token whose probability the loss would change. `likelier`: whether it would get likelier. `behind`: the token that
-    stands right behind what it is told from; None where nothing does, or where that was not asked."""
+    stands right behind what it is predicted from; None where nothing does, or where that was not asked."""
 
     token: int
     likelier: bool

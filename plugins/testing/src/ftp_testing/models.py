@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
+__all__ = ["CHAT", "TEXTS", "Kind", "tiny", "tiny_tokenizer"]
+
 Kind = Literal["bert", "roberta", "gpt2", "llama", "t5", "bart"]
 """`bert`, `roberta`: encoders with a mask head (roberta's positions start behind the pad token's number). `gpt2`: a
 decoder with Conv1D layers, tied embeddings and no pad token. `llama`: a decoder with an output layer of its own, whose
@@ -57,8 +59,18 @@ PAIRED: tuple[Kind, ...] = ("t5", "bart")
 def tiny(kind: Kind, folder: Path, *, seed: int = 0, vocab_size: int = 320, **config: Any) -> Path:
     """Write a tiny random model of a kind with its tokenizer into `folder` (Transformers layout) and return the folder.
 
-    The same arguments give the same bytes. Dropout is off unless `config` sets it; any other option of the
-    architecture's configuration can be given there too. Decoders have a chat template.
+    The same arguments give the same bytes. Decoders have a chat template.
+
+    Args:
+        kind: which architecture; `Kind` says what each of them has.
+        folder: where the files are written, made where it is absent.
+        seed: of the random weights.
+        vocab_size: the most tokens that the tokenizer has.
+        config: options of the architecture's configuration of Transformers (`hidden_size`, `n_layer`, ...). Dropout is off
+            unless one of them sets it.
+
+    Raises:
+        ValueError: there is no such kind.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
@@ -111,7 +123,13 @@ def _pieces(texts: tuple[str, ...], vocab_size: int, special: tuple[str, ...]) -
 
 
 def tiny_tokenizer(kind: Kind, *, vocab_size: int = 320, texts: Iterable[str] = TEXTS) -> PreTrainedTokenizerFast:
-    """The tokenizer of `tiny`: word pieces with [CLS] and [SEP] for encoders, byte-level BPE for the others."""
+    """The tokenizer of `tiny`: word pieces with [CLS] and [SEP] for encoders, byte-level BPE for the others.
+
+    Args:
+        kind: as in `tiny`.
+        vocab_size: the most tokens that it has.
+        texts: what it is trained on.
+    """
     if kind in ("bert", "roberta"):
         return _word_piece_tokenizer(kind, vocab_size, tuple(texts))
     return _byte_level_tokenizer(kind, vocab_size, list(texts))

@@ -134,7 +134,7 @@ def right_answers_score_best(subject: Subject) -> str:
 
 
 @check("domain")
-def scores_do_not_hang_on_order(subject: Subject) -> str:
+def scores_do_not_depend_on_order(subject: Subject) -> str:
     """Rows in another order have the same scores."""
     for data, _ in domains.scored(subject):
         most = max(len(rows) for rows in data.splits.values())

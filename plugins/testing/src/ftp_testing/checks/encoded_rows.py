@@ -55,8 +55,8 @@ def encodes_by_the_contract(subject: Subject) -> str:
 
 
 @check("objective")
-def key_holds_what_encode_hangs_on(subject: Subject) -> str:
-    """`Loss.key` is the same for the same encoding, and another where an option changes what `encode` gives."""
+def key_holds_what_encode_depends_on(subject: Subject) -> str:
+    """`Loss.key`, under which encoded rows are cached, changes where an option changes what `encode` gives, and only then."""
     scene = scene_of(subject, rolled=False)
     usual = _plain(scene.encoded())
     if not scene.loss.key:
@@ -86,7 +86,7 @@ def key_holds_what_encode_hangs_on(subject: Subject) -> str:
 
 @check("objective")
 def one_beginning(subject: Subject) -> str:
-    """No row begins with two beginning-of-text tokens; a tokenizer that writes one gets its one."""
+    """No row begins with two beginning-of-text tokens; where the tokenizer writes one, there is exactly one."""
     findings = []
     has_beginning = False
     for scene in scenes_of(subject):

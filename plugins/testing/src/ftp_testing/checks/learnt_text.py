@@ -32,8 +32,8 @@ def prompts_are_not_learnt(subject: Subject) -> str:
 
 
 @check("objective")
-def tokens_are_told_from_those_before(subject: Subject) -> str:
-    """Each learnt token is told from the tokens up to the one right before it: neither from itself, nor with one left out."""
+def tokens_are_predicted_from_those_before(subject: Subject) -> str:
+    """Each learnt token is predicted from the tokens up to the one right before it: neither from itself, nor with one left out."""
     head = task_of(subject).head
     if not heads.get(head).writes_text:
         raise NotApplicable(f"no text is continued (head {head})")
@@ -45,7 +45,7 @@ def tokens_are_told_from_those_before(subject: Subject) -> str:
                 continue
             tokenizer = scene.model.tokenizer
             next_token = "the row ends" if term.behind is None else f"{tokenizer.decode([term.behind])!r} comes next"
-            raise Fault(f"a learnt token is not the one behind those that it is told from, on {scene.kind}: "
+            raise Fault(f"a learnt token is not the one behind those that it is predicted from, on {scene.kind}: "
                         f"{tokenizer.decode([term.token])!r}, where {next_token}",
                         "a slot's logits are for the token of the next slot: logits[:, :-1] against labels[:, 1:]")
         counts.append(f"{len(learnt)} tokens on {scene.kind}")
