@@ -33,7 +33,8 @@ def prompts_are_not_learnt(subject: Subject) -> str:
 
 @check("objective")
 def tokens_are_predicted_from_those_before(subject: Subject) -> str:
-    """Each learnt token is predicted from the tokens up to the one right before it: neither from itself, nor with one left out."""
+    """Each learnt token is predicted from the tokens up to the one right before it: neither from itself, nor with one
+    left out."""
     head = task_of(subject).head
     if not heads.get(head).writes_text:
         raise NotApplicable(f"no text is continued (head {head})")
