@@ -261,12 +261,14 @@ def small_files(world: World, out: Path, dice: random.Random) -> tuple[str, str]
 
 def damage_checkpoint(world: World, out: Path, dice: random.Random) -> tuple[str, str]:
     """A file of the newest checkpoint, or of all, is cut, changed or gone when the run is resumed."""
+    from ftp.folder.checkpoints import checkpoints_in
+
     break_off(world, out, dice)
     every = dice.random() < 0.3
     name, how = dice.choice(CHECKPOINT_FILES), dice.choice(tuple(DAMAGES))
-    steps = sorted((out / "checkpoints").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
-    for step in steps if every else steps[-1:]:
-        DAMAGES[how](step / name, dice)
+    checkpoints = checkpoints_in(out / "checkpoints")
+    for checkpoint in checkpoints if every else checkpoints[-1:]:
+        DAMAGES[how](checkpoint / name, dice)
     return f"{name} of {'all' if every else 'the newest'} {how}", go_on(world, out)
 
 

@@ -133,7 +133,7 @@ def measure(case: Case, data: Path | None, out: Path) -> dict[str, Any] | None:
             fresh(out / "fresh")
         words = [word.replace("DIR", str(data), 1) if word.startswith("DIR") else word.replace("RUNS", str(out), 1)
                  for word in shlex.split(case.command)]
-        begun = any((folder / "checkpoints").glob("step-*"))
+        begun = any((folder / "checkpoints").glob("*/manifest.json"))
         if begun:
             words = ["ftp", "run", "--resume", str(folder)]
         elif folder.exists():

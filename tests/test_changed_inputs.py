@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import ftp
 from ftp.cli.main import call
+from ftp.folder.checkpoints import checkpoint_path, checkpoints_in
 from ftp.folder.files import Folder
 from ftp.train import checkpoint
 
@@ -193,7 +194,7 @@ def test_a_change_that_was_taken_holds_at_the_next_resume(resume: Resume, tmp_pa
     Path("when").unlink()
     assert call(["run", "--resume", "run"]) == 0
     assert len(facts()["changes"]) == 1 and len(facts()["resumes"]) == 2
-    origins = [checkpoint.origin(path) for path in sorted(Path("run/checkpoints").glob("step-*"))]
+    origins = [checkpoint.origin(path) for path in checkpoints_in(Path("run/checkpoints"))]
     assert {origin["run"] for origin in origins} == {facts()["id"]}
     assert origins[-1]["recipe"] == facts()["recipe"] != facts()["began"]
 
@@ -285,12 +286,13 @@ def test_a_damaged_recipe_is_told_with_how_to_put_it_back(resume: Resume, text: 
 
 def test_a_checkpoint_of_another_run_is_not_taken(resume: Resume, tiny_bert: Path) -> None:
     def change() -> None:
-        shutil.copytree("run/checkpoints/step-2", "run/checkpoints/step-3")
-        manifest = Path("run/checkpoints/step-3/manifest.json")
+        copied = checkpoint_path(Path("run/checkpoints"), 3)
+        shutil.copytree(checkpoint_path(copied.parent, 2), copied)
+        manifest = copied / "manifest.json"
         manifest.write_text(manifest.read_text().replace('"step": 2', '"step": 3').replace(facts()["id"], "0" * 32))
 
     said = resume(change, status=0)
-    assert "checkpoint step-3 is damaged (it is of another run) and was skipped" in said
+    assert f"checkpoint {checkpoint_path(Path(), 3)} is damaged (it is of another run) and was skipped" in said
     assert "going on after update 2 of 4" in said
 
 

@@ -369,12 +369,15 @@ def test_names_exist(page: str, first_run: Path) -> None:
 
 def known(name: str, first_run: Path, here: set[str]) -> bool:
     """Whether what stands in backticks exists. What is no name of a thing in the code counts as known."""
+    from ftp.folder.checkpoints import step_of
+
     if re.fullmatch(r"--[a-z][\w.-]*( .*)?", name):
         return name.split()[0] in spellings()
     if re.fullmatch(r"[\w./-]+(\.(py|md|toml|jsonl?|txt|csv|lock|html)|/)", name):
         places = (ROOT, ROOT / "core" / "src" / "ftp", ROOT / "docs", first_run, first_run / "checkpoints",
                   first_run / "predictions", *(ROOT / "examples").iterdir())
-        return name in here or any((place / name).exists() for place in places) or bool(re.fullmatch(r"runs/|step-\d+/", name))
+        is_checkpoint = step_of(Path(name)) is not None
+        return name in here or name == "runs/" or is_checkpoint or any((place / name).exists() for place in places)
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         return resolves(name.split("."))
     return True

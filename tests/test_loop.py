@@ -13,6 +13,7 @@ import pytest
 
 import ftp
 from ftp.data.updates import count_updates
+from ftp.folder.checkpoints import checkpoint_path
 from ftp.settings import Settings
 from ftp.train.schedule import schedule
 from ftp.train.seeds import seed_step
@@ -142,7 +143,7 @@ def test_the_best_weights_are_kept_though_training_went_on(go: Any) -> None:
     best = min(looks, key=lambda look: look["validation_loss"])
     assert best["step"] < looks[-1]["step"], "the run must have become worse for this test to say anything"
     assert result.score("loss", "validation") == pytest.approx(best["validation_loss"], rel=1e-6)
-    assert (result.out / "checkpoints" / f"step-{best['step']}").is_dir()
+    assert checkpoint_path(result.out / "checkpoints", best["step"]).is_dir()
 
 
 @pytest.mark.parametrize("lost", ["all", "best"])
@@ -153,10 +154,12 @@ class Mine:
     """Damages checkpoints at the last evaluation."""
     @ftp.hookimpl
     def on_event(self, run, event):
+        from ftp.folder.checkpoints import step_of
+
         if isinstance(event, ftp.types.Evaluated) and event.step == 72:
             looks = {{l["step"]: l["validation_loss"] for l in run.log.lines if l["event"] == "evaluation"}}
             for path in (run.out / "checkpoints").iterdir():
-                if "{lost}" == "all" or path.name == f"step-{{min(looks, key=looks.get)}}":
+                if "{lost}" == "all" or step_of(path) == min(looks, key=looks.get):
                     (path / "manifest.json").unlink()
 ''')
     result = go(epochs=12.0, learning_rate=2e-2, eval_steps=6, save_total_limit=20, plugins_from=(where,))
@@ -288,7 +291,7 @@ class Mine:
     with pytest.raises(ftp.UserError, match=r"the loss is nan; training rows of that update: \d+, \d+") as told:
         go(plugins_from=(where,), save_steps=2)
     assert "last good checkpoint" in str(told.value)
-    assert (tmp_path / "run0" / "checkpoints" / "step-4").is_dir()
+    assert checkpoint_path(tmp_path / "run0" / "checkpoints", 4).is_dir()
 
 
 def test_a_plugin_can_stop_training(go: Any, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from ftp.data import batches
+from ftp.folder.checkpoints import set_aside, step_of
 from ftp.train import checkpoint
 
 ROWS, BATCH, STEPS = 41, 8, 18  # six updates an epoch, the last with one row
@@ -70,9 +71,9 @@ def test_killed_again_and_again_it_ends_the_same(live, command, seen, unbroken, 
     for trap in kills(moments):
         life = live(line, out, {"action": "kill", **trap})
         assert life.end() == -signal.SIGKILL, f"{trap}: {life.text}"
-        halves += any((out / "checkpoints").glob(".step-*.partial-*"))
+        halves += any(why == "partial" for _, _, why in set_aside(out / "checkpoints"))
         newest = checkpoint.newest(out / "checkpoints")
-        reached.append(int(newest.name.removeprefix("step-")) if newest else 0)
+        reached.append((newest and step_of(newest)) or 0)
         line = ["run", "--resume", str(out)]
     life = live(line, out)
     assert life.end() == 0, life.text
@@ -130,7 +131,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(live, command, seen, unbroken, tmp_p
     assert life.end() == 130, life.text
     assert f"ftp run --resume {out}" in life.text and "Traceback" not in life.text
     newest = checkpoint.newest(out / "checkpoints")
-    assert newest is not None and newest.name == "step-8"
+    assert newest is not None and step_of(newest) == 8
     life = live(["run", "--resume", str(out)], out)
     assert life.end() == 0, life.text
     assert seen(out) == unbroken[0]
@@ -143,7 +144,7 @@ def test_other_signals_save_and_end_as_ctrl_c_does(live, command, tmp_path: Path
     assert life.end() == 130, life.text
     assert f"ftp run --resume {out}" in life.text and "Traceback" not in life.text
     newest = checkpoint.newest(out / "checkpoints")
-    assert newest is not None and newest.name == "step-2"
+    assert newest is not None and step_of(newest) == 2
 
 
 def test_a_signal_before_training_ends_with_a_word(live, command, tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_not_a_number_stops_and_names_the_rows(live, command, tmp_path: Path, fa
     rows = batches.plan(lengths, batch_size=BATCH, seed=0, epoch=0)[3]
     assert word in life.text and ", ".join(map(str, rows)) in " ".join(life.text.split())
     newest = checkpoint.newest(out / "checkpoints")
-    assert newest is not None and newest.name == "step-3"
+    assert newest is not None and step_of(newest) == 3
     assert all(torch.isfinite(value).all() for value in load_file(newest / "weights.safetensors").values())
     facts = json.loads((out / "run.json").read_text())
     assert facts["status"] == "stopped" and word in facts["reason"]

@@ -19,6 +19,7 @@ import pytest
 
 from ftp import UserError, report
 from ftp.folder import claim, files, listing, marker, paths, state, writing
+from ftp.folder.checkpoints import checkpoint_path
 from ftp.folder.claim import release
 from ftp.folder.files import Folder
 from ftp.folder.log import Log
@@ -234,7 +235,8 @@ def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) 
     release(path)
     assert len(notes) == 1 and "before its first update is replaced" in notes[0]
     assert notes[0].endswith("removed: tokenizer/vocab.json, log.jsonl, run.toml, inputs.json, run.json")
-    for name, left in (("updated", "log.jsonl"), ("saved", "checkpoints/step-3/manifest.json"), ("done", "model/config.json")):
+    saved = checkpoint_path(Path("checkpoints"), 3) / "manifest.json"
+    for name, left in (("updated", "log.jsonl"), ("saved", saved), ("done", "model/config.json")):
         path = stopped(name)
         (path / left).parent.mkdir(parents=True, exist_ok=True)
         (path / left).write_text('{"event": "step", "step": 5}\n')

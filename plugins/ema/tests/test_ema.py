@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 import ftp
+from ftp.folder.checkpoints import checkpoint_path
 from ftp.train import checkpoint
 from ftp_ema import Ema
 from ftp_testing.models import tiny
@@ -97,7 +98,7 @@ def test_the_model_that_is_saved_is_the_average_that_was_scored(options: dict[st
     result = ftp.run(names, **options, out=out, plugins_from=(f"{judge}:Judge",), metric_for_best_model="turn", verify=True)
     plain = ftp.run([name for name in names if name != "ema"], **options, out=tmp_path / "plain", verify=False)
     assert losses(out) == losses(plain.out), "training goes on as without it"
-    weights, saved = checkpoint.load(out / "checkpoints" / f"step-{best}")
+    weights, saved = checkpoint.load(checkpoint_path(out / "checkpoints", best))
     model = load_file(out / "model" / "model.safetensors")
     name = "classifier.weight"
     assert torch.equal(model[name], saved["plugins"]["ema"]["average"][name])

@@ -14,6 +14,7 @@ from typing import IO
 
 from ftp.errors import Problem, UserError
 from ftp.folder import marker
+from ftp.folder.checkpoints import checkpoints_in
 from ftp.folder.files import Folder
 from ftp.folder.paths import (
     ASIDE,
@@ -170,7 +171,7 @@ def _check_completable(path: Path, notes: list[str] | None) -> None:
     """Let a finished run be resumed only where some of what it wrote is gone, and a checkpoint is
     there to make it from."""
     missing = [*damaged_model_files(path), *damaged_results(path)]
-    if missing and any((path / CHECKPOINTS).glob("step-*")):
+    if missing and checkpoints_in(path / CHECKPOINTS):
         if notes is not None:
             notes.append(
                 f"this run was finished, but {', '.join(missing)} is missing or damaged: "

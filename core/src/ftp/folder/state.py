@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ftp.errors import UserError
 from ftp.folder import contents, marker
+from ftp.folder.checkpoints import checkpoints_in
 from ftp.folder.files import Folder
 from ftp.folder.log import read_log
 from ftp.folder.paths import (
@@ -53,7 +54,7 @@ def came_to_nothing(path: Path) -> bool:
     except UserError:
         return False
     # weights are worth going on from, whatever the log says
-    has_weights = (path / MODEL).exists() or any((path / CHECKPOINTS).glob("step-*"))
+    has_weights = (path / MODEL).exists() or checkpoints_in(path / CHECKPOINTS)
     if not is_stopped or has_weights:
         return False
     return not any(line.get("event") == "step" for line in read_log(path / LOG))

@@ -1,8 +1,8 @@
 """Checkpoints of a run: finding them, judging whether they are whole, loading and removing them.
 
-    <folder>/step-120/weights.safetensors   the trained weights, tied ones once
-    <folder>/step-120/state.pt              optimizer, schedule, random states, place in the data, history
-    <folder>/step-120/manifest.json         step, and sha256 and size of the other two; written last
+    <checkpoint>/weights.safetensors   the trained weights, tied ones once
+    <checkpoint>/state.pt              optimizer, schedule, random states, place in the data, history
+    <checkpoint>/manifest.json         step, and sha256 and size of the other two; written last
 
 `tidy` (when a run claims its folder), `newest`, `load` begin a resumed run; `checkpoint_saving.save` and `prune` go on from
 there. Only the main process calls them. torch is imported inside the functions.
@@ -11,14 +11,13 @@ there. Only the main process calls them. torch is imported inside the functions.
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
+from ftp.folder.checkpoints import aside, checkpoints_in, set_aside, step_of
 from ftp.train.durable_files import FileFacts, digest_of
 
 if TYPE_CHECKING:
@@ -29,13 +28,11 @@ STATE = "state.pt"
 MANIFEST = "manifest.json"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What a manifest of any other content raises as it is read."""
-_STEP = re.compile(r"step-(\d+)")
-_ASIDE = re.compile(r"\.(step-\d+)\.(partial|removed|replaced)-.+")
 
 
 def any_in(folder: Path) -> bool:
     """Whether a folder has a checkpoint, whole or damaged."""
-    return bool(_steps(folder))
+    return bool(checkpoints_in(folder))
 
 
 def origin(path: Path) -> dict[str, str]:
@@ -59,7 +56,7 @@ def newest(folder: Path, notes: list[str] | None = None, run: str | None = None)
         notes: gets a line for each that is skipped, which says why.
         run: the id of the run; a checkpoint of another is skipped as a damaged one is.
     """
-    for path in reversed(_steps(folder)):
+    for path in reversed(checkpoints_in(folder)):
         fault = damage(path)
         if not fault and is_foreign(path, run):
             fault = "it is of another run"
@@ -75,7 +72,7 @@ def damage(path: Path, digests: bool = True) -> str:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         files: Mapping[str, FileFacts] = manifest["files"]
-        if f"step-{manifest['step']}" != path.name or set(files) != {WEIGHTS, STATE}:
+        if manifest["step"] != step_of(path) or set(files) != {WEIGHTS, STATE}:
             return "its manifest is of another checkpoint"
         for name, written in files.items():
             if (path / name).stat().st_size != written["bytes"]:
@@ -119,7 +116,7 @@ def prune(folder: Path, keep: int, protect: Collection[Path] = (), run: str | No
     """
     protected = {path.resolve() for path in protect}
     good = []
-    for path in _steps(folder):
+    for path in checkpoints_in(folder):
         is_protected = path.resolve() in protected
         # sizes are enough here: digests of every checkpoint at every save would cost more than the save
         if not (is_protected or is_foreign(path, run) or damage(path, digests=False)):
@@ -127,9 +124,9 @@ def prune(folder: Path, keep: int, protect: Collection[Path] = (), run: str | No
     removed = good[: max(0, len(good) - keep)]
     for path in removed:
         # renamed first, so that it is never half there under its own name
-        aside = path.rename(folder / f".{path.name}.removed-{os.getpid()}")
-        if not remove(aside):
-            aside.rename(path)
+        going = path.rename(aside(path, "removed"))
+        if not remove(going):
+            going.rename(path)
     return removed
 
 
@@ -146,22 +143,8 @@ def remove(path: Path) -> bool:
 
 def tidy(folder: Path) -> None:
     """Remove what killed saves left behind. Call it when a run claims its folder: no other run may be writing there."""
-    for path in folder.glob(".step-*"):
-        match = _ASIDE.fullmatch(path.name)
-        if match is None:  # somebody else's
-            continue
-        name, why_aside = match.groups()
-        if why_aside == "replaced" and not (folder / name).exists():
-            path.rename(folder / name)  # killed between the two renames of a replacement
+    for path, checkpoint, why in set_aside(folder):
+        if why == "replaced" and not checkpoint.exists():
+            path.rename(checkpoint)  # killed between the two renames of a replacement
         else:
             remove(path)
-
-
-def _steps(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, whole or damaged, by step."""
-    numbered = []
-    for path in folder.glob("step-*"):
-        match = _STEP.fullmatch(path.name)
-        if match is not None:
-            numbered.append((int(match[1]), path))
-    return [path for _, path in sorted(numbered)]

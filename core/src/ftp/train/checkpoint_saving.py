@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp.errors import UserError
+from ftp.folder.checkpoints import aside, checkpoint_path, step_of
 from ftp.host.faults import FULL, TOO_LARGE
 from ftp.train.checkpoint import MANIFEST, STATE, WEIGHTS, is_foreign, newest, remove, tidy
 from ftp.train.durable_files import only_plain, state_writer, sync_folder, weights_writer, write_durably
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def save(
     folder: Path, step: int, weights: Mapping[str, Tensor], state: Mapping[str, object], origin: Mapping[str, str] | None = None
 ) -> Path:
-    """Write `<folder>/step-<step>` atomically and durably, and give its path. Leftovers of killed saves are removed first.
+    """Write the checkpoint of an update atomically and durably, and give its path. Leftovers of killed saves are removed first.
 
     Args:
         weights: tensors by name on any device; a tensor that has two names (tied weights) is stored once.
@@ -39,8 +39,8 @@ def save(
         TypeError: a value in `state` could not be loaded again.
     """
     plain = only_plain(state, "state")
-    target = folder / f"step-{step}"
-    aside = folder / f".step-{step}.partial-{os.getpid()}"
+    target = checkpoint_path(folder, step)
+    partial = aside(target, "partial")
     if is_foreign(target, (origin or {}).get("run")):
         raise UserError(f"cannot save step {step}: {target} is a checkpoint of another run",
                         "move it elsewhere, then go on", f"ftp run --resume {folder.parent}")
@@ -49,33 +49,33 @@ def save(
             folder.mkdir(parents=True)
             sync_folder(folder.parent)
         tidy(folder)
-        aside.mkdir()
+        partial.mkdir()
         writers = {WEIGHTS: weights_writer(weights), STATE: state_writer(plain)}
-        files = {name: write_durably(aside / name, writer) for name, writer in writers.items()}
+        files = {name: write_durably(partial / name, writer) for name, writer in writers.items()}
         manifest: dict[str, object] = {"step": step, "files": files}
         if origin:
             manifest["origin"] = dict(origin)
         # written last: a checkpoint with a manifest has all of its files
-        write_durably(aside / MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=1)))
-        sync_folder(aside)
-        _put(aside, target)
+        write_durably(partial / MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=1)))
+        sync_folder(partial)
+        _put(partial, target)
     except OSError as error:
-        remove(aside)
+        remove(partial)
         raise _in_words(error, folder, step, weights, plain) from error
     except BaseException:
-        remove(aside)
+        remove(partial)
         raise
     return target
 
 
-def _put(aside: Path, target: Path) -> None:
+def _put(partial: Path, target: Path) -> None:
     """Give a finished checkpoint its name. One that has the name already is moved away first; `tidy` brings it back where
     a kill falls between the two renames."""
     replaced = None
     if target.exists():  # of a run that was resumed from before it
-        replaced = target.rename(target.with_name(f".{target.name}.replaced-{os.getpid()}"))
+        replaced = target.rename(aside(target, "replaced"))
     try:
-        aside.rename(target)
+        partial.rename(target)
     except OSError:
         if replaced:
             replaced.rename(target)
@@ -90,7 +90,7 @@ def _in_words(error: OSError, folder: Path, step: int, weights: Mapping[str, Ten
     good = "no checkpoint was saved before"
     last = newest(folder)
     if last:
-        good = f"last good checkpoint: step {last.name.removeprefix('step-')}"
+        good = f"last good checkpoint: step {step_of(last)}"
     command = f"ftp run --resume {folder.parent}"
     if error.errno in FULL:
         free = "?"

@@ -20,6 +20,7 @@ import torch
 
 from ftp.data.updates import Source
 from ftp.folder import paths
+from ftp.folder.checkpoints import checkpoint_path
 from ftp.train import shard
 from ftp.train.interrupts import Interrupted, agreed, asked_to_stop, interrupts
 from ftp.train.micro_batches import Limits, limits_of, make_batch
@@ -162,7 +163,7 @@ def train(
         put_best_weights(run, model, whole, state, folder)
     log.event("ended", step=state.step, reason=state.reason)
     accelerator.free_memory()
-    return Trained(state, state.reason, folder / f"step-{state.best_step or state.step}")
+    return Trained(state, state.reason, checkpoint_path(folder, state.best_step or state.step))
 
 
 def update(

@@ -17,6 +17,7 @@ from ftp.data.stream import StreamState
 from ftp.errors import UserError
 from ftp.evaluate.scoring import to_minimise
 from ftp.folder import files, paths
+from ftp.folder.checkpoints import checkpoint_path
 from ftp.train import checkpoint, checkpoint_saving, random_states, shard
 from ftp.types import Batch, Evaluation, Loss, LossOut, Model, Score, StartedRun
 
@@ -124,12 +125,12 @@ def save_checkpoint(
     accelerator = run.accelerator
     state.place = place
     folder = run.out / paths.CHECKPOINTS
-    path = folder / f"step-{state.step}"
+    path = checkpoint_path(folder, state.step)
     weights, rest = contents(run, model, whole, optimizer, state)
     if accelerator.is_main_process:
         identity = files.identity(run.out)
         path = checkpoint_saving.save(folder, state.step, weights, rest, identity)
-        best = folder / f"step-{state.best_step}"
+        best = checkpoint_path(folder, state.best_step)
         checkpoint.prune(folder, run.settings.save_total_limit, {best}, identity.get("run"))
     accelerator.wait_for_everyone()
     return path
@@ -149,7 +150,7 @@ def has_other_weights(run: StartedRun) -> bool:
 def put_best_weights(run: StartedRun, model: Model, whole: Whole, state: State, folder: Path) -> None:
     """Put the weights of the best evaluation into the network, as they were scored."""
     if state.best_step and state.best_step != state.step:
-        put_weights(whole, scored_weights(folder / f"step-{state.best_step}"))
+        put_weights(whole, scored_weights(checkpoint_path(folder, state.best_step)))
         run.tell(f"the best evaluation was after update {state.best_step}: its weights are used")
     elif has_other_weights(run):
         with evaluated_weights(run, model):
@@ -218,12 +219,12 @@ def best_left(run: StartedRun, state: State, folder: Path) -> int:
     evaluation among the checkpoints that are whole and the last update.
     """
     best = state.best_step
-    fault = "" if best == state.step else checkpoint.damage(folder / f"step-{best}")
+    fault = "" if best == state.step else checkpoint.damage(checkpoint_path(folder, best))
     if not fault:
         return best
     left: dict[int, float] = {}  # update -> what picks the best, lower is better
     for evaluation in state.history:
-        if evaluation.step == state.step or not checkpoint.damage(folder / f"step-{evaluation.step}"):
+        if evaluation.step == state.step or not checkpoint.damage(checkpoint_path(folder, evaluation.step)):
             left[evaluation.step] = to_minimise(run.settings.metric_for_best_model, evaluation.scores)
     best_of_left = min(left, key=left.__getitem__, default=state.step)
     run.tell(f"the checkpoint of the best evaluation, after update {best}, is gone or damaged ({fault}): the weights after "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ftp.folder.checkpoints import checkpoint_path
+from ftp.folder.paths import CHECKPOINTS
 from ftp.types import Evaluated, Event, Failed, Finished, Judged, Result, Risk, Saved, Score, Started, Step
 
 TOTAL = 4
@@ -44,7 +46,7 @@ def of_a_run(folder: Path, first: int = 0, last: int = TOTAL) -> Iterator[Event]
             yield evaluated(step, 2.1 * 0.9**step)
             yield judged(step, "evaluation")
         if evaluates or step == last:  # who is interrupted saves first
-            yield Saved(step, folder / "checkpoints" / f"step-{step}")
+            yield Saved(step, checkpoint_path(folder / CHECKPOINTS, step))
     if last < TOTAL:
         yield Failed(last, KeyboardInterrupt())
         return
