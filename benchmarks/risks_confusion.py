@@ -231,8 +231,11 @@ def tables(found: list[dict[str, Any]]) -> str:
         lines.append(f"| all | {len(clean)} | {_alarms(clean)} |")
     known = sum(one["fault"] in {*FAULTS, *CLEAN} for one in found)
     planned = SEEDS * len(FAULTS) + CLEAN_SEEDS * len(CLEAN)
-    lines += ["", f"Done are {known} of {planned} runs ({SEEDS} of each fault, {CLEAN_SEEDS} of each set without one); what is "
-              "missing is not known."]
+    per_kind = f"({SEEDS} per fault, {CLEAN_SEEDS} per set without one)"
+    done = f"All {planned} runs are done {per_kind}."
+    if known < planned:
+        done = f"{known} of {planned} runs are done {per_kind}; the rest is not known."
+    lines += ["", done]
     return "\n".join(lines)
 
 

@@ -118,20 +118,20 @@ def readme_page() -> str:
 
 
 def grid_page() -> str:
-    """docs/grid.md: which methods go with which domains, as tests/test_grid.py runs them."""
+    """docs/grid.md: which objectives go with which domains, as tests/test_grid.py runs them."""
     ours = workspace()
     installed = {name for name, found in discover().items() if found[0].distribution in ours}
     objectives, domains, methods = ([name for name in grid.names(kind) if name in installed]
                                     for kind in ("objective", "domain", "parameterisation"))
     found = {(one.objective, one.domain): one for one in grid.cells(objectives, domains)}
     lines = ["# What goes with what", MADE, "",
-             "A run has a domain and a method. A method is an objective (what is minimised; none: core's own loss for the",
-             "domain's rows) and a parameterisation (which weights may move; none: all of them). Their authors need not know",
+             "A run has a domain, an objective (what is minimised; none: core's own loss for the domain's rows) and a",
+             "parameterisation (which weights are trained; none: all of them). Their authors need not know",
              "each other. Any parameterisation goes with the rest: "
              f"{', '.join(f'`{name}`' for name in methods)}. Whether an objective",
              "goes with a domain depends on nothing but the [form](writing-a-plugin.md#forms) of its rows; the table says as",
-             "which form they are read then. `tests/test_grid.py` makes this table of whatever is installed, runs what fits,",
-             "so that each pair of plugins meets, and asks what does not fit for its error.", "",
+             "which form they are read then. `tests/test_grid.py` works the same table out for whatever is installed, runs what",
+             "fits, so that each pair of plugins meets, and checks the error message of what does not fit.", "",
              f"| objective | head | {' | '.join(f'`{name}`' for name in domains)} |", f"| --- | --- |{' --- |' * len(domains)}"]
     for objective in ("", *objectives):
         cells = [found[objective, domain] for domain in domains]
@@ -146,7 +146,7 @@ def grid_page() -> str:
     lines += ["", f"These objectives read rows of a form of their own from `--data`, or their sample, and need no domain: {own}."]
     misfit = next((one for one in found.values() if one.task is None and one.objective), None)
     if misfit is not None:
-        lines += ["", "What does not fit is told before anything is loaded, with what would:", "", "```text",
+        lines += ["", "What does not fit is an error before anything is loaded, which names what would fit:", "", "```text",
                   f"ftp: {misfit.why}", "```"]
     return "\n".join(lines) + "\n"
 

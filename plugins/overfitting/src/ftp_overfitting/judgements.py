@@ -36,7 +36,7 @@ def judge_trend(
         return Judgement("ok", f"the held-out loss is at its best after update {trend.step}")
     if trend.low <= 0:
         return Judgement(
-            "ok", f"the held-out loss is no surer above its best ({best}) than chance: {band}"
+            "ok", f"the held-out loss has not risen beyond chance since its best ({best}): {band}"
         )
     if trend.train_rose:
         return Judgement(
