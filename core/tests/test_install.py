@@ -184,6 +184,7 @@ ERROR: ResolutionImpossible: for help visit https://pip.pypa.io
 PIP_UNKNOWN = """ERROR: Could not find a version that satisfies the requirement ftp-zz (from versions: none)
 ERROR: No matching distribution found for ftp-zz
 """
+PIP_LACKS = "ERROR: Could not find a version that satisfies the requirement libx (from ftp-zz) (from versions: none)\n"
 PIP_NO_NETWORK = """WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(...)': /simple/ftp-zz/
 ERROR: Could not find a version that satisfies the requirement ftp-zz (from versions: none)
 """
@@ -196,6 +197,9 @@ UV_CONFLICT = """error: No solution found when resolving dependencies
 UV_UNKNOWN = """error: No solution found when resolving dependencies
   cause: Because ftp-zz was not found in the package registry and you require ftp-zz, we can conclude that ...
 """
+UV_LACKS = """error: No solution found when resolving dependencies
+  cause: Because libx was not found in the provided package locations and ftp-zz==0.1 depends on libx, we can conclude that ...
+"""
 UV_VERSION = """error: No solution found when resolving dependencies
   cause: Because only ftp-aa<=0.2 is available and you require ftp-aa>=5, we can conclude that ...
 """
@@ -204,16 +208,18 @@ BUILD = "Building wheel for ftp-zz\nerror: subprocess-exited-with-error\nERROR: 
 
 
 @pytest.mark.parametrize(("output", "words"), [
-    (PIP_CONFLICT, ["ftp-bb 0.1 depends on libx>=2", "installed is libx==1.0", "ftp install x --upgrade --dry-run"]),
-    (UV_CONFLICT, ["does not go with what is installed", "depend on libx>=2 and libx==1.0", "ftp install x --upgrade --dry-run"]),
+    (PIP_CONFLICT, ["ftp-bb 0.1 depends on libx>=2", "installed is libx==1.0", "ftp install ftp-zz --upgrade --dry-run"]),
+    (UV_CONFLICT, ["does not go with what is installed", "depend on libx>=2 and libx==1.0", "ftp-zz --upgrade --dry-run"]),
     (PIP_UNKNOWN, ["there is no package ftp-zz", "ftp install --exact PACKAGE"]),
     (UV_UNKNOWN, ["there is no package ftp-zz", "ftp install --exact PACKAGE"]),
+    (PIP_LACKS, ["it needs libx, which is not to be had there", "ftp install ftp-zz --extra-index-url URL"]),
+    (UV_LACKS, ["it needs libx, which is not to be had there", "ftp install ftp-zz --extra-index-url URL"]),
     (PIP_VERSION, ["there is no such version; there are: 0.1, 0.2"]),
     (UV_VERSION, ["there is no such version; there are: ftp-aa<=0.2"]),
-    (PIP_NO_NETWORK, ["cannot be reached", "ftp install x --no-index --find-links FOLDER"]),
-    (UV_NO_NETWORK, ["cannot be reached", "ftp install x --no-index --find-links FOLDER"]),
+    (PIP_NO_NETWORK, ["cannot be reached", "ftp install ftp-zz --no-index --find-links FOLDER"]),
+    (UV_NO_NETWORK, ["cannot be reached", "ftp install ftp-zz --no-index --find-links FOLDER"]),
     (PIP_PYTHON, ["it needs another Python than", "not in '>=3.99'"]),
-    (BUILD, ["Failed to build 'ftp-zz'", "python -m pip install x"]),
+    (BUILD, ["Failed to build 'ftp-zz'", "python -m pip install ftp-zz"]),
     ("OSError: [Errno 28] No space left on device", ["the disk is full"]),
     ("ERROR: [Errno 13] Permission denied: '/usr/x'", ["Permission denied: '/usr/x'", "python3 -m venv .venv"]),
     ("", ["it said nothing"]),
@@ -221,7 +227,7 @@ BUILD = "Building wheel for ftp-zz\nerror: subprocess-exited-with-error\nERROR: 
 def test_why_it_failed_is_told_in_words(output: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installer, "_run", lambda *_: (1, output))
     with pytest.raises(UserError) as failure:
-        installer.install(Tool("pip", ("python", "-m", "pip")), ["x"])
+        installer.install(Tool("pip", ("python", "-m", "pip")), ["ftp-zz"])
     for part in words:
         assert part in str(failure.value)
 

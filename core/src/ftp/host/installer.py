@@ -199,7 +199,9 @@ NO_NETWORK = re.compile(
 )
 OTHER_PYTHON = re.compile(r"different [Pp]ython|does not satisfy Python")
 OTHER_VERSIONS = re.compile(r"\(from versions: (?!none)([^)]*)\)|only (\S+) (?:is|are) available")
-UNKNOWN = re.compile(r"requirement (\S+) \(from versions: none\)|(\S+) was not found in|no versions of (\S+)")
+UNKNOWN = re.compile(
+    r"requirement (\S+)(?: \(from (?!versions)[^)]*\))? \(from versions: none\)|(\S+) was not found in|no versions of (\S+)"
+)
 NO_RIGHT = re.compile("Permission denied|PermissionError")
 NO_SPACE = re.compile("No space left on device")
 
@@ -228,6 +230,9 @@ def _why(output: str, requirements: Sequence[str], upgrade: bool, using: Tool) -
     unknown = UNKNOWN.search(output)
     if unknown:
         package = unknown[1] or unknown[2] or unknown[3]
+        if not any(normal_name(requirement).startswith(normal_name(package)) for requirement in requirements):
+            return Problem(f"{wanted} is not installed: it needs {package}, which is not to be had there",
+                           "name a further index, or a folder of wheels, that has it", f"{again} --extra-index-url URL")
         return Problem(f"{wanted} is not installed: there is no package {package}",
                        "a plugin NAME is looked for in the package ftp-NAME; one in a package of another name is installed by "
                        "the name of that package", "ftp install --exact PACKAGE")

@@ -185,7 +185,8 @@ def _named_plugins(
         if not candidates and is_left_out:
             mistakes.append(Problem(f"--plugins {name}: no such plugin", _unknown(bare, known)))
         elif not candidates:
-            mistakes.append(Problem(f"--plugins {name}: no such plugin is installed", _unknown(bare, known), "ftp plugins"))
+            fix = _unknown(bare, known) or f"one that is published comes with: ftp install {plain}"
+            mistakes.append(Problem(f"--plugins {name}: no such plugin is installed", fix, "ftp plugins"))
         elif is_left_out:
             continue
         elif any(candidate in removed for candidate in candidates):
