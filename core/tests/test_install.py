@@ -80,9 +80,10 @@ def test_every_wrong_name_is_told_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lora").mkdir()  # a bare word is no path, also where a folder is called so
     assert packages.requirement_of("lora") == "ftp-lora"
-    assert call(["install", "a b", "./none", "x.whl", "-e", "lora"]) == 2
+    assert call(["install", "a b", "./none", "x.whl", "-e", "lora", "-e", "./gone"]) == 2
     told = capsys.readouterr().err
-    for words in ("4 things are wrong", "a b: this is no name of a plugin", "./none: no such file", "x.whl: no such file",
+    for words in ("5 things are wrong", "--editable ./gone: no such folder",
+                  "a b: this is no name of a plugin", "./none: no such file", "x.whl: no such file",
                   "write ./lora"):
         assert words in told
     assert call(["install"]) == 2
@@ -105,7 +106,11 @@ def test_core_and_its_libraries_keep_their_versions(tool: list[list[str]], monke
     assert asked == [kept, []]
 
 
-def test_where_packages_come_from_is_passed_on(tool: list[list[str]], capsys: Out) -> None:
+def test_where_packages_come_from_is_passed_on(
+    tool: list[list[str]], capsys: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c").mkdir()
     flags = ["--no-index", "--find-links", "wheels", "--find-links", "more"]
     assert call(["install", "a", "b", "-e", "./c", "--dry-run", *flags]) == 0
     [words] = tool

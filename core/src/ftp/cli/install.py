@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -38,16 +39,21 @@ def command(
     if not names and not editable:
         raise UserError("ftp install: there is nothing to install", "name a plugin, a package or a path", "ftp install --help")
     requirements = _requirements(names, editable, exact)
-    sources = [("--index-url", [index_url] if index_url else []), ("--extra-index-url", extra_index_url),
-               ("--find-links", find_links)]
-    flags = ["--no-index"] if no_index else []
-    for flag, values in sources:
-        for value in values:
-            flags += [flag, value]
+    sources: list[str] = []
+    if no_index:
+        sources.append("--no-index")
+    if index_url:
+        sources += ["--index-url", index_url]
+    for url in extra_index_url:
+        sources += ["--extra-index-url", url]
+    for place in find_links:
+        sources += ["--find-links", place]
+
+    # a plugin must not bring another torch, or another core, without a word
     kept = [] if upgrade else packages.kept_versions()
     tool = installer.tool()
     warn(f"asking {tool.name} for {' '.join([*editable, *requirements])}")
-    changes = installer.install(tool, requirements, editable=editable, constraints=kept, flags=flags, upgrade=upgrade,
+    changes = installer.install(tool, requirements, editable=editable, constraints=kept, flags=sources, upgrade=upgrade,
                                 dry_run=dry_run, show=warn)
     tell(changes, dry_run)
     if dry_run:
@@ -65,8 +71,11 @@ def _requirements(names: Sequence[str], editable: Sequence[str], exact: bool) ->
         except UserError as error:
             problems += error.problems
     for folder in editable:
+        # pip takes a bare word for the name of a package, also where a folder is called so
         if not packages.is_path(folder):
             problems.append(Problem(f"ftp install --editable {folder}: this is no path", f"write ./{folder}"))
+        elif not Path(folder).is_dir():
+            problems.append(Problem(f"ftp install --editable {folder}: no such folder"))
     if problems:
         raise UserError(problems)
     return requirements
@@ -79,11 +88,12 @@ def tell(changes: Sequence[Change], dry_run: bool) -> None:
         return
     would = "would be " if dry_run else ""
     for change in changes:
-        source = f"  from {change.source}" if change.source else ""
-        if change.before and change.before != change.after:
-            say(f"{would}changed    {change.name} {change.before} -> {change.after}{source}")
-        else:
-            say(f"{would}installed  {change.name} {change.after}{source}")
+        what = f"installed  {change.name} {change.after}"
+        if change.before not in ("", change.after):
+            what = f"changed    {change.name} {change.before} -> {change.after}"
+        if change.source:
+            what += f"  from {change.source}"
+        say(f"{would}{what}")
 
 
 def show_plugins(changed: Sequence[str]) -> int:

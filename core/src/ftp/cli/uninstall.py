@@ -27,10 +27,15 @@ def command(names: tuple[str, ...], dry_run: bool) -> None:
     tool = installer.tool()
     if not dry_run:
         installer.uninstall(tool, leaving)
+    would = "would be " if dry_run else ""
+    gone: list[str] = []
     for package in leaving:
-        offered = f"  with {', '.join(plugins[package])}" if plugins[package] else ""
-        say(f"{'would be ' if dry_run else ''}removed    {package} {versions[package]}{offered}")
-    for problem in packages.left_alone([plugin for offered in plugins.values() for plugin in offered]):
+        what = f"removed    {package} {versions[package]}"
+        if plugins[package]:
+            what += f"  with {', '.join(plugins[package])}"
+        say(f"{would}{what}")
+        gone += plugins[package]
+    for problem in packages.left_alone(gone):
         warn(str(problem))
 
 

@@ -152,8 +152,9 @@ def wrong_name(name: str) -> list[Problem]:
         hint = f", as in '{like}'" if NAME.fullmatch(like) else ""
         return problem("not a name for a plugin", f"small letters, digits and single dashes, a letter first{hint}")
     module = f"ftp_{name.replace('-', '_')}"
-    if found := discover().get(name):
-        return problem(f"{found[0].package} offers a plugin of this name", command="ftp plugins")
+    offered = discover().get(name)
+    if offered:
+        return problem(f"{offered[0].package} offers a plugin of this name", command="ftp plugins")
     if name in {item.name.replace("_", "-") for item in core_options()} | {"plugins"}:
         return problem("core has an option of this name, and a recipe could not tell them apart")
     if importlib.util.find_spec(module) is not None:
@@ -172,18 +173,21 @@ def wrong_folder(folder: Path) -> list[Problem]:
 
 def _class_name(name: str, source: str) -> str:
     """`my-loss` -> `MyLoss`; `MyLossPlugin` where the source has that word for something else, or Python has."""
-    made = "".join(part.capitalize() for part in name.split("-"))
-    return f"{made}Plugin" if keyword.iskeyword(made) or re.search(rf"\b{made}\b", source) else made
+    class_name = "".join(part.capitalize() for part in name.split("-"))
+    is_taken = keyword.iskeyword(class_name) or re.search(rf"\b{class_name}\b", source) is not None
+    return f"{class_name}Plugin" if is_taken else class_name
 
 
 def _summary(source: str) -> str:
-    found = re.search(r'class PluginName:\n +"""(.*)"""', source)
-    assert found is not None
-    return found[1]
+    """The first line of the docstring of a template's plugin."""
+    docstring = re.search(r'class PluginName:\n +"""(.*)"""', source)
+    assert docstring is not None
+    return docstring[1]
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
-    return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], text)
+    """A template with its words replaced, all at once: what is put in is not looked at again."""
+    return re.sub("|".join(map(re.escape, words)), lambda match: words[match[0]], text)
 
 
 def _read(name: str) -> str:
