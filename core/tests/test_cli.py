@@ -536,7 +536,8 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [
-    ["--help"], ["plugins"], ["run", "--plugins", "poems", "--help"], ["run", "--plugins", "peoms"]])
+    ["--help"], ["plugins"], ["run", "--plugins", "poems", "--help"], ["run", "--plugins", "peoms"],
+    ["plugins", "show", "poems"], ["install", "poems", "--no-index", "--dry-run"], ["uninstall", "poems", "--dry-run"]])
 def test_answers_import_nothing_heavy(words: list[str]) -> None:
     program = f"""
         import sys
