@@ -102,7 +102,7 @@ def test_core_and_its_libraries_keep_their_versions(tool: list[list[str]], monke
     assert any(line.startswith(f"torch=={torch.__version__}") for line in kept)
     asked: list[Any] = []
     monkeypatch.setattr(installer, "install", lambda *_, constraints, **__: asked.append(constraints) or [])
-    assert call(["install", "no-such"]) == 0 and call(["install", "no-such", "--upgrade"]) == 0
+    assert call(["install", "lora"]) == 0 and call(["install", "lora", "--upgrade"]) == 0
     assert asked == [kept, []]
 
 
@@ -128,15 +128,15 @@ def test_what_comes_without_a_plugin_is_told(
     plant: Plant, tool: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
     plant("ftp-verses", {"verse": "x:X"}, {}, group="ftp.readers")
-    plant("plain", {}, {})
+    plant("plain", {}, {}, group="console_scripts")
     changes = [Change("ftp-verses", "", "1.0"), Change("plain", "0.9", "1.0")]
     monkeypatch.setattr(installer, "install", lambda *_, **__: changes)
     assert call(["install", "verses"]) == 0
     shown = capsys.readouterr()
     assert "ftp-verses brings file formats: verse" in shown.out and "changed    plain 0.9 -> 1.0" in shown.out
     monkeypatch.setattr(installer, "install", lambda *_, **__: changes[1:])
-    assert call(["install", "--exact", "plain"]) == 0
-    assert "nothing that ftp looks for came with plain" in capsys.readouterr().err
+    assert call(["install", "--exact", "plain>=1"]) == 2
+    assert "plain brings nothing that ftp looks for" in (told := capsys.readouterr().err) and "pip uninstall plain" in told
 
 
 # --- where nothing can be installed ---

@@ -58,7 +58,11 @@ def command(
     tell(changes, dry_run)
     if dry_run:
         return 0
-    return show_plugins([change.name for change in changes])
+    strangers = [name for name in packages.names_of(requirements) if not packages.groups_of(name)]
+    for stranger in strangers:
+        warn(str(Problem(f"{stranger} brings nothing that ftp looks for, so it is no plugin of this ftp",
+                         "if you did not mean it, remove it", f"pip uninstall {stranger}")))
+    return max(show_plugins([change.name for change in changes]), 2 if strangers else 0)
 
 
 def _requirements(names: Sequence[str], editable: Sequence[str], exact: bool) -> list[str]:
@@ -111,6 +115,4 @@ def show_plugins(changed: Sequence[str]) -> int:
             say(page.stdout, end="")
             warn(page.stderr, end="")
             status = max(status, page.returncode)
-    if changed and not any(packages.groups_of(package) for package in changed):
-        warn(f"nothing that ftp looks for came with {', '.join(changed)}: no plugin, no command, no model")
     return status

@@ -111,12 +111,20 @@ def _is_installed(package: str) -> bool:
     return True
 
 
+def names_of(requirements: Iterable[str]) -> list[str]:
+    """The packages that requirements name; what a path or an address brings is not known by it."""
+    named = [requirement for requirement in requirements if not is_address(requirement) and not is_path(requirement)]
+    return [normal_name(re.split(r"[^\w.-]", requirement)[0]) for requirement in named]
+
+
 # --- what packages offer and need ---
 
 
 def groups_of(package: str) -> dict[str, list[str]]:
     """What an installed package offers to ftp: group of entry points -> names."""
     groups: dict[str, list[str]] = {}
+    if not _is_installed(package):
+        return groups
     for point in metadata.distribution(package).entry_points:
         if point.group == GROUP or point.group.startswith(f"{GROUP}."):
             groups.setdefault(point.group, []).append(point.name)
