@@ -79,7 +79,7 @@ def test_an_unknown_name_gets_the_nearest(plant: Plant) -> None:
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": domain_code(name="Poems", gives='"text"')})
     text = error_of(lambda: pick(["peoms"]))
     assert "peoms: no such plugin is installed" in text and "did you mean 'poems'?" in text
-    assert "ftp install" not in text and "comes with: ftp install sonnets" in told(lambda: pick(["sonnets"]))
+    assert "ftp install" not in text and "comes with: ftp install sonnets" in error_of(lambda: pick(["sonnets"]))
 
 
 def test_two_distributions_with_one_name(plant: Plant) -> None:
