@@ -146,7 +146,7 @@ def checked(written: Written, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_passes_the_kit(kind: str, checked: dict[str, dict[str, str]]) -> None:
     own = {"objective": "totals-are-sums", "parameterisation": "only-trained-weights-move", "domain": "right-answers-score-best",
-           "risk": "nothing-compared-is-not-ok", "extra": "resumes-to-the-same-end"}
+           "risk": "nothing-compared-is-not-ok", "extra": "same-seed-same-run"}
     assert checked[kind][own[kind]] == "ok" and "failed" not in checked[kind].values()
 
 
