@@ -51,15 +51,17 @@ def hooks_page() -> str:
     lines += [f"| [`{name}`](#{name}) | {ARITIES[arity]} |" for name, arity in hooks.ARITY.items()]
     lines += ["", "## What a plugin declares", "",
               'In the brackets of the decorator, for example `@plugin(wants=("preference",), head="tokens")`; `@plugin` alone',
-              "will do. A word that is not in this table, or one that stands in the body of the class, is an error before a run.",
+              "will do. An argument that is not in this table, or a declaration in the body of the class, is an error before",
+              "a run.",
               "",
-              "| word | meaning |", "| --- | --- |"]
+              "| argument | meaning |", "| --- | --- |"]
     lines += [f"| `{word}` | {cell(meaning)} |" for word, meaning in arguments(plugin).items()]
     for name, arity in hooks.ARITY.items():
         lines += ["", f"## {name}", "", f"{ARITIES[arity].capitalize()}.", "", "```python", signature(name), "```", "",
                   document(getattr(hooks, name))]
     lines += ["", "## What flows through them", "",
-              "Frozen dataclasses of `ftp.types` and the protocol `Loss`, in the order in which a run meets them."]
+              "Frozen dataclasses of `ftp.types`, and the base class `Loss` (a protocol with defaults: inherit from it), in the",
+              "order in which a run uses them."]
     for cls in classes():
         text, _, _ = document(cls).partition("\n\nAttributes:\n")
         lines += ["", f"### {cls.__name__}", "", text, ""]

@@ -195,7 +195,7 @@ def on_event(run: StartedRun, event: Event) -> Stop | None:
     a run `Finished` or `Failed`).
 
     Collected. Answer `Stop(reason)` to `Step` or `Evaluated` to end training after this update; a Stop from any rank stops
-    all. Every rank hears every event, but for a failure that other ranks may not know of.
+    all. All ranks get all events; `Failed` may reach only the rank that failed.
     """
     raise NotImplementedError
 

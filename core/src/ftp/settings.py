@@ -17,7 +17,7 @@ class Settings:
     out: Path | None = option(None, "run folder; default: runs/<plugins>-<number>", group="run")
     seed: int = option(0, "seed of everything random", low=0, high=2**31 - 1, group="run")
     on_risk: Literal["warn", "stop", "fail"] = option(
-        "warn", "warn: tell and go on (a verdict stop still ends the run); stop: a warn ends training and keeps the best "
+        "warn", "warn: report it and go on (a verdict stop still ends the run); stop: a warn ends training and keeps the best "
         "checkpoint; fail: as stop, with exit status 2", group="run")
     plugins_from: tuple[str, ...] = option((), "plugins that are not installed: path.py:Class (joins the run), or a "
                                            "file or folder (its plugins can be named in --plugins)", group="run", code=True)
@@ -36,7 +36,7 @@ class Settings:
                                          "'<|tool|>,<|note|>'", group="model")
     resize_embeddings: bool = option(False, "give rows to tokens of the tokenizer that the weights have none for; they are "
                                      "trained", group="model")
-    max_length: int | None = option(None, "tokens a row at most (where an encoder reads and a decoder writes: of each); "
+    max_length: int | None = option(None, "tokens per row at most (where an encoder reads and a decoder writes: of each); "
                                     "default: what the model takes, 1024 at most", low=4,
                                     group="model")
     gradient_checkpointing: bool = option(False, "recompute activations instead of keeping them", group="model")
@@ -74,11 +74,11 @@ class Settings:
     # --- optimisation ---
     epochs: float = option(3.0, "passes over the training rows", low=0, group="optimisation")
     max_steps: int | None = option(None, "updates at most (overrides epochs)", low=0, group="optimisation")
-    batch_size: int = option(32, "rows an update, over all processes and micro-batches", low=1, group="optimisation")
-    batch_tokens: int | None = option(None, "tokens an update instead of rows", low=1, group="optimisation")
-    micro_batch_size: int | None = option(None, "rows a forward pass on a device at most; default: all of an update's",
+    batch_size: int = option(32, "rows per update, over all processes and micro-batches", low=1, group="optimisation")
+    batch_tokens: int | None = option(None, "tokens per update instead of rows", low=1, group="optimisation")
+    micro_batch_size: int | None = option(None, "rows per forward pass on a device at most; default: all of an update's",
                                           low=1, group="optimisation")
-    micro_batch_tokens: int = option(16384, "tokens a forward pass on a device at most", low=1, group="optimisation")
+    micro_batch_tokens: int = option(16384, "tokens per forward pass on a device at most", low=1, group="optimisation")
     learning_rate: float = option(5e-5, "peak learning rate (methods suggest their own)", low=0, group="optimisation")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "wsd"] = option(
         "linear", "schedule after warm-up; wsd: constant, then down over the last fifth", group="optimisation")
@@ -91,12 +91,12 @@ class Settings:
     adam_beta1: float = option(0.9, "AdamW beta1", low=0, high=1, group="optimisation")
     adam_beta2: float = option(0.999, "AdamW beta2", low=0, high=1, group="optimisation")
     adam_epsilon: float = option(1e-8, "AdamW epsilon", low=0, group="optimisation")
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm; 0: not", low=0, group="optimisation")
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm; 0: never", low=0, group="optimisation")
 
     # --- evaluation and saving ---
-    eval_steps: int | None = option(None, "updates between evaluations; default: 4 an epoch, at least 20 apart", low=1,
+    eval_steps: int | None = option(None, "updates between evaluations; default: 4 per epoch, at least 20 apart", low=1,
                                     group="evaluation")
-    eval_batch_tokens: int = option(16384, "tokens a forward pass in evaluation", low=1, group="evaluation")
+    eval_batch_tokens: int = option(16384, "tokens per forward pass in evaluation", low=1, group="evaluation")
     metric_for_best_model: str | None = option(None, "score that picks the best checkpoint; default: validation loss",
                                                group="evaluation")
     early_stopping_patience: int | None = option(None, "evaluations without a better score before training ends", low=1,

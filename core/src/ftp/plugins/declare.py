@@ -85,7 +85,8 @@ def plugin(cls: type[T] | None = None, /, **words: object) -> type[T] | Callable
         decides: what only one plugin of a run may decide.
         replaces: default plugins that it makes needless.
         builds_with: its options without which core builds the network, not its `build_model`.
-        candidates: settings of its options that are worth a try, each a dictionary of option -> value.
+        candidates: settings of its options that are worth a try, each a dictionary of option -> value; `ftp plugins show`
+            lists them.
         main_only: its `on_event` is called on the main process alone.
         adds_weights: False where a parameterisation trains the base's own weights and adds none.
         starts_as_base: False where the model gives other answers than the base before any training.

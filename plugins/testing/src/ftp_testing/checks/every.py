@@ -111,7 +111,7 @@ def fields_are_options(subject: Subject) -> str:
 
 @check("every")
 def options_round_trip(subject: Subject) -> str:
-    """Values survive the way through a recipe (TOML) and through flags."""
+    """Values survive a round trip through a recipe (TOML) and through flags."""
     import tomllib
 
     options = subject.picked.options

@@ -52,7 +52,7 @@ class Case:
 
 @check("risk")
 def verdicts_are_sound(subject: Subject) -> str:
-    """Each verdict has a name, a level that there is, words, numbers behind them, and for a warning what to do."""
+    """Each verdict has a name, a valid level, a finding, the numbers behind it, and for a warning advice."""
     levels: set[str] = set()
     for case in _cases(subject):
         for stage, risks in _speak(subject, case).items():
