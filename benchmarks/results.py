@@ -118,6 +118,15 @@ TABLES = (
         Case("rerank-stsb", "rerank, stsb",
              "--plugins rerank,full --data DIR/stsb --form scored_pairs --rerank.highest 5 --batch-size 32 --epochs 1"),
     )),
+    Table("targets", ("spearman", "pearson", "mae", "micro_f1", "macro_f1", "subset_accuracy", "accuracy"), (
+        Case("regress-stsb", "regress, stsb",
+             "--plugins full,regress --data DIR/stsb --max-train-rows 2000 --max-eval-rows 1000 --epochs 2 --batch-size 16"),
+        Case("multilabel-services", "multilabel, services of a dialogue",
+             "--plugins full,multilabel --data RUNS/sets/services --max-train-rows 1000 --max-eval-rows 400 --max-length 96 "
+             "--epochs 2 --batch-size 16 --learning-rate 2e-4"),
+        Case("choice-exam", "choice, exam of mmlu",
+             "--plugins full,choice --data RUNS/sets/exam --max-train-rows 500 --max-length 96 --epochs 1 --batch-size 16"),
+    )),
 )
 
 
