@@ -1,5 +1,5 @@
-"""Write the pages that are made from the code: docs/hooks.md, docs/options.md and docs/grid.md, the table of plugins in
-README.md and that of checks in docs/conformance.md.
+"""Write the pages that are made from the code: docs/hooks.md, docs/options.md, docs/grid.md and docs/reference, the table of
+plugins in README.md and that of checks in docs/conformance.md.
 
     python docs/make.py            write them (run it after a change to hooks, types, options, checks, or the list of plugins)
     python docs/make.py --release  write the public names of a release down, with which tests/test_public.py compares
@@ -31,6 +31,10 @@ from ftp_testing.kit import PARTS
 from ftp_testing.outcome import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))  # tests load this file by its path
+
+import reference  # noqa: E402
+
 DOCS = ROOT / "docs"
 PUBLIC_NAMES = ROOT / "core" / "tests" / "public_names.json"
 MADE = "<!-- Made by docs/make.py from the code: do not edit. -->"
@@ -179,7 +183,14 @@ def between(path: Path, name: str, lines: Iterable[str]) -> str:
 def pages() -> dict[Path, str]:
     """Every page that is made, and what it should be."""
     return {DOCS / "hooks.md": hooks_page(), DOCS / "options.md": options_page(), DOCS / "grid.md": grid_page(),
-            DOCS / "conformance.md": conformance_page(), ROOT / "README.md": readme_page()}
+            DOCS / "conformance.md": conformance_page(), ROOT / "README.md": readme_page(), **reference_pages()}
+
+
+def reference_pages() -> dict[Path, str]:
+    """docs/reference: a page for each public module."""
+    made = reference.pages(frozenset(cls.__name__ for cls in classes()))
+    with_mark = {name: text.replace("\n", f"\n{MADE}\n", 1) for name, text in made.items()}
+    return {DOCS / "reference" / name: text for name, text in with_mark.items()}
 
 
 def table(options: Iterable[Option]) -> list[str]:
@@ -255,6 +266,7 @@ def main() -> int:
             print(f"{path.relative_to(ROOT)} is stale: run python docs/make.py")
         return 1 if stale else 0
     for path in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(pages()[path], encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")
     return 0
