@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,3 +165,50 @@ def test_a_name_that_is_taken_away_is_found() -> None:
     names = {"ftp": ["plugin", "once_here"], "ftp.losses": ["wrapped", "for_head", "common"], "ftp.gone": ["x"]}
     # `ftp.losses.common` is still there, but no longer public and without a warning
     assert broken_promises(names) == ["ftp.gone", "ftp.losses.common", "ftp.once_here"]
+
+
+def undocumented(module: str) -> list[str]:
+    """The parameters of a module's public functions of which the docstring does not say what they are."""
+    reference = docs_module("reference")
+    missing = []
+    for name in importlib.import_module(module).__all__:
+        value = getattr(importlib.import_module(module), name)
+        if not inspect.isroutine(value):
+            continue
+        explained = reference.read_docstring(value).named.get("Args", {})
+        for parameter in inspect.signature(value).parameters.values():
+            # a decorator's class needs no word, and keywords that are passed on are explained one by one
+            is_plain = parameter.name != "cls" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+            if is_plain and parameter.name not in explained:
+                missing.append(f"{name}({parameter.name})")
+    return missing
+
+
+def docs_module(name: str) -> Any:
+    """A module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # a dataclass looks its module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_public_functions_say_what_each_argument_is(module: str) -> None:
+    assert not undocumented(module), "docs/reference is made of the part `Args:` of each docstring"
+
+
+def test_an_argument_without_a_word_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ftp
+
+    def nearest(word: str, known: list[str]) -> str:
+        """The known word that is nearest.
+
+        Args:
+            word: what was written.
+        """
+        return word + known[0]
+
+    monkeypatch.setattr(ftp, "nearest", nearest)
+    assert "nearest(known)" in undocumented("ftp")

@@ -75,8 +75,10 @@ def encode(
     A damaged entry of the cache is made again; processes that race end with the same entry.
 
     Args:
+        dataset: the rows of one split.
         loss_encode: is given 1000 rows at a time. Where it makes none or several of a row, it says in `row` which of the rows
             it was given each belongs to, counted from 0; that becomes the number in `dataset`.
+        split: its name, for messages and the cache.
         key: says all that encoding depends on (see `cache_key`).
         cache_dir: where the encoded rows are kept, under a hash of key, content of the rows and split; None keeps them
             in memory or a temporary file, and so does a folder that cannot be written.

@@ -47,10 +47,11 @@ def read(
     Args:
         source: a file (docs/data.md lists the formats), its split being `train` unless its name says another; a folder with
             a file (or shards, or a sub-folder) for each split; a folder that `save_to_disk` wrote; a hub id `org/name` or
-            `org/name:config`, with `revision`.
+            `org/name:config`.
         columns: our name -> name in the data; a column that had our name becomes `<name>_original`.
         splits: our name -> name in the source (the file's name without endings, or the hub's split).
         streaming: rows come as they are read.
+        revision: branch, tag or commit of a hub id; None: its main branch.
         text_by: `line` or `document`, what a row of a txt file is.
         max_decompressed: what a compressed file may grow to, as `64GB`.
         notes: gets what a user should know about how the files were read.
