@@ -32,11 +32,14 @@ SLOW = (
     "plugins/quantize/tests",
     "plugins/rlhf/tests",
     "plugins/sft/tests/test_sft_run.py",
+    "plugins/sft/tests/test_seq2seq.py",
+    "plugins/preference/tests/test_traps.py",
+    "plugins/preference/tests/test_runs.py",
     "plugins/testing/tests",
     "tests",
 )
 """Files and folders that are marked slow, those that take longest first: they also run first, so that neither of two workers
-has a long one left at the end."""
+has a long one left at the end. Single tests that take seconds are marked where they stand."""
 
 QUICK = ("tests/test_plan.py", "tests/test_workspace.py", "tests/test_security.py", "tests/test_control_text.py")
 """What is in a slow folder and takes no time."""

@@ -47,6 +47,7 @@ def start(words: list[str], environment: dict[str, str]) -> subprocess.Popen[str
     (signal.SIGTERM, "ftp: stopped by SIGTERM\n"),
     (signal.SIGHUP, "ftp: stopped by SIGHUP\n"),
 ])
+@pytest.mark.slow
 def test_a_request_to_end_while_ftp_is_imported_is_answered_in_a_word(environment, words, number, message):
     process = start(words, environment)
     process.send_signal(number)

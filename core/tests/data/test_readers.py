@@ -273,6 +273,7 @@ def test_a_damaged_archive_is_told(tmp_path: Path, ending: str, kind: str) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", PACK)
+@pytest.mark.slow
 def test_an_archive_that_grows_beyond_its_bound_ends_with_the_option(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.txt.{ending}"
     path.write_bytes(PACK[ending](b"so it goes on\n" * 300_000))

@@ -69,6 +69,7 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
                    micro_batch_tokens=200, learning_rate=1e-3, verify=True, **QUICK)
 
 
+@pytest.mark.slow
 def test_sentence_transformers_loads_the_model_of_a_run_and_gives_the_same_vectors(run: Any) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")
     theirs = sentence_transformers.SentenceTransformer(str(run.out / "model"), device="cpu")
@@ -95,6 +96,7 @@ def test_sentence_transformers_loads_an_adapter_and_what_it_is_merged_to(folder:
     assert np.abs(base - mine).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_run_with_cached_gradients_is_the_run_without(run: Any, folder: Path, tmp_path: Path) -> None:
     whole = ftp.run(["embed", "full"], model=str(folder), out=tmp_path / "run", max_steps=4, batch_size=32, learning_rate=1e-3,
                     verify=False, **QUICK)

@@ -119,6 +119,7 @@ CLEAN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLEAN)
+@pytest.mark.slow
 def test_clean_runs_raise_nothing_in_19_of_20(name: str) -> None:
     """200 noisy runs each, every look judged; the means of `flat` do not move at all: the hardest
     case for a trend."""

@@ -193,6 +193,7 @@ def test_options_as_text():
 @pytest.mark.parametrize("kind, plugins, method", [
     ("bert", (), "prompt_tuning"), ("llama", ("dpo",), "prefix_tuning"), ("llama", ("sft",), "ia3"),
     ("gpt2", ("clm",), "prompt_tuning")])
+@pytest.mark.slow
 def test_a_run(made, tmp_path, kind, plugins, method):
     done = execute(find("peft").prepared(plugins=plugins, model=str(made[kind]), max_steps=3, baselines=True, verify=True,
                                          out=str(tmp_path / "run"), **{"peft.method": method, "learning_rate": 1e-2}))

@@ -497,6 +497,7 @@ def test_a_clean_run_is_ok(go: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "word"), [(1e-7, "too low"), (1.0, "too high")])
+@pytest.mark.slow
 def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(
     go: Any, rate: float, word: str
 ) -> None:
