@@ -129,7 +129,8 @@ def field_lines(cls: type) -> list[str]:
 
 def constant_lines(module: ModuleType, name: str, value: object) -> list[str]:
     """A constant or an alias of a type, with the string below it."""
-    shown = repr(value)
+    # a set has another order in each process
+    shown = f"{type(value).__name__}({sorted(value)!r})" if isinstance(value, set | frozenset) else repr(value)
     # an object without a form of its own shows the address where it lies, which is another in each process
     lines = [] if len(shown) > WIDTH or " at 0x" in shown else ["```python", f"{name} = {shown}", "```", ""]
     return [*lines, constant_meaning(module, name)]
