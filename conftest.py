@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,16 +50,24 @@ ONE_BY_ONE = ("tests/test_grid.py", "tests/test_plan_memory.py", "plugins/testin
 """Files whose tests share no run: both workers take of them. The tests of any other file go to one worker."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark, group and order."""
+    """Mark and order."""
     for item in items:
-        file = item.path.relative_to(ROOT).as_posix()
-        if slowness(file) < len(SLOW):
+        if slowness(item.path.relative_to(ROOT).as_posix()) < len(SLOW):
             item.add_marker(pytest.mark.slow)
-        if group := group_of(item, file):
-            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: slowness(item.path.relative_to(ROOT).as_posix()))  # stable: files stay together
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests by `group_of`. The marks of xdist's own `loadgroup` are not seen under pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 def slowness(file: str) -> int:
@@ -70,11 +80,23 @@ def slowness(file: str) -> int:
     return len(SLOW)
 
 
-def group_of(item: pytest.Item, file: str) -> str:
-    """What a test has to be with on one worker, as they share fixtures or a cache; "" where it is alone."""
-    if file == "tests/test_conformance.py" and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        return f"kit of {item.callspec.params['plugin']}"
-    return "" if file in ONE_BY_ONE else file
+def group_of(nodeid: str) -> str:
+    """What a test has to be with on one worker, as they share fixtures or a cache; the test itself where it is alone."""
+    file, _, name = nodeid.partition("::")
+    if file in ONE_BY_ONE:
+        return nodeid
+    if file == "tests/test_conformance.py" and "[" in name:
+        case = name.partition("[")[2]  # the plugin, a dash, and the check
+        return f"kit of {max((plugin for plugin in plugins() if case.startswith(f'{plugin}-')), key=len, default='')}"
+    return file
+
+
+@cache
+def plugins() -> tuple[str, ...]:
+    """Names of the installed plugins."""
+    from ftp.plugins.find import installed
+
+    return tuple(name for name, _ in installed())
 
 
 @pytest.fixture(scope="session", autouse=True)

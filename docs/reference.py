@@ -38,7 +38,8 @@ class Docstring:
 
 def read_docstring(value: object) -> Docstring:
     """The docstring of a function, class or module, cut into its parts."""
-    lines = inspect.getdoc(value) or ""
+    # what a class inherits from a library is not ours to explain
+    lines = inspect.cleandoc(value.__doc__ or "")
     text, *rest = PART.split(lines)
     named: dict[str, dict[str, str]] = {}
     plain: dict[str, str] = {}

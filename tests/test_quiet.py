@@ -22,7 +22,8 @@ FOREIGN = re.compile(r"Warning\b|^[WEI]\d{4} |Failed to load|site-packages|huggi
 OURS = {"chat talk": "llama: /reset forgets what was said, /system TEXT sets the system text (and forgets), /exit ends.\n"}
 """Command -> what ftp itself says on standard error."""
 
-LIGHT = ("--help", "--version", "plugins", "plugins show lora", "run --help", "new --help", "data --help")
+LIGHT = ("--help", "--version", "plugins", "plugins show lora", "run --help", "new --help", "data --help",
+         "install --help", "uninstall --help")
 """Commands that import no torch, each in a process of its own."""
 
 RUN = "run --plugins lora,classify,-forgetting --data rows.csv --model bert --device cpu --max-steps 2 --out run"
