@@ -28,7 +28,9 @@ PART_SPLITS = (
     "import json, sys; [json.dump(rows, open(f'{sys.argv[2]}/{name}.json', 'w')) "
     "for name, rows in json.load(open(sys.argv[1])).items() if isinstance(rows, (list, dict))]"
 )
-LIST_ROWS = "import json, sys; print(json.dumps(list(json.load(open(sys.argv[1])).values())))"
+LIST_ROWS = (
+    "import json, sys; print(json.dumps(list(json.load(open(sys.argv[1])).values())))"
+)
 
 
 def rows_of(file: DataFile, whole: object) -> Sequence[object]:
