@@ -165,7 +165,7 @@ def test_the_table_counts_what_was_found(script: Any, tmp_path: Path) -> None:
     assert "| leaky split, trained all the same | 3 | **2 of 3** | 0 of 3 | 0 of 3 | 0 of 3 | 0 of 3 |" in said
     assert "| learning rate 1 | 1 | 0 of 1 | 0 of 1 | **1 of 1** | 1 of 1 (follows) | 0 of 1 |" in said
     assert "| all | 2 | 0 of 2 | 0 of 2 | 0 of 2 | 1 of 2 | 0 of 2 | 1 of 2 |" in said
-    assert "Done are 6 of 66 runs" in said
+    assert "6 of 66 runs are done" in said
     assert said.startswith("before") and said.endswith("after") and "old" not in said
     with pytest.raises(SystemExit, match="marks"):
         script.write(tmp_path / "found.json", "")
