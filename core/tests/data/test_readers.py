@@ -25,21 +25,9 @@ from ftp.data.read import read
 from ftp.data.readers import Reader
 from ftp.data.target_form import shape
 from ftp.errors import UserError
+from ftp_testing.read_files import error_of, rows_of
 
 ROWS = [{"text": "a warm, dry room", "label": "good"}, {"text": "a cold bed", "label": "bad"}]
-
-
-def rows_of(path: Path, **options: Any) -> tuple[list[dict[str, Any]], str]:
-    notes: list[str] = []
-    splits = read(path, notes=notes, **options)
-    return list(next(iter(splits.values()))), "\n".join(notes)
-
-
-def error_of(path: Path, **options: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        rows_of(path, **options)
-    assert path.name in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

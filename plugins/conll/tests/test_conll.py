@@ -2,31 +2,17 @@
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ftp.data import readers
 from ftp.data.read import read
-from ftp.errors import UserError
+from ftp_testing.read_files import error_of, rows_of
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTP_CACHE", str(tmp_path / "cache"))
-
-
-def rows_of(path: Path, **options: Any) -> tuple[list[dict[str, Any]], str]:
-    notes: list[str] = []
-    splits = read(path, notes=notes, **options)
-    return list(next(iter(splits.values()))), "\n".join(notes)
-
-
-def error_of(path: Path, **options: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        rows_of(path, **options)
-    assert path.name in str(caught.value)
-    return str(caught.value)
 
 
 CONLL = "-DOCSTART- -X- O\n\n# id 1\nAnna NNP B-PER\nin IN O\nLima NNP B-LOC\n\n\nRain NN O\n"

@@ -9,25 +9,12 @@ from typing import Any
 import pytest
 
 from ftp.data.read import read
-from ftp.errors import UserError
+from ftp_testing.read_files import error_of, rows_of
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTP_CACHE", str(tmp_path / "cache"))
-
-
-def rows_of(path: Path, **options: Any) -> tuple[list[dict[str, Any]], str]:
-    notes: list[str] = []
-    splits = read(path, notes=notes, **options)
-    return list(next(iter(splits.values()))), "\n".join(notes)
-
-
-def error_of(path: Path, **options: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        rows_of(path, **options)
-    assert path.name in str(caught.value)
-    return str(caught.value)
 
 
 def spreadsheet(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
