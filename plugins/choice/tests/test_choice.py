@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 import ftp
 from ftp.data.read import read
 from ftp.errors import UserError
-from ftp.types import Predictions
+from ftp.net.logits import WholeLogits
+from ftp.types import LossOut, Predictions
 from ftp_choice import SAMPLE, Choice, scores
 from ftp_testing.built import built
 from ftp_testing.models import tiny
@@ -80,6 +81,46 @@ def test_rows_with_different_numbers_of_choices_are_scored_as_if_alone(folder: P
         assert prediction.scores == pytest.approx(out.outputs[0].softmax(-1).tolist(), rel=1e-3)
         assert prediction.answer == int(out.outputs[0].argmax())
     assert float(alone[1].total) == pytest.approx(float(cross_entropy(alone[1].outputs, torch.tensor([2]))), rel=1e-6)
+
+
+def test_wrappers_of_the_loss_see_the_choices_that_a_row_has(folder: Path) -> None:
+    rows = [row(1, "the waiter", "the bank"), row(2, "a film", "the price of bread", "a card", "Oslo"), row(0, "a", "b", "c")]
+
+    def computed(*wrappers: str, **options: Any) -> tuple[Any, Any, LossOut]:
+        _, _, model, loss = built(["full", "choice", *wrappers], model=str(folder / "bert"), **options)
+        model.net.eval()
+        batch = loss.collate(list(loss.encode(rows)))
+        return model, batch, loss.compute(batch)
+
+    _, _, plain = computed()
+    answers = [1, 2, 0]
+    wanted = torch.zeros(())
+    for logits, answer, choices in zip(plain.outputs, answers, (2, 4, 3), strict=True):
+        wanted += cross_entropy(logits[:choices], torch.tensor(answer), label_smoothing=0.3)
+    model, _, smoothed = computed("smoothing", **{"smoothing.share": 0.3})
+    assert smoothed.total.item() == pytest.approx(wanted.item(), rel=1e-5)
+    smoothed.total.backward()
+    gradients = [weight.grad for weight in model.net.parameters() if weight.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
+
+    # without dropout both passes agree
+    _, _, drawn_together = computed("rdrop")
+    assert drawn_together.total.item() == pytest.approx(plain.total.item(), rel=1e-5)
+    assert float(drawn_together.metrics["rdrop"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_logits_of_rows_with_different_numbers_of_choices_keep_their_order() -> None:
+    values = torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, -torch.inf], [5.0, 6.0, 7.0], [8.0, -torch.inf, -torch.inf]])
+    first, second = WholeLogits(values, torch.tensor([3, 2, 3, 1])), WholeLogits(values * 2, torch.tensor([3, 2, 3, 1]))
+    assert first.each(lambda logits, _: logits.sum(-1), torch.arange(4)).tolist() == [3, 7, 18, 8]
+    assert first.each(lambda logits, terms: logits[:, 0] * terms, torch.arange(4)).tolist() == [0, 3, 10, 24]
+    assert first.each(lambda logits, others: (others - logits).sum(-1), second).tolist() == [3, 7, 18, 8]
+
+
+@pytest.mark.parametrize("wrapper", ["distill", "kl_anchor"])
+def test_a_wrapper_that_asks_another_network_is_refused_before_training(folder: Path, wrapper: str) -> None:
+    with pytest.raises(UserError, match=r"class of a row|classes of rows"):
+        built(["full", "choice", wrapper], model=str(folder / "bert"))
 
 
 def test_letters_and_numbers_are_one_answer(folder: Path, tmp_path: Path) -> None:

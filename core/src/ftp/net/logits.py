@@ -43,9 +43,16 @@ class Logits(Protocol):
 
 @dataclass(frozen=True)
 class WholeLogits:
-    """Logits of few classes, [terms, classes] fp32: all are there."""
+    """Logits of few classes, all of which are there.
+
+    Args:
+        values: `[terms, classes]` fp32.
+        num_classes: `[terms]` the number of classes of each term, where terms have different numbers (choices of a question):
+            what stands behind them in `values` is no class, and no function of `each` sees it. None: all have all.
+    """
 
     values: Tensor
+    num_classes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,7 +63,18 @@ class WholeLogits:
     def each(self, function: Callable[[Tensor, Tensor], Tensor], beside: Tensor | Logits) -> Tensor:
         if not isinstance(beside, Tensor):
             beside = beside.at(torch.arange(len(self), device=self.values.device))
-        return function(self.values, beside)
+        if self.num_classes is None:
+            return function(self.values, beside)
+        # A share of a class that is not there would be infinite: terms with as many classes go together.
+        order: list[Tensor] = []
+        results: list[Tensor] = []
+        for count in self.num_classes.unique().tolist():
+            terms = (self.num_classes == count).nonzero().flatten()
+            # targets are a number a term, other logits a row of classes
+            beside_terms = beside[terms] if beside.dim() == 1 else beside[terms, :count]
+            order.append(terms)
+            results.append(function(self.values[terms, :count], beside_terms))
+        return torch.cat(results)[torch.cat(order).argsort()]
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
 
     from ftp.losses import is_asked, labels, wrapped
     from ftp.net import layout
+    from ftp.net.logits import WholeLogits
 
     texts = labels.make(run, data, model)
     for layer in model.net.modules():
@@ -155,8 +156,11 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
 
     def compute(batch: Batch) -> LossOut:
         logits = logits_of(batch)
-        losses = cross_entropy(logits, batch.inputs["answer"], reduction="none")
-        return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
+        answers = batch.inputs["answer"]
+        losses = cross_entropy(logits, answers, reduction="none")
+        num_choices = torch.tensor(batch.inputs["choices"], device=logits.device)
+        return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach(),
+                       logits=WholeLogits(logits, num_choices), targets=answers)
 
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
         logits = logits_of(batch) if out is None else out.outputs
