@@ -43,7 +43,13 @@ SLOW = (
 """Files and folders that are marked slow, those that take longest first: they also run first, so that neither of two workers
 has a long one left at the end. Single tests that take seconds are marked where they stand."""
 
-QUICK = ("tests/test_plan.py", "tests/test_workspace.py", "tests/test_security.py", "tests/test_control_text.py")
+QUICK = (
+    "tests/test_plan.py",
+    "tests/test_workspace.py",
+    "tests/test_security.py",
+    "tests/test_control_text.py",
+    "tests/test_optional_libraries.py",
+)
 """What is in a slow folder and takes no time."""
 
 ONE_BY_ONE = ("tests/test_grid.py", "tests/test_plan_memory.py", "plugins/testing/tests/test_faults.py")

@@ -47,7 +47,8 @@ def test_an_event_is_one_line_of_json_at_once(tmp_path: Path) -> None:
 
 
 def test_tensors_become_numbers(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     log = Log(tmp_path, writer=True)
     log.event("step", step=1, loss=torch.tensor(0.25, requires_grad=True), norms=torch.ones(2, dtype=torch.bfloat16))
     assert lines(tmp_path)[0]["loss"] == 0.25 and lines(tmp_path)[0]["norms"] == [1.0, 1.0]
