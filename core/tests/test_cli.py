@@ -409,6 +409,7 @@ class FakePredictor:
         hooks = SimpleNamespace(picked=(), seen_by=lambda domain, run: run)
         self.run = SimpleNamespace(settings=settings, hooks=hooks)
         self.data = Data({}, "labelled", ("short", "long"))
+        self.model = SimpleNamespace(head="labels")
         self.asked: list[Any] = []
 
     def predict(self, rows: list[Any], start: int = 0) -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ def test_what_is_no_text_is_told_by_row(form: Any, value: Any, message: str) -> 
 
 
 @pytest.mark.parametrize(("form", "row", "message"), [
-    ("labelled", {"text": "a", "text_pair": None}, "row 7 has no text_pair"),
+    ("labelled", {"text": "a", "text_pair": ["b"]}, "row 7 holds a list in text_pair, not text"),
+    ("labelled", {"text": None, "text_pair": "b"}, "row 7 has no text"),
     ("question", {"question": "a", "context": None}, "row 7 has no context"),
     ("tagged", {"tokens": None}, "row 7 has no tokens"), ("tagged", {"tokens": "a b"}, "row 7 holds a str in tokens, not a list"),
     ("tagged", {"tokens": ["a", None]}, "row 7 has no word 1 in tokens"),
@@ -42,6 +43,19 @@ def test_what_is_no_text_is_told_by_row(form: Any, value: Any, message: str) -> 
 def test_each_form_says_what_a_row_lacks(form: Any, row: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         readable_rows([row], form, start=7)
+
+
+@pytest.mark.parametrize("empty", [None, math.nan])
+def test_a_column_that_is_not_required_may_be_empty(empty: Any) -> None:
+    assert readable_rows([{"text": "a", "text_pair": empty}, {"text": "b", "text_pair": 2}], "labelled") == [
+        {"text": "a", "text_pair": None}, {"text": "b", "text_pair": "2"}]
+
+
+def test_a_text_beside_a_question_in_its_own_columns_is_not_asked() -> None:
+    """Alpaca's own file has such a column, which repeats the question with its answer."""
+    row = {"instruction": "Name a day.", "input": "", "text": "Name a day. Monday."}
+    assert readable_rows([row], "conversation") == [{"instruction": "Name a day.", "input": ""}]
+    assert readable_rows([{"text": "Name a day."}], "conversation")[0]["messages"][0]["content"] == "Name a day."
 
 
 def test_all_rows_are_counted() -> None:
@@ -54,6 +68,9 @@ def test_rows_that_are_scored_are_read_as_those_that_are_answered() -> None:
     splits, _, _ = shape({"test": Dataset.from_dict(rows)}, "labelled", ("a", "b"), plain_values=True)
     assert list(splits["test"]) == [{"text": "1000", "text_pair": "true", "label": 0},
                                     {"text": "1001", "text_pair": "false", "label": 1}]
+    single = Dataset.from_dict({"text": ["a", "b"], "text_pair": ["c", None], "label": ["a", "b"]})
+    splits, _, _ = shape({"test": single}, "labelled", ("a", "b"), plain_values=True)
+    assert splits["test"]["text_pair"][:] == ["c", None]
     missing = Dataset.from_dict({"sentence": [2.5, None], "label": ["a", "b"]})  # a common other name of the column
     with pytest.raises(UserError, match=r"1 rows have no text; the first, counted from 0: \[1\]"):
         shape({"test": missing}, "labelled", ("a", "b"), plain_values=True)

@@ -88,6 +88,17 @@ def test_columns_without_values_or_of_the_wrong_type_are_refused(make_run: Make)
         settle({"train": tags}, make_run("tagged"))
 
 
+def test_a_text_that_is_not_required_may_be_empty_in_some_rows_or_in_all(make_run: Make) -> None:
+    rows = [{"text": f"a {n}", "text_pair": None if n == 3 else f"b {n}", "label": n % 2} for n in range(9)]
+    some, _ = settle({"train": Dataset.from_list(rows)}, make_run("labelled"))
+    texts = {row["text"]: row["text_pair"] for split in some.splits.values() for row in split}
+    assert texts == {row["text"]: row["text_pair"] for row in rows}
+    empty = {"validation": Dataset.from_list([{**row, "text_pair": None} for row in rows]), "train": Dataset.from_list(rows)}
+    data, _ = settle(empty, make_run("labelled"))
+    assert data.splits["validation"]["text_pair"][:] == [None] * 9
+    assert data.splits["validation"].features == data.splits["train"].features
+
+
 @pytest.mark.parametrize("answers", ["b", 7, ["b"], {"text": "b", "answer_start": 0}, [{"text": "b", "answer_start": 0}]])
 def test_answers_that_are_not_squads_are_refused_in_words(make_run: Make, answers: Any) -> None:
     rows = Dataset.from_list([{"question": "q", "context": "a b", "answers": answers}] * 3)
@@ -105,9 +116,9 @@ def test_tags_and_tokens_that_are_no_lists_are_refused_in_words(make_run: Make, 
 
 
 def test_values_that_only_fail_later_are_refused_when_rows_are_read(make_run: Make) -> None:
-    pairs = [{"text": f"a {n}", "text_pair": None if n == 3 else "b", "label": n % 2} for n in range(9)]
-    with pytest.raises(UserError, match=r"1 rows have no text_pair; the first, counted from 0: \[3\]"):
-        settle({"train": Dataset.from_list(pairs)}, make_run("labelled"))
+    pairs = [{"text": f"a {n}", "text_pair": "b", "label": n % 2} for n in range(9)]
+    with pytest.raises(UserError, match=r"1 rows have no text; the first, counted from 0: \[3\]"):
+        settle({"train": Dataset.from_list([*pairs[:3], {**pairs[3], "text": None}, *pairs[4:]])}, make_run("labelled"))
     with pytest.raises(UserError, match="text_pair holds int64, not text"):
         settle({"train": Dataset.from_list([{**row, "text_pair": 1} for row in pairs])}, make_run("labelled"))
     with pytest.raises(UserError, match="label holds lists: more than one label a row"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def test_perfect_answers_score_one(sample: dict[str, Any]) -> None:
 
     assert scores(rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
     assert scores([0] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
+
+
+def test_a_row_without_its_second_text_is_refused(tmp_path: Path) -> None:
+    from ftp_testing.domains import a_run
+
+    rows = [{"text": f"a {number}", "text_pair": None if number == 2 else "b", "label": number % 2} for number in range(5)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ftp.UserError, match=r"1 rows of train have no text_pair; the first, counted from 0: \[2\]"):
+        Pairs().load_data(a_run("labelled", str(tmp_path / "own.jsonl")))
 
 
 @pytest.mark.slow

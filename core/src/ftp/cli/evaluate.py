@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--data", "source", required=True, help="A file, a folder of splits, or a hub id (hub_id:config).")
 @click.option("--split", default="", help="Only this split of it; default: all but train.")
 @click.option("--domain", default="", help="Whose rows these are, of a run of several domains.")
-@click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: that of the run.")
+@click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence,label=target); default: as in the run.")
 @click.option("--join-labels", is_flag=True, help="Labels that are spelt otherwise count as the class of the run that they mean; "
               "default: as in the run.")
 @click.option("--max-decompressed", help="What a compressed file may grow to (64GB). Default: 200 times its size.")
@@ -63,37 +63,27 @@ def held_out(
 
     Args:
         split: the only one to take; empty: all but train.
-        columns: a mapping, as in `--columns`; empty: that of the run.
+        columns: a mapping, as in `--columns`; what it does not name is as in the run.
         max_decompressed: what a compressed file may grow to; None: as in the run.
         join_labels: also where the run did not.
         domain: whose rows these are, of a run of several domains.
     """
     _check_domain(predictor, domain)
-    from ftp.data.asked import names_of_text
+    from ftp.data import new_rows
     from ftp.data.domains import join
-    from ftp.data.loading import mapping
-    from ftp.data.read import read, rename
     from ftp.data.target_form import shape
 
-    settings = predictor.run.settings
+    run = predictor.run
     form = predictor.data.form
-    as_trained = predictor.run.hooks.seen_by(domain, predictor.run).settings.columns
-    theirs_of = mapping([columns] if columns else as_trained)
     reading: list[str] = []
-    single = Path(source).expanduser().is_file()
-    present: Mapping[str, Dataset] = read(
-        source, splits={"test": "test"} if single else {}, notes=reading,
-        max_decompressed=max_decompressed or settings.max_decompressed, text_columns=names_of_text(form, theirs_of),
-    )
-    renamed = {}
+    is_file = Path(source).expanduser().is_file()
+    present = new_rows.read_splits(source, run, form, reading, splits={"test": "test"} if is_file else {}, domain=domain,
+                                   columns=columns, max_decompressed=max_decompressed)
+    named = {}
     for name, rows in _chosen(present, split, source).items():
-        wanted = theirs_of
-        if not columns:  # the mapping of the run is for its own file; this one may have our names already
-            own = rows.column_names or ()
-            wanted = {ours: theirs for ours, theirs in theirs_of.items() if theirs in own}
-        renamed[name] = rename(rows, wanted, f"{source} ({name})")
-    splits, labels, notes = shape(renamed, form, predictor.data.labels, source_name=source,
-                                  join_labels=join_labels or settings.join_labels, plain_values=True)
+        named[name], _ = new_rows.named(rows, run, f"{source} ({name})", domain=domain, columns=columns)
+    splits, labels, notes = shape(named, form, predictor.data.labels, source_name=source,
+                                  join_labels=join_labels or run.settings.join_labels, plain_values=True)
     domains = {}
     if domain:  # the run's plugins score the rows of a domain by its name
         domains = {domain: splits}

@@ -15,10 +15,11 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ftp import forms
+from ftp import forms, heads
 from ftp.cli.trust import changed_base, trust, trust_recipe
 from ftp.errors import UserError
 from ftp.folder import state, writing
+from ftp.forms.catalogue import new_names
 from ftp.host.faults import disk
 from ftp.host.terminal import is_interactive, say, say_json, warn
 from ftp.types import Row
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 ROWS = 256
 """Rows that are answered before they are written, so that any length of input fits in memory."""
+ADDED = ("answer", "scores")
+"""Columns that are added to a row."""
+ORIGINAL = "_original"
+"""What stands behind the name of a column of the file that has one of these names."""
 Emit = Callable[[Row, Row], None]
 """Takes a row and the answer to it (`answer`, and with classes `scores`)."""
 
@@ -39,7 +44,7 @@ Emit = Callable[[Row, Row], None]
 @click.argument("texts", nargs=-1)
 @click.option("--input", "source", type=click.Path(path_type=Path), help="A file of rows: csv, jsonl, txt, parquet ...")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Write a .csv or .jsonl file instead of the screen.")
-@click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence); default: that of the run.")
+@click.option("--columns", default="", help="Column mapping, ours=theirs (text=sentence); default: as in the run.")
 @click.option("--max-decompressed", help="What a compressed --input may grow to (64GB). Default: 200 times its size.")
 @trust
 @trust_recipe
@@ -51,7 +56,8 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     """Ask a finished run for its answers.
 
     TEXTS are answered; without any, the rows of --input, or else the lines of standard input. Rows keep their columns;
-    `answer` is added, and with classes `scores`, the probability of each.
+    `answer` is added, and with classes `scores`, the probability of each; a column that has such a name becomes
+    `answer_original`.
     """
     if texts and source is not None:
         raise UserError("predict takes texts or --input, not both", "leave one of them out")
@@ -66,7 +72,9 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
     from ftp.runs.predictor import load
 
     predictor = load(run, trust_remote_code, trust_recipe, allow_changed_base)
-    answer_columns = forms.get(predictor.data.form).answers
+    # a model that scores answers is asked about them
+    reads_answers = heads.get(predictor.model.head).reads_answers
+    answer_columns = frozenset() if reads_answers else forms.get(predictor.data.form).answers
     rows: Iterable[Row]
     if source is not None:
         rows = _file(source, predictor, columns, max_decompressed)
@@ -78,7 +86,7 @@ def command(run: Path, texts: tuple[str, ...], source: Path | None, target: Path
         for chunk in _chunks(rows, ROWS):
             asked = [row["text"] if source is None else _without(row, answer_columns) for row in chunk]
             for row, answer in zip(chunk, predictor.predict(asked, start=count), strict=True):
-                emit(row, writing.plain(answer))
+                emit(_with_room(row), writing.plain(answer))
                 count += 1
     if target is not None:
         say(f"{count} answers in {target}")
@@ -97,51 +105,52 @@ def _check_target(target: Path, source: Path | None) -> None:
 
 def _file(source: Path, predictor: Predictor, columns: str, max_decompressed: str | None) -> Iterator[Row]:
     """The rows of a file, its columns under our names."""
-    from ftp.data.asked import names_of_text
+    from ftp.data import new_rows
     from ftp.data.dropped_columns import require_held
     from ftp.data.json_column import as_written
-    from ftp.data.loading import mapping
-    from ftp.data.read import read, rename
 
+    form = predictor.data.form
     notes: list[str] = []
-    limit = max_decompressed or predictor.run.settings.max_decompressed
-    theirs_of = mapping([columns] if columns else predictor.run.settings.columns)
-    text_columns = names_of_text(predictor.data.form, theirs_of)
-    rows = read(source, splits={"test": "test"}, max_decompressed=limit, notes=notes, text_columns=text_columns)["test"]
+    read = new_rows.read_splits(str(source), predictor.run, form, notes, splits={"test": "test"}, columns=columns,
+                                max_decompressed=max_decompressed)
     for note in notes:
         warn(note)
-    require_held(rows, forms.get(predictor.data.form).required)
-    if not columns:
-        # the mapping of the run is for its own file; this one may have our names already
-        present = rows.column_names or ()
-        theirs_of = {ours: theirs for ours, theirs in theirs_of.items() if theirs in present}
-    rows = rename(rows, theirs_of, str(source))
-    _check_columns(rows, predictor.data.form, theirs_of, source)
+    require_held(read["test"], forms.get(form).required)
+    rows, theirs_of = new_rows.named(read["test"], predictor.run, str(source), columns=columns)
+    _check_columns(rows, form, theirs_of, source)
     # null in a struct of a table is a field that the row does not have (tools that differ between rows)
     features = rows.features or {}
     return ({name: as_written(value, features.get(name)) for name, value in row.items()} for row in rows)
 
 
 def _check_columns(rows: Dataset, form: str, mapped: Mapping[str, str], source: Path) -> None:
-    """Raise `UserError` where rows lack a column that the form needs to be asked, or have one where answers go.
+    """Raise `UserError` where rows lack a column that the form needs to be asked, or have no room for answers.
 
     Args:
         mapped: our names -> those of the file, as rows were renamed by.
     """
+    from ftp.data.asked import asked_form
     from ftp.data.suggest import column_meant, columns_option
 
-    spec = forms.get(form)
     present = list(rows.column_names or ())
+    spec = forms.get(asked_form(tuple(present), form))
     if not spec.has_messages:  # a conversation may be asked by several columns
+        known = {*present, *new_names(present, spec.name).values()}
         for name in spec.required:
-            if name in present or name in spec.answers:
+            if name in known or name in spec.answers:
                 continue
             meant = column_meant(rows, name)
             raise UserError(f"--input {source}: no column '{name}'; its columns: {', '.join(present)}",
                             "name the column that holds it", columns_option(mapped, {name: meant} if meant else {}))
-    for name in ("answer", "scores"):
-        if name in present:
-            raise UserError(f"--input {source}: has a column '{name}', which is where the answers go", "rename that column")
+    for name in ADDED:
+        if name in present and f"{name}{ORIGINAL}" in present:
+            raise UserError(f"--input {source}: has a column '{name}', which is where the answers go, and '{name}{ORIGINAL}', "
+                            "where it would make room for them", "rename one of them")
+
+
+def _with_room(row: Row) -> Row:
+    """A row in which no column has a name that answers take."""
+    return {f"{name}{ORIGINAL}" if name in ADDED else name: value for name, value in row.items()}
 
 
 def _without(row: Row, columns: Collection[str]) -> Row:

@@ -18,6 +18,9 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Columns that ask, in the order in which they are looked at, and those that answer them."""
 
+ASKING = ("prompt", "messages", "conversations", "instruction", "question")
+"""Columns that ask something, in the order in which they are looked at where nothing is to be answered."""
+
 COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "output", "question", "answer", "response")
 """Columns that say a conversation."""
 
@@ -61,7 +64,7 @@ def _answer_to(row: Row, asked: str, column: str) -> list[Message]:
 
 def asked(row: Row) -> list[Message]:
     """What a row asks, without an answer: its prompt in any spelling, with its system text. Empty where no column asks."""
-    for column in ("prompt", "messages", "conversations", "instruction", "question"):
+    for column in ASKING:
         if row.get(column) is None:
             continue
         if column in ANSWERS:

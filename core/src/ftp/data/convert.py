@@ -13,6 +13,7 @@ from ftp.data.column_kinds import KINDS, make_type
 from ftp.data.tables import as_rows
 from ftp.errors import Problem, UserError
 from ftp.forms import ways
+from ftp.forms.catalogue import new_names
 from ftp.forms.spec import Change
 from ftp.host.quiet import without_progress_bars
 from ftp.types import Row
@@ -58,13 +59,8 @@ def convert(dataset: RowsT, source: str, target: str, labels: Sequence[str] = ()
 
 def _renamed(dataset: RowsT, form: str) -> RowsT:
     """The data set with common other names of the columns of its form replaced by ours."""
-    columns = list(dataset.column_names or ())
-    new_names: dict[str, str] = {}
-    for column in forms.get(form).columns:
-        present = [name for name in column.other_names if name in columns and name not in new_names]
-        if column.name not in columns and present:
-            new_names[present[0]] = column.name
-    return dataset.rename_columns(new_names) if new_names else dataset
+    names = new_names(dataset.column_names or (), form)
+    return dataset.rename_columns(names) if names else dataset
 
 
 def _is_canonical(dataset: Dataset | IterableDataset, canonical: forms.Way) -> bool:

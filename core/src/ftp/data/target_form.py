@@ -64,8 +64,7 @@ def shape(
     for split, rows in loaded.items():
         form = sources[split]
         canonical[split] = convert.convert(rows, form, form, source_name=split_names[split])
-        if plain_values:
-            canonical[split] = asked.plain_values_as_text(canonical[split], names_of(forms.get(form).of_kind("text")))
+        canonical[split] = _with_texts(canonical[split], form, plain_values)
     for split, rows in canonical.items():
         check.check(rows, sources[split], split_names[split])
 
@@ -83,6 +82,20 @@ def shape(
             notes.append(f"{split}: {len(rows) - len(converted)} of {len(rows)} rows left out (rated bad)")
     class_names = tuple(names) if forms.get(target).class_column is not None else ()
     return shaped, class_names, notes
+
+
+def _with_texts(rows: Rows, form: str, plain_values: bool) -> Rows:
+    """The rows with text in columns of texts: an optional one that is empty in every row has no type, and with `plain_values`
+    numbers, dates and true/false are texts."""
+    from datasets import Value
+
+    types = rows.features or {}
+    names: list[str] = []
+    for column in forms.get(form).of_kind("text"):
+        is_empty = not column.is_required and types.get(column.name) == Value("null")
+        if plain_values or is_empty:
+            names.append(column.name)
+    return asked.plain_values_as_text(rows, names)
 
 
 def _number_labels(

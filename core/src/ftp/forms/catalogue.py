@@ -109,6 +109,29 @@ def read_columns(form: str) -> frozenset[str]:
     return frozenset(names - aside())
 
 
+def new_names(columns: Iterable[str], form: str) -> dict[str, str]:
+    """Columns that stand for columns of a form under a common other name -> our names for them.
+
+    This is the one place that knows which column of a file is which of a form, once `--columns` is applied; whatever trains on
+    rows, scores them, asks about them or looks at them reads their columns by it.
+
+    Args:
+        columns: names of the columns that are there.
+        form: the name of the form.
+    """
+    have = set(columns)
+    of_form = names_of(get(form).columns)
+    names: dict[str, str] = {}
+    for ours in of_form:
+        if ours in have:
+            continue
+        # A column that the form itself has stands for nothing else.
+        present = [name for name in other_names(ours) if name in have and name not in of_form and name not in names]
+        if present:
+            names[present[0]] = ours
+    return names
+
+
 def offers(columns: Iterable[str]) -> tuple[str, ...]:
     """Every form that these columns can be read as, the richest first.
 

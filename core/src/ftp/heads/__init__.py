@@ -73,6 +73,7 @@ class HeadSpec:
         picks_class_of: of what it picks one of the classes: of each row, or of each word; empty: it does not.
         finds_span: it finds the first and the last token of an answer.
         gives_number: it gives one number for each row, as a reward does.
+        reads_answers: what it judges is an answer: rows to be answered keep theirs.
         writes_text: it writes tokens one after another, so that the network generates text.
         needs_mask_token: its loss hides tokens behind the tokenizer's mask token.
         is_over_vocabulary: its outputs are as many as there are tokens.
@@ -105,6 +106,7 @@ class HeadSpec:
     picks_class_of: Literal["", "row", "word"] = ""
     finds_span: bool = False
     gives_number: bool = False
+    reads_answers: bool = False
     writes_text: bool = False
     needs_mask_token: bool = False
     is_over_vocabulary: bool = False

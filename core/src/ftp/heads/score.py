@@ -11,5 +11,6 @@ HEAD = HeadSpec(
     export_task="text-classification",
     what_is_trained="no single token is trained: the score of the row is; what was chosen is to score higher",
     gives_number=True,
+    reads_answers=True,
     loss_is_nats=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -58,10 +59,14 @@ class Labels(Loss[LabelRow]):
             yield encoded
 
     def ask(self, rows: Sequence[Row]) -> Iterator[LabelRow]:
-        texts = [row["text"] for row in rows]
-        pairs: list[str] | None = None
-        if rows and rows[0].get("text_pair") is not None:
-            pairs = [row["text_pair"] for row in rows]
+        # a tokenizer takes texts or pairs of texts in one call, and a second text is optional in each row
+        for has_pair, group in groupby(rows, key=lambda row: row.get("text_pair") is not None):
+            same = list(group)
+            pairs = [row["text_pair"] for row in same] if has_pair else None
+            yield from self._tokens([row["text"] for row in same], pairs)
+
+    def _tokens(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[LabelRow]:
+        """Texts, or pairs of texts, as rows without a label."""
         whole = self.tokenize(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)
         for row_index, text in enumerate(texts):
             columns = {name: column[row_index] for name, column in whole.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftp import UserError, forms, hookimpl, option, plugin
+from ftp import Problem, UserError, forms, hookimpl, option, plugin
 from ftp.metrics import classification
 from ftp.types import Data, Predictions, Run, Score
 
@@ -37,7 +37,22 @@ class Pairs:
             raise UserError(f"pairs: no column 'text_pair' in {', '.join(lacking)}",
                             "name the columns of both texts, or take the domain classify for single ones",
                             "--columns text=NAME,text_pair=NAME")
+        if is_of_pairs:
+            self._require_both(splits)
         return splits
+
+    def _require_both(self, splits: Mapping[str, Dataset]) -> None:
+        """Raise `UserError` where a row has one text: core reads such rows beside pairs, and here they are a mistake."""
+        problems = []
+        for split, rows in splits.items():
+            if not hasattr(rows, "num_rows"):  # a stream
+                continue
+            empty = [i for i, text in enumerate(rows["text_pair"][:]) if text is None]
+            if empty:
+                problems.append(Problem(f"pairs: {len(empty)} rows of {split} have no text_pair; the first, counted from 0: "
+                                        f"{empty[:5]}", "correct or leave out these rows"))
+        if problems:
+            raise UserError(problems)
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:

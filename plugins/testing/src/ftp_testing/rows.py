@@ -67,6 +67,15 @@ def splits(form: str) -> dict[str, list[Row]]:
     return {split: rows(form, split) for split in SIZES}
 
 
+def rows_of_file(form: str, count: int) -> list[Row]:
+    """Training rows of a form with its optional columns of text as well, as a file may have them."""
+    full: list[Row] = []
+    for number, row in enumerate(rows(form, "train", count)):
+        optional = [column.name for column in forms.get(form).of_kind("text") if not column.is_required]
+        full.append({**row, **{name: f"{ASKED} {name} number {number}" for name in optional}})
+    return full
+
+
 def labels_of(form: str) -> tuple[str, ...]:
     """The names of the classes in rows of a form; empty where it has none."""
     column = forms.get(form).class_column
