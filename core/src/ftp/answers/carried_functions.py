@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ftp.answers import source_code
 from ftp.answers.fields import Check, an, instance, is_loss, listed
 from ftp.answers.kinds import WHOLES, is_list, is_module
 from ftp.answers.origin import Mismatch, Source, named
@@ -226,4 +227,9 @@ def _checked_loss(loss: Loss, source: Source) -> Loss:
         function = getattr(loss, name)
         if not isinstance(function, Checked):
             functions[name] = Checked(function, name, source)
-    return wrapped(loss, **cast(Changes, functions))
+    # rows that an earlier version of these functions encoded are not theirs
+    changes = cast(Changes, functions)
+    encoding = [loss_function.function for name, loss_function in functions.items() if name in ENCODING]
+    if encoding and loss.key:
+        changes["key"] = f"{loss.key}-{source_code.digest_of(encoding)}"
+    return wrapped(loss, **changes)

@@ -80,7 +80,7 @@ class Loss(Protocol[RowT]):
 
     Attributes:
         name: for logs.
-        key: whatever changes what `encode` gives, for the cache.
+        key: whatever changes what `encode` gives, for the cache; core adds the source of the loss's own modules.
         metrics: what the metrics of `LossOut` are, by name; one that is not named is a mean over rows that has no goal.
         extra: a module trained and saved beside the network (a value head).
         over: what the loss is a sum over. "terms": rows or tokens, each for itself. "batch": the loss of a row depends on
