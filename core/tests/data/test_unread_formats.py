@@ -53,11 +53,21 @@ def test_tagged_words_are_neither_texts_nor_a_table(tmp_path: Path, name: str, t
     ([{"text": "a", "annotation": "x", "prediction": None, "status": "Discarded"}], "annotation and prediction"),
     ([{"text": "a", "label.responses": ["x"], "status": "discarded"}], "the responses to each question"),
     ([{"text": "Anna sings", "label": [[0, 4, "PER"]]}, {"text": "So", "label": []}], "texts with spans"),
+    ([{"id": 1, "text": "a", "annotations": [{"label": 2, "start_offset": 0, "end_offset": 1, "user": 1}]},
+      {"id": 2, "text": "b", "annotations": []}], "doccano 1.0"),
+    ([{"text": "a", "annotations": [{"label": 1, "label_name": "bad", "user": 1}], "meta": {}}], "doccano 1.0"),
+    ([{"text": "fine", "label": [{"user_id": "u", "value": "good", "status": "submitted"}], "label-suggestion": None,
+       "external_id": None}], "Argilla 1"),
+    ([{"inputs": {"text": "a"}, "annotation": "x", "prediction": None}], "annotation and prediction beside the inputs"),
+    ([{"id": 7, "prompt": "Why?", "text1": "No.", "text2": "So.", "pw": [{"selected": "right"}], "annotation_id": 4},
+      {"id": 8, "prompt": "Why?", "text1": "No.", "text2": "So.", "pw": [], "annotation_id": 5}], "JSON-MIN"),
+    ([{"text": "Anna sings", "label": [{"start": 0, "end": 4, "labels": ["PER"]}], "annotation_id": 4}], "JSON-MIN"),
 ])
 def test_annotations_are_no_plain_rows(tmp_path: Path, rows: list[dict[str, Any]], sign: str) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     message = error_of(tmp_path / "a.jsonl")
     assert sign in message and "no installed package reads them" in message
+    assert message.endswith("try: ftp install ftp-labelling")
     (tmp_path / "b.json").write_text(json.dumps(rows))
     assert sign in error_of(tmp_path / "b.json")
 
@@ -65,6 +75,10 @@ def test_annotations_are_no_plain_rows(tmp_path: Path, rows: list[dict[str, Any]
 def test_annotations_in_a_table_are_no_plain_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "label.responses": [["x"]], "status": ["discarded"]}), tmp_path / "a.parquet")
     assert "the responses to each question" in error_of(tmp_path / "a.parquet")
+    answered = [{"user_id": "u", "value": "good", "status": "submitted"}]
+    old = {"text": "fine", "label": answered, "label-suggestion": None, "external_id": None}
+    pq.write_table(pa.Table.from_pylist([old]), tmp_path / "b.parquet")
+    assert "as Argilla 1 has them" in error_of(tmp_path / "b.parquet")
 
 
 @pytest.mark.parametrize("row", [
@@ -72,6 +86,9 @@ def test_annotations_in_a_table_are_no_plain_rows(tmp_path: Path) -> None:
     {"text": "a", "answer": "accept"},
     {"tokens": ["a"], "tags": ["O"], "text": "a", "spans": [[0, 1, "X"]]},
     {"text": "a", "label": ["x", "y"]},
+    {"text": "a", "sentiment": "Positive", "annotator": 1, "annotation_id": 4},
+    {"text": "a", "label": "x", "external_id": 7},
+    {"text": "a", "annotations": [], "label": "x"},
     {"question": "q", "context": "c", "answers": [{"text": "c", "answer_start": 0}]},
 ])
 def test_plain_rows_are_read(tmp_path: Path, row: dict[str, Any]) -> None:

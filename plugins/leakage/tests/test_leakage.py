@@ -1096,6 +1096,40 @@ def test_check_of_one_split_and_of_nothing(tmp_path: Path) -> None:
         invoke("check", tmp_path, "--text-column", "txt")
 
 
+@pytest.mark.parametrize(
+    ("train", "held"),
+    [
+        (("description",), ("text",)),
+        (("sentence",), ("text",)),
+        (("text",), ("remark",)),
+        (("sentence1", "sentence2"), ("text_a", "text_b")),
+    ],
+)
+def test_splits_may_call_their_texts_by_different_names(
+    tmp_path: Path, train: tuple[str, ...], held: tuple[str, ...]
+) -> None:
+    sentences = make_sentences(60)
+    pairs = list(zip(sentences, reversed(sentences), strict=True))
+    for split, names, part in (("train", train, pairs[:40]), ("validation", held, pairs[37:])):
+        rows = [dict(zip(names, pair, strict=False)) for pair in part]
+        text = "".join(json.dumps({**row, "label": i % 2}) + "\n" for i, row in enumerate(rows))
+        (tmp_path / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    result = invoke("check", tmp_path, "--json")
+    found = json.loads(result.output[result.output.index("{") :])["findings"]
+    shared = {(*row["a"], *row["b"]) for row in found if row["kind"] == "exact"}
+    assert {("train", 37 + i, "validation", i) for i in range(3)} <= shared
+
+
+def test_columns_that_could_be_either_text_are_not_guessed(tmp_path: Path) -> None:
+    sentences = make_sentences(20)
+    for split, names in (("train", ("said", "heard")), ("validation", ("asked", "told"))):
+        rows = [dict(zip(names, pair, strict=True)) for pair in itertools.pairwise(sentences)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="validation has no column 'said'"):
+        invoke("check", tmp_path)
+
+
 # --- advice
 
 

@@ -209,6 +209,8 @@ def read_source(
     require_columns(splits, text, group, date, "--", label)
     first = next(iter(splits.values()))
     reading = choose_reading(form or forms.detect(first.column_names), first, text, label)
+    if not text:
+        splits = {split: _with_parts(rows, reading, split) for split, rows in splits.items()}
     _require_text(splits, reading)
 
     def make_options() -> CheckOptions:
@@ -263,6 +265,28 @@ def _require_no_dropped_column(splits: Mapping[str, Dataset], named: Sequence[st
         columns += forms.read_columns(form)
     for rows in splits.values():
         dropped_columns.require_held(rows, columns)
+
+
+def _with_parts(rows: Dataset, reading: Reading, split: str) -> Dataset:
+    """The rows with their texts under the names that the first split has for them, where it is clear
+    which these are."""
+    if set(reading.parts) <= set(rows.column_names) or not is_of_texts(reading.form):
+        return rows
+    own = choose_reading(forms.detect(rows.column_names), rows)
+    # of several columns without a known name nobody can tell which is which
+    has_known_names = "columns" not in (reading.form, own.form)
+    is_clear = len(own.parts) == 1 or has_known_names
+    if not is_of_texts(own.form) or len(own.parts) != len(reading.parts) or not is_clear:
+        return rows
+    names = {}
+    for theirs, ours in zip(own.parts, reading.parts, strict=True):
+        if theirs != ours:
+            names[theirs] = ours
+    if not set(names.values()).isdisjoint(rows.column_names):
+        return rows
+    for theirs, ours in names.items():
+        warn(f"{split}: its column '{theirs}' is compared with '{ours}' of the others")
+    return rows.rename_columns(names)
 
 
 def _require_text(splits: Mapping[str, Dataset], reading: Reading) -> None:

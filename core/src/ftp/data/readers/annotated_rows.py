@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from ftp.data.readers.source import DataFile
@@ -14,6 +17,10 @@ ASKED = frozenset({"label", "spans", "options"})
 """What an annotator gives a verdict on."""
 SPANS = ("label", "labels", "entities", "spans")
 """Columns in which marked parts of a text are met."""
+RESULTS = frozenset({"selected", "chatmessage", "labels", "choices", "rating", "text"})
+"""Fields in which what an annotator marked or chose is met, in columns of objects."""
+SUGGESTION = "-suggestion"
+PACKAGES = Path(__file__).with_name("packages.toml")
 
 
 def refuse_unread(file: DataFile, rows: Sequence[Row]) -> None:
@@ -23,7 +30,15 @@ def refuse_unread(file: DataFile, rows: Sequence[Row]) -> None:
         raise UserError(
             f"{file.path} holds annotations as a tool exports them ({sign}), and no installed package reads them",
             'install a package that reads such exports (docs/data.md), or write plain rows, as {"text": "...", "label": "..."}',
+            f"ftp install {_package_of_exports()}",
         )
+
+
+@cache
+def _package_of_exports() -> str:
+    """The package of this project that reads what tools for annotation export."""
+    listed = tomllib.loads(PACKAGES.read_text(encoding="utf-8"))
+    return str(listed["exports"]["package"])
 
 
 def sign_of_annotations(rows: Sequence[Row]) -> str:
@@ -36,7 +51,15 @@ def sign_of_annotations(rows: Sequence[Row]) -> str:
 
 def has_answer_columns(names: Iterable[str]) -> bool:
     """Whether columns hold the responses to questions, as `label.responses`."""
-    return any(name.endswith((".responses", ".suggestion")) for name in names)
+    present = set(names)
+    if any(name.endswith((".responses", ".suggestion")) for name in present):
+        return True
+    return "external_id" in present and _has_suggestions(present)
+
+
+def _has_suggestions(names: Collection[str]) -> bool:
+    """Whether a column stands beside one with what a model suggested for it, as `label` beside `label-suggestion`."""
+    return any(name.removesuffix(SUGGESTION) in names for name in names if name.endswith(SUGGESTION))
 
 
 def _has_verdict(row: Row) -> bool:
@@ -65,6 +88,49 @@ def _has_annotation(row: Row) -> bool:
 
 def _has_status(row: Row) -> bool:
     return "status" in row or "_server_id" in row
+
+
+def _has_marks(row: Row) -> bool:
+    marks = row.get("annotations")
+    return isinstance(row.get("text"), str) and isinstance(marks, list) and all(map(_is_mark, marks))
+
+
+def _is_mark(value: object) -> bool:
+    """Whether a value is `{"label": 2, "user": 1}`."""
+    return isinstance(value, dict) and value.keys() >= {"label", "user"}
+
+
+def _is_marked(row: Row) -> bool:
+    return bool(row.get("annotations"))
+
+
+def _has_inputs(row: Row) -> bool:
+    return isinstance(row.get("inputs"), dict) and "annotation" in row and "prediction" in row
+
+
+def _is_external(row: Row) -> bool:
+    return "external_id" in row
+
+
+def _was_suggested(row: Row) -> bool:
+    return _has_suggestions(row.keys())
+
+
+def _is_flat_task(row: Row) -> bool:
+    return "annotation_id" in row
+
+
+def _has_results(row: Row) -> bool:
+    """Whether a column holds what an annotator marked or chose, as objects; a choice that is a word is a plain column."""
+    return any(map(_are_results, row.values()))
+
+
+def _are_results(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(map(_is_result, values))
+
+
+def _is_result(value: object) -> bool:
+    return isinstance(value, dict) and not RESULTS.isdisjoint(value)
 
 
 def _is_untagged(row: Row) -> bool:
@@ -103,7 +169,11 @@ SIGNS = (
     Sign("objects data, and lists of annotations", _is_task, _is_task),
     Sign("objects fields, and responses", _has_fields, _has_responses),
     Sign("annotation and prediction beside each text", _has_annotation, _has_annotation),
+    Sign("annotation and prediction beside the inputs", _has_inputs, _has_inputs),
     Sign("columns with the responses to each question", _has_status, has_answer_columns),
+    Sign("columns with responses, each beside its suggestion, as Argilla 1 has them", _is_external, _was_suggested),
+    Sign("texts with annotations of a label and a user each, as doccano 1.0 writes them", _has_marks, _is_marked),
+    Sign("an annotation_id beside what was marked or chosen, as in Label Studio's JSON-MIN", _is_flat_task, _has_results),
     Sign("texts with spans, as [0, 4, name]", _is_untagged, _has_spans),
 )
 """Rows of plain columns show none of these; the first that fits is told."""
