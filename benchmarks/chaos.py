@@ -85,8 +85,8 @@ class World:
         """Start a command in a process of its own; see tests/one_process.py for `trap`."""
         self.count += 1
         says = self.folder / f"says-{self.count}.txt"
-        given = {"ARGUMENTS": list(words), "OUT": str(out), "SAYS": str(says), "TRAP": dict(trap or {}), "ENVIRONMENT": {}}
-        process = self.context.Process(target=runpy.run_path, args=(str(TESTS / "one_process.py"), given, "__one_process__"))
+        namespace = {"ARGUMENTS": list(words), "OUT": str(out), "SAYS": str(says), "TRAP": dict(trap or {}), "ENVIRONMENT": {}}
+        process = self.context.Process(target=runpy.run_path, args=(str(TESTS / "one_process.py"), namespace, "__one_process__"))
         process.start()
         return process, says
 
@@ -165,8 +165,8 @@ def go_on(world: World, out: Path, names: Sequence[str] = ()) -> str:
 
 def same_bits(world: World, out: Path, text: str) -> str:
     """Raise `Bad` where a finished run is not the unbroken one. A log that lost lines may, where that was told."""
-    found = result(out)
-    differing = [name for name, value in world.expected.items() if found[name] != value]
+    bits = result(out)
+    differing = [name for name, value in world.expected.items() if bits[name] != value]
     if differing == ["updates"] and "log.jsonl is damaged" in " ".join(text.split()):
         return "word"
     if differing:
@@ -407,19 +407,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kinds", default=",".join(KINDS), help="some of: " + ", ".join(KINDS))
     parser.add_argument("--numbers", default="", help="of these events only, as 1-100: each is the same in any part")
     parser.add_argument("--keep", type=Path, help="a new folder, which is kept with the runs that ended badly")
-    given = parser.parse_args(arguments)
-    kinds = [kind.strip() for kind in given.kinds.split(",")]
-    first, _, last = given.numbers.partition("-")
-    numbers = range(int(first or 1), int(last or given.events) + 1)
+    options = parser.parse_args(arguments)
+    kinds = [kind.strip() for kind in options.kinds.split(",")]
+    first, _, last = options.numbers.partition("-")
+    numbers = range(int(first or 1), int(last or options.events) + 1)
     with tempfile.TemporaryDirectory(prefix="ftp-chaos-") as scratch:
-        folder = given.keep.resolve() if given.keep else Path(scratch)
+        folder = options.keep.resolve() if options.keep else Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         world = make_world(folder)
         events = []
-        for number, kind in enumerate(planned(given.events, kinds), 1):
+        for number, kind in enumerate(planned(options.events, kinds), 1):
             if number not in numbers:
                 continue
-            events.append(happen(world, number, kind, given.seed))
+            events.append(happen(world, number, kind, options.seed))
             event = events[-1]
             verdict = event.end if event.end in ("bits", "word") else f"BAD  {event.end}"
             print(f"{number:>4}  {kind:<18}  {event.seconds:5.1f} s  {verdict:<5}  {event.what}", flush=True)

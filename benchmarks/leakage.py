@@ -62,7 +62,7 @@ def main() -> None:
         begun = time.perf_counter()
         report = look(splits, choose_reading("text", splits["train"]))
         took = time.perf_counter() - begun
-        return {one.b[1] for one in report.findings() if one.kind in ("exact", "near") and one.b}, took
+        return {finding.b[1] for finding in report.findings() if finding.kind in ("exact", "near") and finding.b}, took
 
     print(f"{'set':10} {'rows':>6} {'recall':>7} {'near':>7} {'precision':>9} {'already':>8} {'rows/min':>10}  recall by kind")
     for name in SETS:
@@ -74,15 +74,15 @@ def main() -> None:
         right, of, wrong, speeds = Counter[str](), Counter[str](), 0, []
         for seed in range(options.seeds):
             rng, test, planted = random.Random(seed), list(original), {}
-            for place, row in enumerate(rng.sample(range(len(test)), len(test) // 10)):
-                kind = "exact" if place % 2 else KINDS[place // 2 % len(KINDS)]
+            for index, row in enumerate(rng.sample(range(len(test)), len(test) // 10)):
+                kind = "exact" if index % 2 else KINDS[index // 2 % len(KINDS)]
                 text = train[rng.choice(fit)]
                 test[row], planted[row] = (text if kind == "exact" else changed(text, kind, rng, vocabulary)), kind
-            told, took = check(train, test)
+            reported, took = check(train, test)
             speeds.append(60 * (len(train) + len(test)) / took)
             of.update(planted.values())
-            right.update(kind for row, kind in planted.items() if row in told)
-            wrong += len(told - planted.keys() - already)
+            right.update(kind for row, kind in planted.items() if row in reported)
+            wrong += len(reported - planted.keys() - already)
         near, near_of = (sum(count[kind] for kind in KINDS) for count in (right, of))
         kinds = "  ".join(f"{kind} {right[kind] / of[kind]:.3f}" for kind in ("exact", *KINDS))
         print(f"{name:10} {len(train) + len(original):6} {right.total() / of.total():7.4f} {near / near_of:7.4f} "

@@ -128,12 +128,12 @@ def estimate(words: Sequence[str]) -> int:
     """What `ftp plan` says in all, in bytes."""
     from ftp.cli.main import call
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         status = call(["plan", *words, "--json"])
     if status:
         raise RuntimeError(f"ftp plan {' '.join(words)} ended with {status}")
-    return sum(json.loads(said.getvalue())["memory"].values())
+    return sum(json.loads(output.getvalue())["memory"].values())
 
 
 LAUNCHER = """

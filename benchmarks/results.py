@@ -13,6 +13,7 @@ work on the machine does not count. A run that was cut off is resumed; then its 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import lzma
 import math
@@ -30,7 +31,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- {}: made by benchmarks/results.py -->", "<!-- end of {} -->"
+BEGIN = "<!-- {}: made by benchmarks/results.py -->"
+END = "<!-- end of {} -->"
 THREADS = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
 
 
@@ -140,8 +142,7 @@ def measure(case: Case, data: Path | None, out: Path) -> dict[str, Any] | None:
     if not finished(folder):
         if "RUNS/fresh" in case.flags and not (out / "fresh").exists():
             fresh(out / "fresh")
-        words = [word.replace("DIR", str(data), 1) if word.startswith("DIR") else word.replace("RUNS", str(out), 1)
-                 for word in shlex.split(case.command)]
+        words = [with_folder(word, data, out) for word in shlex.split(case.command)]
         begun = any((folder / "checkpoints").glob("*/manifest.json"))
         if begun:
             words = ["ftp", "run", "--resume", str(folder)]
@@ -157,9 +158,18 @@ def measure(case: Case, data: Path | None, out: Path) -> dict[str, Any] | None:
     return collected(case, folder, data, seconds)
 
 
+def with_folder(word: str, data: Path | None, out: Path) -> str:
+    """A word of a command with the real folder in place of DIR or RUNS."""
+    if word.startswith("DIR"):
+        return word.replace("DIR", str(data), 1)
+    return word.replace("RUNS", str(out), 1)
+
+
 def finished(folder: Path) -> bool:
-    file = folder / "run.json"
-    return file.exists() and json.loads(file.read_text())["status"] == "finished" and (folder / "scores.json").exists()
+    record = folder / "run.json"
+    if not record.exists() or not (folder / "scores.json").exists():
+        return False
+    return bool(json.loads(record.read_text())["status"] == "finished")
 
 
 def timed(command: Sequence[str], folder: Path, output: Path) -> dict[str, float]:
@@ -167,7 +177,8 @@ def timed(command: Sequence[str], folder: Path, output: Path) -> dict[str, float
     import psutil
 
     marks: dict[str, float] = {}
-    log, last = folder / "log.jsonl", 0.0
+    log = folder / "log.jsonl"
+    last = 0.0  # CPU seconds at the last look
     with output.open("w") as file, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT,
                                                 env={**os.environ, **THREADS}) as process:
         while process.poll() is None:
@@ -177,6 +188,7 @@ def timed(command: Sequence[str], folder: Path, output: Path) -> dict[str, float
             except psutil.Error:
                 break
             last = max(last, used.user + used.system)
+            # the log is looked at from outside, so that the run is the one that a user does
             for event in ("started", "ended"):
                 if event not in marks and log.exists() and f'"event": "{event}"' in log.read_text():
                     marks[event] = last
@@ -200,28 +212,44 @@ def fresh(folder: Path) -> None:
 
 def collected(case: Case, folder: Path, data: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
     """What results.json keeps of a run. Of an earlier entry: its times, and what cannot be told without the data."""
-    run, scores, rows = (json.loads((folder / name).read_text()) for name in ("run.json", "scores.json", "data.json"))
+    run = json.loads((folder / "run.json").read_text())
+    scores = json.loads((folder / "scores.json").read_text())
+    splits = json.loads((folder / "data.json").read_text())
     facts = {name: run[name] for name in ("device", "model", "trained", "total", "steps")}
+    # a run whose folder is there already is not timed again
     before = json.loads(RESULTS.read_text()).get(case.name, {}) if RESULTS.exists() else {}
     kept = {name: before[name] for name in ("cpu_seconds", "training_cpu_seconds", "f1_error") if name in before}
-    return {"command": case.command, **facts, "rows": {split: one["rows"] for split, one in rows.items() if "rows" in one},
-            **kept, **seconds, "loss_error": loss_error(folder), **f1_error(case, folder, data, scores["scores"]),
-            "scores": scores["scores"], "baselines": scores["baselines"]}
+    return {
+        "command": case.command,
+        **facts,
+        "rows": {split: facts["rows"] for split, facts in splits.items() if "rows" in facts},
+        **kept,
+        **seconds,
+        "loss_error": loss_error(folder),
+        **f1_error(case, folder, data, scores["scores"]),
+        "scores": scores["scores"],
+        "baselines": scores["baselines"],
+    }
 
 
 def predicted(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The answers of a run, by split."""
-    return {file.stem: [json.loads(line) for line in file.read_text().splitlines()]
-            for file in sorted((folder / "predictions").glob("*.jsonl"))}
+    predictions = {}
+    for file in sorted((folder / "predictions").glob("*.jsonl")):
+        predictions[file.stem] = [json.loads(line) for line in file.read_text().splitlines()]
+    return predictions
 
 
 def loss_error(folder: Path) -> dict[str, float]:
     """Standard error of the mean loss over rows, by split."""
     import numpy as np
 
-    losses = {split: np.array([row["loss"] for row in rows if row["loss"] is not None])
-              for split, rows in predicted(folder).items()}
-    return {split: round(float(one.std(ddof=1) / math.sqrt(len(one))), 5) for split, one in losses.items() if len(one) > 1}
+    errors = {}
+    for split, rows in predicted(folder).items():
+        losses = np.array([row["loss"] for row in rows if row["loss"] is not None])
+        if len(losses) > 1:  # the spread of one row is not known
+            errors[split] = round(float(losses.std(ddof=1) / math.sqrt(len(losses))), 5)
+    return errors
 
 
 def f1_error(case: Case, folder: Path, data: Path | None, scores: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -234,13 +262,20 @@ def f1_error(case: Case, folder: Path, data: Path | None, scores: Sequence[dict[
         return {}
     with lzma.open(data / folder_of(case) / "test.jsonl.xz", "rt", encoding="utf-8") as file:
         gold = datasets.Dataset.from_list([{"tags": json.loads(line)["ner_tags"]} for line in file])
-    given = [row["answer"] for row in predicted(folder)["test"]]
-    if len(given) < len(gold):
-        gold = gold.shuffle(seed=0).select(range(len(given)))  # as max_eval_rows does
-    sets = [(entities(one), entities(tags)) for one, tags in zip(given, gold["tags"], strict=True)]
-    counts = np.array([[len(one & right), len(one) + len(right)] for one, right in sets])
-    right, both = counts.sum(0)
-    if not any(one["name"] == "f1" and one["split"] == "test" and abs(one["value"] - 2 * right / both) < 1e-6 for one in scores):
+    answers = [row["answer"] for row in predicted(folder)["test"]]
+    if len(answers) < len(gold):
+        gold = gold.shuffle(seed=0).select(range(len(answers)))  # as max_eval_rows does
+    pairs = []
+    for answer, tags in zip(answers, gold["tags"], strict=True):
+        predicted_entities = entities(answer)
+        gold_entities = entities(tags)
+        num_right = len(predicted_entities & gold_entities)
+        pairs.append([num_right, len(predicted_entities) + len(gold_entities)])
+    counts = np.array(pairs)  # [sentences, 2]: entities that are right, and those of both sides
+    num_right, num_of_both = counts.sum(0)
+    f1 = 2 * num_right / num_of_both
+    reported = [score["value"] for score in scores if score["name"] == "f1" and score["split"] == "test"]
+    if not any(abs(value - f1) < 1e-6 for value in reported):
         print(f"  {case.name}: no standard error of f1, as the sentences are not those of the run", flush=True)
         return {}
     drawn = counts[np.random.default_rng(0).integers(0, len(counts), (1000, len(counts)))].sum(1)
@@ -265,65 +300,89 @@ def tables(results: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Each table's name and its lines: commands, then numbers. A run that was not done is left out of the numbers."""
     for table in TABLES:
         lines = ["", "<!-- parse only: needs the data -->", "```bash", *(case.command for case in table.cases), "```", ""]
-        done = [case for case in table.cases if case.name in results]
-        names = [name for name in table.scores
-                 if any(one["name"] == name for case in done for one in results[case.name]["scores"])]
-        others = list(dict.fromkeys(one["baseline"] for case in done for one in results[case.name]["baselines"]))
-        head = ["run", "train rows", "held-out rows", "updates", "parameters trained", "CPU s (training)", "score", "this run",
-                *others]
-        if done:
+        measured = [case for case in table.cases if case.name in results]
+        score_names: set[str] = set()
+        baselines: dict[str, None] = {}  # in the order in which runs name them
+        for case in measured:
+            score_names.update(score["name"] for score in results[case.name]["scores"])
+            baselines.update(dict.fromkeys(score["baseline"] for score in results[case.name]["baselines"]))
+        names = [name for name in table.scores if name in score_names]
+        head = ["run", "train rows", "held-out rows", "updates", "parameters trained",
+                "CPU s (training)", "score", "this run", *baselines]
+        if measured:
             lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-        for case in done:
-            lines += [f"| {' | '.join(cells)} |" for cells in rows(case, results[case.name], names, others)]
+        for case in measured:
+            for cells in rows(case, results[case.name], names, list(baselines)):
+                lines.append(f"| {' | '.join(cells)} |")
         missing = [case.name for case in table.cases if case.name not in results]
         if missing:
-            lines += [*([""] if done else []), f"Not measured yet: {', '.join(missing)}."]
+            lines += [*([""] if measured else []), f"Not measured yet: {', '.join(missing)}."]
         yield table.name, [*lines, ""]
 
 
-def rows(case: Case, result: dict[str, Any], names: Sequence[str], others: Sequence[str]) -> Iterator[list[str]]:
+def rows(case: Case, result: dict[str, Any], names: Sequence[str], baselines: Sequence[str]) -> Iterator[list[str]]:
     """A row for each score of a run, on test where there is one, else on validation."""
-    split = "test" if any(one["split"] == "test" for one in result["scores"]) else "validation"
+    has_test = any(score["split"] == "test" for score in result["scores"])
+    split = "test" if has_test else "validation"
+    held_out = 2  # index of the cell that says on how many rows a score stands
+    seconds = "not timed"
+    if "cpu_seconds" in result:
+        seconds = f"{result['cpu_seconds']:.0f} ({result['training_cpu_seconds']:.0f})"
     facts = [case.shown, f"{result['rows'].get('train', 0):,}", "", f"{result['steps']:,}",
-             f"{result['trained']:,} ({result['trained'] / result['total']:.1%})",
-             f"{result['cpu_seconds']:.0f} ({result['training_cpu_seconds']:.0f})" if "cpu_seconds" in result else "not timed"]
+             f"{result['trained']:,} ({result['trained'] / result['total']:.1%})", seconds]
     for name in names:
-        found = [one for one in result["scores"] if one["name"] == name and one["split"] == split]
-        if not found:
+        score = next((score for score in on(split, result["scores"]) if score["name"] == name), None)
+        if score is None:
             continue
-        score, facts[2] = found[0], f"{found[0]['n'] or result['rows'].get(split, 0):,} ({split})"
-        beside = {one["baseline"]: one["value"] for one in result["baselines"] if one["name"] == name and one["split"] == split}
-        yield [*facts, name, f"{number(score['value'])}{error(score, result)}",
-               *(number(beside[other]) if other in beside else "" for other in others)]
-        facts = [""] * len(facts)
+        facts[held_out] = f"{score['n'] or result['rows'].get(split, 0):,} ({split})"
+        value_of = {other["baseline"]: other["value"] for other in on(split, result["baselines"]) if other["name"] == name}
+        cells = [number(value_of.get(baseline)) for baseline in baselines]
+        yield [*facts, name, f"{number(score['value'])}{error(score, result)}", *cells]
+        facts = [""] * len(facts)  # facts of the run stand beside its first score alone
+
+
+def on(split: str, scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The scores of a split."""
+    return [score for score in scores if score["split"] == split]
 
 
 def error(score: dict[str, Any], result: dict[str, Any]) -> str:
     """Standard error: sqrt(p (1 - p) / n) of a share of rows (an upper bound for the F1 of spans, a mean of shares), that of the
     mean loss over rows, times the perplexity for a perplexity, and that of an entity F1 as drawn; nothing for the rest."""
-    name, value, held = score["name"], score["value"], score["n"]
-    loss = result.get("loss_error", {}).get(score["split"])
-    spans = any(one["name"] == "exact_match" for one in result["scores"])
+    name = score["name"]
+    value = score["value"]
+    num_rows = score["n"]
+    loss_error = result.get("loss_error", {}).get(score["split"])
+    has_spans = any(other["name"] == "exact_match" for other in result["scores"])
     if name == "f1" and "f1_error" in result:
         return f" ± {result['f1_error']:.3f}"
-    if name in ("accuracy", "exact_match", "rewards/accuracies") or name.startswith("recall_at_") or (name == "f1" and spans):
-        return f" ± {math.sqrt(value * (1 - value) / held):.3f}" if held else ""
-    if loss is not None and (name == "loss" or name.endswith("perplexity")):
-        return f" ± {number(loss * (1 if name == 'loss' else value))}"
+    is_share = name in ("accuracy", "exact_match", "rewards/accuracies") or name.startswith("recall_at_")
+    if is_share or (name == "f1" and has_spans):
+        return f" ± {math.sqrt(value * (1 - value) / num_rows):.3f}" if num_rows else ""
+    if loss_error is None:
+        return ""
+    if name == "loss":
+        return f" ± {number(loss_error)}"
+    if name.endswith("perplexity"):
+        return f" ± {number(loss_error * value)}"  # the derivative of exp is exp
     return ""
 
 
 def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    if value is None:
+        return ""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def page(results: dict[str, Any]) -> str:
     """docs/results.md with its tables made anew; the rest of it is written by hand."""
     text = PAGE.read_text(encoding="utf-8")
     for name, lines in tables(results):
-        begin, end = BEGIN.format(name), END.format(name)
+        begin = BEGIN.format(name)
+        end = END.format(name)
         before, _, rest = text.partition(begin)
-        text = before + "\n".join([begin, *lines, end]) + rest.partition(end)[2] if rest else text
+        if rest:
+            text = before + "\n".join([begin, *lines, end]) + rest.partition(end)[2]
     return text
 
 
@@ -333,29 +392,38 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where run folders are, or will be")
     parser.add_argument("--only", nargs="*", help="names of runs")
     parser.add_argument("--list", action="store_true", help="names and commands, then end")
-    given = parser.parse_args()
-    cases = [case for table in TABLES for case in table.cases]
-    unknown = set(given.only or []) - {case.name for case in cases}
+    options = parser.parse_args()
+    cases = list(itertools.chain.from_iterable(table.cases for table in TABLES))
+    unknown = set(options.only or []) - {case.name for case in cases}
     if unknown:
         parser.error(f"no run named {', '.join(sorted(unknown))}; --list shows the names")
-    if given.list:
-        print("\n".join(f"{case.name:16} {case.command}" for case in cases))
-        return 0
-    failed = False
-    if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
+    if options.list:
         for case in cases:
-            if given.only and case.name not in given.only:
-                continue
-            if not given.data and not finished(given.out / case.name):
-                continue
-            result = measure(case, given.data and given.data.resolve(), given.out.resolve())
-            failed |= result is None
-            if result is not None:
-                results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-                RESULTS.write_text(json.dumps({**results, case.name: result}, indent=1) + "\n")
+            print(f"{case.name:16} {case.command}")
+        return 0
+    has_failed = False
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        chosen = [case for case in cases if not options.only or case.name in options.only]
+        has_failed = not measure_all(chosen, options.data, options.out)
     PAGE.write_text(page(json.loads(RESULTS.read_text())), encoding="utf-8")
-    return 1 if failed else 0
+    return 1 if has_failed else 0
+
+
+def measure_all(cases: Sequence[Case], data: Path | None, out: Path) -> bool:
+    """Measure runs one after the other; whether none failed. Without data only those that are finished are read."""
+    is_complete = True
+    for case in cases:
+        if not data and not finished(out / case.name):
+            continue
+        result = measure(case, data and data.resolve(), out.resolve())
+        if result is None:
+            is_complete = False
+            continue
+        # written after every run, so that an end in between costs one run at most
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**results, case.name: result}, indent=1) + "\n")
+    return is_complete
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     asked = parser.parse_args()
     spent: dict[tuple[str, str], float] = defaultdict(float)
-    for name, found in discover().items():
-        if found[0].default and kind_of(cls := found[0].load()) == "risk":
+    for name, candidates in discover().items():
+        if candidates[0].default and kind_of(cls := candidates[0].load()) == "risk":
             timed(name, cls, spent)
     time_train_sample(spent)
     options = {name: value for name, value in (("data", asked.data), ("max_train_rows", asked.rows)) if value is not None}
@@ -57,14 +57,15 @@ def counted(spent: dict[tuple[str, str], float], key: tuple[str, str]) -> Iterat
 
 def timed(name: str, cls: Any, spent: dict[tuple[str, str], float]) -> None:
     """Count the processor time of a check."""
-    given = cls.check_risks
+    check = cls.check_risks
 
-    @functools.wraps(given)
+    @functools.wraps(check)
     def check_risks(self: Any, *arguments: Any, **named: Any) -> Any:
         stages = ("data", "start", "evaluation", "end")
-        stage = next((one for one in (*arguments, *named.values()) if isinstance(one, str) and one in stages), "?")
+        texts = [argument for argument in (*arguments, *named.values()) if isinstance(argument, str)]
+        stage = next((text for text in texts if text in stages), "?")
         with counted(spent, (name, stage)):
-            return given(self, *arguments, **named)
+            return check(self, *arguments, **named)
 
     cls.check_risks = check_risks
 
@@ -73,12 +74,12 @@ def time_train_sample(spent: dict[tuple[str, str], float]) -> None:
     """Count the processor time of scoring training rows as held-out rows are scored."""
     from ftp.evaluate import predict as module
 
-    given = module.predict
+    score_rows = module.predict
 
-    @functools.wraps(given)
+    @functools.wraps(score_rows)
     def predict(run: Any, model: Any, loss: Any, rows: Any, encoded: Any, split: str, *more: Any, **named: Any) -> Any:
         with counted(spent, ("training rows", "again")) if split == "train" else contextlib.nullcontext():
-            return given(run, model, loss, rows, encoded, split, *more, **named)
+            return score_rows(run, model, loss, rows, encoded, split, *more, **named)
 
     module.predict = predict
 

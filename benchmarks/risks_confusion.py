@@ -21,7 +21,7 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ NO_END = ("{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' 
 
 
 WORDS = 60
-SEEDS, CLEAN_SEEDS = 5, 3
+SEEDS = 5
+CLEAN_SEEDS = 3
 
 
 # --- real rows ---
@@ -87,9 +88,9 @@ ENCODED = ("sst2", "trec", "customer_reviews", "tweet_emotion", "legal_overrulin
 
 def drawn(folder: Path, name: str, seed: int, train: int, held: int) -> Splits:
     """Rows of a set, other ones for another seed."""
-    found = [SETS[name](row) for row in read(folder / name)]
-    random.Random(seed).shuffle(found)
-    return found[:train], found[train : train + held]
+    rows = [SETS[name](row) for row in read(folder / name)]
+    random.Random(seed).shuffle(rows)
+    return rows[:train], rows[train : train + held]
 
 
 # --- faults ---
@@ -102,13 +103,14 @@ def nothing(splits: Splits, dice: random.Random) -> Splits:
 def leak(splits: Splits, dice: random.Random) -> Splits:
     """One validation row of ten is a training row, half of these with a word left out."""
     train, held = splits
-    for place, at in enumerate(dice.sample(range(len(held)), len(held) // 10)):
-        row = dict(dice.choice([row for row in train if len(row["text"].split()) > 7]))
-        if place % 2:
+    long_rows = [row for row in train if len(row["text"].split()) > 7]
+    for number, held_index in enumerate(dice.sample(range(len(held)), len(held) // 10)):
+        row = dict(dice.choice(long_rows))
+        if number % 2:
             words = row["text"].split()
             del words[dice.randrange(len(words))]
             row["text"] = " ".join(words)
-        held[at] = row
+        held[held_index] = row
     return train, held
 
 
@@ -152,22 +154,28 @@ FAULTS: dict[str, Fault] = {
     "no-end": Fault("template without an end of turn", "preflight", sets=("sgd_chat",), train=240, held=40,
                     options={"sft.chat_template": NO_END}),
 }
-CLEAN = {f"clean-{name}": Fault("nothing", "", sets=(name,), train=240 if name == "sgd_chat" else 400,
-                                held=120 if name in ENCODED else 40, options={"epochs": 3} if name in ENCODED else {})
-         for name in SETS}
+def clean(name: str) -> Fault:
+    """A run on a set in which nothing is planted."""
+    if name in ENCODED:
+        return Fault("nothing", "", sets=(name,), train=400, held=120, options={"epochs": 3})
+    return Fault("nothing", "", sets=(name,), train=240 if name == "sgd_chat" else 400, held=40)
+
+
+CLEAN = {f"clean-{name}": clean(name) for name in SETS}
 
 
 # --- runs ---
 
 
-def do(key: str, fault: Fault, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+def do(key: str, fault: Fault, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Plant a fault, run, and give the verdicts."""
     import ftp
 
-    name, folder = fault.sets[seed % len(fault.sets)], given.out / f"{key}-{seed}"
+    name = fault.sets[seed % len(fault.sets)]
+    folder = arguments.out / f"{key}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "rows").mkdir(parents=True)
-    splits = fault.plant(drawn(given.data, name, seed, fault.train, fault.held), random.Random(seed))
+    splits = fault.plant(drawn(arguments.data, name, seed, fault.train, fault.held), random.Random(seed))
     for split, rows in zip(("train", "validation"), splits, strict=True):
         (folder / "rows" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     options = {**FORMS[SETS[name]], **fault.options}
@@ -175,35 +183,37 @@ def do(key: str, fault: Fault, seed: int, given: argparse.Namespace) -> dict[str
         (folder / "template.jinja").write_text(options["sft.chat_template"], encoding="utf-8")
         options["sft.chat_template"] = str(folder / "template.jinja")
     if SETS[name] is not labelled:
-        options["model"] = given.decoder
-    plugins, began = options.pop("plugins"), time.process_time()
+        options["model"] = arguments.decoder
+    plugins = options.pop("plugins")
+    began = time.process_time()
     with contextlib.suppress(ftp.RiskStop):
         ftp.run(plugins, **QUICK, **options, seed=seed, data=str(folder / "rows"), out=str(folder / "run"),
                 cache_dir=str(folder / "cache"))
-    found = {one["name"]: one for one in json.loads((folder / "run" / "risks.json").read_text(encoding="utf-8"))}
+    verdicts = {verdict["name"]: verdict for verdict in json.loads((folder / "run" / "risks.json").read_text(encoding="utf-8"))}
     shutil.rmtree(folder / "cache", ignore_errors=True)
     shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
     shutil.rmtree(folder / "run" / "model", ignore_errors=True)
+    raised = {risk: verdict for risk, verdict in verdicts.items() if verdict["level"] not in ("ok", "not_run")}
     return {"fault": key, "seed": seed, "set": name, "cpu_seconds": round(time.process_time() - began, 1),
-            "levels": {risk: found[risk]["level"] for risk in RISKS if risk in found},
-            "findings": {risk: one["finding"] for risk, one in found.items() if one["level"] not in ("ok", "not_run")}}
+            "levels": {risk: verdicts[risk]["level"] for risk in RISKS if risk in verdicts},
+            "findings": {risk: verdict["finding"] for risk, verdict in raised.items()}}
 
 
 def kept(file: Path) -> dict[str, dict[str, Any]]:
     """Runs that are done, by fault and seed."""
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    return {f"{one['fault']}-{one['seed']}": one for one in found}
+    runs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return {f"{run['fault']}-{run['seed']}": run for run in runs}
 
 
-def keep(file: Path, one: Mapping[str, Any]) -> None:
+def keep(file: Path, run: Mapping[str, Any]) -> None:
     """Add a run to those in the file, which another process may have written since."""
     import fcntl
 
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        found = {**kept(file), f"{one['fault']}-{one['seed']}": one}
-        lines = [json.dumps(found[key], ensure_ascii=False) for key in sorted(found)]
+        runs = {**kept(file), f"{run['fault']}-{run['seed']}": run}
+        lines = [json.dumps(runs[key], ensure_ascii=False) for key in sorted(runs)]
         new = file.with_suffix(".new")
         new.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
         new.replace(file)
@@ -214,22 +224,22 @@ def keep(file: Path, one: Mapping[str, Any]) -> None:
 # --- tables ---
 
 
-def tables(found: list[dict[str, Any]]) -> str:
+def tables(done_runs: list[dict[str, Any]]) -> str:
     """The confusion table and the table of false alarms, as Markdown."""
     lines = ["| planted | seeds | " + " | ".join(RISKS) + " |", "| --- | --- |" + " --- |" * len(RISKS)]
     for key, fault in FAULTS.items():
-        runs = [one for one in found if one["fault"] == key]
+        runs = [run for run in done_runs if run["fault"] == key]
         if runs:
             cells = [_share(risk, runs, bold=risk == fault.own, mark=risk in fault.follows) for risk in RISKS]
             lines.append(f"| {fault.title} | {len(runs)} | " + " | ".join(cells) + " |")
     lines += ["", "| nothing planted | runs | " + " | ".join(RISKS) + " | any |", "| --- | --- |" + " --- |" * (len(RISKS) + 1)]
-    clean = [one for one in found if one["fault"] in CLEAN]
+    clean_runs = [run for run in done_runs if run["fault"] in CLEAN]
     for key, fault in CLEAN.items():
-        if runs := [one for one in clean if one["fault"] == key]:
+        if runs := [run for run in clean_runs if run["fault"] == key]:
             lines.append(f"| {fault.sets[0]} | {len(runs)} | {_alarms(runs)} |")
-    if clean:
-        lines.append(f"| all | {len(clean)} | {_alarms(clean)} |")
-    known = sum(one["fault"] in {*FAULTS, *CLEAN} for one in found)
+    if clean_runs:
+        lines.append(f"| all | {len(clean_runs)} | {_alarms(clean_runs)} |")
+    known = sum(run["fault"] in {*FAULTS, *CLEAN} for run in done_runs)
     planned = SEEDS * len(FAULTS) + CLEAN_SEEDS * len(CLEAN)
     per_kind = f"({SEEDS} per fault, {CLEAN_SEEDS} per set without one)"
     done = f"All {planned} runs are done {per_kind}."
@@ -241,7 +251,7 @@ def tables(found: list[dict[str, Any]]) -> str:
 
 def _raised(risk: str, runs: list[dict[str, Any]]) -> tuple[int, int]:
     """Runs at warn or stop, of those in which something was compared."""
-    levels = [one["levels"].get(risk, "not_run") for one in runs]
+    levels = [run["levels"].get(risk, "not_run") for run in runs]
     return sum(level in ("warn", "stop") for level in levels), sum(level != "not_run" for level in levels)
 
 
@@ -250,12 +260,17 @@ def _share(risk: str, runs: list[dict[str, Any]], *, bold: bool, mark: bool) -> 
     if not of:
         return "not run"
     text = f"{raised} of {of}"
-    return f"**{text}**" if bold else f"{text} (follows)" if mark and raised else text
+    if bold:
+        return f"**{text}**"
+    return f"{text} (follows)" if mark and raised else text
 
 
 def _alarms(runs: list[dict[str, Any]]) -> str:
-    any_raised = sum(any(_raised(risk, [one])[0] for risk in RISKS) for one in runs)
-    return " | ".join([*(_share(risk, runs, bold=False, mark=False) for risk in RISKS), f"{any_raised} of {len(runs)}"])
+    num_alarmed = 0
+    for run in runs:
+        num_alarmed += any(_raised(risk, [run])[0] for risk in RISKS)
+    shares = [_share(risk, runs, bold=False, mark=False) for risk in RISKS]
+    return " | ".join([*shares, f"{num_alarmed} of {len(runs)}"])
 
 
 MARKS = ("<!-- made by benchmarks/risks_confusion.py -->", "<!-- end of what benchmarks/risks_confusion.py made -->")
@@ -271,6 +286,16 @@ def write(page: Path, text: str) -> None:
     page.write_text(new, encoding="utf-8")
 
 
+def planned(seeds: int, clean_seeds: int, keys: Sequence[str]) -> list[tuple[str, Fault, int]]:
+    """Fault and seed of each run: all with seed 0 first, so that an early end still shows every fault."""
+    jobs = []
+    for seed in range(max(seeds, clean_seeds)):
+        for faults, num_seeds in ((FAULTS, seeds), (CLEAN, clean_seeds)):
+            if seed < num_seeds:
+                jobs += [(key, fault, seed) for key, fault in faults.items() if key in keys]
+    return jobs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
@@ -284,24 +309,22 @@ def main() -> None:
     parser.add_argument("--found", type=Path, default=FOUND)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--docs", type=Path)
-    given = parser.parse_args()
-    if given.table:
-        text = tables(list(kept(given.found).values()))
+    options = parser.parse_args()
+    if options.table:
+        text = tables(list(kept(options.found).values()))
         print(text)
-        if given.docs:
-            write(given.docs, text)
+        if options.docs:
+            write(options.docs, text)
         return
-    part, parts = map(int, given.part.split("/"))
-    jobs = [(key, fault, seed) for seed in range(max(given.seeds, given.clean)) for table, most in
-            ((FAULTS, given.seeds), (CLEAN, given.clean)) for key, fault in table.items()
-            if seed < most and (not given.only or key in given.only.split(","))]
+    part, parts = map(int, options.part.split("/"))
+    jobs = planned(options.seeds, options.clean, options.only.split(",") if options.only else [*FAULTS, *CLEAN])
     for key, fault, seed in jobs[part::parts]:
-        if f"{key}-{seed}" in kept(given.found) and not given.again:
+        if f"{key}-{seed}" in kept(options.found) and not options.again:
             continue
-        one = do(key, fault, seed, given)
-        keep(given.found, one)
-        levels = (f"{risk}={level}" for risk, level in one["levels"].items())
-        print(key, seed, one["set"], f"{one['cpu_seconds']} s", *levels, flush=True)
+        run = do(key, fault, seed, options)
+        keep(options.found, run)
+        levels = (f"{risk}={level}" for risk, level in run["levels"].items())
+        print(key, seed, run["set"], f"{run['cpu_seconds']} s", *levels, flush=True)
 
 
 if __name__ == "__main__":

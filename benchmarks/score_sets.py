@@ -34,8 +34,8 @@ def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def services(dialogue: dict[str, Any]) -> dict[str, Any]:
     """What the user says, and the services without their numbers (`Hotels_2` is Hotels)."""
-    said = [message["content"] for message in dialogue["messages"] if message["role"] == "user"]
-    return {"text": " ".join(said), "labels": sorted({name.split("_")[0] for name in dialogue["services"]})}
+    questions = [message["content"] for message in dialogue["messages"] if message["role"] == "user"]
+    return {"text": " ".join(questions), "labels": sorted({name.split("_")[0] for name in dialogue["services"]})}
 
 
 def plain(row: dict[str, Any]) -> str:
@@ -46,22 +46,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    dialogues = {split: list(map(services, read(given.data / "sgd_chat" / f"{split}.jsonl.xz"))) for split in ("train", "test")}
+    options = parser.parse_args()
+    dialogues = {split: list(map(services, read(options.data / "sgd_chat" / f"{split}.jsonl.xz"))) for split in ("train", "test")}
     known = {label for row in dialogues["train"] for label in row["labels"]}
     for split, rows in dialogues.items():
-        write(given.out / "services" / f"{split}.jsonl", [row for row in rows if known.issuperset(row["labels"])])
+        write(options.out / "services" / f"{split}.jsonl", [row for row in rows if known.issuperset(row["labels"])])
 
-    kept_out = {plain(row) for row in read(given.data / "mmlu" / "test.jsonl.xz")}
+    kept_out = {plain(row) for row in read(options.data / "mmlu" / "test.jsonl.xz")}
     questions: dict[str, dict[str, Any]] = {}
-    for row in read(given.data / "mmlu" / "validation.jsonl.xz"):
+    for row in read(options.data / "mmlu" / "validation.jsonl.xz"):
         if plain(row) not in kept_out:
             questions.setdefault(plain(row), row)
     shuffled = list(questions.values())
     random.Random(0).shuffle(shuffled)
     start = 0
     for split, count in PARTS.items():
-        write(given.out / "exam" / f"{split}.jsonl", shuffled[start : start + count])
+        write(options.out / "exam" / f"{split}.jsonl", shuffled[start : start + count])
         start += count
 
 

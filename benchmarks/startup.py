@@ -59,7 +59,8 @@ def plant(site: Path, count: int = PLUGINS) -> None:
 
 def took(arguments: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Wall time and processor time of one fresh Python process; the latter counts other work on the machine little."""
-    started, before = time.perf_counter(), spent()
+    started = time.perf_counter()
+    before = spent()
     quiet = subprocess.DEVNULL
     subprocess.run([sys.executable, *arguments], env=environment, stdout=quiet, stderr=quiet, check=False)
     wall = time.perf_counter() - started
@@ -79,15 +80,19 @@ def spent() -> float:
 def measure(site: Path, repeat: int) -> dict[str, dict[str, float]]:
     """Best times of each command and of `python -c pass`, taken in turn, and the ratio of their processor times."""
     environment = surroundings(site)
-    found = {}
+    measured = {}
     for name, words in COMMANDS:
         ours, bare = [], []
         for _ in range(repeat + 1):  # the first of each writes byte code, and is not counted
             bare.append(took(["-c", "pass"], environment))
             ours.append(took(["-m", "ftp", *words], environment))
-        best, least = (min(one[1] for one in many[1:]) for many in (ours, bare))
-        found[name] = {"wall": min(one[0] for one in ours[1:]), "seconds": best, "bare": least, "ratio": best / max(least, 1e-3)}
-    return found
+        wall_times, cpu_times = zip(*ours[1:], strict=True)
+        _, bare_times = zip(*bare[1:], strict=True)
+        seconds = min(cpu_times)
+        bare_seconds = min(bare_times)
+        measured[name] = {"wall": min(wall_times), "seconds": seconds, "bare": bare_seconds,
+                          "ratio": seconds / max(bare_seconds, 1e-3)}
+    return measured
 
 
 def surroundings(site: Path) -> dict[str, str]:
@@ -98,13 +103,13 @@ def surroundings(site: Path) -> dict[str, str]:
 def heavy(site: Path) -> dict[str, list[str]]:
     """Which heavy libraries each command imports; none, it is to be hoped."""
     environment = surroundings(site)
-    found = {}
+    imported = {}
     for name, words in COMMANDS:
         program = (f"import sys, json; from ftp.cli import main; main.call({words!r}); "
-                   f"print(json.dumps([one for one in {HEAVY!r} if one in sys.modules]))")
+                   f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))")
         done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        imported[name] = json.loads(done.stdout.splitlines()[-1])
+    return imported
 
 
 def main() -> int:
@@ -113,19 +118,19 @@ def main() -> int:
     parser.add_argument("--bound", type=float, default=25.0, help="largest ratio to `python -c pass` (default 25)")
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         plant(Path(folder))
-        found, imported = measure(Path(folder), asked.repeat), heavy(Path(folder))
-    if asked.json:
-        print(json.dumps({"commands": found, "heavy": imported, "bound": asked.bound}, indent=2))
+        measured, imported = measure(Path(folder), options.repeat), heavy(Path(folder))
+    if options.json:
+        print(json.dumps({"commands": measured, "heavy": imported, "bound": options.bound}, indent=2))
     else:
-        for name, one in found.items():
-            print(f"{name:<42} {one['seconds']:.3f} s of processor time, {one['wall']:.3f} s in all  {one['ratio']:5.1f} x "
-                  f"python -c pass ({one['bare']:.3f} s)  imports {', '.join(imported[name]) or 'nothing heavy'}")
-    slow = [name for name, one in found.items() if one["ratio"] > asked.bound]
+        for name, times in measured.items():
+            print(f"{name:<42} {times['seconds']:.3f} s of processor time, {times['wall']:.3f} s in all  {times['ratio']:5.1f} x "
+                  f"python -c pass ({times['bare']:.3f} s)  imports {', '.join(imported[name]) or 'nothing heavy'}")
+    slow = [name for name, times in measured.items() if times["ratio"] > options.bound]
     for name in slow:
-        print(f"{name}: above {asked.bound:g} x python -c pass", file=sys.stderr)
+        print(f"{name}: above {options.bound:g} x python -c pass", file=sys.stderr)
     return 1 if slow or any(imported.values()) else 0
 
 

@@ -71,12 +71,12 @@ def prepare(source: Path, rows: int, folder: Path) -> None:
 
     for split in ("train", "test"):
         with lzma.open(source / "sst2" / f"{split}.jsonl.xz", "rt", encoding="utf-8") as file:
-            found = [{key: row[key] for key in ("text", "label")} for row in map(json.loads, file)]
+            kept = [{key: row[key] for key in ("text", "label")} for row in map(json.loads, file)]
         if split == "train":
-            random.Random(0).shuffle(found)
-            parts = {"train": found[:rows], "validation": found[rows : rows + 256]}
+            random.Random(0).shuffle(kept)
+            parts = {"train": kept[:rows], "validation": kept[rows : rows + 256]}
         else:
-            parts = {"test": found}
+            parts = {"test": kept}
         for name, part in parts.items():
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
 
@@ -132,23 +132,23 @@ def run_trainer(method: str, seed: int, epochs: int, folder: Path, work: Path, b
     trainer = Clocked(model=model, args=arguments, train_dataset=data["train"], processing_class=tokenizer)
     trainer.train()
     seconds = time.process_time() - trainer.begun
-    given = trainer.predict(data["test"])
-    return {"seconds": seconds, "accuracy": float((given.predictions.argmax(-1) == given.label_ids).mean())}
+    output = trainer.predict(data["test"])
+    return {"seconds": seconds, "accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())}
 
 
 def one(system: str, method: str, seed: int, epochs: int, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         if system.startswith("ftp"):
-            found = run_ftp(method, seed, epochs, folder, Path(work), by_length=system == "ftp-grouped")
+            result = run_ftp(method, seed, epochs, folder, Path(work), by_length=system == "ftp-grouped")
         else:
-            found = run_trainer(method, seed, epochs, folder, Path(work), best=system == "trainer-best")
-    print("\nRESULT " + json.dumps(found), flush=True)
+            result = run_trainer(method, seed, epochs, folder, Path(work), best=system == "trainer-best")
+    print("\nRESULT " + json.dumps(result), flush=True)
 
 
 def side_by_side(commands: dict[str, list[str]]) -> dict[str, dict[str, float]]:
     """The result of each system. All load at once; then one runs at a time, until it says that it is the next one's turn."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
 
     def waits(system: str, process: subprocess.Popen[str]) -> bool:
         """Whether it came to the end of its turn rather than to its own."""
@@ -156,8 +156,8 @@ def side_by_side(commands: dict[str, list[str]]) -> dict[str, dict[str, float]]:
             if line == "TURN\n":
                 return True
             if line.startswith("RESULT "):
-                found[system] = json.loads(line[7:])
-        if process.wait() or system not in found:
+                results[system] = json.loads(line[7:])
+        if process.wait() or system not in results:
             raise SystemExit(f"{system} failed: {' '.join(commands[system])}")
         return False
 
@@ -171,7 +171,7 @@ def side_by_side(commands: dict[str, list[str]]) -> dict[str, dict[str, float]]:
             process.stdin.flush()
             if not waits(system, process):
                 del waiting[system]
-    return found
+    return results
 
 
 def main() -> None:
@@ -184,30 +184,30 @@ def main() -> None:
     parser.add_argument("--systems", default=",".join(SYSTEMS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        one(given.one[0], given.one[1], int(given.one[2]), given.epochs, given.data)
+    options = parser.parse_args()
+    if options.one:
+        one(options.one[0], options.one[1], int(options.one[2]), options.epochs, options.data)
         return
-    methods, systems = given.methods.split(","), given.systems.split(",")
+    methods, systems = options.methods.split(","), options.systems.split(",")
     found: dict[str, dict[str, list[dict[str, float]]]] = {method: {system: [] for system in systems} for method in methods}
     with tempfile.TemporaryDirectory() as folder:
-        prepare(given.data, given.rows, Path(folder))
-        for seed in range(given.seeds):
+        prepare(options.data, options.rows, Path(folder))
+        for seed in range(options.seeds):
             for method in methods:
-                fixed = [sys.executable, __file__, "--data", folder, "--epochs", str(given.epochs), "--one"]
+                fixed = [sys.executable, __file__, "--data", folder, "--epochs", str(options.epochs), "--one"]
                 for system, result in side_by_side({name: [*fixed, name, method, str(seed)] for name in systems}).items():
-                    result["rows_per_second"] = given.rows * given.epochs / result["seconds"]
+                    result["rows_per_second"] = options.rows * options.epochs / result["seconds"]
                     found[method][system].append(result)
                     print(f"{method:5} {system:13} seed {seed}: {result['rows_per_second']:7.1f} rows a CPU second, "
                           f"accuracy {result['accuracy']:.4f}", flush=True)
-                if given.out:
-                    facts = {"rows": given.rows, "batch": BATCH, "epochs": given.epochs, "results": found}
-                    given.out.write_text(json.dumps(facts, indent=1) + "\n")
+                if options.out:
+                    facts = {"rows": options.rows, "batch": BATCH, "epochs": options.epochs, "results": found}
+                    options.out.write_text(json.dumps(facts, indent=1) + "\n")
     for method, results in found.items():
-        print(f"\n{method}: medians over {given.seeds} seeds, {given.rows} rows, batch {BATCH}, {given.epochs} epochs")
+        print(f"\n{method}: medians over {options.seeds} seeds, {options.rows} rows, batch {BATCH}, {options.epochs} epochs")
         for system, runs in results.items():
-            speed = statistics.median(one["rows_per_second"] for one in runs)
-            accuracy = statistics.mean(one["accuracy"] for one in runs)
+            speed = statistics.median(run["rows_per_second"] for run in runs)
+            accuracy = statistics.mean(run["accuracy"] for run in runs)
             pairs = zip(results[systems[0]], runs, strict=True)
             times = statistics.median(a["rows_per_second"] / b["rows_per_second"] for a, b in pairs)
             print(f"  {system:13} {speed:7.1f} rows a CPU second   {systems[0]}: {times:.2f} x   accuracy {accuracy:.4f}")

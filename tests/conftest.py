@@ -74,9 +74,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Life]:
     def start(arguments: Sequence[str], out: Path, trap: Mapping[str, Any] | None = None, **environment: str) -> Life:
         count[0] += 1
         says = folder / f"{count[0]}.txt"
-        given = {"ARGUMENTS": [str(word) for word in arguments], "OUT": str(out), "SAYS": str(says), "TRAP": dict(trap or {}),
-                 "ENVIRONMENT": environment}
-        process = context.Process(target=runpy.run_path, args=(str(HERE / "one_process.py"), given, "__one_process__"))
+        namespace = {"ARGUMENTS": [str(word) for word in arguments], "OUT": str(out), "SAYS": str(says), "TRAP": dict(trap or {}),
+                     "ENVIRONMENT": environment}
+        process = context.Process(target=runpy.run_path, args=(str(HERE / "one_process.py"), namespace, "__one_process__"))
         process.start()
         return Life(process, says)
 

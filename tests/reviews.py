@@ -12,19 +12,21 @@ from typing import Any
 from ftp import hookimpl, option, plugin
 from ftp.types import Score, Step
 
-GOOD, BAD = ["joy", "first"], ["not", "bill"]  # words that the tiny tokenizer has whole
+# words that the tiny tokenizer has whole
+GOOD = ["joy", "first"]
+BAD = ["not", "bill"]
 OTHER = ["the", "film", "soup", "was", "a", "and", "of", "in", "on", "day", "new", "bank", "about", "four", "more", "than"]
 
 if os.environ.get("RANK", "0") != "0" and "TEST_WRITES" in os.environ:  # write down what another rank than 0 writes, and where
-    told = os.open(os.environ["TEST_WRITES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    write_log = os.open(os.environ["TEST_WRITES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def writes(event: str, arguments: tuple[Any, ...]) -> None:
         writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if writing or event in ("os.rename", "os.mkdir", "os.remove", "os.truncate"):
-            os.write(told, f"{event} {arguments[0]}\n".encode())
+            os.write(write_log, f"{event} {arguments[0]}\n".encode())
 
     sys.addaudithook(writes)
-    os.write(told, b"watching\n")
+    os.write(write_log, b"watching\n")
 
 
 @plugin(gives=("labelled", "text"))
@@ -38,15 +40,21 @@ class Reviews:
     def load_data(self) -> Any:
         from datasets import Dataset
 
-        def made(count: int, seed: int) -> Dataset:
+        def draw_rows(count: int, seed: int) -> Dataset:
             dice = random.Random(seed)
             labels = [dice.randrange(2) for _ in range(count)]
-            texts = [" ".join([*dice.choices(OTHER, k=dice.randrange(1, 6)), *dice.choices(GOOD if label else BAD, k=3)])
-                     for label in labels]
+            texts = []
+            for label in labels:
+                words = dice.choices(OTHER, k=dice.randrange(1, 6))
+                texts.append(" ".join([*words, *dice.choices(GOOD if label else BAD, k=3)]))
             return Dataset.from_dict({"text": texts, "label": labels})
 
-        train = made(self.rows, 1)
-        return {"train": train.to_iterable_dataset() if self.stream else train, "validation": made(13, 2), "test": made(11, 3)}
+        train = draw_rows(self.rows, 1)
+        return {
+            "train": train.to_iterable_dataset() if self.stream else train,
+            "validation": draw_rows(13, 2),
+            "test": draw_rows(11, 3),
+        }
 
     @hookimpl(wrapper=True)
     def make_loss(self) -> Any:
@@ -88,9 +96,9 @@ class Reviews:
     @hookimpl
     def evaluate(self, predictions: Any) -> list[Score]:
         scores = []
-        for split, one in predictions.items():
-            if "label" not in one.rows.column_names:  # read as plain text
+        for split, predicted in predictions.items():
+            if "label" not in predicted.rows.column_names:  # read as plain text
                 continue
-            right = [answer.answer == label for answer, label in zip(one.answers, one.rows["label"], strict=True)]
+            right = [answer.answer == label for answer, label in zip(predicted.answers, predicted.rows["label"], strict=True)]
             scores.append(Score("accuracy", sum(right) / len(right), "max", split))
         return scores

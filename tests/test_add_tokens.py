@@ -34,8 +34,8 @@ def answers_of(model: Path, tokenizer: Any, net: Any) -> str:
     asked = tokenizer.apply_chat_template([{"role": "user", "content": "<|tool|> Say 3"}], add_generation_prompt=True,
                                           return_tensors="pt", return_dict=True)
     asked.pop("token_type_ids", None)
-    said = net.eval().generate(**asked, max_new_tokens=12, do_sample=False)
-    return str(tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip())
+    generated = net.eval().generate(**asked, max_new_tokens=12, do_sample=False)
+    return str(tokenizer.decode(generated[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip())
 
 
 @pytest.mark.parametrize("kind, how", [("gpt2", "full"), ("llama", "lora"), ("llama", "adapters")])
@@ -115,9 +115,9 @@ def test_a_classifier_learns_from_an_added_token(tmp_path: Path) -> None:
 def test_a_method_that_would_leave_the_new_rows_is_refused(plugins: list[str], command: str, rows: Path, tmp_path: Path) -> None:
     base = tiny("gpt2", tmp_path / "base")
     options: dict[str, Any] = {} if plugins == ["peft"] else {plugins[0]: {"trainable_token_indices": "none"}}
-    with pytest.raises(ftp.UserError, match="not trained by this run") as told:
+    with pytest.raises(ftp.UserError, match="not trained by this run") as caught:
         run([*plugins, "files", "sft"], base, rows, tmp_path / "run", add_tokens="<|tool|>", **options)
-    assert command in told.value.problems[0].command
+    assert command in caught.value.problems[0].command
 
 
 def test_a_grown_tokenizer_gets_its_rows(rows: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_tokens_that_are_known_or_in_no_row_are_told(tmp_path: Path) -> None:
     done = run(["full", "classify"], base, file, tmp_path / "run", add_tokens="<|tool|>,<|tol|>,was,<|tool|>", max_steps=1,
                verify=False)
     log = [json.loads(line) for line in (done.out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    told = [line["message"] for line in log if line["event"] == "told" and "--add-tokens" in line["message"]]
-    assert len(told) == 2, log
-    assert "the model has was already" in told[0] and "<|tol|> stands in none of the first 200 training rows" in told[1]
-    assert "<|tool|>" not in told[0] + told[1]
+    messages = [line["message"] for line in log if line["event"] == "told" and "--add-tokens" in line["message"]]
+    assert len(messages) == 2, log
+    assert "the model has was already" in messages[0] and "<|tol|> stands in none of the first 200 training rows" in messages[1]
+    assert "<|tool|>" not in messages[0] + messages[1]

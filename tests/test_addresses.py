@@ -55,8 +55,8 @@ def test_a_token_is_written_nowhere(tiny_bert, tmp_path, capsys, monkeypatch):
     assert call(["run", "--resume", str(out)]) == 0, capsys.readouterr().err
     assert (out / "report.html").is_file() and "${FTP_SECRET}" in (out / "run.toml").read_text()
     assert holding(out) == []
-    said = capsys.readouterr()
-    assert "the rows are from https://ann:***@host" in said.out + said.err and SECRET not in said.out + said.err
+    output = capsys.readouterr()
+    assert "the rows are from https://ann:***@host" in output.out + output.err and SECRET not in output.out + output.err
 
 
 def holding(folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ import ftp
 from ftp.cli.main import call
 from ftp.folder.checkpoints import checkpoint_path, checkpoints_in
 from ftp.folder.files import Folder
+from ftp.folder.log import read_log
 from ftp.train import checkpoint
 
 HALT = '''
@@ -54,17 +55,20 @@ def resume(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
         change: Callable[[], Any], *more: str, status: int = 2, early: bool = False, words: Sequence[str] = ()
     ) -> str:
         (tmp_path / "when").write_text("Started 0" if early else "Saved 2")
-        given = ["run", "--plugins=full,sentiment,-leakage,-underfitting,-overfitting", "--data", "rows", "--model", "base",
-                 "--out", "run", "--plugins-from", "halt.py:Halt", "--device", "cpu", "--precision", "fp32", "--max-steps", "4",
-                 "--save-steps", "2", "--batch-size", "8", "--no-baselines", "--no-verify", "--no-report", "--cache-dir", "cache"]
-        assert call([*given, *more]) == 130
+        command = [
+            "run", "--plugins=full,sentiment,-leakage,-underfitting,-overfitting", "--plugins-from", "halt.py:Halt",
+            "--data", "rows", "--model", "base", "--out", "run", "--cache-dir", "cache",
+            "--device", "cpu", "--precision", "fp32", "--max-steps", "4", "--save-steps", "2", "--batch-size", "8",
+            "--no-baselines", "--no-verify", "--no-report"]
+        assert call([*command, *more]) == 130
         assert checkpoint.any_in(tmp_path / "run" / "checkpoints") is not early
         (tmp_path / "when").unlink()
         capsys.readouterr()
         change()
-        got, said = call(["run", "--resume", "run", *words]), capsys.readouterr()
-        assert got == status, said.err
-        return " ".join((said.out + said.err).split())
+        ended_with = call(["run", "--resume", "run", *words])
+        output = capsys.readouterr()
+        assert ended_with == status, output.err
+        return " ".join((output.out + output.err).split())
 
     return run
 
@@ -77,14 +81,14 @@ def other_weights() -> None:
 
 
 def test_what_is_the_same_goes_on(resume: Resume) -> None:
-    said = resume(lambda: write(Path("rows")), status=0)  # written anew, with the same rows
-    assert "going on after update 2 of 4" in said and "not checked" not in said
+    message = resume(lambda: write(Path("rows")), status=0)  # written anew, with the same rows
+    assert "going on after update 2 of 4" in message and "not checked" not in message
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_other_rows_are_refused(resume: Resume, split: str) -> None:
-    said = resume(lambda: write(Path("rows"), flipped=split))
-    assert f"the rows of {split} changed since this run began" in said and "--out" in said and "run.toml" in said
+    message = resume(lambda: write(Path("rows"), flipped=split))
+    assert f"the rows of {split} changed since this run began" in message and "--out" in message and "run.toml" in message
 
 
 def test_another_base_model_is_refused(resume: Resume) -> None:
@@ -92,8 +96,8 @@ def test_another_base_model_is_refused(resume: Resume) -> None:
 
 
 def test_the_command_that_is_told_starts_afresh(resume: Resume, tmp_path: Path) -> None:
-    said = resume(other_weights)
-    words = said.partition("try: ftp ")[2].split()
+    message = resume(other_weights)
+    words = message.partition("try: ftp ")[2].split()
     assert call(words) == 0 and (tmp_path / "run-anew" / "scores.json").exists()
 
 
@@ -106,9 +110,9 @@ def test_nothing_was_learnt_from_what_changed_before_the_first_checkpoint(resume
 
 
 def test_a_stream_is_told_and_the_other_splits_are_compared(resume: Resume) -> None:
-    said = resume(lambda: write(Path("rows"), flipped="test"), "--streaming")
-    assert "train is a stream: whether its rows are those that the run began with is not checked" in said
-    assert "the rows of test changed" in said
+    message = resume(lambda: write(Path("rows"), flipped="test"), "--streaming")
+    assert "train is a stream: whether its rows are those that the run began with is not checked" in message
+    assert "the rows of test changed" in message
 
 
 # --- the recipe ---
@@ -150,16 +154,16 @@ EDITS = {
 
 
 def test_an_edited_recipe_is_refused_by_name(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
-    said = resume(edit(("seed = 0", "seed = 1"), ("batch_size = 8", "batch_size = 4")))
-    assert "batch_size: 8 -> 4; seed: 0 -> 1" in said  # all at once
-    for old, (new, told) in EDITS.items():
+    message = resume(edit(("seed = 0", "seed = 1"), ("batch_size = 8", "batch_size = 4")))
+    assert "batch_size: 8 -> 4; seed: 0 -> 1" in message  # all at once
+    for old, (new, difference) in EDITS.items():
         shutil.copy("run/began.toml", "run/run.toml")
         edit((old, new))()
         assert call(["run", "--resume", "run"]) == 2
-        said = " ".join(capsys.readouterr().err.split())
-        assert "run.toml was changed since this run began" in said and told in said, said
-        assert "cp run/began.toml run/run.toml" in said and "try: ftp run run/run.toml --out run-anew" in said
-        assert ("taken with: ftp run --resume run --resume-with save_steps=1" in said) == told.startswith("save_steps")
+        message = " ".join(capsys.readouterr().err.split())
+        assert "run.toml was changed since this run began" in message and difference in message, message
+        assert "cp run/began.toml run/run.toml" in message and "try: ftp run run/run.toml --out run-anew" in message
+        assert ("taken with: ftp run --resume run --resume-with save_steps=1" in message) == difference.startswith("save_steps")
     shutil.copy("run/began.toml", "run/run.toml")
     assert call(["run", "--resume", "run"]) == 0
 
@@ -167,9 +171,11 @@ def test_an_edited_recipe_is_refused_by_name(resume: Resume, capsys: pytest.Capt
 def test_comments_and_order_are_no_change(resume: Resume) -> None:
     def change() -> None:
         lines = Path("run/run.toml").read_text().splitlines()
-        top = [line for line in lines[: next(i for i, line in enumerate(lines) if line.startswith("["))] if line]
+        first_table = next(index for index, line in enumerate(lines) if line.startswith("["))
+        top = [line for line in lines[:first_table] if line]
         rest = lines[len(top):]
-        Path("run/run.toml").write_text("\n".join(["# mine", *reversed(top), "", *rest]).replace("seed = 0", "seed = 0x0"))
+        text = "\n".join(["# mine", *reversed(top), "", *rest])
+        Path("run/run.toml").write_text(text.replace("seed = 0", "seed = 0x0"))  # the same number, spelt otherwise
 
     assert "going on after update 2 of 4" in resume(change, status=0)
 
@@ -177,13 +183,13 @@ def test_comments_and_order_are_no_change(resume: Resume) -> None:
 @pytest.mark.parametrize("words", [("--resume-with", "save_steps=1", "--resume-with", "verify=true"),
                                    ("--save-steps", "1", "--verify")])
 def test_harmless_changes_are_taken_and_written_down(resume: Resume, words: Sequence[str]) -> None:
-    said = resume(nothing, status=0, words=words)
-    assert "save_steps: 2 -> 1: changed at this resume" in said and "verify: false -> true: changed at this resume" in said
+    message = resume(nothing, status=0, words=words)
+    assert "save_steps: 2 -> 1: changed at this resume" in message and "verify: false -> true: changed at this resume" in message
     assert [(change["key"], change["old"], change["new"]) for change in facts()["changes"]] == [
         ("save_steps", 2, 1), ("verify", False, True)]
     assert facts()["verified"] is True and "save_steps = 1" in Path("run/run.toml").read_text()
     assert "save_steps = 2" in Path("run/began.toml").read_text()
-    lines = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
+    lines = read_log(Path("run/log.jsonl"))
     assert [line["step"] for line in lines if line["event"] == "saved"] == [2, 3, 4]
     (resumed,) = (line for line in lines if line["event"] == "resumed")
     assert {change["key"] for change in resumed["changes"]} == {"save_steps", "verify"}
@@ -217,23 +223,23 @@ REFUSED = {
 def test_what_would_make_another_run_is_refused_by_name(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
     resume(nothing, words=("--seed", "1"))
     before = Path("run/run.toml").read_text()
-    for words, told in REFUSED.items():
+    for words, refusal in REFUSED.items():
         assert call(["run", "--resume", "run", *words]) == 2
-        said = " ".join(capsys.readouterr().err.split())
-        assert told in said and "Traceback" not in said, said
-        assert "--save-steps" in said or "KEY=VALUE" in said  # what may be given is listed
+        message = " ".join(capsys.readouterr().err.split())
+        assert refusal in message and "Traceback" not in message, message
+        assert "--save-steps" in message or "KEY=VALUE" in message  # what may be given is listed
     assert Path("run/run.toml").read_text() == before
 
 
 def test_a_longer_run_is_taken(resume: Resume) -> None:
-    said = resume(nothing, status=0, words=("--max-steps", "6"))
-    assert "max_steps: 4 -> 6: changed at this resume; the learning rate of what is left follows the new end" in said
+    message = resume(nothing, status=0, words=("--max-steps", "6"))
+    assert "max_steps: 4 -> 6: changed at this resume; the learning rate of what is left follows the new end" in message
     assert facts()["steps"] == 6
 
 
 def test_a_run_that_learnt_nothing_yet_takes_any_edit_and_says_so(resume: Resume) -> None:
-    said = resume(edit(("batch_size = 8", "batch_size = 4")), status=0, early=True)
-    assert "batch_size: 8 -> 4: changed at this resume" in said
+    message = resume(edit(("batch_size = 8", "batch_size = 4")), status=0, early=True)
+    assert "batch_size: 8 -> 4: changed at this resume" in message
     assert "batch_size = 4" in Path("run/began.toml").read_text()
 
 
@@ -243,8 +249,8 @@ def test_a_recipe_whose_record_is_lost_is_known_by_the_checkpoints(resume: Resum
         Path("run/began.toml").unlink()
         Path("run/run.json").unlink()
 
-    said = resume(change)
-    assert "began.toml is missing or damaged, and run.toml is not the recipe that the run was made with" in said
+    message = resume(change)
+    assert "began.toml is missing or damaged, and run.toml is not the recipe that the run was made with" in message
     edit(("learning_rate = 0.5", "learning_rate = 5e-05"))()
     assert call(["run", "--resume", "run"]) == 0
 
@@ -261,8 +267,8 @@ def test_a_damaged_record_is_told_or_not_needed(resume: Resume, capsys: pytest.C
     for content in DAMAGED_RECORDS["began.toml"]:
         Path("run/began.toml").write_bytes(content)
         assert call(["run", "--resume", "run"]) == 2
-        said = " ".join(capsys.readouterr().err.split())
-        assert "began.toml is missing or damaged, and run.toml is not the recipe that the run was made with" in said, said
+        message = " ".join(capsys.readouterr().err.split())
+        assert "began.toml is missing or damaged, and run.toml is not the recipe that the run was made with" in message, message
     edit(("seed = 1", "seed = 0"))()
     shutil.copy("run/run.toml", "run/began.toml")
     whole = json.loads(Path("run/run.json").read_text())
@@ -291,19 +297,19 @@ def test_a_checkpoint_of_another_run_is_not_taken(resume: Resume, tiny_bert: Pat
         manifest = copied / "manifest.json"
         manifest.write_text(manifest.read_text().replace('"step": 2', '"step": 3').replace(facts()["id"], "0" * 32))
 
-    said = resume(change, status=0)
-    assert f"checkpoint {checkpoint_path(Path(), 3)} is damaged (it is of another run) and was skipped" in said
-    assert "going on after update 2 of 4" in said
+    message = resume(change, status=0)
+    assert f"checkpoint {checkpoint_path(Path(), 3)} is damaged (it is of another run) and was skipped" in message
+    assert "going on after update 2 of 4" in message
 
 
 def test_another_machine_is_told(resume: Resume) -> None:
     def change() -> None:
         Folder(Path("run")).write_facts(threads=64, device_kind="cuda", precision="bf16", processes=4)
 
-    said = resume(change, status=0)
+    message = resume(change, status=0)
     for words in ("the number of threads was 64 before this resume, and is", "the kind of device was cuda",
                   "the precision was bf16 before this resume, and is fp32 now", "the number of processes was 4"):
-        assert words in said
+        assert words in message
     assert len(facts()["resumes"][0]["differences"]) == 4
 
 
@@ -316,35 +322,40 @@ def test_a_base_that_changed_under_an_adapter_is_refused_by_every_command(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "rows")
     shutil.copytree(tiny_bert, tmp_path / "base")
-    given = ["run", "--plugins=lora,sentiment,-leakage,-underfitting,-overfitting", "--data", "rows", "--model", "base", "--out",
-             "run", "--device", "cpu", "--precision", "fp32", "--max-steps", "1", "--no-baselines", "--no-verify", "--no-report",
-             "--cache-dir", "cache"]
-    assert call(given) == 0
-    asked = [["predict", "run", "a warm room"], ["evaluate", "run", "--data", "rows"], ["merge", "run", "--out", "merged"],
-             ["export", "run", "--to", "safetensors", "--out", "exported"]]
+    command = [
+        "run", "--plugins=lora,sentiment,-leakage,-underfitting,-overfitting", "--data", "rows", "--model", "base",
+        "--out", "run", "--cache-dir", "cache", "--device", "cpu", "--precision", "fp32", "--max-steps", "1",
+        "--no-baselines", "--no-verify", "--no-report"]
+    assert call(command) == 0
+    commands = [
+        ["predict", "run", "a warm room"],
+        ["evaluate", "run", "--data", "rows"],
+        ["merge", "run", "--out", "merged"],
+        ["export", "run", "--to", "safetensors", "--out", "exported"],
+    ]
 
     shutil.copytree("base", "moved")  # the same content under another time and place on the disk is the same base
     shutil.rmtree("base")
     shutil.move("moved", "base")
     (tmp_path / "base" / "tokenizer_config.json").touch()
-    assert call(asked[0]) == 0
+    assert call(commands[0]) == 0
     capsys.readouterr()
 
     before = Path("base/model.safetensors").stat()
     other_weights()
     os.utime("base/model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))  # a time that was set back fools nobody
-    for words in asked:
+    for words in commands:
         assert call(words) == 2, words
-        said = " ".join(capsys.readouterr().err.split())
-        assert "the base model that this was trained on has changed since (model.safetensors in" in said
-        assert "--allow-changed-base" in said
+        message = " ".join(capsys.readouterr().err.split())
+        assert "the base model that this was trained on has changed since (model.safetensors in" in message
+        assert "--allow-changed-base" in message
     with pytest.raises(ftp.UserError, match="has changed since"):
         ftp.load("run")
     assert not Path("merged").exists() and not Path("exported").exists()
-    for words in asked:
+    for words in commands:
         assert call([*words, "--allow-changed-base"]) == 0, words
     assert ftp.load("run", allow_changed_base=True).predict("a warm room")
 
     Path("base/extra.safetensors").write_bytes(Path("base/model.safetensors").read_bytes())
     capsys.readouterr()
-    assert call(asked[0]) == 2 and "extra.safetensors, which was added" in " ".join(capsys.readouterr().err.split())
+    assert call(commands[0]) == 2 and "extra.safetensors, which was added" in " ".join(capsys.readouterr().err.split())

@@ -19,7 +19,9 @@ ITS_OWN = {
 
 
 def name_of(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def calls_of_a_tokenizer(source: str) -> Iterator[int]:
@@ -34,12 +36,12 @@ def calls_of_a_tokenizer(source: str) -> Iterator[int]:
 
 
 def test_no_module_tokenises_content_by_itself() -> None:
-    found = []
+    calls = []
     for path in sorted([*ROOT.glob("core/src/ftp/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]):
         name = str(path.relative_to(ROOT))
         if name not in ITS_OWN and not name.startswith("plugins/testing/"):  # the kit's texts are its own
-            found += [f"{name}:{line}" for line in calls_of_a_tokenizer(path.read_text(encoding="utf-8"))]
-    assert not found, "\n".join(["go through ftp.data.control_text.of_run(run, tokenizer):", *found])
+            calls += [f"{name}:{line}" for line in calls_of_a_tokenizer(path.read_text(encoding="utf-8"))]
+    assert not calls, "\n".join(["go through ftp.data.control_text.of_run(run, tokenizer):", *calls])
 
 
 def test_such_a_call_is_found() -> None:

@@ -80,13 +80,17 @@ def test_it_asks_no_network_and_takes_the_embedded_model(done: Done) -> None:
 
 def test_it_beats_both_baselines_clearly(done: Done) -> None:
     scores = done.read("scores.json")
-    got = {(one["name"], one["split"]): one["value"] for one in scores["scores"]}
-    beside = {(one["baseline"], one["name"], one["split"]): one["value"] for one in scores["baselines"]}
+    tuned = {(score["name"], score["split"]): score["value"] for score in scores["scores"]}
+    baseline: dict[str, dict[tuple[str, str], float]] = {}
+    for score in scores["baselines"]:
+        baseline.setdefault(score["baseline"], {})[score["name"], score["split"]] = score["value"]
+    majority = baseline["majority class"]
+    probe = baseline["untuned, linear head"]
     for split in ("validation", "test"):
-        assert got["accuracy", split] >= beside["majority class", "accuracy", split] + 0.2, (split, scores)
-        assert got["accuracy", split] >= beside["untuned, linear head", "accuracy", split] + 0.05, (split, scores)
-        assert got["loss", split] < min(beside[name, "loss", split] for name in ("majority class", "untuned, linear head"))
-    assert all(one["n"] == {"test": 288, "validation": 180}[one["split"]] for one in scores["scores"])
+        assert tuned["accuracy", split] >= majority["accuracy", split] + 0.2, (split, scores)
+        assert tuned["accuracy", split] >= probe["accuracy", split] + 0.05, (split, scores)
+        assert tuned["loss", split] < min(majority["loss", split], probe["loss", split])
+    assert all(score["n"] == {"test": 288, "validation": 180}[score["split"]] for score in scores["scores"])
 
 
 def test_training_costs_less_than_a_minute(done: Done) -> None:
@@ -100,16 +104,16 @@ def test_it_tells_what_it_does_and_what_came_of_it(done: Done) -> None:
     for word in ("tokens/s", "left", "cpu", "majority class", "untuned, linear head", "beats them", "trained", "risks",
                  "verifying model/ in a fresh process", "ftp predict runs/", "in all on"):
         assert word in text, word
-    told = [line for line in done.lines if line["event"] == "step"]
-    wanted = {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "memory"}
-    assert told and all(wanted <= line.keys() for line in told)
-    verdicts = {one["name"]: one for one in done.read("risks.json")}
+    steps = [line for line in done.lines if line["event"] == "step"]
+    fields = {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "memory"}
+    assert steps and all(fields <= line.keys() for line in steps)
+    verdicts = {verdict["name"]: verdict for verdict in done.read("risks.json")}
     assert verdicts["leakage"]["level"] == "ok" and verdicts["leakage"]["evidence"]
-    assert {"overfitting", "underfitting"} <= verdicts.keys() and all(one["finding"] for one in verdicts.values())
+    assert {"overfitting", "underfitting"} <= verdicts.keys() and all(verdict["finding"] for verdict in verdicts.values())
 
 
 def test_its_folder_is_complete_and_names_no_place_of_this_machine(done: Done) -> None:
-    names = {one.name for one in done.out.iterdir()}
+    names = {file.name for file in done.out.iterdir()}
     assert {"run.toml", "plugins.lock", "log.jsonl", "scores.json", "risks.json", "run.json", "checkpoints", "model"} <= names
     assert done.read("model/adapter_config.json")["base_model_name_or_path"] == MODEL
     for file in (done.out / "model").rglob("*"):

@@ -32,9 +32,9 @@ def test_a_decoder_learns_to_say_the_answer_and_is_scored(domain: str, score: st
         "sft.generate": 3, "sft.max_new_tokens": 4, "truncated_answers": "drop", "baselines": False, "verify": False,
         "report": False, "device": "cpu",
         "cache_dir": tmp_path / "cache"})
-    said = [one for one in done.scores if one.name == score]
-    assert {(one.split, one.n) for one in said} == {("validation", 3), ("test", 3)}
-    assert not [one.name for one in done.scores if one.name in ("accuracy", "macro_f1")]
+    generated = {(result.split, result.n) for result in done.scores if result.name == score}
+    assert generated == {("validation", 3), ("test", 3)}
+    assert not {result.name for result in done.scores} & {"accuracy", "macro_f1"}
 
 
 def test_a_decoder_that_says_nothing_is_not_scored(decoder: Path, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_decoder_that_says_nothing_is_not_scored(decoder: Path, tmp_path: Path
 
     done = ftp.run(["full", "sft", "classify"], model=str(decoder), out=tmp_path / "run", max_steps=1, max_train_rows=16,
                    max_eval_rows=8, baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
-    assert done.score("loss") > 0 and "exact_match" not in {one.name for one in done.scores}
+    assert done.score("loss") > 0 and "exact_match" not in {score.name for score in done.scores}
 
 
 def real(name: str, count: int = 400) -> list[dict[str, Any]]:
@@ -72,27 +72,30 @@ def test_every_real_answer_is_found_again_in_its_window(name: str, encoder: Call
     from ftp.types import Data, Run, Task
 
     rows = real(name)
-    data = Data({"train": Dataset.from_list([{key: row[key] for key in ("question", "context", "answers")} for row in rows])},
-                "question")
-    told: list[str] = []
-    run = type("Told", (Run,), {"tell": lambda self, message: told.append(message)})(
+    columns = Dataset.from_list(rows).select_columns(["question", "context", "answers"])
+    data = Data({"train": columns}, "question")
+    messages: list[str] = []
+    run = type("Told", (Run,), {"tell": lambda self, message: messages.append(message)})(
         Settings(max_length=200), Task("question", "span"), None)
     loss = span.make(run, data, encoder("span"))
-    whole, windows = dict[int, str](), 0
-    for one in loss.encode(rows):
-        windows += 1
-        first, last = one["span"]
-        if first != one["none"]:
-            begin, end = one["offsets"][2 * (first - one["first"])], one["offsets"][2 * (last - one["first"]) + 1]
-            whole[one["row"]] = one["text"][begin:end]
-    asked = {number: row["answers"]["text"] for number, row in enumerate(rows) if row["answers"]["text"]}
-    assert windows > len(rows)
+    span_texts: dict[int, str] = {}  # what a row's window marks as the answer
+    num_windows = 0
+    for window in loss.encode(rows):
+        num_windows += 1
+        first, last = window["span"]
+        if first != window["none"]:
+            begin = window["offsets"][2 * (first - window["first"])]
+            end = window["offsets"][2 * (last - window["first"]) + 1]
+            span_texts[window["row"]] = window["text"][begin:end]
+    answers = {index: row["answers"]["text"] for index, row in enumerate(rows) if row["answers"]["text"]}
+    assert num_windows > len(rows)
     # only an answer that is longer than what two windows have in common can be in no window whole
-    assert all(len(asked[number][0]) > 60 for number in asked.keys() - whole.keys())
-    # a token may reach beyond an answer that ends inside of a word
-    near = [number for number, text in whole.items() if not any(one.strip() in text for one in asked[number])]
-    longer = [number for number, text in whole.items() if all(len(text) > len(one) + 12 for one in asked[number])]
-    assert len(whole) > 0.5 * len(asked) > 0 and not near and not longer
+    assert all(len(answers[index][0]) > 60 for index in answers.keys() - span_texts.keys())
+    for index, text in span_texts.items():
+        assert any(answer.strip() in text for answer in answers[index])
+        # a token may reach beyond an answer that ends inside of a word
+        assert any(len(text) <= len(answer) + 12 for answer in answers[index])
+    assert len(span_texts) > 0.5 * len(answers) > 0
 
 
 @pytest.mark.parametrize("name", ["ner_wnut17/train", "ner_ncbi_disease/train", "ner_bc5cdr/train", "ner_sec_filings/train"])
@@ -102,14 +105,17 @@ def test_every_real_word_is_scored_once(name: str, encoder: Callable[..., Any]) 
     from ftp.types import Data, Run, Task
 
     rows = real(name)
-    names = tuple(sorted({tag for row in rows for tag in row["ner_tags"]}))
+    names = tuple(sorted(set().union(*(row["ner_tags"] for row in rows))))
     run = Run(Settings(max_length=40), Task("tagged", "tags"), None)  # type: ignore[arg-type]
     loss = tags.make(run, Data({}, "tagged", names), encoder("tags", names))
-    given = [{"tokens": row["tokens"], "tags": [names.index(tag) for tag in row["ner_tags"]]} for row in rows]
+    index_of = {tag: index for index, tag in enumerate(names)}
+    tagged = [{"tokens": row["tokens"], "tags": list(map(index_of.__getitem__, row["ner_tags"]))} for row in rows]
     scored: dict[int, list[int]] = {}
-    windows = 0
-    for one in loss.encode_to_score(given):
-        windows += 1
-        assert len(one["input_ids"]) <= 40 and max(one["first_tokens"]) < len(one["input_ids"]) - 1
-        scored.setdefault(one["row"], []).extend(one["tags"])
-    assert windows > len(rows) and [scored[number] for number in range(len(rows))] == [row["tags"] for row in given]
+    num_windows = 0
+    for window in loss.encode_to_score(tagged):
+        num_windows += 1
+        assert len(window["input_ids"]) <= 40
+        assert max(window["first_tokens"]) < len(window["input_ids"]) - 1  # the last is the end token
+        scored.setdefault(window["row"], []).extend(window["tags"])
+    assert num_windows > len(rows)
+    assert scored == {index: row["tags"] for index, row in enumerate(tagged)}

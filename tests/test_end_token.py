@@ -108,6 +108,6 @@ def test_a_run_that_cannot_learn_to_stop_says_so(
 
 def test_a_row_is_named_by_its_token(base: Path, rows: Path, tmp_path: Path) -> None:
     wrong = {"trainable_token_indices": "<|stop|>,<|stpo|>,99999"}
-    with pytest.raises(ftp.UserError) as told:
+    with pytest.raises(ftp.UserError) as caught:
         run(["lora"], base, rows, tmp_path / "run", lora=wrong)
-    assert len(told.value.problems) == 2 and "<|stop|>" in told.value.problems[0].fix
+    assert len(caught.value.problems) == 2 and "<|stop|>" in caught.value.problems[0].fix

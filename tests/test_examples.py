@@ -26,9 +26,9 @@ TICKETS = f"{EXAMPLES / 'inhouse' / 'tickets.py'}:Tickets"
 
 @pytest.fixture(scope="module")
 def tickets() -> type:
-    found = from_path(TICKETS)[0][0].cls
-    assert found is not None
-    return found
+    cls = from_path(TICKETS)[0][0].cls
+    assert cls is not None
+    return cls
 
 
 def rows(columns: dict[str, list[Any]]) -> Any:
@@ -47,14 +47,15 @@ def test_every_stage_of_a_recipe_fits(recipe: Path) -> None:
     from ftp.options import flatten, read_recipe
 
     out, stages = read_stages(recipe, {})
-    given = read_recipe(recipe)["stages"]
-    assert [one.name for one in stages] == [one["name"] for one in given]
-    for stage, one in zip(stages, given, strict=True):
-        assert stage.prepared.plugins == tuple(one["plugins"])
-        for key, value in flatten({name: value for name, value in one.items() if name not in ("name", "plugins")}).items():
-            wanted = value.replace("{", f"{out}/").replace("}", "") if isinstance(value, str) else value
-            found = stage.prepared.values[key]
-            assert (str(found) if isinstance(found, Path) else found) == wanted
+    stages_of_file = read_recipe(recipe)["stages"]
+    for stage, table in zip(stages, stages_of_file, strict=True):
+        assert stage.name == table.pop("name")
+        assert stage.prepared.plugins == tuple(table.pop("plugins"))
+        for key, value in flatten(table).items():
+            if isinstance(value, str):  # `{stage}` is the folder of an earlier one
+                value = value.replace("{", f"{out}/").replace("}", "")
+            prepared = stage.prepared.values[key]
+            assert (str(prepared) if isinstance(prepared, Path) else prepared) == value
 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(STAGED)), ids=lambda path: str(path.relative_to(EXAMPLES)))
@@ -68,9 +69,11 @@ def test_recipe_fits(recipe: Path) -> None:
     assert prepared.plugins == tuple(written.pop("plugins"))
     for key, value in written.items():
         assert prepared.origin[key] == str(recipe)
-        beside = recipe.parent / value if isinstance(value, str) else None  # a path is taken from the recipe's own folder
-        wanted = str(beside) if beside is not None and beside.exists() else value
-        assert prepared.values[key] == (tuple(value) if isinstance(value, list) else wanted)
+        if isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(value, str) and (recipe.parent / value).exists():
+            value = str(recipe.parent / value)  # a path is taken from the recipe's own folder
+        assert prepared.values[key] == value
     assert not line.problems
 
 
@@ -88,8 +91,8 @@ def test_sst2_recipe_runs(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.M
     assert call(["run", str(EXAMPLES / "sst2" / "lora.toml"), "--data", "DIR", "--model", str(tiny_bert), "--max-steps", "2",
                  "--no-verify", "--out", "run"]) == 0
     written = json.loads(Path("run/scores.json").read_text())
-    assert {("accuracy", "test", 12)} <= {(one["name"], one["split"], one["n"]) for one in written["scores"]}
-    assert {one["baseline"] for one in written["baselines"]} == {"majority class", "untuned, linear head"}
+    assert {("accuracy", "test", 12)} <= {(score["name"], score["split"], score["n"]) for score in written["scores"]}
+    assert {score["baseline"] for score in written["baselines"]} == {"majority class", "untuned, linear head"}
 
 
 def test_sst2_result_is_no_invention() -> None:
@@ -105,8 +108,9 @@ def test_tickets_run(tmp_path: Path, tiny_bert: Path) -> None:
     result = ftp.run(["lora"], plugins_from=(TICKETS,), model=str(tiny_bert), max_steps=2, verify=False, out=tmp_path / "run",
                      tickets={"hardware_minutes": 90})
     assert 0 <= result.score("minutes_lost", "validation") <= 90
-    assert {one.baseline for one in result.baselines if one.name == "minutes_lost"} == {"majority class", "untuned, linear head"}
-    risks = {one.name: one for one in result.risks}
+    baselines = {score.baseline for score in result.baselines if score.name == "minutes_lost"}
+    assert baselines == {"majority class", "untuned, linear head"}
+    risks = {risk.name: risk for risk in result.risks}
     assert risks["personal-data"].level == "warn"
     assert result.scores[0].n + risks["personal-data"].evidence["rows"] == 166
 
@@ -137,10 +141,13 @@ def test_tickets_of_a_customer_stay_together(tickets: type, tmp_path: Path) -> N
 
 def test_mistakes_cost_what_the_options_say(tickets: type) -> None:
     labels = ("billing", "hardware", "howto", "login")
-    given = rows({"text": ["a", "b", "c", "d"], "label": [0, 1, 1, 3]})
-    predictions = {"test": Predictions("test", given, [Prediction(0), Prediction(1), Prediction(0), Prediction(2)], 0.0, None)}  # type: ignore[arg-type]
-    scores = tickets(forward_minutes=4.0, hardware_minutes=40.0).evaluate(Data({"test": given}, "labelled", labels), predictions)
-    assert {one.name: (one.value, one.goal) for one in scores} == {"accuracy": (0.5, "max"), "minutes_lost": (11.0, "min")}
+    splits = rows({"text": ["a", "b", "c", "d"], "label": [0, 1, 1, 3]})
+    answers = [Prediction(0), Prediction(1), Prediction(0), Prediction(2)]  # the third and the fourth are wrong
+    predictions = {"test": Predictions("test", splits, answers, 0.0, None)}  # type: ignore[arg-type]
+    plugin = tickets(forward_minutes=4.0, hardware_minutes=40.0)
+    scores = plugin.evaluate(Data({"test": splits}, "labelled", labels), predictions)
+    results = {score.name: (score.value, score.goal) for score in scores}
+    assert results == {"accuracy": (0.5, "max"), "minutes_lost": (11.0, "min")}
 
 
 @pytest.mark.parametrize(("text", "kind"), [
@@ -168,12 +175,13 @@ def test_ticket_sample() -> None:
     """As many rows as the README says, no text twice, queues of about one size, and personal data only of ranges that
     belong to nobody."""
     with (EXAMPLES / "inhouse" / "tickets.csv").open(encoding="utf-8", newline="") as file:
-        found = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
     page = (EXAMPLES / "inhouse" / "README.md").read_text(encoding="utf-8")
-    assert f"{len(found)} tickets" in page and len(found) >= 150
-    assert len({row["text"] for row in found}) == len({row["ticket"] for row in found}) == len(found)
-    queues = Counter(row["queue"] for row in found)
+    assert f"{len(rows)} tickets" in page and len(rows) >= 150
+    assert len({row["text"] for row in rows}) == len(rows)
+    assert len({row["ticket"] for row in rows}) == len(rows)
+    queues = Counter(row["queue"] for row in rows)
     assert set(queues) == {"billing", "hardware", "howto", "login"} and min(queues.values()) > 35
-    texts = " ".join(row["text"] for row in found)
+    texts = " ".join(row["text"] for row in rows)
     assert all(host.endswith("example.com") for host in re.findall(r"@([\w.]+)", texts))
     assert all(number.startswith("+44 20 7946 0") for number in re.findall(r"\+\d[\d ]+", texts))

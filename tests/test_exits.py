@@ -36,12 +36,13 @@ class Compute:
 def test_a_run_whose_plugin_exits_failed(tiny_bert, tmp_path, capsys, cls, named):
     (tmp_path / "exits.py").write_text(EXITS)
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"a warm room {n},{n % 2}\n" for n in range(24)))
-    given = {"plugins": "full,classify,-leakage,-forgetting,-overfitting,-underfitting,-preflight", "model": tiny_bert,
-             "plugins-from": f"{tmp_path / 'exits.py'}:{cls}", "data": tmp_path / "rows.csv", "out": tmp_path / "run",
-             "max-steps": 1, "device": "cpu", "precision": "fp32"}
-    options = [f"--{name}={value}" for name, value in given.items()]
+    values = {
+        "plugins": "full,classify,-leakage,-forgetting,-overfitting,-underfitting,-preflight",
+        "plugins-from": f"{tmp_path / 'exits.py'}:{cls}", "model": tiny_bert, "data": tmp_path / "rows.csv",
+        "out": tmp_path / "run", "max-steps": 1, "device": "cpu", "precision": "fp32"}
+    options = [f"--{name}={value}" for name, value in values.items()]
     assert call(["run", "--no-baselines", "--no-verify", "--no-report", *options]) == 1
-    said = capsys.readouterr().err
-    assert named in said and "exits.py" in said and "it called sys.exit(0)" in said and "Traceback" not in said
+    message = capsys.readouterr().err
+    assert named in message and "exits.py" in message and "it called sys.exit(0)" in message and "Traceback" not in message
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["status"] == "failed" and "sys.exit(0)" in facts["reason"]

@@ -39,10 +39,10 @@ def line(tiny_bert: Path, tmp_path: Path) -> Line:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def words(*more: Any) -> list[str]:
-        given = ["run", "--plugins=full,classify,-leakage,-underfitting,-overfitting", "--data", tmp_path / "rows.jsonl",
-                 "--model", tiny_bert, "--out", tmp_path / "run", "--device", "cpu", "--precision", "fp32", "--max-steps", 1,
-                 "--no-baselines", "--no-report", "--cache-dir", tmp_path / "cache", *more]
-        return [str(word) for word in given]
+        arguments = ["run", "--plugins=full,classify,-leakage,-underfitting,-overfitting", "--data", tmp_path / "rows.jsonl",
+                     "--model", tiny_bert, "--out", tmp_path / "run", "--device", "cpu", "--precision", "fp32", "--max-steps", 1,
+                     "--no-baselines", "--no-report", "--cache-dir", tmp_path / "cache", *more]
+        return [str(word) for word in arguments]
 
     return words
 
@@ -51,8 +51,8 @@ def refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every way in says what to do."""
     for words in (["predict", run, "a text"], ["evaluate", run, "--data", run.with_name("rows.jsonl")]):
         assert call([str(word) for word in words]) == 2
-        said = capsys.readouterr().err
-        assert "no model that was verified" in said and f"try: ftp run --resume {run}" in said
+        message = capsys.readouterr().err
+        assert "no model that was verified" in message and f"try: ftp run --resume {run}" in message
     with pytest.raises(ftp.UserError, match="did not finish"):
         ftp.load(run)
     assert call(["merge", str(run)]) == 2
@@ -68,8 +68,8 @@ def test_a_model_that_fails_its_proof_is_not_used(
     with monkeypatch.context() as patch:
         patch.setattr("ftp.model.verify", fail)
         assert call(line()) == 1
-    said = capsys.readouterr().err
-    assert "gives other logits" in said and "--debug" in said and "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "gives other logits" in message and "--debug" in message and "Traceback" not in message
     assert json.loads((run / "run.json").read_text())["status"] == "failed" and not (run / "model").exists()
     refused(run, capsys)
     assert call(["run", "--resume", str(run)]) == 0  # proven for good this time
@@ -89,9 +89,9 @@ def test_a_model_whose_proof_was_killed_is_not_used(
 
 
 def test_what_is_no_run_is_told_as_the_commands_do(tmp_path: Path) -> None:
-    for place, word in ((tmp_path / "nosuch", "there is no such folder"), (tmp_path, "not a run's folder")):
+    for target, word in ((tmp_path / "nosuch", "there is no such folder"), (tmp_path, "not a run's folder")):
         with pytest.raises(ftp.UserError) as error:
-            ftp.load(place)
+            ftp.load(target)
         assert word in str(error.value) and str(error.value).endswith("try: ftp runs")
 
 
@@ -137,19 +137,19 @@ def test_a_finished_run_that_lost_files_is_completed(line: Line, tmp_path: Path,
     (run / "scores.json").unlink()
     capsys.readouterr()
     assert call(["predict", str(run), "a text"]) == 2
-    said = capsys.readouterr().err
-    assert "model/model.safetensors is missing or damaged" in said and f"ftp run --resume {run}" in said
+    message = capsys.readouterr().err
+    assert "model/model.safetensors is missing or damaged" in message and f"ftp run --resume {run}" in message
     assert call(["run", "--resume", str(run)]) == 0
-    said = capsys.readouterr()
-    assert "model/model.safetensors, scores.json is missing or damaged" in " ".join((said.out + said.err).split())
+    message = capsys.readouterr()
+    assert "model/model.safetensors, scores.json is missing or damaged" in " ".join((message.out + message.err).split())
     assert (run / "model" / "model.safetensors").read_bytes() == weights and (run / "scores.json").read_text() == scores
     assert sorted(path.name for path in run.glob("model*")) == ["model"]
 
     shutil.rmtree(run / "model")
     shutil.rmtree(run / "checkpoints")
     assert call(["run", "--resume", str(run)]) == 2
-    said = capsys.readouterr().err
-    assert "no checkpoint is left" in said and f"ftp run {run / 'run.toml'} --out {run}-anew" in said
+    message = capsys.readouterr().err
+    assert "no checkpoint is left" in message and f"ftp run {run / 'run.toml'} --out {run}-anew" in message
     assert (run / "log.jsonl").read_text().count('"event": "step"') == 1  # nothing else of it is lost
 
 
@@ -170,7 +170,7 @@ def test_weights_and_results_are_never_written_over_and_damaged_ones_made_again(
     folder.mkdir()
     (folder / "test.jsonl").write_text('{"text": "a warm room"}\n')
     read = ["--input", str(folder)]
-    for target, words, told in (
+    for target, words, message in (
         (folder / "test.jsonl", read, "is a file of the folder that --input names"),
         (run / "predictions" / "validation.jsonl", read, "this is a file of the run"),
         (folder / "test.jsonl" / "x.csv", ["a text"], "name another place with --output"),
@@ -178,7 +178,7 @@ def test_weights_and_results_are_never_written_over_and_damaged_ones_made_again(
         capsys.readouterr()
         before = target.read_bytes() if target.is_file() else None
         assert call(["predict", str(run), *words, "--output", str(target)]) == 2
-        assert told in " ".join(capsys.readouterr().err.split())
+        assert message in " ".join(capsys.readouterr().err.split())
         assert before is None or target.read_bytes() == before
 
     (run / "model" / "model.safetensors").write_bytes(whole[:-64] + bytes(64))
@@ -187,8 +187,8 @@ def test_weights_and_results_are_never_written_over_and_damaged_ones_made_again(
     assert call(["predict", str(run), "a text"]) == 2
     assert "model/model.safetensors is missing or damaged" in capsys.readouterr().err
     assert call(["run", "--resume", str(run)]) == 0
-    said = capsys.readouterr()
-    assert "model/model.safetensors, scores.json is missing or damaged" in " ".join((said.out + said.err).split())
+    output = capsys.readouterr()
+    assert "model/model.safetensors, scores.json is missing or damaged" in " ".join((output.out + output.err).split())
     assert (run / "model" / "model.safetensors").read_bytes() == whole and (run / "scores.json").read_text() == scores
 
 
@@ -201,8 +201,8 @@ def test_a_file_of_any_column_type_is_answered_or_told(line: Line, tmp_path: Pat
     words = ["predict", str(tmp_path / "run"), "--output", str(tmp_path / "out.csv")]
     status = {name: call([*words, "--input", str(tmp_path / name)]) for name in files}
     assert status == {"null.jsonl": 2, "list.jsonl": 2, "digits.csv": 0, "flags.jsonl": 0, "empty.jsonl": 0}
-    told = capsys.readouterr().err
-    assert "row 1 has no text" in told and "row 0 holds a list in text" in told and "Traceback" not in told
+    message = capsys.readouterr().err
+    assert "row 1 has no text" in message and "row 0 holds a list in text" in message and "Traceback" not in message
     for row in ({"text": 1000}, {"text": "1000"}):
         assert ftp.load(tmp_path / "run").predict([row])[0]["answer"] in ("good", "bad")
     (tmp_path / "scored.csv").write_text("text,label\n1000,good\n1001,bad\n")

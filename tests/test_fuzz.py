@@ -27,9 +27,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("FTP_FUZZ", "0"))
-OFTEN, SELDOM = 1000, 150  # times that the file of a format is damaged, and that of a format inside another
+OFTEN = 1000  # times that the file of a format is damaged
+SELDOM = 150  # and that of a format inside another
 SLOW = 60.0  # seconds in which a small file must be read
-STREAMED, SHAPED = 11, 20  # every so many files are read as a stream, or brought into their form, which is slow
+STREAMED = 11  # every so many files are read as a stream, which is slow
+SHAPED = 20  # every so many files are brought into their form, which is slow
 
 TABLE = pa.table({
     "text": [f"a warm room number {number}" for number in range(48)],
@@ -166,42 +168,44 @@ INSERTED = st.sampled_from([
 ])  # fmt: skip
 
 
-def place(share: int, data: bytes) -> int:
+def offset(share: int, data: bytes) -> int:
     return share * len(data) >> 16
 
 
 def flip(share: int, bit: int) -> Damage:
     def change(data: bytes) -> bytes:
-        at = place(share, data)
-        return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :] if data else data
+        if not data:
+            return data
+        index = offset(share, data)
+        return data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :]
 
     return change
 
 
 def cut(share: int) -> Damage:
-    return lambda data: data[: place(share, data)]
+    return lambda data: data[: offset(share, data)]
 
 
 def take_out(share: int, count: int) -> Damage:
-    return lambda data: data[: place(share, data)] + data[place(share, data) + count :]
+    return lambda data: data[: offset(share, data)] + data[offset(share, data) + count :]
 
 
 def double(share: int, count: int) -> Damage:
-    return lambda data: data[: place(share, data) + count] + data[place(share, data) :]
+    return lambda data: data[: offset(share, data) + count] + data[offset(share, data) :]
 
 
 def swap(first: int, second: int, count: int) -> Damage:
     def change(data: bytes) -> bytes:
-        a, b = sorted((place(first, data), place(second, data)))
-        if b < a + count:
+        a, b = sorted((offset(first, data), offset(second, data)))
+        if b < a + count:  # they overlap
             return data
         return data[:a] + data[b : b + count] + data[a + count : b] + data[a : a + count] + data[b + count :]
 
     return change
 
 
-def insert(share: int, what: bytes) -> Damage:
-    return lambda data: data[: place(share, data)] + what + data[place(share, data) :]
+def insert(share: int, content: bytes) -> Damage:
+    return lambda data: data[: offset(share, data)] + content + data[offset(share, data) :]
 
 
 DAMAGES = st.lists(

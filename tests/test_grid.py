@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,29 +38,40 @@ def label(cell: grid.Cell) -> str:
 
 
 def picked(name: str) -> Picked:
-    found = discover()[name][0]
-    return Picked(found, found.load())
+    candidate = discover()[name][0]
+    return Picked(candidate, candidate.load())
 
 
 def needed(cell: grid.Cell) -> dict[str, Any]:
     """Options that a plugin cannot do without, as it says itself (a teacher, for example)."""
-    return {key: value for name in cell.plugins for key, value in picked(name).declaration.tried_with.items()}
+    options: dict[str, Any] = {}
+    for name in cell.plugins:
+        options |= picked(name).declaration.tried_with
+    return options
 
 
 def beside(cell: grid.Cell) -> list[str]:
     """Plugins that one of these does nothing without, as it says itself."""
-    return [other for name in cell.plugins for other in picked(name).declaration.goes_with if other not in cell.plugins]
+    companions: list[str] = []
+    for name in cell.plugins:
+        companions += [other for other in picked(name).declaration.goes_with if other not in cell.plugins]
+    return companions
 
 
-def risks() -> list[str]:
-    """The checks that are part of every run, to be left out: they have their own tests."""
-    return [f"-{name}" for name, found in discover().items() if found[0].default and kind_of(found[0].load()) == "risk"]
+def without_risks() -> list[str]:
+    """Words that leave out the checks of every run: they have their own tests."""
+    words = []
+    for name, (candidate, *_) in discover().items():
+        if candidate.default and kind_of(candidate.load()) == "risk":
+            words.append(f"-{name}")
+    return words
 
 
 def is_reported(cell: grid.Cell) -> bool:
     """Whether a run writes its report, which costs as much as the run: once for each domain, and once for each objective."""
-    same = [run for run in RUNS if run.domain == cell.domain], [run for run in RUNS if run.objective == cell.objective]
-    return any(runs[0] == cell for runs in same)
+    first_of_domain = next(run for run in RUNS if run.domain == cell.domain)
+    first_of_objective = next(run for run in RUNS if run.objective == cell.objective)
+    return cell in (first_of_domain, first_of_objective)
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +79,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Kind -> a tiny model that takes long rows."""
     from ftp_testing.models import tiny
 
-    made = {}
+    folders = {}
     for kind in sorted({kind_of_model(cell) for cell in RUNS}):
-        made[kind] = tiny(kind, tmp_path_factory.mktemp("models") / kind, max_position_embeddings=1024)
-        config = made[kind] / "tokenizer_config.json"
+        folders[kind] = tiny(kind, tmp_path_factory.mktemp("models") / kind, max_position_embeddings=1024)
+        config = folders[kind] / "tokenizer_config.json"
         config.write_text(json.dumps({**json.loads(config.read_text()), "model_max_length": 1024}))
-    return made
+    return folders
 
 
 def kind_of_model(cell: grid.Cell) -> Any:
@@ -90,9 +102,10 @@ def test_what_fits_runs_and_comes_back(cell: grid.Cell, models: dict[str, Path],
         pytest.skip(f"{', '.join(missing)} is not installed, which it needs")
     subject = find(cell.domain)
     rows = domains.source(subject, domains.own_form(subject, cell.task.form))
-    result = ftp.run([*cell.plugins, *beside(cell), *risks()], plugins_from=(JUDGE,), model=str(models[kind_of_model(cell)]),
-                     data=rows, out=tmp_path / "run", cache_dir=tmp_path / "cache", report=is_reported(cell), **QUICK,
-                     **needed(cell))
+    plugins = [*cell.plugins, *beside(cell), *without_risks()]
+    result = ftp.run(plugins, plugins_from=(JUDGE,), model=str(models[kind_of_model(cell)]), data=rows,
+                     out=tmp_path / "run", cache_dir=tmp_path / "cache", report=is_reported(cell),
+                     **QUICK, **needed(cell))
     assert (result.out / "report.html").exists() == is_reported(cell)
     lines = [json.loads(line) for line in (result.out / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["event"] == "step"]
@@ -105,44 +118,48 @@ def test_what_fits_runs_and_comes_back(cell: grid.Cell, models: dict[str, Path],
 @pytest.mark.parametrize("cell", MISFITS, ids=label)
 def test_what_does_not_fit_says_what_would(cell: grid.Cell) -> None:
     """Before anything is loaded, and by name."""
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         prepare(cell.plugins)
-    said = str(told.value).replace(",", " ").split()
+    words = str(caught.value).replace(",", " ").split()
     if cell.objective:
-        wanted = picked(cell.objective).declaration.wants
-        fitting = {name for name in grid.names("domain") if reachable(picked(name).declaration.gives) & set(wanted)}
-        assert f"'{cell.objective}'" in said and f"'{cell.domain}'" in said and set(wanted) <= set(said)
+        forms_wanted = set(picked(cell.objective).declaration.wants)
+        fitting = {name for name in grid.names("domain") if reachable(picked(name).declaration.gives) & forms_wanted}
+        assert f"'{cell.objective}'" in words and f"'{cell.domain}'" in words and forms_wanted <= set(words)
     else:
-        given = reachable(picked(cell.domain).declaration.gives)
-        assert not any(map(trains_alone, given))
-        fitting = {name for name in grid.names("objective") if given & set(picked(name).declaration.wants)}
-    assert fitting <= set(said), f"{fitting} in {told.value}"
+        forms = reachable(picked(cell.domain).declaration.gives)
+        assert not any(map(trains_alone, forms))
+        fitting = {name for name in grid.names("objective") if forms & set(picked(name).declaration.wants)}
+    assert fitting <= set(words), f"{fitting} in {caught.value}"
     assert cell.domain not in fitting
 
 
 def pairs(runs: list[grid.Cell]) -> set[tuple[str, str]]:
-    return {pair for cell in runs for pair in ((cell.objective, cell.domain), (cell.objective, cell.parameterisation),
-                                               (cell.parameterisation, cell.domain))}
+    """Two plugins of different kinds that are in one of these runs."""
+    met = set()
+    for cell in runs:
+        met |= {(cell.objective, cell.domain), (cell.objective, cell.parameterisation),
+                (cell.parameterisation, cell.domain)}
+    return met
 
 
 def test_every_pair_meets() -> None:
     """In runs that take place: what is skipped meets nothing. Everything that is needed is in requirements.txt."""
-    objectives, parameterisations = grid.names("objective"), grid.names("parameterisation")
-    assert len(objectives) >= 8 and len(parameterisations) >= 2 and len(grid.names("domain")) >= 5
+    methods = grid.names("parameterisation")
+    assert len(grid.names("objective")) >= 8 and len(methods) >= 2 and len(grid.names("domain")) >= 5
     met = pairs([cell for cell in RUNS if not grid.lacking(cell.plugins)])
-    assert {(cell.objective, cell.domain) for cell in CELLS if cell.task} <= met
-    runnable = {cell.objective for cell in CELLS if cell.task}
-    assert {(one, other) for one in runnable for other in parameterisations} <= met
-    assert {(one, cell.domain) for one in parameterisations for cell in CELLS if cell.task} <= met
+    fitting = [cell for cell in CELLS if cell.task]
+    assert {(cell.objective, cell.domain) for cell in fitting} <= met
+    assert set(product({cell.objective for cell in fitting}, methods)) <= met
+    assert set(product(methods, {cell.domain for cell in fitting})) <= met
 
 
 def test_what_cannot_run_is_no_pairs_only_run() -> None:
     methods = grid.names("parameterisation")
     for absent in methods:
-        found = grid.runs(CELLS, methods, [absent])
-        able = [cell for cell in found if cell.parameterisation != absent]
+        runs = grid.runs(CELLS, methods, [absent])
+        able = [cell for cell in runs if cell.parameterisation != absent]
         assert {(cell.objective, cell.domain) for cell in CELLS if cell.task} <= pairs(able)
-        assert pairs(found) == pairs(RUNS)
+        assert pairs(runs) == pairs(RUNS)
 
 
 def test_every_plugin_goes_with_something() -> None:

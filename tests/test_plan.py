@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,9 @@ def test_a_plan_is_what_the_run_does(
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert plan["updates"] == facts["steps"] == 6 and plan["rows"] == {"train": 40, "validation": 40}
     assert (plan["model"]["trained"], plan["model"]["total"]) == (facts["trained"], facts["total"])
-    assert sum(_size(one["shape"]) for one in plan["model"]["weights"]) == facts["trained"]
+    assert sum(math.prod(weight["shape"]) for weight in plan["model"]["weights"]) == facts["trained"]
     assert plan["memory"]["weights"] == 4 * facts["total"] and plan["memory"]["optimizer"] == 8 * facts["trained"]
 
-
-def _size(shape: list[int]) -> int:
-    size = 1
-    for one in shape:
-        size *= one
-    return size
 
 
 def test_a_plan_shows_whose_learning_rate_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bert: Path) -> None:

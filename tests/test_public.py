@@ -82,13 +82,13 @@ def uses_of(text: str) -> list[tuple[str, str]]:
 
 
 def internal_uses(folder: Path) -> dict[str, list[str]]:
-    """What the sources of a package use of ftp that is not public: module -> places."""
-    places: dict[str, list[str]] = {}
+    """What the sources of a package use of ftp that is not public: module -> `file: name`."""
+    uses: dict[str, list[str]] = {}
     for file in sorted(folder.glob("src/**/*.py")):
         for module, name in uses_of(file.read_text(encoding="utf-8")):
             if module not in PUBLIC_MODULES or name not in names_of(module):
-                places.setdefault(module, []).append(f"{file.relative_to(folder)}: {module}.{name}")
-    return places
+                uses.setdefault(module, []).append(f"{file.relative_to(folder)}: {module}.{name}")
+    return uses
 
 
 FOLDERS = sorted(file.parent for file in [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("examples/*/pyproject.toml")])
@@ -98,8 +98,8 @@ FOLDERS = sorted(file.parent for file in [*ROOT.glob("plugins/*/pyproject.toml")
 def test_plugins_use_public_names_alone(folder: Path) -> None:
     internal = internal_uses(folder)
     _, allowed = EXCEPTIONS.get(folder.name, ("", set()))
-    for module, places in internal.items():
-        assert module in allowed, f"not public (see PUBLIC_MODULES and __all__): {', '.join(places)}"
+    for module, uses in internal.items():
+        assert module in allowed, f"not public (see PUBLIC_MODULES and __all__): {', '.join(uses)}"
     assert allowed <= internal.keys(), f"no longer used, take it off EXCEPTIONS: {allowed - internal.keys()}"
 
 

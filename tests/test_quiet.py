@@ -134,6 +134,6 @@ def test_no_library_talks_in_a_command_with_torch(line: str, batch: dict[str, En
 def test_every_command_is_given() -> None:
     from ftp.cli.main import COMMANDS, offered
 
-    given = {line.split()[0] for line in (*LIGHT, *HEAVY)}
-    assert given >= {*COMMANDS, *offered()}
+    commands = {line.split()[0] for line in (*LIGHT, *HEAVY)}
+    assert commands >= {*COMMANDS, *offered()}
     assert {" ".join(line.split()[:2]) for line in HEAVY} >= {f"data {name}" for name in offered("data")}

@@ -44,8 +44,8 @@ def do(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     """Do a command beside a model with code of its own, and give what it said."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    for place in ("transformers.utils.hub", "transformers.dynamic_module_utils"):
-        monkeypatch.setattr(f"{place}.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    for module in ("transformers.utils.hub", "transformers.dynamic_module_utils"):
+        monkeypatch.setattr(f"{module}.HF_MODULES_CACHE", str(tmp_path / "modules"))
     shutil.copytree(tiny_bert, "own")
     config = json.loads(Path("own/config.json").read_text())
     Path("own/config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": MAP}))
@@ -54,9 +54,10 @@ def do(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def run(*words: str, status: int = 0) -> str:
-        got, said = call(words), capsys.readouterr()
-        assert got == status and "Traceback" not in said.err, said.err
-        return " ".join((said.out + said.err).split())
+        ended_with = call(words)
+        output = capsys.readouterr()
+        assert ended_with == status and "Traceback" not in output.err, output.err
+        return " ".join((output.out + output.err).split())
 
     return run
 
@@ -68,8 +69,8 @@ def train(method: str, *more: str, model: str = "own", out: str = "run") -> list
 
 
 def test_code_is_not_run_unasked(do: Do) -> None:
-    said = do(*train("full"), status=2)
-    assert "it needs code of its own" in said and "--trust-remote-code" in said and not Path("modules").exists()
+    message = do(*train("full"), status=2)
+    assert "it needs code of its own" in message and "--trust-remote-code" in message and not Path("modules").exists()
 
 
 def test_code_that_is_not_needed_is_not_run_either(do: Do) -> None:
@@ -83,8 +84,8 @@ def test_code_that_is_not_needed_is_not_run_either(do: Do) -> None:
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_code_that_is_trusted_runs_to_the_end(do: Do, method: str) -> None:
-    said = do(*train(method, "--trust-remote-code"))
-    assert "not verified" not in said and Path("modules").exists()
+    message = do(*train(method, "--trust-remote-code"))
+    assert "not verified" not in message and Path("modules").exists()
     assert "trust_remote_code=True" in Path("run/model/README.md").read_text()
     for words in (["predict", "run", "a warm room"], ["evaluate", "run", "--data", "rows.jsonl"]):
         assert "--trust-remote-code" in do(*words, status=2)

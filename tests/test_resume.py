@@ -26,9 +26,11 @@ def arguments(model: Path, plugin: str, cache: Path, *more: object) -> list[str]
     fixed = ["run", "--plugins=-leakage", "--plugins-from", plugin, "--reviews.rows", ROWS, "--model", model, "--device", "cpu",
              "--precision", "fp32", "--cache-dir", cache, "--batch-size", BATCH, "--eval-steps", 4, "--logging-steps", 1,
              "--no-baselines", "--no-verify"]
-    usual = {"--save-steps": 3, "--epochs": 3, "--learning-rate": 5e-3}
-    rest = [word for flag, value in usual.items() if flag not in more for word in (flag, value)]
-    return [str(word) for word in (*fixed, *rest, *more)]
+    words: list[object] = list(fixed)
+    for flag, value in {"--save-steps": 3, "--epochs": 3, "--learning-rate": 5e-3}.items():
+        if flag not in more:
+            words += [flag, value]
+    return [str(word) for word in (*words, *more)]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def unbroken(live, command, seen, tmp_path_factory):
 def kills(moments: list[str]) -> list[dict[str, object]]:
     """Where a chain of lives ends, one after the other: before the first save, in saves, between them, in the last files."""
     dice = random.Random(14)
-    first = next(place for place, label in enumerate(moments) if "/checkpoints/." in label)
+    first = next(index for index, label in enumerate(moments) if "/checkpoints/." in label)
     before = sum("an update begins" in label for label in moments[:first])
     return [
         {"where": "an update begins", "number": dice.randint(1, before)},
@@ -225,9 +227,9 @@ def test_not_a_number_stops_and_names_the_rows(live, command, tmp_path: Path, fa
     assert facts["status"] == "stopped" and word in facts["reason"]
 
 
-def wait_for(what: Callable[[], bool], within: float = 60) -> None:
-    """Wait until something is so."""
+def wait_for(condition: Callable[[], bool], within: float = 60) -> None:
+    """Wait until it holds, for `within` seconds at most."""
     end = time.monotonic() + within
-    while not what():
+    while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import ftp
+from ftp.folder.files import Folder
 from ftp_testing.advice import follow
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "risks_confusion.py"
@@ -33,9 +34,9 @@ def sample() -> list[dict[str, Any]]:
     from ftp_sentiment import SAMPLE
 
     with (SAMPLE / "train.csv").open(encoding="utf-8", newline="") as file:
-        found = [{"text": row["text"], "label": int(row["label"] == "positive")} for row in csv.DictReader(file)]
-    random.Random(0).shuffle(found)
-    return found
+        rows = [{"text": row["text"], "label": int(row["label"] == "positive")} for row in csv.DictReader(file)]
+    random.Random(0).shuffle(rows)
+    return rows
 
 
 def write(folder: Path, splits: Any) -> Path:
@@ -75,16 +76,16 @@ def levels(plugins: list[str], data: Path, out: Path, **options: Any) -> dict[st
                 verify=False, report=False, baselines=False, **options)
     except ftp.RiskStop:
         assert not (out / "model").exists()
-    found = json.loads((out / "risks.json").read_text(encoding="utf-8"))
-    for one in found:
-        assert one["advice"] or one["level"] not in ("warn", "stop"), one
-        for line in one["advice"]:
+    verdicts = json.loads((out / "risks.json").read_text(encoding="utf-8"))
+    for verdict in verdicts:
+        assert verdict["advice"] or verdict["level"] not in ("warn", "stop"), verdict
+        for line in verdict["advice"]:
             follow(line)
-    return {one["name"]: one["level"] for one in found}
+    return {verdict["name"]: verdict["level"] for verdict in verdicts}
 
 
-def raised(found: dict[str, str]) -> set[str]:
-    return {name for name, level in found.items() if level in ("warn", "stop")}
+def raised(verdicts: dict[str, str]) -> set[str]:
+    return {name for name, level in verdicts.items() if level in ("warn", "stop")}
 
 
 CLASSES = [
@@ -98,27 +99,33 @@ CLASSES = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "own", "train", "options"), CLASSES, ids=[one[0] for one in CLASSES])
+@pytest.mark.parametrize(("fault", "own", "train", "options"), CLASSES, ids=[case[0] for case in CLASSES])
 def test_a_fault_among_labelled_rows(script: Any, tmp_path: Path, fault: str, own: str, train: int, options: Any) -> None:
-    rows, dice = sample(), random.Random(0)
+    rows = sample()
     splits = rows[:train], rows[train : train + 80]
-    plant = script.FAULTS[fault].plant if fault in script.FAULTS else script.nothing
+    plant = script.nothing
+    follows: set[str] = set()
+    if fault in script.FAULTS:
+        plant = script.FAULTS[fault].plant
+        follows = set(script.FAULTS[fault].follows)
     options = {"plugins": ["lora", "sentiment"], "batch_size": 16, "eval_steps": 13, **options}
     plugins = options.pop("plugins")
-    found = levels(plugins, write(tmp_path / "rows", plant(splits, dice)), tmp_path / "run", max_length=32, **options)
-    follows = script.FAULTS[fault].follows if fault in script.FAULTS else ()
-    assert raised(found) - set(follows) == ({own} if own else set()), found
-    assert set(found) == ({"leakage"} if fault == "leaky" else set(script.RISKS)), found
+    data = write(tmp_path / "rows", plant(splits, random.Random(0)))
+    verdicts = levels(plugins, data, tmp_path / "run", max_length=32, **options)
+    assert raised(verdicts) - follows == ({own} if own else set()), verdicts
+    assert set(verdicts) == ({"leakage"} if fault == "leaky" else set(script.RISKS)), verdicts
     if fault == "nothing":
-        assert set(found.values()) <= {"ok", "note"}, found
+        assert set(verdicts.values()) <= {"ok", "note"}, verdicts
 
 
 def test_a_learning_rate_of_one(script: Any, tmp_path: Path) -> None:
     """Training diverges, which is underfitting and no overfitting; the network may well be spoilt by it."""
     rows = sample()
-    found = levels(["lora", "sentiment"], write(tmp_path / "rows", (rows[:100], rows[100:180])), tmp_path / "run", max_length=32,
-                   batch_size=16, eval_steps=7, epochs=2, learning_rate=1.0)
-    assert "underfitting" in raised(found) and raised(found) <= {"underfitting", *script.FAULTS["lr1"].follows}, found
+    data = write(tmp_path / "rows", (rows[:100], rows[100:180]))
+    verdicts = levels(["lora", "sentiment"], data, tmp_path / "run", max_length=32,
+                      batch_size=16, eval_steps=7, epochs=2, learning_rate=1.0)
+    assert "underfitting" in raised(verdicts), verdicts
+    assert raised(verdicts) <= {"underfitting", *script.FAULTS["lr1"].follows}, verdicts
 
 
 def test_a_domain_that_drives_out_general_text(writer: Path, tmp_path: Path) -> None:
@@ -133,17 +140,20 @@ def test_a_domain_that_drives_out_general_text(writer: Path, tmp_path: Path) -> 
 
 
 def test_a_template_without_an_end_of_turn(script: Any, writer: Path, tmp_path: Path) -> None:
-    rows = [{"messages": [{"role": "user", "content": row["text"]},
-                          {"role": "assistant", "content": ("That is a complaint.", "That is praise.")[row["label"]]}]}
-            for row in sample()]
+    answers = ("That is a complaint.", "That is praise.")
+    rows = []
+    for row in sample():
+        question = {"role": "user", "content": row["text"]}
+        answer = {"role": "assistant", "content": answers[row["label"]]}
+        rows.append({"messages": [question, answer]})
     data = write(tmp_path / "rows", (rows[:160], rows[160:200]))
     (tmp_path / "no-end.jinja").write_text(script.NO_END, encoding="utf-8")
     options = {"model": str(writer), "batch_size": 16, "max_steps": 20, "eval_steps": 10, "learning_rate": 3e-3}
-    found = levels(["sft", "full", "files"], data, tmp_path / "run", **options,
-                   **{"sft.chat_template": str(tmp_path / "no-end.jinja")})
-    assert "preflight" in raised(found) and not raised(found) & {"overfitting", "underfitting"}, found
-    risk = {one["name"]: one for one in json.loads((tmp_path / "run" / "risks.json").read_text(encoding="utf-8"))}["preflight"]
-    assert "will not learn to stop" in risk["finding"], risk
+    verdicts = levels(["sft", "full", "files"], data, tmp_path / "run", **options,
+                      **{"sft.chat_template": str(tmp_path / "no-end.jinja")})
+    assert "preflight" in raised(verdicts) and not raised(verdicts) & {"overfitting", "underfitting"}, verdicts
+    (finding,) = (risk.finding for risk in Folder(tmp_path / "run").read_risks() if risk.name == "preflight")
+    assert "will not learn to stop" in finding
     own = levels(["sft", "full", "files"], data, tmp_path / "own", **options)
     assert "preflight" not in raised(own), own
 
@@ -161,12 +171,12 @@ def test_the_table_counts_what_was_found(script: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n{}\nold\n{}\nafter".format(*script.MARKS))
     script.write(page, script.tables(list(script.kept(file).values())))
-    said = page.read_text()
-    assert "| leaky split, trained all the same | 3 | **2 of 3** | 0 of 3 | 0 of 3 | 0 of 3 | 0 of 3 |" in said
-    assert "| learning rate 1 | 1 | 0 of 1 | 0 of 1 | **1 of 1** | 1 of 1 (follows) | 0 of 1 |" in said
-    assert "| all | 2 | 0 of 2 | 0 of 2 | 0 of 2 | 1 of 2 | 0 of 2 | 1 of 2 |" in said
-    assert "6 of 66 runs are done" in said
-    assert said.startswith("before") and said.endswith("after") and "old" not in said
+    text = page.read_text()
+    assert "| leaky split, trained all the same | 3 | **2 of 3** | 0 of 3 | 0 of 3 | 0 of 3 | 0 of 3 |" in text
+    assert "| learning rate 1 | 1 | 0 of 1 | 0 of 1 | **1 of 1** | 1 of 1 (follows) | 0 of 1 |" in text
+    assert "| all | 2 | 0 of 2 | 0 of 2 | 0 of 2 | 1 of 2 | 0 of 2 | 1 of 2 |" in text
+    assert "6 of 66 runs are done" in text
+    assert text.startswith("before") and text.endswith("after") and "old" not in text
     with pytest.raises(SystemExit, match="marks"):
         script.write(tmp_path / "found.json", "")
 
@@ -174,7 +184,7 @@ def test_the_table_counts_what_was_found(script: Any, tmp_path: Path) -> None:
 def test_finished_runs_are_not_done_again(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
-    def do(key: str, fault: Any, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    def do(key: str, fault: Any, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         done.append(f"{key}-{seed}")
         return {"fault": key, "seed": seed, "set": "sst2", "cpu_seconds": 0.1, "levels": {}}
 

@@ -10,6 +10,7 @@ import pytest
 
 import ftp
 from ftp.errors import RiskStop
+from ftp.folder.log import read_log
 
 FEW = {"max_steps": 2, "logging_steps": 1, "eval_steps": 1, "verify": False, "baselines": False, "max_train_rows": 40,
        "max_eval_rows": 24}
@@ -24,13 +25,13 @@ def test_a_run_writes_its_page_and_what_the_page_needs(tiny_bert: Path, tmp_path
     run(tiny_bert, out)
     page = (out / "report.html").read_text()
     risks = json.loads((out / "risks.json").read_text())
-    assert risks and all(f'data-risk="{one["name"]}" data-level="{one["level"]}"' in page for one in risks)
+    assert risks and all(f'data-risk="{risk["name"]}" data-level="{risk["level"]}"' in page for risk in risks)
     assert "finished" in page and "not finished" not in page
     rows = [json.loads(line) for line in (out / "predictions" / "test.jsonl").read_text().splitlines()]
-    assert [one["row"] for one in rows] == list(range(24)) and set(rows[0]) == {"row", "loss", "answer", "label", "scores"}
+    assert [row["row"] for row in rows] == list(range(24)) and set(rows[0]) == {"row", "loss", "answer", "label", "scores"}
     examples = json.loads((out / "examples.json").read_text())
-    wrong = sum(one["answer"] != one["label"] for one in rows)
-    assert len(examples) == min(12, wrong) and all(one["answer"] != one["label"] for one in examples)
+    wrong = sum(row["answer"] != row["label"] for row in rows)
+    assert len(examples) == min(12, wrong) and all(row["answer"] != row["label"] for row in examples)
     assert json.loads((out / "data.json").read_text())["train"]["rows"] == 40
 
 
@@ -60,6 +61,6 @@ def test_a_page_that_fails_costs_no_run(tiny_bert: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr("ftp.report.write", fail)
     out = tmp_path / "run"
     run(tiny_bert, out)
-    told = [one["message"] for one in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if one["event"] == "told"]
-    assert any("report.html could not be written (ValueError: no ink)" in message for message in told)
+    messages = [line["message"] for line in read_log(out / "log.jsonl") if line["event"] == "told"]
+    assert any("report.html could not be written (ValueError: no ink)" in message for message in messages)
     assert json.loads((out / "run.json").read_text())["status"] == "finished"

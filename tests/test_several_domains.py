@@ -85,7 +85,7 @@ def events(out: Path, name: str) -> list[dict[str, Any]]:
 
 
 def test_losses_and_scores_are_those_of_each_domain(whole: Path) -> None:
-    scores = {(one["name"], one["split"]): one for one in json.loads((whole / "scores.json").read_text())["scores"]}
+    scores = {(score["name"], score["split"]): score for score in json.loads((whole / "scores.json").read_text())["scores"]}
     rows = {name: scores[name, "validation"]["n"] for name in ("loss", "films/loss", "food/loss")}
     assert rows == {"loss": 8, "films/loss": 6, "food/loss": 2}
     loss = {name: scores[name, "validation"]["value"] for name in rows}
@@ -99,9 +99,9 @@ def test_losses_and_scores_are_those_of_each_domain(whole: Path) -> None:
 
 
 def test_the_shares_are_told(whole: Path) -> None:
-    told = [line["message"] for line in events(whole, "told")]
-    assert "--mix: rows of an epoch by domain: films 36 (0.67 times each of its 54), food 36 (2 times each of its 18)" in told
-    assert "train: rows by domain: films 54, food 18" in told
+    messages = [line["message"] for line in events(whole, "told")]
+    assert "--mix: rows of an epoch by domain: films 36 (0.67 times each of its 54), food 36 (2 times each of its 18)" in messages
+    assert "train: rows by domain: films 54, food 18" in messages
     assert len(events(whole, "step")) == 14  # 9 updates an epoch, as without shares
 
 
@@ -125,7 +125,7 @@ def test_new_rows_are_scored_as_those_of_the_domain_that_is_named(
     rows.write_text("text,label\nthe soup was joy,joy\nthe soup was not,not\n")
     line = ["evaluate", str(whole), "--data", str(rows), "--trust-recipe"]
     assert call([*line, "--domain", "food", "--json"]) == 0
-    scores = {one["name"]: one["value"] for one in json.loads(capsys.readouterr().out)["scores"]}
+    scores = {score["name"]: score["value"] for score in json.loads(capsys.readouterr().out)["scores"]}
     assert scores["food/own_rows"] == 1 and scores["food/loss"] == pytest.approx(scores["loss"])
     assert call(line) == 2
     assert "several domains (films, food)" in capsys.readouterr().err

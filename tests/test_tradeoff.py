@@ -65,7 +65,7 @@ def test_the_sweep(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [(row["method"], row["rank"]) for row in rows] == [("full", ""), ("lora", "4")]
     for row, name in zip(rows, ("full-lr1e-2-u2-s0", "lora-r4-lr1e-3-u2-s0"), strict=True):
         scores = json.loads((out / name / "scores.json").read_text())["scores"]
-        after = next(one["value"] for one in scores if (one["name"], one["split"]) == ("loss", "test"))
+        after = next(score["value"] for score in scores if (score["name"], score["split"]) == ("loss", "test"))
         assert float(row["domain_after"]) == after
         assert float(row["rise_low"]) <= sweep.forgotten(row) + 1e-3 and sweep.forgotten(row) <= float(row["rise_high"]) + 1e-3
     assert rows[0]["general_before"] == rows[1]["general_before"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import ftp
+from ftp.folder.log import read_log
 from ftp_testing.models import tiny
 
 WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
@@ -19,10 +20,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """80 rows of words, of different lengths, whose label is whether `good` is in them."""
     import random
 
-    draw, folder = random.Random(3), tmp_path_factory.mktemp("rows")
+    draw = random.Random(3)
+    folder = tmp_path_factory.mktemp("rows")
     for split, count in (("train", 80), ("validation", 16)):
-        found = [[draw.choice(WORDS) for _ in range(draw.randint(3, 20))] for _ in range(count)]
-        lines = [json.dumps({"text": " ".join(words) + f" {n}", "label": int("good" in words)}) for n, words in enumerate(found)]
+        lines = []
+        for number in range(count):
+            words = [draw.choice(WORDS) for _ in range(draw.randint(3, 20))]
+            lines.append(json.dumps({"text": " ".join(words) + f" {number}", "label": int("good" in words)}))
         (folder / f"{split}.jsonl").write_text("\n".join(lines))
     return folder
 
@@ -46,8 +50,7 @@ def test_twenty_updates_are_those_of_trainer(method: str, rows: Path, model: Pat
     if method == "lora":
         options["lora"] = {"lora_dropout": 0.0, "r": 4}
     ftp.run([method, "sentiment"], **options)
-    ours = [line["loss"] for line in map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
-            if line["event"] == "step"]
+    ours = [line["loss"] for line in read_log(tmp_path / "run" / "log.jsonl") if line["event"] == "step"]
     theirs = trainer_losses(method, options, tmp_path)
     assert len(ours) == len(theirs) == 20
     assert ours == pytest.approx(theirs, rel=1e-4)
@@ -75,21 +78,27 @@ def trainer_losses(method: str, options: dict[str, Any], tmp_path: Path) -> list
     built = run.hooks.one("build_model", run=run, data=data)
     loss = run.hooks.one("make_loss", run=run, data=data, model=built)
     encoded = encode(data.splits["train"], loss.encode, "train", key=loss.key, cache_dir=None)
-    order = [int(row["row"]) for rows in Stored(encoded, prepared.settings).updates(0, 0, 1) for row in rows]
+    order: list[int] = []
+    for rows in Stored(encoded, prepared.settings).updates(0, 0, 1):
+        order += [int(row["row"]) for row in rows]
     fields = ["input_ids", "token_type_ids", "label"]
     dataset = encoded.select_columns([name for name in fields if name in encoded.column_names]).select(order)
+
+    losses: list[float] = []
 
     class InOrder(Trainer):
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(dataset)
+
+        def training_step(self, *arguments: Any, **named: Any) -> Any:
+            loss = super().training_step(*arguments, **named)
+            losses.append(float(loss))  # Trainer's own log rounds to four digits
+            return loss
 
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "trainer"), per_device_train_batch_size=8, num_train_epochs=1, learning_rate=1e-3,
         weight_decay=0.1, logging_steps=1, report_to="none", save_strategy="no", disable_tqdm=True, use_cpu=True, seed=5)
     trainer = InOrder(model=built.net, args=arguments, train_dataset=dataset, processing_class=built.tokenizer,
                       data_collator=DataCollatorWithPadding(built.tokenizer))
-    losses: list[float] = []
-    plain = trainer.training_step
-    trainer.training_step = lambda *a, **k: losses.append(float(found := plain(*a, **k))) or found  # type: ignore[method-assign]
     trainer.train()
     return losses

@@ -98,35 +98,41 @@ tools_of_rows = st.one_of(st.none(), st.lists(tool, min_size=1, max_size=2))
 @st.composite
 def rounds(draw: Any) -> list[Any]:
     """What a user asks and the assistant answers, perhaps with calls of tools on the way."""
-    made: list[Any] = [{"role": "user", "content": draw(st.one_of(words, parts))}]
+    messages: list[Any] = [{"role": "user", "content": draw(st.one_of(words, parts))}]
     if draw(st.booleans()):
-        made.append({"role": "assistant", "content": draw(st.sampled_from([None, "", "Wait."])),
-                     "tool_calls": [{"id": f"call{number}", "type": "function", "function": call}
-                                    for number, call in enumerate(draw(calls))]})
+        messages.append({"role": "assistant", "content": draw(st.sampled_from([None, "", "Wait."])),
+                         "tool_calls": [{"id": f"call{number}", "type": "function", "function": call}
+                                        for number, call in enumerate(draw(calls))]})
         if draw(st.booleans()):
-            made[-1]["reasoning_content"] = draw(words)
-        for call in made[-1]["tool_calls"]:
-            made.append({"role": "tool", "tool_call_id": call["id"], "name": call["function"]["name"], "content": draw(words)})
+            messages[-1]["reasoning_content"] = draw(words)
+        for call in messages[-1]["tool_calls"]:
+            name = call["function"]["name"]
+            messages.append({"role": "tool", "tool_call_id": call["id"], "name": name, "content": draw(words)})
         if draw(st.booleans()):
-            return made[:2]  # it ends with the calls
-    made.append({"role": "assistant", "content": draw(st.one_of(words, parts))})
+            return messages[:2]  # it ends with the calls
+    messages.append({"role": "assistant", "content": draw(st.one_of(words, parts))})
     if draw(st.booleans()):
-        made[-1]["reasoning_content"] = draw(words)
-    return made
+        messages[-1]["reasoning_content"] = draw(words)
+    return messages
 
 
 @st.composite
 def conversations(draw: Any) -> list[Any]:
     """A conversation of one or two rounds, with or without a system turn."""
-    made: list[Any] = [{"role": "system", "content": draw(words)}] if draw(st.booleans()) else []
+    messages: list[Any] = [{"role": "system", "content": draw(words)}] if draw(st.booleans()) else []
     if draw(st.booleans()):
-        made += [{"role": "user", "content": draw(words)}, {"role": "assistant", "content": draw(words)}]
-    return made + draw(rounds())
+        messages += [{"role": "user", "content": draw(words)}, {"role": "assistant", "content": draw(words)}]
+    return messages + draw(rounds())
 
 
-plain = st.tuples(st.one_of(st.none(), words), words, words).map(
-    lambda said: [*([{"role": "system", "content": said[0]}] if said[0] else []),
-                  {"role": "user", "content": said[1]}, {"role": "assistant", "content": said[2]}])
+def question_and_answer(texts: tuple[str | None, str, str]) -> list[Any]:
+    """A system turn where it has a text, a question, and its answer."""
+    system, question, answer = texts
+    messages: list[Any] = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return [{"role": "system", "content": system}, *messages] if system else messages
+
+
+plain = st.tuples(st.one_of(st.none(), words), words, words).map(question_and_answer)
 """Conversations that columns of texts can say."""
 
 # --- spellings: (messages, tools) -> a row, and the messages that the row says ---
@@ -136,43 +142,47 @@ SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system", "tool": "ob
 
 
 def renamed(messages: list[Any], roles: Callable[[str], str]) -> list[Any]:
-    names = {"role": "from", "content": "value"}
-    return [{names.get(key, key): roles(value) if key == "role" else value for key, value in turn.items()} for turn in messages]
+    renamed_turns = []
+    for turn in messages:
+        other = {key: value for key, value in turn.items() if key not in ("role", "content")}
+        renamed_turns.append({"from": roles(turn["role"]), "value": turn["content"], **other})
+    return renamed_turns
 
 
 def with_nulls(messages: list[Any]) -> list[Any]:
-    keys = {key for turn in messages for key in turn}
-    return [{**dict.fromkeys(keys), **turn} for turn in messages]
+    nulls = dict.fromkeys(set().union(*messages))
+    return [{**nulls, **turn} for turn in messages]
 
 
 def called(messages: list[Any]) -> tuple[list[Any], list[Any]]:
     """ShareGPT's turns of calls, and the messages that they say: such a turn has no id, content or reasoning."""
-    row, said = [], []
+    row: list[Any] = []
+    meant: list[Any] = []
     for turn in messages:
         if not turn.get("tool_calls"):
-            row.append({"from": SHAREGPT[turn["role"]], "value": turn["content"], **{
-                key: value for key, value in turn.items() if key not in ("role", "content")}})
-            said.append(turn)
+            row += renamed([turn], SHAREGPT.__getitem__)
+            meant.append(turn)
             continue
-        made = [call["function"] for call in turn["tool_calls"]]
-        row.append({"from": "function_call", "value": json.dumps(made if len(made) > 1 else made[0])})
-        said.append({"role": "assistant", "tool_calls": [{"type": "function", "function": call} for call in made]})
-    return row, said
+        calls = [call["function"] for call in turn["tool_calls"]]
+        row.append({"from": "function_call", "value": json.dumps(calls if len(calls) > 1 else calls[0])})
+        meant.append({"role": "assistant", "tool_calls": [{"type": "function", "function": call} for call in calls]})
+    return row, meant
 
 
 def older(messages: list[Any]) -> tuple[list[Any], list[Any]]:
     """OpenAI's `function_call`, one a turn, and the messages that it says."""
-    row, said = [], []
+    row: list[Any] = []
+    meant: list[Any] = []
     for turn in messages:
         if not turn.get("tool_calls"):
             row.append(turn)
-            said.append(turn)
+            meant.append(turn)
             continue
         call = turn["tool_calls"][0]["function"]
         rest = {key: value for key, value in turn.items() if key != "tool_calls"}
         row.append({**rest, "function_call": call})
-        said.append({**rest, "tool_calls": [{"type": "function", "function": call}]})
-    return row, said
+        meant.append({**rest, "tool_calls": [{"type": "function", "function": call}]})
+    return row, meant
 
 
 def texts(messages: list[Any], asked: str, answered: str) -> Row:
@@ -238,34 +248,39 @@ def strict_losses(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def losses_of(folder: Path, template: str, *plugins: Any) -> tuple[Any, dict[str, Loss]]:
-    made: dict[str, Loss] = {}
+    losses_by_name: dict[str, Loss] = {}
     for plugin in plugins:
         form = {"Sft": "conversation", "Kto": "feedback", "Rlhf": "prompt"}.get(type(plugin).__name__, "preference")
         head: Any = "score" if isinstance(plugin, Reward) else "tokens"
         model = models.load(models.Source(str(folder), folder=folder), head)
         model.tokenizer.chat_template, model.tokenizer.model_max_length = template, 8192
         run: Any = Run(Settings(max_length=8192), Task(form, head), None)  # type: ignore[arg-type]
-        made[type(plugin).__name__] = plugin.make_loss(run, Data({}, form), model)  # type: ignore[arg-type]
-    return model.tokenizer, made
+        losses_by_name[type(plugin).__name__] = plugin.make_loss(run, Data({}, form), model)  # type: ignore[arg-type]
+    return model.tokenizer, losses_by_name
 
 
 def expected(tokenizer: Any, messages: list[Any], tools: Any, ask: bool = False) -> list[int]:
     """What `apply_chat_template` makes of the messages; of parts their text where the template takes text alone."""
-    given = messages
     if not rendering.reads_parts(tokenizer.chat_template, rendering._frozen(tokenizer.special_tokens_map)):
-        given = [{**turn, "content": "\n".join(part["text"] for part in turn["content"])}
-                 if isinstance(turn.get("content"), list) else turn for turn in messages]
-    return list(tokenizer.apply_chat_template(given, tools=tools, return_dict=False, add_generation_prompt=ask))
+        messages = [with_text_alone(turn) for turn in messages]
+    return list(tokenizer.apply_chat_template(messages, tools=tools, return_dict=False, add_generation_prompt=ask))
+
+
+def with_text_alone(turn: dict[str, Any]) -> dict[str, Any]:
+    """The turn with its parts joined, as they are for a template that puts content into the text as it is."""
+    if not isinstance(turn.get("content"), list):
+        return turn
+    return {**turn, "content": "\n".join(part["text"] for part in turn["content"])}
 
 
 def encoded(loss: Loss, rows: list[Row], form: Any) -> list[Row]:
-    made = shape({"train": tables.from_rows(rows)}, form)[0]["train"]
-    return list(loss.encode(tables.to_rows(made)))
+    rows_of_form = shape({"train": tables.from_rows(rows)}, form)[0]["train"]
+    return list(loss.encode(tables.to_rows(rows_of_form)))
 
 
-def is_whole(tokenizer: Any, ids: list[int], wanted: list[int]) -> bool:
+def is_whole(tokenizer: Any, ids: list[int], rendered: list[int]) -> bool:
     """Whether these are the ids, but for white space behind the last turn's end, which nothing reads."""
-    return wanted[: len(ids)] == ids and not tokenizer.decode(wanted[len(ids) :]).strip()
+    return rendered[: len(ids)] == ids and not tokenizer.decode(rendered[len(ids) :]).strip()
 
 
 EXAMPLES = int(os.environ.get("FTP_FUZZ", "0"))
@@ -276,23 +291,23 @@ BOUNDED = settings(max_examples=EXAMPLES or 40, deadline=None, suppress_health_c
 @BOUNDED
 @given(spelling=st.sampled_from([*WHOLE]), talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=5))
 def test_conversations_reach_sft_whole(losses: Any, spelling: str, talks: list[Any]) -> None:
-    tokenizer, made = losses
+    tokenizer, losses_by_name = losses
     spelt = [(*WHOLE[spelling](messages), listed) for messages, listed in talks]
     rows = [{**row, "tools": listed} for row, _, listed in spelt]
     rows.append({**WHOLE[spelling]([{"role": "user", "content": "x"}, *BAD])[0], "tools": OTHER})
-    ids = [row["input_ids"] for row in encoded(made["Sft"], rows, "conversation")]
-    for row, (_, said, listed) in zip(ids, spelt, strict=False):
-        assert row == expected(tokenizer, said, listed)
+    ids = [row["input_ids"] for row in encoded(losses_by_name["Sft"], rows, "conversation")]
+    for row, (_, meant, listed) in zip(ids, spelt, strict=False):
+        assert row == expected(tokenizer, meant, listed)
 
 
 @BOUNDED
 @given(spelling=st.sampled_from([*TEXTS]), talks=st.lists(plain, min_size=1, max_size=5),
        kind=st.sampled_from(["text", "functions"]))
 def test_columns_of_texts_reach_sft_whole(losses: Any, spelling: str, talks: list[Any], kind: str) -> None:
-    tokenizer, made = losses
+    tokenizer, losses_by_name = losses
     tools = {"tools": json.dumps(OTHER)} if kind == "text" else {"functions": [OTHER[0]["function"]]}
     rows = [{**texts(messages, *TEXTS[spelling]), **tools} for messages in talks]
-    for row, messages in zip(encoded(made["Sft"], rows, "conversation"), talks, strict=True):
+    for row, messages in zip(encoded(losses_by_name["Sft"], rows, "conversation"), talks, strict=True):
         assert row["input_ids"] == expected(tokenizer, messages, OTHER)
 
 
@@ -300,9 +315,9 @@ def test_columns_of_texts_reach_sft_whole(losses: Any, spelling: str, talks: lis
 @given(objective=st.sampled_from(["Dpo", "Orpo", "Simpo", "Reward"]), spelling=st.sampled_from([*PAIRS]),
        talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4))
 def test_preferences_reach_every_objective_whole(losses: Any, objective: str, spelling: str, talks: list[Any]) -> None:
-    tokenizer, made = losses
+    tokenizer, losses_by_name = losses
     rows = [{**PAIRS[spelling](messages, BAD), "tools": listed} for messages, listed in talks]
-    for row, (messages, listed) in zip(encoded(made[objective], rows, "preference"), talks, strict=True):
+    for row, (messages, listed) in zip(encoded(losses_by_name[objective], rows, "preference"), talks, strict=True):
         assert is_whole(tokenizer, row["input_ids"], expected(tokenizer, messages, listed))
         rejected = row.get("rejected_ids") or row["rejected_input_ids"]
         assert is_whole(tokenizer, rejected, expected(tokenizer, [*messages[:-1], *BAD], listed))
@@ -311,13 +326,13 @@ def test_preferences_reach_every_objective_whole(losses: Any, objective: str, sp
 @BOUNDED
 @given(talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4), whole=st.booleans())
 def test_ratings_and_prompts_are_whole(losses: Any, talks: list[Any], whole: bool) -> None:
-    tokenizer, made = losses
+    tokenizer, losses_by_name = losses
     rows = [{**({"messages": messages} if whole else {"prompt": messages[:-1], "completion": messages[-1:]}), "label": True,
              "tools": listed} for messages, listed in talks]
-    for row, (messages, listed) in zip(encoded(made["Kto"], rows, "feedback"), talks, strict=True):
+    for row, (messages, listed) in zip(encoded(losses_by_name["Kto"], rows, "feedback"), talks, strict=True):
         assert is_whole(tokenizer, row["input_ids"], expected(tokenizer, messages, listed))
     asked = [{"prompt": messages[:-1], "tools": listed} for messages, listed in talks]
-    for row, (messages, listed) in zip(encoded(made["Rlhf"], asked, "prompt"), talks, strict=True):
+    for row, (messages, listed) in zip(encoded(losses_by_name["Rlhf"], asked, "prompt"), talks, strict=True):
         assert row["input_ids"] == expected(tokenizer, messages[:-1], listed, ask=True)
 
 
@@ -326,7 +341,7 @@ def test_ratings_and_prompts_are_whole(losses: Any, talks: list[Any], whole: boo
 def test_a_strict_template_gets_whole_messages_or_its_refusal_is_told(
     strict_losses: Any, objective: str, messages: list[Any], tools: Any
 ) -> None:
-    tokenizer, made = strict_losses
+    tokenizer, losses_by_name = strict_losses
     rows: dict[str, tuple[str, Row]] = {
         "Sft": ("conversation", {"messages": messages}),
         "Dpo": ("preference", PAIRS["explicit"](messages, BAD)),
@@ -334,22 +349,22 @@ def test_a_strict_template_gets_whole_messages_or_its_refusal_is_told(
     }
     form, row = rows[objective]
     try:
-        wanted = expected(tokenizer, messages, tools)
+        rendered = expected(tokenizer, messages, tools)
     except Exception:  # as a template refuses
-        wanted = None
+        rendered = None
     try:
-        ids = encoded(made[objective], [{**row, "tools": tools}], form)[0]["input_ids"]
+        ids = encoded(losses_by_name[objective], [{**row, "tools": tools}], form)[0]["input_ids"]
     except UserError as error:
         quoted = re.search(r"(?:begins|asks) ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", str(error))
         assert quoted is not None, error
         excerpt = ast.literal_eval(quoted[1]).removesuffix("...")
         assert any(text.startswith(excerpt) for text in (turns.words(messages[0]), turns.last_question(messages[:-1])))
-        if wanted is not None:
+        if rendered is not None:
             assert re.search(r"messages\[\d+\]\.tool_calls", str(error)), error
         elif sum(turn["role"] in ("system", "tool") for turn in messages) == 1:
             assert re.search(r"at messages\[\d+\] \(role \w+\)", str(error)), error
     else:
-        assert wanted is not None and is_whole(tokenizer, ids, wanted)
+        assert rendered is not None and is_whole(tokenizer, ids, rendered)
 
 
 @pytest.mark.parametrize("spelling", WHOLE)
@@ -375,26 +390,26 @@ def test_a_stream_gives_the_ids_of_stored_rows(losses: Any, spelling: str, tmp_p
 @given(talks=st.lists(st.tuples(conversations(), tools_of_rows), min_size=1, max_size=4))
 def test_text_of_a_conversation_says_all_of_it(talks: list[Any]) -> None:
     rows = tables.from_rows([{"messages": messages, "tools": listed} for messages, listed in talks])
-    made = convert.convert(rows, "conversation", "text")
-    for row, (messages, listed) in zip(made, talks, strict=True):
+    converted = convert.convert(rows, "conversation", "text")
+    for row, (messages, listed) in zip(converted, talks, strict=True):
         assert all(turns.words(turn) in row["text"] for turn in messages)
         assert all(turn.get("reasoning_content", "") in row["text"] for turn in messages)
         assert all(json.dumps(tool, ensure_ascii=False) in row["text"] for tool in listed or ())
 
 
 @BOUNDED
-@given(messages=conversations(), place=st.integers(0, 9), odd=st.sampled_from([
+@given(messages=conversations(), index=st.integers(0, 9), odd=st.sampled_from([
     ("content", 3), ("content", [{"type": "image", "image": "a.png"}]), ("content", {"text": "x"}), ("role", None),
     ("tool_calls", "x"), ("tool_calls", [1]), ("weight", 0.5), ("train", "no")]))
-def test_what_is_no_message_is_refused_by_row_and_field(messages: list[Any], place: int, odd: tuple[str, Any]) -> None:
-    place %= len(messages)
+def test_what_is_no_message_is_refused_by_row_and_field(messages: list[Any], index: int, odd: tuple[str, Any]) -> None:
+    index %= len(messages)
     name, value = odd
-    if messages[place]["role"] == "tool" and name == "content":
+    if messages[index]["role"] == "tool" and name == "content":
         return  # a tool gives back what it likes
-    broken = [*messages[:place], {**messages[place], name: value}, *messages[place + 1 :]]
+    broken = [*messages[:index], {**messages[index], name: value}, *messages[index + 1 :]]
     with pytest.raises(UserError) as caught:
         convert.convert(tables.from_rows([{"messages": messages}, {"messages": broken}]), "conversation", "conversation")
-    assert "row 1 " in str(caught.value) and f"messages[{place}]" in str(caught.value)
+    assert "row 1 " in str(caught.value) and f"messages[{index}]" in str(caught.value)
 
 
 def test_a_template_without_calls_refuses_an_empty_answer(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def run_in(folder: Path, *words: str) -> str:
 def test_run_verify_predict_and_export_import_nothing_of_the_working_folder(poisoned, tiny_bert):
     run_in(poisoned, *FTP, "run", *QUICK, "--data", "rows.csv", "--model", str(tiny_bert), "--out", "one")
     assert (poisoned / "one" / "model").is_dir()  # verified in a fresh process
-    assert "good" in (said := run_in(poisoned, *FTP, "predict", "one", "a cold room")) or "bad" in said
+    answer = run_in(poisoned, *FTP, "predict", "one", "a cold room")
+    assert "good" in answer or "bad" in answer
     run_in(poisoned, *FTP, "export", "one", "--to", "safetensors", "--out", "whole")
 
 

@@ -149,13 +149,18 @@ def test_an_undeclared_import_of_a_plugin_is_found(tmp_path: Path, line: str) ->
     assert not undeclared_imports(tmp_path, packages())
 
 
+def canonical_name(requirement: str) -> str:
+    """The name in a line of requirements."""
+    return re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+
+
 def test_tested_versions_are_written_down() -> None:
     """constraints.txt pins what the packages depend on; the root pins nothing of its own."""
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
-              if "==" in line}
-    wanted = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
-              for folder in FOLDERS for line in read(folder / "pyproject.toml")["project"]["dependencies"]}
-    assert not {name for name in wanted if not name.startswith("ftp-")} - pinned
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonical_name(line) for line in lines if "==" in line}
+    for folder in FOLDERS:
+        dependencies = map(canonical_name, read(folder / "pyproject.toml")["project"]["dependencies"])
+        assert not {name for name in dependencies if not name.startswith("ftp-")} - pinned, folder
     assert "constraint-dependencies" not in read(ROOT / "pyproject.toml")["tool"]["uv"]
 
 
@@ -259,7 +264,7 @@ def test_forms_and_heads_are_asked_and_not_named() -> None:
     """No comparison with the name of a form or a head, no list and no table of them: the spec is asked."""
     names = registered_names()
     anywhere = re.compile("|".join(f"[\"']{name}[\"']" for name in names.all))
-    found = []
+    comparisons = []
     for file in (*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")):
         path = file.relative_to(ROOT).as_posix()
         text = file.read_text(encoding="utf-8")
@@ -269,8 +274,8 @@ def test_forms_and_heads_are_asked_and_not_named() -> None:
         for node in named_forms_and_heads(ast.parse(text), names):
             if allowed and allowed & {word_of(part) for part in ast.walk(node)}:
                 continue
-            found.append(f"{path}:{node.lineno}: {ast.unparse(node)[:100]}")
-    assert not found, "\n".join(found)
+            comparisons.append(f"{path}:{node.lineno}: {ast.unparse(node)[:100]}")
+    assert not comparisons, "\n".join(comparisons)
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ def test_secrets_of_an_address(text, secrets):
 
 
 def test_a_recipe_names_the_variable_and_takes_it_back(monkeypatch):
-    given = {"data": "https://ann:s3cret@host/x?token=0ther-one"}
-    prepared = prepare(["full", "sentiment"], given=[("flags", given)])
+    settings = {"data": "https://ann:s3cret@host/x?token=0ther-one"}
+    prepared = prepare(["full", "sentiment"], given=[("flags", settings)])
     text = prepared.recipe()
     assert "s3cret" not in text and "0ther-one" not in text
     assert "https://ann:${FTP_SECRET}@host/x?token=${FTP_SECRET_2}" in text
-    assert prepared.values["data"] == given["data"]
+    assert prepared.values["data"] == settings["data"]
     again = prepare(["full", "sentiment"], given=[("run.toml", {"data": "https://ann:${FTP_SECRET}@host/x"})])
     assert again.values["data"] == "https://ann:s3cret@host/x"
 

@@ -58,13 +58,13 @@ def test_a_preference_with_the_prompt_of_a_training_row_and_another_answer_is_no
         return Dataset.from_list([{"prompt": prompt, "chosen": [{"role": "assistant", "content": answer}],
                                    "rejected": [{"role": "assistant", "content": "No."}]}])
 
-    def found(answer: str) -> int:
+    def duplicates_of(answer: str) -> int:
         splits = {"train": pairs("Prices rose."), "test": pairs(answer)}
         [risk] = Duplicates().check_risks(a_run("preference"), "data", Data(splits, "preference"))
         return int(risk.evidence["found"])
 
-    assert found("The soup rose.") == 0
-    assert found("prices  ROSE.") == 1
+    assert duplicates_of("The soup rose.") == 0
+    assert duplicates_of("prices  ROSE.") == 1
 
 
 def test_where_nothing_is_compared_nothing_is_ok() -> None:
@@ -97,5 +97,8 @@ def test_norms_and_biases_do_not_decay() -> None:
     loss: Any = SimpleNamespace(extra=frozen)
     model: Any = SimpleNamespace(net=net)
     groups = parameter_groups(model, loss, Settings(weight_decay=0.1))
-    decays = {id(weight): group["weight_decay"] for group in groups for weight in group["params"]}
+    decays = {}
+    for group in groups:
+        for weight in group["params"]:
+            decays[id(weight)] = group["weight_decay"]
     assert decays == {id(net[0].weight): 0.1, id(net[0].bias): 0.0, id(net[1].weight): 0.0, id(net[1].bias): 0.0}

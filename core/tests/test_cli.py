@@ -107,11 +107,11 @@ def test_plugins_on_the_line_replace_those_of_the_recipe(tmp_path: Path, done: l
     recipe.write_text('plugins = ["nothing"]\n')
     assert main.call(["run", str(recipe), "--plugins", "poems,-gap"]) == 0
     assert done[0][0].plugins == ("poems", "-gap")
-    assert "gap" not in [one.name for one in done[0][0].picked]
+    assert "gap" not in [plugin.name for plugin in done[0][0].picked]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("words", "told"), [
+@pytest.mark.parametrize(("words", "message"), [
     (["--sed", "1"], "--sed: no such option\n  did you mean '--seed'?"),
     (["--poems.siez", "1"], "--poems.siez: no such option\n  did you mean '--poems.size'?"),
     (["--seed"], "--seed: its value is missing"), (["--seed", "--no-verify"], "--seed: its value is missing"),
@@ -122,10 +122,10 @@ def test_plugins_on_the_line_replace_those_of_the_recipe(tmp_path: Path, done: l
     (["--no-verify=3"], "takes no value"), (["absent.toml"], "recipe absent.toml: there is no such file"),
     (["--plugins-from", "absent.py"], "absent.py: no such file"), (["--plugins", "peoms"], "did you mean 'poems'?"),
 ])
-def test_a_mistake_is_told_with_status_2(capsys: Out, done: list[Any], words: list[str], told: str) -> None:
+def test_a_mistake_is_told_with_status_2(capsys: Out, done: list[Any], words: list[str], message: str) -> None:
     assert main.call(["run", "--plugins", "poems", *words]) == 2
     error = capsys.readouterr().err
-    assert told in error and "Traceback" not in error and not done
+    assert message in error and "Traceback" not in error and not done
 
 
 def test_all_mistakes_of_a_line_at_once(capsys: Out, done: list[Any]) -> None:
@@ -133,9 +133,9 @@ def test_all_mistakes_of_a_line_at_once(capsys: Out, done: list[Any]) -> None:
     assert main.call(["run", *words.split()]) == 2
     error = capsys.readouterr().err
     assert "6 things are wrong" in error and not done
-    for told in ("nix: no such plugin", "--sed: no such option", "--poems.size 7", "--batch-size: its value", "'linear'",
+    for message in ("nix: no such plugin", "--sed: no such option", "--poems.size 7", "--batch-size: its value", "'linear'",
                  "--seed x"):
-        assert told in error
+        assert message in error
 
 
 def test_a_run_without_plugins_says_what_to_do(capsys: Out) -> None:
@@ -179,7 +179,7 @@ def test_more_processes_are_launched_once(monkeypatch: pytest.MonkeyPatch, done:
 # --- errors and statuses ---
 
 
-@pytest.mark.parametrize(("error", "status", "told"), [
+@pytest.mark.parametrize(("error", "status", "message"), [
     (UserError("mend it", "like this", "ftp try"), 2, "ftp: mend it\n  like this\n  try: ftp try\n"),
     (RiskStop("leaking rows"), 2, "ftp: stopped by a risk check: leaking rows\n"),
     (PluginError("plugin 'x' (ftp-x 1) failed"), 1, "ftp: plugin 'x' (ftp-x 1) failed\n  the traceback is shown with --debug"),
@@ -187,7 +187,7 @@ def test_more_processes_are_launched_once(monkeypatch: pytest.MonkeyPatch, done:
     (KeyboardInterrupt(), 130, "ftp: stopped\n"),
 ])
 def test_errors_become_words_and_statuses(
-    monkeypatch: pytest.MonkeyPatch, capsys: Out, error: BaseException, status: int, told: str
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, error: BaseException, status: int, message: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
@@ -195,8 +195,8 @@ def test_errors_become_words_and_statuses(
     monkeypatch.setattr(ftp.runs.run, "execute", fail)
     monkeypatch.setenv("FTP_DEBUG", "0")
     assert main.call(["run", "--plugins", "poems"]) == status
-    shown = capsys.readouterr().err
-    assert shown.lstrip().startswith(told) and "Traceback" not in shown
+    error_text = capsys.readouterr().err
+    assert error_text.lstrip().startswith(message) and "Traceback" not in error_text
     if not isinstance(error, KeyboardInterrupt):
         assert main.call(["run", "--plugins", "poems", "--debug"]) == status
         assert "Traceback" in capsys.readouterr().err
@@ -259,8 +259,8 @@ def test_options_in_a_recipe_of_plugins_that_the_line_leaves_out_are_told_and_no
     recipe.write_text('plugins = ["poems", "gap"]\n[poems]\nsize = 5\n[gap]\nrise = 0.2\n')
     assert main.call(["run", str(recipe)]) == 0
     assert main.call(["run", str(recipe), "--plugins", "poems,-gap"]) == 0
-    assert [one[0].notes for one in done] == [(), (f"{recipe}: [gap] is not read, as --plugins leaves gap out",)]
-    assert all(one[0].values["poems.size"] == 5 for one in done)
+    assert [calls[0].notes for calls in done] == [(), (f"{recipe}: [gap] is not read, as --plugins leaves gap out",)]
+    assert all(calls[0].values["poems.size"] == 5 for calls in done)
     for line in (["--plugins", "poems,-gap", "--gap.rise", "0.3"], ["--plugins", "poems", "--peoms.size", "1"]):
         assert main.call(["run", str(recipe), *line]) == 2
     recipe.write_text('plugins = ["poems", "-gap"]\n[gap]\nrise = 0.2\n')
@@ -278,9 +278,9 @@ def test_the_recipe_of_a_run_has_whole_paths_and_leaves_names_as_they_are(
     monkeypatch.chdir(tmp_path / "here")
     for data, kept in (("rows.csv", str(tmp_path / "here" / "rows.csv")), ("someone/rows", "someone/rows")):
         flags = {"data": data, "model": "starter", "cache_dir": "kept", "group_column": "rows.csv"}
-        found = prepare("poems", given=[("flags", flags)])
-        assert found.settings.data == data
-        values = found.anywhere().values
+        prepared = prepare("poems", given=[("flags", flags)])
+        assert prepared.settings.data == data
+        values = prepared.anywhere().values
         assert values["data"] == kept and values["model"] == "starter" and values["cache_dir"] == tmp_path / "here" / "kept"
         assert values["group_column"] == "rows.csv"
 
@@ -288,13 +288,14 @@ def test_the_recipe_of_a_run_has_whole_paths_and_leaves_names_as_they_are(
 def test_the_list_of_plugins(capsys: Out, plant: Plant) -> None:
     plant("ftp-planted-bad", {"bad": "ftp_planted_bad:Bad"}, {"ftp_planted_bad": "import no_such_module"})
     assert main.call(["plugins", "--json"]) == 0
-    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    listed = {plugin["name"]: plugin for plugin in json.loads(capsys.readouterr().out)}
     assert listed["poems"] == {"name": "poems", "kind": "domain", "distribution": "ftp-planted-poems", "version": "2.0",
                                "summary": "Gives poems.", "default": False}
     assert listed["bad"]["kind"] == "broken" and listed["checkpoint"]["kind"] == "core"
     assert main.call(["plugins"]) == 0
-    shown = capsys.readouterr()
-    assert "poems" in shown.out and "checkpoint" not in shown.out and "module 'no_such_module' is missing" in shown.err
+    output = capsys.readouterr()
+    assert "poems" in output.out and "checkpoint" not in output.out
+    assert "module 'no_such_module' is missing" in output.err
     assert main.call(["plugins", "--all"]) == 0
     assert "checkpoint" in capsys.readouterr().out
 
@@ -415,14 +416,14 @@ class FakePredictor:
     def predict(self, rows: list[Any], start: int = 0) -> list[dict[str, Any]]:
         self.asked += rows
         texts = [row if isinstance(row, str) else row["text"] for row in rows]
-        return [{"answer": "long" if len(one) > 5 else "short", "scores": {"short": 0.25, "long": 0.75}} for one in texts]
+        return [{"answer": "long" if len(text) > 5 else "short", "scores": {"short": 0.25, "long": 0.75}} for text in texts]
 
 
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
-    made = FakePredictor()
-    monkeypatch.setattr(ftp.runs.predictor, "load", lambda run, *allowed: made)
-    return made
+    predictor = FakePredictor()
+    monkeypatch.setattr(ftp.runs.predictor, "load", lambda run, *allowed: predictor)
+    return predictor
 
 
 def test_texts_are_answered(tmp_path: Path, capsys: Out, predictor: FakePredictor) -> None:
@@ -445,7 +446,9 @@ def test_lines_of_standard_input_keep_step(
     assert "standard input, line 2: not UTF-8" in capsys.readouterr().err
 
 
-def test_a_file_of_rows_in_more_than_one_batch(tmp_path: Path, predictor: FakePredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_rows_in_more_than_one_batch(
+    tmp_path: Path, predictor: FakePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import csv
 
     from ftp.cli import predict
@@ -476,14 +479,14 @@ def test_texts_of_digits_are_asked_as_they_are_written(tmp_path: Path, predictor
 def test_predictions_that_cannot_be_made(tmp_path: Path, capsys: Out, predictor: FakePredictor) -> None:
     source = tmp_path / "in.csv"
     source.write_text("txt\na\n")
-    for words, told in (
+    for words, message in (
         (["--input", str(source)], "no column 'text'; its columns: txt"), (["a", "--input", str(source)], "not both"),
         (["--input", str(tmp_path / "no.csv")], "no file or folder"), (["a", "--output", "x.doc"], "written as .csv or .jsonl"),
         (["--input", str(source), "--output", str(source)], "is the file that --input names"),
         (["--input", str(source), "--columns", "text=tex"], "no column 'tex'"),
     ):
         assert main.call(["predict", str(tmp_path), *words]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main.call(["predict", str(tmp_path / "absent"), "a"]) == 2
     assert "there is no such folder" in capsys.readouterr().err
 
@@ -521,7 +524,7 @@ def test_runs_are_listed(tmp_path: Path, capsys: Out) -> None:
     text = capsys.readouterr().out
     assert "0.5000" in text and "0.7500" in text and "poems" in text and "1,234" in text
     assert main.call(["runs", str(tmp_path), "--json"]) == 0
-    assert [one["scores"][0]["value"] for one in json.loads(capsys.readouterr().out)] == [0.5, 0.75]
+    assert [answer["scores"][0]["value"] for answer in json.loads(capsys.readouterr().out)] == [0.5, 0.75]
     assert main.call(["runs", str(tmp_path / "absent")]) == 2
 
 

@@ -96,11 +96,11 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     from ftp.report import charts
 
     for name in ("lines", "reliability", "lengths"):
-        monkeypatch.setattr(charts, name, lambda *given, **named: "")
+        monkeypatch.setattr(charts, name, lambda *positional, **named: "")
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
+def run_command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
     """Do a command: its status, and all that it wrote. A traceback would be raised."""
 
     def do(*words: object) -> tuple[int, str]:
@@ -114,7 +114,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_ends_in_words_and_harms_no_other_run(
-    tmp_path: Path, whole: Path, said: Callable[..., tuple[int, str]], name: str, damage: Callable[[Path], None]
+    tmp_path: Path, whole: Path, run_command: Callable[..., tuple[int, str]], name: str, damage: Callable[[Path], None]
 ) -> None:
     runs = tmp_path / "runs"
     hurt = shutil.copytree(whole, runs / "hurt")
@@ -125,12 +125,12 @@ def test_a_damaged_file_ends_in_words_and_harms_no_other_run(
     policy.write_text(POLICY)
     shutil.copytree(whole, runs / "whole")
 
-    status, text = said("runs", runs)
+    status, text = run_command("runs", runs)
     assert status == 0 and "whole" in text and "0.75" in text
-    status, text = said("runs", runs, "--json")
+    status, text = run_command("runs", runs, "--json")
     listed = {Path(run["run"]).name: run["status"] for run in json.loads(text)}
     assert status == 0 and listed.pop("whole") == "finished" and set(listed.values()) <= {"finished", "damaged", "?"}
     for words in (("gate", hurt), ("gate", hurt, "--policy", policy), ("report", hurt, "--out", tmp_path / "page.html"),
                   ("report", runs / "whole", hurt, "--out", tmp_path / "beside.html")):
-        status, text = said(*words)
+        status, text = run_command(*words)
         assert status in (0, 1) or (status == 2 and str(hurt) in text), f"{words[0]} ends with {status}: {text}"

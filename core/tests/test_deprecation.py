@@ -15,11 +15,11 @@ from ftp.deprecation import Moved, late_names
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module with a late name and a moved one, which Python can import."""
-    made = ModuleType("ftp_planted_public")
+    module = ModuleType("ftp_planted_public")
     moved = {"old_nearest": Moved("ftp.errors:nearest", "0.4")}
-    made.__getattr__ = late_names("ftp_planted_public", {"join": "os.path:join"}, moved)  # type: ignore[method-assign]
-    monkeypatch.setitem(sys.modules, "ftp_planted_public", made)
-    return made
+    module.__getattr__ = late_names("ftp_planted_public", {"join": "os.path:join"}, moved)  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "ftp_planted_public", module)
+    return module
 
 
 def test_a_moved_name_works_and_warns_at_the_line_of_its_user(module: ModuleType) -> None:

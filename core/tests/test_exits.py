@@ -31,22 +31,24 @@ def exiting(plant) -> None:
 
 def test_plugins_shows_who_is_broken_and_all_others(exiting, capsys):
     assert call(["plugins"]) == 0
-    said = capsys.readouterr()
-    assert "poems" in said.out and "broken" in said.out and "sentiment" in said.out and "noise" not in said.out + said.err
-    assert "plugin 'poems' of ftp-planted-exit 1.0 does not import: it called sys.exit(0)" in said.err
+    output = capsys.readouterr()
+    assert "poems" in output.out and "broken" in output.out and "sentiment" in output.out
+    assert "noise" not in output.out + output.err
+    assert "plugin 'poems' of ftp-planted-exit 1.0 does not import: it called sys.exit(0)" in output.err
 
 
 def test_help_shows_the_other_commands(exiting, capsys):
     assert call(["--help"]) == 0
-    said = capsys.readouterr()
-    assert "recite" in said.out and "ftp-planted-command 1.0" in said.out and "predict" in said.out
-    assert "noise" not in said.out + said.err
+    output = capsys.readouterr()
+    assert "recite" in output.out and "ftp-planted-command 1.0" in output.out and "predict" in output.out
+    assert "noise" not in output.out + output.err
 
 
 def test_a_run_that_does_not_name_it_hears_nothing_of_it(exiting, capsys):
     assert call(["run", "--plugins", "lora"]) == 2
-    said = capsys.readouterr()
-    assert "no plugin of this run gives data" in said.err and "sentiment" in said.err and "noise" not in said.out + said.err
+    output = capsys.readouterr()
+    assert "no plugin of this run gives data" in output.err and "sentiment" in output.err
+    assert "noise" not in output.out + output.err
 
 
 @pytest.mark.parametrize(("words", "named"), [
@@ -68,9 +70,9 @@ def test_a_default_plugin_that_exits_says_how_to_go_on_without_it(exiting, plant
 def test_help_does_without_a_default_plugin_that_exits(exiting, plant, capsys, words):
     plant("ftp-planted-default", {"poems": "ftp_planted_exit:Poems"}, {}, group="ftp.defaults")
     assert call(words) == 0
-    said = capsys.readouterr()
-    assert "--learning-rate" in said.out and "noise" not in said.out + said.err
-    assert "plugin 'poems' of ftp-planted-default 1.0 does not import" in said.err
+    output = capsys.readouterr()
+    assert "--learning-rate" in output.out and "noise" not in output.out + output.err
+    assert "plugin 'poems' of ftp-planted-default 1.0 does not import" in output.err
 
 
 def test_a_default_model_that_exits_says_how_to_go_on_without_it(exiting, plant, capsys):
@@ -248,21 +250,21 @@ def test_an_exception_of_our_own_travels_as_it_is(plant):
 FAILING = """
     import click
     @click.command()
-    @click.argument("what")
-    def command(what):
-        if what == "usage":
+    @click.argument("topic")
+    def command(topic):
+        if topic == "usage":
             raise click.UsageError("say poem")
-        {}[what]
+        {}[topic]
 """
 
 
-@pytest.mark.parametrize(("what", "status", "told"), [
+@pytest.mark.parametrize(("topic", "status", "expected"), [
     ("poem", 1, "plugin 'poems' (ftp-planted-a 1.0), in command (ftp_planted_a.py, line 8), failed: KeyError: 'poem'"),
     ("usage", 2, "say poem"),
 ])
-def test_a_command_of_a_package_that_fails_is_named(plant, capsys, what, status, told):
+def test_a_command_of_a_package_that_fails_is_named(plant, capsys, topic, status, expected):
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": FAILING})
     plant("ftp-planted-b", {"recite": "ftp_planted_a:command"}, {}, group="ftp.commands")
-    assert call(["recite", what]) == status
-    said = capsys.readouterr().err
-    assert told in said and "Traceback" not in said
+    assert call(["recite", topic]) == status
+    message = capsys.readouterr().err
+    assert expected in message and "Traceback" not in message

@@ -100,11 +100,11 @@ def test_without_a_cache_that_can_be_written_rows_are_encoded_all_the_same(tmp_p
     from datasets import Dataset
 
     (tmp_path / "file").write_text("in the way")
-    told: list[str] = []
+    messages: list[str] = []
     rows = Dataset.from_list([{"text": "one"}, {"text": "three"}])
-    encoded = encode.encode(rows, lengths, "train", key="k", cache_dir=tmp_path / "file" / "cache", tell=told.append)
+    encoded = encode.encode(rows, lengths, "train", key="k", cache_dir=tmp_path / "file" / "cache", tell=messages.append)
     assert encoded["length"][:] == [3, 5]
-    assert len(told) == 1 and "cannot be written" in told[0] and "--cache-dir" in told[0]
+    assert len(messages) == 1 and "cannot be written" in messages[0] and "--cache-dir" in messages[0]
 
 
 def test_rows_are_read_without_a_cache_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -85,11 +86,21 @@ LAYOUTS = [{"packed": True}, {"packed": False}, {"packed": False, "padding_side"
 
 def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> None:
     assert ours.shape == theirs.shape
-    ours, theirs = ours.detach(), theirs.detach()
+    ours = ours.detach()
+    theirs = theirs.detach()
     assert float((ours - theirs).abs().max()) <= tolerance * max(1.0, float(theirs.abs().max()))
 
 
+def row_of_each_token(rows: Sequence[Sequence[int]]) -> list[int]:
+    """The index of its row for each token, rows end to end."""
+    numbers = []
+    for number, row in enumerate(rows):
+        numbers += [number] * len(row)
+    return numbers
+
+
 def alone(net: Any, row: list[int]) -> Any:
+    """The outputs of a row that nothing lies beside."""
     with torch.set_grad_enabled(net.training):
         return net(torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long))
 
@@ -119,8 +130,8 @@ def test_long_packed_lines_come_in_few_sizes() -> None:
     inputs = layout.lay(rows, packed=True, pad_id=1, beside={"labels": (rows, -100)})
     assert inputs["input_ids"].shape == inputs["position_ids"].shape == (1, 160)
     assert inputs["extent"].shape == (0, 45, 4) and inputs["labels"][0, -4:].tolist() == [-100] * 4
-    assert layout.real(inputs, inputs["input_ids"]).tolist() == [token for row in rows for token in row]
-    assert layout.rows(inputs).tolist() == [number for number, row in enumerate(rows) for _ in row]
+    assert layout.real(inputs, inputs["input_ids"]).tolist() == list(chain.from_iterable(rows))
+    assert layout.rows(inputs).tolist() == row_of_each_token(rows)
     assert layout.last(inputs).tolist() == [39, 84, 114, 155]
     assert {layout.lay([[1] * n], packed=True, pad_id=1)["input_ids"].numel() % 64 for n in range(1024, 2048, 7)} == {0}
     net = ready("LlamaForTokenClassification")
@@ -156,10 +167,10 @@ def test_padded_layout(side: str) -> None:
     assert layout.real(inputs, inputs["labels"]).tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("given", [[], [[1], []]])
-def test_nothing_to_lay_is_refused(given: list[list[int]]) -> None:
+@pytest.mark.parametrize("rows", [[], [[1], []]])
+def test_nothing_to_lay_is_refused(rows: list[list[int]]) -> None:
     with pytest.raises(ValueError, match="needs a"):
-        layout.lay(given, packed=True, pad_id=0)
+        layout.lay(rows, packed=True, pad_id=0)
 
 
 def test_columns_of_other_lengths_are_refused() -> None:
@@ -196,13 +207,13 @@ def test_a_row_that_ends_in_the_pad_token_is_read_there(name: str) -> None:
 @pytest.mark.parametrize("name", DECODERS + MASKED)
 def test_logits_at_are_the_full_logits(name: str) -> None:
     plain = build(name)
-    wanted = [(0, 8), (0, 0), (2, 5), (3, 0), (4, 11)]
-    expected = torch.stack([alone(plain, ROWS[row]).logits[0, place] for row, place in wanted])
+    slots = [(0, 8), (0, 0), (2, 5), (3, 0), (4, 11)]  # (row, token)
+    expected = torch.stack([alone(plain, ROWS[row]).logits[0, token] for row, token in slots])
     net = ready(name)
     for arrangement in LAYOUTS:
         inputs = layout.lay(ROWS, pad_id=1, **arrangement)
         start = layout.first(inputs)
-        where = torch.stack([start[row] + place for row, place in wanted])
+        where = torch.stack([start[row] + token for row, token in slots])
         close(heads.logits_at(net, inputs, where), expected)
 
 
@@ -240,8 +251,8 @@ def test_rows_do_not_read_each_other(name: str) -> None:
     changed = [*ROWS]
     changed[2] = some_rows(17, seed=9)[0]
     after = heads.classify(net, layout.lay(changed, packed=True, pad_id=1))
-    others = torch.tensor([0, 1, 3, 4])
-    assert torch.equal(before[others], after[others])
+    unchanged = torch.tensor([0, 1, 3, 4])
+    assert torch.equal(before[unchanged], after[unchanged])
     assert float((before[2] - after[2]).abs().max()) > 1e-3
 
 
@@ -249,10 +260,10 @@ def test_blocks_hold_every_token_once() -> None:
     lengths = [600, 3, 590, 40, 39, 700, 1, 2000, 45, 600]
     starts = torch.tensor([0, *lengths]).cumsum(0).int()
     plan = packed_attention.packing(starts, max(lengths), sum(lengths))
-    places = sum(block.rows * block.length for block in plan.blocks)
+    slots = sum(block.rows * block.length for block in plan.blocks)
     assert len(plan.blocks) > 1
     assert len(set(plan.place.tolist())) == sum(lengths)
-    assert int(plan.place.max()) < places < len(lengths) * max(lengths)
+    assert int(plan.place.max()) < slots < len(lengths) * max(lengths)
     assert sum(block.rows for block in plan.blocks) == len(lengths)
 
 
@@ -294,11 +305,12 @@ def test_attention_dropout_is_honoured() -> None:
     net.dropout.p = 0.0
     inputs = layout.lay(ROWS, packed=True, pad_id=1)
     torch.manual_seed(3)
-    one, two = heads.classify(net, inputs), heads.classify(net, inputs)
+    first = heads.classify(net, inputs)
+    second = heads.classify(net, inputs)
     torch.manual_seed(3)
     again = heads.classify(net, inputs)
-    assert torch.equal(one, again)
-    assert float((one - two).abs().max()) > 1e-3
+    assert torch.equal(first, again)
+    assert float((first - second).abs().max()) > 1e-3
     draws = torch.stack([heads.classify(net, inputs).detach() for _ in range(200)])
     quiet = heads.classify(net.eval(), inputs)
     spread = draws.std(0) / len(draws) ** 0.5
@@ -307,10 +319,15 @@ def test_attention_dropout_is_honoured() -> None:
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_causal_losses_never_cross_rows(name: str) -> None:
-    labels = [[token if place % 3 else -100 for place, token in enumerate(row)] for row in ROWS]
+    labels = []
+    for row in ROWS:
+        label = list(row)
+        label[::3] = [-100] * len(row[::3])
+        labels.append(label)
     labels[1] = list(ROWS[1])  # labelled from its first token, which nothing predicts
     plain = build(name)
-    expected, numbers = [], []
+    expected = []
+    numbers = []
     for number, (row, label) in enumerate(zip(ROWS, labels, strict=True)):
         if len(row) > 1:
             target = torch.tensor(label[1:])
@@ -327,7 +344,11 @@ def test_causal_losses_never_cross_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", MASKED)
 def test_masked_losses_are_at_their_own_place(name: str) -> None:
-    labels = [[token if place % 4 == 0 else -100 for place, token in enumerate(row)] for row in ROWS]
+    labels = []
+    for row in ROWS:
+        label = [-100] * len(row)
+        label[::4] = row[::4]
+        labels.append(label)
     plain = build(name)
     expected = []
     for row, label in zip(ROWS, labels, strict=True):
@@ -353,17 +374,18 @@ def test_losses_in_pieces_are_the_same(name: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_heads_come_in_few_sizes_and_what_fills_them_up_counts_for_nothing() -> None:
-    net, sizes = ready("LlamaForCausalLM"), set[int]()
-    net.lm_head.register_forward_hook(lambda module, given, output: sizes.add(output.shape[-2]))
+    net = ready("LlamaForCausalLM")
+    sizes = set[int]()
+    net.lm_head.register_forward_hook(lambda module, inputs, output: sizes.add(output.shape[-2]))
     inputs = layout.lay(some_rows(40, 45, 30, 44, 42), packed=True, pad_id=1)
     ids = inputs["input_ids"][0]
     every = heads.losses_at(net, inputs, torch.arange(192), ids[1:193])
     for number in (130, 140, 150, 160, 170, 180, 190):
-        where, target = torch.arange(number), ids[1 : number + 1]
-        losses = heads.losses_at(net, inputs, where, target)
+        where = torch.arange(number)
+        losses = heads.losses_at(net, inputs, where, ids[1 : number + 1])
         close(losses, every[:number])
-        same_gradients(gradients(net, losses.sum()), gradients(net, heads.losses_at(net, inputs, torch.arange(192),
-                                                                                      ids[1:193])[:number].sum()))
+        of_more = heads.losses_at(net, inputs, torch.arange(192), ids[1:193])[:number]
+        same_gradients(gradients(net, losses.sum()), gradients(net, of_more.sum()))
         assert heads.logits_at(net, inputs, where).shape[0] == number
     assert len(sizes) <= 9 and all(size % 8 == 0 for size in sizes)
 
@@ -507,9 +529,8 @@ def refused() -> dict[str, Callable[[], Any]]:
 def test_what_cannot_be_packed_says_why_and_still_takes_padded_rows(reason: str) -> None:
     torch.manual_seed(0)
     net = refused()[reason]().eval()
-    expected = [net.get_encoder()(torch.tensor([row]))[0][0] for row in ROWS] if "enc" in reason else [
-        net.base_model(torch.tensor([row]))[0][0] for row in ROWS
-    ]
+    body = net.get_encoder() if "enc" in reason else net.base_model
+    expected = [body(torch.tensor([row]))[0][0] for row in ROWS]
     able, why = packing.can_pack(net, Tokenizer())
     assert not able and reason in why
     inputs = layout.lay(ROWS, packed=False, pad_id=1)
@@ -529,7 +550,7 @@ def test_encoder_decoder_losses() -> None:
     labels = layout.lay(answers, packed=False, pad_id=-100)["input_ids"]
     losses, row = heads.token_losses(net, inputs, labels)
     close(losses, torch.cat(expected))
-    assert row.tolist() == [number for number, answer in enumerate(answers) for _ in answer]
+    assert row.tolist() == row_of_each_token(answers)
 
 
 def test_generation_goes_on_as_before() -> None:

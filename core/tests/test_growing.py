@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,9 @@ from ftp_testing.models import CHAT, tiny
 NEW = ("<|tool|>", "<|note|>")
 
 
-def load(folder: Path, seed: int = 0, **wanted: object) -> Model:
-    return models.load(models.find(str(folder), "tokens"), "tokens", seed=seed, new_tokens=NewTokens(**wanted))  # type: ignore[arg-type]
+def load(folder: Path, seed: int = 0, **new_tokens: Any) -> Model:
+    source = models.find(str(folder), "tokens")
+    return models.load(source, "tokens", seed=seed, new_tokens=NewTokens(**new_tokens))
 
 
 def rows(model: Model) -> torch.Tensor:

@@ -18,7 +18,7 @@ print(len(names))
 
 
 def test_every_module_imports_without_peft_and_trl() -> None:
-    path = os.pathsep.join(one for one in sys.path if one)
+    path = os.pathsep.join(folder for folder in sys.path if folder)
     ended = subprocess.run([sys.executable, "-c", WALK], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout) > 40

@@ -81,11 +81,11 @@ def test_every_wrong_name_is_told_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "lora").mkdir()  # a bare word is no path, also where a folder is called so
     assert packages.requirement_of("lora") == "ftp-lora"
     assert call(["install", "a b", "./none", "x.whl", "-e", "lora", "-e", "./gone"]) == 2
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     for words in ("5 things are wrong", "--editable ./gone: no such folder",
                   "a b: this is no name of a plugin", "./none: no such file", "x.whl: no such file",
                   "write ./lora"):
-        assert words in told
+        assert words in message
     assert call(["install"]) == 2
     assert "nothing to install" in capsys.readouterr().err
 
@@ -132,11 +132,12 @@ def test_what_comes_without_a_plugin_is_told(
     changes = [Change("ftp-verses", "", "1.0"), Change("plain", "0.9", "1.0")]
     monkeypatch.setattr(installer, "install", lambda *_, **__: changes)
     assert call(["install", "verses"]) == 0
-    shown = capsys.readouterr()
-    assert "ftp-verses brings file formats: verse" in shown.out and "changed    plain 0.9 -> 1.0" in shown.out
+    output = capsys.readouterr().out
+    assert "ftp-verses brings file formats: verse" in output and "changed    plain 0.9 -> 1.0" in output
     monkeypatch.setattr(installer, "install", lambda *_, **__: changes[1:])
     assert call(["install", "--exact", "plain>=1"]) == 2
-    assert "plain brings nothing that ftp looks for" in (told := capsys.readouterr().err) and "pip uninstall plain" in told
+    message = capsys.readouterr().err
+    assert "plain brings nothing that ftp looks for" in message and "pip uninstall plain" in message
 
 
 # --- where nothing can be installed ---
@@ -147,8 +148,8 @@ def test_a_python_of_the_system_is_left_alone(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     assert call(["install", "lion"]) == 2
-    told = capsys.readouterr().err
-    assert "is managed by the system" in told and "try: python3 -m venv .venv" in told
+    message = capsys.readouterr().err
+    assert "is managed by the system" in message and "try: python3 -m venv .venv" in message
 
 
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
@@ -248,10 +249,10 @@ def test_with_upgrade_a_conflict_is_one_of_the_packages() -> None:
 def test_what_cannot_be_removed_is_told_at_once(tool: list[list[str]], capsys: Out, plant: Plant, poems: Path) -> None:
     plant("ftp-prose", {"prose": "x:X"}, {}, requires="ftp-verses>=1")
     assert call(["uninstall", "poems", "ftp-core", "step", "torch", "peoms"]) == 2
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     for words in ("5 things are wrong", "uninstall ftp-core: ftp-core is ftp itself", "uninstall step: ftp-core is ftp itself",
                   "the package torch brings nothing", "did you mean 'poems'?", "ftp-prose depends on ftp-verses"):
-        assert words in told
+        assert words in message
     assert not tool
 
 
@@ -261,8 +262,9 @@ def test_a_package_goes_with_those_that_depend_on_it(
     plant("ftp-prose", {"prose": "ftp_planted_prose:Prose"},
           {"ftp_planted_prose": PLUGIN.format(name="Prose", more='requires="poems"')})
     assert call(["uninstall", "poems", "--dry-run"]) == 0 and not tool
-    shown = capsys.readouterr()
-    assert "would be removed    ftp-verses 1.0  with poems" in shown.out and "plugin 'prose' requires poems" in shown.err
+    output = capsys.readouterr()
+    assert "would be removed    ftp-verses 1.0  with poems" in output.out
+    assert "plugin 'prose' requires poems" in output.err
     assert call(["uninstall", "poems", "ftp-prose", "--dry-run"]) == 0
     assert not capsys.readouterr().err
 

@@ -121,8 +121,8 @@ def test_weights_lie_where_arithmetic_repeats_to_the_last_digit(folders):
         with model.reference() as reference:
             for net in (model.net, reference):
                 assert not [name for name, weight in net.named_parameters() if weight.data_ptr() % 64]
-        head, table = model.net.get_output_embeddings().weight, model.net.get_input_embeddings().weight
-        assert head is table, "tied weights stay one"
+        head = model.net.get_output_embeddings().weight
+        assert head is model.net.get_input_embeddings().weight, "tied weights stay one"
 
 
 def test_two_packages_that_offer_the_same_are_named(folders, monkeypatch):
@@ -137,7 +137,9 @@ def test_two_packages_that_offer_the_same_are_named(folders, monkeypatch):
     assert says(error, "two packages", "first 1.2", "second 1.2")
 
 
-@pytest.mark.parametrize(("name", "words"), [("y" * 300, "File name too long"), ("~nobody-of-this-name/model", "home directory")])
+@pytest.mark.parametrize(("name", "words"), [
+    ("y" * 300, "File name too long"), ("~nobody-of-this-name/model", "home directory"),
+])
 def test_a_name_that_no_path_can_have_is_told(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         models.find(name, "labels")

@@ -29,15 +29,15 @@ class Many:
 TABLE = {item.name: item for item in options_of(Many, "many")}
 
 
-@pytest.mark.parametrize(("name", "raw", "wanted"), [
+@pytest.mark.parametrize(("name", "raw", "expected"), [
     ("count", "3", 3), ("count", 3.0, 3), ("rate", "1e-5", 1e-5), ("rate", 2, 2.0), ("word", "b", "b"), ("on", "yes", True),
     ("on", "off", False), ("on", True, True), ("names", "x, y", ("x", "y")), ("names", ["x"], ("x",)), ("place", "none", None),
     ("place", "x/y", Path("x/y")), ("either", "7", 7), ("either", "auto", "auto"),
 ])
-def test_words_become_values(name: str, raw: Any, wanted: Any) -> None:
+def test_words_become_values(name: str, raw: Any, expected: Any) -> None:
     value, problem = convert(TABLE[name], raw)
     assert problem is None
-    assert value == wanted and type(value) is type(wanted)
+    assert value == expected and type(value) is type(expected)
 
 
 @pytest.mark.parametrize(("name", "raw", "message"), [

@@ -197,10 +197,10 @@ def test_a_file_format_of_another_package(outsider: Path, tmp_path: Path) -> Non
 
     file = tmp_path / "train.cards"
     file.write_text("text: film soup\nscore: 1.5\n\ntext: bank\nscore: 2\n", encoding="utf-8")
-    wanted = [{"text": "film soup", "score": 1.5}, {"text": "bank", "score": 2.0}]
-    assert read(file)["train"].to_list() == wanted
-    assert list(read(file, streaming=True)["train"]) == wanted
-    assert read(tmp_path)["train"].to_list() == wanted
+    rows = [{"text": "film soup", "score": 1.5}, {"text": "bank", "score": 2.0}]
+    assert read(file)["train"].to_list() == rows
+    assert list(read(file, streaming=True)["train"]) == rows
+    assert read(tmp_path)["train"].to_list() == rows
     broken = tmp_path / "broken.cards"
     broken.write_text("text: film\nscore: 1\n\ntext: soup\nscore: many\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"broken.cards, row 1: the reader 'cards' failed: ValueError"):

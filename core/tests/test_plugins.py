@@ -708,7 +708,8 @@ def test_of_two_defaults_with_one_name_one_is_left_out_by_its_package(plant: Pla
     text = error_of(lambda: pick([]))
     assert "two packages put 'poems' into every run: ftp-planted-" in text and "uninstall" not in text
     assert "-ftp-planted-a:poems" in text and "-ftp-planted-b:poems" in text  # neither is preferred
-    assert [chosen.found.distribution for chosen in pick(["-ftp-planted-b:poems"]) if chosen.name == "poems"] == ["ftp-planted-a"]
+    chosen_poems = [chosen for chosen in pick(["-ftp-planted-b:poems"]) if chosen.name == "poems"]
+    assert [chosen.found.distribution for chosen in chosen_poems] == ["ftp-planted-a"]
     assert "poems" not in [chosen.name for chosen in pick(["-poems"])]
 
 

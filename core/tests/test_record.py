@@ -63,17 +63,17 @@ def test_numbers_that_are_not_finite_leave_valid_json(tmp_path: Path) -> None:
 
 def test_the_same_word_is_told_once(tmp_path: Path) -> None:
     class Shown:
-        said: list[str] = []
+        messages: list[str] = []
 
         def event(self, name: str, values: Any) -> None: ...
 
         def tell(self, message: str) -> None:
-            self.said.append(message)
+            self.messages.append(message)
 
     log = Log(tmp_path, writer=True, display=Shown())
     log.tell("cut 3 rows")
     log.tell("cut 3 rows")
-    assert Shown.said == ["cut 3 rows"] and [line["message"] for line in lines(tmp_path)] == ["cut 3 rows"]
+    assert Shown.messages == ["cut 3 rows"] and [line["message"] for line in lines(tmp_path)] == ["cut 3 rows"]
 
 
 def test_only_the_writer_writes_and_all_remember(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_write_that_fails_leaves_the_file_before(tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match="the disk is full"):
         writing.write_json(tmp_path / "a.json", {"x": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
-    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_plain_says_what_json_can() -> None:
 # --- claiming a folder ---
 
 
-def told(*arguments: Any, **more: Any) -> str:
+def refusal(*arguments: Any, **more: Any) -> str:
     with pytest.raises(UserError) as caught:
         claim.claim(*arguments, **more)
     return str(caught.value)
@@ -198,20 +198,20 @@ def test_without_a_name_the_next_number_is_taken(tmp_path: Path, monkeypatch: py
         path.rmdir()
     (tmp_path / "runs").rmdir()
     (tmp_path / "runs").write_text("a file")
-    assert "runs: cannot be made" in told(None, names)
+    assert "runs: cannot be made" in refusal(None, names)
 
 
 def test_folders_that_cannot_be_taken(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "there is a file of that name" in told(tmp_path / "file", [])
-    assert "cannot be made" in told(tmp_path / "file" / "inner", [])
+    assert "there is a file of that name" in refusal(tmp_path / "file", [])
+    assert "cannot be made" in refusal(tmp_path / "file" / "inner", [])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("x")
-    assert "not empty, and what it holds is not a run" in told(tmp_path / "full", [])
-    assert [one.name for one in (tmp_path / "full").iterdir()] == ["thesis.txt"]  # untouched
+    assert "not empty, and what it holds is not a run" in refusal(tmp_path / "full", [])
+    assert [file.name for file in (tmp_path / "full").iterdir()] == ["thesis.txt"]  # untouched
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.toml").write_text("")
-    text = told(tmp_path / "run", [])
+    text = refusal(tmp_path / "run", [])
     assert "already holds a run" in text and f"ftp run --resume {tmp_path / 'run'}" in text and "--out" in text
 
 
@@ -232,7 +232,7 @@ def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) 
     notes: list[str] = []
     path = stopped("mistaken")
     assert claim.claim(path, [], notes=notes) == path
-    assert sorted(one.name for one in path.iterdir()) == [".ftp.json", ".lock", "letter.txt"]  # what is not the run's stays
+    assert sorted(file.name for file in path.iterdir()) == [".ftp.json", ".lock", "letter.txt"]  # what is not the run's stays
     release(path)
     assert len(notes) == 1 and "before its first update is replaced" in notes[0]
     assert notes[0].endswith("removed: tokenizer/vocab.json, log.jsonl, run.toml, inputs.json, run.json")
@@ -241,9 +241,9 @@ def test_a_run_that_stopped_before_its_first_update_is_replaced(tmp_path: Path) 
         path = stopped(name)
         (path / left).parent.mkdir(parents=True, exist_ok=True)
         (path / left).write_text('{"event": "step", "step": 5}\n')
-        assert f"ftp run --resume {path}" in told(path, []) and (path / "run.toml").exists()
-    assert "ftp run --resume" in told(stopped("broken-off", "running"), [])  # killed: perhaps by no mistake at all
-    text = told(stopped("finished", "finished"), [])
+        assert f"ftp run --resume {path}" in refusal(path, []) and (path / "run.toml").exists()
+    assert "ftp run --resume" in refusal(stopped("broken-off", "running"), [])  # killed: perhaps by no mistake at all
+    text = refusal(stopped("finished", "finished"), [])
     assert "is finished" in text and "--resume" not in text
 
 
@@ -254,18 +254,18 @@ def test_what_ftp_did_not_write_is_never_replaced(tmp_path: Path) -> None:
         (theirs / name).parent.mkdir(parents=True, exist_ok=True)
         (theirs / name).write_text('{"status": "failed"}')
     before = marker.files_in(theirs, ".")
-    assert "the folder is not empty, and what it holds is not a run" in told(theirs, [])
+    assert "the folder is not empty, and what it holds is not a run" in refusal(theirs, [])
     assert marker.files_in(theirs, ".") == before
 
     ours = claim.claim(tmp_path / "ours", [])
     Folder(ours).write_facts(id="of another run", status="stopped")
     release(ours)
-    assert "is missing or of another run" in told(ours, [])
+    assert "is missing or of another run" in refusal(ours, [])
     Folder(ours).write_facts(id=files.run_id(ours))
     for name in ("data.json", "tokenizer/vocab.txt", "predictions/thesis.csv"):
         (ours / name).parent.mkdir(exist_ok=True)
         (ours / name).write_text("theirs")
-    text = told(ours, [])
+    text = refusal(ours, [])
     assert "write over data.json" in text and "write over tokenizer/vocab.txt" in text and "thesis" not in text
     (ours / "data.json").unlink()
     (ours / "tokenizer" / "vocab.txt").unlink()
@@ -403,13 +403,13 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(os, "mkdir", refuse)
-    text = told(tmp_path / "new", [])
+    text = refusal(tmp_path / "new", [])
     assert "cannot be written (Read-only file system)" in text and "--out" in text
 
 
 def test_an_empty_folder_is_taken_and_let_go(tmp_path: Path) -> None:
     assert claim.claim(tmp_path, []) == tmp_path
-    assert f"process {os.getpid()}" in told(tmp_path, [])
+    assert f"process {os.getpid()}" in refusal(tmp_path, [])
     release(tmp_path)
     assert claim.claim(tmp_path, []) == tmp_path
     release(tmp_path)
@@ -427,27 +427,29 @@ time.sleep(60)
 
 
 def test_two_runs_in_one_folder_and_a_kill_lets_go(tmp_path: Path) -> None:
-    place = tmp_path / "run"
-    other = subprocess.Popen([sys.executable, "-c", HOLD, str(place)], stdout=subprocess.PIPE, text=True)
+    folder = tmp_path / "run"
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        for text in (told(place, []), told(place, [], resume=True)):
+        for text in (refusal(folder, []), refusal(folder, [], resume=True)):
             assert "another run is working in this folder" in text and f"process {other.pid}" in text
     finally:
         other.send_signal(signal.SIGKILL)
         other.wait()
-    assert claim.claim(place, [], resume=True) == place
-    release(place)
+    assert claim.claim(folder, [], resume=True) == folder
+    release(folder)
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
-    assert "there is no such folder" in told(tmp_path / "absent", [], resume=True)
-    assert "not a run's folder" in told(tmp_path, [], resume=True)
+    assert "there is no such folder" in refusal(tmp_path / "absent", [], resume=True)
+    assert "not a run's folder" in refusal(tmp_path, [], resume=True)
     (tmp_path / "run.toml").write_text("plugins = []")
     Folder(tmp_path).write_facts(status="finished")
-    assert "but its report.html is missing" in told(tmp_path, [], resume=True) and "ftp report" in told(tmp_path, [], resume=True)
+    message = refusal(tmp_path, [], resume=True)
+    assert "but its report.html is missing" in message and "ftp report" in message
     Folder(tmp_path).write_report("a page")
-    assert "this run is finished" in told(tmp_path, [], resume=True) and "missing" not in told(tmp_path, [], resume=True)
+    message = refusal(tmp_path, [], resume=True)
+    assert "this run is finished" in message and "missing" not in message
 
 
 # --- runs, and what is shown of them ---
@@ -470,12 +472,12 @@ def test_runs_are_found_and_compared_on_test_rows(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     broken = make_run(tmp_path / "c", 0.9)
     (broken / "scores.json").write_text("{")
-    found = {run.path.name: run for run in listing.find(tmp_path)}
-    assert set(found) == {"a", "b", "c"}
-    assert found["b"].held_out["accuracy"].value == 0.8 and found["b"].plugins == ("lora", "poems")
-    assert found["c"].status == "damaged" and found["c"].broken
-    assert listing.columns(list(found.values())) == (["accuracy", "loss"], 0)
-    assert json.loads(json.dumps(found["a"].as_json()))["risks"] == {"gap": "warn"}
+    runs = {run.path.name: run for run in listing.find(tmp_path)}
+    assert set(runs) == {"a", "b", "c"}
+    assert runs["b"].held_out["accuracy"].value == 0.8 and runs["b"].plugins == ("lora", "poems")
+    assert runs["c"].status == "damaged" and runs["c"].broken
+    assert listing.columns(list(runs.values())) == (["accuracy", "loss"], 0)
+    assert json.loads(json.dumps(runs["a"].as_json()))["risks"] == {"gap": "warn"}
 
 
 def test_a_run_whose_process_is_gone_is_told(tmp_path: Path) -> None:
@@ -509,10 +511,10 @@ def test_plain_progress_is_not_one_line_a_step() -> None:
         log.event("step", step=step, loss=1 / step, learning_rate=1e-4, tokens_per_second=1234.5)
     log.event("evaluation", step=1000, validation_loss=0.25, accuracy=0.5)
     log.tell("a word")
-    shown = stream.getvalue().splitlines()
-    assert shown[0] == "training" and shown[-1] == "a word"
-    assert "evaluation after update 1000  validation loss 0.2500  accuracy 0.5000" in shown
-    steps = [line for line in shown if line.startswith("update")]
+    printed = stream.getvalue().splitlines()
+    assert printed[0] == "training" and printed[-1] == "a word"
+    assert "evaluation after update 1000  validation loss 0.2500  accuracy 0.5000" in printed
+    steps = [line for line in printed if line.startswith("update")]
     assert 2 <= len(steps) < 20 and "update 1000 of 1000" in steps[-1]
     assert "loss 1.0000  lr 1.0e-04  1,234 tokens/s" in steps[0] and steps[0].endswith("cpu, bf16")
 
@@ -524,19 +526,19 @@ def test_live_progress_on_a_terminal_ends_cleanly(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    with progress.Live(device="cpu", stream=stream) as shown:
-        shown.event("stage", {"doing": "reading"})
-        shown.event("started", {"step": 0, "total": 4})
-        shown.event("step", {"step": 2, "loss": 0.5})
-        shown.tell("a word [not markup]")
+    with progress.Live(device="cpu", stream=stream) as live:
+        live.event("stage", {"doing": "reading"})
+        live.event("started", {"step": 0, "total": 4})
+        live.event("step", {"step": 2, "loss": 0.5})
+        live.tell("a word [not markup]")
     assert "a word [not markup]" in stream.getvalue() and "update 2 of 4" in stream.getvalue()
     assert stream.getvalue().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in stream.getvalue()[-40:]  # the cursor is back
     assert not progress._open
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(8.26, "8.3 s"), (125, "2:05"), (3725, "1:02:05")])
-def test_durations(seconds: float, shown: str) -> None:
-    assert format_duration(seconds) == shown
+@pytest.mark.parametrize(("seconds", "text"), [(8.26, "8.3 s"), (125, "2:05"), (3725, "1:02:05")])
+def test_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
 DAMAGES: dict[str, dict[str, bytes]] = {
@@ -574,8 +576,8 @@ def test_a_damaged_folder_never_keeps_other_runs_from_the_list(tmp_path: Path, d
             '{"scores": [{"name": "accuracy", "value": 0.75, "goal": "max", "split": "test", "n": 4}], "baselines": []}')
     for name, content in DAMAGES[damage].items():
         (tmp_path / "hurt" / name).write_bytes(content)
-    told = CliRunner().invoke(command, [str(tmp_path)], catch_exceptions=False, env={"COLUMNS": "200"}).output
-    assert "0.75" in told and "finished" in told and "damaged" in told and str(tmp_path / "hurt") in told
+    output = CliRunner().invoke(command, [str(tmp_path)], catch_exceptions=False, env={"COLUMNS": "200"}).output
+    assert "0.75" in output and "finished" in output and "damaged" in output and str(tmp_path / "hurt") in output
     listed = json.loads(CliRunner().invoke(command, [str(tmp_path), "--json"], catch_exceptions=False).output)
     assert {Path(run["run"]).name: run["status"] for run in listed} == {"whole": "finished", "hurt": "damaged"}
     assert "hurt" not in (listed[0] if listed[0]["status"] == "finished" else listed[1])

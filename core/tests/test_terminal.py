@@ -27,12 +27,12 @@ def test_control_characters_are_shown() -> None:
     assert terminal.visible("größe 中文 👍🏽 \u200f שלום\nline") == "größe 中文 👍🏽 \u200f שלום\nline"
 
 
-@pytest.mark.parametrize(("encoding", "shown"), [
+@pytest.mark.parametrize(("encoding", "text"), [
     ("utf-8", "größe 中"), ("latin-1", "größe \\u4e2d"),
     ("ascii", "gr\\u00f6\\u00dfe \\u4e2d"), ("no such", "gr\\u00f6\\u00dfe \\u4e2d"),
 ])
-def test_letters_that_an_encoding_has_not(encoding: str, shown: str) -> None:
-    assert terminal.fitting("größe 中", encoding) == shown
+def test_letters_that_an_encoding_has_not(encoding: str, text: str) -> None:
+    assert terminal.fitting("größe 中", encoding) == text
 
 
 def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:
@@ -132,7 +132,7 @@ OWN = {"core/src/ftp/host/terminal.py", "plugins/testing/src/ftp_testing/forks.p
 def test_nothing_is_printed_past_it() -> None:
     sources = [*ROOT.glob("core/src/ftp/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
     assert len(sources) > 150
-    found = []
+    escapes = []
     for path in sources:
         name = str(path.relative_to(ROOT))
         if name in OWN:
@@ -141,8 +141,8 @@ def test_nothing_is_printed_past_it() -> None:
             code = line.lstrip()
             is_text = code.startswith(('"', "'", "#")) or code.startswith("print(json.dumps([name for")  # programs that we write
             if BYPASS.search(line) and not is_text:
-                found.append(f"{name}:{number}: {code}")
-    assert not found
+                escapes.append(f"{name}:{number}: {code}")
+    assert not escapes
 
 
 # --- data that reaches people: answers, labels, names ---

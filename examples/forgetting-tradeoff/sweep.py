@@ -24,21 +24,24 @@ from typing import Any
 HERE = Path(__file__).parent
 FIELDS = ("method", "rank", "learning_rate", "updates", "seed", "domain_before", "domain_after", "general_before",
           "general_after", "rise_low", "rise_high")
-COLOURS, MARKS = ("#9ecae1", "#4292c6", "#08519c", "#041f4a"), ("s", "^", "D", "v")
+COLOURS = ("#9ecae1", "#4292c6", "#08519c", "#041f4a")
 """Of the ranks of LoRA, from the lowest; full tuning is red."""
+MARKS = ("s", "^", "D", "v")
+"""Of the ranks of LoRA, from the lowest; full tuning has a circle."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do the runs, then the table, the picture, and the two sentences that the paper is about."""
-    given = parser().parse_args(arguments)
-    out = Path(given.out)
+    options = parser().parse_args(arguments)
+    out = Path(options.out)
     rows = []
-    for name, flags, facts in plan(given):
+    for name, flags, facts in plan(options):
         folder = out / name
         if not finished(folder):
-            words = ["ftp", "run", "--resume", str(folder)] if (folder / "run.toml").exists() else [
-                "ftp", "run", *flags, "--model", given.model, "--data", given.data, "--forgetting.text", given.general,
-                "--out", str(folder), *given.more]
+            words = ["ftp", "run", *flags, "--model", options.model, "--data", options.data,
+                     "--forgetting.text", options.general, "--out", str(folder), *options.more]
+            if (folder / "run.toml").exists():  # it broke off
+                words = ["ftp", "run", "--resume", str(folder)]
             print("$", shlex.join(words), flush=True)
             command(words)
         rows.append({**facts, **read(folder)})
@@ -52,25 +55,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Options; lists are written with commas."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, text in (("model", "a decoder"), ("data", "folder with train and test of the field"),
-                       ("general", "file of general text"), ("out", "folder for runs and results")):
-        made.add_argument(f"--{name}", required=True, help=text)
-    made.add_argument("--full", default="3e-5,1e-4,3e-4,1e-3", help="learning rates of full tuning")
-    made.add_argument("--lora", default="3e-4,1e-3,3e-3", help="learning rates of LoRA")
-    made.add_argument("--ranks", default="4,16,64", help="ranks of LoRA")
-    made.add_argument("--updates", default="25,100", help="lengths of training")
-    made.add_argument("--seeds", default="0")
-    made.add_argument("more", nargs="*", help="after --: further flags of every run")
-    return made
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", required=True, help="a decoder")
+    options.add_argument("--data", required=True, help="folder with train and test of the field")
+    options.add_argument("--general", required=True, help="file of general text")
+    options.add_argument("--out", required=True, help="folder for runs and results")
+    options.add_argument("--full", default="3e-5,1e-4,3e-4,1e-3", help="learning rates of full tuning")
+    options.add_argument("--lora", default="3e-4,1e-3,3e-3", help="learning rates of LoRA")
+    options.add_argument("--ranks", default="4,16,64", help="ranks of LoRA")
+    options.add_argument("--updates", default="25,100", help="lengths of training")
+    options.add_argument("--seeds", default="0")
+    options.add_argument("more", nargs="*", help="after --: further flags of every run")
+    return options
 
 
-def plan(given: argparse.Namespace) -> list[tuple[str, list[str], dict[str, Any]]]:
+def plan(options: argparse.Namespace) -> list[tuple[str, list[str], dict[str, Any]]]:
     """Name, flags and facts of each run."""
-    methods = [("full", None, rate) for rate in given.full.split(",")]
-    methods += [("lora", rank, rate) for rank, rate in itertools.product(given.ranks.split(","), given.lora.split(","))]
+    methods = [("full", None, rate) for rate in options.full.split(",")]
+    for rank, rate in itertools.product(options.ranks.split(","), options.lora.split(",")):
+        methods.append(("lora", rank, rate))
+    all_updates = options.updates.split(",")
+    seeds = options.seeds.split(",")
     runs = []
-    for (method, rank, rate), updates, seed in itertools.product(methods, given.updates.split(","), given.seeds.split(",")):
+    for (method, rank, rate), updates, seed in itertools.product(methods, all_updates, seeds):
         flags = [str(HERE / f"{method}.toml"), "--learning-rate", rate, "--max-steps", updates, "--seed", seed]
         if rank is not None:
             flags += ["--lora.r", rank, "--lora.lora_alpha", str(2 * int(rank))]
@@ -94,16 +101,30 @@ def finished(folder: Path) -> bool:
 
 def read(folder: Path) -> dict[str, float]:
     """What a run learnt and forgot, in nats a token. A run whose forgetting was not measured ends the sweep."""
-    found = json.loads((folder / "scores.json").read_text())
-    (after,) = [one["value"] for one in found["scores"] if (one["name"], one["split"]) == ("loss", "test")]
-    (before,) = [one["value"] for one in found["baselines"]
-                 if (one["baseline"], one["name"], one["split"]) == ("untuned", "loss", "test")]
-    (risk,) = [one for one in json.loads((folder / "risks.json").read_text()) if one["name"] == "forgetting"]
+    results = json.loads((folder / "scores.json").read_text())
+    untuned = [score for score in results["baselines"] if score["baseline"] == "untuned"]
+    before = loss_on_test(untuned)
+    after = loss_on_test(results["scores"])
+    (risk,) = [risk for risk in json.loads((folder / "risks.json").read_text()) if risk["name"] == "forgetting"]
     if risk["level"] == "not_run" or risk["evidence"].get("after") is None:
         sys.exit(f"{folder}: forgetting was not measured: {risk['finding']}")
     evidence = risk["evidence"]
     return {"domain_before": before, "domain_after": after, "general_before": evidence["before"],
             "general_after": evidence["after"], "rise_low": evidence["rise_low"], "rise_high": evidence["rise_high"]}
+
+
+def loss_on_test(scores: Sequence[Mapping[str, Any]]) -> float:
+    """The loss on test, of which there is one."""
+    (value,) = [score["value"] for score in scores if (score["name"], score["split"]) == ("loss", "test")]
+    return float(value)
+
+
+def by_setting(rows: Sequence[Mapping[str, Any]], *names: str) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    """Rows that have the same rank, learning rate and so on."""
+    settings: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        settings.setdefault(tuple(row[name] for name in names), []).append(row)
+    return settings
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -112,20 +133,18 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    ranks = sorted({int(one["rank"]) for one in rows if one["rank"]})
+    ranks = sorted({int(row["rank"]) for row in rows if row["rank"]})
     looks = {"": ("tab:red", "o")}
-    looks |= {str(rank): (COLOURS[place % 4], MARKS[place % 4]) for place, rank in enumerate(ranks)}
-    settings: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for one in rows:
-        settings.setdefault((one["rank"], one["learning_rate"], one["seed"]), []).append(one)
-    named = set()
-    for (rank, _, _), points in settings.items():
+    for index, lora_rank in enumerate(ranks):
+        looks[str(lora_rank)] = (COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
+    in_legend = set()
+    for (rank, _, _), points in by_setting(rows, "rank", "learning_rate", "seed").items():
         colour, mark = looks[rank]
-        points = sorted(points, key=lambda one: int(one["updates"]))
+        points = sorted(points, key=lambda row: int(row["updates"]))
         label = f"LoRA, rank {rank}" if rank else "full tuning"
-        axes.plot([learnt(one) for one in points], [forgotten(one) for one in points], color=colour, marker=mark, linewidth=0.8,
-                  label=None if label in named else label)
-        named.add(label)
+        axes.plot([learnt(row) for row in points], [forgotten(row) for row in points], color=colour,
+                  marker=mark, linewidth=0.8, label=None if label in in_legend else label)
+        in_legend.add(label)
     axes.set_xlabel("learnt: fall of the loss on held-out text of the field (nats a token)")
     axes.set_ylabel("forgotten: rise of the loss on general text")
     axes.axhline(0, color="grey", linewidth=0.6)
@@ -145,20 +164,22 @@ def forgotten(row: Mapping[str, Any]) -> float:
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each method at its best learning rate (and rank): the one that learnt most, as the mean over seeds."""
-    found = {}
+    lines = []
+    gains, losses = {}, {}
     for method in ("full", "lora"):
-        settings: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-        for one in rows:
-            if one["method"] == method:
-                settings.setdefault((one["rank"], one["learning_rate"], one["updates"]), []).append(one)
-        best = max(settings.values(), key=lambda many: mean(map(learnt, many)))
-        found[method] = (best[0], mean(map(learnt, best)), mean(map(forgotten, best)), len(best))
-    lines = [f"{method} at its best (learning rate {one['learning_rate']}{', rank ' + one['rank'] if one['rank'] else ''}, "
-             f"{one['updates']} updates, {seeds} seeds): learnt {gain:+.3f}, forgot {loss:+.3f} nats a token"
-             for method, (one, gain, loss, seeds) in found.items()]
-    (_, full_gain, full_loss, _), (_, lora_gain, lora_loss, _) = found["full"], found["lora"]
-    less, kept = ("yes" if one else "NO" for one in (lora_gain < full_gain, lora_loss < full_loss))
-    return [*lines, f"LoRA learns less: {less}; LoRA forgets less: {kept}"]
+        runs = [row for row in rows if row["method"] == method]
+        settings = by_setting(runs, "rank", "learning_rate", "updates")
+        best = max(settings.values(), key=lambda seeds: mean(map(learnt, seeds)))
+        gains[method] = mean(map(learnt, best))
+        losses[method] = mean(map(forgotten, best))
+        setting = best[0]
+        rank = f", rank {setting['rank']}" if setting["rank"] else ""
+        lines.append(
+            f"{method} at its best (learning rate {setting['learning_rate']}{rank}, {setting['updates']} updates, "
+            f"{len(best)} seeds): learnt {gains[method]:+.3f}, forgot {losses[method]:+.3f} nats a token")
+    learns_less = "yes" if gains["lora"] < gains["full"] else "NO"
+    forgets_less = "yes" if losses["lora"] < losses["full"] else "NO"
+    return [*lines, f"LoRA learns less: {learns_less}; LoRA forgets less: {forgets_less}"]
 
 
 if __name__ == "__main__":

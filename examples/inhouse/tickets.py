@@ -45,18 +45,18 @@ class Tickets:
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
         """Accuracy, and what the mistakes cost: minutes lost a ticket."""
         scores = []
-        for split, one in predictions.items():
-            if not one.answers or "label" not in one.rows.column_names:
+        for split, predicted in predictions.items():
+            if not predicted.answers or "label" not in predicted.rows.column_names:
                 continue  # tickets read as plain text
-            truth = [data.labels[number] for number in one.rows["label"]]
-            given = [data.labels[answer.answer] for answer in one.answers]
-            lost = [self._minutes(right, said) for right, said in zip(truth, given, strict=True)]
-            scores.append(Score("accuracy", sum(a == b for a, b in zip(truth, given, strict=True)) / len(truth), "max", split))
+            truth = [data.labels[number] for number in predicted.rows["label"]]
+            answers = [data.labels[answer.answer] for answer in predicted.answers]
+            lost = [self._minutes(right, answer) for right, answer in zip(truth, answers, strict=True)]
+            scores.append(Score("accuracy", sum(a == b for a, b in zip(truth, answers, strict=True)) / len(truth), "max", split))
             scores.append(Score("minutes_lost", sum(lost) / len(lost), "min", split))
         return scores
 
-    def _minutes(self, right: str, said: str) -> float:
-        if right == said:
+    def _minutes(self, right: str, answer: str) -> float:
+        if right == answer:
             return 0.0
         return self.hardware_minutes if right == "hardware" else self.forward_minutes
 
@@ -68,10 +68,10 @@ class Tickets:
         rows = data.splits["train"]
         if not hasattr(rows, "num_rows") or not len(rows):
             return [Risk("personal-data", "not_run", "training rows are streamed, or there are none: nobody has looked at them")]
-        found = {kind: [number for number, text in enumerate(rows["text"]) if pattern.search(text)]
-                 for kind, pattern in PERSONAL.items()}
-        hit = sorted({number for numbers in found.values() for number in numbers})
-        evidence = {"rows": len(rows), **{kind: numbers[:10] for kind, numbers in found.items() if numbers}}
+        rows_of = {kind: [number for number, text in enumerate(rows["text"]) if pattern.search(text)]
+                   for kind, pattern in PERSONAL.items()}
+        hit = sorted({number for numbers in rows_of.values() for number in numbers})
+        evidence = {"rows": len(rows), **{kind: numbers[:10] for kind, numbers in rows_of.items() if numbers}}
         if not hit:
             return [Risk("personal-data", "ok", f"no e-mail address, telephone number or IBAN in {len(rows)} tickets", evidence)]
         return [Risk("personal-data", "warn", f"{len(hit)} of {len(rows)} training tickets hold personal data: mask them in the "

@@ -1,6 +1,6 @@
-"""Bits per byte of held-out text, beside what was not trained: `python measure.py MADE RUN [RUN ...]`.
+"""Bits per byte of held-out text, beside what was not trained: `python measure.py FILES RUN [RUN ...]`.
 
-MADE is what `prepare.py` wrote. Each RUN is a finished run of `clm`, measured by `ftp evaluate`. The others are measured on
+FILES is what `prepare.py` wrote. Each RUN is a finished run of `clm`, measured by `ftp evaluate`. The others are measured on
 the same bytes: xz on the text alone; PPMd (an n-gram model of bytes: Shkarin 2002; here of order 8) that has read `--read`
 bytes of the training text before; and the first RUN's network with the weights it began with. Prints a table.
 """
@@ -17,16 +17,17 @@ import tempfile
 from pathlib import Path
 
 
-def texts(path: Path, most: int = 10**12) -> bytes:
+def read_texts(path: Path, most: int = 10**12) -> bytes:
     """The texts of a file of rows, `most` bytes of them at most."""
-    found, size = [], 0
+    texts = []
+    size = 0
     with path.open(encoding="utf-8") as file:
         for line in file:
-            found.append(json.loads(line)["text"].encode())
-            size += len(found[-1])
+            texts.append(json.loads(line)["text"].encode())
+            size += len(texts[-1])
             if size >= most:
                 break
-    return b"\n".join(found)[:most]
+    return b"\n".join(texts)[:most]
 
 
 def packed(text: bytes) -> int:
@@ -39,10 +40,10 @@ def packed(text: bytes) -> int:
 
 def bits_per_byte(run: str, path: Path) -> float:
     """What `ftp evaluate` says of a run."""
-    told = subprocess.run([sys.executable, "-m", "ftp", "evaluate", run, "--data", str(path), "--json"], check=True,
-                          capture_output=True, text=True).stdout
-    scores = json.loads(told.splitlines()[-1])["scores"]
-    return float(next(one["value"] for one in scores if one["name"] == "bits_per_byte"))
+    command = [sys.executable, "-m", "ftp", "evaluate", run, "--data", str(path), "--json"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    scores = json.loads(output.splitlines()[-1])["scores"]
+    return float(next(score["value"] for score in scores if score["name"] == "bits_per_byte"))
 
 
 def untrained(run: str, out: Path, rows: Path) -> str:
@@ -55,28 +56,34 @@ def untrained(run: str, out: Path, rows: Path) -> str:
     AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(f"{run}/model")).save_pretrained(out / "random")
     AutoTokenizer.from_pretrained(f"{run}/model").save_pretrained(out / "random")
     shutil.copy(rows, out / "train.jsonl")
-    made = ftp.run(["clm", "full", "files"], model=out / "random", data=out / "train.jsonl", max_steps=1, learning_rate=0.0,
-                   baselines=False, verify=False, on_risk="warn", out=out / "untrained")
-    return str(made.out)
+    result = ftp.run(["clm", "full", "files"], model=out / "random", data=out / "train.jsonl", max_steps=1,
+                     learning_rate=0.0, baselines=False, verify=False, on_risk="warn", out=out / "untrained")
+    return str(result.out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", type=Path)
+    parser.add_argument("runs", nargs="*")
+    parser.add_argument("--read", type=int, default=20_000_000, help="bytes of training text that PPMd reads first")
+    options = parser.parse_args()
+    training_text = read_texts(options.files / "base" / "train.jsonl", options.read)
+    training_size = packed(training_text)
+    runs = list(options.runs)
+    names = ["xz", f"PPMd after {len(training_text) // 10**6} MB"]
+    if runs:
+        folder = Path(tempfile.mkdtemp())
+        runs.insert(0, untrained(runs[0], folder, options.files / "base" / "validation.jsonl"))
+        names += ["untrained", *options.runs]
+    print("| text | bytes | " + " | ".join(names) + " |")
+    print("| --- " * (len(names) + 2) + "|")
+    for path in sorted((options.files / "held-out").glob("*.jsonl")):
+        text = read_texts(path)
+        sizes = [len(lzma.compress(text, preset=9)), packed(training_text + text) - training_size]  # bytes
+        values = [8 * size / len(text) for size in sizes]
+        values += [bits_per_byte(run, path) for run in runs]
+        print(f"| {path.stem} | {len(text):,} | " + " | ".join(f"{value:.3f}" for value in values) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("made", type=Path)
-    asked.add_argument("runs", nargs="*")
-    asked.add_argument("--read", type=int, default=20_000_000, help="bytes of training text that PPMd reads first")
-    given = asked.parse_args()
-    before = texts(given.made / "base" / "train.jsonl", given.read)
-    alone = packed(before)
-    runs, names = list(given.runs), ["xz", f"PPMd after {len(before) // 10**6} MB"]
-    if runs:
-        folder = Path(tempfile.mkdtemp())
-        runs.insert(0, untrained(runs[0], folder, given.made / "base" / "validation.jsonl"))
-        names += ["untrained", *given.runs]
-    print("| text | bytes | " + " | ".join(names) + " |")
-    print("| --- " * (len(names) + 2) + "|")
-    for path in sorted((given.made / "held-out").glob("*.jsonl")):
-        text = texts(path)
-        values = [8 * len(lzma.compress(text, preset=9)) / len(text), 8 * (packed(before + text) - alone) / len(text)]
-        values += [bits_per_byte(run, path) for run in runs]
-        print(f"| {path.stem} | {len(text):,} | " + " | ".join(f"{value:.3f}" for value in values) + " |", flush=True)
+    main()

@@ -61,11 +61,11 @@ def texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from texts(one)
+        for field in value.values():
+            yield from texts(field)
     elif isinstance(value, list):
-        for one in value:
-            yield from texts(one)
+        for item in value:
+            yield from texts(item)
 
 
 class Runs:
@@ -77,39 +77,52 @@ class Runs:
 
     def of(self, text: str) -> np.ndarray:
         """A number for each run in the text (64 bits, so two runs hardly ever share one)."""
-        words = [self.number.setdefault(word, self.random.getrandbits(63)) for word in re.findall(r"\w+", text.lower())]
-        if len(words) < WORDS:
+        numbers = []
+        for word in re.findall(r"\w+", text.lower()):
+            numbers.append(self.number.setdefault(word, self.random.getrandbits(63)))
+        num_runs = len(numbers) - WORDS + 1
+        if num_runs < 1:
             return np.empty(0, dtype=np.uint64)
-        values, found = np.array(words, dtype=np.uint64), np.zeros(len(words) - WORDS + 1, dtype=np.uint64)
-        for place in range(WORDS):
-            found = found * np.uint64(0x9E3779B97F4A7C15) + values[place : len(words) - WORDS + 1 + place]
-        return found
+        values = np.array(numbers, dtype=np.uint64)
+        hashes = np.zeros(num_runs, dtype=np.uint64)
+        # a polynomial hash that wraps at 64 bits; its factor is 2^64 over the golden ratio (Knuth, volume 3, 6.4)
+        for offset in range(WORDS):
+            hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + values[offset : num_runs + offset]
+        return hashes
 
 
 def cleaned(text: str, runs: Runs, held_out: np.ndarray) -> str:
     """The text without paragraphs that are held out."""
     kept = []
     for paragraph in text.split("\n"):
-        found = runs.of(paragraph)
-        at = np.searchsorted(held_out, found).clip(max=len(held_out) - 1)
-        if not len(found) or (held_out[at] == found).mean() < SHARE:
+        hashes = runs.of(paragraph)
+        nearest = np.searchsorted(held_out, hashes).clip(max=len(held_out) - 1)
+        if not len(hashes) or (held_out[nearest] == hashes).mean() < SHARE:
             kept.append(paragraph)
     return "\n".join(kept)
 
 
-def write(path: Path, found: list[dict[str, Any]]) -> None:
+def write(path: Path, documents: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), encoding="utf-8")
+    lines = [json.dumps(document, ensure_ascii=False) + "\n" for document in documents]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def held_out_texts(sets: Path) -> Iterator[str]:
+    """Every text of the sets that a trained model is measured on."""
+    for name in NOT_TO_BE_SEEN:
+        for row in rows(sets / f"{name}.jsonl.xz"):
+            yield from texts(row)
+    for split in ("valid", "test"):
+        with lzma.open(sets / "wikitext2" / f"{split}.txt.xz", "rt", encoding="utf-8") as file:
+            yield from file
 
 
 def base(sets: Path, out: Path, runs: Runs) -> dict[str, Any]:
     """Plain text without what is held out."""
-    unseen = [text for name in NOT_TO_BE_SEEN for row in rows(sets / f"{name}.jsonl.xz") for text in texts(row)]
-    for split in ("valid", "test"):
-        with lzma.open(sets / "wikitext2" / f"{split}.txt.xz", "rt", encoding="utf-8") as file:
-            unseen += file
-    held_out = np.unique(np.concatenate([runs.of(text) for text in unseen]))
-    told, train = {}, []
+    held_out = np.unique(np.concatenate([runs.of(text) for text in held_out_texts(sets)]))
+    sources = {}
+    train = []
     for pattern, licence in CORPUS.items():
         numbers = {"licence": licence, "documents": 0, "words": 0, "characters": 0, "characters left out": 0}
         for path in sorted((sets / "corpus").glob(f"{pattern}.jsonl.xz")):
@@ -121,17 +134,21 @@ def base(sets: Path, out: Path, runs: Runs) -> dict[str, Any]:
                     numbers["words"] += len(text.split())
                     numbers["characters"] += len(text)
                     train.append({"text": text})
-        told[pattern.removesuffix("-0*")] = numbers
+        sources[pattern.removesuffix("-0*")] = numbers
     random.Random(0).shuffle(train)
     write(out / "base" / "train.jsonl", train)
-    kept = []
+    validation = []
     for kind, source in HELD_OUT.items():
-        found = [{"text": row["text"]} for row in rows(sets / "corpus" / "validation.jsonl.xz")
-                 if row["source"].startswith(source) and not any(words in row["text"] for words in READ_ALL_THE_SAME)]
-        write(out / "held-out" / f"{kind}.jsonl", found)
-        kept += found
-    write(out / "base" / "validation.jsonl", random.Random(0).sample(kept, min(60, len(kept))))
-    return told
+        documents = []
+        for row in rows(sets / "corpus" / "validation.jsonl.xz"):
+            is_read = any(words in row["text"] for words in READ_ALL_THE_SAME)
+            if row["source"].startswith(source) and not is_read:
+                documents.append({"text": row["text"]})
+        write(out / "held-out" / f"{kind}.jsonl", documents)
+        validation += documents
+    # a sample of 60 documents: an evaluation is done many times in a run
+    write(out / "base" / "validation.jsonl", random.Random(0).sample(validation, min(60, len(validation))))
+    return sources
 
 
 CHAT = {  # set: (licence, rows at most, words in a conversation at most)
@@ -143,54 +160,76 @@ CHAT = {  # set: (licence, rows at most, words in a conversation at most)
 }
 
 
-def talks(name: str, row: dict[str, Any], most: int) -> list[dict[str, Any]]:
-    """A row of a set as a conversation of at most `most` words that ends with an answer; empty where there is none."""
+def conversation(name: str, row: dict[str, Any], most: int) -> list[dict[str, Any]]:
+    """A row of a set as messages of at most `most` words that end with an answer; empty where there are none."""
     if "messages" in row:
-        said, words = [], 0
-        for one in row["messages"]:
-            words += len(turns.words(one).split())
-            if words > most:
-                break
-            said.append(one)
-        while said and said[-1]["role"] != "assistant":
-            said.pop()
-        return said
+        return shortened(row["messages"], most)
     if name == "squad":
-        asked, answer = f"{row['context']}\n\n{row['question']}", row["answers"]["text"][0]
+        question = f"{row['context']}\n\n{row['question']}"
+        answer = row["answers"]["text"][0]
     elif "question" in row:
-        asked, answer = row["question"], row["answer"]
+        question = row["question"]
+        answer = row["answer"]
     else:
-        asked, answer = "\n\n".join(part for part in (row["instruction"], row["input"]) if part), row["output"]
-    if not answer.strip() or not asked.strip() or len(f"{asked} {answer}".split()) > most:
+        question = "\n\n".join(part for part in (row["instruction"], row["input"]) if part)
+        answer = row["output"]
+    if not answer.strip() or not question.strip() or len(f"{question} {answer}".split()) > most:
         return []
-    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer.strip()}]
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer.strip()}]
+
+
+def shortened(messages: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """The first turns with at most `most` words together, up to the last answer among them."""
+    kept: list[dict[str, Any]] = []
+    num_words = 0
+    for turn in messages:
+        num_words += len(turns.words(turn).split())
+        if num_words > most:
+            break
+        kept.append(turn)
+    while kept and kept[-1]["role"] != "assistant":
+        kept.pop()
+    return kept
+
+
+def conversations(name: str, path: Path, most: int) -> list[dict[str, Any]]:
+    """The rows of a file that are conversations."""
+    talks = (conversation(name, row, most) for row in rows(path))
+    return [{"messages": messages} for messages in talks if messages]
 
 
 def chat(sets: Path, out: Path) -> dict[str, Any]:
     """Conversations; of each set the first 60 that are not trained on (those of its test file, where it has one) are held out."""
-    told, train, held_out = {}, [], []
+    sources = {}
+    train, held_out = [], []
     for name, (licence, number, most) in CHAT.items():
-        found = [{"messages": said} for row in rows(sets / name / "train.jsonl.xz") if (said := talks(name, row, most))]
-        random.Random(0).shuffle(found)
-        apart = sets / name / "test.jsonl.xz"
-        if apart.exists():
-            kept = [{"messages": said} for row in rows(apart) if (said := talks(name, row, most))][:60]
+        talks = conversations(name, sets / name / "train.jsonl.xz", most)
+        random.Random(0).shuffle(talks)
+        test_file = sets / name / "test.jsonl.xz"
+        if test_file.exists():
+            held_out += conversations(name, test_file, most)[:60]
         else:
-            kept, found = found[:60], found[60:]
-        train += found[:number]
-        held_out += kept
-        words = sum(len(turns.words(one).split()) for row in found[:number] for one in row["messages"])
-        told[name] = {"licence": licence, "conversations": len(found[:number]), "words": words}
-    asked = {row["messages"][0]["content"].lower() for row in held_out}
-    train = [row for row in train if row["messages"][0]["content"].lower() not in asked]
+            held_out += talks[:60]
+            talks = talks[60:]
+        train += talks[:number]
+        num_words = 0
+        for row in talks[:number]:
+            num_words += sum(len(turns.words(turn).split()) for turn in row["messages"])
+        sources[name] = {"licence": licence, "conversations": len(talks[:number]), "words": num_words}
+    # a question that is asked in training would be answered from memory
+    questions = {row["messages"][0]["content"].lower() for row in held_out}
+    train = [row for row in train if row["messages"][0]["content"].lower() not in questions]
     random.Random(0).shuffle(train)
     write(out / "chat" / "train.jsonl", train)
     write(out / "chat" / "validation.jsonl", held_out)
-    return told
+    return sources
+
+
+def main(sets: Path, out: Path) -> None:
+    sources = {"base": base(sets, out, Runs()), "chat": chat(sets, out)}
+    (out / "sources.json").write_text(json.dumps(sources, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(sources, indent=2))
 
 
 if __name__ == "__main__":
-    sets, out = Path(sys.argv[1]), Path(sys.argv[2])
-    told = {"base": base(sets, out, Runs()), "chat": chat(sets, out)}
-    (out / "sources.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(told, indent=2))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

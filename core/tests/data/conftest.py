@@ -20,9 +20,9 @@ def make_run() -> Callable[..., Any]:
     def make(form: str, **settings: Any) -> Any:
         usual = {"data": None, "columns": (), "streaming": False, "seed": 0, "validation_share": 0.2,
                  "group_column": None, "max_decompressed": None, "max_train_rows": None, "join_labels": False}  # fmt: skip
-        told: list[str] = []
+        messages: list[str] = []
         return SimpleNamespace(
-            settings=SimpleNamespace(**{**usual, **settings}), task=Task(form, "labels"), tell=told.append, told=told
+            settings=SimpleNamespace(**{**usual, **settings}), task=Task(form, "labels"), tell=messages.append, told=messages
         )
 
     return make

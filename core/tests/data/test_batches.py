@@ -1,5 +1,5 @@
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ def test_the_plan_hangs_on_seed_and_epoch_alone() -> None:
         return np.concatenate(plan([1] * 50, batch_size=8, **{"seed": 1, "epoch": 0, **options})).tolist()
 
     assert order() == order()
-    assert len({tuple(order(seed=seed, epoch=epoch)) for seed in range(5) for epoch in range(5)}) == 25
+    orders = {tuple(order(seed=seed, epoch=epoch)) for seed, epoch in product(range(5), repeat=2)}
+    assert len(orders) == 25
     assert order(shuffle=False) == list(range(50))
     assert plan([], batch_size=4, seed=0, epoch=0) == []
     with pytest.raises(ValueError, match="at least 1"):

@@ -20,7 +20,7 @@ calls: list[int] = []
 def letters(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
     rows = list(rows)
     calls.append(len(rows))
-    return [{"input_ids": [ord(letter) for letter in row["text"]], "labels": row["label"]} for row in rows]
+    return [{"input_ids": list(map(ord, row["text"])), "labels": row["label"]} for row in rows]
 
 
 def words(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:
@@ -44,9 +44,10 @@ def test_rows_are_encoded_once_in_batches_with_length_and_row(rows: Dataset, tmp
     assert calls == [1000, 500] and again[:] == first[:]
     assert again.cache_files and again.data.schema.field("input_ids").type == pa.list_(pa.int32())
     assert [path.name for path in tmp_path.glob("*.arrow")] == [Path(first.cache_files[0]["filename"]).name]
-    for other in ({"key": "j"}, {"split": "test"}, {"dataset": rows.select(range(1499))}):
-        arguments = {"dataset": rows, "split": "train", "key": "k", **other}
-        encode(arguments["dataset"], letters, arguments["split"], key=arguments["key"], cache_dir=tmp_path)  # type: ignore[arg-type]
+    # another key, another split, other rows: nothing of the cache is theirs
+    encode(rows, letters, "train", key="j", cache_dir=tmp_path)
+    encode(rows, letters, "test", key="k", cache_dir=tmp_path)
+    encode(rows.select(range(1499)), letters, "train", key="k", cache_dir=tmp_path)
     assert len(calls) == 8 and len(list(tmp_path.glob("*.arrow"))) == 4
     assert encode(rows, letters, "train", key="k", cache_dir=None)[:] == first[:]
 
@@ -169,7 +170,7 @@ def test_the_key_hangs_on_all_that_encoding_hangs_on() -> None:
 
     base = cache_key(tokenizer(), 512, "v1", words)
     assert base == cache_key(tokenizer(), 512, "v1", words)
-    others = [
+    other_keys = [
         cache_key(tokenizer(backend="other"), 512, "v1", words),
         cache_key(tokenizer(chat_template=None), 512, "v1", words),
         cache_key(tokenizer(special_tokens_map={}), 512, "v1", words),
@@ -178,4 +179,4 @@ def test_the_key_hangs_on_all_that_encoding_hangs_on() -> None:
         cache_key(tokenizer(), 512, "v1", letters),
         cache_key(tokenizer(), "512v1", words),
     ]
-    assert len({base, *others}) == 8
+    assert len({base, *other_keys}) == 8

@@ -40,10 +40,10 @@ def runs(value: str, rows: int) -> pa.Table:
 
 def views(value: str, rows: int) -> pa.Table:
     """A column of views that all show one value."""
-    one = pa.array([value], pa.string_view())
-    buffers = one.buffers()
-    shown = pa.py_buffer(buffers[1].to_pybytes()[:16] * rows)
-    return pa.table({"text": pa.Array.from_buffers(pa.string_view(), rows, [None, shown, *buffers[2:]])})
+    column = pa.array([value], pa.string_view())
+    buffers = column.buffers()
+    views_of_value = pa.py_buffer(buffers[1].to_pybytes()[:16] * rows)
+    return pa.table({"text": pa.Array.from_buffers(pa.string_view(), rows, [None, views_of_value, *buffers[2:]])})
 
 
 LONG = pa.table({"text": ["a" * 60_000_000]})

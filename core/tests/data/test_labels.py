@@ -200,7 +200,7 @@ def test_several_labels_in_a_cell_are_said_to_be_another_task(labels: list[str])
 
 
 def test_signs_inside_the_name_of_a_class_are_no_several_labels() -> None:
-    places = ("Albany, NY", "Buffalo, NY", "Austin, TX", "Dallas, TX")
-    assert set(coded(*places)[1]) == set(places)
+    towns = ("Albany, NY", "Buffalo, NY", "Austin, TX", "Dallas, TX")
+    assert set(coded(*towns)[1]) == set(towns)
     assert coded("sport|football", "sport|tennis", "politics|vote")[1]
     assert coded("a, b", "c")[1] == ("a, b", "c")

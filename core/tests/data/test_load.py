@@ -187,23 +187,28 @@ def test_classes_that_became_words_are_no_ratings() -> None:
     assert len(again["train"]) == 4 and not any("left out" in note for note in [*notes, *more])
 
 
-ASKED, SAID = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
-NULL, NAMELESS = {"role": "assistant", "content": None}, {"role": None, "content": "So."}
+QUESTION = {"role": "user", "content": "Why?"}
+ANSWER = {"role": "assistant", "content": "So."}
+NULL = {"role": "assistant", "content": None}
+NAMELESS = {"role": None, "content": "So."}
 
 
 @pytest.mark.parametrize(("form", "row", "bad", "message"), [
-    ("conversation", {"messages": [ASKED, SAID]}, {"messages": [ASKED, NULL]}, "a message without a role or without text"),
-    ("conversation", {"messages": [ASKED, SAID]}, {"messages": [ASKED, NAMELESS]}, "a message without a role or without text"),
+    ("conversation", {"messages": [QUESTION, ANSWER]}, {"messages": [QUESTION, NULL]},
+     "a message without a role or without text"),
+    ("conversation", {"messages": [QUESTION, ANSWER]}, {"messages": [QUESTION, NAMELESS]},
+     "a message without a role or without text"),
     ("conversation", {"prompt": "a", "completion": "b"}, {"prompt": None, "completion": "b"}, "row 1 holds nothing in prompt"),
     ("conversation", {"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": None},
      "row 1 holds nothing in completion"),
-    ("preference", {"prompt": [ASKED], "chosen": [SAID], "rejected": [ASKED]},
-     {"prompt": [ASKED], "chosen": [SAID], "rejected": [NULL]}, "a message without a role or without text"),
+    ("preference", {"prompt": [QUESTION], "chosen": [ANSWER], "rejected": [QUESTION]},
+     {"prompt": [QUESTION], "chosen": [ANSWER], "rejected": [NULL]}, "a message without a role or without text"),
     ("preference", {"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": None, "rejected": "c"},
      "row 1 holds None"),
     ("feedback", {"prompt": "a", "completion": "b", "label": 1}, {"prompt": "a", "completion": None, "label": 0},
      "row 1 holds nothing in completion"),
-    ("prompt", {"prompt": [ASKED]}, {"prompt": [{"role": "user", "content": None}]}, "a message without a role or without text"),
+    ("prompt", {"prompt": [QUESTION]}, {"prompt": [{"role": "user", "content": None}]},
+     "a message without a role or without text"),
 ])
 def test_messages_that_say_nothing_are_named(form: str, row: Any, bad: Any, message: str) -> None:
     rows = Dataset.from_list([row, bad])

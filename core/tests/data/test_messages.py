@@ -81,8 +81,9 @@ def test_numbers_of_any_size_come_back() -> None:
 def test_json_columns_that_datasets_wrote_lose_no_digit(tmp_path: Path, kind: Any, streaming: bool) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": {"x": 2**63 + 1, "y": 0.12345678901234567}}}
     talks = [[ASK, {"role": "assistant", "content": None, "tool_calls": [call]}], CALLS]
-    texts = [[json.dumps(turn) for turn in talk] for talk in talks]
-    cells = texts if isinstance(kind, List) else [json.dumps(talk) for talk in talks]
+    cells: list[Any] = [json.dumps(talk) for talk in talks]
+    if isinstance(kind, List):
+        cells = [list(map(json.dumps, talk)) for talk in talks]
     features = Features({"messages": kind, "tools": Json()})
     rows = Dataset.from_dict({"messages": cells, "tools": [json.dumps(TOOLS), json.dumps(OTHER)]}, features=features)
     rows.save_to_disk(tmp_path / "saved")
@@ -94,7 +95,8 @@ def test_json_columns_that_datasets_wrote_lose_no_digit(tmp_path: Path, kind: An
 
 
 def test_a_null_of_a_struct_in_a_parquet_file_is_no_field(tmp_path: Path) -> None:
-    struct = [{**{name: None for turn in CALLS for name in turn}, **turn} for turn in CALLS]
+    nulls = dict.fromkeys(set().union(*CALLS))  # a struct of Arrow has every field in every turn
+    struct = [{**nulls, **turn} for turn in CALLS]
     pq.write_table(pa.table({"messages": [struct]}), tmp_path / "a.parquet")
     assert read_as(tmp_path / "a.parquet", "conversation")[0]["messages"] == CALLS
 
@@ -106,12 +108,17 @@ def test_answers_with_other_fields_are_still_questions(tmp_path: Path) -> None:
     assert [row["answers"] for row in rows_read] == [answers] * 2
 
 
+def in_capitals(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn in the spelling of ShareGPT, with the names of roles that some exports write."""
+    speakers = {"user": "Human", "assistant": "GPT", "tool": "Observation"}
+    others = {name: value for name, value in turn.items() if name not in ("role", "content")}
+    return {"from": speakers[turn["role"]], "value": turn["content"], **others}
+
+
 SPELLINGS: dict[str, Any] = {
     "json text": {"messages": json.dumps(CALLS)},
     "python text": {"messages": str(CALLS)},
-    "capitals": {"conversations": [{("from" if name == "role" else "value" if name == "content" else name):
-                                    {"user": "Human", "assistant": "GPT", "tool": "Observation"}.get(value, value)
-                                    if name == "role" else value for name, value in turn.items()} for turn in CALLS]},
+    "capitals": {"conversations": [in_capitals(turn) for turn in CALLS]},
     "prompt and completion": {"prompt": CALLS[:1], "completion": CALLS[1:]},
 }
 
@@ -260,8 +267,10 @@ def test_columns_of_prompt_and_answer(row: Any, asked: str) -> None:
     assert parts[0] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": asked}]
 
 
-SYSTEM, AGAIN = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Weather? \n"}
-GOOD, BAD = {"role": "assistant", "content": "A"}, {"role": "assistant", "content": "B"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+AGAIN = {"role": "user", "content": "Weather? \n"}  # the question of ASK, but for white space
+GOOD = {"role": "assistant", "content": "A"}
+BAD = {"role": "assistant", "content": "B"}
 
 
 @pytest.mark.parametrize("row", [
@@ -277,7 +286,8 @@ def test_a_prompt_is_never_doubled(row: Any) -> None:
     assert chat_rows.preference(row) == ([SYSTEM, ASK], [GOOD], [BAD])
 
 
-DEVELOPER, HELLO = {"role": "developer", "content": "Be brief."}, {"role": "assistant", "content": "Hello."}
+DEVELOPER = {"role": "developer", "content": "Be brief."}
+HELLO = {"role": "assistant", "content": "Hello."}
 
 
 @pytest.mark.parametrize(("prompt", "row"), [

@@ -43,10 +43,12 @@ def rendered(tokenizer: Any, messages: Any, **more: Any) -> str:
 def test_only_the_templates_own_control_tokens_are_tokens(kind: str, template: str | None) -> None:
     tokenizer, chat = prepared(kind, template)
     harmless = [{**turn, "content": "a"} for turn in TALK]
-    encoded, harmless_encoded = chat.encode([TALK])[0], chat.encode([harmless])[0]
+    (encoded,) = chat.encode([TALK])
+    (harmless_encoded,) = chat.encode([harmless])
     assert not isinstance(encoded, Unfit) and not isinstance(harmless_encoded, Unfit)
     controls = chat.content.control_ids
-    assert [token for token in encoded.ids if token in controls] == [token for token in harmless_encoded.ids if token in controls]
+    control_tokens = [token for token in encoded.ids if token in controls]
+    assert control_tokens == [token for token in harmless_encoded.ids if token in controls]
     assert tokenizer.decode(encoded.ids) == rendered(tokenizer, TALK), "nothing of the text is lost"
     end = "<|im_end|>" if template else tokenizer.eos_token
     answers = [tokenizer.decode(encoded.ids[start:stop]).strip() for start, stop in encoded.spans]
@@ -58,7 +60,8 @@ def test_only_the_templates_own_control_tokens_are_tokens(kind: str, template: s
 @pytest.mark.parametrize("template", [CHAT, MARKED, None], ids=["prefix", "marked", "ours"])
 def test_a_prompt_is_how_the_row_that_was_trained_on_begins(kind: str, template: str | None) -> None:
     tokenizer, chat = prepared(kind, template)
-    encoded, prompt = chat.encode([TALK])[0], chat.prompt(TALK[:3])
+    (encoded,) = chat.encode([TALK])
+    prompt = chat.prompt(TALK[:3])
     assert not isinstance(encoded, Unfit) and encoded.ids[: len(prompt)] == prompt
     assert tokenizer.decode(prompt) == rendered(tokenizer, TALK[:3], add_generation_prompt=True)
 

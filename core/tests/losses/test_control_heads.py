@@ -16,25 +16,25 @@ LOSSES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
 }
 
 
-def row(what: str, word: str) -> dict[str, Any]:
+def row(case: str, word: str) -> dict[str, Any]:
     """A row with a word wherever somebody could write one."""
-    if what == "tags":
+    if case == "tags":
         return {"tokens": ["a", word, "cat"], "tags": [0, 1, 0]}
-    if what == "span":
+    if case == "span":
         context = f"the {word} cat sat"
         return {"question": f"who {word} sat", "context": context,
                 "answers": {"text": ["cat"], "answer_start": [context.index("cat")]}}
-    return {"text": f"the {word} cat", **({"text_pair": f"{word} sat"} if what == "pairs" else {}), "label": 1}
+    return {"text": f"the {word} cat", **({"text_pair": f"{word} sat"} if case == "pairs" else {}), "label": 1}
 
 
-CASES = [*((kind, what) for kind in ("bert", "roberta") for what in LOSSES), ("llama", "labels"), ("llama", "tags")]
+CASES = [*((kind, case) for kind in ("bert", "roberta") for case in LOSSES), ("llama", "labels"), ("llama", "tags")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind, what", CASES)
-def test_control_tokens_of_a_row_are_text(kind: str, what: str, load: Any, run: Any, data: Any) -> None:
-    make, form, names = LOSSES[what]
-    head: Any = "labels" if what == "pairs" else what
+@pytest.mark.parametrize("kind, case", CASES)
+def test_control_tokens_of_a_row_are_text(kind: str, case: str, load: Any, run: Any, data: Any) -> None:
+    make, form, names = LOSSES[case]
+    head: Any = "labels" if case == "pairs" else case
     model = load(kind, head, names)
     tokenizer = model.tokenizer
     task = Task(form, head)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def test_control_tokens_of_a_row_are_text(kind: str, what: str, load: Any, run: 
     def encoded(spelt: str, **settings: Any) -> Iterator[list[dict[str, Any]]]:
         loss = make(run(task, **settings), data(form, {}, names), model)
         for encode in (loss.encode, loss.ask):
-            yield list(encode([row(what, spelt)]))
+            yield list(encode([row(case, spelt)]))
 
     def controls(rows: list[dict[str, Any]]) -> list[int]:
         return [token for encoded_row in rows for token in encoded_row["input_ids"] if token in tokenizer.all_special_ids]

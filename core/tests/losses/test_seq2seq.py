@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,19 +18,22 @@ KINDS = ("t5", "bart")
 TEXTS = ("A quiet joy.", "I would not watch this again, not even if it were free.", "Twelve </s> and five.", "No.")
 PLAIN = [{"text": text, "label": n % 2} for n, text in enumerate((*TEXTS[:2], TEXTS[3]))]
 PAIRS = [{**row, "text_pair": "So they say."} for row in PLAIN]
-WORDS = [{"tokens": text.split(), "tags": [len(word) % 2 for word in text.split()]} for text in TEXTS]
+WORDS = []
+for text in TEXTS:
+    tokens = text.split()
+    WORDS.append({"tokens": tokens, "tags": [len(token) % 2 for token in tokens]})
 ASKED = [{"question": "What?", "context": text, "answers": {"text": [text.split()[1]], "answer_start": []}} for text in TEXTS[:3]]
 MAKE = {"labels": (labels.make, "labelled", PLAIN), "pairs": (labels.make, "labelled", PAIRS),
         "tags": (tags.make, "tagged", WORDS), "span": (span.make, "question", ASKED)}
-CASES = [(kind, what) for kind in KINDS for what in MAKE if (kind, what) != ("bart", "tags")]
+CASES = sorted({*product(KINDS, MAKE)} - {("bart", "tags")})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind, what", CASES)
+@pytest.mark.parametrize("kind, task", CASES)
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_rows_are_not_changed_by_those_beside_them(kind: str, what: str, side: str, load: Any, run: Any, data: Any) -> None:
-    make, form, rows = MAKE[what]
-    head: Any = "labels" if what == "pairs" else what
+def test_rows_are_not_changed_by_those_beside_them(kind: str, task: str, side: str, load: Any, run: Any, data: Any) -> None:
+    make, form, rows = MAKE[task]
+    head: Any = "labels" if task == "pairs" else task
     model = load(kind, head, () if head == "span" else ("no", "yes"))
     model.tokenizer.padding_side = side
     loss = make(run(Task(form, head)), data(form, {}, ("no", "yes")), model)  # type: ignore[arg-type]

@@ -55,19 +55,19 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
         if sample["answers"]["text"]:
             begin = sample["answers"]["answer_start"][0]
             end = begin + len(sample["answers"]["text"][0]) - 1
-            places = [encoded.char_to_token(0, place, sequence_index=1) for place in (begin, end)]
-            if places[0] is None or kind in ("gpt2", "llama", "t5", "bart"):  # a blank before a word may be a part of its token
-                places[0] = next(n for n in range(begin, end + 1) if encoded.char_to_token(0, n, 1) is not None)
-                places[0] = encoded.char_to_token(0, places[0], 1)
+            # a blank before a word may be a part of its token, or of none
+            tokens = [encoded.char_to_token(0, character, 1) for character in range(begin, end + 1)]
+            first = next(token for token in tokens if token is not None)
+            last = tokens[-1]
         else:
-            places = [none, none]
-        assert window["span"] == places
+            first = last = none
+        assert window["span"] == [first, last]
         more = {"token_type_ids": torch.tensor([window["token_type_ids"]])} if "token_type_ids" in window else {}
         with torch.no_grad():
-            wanted = net(input_ids=torch.tensor([ids]), start_positions=torch.tensor(places[:1]),
-                         end_positions=torch.tensor(places[1:]), **more).loss
+            expected = net(input_ids=torch.tensor([ids]), start_positions=torch.tensor([first]),
+                           end_positions=torch.tensor([last]), **more).loss
             out = loss.compute(loss.collate([window]))
-        assert float(out.total) == pytest.approx(float(wanted), rel=1e-4)
+        assert float(out.total) == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -102,7 +102,8 @@ def test_long_contexts_are_read_in_windows(kind: str, load: Any, run: Any, data:
     assert len(windows) >= 3 and all(len(window["input_ids"]) <= 48 for window in windows)
     asked = windows[0]["input_ids"][: windows[0]["first"]]
     assert all(window["input_ids"][: window["first"]] == asked for window in windows)
-    reached, hits = 0, 0
+    reached = 0
+    hits = 0
     for window in windows:
         begins = LONG.index(window["text"], 0) if len(window["text"]) > 60 else LONG.rindex(window["text"])
         assert LONG[begins : begins + len(window["text"])] == window["text"]
@@ -151,23 +152,30 @@ def test_answers_are_not_longer_than_allowed_and_never_run_backwards(load: Any, 
     model = load("bert", "span")
     rows = list(span.make(run(TASK), data("question", {}), model).encode_to_score([ROWS[0]]))
     logits = torch.zeros(1, len(rows[0]["input_ids"]), 2)
-    first, length = rows[0]["first"], len(rows[0]["offsets"]) // 2
-    logits[0, first + 6, 0], logits[0, first + 2, 1] = 9.0, 9.0  # the end before the start
+    text = rows[0]["text"]
+    first = rows[0]["first"]
+    starts = rows[0]["offsets"][::2]
+    ends = rows[0]["offsets"][1::2]
+    length = len(starts)
+    logits[0, first + 6, 0] = 9.0
+    logits[0, first + 2, 1] = 9.0  # the end before the start
     logits[0, first - 2] = 50.0  # a token of the question
     logits[0, :, 0] += torch.arange(logits.shape[1]) * 0.01
     for most in (1, 3, 30):
+        allowed = set()
+        for index, start in enumerate(starts):
+            allowed |= {text[start:end] for end in ends[index : index + most]}
         for window_answer in span._best(logits, rows, most):
             assert len(window_answer.best) == min(span.N_BEST, sum(min(most, length - n) for n in range(length)))
             values = [value for _, value in window_answer.best]
             assert values == sorted(values, reverse=True) and values[0] < 20
-            starts, ends = rows[0]["offsets"][::2], rows[0]["offsets"][1::2]
-            allowed = {rows[0]["text"][a:b] for n, a in enumerate(starts) for b in ends[n : n + most]}
-            assert {text for text, _ in window_answer.best} <= allowed
+            assert {answer for answer, _ in window_answer.best} <= allowed
 
 
 def test_no_answer_is_given_where_it_is_likelier_and_was_trained(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "span")
-    with_none, without = data("question", {"train": ROWS}), data("question", {"train": ROWS[:3]})
+    with_none = data("question", {"train": ROWS})
+    without = data("question", {"train": ROWS[:3]})
     windows = [WindowAnswer(9.0, (("a", 3.0), ("b", 2.0))), WindowAnswer(4.0, (("c", 3.5),))]
 
     def merged(training: Any, **options: Any) -> str:
@@ -206,8 +214,9 @@ def test_a_wrong_start_is_mended_where_the_text_stands_once(load: Any, run: Any,
     asked = run(TASK)
     loss = span.make(asked, data("question", {"train": moved}), model)
     assert "train: 2 of 3 answers do not begin at their answer_start" in asked.told[0]
-    places = [window["span"] for window in loss.encode([{**sample, "question": "What?"} for sample in moved])]
-    assert places[0] == places[1] == places[2] and places[0][0] > 1
+    samples = [{**sample, "question": "What?"} for sample in moved]
+    spans = [window["span"] for window in loss.encode(samples)]
+    assert spans[0] == spans[1] == spans[2] and spans[0][0] > 1
     assert answer_places.find_answer("aaa", "aa", 7) is None  # twice, though they overlap
     assert answer_places.find_answer("a b", "b", -1) == (2, False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -56,11 +56,11 @@ def test_the_loss_is_transformers_own(kind: str, load: Any, folder: Any, run: An
     loss = tags.make(run(TASK), data("tagged", {}, LABELS), model)
     encoded = list(loss.encode(ROWS))
     expected, gradients = theirs(model, folder(kind))
-    for row, wanted in zip(encoded, expected, strict=True):
+    for row, expected_loss in zip(encoded, expected, strict=True):
         batch = loss.collate([row])
         out = loss.compute(batch)
         (out.total / batch.count).backward()
-        assert float(out.total.detach()) / batch.count == pytest.approx(wanted, rel=1e-4)
+        assert float(out.total.detach()) / batch.count == pytest.approx(expected_loss, rel=1e-4)
     own_gradients = {name: weight.grad for name, weight in model.net.named_parameters() if weight.grad is not None}
     assert own_gradients.keys() == gradients.keys() and len(own_gradients) > 10
     for name, gradient in gradients.items():
@@ -95,31 +95,37 @@ def test_a_word_is_scored_by_its_first_token_alone(kind: str, load: Any, run: An
     for row, (words, numbers) in zip(loss.encode(ROWS), SENTENCES, strict=True):
         assert row["tags"] == numbers and len(row["first_tokens"]) == len(words) < len(row["input_ids"])
         tokens = model.tokenizer.convert_ids_to_tokens(row["input_ids"])
-        for word, place in zip(words, row["first_tokens"], strict=True):
-            start = tokens[place].replace("Ġ", "").lower()
+        for word, token in zip(words, row["first_tokens"], strict=True):
+            start = tokens[token].replace("Ġ", "").lower()
             assert start and word.lower().startswith(start)
     assert len(set(row["first_tokens"])) == len(words)
 
 
 def test_long_sentences_lose_no_word_and_count_each_once(load: Any, run: Any, data: Any) -> None:
     model = load("bert", "tags", LABELS)
-    pairs = [pair for row in SENTENCES * 2 for pair in zip(*row, strict=True)]
-    words, numbers = [list(column) for column in zip(*pairs, strict=True)]
+    words: list[str] = []
+    numbers: list[int] = []
+    for sentence, tags_of_sentence in SENTENCES * 2:
+        words += sentence
+        numbers += tags_of_sentence
     words[10] = "Ψ" * 3 + "-unbelievably-long-" * 2  # longer than a window's overlap
     rows = [{"tokens": ["Oslo"], "tags": [3]}, {"tokens": words, "tags": numbers}]
     loss = tags.make(run(TASK, max_length=32), data("tagged", {}, LABELS), model)
     encoded = [dict(row) for row in encode_split(data("tagged", {"train": rows}).splits["train"], loss.encode, "train", key="")]
     windows = [row for row in encoded if row["row"] == 1]
     assert len(windows) > 5 and all(len(row["input_ids"]) <= 32 for row in windows)
-    assert [tag for row in windows for tag in row["tags"]] == numbers
+    assert list(chain.from_iterable(row["tags"] for row in windows)) == numbers
     assert encoded[0]["tags"] == [3]
     cls, sep = model.tokenizer.cls_token_id, model.tokenizer.sep_token_id
     assert all(row["input_ids"][0] == cls and row["input_ids"][-1] == sep for row in windows)
     whole = next(iter(tags.make(run(TASK), data("tagged", {}, LABELS), model).encode([rows[1]])))
-    firsts = [whole["input_ids"][place] for place in whole["first_tokens"]]
-    assert [row["input_ids"][place] for row in windows for place in row["first_tokens"]] == firsts
+    firsts = [whole["input_ids"][token] for token in whole["first_tokens"]]
+    firsts_of_windows = []
+    for row in windows:
+        firsts_of_windows += [row["input_ids"][token] for token in row["first_tokens"]]
+    assert firsts_of_windows == firsts
     for row in windows[1:-1]:  # read with context on both sides
-        inside = [place for place in row["first_tokens"] if place >= 0]
+        inside = [token for token in row["first_tokens"] if token >= 0]
         assert min(inside) >= 5 and max(inside) <= 26
     merged = loss.merge([loss.answer(loss.collate([row]), None)[0] for row in windows], windows)
     assert len(merged.answer) == len(words) and set(merged.answer) <= set(LABELS)
@@ -133,8 +139,9 @@ def test_windows_cover_a_text(length: int, room: int) -> None:
     assert all(0 < end - start <= room for start, end in parts)
     assert len(parts) == 1 or all(b[0] < b[1] and a[1] - b[0] == room // 3 for a, b in pairwise(parts))
     scored = list(tags.owned(parts, list(range(length))))
-    assert [word for words in scored for word in words] == list(range(length))
-    assert all(start <= word < end for (start, end), words in zip(parts, scored, strict=True) for word in words)
+    assert list(chain.from_iterable(scored)) == list(range(length))
+    for (start, end), words in zip(parts, scored, strict=True):
+        assert all(start <= word < end for word in words)
 
 
 def test_words_of_which_the_tokenizer_makes_nothing_are_answered_but_not_trained(load: Any, run: Any, data: Any) -> None:
@@ -149,7 +156,7 @@ def test_words_of_which_the_tokenizer_makes_nothing_are_answered_but_not_trained
     assert batch.count == 2 and out.row_counts.tolist() == [2, 0, 0]
     answers = [prediction.answer for prediction in loss.answer(batch, out)]
     assert [len(row_tags) for row_tags in answers] == [5, 1, 0]
-    assert [answers[0][place] for place in (0, 2, 3)] == ["O", "O", "O"] and answers[1] == ["O"]
+    assert [answers[0][word] for word in (0, 2, 3)] == ["O", "O", "O"] and answers[1] == ["O"]
 
 
 def test_a_sentence_without_a_word_alone_in_a_batch_is_answered_with_no_tag(load: Any, run: Any, data: Any) -> None:
@@ -167,8 +174,9 @@ def test_plain_words_are_answered(load: Any, run: Any, data: Any) -> None:
 
     model = load("gpt2", "tags", LABELS)
     loss = tags.make(run(TASK, max_length=12), data("tagged", {}, LABELS), model)
-    encoded = [{**window, "row": number} for number, row in enumerate(ROWS)
-               for window in asked(loss, [{"tokens": row["tokens"]}])]
+    encoded = []
+    for number, row in enumerate(ROWS):
+        encoded += [{**window, "row": number} for window in asked(loss, [{"tokens": row["tokens"]}])]
     assert len(encoded) > len(ROWS)
     assert [len(prediction.answer) for prediction in answer(model, loss, encoded)] == [len(words) for words, _ in SENTENCES]
 

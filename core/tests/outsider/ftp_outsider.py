@@ -194,11 +194,11 @@ def mean_of_train(
     import numpy as np
 
     mean = float(np.mean(data.splits["train"]["score"]))
-    found = {}
+    predictions = {}
     for split, rows in held.items():
         losses = (np.array(rows["score"]) - mean) ** 2
-        found[split] = Predictions(split, rows, [Prediction(mean)] * len(rows), float(losses.mean()), losses)
-    return {"mean of the training rows": found}
+        predictions[split] = Predictions(split, rows, [Prediction(mean)] * len(rows), float(losses.mean()), losses)
+    return {"mean of the training rows": predictions}
 
 
 def binary_cross_entropy(run: Run, data: Data, model: Model) -> Loss:
@@ -206,7 +206,10 @@ def binary_cross_entropy(run: Run, data: Data, model: Model) -> Loss:
 
     def compute(batch: Batch) -> LossOut:
         logits = _outputs(model, batch).logits.float()
-        hot = _on(batch, [[float(number in topics) for number in range(len(data.labels))] for topics in batch.inputs["targets"]])
+        targets = []  # [rows, topics]: 1 where the row has the topic
+        for topics in batch.inputs["targets"]:
+            targets.append([float(number in topics) for number in range(len(data.labels))])
+        hot = _on(batch, targets)
         return _out(binary_cross_entropy_with_logits(logits, hot, reduction="none").sum(-1), logits)
 
     def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
@@ -221,8 +224,8 @@ def binary_cross_entropy(run: Run, data: Data, model: Model) -> Loss:
 
 def share_right(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     scores = []
-    for split, found in predictions.items():
-        pairs = zip(found.answers, found.rows["topics"], strict=True)
+    for split, predicted in predictions.items():
+        pairs = zip(predicted.answers, predicted.rows["topics"], strict=True)
         right = [answer.answer == sorted(topics) for answer, topics in pairs]
         scores.append(Score("subset_accuracy", sum(right) / len(right), "max", split))
     return scores
@@ -255,7 +258,7 @@ def triplet_margin(run: Run, data: Data, model: Model) -> Loss:
 
     def collate(rows: Sequence[Any]) -> Batch:
         parts = [_sequences(row) for row in rows]
-        inputs = _padded(model, [part for several in parts for part in several])
+        inputs = _padded(model, list(chain.from_iterable(parts)))
         return Batch({**inputs, "each": len(parts[0])}, count=len(rows), rows=len(rows))
 
     def vectors(batch: Batch) -> Any:
@@ -295,7 +298,7 @@ def choice_loss(run: Run, data: Data, model: Model) -> Loss:
 
     def collate(rows: Sequence[Any]) -> Batch:
         parts = [_sequences(row) for row in rows]
-        inputs = _padded(model, [part for several in parts for part in several])
+        inputs = _padded(model, list(chain.from_iterable(parts)))
         shaped = {name: value.view(len(rows), len(parts[0]), -1) for name, value in inputs.items()}
         answers = [] if is_asked(rows) else [row["answer"] for row in rows]
         return Batch({**shaped, "answers": answers}, count=len(rows), rows=len(rows))
@@ -339,11 +342,12 @@ class Grades(_Domain):
         import numpy as np
 
         scores = []
-        for split, found in predictions.items():
-            if "score" not in found.rows.column_names or not isinstance(found.answers[0].answer, float):
+        for split, predicted in predictions.items():
+            if "score" not in predicted.rows.column_names or not isinstance(predicted.answers[0].answer, float):
                 continue  # rows that are read as text
-            errors = [abs(answer.answer - score) for answer, score in zip(found.answers, found.rows["score"], strict=True)]
-            scores.append(Score("mae", float(np.mean(errors)), "min", split))
+            answers = np.array([answer.answer for answer in predicted.answers])
+            error = np.abs(answers - np.array(predicted.rows["score"])).mean()
+            scores.append(Score("mae", float(error), "min", split))
         return scores
 
 

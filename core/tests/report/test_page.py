@@ -206,14 +206,14 @@ def test_the_command(
     from ftp.cli.main import call
 
     monkeypatch.chdir(tmp_path)
-    one, two = make(tmp_path / "one"), make(tmp_path / "two")
-    assert call(["report", "one"]) == 0 and (one / "report.html").exists()
+    first, second = make(tmp_path / "one"), make(tmp_path / "two")
+    assert call(["report", "one"]) == 0 and (first / "report.html").exists()
     assert (
         call(["report", "one", "two"]) == 0
         and "2 runs side by side" in Path("beside.html").read_text()
     )
     assert call(["report", "two", "--out", "mine.html"]) == 0 and Path("mine.html").exists()
-    assert not (two / "report.html").exists()
+    assert not (second / "report.html").exists()
     assert call(["report", "one", "three", "four"]) == 2
     errors = capsys.readouterr().err
     assert "three: there is no such folder" in errors

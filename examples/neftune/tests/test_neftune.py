@@ -31,7 +31,7 @@ def network(tmp_path: Path) -> Callable[..., tuple[Any, list[torch.Tensor]]]:
         if not plain:
             listen(net, ALPHA)
         seen: list[torch.Tensor] = []
-        net.get_input_embeddings().register_forward_hook(lambda module, given, out: seen.append(out.detach()))
+        net.get_input_embeddings().register_forward_hook(lambda module, inputs, out: seen.append(out.detach()))
         return net.train(), seen
 
     return make
@@ -55,7 +55,7 @@ def test_it_is_what_transformers_adds_where_nothing_is_padded(network: Any) -> N
     embeddings.neftune_noise_alpha = ALPHA
     embeddings._forward_hooks.clear()
     embeddings.register_forward_hook(neftune_post_forward_hook)
-    embeddings.register_forward_hook(lambda module, given, out: seen.append(out.detach()))
+    embeddings.register_forward_hook(lambda module, inputs, out: seen.append(out.detach()))
     theirs = noise(net, seen, inputs)
     assert theirs.abs().max() > 0.1
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -94,7 +94,7 @@ def test_it_listens_through_an_adapter(network: Any) -> None:
     net, seen = network(plain=True)
     net = get_peft_model(net, LoraConfig(r=2, target_modules="all-linear"))
     listen(net, ALPHA)
-    net.get_input_embeddings().register_forward_hook(lambda module, given, out: seen.insert(0, out.detach()))
+    net.get_input_embeddings().register_forward_hook(lambda module, inputs, out: seen.insert(0, out.detach()))
     assert float(noise(net, seen, layout.lay(ROWS, packed=False, pad_id=0)).abs().max()) > 0
 
 

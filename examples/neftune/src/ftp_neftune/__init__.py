@@ -45,22 +45,22 @@ def listen(net: Any, alpha: float) -> None:
     if getattr(inner.config, "is_encoder_decoder", False):
         raise UserError("neftune: encoder-decoders share their embeddings between two texts, which NEFTune has no word on",
                         "take a decoder or an encoder, or leave neftune out")
-    told: list[Tensor] = []  # what the pass that is going on says of its rows, from the backbone to the embeddings
+    masks: list[Tensor] = []  # what the pass that is going on says of its rows, from the backbone to the embeddings
 
-    def see(backbone: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        told.clear()
+    def see(backbone: nn.Module, positional: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        masks.clear()
         # A reference model is asked without gradients, also while the network is in training mode.
         if backbone.training and torch.is_grad_enabled():
-            ids = given[0] if given else named.get("input_ids")
+            ids = positional[0] if positional else named.get("input_ids")
             if ids is None:
                 raise UserError("neftune: this network is given embeddings instead of tokens (a learnt prompt)",
                                 "leave neftune out, or take another parameterisation")
-            told.append(row_lengths(ids, named.get("attention_mask"), named.get("position_ids")))
+            masks.append(row_lengths(ids, named.get("attention_mask"), named.get("position_ids")))
 
-    def add(embeddings: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor | None:
-        if not told:
+    def add(embeddings: nn.Module, inputs: tuple[Any, ...], out: Tensor) -> Tensor | None:
+        if not masks:
             return None
-        lengths = told.pop().unsqueeze(-1)
+        lengths = masks.pop().unsqueeze(-1)
         scale = torch.where(lengths > 0, alpha * (lengths.clamp(min=1) * out.shape[-1]).rsqrt(), 0)
         return out + (torch.empty_like(out).uniform_(-1, 1) * scale).to(out.dtype)
 
