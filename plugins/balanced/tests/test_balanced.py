@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_a_class_deals_all_its_rows_before_one_comes_again() -> None:
 
 
 def test_fewer_rows_than_classes_take_turns() -> None:
-    counts = Counter(LABELS[ROWS[row]] for update in order(batch_size=2) for row in update)
+    counts = Counter(LABELS[ROWS[row]] for row in chain.from_iterable(order(batch_size=2)))
     assert max(counts.values()) - min(counts.values()) <= 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ RUN = a_run("conversation")
 FORMS: tuple[Form, ...] = ("conversation", "preference", "feedback", "prompt")
 
 
-def given(form: Form, data: Path | None = None) -> Data:
+def data_of(form: Form, data: Path | None = None) -> Data:
     run = a_run(form, str(data) if data else None)
     return settle(Chat().load_data(run), run)[0]
 
@@ -34,9 +35,15 @@ def asked(row: dict[str, Any]) -> str:
 
 
 def test_a_prompt_is_in_one_split_only_whatever_the_form() -> None:
-    found = {form: read(SAMPLE / form) for form in FORMS}
-    assert sum(map(len, found["conversation"].values())) >= 150 <= sum(map(len, found["preference"].values()))
-    splits = [{asked(row) for rows in found.values() for row in rows[split]} for split in ("train", "validation", "test")]
+    samples = {form: read(SAMPLE / form) for form in FORMS}
+    assert sum(map(len, samples["conversation"].values())) >= 150
+    assert sum(map(len, samples["preference"].values())) >= 150
+    splits = []
+    for split in ("train", "validation", "test"):
+        prompts: set[str] = set()
+        for sample in samples.values():
+            prompts.update(map(asked, sample[split]))
+        splits.append(prompts)
     assert len(set.union(*splits)) == sum(map(len, splits))
     assert not set.union(*splits) & {asked({"prompt": text}) for text in (*HARMLESS, *HARMFUL)}  # the drift check's own
 
@@ -64,15 +71,15 @@ def test_pairs_differ_and_turns_alternate() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [*FORMS, "text"])
 def test_every_form_is_given(form: Form) -> None:
-    assert set(given(form).splits) == {"train", "validation", "test"}
+    assert set(data_of(form).splits) == {"train", "validation", "test"}
 
 
 # --- the reward ---
 
 
 def test_rules_by_hand() -> None:
-    found = parts("What do bees make?", "Bees make honey.", harmful=False)
-    assert found == {"ends": 1.0, "length": 1.0, "fresh": 1.0, "on_topic": 1.0, "kind": 1.0, "apt": 1.0}
+    assert parts("What do bees make?", "Bees make honey.", harmful=False) == {
+        "ends": 1.0, "length": 1.0, "fresh": 1.0, "on_topic": 1.0, "kind": 1.0, "apt": 1.0}
     assert parts("What do bees make?", "no no no no no no")["fresh"] == 1 / 4
     assert parts("What do bees make?", "Ships sail, idiot") == {
         "ends": 0.0, "length": 1.0, "fresh": 1.0, "on_topic": 0.0, "kind": 0.0}
@@ -81,19 +88,20 @@ def test_rules_by_hand() -> None:
 
 
 def test_the_reward_prefers_chosen_answers_more_often_than_rejected_ones() -> None:
-    rows = [row for split in read(SAMPLE / "preference").values() for row in split]
-    one, other = (Chat().reward(rows, [row[side] for row in rows]) for side in ("chosen", "rejected"))
-    assert one is not None and other is not None and len(one.values) == len(rows)
-    better = sum(a > b for a, b in zip(one.values, other.values, strict=True))
-    assert better > 2 * sum(a < b for a, b in zip(one.values, other.values, strict=True))
-    assert all(0 <= value <= 1 for value in (*one.values, *other.values))
+    rows = list(chain.from_iterable(read(SAMPLE / "preference").values()))
+    chosen = Chat().reward(rows, [row["chosen"] for row in rows])
+    rejected = Chat().reward(rows, [row["rejected"] for row in rows])
+    assert chosen is not None and rejected is not None and len(chosen.values) == len(rows)
+    pairs = list(zip(chosen.values, rejected.values, strict=True))
+    assert sum(good > bad for good, bad in pairs) > 2 * sum(good < bad for good, bad in pairs)
+    assert all(0 <= value <= 1 for value in (*chosen.values, *rejected.values))
 
 
 def test_empty_answers_are_worth_nothing_and_the_weight_is_passed_on() -> None:
     row = {"prompt": [{"role": "user", "content": "Why?"}]}
     assert [judged(row, text) for text in ("", "   ", "...")] == [0.0] * 3
-    given = Chat(reward_weight=0.5).reward([row], ["Because it rains."])
-    assert given is not None and given.weight == 0.5 and Chat(reward_weight=0.0).reward([row], ["x"]) is None
+    reward = Chat(reward_weight=0.5).reward([row], ["Because it rains."])
+    assert reward is not None and reward.weight == 0.5 and Chat(reward_weight=0.0).reward([row], ["x"]) is None
 
 
 # --- drift ---
@@ -135,7 +143,7 @@ def options(tmp_path: Path, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("objective", ["sft", "dpo", "kto"])
 def test_runs_end_with_a_verdict_on_drift(objective: str, tmp_path: Path) -> None:
     done = ftp.run(["lora", objective, "chat"], **options(tmp_path, **{"chat.drift_prompts": 2, "chat.drift_tokens": 4}))
-    risk = next(one for one in done.risks if one.name == "refusal and toxicity")
+    risk = next(risk for risk in done.risks if risk.name == "refusal and toxicity")
     assert risk.level in ("ok", "not_run")
     assert risk.level == "not_run" or risk.evidence["prompts"] == {"harmless": 2, "harmful": 2}
 
@@ -160,18 +168,18 @@ def written(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def turns(*texts: str) -> dict[str, Any]:
-    return {"messages": [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]}
+    return {"messages": [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts)]}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "rows", "told"), [
+@pytest.mark.parametrize(("objective", "rows", "message"), [
     ("sft", [turns("One?", "One."), turns("Two?")], "no turn of the assistant: rows 1"),
     ("sft", [turns("One?", "One."), turns("Two?", " ")], "an empty answer: rows 1"),
     ("dpo", [{"prompt": f"{n}?", "chosen": "Same.", "rejected": "Same."} for n in range(3)], "the same in 3 of 3 pairs"),
     ("dpo", [{"prompt": "One?", "chosen": "", "rejected": "No."}, {"prompt": "Two?", "chosen": "Yes.", "rejected": "No."}],
      "empty answer"),
 ])
-def test_rows_that_teach_nothing_are_named(objective: str, rows: list[dict[str, Any]], told: str, tmp_path: Path) -> None:
-    with pytest.raises(ftp.UserError, match=told):
+def test_rows_that_teach_nothing_are_named(objective: str, rows: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ftp.UserError, match=message):
         ftp.run(["lora", objective, "chat", "-leakage", "-preflight"],
                 **options(tmp_path, data=str(written(tmp_path / "data", rows))))

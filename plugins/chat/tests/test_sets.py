@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
@@ -31,11 +31,12 @@ def test_public_sets_are_read_as_they_are(name: str, form: Form, tmp_path: Path)
         lines = list(islice(file, 60))
     (tmp_path / "train.jsonl").write_text("".join(lines), encoding="utf-8")
     run = a_run(form, str(tmp_path))
-    made = [row for rows in settle(Chat().load_data(run), run)[0].splits.values() for row in rows]
+    data, _ = settle(Chat().load_data(run), run)
+    rows_read = list(chain.from_iterable(data.splits.values()))
     rows = {row["id"]: row for row in map(json.loads, lines)}
     good = sum(row["label"] for row in rows.values()) if (name, form) == ("kto_mix/train", "conversation") else len(rows)
-    assert len(made) == good  # what was rated bad is no conversation to learn
-    for row in made:
+    assert len(rows_read) == good  # what was rated bad is no conversation to learn
+    for row in rows_read:
         source = rows[row["id"]]
         if name == "alpaca/train" and form == "conversation":
             assert row["messages"][-1]["content"] == source["output"]
@@ -55,6 +56,6 @@ def test_turns_and_blank_inputs_by_hand(tmp_path: Path) -> None:
 
     assert load("prompt", [{"turns": ["One?", "Two?"], "reference": []}])[0]["prompt"] == [{"role": "user", "content": "One?"}]
     (tmp_path / "train.jsonl").unlink()
-    made = load("conversation", [{"instruction": "Say hi.", "input": "No input.", "output": "Hi."},
+    rows = load("conversation", [{"instruction": "Say hi.", "input": "No input.", "output": "Hi."},
                                  {"instruction": "Add.", "input": "2 and 3", "output": "5"}])
-    assert [row["messages"][0]["content"] for row in made] == ["Say hi.", "Add.\n\n2 and 3"]  # type: ignore[index]
+    assert [row["messages"][0]["content"] for row in rows] == ["Say hi.", "Add.\n\n2 and 3"]  # type: ignore[index]

@@ -7,14 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.types import Data, Prediction, Predictions
+from ftp.types import Data
 from ftp_classify import SAMPLE, Classify
 from ftp_testing.models import tiny
+from ftp_testing.samples import column_of, scores_of
 
 CLASSES = ("account", "delivery", "payment", "product", "returns")
 
@@ -26,8 +26,8 @@ def sample() -> dict[str, Any]:
 
 def test_messages_of_the_sample_are_in_one_split_only(sample: dict[str, Any]) -> None:
     assert list(sample) == ["train", "validation", "test"]
-    said = [text.lower() for rows in sample.values() for text in rows["text"]]
-    assert len(said) == len(set(said)) == 150
+    texts = [text.lower() for text in column_of(sample, "text")]
+    assert len(texts) == len(set(texts)) == 150
     for rows in sample.values():  # as many of each class
         assert Counter(rows["label"]) == dict.fromkeys(CLASSES, len(rows) // 5)
 
@@ -39,12 +39,10 @@ def test_perfect_answers_score_one(sample: dict[str, Any]) -> None:
     rows = coded["test"]
     assert names == CLASSES
 
-    def scores(answers: list[int]) -> dict[str, float]:
-        given = Predictions("test", rows, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
-        return {one.name: one.value for one in Classify().evaluate(Data({"test": rows}, "labelled", names), {"test": given})}
-
-    assert scores(rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
-    assert scores([0] * len(rows)) == pytest.approx({"accuracy": 0.2, "macro_f1": (2 * 5 / 30) / 5, "mcc": 0.0})
+    data = Data({"test": rows}, "labelled", names)
+    assert scores_of(Classify(), data, rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
+    constant = scores_of(Classify(), data, [0] * len(rows))
+    assert constant == pytest.approx({"accuracy": 0.2, "macro_f1": (2 * 5 / 30) / 5, "mcc": 0.0})
 
 
 @pytest.mark.slow

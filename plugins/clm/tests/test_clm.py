@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from ftp.settings import Settings
 from ftp.types import Data, Loss, Model, Predictions, Row, Run, Task
 from ftp_clm import Clm
 from ftp_clm.loss import around
+from ftp_testing.compare import gradients
 from ftp_testing.models import TEXTS, tiny
 
 ROWS: list[Row] = [{"text": text} for text in (*TEXTS, "", " ".join(TEXTS))]
@@ -56,11 +58,9 @@ def a_loss(model: Model, **options: Any) -> Loss:
 
 
 def mean_and_gradients(model: Model, loss: Loss, rows: list[Row]) -> tuple[float, dict[str, torch.Tensor]]:
-    model.net.zero_grad()
     batch = loss.collate(rows)
     mean = loss.compute(batch).total / batch.count
-    mean.backward()
-    return float(mean.detach()), {name: one.grad.clone() for name, one in model.net.named_parameters() if one.grad is not None}
+    return float(mean.detach()), gradients(model.net, mean)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -75,18 +75,21 @@ def test_the_loss_and_gradients_are_transformers_own_on_the_blocks_of_run_clm(fo
     theirs = plain.net(input_ids=ids, labels=ids).loss
     theirs.backward()
     assert ours[0] == pytest.approx(float(theirs.detach()), rel=1e-4)
-    for name, one in plain.net.named_parameters():
-        assert float((ours[1][name] - one.grad).norm()) <= 1e-4 * float(one.grad.norm()) + 1e-9, name
+    for name, weight in plain.net.named_parameters():
+        assert float((ours[1][name] - weight.grad).norm()) <= 1e-4 * float(weight.grad.norm()) + 1e-9, name
 
 
 def test_joined_blocks_are_the_text_of_all_documents_in_order(folder: Path) -> None:
     model = loaded(folder)
     before, after = around(model.tokenizer)
-    whole = [one for row in ROWS if row["text"]
-             for one in [*before, *model.tokenizer(row["text"], add_special_tokens=False)["input_ids"], *after]]
+    whole: list[int] = []
+    for row in ROWS:
+        if row["text"]:
+            whole += [*before, *model.tokenizer(row["text"], add_special_tokens=False)["input_ids"], *after]
     rows = list(a_loss(model, block_size=32, cross_documents=True).encode(ROWS))
-    assert [one for row in rows for one in row["input_ids"]] == whole[: sum(len(row["input_ids"]) for row in rows)]
-    assert len(whole) - sum(len(row["input_ids"]) for row in rows) <= 1
+    tokens = list(chain.from_iterable(row["input_ids"] for row in rows))
+    assert tokens == whole[: len(tokens)]
+    assert len(whole) - len(tokens) <= 1
 
 
 def test_documents_stand_between_one_bos_and_one_eos_and_no_token_is_lost(folder: Path) -> None:
@@ -103,8 +106,11 @@ def test_documents_stand_between_one_bos_and_one_eos_and_no_token_is_lost(folder
             for length in row["segments"]:
                 predicted += row["input_ids"][start + 1 : start + length]
                 start += length
-        expected = [one for row in ROWS if row["text"]
-                    for one in [*tokenizer(row["text"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]]
+        expected: list[int] = []
+        for row in ROWS:
+            if row["text"]:
+                expected += tokenizer(row["text"], add_special_tokens=False)["input_ids"]
+                expected.append(tokenizer.eos_token_id)
         assert predicted == expected, "every token but a document's first is predicted, once"
         batch = a_loss(model, block_size=40).collate(rows)
         assert batch.inputs["target"].tolist() == expected and batch.count == len(expected)
@@ -135,7 +141,7 @@ def test_scores_are_perplexity_and_bits_per_byte(folder: Path) -> None:
     batch = loss.collate(list(loss.encode_to_score(ROWS[:4])))
     total = float(loss.compute(batch).total.detach())
     seen = Predictions("validation", rows, [], total / batch.count, np.zeros(4))
-    scores = {one.name: one for one in plugin.evaluate(a_run(), {"validation": seen}, model)}
+    scores = {score.name: score for score in plugin.evaluate(a_run(), {"validation": seen}, model)}
     assert scores["perplexity"].value == pytest.approx(math.exp(total / batch.count)) and scores["perplexity"].goal == "min"
     text = sum(len(row["text"].encode()) for row in ROWS[:4])
     assert scores["bits_per_byte"].value == pytest.approx(total / math.log(2) / text)
@@ -146,7 +152,7 @@ def test_texts_are_continued(folder: Path) -> None:
     loss = a_loss(model, max_new_tokens=4)
     rows = list(asked(loss, [{"text": "The film"}, {"text": "Our waiter forgot the"}]))
     assert loss.answer is not None
-    together = [one.answer for one in loss.answer(loss.collate(rows), None)]
+    together = [prediction.answer for prediction in loss.answer(loss.collate(rows), None)]
     assert together == [loss.answer(loss.collate([row]), None)[0].answer for row in rows]
     with pytest.raises(UserError, match="model takes"):
         list(asked(loss, [{"text": " ".join(TEXTS) * 9}]))
@@ -181,9 +187,9 @@ def test_a_tokenizer_larger_than_the_embeddings_is_refused(tmp_path: Path) -> No
 
 
 def fresh(run: Run | None = None, **options: Any) -> Model:
-    made = Clm(**{"model_config": json.dumps(LLAMA), "vocab_size": 300, **options}).build_model(run or a_run(), the_data())
-    assert made is not None
-    return made
+    model = Clm(**{"model_config": json.dumps(LLAMA), "vocab_size": 300, **options}).build_model(run or a_run(), the_data())
+    assert model is not None
+    return model
 
 
 def test_without_a_configuration_core_loads_the_model() -> None:
@@ -195,8 +201,8 @@ def test_without_a_configuration_core_loads_the_model() -> None:
 def test_a_fresh_network_is_drawn_from_the_seed_and_comes_back_the_same(tmp_path: Path) -> None:
     model, again, other = fresh(), fresh(), fresh(a_run(seed=1))
     weights = model.net.state_dict()
-    assert all(torch.equal(one, again.net.state_dict()[name]) for name, one in weights.items())
-    assert any(not torch.equal(one, other.net.state_dict()[name]) for name, one in weights.items())
+    assert all(torch.equal(weight, again.net.state_dict()[name]) for name, weight in weights.items())
+    assert any(not torch.equal(weight, other.net.state_dict()[name]) for name, weight in weights.items())
     assert model.tokenizer.get_vocab() == again.tokenizer.get_vocab() and len(model.tokenizer) == 300
     assert model.net.get_input_embeddings().weight.shape[0] == 300
     models.save(model, tmp_path / "model")

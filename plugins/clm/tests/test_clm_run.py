@@ -38,12 +38,13 @@ def test_from_scratch_to_a_continuation(tmp_path: Path) -> None:
     done = ftp.run(["full", "clm"], plugins_from=(f"{tmp_path / 'text.py'}:Text",), out=str(tmp_path / "run"),
                    data=str(tmp_path / "rows.txt"), learning_rate=1e-2, max_steps=40, batch_size=4, precision="fp32",
                    cache_dir=str(tmp_path / "cache"), clm={"model_config": CONFIG, "vocab_size": 400, "max_new_tokens": 6})
-    before = {one.name: one.value for one in done.baselines}
+    before = {score.name: score.value for score in done.baselines}
     for name in ("perplexity", "bits_per_byte"):
         assert 0 < done.score(name) < 0.8 * before[name], name
     answer = ftp.load(tmp_path / "run").predict(["The film was a"])[0]["answer"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     asked = tokenizer("The film was a", return_tensors="pt")
     net = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
-    said = net.generate(input_ids=asked["input_ids"], attention_mask=asked["attention_mask"], max_new_tokens=6, do_sample=False)
-    assert tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_special_tokens=True) == answer
+    generated = net.generate(input_ids=asked["input_ids"], attention_mask=asked["attention_mask"],
+                             max_new_tokens=6, do_sample=False)
+    assert tokenizer.decode(generated[0, asked["input_ids"].shape[1]:], skip_special_tokens=True) == answer

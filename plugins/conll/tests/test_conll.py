@@ -60,15 +60,15 @@ def test_text_and_tab_separated_files_that_hold_words_with_tags(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("Anna B-PER\nin\n", "line 2: one column ('in')"),
         ("Anna NNP B-PER\nin O\n", "line 2: 2 columns, but the lines before have 3"),
     ],
 )
-def test_a_line_of_tagged_words_that_does_not_fit_is_named(tmp_path: Path, text: str, told: str) -> None:
+def test_a_line_of_tagged_words_that_does_not_fit_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.conll").write_text(text)
-    assert told in error_of(tmp_path / "a.conll")
+    assert message in error_of(tmp_path / "a.conll")
 
 
 def test_universal_dependencies(tmp_path: Path) -> None:

@@ -73,9 +73,9 @@ def test_quick_lora_computes_what_peft_computes(name: str, bf16: bool) -> None:
     assert logits.dtype == expected.dtype
     close(logits.float(), expected.float(), 0.05 if bf16 else 1e-5)
     same_gradients(ours, theirs, 0.1 if bf16 else 1e-4)
-    assert {name: weight.dtype for name, weight in plain.state_dict().items()} == {
-        name: weight.dtype for name, weight in quick.state_dict().items()
-    }
+    assert plain.state_dict().keys() == quick.state_dict().keys()
+    for name, weight in plain.state_dict().items():
+        assert weight.dtype == quick.state_dict()[name].dtype, name
     with quick.disable_adapter(), plain.disable_adapter():
         close(heads.classify(quick, inputs), heads.classify(plain, inputs))
     with torch.no_grad():  # a changed base is seen, not the cast of the old one
@@ -153,18 +153,18 @@ def test_packed_attention_with_dropout_is_its_formula(causal: bool, autocast: bo
     monkeypatch.setattr(dropout, "keep_mask", masks)
     dtype = torch.bfloat16 if autocast else torch.float32
     torch.manual_seed(0)
-    given = [torch.randn(1, sum(lengths), heads, size).to(dtype).requires_grad_() for _ in range(3)]
+    tensors = [torch.randn(1, sum(lengths), heads, size).to(dtype).requires_grad_() for _ in range(3)]
     starts = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
     attention = torch.nn.Module()
     packed_attention.use_dropout_kernel(attention, dropout.packed_dropout)
     packing = packed_attention.packing(starts, max(lengths), sum(lengths))
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        out, _ = packed_attention.ftp_packed(attention, *(x.transpose(1, 2) for x in given), packing.mask, dropout=p,
+        out, _ = packed_attention.ftp_packed(attention, *(x.transpose(1, 2) for x in tensors), packing.mask, dropout=p,
                                              is_causal=causal, packing=packing)
     slope = torch.randn(out.shape).to(dtype)
-    ours = torch.autograd.grad(out, given, slope)
+    ours = torch.autograd.grad(out, tensors, slope)
 
-    plain = [x.detach().float().requires_grad_() for x in given]
+    plain = [x.detach().float().requires_grad_() for x in tensors]
     parts = []
     for rows in zip(*(x[0].split(lengths) for x in plain), strict=True):
         q, k, v = (x.transpose(0, 1) for x in rows)
@@ -176,5 +176,6 @@ def test_packed_attention_with_dropout_is_its_formula(causal: bool, autocast: bo
     near = {"rtol": 1e-2, "atol": 2e-2} if autocast else {"rtol": 1e-4, "atol": 1e-5}
     assert out.dtype == dtype
     torch.testing.assert_close(out.float(), theirs, **near)
-    for one, other in zip(ours, torch.autograd.grad(theirs, plain, slope.float()), strict=True):
-        torch.testing.assert_close(one.float(), other, **near)
+    their_gradients = torch.autograd.grad(theirs, plain, slope.float())
+    for gradient, expected in zip(ours, their_gradients, strict=True):
+        torch.testing.assert_close(gradient.float(), expected, **near)

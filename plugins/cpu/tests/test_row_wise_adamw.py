@@ -43,19 +43,19 @@ def batches(count: int, words: int) -> list[torch.Tensor]:
     return [torch.randint(words, (2, 5), generator=draw) for _ in range(count)]
 
 
-def train(net: Net, optimizer: Any, given: list[torch.Tensor], by_rows: bool) -> list[float]:
+def train(net: Net, optimizer: Any, batches: list[torch.Tensor], by_rows: bool) -> list[float]:
     """Updates of two forward passes each, with clipping; says the norms."""
     norms = []
     if by_rows:
         row_wise_adamw.enable(optimizer)
-    for ids in given:
+    for ids in batches:
         optimizer.zero_grad(set_to_none=True)
         if by_rows:
             with row_wise_adamw.row_gradients(net, optimizer):
                 for half in ids:
                     net(half).backward()
             assert net.table.weight.grad.is_sparse
-            norms.append(float(nn.utils.clip_grad_norm_([dense_part(one) for one in net.parameters()], 0.5)))
+            norms.append(float(nn.utils.clip_grad_norm_([dense_part(weight) for weight in net.parameters()], 0.5)))
         else:
             for half in ids:
                 net(half).backward()
@@ -69,12 +69,13 @@ def train(net: Net, optimizer: Any, given: list[torch.Tensor], by_rows: bool) ->
 @pytest.mark.parametrize("words", [12, ROWS])
 def test_the_update_is_the_dense_one(decay: float, words: int) -> None:
     """With few words read, and with so many that the table becomes dense on the way."""
-    given, ends = batches(12, words), []
+    all_batches = batches(12, words)
+    ends = []
     for by_rows in (False, True):
         net = Net()
         optimizer = adamw(net, decay)
-        norms = train(net, optimizer, given, by_rows)
-        ends.append((norms, [*net.parameters()], [optimizer.state[one] for one in net.parameters()]))
+        norms = train(net, optimizer, all_batches, by_rows)
+        ends.append((norms, [*net.parameters()], [optimizer.state[weight] for weight in net.parameters()]))
     (plain_norms, plain, plain_state), (norms, weights, state) = ends
     assert norms == pytest.approx(plain_norms, rel=1e-5)
     torch.testing.assert_close(weights, plain, rtol=1e-5, atol=1e-6)
@@ -82,7 +83,7 @@ def test_the_update_is_the_dense_one(decay: float, words: int) -> None:
         assert ours.keys() == theirs.keys()
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     unread = torch.ones(ROWS, dtype=torch.bool)
-    unread[torch.cat(given).flatten()] = False
+    unread[torch.cat(all_batches).flatten()] = False
     start = Net().table.weight
     assert unread.any() or words == ROWS
     torch.testing.assert_close(weights[0][unread], start[unread] * (1 - 0.05 * decay) ** 12)
@@ -91,17 +92,17 @@ def test_the_update_is_the_dense_one(decay: float, words: int) -> None:
 
 @pytest.mark.parametrize("words", [12, ROWS])
 def test_a_loaded_state_goes_on_bit_for_bit(words: int) -> None:
-    given = batches(10, words)
+    all_batches = batches(10, words)
     whole = Net()
-    train(whole, adamw(whole, 0.1), given, True)
+    train(whole, adamw(whole, 0.1), all_batches, True)
 
     first, second = Net(), Net()
     before = adamw(first, 0.1)
-    train(first, before, given[:4], True)
+    train(first, before, all_batches[:4], True)
     second.load_state_dict(first.state_dict())
     after = adamw(second, 0.1)
     after.load_state_dict(before.state_dict())
-    train(second, after, given[4:], True)
+    train(second, after, all_batches[4:], True)
     for ours, theirs in zip(second.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -25,7 +25,9 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ROWS)
 def test_own_rows_are_trained_on_in_the_form_of_the_objective(objective: str, decoder: Path, tmp_path: Path) -> None:
-    rows = [{name: value.format(n=n) for name, value in ROWS[objective].items()} for n in range(20)]
+    rows = []
+    for number in range(20):
+        rows.append({name: value.format(n=number) for name, value in ROWS[objective].items()})
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = ftp.run(["files", "full", objective], data=str(tmp_path / "mine.jsonl"), model=str(decoder), max_steps=2,
                    out=tmp_path / "run", cache_dir=tmp_path / "cache", baselines=False, verify=False, report=False, device="cpu")

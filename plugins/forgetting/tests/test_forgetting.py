@@ -131,15 +131,16 @@ def test_kl_is_that_of_the_whole_distribution_where_all_is_kept(writer: Model, p
         from ftp.net import packing
         assert packing.can_pack(writer.net, writer.tokenizer)[0]
     was = words.read_documents(run, writer, ids)
-    found = words.kl(was, words.read_documents(run, other, ids, was))
+    exact = words.kl(was, words.read_documents(run, other, ids, was))
     row = torch.tensor([ids[3]])
     with torch.no_grad():
-        p, q = (one.net(input_ids=row).logits[0, :-1].log_softmax(-1) for one in (writer, other))
-    assert found[3] == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-3)
+        p = writer.net(input_ids=row).logits[0, :-1].log_softmax(-1)
+        q = other.net(input_ids=row).logits[0, :-1].log_softmax(-1)
+    assert exact[3] == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-3)
     monkeypatch.setattr(words, "TOP", 8)
     was = words.read_documents(run, writer, ids)
     short = words.kl(was, words.read_documents(run, other, ids, was))
-    assert (short <= found + 1e-6).all() and short[3] > 0.3 * found[3], "fewer tokens apart: a lower bound"
+    assert (short <= exact + 1e-6).all() and short[3] > 0.3 * exact[3], "fewer tokens apart: a lower bound"
 
 
 def test_a_mask_head_guesses_the_same_hidden_tokens(folder: Path) -> None:
@@ -147,7 +148,8 @@ def test_a_mask_head_guesses_the_same_hidden_tokens(folder: Path) -> None:
     ids = words.encode(run, model, TEXTS[:3])
     reading = words.read_documents(run, model, ids)
     special = set(model.tokenizer.all_special_ids)
-    hidden = [place for place, one in enumerate(ids[1]) if one not in special and (place + 1) % words.HIDDEN_EVERY == 0]
+    every = range(words.HIDDEN_EVERY - 1, len(ids[1]), words.HIDDEN_EVERY)
+    hidden = [index for index in every if ids[1][index] not in special]
     row = torch.tensor([ids[1]])
     target = row[0, hidden]
     row[0, hidden] = model.tokenizer.mask_token_id
@@ -192,11 +194,11 @@ def test_a_spoilt_writer_is_told_with_what_to_type(writer: Model, out: Path) -> 
     assert risk.finding.startswith(("the model lost some", "the model lost much"))
     assert risk.level in ("warn", "stop") and risk.evidence["rise_low"] > 0.2 and risk.evidence["kl"] > 0.1
     assert risk.evidence["documents"] == risk.evidence["of"] == 81 and not risk.evidence["sampled"]
-    assert any("--learning-rate" in one for one in risk.advice) and any("l2sp" in one for one in risk.advice)
+    assert any("--learning-rate" in line for line in risk.advice) and any("l2sp" in line for line in risk.advice)
     start = f"ftp run {out / 'run.toml'} --plugins clm"
     small = f"{start},sentiment,-preflight,lora"
     rate = f"--learning-rate {prepare(['clm', 'sentiment', 'lora']).settings.learning_rate:g}"
-    assert [one for one in risk.advice if one.startswith(start)] == [
+    assert [line for line in risk.advice if line.startswith(start)] == [
         f"{small} {rate}", f"{small} --lora.target_modules '.*\\.\\d+\\.(mlp\\.c_fc|mlp\\.c_proj)' {rate}",
         *(f"{start},full,sentiment,-preflight,{more}" for more in ("mix", "l2sp", "kl_anchor"))]
     for line in risk.advice:
@@ -262,7 +264,8 @@ def test_the_mlp_of_a_network_is_known_by_its_names(folder: Path, kind: str, mod
     net = loaded(folder, kind, "labels" if kind == "bert" else "tokens", ("no", "yes") if kind == "bert" else ()).net
     assert advice.mlp(net) == modules
     names = [name for name, _ in net.named_modules()]
-    hit = [name for name in names if any(name.endswith(f".{one}") or re.fullmatch(one, name) for one in modules)]
+    pattern = "|".join(rf".*\.{module}|{module}" for module in modules)
+    hit = [name for name in names if re.fullmatch(pattern, name)]
     assert hit and not any("att" in name for name in hit) and len(hit) % net.config.num_hidden_layers == 0
     assert advice.mlp(torch.nn.Sequential(torch.nn.Linear(2, 2))) == ()
 
@@ -279,7 +282,7 @@ def test_an_encoder_that_tells_no_text_from_another_is_told(folder: Path, easy: 
     for line in risk.advice:
         follow(line)
     assert risk.level == "warn" and risk.evidence["cka"] < 0.5 and risk.evidence["fall_low"] > 0.1
-    assert any("--learning-rate" in one for one in risk.advice) and not any("mix" in one for one in risk.advice)
+    assert any("--learning-rate" in line for line in risk.advice) and not any("mix" in line for line in risk.advice)
 
 
 @pytest.mark.slow
@@ -312,17 +315,17 @@ def test_wrong_files_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
     few.write_text("one\ntwo\n")
     no_label.write_text("text,kind\na,b\n")
     run, data = a_run("tokens"), Data({}, "text")
-    for options, told in (({"text": str(few)}, "2 documents"), ({"text": str(tmp_path / "none.txt")}, "no such file"),
+    for options, message in (({"text": str(few)}, "2 documents"), ({"text": str(tmp_path / "none.txt")}, "no such file"),
                           ({"tasks": (str(no_label),)}, "no column label"), ({"warn_nats": 5.0}, "above --forgetting.stop_nats"),
                           ({"note_drop": 0.5}, "above --forgetting.warn_drop")):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             Forgetting(**options).check_risks(run, "data", data, None, None)
 
 
 def test_thresholds_out_of_range_are_told() -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         prepare(["lora", "sentiment"], given=[("flags", {"forgetting.alpha": "2", "forgetting.warn_drop": "-1"})])
-    assert "--forgetting.alpha 2: out of range" in str(told.value) and "--forgetting.warn_drop -1" in str(told.value)
+    assert "--forgetting.alpha 2: out of range" in str(caught.value) and "--forgetting.warn_drop -1" in str(caught.value)
 
 
 def test_own_tasks_are_probed(folder: Path, tmp_path: Path) -> None:
@@ -344,9 +347,9 @@ def test_tasks_that_the_model_never_knew_are_not_run(folder: Path, tmp_path: Pat
 
 def test_lm_eval_is_asked_for_by_name_where_it_is_missing(monkeypatch: Any) -> None:
     monkeypatch.setattr("ftp_forgetting.harness.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="lm-eval is not installed") as told:
+    with pytest.raises(UserError, match="lm-eval is not installed") as caught:
         Forgetting(lm_eval=("hellaswag",)).check_risks(a_run("tokens"), "data", Data({}, "text"), None, None)
-    assert told.value.problems[0].command == "pip install lm-eval"
+    assert caught.value.problems[0].command == "pip install lm-eval"
 
 
 @pytest.mark.slow
@@ -387,7 +390,7 @@ def test_a_run_ends_with_the_verdict_and_leaves_training_as_it_is(folder: Path, 
                "max_train_rows": 40, "baselines": False, "verify": False, "report": False}
     with_it = ftp.run(["full", "sentiment"], **options, **{"forgetting.tasks": easy}, out=tmp_path / "a")
     without = ftp.run(["full", "sentiment", "-forgetting"], **options, out=tmp_path / "b")
-    assert [one.level for one in with_it.risks if one.name == "forgetting"] == ["ok"]
+    assert [risk.level for risk in with_it.risks if risk.name == "forgetting"] == ["ok"]
     assert with_it.score("loss") == without.score("loss") and math.isfinite(with_it.score("loss"))
     plain = tmp_path / "general.txt"
     plain.write_text("\n".join(f"A line of plain words, number {n}." for n in range(20)), encoding="utf-8")

@@ -35,7 +35,8 @@ def make(path: Path, levels: dict[str, str] = LEVELS, *, status: str = "finished
 
 def failed(run: Path, policy: gate.Policy | None = None) -> list[str]:
     """Names of the rules that failed."""
-    return [one.name for one in gate.judge(run, policy or gate.Policy()) if not one.passed]
+    outcomes = gate.judge(run, policy or gate.Policy())
+    return [outcome.name for outcome in outcomes if not outcome.passed]
 
 
 def policy(folder: Path, text: str, known: tuple[str, ...] = tuple(LEVELS)) -> gate.Policy:
@@ -112,8 +113,8 @@ def test_a_level_that_nobody_knows_fails(tmp_path: Path) -> None:
     ("accuracy = {beats_baselines = true, split = \"validation\"}", False),  # nothing to compare with
 ])
 def test_scores(rule: str, passes: bool, tmp_path: Path) -> None:
-    found = failed(make(tmp_path / "run"), policy(tmp_path, f"[scores]\n{rule}"))
-    assert (found == []) is passes
+    failed_rules = failed(make(tmp_path / "run"), policy(tmp_path, f"[scores]\n{rule}"))
+    assert (failed_rules == []) is passes
 
 
 def test_a_missing_score_names_the_nearest(tmp_path: Path) -> None:
@@ -138,11 +139,11 @@ recall = {min = 0.9, max = 0.1}
 '''
     with pytest.raises(UserError) as caught:
         policy(tmp_path, text)
-    said = str(caught.value)
+    message = str(caught.value)
     for part in ("'ad'", "'past'", "did you mean 'leakage'", "did you mean 'warn'", "'level'", "accuracy: is 0.8",
                  "did you mean 'max'", "mcc: min is '0.8'", "f1: min is nan", "macro_f1: asks for nothing",
                  "recall: min 0.9 is above max 0.1"):
-        assert part in said
+        assert part in message
     with pytest.raises(UserError, match="is no TOML"):
         policy(tmp_path, "at = ")
     with pytest.raises(UserError, match="'risks' is no table"):
@@ -161,9 +162,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert call(["gate", "run"]) == 0
     assert "4 rules, 0 failed" in capsys.readouterr().out
     assert call(["gate", "run", "--policy", "policy.toml", "--json", "--junit", "junit.xml"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["passed"] is False
-    assert [one["name"] for one in found["outcomes"] if not one["passed"]] == ["underfitting"]
+    judgement = json.loads(capsys.readouterr().out)
+    assert judgement["passed"] is False
+    assert [outcome["name"] for outcome in judgement["outcomes"] if not outcome["passed"]] == ["underfitting"]
     suite = ElementTree.parse("junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("5", "1")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["underfitting"]

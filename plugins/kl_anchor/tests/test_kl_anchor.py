@@ -27,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"text": str(texts), **{kind: str(tiny(kind, folder / kind)) for kind in ("bert", "llama")}}  # type: ignore[arg-type]
 
 
-def made(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
+def built(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
     from ftp.data.collect import collect
     from ftp.folder.log import Log
     from ftp.plugins.call import Hooks
@@ -47,8 +47,8 @@ def made(plugins: list[str], **options: Any) -> tuple[Any, Any, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("objective, kind, way", [("clm", "llama", "lora"), ("clm", "llama", "full"), ("mlm", "bert", "full")])
 def test_it_is_the_formula_at_trained_tokens(models: dict[str, str], objective: str, kind: str, way: str) -> None:
-    model, loss, data = made([objective, way, "files", "kl_anchor"], model=models[kind], data=models["text"],
-                             **{"kl_anchor.weight": 2.0})
+    model, loss, data = built([objective, way, "files", "kl_anchor"], model=models[kind], data=models["text"],
+                              **{"kl_anchor.weight": 2.0})
     rows = list(loss.encode_to_score(data.splits["train"].select(range(6)).to_list()))
     model.net.eval()
     batch = loss.collate(rows)
@@ -79,8 +79,8 @@ def test_it_is_the_formula_at_trained_tokens(models: dict[str, str], objective: 
 def test_a_sample_of_tokens_is_weighed_up(models: dict[str, str]) -> None:
     totals = []
     for positions in (1024, 24):
-        model, loss, data = made(["clm", "full", "files", "kl_anchor"], model=models["llama"], data=models["text"],
-                                 **{"kl_anchor.positions": positions})
+        model, loss, data = built(["clm", "full", "files", "kl_anchor"], model=models["llama"], data=models["text"],
+                                  **{"kl_anchor.positions": positions})
         batch = loss.collate(list(loss.encode_to_score(data.splits["train"].select(range(8)).to_list())))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -103,15 +103,15 @@ def test_it_holds_the_model(models: dict[str, str], tmp_path: Path) -> None:
 
 def test_what_it_cannot_hold_is_told(models: dict[str, str]) -> None:
     with pytest.raises(UserError, match=r"the head \(.*\) is new.*\n.*l2sp"):
-        made(["full", "sentiment", "kl_anchor"], model=models["bert"])
+        built(["full", "sentiment", "kl_anchor"], model=models["bert"])
     with pytest.raises(UserError, match="of tokens, or of the class of a row; this run's head is 'tags'"):
-        made(["full", "tag", "kl_anchor"], model=models["bert"])
+        built(["full", "tag", "kl_anchor"], model=models["bert"])
 
 
 @pytest.mark.slow
 def test_a_head_that_came_with_the_checkpoint_is_held(models: dict[str, str], tmp_path: Path) -> None:
     ftp.run(["full", "sentiment", *QUIET], **OPTIONS, model=models["bert"], out=tmp_path / "a")
-    model, loss, data = made(["full", "sentiment", "kl_anchor"], model=str(tmp_path / "a" / "model"))
+    model, loss, data = built(["full", "sentiment", "kl_anchor"], model=str(tmp_path / "a" / "model"))
     assert not model.fresh
     model.net.eval()
     batch = loss.collate(list(loss.encode(data.splits["train"].select(range(6)).to_list())))

@@ -77,11 +77,11 @@ def test_micro_batches_add_up(bert: str) -> None:
 @pytest.mark.parametrize("moved_start", [False, True])
 def test_lora_is_held_by_what_it_adds(bert: str, moved_start: bool) -> None:
     model, _, _ = model_of(bert, ["lora", "sentiment"], **{"lora.r": 3, "lora.lora_alpha": 12})
-    found = pairs(model.net)
-    assert len(found) > 4
+    adapter_pairs = pairs(model.net)
+    assert len(adapter_pairs) > 4
     if moved_start:  # as pissa does: B does not start at zero
         with torch.no_grad():
-            for pair in found:
+            for pair in adapter_pairs:
                 pair.b.normal_()
     penalty = Penalty(model, None, 2.0, 0.0)
     assert float(penalty()) == pytest.approx(0, abs=1e-4)

@@ -132,7 +132,7 @@ def test_spans_become_words_with_tags(tmp_path: Path, name: str, row: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("spans", "told"),
+    ("spans", "message"),
     [
         ([[0, 3, "PER"]], "cuts the word 'Anna'"),
         ([[0, 10, "PER"], [5, 13, "X"]], "overlaps"),
@@ -140,13 +140,13 @@ def test_spans_become_words_with_tags(tmp_path: Path, name: str, row: Any) -> No
         ([[4, 5, "PER"]], "holds blanks only"),
     ],
 )
-def test_a_span_that_no_words_hold_is_an_error_with_its_row(tmp_path: Path, spans: Any, told: str) -> None:
+def test_a_span_that_no_words_hold_is_an_error_with_its_row(tmp_path: Path, spans: Any, message: str) -> None:
     with pytest.raises(UserError) as caught:
         rows_of(
             tmp_path / "a.jsonl",
             [{"text": TEXT, "label": SPANS}, {"text": TEXT, "label": spans}, {"text": TEXT, "label": spans}],
         )
-    assert "a.jsonl" in str(caught.value) and told in str(caught.value)
+    assert "a.jsonl" in str(caught.value) and message in str(caught.value)
     assert "2 rows cannot be read; the first: line 2:" in str(caught.value) and "line 3:" in str(caught.value)
     with pytest.raises(UserError, match="line 2:"):  # a stream stops at the first
         list(read(tmp_path / "a.jsonl", streaming=True)["train"])
@@ -344,12 +344,12 @@ def test_label_studio_preferences_answers_and_conversations(tmp_path: Path) -> N
     written = {"type": "textarea", "to_name": "prompt", "value": {"text": ["So."]}}
     rows, _ = rows_of(tmp_path / "b.json", [task([written], {"prompt": "Why?"})])
     assert rows[0] == {"id": 1, "prompt": "Why?", "completion": "So."}
-    said = [
+    answers = [
         {"type": "chatmessage", "value": {"chatmessage": {"role": role, "content": text}}}
         for role, text in (("user", "Hi"), ("assistant", "Ho"))
     ]
     rows, _ = rows_of(
-        tmp_path / "c.json", [task(said, {"chat": [{"role": "system", "content": "Be kind."}]})]
+        tmp_path / "c.json", [task(answers, {"chat": [{"role": "system", "content": "Be kind."}]})]
     )
     assert [message["content"] for message in rows[0]["messages"]] == ["Be kind.", "Hi", "Ho"]
 

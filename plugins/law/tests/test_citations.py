@@ -12,7 +12,7 @@ from ftp_testing.domains import a_run
 RUN = a_run("labelled")
 
 
-@pytest.mark.parametrize(("text", "found"), [
+@pytest.mark.parametrize(("text", "expected"), [
     ("as held in [2007] FCA 123 at 14", {"[2007]fca123"}),
     ("see [2015] EWCA Civ 45 and [1932] AC 562", {"[2015]ewcaciv45", "[1932]ac562"}),
     ("Roe v. Wade, 410 U.S. 113 (1973)", {"roe v wade", "410|us|113"}),
@@ -23,18 +23,18 @@ RUN = a_run("labelled")
     ("Minister for Immigration v Li", {"minister for immigration v li"}),
     ("paid within 30 DAYS 12 months, 5 percent of 20 units, on 3 May 2011; the 12 members of 4 AND 13", set()),
 ])
-def test_cases(text: str, found: set[str]) -> None:
-    assert cases(text) == found
+def test_cases(text: str, expected: set[str]) -> None:
+    assert cases(text) == expected
 
 
-@pytest.mark.parametrize(("text", "found"), [
+@pytest.mark.parametrize(("text", "expected"), [
     ("section 52(1)(a) of the Trade Practices Act 1974 (Cth)", {"s 52 trade practices act 1974"}),
     ("under s 39B of the Judiciary Act 1903 or 15 U.S.C. § 78j", {"s 39b judiciary act 1903", "15uscs78j"}),
     ("§ 12 of the Sale of Goods Act 1979", {"s 12 sale of goods act 1979"}),
     ("section 7 of this contract; Act 3 of the play; sections of the road", set()),
 ])
-def test_statutes(text: str, found: set[str]) -> None:
-    assert statutes(text) == found
+def test_statutes(text: str, expected: set[str]) -> None:
+    assert statutes(text) == expected
 
 
 def splits(train: list[str], test: list[str]) -> Data:

@@ -6,36 +6,36 @@ import json
 import lzma
 import os
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import ftp
 from ftp.data.loading import settle
 from ftp.data.read import read
-from ftp.types import Data, Form, Prediction, Predictions
+from ftp.types import Data, Form
 from ftp_law import SAMPLE, Law
 from ftp_testing.domains import a_run
 from ftp_testing.models import tiny
+from ftp_testing.samples import column_of, scores_of
 
 SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 KINDS = {"payment", "term and termination", "confidentiality", "liability", "intellectual property", "disputes and law",
          "data protection", "assignment and change"}
 
 
-def given(form: Form, data: Path | None = None, **settings: Any) -> Data:
+def data_of(form: Form, data: Path | None = None, **settings: Any) -> Data:
     run = a_run(form, str(data) if data else None, **settings)
     return settle(Law().load_data(run), run)[0]
 
 
 def test_clauses_of_the_sample_are_in_one_split_only_and_kinds_are_even() -> None:
-    found = read(SAMPLE / "labelled")
-    said = [text.lower() for rows in found.values() for text in rows["text"]]
-    assert len(said) == len(set(said)) == 224
-    for rows in found.values():
+    splits = read(SAMPLE / "labelled")
+    texts = [text.lower() for text in column_of(splits, "text")]
+    assert len(texts) == len(set(texts)) == 224
+    for rows in splits.values():
         counts = Counter(rows["label"])
         assert set(counts) == KINDS and len(set(counts.values())) == 1
 
@@ -59,23 +59,18 @@ def test_answers_of_the_sample_stand_where_they_say() -> None:
 
 
 def test_perfect_answers_score_one_and_a_constant_one_does_not() -> None:
-    data = given("labelled")
+    data = data_of("labelled")
     rows = data.splits["test"]
 
-    def scores(answers: list[int]) -> dict[str, float]:
-        said = Predictions("test", rows, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
-        return {one.name: one.value for one in Law().evaluate(data, {"test": said})}
-
-    assert scores(rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
-    assert scores([0] * len(rows)) == pytest.approx({"accuracy": 1 / 8, "macro_f1": (2 / 9) / 8, "mcc": 0.0})
+    assert scores_of(Law(), data, rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
+    assert scores_of(Law(), data, [0] * len(rows)) == pytest.approx({"accuracy": 1 / 8, "macro_f1": (2 / 9) / 8, "mcc": 0.0})
 
 
 def test_a_decoder_reads_questions_as_conversations_and_is_scored() -> None:
-    data = given("conversation")
+    data = data_of("conversation")
     rows = data.splits["test"]
-    said = [messages[-1]["content"] for messages in rows["messages"]]
-    one = Predictions("test", rows, [Prediction(text) for text in said], 0.0, np.zeros(len(rows)))
-    assert {one.name: one.value for one in Law().evaluate(data, {"test": one})} == {
+    answers = [messages[-1]["content"] for messages in rows["messages"]]
+    assert scores_of(Law(), data, answers) == {
         "exact_match": 1.0, "f1": 1.0, "no_answer_accuracy": 1.0, "f1_answerable": 1.0}
     assert rows[0]["messages"][0]["content"].startswith(tuple(read(SAMPLE / "question")["test"]["context"]))
 
@@ -95,10 +90,10 @@ def public(name: str, folder: Path, count: int = 40) -> Path:
 def test_classes_of_public_sets_are_read_as_they_are(name: str, form: Form, tmp_path: Path) -> None:
     folder = public(f"{name}/train", tmp_path)
     rows = {row["id"]: row for row in map(json.loads, (folder / "train.jsonl").read_text(encoding="utf-8").splitlines())}
-    data = given(form, folder)
-    made = [row for split in data.splits.values() for row in split]
-    assert len(made) == len(rows)
-    for row in made:
+    data = data_of(form, folder)
+    rows_read = list(chain.from_iterable(data.splits.values()))
+    assert len(rows_read) == len(rows)
+    for row in rows_read:
         text, kind = rows[row["id"]]["text"], rows[row["id"]]["label_name"]
         if form == "labelled":
             assert (row["text"], data.labels[row["label"]]) == (text, kind)
@@ -112,9 +107,9 @@ def test_classes_of_public_sets_are_read_as_they_are(name: str, form: Form, tmp_
 def test_questions_about_policies_are_read_as_they_are(form: Form, tmp_path: Path) -> None:
     folder = public("policyqa/train", tmp_path)
     rows = {row["id"]: row for row in map(json.loads, (folder / "train.jsonl").read_text(encoding="utf-8").splitlines())}
-    made = [row for split in given(form, folder).splits.values() for row in split]
-    assert len(made) == len(rows)
-    for row in made:
+    rows_read = list(chain.from_iterable(data_of(form, folder).splits.values()))
+    assert len(rows_read) == len(rows)
+    for row in rows_read:
         asked = rows[row["id"]]
         if form == "question":
             assert row["answers"] == asked["answers"]
@@ -127,7 +122,7 @@ def test_questions_about_policies_are_read_as_they_are(form: Form, tmp_path: Pat
 
 def test_judgments_that_share_cases_are_told(tmp_path: Path) -> None:
     folder = public("corpus/law_cases-00", tmp_path)
-    risk = Law().check_risks(a_run("text"), "data", given("text", folder))[0]
+    risk = Law().check_risks(a_run("text"), "data", data_of("text", folder))[0]
     assert risk.name == "same case" and risk.evidence["rows_that_cite"]["train"] > 20
 
 
@@ -138,7 +133,7 @@ def test_an_answer_that_is_not_in_its_context_is_an_error(tmp_path: Path) -> Non
 
     good = [row(drug, drug) for drug in ("Aspirin", "Codeine", "Insulin", "Warfarin")]
     for split, rows in {"train": [*good[:3], row("Lithium", "Heparin")], "validation": good[3:]}.items():
-        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with pytest.raises(ftp.UserError, match=r"rows 3"):
         ftp.run(["full", "qa", "-leakage"], model=str(tiny("bert", tmp_path / "model")), data=str(tmp_path), out=tmp_path / "run",
                 device="cpu", cache_dir=tmp_path / "cache")

@@ -271,7 +271,8 @@ def test_a_text_cut_inside_a_word(share: float) -> None:
     sentences = make_sentences(300)
     cut = [text[: round(share * len(text))] for text in sentences[:100]]
     report, _ = check(train=rows(sentences[:250]), test=rows(cut + sentences[250:]))
-    assert sum((f.a[1], f.b[1]) in {(i, i) for i in range(100)} for f in report.findings()) >= 98
+    found_pairs = [(f.a[1], f.b[1]) for f in report.findings()]
+    assert sum(a == b < 100 for a, b in found_pairs) >= 98
     # another word is no cut one
     ending_in_another_word = [" ".join([*text.split()[:-4], "gravel"]) for text in sentences[:100]]
     report, _ = check(train=rows(sentences[:250]), test=rows(ending_in_another_word))
@@ -341,12 +342,10 @@ def test_blocks_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> No
     in_one_piece, _ = check(**splits)
     monkeypatch.setattr(search, "BLOCK", 1500)
     in_blocks, _ = check(**splits)
-    whole, pieces = (
-        {(f.a, f.b) for f in report.findings()} for report in (in_one_piece, in_blocks)
-    )
-    assert {pair for pair in whole if pair[1][1] >= 50} == {
-        pair for pair in pieces if pair[1][1] >= 50
-    } and len(whole) >= 20
+    all_pairs = {(f.a, f.b) for f in in_one_piece.findings()}
+    pairs_in_blocks = {(f.a, f.b) for f in in_blocks.findings() if f.b[1] >= 50}
+    assert {pair for pair in all_pairs if pair[1][1] >= 50} == pairs_in_blocks
+    assert len(all_pairs) >= 20
 
 
 def test_every_row_of_a_crowd_is_told() -> None:
@@ -530,8 +529,8 @@ def talk(asked: str, answered: str) -> list[dict[str, str]]:
     ]
 
 
-def turn(role: str, said: str) -> list[dict[str, str]]:
-    return [{"role": role, "content": said}]
+def turn(role: str, content: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": content}]
 
 
 FORMS = {
@@ -654,8 +653,9 @@ def test_answers_of_a_preference() -> None:
         (prompts[81], answers[171], answers[2]),
         sentences[83],
     ]
-    rows_of = [[FORMS["preference"](*row) for row in some] for some in (sentences[:70], held)]
-    assert told_of("preference", *rows_of) == {
+    train_rows = [FORMS["preference"](*row) for row in sentences[:70]]
+    held_rows = [FORMS["preference"](*row) for row in held]
+    assert told_of("preference", train_rows, held_rows) == {
         ("near", 0, 0, "the same, with the two sides swapped"),
         ("near", 1, 1, "nearly the same chosen"),
         ("exact", 2, 2, "the same chosen as the other's rejected"),
@@ -1346,18 +1346,18 @@ PROMPTS = (
 def test_rows_written_into_one_long_prompt_are_not_alike_for_it(prompts: tuple[str, ...]) -> None:
     names = ["".join(pair) for pair in itertools.product("bdfgklmnprst", "aeiou", "lmnrst")]
     rng = random.Random(0)
-    said = [
+    answers = [
         " ".join(rng.choice(names) + rng.choice(names) for _ in range(rng.randrange(4, 8)))
         for _ in range(1000)
     ]
-    texts = [prompts[i % len(prompts)].format(text) for i, text in enumerate(said)]
+    texts = [prompts[i % len(prompts)].format(text) for i, text in enumerate(answers)]
     train, test = texts[:800], texts[800:]
     assert not list(
         look(
             {"train": rows(train), "test": rows(test)}, choose_reading("text", rows(train))
         ).findings()
     )
-    copies = [prompts[i % len(prompts)].format(said[i] + " indeed") for i in range(50)]
+    copies = [prompts[i % len(prompts)].format(answers[i] + " indeed") for i in range(50)]
     findings = look(
         {"train": rows(train), "test": rows(copies)}, choose_reading("text", rows(train))
     ).findings()

@@ -28,7 +28,7 @@ KINDS: list[tuple[str, Head]] = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {kind: tiny(kind, folder / kind) for kind in ("bert", "roberta", "gpt2", "llama", "t5", "bart")}
 
@@ -70,8 +70,8 @@ def same(net: Any, other: Any, inputs: Any, atol: float = 1e-6) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, head", KINDS)
-def test_adapter_from_start_to_merge(made, tmp_path, monkeypatch, kind, head):
-    base = plain(made[kind], head)
+def test_adapter_from_start_to_merge(folders, tmp_path, monkeypatch, kind, head):
+    base = plain(folders[kind], head)
     inputs = models.probe(base, TEXTS)
     before = models.logits(base.net, inputs)
     model = adapted(base)
@@ -111,33 +111,33 @@ def test_adapter_from_start_to_merge(made, tmp_path, monkeypatch, kind, head):
     {"target_modules": (r".*\.(query|value)",)}, {"target_modules": ("query", "classifier"), "modules_to_save": ("pooler",)},
     {"exclude_modules": ("query", "dense")}, {"lora_dropout": 0.5},
 ])
-def test_every_option_comes_back_from_disk(made, tmp_path, monkeypatch, recwarn, options):
-    base = plain(made["bert"], "labels")
+def test_every_option_comes_back_from_disk(folders, tmp_path, monkeypatch, recwarn, options):
+    base = plain(folders["bert"], "labels")
     inputs = models.probe(base, TEXTS)
     before = models.logits(base.net, inputs)
     model = trained(adapted(base, **options))
     with model.reference() as net:  # biases and starts that change the base take the checkpoint again
         torch.testing.assert_close(models.logits(net, inputs), before, rtol=0, atol=1e-6)
     models.save(model, tmp_path / "model")
-    assert not [one for one in recwarn.list if "shape" in str(one.message)]
+    assert not [warning for warning in recwarn.list if "shape" in str(warning.message)]
     same(from_card(tmp_path / "model", monkeypatch), model.net, inputs, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_a_fresh_process_without_ftp_agrees_with_three_classes(made, tmp_path):
-    model = trained(adapted(plain(made["bert"], "labels")))
+def test_a_fresh_process_without_ftp_agrees_with_three_classes(folders, tmp_path):
+    model = trained(adapted(plain(folders["bert"], "labels")))
     models.save(model, tmp_path / "model")
     assert models.verify(model, tmp_path / "model", models.probe(model, TEXTS)) <= 1e-6
 
 
-def test_plain_one_liners_of_peft_and_transformers(made, tmp_path):
+def test_plain_one_liners_of_peft_and_transformers(folders, tmp_path):
     from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    writer = trained(adapted(plain(made["llama"], "tokens")))
+    writer = trained(adapted(plain(folders["llama"], "tokens")))
     models.save(writer, tmp_path / "writer")
     same(AutoPeftModelForCausalLM.from_pretrained(tmp_path / "writer"), writer.net, models.probe(writer, TEXTS))
-    model = trained(adapted(plain(made["bert"], "labels")))
+    model = trained(adapted(plain(folders["bert"], "labels")))
     models.save(model, tmp_path / "model")
     inputs = models.probe(model, TEXTS)
     same(AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=3), model.net, inputs)
@@ -145,13 +145,13 @@ def test_plain_one_liners_of_peft_and_transformers(made, tmp_path):
     same(AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", config=config), model.net, inputs)
 
 
-def test_saving_an_adapter_of_a_hub_model_asks_no_network(made, tmp_path, monkeypatch):
+def test_saving_an_adapter_of_a_hub_model_asks_no_network(folders, tmp_path, monkeypatch):
     from peft.utils import other
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # with it PEFT would not ask anyhow
     asked: list[object] = []
-    monkeypatch.setattr(other, "file_exists", lambda *given, **_: asked.append(given) or False)
-    base = plain(made["bert"], "labels")
+    monkeypatch.setattr(other, "file_exists", lambda *request, **_: asked.append(request) or False)
+    base = plain(folders["bert"], "labels")
     base.net.name_or_path = "someone/model"
     model = adapted(base)
     models.save(model, tmp_path / "model")
@@ -162,12 +162,12 @@ def test_saving_an_adapter_of_a_hub_model_asks_no_network(made, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_an_adapter_names_an_offered_base_by_its_hub_id(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_names_an_offered_base_by_its_hub_id(folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by the folder of the package on this machine; it is proven with that folder, and ftp finds it again offline."""
     from ftp.types import Offer
 
     def offers() -> dict[str, Any]:
-        return {"house/encoder": [(lambda: Offer(made["bert"], default_for=("labels",)), "house-models", "1.0")]}
+        return {"house/encoder": [(lambda: Offer(folders["bert"], default_for=("labels",)), "house-models", "1.0")]}
 
     monkeypatch.setattr("ftp.model.source.offers", offers)
     monkeypatch.setattr("ftp.model.saving.offers", offers)
@@ -175,7 +175,7 @@ def test_an_adapter_names_an_offered_base_by_its_hub_id(made: Any, tmp_path: Pat
     models.save(model, tmp_path / "model")
     assert json.loads((tmp_path / "model/adapter_config.json").read_text())["base_model_name_or_path"] == "house/encoder"
     texts = {file.name: file.read_text() for file in (tmp_path / "model").rglob("*") if file.suffix in (".json", ".md")}
-    assert not [name for name, text in texts.items() if str(made["bert"]) in text]
+    assert not [name for name, text in texts.items() if str(folders["bert"]) in text]
     assert 'from_pretrained("house/encoder"' in texts["README.md"] and "`house-models` has the base" in texts["README.md"]
     inputs = models.probe(model, TEXTS)
     assert models.verify(model, tmp_path / "model", inputs) <= 1e-6
@@ -187,8 +187,8 @@ def test_an_adapter_names_an_offered_base_by_its_hub_id(made: Any, tmp_path: Pat
         torch.testing.assert_close(models.logits(net, inputs), models.logits(before, inputs), rtol=0, atol=1e-6)
 
 
-def test_a_merged_adapter_is_a_model_to_start_from(made, tmp_path):
-    model = trained(adapted(plain(made["bert"], "labels")))
+def test_a_merged_adapter_is_a_model_to_start_from(folders, tmp_path):
+    model = trained(adapted(plain(folders["bert"], "labels")))
     models.save(model, tmp_path / "model")
     with pytest.raises(UserError, match="ftp merge"):
         plain(tmp_path / "model", "labels")
@@ -201,8 +201,8 @@ def test_a_merged_adapter_is_a_model_to_start_from(made, tmp_path):
     same(models.reload(tmp_path / "second").net, second.net, models.probe(model, TEXTS))
 
 
-def test_the_reference_leaves_modes_and_gradients_alone(made):
-    model = adapted(plain(made["bert"], "labels"))
+def test_the_reference_leaves_modes_and_gradients_alone(folders):
+    model = adapted(plain(folders["bert"], "labels"))
     model.net.train()
     model.net.base_model.model.bert.embeddings.eval()
     frozen = next(weight for name, weight in model.net.named_parameters() if "lora_A" in name)
@@ -215,30 +215,30 @@ def test_the_reference_leaves_modes_and_gradients_alone(made):
     assert gradients == [weight.requires_grad for weight in model.net.parameters()]
 
 
-def test_the_start_comes_from_the_seed_alone(made):
+def test_the_start_comes_from_the_seed_alone(folders):
     def start(seed: int) -> torch.Tensor:
         torch.manual_seed(seed + 50)
-        weights = adapted(plain(made["gpt2"], "tokens"), seed=seed).net.named_parameters()
+        weights = adapted(plain(folders["gpt2"], "tokens"), seed=seed).net.named_parameters()
         return next(weight for name, weight in weights if "lora_A" in name)
 
     before = torch.get_rng_state()
     assert torch.equal(start(3), start(3)) and not torch.equal(start(3), start(4))
     torch.set_rng_state(before)
-    adapted(plain(made["gpt2"], "tokens"))
+    adapted(plain(folders["gpt2"], "tokens"))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_what_gets_adapters(made, recwarn):
-    model = adapted(plain(made["gpt2"], "tokens"))
+def test_what_gets_adapters(folders, recwarn):
+    model = adapted(plain(folders["gpt2"], "tokens"))
     with_adapters = {name for name, module in model.net.named_modules() if hasattr(module, "lora_A")}
     assert {name.split(".")[-1] for name in with_adapters} == {"c_attn", "c_proj", "c_fc"}
     assert not recwarn.list  # Conv1D needs no word from PEFT
-    model = adapted(plain(made["bert"], "labels"), layers_to_transform=(1,))
+    model = adapted(plain(folders["bert"], "labels"), layers_to_transform=(1,))
     with_adapters = {name for name, module in model.net.named_modules() if hasattr(module, "lora_A")}
     assert len(with_adapters) == 6 and all(".layer.1." in name for name in with_adapters)
-    written = adapted(plain(made["bert"], "labels"), lora_alpha=8, r=2).net.peft_config["default"]
+    written = adapted(plain(folders["bert"], "labels"), lora_alpha=8, r=2).net.peft_config["default"]
     assert (written.r, written.lora_alpha, written.task_type) == (2, 8, "SEQ_CLS")
-    assert written.base_model_name_or_path == str(made["bert"])
+    assert written.base_model_name_or_path == str(folders["bert"])
 
 
 @pytest.mark.slow
@@ -258,9 +258,9 @@ def test_what_gets_adapters(made, recwarn):
     ({"use_dora": True, "lora_bias": True}, ("PEFT refuses", "lora_bias")),
     ({"layers_pattern": ("layer",)}, ("PEFT refuses", "layers_pattern")),
 ])
-def test_mistakes_are_told(made, options, words):
+def test_mistakes_are_told(folders, options, words):
     with pytest.raises(UserError) as error:
-        adapted(plain(made["bert"], "labels"), **options)
+        adapted(plain(folders["bert"], "labels"), **options)
     for word in words:
         assert word in str(error.value)
 
@@ -269,17 +269,17 @@ def test_mistakes_are_told(made, options, words):
     {"target_modules": ("lm_head",)}, {"target_modules": ("wte", "c_attn")}, {"modules_to_save": ("lm_head",)},
     {"target_modules": (r".*(wte|c_attn)",)}, {"target_modules": ("wte",), "ensure_weight_tying": True},
 ])
-def test_one_end_of_tied_embeddings_is_refused(made, options):
+def test_one_end_of_tied_embeddings_is_refused(folders, options):
     with pytest.raises(UserError) as error:
-        adapted(plain(made["gpt2"], "tokens"), **options)
+        adapted(plain(folders["gpt2"], "tokens"), **options)
     assert "shares its weights" in str(error.value) and "ensure_weight_tying" in str(error.value)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied")
 @pytest.mark.parametrize("end", ["wte", "lm_head"])
-def test_both_ends_of_tied_embeddings_are_trained_saved_and_merged(made, tmp_path, monkeypatch, end):
-    base = plain(made["gpt2"], "tokens")
+def test_both_ends_of_tied_embeddings_are_trained_saved_and_merged(folders, tmp_path, monkeypatch, end):
+    base = plain(folders["gpt2"], "tokens")
     inputs = models.probe(base, TEXTS)
     before = models.logits(base.net, inputs)
     model = trained(adapted(base, modules_to_save=(end,), ensure_weight_tying=True))
@@ -293,11 +293,11 @@ def test_both_ends_of_tied_embeddings_are_trained_saved_and_merged(made, tmp_pat
     same(loaded.merge_and_unload(), model.net, inputs, atol=1e-5)
     same(models.reload(models.merge(tmp_path / "model", tmp_path / "merged")).net, model.net, inputs, atol=1e-5)
     with pytest.raises(UserError, match="it would do nothing"):
-        adapted(plain(made["llama"], "tokens"), ensure_weight_tying=True)
+        adapted(plain(folders["llama"], "tokens"), ensure_weight_tying=True)
 
 
-def test_an_adapter_on_an_output_layer_of_its_own_works_and_merges(made, tmp_path, monkeypatch):
-    model = trained(adapted(plain(made["llama"], "tokens"), target_modules=("lm_head", "embed_tokens", "q_proj")))
+def test_an_adapter_on_an_output_layer_of_its_own_works_and_merges(folders, tmp_path, monkeypatch):
+    model = trained(adapted(plain(folders["llama"], "tokens"), target_modules=("lm_head", "embed_tokens", "q_proj")))
     inputs = models.probe(model, TEXTS)
     models.save(model, tmp_path / "model")
     loaded = from_card(tmp_path / "model", monkeypatch)
@@ -305,7 +305,7 @@ def test_an_adapter_on_an_output_layer_of_its_own_works_and_merges(made, tmp_pat
     same(loaded.merge_and_unload(), model.net, inputs, atol=1e-5)
 
 
-def test_a_moved_base_is_told(made, tmp_path):
+def test_a_moved_base_is_told(folders, tmp_path):
     folder = tiny("bert", tmp_path / "base")
     models.save(adapted(plain(folder, "labels")), tmp_path / "model")
     folder.rename(tmp_path / "elsewhere")
@@ -320,8 +320,8 @@ def test_a_moved_base_is_told(made, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, head", [
     ("gpt2", "tokens"), ("llama", "tokens"), ("t5", "tokens"), ("bart", "tokens"), ("bert", "labels"), ("llama", "labels")])
-def test_added_tokens_are_trained_saved_reloaded_and_merged(made, tmp_path, monkeypatch, kind, head):
-    source = models.find(str(made[kind]), head)
+def test_added_tokens_are_trained_saved_reloaded_and_merged(folders, tmp_path, monkeypatch, kind, head):
+    source = models.find(str(folders[kind]), head)
     labels = THREE if head == "labels" else ()
     base = models.load(source, head, labels, seed=3, new_tokens=NewTokens(("<|tool|>", "<|note|>")))
     ids = base.tokenizer.convert_tokens_to_ids(["<|tool|>", "<|note|>"])
@@ -337,7 +337,7 @@ def test_added_tokens_are_trained_saved_reloaded_and_merged(made, tmp_path, monk
     assert token_rows.frozen(model.net, ids) == []
     models.save(model, tmp_path / "model")
     size = sum(file.stat().st_size for file in (tmp_path / "model").glob("*.safetensors"))
-    assert size < sum(file.stat().st_size for file in made[kind].glob("*.safetensors")), "rows alone, not whole embeddings"
+    assert size < sum(file.stat().st_size for file in folders[kind].glob("*.safetensors")), "rows alone, not whole embeddings"
     loaded = from_card(tmp_path / "model", monkeypatch)
     same(loaded, model.net, inputs)
     same(models.reload(tmp_path / "model").net, model.net, inputs)
@@ -350,9 +350,9 @@ def test_added_tokens_are_trained_saved_reloaded_and_merged(made, tmp_path, monk
 
 
 @pytest.mark.parametrize("end", ["lm_head", "embed_tokens"])
-def test_added_tokens_come_back_where_an_end_has_an_adapter(made, tmp_path, monkeypatch, end):
+def test_added_tokens_come_back_where_an_end_has_an_adapter(folders, tmp_path, monkeypatch, end):
     """The new rows of such an end are those of the run's seed, which the base on the disk has not."""
-    base = models.load(models.find(str(made["llama"]), "tokens"), "tokens", seed=3, new_tokens=NewTokens(("<|tool|>",)))
+    base = models.load(models.find(str(folders["llama"]), "tokens"), "tokens", seed=3, new_tokens=NewTokens(("<|tool|>",)))
     model = trained(adapted(base, target_modules=(end, "q_proj")))
     inputs = models.probe(model, ["one <|tool|>", *TEXTS])
     models.save(model, tmp_path / "model")
@@ -362,9 +362,9 @@ def test_added_tokens_come_back_where_an_end_has_an_adapter(made, tmp_path, monk
          inputs, atol=1e-5)
 
 
-def test_a_head_with_a_bias_is_left_to_full_training(made):
-    base = models.load(models.find(str(made["bert"]), "mask"), "mask", new_tokens=NewTokens(("<|tool|>",)))
+def test_a_head_with_a_bias_is_left_to_full_training(folders):
+    base = models.load(models.find(str(folders["bert"]), "mask"), "mask", new_tokens=NewTokens(("<|tool|>",)))
     model = adapted(base)
     assert token_rows.frozen(model.net, base.fresh_tokens) == list(base.fresh_tokens)
     with pytest.raises(UserError, match="output layer has a bias"):
-        adapted(plain(made["bert"], "mask"), trainable_token_indices=("7",))
+        adapted(plain(folders["bert"], "mask"), trainable_token_indices=("7",))

@@ -14,6 +14,7 @@ from ftp.types import Data
 from ftp_medical import SAMPLE
 from ftp_medical.identifiers import hidden, mask, masked, spans, verdict
 from ftp_testing.domains import a_run
+from ftp_testing.samples import column_of
 
 RUN = a_run("labelled")
 REGIONS = ("GB", "US")
@@ -47,15 +48,15 @@ def nhs_number(dice: random.Random) -> str:
         digits = [dice.randrange(4, 7), *(dice.randrange(10) for _ in range(8))]
         check = 11 - sum(digit * weight for digit, weight in zip(digits, range(10, 1, -1), strict=True)) % 11
         if check != 10:
-            said = "".join(map(str, [*digits, check % 11]))
-            return f"{said[:3]} {said[3:6]} {said[6:]}"
+            number = "".join(map(str, [*digits, check % 11]))
+            return f"{number[:3]} {number[3:6]} {number[6:]}"
 
 
 def card_number(dice: random.Random) -> str:
     digits = [4, *(dice.randrange(10) for _ in range(14))]
-    total = sum(sum(divmod(2 * digit, 10)) if place % 2 == 0 else digit for place, digit in enumerate(digits))
-    said = "".join(map(str, [*digits, -total % 10]))
-    return " ".join(said[start : start + 4] for start in range(0, 16, 4))
+    total = sum(sum(divmod(2 * digit, 10)) if index % 2 == 0 else digit for index, digit in enumerate(digits))
+    number = "".join(map(str, [*digits, -total % 10]))
+    return " ".join(number[start : start + 4] for start in range(0, 16, 4))
 
 
 def planted(kind: str, dice: random.Random) -> tuple[str, str]:
@@ -64,40 +65,40 @@ def planted(kind: str, dice: random.Random) -> tuple[str, str]:
     match kind:
         case "mail address":
             plain = last.lower().replace("'", "")
-            said = f"{first.lower()}.{plain}{dice.randrange(90)}@{dice.choice(('mail.example', 'clinic.example.org'))}"
-            return f"Results were sent to {said} on request.", said
+            secret = f"{first.lower()}.{plain}{dice.randrange(90)}@{dice.choice(('mail.example', 'clinic.example.org'))}"
+            return f"Results were sent to {secret} on request.", secret
         case "phone number":
-            said = dice.choice((f"020 7946 0{dice.randrange(100, 999)}", f"(212) 736-5{dice.randrange(100, 999)}",
+            secret = dice.choice((f"020 7946 0{dice.randrange(100, 999)}", f"(212) 736-5{dice.randrange(100, 999)}",
                                 f"+44 20 7946 0{dice.randrange(100, 999)}", f"+1 415 555 2{dice.randrange(100, 999)}"))
-            return f"Her son can be reached on {said} after six.", said
+            return f"Her son can be reached on {secret} after six.", secret
         case "NHS number":
-            said = nhs_number(dice)
-            return f"Referred with NHS number {said} for review.", said
+            secret = nhs_number(dice)
+            return f"Referred with NHS number {secret} for review.", secret
         case "social security number":
-            said = f"{dice.randrange(100, 600)}-{dice.randrange(10, 99)}-{dice.randrange(1000, 9999)}"
-            return f"The form gives {said} and a signature.", said
+            secret = f"{dice.randrange(100, 600)}-{dice.randrange(10, 99)}-{dice.randrange(1000, 9999)}"
+            return f"The form gives {secret} and a signature.", secret
         case "card number":
-            said = card_number(dice)
-            return f"The bill was paid with {said} at the desk.", said
+            secret = card_number(dice)
+            return f"The bill was paid with {secret} at the desk.", secret
         case "date of birth":
-            said = dice.choice((f"DOB: {dice.randrange(1, 28):02}/{dice.randrange(1, 12):02}/{dice.randrange(1930, 2015)}",
+            secret = dice.choice((f"DOB: {dice.randrange(1, 28):02}/{dice.randrange(1, 12):02}/{dice.randrange(1930, 2015)}",
                                 f"born on {dice.randrange(1, 28)} {dice.choice(MONTHS)} {dice.randrange(1930, 2015)}",
                                 f"Date of birth {dice.randrange(1930, 2015)}-0{dice.randrange(1, 9)}-{dice.randrange(10, 28)}"))
-            return f"A patient, {said}, came with cough.", said
+            return f"A patient, {secret}, came with cough.", secret
         case "record number":
             number = dice.choice((f"{dice.randrange(10**5, 10**8)}", f"RX{dice.randrange(10**5, 10**6)}",
                                   f"{dice.randrange(100, 999)}-{dice.randrange(1000, 9999)}"))
             called = dice.choice(("MRN", "MRN:", "Hospital number", "Patient ID:", "medical record number", "Chart no."))
-            said = f"{called} {number}"
-            return f"Notes under {said} were not found.", said
+            secret = f"{called} {number}"
+            return f"Notes under {secret} were not found.", secret
         case "name":
             title = dice.choice(("Mr", "Mrs", "Ms", "Dr", "Mr."))
-            said = dice.choice((f"{title} {last}", f"Mrs {first} {last}", f"Patient: {first} {last}"))
-            return f"On Monday {said} was seen in the ward.", said
+            secret = dice.choice((f"{title} {last}", f"Mrs {first} {last}", f"Patient: {first} {last}"))
+            return f"On Monday {secret} was seen in the ward.", secret
         case _:
-            said = dice.choice((f"{dice.randrange(1, 300)} {dice.choice(ROADS)}",
+            secret = dice.choice((f"{dice.randrange(1, 300)} {dice.choice(ROADS)}",
                                 f"SW{dice.randrange(1, 9)} {dice.randrange(1, 9)}AB"))
-            return f"The letter went to {said} last week.", said
+            return f"The letter went to {secret} last week.", secret
 
 
 KINDS = ("mail address", "phone number", "NHS number", "social security number", "card number", "date of birth", "record number",
@@ -106,22 +107,22 @@ KINDS = ("mail address", "phone number", "NHS number", "social security number",
 
 def test_planted_identifiers_are_found_and_plain_numbers_are_not() -> None:
     dice = random.Random(11)
-    clean = [*PLAIN, *(text for rows in read(SAMPLE / "labelled").values() for text in rows["text"])]
+    clean = [*PLAIN, *column_of(read(SAMPLE / "labelled"), "text")]
     assert [text for text in clean if spans(text, REGIONS)] == []
     hit = Counter[str]()
-    right = said = 0
+    num_right = num_hidden = 0
     for kind in KINDS:
         for _ in range(40):
             sentence, secret = planted(kind, dice)
             text = f"{dice.choice(clean)} {sentence} {dice.choice(clean)}"
             where = text.index(secret)
-            found = spans(text, REGIONS)
-            said += len(found)
-            mine = [one for one in found if one.start < where + len(secret) and one.end > where]
-            right += len(mine)
-            hit[kind] += any(one.kind == kind for one in mine)
+            hidden_spans = spans(text, REGIONS)
+            over_secret = [span for span in hidden_spans if span.start < where + len(secret) and span.end > where]
+            num_hidden += len(hidden_spans)
+            num_right += len(over_secret)
+            hit[kind] += any(span.kind == kind for span in over_secret)
     assert {kind: hit[kind] / 40 for kind in KINDS if hit[kind] < 38} == {}  # recall of each kind 0.95 at least
-    assert right / said >= 0.98
+    assert num_right / num_hidden >= 0.98  # precision
 
 
 def test_what_is_found_is_never_in_the_verdict() -> None:
@@ -176,8 +177,8 @@ def test_conversations_are_read_and_sampling_is_said() -> None:
     assert risk.evidence["of"] == {"train": 20} and risk.evidence["sampled"]
 
 
-@pytest.mark.parametrize("said", ["passport no. 533380006", "policy number H1234567", "account number: 12345678",
-                                  "paid from GB29 NWBK 6016 1331 9268 19"])
-def test_numbers_of_documents_and_accounts_are_hidden(said: str) -> None:
-    shown = hidden(f"The patient left, {said}, and came again.")
+@pytest.mark.parametrize("secret", ["passport no. 533380006", "policy number H1234567", "account number: 12345678",
+                                    "paid from GB29 NWBK 6016 1331 9268 19"])
+def test_numbers_of_documents_and_accounts_are_hidden(secret: str) -> None:
+    shown = hidden(f"The patient left, {secret}, and came again.")
     assert "number]" in shown and not any(letter.isdigit() for letter in shown)

@@ -6,36 +6,36 @@ import json
 import lzma
 import os
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import ftp
 from ftp.data.loading import settle
 from ftp.data.read import read
-from ftp.types import Data, Form, Prediction, Predictions
+from ftp.types import Data, Form
 from ftp_medical import SAMPLE, Medical
 from ftp_testing.advice import follow
 from ftp_testing.domains import a_run
 from ftp_testing.models import tiny
+from ftp_testing.samples import column_of, scores_of
 
 SETS = Path(os.environ.get("FTP_DATA") or "no-public-sets")
 FIELDS = {"heart", "lungs", "digestion", "nerves", "skin", "bones", "mind"}
 
 
-def given(form: Form, data: Path | None = None, **settings: Any) -> Data:
+def data_of(form: Form, data: Path | None = None, **settings: Any) -> Data:
     run = a_run(form, str(data) if data else None, **settings)
     return settle(Medical().load_data(run), run)[0]
 
 
 def test_sentences_of_the_sample_are_in_one_split_only_and_fields_are_even() -> None:
-    found = read(SAMPLE / "labelled")
-    said = [text.lower() for rows in found.values() for text in rows["text"]]
-    assert len(said) == len(set(said)) == 210
-    for rows in found.values():
+    splits = read(SAMPLE / "labelled")
+    texts = [text.lower() for text in column_of(splits, "text")]
+    assert len(texts) == len(set(texts)) == 210
+    for rows in splits.values():
         counts = Counter(rows["label"])
         assert set(counts) == FIELDS and len(set(counts.values())) == 1
 
@@ -59,23 +59,18 @@ def test_answers_of_the_sample_stand_where_they_say() -> None:
 
 
 def test_perfect_answers_score_one_and_a_constant_one_does_not() -> None:
-    data = given("labelled")
+    data = data_of("labelled")
     rows = data.splits["test"]
 
-    def scores(answers: list[int]) -> dict[str, float]:
-        said = Predictions("test", rows, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
-        return {one.name: one.value for one in Medical().evaluate(data, {"test": said})}
-
-    assert scores(rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
-    assert scores([0] * len(rows)) == pytest.approx({"accuracy": 1 / 7, "macro_f1": (2 / 8) / 7, "mcc": 0.0})
+    assert scores_of(Medical(), data, rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
+    assert scores_of(Medical(), data, [0] * len(rows)) == pytest.approx({"accuracy": 1 / 7, "macro_f1": (2 / 8) / 7, "mcc": 0.0})
 
 
 def test_a_decoder_reads_questions_as_conversations_and_is_scored() -> None:
-    data = given("conversation")
+    data = data_of("conversation")
     rows = data.splits["test"]
-    said = [messages[-1]["content"] for messages in rows["messages"]]
-    one = Predictions("test", rows, [Prediction(text) for text in said], 0.0, np.zeros(len(rows)))
-    assert {one.name: one.value for one in Medical().evaluate(data, {"test": one})} == {
+    answers = [messages[-1]["content"] for messages in rows["messages"]]
+    assert scores_of(Medical(), data, answers) == {
         "exact_match": 1.0, "f1": 1.0, "no_answer_accuracy": 1.0, "f1_answerable": 1.0}
     assert rows[0]["messages"][0]["content"].startswith(tuple(read(SAMPLE / "question")["test"]["context"]))
 
@@ -96,10 +91,10 @@ def public(name: str, folder: Path, count: int = 40) -> Path:
 def test_public_sets_are_read_as_they_are(name: str, form: Form, tmp_path: Path) -> None:
     folder = public(name, tmp_path)
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    data = given(form, folder)
-    made = [row for split in data.splits.values() for row in split]
-    assert len(made) == len(rows)
-    first = next(row for row in made if row["id"] == rows[0]["id"])
+    data = data_of(form, folder)
+    rows_read = list(chain.from_iterable(data.splits.values()))
+    assert len(rows_read) == len(rows)
+    first = next(row for row in rows_read if row["id"] == rows[0]["id"])
     if form == "labelled":
         assert data.labels[first["label"]] == rows[0]["label_name"]
     if name == "pubmedqa":
@@ -118,9 +113,9 @@ def test_pubmedqa_made_by_hand(tmp_path: Path) -> None:
     lines = [{"id": str(number), "question": f"Does drug {number} help?", "context": f"We gave drug {number} to mice.",
               "long_answer": f"Drug {number} may help.", "label": number % 3} for number in range(12)]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    assert {"text", "text_pair", "label"} <= set(given("labelled", tmp_path).splits["train"].column_names)
-    talk = given("conversation", tmp_path).splits["train"]
-    assert len(talk) + len(given("conversation", tmp_path).splits["validation"]) == 12
+    assert {"text", "text_pair", "label"} <= set(data_of("labelled", tmp_path).splits["train"].column_names)
+    talk = data_of("conversation", tmp_path).splits["train"]
+    assert len(talk) + len(data_of("conversation", tmp_path).splits["validation"]) == 12
     assert all("may help" in turns[-1]["content"] and "mice" in turns[0]["content"] for turns in talk["messages"])
 
 
@@ -131,7 +126,7 @@ def test_an_answer_that_is_not_in_its_context_is_an_error(tmp_path: Path) -> Non
 
     good = [row(drug, drug) for drug in ("Aspirin", "Codeine", "Insulin", "Warfarin")]
     for split, rows in {"train": [*good[:3], row("Lithium", "Heparin")], "validation": good[3:]}.items():
-        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with pytest.raises(ftp.UserError, match=r"rows 3"):
         ftp.run(["full", "qa", "-leakage"], model=str(tiny("bert", tmp_path / "model")), data=str(tmp_path), out=tmp_path / "run",
                 device="cpu", cache_dir=tmp_path / "cache")
@@ -152,20 +147,21 @@ def test_identifiers_of_rows_are_nowhere_in_the_folder_of_a_run(tmp_path: Path, 
     who = f"Patient: Quentin {secrets[0]}, born {secrets[3]}, phone {secrets[2]}, mail {secrets[1]}."
     rows = [{"text": f"{'The cough is dry. ' * (n % 5)}{who} Visit {n} ", "label": sorted(FIELDS)[n % 7]} for n in range(70)]
     for split, part in {"train": rows[:50], "validation": rows[40:]}.items():
-        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in part))
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     options = {"model": str(tiny("bert", tmp_path / "model")), "data": str(tmp_path), "max_steps": 2, "baselines": False,
                "verify": False, "device": "cpu", "cache_dir": tmp_path / "cache", "leakage.stop_exact": 1.0,
                "leakage.stop_sure": 1.0}
     done = ftp.run(["full", "medical", "-forgetting"], out=tmp_path / "run", **options)
-    found = {risk.name: risk for risk in done.risks}
-    assert found["leakage"].level == found["identifiers"].level == "warn"
+    risks = {risk.name: risk for risk in done.risks}
+    assert risks["leakage"].level == risks["identifiers"].level == "warn"
     shown = (tmp_path / "run" / "examples.json").read_text() + (tmp_path / "run" / "report.html").read_text()
-    assert "[phone number]" in shown and "[name]" in shown and "[phone number]" in json.dumps(dict(found["leakage"].evidence))
-    written = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    told = capfd.readouterr()
-    assert [(path, one) for path, said in written.items() for one in secrets if one.encode() in said] == []
-    assert not [one for one in secrets if one in told.out + told.err]
-    for line in found["identifiers"].advice:
+    assert "[phone number]" in shown and "[name]" in shown and "[phone number]" in json.dumps(dict(risks["leakage"].evidence))
+    output = capfd.readouterr()
+    for secret in secrets:
+        assert secret not in output.out + output.err
+        for path in (tmp_path / "run").rglob("*"):
+            assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+    for line in risks["identifiers"].advice:
         follow(line)
     masked = ftp.run(["full", "medical", "-forgetting"], out=tmp_path / "masked", **{**options, "medical.mask": True})
     assert {risk.name: risk.level for risk in masked.risks}["identifiers"] == "ok"

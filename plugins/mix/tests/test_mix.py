@@ -39,13 +39,13 @@ def collected(plugins: list[str], **options: Any) -> tuple[Data, list[str]]:
 def test_text_is_mixed_into_train_alone(tmp_path: Path) -> None:
     own, general = texts(tmp_path / "own.jsonl", "own", 200), texts(tmp_path / "others.jsonl", "general", 100)
     options = {"data": own, "mix.data": general, "mix.share": 0.2}
-    data, told = collected(["mlm", "files", "mix"], **options)
+    data, log_lines = collected(["mlm", "files", "mix"], **options)
     without, _ = collected(["mlm", "files"], data=own)
     kinds = [text.split()[0] for text in data.splits["train"]["text"]]
     own_rows = len(without.splits["train"])
     assert kinds.count("own") == own_rows and kinds.count("general") == round(own_rows * 0.2 / 0.8)
     assert data.splits["validation"]["text"][:] == without.splits["validation"]["text"][:], "held-out rows stay what they were"
-    assert any("(20.0%) are general rows" in line for line in told)
+    assert any("(20.0%) are general rows" in line for line in log_lines)
     again, _ = collected(["mlm", "files", "mix"], **options)
     assert again.splits["train"]["text"][:] == data.splits["train"]["text"][:]
     other, _ = collected(["mlm", "files", "mix"], **options, seed=1)
@@ -96,17 +96,19 @@ def test_a_share_holds_under_max_train_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("plugins", "form"), [(["clm", "files"], "text"), (["sft", "files"], "conversation")])
 def test_without_a_file_rows_of_ours_are_mixed_in(tmp_path: Path, plugins: list[str], form: str) -> None:
     file = write(tmp_path / "own.jsonl", [{"prompt": f"zz {n}", "completion": f"answer {n}"} for n in range(200)])
-    data, told = collected([*plugins, "mix"], data=file if form == "conversation" else texts(tmp_path / "t.jsonl", "zz", 200))
-    assert any("(10.0%) are general rows of ours (English)" in line for line in told), told
+    if form == "text":
+        file = texts(tmp_path / "t.jsonl", "zz", 200)
+    data, log_lines = collected([*plugins, "mix"], data=file)
+    assert any("(10.0%) are general rows of ours (English)" in line for line in log_lines), log_lines
     general = [row for row in data.splits["train"].to_list() if "zz" not in json.dumps(row)]
     assert len(general) == 20 and len({json.dumps(row) for row in general}) == 20
 
 
 def test_too_few_general_rows_are_told(tmp_path: Path) -> None:
     own, general = texts(tmp_path / "own.jsonl", "own", 200), texts(tmp_path / "others.jsonl", "general", 5)
-    data, told = collected(["mlm", "files", "mix"], data=own, **{"mix.data": general, "mix.share": 0.5})
+    data, log_lines = collected(["mlm", "files", "mix"], data=own, **{"mix.data": general, "mix.share": 0.5})
     assert sum(text.startswith("general") for text in data.splits["train"]["text"]) == 5
-    assert any("has 5 rows, and a share of 0.5 asks for" in line for line in told)
+    assert any("has 5 rows, and a share of 0.5 asks for" in line for line in log_lines)
 
 
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file or folder"):
         collected(["mlm", "files", "mix"], data=general, **{"mix.data": str(tmp_path / "none.jsonl")})
     turns = [[{"role": "user", "content": f"ask {n}"}, {"role": "assistant", "content": "b"}] for n in range(30)]
-    rows = write(tmp_path / "rows.jsonl", [{"messages": one} for one in turns])
+    rows = write(tmp_path / "rows.jsonl", [{"messages": turn} for turn in turns])
     with pytest.raises(UserError, match="cannot be read as 'conversation'"):
         collected(["sft", "files", "mix"], data=rows, **{"mix.data": general})
     with pytest.raises(UserError, match="out of range"):

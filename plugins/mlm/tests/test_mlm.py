@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def test_the_loss_and_gradients_are_transformers_own_under_the_same_masks(folder
     rows = [row for row in loss.encode(ROWS) if len(row["input_ids"]) == 48]
     ids, labels = Masks(Mlm(), model, 0).hide(rows, fixed=True)
     batch = loss.collate(rows)
-    assert sorted(batch.inputs["target"].tolist()) == sorted(one for row in labels for one in row if one != -100)
+    hidden = [label for label in chain.from_iterable(labels) if label != -100]
+    assert sorted(batch.inputs["target"].tolist()) == sorted(hidden)
     ours = loss.compute(batch).total / batch.count
     ours.backward()
     plain = loaded(folder)
@@ -65,9 +67,9 @@ def test_the_loss_and_gradients_are_transformers_own_under_the_same_masks(folder
     theirs.backward()
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-4)
     mine = dict(model.net.named_parameters())
-    for name, one in plain.net.named_parameters():
-        if one.grad is not None:
-            assert float((mine[name].grad - one.grad).norm()) <= 1e-4 * float(one.grad.norm()) + 1e-7, name
+    for name, weight in plain.net.named_parameters():
+        if weight.grad is not None:
+            assert float((mine[name].grad - weight.grad).norm()) <= 1e-4 * float(weight.grad.norm()) + 1e-7, name
 
 
 def test_documents_of_a_block_do_not_see_each_other(folder: Path) -> None:
@@ -95,16 +97,21 @@ def test_shares_are_those_of_bert_and_special_tokens_are_left_alone(folder: Path
     row: Row = {"input_ids": [tokenizer.cls_token_id, *words * 400, tokenizer.sep_token_id]}
     torch.manual_seed(0)
     (ids,), (labels,) = masks.hide([row], fixed=False)
-    hidden = [place for place, one in enumerate(labels) if one != -100]
+    hidden = [index for index, label in enumerate(labels) if label != -100]
     share = len(hidden) / (len(words) * 400)
     assert share == pytest.approx(0.15, abs=0.012)
-    kinds = Counter("mask" if ids[n] == tokenizer.mask_token_id else "same" if ids[n] == labels[n] else "other" for n in hidden)
+    kinds = Counter[str]()
+    for index in hidden:
+        if ids[index] == tokenizer.mask_token_id:
+            kinds["mask"] += 1
+        elif ids[index] != labels[index]:
+            kinds["other"] += 1
     assert kinds["mask"] / len(hidden) == pytest.approx(0.8, abs=0.03)
     assert kinds["other"] / len(hidden) == pytest.approx(0.1, abs=0.025)
     assert labels[0] == labels[-1] == -100 and ids[0] == tokenizer.cls_token_id
     drawn = {ids[n] for n in hidden} - {tokenizer.mask_token_id}
     assert not drawn & set(tokenizer.all_special_ids) and max(drawn) < model.net.config.vocab_size
-    assert all(ids[n] == one for n, one in enumerate(row["input_ids"]) if labels[n] == -100)
+    assert all(ids[n] == token for n, token in enumerate(row["input_ids"]) if labels[n] == -100)
 
 
 def test_training_draws_from_the_global_generator_and_evaluation_never_changes(folder: Path) -> None:
@@ -138,7 +145,9 @@ def test_a_number_of_the_update_says_what_is_hidden_on_whatever_rank(folder: Pat
     torch.manual_seed(3)
     whole = [loss.collate(rows).inputs["target"].tolist() for _ in range(2)]
     torch.manual_seed(4)
-    parts = [one for place in range(0, len(rows), 2) for one in loss.collate(rows[place : place + 2]).inputs["target"].tolist()]
+    parts: list[int] = []
+    for start in range(0, len(rows), 2):
+        parts += loss.collate(rows[start : start + 2]).inputs["target"].tolist()
     assert whole[0] == whole[1] == parts
     later = loss.collate([{**row, "draw": 8} for row in rows])
     assert later.inputs["where"].tolist() != loss.collate(rows).inputs["where"].tolist()
@@ -158,28 +167,34 @@ def test_whole_words_are_hidden_as_one(folder: Path) -> None:
     loss = a_loss(model, whole_word=True)
     texts: list[Row] = [{"text": "unforgettable zebras overwhelmingly outnumber xylophones"}, {"text": "quixotic jazz, vividly"}]
     block = next(iter(loss.encode(texts)))
-    assert len(block["segments"]) > 1 and max(Counter(one for one in block["words"] if one >= 0).values()) > 1
+    words = Counter(word for word in block["words"] if word >= 0)
+    assert len(block["segments"]) > 1 and max(words.values()) > 1
     (_,), (labels,) = Masks(Mlm(whole_word=True, mlm_probability=0.4), model, 0).hide([block], fixed=True)
-    fate: dict[int, set[bool]] = {}
+    is_hidden: dict[int, set[bool]] = {}  # of the tokens of each word
     for word, label in zip(block["words"], labels, strict=True):
         if word >= 0:
-            fate.setdefault(word, set()).add(label != -100)
-    assert all(len(one) == 1 for one in fate.values()) and {True} in fate.values() and {False} in fate.values()
+            is_hidden.setdefault(word, set()).add(label != -100)
+    fates = list(is_hidden.values())
+    assert {True} in fates and {False} in fates and {True, False} not in fates
     whole = model.tokenizer(texts[0]["text"]).word_ids()
-    assert [one for one in block["words"][: block["segments"][0]] if one >= 0] == [one for one in whole if one is not None]
+    first_words = block["words"][: block["segments"][0]]
+    assert [word for word in first_words if word >= 0] == [word for word in whole if word is not None]
     assert loss.key != a_loss(model).key
 
 
 def test_no_token_is_lost(folder: Path) -> None:
     model = loaded(folder)
     special = set(model.tokenizer.all_special_ids)
-    expected = [one for row in ROWS for one in model.tokenizer(row["text"], add_special_tokens=False)["input_ids"]]
+    expected: list[int] = []
+    for row in ROWS:
+        expected += model.tokenizer(row["text"], add_special_tokens=False)["input_ids"]
+    expected = [token for token in expected if token not in special]
     loss = a_loss(model, block_size=24)
     for encode in (loss.encode, loss.encode_to_score):
         rows = list(encode(ROWS))
         assert all(sum(row["segments"]) == len(row["input_ids"]) <= 24 for row in rows)
-        assert [one for row in rows for one in row["input_ids"] if one not in special] == [
-            one for one in expected if one not in special]
+        tokens = chain.from_iterable(row["input_ids"] for row in rows)
+        assert [token for token in tokens if token not in special] == expected
         for row in rows:
             assert row["input_ids"].count(model.tokenizer.cls_token_id) == len(row["segments"])
 
@@ -192,9 +207,9 @@ def test_blanks_are_filled_in(folder: Path) -> None:
     with torch.no_grad():
         answer = loss.answer(loss.collate(rows), None)[0].answer
         best = model.net(torch.tensor([rows[0]["input_ids"]])).logits[0]
-    place = rows[0]["input_ids"].index(model.tokenizer.mask_token_id)
+    blank = rows[0]["input_ids"].index(model.tokenizer.mask_token_id)
     filled = [*rows[0]["input_ids"]]
-    filled[place] = int(best[place].argmax())
+    filled[blank] = int(best[blank].argmax())
     assert answer == model.tokenizer.decode(filled, skip_special_tokens=True)
     with pytest.raises(UserError, match="nothing to guess"):
         list(asked(loss, [{"text": "the film"}]))
@@ -244,7 +259,7 @@ def test_a_plan_knows_the_network_unless_it_is_from_scratch(folder: Path) -> Non
     from ftp.plugins.plan import prepare
     from ftp.runs.dry_run import forecast
 
-    told = forecast(prepare(["mlm", "law"], given=[("flags", {"model": str(folder)})]))
-    assert told.shape is not None and told.shape.trained == told.shape.total
-    told = forecast(prepare(["mlm", "law"], given=[("flags", {"mlm.model_config": '{"model_type": "bert"}'})]))
-    assert told.shape is None and "mlm builds it in a way of its own" in told.unknown[0]
+    plan_of_run = forecast(prepare(["mlm", "law"], given=[("flags", {"model": str(folder)})]))
+    assert plan_of_run.shape is not None and plan_of_run.shape.trained == plan_of_run.shape.total
+    plan_of_run = forecast(prepare(["mlm", "law"], given=[("flags", {"mlm.model_config": '{"model_type": "bert"}'})]))
+    assert plan_of_run.shape is None and "mlm builds it in a way of its own" in plan_of_run.unknown[0]

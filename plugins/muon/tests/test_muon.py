@@ -20,66 +20,69 @@ def net(folder: Path) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(tiny("llama", folder))
 
 
-def optimizer_of(one: torch.nn.Module, settings: Settings) -> JoinedOptimizer:
+def optimizer_of(network: torch.nn.Module, settings: Settings) -> JoinedOptimizer:
     run: Any = SimpleNamespace(settings=settings)
-    model: Any = SimpleNamespace(net=one)
+    model: Any = SimpleNamespace(net=network)
     loss: Any = SimpleNamespace(extra=None)
     optimizer = Muon().make_optimizer(run, model, loss)
     assert isinstance(optimizer, JoinedOptimizer)
     return optimizer
 
 
-def pull(one: torch.nn.Module, seed: int) -> None:
+def draw_gradients(network: torch.nn.Module, seed: int) -> None:
     """The same gradients for the same seed."""
     torch.manual_seed(seed)
-    for weight in one.parameters():
+    for weight in network.parameters():
         weight.grad = torch.randn_like(weight)
 
 
 def test_matrices_between_layers_are_muons_and_embeddings_and_head_are_not(tmp_path: Path) -> None:
-    one = net(tmp_path)
-    inner = inner_matrices(one)
-    names = {name for name, weight in one.named_parameters() if id(weight) in inner}
-    assert names == {name for name, weight in one.named_parameters() if name.endswith("_proj.weight")}
-    made = optimizer_of(one, Settings(weight_decay=0.1))
-    assert {id(w) for w in made.parts["muon"].param_groups[0]["params"]} == inner
-    assert sum(len(group["params"]) for group in made.param_groups) == len(list(one.parameters()))
+    ours = net(tmp_path)
+    inner = inner_matrices(ours)
+    names = {name for name, weight in ours.named_parameters() if id(weight) in inner}
+    assert names == {name for name, weight in ours.named_parameters() if name.endswith("_proj.weight")}
+    optimizer = optimizer_of(ours, Settings(weight_decay=0.1))
+    assert {id(weight) for weight in optimizer.parts["muon"].param_groups[0]["params"]} == inner
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(ours.parameters()))
 
 
 def test_each_part_moves_as_torchs_own(tmp_path: Path) -> None:
-    one = net(tmp_path)
-    other = copy.deepcopy(one)
+    ours = net(tmp_path)
+    theirs = copy.deepcopy(ours)
     settings = Settings(learning_rate=0.01, weight_decay=0.1)
-    made, inner = optimizer_of(one, settings), {name for name, w in one.named_parameters() if id(w) in inner_matrices(one)}
-    named = dict(other.named_parameters())
-    muon = torch.optim.Muon([w for name, w in named.items() if name in inner], lr=0.01, weight_decay=0.1,
+    optimizer = optimizer_of(ours, settings)
+    ids = inner_matrices(ours)
+    inner = {name for name, weight in ours.named_parameters() if id(weight) in ids}
+    named = dict(theirs.named_parameters())
+    muon = torch.optim.Muon([weight for name, weight in named.items() if name in inner], lr=0.01, weight_decay=0.1,
                             adjust_lr_fn="match_rms_adamw")
-    adamw = torch.optim.AdamW([{"params": [w for name, w in named.items() if name not in inner and w.ndim > 1]},
-                               {"params": [w for w in named.values() if w.ndim < 2], "weight_decay": 0.0}], lr=0.01,
-                              weight_decay=0.1, fused=True)
+    decayed = [weight for name, weight in named.items() if name not in inner and weight.ndim > 1]
+    not_decayed = [weight for weight in named.values() if weight.ndim < 2]
+    adamw = torch.optim.AdamW([{"params": decayed}, {"params": not_decayed, "weight_decay": 0.0}],
+                              lr=0.01, weight_decay=0.1, fused=True)
     for seed in range(3):
-        pull(one, seed)
-        pull(other, seed)
-        made.step()
+        draw_gradients(ours, seed)
+        draw_gradients(theirs, seed)
+        optimizer.step()
         muon.step()
         adamw.step()
-    for name, weight in one.named_parameters():
+    for name, weight in ours.named_parameters():
         assert torch.equal(weight, named[name]), name
 
 
 def test_a_saved_state_goes_on_as_it_was(tmp_path: Path) -> None:
     settings = Settings(learning_rate=0.01)
-    one = net(tmp_path)
-    first = optimizer_of(one, settings)
-    pull(one, 1)
+    ours = net(tmp_path)
+    first = optimizer_of(ours, settings)
+    draw_gradients(ours, 1)
     first.step()
-    other = copy.deepcopy(one)
-    second = optimizer_of(other, settings)
+    theirs = copy.deepcopy(ours)
+    second = optimizer_of(theirs, settings)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for group in [*first.param_groups, *second.param_groups]:
         group["lr"] = 0.005  # what the loop sets must reach both parts
-    for which, optimizer in ((one, first), (other, second)):
-        pull(which, 2)
+    for network, optimizer in ((ours, first), (theirs, second)):
+        draw_gradients(network, 2)
         optimizer.step()
-    before = dict(one.named_parameters())
-    assert all(torch.equal(weight, before[name]) for name, weight in other.named_parameters())
+    before = dict(ours.named_parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in theirs.named_parameters())

@@ -8,14 +8,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.types import Data, Prediction, Predictions
+from ftp.types import Data
 from ftp_pairs import SAMPLE, Pairs
 from ftp_testing.models import tiny
+from ftp_testing.samples import column_of, scores_of
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,13 @@ def write(path: Path, rows: list[tuple[str, ...]]) -> str:
 
 
 def test_sentences_of_the_sample_are_in_one_split_only(sample: dict[str, Any]) -> None:
-    said = {split: {text.lower() for column in ("text", "text_pair") for text in rows[column]} for split, rows in sample.items()}
-    assert list(said) == ["train", "validation", "test"]
-    assert not said["train"] & (said["validation"] | said["test"]) and not said["validation"] & said["test"]
-    pairs = [frozenset((row["text"], row["text_pair"])) for rows in sample.values() for row in rows]
+    texts: dict[str, set[str]] = {}
+    for split, rows in sample.items():
+        texts[split] = {text.lower() for text in (*rows["text"], *rows["text_pair"])}
+    assert list(texts) == ["train", "validation", "test"]
+    assert not texts["train"] & (texts["validation"] | texts["test"]) and not texts["validation"] & texts["test"]
+    columns = zip(column_of(sample, "text"), column_of(sample, "text_pair"), strict=True)
+    pairs = list(map(frozenset, columns))
     assert len(pairs) == len(set(pairs)) == 260
     for rows in sample.values():
         assert Counter(rows["label"]) == dict.fromkeys(("different", "same"), len(rows) // 2)
@@ -46,12 +49,9 @@ def test_perfect_answers_score_one(sample: dict[str, Any]) -> None:
     rows = coded["test"]
     assert names == ("different", "same")
 
-    def scores(answers: list[int]) -> dict[str, float]:
-        given = Predictions("test", rows, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
-        return {one.name: one.value for one in Pairs().evaluate(Data({"test": rows}, "labelled", names), {"test": given})}
-
-    assert scores(rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
-    assert scores([0] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
+    data = Data({"test": rows}, "labelled", names)
+    assert scores_of(Pairs(), data, rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
+    assert scores_of(Pairs(), data, [0] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
 
 
 def test_a_row_without_its_second_text_is_refused(tmp_path: Path) -> None:
@@ -70,9 +70,10 @@ def test_a_run_reads_both_texts(tmp_path: Path, sample: dict[str, Any]) -> None:
     ftp.run(["full", "pairs"], model=str(tiny("bert", tmp_path / "model")), data=own, out=tmp_path / "run", max_steps=2,
             baselines=False, verify=False, report=False, device="cpu", cache_dir=tmp_path / "cache")
     finished = ftp.load(tmp_path / "run")
-    one, other = finished.predict([{"text": "The lake is frozen.", "text_pair": "There is ice on the lake."},
-                                   {"text": "The lake is frozen.", "text_pair": "Prices rose by 2.5 percent in March."}])
-    assert one["answer"] in ("different", "same") and one["scores"] != other["scores"]
+    same, different = finished.predict([
+        {"text": "The lake is frozen.", "text_pair": "There is ice on the lake."},
+        {"text": "The lake is frozen.", "text_pair": "Prices rose by 2.5 percent in March."}])
+    assert same["answer"] in ("different", "same") and same["scores"] != different["scores"]
 
 
 def test_rows_with_one_text_are_refused(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {kind: tiny(kind, folder / kind) for kind in ("bert", "gpt2", "llama")}
 
@@ -66,9 +66,9 @@ def same(net: Any, expected: torch.Tensor, inputs: Any, atol: float = 1e-6) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [one for one in METHODS if one in INSTALLED])
-def test_a_method_from_start_to_reload(made, tmp_path, method):
-    base = plain(made["bert"], "labels")
+@pytest.mark.parametrize("method", [method for method in METHODS if method in INSTALLED])
+def test_a_method_from_start_to_reload(folders, tmp_path, method):
+    base = plain(folders["bert"], "labels")
     inputs = models.probe(base, TEXTS)
     before = models.logits(base.net, inputs)
     model = adapted(base, method=method, options=METHODS[method])
@@ -87,13 +87,13 @@ def test_a_method_from_start_to_reload(made, tmp_path, method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ia3", "prompt_tuning"])
-def test_plain_peft_gives_the_same_logits(made, tmp_path, method):
+def test_plain_peft_gives_the_same_logits(folders, tmp_path, method):
     """On the weights that ours has; and in a fresh process, from what ours saved."""
-    model = trained(adapted(plain(made["llama"], "tokens"), method=method))
+    model = trained(adapted(plain(folders["llama"], "tokens"), method=method))
     inputs = models.probe(model, TEXTS)
     kinds = {"ia3": peft.IA3Config, "prompt_tuning": peft.PromptTuningConfig}
     more = {"num_virtual_tokens": 20} if method in PROMPTS else {}
-    other = peft.get_peft_model(plain(made["llama"], "tokens").net, kinds[method](task_type="CAUSAL_LM", **more))
+    other = peft.get_peft_model(plain(folders["llama"], "tokens").net, kinds[method](task_type="CAUSAL_LM", **more))
     peft.set_peft_model_state_dict(other, peft.get_peft_model_state_dict(model.net))
     same(other, models.logits(model.net, inputs), inputs)
     models.save(model, tmp_path / "model")
@@ -103,9 +103,9 @@ def test_plain_peft_gives_the_same_logits(made, tmp_path, method):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", PROMPTS)
 @pytest.mark.parametrize("kind, head", [("bert", "tags"), ("bert", "span"), ("llama", "tokens"), ("gpt2", "tokens")])
-def test_the_outputs_of_a_prompt_are_left_out(made, kind, head, method):
+def test_the_outputs_of_a_prompt_are_left_out(folders, kind, head, method):
     """Logits, in the order of the tokens, are those of PEFT's own pass behind the prompt, whatever is padded."""
-    model = trained(adapted(plain(made[kind], head), method=method, options=METHODS[method]))
+    model = trained(adapted(plain(folders[kind], head), method=method, options=METHODS[method]))
     rows = [model.tokenizer(text)["input_ids"] for text in TEXTS[:3]]
     model.net.eval()
     inputs = layout.lay(rows, packed=False, pad_id=model.tokenizer.pad_token_id)
@@ -125,8 +125,8 @@ def test_the_outputs_of_a_prompt_are_left_out(made, kind, head, method):
 
 @pytest.mark.parametrize("method", PROMPTS)
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_a_decoder_is_read_at_the_last_real_token_behind_a_prompt(made, method, side):
-    model = trained(adapted(plain(made["llama"], "labels"), method=method, options=METHODS[method]))
+def test_a_decoder_is_read_at_the_last_real_token_behind_a_prompt(folders, method, side):
+    model = trained(adapted(plain(folders["llama"], "labels"), method=method, options=METHODS[method]))
     rows = [model.tokenizer(text)["input_ids"] for text in TEXTS[:3]]
     model.net.eval()
     with torch.no_grad():
@@ -138,10 +138,10 @@ def test_a_decoder_is_read_at_the_last_real_token_behind_a_prompt(made, method, 
     torch.testing.assert_close(alone[0], whole, rtol=1e-4, atol=1e-5)
 
 
-def test_a_prompt_takes_positions_of_every_row(made):
+def test_a_prompt_takes_positions_of_every_row(folders):
     settings = SimpleNamespace(max_length=None)
     run = SimpleNamespace(settings=settings)
-    base = plain(made["bert"], "labels")
+    base = plain(folders["bert"], "labels")
     base.tokenizer.model_max_length = 10**6
     full = row_limit(run, base)
     model = adapted(base, method="prompt_tuning", options="num_virtual_tokens=16")
@@ -167,18 +167,18 @@ def test_a_prompt_takes_positions_of_every_row(made):
     ({"method": "c3a"}, ("PEFT refuses", "block_size")),
     ({"method": "vera", "options": "target_modules=[qeury]"}, ("no such module", "'query'")),
 ])
-def test_mistakes_are_told(made, options, words):
+def test_mistakes_are_told(folders, options, words):
     with pytest.raises(UserError) as error:
-        adapted(plain(made["bert"], "labels"), **options)
+        adapted(plain(folders["bert"], "labels"), **options)
     for word in words:
         assert word in str(error.value), str(error.value)
 
 
-def test_where_prompts_do_not_go(made):
+def test_where_prompts_do_not_go(folders):
     with pytest.raises(UserError, match=r"head 'mask'[\s\S]*methods that fit: lora, .*ia3"):
-        adapted(plain(made["bert"], "mask"), method="prompt")
+        adapted(plain(folders["bert"], "mask"), method="prompt")
     with pytest.raises(UserError, match=r"--pack on[\s\S]*ia3"):
-        adapted(plain(made["bert"], "labels"), method="p_tuning", pack="on")
+        adapted(plain(folders["bert"], "labels"), method="p_tuning", pack="on")
 
 
 def test_options_as_text():
@@ -194,18 +194,20 @@ def test_options_as_text():
     ("bert", (), "prompt_tuning"), ("llama", ("dpo",), "prefix_tuning"), ("llama", ("sft",), "ia3"),
     ("gpt2", ("clm",), "prompt_tuning")])
 @pytest.mark.slow
-def test_a_run(made, tmp_path, kind, plugins, method):
-    done = execute(find("peft").prepared(plugins=plugins, model=str(made[kind]), max_steps=3, baselines=True, verify=True,
+def test_a_run(folders, tmp_path, kind, plugins, method):
+    done = execute(find("peft").prepared(plugins=plugins, model=str(folders[kind]), max_steps=3, baselines=True, verify=True,
                                          out=str(tmp_path / "run"), **{"peft.method": method, "learning_rate": 1e-2}))
     assert done.step == 3 and done.trained < done.total
     if "dpo" in plugins:
         assert done.score("rewards/margins") != 0
     elif not plugins:
-        assert {one["answer"] for one in ftp.load(done.out).predict(["good thing", "bad thing"])} <= {"bad", "good"}
+        answers = ftp.load(done.out).predict(["good thing", "bad thing"])
+        assert {answer["answer"] for answer in answers} <= {"bad", "good"}
 
 
-def test_a_method_that_does_not_fit_the_layers_is_refused_with_those_that_do(made):
+def test_a_method_that_does_not_fit_the_layers_is_refused_with_those_that_do(folders):
     with pytest.raises(UserError, match="methods that fit these layers: lora") as caught:
-        adapted(plain(made["gpt2"], "tokens"), method="lokr")
-    named = str(caught.value).split("methods that fit these layers:")[1]
-    assert all(f" {one}," in f"{named}," for one in ("ia3", "vera", "fourierft")) and "lokr" not in named and "loha" not in named
+        adapted(plain(folders["gpt2"], "tokens"), method="lokr")
+    fitting = str(caught.value).split("methods that fit these layers:")[1]
+    assert all(f" {method}," in f"{fitting}," for method in ("ia3", "vera", "fourierft"))
+    assert "lokr" not in fitting and "loha" not in fitting

@@ -43,13 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The folder of a tiny network, made once for each kind and configuration."""
     from ftp_testing.models import tiny
 
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def get(kind: Any, **config: Any) -> Path:
         name = f"{kind} {sorted(config.items())}"
-        if name not in made:
-            made[name] = tiny(kind, tmp_path_factory.mktemp(kind), **config)
-        return made[name]
+        if name not in folders:
+            folders[name] = tiny(kind, tmp_path_factory.mktemp(kind), **config)
+        return folders[name]
 
     return get
 
@@ -94,14 +94,14 @@ def a_run(form: Any = "preference", **settings: Any) -> StartedRun:
 
 
 def loss_of(plugin: Any, model: Model, run: StartedRun) -> Loss:
-    made: Loss = plugin.make_loss(run, Data({}, run.task.form), model)
-    return made
+    loss: Loss = plugin.make_loss(run, Data({}, run.task.form), model)
+    return loss
 
 
 def encoded(loss: Loss, rows: Any, split: str = "train") -> list[dict[str, Any]]:
     if split == "predict":
         return [dict(row) for row in asked(loss, rows)]
-    return [{"row": place, **one} for place, one in enumerate(loss.encode(rows))]
+    return [{"row": index, **row} for index, row in enumerate(loss.encode(rows))]
 
 
 def batch_of(loss: Loss, rows: Any) -> Batch:

@@ -37,8 +37,8 @@ def moved(model: Any, seed: int = 7) -> Any:
 
 
 def sides(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"prompt_ids": one["input_ids"][: one["spans"][0]], "chosen_ids": one["input_ids"][one["spans"][0] :],
-             "rejected_ids": one["rejected_ids"][one["rejected_spans"][0] :]} for one in rows]
+    return [{"prompt_ids": row["input_ids"][: row["spans"][0]], "chosen_ids": row["input_ids"][row["spans"][0] :],
+             "rejected_ids": row["rejected_ids"][row["rejected_spans"][0] :]} for row in rows]
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_kto(kit: Any, load: Any, tmp_path: Any, seed: int, away: bool) -> None:
     config = arguments(KTOConfig, tmp_path, desirable_weight=1.2, undesirable_weight=0.7)
     trainer = KTOTrainer(theirs.net, ref_model=reference.net, args=config, train_dataset=Dataset.from_list(kit.ratings()),
                          processing_class=theirs.tokenizer)
-    prepared = [{"prompt_ids": one["input_ids"][: one["spans"][0]], "completion_ids": one["input_ids"][one["spans"][0] :],
-                 "KL_completion_ids": one["other_ids"][one["other_spans"][0] :], "label": bool(one["label"])} for one in rows]
+    prepared = [{"prompt_ids": row["input_ids"][: row["spans"][0]], "completion_ids": row["input_ids"][row["spans"][0] :],
+                 "KL_completion_ids": row["other_ids"][row["other_spans"][0] :], "label": bool(row["label"])} for row in rows]
     value = trainer._compute_loss(theirs.net, trainer.data_collator(prepared), False)
     value.backward()
     assert (trainer._metrics["train"]["kl"][-1] > 0.1) is away
@@ -120,11 +120,11 @@ def labelled(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
     """A batch as TRL's older trainers read it."""
     batch = {}
     for name, ids, trained in (("chosen", "input_ids", "spans"), ("rejected", "rejected_ids", "rejected_spans")):
-        longest = max(len(one[ids]) for one in rows)
-        batch[f"{name}_input_ids"] = torch.tensor([one[ids] + [pad] * (longest - len(one[ids])) for one in rows])
-        batch[f"{name}_attention_mask"] = torch.tensor([[1] * len(one[ids]) + [0] * (longest - len(one[ids])) for one in rows])
-        batch[f"{name}_labels"] = torch.tensor([[-100] * one[trained][0] + one[ids][one[trained][0] :]
-                                                + [-100] * (longest - len(one[ids])) for one in rows])
+        longest = max(len(row[ids]) for row in rows)
+        batch[f"{name}_input_ids"] = torch.tensor([row[ids] + [pad] * (longest - len(row[ids])) for row in rows])
+        batch[f"{name}_attention_mask"] = torch.tensor([[1] * len(row[ids]) + [0] * (longest - len(row[ids])) for row in rows])
+        batch[f"{name}_labels"] = torch.tensor([[-100] * row[trained][0] + row[ids][row[trained][0] :]
+                                                + [-100] * (longest - len(row[ids])) for row in rows])
     return batch
 
 
@@ -154,15 +154,15 @@ def test_orpo(kit: Any, load: Any, texts: Dataset, tmp_path: Any) -> None:
     model, theirs = moved(load()), moved(load(packed=False))
     loss = kit.loss_of(Orpo(beta=0.4), model, kit.a_run())
     rows = []
-    for one in kit.encoded(loss, kit.preferences()):
-        cut, other = one["spans"][0] - 1, one["rejected_spans"][0] - 1
-        rows.append({**one, "input_ids": one["input_ids"][cut:], "rejected_ids": one["rejected_ids"][other:],
-                     "spans": [1, one["spans"][1] - cut], "rejected_spans": [1, one["rejected_spans"][1] - other]})
+    for row in kit.encoded(loss, kit.preferences()):
+        cut, other = row["spans"][0] - 1, row["rejected_spans"][0] - 1
+        rows.append({**row, "input_ids": row["input_ids"][cut:], "rejected_ids": row["rejected_ids"][other:],
+                     "spans": [1, row["spans"][1] - cut], "rejected_spans": [1, row["rejected_spans"][1] - other]})
     out = loss.compute(loss.collate(rows))
     (out.total / len(rows)).backward()
     trainer = ORPOTrainer(theirs.net, args=arguments(ORPOConfig, tmp_path, beta=0.4), train_dataset=texts,
                           processing_class=theirs.tokenizer)
-    values = [trainer.get_batch_loss_metrics(theirs.net, labelled([one], theirs.tokenizer.pad_token_id))[0] for one in rows]
+    values = [trainer.get_batch_loss_metrics(theirs.net, labelled([row], theirs.tokenizer.pad_token_id))[0] for row in rows]
     value = torch.stack(values).mean()
     value.backward()
     assert float(out.total.detach()) / len(rows) == pytest.approx(float(value.detach()), rel=TOLERANCE)
@@ -181,8 +181,9 @@ def test_label_smoothing_is_the_formula(kind: Any, noise: float) -> None:
                "chosen_length": (4.0, 5.0), "rejected_length": (2.0, 3.0)}
     plugin: Any = Simpo(label_smoothing=noise) if kind == "simpo" else Dpo(loss_type=kind, label_smoothing=noise)
     losses, _ = plugin.formula(Logps(**{name: torch.tensor(values) for name, values in numbers.items()}))
-    for place, loss in enumerate(losses.tolist()):
-        chosen, rejected, ref_chosen, ref_rejected, chosen_length, rejected_length = (one[place] for one in numbers.values())
+    for index, loss in enumerate(losses.tolist()):
+        chosen, rejected, ref_chosen, ref_rejected, chosen_length, rejected_length = [
+            values[index] for values in numbers.values()]
         if kind == "simpo":
             margin = 2.0 * (chosen / chosen_length - rejected / rejected_length) - 1.0
         elif kind == "sigmoid_norm":

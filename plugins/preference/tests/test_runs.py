@@ -43,14 +43,14 @@ def test_a_run_is_proven_and_scored_again_against_the_model_that_it_started_from
     result = ftp.run([method, objective, "-leakage", "-underfitting", "-overfitting"], plugins_from=where,
                      data=str(tmp_path), model=str(base), out=out, device="cpu", precision="fp32", batch_size=3, max_steps=6,
                      learning_rate=1e-2, cache_dir=tmp_path / "cache", baselines=False)  # and verified, as a run is by default
-    before = {one["name"]: one for one in json.loads((out / "scores.json").read_text())["scores"]}
+    before = {score["name"]: score for score in json.loads((out / "scores.json").read_text())["scores"]}
     assert before["rewards/accuracies"]["goal"] == "max" and before["loss"]["goal"] == "min"
-    assert {one["goal"] for name, one in before.items() if name in ("logps/chosen", "rewards/chosen", "kl")} <= {"none"}
+    assert {score["goal"] for name, score in before.items() if name in ("logps/chosen", "rewards/chosen", "kl")} <= {"none"}
     assert abs(before["loss"]["value"] - (0.5 if objective == "kto" else 0.6931)) > 1e-3, "the weights have moved"
     capsys.readouterr()
     assert call(["evaluate", str(out), "--data", str(tmp_path / "validation.jsonl"), "--json"]) == 0, capsys.readouterr().err
-    again = {one["name"]: one["value"] for one in json.loads(capsys.readouterr().out)["scores"]}
-    assert again == pytest.approx({name: one["value"] for name, one in before.items()}, rel=1e-4, abs=1e-5)
+    again = {score["name"]: score["value"] for score in json.loads(capsys.readouterr().out)["scores"]}
+    assert again == pytest.approx({name: score["value"] for name, score in before.items()}, rel=1e-4, abs=1e-5)
     assert result.score("loss", "validation") == before["loss"]["value"]
     assert call(["predict", str(out), "How was the film?"]) == 0, capsys.readouterr().err
     assert capsys.readouterr().out.endswith("  How was the film?\n")

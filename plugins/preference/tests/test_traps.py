@@ -22,11 +22,11 @@ def form(plugin: type) -> str:
     return declaration_of(plugin).wants[0]
 
 
-def given(kit: Any, plugin: type) -> list[dict[str, Any]]:
+def rows_for(kit: Any, plugin: type) -> list[dict[str, Any]]:
     return kit.ratings() if plugin is Kto else kit.preferences()  # type: ignore[no-any-return]
 
 
-def shown(out: Any, name: str, count: int) -> float:
+def mean_of(out: Any, name: str, count: int) -> float:
     return float(out.metrics[name]) / count
 
 
@@ -56,7 +56,7 @@ def step(kit: Any, plugin: Any, model: Any, loss: Any, run: Any, batches: list[B
 def trained(kit: Any, plugin: Any, model: Any, run: Any, splits: list[list[int]], steps: int = 1, lr: float = 0.05) -> Any:
     """The weights that move, after updates whose rows are spread over micro-batches as `splits` says."""
     loss = kit.loss_of(plugin, model, run)
-    encoded = kit.encoded(loss, given(kit, type(plugin)))
+    encoded = kit.encoded(loss, rows_for(kit, type(plugin)))
     weights = [weight for weight in model.net.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=lr)
     for _ in range(steps):
@@ -110,20 +110,20 @@ def test_training_lowers_the_loss_and_parts_the_answers(kit: Any, load: Any) -> 
     for plugin, options in ALL:
         model, run, method = load(), kit.a_run(form(plugin)), plugin(**options)
         loss = kit.loss_of(method, model, run)
-        batch = kit.batch_of(loss, given(kit, plugin))
+        batch = kit.batch_of(loss, rows_for(kit, plugin))
         before = loss.compute(batch)
         trained(kit, method, model, run, [list(range(8))], steps=8, lr=0.1 if plugin is not Simpo else 0.03)
         after = loss.compute(batch)
         assert float(after.total.detach()) < float(before.total.detach()), plugin.__name__
         name = "rewards/aligned" if plugin is Kto else "rewards/margins"
-        assert shown(after, name, 8) > shown(before, name, 8), plugin.__name__
-        assert shown(after, "rewards/accuracies", 8) > (0.7 if plugin is Orpo else 0.9), plugin.__name__
+        assert mean_of(after, name, 8) > mean_of(before, name, 8), plugin.__name__
+        assert mean_of(after, "rewards/accuracies", 8) > (0.7 if plugin is Orpo else 0.9), plugin.__name__
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("plugin", "options"), ALL)
 def test_packed_equals_padded_on_either_side(kit: Any, load: Any, plugin: type, options: dict[str, Any]) -> None:
-    found = []
+    results = []
     for packed, side in ((True, "right"), (False, "right"), (False, "left")):
         model = load(packed=packed)
         model.tokenizer.padding_side = side
@@ -131,41 +131,47 @@ def test_packed_equals_padded_on_either_side(kit: Any, load: Any, plugin: type, 
             for name, weight in model.net.named_parameters():
                 weight.add_(torch.sin(torch.arange(weight.numel()).view(weight.shape) + len(name)) * 0.02)
         loss = kit.loss_of(plugin(**options), model, kit.a_run(form(plugin)))
-        out = loss.compute(kit.batch_of(loss, given(kit, plugin)))
+        out = loss.compute(kit.batch_of(loss, rows_for(kit, plugin)))
         out.total.backward()
-        found.append((out.row_losses, kit.gradients(model)["lm_head.weight"]))
-    for losses, gradient in found[1:]:
-        assert torch.allclose(losses, found[0][0], rtol=1e-4, atol=1e-5)
-        assert torch.allclose(gradient, found[0][1], rtol=1e-3, atol=1e-5 * float(gradient.abs().max()) + 1e-7)
+        results.append((out.row_losses, kit.gradients(model)["lm_head.weight"]))
+    (first_losses, first_gradient), *others = results
+    for losses, gradient in others:
+        assert torch.allclose(losses, first_losses, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(gradient, first_gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max()) + 1e-7)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("plugin", "options"), ALL)
 def test_micro_batches_do_not_change_the_update(kit: Any, load: Any, plugin: type, options: dict[str, Any]) -> None:
     """8 rows at once, 2 x 4, and 5 + 2 + 1; two updates, so that KTO's z0 is not zero in the second."""
-    found = []
+    trained_weights = []
     for splits in ([list(range(8))], [[0, 1, 2, 3], [4, 5, 6, 7]], [[3, 0, 7, 1, 6], [2, 5], [4]]):
         model = load()
-        found.append(trained(kit, plugin(**options), model, kit.a_run(form(plugin)), splits, steps=2))
-    assert not torch.allclose(found[0], torch.cat([w.detach().flatten() for w in load().net.parameters()]), atol=1e-4)
-    for one in found[1:]:
-        assert torch.allclose(one, found[0], atol=2e-6)
+        trained_weights.append(trained(kit, plugin(**options), model, kit.a_run(form(plugin)), splits, steps=2))
+    untrained = torch.cat([weight.detach().flatten() for weight in load().net.parameters()])
+    assert not torch.allclose(trained_weights[0], untrained, atol=1e-4)
+    for weights in trained_weights[1:]:
+        assert torch.allclose(weights, trained_weights[0], atol=2e-6)
 
 
 def test_micro_batches_do_not_change_an_update_whose_z0_counts(kit: Any, load: Any) -> None:
-    found = []
+    results = []
     for splits in ([range(8)], [range(5), range(5, 8)]):
         model, run, plugin = load(), kit.a_run("feedback"), Kto(beta=1.0)
         with torch.no_grad():
             model.net.lm_head.weight.mul_(0.7)
         loss = kit.loss_of(plugin, model, run)
         encoded = kit.encoded(loss, kit.ratings())
-        batches = [loss.collate([encoded[n] for n in part]) for part in splits]
+        batches = []
+        for part in splits:
+            batches.append(loss.collate([encoded[index] for index in part]))
         optimizer = torch.optim.SGD(model.net.parameters(), lr=0.05)
         apart = sum(float(loss.compute(batch).total.detach()) for batch in batches) / 8
-        found.append((step(kit, plugin, model, loss, run, batches, optimizer), model.net.lm_head.weight.detach().clone()))
-    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5) and torch.allclose(found[1][1], found[0][1], atol=2e-6)
-    assert apart != pytest.approx(found[0][0], rel=1e-4), "were z0 each micro-batch's own, the loss would differ"
+        value = step(kit, plugin, model, loss, run, batches, optimizer)
+        results.append((value, model.net.lm_head.weight.detach().clone()))
+    (whole_loss, whole_weight), (cut_loss, cut_weight) = results
+    assert cut_loss == pytest.approx(whole_loss, rel=1e-5) and torch.allclose(cut_weight, whole_weight, atol=2e-6)
+    assert apart != pytest.approx(whole_loss, rel=1e-4), "were z0 each micro-batch's own, the loss would differ"
 
 
 def test_z0_of_an_update_is_that_of_all_its_rows(kit: Any, load: Any) -> None:
@@ -185,9 +191,11 @@ def test_z0_of_an_update_is_that_of_all_its_rows(kit: Any, load: Any) -> None:
 
 
 def test_answers_are_paired_with_another_prompt_wherever_rows_repeat_theirs(kit: Any, load: Any) -> None:
-    twice = [{**row, "label": label} for row in kit.ratings() for label in (True, False)]
-    for place, row in enumerate(twice):
-        other = rows.mismatched(twice, place)
+    twice = []
+    for row in kit.ratings():
+        twice += [{**row, "label": True}, {**row, "label": False}]
+    for index, row in enumerate(twice):
+        other = rows.mismatched(twice, index)
         assert other is not None and twice[other]["prompt"] != row["prompt"]
     assert rows.mismatched(twice[:2], 0) is None
     loss = kit.loss_of(Kto(), load(), kit.a_run("feedback"))
@@ -221,9 +229,10 @@ def test_turns_of_the_user_within_an_answer_do_not_count(kit: Any, load: Any) ->
     loss = kit.loss_of(Dpo(), model, kit.a_run())
     row = kit.preferences()[0]
     row["chosen"] = [*row["chosen"], *kit.message("user", "Thank you."), *kit.message("assistant", "Yes.")]
-    one = kit.encoded(loss, [row])[0]
-    assert len(one["spans"]) == 4
-    counted = [one["input_ids"][a:b] for a, b in zip(one["spans"][::2], one["spans"][1::2], strict=True)]
+    encoded = kit.encoded(loss, [row])[0]
+    spans = encoded["spans"]
+    assert len(spans) == 4
+    counted = [encoded["input_ids"][start:end] for start, end in zip(spans[::2], spans[1::2], strict=True)]
     assert [model.tokenizer.decode(ids) for ids in counted] == ["The capital of Norway is Oslo.<|im_end|>", "Yes.<|im_end|>"]
 
 
@@ -235,11 +244,11 @@ def test_precomputed_is_the_same_loss(kit: Any, load: Any, plugin: type, lora: b
     asked = kit.loss_of(plugin(), model, run)
     known = kit.loss_of(plugin(precompute_ref_log_probs=True), model, run)
     assert asked.key != known.key
-    kept = kit.encoded(known, given(kit, plugin))
+    kept = kit.encoded(known, rows_for(kit, plugin))
     trained(kit, plugin(), model, run, [list(range(8))])
     batch = known.collate(kept)
     assert "ref_logps" in batch.inputs
-    ours, theirs = known.compute(batch), asked.compute(kit.batch_of(asked, given(kit, plugin)))
+    ours, theirs = known.compute(batch), asked.compute(kit.batch_of(asked, rows_for(kit, plugin)))
     assert torch.allclose(ours.row_losses, theirs.row_losses, rtol=1e-4)
     assert kit.loss_of(plugin(precompute_ref_log_probs=True), model, run).key != known.key, "other weights, other cache"
 
@@ -265,9 +274,9 @@ def test_pairs_that_say_nothing_are_left_out_and_told(kit: Any, load: Any) -> No
     talk = chat_template.prepare(load().tokenizer)
     given_rows = kit.preferences()
     given_rows[3]["rejected"] = kit.message("assistant", given_rows[3]["chosen"][0]["content"])
-    made = rows.encode_pairs(talk, given_rows, 200, rows.SamePairs())
-    assert [one["row"] for one in made if "left_out" not in one] == [0, 1, 2, 4, 5, 6, 7]
-    assert made[3] == {"row": 3, "left_out": "chosen and rejected are the same", "answer_cut": 0}
+    rows_read = rows.encode_pairs(talk, given_rows, 200, rows.SamePairs())
+    assert [row["row"] for row in rows_read if "left_out" not in row] == [0, 1, 2, 4, 5, 6, 7]
+    assert rows_read[3] == {"row": 3, "left_out": "chosen and rejected are the same", "answer_cut": 0}
     with pytest.raises(UserError, match="the same in 5 of 8 pairs"):
         same = [{**row, "rejected": row["chosen"]} if n < 5 else row for n, row in enumerate(kit.preferences())]
         rows.encode_pairs(talk, same, 200, rows.SamePairs())
@@ -276,7 +285,7 @@ def test_pairs_that_say_nothing_are_left_out_and_told(kit: Any, load: Any) -> No
 @pytest.mark.parametrize("plugin", [Dpo, Kto])
 def test_an_empty_answer_is_named(kit: Any, load: Any, plugin: type) -> None:
     loss = kit.loss_of(plugin(), load(), kit.a_run(form(plugin)))
-    given_rows = given(kit, plugin)
+    given_rows = rows_for(kit, plugin)
     given_rows[5]["completion" if plugin is Kto else "rejected"] = kit.message("assistant", " \n")
     with pytest.raises(UserError, match=r"Who had a fever\?.*empty answer"):
         kit.encoded(loss, given_rows)
@@ -286,14 +295,14 @@ def test_an_empty_answer_is_named(kit: Any, load: Any, plugin: type) -> None:
 def test_a_finished_run_answers_a_text(kit: Any, load: Any, plugin: type) -> None:
     """As a user's turn, as the prompt of a row, or as the conversation before a row's own answer; never while it is scored."""
     loss = kit.loss_of(plugin(max_new_tokens=4), load(), kit.a_run(form(plugin)))
-    row = given(kit, plugin)[0]
+    row = rows_for(kit, plugin)[0]
     spellings = [{"text": row["prompt"][0]["content"]}, {"prompt": row["prompt"]}, {"messages": row["prompt"]}, row]
     asked = kit.encoded(loss, spellings, "predict")
-    answers = [one.answer for one in loss.answer(loss.collate(asked), None)]
+    answers = [prediction.answer for prediction in loss.answer(loss.collate(asked), None)]
     assert isinstance(answers[0], str) and len(set(answers)) == 1
     assert answers[0] == loss.answer(loss.collate(asked[:1]), None)[0].answer
-    scored = kit.batch_of(loss, given(kit, plugin))
-    assert [one.answer for one in loss.answer(scored, loss.compute(scored))] == [None] * 8
+    scored = kit.batch_of(loss, rows_for(kit, plugin))
+    assert [prediction.answer for prediction in loss.answer(scored, loss.compute(scored))] == [None] * 8
     with pytest.raises(UserError, match="empty conversation"):
         kit.encoded(loss, [{}], "predict")
 
@@ -307,7 +316,7 @@ def test_a_template_changed_after_training_is_refused(kit: Any, load: Any, tmp_p
 
     log, model = Log(tmp_path, writer=True), load()
     run = replace(kit.a_run(form(plugin)), out=tmp_path, log=log)
-    plugin().make_loss(run, Data({"train": Dataset.from_list(given(kit, plugin))}, form(plugin)), model)
+    plugin().make_loss(run, Data({"train": Dataset.from_list(rows_for(kit, plugin))}, form(plugin)), model)
     log.close()
     kit.loss_of(plugin(), model, run)
     model.tokenizer.chat_template = model.tokenizer.chat_template.replace("im_start", "im_begin")

@@ -528,7 +528,8 @@ def test_truncation_is_told_with_its_share(folder: Path) -> None:
         and "lose their end" in risk.finding
         and risk.evidence["truncation"]["share_of_tokens"] > 0.5
     )
-    longest = max(len(ids) for ids in model.tokenizer([row["text"] for row in rows])["input_ids"])
+    texts = [row["text"] for row in rows]
+    longest = max(map(len, model.tokenizer(texts)["input_ids"]))
     assert risk.advice[0] == run.command("--max-length", -(-longest // 8) * 8)
     model.tokenizer.model_max_length = 12
     risk = judged(run, data, model, loss)
@@ -882,7 +883,8 @@ def test_preview_shows_the_prompts_that_a_model_is_asked(
         and "⟦" not in text
         and "nothing of these rows is trained: they are prompts" in text
     )
-    assert not any(token["trained"] for row in seen["rows"] for token in row["tokens"])
+    for row in seen["rows"]:
+        assert not any(token["trained"] for token in row["tokens"])
 
 
 def test_preview_numbers_the_parts_of_a_long_row(folder: Path, tmp_path: Path, capfd: Any) -> None:
@@ -965,12 +967,12 @@ CHINESE = "这家店的面条很好吃，第{}次。"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind, what", [("bert", "are [UNK]"), ("llama", "single bytes of characters")]
+    "kind, unread", [("bert", "are [UNK]"), ("llama", "single bytes of characters")]
 )
-def test_a_language_that_the_model_cannot_read_is_told(folder: Path, kind: str, what: str) -> None:
+def test_a_language_that_the_model_cannot_read_is_told(folder: Path, kind: str, unread: str) -> None:
     rows = [{"text": CHINESE.format(n), "label": "ab"[n % 2]} for n in range(40)]
     risk = judged(*scene(folder, rows, ["full", "classify"], kind))
-    assert risk.level == "warn" and what in risk.finding and "这家店" in risk.finding
+    assert risk.level == "warn" and unread in risk.finding and "这家店" in risk.finding
     assert any("--model FacebookAI/xlm-roberta-base" in line for line in risk.advice)
     shares = risk.evidence["unknown characters"]["train"]
     assert max(shares["unknown"], shares["parts"]) > 0.5

@@ -27,41 +27,41 @@ KINDS = {
 }
 
 
-def given(name: str) -> dict[str, Any]:
+def flags_of(name: str) -> dict[str, Any]:
     return {f"quantize.{key}": value for key, value in KINDS[name].items()}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     wide = {"hidden_size": 64, "intermediate_size": 128}
     return {kind: tiny(kind, folder / kind, **wide) for kind in ("bert", "llama")}  # type: ignore[arg-type]
 
 
-def prepared(made: dict[str, Path], out: Path, kind: str, *plugins: str, local: tuple[str, ...] = (), **options: Any) -> Any:
+def prepared(folders: dict[str, Path], out: Path, kind: str, *plugins: str, local: tuple[str, ...] = (), **options: Any) -> Any:
     usual = {"device": "cpu", "precision": "fp32", "baselines": False, "verify": False, "report": False, "max_steps": 12,
-             "logging_steps": 1, "learning_rate": 5e-3, "model": str(made[kind]), "out": str(out),
+             "logging_steps": 1, "learning_rate": 5e-3, "model": str(folders[kind]), "out": str(out),
              "cache_dir": str(out.parent / "cache")}
     without = [f"-{name}" for name in subject._risks()]
     return prepare(["quantize", *plugins, *without], [subject.ROWS, *local], [("test", {**usual, **options})])
 
 
-def run(made: dict[str, Path], out: Path, kind: str, *plugins: str, **options: Any) -> Any:
-    return execute(prepared(made, out, kind, *plugins, **options))
+def run(folders: dict[str, Path], out: Path, kind: str, *plugins: str, **options: Any) -> Any:
+    return execute(prepared(folders, out, kind, *plugins, **options))
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", list(KINDS))
-def test_lora_on_a_quantised_base_trains_and_comes_back(made, tmp_path, name):
+def test_lora_on_a_quantised_base_trains_and_comes_back(folders, tmp_path, name):
     verify = name != "fp4"  # a fresh process, the card's code
-    done = run(made, tmp_path / "run", "llama", "lora", "sft", verify=verify, **given(name))
+    done = run(folders, tmp_path / "run", "llama", "lora", "sft", verify=verify, **flags_of(name))
     log = [json.loads(line) for line in (done.out / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in log if line["event"] == "step"]
     assert sum(losses[-3:]) < sum(losses[:3])
     back = models.reload(done.out / "model")
     inputs = models.probe(back, TEXTS)
     assert torch.equal(models.logits(models.reload(done.out / "model").net, inputs), models.logits(back.net, inputs))
-    plain = models.logits(models.load(models.find(str(made["llama"]), "tokens"), "tokens").net, inputs)
+    plain = models.logits(models.load(models.find(str(folders["llama"]), "tokens"), "tokens").net, inputs)
     with back.net.disable_adapter():
         base = models.logits(back.net, inputs)
     assert 1e-4 < float((base - plain).abs().max() / plain.abs().max()) < 0.5  # quantised, and still that model
@@ -74,8 +74,8 @@ def test_lora_on_a_quantised_base_trains_and_comes_back(made, tmp_path, name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["nf4", "int8", "ao8"])
-def test_a_new_head_stays_as_it_is(made, tmp_path, name):
-    done = run(made, tmp_path / "run", "bert", "lora", max_steps=2, **given(name))
+def test_a_new_head_stays_as_it_is(folders, tmp_path, name):
+    done = run(folders, tmp_path / "run", "bert", "lora", max_steps=2, **flags_of(name))
     back = ftp.load(done.out)
     net = back.model.net.get_base_model()
     for module in (net.classifier.modules_to_save["default"], net.bert.pooler.modules_to_save["default"].dense):
@@ -85,12 +85,12 @@ def test_a_new_head_stays_as_it_is(made, tmp_path, name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("method", ["dpo", "adapters"])
-def test_other_plugins_on_a_quantised_base(made, tmp_path, method):
+def test_other_plugins_on_a_quantised_base(folders, tmp_path, method):
     more = ("dpo", "lora") if method == "dpo" else (method,)
     kind = "llama" if method == "dpo" else "bert"
     options = {"baselines": True} if method == "dpo" else {"verify": True}
-    done = run(made, tmp_path / "run", kind, *more, max_steps=2, **options, **given("nf4"))
-    before = [one.value for one in done.baselines if one.name == "rewards/margins"]
+    done = run(folders, tmp_path / "run", kind, *more, max_steps=2, **options, **flags_of("nf4"))
+    before = [score.value for score in done.baselines if score.name == "rewards/margins"]
     assert all(abs(value) < 1e-6 for value in before) and bool(before) == (method == "dpo")
 
 
@@ -110,41 +110,42 @@ class Halt:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_stopped_run_goes_on(made, tmp_path):
-    whole = run(made, tmp_path / "whole", "llama", "lora", "sft", max_steps=4, save_steps=2, **given("nf4"))
+def test_a_stopped_run_goes_on(folders, tmp_path):
+    whole = run(folders, tmp_path / "whole", "llama", "lora", "sft", max_steps=4, save_steps=2, **flags_of("nf4"))
     halt = tmp_path / "halt.py"
     halt.write_text(HALT)
-    part = prepared(made, tmp_path / "part", "llama", "lora", "sft", local=(f"{halt}:Halt",), max_steps=4, save_steps=2,
-                    **given("nf4"))
+    part = prepared(folders, tmp_path / "part", "llama", "lora", "sft", local=(f"{halt}:Halt",), max_steps=4, save_steps=2,
+                    **flags_of("nf4"))
     with pytest.raises(KeyboardInterrupt):
         execute(part)
     done = execute(part, resume=tmp_path / "part")
-    first, second = (models.reload(one.out / "model").net for one in (whole, done))
-    for (name, weight), (_, other) in zip(first.named_parameters(), second.named_parameters(), strict=True):
+    unbroken = models.reload(whole.out / "model").net
+    resumed = models.reload(done.out / "model").net
+    for (name, weight), (_, other) in zip(unbroken.named_parameters(), resumed.named_parameters(), strict=True):
         if "lora_" in name:
             assert torch.equal(weight, other), name
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_merging_into_the_whole_base_is_told_as_what_it_is(made, tmp_path):
-    done = run(made, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **given("nf4"))
+def test_merging_into_the_whole_base_is_told_as_what_it_is(folders, tmp_path):
+    done = run(folders, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **flags_of("nf4"))
     with pytest.raises(UserError, match="quantised"):
         models.merged(done.out / "model", tmp_path / "merged")
-    found = models.merged(done.out / "model", tmp_path / "merged", bound=0.5)
-    assert 1e-3 < found.difference < 0.5
-    assert {one.dtype for one in models.reload(tmp_path / "merged").net.parameters()} == {torch.float32}
+    check = models.merged(done.out / "model", tmp_path / "merged", bound=0.5)
+    assert 1e-3 < check.difference < 0.5
+    assert {weight.dtype for weight in models.reload(tmp_path / "merged").net.parameters()} == {torch.float32}
 
 
-def test_what_cannot_be_trained_is_refused(made, tmp_path, monkeypatch):
+def test_what_cannot_be_trained_is_refused(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(plugin, "find_spec", lambda name: object())
     with pytest.raises(UserError, match=r"cannot be trained[\s\S]*lora"):
-        run(made, tmp_path / "a", "llama", "sft")
+        run(folders, tmp_path / "a", "llama", "sft")
     with pytest.raises(UserError, match=r"cannot be trained[\s\S]*lora"):
-        run(made, tmp_path / "b", "llama", "full", "sft")
+        run(folders, tmp_path / "b", "llama", "full", "sft")
     with pytest.raises(UserError, match="4 bits only"):
-        run(made, tmp_path / "c", "llama", "lora", "sft", **{"quantize.bits": "8", "quantize.quant_type": "fp4"})
+        run(folders, tmp_path / "c", "llama", "lora", "sft", **{"quantize.bits": "8", "quantize.quant_type": "fp4"})
     with pytest.raises(UserError, match="asked for 8 bits"):
-        run(made, tmp_path / "d", "llama", "lora", "sft", **{"quantize.backend": "torchao"})
+        run(folders, tmp_path / "d", "llama", "lora", "sft", **{"quantize.backend": "torchao"})
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -152,17 +153,17 @@ def test_what_cannot_be_trained_is_refused(made, tmp_path, monkeypatch):
 def test_layers_that_a_cpu_could_not_pack_are_refused_before_training(tmp_path, sizes, refused):
     narrow = {"llama": tiny("llama", tmp_path / "model", **{"hidden_size": 64, "intermediate_size": 64, **sizes})}
     if not refused:
-        assert run(narrow, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **given("nf4")).step == 1
+        assert run(narrow, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **flags_of("nf4")).step == 1
         return
     with pytest.raises(UserError, match=r"bits 4: \d+ linear layers do not fit[\s\S]*--quantize.bits 8"):
-        run(narrow, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **given("nf4"))
+        run(narrow, tmp_path / "run", "llama", "lora", "sft", max_steps=1, **flags_of("nf4"))
     assert '"event": "step"' not in (tmp_path / "run/log.jsonl").read_text()
 
 
-def test_a_library_that_is_missing_is_named(made, tmp_path, monkeypatch):
+def test_a_library_that_is_missing_is_named(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(plugin, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install bitsandbytes"):
-        run(made, tmp_path / "a", "llama", "lora", "sft")
+        run(folders, tmp_path / "a", "llama", "lora", "sft")
     assert importlib.util.find_spec("ftp_quantize")
 
 

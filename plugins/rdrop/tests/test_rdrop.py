@@ -36,9 +36,9 @@ def test_it_is_the_formula_from_two_passes(
     _, data, model, loss = built([*plugins, "full", "rdrop"], model=str(folder / kind), **options)
     batch = loss.collate(list(loss.encode_to_score(data.splits["train"].select(range(6)).to_list())))
     passes: list[int] = []
-    model.net.get_input_embeddings().register_forward_hook(lambda module, given, output: passes.append(1))
+    model.net.get_input_embeddings().register_forward_hook(lambda module, inputs, output: passes.append(1))
     noise = torch.nn.Dropout(0.6)  # whatever the tiny network has itself
-    model.net.get_input_embeddings().register_forward_hook(lambda module, given, output: noise(output))
+    model.net.get_input_embeddings().register_forward_hook(lambda module, inputs, output: noise(output))
     monkeypatch.setattr(heads, "LOGIT_BYTES", 4 * 2 * 7 * getattr(model.net.config, "vocab_size", 1))
     model.net.train()
 
@@ -52,14 +52,14 @@ def test_it_is_the_formula_from_two_passes(
     else:
         logits = [heads.logits_at(model.net, batch.inputs, batch.inputs["where"]).float() for _ in range(2)]
         targets = batch.inputs["target"]
-    p, q = (one.log_softmax(-1) for one in logits)
+    p, q = (of_pass.log_softmax(-1) for of_pass in logits)
     divergence = (kl_div(p, q, log_target=True, reduction="sum") + kl_div(q, p, log_target=True, reduction="sum")) / 2
-    entropies = [cross_entropy(one, targets, reduction="sum") for one in logits]
+    entropies = [cross_entropy(of_pass, targets, reduction="sum") for of_pass in logits]
     assert float(divergence) > 1e-5
     wanted = (entropies[0] + entropies[1]) / 2 + 0.7 * divergence
     assert float(out.total) == pytest.approx(float(wanted), rel=1e-5)
-    found = torch.autograd.grad(out.total, list(model.net.parameters()))
-    for gradient, other in zip(found, torch.autograd.grad(wanted, list(model.net.parameters())), strict=True):
+    gradients = torch.autograd.grad(out.total, list(model.net.parameters()))
+    for gradient, other in zip(gradients, torch.autograd.grad(wanted, list(model.net.parameters())), strict=True):
         torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-5)
     with torch.no_grad():
         loss.compute(batch)

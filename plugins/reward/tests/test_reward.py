@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ftp.errors import UserError
 from ftp.net import heads, layout, packing
 from ftp.settings import Settings
 from ftp.train.device import accelerator
-from ftp.types import Batch, Data, Loss, Model, StartedRun, Task
+from ftp.types import Batch, Data, Loss, Model, Row, StartedRun, Task
 from ftp_reward import Reward
 from ftp_testing.models import tiny
 
@@ -43,12 +44,12 @@ def preferences() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Path]:
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def get(kind: Any) -> Path:
-        if kind not in made:
-            made[kind] = tiny(kind, tmp_path_factory.mktemp(kind))
-        return made[kind]
+        if kind not in folders:
+            folders[kind] = tiny(kind, tmp_path_factory.mktemp(kind))
+        return folders[kind]
 
     return get
 
@@ -77,8 +78,8 @@ def a_run(**settings: Any) -> StartedRun:
 
 def loss_of(model: Model, plugin: Reward | None = None, rows: Any = None, **settings: Any) -> Loss:
     data = Data({"train": Dataset.from_list(rows)} if rows else {}, "preference")
-    made: Loss = (plugin or Reward()).make_loss(a_run(**settings), data, model)
-    return made
+    loss: Loss = (plugin or Reward()).make_loss(a_run(**settings), data, model)
+    return loss
 
 
 def batch_of(loss: Loss, rows: Any, split: str = "train") -> Batch:
@@ -107,8 +108,10 @@ def test_trl_gives_the_same_loss_and_gradients(
     batch = trainer.data_collator([{"chosen_ids": row["input_ids"], "rejected_ids": row["rejected_input_ids"],
                                     **({"margin": row["margin"]} if "margin" in row else {})} for row in rows])
     if kind == "bert":  # TRL's collator knows no token types; the network is given ours
-        types = [row["token_type_ids"] for row in rows] + [row["rejected_token_type_ids"] for row in rows]
-        batch["token_type_ids"] = torch.tensor([one + [0] * (batch["input_ids"].shape[1] - len(one)) for one in types])
+        types = [row["token_type_ids"] for row in rows]
+        types += [row["rejected_token_type_ids"] for row in rows]
+        width = batch["input_ids"].shape[1]
+        batch["token_type_ids"] = torch.tensor([ids + [0] * (width - len(ids)) for ids in types])
     margin = batch.pop("margin", None)
     if margin is not None:  # TRL 1.16 hands it to the network as well, which not every network takes
         own = theirs.net.forward
@@ -133,16 +136,19 @@ def test_the_last_real_token_is_scored_under_any_padding(load: Any, kind: str) -
     model = load(kind)
     rows = list(loss_of(model).encode(preferences()))
     with torch.no_grad():
-        truth = [float(model.net(torch.tensor([row[f"{side}input_ids"]]), **(
-            {"token_type_ids": torch.tensor([row[f"{side}token_type_ids"]])} if kind == "bert" else {})).logits)
-            for side in ("", "rejected_") for row in rows]
+        truth = []
+        for side, row in product(("", "rejected_"), rows):
+            inputs = {"input_ids": torch.tensor([row[f"{side}input_ids"]])}
+            if kind == "bert":
+                inputs["token_type_ids"] = torch.tensor([row[f"{side}token_type_ids"]])
+            truth.append(float(model.net(**inputs).logits))
     assert len({round(value, 4) for value in truth}) > 8
     for packed, side in ((True, "right"), (False, "right"), (False, "left")):
         model.tokenizer.padding_side = side
         loss = loss_of(replace(model, packed=packed))
         batch = loss.collate(rows)
-        found = heads.classify(model.net, batch.inputs).detach()[:, 0].tolist()
-        assert found == pytest.approx(truth, rel=1e-4, abs=1e-4), (packed, side)
+        scores = heads.classify(model.net, batch.inputs).detach()[:, 0].tolist()
+        assert scores == pytest.approx(truth, rel=1e-4, abs=1e-4), (packed, side)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -157,7 +163,8 @@ def test_plain_transformers_gives_our_scores_after_saving(load: Any, tmp_path: P
     models.save(model, tmp_path / "model")
     net: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=1).eval()
     rows = list(loss.encode(preferences()))
-    ids = [row["input_ids"] for row in rows] + [row["rejected_input_ids"] for row in rows]
+    ids = [row["input_ids"] for row in rows]
+    ids += [row["rejected_input_ids"] for row in rows]
     padded = layout.lay(ids, packed=False, pad_id=model.tokenizer.pad_token_id)
     with torch.no_grad():
         plain = net(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits
@@ -181,7 +188,7 @@ def test_training_tells_better_from_worse(load: Any, kind: str) -> None:
     asked, good, bad = PAIRS[0]
     assert loss.answer is not None
     alone = batch_of(loss, [{"prompt": asked, "completion": good}, {"prompt": asked, "completion": bad}], "predict")
-    better, worse = (one.answer for one in loss.answer(alone, None))
+    better, worse = (prediction.answer for prediction in loss.answer(alone, None))
     assert better > worse
     whole = loss.answer(batch, last)
     assert len(whole) == 6 and whole[0].answer == pytest.approx(better - worse, abs=1e-4)
@@ -193,14 +200,19 @@ def test_whatever_can_be_scored_is_read(load: Any, kind: str) -> None:
     loss = loss_of(model)
     assert loss.answer is not None
     question, good = "How was the film?", "It was free."
-    given = [{"prompt": question, "completion": good}, {"messages": message("user", question) + message("assistant", good)},
-             {"text": f"Human: {question}\n\nAssistant: {good}"}, {"text": "Only words."}]
-    answers = [one.answer for row in given for one in loss.answer(batch_of(loss, [row], "predict"), None)]
+    rows = [{"prompt": question, "completion": good}, {"messages": message("user", question) + message("assistant", good)},
+                 {"text": f"Human: {question}\n\nAssistant: {good}"}, {"text": "Only words."}]
+
+    def answers_to(*rows: Row) -> list[Any]:
+        return [prediction.answer for prediction in loss.answer(batch_of(loss, list(rows), "predict"), None)]
+
+    answers = []
+    for row in rows:
+        answers += answers_to(row)
     assert answers[1:3] == pytest.approx([answers[0]] * 2, rel=1e-5) and answers[3] != answers[0]
     both = {**preferences()[0], "prompt": message("user", question)}
-    mixed = [one.answer for one in loss.answer(batch_of(loss, [given[0], both, given[3]], "predict"), None)]
-    apart = [one.answer for one in loss.answer(batch_of(loss, [both], "predict"), None)]
-    assert mixed == pytest.approx([answers[0], *apart, answers[3]], rel=1e-4, abs=1e-5), "pairs beside single texts"
+    mixed = answers_to(rows[0], both, rows[3])
+    assert mixed == pytest.approx([answers[0], *answers_to(both), answers[3]], rel=1e-4, abs=1e-5), "pairs beside single texts"
     for row in ({"text": "  "}, {"number": 3}, {"messages": []}):
         with pytest.raises(UserError, match="nothing to score"):
             asked(loss, [row])
@@ -256,8 +268,8 @@ def test_bad_rows_are_named(load: Any) -> None:
     with pytest.raises(UserError, match=r"Who had a fever\?.*empty answer"):
         loss_of(model).encode(rows)
     same = [{**row, "rejected": row["chosen"]} for row in preferences()]
-    made = list(loss_of(model).encode([same[0], *preferences()[1:]]))
-    assert made[0]["left_out"] == "chosen and rejected are the same" and sum("input_ids" in one for one in made) == 5
+    rows_read = list(loss_of(model).encode([same[0], *preferences()[1:]]))
+    assert rows_read[0]["left_out"] == "chosen and rejected are the same" and sum("input_ids" in row for row in rows_read) == 5
     with pytest.raises(UserError, match="the same in 6 of 6 pairs"):
         loss_of(model).encode(same)
     with pytest.raises(UserError, match="no such column in train"):

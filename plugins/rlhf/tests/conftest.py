@@ -73,16 +73,16 @@ def roller(llama: Path, judge: Callable[..., str], **options: Any) -> rollout.Ro
 
     function = judge("def f(completions, **columns):\n    return [0.1 * len(text) + text.count('e') for text in completions]\n")
     usual = {"num_generations": GENERATIONS, "max_completion_length": LENGTH, "temperature": TEMPERATURE, "reward": function}
-    given = {"model": str(llama), "device": "cpu", "precision": "fp32", "rlhf": {**usual, **options}}
-    prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", given)])
-    hooks = Hooks([one for one in prepared.picked if one.name != "kit-rows"], prepared.values)
+    arguments = {"model": str(llama), "device": "cpu", "precision": "fp32", "rlhf": {**usual, **options}}
+    prepared = prepare(["rlhf", "-leakage", "-duplicates"], [ROWS], [("test", arguments)])
+    hooks = Hooks([plugin for plugin in prepared.picked if plugin.name != "kit-rows"], prepared.values)
     # the run has no folder, as nothing is written
     run = StartedRun(prepared.settings, prepared.task, hooks, None, Log(None, writer=False), accelerator(prepared.settings))  # type: ignore[arg-type]
     seed_step(0, 0, 0)
     _, loss = build(run, Data({}, "prompt"))
-    made: rollout.Roller = loss.rollout.function.__self__  # type: ignore[attr-defined]
-    move(made.model.net)
-    return made
+    roller: rollout.Roller = loss.rollout.function.__self__  # type: ignore[attr-defined]
+    move(roller.model.net)
+    return roller
 
 
 def move(net: torch.nn.Module, size: float = 0.02) -> None:
@@ -92,9 +92,9 @@ def move(net: torch.nn.Module, size: float = 0.02) -> None:
             weight.add_(torch.randn(weight.shape, generator=generator) * size)
 
 
-def given(ours: rollout.Roller, made: list[Completion]) -> list[dict[str, Any]]:
+def rows_of(ours: rollout.Roller, completions: list[Completion]) -> list[dict[str, Any]]:
     """Our rows of one rollout with these completions."""
-    ours.generate = lambda *ignored: made
+    ours.generate = lambda *ignored: completions
     rows = list(ours.encode([{"prompt": [{"role": "user", "content": text}]} for text in PROMPTS]))
     parts = ours.rollout(rows, 0)
     return [dict(row) for row in parts[0]]
@@ -102,6 +102,6 @@ def given(ours: rollout.Roller, made: list[Completion]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def rolling(llama: Path, judge: Callable[..., str]) -> SimpleNamespace:
-    """`ours(**options)`: what makes rollouts, on the tiny model; `given(ours, completions)`: rows of a rollout with these."""
-    return SimpleNamespace(ours=lambda **options: roller(llama, judge, **options), given=given, move=move, prompts=PROMPTS,
+    """`ours(**options)`: what makes rollouts, on the tiny model; `rows_of(ours, completions)`: rows of a rollout with these."""
+    return SimpleNamespace(ours=lambda **options: roller(llama, judge, **options), rows_of=rows_of, move=move, prompts=PROMPTS,
                            count=len(PROMPTS) * GENERATIONS)

@@ -25,9 +25,10 @@ def gradients(net: torch.nn.Module) -> torch.Tensor:
     return torch.cat([weight.grad.flatten() for _, weight in sorted(net.named_parameters()) if weight.grad is not None])
 
 
-def near(one: Any, other: Any) -> bool:
-    one, other = (torch.as_tensor(value, dtype=torch.float64) for value in (one, other))
-    return float((one - other).abs().max()) <= 1e-4 * max(1e-2, float(other.abs().max()))
+def near(ours: Any, theirs: Any) -> bool:
+    theirs = torch.as_tensor(theirs, dtype=torch.float64)
+    difference = torch.as_tensor(ours, dtype=torch.float64) - theirs
+    return float(difference.abs().max()) <= 1e-4 * max(1e-2, float(theirs.abs().max()))
 
 
 def trainer(rolling: Any, kind: str, llama: Path, tmp_path: Path, **options: Any) -> tuple[Any, Any, list[Completion]]:
@@ -43,27 +44,29 @@ def trainer(rolling: Any, kind: str, llama: Path, tmp_path: Path, **options: Any
     args = config(output_dir=str(tmp_path / "trl"), per_device_train_batch_size=size, max_completion_length=LENGTH,
                   num_generations=rolling.count // len(rolling.prompts), temperature=TEMPERATURE, use_cpu=True, bf16=False,
                   report_to=[], disable_tqdm=True, **options)
-    made = cls(model=AutoModelForCausalLM.from_pretrained(llama), reward_funcs=words, args=args, processing_class=tokenizer,
-               train_dataset=Dataset.from_dict({"prompt": list(rolling.prompts)}))
-    if made.ref_model is None and args.beta:
-        made.ref_model = AutoModelForCausalLM.from_pretrained(llama).eval()
-    rolling.move(made.model)
+    trl_trainer = cls(model=AutoModelForCausalLM.from_pretrained(llama), reward_funcs=words, args=args,
+                      processing_class=tokenizer, train_dataset=Dataset.from_dict({"prompt": list(rolling.prompts)}))
+    if trl_trainer.ref_model is None and args.beta:
+        trl_trainer.ref_model = AutoModelForCausalLM.from_pretrained(llama).eval()
+    rolling.move(trl_trainer.model)
     template = tokenizer.apply_chat_template
-    asked = [template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True).removeprefix("<s>")
-             for text in rolling.prompts for _ in range(rolling.count // len(rolling.prompts))]
+    asked = []
+    for text in rolling.prompts:
+        prompt = template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+        asked += [prompt.removeprefix("<s>")] * (rolling.count // len(rolling.prompts))  # the tokenizer adds it again
     torch.manual_seed(1)
-    made.model.train()
-    made.current_gradient_accumulation_steps = 1  # as its loop sets it
-    inputs = made._generate_and_score_completions([{"prompt": text} for text in asked])
+    trl_trainer.model.train()
+    trl_trainer.current_gradient_accumulation_steps = 1  # as its loop sets it
+    inputs = trl_trainer._generate_and_score_completions([{"prompt": text} for text in asked])
     ids = [line[mask.bool()].tolist() for line, mask in zip(inputs["completion_ids"], inputs["completion_mask"], strict=True)]
     stop = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    return made, inputs, [Completion(line, line[-1] == stop) for line in ids]
+    return trl_trainer, inputs, [Completion(line, line[-1] == stop) for line in ids]
 
 
 def compare(ours: rollout.Roller, theirs: Any, inputs: Any, rows: list[dict[str, Any]], old: torch.Tensor | None = None) -> None:
     """Advantages, losses and gradients of both; with `old`, after the policy has moved away from these log probabilities."""
-    for row, wanted in zip(rows, inputs["advantages"].tolist(), strict=True):
-        assert row["columns"]["advantages"][0] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+    for row, advantage in zip(rows, inputs["advantages"].tolist(), strict=True):
+        assert row["columns"]["advantages"][0] == pytest.approx(advantage, rel=1e-4, abs=1e-5)
     if old is not None:  # as after some updates on the same rollout: another ratio, some of them clipped
         for row, line in zip(rows, old, strict=True):
             row["old_logps"] = line[: len(row["old_logps"])].tolist()
@@ -72,9 +75,9 @@ def compare(ours: rollout.Roller, theirs: Any, inputs: Any, rows: list[dict[str,
     batch = ours.collate(rows)
     out = ours.compute(batch)
     (out.total / batch.count).backward()
-    wanted = theirs._compute_loss(theirs.model, inputs)
-    wanted.backward()
-    assert near(out.total.detach() / batch.count, wanted.detach())
+    their_loss = theirs._compute_loss(theirs.model, inputs)
+    their_loss.backward()
+    assert near(out.total.detach() / batch.count, their_loss.detach())
     assert near(gradients(ours.model.net), gradients(theirs.model))
 
 
@@ -84,9 +87,9 @@ def compare(ours: rollout.Roller, theirs: Any, inputs: Any, rows: list[dict[str,
 ])
 def test_grpo_is_trls(llama, rolling, tmp_path, loss_type, scale, beta, moved):
     options = {"beta": beta, "loss_type": loss_type, "scale_rewards": scale, "epsilon": 0.1, "epsilon_high": 0.15}
-    theirs, inputs, made = trainer(rolling, "grpo", llama, tmp_path, **options)
+    theirs, inputs, completions = trainer(rolling, "grpo", llama, tmp_path, **options)
     ours = rolling.ours(method="grpo", **options)
-    rows = rolling.given(ours, made)
+    rows = rolling.rows_of(ours, completions)
     old = None
     if moved:
         generator = torch.Generator().manual_seed(5)
@@ -99,9 +102,9 @@ def test_grpo_is_trls(llama, rolling, tmp_path, loss_type, scale, beta, moved):
 
 @pytest.mark.parametrize(("beta", "normalize", "moved"), [(0.05, False, False), (0.2, True, True), (0.0, False, True)])
 def test_rloo_is_trls(llama, rolling, tmp_path, beta, normalize, moved):
-    theirs, inputs, made = trainer(rolling, "rloo", llama, tmp_path, beta=beta, normalize_advantages=normalize)
+    theirs, inputs, completions = trainer(rolling, "rloo", llama, tmp_path, beta=beta, normalize_advantages=normalize)
     ours = rolling.ours(method="rloo", beta=beta, normalize_advantages=normalize)
-    rows = rolling.given(ours, made)
+    rows = rolling.rows_of(ours, completions)
     if moved:
         generator = torch.Generator().manual_seed(5)
         for number, row in enumerate(rows):
@@ -118,13 +121,15 @@ def test_ppo_is_the_formula_written_out(rolling):
                   missing_eos_penalty=1.5)
     assert ours.extra is not None and ours.extra.value is not None
     torch.nn.init.normal_(ours.extra.value.weight, std=0.3, generator=torch.Generator().manual_seed(2))
-    dice, stop = np.random.default_rng(7), ours.talk.stop[0]
-    made = []
+    dice = np.random.default_rng(7)
+    stop = ours.talk.stop[0]
+    completions = []
     for number in range(rolling.count):
         ids = [int(token) for token in dice.integers(10, 300, dice.integers(1, LENGTH))]
-        made.append(Completion([*ids, stop], True) if number % 2 else Completion(ids, False))
-    rows = rolling.given(ours, made)
-    tokens, net = ours.model.tokenizer, ours.model.net
+        completions.append(Completion([*ids, stop], True) if number % 2 else Completion(ids, False))
+    rows = rolling.rows_of(ours, completions)
+    tokenizer = ours.model.tokenizer
+    net = ours.model.net
 
     def plain(network: Any, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Log probabilities and values of one completion, from a plain pass over it alone."""
@@ -136,24 +141,28 @@ def test_ppo_is_the_formula_written_out(rolling):
 
     every, returns, before, olds = [], [], [], []
     with torch.no_grad():
-        for row, one in zip(rows, made, strict=True):
+        for row, completion in zip(rows, completions, strict=True):
             logps, values = plain(net, row)
             with ours.model.reference() as first:
                 ref = plain(first, row)[0]
             reward = [-0.2 * float(a - b) for a, b in zip(logps, ref, strict=True)]
-            text = tokens.decode(one.ids, skip_special_tokens=True).strip()
-            reward[-1] += words([text])[0] - 1.5 * (not one.ended)
+            text = tokenizer.decode(completion.ids, skip_special_tokens=True).strip()
+            reward[-1] += words([text])[0] - 1.5 * (not completion.ended)
             size = len(reward)
-            delta = [reward[t] + (0.9 * float(values[t + 1]) if t + 1 < size else 0.0) - float(values[t]) for t in range(size)]
-            advantage = [sum((0.9 * 0.8) ** (k - t) * delta[k] for k in range(t, size)) for t in range(size)]
+            next_values = [*map(float, values[1:]), 0.0]  # nothing follows the last token
+            delta = [reward[t] + 0.9 * next_values[t] - float(values[t]) for t in range(size)]
+            advantage = []
+            for t in range(size):
+                advantage.append(sum((0.9 * 0.8) ** (k - t) * delta[k] for k in range(t, size)))
             every.append(advantage)
             returns.append([a + float(v) for a, v in zip(advantage, values, strict=True)])
             before.append(values)
             olds.append(logps)
-    flat = np.array([value for line in every for value in line])
+    flat = np.concatenate(every)
     shift = torch.Generator().manual_seed(5)
-    total, count = torch.zeros(()), 0
-    for row, advantage, wanted, value_before, old in zip(rows, every, returns, before, olds, strict=True):
+    total = torch.zeros(())
+    count = 0
+    for row, advantage, target, value_before, old in zip(rows, every, returns, before, olds, strict=True):
         moved = old + 0.15 * torch.randn(old.shape, generator=shift)
         row["old_logps"] = moved.tolist()
         logps, values = plain(net, row)
@@ -162,22 +171,23 @@ def test_ppo_is_the_formula_written_out(rolling):
             assert row["columns"]["advantages"][t] == pytest.approx(a, rel=1e-3, abs=1e-4)
             ratio = (logps[t] - moved[t]).exp()
             policy = torch.max(-a * ratio, -a * ratio.clamp(0.9, 1.1))
-            low, high = value_before[t] - 0.15, value_before[t] + 0.15
-            value = 0.5 * torch.max((values[t] - wanted[t]) ** 2, (values[t].clamp(low, high) - wanted[t]) ** 2)
-            total, count = total + policy + 0.3 * value, count + 1
-    parts = (net, ours.extra)
-    wanted_gradients = torch.autograd.grad(total / count, [weight for part in parts for weight in part.parameters()])
+            clipped = values[t].clamp(value_before[t] - 0.15, value_before[t] + 0.15)
+            value = 0.5 * torch.max((values[t] - target[t]) ** 2, (clipped - target[t]) ** 2)
+            total = total + policy + 0.3 * value
+            count += 1
+    weights = [*net.parameters(), *ours.extra.parameters()]
+    expected_gradients = torch.autograd.grad(total / count, weights)
     batch = ours.collate(rows)
     out = ours.compute(batch)
     assert batch.count == count
-    found = torch.autograd.grad(out.total / batch.count, [weight for part in parts for weight in part.parameters()])
+    gradients = torch.autograd.grad(out.total / batch.count, weights)
     assert near(out.total.detach() / count, total.detach() / count)
-    for one, other in zip(found, wanted_gradients, strict=True):
-        assert float((one - other).abs().max()) <= 1e-4 * max(1e-3, float(other.abs().max()))
+    for gradient, expected in zip(gradients, expected_gradients, strict=True):
+        assert float((gradient - expected).abs().max()) <= 1e-4 * max(1e-3, float(expected.abs().max()))
 
 
 def test_a_finished_rows_columns_are_plain(rolling):
     """What a rollout carries can be told to a reward function in another language: plain numbers."""
     ours = rolling.ours()
-    rows = rolling.given(ours, [Completion([40, 41], False)] * (rolling.count))
+    rows = rolling.rows_of(ours, [Completion([40, 41], False)] * (rolling.count))
     json.dumps(rows)

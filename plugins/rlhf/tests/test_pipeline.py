@@ -51,8 +51,8 @@ def test_sft_then_reward_then_rlhf(parameters: str, tmp_path: Path, capsys: pyte
                                     model=tiny("llama", tmp_path / "llama")))
     assert call(["run", "--trust-recipe", str(recipe)]) == 0, capsys.readouterr().err
     facts = [json.loads((out / name / "run.json").read_text()) for name in ("sft", "reward", "rlhf")]
-    assert [one["status"] for one in facts] == ["finished"] * 3
-    assert [one["head"] for one in facts] == ["tokens", "score", "tokens"]
+    assert [record["status"] for record in facts] == ["finished"] * 3
+    assert [record["head"] for record in facts] == ["tokens", "score", "tokens"]
     lines = map(json.loads, (out / "rlhf" / "log.jsonl").read_text().splitlines())
     line = next(line for line in lines if line["event"] == "step")
     assert {"rewards/reward_model", "rewards/words", "kl"} <= set(line)

@@ -13,16 +13,17 @@ from safetensors.torch import load_file
 
 from ftp import UserError
 from ftp.folder.checkpoints import checkpoints_in, step_of
+from ftp.folder.log import read_log
 from ftp_testing.models import tiny
 
 LETTERS = "def f(completions, **columns):\n    return [float(text.count('e')) for text in completions]\n"
 
 
 def steps(out: Path) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["event"] == "step"]
+    return [line for line in read_log(out / "log.jsonl") if line["event"] == "step"]
 
 
-def told(out: Path) -> str:
+def log_text(out: Path) -> str:
     return (out / "log.jsonl").read_text()
 
 
@@ -36,7 +37,7 @@ def test_every_method_learns_what_is_rewarded(go, method, more):
                 baselines=True, max_eval_rows=8, logging_steps=4, rlhf={"method": method, **more})
     rewards = [line["reward"] for line in steps(result.out)]
     assert sum(rewards[-2:]) > 2 * sum(rewards[:2]), rewards
-    before = next(one.value for one in result.baselines if one.name == "reward" and one.split == "validation")
+    before = next(score.value for score in result.baselines if score.name == "reward" and score.split == "validation")
     assert result.score("reward", "validation") > 1.5 * before
     assert result.score("kl", "validation") > 0.1  # it went somewhere, and says how far
     line = steps(result.out)[-1]
@@ -89,11 +90,12 @@ def test_a_run_that_was_interrupted_goes_on_the_same(go, method, monkeypatch):
     names = tables.pop("plugins")
     again = execute(prepare(names, given=[("recipe", {**tables, "out": str(broken)})]), resume=broken)
     first, second = steps(whole.out), steps(again.out)
-    assert [line["loss"] for line in first] == [line["loss"] for line in second]
-    assert [line["reward"] for line in first] == [line["reward"] for line in second]
+    for before, after in zip(first, second, strict=True):
+        assert (before["loss"], before["reward"]) == (after["loss"], after["reward"])
     for name in ("adapter_model.safetensors", "extra.safetensors"):
-        one, other = load_file(whole.out / "model" / name), load_file(again.out / "model" / name)
-        assert all(torch.equal(value, other[key]) for key, value in one.items()), name
+        weights = load_file(whole.out / "model" / name)
+        resumed = load_file(again.out / "model" / name)
+        assert all(torch.equal(value, resumed[key]) for key, value in weights.items()), name
     assert ("value.weight" in load_file(whole.out / "model" / "extra.safetensors")) == (method == "ppo")
 
 
@@ -103,9 +105,12 @@ def test_what_is_sampled_hangs_on_nothing_beside_it(rolling):
 
     ours = rolling.ours()
     how = Sampling(8, 0.9, 0.95, 50, ours.talk.stop)
-    prompts, keys = [[5, 6, 7], list(range(10, 40)), [50, 60]], [[0, 1], [0, 2], [0, 3]]
+    prompts = [[5, 6, 7], list(range(10, 40)), [50, 60]]
+    keys = [[0, 1], [0, 2], [0, 3]]
     together = sample(ours.model, prompts, keys, how, 10_000)
-    alone = [sample(ours.model, [one], [key], how, 10_000)[0] for one, key in zip(prompts, keys, strict=True)]
+    alone = []
+    for prompt, key in zip(prompts, keys, strict=True):
+        alone += sample(ours.model, [prompt], [key], how, 10_000)
     backwards = sample(ours.model, prompts[::-1], keys[::-1], how, 40)[::-1]
     assert together == alone == backwards
     assert sample(ours.model, prompts, [[1, *key] for key in keys], how, 10_000) != together
@@ -116,8 +121,8 @@ def test_tokens_come_as_often_as_they_should():
 
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0]).repeat(4000, 1)
     keys, before = [[7, number] for number in range(4000)], torch.zeros(4000, 3, dtype=torch.long)
-    made = Draw(keys, 3, Sampling(1, 0.5, 1.0, 0, ()))(before, logits).argmax(-1)
-    shares = torch.bincount(made, minlength=4) / 4000
+    drawn = Draw(keys, 3, Sampling(1, 0.5, 1.0, 0, ()))(before, logits).argmax(-1)
+    shares = torch.bincount(drawn, minlength=4) / 4000
     assert torch.allclose(shares, (logits[0] / 0.5).softmax(-1), atol=0.02)
     cut = Draw(keys, 3, Sampling(1, 1.0, 1.0, 2, ()))(before, logits)
     assert set(cut.argmax(-1).tolist()) == {1, 2}
@@ -126,7 +131,7 @@ def test_tokens_come_as_often_as_they_should():
 # --- rewards ---
 
 
-@pytest.mark.parametrize(("text", "said"), [
+@pytest.mark.parametrize(("text", "message"), [
     ("def f(completions):\n    return [1 / 0 for text in completions]\n", "ZeroDivisionError: division by zero (judge"),
     ("def f(completions):\n    return [float('nan') for text in completions]\n", "reward f: nan for the completion"),
     ("def f(completions):\n    return [float('inf') for text in completions]\n", "reward f: inf for the completion"),
@@ -137,10 +142,10 @@ def test_tokens_come_as_often_as_they_should():
     ("def g(completions):\n    return [1.0]\n", "has no function f"),
     ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
 ])
-def test_rewards_that_cannot_be(go, judge, text, said):
+def test_rewards_that_cannot_be(go, judge, text, message):
     with pytest.raises(UserError) as error:
         go(rlhf={"reward": judge(text)})
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_reward_that_turns_bad_later_is_told_with_its_row(go, judge, tmp_path):
@@ -150,7 +155,7 @@ def test_a_reward_that_turns_bad_later_is_told_with_its_row(go, judge, tmp_path)
         go(rlhf={"reward": judge(text)})
 
 
-@pytest.mark.parametrize(("rlhf", "said"), [
+@pytest.mark.parametrize(("rlhf", "message"), [
     ({"method": "grpo", "lam": 0.9}, "--rlhf.lam 0.9: grpo has none"),
     ({"method": "ppo", "scale_rewards": "none"}, "--rlhf.scale_rewards none: ppo has none"),
     ({"num_generations": 1}, "compares the completions of a prompt with one another"),
@@ -161,10 +166,10 @@ def test_a_reward_that_turns_bad_later_is_told_with_its_row(go, judge, tmp_path)
     ({"reward": "nowhere.py:f"}, "there is no file"),
     ({"use_vllm": True}, "--rlhf.use_vllm: this run is not on CUDA"),
 ])
-def test_options_that_do_not_go_together(go, rlhf, said):
+def test_options_that_do_not_go_together(go, rlhf, message):
     with pytest.raises(UserError) as error:
         go(rlhf=rlhf)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_without_a_reward_nothing_begins(llama, tmp_path):
@@ -183,14 +188,14 @@ def test_rewards_are_summed_by_weight_and_see_the_columns(llama, judge, tmp_path
 
     rows = tmp_path / "train.jsonl"
     rows.write_text("\n".join(json.dumps({"prompt": f"Say {number}.", "wish": number}) for number in range(12)))
-    one = judge("def f(completions, prompts, wish):\n"
-                "    assert all(prompt[-1]['content'] == f'Say {n}.' for prompt, n in zip(prompts, wish))\n"
-                "    return [float(n) if n % 2 else None for n in wish]\n")
-    other = judge("def g(completion_ids, **rest):\n    return [10.0 for ids in completion_ids]\n", "g")
+    of_wishes = judge("def f(completions, prompts, wish):\n"
+                      "    assert all(prompt[-1]['content'] == f'Say {n}.' for prompt, n in zip(prompts, wish))\n"
+                      "    return [float(n) if n % 2 else None for n in wish]\n")
+    constant = judge("def g(completion_ids, **rest):\n    return [10.0 for ids in completion_ids]\n", "g")
     result = ftp.run(["rlhf", "files", "-leakage"], model=str(llama), data=str(rows), out=str(tmp_path / "run"), device="cpu",
                      max_steps=1, batch_size=11, logging_steps=1, verify=False, baselines=False, report=False,
                      validation_share=0.1, cache_dir=str(tmp_path / "cache"),
-                     rlhf={"reward": (one, other), "reward_weights": (2.0, 0.5), "max_completion_length": 4,
+                     rlhf={"reward": (of_wishes, constant), "reward_weights": (2.0, 0.5), "max_completion_length": 4,
                            "num_generations": 2})
     line = steps(result.out)[0]
     assert line["rewards/g"] == 10.0
@@ -227,9 +232,9 @@ def test_a_reward_model_judges_with_its_own_tokenizer(go, rolling, tmp_path):
                       report=False, cache_dir=str(tmp_path / "cache"))
     rows = [{"prompt": [{"role": "user", "content": asked}]} for asked in ("How are you?", "What is it? I would like to know.")]
     texts = ["Fine.", "It is the soup, of which the waiter knows nothing."]
-    found = model_judge(rolling.ours().run, trained.out)(rows, texts, [[], []])
-    wanted = ftp.load(trained.out).predict([{**row, "completion": text} for row, text in zip(rows, texts, strict=True)])
-    assert found == pytest.approx([one["answer"] for one in wanted], rel=1e-4, abs=1e-6)
+    rewards = model_judge(rolling.ours().run, trained.out)(rows, texts, [[], []])
+    answers = ftp.load(trained.out).predict([{**row, "completion": text} for row, text in zip(rows, texts, strict=True)])
+    assert rewards == pytest.approx([answer["answer"] for answer in answers], rel=1e-4, abs=1e-6)
     line = steps(go(max_steps=1, rlhf={"reward_model": str(trained.out), "reward_weights": (2.0,)}).out)[0]
     assert line["reward"] == pytest.approx(2 * line["rewards/reward_model"] + line["rewards/words"], rel=1e-4)
     template = trained.out / "model" / "chat_template.jinja"
@@ -262,7 +267,7 @@ def test_completions_that_never_end_are_cut_told_and_may_be_left_out(go, monkeyp
     result = go(max_steps=2, rlhf={"max_completion_length": 5, "missing_eos_penalty": 3.0})
     lines = steps(result.out)
     assert max(line["completion_length"] for line in lines) <= 5
-    assert "did not end within 5 tokens" in told(result.out)
+    assert "did not end within 5 tokens" in log_text(result.out)
     assert all(line["ended"] == 0 for line in lines)
     for method in ("rloo", "grpo", "ppo"):
         options = {"method": method, "max_completion_length": 3, "mask_truncated_completions": True}
@@ -283,8 +288,8 @@ def test_an_empty_completion_is_judged_and_trained(rolling):
 
     ours = rolling.ours()
     stop = ours.talk.stop[0]
-    made = [Completion([stop], True) if number % 2 else Completion([40, 41], False) for number in range(rolling.count)]
-    rows = rolling.given(ours, made)
+    completions = [Completion([stop], True) if number % 2 else Completion([40, 41], False) for number in range(rolling.count)]
+    rows = rolling.given(ours, completions)
     out = ours.compute(ours.collate(rows))
     assert torch.isfinite(out.total)
     out.total.backward()
@@ -314,16 +319,16 @@ def test_an_empty_completion_has_a_score_of_a_reward_model(go, tmp_path):
     assert scores[0] != scores[1]
 
 
-@pytest.mark.parametrize(("missing", "said"), [("pad", ""), ("eos", "the tokenizer has no EOS token")])
-def test_tokenizers_without_pad_or_end(go, tmp_path, missing, said):
+@pytest.mark.parametrize(("missing", "message"), [("pad", ""), ("eos", "the tokenizer has no EOS token")])
+def test_tokenizers_without_pad_or_end(go, tmp_path, missing, message):
     from transformers import AutoTokenizer
 
     folder = tiny("llama", tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     setattr(tokenizer, f"{missing}_token", None)
     tokenizer.save_pretrained(folder)
-    if said:
-        with pytest.raises(UserError, match=said):
+    if message:
+        with pytest.raises(UserError, match=message):
             go(folder, max_steps=1)
         assert steps(go(folder, max_steps=1, out="named", rlhf={"eos_token": "<|im_end|>"}).out)
     else:
@@ -333,7 +338,7 @@ def test_tokenizers_without_pad_or_end(go, tmp_path, missing, said):
 
 def test_long_prompts_are_left_out_and_told(go):
     result = go(max_steps=1, max_length=56, rlhf={"max_completion_length": 12})
-    assert "leaves no room for a completion" in told(result.out)
+    assert "leaves no room for a completion" in log_text(result.out)
 
 
 def test_a_finished_run_answers_in_the_template_of_its_training(go):
@@ -357,19 +362,20 @@ def test_two_processes_sample_and_learn_what_one_does(llama, judge, tmp_path, me
     from ftp_testing.subject import ROWS
 
     def words(out: str) -> list[str]:
-        given = {"plugins": "rlhf,-leakage,-duplicates", "plugins-from": ROWS, "model": llama, "device": "cpu",
-                 "precision": "fp32", "max-steps": 3, "batch-size": prompts, "logging-steps": 1, "max-eval-rows": 4,
-                 "learning-rate": 1e-3, "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": method,
-                 "rlhf.target_kl": 1.0, "rlhf.max_completion_length": 8, "rlhf.reward": judge(LETTERS),
-                 **({"rlhf.scale_rewards": "batch"} if method == "grpo" else {})}
-        pairs = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
-        return ["run", *pairs, "--no-verify", "--no-baselines", "--no-report"]
+        arguments = {"plugins": "rlhf,-leakage,-duplicates", "plugins-from": ROWS, "model": llama, "device": "cpu",
+                     "precision": "fp32", "max-steps": 3, "batch-size": prompts, "logging-steps": 1, "max-eval-rows": 4,
+                     "learning-rate": 1e-3, "cache-dir": tmp_path / "cache", "out": tmp_path / out, "rlhf.method": method,
+                     "rlhf.target_kl": 1.0, "rlhf.max_completion_length": 8, "rlhf.reward": judge(LETTERS),
+                     **({"rlhf.scale_rewards": "batch"} if method == "grpo" else {})}
+        flags = [f"--{name}={value}" for name, value in arguments.items()]
+        return ["run", *flags, "--no-verify", "--no-baselines", "--no-report"]
 
     lines = []
     for out, ranks in (("one", 1), ("two", 2)):
         status, text = forks.ends(words(out), ranks)
         assert status == 0, text
         lines.append(steps(tmp_path / out))
-    for one, other in zip(*lines, strict=True):
+    of_one, of_two = lines
+    for alone, together in zip(of_one, of_two, strict=True):
         for name in ("loss", "reward", "completion_length", "kl", "grad_norm", "beta"):
-            assert one[name] == pytest.approx(other[name], rel=2e-3, abs=1e-5), (name, one["step"])
+            assert alone[name] == pytest.approx(together[name], rel=2e-3, abs=1e-5), (name, alone["step"])

@@ -31,7 +31,7 @@ def updated(bert: str, spread: list[slice], rho: float = 0.5) -> tuple[dict[str,
 
 
 def test_an_update_is_the_algorithm(bert: str) -> None:
-    found, out = updated(bert, [slice(0, 8)])
+    updated_weights, out = updated(bert, [slice(0, 8)])
     _, data, model, loss = built(["full", "sentiment"], model=bert)
     model.net.eval()
     batch = loss.collate(list(loss.encode(data.splits["train"].select(range(8)).to_list())))
@@ -51,7 +51,7 @@ def test_an_update_is_the_algorithm(bert: str) -> None:
     second = gradients()
     assert any((second[name] - first[name]).abs().max() > 1e-3 for name in first), "the gradient is another one there"
     for name, gradient in second.items():
-        torch.testing.assert_close(found[name], start[name] - 0.1 * gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(updated_weights[name], start[name] - 0.1 * gradient, rtol=1e-4, atol=1e-6)
     assert float(out.metrics["sam_norm"]) / out.rows == pytest.approx(float(norm), rel=1e-5)
 
 

@@ -25,7 +25,7 @@ def test_steps_are_those_of_the_paper() -> None:
     assert [rate_of(step) for step in (0, 1, 2, 9)] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
 
     # Defazio et al. 2024, algorithm 1 with AdamW, as it is printed, for each weight: z, x and y
-    values = {name: [weight.detach().clone() for _ in range(3)] for name, weight in net.named_parameters()}
+    values = {name: [weight.detach().clone()] * 3 for name, weight in net.named_parameters()}  # none is written in place
     seconds = {name: torch.zeros_like(weight) for name, weight in net.named_parameters()}
     shares = 0.0
     for step in range(5):

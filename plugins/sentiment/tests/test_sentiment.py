@@ -6,14 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.types import Data, Prediction, Predictions
+from ftp.types import Data
 from ftp_sentiment import SAMPLE, Sentiment
 from ftp_testing.models import tiny
+from ftp_testing.samples import scores_of
 
 TOPICS = {"films", "products", "food", "travel", "services", "work"}
 
@@ -25,8 +25,8 @@ def sample() -> dict[str, Any]:
 
 def test_sentences_of_the_sample_are_in_one_split_only(sample: dict[str, Any]) -> None:
     assert list(sample) == ["train", "validation", "test"]
-    said = ["".join(one for one in text.lower() if one.isalnum()) for rows in sample.values() for text in rows["text"]]
-    assert len(said) == len(set(said)) and all(said) and len(sample["train"]) >= 800
+    texts = ["".join(letter for letter in text.lower() if letter.isalnum()) for rows in sample.values() for text in rows["text"]]
+    assert len(texts) == len(set(texts)) and all(texts) and len(sample["train"]) >= 800
     for rows in sample.values():
         assert set(rows["topic"]) == TOPICS
         assert Counter(rows["label"]) == dict.fromkeys(("negative", "positive"), len(rows) // 2)
@@ -39,12 +39,9 @@ def test_scores_by_hand(sample: dict[str, Any]) -> None:
     rows = coded["test"]
     assert names == ("negative", "positive")
 
-    def scores(answers: list[int]) -> dict[str, float]:
-        given = Predictions("test", rows, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
-        return {one.name: one.value for one in Sentiment().evaluate(Data({"test": rows}, "labelled", names), {"test": given})}
-
-    assert scores(rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
-    assert scores([1] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
+    data = Data({"test": rows}, "labelled", names)
+    assert scores_of(Sentiment(), data, rows["label"][:]) == {"accuracy": 1.0, "macro_f1": 1.0, "mcc": 1.0}
+    assert scores_of(Sentiment(), data, [1] * len(rows)) == pytest.approx({"accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0})
 
 
 @pytest.mark.slow

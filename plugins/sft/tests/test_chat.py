@@ -36,30 +36,31 @@ FORGETFUL = (  # earlier answers are shown otherwise than the last one
 )
 
 
-def made(kind: str, template: str | None) -> tuple[Any, conversations.Chat]:
+def prepared(kind: str, template: str | None) -> tuple[Any, conversations.Chat]:
     tokenizer = tiny_tokenizer(kind)  # type: ignore[arg-type]
     tokenizer.chat_template = template
     return tokenizer, chat_template.prepare(tokenizer)
 
 
-def said(tokenizer: Any, one: Any) -> list[str]:
-    assert not isinstance(one, Unfit), one
-    return [tokenizer.decode(one.ids[start:end]) for start, end in one.spans]
+def learnt_texts(tokenizer: Any, encoded_talk: Any) -> list[str]:
+    """The stretches of a conversation that are trained."""
+    assert not isinstance(encoded_talk, Unfit), encoded_talk
+    return [tokenizer.decode(encoded_talk.ids[start:end]) for start, end in encoded_talk.spans]
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_the_default_template_trains_answers_and_their_end(kind: str) -> None:
-    tokenizer, chat = made(kind, None)
-    one = chat.encode([TALK])[0]
-    assert said(tokenizer, one) == [f" Oslo.{tokenizer.eos_token}", f" 42, no: twelve.{tokenizer.eos_token}"]
+    tokenizer, chat = prepared(kind, None)
+    encoded_talk = chat.encode([TALK])[0]
+    assert learnt_texts(tokenizer, encoded_talk) == [f" Oslo.{tokenizer.eos_token}", f" 42, no: twelve.{tokenizer.eos_token}"]
     assert chat.stop == (tokenizer.eos_token_id,)
-    assert one.ids[: len(chat.prompt(TALK[:2]))] == chat.prompt(TALK[:2])
-    assert one.ids[: len(chat.prompt(TALK[:4]))] == chat.prompt(TALK[:4])
+    assert encoded_talk.ids[: len(chat.prompt(TALK[:2]))] == chat.prompt(TALK[:2])
+    assert encoded_talk.ids[: len(chat.prompt(TALK[:4]))] == chat.prompt(TALK[:4])
 
 
 @pytest.mark.parametrize("arguments", [{"town": "Oslo"}, '{"town": "Oslo"}'])
 def test_the_default_template_writes_tools_calls_and_what_they_gave(arguments: Any) -> None:
-    tokenizer, chat = made("gpt2", None)
+    tokenizer, chat = prepared("gpt2", None)
     call = {"type": "function", "function": {"name": "weather", "arguments": arguments}}
     talk: list[Any] = [
         {"role": "user", "content": "Weather?"},
@@ -67,12 +68,12 @@ def test_the_default_template_writes_tools_calls_and_what_they_gave(arguments: A
         {"role": "tool", "content": {"sun": None}},
         {"role": "assistant", "content": "Wait.", "tool_calls": [call]},
     ]
-    one = chat.encode([talk], [[call]])[0]
+    encoded_talk = chat.encode([talk], [[call]])[0]
     written, end = json.dumps(call["function"]), tokenizer.eos_token
-    assert said(tokenizer, one) == [f" {written} {written}{end}", f" Wait. {written}{end}"]
-    assert not isinstance(one, Unfit) and "None" not in tokenizer.decode(one.ids)
-    assert tokenizer.decode(one.ids).startswith(f"Tools: {json.dumps(call)}\n\nUser: Weather?")
-    assert 'Tool: {"sun": null}' in tokenizer.decode(one.ids)
+    assert learnt_texts(tokenizer, encoded_talk) == [f" {written} {written}{end}", f" Wait. {written}{end}"]
+    assert not isinstance(encoded_talk, Unfit) and "None" not in tokenizer.decode(encoded_talk.ids)
+    assert tokenizer.decode(encoded_talk.ids).startswith(f"Tools: {json.dumps(call)}\n\nUser: Weather?")
+    assert 'Tool: {"sun": null}' in tokenizer.decode(encoded_talk.ids)
 
 
 @pytest.mark.parametrize("talk, tools, part", [
@@ -83,7 +84,7 @@ def test_the_default_template_writes_tools_calls_and_what_they_gave(arguments: A
 def test_a_refusal_of_the_template_names_the_part(talk: Any, tools: Any, part: str) -> None:
     refusing = ("{% if tools %}{{ raise_exception('no tools') }}{% endif %}"
                 "{% for m in messages if m.role == 'tool' %}{{ raise_exception('no tool') }}{% endfor %}")
-    _, chat = made("llama", refusing + CHATML)
+    _, chat = prepared("llama", refusing + CHATML)
     refused = chat.encode([talk], [tools])[0]
     assert str(refused).startswith(f"is refused by the chat template at {part}: TemplateError: no tool")
     with pytest.raises(Unfit, match=re.escape(part)):
@@ -91,7 +92,7 @@ def test_a_refusal_of_the_template_names_the_part(talk: Any, tools: Any, part: s
 
 
 def test_there_is_one_bos() -> None:
-    tokenizer, chat = made("llama", None)
+    tokenizer, chat = prepared("llama", None)
     assert chat.encode([TALK])[0].ids.count(tokenizer.bos_token_id) == 1
     assert chat.prompt(TALK[:2]).count(tokenizer.bos_token_id) == 1
     tokenizer.chat_template = "{{ bos_token + bos_token }}" + CHATML
@@ -101,9 +102,9 @@ def test_there_is_one_bos() -> None:
 
 @pytest.mark.parametrize("template", [CHATML, MARKED])
 def test_turns_end_with_their_token_with_and_without_markers(template: str) -> None:
-    tokenizer, chat = made("llama", template)
-    assert said(tokenizer, chat.encode([TALK])[0]) == ["Oslo.<|im_end|>", "42, no: twelve.<|im_end|>"]
-    assert said(tokenizer, chat.encode([TALK], which="last")[0]) == ["42, no: twelve.<|im_end|>"]
+    tokenizer, chat = prepared("llama", template)
+    assert learnt_texts(tokenizer, chat.encode([TALK])[0]) == ["Oslo.<|im_end|>", "42, no: twelve.<|im_end|>"]
+    assert learnt_texts(tokenizer, chat.encode([TALK], which="last")[0]) == ["42, no: twelve.<|im_end|>"]
     assert chat.encode([TALK], which="all")[0].spans == [(0, len(chat.encode([TALK])[0].ids))]
     assert chat.stop == (tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id)
     assert any("no BOS" in note for note in chat.notes)
@@ -112,9 +113,9 @@ def test_turns_end_with_their_token_with_and_without_markers(template: str) -> N
 def test_the_eos_is_added_where_a_template_writes_no_end() -> None:
     plain = ("{% for m in messages %}{{ m.role + ':' + m.content + '\n' }}{% endfor %}"
              "{% if add_generation_prompt %}assistant:{% endif %}")
-    tokenizer, chat = made("gpt2", plain)
-    one = chat.encode([TALK])[0]
-    assert one.ids[-1] == tokenizer.eos_token_id and one.spans[-1][1] == len(one.ids)
+    tokenizer, chat = prepared("gpt2", plain)
+    encoded_talk = chat.encode([TALK])[0]
+    assert encoded_talk.ids[-1] == tokenizer.eos_token_id and encoded_talk.spans[-1][1] == len(encoded_talk.ids)
     assert any("no end of turn" in note for note in chat.notes)
 
 
@@ -123,16 +124,16 @@ def test_a_word_never_ends_an_answer() -> None:
     open_ended = ("{% for m in messages %}{% if m.role == 'assistant' %}assistant:{% generation %}{{ ' ' + m.content }}"
                   "{% endgeneration %}{% else %}{{ 'user: ' + m.content }}{% endif %}{{ '\n' }}{% endfor %}"
                   "{% if add_generation_prompt %}assistant:{% endif %}")
-    tokenizer, chat = made("gpt2", open_ended)
+    tokenizer, chat = prepared("gpt2", open_ended)
     assert chat.stop == (tokenizer.eos_token_id,)
     assert any("will not learn to stop" in note for note in chat.notes)
 
 
 def test_a_template_that_changes_earlier_turns_is_refused() -> None:
-    tokenizer, chat = made("llama", FORGETFUL)
+    tokenizer, chat = prepared("llama", FORGETFUL)
     refused = chat.encode([TALK])[0]
     assert isinstance(refused, Unfit) and "up to message 2" in str(refused)
-    assert said(tokenizer, chat.encode([TALK], which="last")[0]) == ["(thought) 42, no: twelve.<|im_end|>"]
+    assert learnt_texts(tokenizer, chat.encode([TALK], which="last")[0]) == ["(thought) 42, no: twelve.<|im_end|>"]
 
 
 def test_a_marked_version_serves_where_it_gives_the_same_text() -> None:
@@ -141,9 +142,9 @@ def test_a_marked_version_serves_where_it_gives_the_same_text() -> None:
     same = same.replace("{% endif %}{{ m.content + '<|im_end|>\n' }}",
                         "{% endif %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
                         "{% else %}{{ m.content + '<|im_end|>\n' }}{% endif %}")
-    tokenizer, _ = made("llama", FORGETFUL)
+    tokenizer, _ = prepared("llama", FORGETFUL)
     chat = chat_template.prepare(tokenizer, marked=lambda: same)
-    assert said(tokenizer, chat.encode([TALK])[0]) == ["Oslo.<|im_end|>", "(thought) 42, no: twelve.<|im_end|>"]
+    assert learnt_texts(tokenizer, chat.encode([TALK])[0]) == ["Oslo.<|im_end|>", "(thought) 42, no: twelve.<|im_end|>"]
     other = chat_template.prepare(tokenizer, marked=lambda: MARKED)
     assert isinstance(other.encode([TALK])[0], Unfit), "another text than the template's own must not be trained"
 
@@ -170,25 +171,33 @@ def test_a_broken_template_and_a_missing_eos_are_told() -> None:
 
 
 def test_truncation_keeps_rows_with_something_to_learn() -> None:
-    one = conversations.Encoded(list(range(10)), [(3, 5), (7, 10)])
-    assert conversations.truncated(one, 10) is one
-    assert conversations.truncated(one, 8) == conversations.Encoded(list(range(8)), [(3, 5), (7, 8)], 2, 2)
-    assert conversations.truncated(one, 6) == conversations.Encoded(list(range(6)), [(3, 5)], 4, 3)
-    assert conversations.truncated(one, 3) == conversations.Encoded([0, 1, 2], [], 7, 5)
+    encoded_talk = conversations.Encoded(list(range(10)), [(3, 5), (7, 10)])
+    assert conversations.truncated(encoded_talk, 10) is encoded_talk
+    assert conversations.truncated(encoded_talk, 8) == conversations.Encoded(list(range(8)), [(3, 5), (7, 8)], 2, 2)
+    assert conversations.truncated(encoded_talk, 6) == conversations.Encoded(list(range(6)), [(3, 5)], 4, 3)
+    assert conversations.truncated(encoded_talk, 3) == conversations.Encoded([0, 1, 2], [], 7, 5)
     assert not conversations.truncated(conversations.Encoded([1, 2], [(0, 2)]), 1).spans, "a first token is never predicted"
 
 
 UNTRAINED = [{"weight": 0}, {"train": False}, {"training": False}]
 
 
+def without(field: dict[str, Any], turn: int) -> list[dict[str, Any]]:
+    """The conversation with a turn that the field keeps from being learnt."""
+    talk: list[dict[str, Any]] = list(TALK)
+    talk[turn] = {**talk[turn], **field}
+    return talk
+
+
 @pytest.mark.parametrize("field", UNTRAINED, ids=str)
 @pytest.mark.parametrize("template", [CHATML, MARKED])
 def test_a_turn_that_is_not_to_be_learnt_is_only_read(template: str, field: dict[str, Any]) -> None:
-    tokenizer, chat = made("llama", template)
-    first, last = ([{**turn, **field} if place == untrained else turn for place, turn in enumerate(TALK)] for untrained in (2, 4))
+    tokenizer, chat = prepared("llama", template)
+    first = without(field, 2)
+    last = without(field, 4)
     whole = chat.encode([TALK])[0]
-    assert said(tokenizer, chat.encode([first])[0]) == ["42, no: twelve.<|im_end|>"]
-    assert said(tokenizer, chat.encode([last])[0]) == ["Oslo.<|im_end|>"]
+    assert learnt_texts(tokenizer, chat.encode([first])[0]) == ["42, no: twelve.<|im_end|>"]
+    assert learnt_texts(tokenizer, chat.encode([last])[0]) == ["Oslo.<|im_end|>"]
     assert chat.encode([first])[0].ids == chat.encode([last])[0].ids == whole.ids, "the model reads the same"
     assert "no turn of the assistant that is to be learnt" in str(chat.encode([last], which="last")[0])
     both = [{**turn, **field} if turn["role"] == "assistant" else turn for turn in TALK]
@@ -198,16 +207,16 @@ def test_a_turn_that_is_not_to_be_learnt_is_only_read(template: str, field: dict
 @pytest.mark.parametrize("field", UNTRAINED, ids=str)
 @pytest.mark.parametrize("template", [CHATML, MARKED])
 def test_where_all_is_learnt_such_a_turn_is_not(template: str, field: dict[str, Any]) -> None:
-    tokenizer, chat = made("llama", template)
-    talk = [{**turn, **field} if place == 2 else turn for place, turn in enumerate(TALK)]
-    one = chat.encode([talk], which="all")[0]
-    learnt = "|".join(said(tokenizer, one))
+    tokenizer, chat = prepared("llama", template)
+    talk = without(field, 2)
+    encoded_talk = chat.encode([talk], which="all")[0]
+    learnt = "|".join(learnt_texts(tokenizer, encoded_talk))
     assert "Oslo" not in learnt and "Seven plus five?" in learnt and "42, no: twelve.<|im_end|>" in learnt
     skipped = sum(end - start for start, end in chat.encode([TALK])[0].spans[:1])
-    assert sum(end - start for start, end in one.spans) >= len(one.ids) - skipped - 1
+    assert sum(end - start for start, end in encoded_talk.spans) >= len(encoded_talk.ids) - skipped - 1
 
 
 @pytest.mark.parametrize("weight", [1, 1.0, True, None])
 def test_a_turn_of_weight_one_is_learnt(weight: Any) -> None:
-    _, chat = made("llama", CHATML)
+    _, chat = prepared("llama", CHATML)
     assert chat.encode([[{**turn, "weight": weight} for turn in TALK]])[0] == chat.encode([TALK])[0]

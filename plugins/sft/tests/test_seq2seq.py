@@ -23,13 +23,19 @@ from ftp_sft import Sft
 from ftp_testing.models import tiny, tiny_tokenizer
 
 KINDS = ("t5", "bart")
+
+
+def messages(talk: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"role": role, "content": text} for role, text in talk]
+
+
 TALKS = [
     [("user", "What is the capital of Norway?"), ("assistant", "Oslo.")],
     [("system", "Be brief."), ("user", "Seven plus five?"), ("assistant", "Twelve."), ("user", "Minus five?"),
      ("assistant", "Seven, as I said before.")],
     [("user", "Please write a short letter to the bank."), ("assistant", "Dear bank, the card is lost. Send a new one.")],
 ]
-ROWS: list[Row] = [{"messages": [{"role": role, "content": text} for role, text in talk]} for talk in TALKS]
+ROWS: list[Row] = [{"messages": messages(talk)} for talk in TALKS]
 ENDED = ("{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}"
          "{% if add_generation_prompt %}assistant:{% endif %}")
 
@@ -55,7 +61,7 @@ def encoded(loss: Loss, rows: list[Row] = ROWS, split: str = "train") -> list[di
     if split == "predict":
         return asked(loss, rows)
     encode = loss.encode if split == "train" else loss.encode_to_score
-    return [dict(one) for one in encode(rows)]
+    return [dict(row) for row in encode(rows)]
 
 
 def theirs(model: Model, rows: list[dict[str, Any]], extra: int = 0) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -74,13 +80,13 @@ def theirs(model: Model, rows: list[dict[str, Any]], extra: int = 0) -> tuple[An
 
 
 def gradients(model: Model) -> dict[str, torch.Tensor]:
-    return {name: one.grad.clone() for name, one in model.net.named_parameters() if one.grad is not None}
+    return {name: weight.grad.clone() for name, weight in model.net.named_parameters() if weight.grad is not None}
 
 
-def close(ours: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
-    assert ours.keys() == others.keys()
-    for name, one in ours.items():
-        assert float((one - others[name]).norm()) <= 1e-4 * float(others[name].norm()) + 1e-8, name
+def close(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == expected.keys()
+    for name, gradient in ours.items():
+        assert float((gradient - expected[name]).norm()) <= 1e-4 * float(expected[name].norm()) + 1e-8, name
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -150,13 +156,14 @@ def test_each_turn_of_the_assistant_is_told_from_all_before_it(kind: str, folder
             "System: Be brief.\n\nUser: Seven plus five?\n\nAssistant: Twelve.\n\nUser: Minus five?",
             "Please write a short letter to the bank."]
     assert [row["row"] for row in rows] == [0, 1, 1, 2]
-    assert [row["input_ids"] for row in rows] == [tokenizer(text)["input_ids"] for text in read]
-    said = ["Oslo.", "Twelve.", "Seven, as I said before.", "Dear bank, the card is lost. Send a new one."]
-    assert [row["labels"] for row in rows] == [tokenizer(text_target=text)["input_ids"] for text in said]
-    assert all(row["labels"][-1] == tokenizer.eos_token_id and row["length"] == len(row["input_ids"]) + len(row["labels"])
-               for row in rows)
+    answers = ["Oslo.", "Twelve.", "Seven, as I said before.", "Dear bank, the card is lost. Send a new one."]
+    for row, prompt, answer in zip(rows, read, answers, strict=True):
+        assert row["input_ids"] == tokenizer(prompt)["input_ids"]
+        assert row["labels"] == tokenizer(text_target=answer)["input_ids"]
+        assert row["labels"][-1] == tokenizer.eos_token_id
+        assert row["length"] == len(row["input_ids"]) + len(row["labels"])
     last = encoded(a_loss(loaded(folders[kind]), train_on="last"))
-    assert [row["labels"] for row in last] == [rows[place]["labels"] for place in (0, 2, 3)]
+    assert [row["labels"] for row in last] == [rows[index]["labels"] for index in (0, 2, 3)]
     with pytest.raises(UserError, match="an encoder reads the prompts"):
         a_loss(model, train_on="all")
 
@@ -208,25 +215,26 @@ def test_answers_are_what_generate_gives(kind: str, folders: dict[str, Path]) ->
     net.lm_head.weight = torch.nn.Parameter(net.lm_head.weight.detach().roll(40, 0))  # else it says its start again and again
     asked = encoded(loss, [{"text": "Seven plus five?"}, {"messages": ROWS[1]["messages"][:4]}], "predict")
     assert loss.answer is not None
-    together = [one.answer for one in loss.answer(loss.collate(asked), None)]
+    together = [prediction.answer for prediction in loss.answer(loss.collate(asked), None)]
     by_hand = [net.generate(torch.tensor([row["input_ids"]]), max_new_tokens=7, do_sample=False, num_beams=1)[0] for row in asked]
     assert together == [model.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in by_hand]
     assert any(together), "something is said"
     held = encoded(loss, split="validation")
     answers = loss.answer(batch := loss.collate(held), loss.compute(batch))
-    assert [one.answer is None for one in answers] == [False, True, False, True], "the last turn of the first two rows"
+    is_silent = [prediction.answer is None for prediction in answers]
+    assert is_silent == [False, True, False, True], "the last turn of the first two rows"
     assert loss.merge(answers[1:3], held[1:3]) is answers[2]
 
 
 def test_what_a_checkpoint_binds_answers_by_is_told(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(Run, "tell", lambda self, text, *more, **named: told.append(text))
+    messages: list[str] = []
+    monkeypatch.setattr(Run, "tell", lambda self, text, *more, **named: messages.append(text))
     model = loaded(folders["bart"])
     a_loss(model)
-    assert not any("generation_config" in line for line in told)
+    assert not any("generation_config" in line for line in messages)
     model.net.generation_config.min_length = 56  # type: ignore[union-attr]  # as of a network for summaries
     a_loss(model)
-    assert any("generation_config.json has min_length 56" in line for line in told)
+    assert any("generation_config.json has min_length 56" in line for line in messages)
 
 
 def test_a_start_token_is_asked_for(tmp_path: Path) -> None:
@@ -247,8 +255,8 @@ def test_the_kit_looks_at_an_encoder_decoder_and_finds_what_is_wrong_there(monke
     from ftp_testing import check
 
     def outcome() -> tuple[str, str]:
-        (found,) = check("sft", only=["encoder-decoders-too"]).outcomes
-        return found.status, found.message
+        (outcome,) = check("sft", only=["encoder-decoders-too"]).outcomes
+        return outcome.status, outcome.message
 
     assert outcome()[0] == "ok"
     collate = encoder_decoder.collate
@@ -292,8 +300,8 @@ def test_a_run_learns_to_answer_and_to_stop(talker: Path) -> None:
     done = CliRunner().invoke(command, [str(talker)], input="Count to 3.\n")
     assert done.exit_code == 0 and done.stdout.strip() == "one two three"
     net, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(talker / "model"), AutoTokenizer.from_pretrained(talker / "model")
-    said = net.generate(**tokenizer("Count to 3.", return_tensors="pt"), max_new_tokens=16)
-    assert tokenizer.decode(said[0], skip_special_tokens=True) == "one two three"
+    generated = net.generate(**tokenizer("Count to 3.", return_tensors="pt"), max_new_tokens=16)
+    assert tokenizer.decode(generated[0], skip_special_tokens=True) == "one two three"
 
 
 def test_a_killed_run_ends_as_the_unbroken_one() -> None:

@@ -20,7 +20,13 @@ from ftp.net.packing import can_pack
 from ftp.settings import Settings
 from ftp.types import Data, Loss, Model, Row, Run, Task
 from ftp_sft import Sft
+from ftp_testing.compare import gradients
 from ftp_testing.models import tiny
+
+
+def messages(talk: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"role": role, "content": text} for role, text in talk]
+
 
 TALKS = [
     [("user", "What is the capital of Norway?"), ("assistant", "Oslo.")],
@@ -28,7 +34,7 @@ TALKS = [
      ("assistant", "Seven, as I said before.")],
     [("user", "Please write a short letter to the bank."), ("assistant", "Dear bank, the card is lost. Send a new one.")],
 ]
-ROWS: list[Row] = [{"messages": [{"role": role, "content": text} for role, text in talk]} for talk in TALKS]
+ROWS: list[Row] = [{"messages": messages(talk)} for talk in TALKS]
 ENDED = ("{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}"
          "{% if add_generation_prompt %}assistant:{% endif %}")
 
@@ -60,22 +66,20 @@ def encoded(loss: Loss, rows: list[Row] = ROWS, split: str = "train") -> list[di
     if split == "predict":
         return asked(loss, rows)
     encode = loss.encode if split == "train" else loss.encode_to_score
-    return [{**one, "row": one.get("row", number)} for number, one in enumerate(encode(rows))]
+    return [{**row, "row": row.get("row", number)} for number, row in enumerate(encode(rows))]
 
 
 def mean_and_gradients(model: Model, loss: Loss, rows: list[dict[str, Any]]) -> tuple[float, dict[str, torch.Tensor]]:
-    model.net.zero_grad()
     batch = loss.collate(rows)
     mean = loss.compute(batch).total / batch.count
-    mean.backward()
-    return float(mean.detach()), {name: one.grad.clone() for name, one in model.net.named_parameters() if one.grad is not None}
+    return float(mean.detach()), gradients(model.net, mean)
 
 
 def close(ours: Any, theirs: Any) -> None:
     assert ours[0] == pytest.approx(theirs[0], rel=1e-4)
     assert ours[1].keys() == theirs[1].keys()
-    for name, one in ours[1].items():
-        assert float((one - theirs[1][name]).norm()) <= 1e-4 * float(theirs[1][name].norm()) + 1e-9, name
+    for name, gradient in ours[1].items():
+        assert float((gradient - theirs[1][name]).norm()) <= 1e-4 * float(theirs[1][name].norm()) + 1e-9, name
 
 
 def trl(folder: Path, template: str, rows: list[Row], scratch: Path, **config: Any) -> tuple[float, dict[str, torch.Tensor]]:
@@ -88,10 +92,8 @@ def trl(folder: Path, template: str, rows: list[Row], scratch: Path, **config: A
     trainer = SFTTrainer(model=model.net, args=args, train_dataset=Dataset.from_list(rows), processing_class=model.tokenizer)
     batch = next(iter(trainer.get_train_dataloader()))
     model.net.eval()
-    model.net.zero_grad()
     mean = trainer.compute_loss(model.net, batch)
-    mean.backward()
-    return float(mean.detach()), {name: one.grad.clone() for name, one in model.net.named_parameters() if one.grad is not None}
+    return float(mean.detach()), gradients(model.net, mean)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -140,8 +142,10 @@ def test_the_end_is_trained_even_where_it_pads_and_prompts_are_not(tmp_path: Pat
     loss = a_loss(model)
     rows = encoded(loss)
     batch = loss.collate(rows)
-    wanted = [[one for one in labels(row["input_ids"], row["spans"]) if one != -100] for row in rows]
-    assert batch.inputs["target"].tolist() == [one for row in wanted for one in row]
+    learnt: list[int] = []
+    for row in rows:
+        learnt += [token for token in labels(row["input_ids"], row["spans"]) if token != -100]
+    assert batch.inputs["target"].tolist() == learnt
     assert batch.inputs["target"].tolist().count(eos) == 4, "one for each answer"
     assert "Norway" not in model.tokenizer.decode(batch.inputs["target"])
     assert model.net.generation_config.eos_token_id == [eos]
@@ -166,9 +170,9 @@ def test_rows_without_answers_are_named_or_left_out(folder: Path) -> None:
     assert "first (roles: user) begins 'Is anyone there?'" in str(caught.value)
     assert "without the ones that were cut" in str(caught.value)
     loss = a_loss(loaded(folder), bad, unfit="drop")
-    made = encoded(loss, bad)
-    assert [one["row"] for one in made if "left_out" not in one] == [0, 1, 2]
-    assert [one["left_out"].split(",")[0] for one in made if one["row"] in (3, 4)] == [
+    rows_read = encoded(loss, bad)
+    assert [row["row"] for row in rows_read if "left_out" not in row] == [0, 1, 2]
+    assert [row["left_out"].split(",")[0] for row in rows_read if row["row"] in (3, 4)] == [
         "has an empty answer", "has no turn of the assistant (its roles: user)"]
     with pytest.raises(UserError, match="Is anyone there"):
         encoded(a_loss(loaded(folder)), bad)  # as a stream shows them
@@ -198,9 +202,9 @@ def test_answers_stop_or_are_bounded_and_do_not_hang_on_their_neighbours(folder:
                         {"prompt": "What is the capital of Norway?"}]
     rows = encoded(loss, asked, "predict")
     assert loss.answer is not None
-    together = [one.answer for one in loss.answer(loss.collate(rows), None)]
+    together = [prediction.answer for prediction in loss.answer(loss.collate(rows), None)]
     alone = [loss.answer(loss.collate([row]), None)[0].answer for row in rows]
-    assert together == alone and all(isinstance(one, str) for one in together)
+    assert together == alone and all(isinstance(answer, str) for answer in together)
     prompt = rows[0]["prompt"]
     free = tokens.generate(model, [prompt], stop=[], max_new_tokens=9)[0]
     assert len(free) == 9, "a network that never stops is stopped"
@@ -215,11 +219,11 @@ def test_evaluation_generates_for_as_many_rows_as_asked(folder: Path) -> None:
     silent = a_loss(model)
     batch = silent.collate(encoded(silent, split="validation"))
     assert silent.answer is not None
-    assert [one.answer for one in silent.answer(batch, silent.compute(batch))] == [None] * 3
+    assert [prediction.answer for prediction in silent.answer(batch, silent.compute(batch))] == [None] * 3
     loss = a_loss(model, generate=2, max_new_tokens=3)
     batch = loss.collate(encoded(loss, split="validation"))
     assert loss.answer is not None
-    answers = [one.answer for one in loss.answer(batch, loss.compute(batch))]
+    answers = [prediction.answer for prediction in loss.answer(batch, loss.compute(batch))]
     assert [answer is None for answer in answers] == [False, False, True]
     assert loss.key != silent.key
 

@@ -48,6 +48,6 @@ def test_a_run_trains_saves_its_template_and_answers(tmp_path: Path, template: s
     tokenizer = AutoTokenizer.from_pretrained(out / "model")
     asked = tokenizer.apply_chat_template([{"role": "user", "content": "What is 3 plus one?"}], add_generation_prompt=True,
                                           return_tensors="pt")
-    said = AutoModelForCausalLM.from_pretrained(out / "model").generate(**asked, max_new_tokens=12, do_sample=False)
-    plain = tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip()
+    generated = AutoModelForCausalLM.from_pretrained(out / "model").generate(**asked, max_new_tokens=12, do_sample=False)
+    plain = tokenizer.decode(generated[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip()
     assert plain == answer, "plain Transformers asks and stops as ftp does"

@@ -51,19 +51,19 @@ def test_tokens_in_pieces_have_pytorchs_loss_and_gradients_from_one_pass(
     model, loss, batch = batch_of(folder, ["clm", "full", "files", "smoothing"], "llama", data=str(folder / "text.jsonl"))
     model.net.eval()
     passes: list[int] = []
-    model.net.get_input_embeddings().register_forward_hook(lambda module, given, output: passes.append(1))
+    model.net.get_input_embeddings().register_forward_hook(lambda module, inputs, output: passes.append(1))
     monkeypatch.setattr(heads, "LOGIT_BYTES", 4 * 7 * model.net.config.vocab_size)  # seven terms a piece
     total = loss.compute(batch).total
     assert len(passes) == 1 and batch.count > 14
     total.backward()
-    found = {name: weight.grad.clone() for name, weight in model.net.named_parameters()}
+    gradients = {name: weight.grad.clone() for name, weight in model.net.named_parameters()}
     model.net.zero_grad()
     logits = heads.logits_at(model.net, batch.inputs, batch.inputs["where"]).float()
     wanted = cross_entropy(logits, batch.inputs["target"], reduction="sum", label_smoothing=0.1)
     wanted.backward()
     assert float(total) == pytest.approx(float(wanted), rel=1e-6)
     for name, weight in model.net.named_parameters():
-        torch.testing.assert_close(found[name], weight.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_a_loss_without_classes_is_refused(folder: Path) -> None:

@@ -20,12 +20,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def spreadsheet(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
     """An .xlsx file with cells as text, numbers or true/false, written by hand: no library is needed for it."""
 
-    def cell(place: str, value: Any) -> str:
+    def cell(reference: str, value: Any) -> str:
         if value is None:
             return ""
         if isinstance(value, str):
-            return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
-        return f'<c r="{place}"><v>{value}</v></c>'
+            return f'<c r="{reference}" t="inlineStr"><is><t>{value}</t></is></c>'
+        return f'<c r="{reference}"><v>{value}</v></c>'
 
     main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     kinds = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -84,14 +84,14 @@ def test_spreadsheets(tmp_path: Path) -> None:
     assert "a column without a name" in error_of(spreadsheet(tmp_path / "c.xlsx", {"A": [["text"], ["x", "y"]]}))
 
 
-@pytest.mark.parametrize("place", ['r="B%s"' % ("9" * 5000), 'r="B99999999"', "r='zzz9999999'", 'r = "ABCDE1"'])
-def test_a_spreadsheet_with_a_cell_beyond_all_sheets_is_refused(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("reference", ['r="B%s"' % ("9" * 5000), 'r="B99999999"', "r='zzz9999999'", 'r = "ABCDE1"'])
+def test_a_spreadsheet_with_a_cell_beyond_all_sheets_is_refused(tmp_path: Path, reference: str) -> None:
     path = spreadsheet(tmp_path / "a.xlsx", {"A": [["text", "n"], ["a", 1]]})
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name).decode() for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in parts.items():
-            archive.writestr(name, text.replace('r="B2"', place))
+            archive.writestr(name, text.replace('r="B2"', reference))
     assert "delete the far cells" in error_of(path) or "where no sheet has one" in error_of(path)
 
 

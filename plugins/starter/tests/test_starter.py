@@ -97,9 +97,9 @@ def test_the_chat_model_has_a_template_with_markers_and_ends_its_turn():
     asked = model.tokenizer.apply_chat_template([{"role": "user", "content": "Hello, how are you?"}], add_generation_prompt=True,
                                                 return_tensors="pt", return_dict=True)
     with torch.no_grad():
-        said = model.net.eval().generate(**asked, max_new_tokens=120, do_sample=False)
-    assert said[0, -1] == model.tokenizer.eos_token_id
-    assert model.tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip()
+        generated = model.net.eval().generate(**asked, max_new_tokens=120, do_sample=False)
+    assert generated[0, -1] == model.tokenizer.eos_token_id
+    assert model.tokenizer.decode(generated[0, asked["input_ids"].shape[1]:], skip_special_tokens=True).strip()
 
 
 def test_its_template_writes_tools_and_calls_and_other_chats_as_it_was_trained_on_them():
@@ -128,7 +128,7 @@ def test_small_models_learn_at_a_higher_rate_than_objectives_suggest():
     """dpo's own suggestion is for models of a thousand times as many weights: nothing would be learnt from a small sample."""
     from ftp.plugins.plan import prepare
 
-    found = prepare("dpo,lora,chat")
-    assert found.settings.learning_rate == pytest.approx(5e-4) and found.settings.epochs == 3
-    assert found.origin["learning_rate"] == "2.5e-05 suggested by ftp/starter-chat, 20 times that by lora"
+    prepared = prepare("dpo,lora,chat")
+    assert prepared.settings.learning_rate == pytest.approx(5e-4) and prepared.settings.epochs == 3
+    assert prepared.origin["learning_rate"] == "2.5e-05 suggested by ftp/starter-chat, 20 times that by lora"
     assert prepare("dpo,lora,chat", given=[("flags", {"model": "some/model"})]).settings.learning_rate == pytest.approx(2e-5)

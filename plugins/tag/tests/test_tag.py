@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import ftp
 from ftp.data.read import read
-from ftp.types import Data, Prediction, Predictions
+from ftp.types import Data
 from ftp_tag import SAMPLE, Tag
 from ftp_testing.models import tiny
+from ftp_testing.samples import column_of, scores_of
 
 KINDS = ("DATE", "LOC", "ORG", "PER")
 
@@ -24,8 +24,8 @@ def sample() -> dict[str, Any]:
 
 def test_sentences_of_the_sample_are_in_one_split_only(sample: dict[str, Any]) -> None:
     assert list(sample) == ["train", "validation", "test"]
-    said = [" ".join(row["tokens"]).lower() for rows in sample.values() for row in rows]
-    assert len(said) == len(set(said)) == 121
+    texts = [" ".join(tokens).lower() for tokens in column_of(sample, "tokens")]
+    assert len(texts) == len(set(texts)) == 121
 
 
 def test_tags_of_the_sample_are_well_formed(sample: dict[str, Any]) -> None:
@@ -44,14 +44,10 @@ def test_perfect_tags_score_one(sample: dict[str, Any]) -> None:
 
     coded, names, _ = labels.encode(sample, (), "tags", "tags")
     rows = coded["test"]
-    assert set(names) == {"O", *(f"{mark}-{kind}" for mark in "BI" for kind in KINDS)}
-
-    def scores(answers: list[list[str]]) -> dict[str, float]:
-        given = Predictions("test", rows, [Prediction(one) for one in answers], 0.0, np.zeros(len(rows)))
-        return {one.name: one.value for one in Tag().evaluate(Data({"test": rows}, "tagged", names), {"test": given})}
-
-    assert scores(sample["test"]["tags"]) == {"accuracy": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0}
-    none = scores([["O"] * len(tags) for tags in rows["tags"]])
+    assert set(names) == {"O", *(f"B-{kind}" for kind in KINDS), *(f"I-{kind}" for kind in KINDS)}
+    data = Data({"test": rows}, "tagged", names)
+    assert scores_of(Tag(), data, sample["test"]["tags"]) == {"accuracy": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0}
+    none = scores_of(Tag(), data, [["O"] * len(tags) for tags in rows["tags"]])
     assert none["f1"] == 0.0 and 0.5 < none["accuracy"] < 0.8
 
 

@@ -18,7 +18,7 @@ def test_what_was_said_goes_along_and_commands_change_it(capsys: pytest.CaptureF
     asked: list[list[tuple[str, str]]] = []
 
     def respond(messages: list[dict[str, str]], show: Any) -> str:
-        asked.append([(one["role"], one["content"]) for one in messages])
+        asked.append([(turn["role"], turn["content"]) for turn in messages])
         show("fine")
         return "fine"
 
@@ -30,8 +30,8 @@ def test_what_was_said_goes_along_and_commands_change_it(capsys: pytest.CaptureF
         [("user", "again")],
         [("system", "Be kind."), ("user", "who?")],
     ]
-    told = capsys.readouterr()
-    assert told.out == "fine\n" * 4 and "forgotten" in told.err and "Be kind." in told.err
+    output = capsys.readouterr()
+    assert output.out == "fine\n" * 4 and "forgotten" in output.err and "Be kind." in output.err
 
 
 def test_an_unknown_command_is_not_said_to_the_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,9 +43,9 @@ def refuse_more_than_text(row: Row) -> None:
     """Raise `UserError` for what a plugin that reads text alone would lose."""
     if row.get("tools"):
         raise UserError(f"the row that asks {row['messages'][0]['content']!r} has tools, which are not read")
-    for place, turn in enumerate(row["messages"]):
+    for index, turn in enumerate(row["messages"]):
         if lost := sorted(set(turn) - {"role", "content"}):
-            raise UserError(f"a row has messages[{place}].{lost[0]}, which is not read: {turn!r}")
+            raise UserError(f"a row has messages[{index}].{lost[0]}, which is not read: {turn!r}")
 
 
 class Unanswered(Loss):
@@ -96,9 +96,9 @@ class Talk:
         if fault == "wakes":
             net.requires_grad_(True)
         if fault == "zeroed":
-            net.base_model.layers[0].mlp.register_forward_hook(lambda module, given, states: states * 0)
+            net.base_model.layers[0].mlp.register_forward_hook(lambda module, inputs, states: states * 0)
         if fault == "hooked":
-            net.get_output_embeddings().register_forward_hook(lambda module, given, logits: logits * 1.1)
+            net.get_output_embeddings().register_forward_hook(lambda module, inputs, logits: logits * 1.1)
         calls = [0]
 
         def ids_of(text: str, first: bool) -> list[int]:
@@ -123,21 +123,24 @@ class Talk:
                 yield {"input_ids": ids, "labels": labels}
 
         def collate(rows: Sequence[Row]) -> Batch:
-            ids, labels = [list(row["input_ids"]) for row in rows], [list(row["labels"]) for row in rows]
+            ids = [list(row["input_ids"]) for row in rows]
+            labels = [list(row["labels"]) for row in rows]
             if fault == "leaks" and model.packed:
-                ids, labels = [[*chain(*ids)]], [[*chain(*([-100, *one[1:]] for one in labels))]]
+                ids = [list(chain(*ids))]
+                labels = [list(chain(*([-100, *label[1:]] for label in labels)))]
             if fault == "pads_are_ends":
-                labels = [[-100 if one == tokenizer.pad_token_id else one for one in row] for row in labels]
+                for label in labels:
+                    label[:] = [-100 if token == tokenizer.pad_token_id else token for token in label]
             inputs = layout.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
                                  beside={"labels": (labels, -100)})
             if fault == "reads_padding":
                 inputs["attention_mask"][:] = 1
                 inputs.pop("position_ids", None)
-            learnt = sum(one != -100 for row in labels for one in row[1:])
+            learnt = sum(token != -100 for label in labels for token in label[1:])
             return Batch(inputs, count=learnt, rows=len(rows))
 
         def compute(batch: Batch) -> LossOut:
-            given = {name: value for name, value in batch.inputs.items() if name != "labels"}
+            inputs = {name: value for name, value in batch.inputs.items() if name != "labels"}
             if fault == "moves" and torch.is_grad_enabled():
                 with torch.no_grad():
                     for weight in net.parameters():
@@ -146,9 +149,9 @@ class Talk:
                 with torch.no_grad():
                     net.get_output_embeddings().weight.add_(1e-5 * run.accelerator.process_index)
             if fault == "half":
-                logits = net.get_output_embeddings()(net.base_model(**given).last_hidden_state.detach())
+                logits = net.get_output_embeddings()(net.base_model(**inputs).last_hidden_state.detach())
             else:
-                logits = net(**given).logits
+                logits = net(**inputs).logits
             by = 2 if fault == "shift" else 1
             losses = cross_entropy(logits[:, :-by].flatten(0, 1), batch.inputs["labels"][:, by:].flatten(),
                                    reduction="mean" if fault == "mean" else "sum")
@@ -232,8 +235,12 @@ class Prefer:
                 yield {"input_ids": prompt + sides[0], "rejected_ids": prompt + sides[1], "prompt": len(prompt)}
 
         def collate(rows: Sequence[Row]) -> Batch:
-            ids = [list(row[name]) for name in ("input_ids", "rejected_ids") for row in rows]
-            labels = [[-100] * row["prompt"] + one[row["prompt"] :] for one, row in zip(ids, [*rows, *rows], strict=True)]
+            ids: list[list[int]] = []
+            labels: list[list[int]] = []
+            for name in ("input_ids", "rejected_ids"):
+                for row in rows:
+                    ids.append(list(row[name]))
+                    labels.append([-100] * row["prompt"] + ids[-1][row["prompt"] :])
             return Batch(layout.lay(ids, packed=False, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side,
                                      beside={"labels": (labels, -100)}), count=len(rows), rows=len(rows))
 
@@ -308,7 +315,7 @@ class Bias:
                 next(model.net.parameters()).add_(0.1)
         if self.fault == "zeroed":
             first = next(module for module in model.net.modules() if isinstance(module, torch.nn.LayerNorm | torch.nn.Embedding))
-            first.register_forward_hook(lambda module, given, states: states + 0 * idle.sum())
+            first.register_forward_hook(lambda module, inputs, states: states + 0 * idle.sum())
             idle = torch.nn.Parameter(torch.ones(3))
             first.register_parameter("idle", idle)
         if self.fault == "same":
@@ -318,7 +325,7 @@ class Bias:
         if self.fault == "moves":
             frozen = next(weight for weight in model.net.parameters() if not weight.requires_grad)
 
-            def drift(module: Any, given: Any) -> None:
+            def drift(module: Any, inputs: Any) -> None:
                 if module.training:
                     with torch.no_grad():
                         frozen.mul_(1.001)
@@ -375,13 +382,13 @@ class Notes:
     def load_data(self, run: Run) -> Mapping[str, Any]:
         from datasets import Dataset
 
-        def made(split: str, count: int) -> Dataset:
+        def notes(split: str, count: int) -> Dataset:
             texts = [f"{split} note number {number}" for number in range(count)]
             if self.fault == "shuffled":
                 random.SystemRandom().shuffle(texts)
             return Dataset.from_dict({"text": texts, "label": [("bad", "good")[number % 2] for number in range(count)]})
 
-        splits = {"train": made("train", 40), "validation": made("train" if self.fault == "copies" else "held", 20)}
+        splits = {"train": notes("train", 40), "validation": notes("train" if self.fault == "copies" else "held", 20)}
         if self.fault == "poor" and run.task.form == "labelled":
             splits = {split: rows.remove_columns("label") for split, rows in splits.items()}
         return splits
@@ -392,21 +399,21 @@ class Notes:
             import torch
 
             torch.zeros(1)
-        found = []
-        for split, one in predictions.items():
-            if not one.answers or "label" not in one.rows.column_names:
+        scores = []
+        for split, predicted in predictions.items():
+            if not predicted.answers or "label" not in predicted.rows.column_names:
                 continue
-            truth = one.rows["label"][:]
+            truth = predicted.rows["label"][:]
             if self.fault == "by_place":
                 truth = [number % 2 for number in range(len(truth))]
-            right = sum(answer.answer == label for answer, label in zip(one.answers, truth, strict=True)) / len(truth)
+            right = sum(answer.answer == label for answer, label in zip(predicted.answers, truth, strict=True)) / len(truth)
             if self.fault == "wrong_way":
-                found.append(Score("hits", right, "min", split))
+                scores.append(Score("hits", right, "min", split))
                 continue
             values = {"no_number": float("nan"), "per_cent": right * 100, "never_one": right * 0.99, "always": 1.0}
             value = values.get(self.fault, right)
-            found.append(Score("accuracy", value, "max", split))
-        return found
+            scores.append(Score("accuracy", value, "max", split))
+        return scores
 
 
 # --- risks ---
@@ -436,7 +443,9 @@ class Watch:
         if not sum(map(len, stored.values())) and self.fault != "ok":
             return Risk("watch", "not_run", "there are no rows")
         seen = set(stored["train"]["text"]) if "train" in stored else set()
-        double = sum(text in seen for split in held for text in stored[split]["text"])
+        double = 0
+        for split in held:
+            double += sum(text in seen for text in stored[split]["text"])
         evidence = {} if self.fault == "bare" else {"double": double}
         if self.fault == "dice":
             evidence["sure"] = int.from_bytes(os.urandom(4), "big")

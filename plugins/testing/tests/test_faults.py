@@ -104,7 +104,7 @@ CASES = {
 def test_a_planted_fault_is_found_and_named(planted: str) -> None:
     name, words = CASES[planted]
     report = check(f"{PLANTED}:{planted}", only=[name])
-    assert [one.check for one in report.failed] == [name], report.outcomes
+    assert [outcome.check for outcome in report.failed] == [name], report.outcomes
     message = report.failed[0].message
     assert words in message
     assert len(message.splitlines()) > 1, f"it does not say how to mend it: {message}"
@@ -112,15 +112,15 @@ def test_a_planted_fault_is_found_and_named(planted: str) -> None:
 
 @pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Contrast", "Bias", "Adapter", "Notes", "Listen", "Watch"])
 def test_without_the_fault_it_passes(sound: str) -> None:
-    found = {name for planted, (name, _) in CASES.items() if planted.split("_")[0] in (sound, "Every")}
-    names = sorted(found - {"hooks-are-typed"})
+    names_of_checks = {name for planted, (name, _) in CASES.items() if planted.split("_")[0] in (sound, "Every")}
+    names = sorted(names_of_checks - {"hooks-are-typed"})
     report = check(f"{PLANTED}:{sound}", only=names)
-    assert not report.failed and {one.status for one in report.outcomes} == {"ok"}, report.outcomes
+    assert not report.failed and {outcome.status for outcome in report.outcomes} == {"ok"}, report.outcomes
 
 
 def test_a_reference_of_which_nothing_is_shown_is_not_ok() -> None:
-    (found,) = check(f"{PLANTED}:Prefer_silent", only=["starts-from-the-reference"]).outcomes
-    assert found.status == "not_applicable" and "rewards/margins" in found.message
+    (outcome,) = check(f"{PLANTED}:Prefer_silent", only=["starts-from-the-reference"]).outcomes
+    assert outcome.status == "not_applicable" and "rewards/margins" in outcome.message
 
 
 def test_heavy_imports_are_found(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_heavy_imports_are_found(tmp_path: Path) -> None:
     path.write_text('import datasets\nimport ftp\n\n@ftp.plugin\nclass Heavy:\n    """Loads too much."""\n\n'
                     "    @ftp.hookimpl\n    def on_event(self, event: object) -> None: ...\n")
     report = check(f"{path}:Heavy", only=["imports-light"])
-    assert [one.check for one in report.failed] == ["imports-light"]
+    assert [outcome.check for outcome in report.failed] == ["imports-light"]
     assert "importing it imports datasets" in report.failed[0].message
 
 
@@ -142,7 +142,7 @@ def test_what_it_cannot_go_with_is_said_once() -> None:
     report = check(f"{PLANTED}:Beside_nobody", only=["builds-a-loss", "loss-falls", "totals-are-sums"])
     (failed,) = report.failed
     assert "goes_with names no-such-plugin" in failed.message and len(failed.message.splitlines()) > 1
-    assert {one.status for one in report.outcomes} == {"failed", "not_applicable"}
+    assert {outcome.status for outcome in report.outcomes} == {"failed", "not_applicable"}
 
 
 def test_code_that_knows_no_double_precision_is_looked_at_in_single() -> None:
@@ -164,4 +164,4 @@ def test_a_wrapper_that_lives_on_events_passes() -> None:
     """It hears in the kit's own updates what it hears in a run."""
     names = ["builds-a-loss", "totals-are-sums", "weights-move-as-they-should", "hears-every-event"]
     report = check(f"{PLANTED}:Warm", only=names)
-    assert {one.status for one in report.outcomes} == {"ok"}, report.outcomes
+    assert {outcome.status for outcome in report.outcomes} == {"ok"}, report.outcomes

@@ -59,7 +59,7 @@ def test_what_keeps_libraries_quiet_needs_no_process_of_its_own(run: Run) -> Non
 
 
 def test_what_python_reads_once_starts_a_process_of_its_own(run: Run) -> None:
-    given: dict[str, Any] = {"PYTHONHASHSEED": "7"}
+    arguments: dict[str, Any] = {"PYTHONHASHSEED": "7"}
     code = "import sys; print(hash('a'), 'wave' in sys.modules)"
-    first, second = run(code, **given).stdout, run(code, **given).stdout
+    first, second = run(code, **arguments).stdout, run(code, **arguments).stdout
     assert first == second and first.endswith("False\n")
