@@ -174,6 +174,7 @@ def resolve(
     for source, raw_values in sources:
         for raw, value in raw_values.items():
             key = key_of_short.get(raw, raw)
+            # flags are written with a dash, keys of a recipe with an underscore; a name of a plugin may hold a dash
             if key not in table:
                 key = key.replace("-", "_")
             if key not in table:
@@ -183,6 +184,7 @@ def resolve(
             if problem is None:
                 values[key] = converted
                 origin[key] = source
+            # a flag is on the line before the reader's eyes; a file is named, as several may be read
             elif source == "flags":
                 mistakes.append(problem)
             else:

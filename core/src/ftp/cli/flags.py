@@ -171,6 +171,7 @@ def _is_names(value: object) -> bool:
 
 def _recipe_of_folder(line: Line, folder: Path) -> Recipe:
     """A resume repeats the recipe of its folder; only what leaves it the same run may be given beside it."""
+    # another option would make another run under the first one's name
     refused = list(line.words)
     if line.plugins is not None:
         refused.insert(0, "--plugins")

@@ -115,6 +115,7 @@ def _problems_of_stages(recipe: Path, line: Line) -> list[Problem]:
     from ftp.train.launch import inside
 
     problems = list(line.problems)
+    # each stage may ask for another number of processes
     if inside():
         problems.append(Problem(f"{recipe}: stages start their own processes", "give --processes N, without a launcher"))
     if line.plugins is not None:

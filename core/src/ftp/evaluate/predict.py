@@ -182,6 +182,7 @@ def answer(model: Model, loss: Loss, encoded: Sequence[EncodedRow], *, batch_tok
     import torch
 
     lengths = [len(row["input_ids"]) for row in encoded]
+    # rows of like length beside each other cost the least padding; the longest first shows early whether memory is enough
     longest_first = sorted(range(len(encoded)), key=lambda index: -lengths[index])
     prediction_of: dict[int, Prediction] = {}
     model.net.eval()
@@ -189,6 +190,7 @@ def answer(model: Model, loss: Loss, encoded: Sequence[EncodedRow], *, batch_tok
         for indices in _even_batches(longest_first, lengths, batch_tokens):
             batch = loss.collate([encoded[index] for index in indices])
             prediction_of.update(zip(indices, loss.answer(batch, None), strict=True))
+    # a long row was cut into windows, each with an answer of its own
     windows_of_row: dict[int, list[int]] = defaultdict(list)
     for index, row in enumerate(encoded):
         windows_of_row[int(row.get("row", index))].append(index)

@@ -171,6 +171,7 @@ def _check_completable(path: Path, notes: list[str] | None) -> None:
     """Let a finished run be resumed only where some of what it wrote is gone, and a checkpoint is
     there to make it from."""
     missing = [*damaged_model_files(path), *damaged_results(path)]
+    # a finished run is made whole again, and never trained on
     if missing and checkpoints_in(path / CHECKPOINTS):
         if notes is not None:
             notes.append(

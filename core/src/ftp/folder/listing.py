@@ -156,6 +156,7 @@ def find(folder: Path) -> list[Summary]:
             f"{folder}: this folder cannot be listed ({error.strerror})",
             "name one that you may read",
         ) from None
+    # the name settles which comes first of runs that began in one second
     folders = sorted(filter(_is_run, inside), key=lambda path: (_begun(path), path.name))
     return [read(path) for path in folders]
 

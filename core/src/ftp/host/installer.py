@@ -116,6 +116,7 @@ def install(
     Raises:
         InstallError: nothing was installed; says why.
     """
+    # uv tells only what it changes, so what was there is looked at before
     before = versions()
     with tempfile.TemporaryDirectory(prefix="ftp-install-") as folder:
         kept = Path(folder, "constraints.txt")
@@ -131,6 +132,7 @@ def install(
         status, output = _run([*words, *requirements], show)
         if status:
             raise InstallError([_why(output, [*editable, *requirements], upgrade, using)])
+        # else this process would not see the packages that were just written
         importlib.invalidate_caches()
         if using.name == "uv":
             return _changes_of_uv(output, before)

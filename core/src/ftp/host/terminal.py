@@ -288,6 +288,7 @@ def console(stream: TextIO | None = None, **more: Any) -> Console:
                     yield Segment(visible(segment.text), segment.style)
 
     out = stream if stream is not None else sys.stdout
+    # a table in a file or a pipe is read by a program or later: it is not folded to a guessed width
     width: int | None = None
     if not out.isatty() or shutil.get_terminal_size().columns < NARROW:
         width = WIDE

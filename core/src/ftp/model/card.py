@@ -45,6 +45,7 @@ def _adapter_code(folder: Path, facts: Facts, where: str, base: str | None, auto
     config = read_json(folder / ADAPTER_CONFIG)
     imports = ["from peft import PeftModel", f"from transformers import AutoConfig, {auto}, AutoTokenizer"]
     arguments = [json.dumps(base or config["base_model_name_or_path"])]
+    # without it a later version of the base would be loaded under these adapters
     if config.get("revision"):
         arguments.append(f'revision="{config["revision"]}"')
     if facts.key_mapping:
@@ -59,6 +60,7 @@ def _adapter_code(folder: Path, facts: Facts, where: str, base: str | None, auto
         f'config = AutoConfig.from_pretrained("{where}/{BASE_CONFIG}"{trust})',
         f'base = {auto}.from_pretrained({", ".join(arguments)}, dtype="float32"{trust})',
     ]
+    # PEFT loads the rows of new tokens into a table that is large enough, and makes none
     if facts.grown is not None and facts.grown.rows > facts.grown.before:
         lines.append(f"base.resize_token_embeddings({facts.grown.rows}, mean_resizing=False)  # the adapter has the new rows")
     lines += [

@@ -158,6 +158,7 @@ def _by_length(lengths: Tensor) -> tuple[Tensor, tuple[Block, ...]]:
         rows = order[first:end]
         base[rows] = offset + torch.arange(end - first) * longest
         is_taken = torch.arange(longest) < lengths[rows, None]
+        # rows of one length need no mask, and attention without one takes the faster kernel
         mask = None if longest_first[end - 1] == longest else is_taken[:, None, None]
         block = Block(end - first, longest, mask)
         blocks.append(block)

@@ -78,6 +78,7 @@ def _asker(point: metadata.EntryPoint, package: str) -> Callable[[], Offer]:
             offer: Offer = point.load()()
         except OF_THE_USER:
             raise
+        # also sys.exit of a package that does not mean this command
         except BaseException as error:
             raise UserError(
                 f"model {point.name}: {package} offers it, but fails: {describe(error)}",

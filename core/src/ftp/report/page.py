@@ -231,6 +231,7 @@ def _render(template: str, **values: object) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = Path(__file__).parent
+    # texts of rows and of plugins stand in the page: everything is escaped, and a misspelt name is an error
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

@@ -124,6 +124,7 @@ def confusion_matrix(story: Story) -> dict[str, object] | None:
         size = sum(counts)
         cells = []
         for answer, count in enumerate(counts):
+            # a class may have answers and no rows: its share is of nothing
             cells.append((count, count / max(1, size), answer == true))
         rows.append((label, cells, size))
         total += size

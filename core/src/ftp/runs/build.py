@@ -69,6 +69,7 @@ def refuse_untrained(run: Run, model: Model) -> None:
         raise UserError(f"--add-tokens {','.join(unknown)}: a plugin of this run makes the tokenizer, and adds no tokens",
                         "leave --add-tokens out, or name a model with --model")
     wanted = {vocabulary[token] for token in run.settings.add_tokens}
+    # tokens that an earlier run added have rows that count as new here too
     came_from = origin(model.net)
     if came_from is not None and came_from.grown is not None:
         wanted.update(came_from.grown.ids)

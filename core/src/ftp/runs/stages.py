@@ -249,6 +249,7 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, ob
     if inside and (mark is None or mark.kind != "stages"):
         raise UserError(f"--out {out}: the folder is not empty, and what it holds are not the stages of a recipe that ftp began "
                         f"({marker.NAME} is missing)", "name a folder that is new or empty")
+    # a folder of stages may hold files of others: none of them is written over
     own = [FLAGS, FILE, *(f"{stage.name}.toml" for stage in stages)]
     foreign = [name for name in own if name in inside and not marker.lists(mark, name)]
     if foreign:
@@ -260,6 +261,7 @@ def begin(path: Path, out: Path, stages: Sequence[Stage], flags: Mapping[str, ob
             marker.create(out, "stages")
         marker.add(out, own)
         keep_flags(out, path, flags)
+        # the recipe may lie there already, as its own copy
         if path.resolve() != (out / FILE).resolve():
             writing.write_text(out / FILE, path.read_text(encoding="utf-8"))
 

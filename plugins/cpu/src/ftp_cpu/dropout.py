@@ -76,6 +76,7 @@ class _Dropped(torch.autograd.Function):  # type: ignore[misc]
         q, k, v, *kept = ctx.saved_tensors
         heads, size = gradient.shape[1:]
         _, back = ctx.packing.of_heads(heads)
+        # rows lie in blocks of like length, as in the pass forward; slots of padding get no gradient
         laid = torch.zeros_like(q).index_copy_(0, back, gradient.reshape(-1, size).to(q.dtype))
         found = [torch.empty_like(q) for _ in range(3)]
         for number, (block, part) in enumerate(ctx.packing.parts(heads)):

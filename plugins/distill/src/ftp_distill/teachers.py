@@ -73,6 +73,7 @@ def find(run: Run, data: Data, model: Model, name: str | None) -> Teacher:
 def _load(run: Run, data: Data, model: Model, name: str) -> Model:
     """The teacher with its own head."""
     folder = Path(name).expanduser()
+    # a model of ftp tells its head and classes; any other is loaded with the student's
     for saved in (folder, folder / "model"):
         if (saved / "ftp.json").is_file():
             teacher = models.reload(saved, trust_remote_code=run.settings.trust_remote_code)

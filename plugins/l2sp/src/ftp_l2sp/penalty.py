@@ -45,6 +45,7 @@ class Penalty:
         if extra is not None:
             self.new += [weight for weight in extra.parameters() if weight.requires_grad]
         self.old: list[tuple[nn.Parameter, Tensor]] = []
+        # a new head has no start to be drawn back to: it is drawn to zero, with a factor of its own (Li et al. 2018)
         for name, weight in model.net.named_parameters():
             if not weight.requires_grad or id(weight) in paired:
                 continue

@@ -162,6 +162,7 @@ def number_words(
         words_of_text = words(text)[:longest]
         lengths.append(len(words_of_text))
         pending.extend(map(number_of.__getitem__, words_of_text))
+        # a list of Python numbers takes ten times the memory of an array
         if len(pending) > PENDING:
             arrays.append(np.array(pending, dtype=np.uint32))
             pending = []

@@ -205,6 +205,7 @@ def read_source(
     else:
         splits, paths = _read_splits(folder, files, max_decompressed)
     _require_no_dropped_column(splits, (*text, label, group, date))
+    # general text measures what a model forgets; it is no split of the task that rows could leak from
     splits.pop("general", None)
     require_columns(splits, text, group, date, "--", label)
     first = next(iter(splits.values()))
@@ -213,6 +214,7 @@ def read_source(
         splits = {split: _with_parts(rows, reading, split) for split, rows in splits.items()}
     _require_text(splits, reading)
 
+    # benchmarks may be large: they are read when everything else was found to be right
     def make_options() -> CheckOptions:
         benchmarks = read_benchmarks(against, max_decompressed)
         return CheckOptions(threshold, within, group, date, benchmarks)

@@ -178,6 +178,7 @@ def _add_labels(report: Report, summary: Summary) -> None:
         share = num_conflicts / max(1, sum(report.looked.values()))
         summary.evidence["conflicts"] = num_conflicts
         level: Level = "note"
+        # a few conflicts are a matter of labelling, and in a large set a small share is still many
         if share >= CONFLICTS_SHARE and num_conflicts >= CONFLICTS:
             level = "warn"
             summary.also["conflicts"] = True

@@ -66,6 +66,7 @@ def depths_below_head(names: Sequence[str], net: PreTrainedModel) -> dict[str, i
             numbers[name] = int(match[1])
     if not numbers:
         raise UserError("llrd: no numbered layers are found among the trained weights", "leave llrd out")
+    # of the network and not of the trained weights: the highest layers alone may be trained
     num_layers = int(getattr(net.config.get_text_config(), "num_hidden_layers", 0)) or max(numbers.values()) + 1
     depths = {}
     for name in names:

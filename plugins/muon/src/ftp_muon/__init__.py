@@ -46,6 +46,7 @@ class Muon:
             parts["muon"] = torch.optim.Muon(groups, adjust_lr_fn="match_rms_adamw")
         if outer:
             groups = parameter_groups(model, loss, settings, outer)
+            # torch has the fused update for these devices alone
             is_fused = all(weight.device.type in ("cpu", "cuda", "mps") for weight in outer.values())
             betas = (settings.adam_beta1, settings.adam_beta2)
             parts["adamw"] = torch.optim.AdamW(groups, betas=betas, eps=settings.adam_epsilon, fused=is_fused)

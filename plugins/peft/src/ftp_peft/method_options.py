@@ -13,6 +13,7 @@ def parse(text: str) -> dict[str, object]:
     text = text.strip()
     if not text:
         return {}
+    # JSON says a name twice without a word, and keeps the last value
     if text.startswith("{"):
         try:
             return dict(json.loads(text, object_pairs_hook=_without_twins))

@@ -72,6 +72,7 @@ def _gradients(
         num_trained += 1
         if weight.grad is None:
             without.append(name)
+        # a gradient of zeros may be right: B of LoRA starts at zero, so A gets none in the first update
         elif not bool(weight.grad.any()):
             num_zero += 1
     findings.record(

@@ -53,7 +53,9 @@ def make(options: Reward, run: Run, data: Data, model: Model) -> Scores:
     tokens.refuse_encoder_decoder(model, "reward")
     tokenizer = model.tokenizer
     limit = row_limit(run, model)
+    # a finished run is read without rows; which way it reads was settled by its training
     reads_pairs = scored_texts.reads_pairs(tokenizer) and not (data.splits and options.chat_template)
+    # its training wrote down how it read texts: another way would give other scores in silence
     if not data.splits:
         scored_texts.refuse_other(reads_pairs, run.out)
     elif reads_pairs:
@@ -135,6 +137,7 @@ class Scores(Loss[TextRow | PairRow]):
         margins: list[float] = []
         has_types = rows[0].get("token_type_ids") is not None
         types = [row["token_type_ids"] for row in rows] if has_types else []
+        # rejected texts lie behind all the others, so that the score of row i is number i
         for row_index, row in enumerate(rows):
             if row["kind"] == "pair":
                 row_of_pair.append(row_index)

@@ -48,6 +48,7 @@ def score_tokens(net: nn.Module, batch: Batch, temperature: float, value_head: n
 
     def piece(start: int, end: int) -> tuple[Tensor, Tensor]:
         logits = head(start, end).float() / temperature
+        # entropies are only shown: their gradient would keep the logits of all pieces
         with torch.no_grad():
             log_shares = logits.log_softmax(-1)
             entropies = -(log_shares.exp() * log_shares).sum(-1)

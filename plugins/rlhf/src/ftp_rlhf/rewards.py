@@ -77,6 +77,7 @@ class Judges:
             if all(verdict.values[i] is None for verdict in verdicts):
                 raise UserError(f"no reward judges the completion {excerpt(text)} of the prompt {question_of(row)}",
                                 "at least one gives a number; None is for what a function does not judge")
+            # fsum rounds once, so that the sum does not depend on the order of the judges
             total.append(math.fsum(verdict.weight * (verdict.values[i] or 0.0) for verdict in verdicts))
         parts = {verdict.name: [float(value or 0.0) for value in verdict.values] for verdict in verdicts}
         return Judged(total, parts)

@@ -88,6 +88,7 @@ class Conversations(Loss[TokenRow]):
                 part["row"] = row_index
             if parts:
                 yield row_index, parts
+        # after all rows were encoded, so that the message counts all of them
         if unfit and self.options.unfit == "error":
             problems = []
             for row_index, why in unfit[:5]:
