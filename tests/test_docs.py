@@ -63,8 +63,8 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    return [Block(match["language"], match["file"] or "", match["text"], match["before"].startswith("<!-- parse only"))
-            for match in BLOCK.finditer(read(page))]
+    return [Block(found["language"], found["file"] or "", found["text"], found["before"].startswith("<!-- parse only"))
+            for found in BLOCK.finditer(read(page))]
 
 
 def read(page: str) -> str:
@@ -119,7 +119,6 @@ def prepare_folder(page: str, folder: Path, first_run: Path) -> None:
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "texts.txt").write_text(TEXTS)
     (folder / "DIR").mkdir()
-    # README shows the commands of the first day, which start.md explains with its files
     for block in blocks("docs/start.md") if page == "README.md" else blocks(page):
         if block.file:
             (folder / block.file).write_text(block.text, encoding="utf-8")
@@ -132,8 +131,12 @@ def do(command: str, parse_only: bool, model: Path, first_run: Path) -> None:
     while words[0] != "ftp":
         name, _, value = words.pop(0).partition("=")
         environment[name] = value
-    arguments, source = without_redirection(words[1:], "<")
-    arguments, target = without_redirection(arguments, ">")
+    arguments, target, source = words[1:], "", ""
+    for sign in ("<", ">"):
+        if sign in arguments:
+            place = arguments.index(sign)
+            file, arguments = arguments[place + 1], arguments[:place] + arguments[place + 2 :]
+            target, source = (file, source) if sign == ">" else (target, file)
     if parse_only:
         parse(arguments)
         return
@@ -153,25 +156,12 @@ def do(command: str, parse_only: bool, model: Path, first_run: Path) -> None:
         Path(target).write_text(printed, encoding="utf-8")
 
 
-def without_redirection(words: list[str], sign: str) -> tuple[list[str], str]:
-    """The words without `sign FILE`, and the file; empty where there is no such sign."""
-    if sign not in words:
-        return words, ""
-    index = words.index(sign)
-    return words[:index] + words[index + 2 :], words[index + 1]
-
-
 def small(arguments: list[str], model: Path) -> list[str]:
     """Flags that make a run take a second, less those that the line has."""
-    flags = {word.partition("=")[0] for word in arguments}
-    added = []
-    for flag, value in {"--model": str(model), **SMALL}.items():
-        if flag not in flags:
-            added += [flag, value]
-    for flag, positive in OFF.items():
-        if not flags & {flag, positive}:
-            added.append(flag)
-    return added
+    given = {word.partition("=")[0] for word in arguments}
+    pairs = {"--model": str(model), **SMALL}
+    return [*(word for flag, value in pairs.items() if flag not in given for word in (flag, value)),
+            *(flag for flag, positive in OFF.items() if flag not in given and positive not in given)]
 
 
 def made_small(model: Path) -> Any:
@@ -237,8 +227,9 @@ def run_tests(file: Path, folder: Path) -> None:
 def test_every_command_is_looked_at() -> None:
     """A command on a page that is not run, or in a block of another kind, would be held to nothing."""
     for page in PAGES:
+        found = [command for block in blocks(page) for command in block.commands]
+        assert page in RUN_PAGES or not found, f"{page}: add it to RUN_PAGES"
         for block in blocks(page):
-            assert page in RUN_PAGES or not block.commands, f"{page}: add it to RUN_PAGES"
             read_as = {"bash": 0, "console": r"^ftp "}.get(block.language, r"^(\$ )?ftp ")
             assert not read_as or not re.search(str(read_as), block.text, re.MULTILINE), f"{page}: a command that is not run"
 
@@ -274,8 +265,8 @@ def test_tables_of_results_are_those_of_the_json() -> None:
     assert spec is not None and spec.loader is not None
     sys.modules["results"] = module = importlib.util.module_from_spec(spec)  # a dataclass looks its module up
     spec.loader.exec_module(module)
-    page = module.page(json.loads(module.RESULTS.read_text(encoding="utf-8")))
-    assert page == read("docs/results.md"), "stale: run python benchmarks/results.py"
+    found = module.page(json.loads(module.RESULTS.read_text(encoding="utf-8")))
+    assert found == read("docs/results.md"), "stale: run python benchmarks/results.py"
 
 
 def test_made_pages_have_it_all() -> None:
@@ -303,43 +294,32 @@ def test_forms_are_those_of_the_code() -> None:
 
 def test_formats_of_the_run_folder(first_run: Path) -> None:
     """The fields that docs/tour.md shows are those that a run writes."""
-    examples = {block.file: block.text for block in blocks("docs/tour.md") if block.file}
+    shown = {one.file: one.text for one in blocks("docs/tour.md") if one.file}
     for name in ("scores.json", "risks.json", "run.json"):
-        example = json.loads(examples[name])
-        real = json.loads((first_run / name).read_text())
-        assert fields_of(example) <= fields_of(real), name
+        page, real = json.loads(shown[name]), json.loads((first_run / name).read_text())
+        assert fields_of(page) <= fields_of(real), name
     lines = [json.loads(line) for line in (first_run / "log.jsonl").read_text().splitlines()]
     real_lines = {line["event"]: line.keys() for line in lines}
-    for line in map(json.loads, examples["log.jsonl"].splitlines()):
+    for line in map(json.loads, shown["log.jsonl"].splitlines()):
         assert line.keys() <= real_lines[line["event"]], line["event"]
     table = re.findall(r"^\| `([\w./]+)` \|", read("docs/tour.md"), re.MULTILINE)
-    assert {file.rstrip("/") for file in table} == {path.name for path in first_run.iterdir() if not path.name.startswith(".")}
+    assert {one.rstrip("/") for one in table} == {path.name for path in first_run.iterdir() if not path.name.startswith(".")}
 
 
 def test_what_may_be_given_with_resume_is_what_the_code_takes() -> None:
     from ftp.runs.recipes import HARMLESS
 
     table = read("docs/start.md").partition("| may be given with `--resume` |")[2].partition("\n\n")[0]
-    named = []
-    for line in table.splitlines():
-        if line.startswith("| `"):
-            named += re.findall(r"`(\w+)`", line.split("|")[1])
+    named = [key for line in table.splitlines() if line.startswith("| `") for key in re.findall(r"`(\w+)`", line.split("|")[1])]
     assert sorted(named) == sorted(HARMLESS)
 
 
 def fields_of(value: Any) -> set[str]:
     """Names of fields: of an object, or of the objects in a list; of lists inside an object too. Evidence is free."""
-    names: set[str] = set()
     if isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict):
-                names |= fields_of(item)
-        return names
-    for key, inner in value.items():
-        names.add(key)
-        if isinstance(inner, list):
-            names |= {f"{key}.{name}" for name in fields_of(inner)}
-    return names
+        return {name for one in value if isinstance(one, dict) for name in fields_of(one)}
+    nested = {f"{key}.{name}" for key, inner in value.items() if isinstance(inner, list) for name in fields_of(inner)}
+    return set(value) | nested
 
 
 def groups() -> set[str]:
@@ -357,8 +337,8 @@ def groups() -> set[str]:
 
 def test_tutorial_names_the_groups() -> None:
     text = read("docs/writing-a-plugin.md")
-    (example,) = (block.text for block in blocks("docs/writing-a-plugin.md") if block.file == "pyproject.toml")
-    assert set(tomllib.loads(example)["project"]["entry-points"]) <= groups()
+    found = tomllib.loads(next(one.text for one in blocks("docs/writing-a-plugin.md") if one.file == "pyproject.toml"))
+    assert set(found["project"]["entry-points"]) <= groups()
     assert all(f"`{group}`" in text for group in groups() - {"ftp"})
 
 
@@ -382,26 +362,22 @@ def test_links_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_names_exist(page: str, first_run: Path) -> None:
     """Names in backticks: `module.function`, `Class.field`, files, and flags."""
-    written: set[str] = set()  # files that a page has a reader write
-    for other in PAGES:
-        written.update(block.file for block in blocks(other))
-    names = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(page))
-    unknown = [name for name in names if not is_known(name, first_run, written)]
-    assert not unknown, f"{page}: {unknown}"
+    here = {block.file for one in PAGES for block in blocks(one)}
+    wrong = [name for name in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(page)) if not known(name, first_run, here)]
+    assert not wrong, f"{page}: {wrong}"
 
 
-def is_known(name: str, first_run: Path, written: set[str]) -> bool:
+def known(name: str, first_run: Path, here: set[str]) -> bool:
     """Whether what stands in backticks exists. What is no name of a thing in the code counts as known."""
     from ftp.folder.checkpoints import step_of
 
     if re.fullmatch(r"--[a-z][\w.-]*( .*)?", name):
         return name.split()[0] in spellings()
     if re.fullmatch(r"[\w./-]+(\.(py|md|toml|jsonl?|txt|csv|lock|html)|/)", name):
-        if name in written or name == "runs/" or step_of(Path(name)) is not None:
-            return True
-        folders = (ROOT, ROOT / "core" / "src" / "ftp", ROOT / "docs", first_run, first_run / "checkpoints",
-                   first_run / "predictions", *(ROOT / "examples").iterdir())
-        return any((folder / name).exists() for folder in folders)
+        places = (ROOT, ROOT / "core" / "src" / "ftp", ROOT / "docs", first_run, first_run / "checkpoints",
+                  first_run / "predictions", *(ROOT / "examples").iterdir())
+        is_checkpoint = step_of(Path(name)) is not None
+        return name in here or name == "runs/" or is_checkpoint or any((place / name).exists() for place in places)
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         return resolves(name.split("."))
     return True
@@ -416,29 +392,22 @@ def spellings() -> set[str]:
     from ftp.plugins.find import from_path, installed
     from ftp.plugins.fit import core_options
 
-    options = list(core_options())
-    for name, cls in installed():
-        options += options_of(cls, name)
-    for plugin in from_path(str(ROOT / "examples" / "inhouse" / "tickets.py"))[0]:
-        options += options_of(plugin.load(), plugin.name)
-    flags = set(flags_of(cli))
-    for option in options:
-        flags.update(option.flags)
-        if option.is_flag:
-            flags.update("--no-" + spelling[2:] for spelling in option.flags)
-    # commands that read their own line: click knows none of their flags
-    for command in (run_command, plan, config):
-        flags.update(re.findall(r"--[\w-]+", str(command.FIXED)))
-    return flags
+    options = [*core_options(), *(item for name, cls in installed() for item in options_of(cls, name))]
+    found = {spelling for item in options for spelling in item.flags}
+    found |= {"--no-" + spelling[2:] for item in options if item.is_flag for spelling in item.flags}
+    found |= set(re.findall(r"--[\w-]+", str([command.FIXED for command in (run_command, plan, config)])))
+    found |= set(flags_of(cli))
+    for one in from_path(str(ROOT / "examples" / "inhouse" / "tickets.py"))[0]:
+        found |= {spelling for item in options_of(one.load(), one.name) for spelling in item.flags}
+    return found
 
 
 def flags_of(command: Any) -> Iterator[str]:
     """The flags of a click command and of those below it."""
-    for parameter in command.params:
-        yield from parameter.opts
-    if hasattr(command, "list_commands"):
-        for name in command.list_commands(None):
-            yield from flags_of(command.get_command(None, name))
+    for one in command.params:
+        yield from one.opts
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else []:
+        yield from flags_of(command.get_command(None, name))
 
 
 def resolves(parts: list[str]) -> bool:
@@ -451,7 +420,7 @@ def resolves(parts: list[str]) -> bool:
     parts = ["numpy" if part == "np" else part for part in parts]
 
     instances = {"settings": Settings, **{name.lower(): cls for name, cls in vars(types).items() if inspect.isclass(cls)}}
-    starts: list[Any] = [owner for owner in (module("ftp." + parts[0]), module(parts[0])) if owner is not None]
+    starts: list[Any] = [found for found in (module("ftp." + parts[0]), module(parts[0])) if found is not None]
     starts += [getattr(types, parts[0])] if hasattr(types, parts[0]) else []
     starts += [instances[parts[0]]] if parts[0] in instances else []
     if parts[0][0].isupper():  # a class of core that has one name

@@ -88,7 +88,7 @@ class House:
     def plugins(self, folder: Path) -> set[str]:
         """Names of the plugins that are known there, those of core aside."""
         listed = json.loads(self.do("-m", "ftp", "plugins", "--json", folder=folder))
-        return {plugin["name"] for plugin in listed if plugin["distribution"] != "ftp-core"}
+        return {one["name"] for one in listed if one["distribution"] != "ftp-core"}
 
 
 @pytest.fixture(scope="module")
@@ -136,17 +136,11 @@ def checked(written: Written, tmp_path_factory: pytest.TempPathFactory) -> dict[
     assert written.house.plugins(folder) == {f"my-{kind}" for kind in KINDS}
     own_processes = {"survives-kill", "two-processes-are-one"}
     in_process = [check.name for check in fitting(find(EXTRA)) if check.name not in own_processes]
-    only = []
-    for name in in_process:
-        only += ["--only", name]
-    plugins = [f"my-{kind}" for kind in KINDS if kind != "extra"]
-    commands = [["check", *plugins, "--json"], ["check", "my-extra", "--json", *only]]
-    output = written.house.do("-c", SEVERAL, json.dumps(commands), folder=folder)
-    reports = json.loads(output.replace("\n]\n[\n", ",\n"))  # of two commands
-    endings: dict[str, dict[str, str]] = {}
-    for report in reports:
-        endings[report["kind"]] = {outcome["check"]: outcome["status"] for outcome in report["outcomes"]}
-    return endings
+    commands = [["check", *(f"my-{kind}" for kind in KINDS if kind != "extra"), "--json"],
+                ["check", "my-extra", "--json", *(word for name in in_process for word in ("--only", name))]]
+    said = written.house.do("-c", SEVERAL, json.dumps(commands), folder=folder)
+    reports = json.loads(said.replace("\n]\n[\n", ",\n"))  # of two commands
+    return {report["kind"]: {one["check"]: one["status"] for one in report["outcomes"]} for report in reports}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,9 +154,9 @@ def test_the_quick_tests_that_are_written_pass(written: Written, tmp_path: Path)
     """Those that `pytest -m "not slow and not gpu"` takes; the others are the kit, which is asked above."""
     tests = [str(folder / "tests") for folder in written.folders.values()]
     config = written.folders["extra"] / "pyproject.toml"
-    output = written.house.do("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(config), "--rootdir", str(tmp_path),
-                              "--import-mode=importlib", "-m", "not slow and not gpu", *tests, folder=tmp_path)
-    assert "10 passed" in output and "deselected" in output
+    said = written.house.do("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(config), "--rootdir", str(tmp_path),
+                            "--import-mode=importlib", "-m", "not slow and not gpu", *tests, folder=tmp_path)
+    assert "10 passed" in said and "deselected" in said
 
 
 def test_what_is_written_has_style_and_types(written: Written) -> None:
@@ -198,10 +192,8 @@ def test_what_is_written_is_complete(kind: str) -> None:
     assert 'my-own = "ftp_my_own:MyOwn"' in files["pyproject.toml"]
     assert "conformance(\"my-own\")" in files["tests/test_contract.py"]
     words = [*new._words("my-own", kind, new.Author()), "PLUGIN"]
-    for path, text in files.items():
-        assert not [word for word in words if word in text], path
-        if path.endswith(".py"):
-            assert max(map(len, text.splitlines()), default=0) <= 110, path
+    assert not [word for text in files.values() for word in words if word in text]
+    assert max(len(line) for path, text in files.items() if path.endswith(".py") for line in text.splitlines()) <= 110
 
 
 def test_ci_does_what_the_settings_are_for() -> None:
@@ -257,10 +249,10 @@ def test_the_class_has_a_name_of_its_own(name: str) -> None:
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as told:
         CliRunner().invoke(new.command, ["Not So", "--kind", "risk", "--out", str(tmp_path)], standalone_mode=False,
                            catch_exceptions=False)
-    assert len(caught.value.problems) == 2 and "is there already" in str(caught.value)
+    assert len(told.value.problems) == 2 and "is there already" in str(told.value)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -318,19 +310,18 @@ def test_a_plugin_comes_and_goes(core: list[Path], shelf: Path, tmp_path: Path) 
     house = House(tmp_path / "house", [wheel for wheel in core if wheel.name.startswith("ftp_core-")])
     source = ["--no-index", "--find-links", str(shelf)]
     commands = [["install", "verse", "--dry-run", *source], ["install", "verse", *source], ["install", "verse", *source]]
-    output = house.do("-c", SEVERAL, json.dumps(commands), folder=tmp_path)
-    lines = output.splitlines()
-    message = sorted(line.partition("  from file://")[0] for line in lines[:4])
-    assert message == ["installed  feet-count 1.0", "installed  ftp-verse 0.3",
-                       "would be installed  feet-count 1.0", "would be installed  ftp-verse 0.3"]
-    assert "verse (extra), from ftp-verse 0.3" in output and "--verse.feet" in output
+    said = house.do("-c", SEVERAL, json.dumps(commands), folder=tmp_path)
+    lines = said.splitlines()
+    told = sorted(line.partition("  from file://")[0] for line in lines[:4])
+    assert told == ["installed  feet-count 1.0", "installed  ftp-verse 0.3",
+                    "would be installed  feet-count 1.0", "would be installed  ftp-verse 0.3"]
+    assert "verse (extra), from ftp-verse 0.3" in said and "--verse.feet" in said
     assert lines[-1].startswith("everything is installed already") and house.plugins(tmp_path) == {"verse"}
 
     failed = json.dumps([["install", "late", *source], ["install", "nowhere", *source]])
-    message = house.fail("-c", SEVERAL, failed, folder=tmp_path)
-    assert "does not go with what is installed" in message and "ftp-late 0.1 depends on ftp-core>=7" in message
-    assert "installed is ftp-core==0.1.0" in message and "there is no package ftp-nowhere" in message
-    assert "Traceback" not in message
+    told = house.fail("-c", SEVERAL, failed, folder=tmp_path)
+    assert "does not go with what is installed" in told and "ftp-late 0.1 depends on ftp-core>=7" in told
+    assert "installed is ftp-core==0.1.0" in told and "there is no package ftp-nowhere" in told and "Traceback" not in told
 
     assert "removed    ftp-verse 0.3  with verse" in house.do("-m", "ftp", "uninstall", "verse", folder=tmp_path)
     assert house.plugins(tmp_path) == set()
@@ -342,8 +333,8 @@ def test_a_plugin_comes_and_goes(core: list[Path], shelf: Path, tmp_path: Path) 
 def test_core_with_one_method_and_one_domain_is_enough(core: list[Path], tiny_bert: Path, tmp_path: Path) -> None:
     """Without the kit and every other package of this repository."""
     core_alone = [wheel for wheel in core if wheel.name.startswith("ftp_core-")]
-    method_and_domain = build(tmp_path / "wheels", ROOT / "plugins" / "full", ROOT / "plugins" / "sentiment")
-    house = House(tmp_path / "house", core_alone + method_and_domain)
+    others = build(tmp_path / "wheels", ROOT / "plugins" / "full", ROOT / "plugins" / "sentiment")
+    house = House(tmp_path / "house", core_alone + others)
     out = tmp_path / "run"
     house.do("-m", "ftp", "run", "--plugins", "full,sentiment", "--model", str(tiny_bert), "--max-steps", "2",
              "--max-train-rows", "24", "--max-eval-rows", "8", "--no-verify", "--no-baselines", "--device", "cpu",
@@ -370,14 +361,14 @@ def test_the_example_is_no_part_of_this_workspace() -> None:
 
 def test_the_example_passes_the_kit_with_core_alone(neftune: House, tmp_path: Path) -> None:
     assert neftune.plugins(tmp_path) == {"neftune"}
-    output = neftune.do("-m", "ftp", "check", "neftune", folder=tmp_path)
-    assert output.splitlines()[-1].endswith("checks, 0 failed") and "saves-what-it-trained" in output
+    said = neftune.do("-m", "ftp", "check", "neftune", folder=tmp_path)
+    assert said.splitlines()[-1].endswith("checks, 0 failed") and "saves-what-it-trained" in said
 
 
 def test_the_examples_own_tests_pass(neftune: House, tmp_path: Path) -> None:
-    output = neftune.do("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path), "-k",
-                        "not test_contract", str(ROOT / "examples" / "neftune" / "tests"), folder=tmp_path)
-    assert "passed" in output
+    said = neftune.do("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path), "-k",
+                      "not test_contract", str(ROOT / "examples" / "neftune" / "tests"), folder=tmp_path)
+    assert "passed" in said
 
 
 def test_the_example_goes_with_plugins_of_others(neftune: House, core: list[Path], tiny_bert: Path, tmp_path: Path) -> None:

@@ -67,26 +67,26 @@ def together(command, tmp_path_factory) -> tuple[Path, str, str]:
 
 def test_losses_are_those_of_one_process(alone, together, seen) -> None:
     """Each update, accumulated over micro-batches; the last of an epoch, which has a single row, included."""
-    result = seen(together[0])
-    assert list(result.steps) == list(alone.steps) == list(range(1, STEPS + 1))
+    found = seen(together[0])
+    assert list(found.steps) == list(alone.steps) == list(range(1, STEPS + 1))
     for step, (loss, norm, rate) in alone.steps.items():
-        assert result.steps[step] == pytest.approx((loss, norm, rate), abs=1e-5), f"update {step}"
-    for score, other in zip(alone.scores["scores"], result.scores["scores"], strict=True):
-        assert {**score, "value": 0} == {**other, "value": 0} and score["value"] == pytest.approx(other["value"], abs=1e-5)
+        assert found.steps[step] == pytest.approx((loss, norm, rate), abs=1e-5), f"update {step}"
+    for one, other in zip(alone.scores["scores"], found.scores["scores"], strict=True):
+        assert {**one, "value": 0} == {**other, "value": 0} and one["value"] == pytest.approx(other["value"], abs=1e-5)
 
 
 def test_hidden_tokens_are_those_of_one_process(live, command, seen, tmp_path: Path) -> None:
     """What mlm hides depends on the row and the step, not on the rank: a domain's texts, in blocks of one or two."""
-    flags = ["--plugins=mlm,-leakage", *command("--mlm.block_size", 16)[2:]]
+    given = ["--plugins=mlm,-leakage", *command("--mlm.block_size", 16)[2:]]
     out = tmp_path / "alone"
-    life = live(["run", *flags, "--out", str(out)], out)
+    life = live(["run", *given, "--out", str(out)], out)
     assert life.end() == 0, life.text
-    status, text = forks.ends(["run", *flags, "--out", str(tmp_path / "two")], ranks=2)
+    status, text = forks.ends(["run", *given, "--out", str(tmp_path / "two")], ranks=2)
     assert status == 0, text
-    first, second = seen(out), seen(tmp_path / "two")
-    assert list(second.steps) == list(first.steps) and len(first.steps) >= 4
-    for step, (loss, norm, rate) in first.steps.items():
-        assert second.steps[step] == pytest.approx((loss, norm, rate), abs=1e-5), f"update {step}"
+    one, two = seen(out), seen(tmp_path / "two")
+    assert list(two.steps) == list(one.steps) and len(one.steps) >= 4
+    for step, (loss, norm, rate) in one.steps.items():
+        assert two.steps[step] == pytest.approx((loss, norm, rate), abs=1e-5), f"update {step}"
 
 
 def test_sharded_weights_train_as_whole_ones(alone, command, seen, tmp_path: Path) -> None:
@@ -102,12 +102,12 @@ def test_sharded_weights_train_as_whole_ones(alone, command, seen, tmp_path: Pat
     assert status == 130, text
     status, text = forks.ends(["run", "--resume", str(out)], ranks=2)
     assert status == 0, text
-    result = seen(out)
-    assert list(result.steps) == list(alone.steps)
+    found = seen(out)
+    assert list(found.steps) == list(alone.steps)
     for step, (loss, norm, _) in alone.steps.items():
-        assert result.steps[step][:2] == pytest.approx((loss, norm), abs=1e-4), f"update {step}"
-    for score, other in zip(alone.scores["scores"], result.scores["scores"], strict=True):
-        assert score["value"] == pytest.approx(other["value"], abs=1e-4)
+        assert found.steps[step][:2] == pytest.approx((loss, norm), abs=1e-4), f"update {step}"
+    for one, other in zip(alone.scores["scores"], found.scores["scores"], strict=True):
+        assert one["value"] == pytest.approx(other["value"], abs=1e-4)
 
 
 def test_it_is_told_once_and_only_rank_0_writes(together) -> None:
