@@ -43,11 +43,11 @@ def test_a_range_that_holds_the_installed_core_is_fine(versions: str, monkeypatc
 
 
 @pytest.mark.parametrize(("requires", "why", "command"), [
-    ("ftp-core<0.1", "made for an older ftp", "pip install --upgrade ftp-planted-a"),
-    ("ftp-core==0.0.*", "made for an older ftp", "pip install --upgrade ftp-planted-a"),
-    ("ftp-core>=2,<3", "this ftp is too old", "pip install --upgrade 'ftp-core>=2,<3'"),
-    ("ftp-core==3.*", "this ftp is too old", "pip install --upgrade 'ftp-core==3.*'"),
-    ("ftp-core>=two", "no range of versions", "pip install --upgrade ftp-planted-a"),
+    ("ftp-core<0.1", "made for an older ftp", "ftp install --upgrade ftp-planted-a"),
+    ("ftp-core==0.0.*", "made for an older ftp", "ftp install --upgrade ftp-planted-a"),
+    ("ftp-core>=2,<3", "this ftp is too old", "ftp install --upgrade 'ftp-core>=2,<3'"),
+    ("ftp-core==3.*", "this ftp is too old", "ftp install --upgrade 'ftp-core==3.*'"),
+    ("ftp-core>=two", "no range of versions", "ftp install --upgrade ftp-planted-a"),
 ])
 def test_a_plugin_for_another_core_is_refused_before_it_is_imported(
     plant: Plant, requires: str, why: str, command: str

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from ftp import PluginError, UserError, heads
 from ftp import model as models
+from ftp.entry_points import Package
 from ftp.host.fresh import run_code as run_in_new_process
 from ftp.model import saving
 from ftp.model.saved_facts import FACTS, Facts
@@ -70,11 +71,10 @@ def offered(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str, object]) -
                 raise offer
             return offer
 
-        return SimpleNamespace(name=name, value="made:up", load=lambda: ask,
-                               dist=SimpleNamespace(metadata={"Name": package}, version="1.2"))
+        return SimpleNamespace(name=name, target="made:up", package=Package(package, "1.2"), load=lambda what: ask)
 
     entries = [point(*entry) for entry in points]
-    monkeypatch.setattr(offers.metadata, "entry_points", lambda group: entries if group == "ftp.models" else [])
+    monkeypatch.setattr(offers, "entry_points", lambda group: entries if group == "ftp.models" else [])
 
 
 # --- which model ---
@@ -531,9 +531,8 @@ def test_a_tiny_models_vocabulary_is_the_same_in_each_process() -> None:
 ])
 def test_a_package_that_cannot_read_its_own_layout_is_named(monkeypatch, tmp_path, put, message):
     (tmp_path / "config.json").write_text('{"model_type": "bottleneck"}')
-    dist = SimpleNamespace(name="house-layouts", version="1.2")
-    points = [SimpleNamespace(value="made:up", dist=dist, load=lambda: put)]
-    monkeypatch.setattr(saving.metadata, "entry_points", lambda group, name: points)
+    point = SimpleNamespace(name="bottleneck", package=Package("house-layouts", "1.2"), load=lambda what: put)
+    monkeypatch.setattr(saving, "entry_points", lambda group: [point])
     monkeypatch.setattr(saving, "_base", lambda *arguments: SimpleNamespace(net=torch.nn.Linear(1, 1)))
     with pytest.raises(PluginError, match=message):
         saving._with_layout(tmp_path, Facts("labels", (), "base"))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import ftp
-from ftp import forms, heads
+from ftp import heads
 from ftp.data.readers import registered
 from ftp.errors import UserError
 from ftp.forms import ways
@@ -203,26 +203,10 @@ def test_a_file_format_of_another_package(outsider: Path, tmp_path: Path) -> Non
     assert read(tmp_path)["train"].to_list() == rows
     broken = tmp_path / "broken.cards"
     broken.write_text("text: film\nscore: 1\n\ntext: soup\nscore: many\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"broken.cards, row 1: the reader 'cards' failed: ValueError"):
+    with pytest.raises(UserError, match=r"broken.cards, row 1: the reader 'cards' of ftp-outsider failed: ValueError"):
         read(broken)
     whole = tmp_path / "all.album"
     whole.write_text("text: film\nscore: 1\n", encoding="utf-8")
     assert read(whole)["train"].to_list() == [{"text": "film", "score": 1.0}]
     with pytest.raises(UserError, match="'album' are read whole, so they cannot be streamed"):
         read(whole, streaming=True)
-
-
-@pytest.mark.parametrize(
-    ("points", "message"),
-    [
-        ("[ftp.forms]\ntext = ftp_outsider:SCORED\n", "registers 'text' as ftp.forms, but the name of .* is 'scored'"),
-        ("[ftp.forms]\nscored = ftp_outsider:SCORED_AGAIN\n", "two packages register 'scored' as ftp.forms: ftp-o"),
-        ("[ftp.heads]\nhead = ftp_outsider:SCORED\n", "but ftp_outsider:SCORED is a FormSpec"),
-        ("[ftp.readers]\nx = ftp_outsider:MISSING\n", "it cannot be imported: AttributeError"),
-    ],
-)
-def test_what_is_registered_wrongly_names_the_package(outsider: Path, points: str, message: str) -> None:
-    plant(outsider, points, "ftp-other")
-    forget()
-    with pytest.raises(UserError, match=message):
-        (forms.all_forms(), heads.all_heads(), registered.all_readers())

@@ -95,7 +95,7 @@ def test_a_plugin_that_misses_a_module_says_which_and_how_to_get_it(plant: Plant
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": "import no_such_module.inner"})
     text = error_of(lambda: pick(["poems"]))
     assert "plugin 'poems' of ftp-planted-a 1.0 does not import" in text
-    assert "module 'no_such_module' is missing" in text and "pip install no_such_module" in text
+    assert "module 'no_such_module' is missing" in text and "ftp install --exact no_such_module" in text
 
 
 @pytest.mark.parametrize(("source", "words"), [

@@ -35,6 +35,20 @@ def normal_name(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
+def install_command(requirement: str, *flags: str) -> str:
+    """The command that installs a package where ftp is.
+
+    Args:
+        requirement: its name, which may have versions after it.
+        flags: of `ftp install`.
+    """
+    from shlex import quote
+
+    # another name than ftp-... would be taken for that of a plugin
+    exact = () if normal_name(requirement).startswith("ftp-") else ("--exact",)
+    return " ".join(["ftp install", *exact, *flags, quote(requirement)])
+
+
 def required_core(metadata: str) -> str:
     """The versions of ftp-core that a package runs with, as in `>=0.1,<1`; empty: it names none.
 
@@ -63,17 +77,19 @@ def refusal(package: str, distribution: str, versions: str) -> Problem | None:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import Version
 
+    upgrade = install_command(distribution, "--upgrade")
     installed = Version(VERSION)
     try:
         admitted = SpecifierSet(versions)
     except InvalidSpecifier:
-        return Problem(f"{package} requires ftp-core {versions}, which is no range of versions", "its package is broken",
-                       f"pip install --upgrade {distribution}")
+        return Problem(f"{package} requires ftp-core {versions}, which is no range of versions",
+                       f"its package is broken; update it, or remove it with: ftp uninstall {distribution}", upgrade)
     if admitted.contains(installed, prereleases=True):
         return None
     what = f"{package} requires ftp-core {versions}, but {installed} is installed (contract {CONTRACT})"
     for bound in admitted:
         if Version(bound.version.removesuffix(".*")) > installed:
-            return Problem(what, "this ftp is too old for it", f"pip install --upgrade 'ftp-core{versions}'")
-    return Problem(what, "it was made for an older ftp; a newer version of it may fit",
-                   f"pip install --upgrade {distribution}")
+            return Problem(what, f"this ftp is too old for it; update ftp, or remove it with: ftp uninstall {distribution}",
+                           install_command(f"ftp-core{versions}", "--upgrade"))
+    return Problem(what, "it was made for an older ftp; a newer version of it may fit; or remove it with: "
+                   f"ftp uninstall {distribution}", upgrade)

@@ -50,6 +50,10 @@ class PluginError(Exception):
     """A plugin raised something unexpected in a hook. The message names plugin, distribution, version and hook."""
 
 
+class RowError(ValueError):
+    """A row cannot be read; the message says why, and the caller says which row."""
+
+
 class ExitStatus(SystemExit):
     """The end of a command with a status, after everything is printed. Every other `SystemExit` is some plugin's mistake."""
 
@@ -60,6 +64,16 @@ class VerifyError(RuntimeError):
 
 class RiskStop(UserError):
     """A risk check said stop (or a policy turned its verdict into one), so the run ended."""
+
+
+def passes_through(error: BaseException) -> bool:
+    """Whether an exception travels as it is: it is in words already, or the loop answers it.
+
+    Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory.
+    """
+    # by name and not by class, as torch is not imported for this
+    is_out_of_memory = type(error).__name__ == "OutOfMemoryError"
+    return is_out_of_memory or isinstance(error, UserError | PluginError | VerifyError)
 
 
 def describe(error: BaseException) -> str:

@@ -5,15 +5,13 @@ Imports nothing heavy.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from ftp.contract import refusal
-from ftp.errors import PluginError, UserError, describe
-from ftp.host.terminal import OF_THE_USER
+from ftp.entry_points import Package, load_object
+from ftp.errors import UserError
 from ftp.options import Option, options_of
 
 SPLITS = ("train", "validation", "test")
@@ -87,33 +85,10 @@ class Found:
         """
         if self.cls is not None:
             return self.cls
-        who = f"plugin '{self.name}' of {self.package}"
-        problem = refusal(who, self.distribution, self.core_versions)
-        if problem is not None:
-            raise UserError([problem])
-        module, _, attribute = self.target.partition(":")
-        try:
-            loaded = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").split(".")[0]
-            fix = f"module '{missing}' is missing"
-            command = f"pip install {missing}"
-            if missing == module.split(".")[0]:
-                fix = "the installation is broken"
-                command = f"pip install --force-reinstall {self.distribution}"
-            raise UserError(f"{who} does not import: {error}", fix, command) from error
-        except Exception as error:
-            raise UserError(
-                f"{who} does not import: {describe(error)}",
-                "its package is broken or does not fit this version of ftp",
-                f"pip install --upgrade {self.distribution}",
-            ) from error
-        except OF_THE_USER:
-            raise
-        except BaseException as error:  # sys.exit, or what tools raise to end a test or a task
-            raise PluginError(f"{who} does not import: {describe(error)}") from error
+        package = Package(self.distribution, self.version, self.core_versions)
+        loaded = load_object(f"plugin '{self.name}'", self.target, package)
         if not is_plugin(loaded):
-            raise UserError(f"{who}: {self.target} is not marked with @ftp.plugin")
+            raise UserError(f"plugin '{self.name}' of {self.package}: {self.target} is not marked with @ftp.plugin")
         return cast(type, loaded)
 
 

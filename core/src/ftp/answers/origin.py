@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ftp.errors import PluginError, UserError, VerifyError, describe
+from ftp.errors import PluginError, describe, passes_through
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,6 @@ class Source:
 
     def __str__(self) -> str:
         return f"plugin '{self.plugin}' ({self.package})"
-
-
-def passes_through(error: BaseException) -> bool:
-    """Whether an exception travels as it is: it is in words already, or the loop answers it.
-
-    Out of memory is handled by the loop (it splits the batch), whoever's code asked for the memory.
-    """
-    # by name and not by class, as torch is not imported for this
-    is_out_of_memory = type(error).__name__ == "OutOfMemoryError"
-    return is_out_of_memory or isinstance(error, UserError | PluginError | VerifyError)
 
 
 @contextlib.contextmanager

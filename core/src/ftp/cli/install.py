@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ftp.cli.plugin_page import registered_lines
+from ftp.entry_points import groups_of
 from ftp.errors import Problem, UserError
 from ftp.host import installer
 from ftp.host.installer import Change
@@ -58,7 +59,7 @@ def command(
     tell(changes, dry_run)
     if dry_run:
         return 0
-    strangers = [name for name in packages.names_of(requirements) if not packages.groups_of(name)]
+    strangers = [name for name in packages.names_of(requirements) if not groups_of(name)]
     for stranger in strangers:
         warn(str(Problem(f"{stranger} brings nothing that ftp looks for, so it is no plugin of this ftp",
                          "if you did not mean it, remove it", f"pip uninstall {stranger}")))
@@ -106,7 +107,7 @@ def show_plugins(changed: Sequence[str]) -> int:
     for package in changed:
         plugins = packages.plugins_of(package)
         if not plugins:  # a package of file formats, say
-            for line in registered_lines(packages.groups_of(package)):
+            for line in registered_lines(groups_of(package)):
                 say(f"{package} brings {line}")
         for plugin in plugins:
             say("")

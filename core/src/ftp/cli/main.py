@@ -13,19 +13,19 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn
 
 import click
 
 import ftp
 from ftp import addresses
-from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError, describe
+from ftp.entry_points import EntryPoint, entry_points
+from ftp.errors import ExitStatus, PluginError, RiskStop, UserError, VerifyError
 from ftp.host import faults, python_files, quiet, signals
-from ftp.host.terminal import OF_THE_USER, ReaderGone, guarded, require_written, warn
+from ftp.host.quiet import quiet_import
+from ftp.host.terminal import ReaderGone, guarded, require_written, warn
 from ftp.plugins import names
 from ftp.plugins.call import failures_named
-from ftp.plugins.find import quiet_import
 
 COMMANDS = {
     "run": "Fine-tune a model: a method, a domain, and whatever else you name.",
@@ -43,11 +43,15 @@ COMMANDS = {
 """Name -> one line of help. The command itself is `command` in `ftp.cli.<name>`, imported when it is called."""
 
 
-def offered(under: str = "") -> dict[str, list[metadata.EntryPoint]]:
+COMMANDS_OF_PACKAGES = "ftp.commands"
+"""The group of entry points of commands that packages bring."""
+
+
+def offered(under: str = "") -> dict[str, list[EntryPoint]]:
     """Commands of installed packages (entry points in group `ftp.commands`) by name, without importing any. `data.preview` is
     the command `preview` under `data`; `under="data"` gives those."""
-    points_of: dict[str, list[metadata.EntryPoint]] = {}
-    for point in metadata.entry_points(group="ftp.commands"):
+    points_of: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(COMMANDS_OF_PACKAGES):
         name = point.name
         if under:
             group, _, name = name.partition(".")
@@ -62,7 +66,7 @@ def offered(under: str = "") -> dict[str, list[metadata.EntryPoint]]:
     return dict(sorted(points_of.items()))
 
 
-def load_one(name: str, points: Sequence[metadata.EntryPoint]) -> click.Command:
+def load_one(name: str, points: Sequence[EntryPoint]) -> click.Command:
     """The command of an installed package, with those that other packages put under it. Raises `UserError` for two of a name."""
     if len(points) > 1:
         plain = name.rpartition(" ")[2]
@@ -79,11 +83,11 @@ def load_one(name: str, points: Sequence[metadata.EntryPoint]) -> click.Command:
     return command
 
 
-def _load_later(name: str, points: Sequence[metadata.EntryPoint], hidden: bool = False) -> click.Command:
+def _load_later(name: str, points: Sequence[EntryPoint], hidden: bool = False) -> click.Command:
     """`load_one`; where that fails, a command that says so once somebody calls it, as the others of its group can do without."""
     try:
         command = load_one(name, points)
-    except (UserError, PluginError) as error:
+    except UserError as error:
         failure = error
 
         def fail(**_: object) -> NoReturn:
@@ -98,22 +102,17 @@ def _load_later(name: str, points: Sequence[metadata.EntryPoint], hidden: bool =
     return command
 
 
-def _distribution(point: metadata.EntryPoint) -> str:
+def _distribution(point: EntryPoint) -> str:
     """The name of the package that offers a command."""
-    return str(point.dist.name) if point.dist else point.value
+    return point.package.name
 
 
-def _import(name: str, point: metadata.EntryPoint) -> click.Command:
-    """The command of one package. Raises `PluginError` that names the package where it does not import."""
-    package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-    try:
-        command = point.load()
-    except OF_THE_USER:
-        raise
-    except BaseException as error:
-        raise PluginError(f"ftp {name}: this command of {package} does not import: {describe(error)}") from error
+def _import(name: str, point: EntryPoint) -> click.Command:
+    """The command of one package. Raises `UserError` that names the package where it cannot be used."""
+    command = point.load(f"the command 'ftp {name}'")
     if not isinstance(command, click.Command):
-        raise PluginError(f"ftp {name}: {point.value} of {package} is {type(command).__name__}, not a click command")
+        raise UserError(f"ftp {name}: {point.target} of {point.package} is {type(command).__name__}, not a click command",
+                        "its package is broken", f"ftp uninstall {point.package.name}")
     return command
 
 
@@ -153,7 +152,7 @@ class Commands(click.Group):
             formatter.write_dl([*COMMANDS.items(), *of_packages])
 
 
-def _summary(name: str, points: Sequence[metadata.EntryPoint]) -> str:
+def _summary(name: str, points: Sequence[EntryPoint]) -> str:
     """One line about a package's command; a package that is broken must not break the help."""
     if not points:
         return f"{', '.join(offered(name))}."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import TypedDict
 
 from ftp.cli.help import bounds, show
 from ftp.contract import CONTRACT, VERSION
+from ftp.entry_points import groups_of
 from ftp.hooks import ARITY
 from ftp.options import Option
 from ftp.plugin_info import Declaration, Found, Picked
@@ -150,16 +150,8 @@ def _how(options: Mapping[str, object]) -> str:
 
 def _registered(distribution: str) -> dict[str, list[str]]:
     """What a package registers beside its plugins: group -> names. A file that is not installed registers nothing."""
-    names: dict[str, list[str]] = {}
-    try:
-        points = metadata.distribution(distribution).entry_points
-    except (metadata.PackageNotFoundError, ValueError):
-        return names
-    for group in REGISTERED:
-        offered = sorted(point.name for point in points.select(group=group))
-        if offered:
-            names[group] = offered
-    return names
+    groups = groups_of(distribution)
+    return {group: groups[group] for group in REGISTERED if group in groups}
 
 
 def _option(item: Option) -> OptionEntry:

@@ -8,9 +8,12 @@ from typing import TypedDict
 
 import click
 
+from ftp import forms, heads, registry
 from ftp.cli.plugin_page import as_text, describe
-from ftp.errors import PluginError, Problem, UserError, nearest
+from ftp.errors import Problem, UserError, nearest
 from ftp.folder.writing import plain
+from ftp.forms import catalogue
+from ftp.host.quiet import quiet_import
 from ftp.host.terminal import say, say_json, warn
 from ftp.plugin_info import Found
 from ftp.plugins.declare import kind_of, summary_of
@@ -85,7 +88,7 @@ class Entry(TypedDict):
 def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[Entry], list[Problem]]:
     """One entry a plugin, and why some do not import (they are listed too, of kind `broken`)."""
     entries: list[Entry] = []
-    broken: list[Problem] = []
+    broken = _broken_registrations()
     for of_name in _known(plugins_from).values():
         for plugin in of_name:
             started = time.perf_counter()
@@ -93,16 +96,34 @@ def _list(plugins_from: Sequence[str], everything: bool) -> tuple[list[Entry], l
             try:
                 cls = load_quietly(plugin)
                 kind, summary = kind_of(cls), summary_of(cls)
-            except (UserError, PluginError) as error:
+            except UserError as error:
                 kind, summary = "broken", "cannot be used: see below"
-                broken += getattr(error, "problems", (Problem(str(error)),))
+                for problem in error.problems:
+                    # several plugins of a package are broken in one way
+                    reason = problem.what.replace(f"plugin '{plugin.name}' of ", "")
+                    broken.setdefault((plugin.distribution, reason), problem)
             if (seconds := time.perf_counter() - started) > SLOW:
-                broken.append(Problem(f"plugin '{plugin.name}' of {plugin.package} takes {seconds:.1f} s to import, and this "
-                                      "list imports every plugin", "its heavy libraries belong inside its hooks"))
+                what = f"plugin '{plugin.name}' of {plugin.package} takes {seconds:.1f} s to import"
+                broken[plugin.distribution, what] = Problem(f"{what}, and this list imports every plugin",
+                                                            "its heavy libraries belong inside its hooks")
             if everything or plugin.distribution != CORE:
                 entries.append(Entry(name=plugin.name, kind=kind, distribution=plugin.distribution, version=plugin.version,
                                      summary=summary, default=plugin.default))
-    return entries, broken
+    return entries, list(broken.values())
+
+
+def _broken_registrations() -> dict[tuple[str, str], Problem]:
+    """What packages register for declarations to name (forms, heads) and cannot be used: (package, reason) -> the problem."""
+    with quiet_import():
+        forms.all_forms()
+        heads.all_heads()
+    problems = {}
+    for group in (catalogue.GROUP, heads.GROUP):
+        for name, problem in registry.broken(group).items():
+            noun = registry.noun_of(group)
+            reason = problem.what.replace(f"{noun} '{name}' of ", "")
+            problems[registry.package_of(group, name), reason] = problem
+    return problems
 
 
 def _print(entries: Sequence[Entry], hidden: bool) -> None:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ftp import forms
+from ftp import forms, registry
 from ftp.data import chat_rows, turns
 from ftp.data.column_kinds import KINDS, make_type
 from ftp.data.tables import as_rows
-from ftp.errors import Problem, UserError
-from ftp.forms import ways
+from ftp.errors import PluginError, Problem, UserError
+from ftp.forms import catalogue, ways
 from ftp.forms.catalogue import new_names
-from ftp.forms.spec import Change
 from ftp.host.quiet import without_progress_bars
 from ftp.types import Row
 
@@ -51,9 +50,9 @@ def convert(dataset: RowsT, source: str, target: str, labels: Sequence[str] = ()
     dataset = _renamed(dataset, source)
     canonical = ways.canonical(source)
     if canonical is not None and not _is_canonical(dataset, canonical):
-        dataset = _apply(dataset, canonical, labels, source_name)
+        dataset = _apply(dataset, source, canonical, labels, source_name)
     for step in pairwise(steps):
-        dataset = _apply(dataset, ways.steps()[step], labels, source_name)
+        dataset = _apply(dataset, step[0], ways.steps()[step], labels, source_name)
     return dataset
 
 
@@ -81,11 +80,13 @@ class _Step:
     """One way of a form, for the rows of one data set.
 
     Args:
+        form: that of the rows, which has the way.
         made_types: the columns that it makes, and their types.
         types: the types of the columns that the rows have; None where they are not known (of some streams).
     """
 
-    change: Change
+    form: str
+    way: forms.Way
     made_types: Mapping[str, ColumnType]
     types: ColumnTypes | None
     labels: Sequence[str]
@@ -103,6 +104,8 @@ class _Step:
                     f"{self.source_name}: row {row_indices[i]} {error}",
                     "rows count from 0; correct the row or leave it out",
                 ) from None
+            except PluginError as error:
+                raise PluginError(f"{self.source_name}: row {row_indices[i]} (from 0): {error}") from error
             if new_row is None:  # left out on the way: an answer that was rated bad
                 continue
             kept.append(i)
@@ -115,9 +118,16 @@ class _Step:
 
         if self.types is not None:
             row = {name: as_written(value, self.types.get(name)) for name, value in row.items()}
-        new_row = self.change(row, self.labels)
-        if new_row is not None and "tools" in self.made_types:
-            return {**new_row, "tools": chat_rows.tools(row)}
+        new_row = self.way.change(row, self.labels)
+        if new_row is None:
+            return None
+        if "tools" in self.made_types:
+            new_row = {**new_row, "tools": chat_rows.tools(row)}
+        lacking = [name for name in self.made_types if name not in new_row]
+        if lacking:
+            who = f"the form '{self.form}' of {registry.package_of(catalogue.GROUP, self.form)}"
+            raise PluginError(f"the way of {who} to '{self.way.target}' gave {', '.join(new_row)}, "
+                              f"which lacks {', '.join(lacking)}")
         return new_row
 
     def new_types(self) -> Features | None:
@@ -159,15 +169,15 @@ class _Step:
         return pa.table(columns)
 
 
-def _apply(dataset: RowsT, way: forms.Way, labels: Sequence[str], source_name: str) -> RowsT:
-    """The rows of a data set, each changed on this way. Messages, and tools beside them, become JSON."""
+def _apply(dataset: RowsT, form: str, way: forms.Way, labels: Sequence[str], source_name: str) -> RowsT:
+    """The rows of a data set of a form, each changed on this way. Messages, and tools beside them, become JSON."""
     from datasets import Dataset
 
     # What a model may call belongs to the conversation, whichever form that becomes.
     made_types = {column.name: make_type(column.kind) for column in _made_columns(way)}
     if forms.get(way.target).has_messages and {"tools", "functions"} & set(dataset.column_names or ()):
         made_types["tools"] = make_type("any")
-    step = _Step(way.change, made_types, dataset.features, tuple(labels), source_name)
+    step = _Step(form, way, made_types, dataset.features, tuple(labels), source_name)
     if isinstance(dataset, Dataset):
         return _change_stored(dataset, step)
     # `datasets` takes the Python objects of a stream through, as long as it is told the types.

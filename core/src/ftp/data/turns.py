@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Required, TypedDict
 
+from ftp.errors import RowError
+
 __all__ = [
     "LEARNT", "REASONING", "Message", "Unfit", "content_text", "is_empty", "is_trained", "last_question", "plain",
     "reasoning", "split_last", "words",
@@ -43,7 +45,7 @@ Turn = Mapping[str, object]
 """A message as whoever only looks at it takes it: a `Message`, or one of a row that nobody read yet."""
 
 
-class Unfit(ValueError):
+class Unfit(RowError):
     """This row cannot be read as the form; the message says why, the caller says which row."""
 
 

@@ -32,7 +32,7 @@ def get(name: str) -> FormSpec:
     Raises:
         UserError: no installed package registers it.
     """
-    return look_up(all_forms(), name, "form")
+    return look_up(all_forms(), name, GROUP)
 
 
 def with_kind(kind: ColumnKind) -> tuple[str, ...]:

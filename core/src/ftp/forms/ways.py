@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from ftp import registry
 from ftp.forms.catalogue import all_forms, aside, get, kind_of, likely_names, offers, other_names, text_columns
 from ftp.forms.spec import Way
 
@@ -81,3 +82,4 @@ def forget() -> None:
     # Each of them keeps what it found of the installed packages.
     for function in (all_forms, other_names, likely_names, kind_of, text_columns, aside, steps, way):
         function.cache_clear()
+    registry.forget()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
+from ftp import registry
 from ftp.errors import Problem
 from ftp.registry import Later, look_up, registered
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
@@ -144,11 +145,7 @@ class HeadSpec:
 
 @cache
 def all_heads() -> Mapping[str, HeadSpec]:
-    """Every registered head by name.
-
-    Raises:
-        UserError: a package registers something else, cannot be imported, or takes a name that is in use.
-    """
+    """Every registered head by name, but for those of broken packages."""
     return registered(GROUP, HeadSpec, OWN)
 
 
@@ -161,9 +158,10 @@ def get(name: str) -> HeadSpec:
     Raises:
         UserError: no installed package registers it.
     """
-    return look_up(all_heads(), name, "head")
+    return look_up(all_heads(), name, GROUP)
 
 
 def forget() -> None:
     """Look at the installed packages again (in tests that install one)."""
     all_heads.cache_clear()
+    registry.forget()

@@ -6,12 +6,13 @@ Errors still come through, and with `--debug` (FTP_DEBUG=1) or Python's own `-W`
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 LOGGERS = {
     "torchao": "kernels of devices that are not there; peft imports it where it is installed",
@@ -95,3 +96,10 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Drop what Python code prints, as an import must not write between the lines of a command."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

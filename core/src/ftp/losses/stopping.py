@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import torch
 
 from ftp.data.messages import read_messages
 from ftp.data.turns import Message, Unfit
+from ftp.entry_points import entry_points
 from ftp.losses import encoder_decoder, tokens
 from ftp.losses.chat_template import prepare
 from ftp.losses.common import TokenRow
@@ -215,7 +215,7 @@ def training_rows(run: Run, model: Model) -> tuple[str, ...]:
     if not able or not deciding:
         return ()
     # those first whose model Transformers loads without code of its own
-    own_code = {point.module.partition(".")[0] for point in metadata.entry_points(group=LAYOUTS)}
+    own_code = {point.target.partition(":")[0].partition(".")[0] for point in entry_points(LAYOUTS)}
     able.sort(key=lambda pair: pair[1].__module__.partition(".")[0] in own_code)
     names = [picked.name for picked in run.hooks.picked if not picked.found.default]
     replacement, _ = able[0]

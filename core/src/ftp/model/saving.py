@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -15,8 +15,8 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from ftp import addresses, heads
 from ftp.answers.fields import an
-from ftp.answers.origin import passes_through
-from ftp.errors import PluginError, UserError, describe
+from ftp.entry_points import entry_points
+from ftp.errors import PluginError, UserError, describe, passes_through
 from ftp.model.card import card
 from ftp.model.configuration import use_cache
 from ftp.model.fingerprint import check_base
@@ -215,15 +215,15 @@ def _with_layout(folder: Path, facts: Facts) -> Model:
     """The base with what an installed package of the folder's layout puts on it."""
     layout = read_json(folder / "config.json")["model_type"]
     # only code of an installed package is run, never a file of the folder
-    points = list(metadata.entry_points(group=LAYOUTS, name=layout))
+    points = [point for point in entry_points(LAYOUTS) if point.name == layout]
     if not points:
         raise UserError(f"{folder}: no installed package knows models of the kind '{layout}'",
                         f"install the plugin that wrote it: {', '.join(facts.plugins) or 'unknown'}", "ftp plugins")
     base = _base(folder, folder / "config.json", facts)
     point = points[0]
-    package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    package = point.package
+    put_on_base = cast(Callable[[PreTrainedModel, Path], object], point.load(f"layout '{layout}'"))
     try:
-        put_on_base: Callable[[PreTrainedModel, Path], object] = point.load()
         net = put_on_base(base.net, folder)
     except (Exception, SystemExit) as error:
         if passes_through(error):

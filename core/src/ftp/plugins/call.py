@@ -18,8 +18,8 @@ import pluggy
 from ftp import hooks
 from ftp.answers.fields import an
 from ftp.answers.hook_answers import checked, checked_list
-from ftp.answers.origin import Mismatch, Source, named, passes_through
-from ftp.errors import ExitStatus, PluginError, UserError, describe
+from ftp.answers.origin import Mismatch, Source, named
+from ftp.errors import ExitStatus, PluginError, UserError, describe, passes_through
 from ftp.host import faults
 from ftp.host.terminal import OF_THE_USER, warn
 from ftp.plugin_info import Answer, Picked

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform, overload
 
+from ftp import forms, heads, registry
 from ftp.answers.kinds import BOOLEAN, OPTIONS, TEXT, Kind, RegisteredName, list_of, one_of, words_of
 from ftp.errors import Problem, nearest
-from ftp.forms import all_forms
-from ftp.heads import all_heads
+from ftp.forms import catalogue
 from ftp.plugin_info import Declaration, declaration_of
 
 T = TypeVar("T")
@@ -22,9 +22,9 @@ Words = str | Sequence[str]
 
 VALUES: Mapping[str, Kind] = {
     "kind": one_of(KINDS),
-    "wants": RegisteredName(all_forms, or_several=True),
-    "gives": RegisteredName(all_forms, or_several=True),
-    "head": RegisteredName(all_heads),
+    "wants": RegisteredName(forms.all_forms, or_several=True),
+    "gives": RegisteredName(forms.all_forms, or_several=True),
+    "head": RegisteredName(heads.all_heads),
     "suggests": OPTIONS,
     "tried_with": OPTIONS,
     "candidates": list_of(OPTIONS, "a list of dictionaries of option -> value"),
@@ -34,6 +34,9 @@ VALUES: Mapping[str, Kind] = {
                     words_of()),
 }
 """The words of a declaration, and what each may hold."""
+
+REGISTERED_IN = {"wants": catalogue.GROUP, "gives": catalogue.GROUP, "head": heads.GROUP}
+"""Words that name what packages register -> the group of entry points."""
 
 
 @overload
@@ -140,8 +143,23 @@ def _in_brackets(words: Mapping[str, object]) -> list[Problem]:
         if kind is None:
             fix = nearest(word, VALUES) or f"there are: {', '.join(VALUES)}"
             problems.append(Problem(f"@plugin({word}=...): a plugin declares no such thing", fix))
+        elif absent := _names_of_broken(word, value):
+            problems += absent
         elif not kind.holds(value):
             problems.append(Problem(f"@plugin({word}=...): it is {value!r:.60}", f"it is {kind.words}"))
+    return problems
+
+
+def _names_of_broken(word: str, value: object) -> list[Problem]:
+    """Why forms or heads that a word names cannot be used, where their packages are broken."""
+    if word not in REGISTERED_IN:
+        return []
+    VALUES[word].holds(value)  # reads the group
+    unusable = registry.broken(REGISTERED_IN[word])
+    problems = []
+    for name in _as_tuple(value):
+        if isinstance(name, str) and name in unusable:
+            problems.append(unusable[name])
     return problems
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ftp.contract import required_core
-from ftp.errors import PluginError, Problem, UserError, describe, nearest
+from ftp.entry_points import entry_points
+from ftp.errors import Problem, UserError, describe, nearest
 from ftp.host import python_files
+from ftp.host.quiet import quiet_import
 from ftp.host.terminal import OF_THE_USER
 from ftp.plugin_info import Found, Picked, is_plugin
 from ftp.plugins import names
@@ -30,30 +29,17 @@ FROM_PATH = "ftp_plugins_from_"
 
 def discover() -> dict[str, list[Found]]:
     """Every installed plugin by name, without importing any. More than one under a name: two packages offer it."""
-    points = metadata.entry_points()  # looks at the disk once, for both groups
-    defaults = {(point.name, point.value) for point in points.select(group=DEFAULTS)}
-    packages: dict[int, tuple[str, str, str]] = {}
+    defaults = {(point.name, point.target) for point in entry_points(DEFAULTS)}
     offered: dict[str, list[Found]] = {}
     # a package may name a plugin of every run in the group of defaults alone
-    for point in (*points.select(group=GROUP), *points.select(group=DEFAULTS)):
-        if id(point.dist) not in packages:
-            packages[id(point.dist)] = _package(point.dist) if point.dist else ("?", "", "")
-        package, version, core_versions = packages[id(point.dist)]
-        is_default = (point.name, point.value) in defaults
-        plugin = Found(point.name, point.value, package, version, is_default, core_versions=core_versions)
+    for point in (*entry_points(GROUP), *entry_points(DEFAULTS)):
+        package = point.package
+        is_default = (point.name, point.target) in defaults
+        plugin = Found(point.name, point.target, package.name, package.version, is_default, core_versions=package.core_versions)
         same_name = offered.setdefault(point.name, [])
         if plugin not in same_name:
             same_name.append(plugin)
     return dict(sorted(offered.items()))
-
-
-def _package(distribution: metadata.Distribution) -> tuple[str, str, str]:
-    """Name and version of a distribution, and the versions of ftp-core that it runs with, from the head of its metadata
-    alone (parsing all of it is slow)."""
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    head = text.split("\n\n", 1)[0]
-    fields = dict(re.findall(r"^(Name|Version): *(.*?) *$", head, re.MULTILINE))
-    return fields.get("Name", "?"), fields.get("Version", ""), required_core(head)
 
 
 def from_path(where: str) -> tuple[list[Found], bool]:
@@ -99,10 +85,7 @@ def _module_of(file: Path, name: str, where: str) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, OF_THE_USER):
             raise
-        message = f"--plugins-from {where}: {file} does not import: {describe(error)}"
-        if isinstance(error, Exception):
-            raise UserError(message) from error
-        raise PluginError(message) from error
+        raise UserError(f"--plugins-from {where}: {file} does not import: {describe(error)}") from error
     return module
 
 
@@ -225,10 +208,6 @@ def _import(chosen: Mapping[str, Found], wanted: Sequence[str], mistakes: list[P
         hint = f"it is part of every run unless left out: --plugins ...,-{name}"
         try:
             picked.append(Picked(plugin, load(plugin)))
-        except PluginError as error:
-            if name in wanted:
-                raise
-            raise PluginError(f"{error}\n  {hint}") from error
         except UserError as error:
             for problem in error.problems:
                 fix = problem.fix if name in wanted else f"{problem.fix}; {hint}"
@@ -239,7 +218,7 @@ def _import(chosen: Mapping[str, Found], wanted: Sequence[str], mistakes: list[P
 def installed() -> Iterator[tuple[str, type]]:
     """Name and class of each installed plugin that imports."""
     for name, offered in discover().items():
-        with contextlib.suppress(UserError, PluginError):
+        with contextlib.suppress(UserError):
             yield name, load_quietly(offered[0])
 
 
@@ -256,10 +235,3 @@ def load_quietly(found: Found) -> type:
     """The class of a plugin that nobody named: what its module prints when it is imported is dropped."""
     with quiet_import():
         return load(found)
-
-
-@contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Drop what Python code prints, as an import must not write between the lines of a command."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield

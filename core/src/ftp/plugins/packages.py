@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ftp.contract import normal_name
+from ftp.entry_points import groups_of
 from ftp.errors import Problem, UserError, nearest
 from ftp.plugin_info import declaration_of
 from ftp.plugins import names
@@ -118,17 +119,6 @@ def names_of(requirements: Iterable[str]) -> list[str]:
 
 
 # --- what packages offer and need ---
-
-
-def groups_of(package: str) -> dict[str, list[str]]:
-    """What an installed package offers to ftp: group of entry points -> names."""
-    groups: dict[str, list[str]] = {}
-    if not _is_installed(package):
-        return groups
-    for point in metadata.distribution(package).entry_points:
-        if point.group == GROUP or point.group.startswith(f"{GROUP}."):
-            groups.setdefault(point.group, []).append(point.name)
-    return {group: sorted(points) for group, points in groups.items()}
 
 
 def plugins_of(package: str) -> list[str]:

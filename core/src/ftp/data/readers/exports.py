@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice
 
+from ftp import registry
 from ftp.data.readers import annotated_rows
 from ftp.data.readers.names import format_of
 from ftp.data.readers.source import DataFile, Numbered, Rows
-from ftp.errors import UserError, describe
+from ftp.errors import RowError, UserError, describe
 from ftp.registry import registered
 from ftp.types import Row
 
@@ -29,7 +30,7 @@ Tally = Counter[str]
 """What a user should know about the rows of an export: how many there are of which kind."""
 
 
-class Unreadable(ValueError):
+class Unreadable(RowError):
     """A row of an export cannot be read; the message says why, and core adds which row it is."""
 
 
@@ -74,7 +75,7 @@ class Export:
 @cache
 def all_exports() -> Mapping[str, Export]:
     """Every registered export by name, in the order in which they are asked."""
-    exports = registered(GROUP, Export, OWN)
+    exports = registered(GROUP, Export, OWN, checked_by_caller=("convert",))
     return dict(sorted(exports.items(), key=lambda item: item[1].is_general))
 
 
@@ -164,3 +165,4 @@ def _converted(file: DataFile, layout: Layout, rows: Iterator[Numbered]) -> Rows
 def forget() -> None:
     """Look at the installed packages again (in tests that install one)."""
     all_exports.cache_clear()
+    registry.forget()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ftp import registry
 from ftp.data.readers.source import DataFile, Numbered, Rows
 from ftp.errors import UserError, describe
 from ftp.registry import registered
@@ -58,7 +59,7 @@ class Reader:
 @cache
 def all_readers() -> Mapping[str, Reader]:
     """Every registered reader by name."""
-    return registered(GROUP, Reader, ())
+    return registered(GROUP, Reader, (), checked_by_caller=("read", "read_file"))
 
 
 def reader_of(path: Path) -> Reader | None:
@@ -68,7 +69,7 @@ def reader_of(path: Path) -> Reader | None:
         path: of a file, which need not exist.
 
     Raises:
-        UserError: a package registers what is no `Reader`, or cannot be imported.
+        PluginError: a reader's `matches` fails.
     """
     for reader in all_readers().values():
         if reader.matches(path):
@@ -97,12 +98,12 @@ def rows_of(reader: Reader, file: DataFile) -> Rows:
             raise
         except Exception as error:  # whatever the reader of another package raises
             raise UserError(
-                f"{file.path}, {reader.unit} {number}: the reader '{reader.name}' failed: {describe(error)}",
+                f"{file.path}, {reader.unit} {number}: {_who(reader)} failed: {describe(error)}",
                 "the file is damaged or of another format, or the reader is broken",
             ) from error
         if not isinstance(row, Mapping):
             raise UserError(
-                f"{file.path}, {reader.unit} {number}: the reader '{reader.name}' gave a {type(row).__name__}, not a dictionary",
+                f"{file.path}, {reader.unit} {number}: {_who(reader)} gave a {type(row).__name__}, not a dictionary",
                 "it gives one dictionary a row: column -> value",
             )
         yield number, dict(row)
@@ -110,10 +111,17 @@ def rows_of(reader: Reader, file: DataFile) -> Rows:
 
 
 def _numbered_rows(reader: Reader, file: DataFile) -> Iterator[tuple[int, Row]]:
+    """The rows of a file as its reader gives them; the reader is called with the first row, so that all it raises comes then."""
     if reader.read_file is not None:
-        return iter(reader.read_file(file))
-    assert reader.read is not None
-    return enumerate(reader.read(file.path))
+        yield from reader.read_file(file)
+    else:
+        assert reader.read is not None
+        yield from enumerate(reader.read(file.path))
+
+
+def _who(reader: Reader) -> str:
+    """A reader and its package, for messages."""
+    return f"the reader '{reader.name}' of {registry.package_of(GROUP, reader.name)}"
 
 
 def refuse_stream(path: Path) -> None:
@@ -136,3 +144,4 @@ def refuse_stream(path: Path) -> None:
 def forget() -> None:
     """Look at the installed packages again (in tests that install one)."""
     all_readers.cache_clear()
+    registry.forget()
