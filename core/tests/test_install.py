@@ -4,6 +4,8 @@ here; tests/test_packages.py does that."""
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from ftp import UserError
 from ftp.cli.main import call
+from ftp.contract import install_command
 from ftp.host import installer
 from ftp.host.installer import Change, Tool
 from ftp.plugins import packages
@@ -118,6 +121,41 @@ def test_where_packages_come_from_is_passed_on(
     assert "--dry-run" in words and "--upgrade" not in words and "everything is installed already" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["pip", "uv"])
+def test_damaged_files_are_installed_again_and_nothing_else(
+    tool: list[list[str]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(installer, "tool", lambda: Tool(name, (name,)))
+    assert call(["install", "lora", "--reinstall"]) == 0
+    [words] = tool
+    again = "--force-reinstall" if name == "pip" else "--reinstall"
+    assert words[-3:] == [again, "--no-deps", "ftp-lora"]
+
+
+@pytest.mark.parametrize(("requirement", "command"), [
+    ("ftp-lora", "ftp install --upgrade ftp-lora"),
+    ("Ftp.Lora", "ftp install --upgrade Ftp.Lora"),
+    ("acme-suite", "ftp install --exact --upgrade acme-suite"),
+    ("ftp-core<3,>=2", "ftp install --upgrade 'ftp-core<3,>=2'"),
+])
+def test_an_advised_command_asks_for_the_package_that_is_meant(requirement: str, command: str) -> None:
+    assert install_command(requirement, "--upgrade") == command
+    words = shlex.split(command)
+    assert packages.requirement_of(words[-1], "--exact" in words).lower() == requirement.lower().replace(".", "-")
+
+
+def test_no_message_advises_pip_where_ftp_install_does_it() -> None:
+    """The environments of others (Optimum's, one without ftp in it) and what is no plugin's are left to pip."""
+    root = Path(__file__).parents[2]
+    allowed = {"installer.py", "install.py", "packages.py", "converters.py", "risk.py"}
+    advising = []
+    for folder in (root / "core" / "src", *root.glob("plugins/*/src")):
+        for file in folder.rglob("*.py"):
+            if file.name not in allowed and re.search("pip (un)?install", file.read_text(encoding="utf-8")):
+                advising.append(file.name)
+    assert advising == []
+
+
 def test_lines_of_uv_are_read() -> None:
     output = "Resolved 2 packages\n + ftp-bb==0.1 (from file:///w/ftp_bb-0.1.whl)\n - libx==1.0\n + libx==2.0\n ~ Ftp_C==1\n"
     assert installer._changes_of_uv(output, {"libx": "1.0", "ftp-c": "1"}) == [
@@ -135,7 +173,7 @@ def test_what_comes_without_a_plugin_is_told(
     output = capsys.readouterr().out
     assert "ftp-verses brings file formats: verse" in output and "changed    plain 0.9 -> 1.0" in output
     monkeypatch.setattr(installer, "install", lambda *_, **__: changes[1:])
-    assert call(["install", "--exact", "plain>=1"]) == 2
+    assert call(["install", "--exact", "plain>=1"]) == 0  # libraries are asked for by their own names
     message = capsys.readouterr().err
     assert "plain brings nothing that ftp looks for" in message and "pip uninstall plain" in message
 

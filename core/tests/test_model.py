@@ -88,7 +88,7 @@ def test_default_is_the_offer_for_the_head(folders, monkeypatch):
     assert (source.name, source.folder, source.package) == ("house/encoder", folders["bert"], "house-models 1.2")
     with pytest.raises(UserError) as error:
         models.find(None, "span")
-    assert says(error, "--model", "head 'span'", "pip install ftp-starter")
+    assert says(error, "--model", "head 'span'", "ftp install starter")
 
 
 def test_a_head_without_an_offer_takes_the_default_of_the_head_it_names(folders, monkeypatch):

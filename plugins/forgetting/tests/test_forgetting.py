@@ -349,7 +349,7 @@ def test_lm_eval_is_asked_for_by_name_where_it_is_missing(monkeypatch: Any) -> N
     monkeypatch.setattr("ftp_forgetting.harness.find_spec", lambda name: None)
     with pytest.raises(UserError, match="lm-eval is not installed") as caught:
         Forgetting(lm_eval=("hellaswag",)).check_risks(a_run("tokens"), "data", Data({}, "text"), None, None)
-    assert caught.value.problems[0].command == "pip install lm-eval"
+    assert caught.value.problems[0].command == "ftp install --exact lm-eval"
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_layers_that_a_cpu_could_not_pack_are_refused_before_training(tmp_path, 
 
 def test_a_library_that_is_missing_is_named(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(plugin, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install bitsandbytes"):
+    with pytest.raises(UserError, match="ftp install --exact bitsandbytes"):
         run(folders, tmp_path / "a", "llama", "lora", "sft")
     assert importlib.util.find_spec("ftp_quantize")
 

@@ -22,15 +22,16 @@ from ftp.plugins import packages
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("-e", "--editable", multiple=True, metavar="FOLDER", help="A package that is used where it lies, to work on it.")
 @click.option("--upgrade", is_flag=True, help="The newest version, also where core or its libraries must change for it.")
+@click.option("--reinstall", is_flag=True, help="Again what is installed already, where its files are damaged; nothing else.")
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and install nothing.")
-@click.option("--exact", is_flag=True, help="NAME is a package as it is, and not a plugin of ftp-NAME.")
+@click.option("--exact", is_flag=True, help="NAME is a package as it is (a library, say), and not a plugin of ftp-NAME.")
 @click.option("--index-url", metavar="URL", help="Index of packages in place of the usual one.")
 @click.option("--extra-index-url", multiple=True, metavar="URL", help="A further index.")
 @click.option("--find-links", multiple=True, metavar="PATH", help="Folder or page with wheels.")
 @click.option("--no-index", is_flag=True, help="Ask no index: what --find-links names is all there is.")
 def command(
-    names: tuple[str, ...], editable: tuple[str, ...], upgrade: bool, dry_run: bool, exact: bool, index_url: str | None,
-    extra_index_url: tuple[str, ...], find_links: tuple[str, ...], no_index: bool,
+    names: tuple[str, ...], editable: tuple[str, ...], upgrade: bool, reinstall: bool, dry_run: bool, exact: bool,
+    index_url: str | None, extra_index_url: tuple[str, ...], find_links: tuple[str, ...], no_index: bool,
 ) -> int:
     """Install plugins with pip, or with uv, where ftp itself is installed.
 
@@ -55,15 +56,17 @@ def command(
     tool = installer.tool()
     warn(f"asking {tool.name} for {' '.join([*editable, *requirements])}")
     changes = installer.install(tool, requirements, editable=editable, constraints=kept, flags=sources, upgrade=upgrade,
-                                dry_run=dry_run, show=warn)
+                                reinstall=reinstall, dry_run=dry_run, show=warn)
     tell(changes, dry_run)
     if dry_run:
         return 0
     strangers = [name for name in packages.names_of(requirements) if not groups_of(name)]
     for stranger in strangers:
         warn(str(Problem(f"{stranger} brings nothing that ftp looks for, so it is no plugin of this ftp",
-                         "if you did not mean it, remove it", f"pip uninstall {stranger}")))
-    return max(show_plugins([change.name for change in changes]), 2 if strangers else 0)
+                         "if you did not mean a library, remove it", f"pip uninstall {stranger}")))
+    # a library that somebody asks for by its own name need be no plugin
+    missed = 2 if strangers and not exact else 0
+    return max(show_plugins([change.name for change in changes]), missed)
 
 
 def _requirements(names: Sequence[str], editable: Sequence[str], exact: bool) -> list[str]:

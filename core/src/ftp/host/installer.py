@@ -102,7 +102,8 @@ def _made_by_uv() -> bool:
 
 def install(
     using: Tool, requirements: Sequence[str], *, editable: Sequence[str] = (), constraints: Sequence[str] = (),
-    flags: Sequence[str] = (), upgrade: bool = False, dry_run: bool = False, show: Callable[[str], None] = lambda line: None,
+    flags: Sequence[str] = (), upgrade: bool = False, reinstall: bool = False, dry_run: bool = False,
+    show: Callable[[str], None] = lambda line: None,
 ) -> list[Change]:
     """Install packages and what they depend on; what changed, or with `dry_run` what would.
 
@@ -110,6 +111,7 @@ def install(
         requirements: as pip takes them: names with versions, paths, addresses.
         editable: folders that are used where they lie.
         constraints: `name==version` of what must stay as it is.
+        reinstall: install again also what is there, and nothing that it depends on.
         flags: where packages come from (`--index-url ...`), as pip and uv both take them.
         show: gets the lines that tell how far it is.
 
@@ -126,6 +128,9 @@ def install(
         if using.name == "pip":
             words += ["--no-input", "--disable-pip-version-check", "--report", str(report)]
         words += ["--upgrade"] if upgrade else []
+        # what it depends on may stay as it is
+        again = {"pip": "--force-reinstall", "uv": "--reinstall"}[using.name]
+        words += [again, "--no-deps"] if reinstall else []
         words += ["--dry-run"] if dry_run else []
         for path in editable:
             words += ["--editable", path]

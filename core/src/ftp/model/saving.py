@@ -204,7 +204,7 @@ def _with_adapter(folder: Path, facts: Facts) -> Model:
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise UserError(f"{folder}: this is an adapter, and PEFT is not installed", command="pip install peft") from error
+        raise UserError(f"{folder}: this is an adapter, and PEFT is not installed", command="ftp install --exact peft") from error
     base = _base(folder, folder / ADAPTER_CONFIG, facts)
     with quiet():
         net = PeftModel.from_pretrained(base.net, str(folder))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from ftp.contract import install_command
 from ftp.errors import Problem, UserError, nearest
 from ftp.plugins import names
 from ftp.plugins.offers import OfferPoint, defaults, offers
@@ -97,7 +98,7 @@ def check_files(source: Source) -> None:
     if problems:
         distribution = source.package.split()[0]
         raise UserError([*problems, Problem("the model was not loaded", "install the package again",
-                                            f"pip install --force-reinstall --no-cache-dir {distribution}")])
+                                            install_command(distribution, "--reinstall"))])
 
 
 def _default(known: dict[str, list[OfferPoint]], head: str) -> Source:
@@ -105,7 +106,7 @@ def _default(known: dict[str, list[OfferPoint]], head: str) -> Source:
     if not fitting:
         fix = "name a folder, an offered name or a hub id"
         raise UserError(f"--model: no installed package offers a model for head '{head}'",
-                        f"{fix}; ftp-starter has a small one for it", "pip install ftp-starter")
+                        f"{fix}; ftp-starter has a small one for it", "ftp install starter")
     if len(fitting) > 1:
         names = " and ".join(f"{source.name} ({source.package})" for source in fitting)
         raise UserError(f"--model: {len(fitting)} models want to be the default for head '{head}': {names}", "name one of them",
@@ -125,7 +126,7 @@ def _offered(name: str, points: list[OfferPoint]) -> Source:
 def _from_offer(name: str, offer: Offer, package: str) -> Source:
     if not offer.folder.is_dir():
         raise UserError(f"model {name}: {package} says it is in {offer.folder}, but there is no such folder",
-                        "install the package again", f"pip install --force-reinstall {package.split()[0]}")
+                        "install the package again", install_command(package.split()[0], "--reinstall"))
     return Source(name, folder=offer.folder.resolve(), offer=offer, package=package)
 
 

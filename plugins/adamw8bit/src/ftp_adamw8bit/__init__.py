@@ -25,7 +25,7 @@ class AdamW8bit:
             from bitsandbytes.optim import AdamW8bit
         except ImportError as error:
             raise UserError(f"adamw8bit: bitsandbytes cannot be imported: {error}", "install it",
-                            "pip install bitsandbytes") from error
+                            "ftp install --exact bitsandbytes") from error
         from ftp.train import parameter_groups
 
         if run.settings.shard:

@@ -57,7 +57,7 @@ def _gguf_script() -> str:
     raise UserError("export --to gguf: llama.cpp's converter (convert_hf_to_gguf.py) is not on the PATH, "
                     "nor in the folder that LLAMA_CPP names", "get it, and say where it is",
                     "git clone --depth 1 https://github.com/ggml-org/llama.cpp && export LLAMA_CPP=$PWD/llama.cpp && "
-                    "pip install sentencepiece")
+                    "ftp install --exact sentencepiece")
 
 
 def _onnx_exporter() -> Sequence[str]:

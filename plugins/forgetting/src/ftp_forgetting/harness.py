@@ -30,7 +30,7 @@ def check(tasks: Sequence[str], head: str) -> None:
         raise UserError(
             f"{flag}: lm-eval is not installed",
             "install it, or leave the option out",
-            "pip install lm-eval",
+            "ftp install --exact lm-eval",
         )
     if not heads.get(head).writes_text:
         raise UserError(

@@ -58,7 +58,8 @@ class Quantize:
         """What is missing: the library, or a method that trains beside frozen weights; and what does not go together."""
         problems = []
         if find_spec(self.backend) is None:
-            problems.append(Problem(f"--quantize.backend {self.backend}: it is not installed", "", f"pip install {self.backend}"))
+            problems.append(Problem(f"--quantize.backend {self.backend}: it is not installed",
+                                    command=f"ftp install --exact {self.backend}"))
         if self.backend == "torchao" and self.bits == "4":
             problems.append(Problem("--quantize.bits 4: torchao is asked for 8 bits here", "--quantize.backend bitsandbytes, or",
                                     "--quantize.bits 8"))

@@ -31,7 +31,7 @@ def sampler(run: StartedRun, model: Model) -> Sampler:
     if run.accelerator.device.type != "cuda":
         raise UserError("--rlhf.use_vllm: this run is not on CUDA", without_it)
     if find_spec("vllm") is None:
-        raise UserError("--rlhf.use_vllm: vLLM is not installed", without_it, "pip install vllm")
+        raise UserError("--rlhf.use_vllm: vLLM is not installed", without_it, "ftp install --exact vllm")
     if run.accelerator.num_processes > 1:
         raise UserError("--rlhf.use_vllm: with several processes each would start an engine of its own", "--processes 1")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # in this process, where the weights are at hand

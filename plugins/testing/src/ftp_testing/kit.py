@@ -90,7 +90,7 @@ def _try(check: Check, subject: Subject) -> tuple[Status, str]:
     """What a check says, as the status and message of its outcome."""
     missing = [name for name in subject.picked.declaration.needs if find_spec(name) is None]
     if missing and check.part != "every":
-        return "not_applicable", f"it needs {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}"
+        return "not_applicable", f"it needs {', '.join(missing)}, which is not installed: ftp install --exact {' '.join(missing)}"
     reason = _why_unsuited(subject) if check.part != "every" else ""
     if reason:  # one check fails for it, the others name that one
         said_by = subject.memory.unsuited_said_by or check.name

@@ -64,7 +64,9 @@ def command(name: str, kind: str, out: Path | None) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
         say(f"wrote {folder / path}")
-    say(f"\ninstall it:  pip install -e {folder}\ncheck it:    ftp check {name}\n"
+    # pip, and so ftp, takes a bare word for the name of a package
+    where = str(folder) if folder.is_absolute() else f"./{folder}"
+    say(f"\ninstall it:  ftp install -e {where}\ncheck it:    ftp check {name}\n"
         f"run it:      ftp run --plugins {run_of(kind, name)}")
     if author.placeholders:
         say(f"fill in:     {' and '.join(author.placeholders)}, as README.md says, before you publish it")
