@@ -733,3 +733,28 @@ class Mine:
     finished = heard[-1]
     assert (finished["what"], finished["after"], finished["count"], finished["report"]) == ("Finished", 6, 8, True)
     assert finished["end"] == "the schedule is done"
+
+
+def test_a_state_that_no_checkpoint_can_hold_is_told_before_training(go: Any, tmp_path: Path) -> None:
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Keeps what cannot be saved."""
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self, run):
+        (run.out / "trained").touch()
+        return (yield)
+    def state(self):
+        import numpy as np
+        return {"count": np.int64(3), "seen": {3, 5}, "rows": {"train": [np.arange(3)]}}
+    def restore(self, state):
+        raise AssertionError
+''')
+    out = tmp_path / "run"
+    with pytest.raises(ftp.PluginError) as caught:
+        go(plugins_from=(where,), max_steps=6, out=out)
+    text = str(caught.value)
+    assert "plugin 'mine'" in text and "inhouse.py" in text and "count" not in text
+    assert "state()['seen'] is set: a checkpoint holds numbers, texts, tensors" in text
+    assert "state()['rows']['train'][0] is ndarray" in text
+    assert not (out / "trained").exists()

@@ -315,13 +315,16 @@ def test_one_plugin_is_shown(capsys: Out) -> None:
 
 
 DECLARING = """
-    from ftp import hookimpl, plugin
+    from ftp import hookimpl, option, plugin
     from ftp.data.readers import Reader
 
     @plugin(kind="extra", requires="poems", before=("gap", "duplicates"), after="poems", main_only=True, detaches="rhymes",
             decides="the metre", candidates=[{"rate": 1, "on": True}, {"rate": 2}], splits=(), adds_weights=False)
     class Metre:
         "Counts feet."
+
+        rate: float = option(1.0, "feet a line")
+        on: bool = option(False, "count at all")
 
         @hookimpl
         def on_event(self, event): ...

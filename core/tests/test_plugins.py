@@ -769,3 +769,53 @@ def test_a_word_that_declares_what_it_cannot_is_named(plant: Plant, word: str, v
         pick(["poems"])
     message = str(caught.value)
     assert f"plugin 'poems' of ftp-planted-a 1.0: @plugin({word}=...): it is " in message and right in message
+
+
+# --- names in declarations ---
+
+NAMING = """
+    from ftp import hookimpl, option, plugin
+
+    @plugin(kind="extra", {words})
+    class Poems:
+        "Poems."
+        rate: float = option(0.5, "a rate")
+
+        @hookimpl
+        def check_risk(self): ...
+"""
+
+
+@pytest.mark.parametrize(("words", "mistake", "fix"), [
+    ("after=('loar',)", "@plugin(after=...): no plugin 'loar' is installed", "did you mean 'lora'?"),
+    ("before=('Lora',)", "@plugin(before=...): no plugin 'Lora' is installed", "did you mean 'lora'?"),
+    ("replaces=('dupicates',)", "@plugin(replaces=...): no plugin 'dupicates' is installed", "did you mean 'duplicates'?"),
+    ("requires=('sentment',)", "@plugin(requires=...): no plugin 'sentment' is installed", "did you mean 'sentiment'?"),
+    ("candidates=({'rate': 1}, {'rte': 2})", "@plugin(candidates=...): there is no option 'rte'", "did you mean 'rate'?"),
+    ("builds_with=('epochs',)", "@plugin(builds_with=...): there is no option 'epochs'", "its options: rate"),
+])
+def test_a_misspelt_name_in_a_declaration_is_told(plant: Plant, words: str, mistake: str, fix: str) -> None:
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": NAMING.format(words=words)})
+    text = error_of(lambda: prepare("poems,lora,sentiment"))
+    assert f"plugin 'poems' of ftp-planted-a 1.0: {mistake}" in text and fix in text
+
+
+def test_names_of_plugins_that_are_not_installed_are_fine_and_shown(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    from ftp.cli.main import call
+
+    words = "after=('qlora', 'lora2', 'sonnets'), replaces=('lora',), candidates=({'rate': 1, 'learning_rate': 1e-3},)"
+    source = NAMING.format(words=words).replace("check_risk", "check_risks")
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    assert not audit(pick(["poems"]))
+    assert call(["plugins", "show", "poems"]) == 0
+    assert "names plugins that are not installed: qlora, lora2, sonnets" in capsys.readouterr().out
+    assert call(["check", "poems", "--only", "class-is-sound"]) == 0
+    assert "names plugins that are not installed: qlora, lora2, sonnets" in capsys.readouterr().out
+
+
+def test_mistakes_in_words_and_in_hooks_are_told_together(plant: Plant) -> None:
+    source = NAMING.format(words="want=('text',), after=('loar',)")
+    plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": source})
+    text = error_of(lambda: prepare("poems,sentiment"))
+    for mistake in ("@plugin(want=...)", "did you mean 'lora'?", "@hookimpl check_risk: there is no such hook"):
+        assert mistake in text

@@ -12,7 +12,7 @@ from ftp.entry_points import groups_of
 from ftp.hooks import ARITY
 from ftp.options import Option
 from ftp.plugin_info import Declaration, Found, Picked
-from ftp.plugins.audit import audit_class
+from ftp.plugins.audit import absent_plugins, audit_class
 from ftp.plugins.declare import implementations, kind_of, summary_of
 
 DECLARED = {
@@ -74,7 +74,8 @@ class Page(TypedDict):
     """Everything that is known of a plugin without a run.
 
     `declares`: the words of its declaration that say something else than their default. `registers`: what its package brings
-    beside plugins, by group of entry points. `problems`: what the audit finds.
+    beside plugins, by group of entry points. `not_installed`: plugins that it names and that are not there. `problems`: what the
+    audit finds.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Page(TypedDict):
     head: Sequence[str]
     declares: Mapping[str, object]
     keeps_state: bool
+    not_installed: Sequence[str]
     registers: Mapping[str, Sequence[str]]
     options: Sequence[OptionEntry]
     problems: Sequence[str]
@@ -114,6 +116,7 @@ def describe(found: Found) -> Page:
         "head": [declaration.head] if declaration.head else [],
         "declares": declared(declaration),
         "keeps_state": inspect.isroutine(getattr(cls, "state", None)),
+        "not_installed": absent_plugins(cls),
         "registers": _registered(found.distribution),
         "options": [_option(item) for item in picked.options],
         "problems": [str(problem) for problem in audit_class(cls, f"plugin '{found.name}' of {found.package}")],
@@ -169,6 +172,8 @@ def as_text(page: Page) -> list[str]:
         lines += ["", *(DECLARED[word].format(_in_words(value)) for word, value in page["declares"].items())]
     if page["keeps_state"]:
         lines.append("keeps a state in checkpoints")
+    if page["not_installed"]:
+        lines.append(f"names plugins that are not installed: {', '.join(page['not_installed'])}")
     lines += ["", "hooks:", *_hook_lines(page["hooks"])]
     lines += ["", "options:", *_option_lines(page["options"])]
     if page["registers"]:

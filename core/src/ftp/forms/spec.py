@@ -61,7 +61,8 @@ class Way:
 
     Attributes:
         target: the form that rows become; the form itself for a way that brings many spellings into one.
-        change: makes the columns of a row; None leaves it out.
+        change: makes the columns of a row; None leaves it out. It raises `ftp.data.turns.Unfit` with the reason for a row that
+            cannot be read; any other exception is a fault of the package that brings the form.
         makes: the columns of `target` that `change` gives; empty: all that the form requires.
         needs_labels: `change` writes classes in words, so it needs their names.
     """

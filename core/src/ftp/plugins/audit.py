@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ftp import hooks
 from ftp.errors import Problem, nearest
-from ftp.plugin_info import Picked
+from ftp.plugin_info import Picked, declaration_of
 from ftp.plugins.declare import answers_hook, implementations, mistakes_of
+from ftp.plugins.names import installed_names, is_misspelt
 from ftp.plugins.order import circle_of
+from ftp.settings import Settings
+
+NAMING_PLUGINS = ("requires", "before", "after", "replaces", "goes_with")
+"""Words of a declaration that name other plugins."""
 
 
 def audit(picked: Sequence[Picked], names: Sequence[str] = ()) -> list[Problem]:
@@ -19,8 +25,9 @@ def audit(picked: Sequence[Picked], names: Sequence[str] = ()) -> list[Problem]:
         names: the plugins as `--plugins` names them, for the command that has what is missing.
     """
     problems: list[Problem] = []
+    known = installed_names() | {plugin.name for plugin in picked}
     for plugin in picked:
-        problems += audit_class(plugin.cls, f"plugin '{plugin.name}' of {plugin.found.package}")
+        problems += audit_class(plugin.cls, f"plugin '{plugin.name}' of {plugin.found.package}", known)
     problems += _missing(picked, names)
     problems += _circle(picked)
     return problems + _several_answers(picked) + _several_deciders(picked)
@@ -92,10 +99,16 @@ def _leave_out(plugins: Sequence[Picked]) -> str:
     return f"leave out {' or '.join(plugin.name for plugin in plugins)}"
 
 
-def audit_class(cls: type, who: str) -> list[Problem]:
+def audit_class(cls: type, who: str, known: Collection[str] | None = None) -> list[Problem]:
     """What is wrong with one plugin: words that it cannot declare, hooks that are not marked, names or arguments that the
-    contract does not have."""
+    contract does not have.
+
+    Args:
+        known: names of plugins, by which a misspelt one shows; None: those that are installed.
+    """
     problems = [*mistakes_of(cls, who), *_half_of_a_state(cls, who)]
+    problems += _misspelt_plugins(cls, who, installed_names() if known is None else known)
+    problems += _unknown_options(cls, who)
     for name, function in inspect.getmembers(cls, inspect.isroutine):
         options = getattr(function, "ftp_impl", None)
         if options is None:  # not marked
@@ -110,6 +123,50 @@ def audit_class(cls: type, who: str) -> list[Problem]:
         problems += _unknown_arguments(hook, function, who)
         if options.get("wrapper"):
             problems += _wrong_wrapper(hook, function, who)
+    return problems
+
+
+def absent_plugins(cls: type) -> list[str]:
+    """Plugins that a declaration names and that are not installed; a package may know of others that its user does not have."""
+    known = installed_names()
+    declaration = declaration_of(cls)
+    absent: dict[str, None] = {}
+    for word in NAMING_PLUGINS:
+        for name in getattr(declaration, word):
+            if isinstance(name, str) and name not in known:
+                absent[name] = None
+    return list(absent)
+
+
+def _misspelt_plugins(cls: type, who: str, known: Collection[str]) -> list[Problem]:
+    """Names of plugins that are those of known ones with a slip. Others may be of packages that are not installed."""
+    declaration = declaration_of(cls)
+    problems = []
+    for word in NAMING_PLUGINS:
+        for name in getattr(declaration, word):
+            if not isinstance(name, str) or name in known:
+                continue
+            meant = [right for right in known if is_misspelt(name, right)]
+            if meant:
+                problems.append(Problem(f"{who}: @plugin({word}=...): no plugin '{name}' is installed",
+                                        f"did you mean '{sorted(meant)[0]}'?"))
+    return problems
+
+
+def _unknown_options(cls: type, who: str) -> list[Problem]:
+    """Options that a declaration names and that there are not: in `candidates` core's count as well."""
+    own = {item.name for item in dataclasses.fields(cls)}
+    settable = own | {item.name for item in dataclasses.fields(Settings)}
+    declaration = declaration_of(cls)
+    named = [("builds_with", name, own) for name in declaration.builds_with]
+    for candidate in declaration.candidates:
+        if isinstance(candidate, Mapping):
+            named += [("candidates", name, settable) for name in candidate]
+    problems = []
+    for word, name, options in dict.fromkeys((word, name, frozenset(options)) for word, name, options in named):
+        if isinstance(name, str) and name not in options:
+            fix = nearest(name, options) or f"its options: {', '.join(sorted(own)) or 'none'}"
+            problems.append(Problem(f"{who}: @plugin({word}=...): there is no option '{name}'", fix))
     return problems
 
 

@@ -17,11 +17,11 @@ from ftp.host.quiet import quiet_import
 from ftp.host.terminal import OF_THE_USER
 from ftp.plugin_info import Found, Picked, is_plugin
 from ftp.plugins import names
+from ftp.plugins.audit import audit_class
 from ftp.plugins.declare import mistakes_of
+from ftp.plugins.names import DEFAULTS, GROUP
 from ftp.plugins.order import in_order
 
-GROUP = "ftp"
-DEFAULTS = "ftp.defaults"
 MODELS = "ftp.models"
 FROM_PATH = "ftp_plugins_from_"
 """How names of modules begin that were read from a file."""
@@ -225,9 +225,10 @@ def installed() -> Iterator[tuple[str, type]]:
 def load(found: Found) -> type:
     """The class of a plugin. Raises `UserError` where it does not import, or declares what cannot be."""
     cls = found.load()
-    mistakes = mistakes_of(cls, f"plugin '{found.name}' of {found.package}")
-    if mistakes:
-        raise UserError(mistakes)
+    who = f"plugin '{found.name}' of {found.package}"
+    # a set of plugins is audited when it is picked; what is wrong here is told with all else that is wrong with the class
+    if mistakes_of(cls, who):
+        raise UserError(audit_class(cls, who))
     return cls
 
 

@@ -13,7 +13,8 @@ from ftp.entry_points import groups_of
 from ftp.errors import Problem, UserError, nearest
 from ftp.plugin_info import declaration_of
 from ftp.plugins import names
-from ftp.plugins.find import DEFAULTS, GROUP, clash, discover, installed, meant
+from ftp.plugins.find import clash, discover, installed, meant
+from ftp.plugins.names import DEFAULTS, GROUP
 
 CORE = "ftp-core"
 PREFIX = "ftp-"

@@ -144,7 +144,8 @@ def only_plain(value: object, where: str) -> object:
     if isinstance(value, (list, tuple)):
         items = [only_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
-    raise TypeError(f"{where} is {type(value).__name__}: a checkpoint holds plain containers, numbers, text and tensors")
+    raise TypeError(f"{where} is {type(value).__name__}: a checkpoint holds "
+                    "numbers, texts, tensors, and lists, tuples and dictionaries of them")
 
 
 def digest_of(path: Path) -> str:

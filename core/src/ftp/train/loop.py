@@ -27,7 +27,7 @@ from ftp.train.micro_batches import Limits, limits_of, make_batch
 from ftp.train.optimizer import make_optimizer, set_learning_rate
 from ftp.train.schedule import Calendar
 from ftp.train.seeds import drawn, seed_step
-from ftp.train.state import State, Whole, best_left, evaluated_weights, put_best_weights, restore, save_checkpoint
+from ftp.train.state import State, Whole, best_left, evaluated_weights, plugin_states, put_best_weights, restore, save_checkpoint
 from ftp.train.window import Clock, Window
 from ftp.types import Batch, Evaluated, Evaluation, Loss, LossOut, Model, Row, Saved, Started, StartedRun, Step, StepOut
 
@@ -101,6 +101,7 @@ def train(
     with interrupts() as interrupted:
         log.event("started", step=state.step, total=total)
         run.hooks.each("on_event", run=run, event=Started(state.step, total))
+        plugin_states(run)  # what no checkpoint can hold is told now, not after an hour of training
         for rows in source.updates(state.step, accelerator.process_index, accelerator.num_processes, state.place):
             if state.reason:
                 break

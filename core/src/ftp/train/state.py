@@ -14,11 +14,12 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from ftp.data.stream import StreamState
-from ftp.errors import UserError
+from ftp.errors import PluginError, UserError
 from ftp.evaluate.scoring import to_minimise
 from ftp.folder import files, paths
 from ftp.folder.checkpoints import checkpoint_path
 from ftp.train import checkpoint, checkpoint_saving, random_states, shard
+from ftp.train.durable_files import only_plain
 from ftp.types import Batch, Evaluation, Loss, LossOut, Model, Score, StartedRun
 
 
@@ -78,7 +79,7 @@ def contents(
         "optimizer": shard.optimizer_state(whole, optimizer) if is_sharded(whole) else optimizer.state_dict(),
         "random": random_states.random_state(),
         "state": {**vars(state), "history": history},
-        "plugins": run.hooks.states(),
+        "plugins": plugin_states(run),
     }
     scaler = run.accelerator.scaler
     if scaler is not None:  # that of the loss in fp16
@@ -87,6 +88,22 @@ def contents(
         with evaluated_weights(run, model):
             rest["evaluated_weights"] = copied_weights(whole)
     return take_weights(whole), rest
+
+
+def plugin_states(run: StartedRun) -> dict[str, Mapping[str, object]]:
+    """What plugins keep in a checkpoint, by plugin name. Raises `PluginError` with every part that no checkpoint can hold."""
+    states = run.hooks.states()
+    wrong = []
+    for plugin in run.hooks.picked:
+        who = f"plugin '{plugin.name}' ({plugin.found.package}): state()"
+        for key, value in states.get(plugin.name, {}).items():
+            try:
+                only_plain({key: value}, who)
+            except TypeError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise PluginError("\n".join(wrong))
+    return states
 
 
 def _plain_evaluation(evaluation: Evaluation) -> dict[str, object]:

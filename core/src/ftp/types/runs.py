@@ -28,7 +28,8 @@ class Stateful(Protocol):
     """
 
     def state(self) -> Mapping[str, object]:
-        """What it keeps: plain containers, numbers, texts and tensors."""
+        """What it keeps: numbers, texts, tensors, and lists, tuples and dictionaries of them. It is asked once before the first
+        update, so that what no checkpoint can hold is an error then, and at each checkpoint."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` gave, with tensors on the CPU, after `make_optimizer` and before the event `Started`."""

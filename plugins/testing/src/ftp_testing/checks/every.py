@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from ftp.options import Option, convert, flatten, resolve, write_recipe
-from ftp.plugins.audit import audit
+from ftp.plugins.audit import absent_plugins, audit
 from ftp.plugins.declare import implementations
 from ftp_testing.outcome import Fault, check
 from ftp_testing.subject import Subject, find
@@ -50,7 +50,11 @@ def class_is_sound(subject: Subject) -> str:
     hooks = implementations(subject.cls)
     if not hooks:
         raise Fault("it answers no hook, so it does nothing", "mark at least one method with @hookimpl")
-    return f"answers {', '.join(hooks)}"
+    answers = f"answers {', '.join(hooks)}"
+    absent = absent_plugins(subject.cls)
+    if absent:
+        return f"{answers}; names plugins that are not installed: {', '.join(absent)}"
+    return answers
 
 
 @check("every")
