@@ -96,8 +96,11 @@ def measure(site: Path, repeat: int) -> dict[str, dict[str, float]]:
 
 
 def surroundings(site: Path) -> dict[str, str]:
-    """The environment with `site` on Python's path."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))}
+    """The environment with `site` on Python's path, and byte code kept there, as a user's Python keeps it."""
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(site / "byte-code")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def heavy(site: Path) -> dict[str, list[str]]:
