@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ftp.data import chat_rows, turns, unsupported_labels
 from ftp.errors import Problem
-from ftp.forms import Column, FormSpec, Way
+from ftp.forms import AS_TEXT, TEXT_COLUMN, TEXT_PAIR_COLUMN, Column, FormSpec, Way
+from ftp.forms.texts import joined
 from ftp.types import Row
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ ASKED_IN_CHAT = (Column("messages", "messages"), Column("prompt", "messages"), C
 
 def _user(content: str) -> dict[str, str]:
     return {"role": "user", "content": content}
-
-
-def _joined(*parts: str | None) -> str:
-    return "\n\n".join(filter(None, parts))
 
 
 def _text_as_messages(text: str) -> Row:
@@ -126,7 +123,7 @@ def _to_question(row: Row, labels: Sequence[str]) -> Row:
 def _question_to_conversation(row: Row, labels: Sequence[str]) -> Row:
     answers = row["answers"]["text"]
     answer = answers[0] if answers else chat_rows.UNANSWERABLE
-    asked = _user(_joined(row["context"], row["question"]))
+    asked = _user(joined(row["context"], row["question"]))
     return {"messages": [asked, {"role": "assistant", "content": answer}]}
 
 
@@ -136,7 +133,7 @@ QUESTION = FormSpec(
     ways=(
         Way("question", _to_question, makes=("answers",)),
         Way("conversation", _question_to_conversation),
-        Way("text", lambda row, labels: {"text": _joined(row["context"], row["question"])}),
+        Way("text", lambda row, labels: {"text": joined(row["context"], row["question"])}),
     ),
     key=("context",),  # other questions about a paragraph that was trained on are no unseen rows
     default_head="span",
@@ -168,7 +165,7 @@ def _labelled_to_conversation(row: Row, labels: Sequence[str]) -> Row:
         name = labels[label]
     else:
         raise turns.Unfit(f"has the label {label!r}, for which there is no name to answer with")
-    asked = _user(_joined(row["text"], row.get("text_pair")))
+    asked = _user(joined(row["text"], row.get("text_pair")))
     return {"messages": [asked, {"role": "assistant", "content": name}]}
 
 
@@ -182,14 +179,14 @@ def _why_not_labelled(source_name: str, rows: Rows) -> Problem | None:
 LABELLED = FormSpec(
     "labelled",
     (
-        Column("text", other_names=("sentence", "text_a", "sentence1", "premise")),
-        Column("text_pair", is_required=False, other_names=("text_b", "sentence2", "hypothesis")),
+        TEXT_COLUMN,
+        TEXT_PAIR_COLUMN,
         Column("label", "class", is_answer=True),
         Column("label_name", "any", is_required=False, is_answer=True),
     ),
     ways=(
         Way("conversation", _labelled_to_conversation, needs_labels=True),
-        Way("text", lambda row, labels: {"text": _joined(row["text"], row.get("text_pair"))}),
+        AS_TEXT,
     ),
     default_head="labels",
     why_not=_why_not_labelled,
@@ -240,7 +237,7 @@ CONVERSATION = FormSpec(
 
 TEXT = FormSpec(
     "text",
-    (Column("text", other_names=("sentence", "text_a", "sentence1", "premise")), Column("title", "aside", is_required=False)),
+    (TEXT_COLUMN, Column("title", "aside", is_required=False)),
 )
 
 PROMPT = FormSpec(

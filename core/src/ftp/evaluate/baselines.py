@@ -36,7 +36,7 @@ def majority(data: Data, held: Splits) -> dict[str, Predictions]:
     predictions = {}
     for split, rows in held.items():
         losses = -np.log(shares[np.array(rows["label"])])
-        predictions[split] = Predictions(split, rows, [always] * len(rows), float(losses.mean()), losses)
+        predictions[split] = Predictions.of_rows(split, rows, [always] * len(rows), losses)
     return predictions
 
 
@@ -138,7 +138,7 @@ def linear_probe(
         of_the_label = probabilities[np.arange(len(rows)), np.array(rows["label"])]
         losses = -np.log(np.maximum(of_the_label, 1e-12))
         answers = [Prediction(int(row.argmax()), tuple(row.tolist())) for row in probabilities]
-        predictions[split] = Predictions(split, rows, answers, float(losses.mean()), losses)
+        predictions[split] = Predictions.of_rows(split, rows, answers, losses)
     return predictions
 
 

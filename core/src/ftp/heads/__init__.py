@@ -19,7 +19,7 @@ from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["HeadSpec", "Later", "all_heads", "get"]
+__all__ = ["HeadSpec", "Later", "all_heads", "get", "names_of_classes"]
 
 GROUP = "ftp.heads"
 OWN = tuple(f"ftp.heads.{name}:HEAD" for name in ("labels", "tags", "span", "tokens", "mask", "score"))
@@ -31,7 +31,11 @@ def no_values(labels: Sequence[str]) -> Mapping[str, object]:
 
 
 def names_of_classes(labels: Sequence[str]) -> Mapping[str, object]:
-    """The classes of the task, by number."""
+    """The classes of the task by number, for `HeadSpec.config_values`.
+
+    Args:
+        labels: their names, in the order of their numbers.
+    """
     return {"id2label": dict(enumerate(labels)), "label2id": {name: number for number, name in enumerate(labels)}}
 
 

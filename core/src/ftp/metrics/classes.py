@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ftp import forms
 from ftp.data.turns import words
+from ftp.metrics.answered import with_answers
 from ftp.types import Data, Predictions, Score
 
 
@@ -29,12 +30,9 @@ def classification(data: Data, predictions: Mapping[str, Predictions]) -> list[S
 
     classes = list(range(len(data.labels)))
     scores = []
-    for split, predicted in predictions.items():
-        has_classes = bool(predicted.answers) and isinstance(predicted.answers[0].answer, int)
-        if not has_classes or "label" not in predicted.rows.column_names:
+    for split, truth, answers in with_answers(predictions, "label"):
+        if not isinstance(answers[0], int):
             continue
-        truth = predicted.rows["label"][:]  # a list, not a column that is read at each look
-        answers = [prediction.answer for prediction in predicted.answers]
         # over all classes of the task, not only those that these rows have
         macro_f1 = f1_score(truth, answers, labels=classes, average="macro", zero_division=0)
         scores += [

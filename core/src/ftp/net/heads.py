@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 
-__all__ = ["classify", "head_at", "hidden", "in_pieces", "logits_at", "shifts"]
+__all__ = ["classify", "head_at", "hidden", "in_pieces", "logits_at", "output_layers", "shifts"]
 
 LOGIT_BYTES = 256 * 2**20
 """Logits beyond this size are computed in pieces, and again in the backward pass instead of being kept."""
@@ -108,6 +108,22 @@ def hidden(net: nn.Module, inputs: Inputs) -> Tensor:
     else:
         output = parts.inner.base_model(**columns_of(inputs), return_dict=True)
     return output.last_hidden_state.flatten(0, 1)
+
+
+def output_layers(net: nn.Module, size: int) -> list[nn.Linear]:
+    """The linear layer that gives the outputs of a head, and its copies where PEFT keeps some.
+
+    Args:
+        net: the network, in a PEFT wrapper or not.
+        size: the number of outputs.
+    """
+    inner = parts_of(net).inner
+    body = set() if inner.base_model is inner else set(inner.base_model.modules())
+    layers = []
+    for module in inner.modules():
+        if isinstance(module, nn.Linear) and module.out_features == size and module not in body:
+            layers.append(module)
+    return layers
 
 
 def classify(net: nn.Module, inputs: Inputs) -> Tensor:

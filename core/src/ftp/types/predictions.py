@@ -52,3 +52,17 @@ class Predictions:
     goals: Mapping[str, Goal] = field(default_factory=dict)
     counts: np.ndarray | None = None
     domain_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of_rows(
+        cls, split: str, rows: Dataset, answers: Sequence[Prediction], losses: np.ndarray
+    ) -> Predictions:
+        """Answers to rows that have one term each, so that the loss is the mean of theirs.
+
+        Args:
+            split: name of the split.
+            rows: its rows.
+            answers: one a row.
+            losses: `[rows] float64`, the loss of each row.
+        """
+        return cls(split, rows, answers, float(losses.mean()), losses)
