@@ -15,6 +15,7 @@ import torch
 import ftp
 from ftp.data.read import read
 from ftp.errors import UserError
+from ftp.net.heads import output_layers
 from ftp.types import Data, Prediction, Predictions
 from ftp_multilabel import SAMPLE, scores
 from ftp_testing.built import built
@@ -101,6 +102,23 @@ def test_thresholds_have_the_highest_f1_of_all() -> None:
     for label in (0, 1):
         f1 = [f1_score(truth[:, label], probabilities[:, label] >= cut) for cut in np.arange(0, 1.01, 0.005)]
         assert f1_score(truth[:, label], probabilities[:, label] >= tuned[label]) == pytest.approx(max(f1))
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_new_head_begins_at_the_shares_of_the_labels(folder: Path, method: str) -> None:
+    _, data, model, loss = built([method, "multilabel"], model=str(folder / "bert"))
+    train = data.splits["train"]
+    shares = scores.hot(train["labels"][:], len(LABELS)).mean(0)
+    batch = loss.collate(list(loss.encode(train.to_list())))
+    with torch.no_grad():
+        out = loss.compute(batch)
+        probabilities = [prediction.scores for prediction in loss.answer(batch, out)]
+    entropy = -(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean()
+    assert out.total.item() / batch.count == pytest.approx(entropy, abs=0.05)
+    assert np.mean(probabilities, 0) == pytest.approx(shares, abs=0.1)
+    _, _, even, _ = built([method, "multilabel"], model=str(folder / "bert"), **{"multilabel.prior": False})
+    assert all(layer.bias.abs().max() < 0.3 for layer in output_layers(even.net, len(LABELS)))
+    assert all(layer.bias.abs().max() > 1 for layer in output_layers(model.net, len(LABELS)))
 
 
 def test_scores_and_baseline_by_hand() -> None:

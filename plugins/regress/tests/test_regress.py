@@ -14,7 +14,7 @@ import ftp
 from ftp.data.read import read
 from ftp.errors import UserError
 from ftp.types import Data, Prediction, Predictions
-from ftp_regress import SAMPLE, Regress, scores
+from ftp_regress import SAMPLE, Regress, mean_and_spread
 from ftp_testing.built import built
 from ftp_testing.models import tiny
 
@@ -119,11 +119,11 @@ def test_scores_and_baseline_by_hand() -> None:
     assert scored([1.0, 2.0, 3.0, 10.0]) == pytest.approx({"pearson": 1.0, "spearman": 1.0, "mae": 0.0})
     assert scored([0.0, 1.0, 1.5, 2.0])["spearman"] == pytest.approx(1.0)
     assert scored([4.0] * 4) == pytest.approx({"pearson": 0.0, "spearman": 0.0, "mae": 3.0})
-    mean, spread = scores.mean_and_spread(data)
+    mean, spread = mean_and_spread(data)
     assert (mean, spread) == pytest.approx((4.0, np.std([1, 2, 3, 10])))
     constant = Data({"train": Dataset.from_dict({"text": ["a", "b"], "score": [2.0, 2.0]})}, "graded")
     with pytest.raises(UserError, match="all training rows have the same score, 2"):
-        scores.mean_and_spread(constant)
+        mean_and_spread(constant)
 
 
 def test_rows_of_the_sample_are_in_one_split_only() -> None:

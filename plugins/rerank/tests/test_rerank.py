@@ -12,21 +12,20 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ftp import UserError
-from ftp.types import Data, Model, Prediction, Predictions
+from ftp.types import Data, Prediction, Predictions
 from ftp_rerank.evaluation import measure
-from ftp_rerank.loss import CrossEncoder as CrossEncoderLoss
 from ftp_rerank.loss import draw_negatives
+from ftp_testing.built import built
 from ftp_testing.models import TEXTS, tiny
 
 PAIRS = [(TEXTS[3], TEXTS[4]), (TEXTS[0], TEXTS[1]), (TEXTS[5], TEXTS[7])]
 
 
-def save(folder: Path) -> tuple[torch.nn.Module, Path]:
+def save(folder: Path) -> Path:
     base = tiny("bert", folder / "base")
-    net = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32).eval()
-    net.save_pretrained(folder / "model")
+    AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32).save_pretrained(folder / "model")
     AutoTokenizer.from_pretrained(base).save_pretrained(folder / "model")
-    return net, folder / "model"
+    return folder / "model"
 
 
 def test_loss_gradients_and_scores_are_those_of_sentence_transformers(tmp_path: Path) -> None:
@@ -34,15 +33,16 @@ def test_loss_gradients_and_scores_are_those_of_sentence_transformers(tmp_path: 
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
-    net, folder = save(tmp_path)
+    folder = save(tmp_path)
     theirs = CrossEncoder(str(folder), device="cpu")
     targets = torch.tensor([1.0, 0.25, 0.0])
     value = BinaryCrossEntropyLoss(theirs)([list(side) for side in zip(*PAIRS, strict=True)], targets)
     value.backward()
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    loss = CrossEncoderLoss(Model(net, tokenizer, "score"), tokenizer, 64, 0, 4.0, 0, key="")
-    scored = zip(PAIRS, (4.0, 1.0, 0.0), strict=True)
+    options: dict[str, Any] = {"form": "scored_pairs", "rerank.highest": 5.0}
+    _, _, model, loss = built(["full", "rerank"], model=str(folder), **options)
+    net = model.net.eval()
+    scored = zip(PAIRS, (5.0, 1.25, 0.0), strict=True)
     rows = [{"text": left, "text_pair": right, "score": score} for (left, right), score in scored]
     batch = loss.collate(list(loss.encode(rows)))
     out = loss.compute(batch)

@@ -91,6 +91,15 @@ class ChoiceRow(EncodedRow, total=False):
     answer: int
 
 
+def pairs_of(row: ChoiceRow) -> Iterator[EncodedRow]:
+    """The question with each choice as a row of its own."""
+    for start, end in pairwise(accumulate(row["segments"], initial=0)):
+        pair = EncodedRow(input_ids=row["input_ids"][start:end])
+        if row.get("token_type_ids") is not None:
+            pair["token_type_ids"] = row["token_type_ids"][start:end]
+        yield pair
+
+
 def make_loss(run: Run, data: Data, model: Model) -> Loss:
     """Cross entropy over the choices of a row, of which rows may have different numbers."""
     import torch
@@ -99,11 +108,12 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
 
     from ftp.losses import is_asked, labels, wrapped
     from ftp.net import layout
+    from ftp.net.heads import output_layers
     from ftp.net.logits import WholeLogits
 
     texts = labels.make(run, data, model)
-    for layer in model.net.modules():
-        if isinstance(layer, torch.nn.Linear) and layer.out_features == 1 and layer.bias is not None:
+    for layer in output_layers(model.net, 1):
+        if layer.bias is not None:
             layer.bias.requires_grad_(False)  # it is added to all choices alike, so that nothing can be learnt of it
 
     def ask(rows: Sequence[Row]) -> Iterator[ChoiceRow]:
@@ -112,9 +122,11 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
             if not row["choices"]:
                 raise UserError(f"there is no choice for the question {row['question']!r:.60}", "give each question two or more")
             pairs = list(texts.ask([{"text": row["question"], "text_pair": choice} for choice in row["choices"]]))
-            ids = [pair["input_ids"] for pair in pairs]
-            encoded: ChoiceRow = {"input_ids": list(chain.from_iterable(ids)), "segments": list(map(len, ids)),
-                                  "cut": sum(pair["cut"] for pair in pairs)}
+            encoded = ChoiceRow(input_ids=[], segments=[], cut=0)
+            for pair in pairs:
+                encoded["input_ids"] += pair["input_ids"]
+                encoded["segments"].append(len(pair["input_ids"]))
+                encoded["cut"] += pair["cut"]
             if "token_type_ids" in pairs[0]:
                 encoded["token_type_ids"] = list(chain.from_iterable(pair["token_type_ids"] for pair in pairs))
             yield encoded
@@ -132,15 +144,12 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
         device = next(model.net.parameters()).device
         # most read the first token, and count positions from the left; xlnet reads the last one
         side = "left" if getattr(model.net.config, "summary_type", "first") == "last" else "right"
-        ids: list[list[int]] = []
-        types: list[list[int]] = []
-        for row in rows:
-            for start, end in pairwise(accumulate(row["segments"], initial=0)):
-                ids.append(row["input_ids"][start:end])
-                if row.get("token_type_ids") is not None:
-                    types.append(row["token_type_ids"][start:end])
-        laid = layout.lay(ids, packed=False, pad_id=model.tokenizer.pad_token_id or 0, padding_side=side,
-                          beside={"token_type_ids": (types, 0)} if types else {}, device=device)
+        pairs = list(chain.from_iterable(map(pairs_of, rows)))
+        beside = {}
+        if pairs[0].get("token_type_ids") is not None:
+            beside["token_type_ids"] = ([pair["token_type_ids"] for pair in pairs], 0)
+        laid = layout.lay([pair["input_ids"] for pair in pairs], packed=False, pad_id=model.tokenizer.pad_token_id or 0,
+                          padding_side=side, beside=beside, device=device)
         inputs: dict[str, object] = {name: laid[name] for name in TO_NET if name in laid}
         inputs["choices"] = [len(row["segments"]) for row in rows]
         if not is_asked(rows):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ftp.metrics import with_answers
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
 
 if TYPE_CHECKING:
@@ -15,17 +16,15 @@ if TYPE_CHECKING:
 def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     """For each split `accuracy`; where choices are equally likely, the right one counts its share."""
     scores = []
-    for split, answered in predictions.items():
-        if "answer" not in answered.rows.column_names or not answered.answers or answered.answers[0].answer is None:
-            continue
+    for split, truths, answers in with_answers(predictions, "answer"):
         right = 0.0
-        for truth, prediction in zip(answered.rows["answer"], answered.answers, strict=True):
+        for truth, prediction in zip(truths, predictions[split].answers, strict=True):
             likeliest = [prediction.answer]
             if prediction.scores is not None:
                 best = max(prediction.scores)
                 likeliest = [choice for choice, score in enumerate(prediction.scores) if score == best]
             right += (truth in likeliest) / len(likeliest)
-        scores.append(Score("accuracy", right / len(answered.answers), "max", split))
+        scores.append(Score("accuracy", right / len(answers), "max", split))
     return scores
 
 
@@ -49,5 +48,5 @@ def guesses(
                 shares = weights / weights.sum()
                 answers.append(Prediction(int(shares.argmax()), tuple(shares.tolist())))
                 losses.append(-float(np.log(shares[int(truth)])))
-            by_split[split] = Predictions(split, rows, answers, float(np.mean(losses)), np.array(losses))
+            by_split[split] = Predictions.of_rows(split, rows, answers, np.array(losses))
     return baselines

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ftp.metrics import spearman
 from ftp.types import Data, Predictions, Score
 from ftp_embed import scores as formulas
 
@@ -27,8 +28,7 @@ def scores(data: Data, predictions: Mapping[str, Predictions], sizes: Sequence[i
         if not answers or answers[0] is None:
             continue
         if not isinstance(answers[0], list):  # of a model that says itself how alike two texts are
-            correlation = formulas.spearman(answers, answered.rows["score"][:])
-            scores.append(Score("spearman", correlation, "max", split, len(answers)))
+            scores.append(Score("spearman", spearman(answered.rows["score"][:], answers), "max", split, len(answers)))
             continue
         vectors = np.array(answers)  # [rows, texts of a row, size]
         for size in (vectors.shape[2], *sizes):
@@ -42,7 +42,7 @@ def _scores_of(rows: Dataset, vectors: formulas.Vectors) -> Iterator[tuple[str, 
     """Name, value and number of rows or queries of each score."""
     if "score" in rows.column_names:
         cosines = formulas.cosines(vectors[:, 0], vectors[:, 1])
-        yield "spearman", formulas.spearman(cosines, rows["score"][:]), len(rows)
+        yield "spearman", spearman(rows["score"][:], cosines.tolist()), len(rows)
         return
     queries, documents, relevant = retrieval(rows, vectors)
     ranks = formulas.ranks_of_relevant(queries, documents, relevant)

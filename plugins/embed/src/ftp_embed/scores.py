@@ -25,15 +25,6 @@ def unit(vectors: Vectors) -> Vectors:
     return scaled
 
 
-def spearman(values: Sequence[float] | Vectors, targets: Sequence[float] | Vectors) -> float:
-    """Spearman's rank correlation; 0 where either is constant."""
-    from scipy.stats import spearmanr
-
-    if len(set(values)) < 2 or len(set(targets)) < 2:
-        return 0.0
-    return float(spearmanr(values, targets).statistic)
-
-
 def ranks_of_relevant(queries: Vectors, documents: Vectors, relevant: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
     """For each query the ranks (from 0, by cosine) of its relevant documents, in order. Of equals, the relevant one stands last.
 

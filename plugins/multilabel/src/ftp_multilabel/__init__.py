@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp import UserError, hookimpl, option, plugin
-from ftp.forms import Column, FormSpec, Way
-from ftp.heads import HeadSpec, Later
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
+from ftp.forms import AS_TEXT, TEXT_COLUMN, TEXT_PAIR_COLUMN, Column, FormSpec, Way
+from ftp.heads import HeadSpec, Later, names_of_classes
+from ftp.types import Data, Loss, Model, Prediction, Predictions, Row, Run, Score
 from ftp_multilabel import scores
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-
-    from ftp.losses.labels import LabelRow
-
-    class MultilabelRow(LabelRow, total=False):
-        """A text, or a pair. `targets`: of each label 1 where the row has it, else 0."""
-
-        targets: list[int]
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -33,18 +25,11 @@ def listed(row: Row, labels: Sequence[str]) -> Row:
     return {"labels": [name for name in names if name]}
 
 
-def joined(row: Row, labels: Sequence[str]) -> Row:
-    return {"text": "\n\n".join(filter(None, (row["text"], row.get("text_pair"))))}
-
-
+LABELS = Column("labels", "classes", is_answer=True, likely_names=("topics", "categories", "tags", "genres"))
 MULTILABELLED = FormSpec(
     "multilabelled",
-    (
-        Column("text", other_names=("sentence", "text_a", "sentence1", "premise")),
-        Column("text_pair", is_required=False, other_names=("text_b", "sentence2", "hypothesis")),
-        Column("labels", "classes", is_answer=True, likely_names=("topics", "categories", "tags", "genres")),
-    ),
-    ways=(Way("multilabelled", listed, makes=("labels",)), Way("text", joined)),
+    (TEXT_COLUMN, TEXT_PAIR_COLUMN, LABELS),
+    ways=(Way("multilabelled", listed, makes=("labels",)), AS_TEXT),
     default_head="multilabel",
 )
 
@@ -61,11 +46,7 @@ HEAD = HeadSpec(
     "multilabel",
     "any number of labels for each row",
     "AutoModelForSequenceClassification",
-    config_values=lambda labels: {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: number for number, name in enumerate(labels)},
-        "problem_type": "multi_label_classification",
-    },
+    config_values=lambda labels: {**names_of_classes(labels), "problem_type": "multi_label_classification"},
     peft_task="SEQ_CLS",
     export_task="text-classification",
     example='inputs = tokenizer(["a text"], return_tensors="pt")\n'
@@ -85,46 +66,27 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    from ftp.losses import is_asked, labels, wrapped
-    from ftp.net import heads
+    from ftp.losses import labels
 
-    texts = labels.make(run, data, model)
     beside = torch.nn.Module()  # in every checkpoint, so that the best weights come back with their thresholds
     beside.register_buffer("thresholds", torch.full((len(data.labels),), 0.5))
 
-    def encode(rows: Sequence[Row]) -> Iterator[MultilabelRow]:
-        for row, encoded in zip(rows, texts.ask(rows), strict=True):
-            yield {**encoded, "targets": [int(number in row["labels"]) for number in range(len(data.labels))]}
-
-    def collate(rows: Sequence[MultilabelRow]) -> Batch:
-        # the loss of texts lays out rows to be answered: it knows no lists of labels
-        unlabelled: list[MultilabelRow] = [{**row, "asked": True} for row in rows]
-        batch = texts.collate(unlabelled)
-        if is_asked(rows):
-            return batch
-        device = batch.inputs["input_ids"].device
-        targets = torch.tensor([row["targets"] for row in rows], dtype=torch.float32, device=device)
-        return replace(batch, inputs={**batch.inputs, "targets": targets})
-
-    def logits_of(batch: Batch) -> torch.Tensor:
-        """[rows, labels] float32"""
-        return heads.classify(model.net, batch.inputs).float()
-
-    def compute(batch: Batch) -> LossOut:
-        logits = logits_of(batch)
-        losses = binary_cross_entropy_with_logits(logits, batch.inputs["targets"], reduction="none").mean(-1)
-        return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=logits.detach())
-
-    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
+    def answers(logits: torch.Tensor) -> list[Prediction]:
         predictions = []
-        for row in (logits_of(batch) if out is None else out.outputs).sigmoid():
+        for row in logits.sigmoid():
             # the thresholds of now: tuned ones come with a checkpoint
             chosen = (row >= beside.thresholds.to(row.device)).nonzero().flatten()
             predictions.append(Prediction(chosen.tolist(), tuple(row.tolist())))
         return predictions
 
-    return wrapped(texts, encode=encode, encode_to_score=encode, collate=collate, compute=compute, answer=answer,
-                   extra=beside, name="binary cross entropy", key=f"{texts.key}-multilabelled-1-{len(data.labels)}")
+    return labels.of_texts(
+        run, model, "binary cross entropy",
+        label_of=lambda row: [float(number in row["labels"]) for number in range(len(data.labels))],
+        row_losses=lambda logits, targets: binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1),
+        answers=answers,
+        key=("several labels for each row", 2, len(data.labels)),
+        extra=beside,
+    )  # fmt: skip
 
 
 @plugin(kind="objective", wants=("multilabelled",), gives=("multilabelled",), head="multilabel")
@@ -137,6 +99,7 @@ class Multilabel:
     columns: tuple[str, ...] = option((), "columns of 0 and 1, one a label; default: the column `labels`, lists or a|b")
     labels: tuple[str, ...] = option((), "names of the labels in the order of their numbers; default: what the data say")
     tune: bool = option(True, "give each label the threshold of the highest F1 on the validation rows; else 0.5")
+    prior: bool = option(True, "let a new head begin at the share of the training rows that have each label; else at about 0.5")
 
     def __post_init__(self) -> None:
         self.beside: torch.nn.Module | None = None  # what holds the thresholds of the run's loss
@@ -166,6 +129,23 @@ class Multilabel:
             if row[name] not in (0, 1):
                 raise UserError(f"--multilabel.columns: {name} holds {row[name]!r:.40}; a column of a label holds 0 and 1")
         return {"labels": [name for name in self.columns if row[name]]}
+
+    @hookimpl(wrapper=True)
+    def build_model(self, data: Data) -> Generator[None, Model, Model]:
+        """Let the bias of a new head be the log odds of each label's share (Lin et al. 2017, arXiv:1708.02002, section 3.3).
+
+        Most labels are rare. A head that begins at even odds has all of them pushed down at first, for which the weights under
+        it make all texts alike; what texts differ in is then learnt late (docs/results.md has the numbers).
+        """
+        model = yield
+        if model.fresh and self.prior:
+            from ftp.net.heads import output_layers
+
+            odds = scores.log_odds_of_labels(data)
+            for layer in output_layers(model.net, len(data.labels)):
+                if layer.bias is not None:
+                    layer.bias.data.copy_(layer.bias.new_tensor(odds))
+        return model
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, TypeGuard
 
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
+ROWS_MEASURED = 100_000
+"""Training rows that shares are taken from at most; a stream is read no further."""
+
 
 def has_probabilities(answered: Predictions | None) -> TypeGuard[Predictions]:
     """Whether there are answers with the probability of each label."""
@@ -20,22 +24,31 @@ def has_probabilities(answered: Predictions | None) -> TypeGuard[Predictions]:
 
 def hot(rows: Sequence[Sequence[int]], labels: int) -> NDArray[np.int64]:
     """[rows, labels] int, 1 where a row has a label."""
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    table: NDArray[np.int64] = MultiLabelBinarizer(classes=range(labels)).fit_transform(rows)
+    return table
+
+
+def log_odds_of_labels(data: Data) -> NDArray[np.float64]:
+    """[labels] the log odds that a training row has each label, as if there were one more row with it and one without."""
     import numpy as np
 
-    table = np.zeros((len(rows), labels), dtype=np.int64)
-    for row_index, numbers in enumerate(rows):
-        table[row_index, list(numbers)] = 1
-    return table
+    train = [row["labels"] for row in islice(data.splits["train"].select_columns(["labels"]), ROWS_MEASURED)]
+    counts = hot(train, len(data.labels)).sum(0)
+    odds: NDArray[np.float64] = np.log(counts + 1) - np.log(len(train) - counts + 1)
+    return odds
 
 
 def best_thresholds(answered: Predictions, labels: int) -> list[float]:
     """For each label the probability from which on rows get it, so that its F1 on these rows is highest; 0.5 for a label that no
     row has. Log odds are compared to one digit, so that rounding errors decide nothing."""
     import numpy as np
+    from scipy.special import expit, logit
     from sklearn.metrics import precision_recall_curve
 
-    probabilities = np.array([prediction.scores for prediction in answered.answers]).clip(1e-6, 1 - 1e-6)
-    log_odds = np.log(probabilities / (1 - probabilities)).round(1)
+    probabilities = np.array([prediction.scores for prediction in answered.answers])
+    log_odds = logit(probabilities.clip(1e-6, 1 - 1e-6)).round(1)
     truth = hot(answered.rows["labels"], labels)
     thresholds = []
     for label in range(labels):
@@ -45,8 +58,8 @@ def best_thresholds(answered: Predictions, labels: int) -> list[float]:
         precision, recall, cuts = precision_recall_curve(truth[:, label], log_odds[:, label])
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         best = int(f1[:-1].argmax())  # the last point is that of no row
-        cut = cuts[best] - 0.05  # half of a digit: all that was rounded to it lies above
-        thresholds.append(float(1 / (1 + np.exp(-cut))))
+        # half of a digit lower: all that was rounded to it lies above
+        thresholds.append(float(expit(cuts[best] - 0.05)))
     return thresholds
 
 
@@ -56,14 +69,14 @@ def measure(data: Data, predictions: Mapping[str, Predictions], thresholds: Sequ
     import numpy as np
     from sklearn.metrics import accuracy_score, f1_score
 
+    from ftp.metrics import with_answers
+
     scores = []
-    for split, answered in predictions.items():
-        if "labels" not in answered.rows.column_names or not answered.answers or answered.answers[0].answer is None:
-            continue
-        truth = hot(answered.rows["labels"], len(data.labels))
-        answers = hot([prediction.answer for prediction in answered.answers], len(data.labels))
-        if thresholds and has_probabilities(answered):  # thresholds may be newer than the answers
-            probabilities = np.array([prediction.scores for prediction in answered.answers])
+    for split, labels_of_rows, answered in with_answers(predictions, "labels"):
+        truth = hot(labels_of_rows, len(data.labels))
+        answers = hot(answered, len(data.labels))
+        if thresholds and has_probabilities(predictions[split]):  # thresholds may be newer than the answers
+            probabilities = np.array([prediction.scores for prediction in predictions[split].answers])
             answers = (probabilities >= np.array(thresholds)).astype(np.int64)
         for average in ("micro", "macro"):
             f1 = float(f1_score(truth, answers, average=average, zero_division=0))
@@ -86,5 +99,5 @@ def most_frequent(
     for split, rows in held.items():
         truth = hot(rows["labels"], len(data.labels))
         losses = -np.where(truth, np.log(shares), np.log(1 - shares)).mean(1)
-        by_split[split] = Predictions(split, rows, [always] * len(rows), float(losses.mean()), losses)
+        by_split[split] = Predictions.of_rows(split, rows, [always] * len(rows), losses)
     return {"most frequent label": by_split}

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ftp import hookimpl, option, plugin
-from ftp.forms import Column, FormSpec, Way
+from ftp import UserError, hookimpl, option, plugin
+from ftp.forms import AS_TEXT, TEXT_COLUMN, TEXT_PAIR_COLUMN, Column, FormSpec
 from ftp.heads import HeadSpec, Later
-from ftp.types import Batch, Data, Loss, LossOut, Model, Prediction, Predictions, Row, Run, Score
-from ftp_regress import scores
+from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-    from ftp.losses.labels import LabelRow
-
-    class GradedRow(LabelRow, total=False):
-        """A text, or a pair, with its score."""
-
-        score: float
-
 SAMPLE = Path(__file__).parent / "sample"
-GRADED = FormSpec(
-    "graded",
-    (
-        Column("text", other_names=("sentence", "text_a", "sentence1", "premise")),
-        Column("text_pair", is_required=False, other_names=("text_b", "sentence2", "hypothesis")),
-        Column("score", "number", is_answer=True, likely_names=("similarity", "rating", "grade", "stars", "price")),
-    ),
-    ways=(Way("text", lambda row, labels: {"text": "\n\n".join(filter(None, (row["text"], row.get("text_pair"))))}),),
-    default_head="regression",
-)
+ROWS_MEASURED = 100_000
+"""Rows that mean and spread of the scores are taken from at most; a stream is read no further."""
+
+SCORE = Column("score", "number", is_answer=True, likely_names=("similarity", "rating", "grade", "stars", "price"))
+GRADED = FormSpec("graded", (TEXT_COLUMN, TEXT_PAIR_COLUMN, SCORE), ways=(AS_TEXT,), default_head="regression")
 
 HEAD = HeadSpec(
     "regression",
@@ -47,8 +34,8 @@ HEAD = HeadSpec(
     export_task="text-classification",
     example='inputs = tokenizer(["a text"], return_tensors="pt")\nnumbers = model.eval()(**inputs).logits[:, 0]\n',
     default_loss=Later("ftp_regress:make_loss"),
-    baselines=Later("ftp_regress.scores:mean_of_train"),
-    scores=Later("ftp_regress.scores:measure"),
+    baselines=Later("ftp_regress:mean_of_train"),
+    scores=Later("ftp_regress:measure"),
     what_is_trained="no single token is trained: the number of the row is",
     model_as="labels",
 )  # fmt: skip
@@ -59,11 +46,8 @@ def make_loss(run: Run, data: Data, model: Model, kind: str = "mse") -> Loss:
     import torch
     from torch.nn.functional import linear
 
-    from ftp.losses import is_asked, labels, wrapped
-    from ftp.net import heads
-
-    texts = labels.make(run, data, model)
-    unit = float(getattr(model.net.config, "score_unit", 1.0))
+    from ftp.losses import labels
+    from ftp.net.heads import output_layers
 
     def in_full_precision(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         with torch.autocast(output.device.type, enabled=False):
@@ -71,33 +55,77 @@ def make_loss(run: Run, data: Data, model: Model, kind: str = "mse") -> Loss:
             return linear(inputs[0].float(), module.weight.float(), bias)
 
     # bf16 knows 1988 and 1996, and no year in between
-    for module in scores.last_layers(model.net):
+    for module in output_layers(model.net, 1):
         module.register_forward_hook(in_full_precision)
+    return labels.of_texts(
+        run, model, kind,
+        label_of=lambda row: float(row["score"]),
+        row_losses=lambda logits, scores: row_losses(kind, logits[:, 0], scores, unit_of(model)),
+        answers=lambda logits: [Prediction(number) for number in logits[:, 0].tolist()],
+        key=("a number for each row", 2),
+    )  # fmt: skip
 
-    def encode(rows: Sequence[Row]) -> Iterator[GradedRow]:
-        for row, encoded in zip(rows, texts.ask(rows), strict=True):
-            yield {**encoded, "score": float(row["score"])}
 
-    def collate(rows: Sequence[GradedRow]) -> Batch:
-        # the loss of texts lays out rows to be answered: it knows no scores
-        unlabelled: list[GradedRow] = [{**row, "asked": True} for row in rows]
-        batch = texts.collate(unlabelled)
-        if is_asked(rows):
-            return batch
-        targets = torch.tensor([row["score"] for row in rows], device=batch.inputs["input_ids"].device)
-        return replace(batch, inputs={**batch.inputs, "score": targets})
+def row_losses(kind: str, numbers: torch.Tensor, scores: torch.Tensor, unit: float) -> torch.Tensor:
+    """[rows] the squared errors (mse), or Huber's loss with a delta of 1 (Huber 1964, doi:10.1214/aoms/1177703732).
 
-    def compute(batch: Batch) -> LossOut:
-        numbers = heads.classify(model.net, batch.inputs).float().squeeze(-1)
-        losses = scores.row_losses(kind, numbers, batch.inputs["score"], unit)
-        return LossOut(losses.sum(), row_losses=losses.detach(), row_counts=torch.ones_like(losses), outputs=numbers.detach())
+    Args:
+        unit: what the errors are divided by first.
+    """
+    from torch.nn.functional import huber_loss, mse_loss
 
-    def answer(batch: Batch, out: LossOut | None) -> list[Prediction]:
-        numbers = heads.classify(model.net, batch.inputs).float().squeeze(-1) if out is None else out.outputs
-        return [Prediction(number) for number in numbers.tolist()]
+    loss = huber_loss if kind == "huber" else mse_loss
+    losses: torch.Tensor = loss(numbers / unit, scores / unit, reduction="none")
+    return losses
 
-    return wrapped(texts, encode=encode, encode_to_score=encode, collate=collate, compute=compute, answer=answer, name=kind,
-                   key=f"{texts.key}-graded-1")
+
+def unit_of(model: Model) -> float:
+    """What errors are measured in, as `build_model` wrote it into the network's configuration."""
+    return float(getattr(model.net.config, "score_unit", 1.0))
+
+
+def mean_and_spread(data: Data) -> tuple[float, float]:
+    """Mean and standard deviation of the training scores. Raises `UserError` where all are the same."""
+    import numpy as np
+
+    scores = [row["score"] for row in islice(data.splits["train"].select_columns(["score"]), ROWS_MEASURED)]
+    spread = float(np.std(scores))
+    if not spread:
+        raise UserError(f"regress: all training rows have the same score, {scores[0]:g}; there is nothing to learn",
+                        "map another column", "--columns score=NAME")
+    return float(np.mean(scores)), spread
+
+
+def mean_of_train(
+    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset], held: Mapping[str, Dataset]
+) -> dict[str, dict[str, Predictions]]:
+    """The mean of the training scores, whatever the text."""
+    import torch
+
+    mean, _ = mean_and_spread(data)
+    by_split = {}
+    for split, rows in held.items():
+        scores = torch.tensor(rows["score"][:])
+        losses = row_losses(loss.name, torch.full_like(scores, mean), scores, unit_of(model)).numpy()
+        by_split[split] = Predictions.of_rows(split, rows, [Prediction(mean)] * len(rows), losses)
+    return {"mean of train": by_split}
+
+
+def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
+    """For each split `pearson` and `spearman` (0 where all answers are the same) by SciPy, and `mae` by scikit-learn."""
+    from sklearn.metrics import mean_absolute_error
+
+    from ftp.metrics import pearson, spearman, with_answers
+
+    scores = []
+    for split, truth, numbers in with_answers(predictions, "score"):
+        if isinstance(numbers[0], float):  # another objective of the same rows gives no numbers
+            scores += [
+                Score("pearson", pearson(truth, numbers), "max", split),
+                Score("spearman", spearman(truth, numbers), "max", split),
+                Score("mae", float(mean_absolute_error(truth, numbers)), "min", split),
+            ]
+    return scores
 
 
 @plugin(kind="objective", wants=("graded",), gives=("graded",), head="regression")
@@ -132,11 +160,13 @@ class Regress:
         """
         import torch
 
+        from ftp.net.heads import output_layers
+
         model = yield
-        mean, spread = scores.mean_and_spread(data) if self.standardise else (0.0, 1.0)
+        mean, spread = mean_and_spread(data) if self.standardise else (0.0, 1.0)
         model.net.config.score_unit = spread
         if model.fresh and self.standardise:
-            for layer in scores.last_layers(model.net):
+            for layer in output_layers(model.net, 1):
                 with torch.no_grad():
                     layer.weight.mul_(spread)
                     if layer.bias is not None:
@@ -149,4 +179,4 @@ class Regress:
 
     @hookimpl
     def evaluate(self, data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
-        return scores.measure(data, predictions)
+        return measure(data, predictions)

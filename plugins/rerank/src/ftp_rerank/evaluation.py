@@ -6,22 +6,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ftp.metrics import spearman, with_answers
 from ftp.types import Data, Predictions, Score
-from ftp_embed import scores as formulas
 
 
 def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     """For each split `spearman` where rows have a score; else where each anchor's positive stands among its candidates:
     `recall_at_1`, `ndcg_at_10`, `mrr_at_10`."""
+    from ftp_embed import scores as formulas
+
     scores = []
-    for split, answered in predictions.items():
-        answers = [prediction.answer for prediction in answered.answers]
-        if not answers or answers[0] is None:
-            continue
-        if "score" in answered.rows.column_names:
-            correlation = formulas.spearman(answers, answered.rows["score"][:])
-            scores.append(Score("spearman", correlation, "max", split, len(answers)))
-            continue
+    for split, truth, answers in with_answers(predictions, "score"):
+        scores.append(Score("spearman", spearman(truth, answers), "max", split, len(answers)))
+    for split, _, answers in with_answers(predictions, "positive"):
         ranks = []
         for candidates in answers:
             if isinstance(candidates, list):

@@ -11,8 +11,6 @@ from ftp.types import Data, Loss, Model, Predictions, Run, Score
 if TYPE_CHECKING:
     from datasets import Dataset
 
-VERSION = 1
-
 
 @plugin(
     kind="objective",
@@ -41,16 +39,10 @@ class Rerank:
 
     @hookimpl
     def make_loss(self, run: Run, data: Data, model: Model) -> Loss:
-        from ftp.data import cache_key, control_text
-        from ftp.losses import row_limit
-        from ftp_rerank.loss import CrossEncoder
+        from ftp_rerank import loss
 
         self._check(run.task.form, data)
-        tokenize = control_text.of_run(run, model.tokenizer)
-        limit = row_limit(run, model)
-        seed = run.settings.seed
-        key = cache_key(model.tokenizer, "rerank", VERSION, limit, self.negatives, self.highest, seed, tokenize.key)
-        return CrossEncoder(model, tokenize, limit, self.negatives, self.highest, seed, key)
+        return loss.make(run, model, self.negatives, self.highest)
 
     def _check(self, form: str, data: Data) -> None:
         """Raise `UserError` for scores that are no share of the highest, and for rows without anything that is wrong."""
