@@ -3,13 +3,15 @@
     python benchmarks/score_sets.py --data DIR --out SETS
 
 `services`: dialogues of sgd_chat, of each what the user says, with all services that it is about (1 to 4 of 16). Dialogues of the
-test file about a service that no training dialogue has are left out. `exam`: the validation questions of mmlu, shuffled (seed 0)
-and cut into train, validation and test. No question of mmlu's own test file is in it, nor one whose words stand there too.
+test file about a service that no training dialogue has are left out. `exam`: the validation questions of mmlu. No question of
+mmlu's own test file is in it, nor one whose words stand there too. `intents`: questions of banking77 and the names of four
+intents, of which one is right. Rows are shuffled (seed 0) before a set is cut.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import lzma
 import random
@@ -17,8 +19,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-PARTS = {"train": 1000, "validation": 200, "test": 10_000}
-"""Questions of the exam in each split, at most."""
+PARTS = {
+    "services": {"train": 1000, "validation": 400},
+    "exam": {"train": 1000, "validation": 200, "test": 10_000},
+    "intents": {"train": 1000, "validation": 200},
+}
+"""Rows of each set that are cut into splits, in this order; where there is no test, it is of the public test file."""
+TEST_ROWS = 400
+"""Rows of a public test file that are taken at most."""
+NUM_CHOICES = 4
 
 
 def read(file: Path) -> Iterator[dict[str, Any]]:
@@ -32,6 +41,16 @@ def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     print(f"{file}: {len(rows)} rows")
 
 
+def write_parts(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Shuffle rows, and write those of each split."""
+    shuffled = list(rows)
+    random.Random(0).shuffle(shuffled)
+    start = 0
+    for split, count in PARTS[folder.name].items():
+        write(folder / f"{split}.jsonl", shuffled[start : start + count])
+        start += count
+
+
 def services(dialogue: dict[str, Any]) -> dict[str, Any]:
     """What the user says, and the services without their numbers (`Hotels_2` is Hotels)."""
     questions = [message["content"] for message in dialogue["messages"] if message["role"] == "user"]
@@ -42,27 +61,53 @@ def plain(row: dict[str, Any]) -> str:
     return "".join(letter for letter in row["question"].lower() if letter.isalnum())
 
 
+def write_services(data: Path, out: Path) -> None:
+    train = list(map(services, read(data / "sgd_chat" / "train.jsonl.xz")))
+    known = {label for row in train for label in row["labels"]}
+    write_parts(out / "services", train)
+    test = list(map(services, read(data / "sgd_chat" / "test.jsonl.xz")))
+    write(out / "services" / "test.jsonl", [row for row in test if known.issuperset(row["labels"])][:TEST_ROWS])
+
+
+def write_exam(data: Path, out: Path) -> None:
+    kept_out = {plain(row) for row in read(data / "mmlu" / "test.jsonl.xz")}
+    questions: dict[str, dict[str, Any]] = {}
+    for row in read(data / "mmlu" / "validation.jsonl.xz"):
+        if plain(row) not in kept_out:
+            questions.setdefault(plain(row), row)
+    write_parts(out / "exam", list(questions.values()))
+
+
+def write_intents(data: Path, out: Path) -> None:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    draw = random.Random(0)
+    for split in ("train", "test"):
+        with lzma.open(data / "banking77" / f"{split}.csv.xz", "rt", encoding="utf-8", newline="") as lines:
+            questions = list(csv.DictReader(lines))
+        names = sorted({question["label_name"] for question in questions})
+        rows[split] = [with_choices(question, names, draw) for question in questions]
+    write_parts(out / "intents", rows["train"])
+    draw.shuffle(rows["test"])
+    write(out / "intents" / "test.jsonl", rows["test"][:TEST_ROWS])
+
+
+def with_choices(question: dict[str, str], names: Sequence[str], draw: random.Random) -> dict[str, Any]:
+    """A question with its intent among others, in any order."""
+    others = [name for name in names if name != question["label_name"]]
+    choices = [question["label_name"], *draw.sample(others, NUM_CHOICES - 1)]
+    draw.shuffle(choices)
+    answer = choices.index(question["label_name"])
+    return {"question": question["text"], "choices": [name.replace("_", " ") for name in choices], "answer": answer}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    dialogues = {split: list(map(services, read(options.data / "sgd_chat" / f"{split}.jsonl.xz"))) for split in ("train", "test")}
-    known = {label for row in dialogues["train"] for label in row["labels"]}
-    for split, rows in dialogues.items():
-        write(options.out / "services" / f"{split}.jsonl", [row for row in rows if known.issuperset(row["labels"])])
-
-    kept_out = {plain(row) for row in read(options.data / "mmlu" / "test.jsonl.xz")}
-    questions: dict[str, dict[str, Any]] = {}
-    for row in read(options.data / "mmlu" / "validation.jsonl.xz"):
-        if plain(row) not in kept_out:
-            questions.setdefault(plain(row), row)
-    shuffled = list(questions.values())
-    random.Random(0).shuffle(shuffled)
-    start = 0
-    for split, count in PARTS.items():
-        write(options.out / "exam" / f"{split}.jsonl", shuffled[start : start + count])
-        start += count
+    write_services(options.data, options.out)
+    write_exam(options.data, options.out)
+    write_intents(options.data, options.out)
 
 
 if __name__ == "__main__":
