@@ -134,8 +134,8 @@ class Multilabel:
     def build_model(self, data: Data) -> Generator[None, Model, Model]:
         """Let the bias of a new head be the log odds of each label's share (Lin et al. 2017, arXiv:1708.02002, section 3.3).
 
-        Most labels are rare. A head that begins at even odds has all of them pushed down at first, for which the weights under
-        it make all texts alike; what texts differ in is then learnt late (docs/results.md has the numbers).
+        Most labels are rare. A head that begins at even odds spends its first updates on pushing all of them down, and what
+        texts differ in is learnt much later (docs/results.md has the numbers).
         """
         model = yield
         if model.fresh and self.prior:
