@@ -332,7 +332,7 @@ def groups() -> set[str]:
     from ftp.plugins.find import DEFAULTS, GROUP, MODELS
 
     registries = {catalogue.GROUP, heads.GROUP, registered.GROUP, exports.GROUP}
-    return {DEFAULTS, GROUP, MODELS, LAYOUTS, *registries, *re.findall(r'group="([\w.]+)"', inspect.getsource(main))}
+    return {DEFAULTS, GROUP, MODELS, LAYOUTS, main.COMMANDS_OF_PACKAGES, *registries}
 
 
 def test_tutorial_names_the_groups() -> None:

@@ -160,6 +160,13 @@ def test_answers_and_texts_of_predict(capsys: pytest.CaptureFixture[str]) -> Non
     assert "\x1b" not in shown and json.loads(shown) == {"text": EVIL, **answer}
 
 
+def test_an_answer_of_several_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    from ftp.cli.predict import _line
+
+    _line({"text": "the bins"}, {"answer": ["waste", "noise"], "scores": {"waste": 0.75, "noise": 0.5, "parks": 0.25}})
+    assert capsys.readouterr().out == "['waste', 'noise']  (waste 75.0%, noise 50.0%, parks 25.0%)  the bins\n"
+
+
 def test_words_of_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
     from ftp_terminal_chat.command import talk
 

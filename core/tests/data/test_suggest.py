@@ -30,6 +30,9 @@ CASES: list[tuple[str, Callable[[int], dict[str, Any]], str]] = [
     ("labelled", lambda n: {"headline": f"a long room {n}", "kind": n % 2, "author": f"w{n}"}, "text=headline,label=kind"),
     ("labelled", lambda n: {"Text": f"a room {n}", "Category": CLASSES[n % 3]}, "text=Text,label=Category"),
     ("labelled", lambda n: {"review text": f"a room {n}", "class": CLASSES[n % 2]}, "text=review text,label=class"),
+    # both texts, in their order, though the second is longer
+    ("labelled", lambda n: {"question1": f"a room {n}", "question2": f"a larger room {n}", "label": n % 2},
+     "text=question1,text_pair=question2"),
     ("text", lambda n: {"id": n, "content": f"a room {n}"}, "text=content"),
     ("tagged", lambda n: {"words": ["a", f"b{n}"], "ner": ["O", "B-X"]}, "tokens=words,tags=ner"),
     ("question", lambda n: {"query": f"many {n}?", "passage": f"two {n}", "answers": SQUAD}, "question=query,context=passage"),
@@ -55,6 +58,16 @@ def test_the_command_that_is_advised_works(
     run = make_run(form, data=str(path), streaming=streaming, columns=(shlex.split(command)[1],))
     data, _ = settle(load(run, form=form), run)
     assert data.form == form and list(data.splits["train"])
+
+
+@pytest.mark.parametrize(("mapped", "meant", "advised"), [
+    ({"txt": "left"}, {"text": "txt"}, "text=left"),  # no column of ours is called txt
+    ({"text": "body"}, {"label": "text_original"}, "text=body,label=text"),
+])
+def test_advice_names_the_columns_of_the_file(mapped: dict[str, str], meant: dict[str, str], advised: str) -> None:
+    from ftp.data.suggest import columns_option
+
+    assert columns_option(mapped, meant) == f"--columns {advised}"
 
 
 @pytest.mark.parametrize(("first", "header"), [("great stuff,good", "text,label"), ("7,great stuff,1", "column_0,text,label")])

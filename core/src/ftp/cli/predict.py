@@ -130,7 +130,7 @@ def _check_columns(rows: Dataset, form: str, mapped: Mapping[str, str], source: 
         mapped: our names -> those of the file, as rows were renamed by.
     """
     from ftp.data.asked import asked_form
-    from ftp.data.suggest import column_meant, columns_option
+    from ftp.data.suggest import column_meant, columns_option, with_second_text
 
     present = list(rows.column_names or ())
     spec = forms.get(asked_form(tuple(present), form))
@@ -140,8 +140,9 @@ def _check_columns(rows: Dataset, form: str, mapped: Mapping[str, str], source: 
             if name in known or name in spec.answers:
                 continue
             meant = column_meant(rows, name)
+            advised = with_second_text(rows, spec.name, {name: meant}) if meant else {}
             raise UserError(f"--input {source}: no column '{name}'; its columns: {', '.join(present)}",
-                            "name the column that holds it", columns_option(mapped, {name: meant} if meant else {}))
+                            "name the column that holds it", columns_option(mapped, advised))
     for name in ADDED:
         if name in present and f"{name}{ORIGINAL}" in present:
             raise UserError(f"--input {source}: has a column '{name}', which is where the answers go, and '{name}{ORIGINAL}', "
@@ -196,7 +197,8 @@ def _line(row: Row, answer: Row) -> None:
     parts = [str(answer["answer"])]
     scores = answer.get("scores")
     if isinstance(scores, Mapping):
-        if answer["answer"] in scores:
+        # an answer of several classes is none of them
+        if isinstance(answer["answer"], str) and answer["answer"] in scores:
             parts.append(f"{scores[answer['answer']]:.1%}")
         best_first = sorted(scores.items(), key=itemgetter(1), reverse=True)
         others = [f"{name} {value:.1%}" for name, value in best_first if name != answer["answer"]]

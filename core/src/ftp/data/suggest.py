@@ -6,7 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeGuard
 
 from ftp import forms
@@ -19,6 +19,8 @@ SAMPLE = 200  # rows that are looked at
 MOST_CLASSES = 50
 PARTS = re.compile(r"[\W_]+")  # what parts the words of a column's name
 CLOSE = 0.75  # of difflib's ratio, between two names
+TWINS = (("1", "2"), ("a", "b"), ("first", "second"), ("left", "right"))
+"""How the names of two columns end that are alike but for this, as `question1` and `question2`."""
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "text": ("review", "content", "body", "comment", "message", "tweet", "document", "utterance", "post", "description",
@@ -75,7 +77,10 @@ def _is_turn(values: Values) -> bool:
 
 
 def _is_classes(values: Values) -> bool:
-    return _is_words(values) or (_is_text(values) and any("|" in value for value in values))
+    if _are_all(values, lambda value: isinstance(value, list)):
+        # a row may have no class, but not all rows
+        return _are_all(list(chain.from_iterable(values)), lambda item: isinstance(item, str | int))  # type: ignore[arg-type]
+    return (_is_text(values) and any("|" in value for value in values))
 
 
 def _is_numbers(values: Values) -> bool:
@@ -128,7 +133,40 @@ def columns_meant(rows: Rows, form: str) -> dict[str, str]:
     has_context = _is_text(sample.get("context", ())) and "context" not in best.values()
     if "instruction" in (*have, *best) and "input" not in have and has_context:
         return {**best, "input": "context"}
-    return best
+    return with_second_text(rows, form, best)
+
+
+def with_second_text(rows: Rows, form: str, meant: Mapping[str, str]) -> dict[str, str]:
+    """`meant` with both texts where its text is one of two columns that are alike, as `question1` and `question2`: mapped
+    alone, a model would read half of each row.
+
+    Args:
+        rows: a data set or a stream.
+        form: the name of the form that rows are to be read as.
+        meant: our column -> the column that could be meant.
+    """
+    ours = forms.TEXT_COLUMN.name
+    ours_second = forms.TEXT_PAIR_COLUMN.name
+    have = list(rows.column_names or ())
+    names_of_second = {ours_second, *forms.other_names(ours_second)}
+    if ours not in meant or forms.get(form).column(ours_second) is None or not names_of_second.isdisjoint(have):
+        return {**meant}
+    twins = _twins(meant[ours], have)
+    sample = _sample(rows) if twins else {}
+    if twins and all(_is_text(sample.get(name, ())) and _is_mappable(name) for name in twins):
+        return {**meant, ours: twins[0], ours_second: twins[1]}
+    return {**meant}
+
+
+def _twins(name: str, have: Sequence[str]) -> tuple[str, str] | None:
+    """The two columns that are alike but for the end of their names, of which this is one; None where it has no other."""
+    for endings in TWINS:
+        for ending in endings:
+            stem = name.removesuffix(ending)
+            twins = (stem + endings[0], stem + endings[1])
+            if stem != name and set(twins) <= set(have):
+                return twins
+    return None
 
 
 def header_lacking(rows: Rows, form: str) -> str:
@@ -249,6 +287,9 @@ def columns_option(mapped: Mapping[str, str], meant: Mapping[str, str]) -> str:
         return ""
     pairs: dict[str, str] = {**mapped}
     for ours, theirs in meant.items():
+        if theirs in pairs:  # a name that a mapping gave it: the column is mapped to ours instead
+            pairs[ours] = pairs.pop(theirs)
+            continue
         original = theirs.removesuffix("_original")  # our name, freed by a mapping
         pairs[ours] = original if original in mapped and theirs != original else theirs
     return "--columns " + shlex.quote(",".join(f"{ours}={theirs}" for ours, theirs in pairs.items()))
