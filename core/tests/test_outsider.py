@@ -152,6 +152,29 @@ def test_a_run_with_a_form_and_a_head_of_another_package(outsider: Path, tmp_pat
         assert _task(whole) == heads.get(case.head).export_task
 
 
+@pytest.mark.parametrize(("head", "target", "reason", "advised"), [
+    ("several", "onnx", "there is no task of optimum for the head 'several'", "export it --to safetensors"),
+    ("choice", "gguf", "this one ends in the head 'choice'", "export it --to safetensors"),
+    ("vector", "gguf", "this one ends in the head 'vector'", "export it --to onnx or --to safetensors"),
+    ("number", "onnx", "optimum's ONNX exporter is neither installed", "python -m venv optimum"),
+])
+def test_export_says_which_heads_a_format_has_room_for(
+    outsider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], head: str, target: str,
+    reason: str, advised: str,
+) -> None:
+    """Before any converter is asked for: nobody installs one that cannot help."""
+    from ftp.cli.main import call
+    from ftp_export import converters
+
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    monkeypatch.setattr(converters, "find_spec", lambda name: None)
+    (tmp_path / "ftp.json").write_text(json.dumps({"head": head}))
+    assert call(["export", str(tmp_path), "--to", target]) == 2
+    message = capsys.readouterr().err
+    assert reason in message and advised in message
+
+
 def test_a_plan_knows_the_head_without_an_objective(outsider: Path) -> None:
     from ftp.plugins.plan import prepare
 

@@ -42,7 +42,9 @@ def command(run: Path, form: str, out: Path | None, dtype: Dtype | None, bound: 
 
     from ftp_export import converters
 
-    converters.converter(form)  # a missing one is told before anything heavy
+    # nobody installs a converter that cannot convert the head; and both are told before anything heavy
+    converters.check_head(folder, form)
+    converters.converter(form)
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already", "name another place with --out")
     exported = converters.export(folder, form, out, dtype, bound, trust_remote_code, allow_changed_base)

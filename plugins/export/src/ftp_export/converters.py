@@ -34,6 +34,18 @@ class Exported:
     difference: float
 
 
+def check_head(folder: Path, form: str) -> None:
+    """Raise `UserError` where programs that read a format do not know the head of a saved model."""
+    head = heads.get(_head(folder))
+    has_task = head.export_task is not None or head.seq2seq_export_task is not None
+    if form == "gguf" and not head.writes_text:
+        fix = "export it --to onnx or --to safetensors" if has_task else "export it --to safetensors"
+        raise UserError(f"export --to gguf: llama.cpp runs networks that write text; this one ends in the head '{head.name}'",
+                        fix)
+    if form == "onnx" and not has_task:
+        raise _no_task(head)
+
+
 def converter(form: str) -> Sequence[str]:
     """The command that converts to a format; empty where none is needed. Raises `UserError` with what to install."""
     if form == "gguf":
@@ -78,6 +90,7 @@ def export(
     allow_changed_base: bool = False,
 ) -> Exported:
     """Write the model in `folder` to `out`: whole weights (`safetensors`), or what a converter makes of them (`gguf`, `onnx`)."""
+    check_head(folder, form)
     command = converter(form)
     from ftp.host.quiet import quiet_libraries
 
@@ -108,10 +121,6 @@ def export(
 
 
 def _write_gguf(command: Sequence[str], whole: Path, out: Path, dtype: Dtype) -> None:
-    head = _head(whole)
-    if not heads.get(head).writes_text:
-        raise UserError(f"export --to gguf: llama.cpp runs networks that write text; this one ends in the head '{head}'",
-                        "export it --to onnx or --to safetensors")
     _convert("convert_hf_to_gguf", [*command, str(whole), "--outfile", str(out), "--outtype", OUTTYPES[dtype]], out)
 
 
@@ -128,9 +137,12 @@ def _task(folder: Path) -> str:
     head = heads.get(_head(folder))
     task = head.export_task_of(bool(config.get("is_encoder_decoder")))
     if task is None:
-        raise UserError(f"export --to onnx: there is no task of optimum for the head '{head.name}'",
-                        "export it --to safetensors")
+        raise _no_task(head)
     return task
+
+
+def _no_task(head: heads.HeadSpec) -> UserError:
+    return UserError(f"export --to onnx: there is no task of optimum for the head '{head.name}'", "export it --to safetensors")
 
 
 def _head(folder: Path) -> str:
