@@ -319,7 +319,8 @@ def test_rows_to_answer_from_a_parquet_file_have_no_fields_of_other_rows(tmp_pat
     rows = [{"messages": [ASK], "tools": TOOLS}, {"messages": [ASK], "tools": OTHER}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "ask.parquet")
     settings = SimpleNamespace(columns=(), max_decompressed=None)
-    predictor: Any = SimpleNamespace(run=SimpleNamespace(settings=settings), data=SimpleNamespace(form="conversation"))
+    run = SimpleNamespace(settings=settings, hooks=SimpleNamespace(seen_by=lambda domain, run: run))
+    predictor: Any = SimpleNamespace(run=run, data=SimpleNamespace(form="conversation"))
     first, second = _file(tmp_path / "ask.parquet", predictor, "", None)
     assert "account" not in json.dumps(first) and "default" not in json.dumps(second)
     assert second["tools"] == OTHER

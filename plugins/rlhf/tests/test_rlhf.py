@@ -289,7 +289,7 @@ def test_an_empty_completion_is_judged_and_trained(rolling):
     ours = rolling.ours()
     stop = ours.talk.stop[0]
     completions = [Completion([stop], True) if number % 2 else Completion([40, 41], False) for number in range(rolling.count)]
-    rows = rolling.given(ours, completions)
+    rows = rolling.rows_of(ours, completions)
     out = ours.compute(ours.collate(rows))
     assert torch.isfinite(out.total)
     out.total.backward()
