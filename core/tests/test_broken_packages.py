@@ -136,6 +136,24 @@ def test_a_command_of_another_core_ends_alone(plant: Plant, capsys: Out, words: 
         assert "the command 'ftp recite' of ftp-planted-a 1.0 requires ftp-core >=7" in said.err
 
 
+def test_a_finished_run_answers_without_defaults_that_were_installed_since(plant: Plant, tmp_path: Path) -> None:
+    from ftp.folder.files import Folder
+    from ftp.plugins.find import pick
+    from ftp.runs.predictor import _names_of_plugins
+
+    plant("ftp-planted-a", {"thing": "ftp_planted_a:Thing"}, {"ftp_planted_a": "1 / 0"}, group="ftp.defaults")
+    lock = [{"name": "full", "distribution": "ftp-full"}]
+    assert _names_of_plugins(Folder(tmp_path), "full") == ["full"]  # what it was made with is not known
+    (tmp_path / "plugins.lock").write_text(json.dumps({"plugins": lock}))
+    names = _names_of_plugins(Folder(tmp_path), "full")
+    assert "-ftp-planted-a:thing" in names
+    assert {"full", "step", "checkpoint"} <= {plugin.name for plugin in pick(names)}
+    lock.append({"name": "thing", "distribution": "ftp-planted-a"})
+    (tmp_path / "plugins.lock").write_text(json.dumps({"plugins": lock}))
+    with pytest.raises(UserError, match="plugin 'thing' of ftp-planted-a 1.0 does not import: ZeroDivisionError"):
+        pick(_names_of_plugins(Folder(tmp_path), "full"))
+
+
 # --- functions that fail when they are called ---
 
 FAILING = """

@@ -88,7 +88,8 @@ class Found:
         package = Package(self.distribution, self.version, self.core_versions)
         loaded = load_object(f"plugin '{self.name}'", self.target, package)
         if not is_plugin(loaded):
-            raise UserError(f"plugin '{self.name}' of {self.package}: {self.target} is not marked with @ftp.plugin")
+            raise UserError(f"plugin '{self.name}' of {self.package}: {self.target} is not marked with @ftp.plugin",
+                            "mark the class with it, or remove the package", f"ftp uninstall {self.distribution}")
         return cast(type, loaded)
 
 

@@ -210,7 +210,7 @@ def _import(chosen: Mapping[str, Found], wanted: Sequence[str], mistakes: list[P
             picked.append(Picked(plugin, load(plugin)))
         except UserError as error:
             for problem in error.problems:
-                fix = problem.fix if name in wanted else f"{problem.fix}; {hint}"
+                fix = problem.fix if name in wanted else f"{problem.fix}; {hint}".removeprefix("; ")
                 mistakes.append(dataclasses.replace(problem, fix=fix))
     return picked
 

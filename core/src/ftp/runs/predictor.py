@@ -19,8 +19,9 @@ from ftp.folder.log import Log
 from ftp.host.quiet import quiet_libraries
 from ftp.plugins import trust
 from ftp.plugins.call import Hooks
-from ftp.plugins.find import pick
+from ftp.plugins.find import discover, pick
 from ftp.plugins.plan import options_for, prepare, replace_settings, split_names
+from ftp.registry import CORE
 from ftp.runs.build import packs
 from ftp.runs.saving import EXTRA
 from ftp.types import Data, Loss, Model, Predictions, Row, Score, StartedRun
@@ -110,7 +111,8 @@ def load(
     if not (folder / paths.MODEL).is_dir() or not (status == "finished" or "verified" in facts):
         raise UserError(f"{folder}: this run has no model that was verified: it did not finish ({status})", "go on with it",
                         f"ftp run --resume {folder}")
-    installed = options_for(pick(split_names(recipe.get("plugins", ())), (), []))[0]
+    names = _names_of_plugins(saved, recipe.pop("plugins", ()))
+    installed = options_for(pick(names, (), []))[0]
     code = trust.code_of({**recipe, trust.REMOTE: False}, installed, folder)  # for a model's code there is a word of its own
     trust.check(code, str(folder / paths.RECIPE), f"add {trust.FLAG} (in Python: trust_recipe=True)", trust_recipe)
     quiet_libraries()  # before they are imported
@@ -120,7 +122,7 @@ def load(
     from ftp import model as models
     from ftp.train.device import accelerator as make_accelerator
 
-    prepared = prepare(recipe.pop("plugins", ()), given=[(str(folder / paths.RECIPE), recipe)])
+    prepared = prepare(names, given=[(str(folder / paths.RECIPE), recipe)])
     prepared = replace_settings(prepared, trust_remote_code=trust_remote_code)  # asked for again, whatever the recipe says
     accelerator = make_accelerator(prepared.settings, training=False)
     log = Log(None, writer=False)  # the folder's own log is that of the run
@@ -133,3 +135,27 @@ def load(
     if loss.extra is not None:
         loss.extra.load_state_dict(load_file(folder / paths.MODEL / EXTRA))
     return Predictor(run, data, model, loss)
+
+
+def _names_of_plugins(saved: Folder, named: str | Sequence[str]) -> list[str]:
+    """The plugins that a recipe names, less the defaults of packages that were installed since: they have no say in what was
+    trained without them, and a broken one does not keep the model from answering.
+
+    Args:
+        named: what the recipe says.
+    """
+    names = split_names(named)
+    try:
+        lock = saved.read_lock()["plugins"]
+    except UserError:  # answers need no lock
+        return names
+    if not lock:
+        return names
+    made_with = {(plugin["name"], plugin.get("distribution")) for plugin in lock}
+    for offered in discover().values():
+        for plugin in offered:
+            # those of core are what a run consists of
+            is_newer = plugin.default and plugin.distribution != CORE.name
+            if is_newer and (plugin.name, plugin.distribution) not in made_with:
+                names.append(f"-{plugin.distribution}:{plugin.name}")
+    return names
