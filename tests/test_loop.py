@@ -746,7 +746,9 @@ class Mine:
         return (yield)
     def state(self):
         import numpy as np
-        return {"count": np.int64(3), "seen": {3, 5}, "rows": {"train": [np.arange(3)]}}
+        around = {}
+        around["me"] = around
+        return {"count": np.int64(3), "around": around, "seen": {3, 5}, "rows": {"train": [np.arange(3)]}}
     def restore(self, state):
         raise AssertionError
 ''')
@@ -757,4 +759,5 @@ class Mine:
     assert "plugin 'mine'" in text and "inhouse.py" in text and "count" not in text
     assert "state()['seen'] is set: a checkpoint holds numbers, texts, tensors" in text
     assert "state()['rows']['train'][0] is ndarray" in text
+    assert "state()['around'] holds itself" in text
     assert not (out / "trained").exists()

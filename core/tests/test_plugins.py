@@ -790,6 +790,7 @@ NAMING = """
     ("after=('loar',)", "@plugin(after=...): no plugin 'loar' is installed", "did you mean 'lora'?"),
     ("before=('Lora',)", "@plugin(before=...): no plugin 'Lora' is installed", "did you mean 'lora'?"),
     ("replaces=('dupicates',)", "@plugin(replaces=...): no plugin 'dupicates' is installed", "did you mean 'duplicates'?"),
+    ("requires=('ftp-lora:lora',)", "@plugin(requires=...): 'ftp-lora:lora' names a package as well", "a plugin alone: 'lora'"),
     ("requires=('sentment',)", "@plugin(requires=...): no plugin 'sentment' is installed", "did you mean 'sentiment'?"),
     ("candidates=({'rate': 1}, {'rte': 2})", "@plugin(candidates=...): there is no option 'rte'", "did you mean 'rate'?"),
     ("builds_with=('epochs',)", "@plugin(builds_with=...): there is no option 'epochs'", "its options: rate"),

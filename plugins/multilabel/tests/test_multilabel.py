@@ -84,6 +84,9 @@ def test_lists_joined_texts_and_columns_are_the_same_labels(folder: Path, tmp_pa
         flags.append(json.dumps({"text": text, **{label: int(label in list_) for label in LABELS}}))
     as_columns = found("columns.jsonl", flags, **{"multilabel.columns": LABELS})
     assert as_lists == as_texts == as_columns
+    with pytest.raises(UserError, match="hold 0 and 1, as columns of one label do: culture, noise, ") as caught:
+        found("columns.jsonl", flags)
+    assert f"--multilabel.columns {','.join(LABELS)};" in str(caught.value) and "cells as culture|noise" in str(caught.value)
     with pytest.raises(UserError, match="there is no column roofs"):
         found("columns.jsonl", flags, **{"multilabel.columns": ("roofs", "roads")})
     with pytest.raises(UserError, match=r"text holds .*; a column of a label holds 0 and 1"):

@@ -10,7 +10,7 @@ from ftp import hooks
 from ftp.errors import Problem, nearest
 from ftp.plugin_info import Picked, declaration_of
 from ftp.plugins.declare import answers_hook, implementations, mistakes_of
-from ftp.plugins.names import installed_names, is_misspelt
+from ftp.plugins.names import installed_names, is_misspelt, split
 from ftp.plugins.order import circle_of
 from ftp.settings import Settings
 
@@ -139,13 +139,18 @@ def absent_plugins(cls: type) -> list[str]:
 
 
 def _misspelt_plugins(cls: type, who: str, known: Collection[str]) -> list[Problem]:
-    """Names of plugins that are those of known ones with a slip. Others may be of packages that are not installed."""
+    """Names that no plugin has: those of known ones with a slip, or with a package. Others may be of packages that are not
+    installed."""
     declaration = declaration_of(cls)
     problems = []
     for word in NAMING_PLUGINS:
         for name in getattr(declaration, word):
             if not isinstance(name, str) or name in known:
                 continue
+            package, plain = split(name)
+            if package:
+                problems.append(Problem(f"{who}: @plugin({word}=...): '{name}' names a package as well",
+                                        f"a declaration names a plugin alone: '{plain}'"))
             meant = [right for right in known if is_misspelt(name, right)]
             if meant:
                 problems.append(Problem(f"{who}: @plugin({word}=...): no plugin '{name}' is installed",

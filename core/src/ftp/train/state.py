@@ -101,6 +101,8 @@ def plugin_states(run: StartedRun) -> dict[str, Mapping[str, object]]:
                 only_plain({key: value}, who)
             except TypeError as error:
                 wrong.append(str(error))
+            except RecursionError:
+                wrong.append(f"{who}[{key!r}] holds itself, or is nested too deeply for a checkpoint")
     if wrong:
         raise PluginError("\n".join(wrong))
     return states

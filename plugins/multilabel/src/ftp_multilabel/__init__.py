@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Problem, UserError, hookimpl, option, plugin
 from ftp.forms import AS_TEXT, TEXT_COLUMN, TEXT_PAIR_COLUMN, Column, FormSpec, Way
 from ftp.heads import HeadSpec, Later, names_of_classes
 from ftp.types import Data, Loss, Model, Prediction, Predictions, Row, Run, Score
@@ -14,9 +15,11 @@ from ftp_multilabel import scores
 
 if TYPE_CHECKING:
     import torch
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 SAMPLE = Path(__file__).parent / "sample"
+ROWS_LOOKED_AT = 200
+"""Rows by which columns of 0 and 1 are known."""
 
 
 def listed(row: Row, labels: Sequence[str]) -> Row:
@@ -25,12 +28,26 @@ def listed(row: Row, labels: Sequence[str]) -> Row:
     return {"labels": [name for name in names if name]}
 
 
+def why_not(source_name: str, rows: Dataset | IterableDataset) -> Problem | None:
+    """What to do with columns of 0 and 1, one a label, that nobody named; None where there are no two of them."""
+    columns = rows.column_names or ()
+    first_rows = list(islice(rows, ROWS_LOOKED_AT))
+    names = [name for name in columns if all(row[name] in (0, 1) for row in first_rows)]
+    if len(names) < 2 or "labels" in columns:
+        return None
+    return Problem(
+        f"{source_name}: there is no column 'labels'; these hold 0 and 1, as columns of one label do: {', '.join(names)}",
+        f"a run trains on them with --multilabel.columns {','.join(names)}; ftp evaluate reads a column 'labels', with cells as "
+        f"{'|'.join(names[:2])}")
+
+
 LABELS = Column("labels", "classes", is_answer=True, likely_names=("topics", "categories", "tags", "genres"))
 MULTILABELLED = FormSpec(
     "multilabelled",
     (TEXT_COLUMN, TEXT_PAIR_COLUMN, LABELS),
     ways=(Way("multilabelled", listed, makes=("labels",)), AS_TEXT),
     default_head="multilabel",
+    why_not=why_not,
 )
 
 
