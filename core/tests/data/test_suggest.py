@@ -60,6 +60,14 @@ def test_the_command_that_is_advised_works(
     assert data.form == form and list(data.splits["train"])
 
 
+def test_columns_that_are_alike_stay_in_order() -> None:
+    """Where a form requires both texts (`anchor` and `positive` of ftp-embed), the longer ones would come first."""
+    from ftp.data.suggest import _twins_in_order
+
+    meant = {"anchor": "question2", "positive": "question1", "score": "grade"}
+    assert _twins_in_order(meant, [*meant.values()]) == {"anchor": "question1", "positive": "question2", "score": "grade"}
+
+
 @pytest.mark.parametrize(("mapped", "meant", "advised"), [
     ({"txt": "left"}, {"text": "txt"}, "text=left"),  # no column of ours is called txt
     ({"text": "body"}, {"label": "text_original"}, "text=body,label=text"),

@@ -135,6 +135,16 @@ def test_letters_and_numbers_are_one_answer(folder: Path, tmp_path: Path) -> Non
         answers(["A", "none", "B", "C"])
 
 
+def test_a_choice_that_is_null_is_refused_as_predict_does() -> None:
+    from datasets import Dataset
+
+    from ftp.data.target_form import shape
+
+    rows = [row("A"), {**row("B", number=1), "choices": [None, "the bank"]}]
+    with pytest.raises(UserError, match=r"1 rows have a value \(in choices\) that is null; the first, counted from 0: \[1\]"):
+        shape({"train": Dataset.from_list(rows)}, "multiple_choice")
+
+
 def test_an_answer_that_is_no_choice_is_refused(folder: Path) -> None:
     _, _, _, loss = built(["full", "choice"], model=str(folder / "bert"))
     with pytest.raises(UserError, match=r"the answer to 'Who forgot the soup\? 0' is number 2, and there are 2 choices"):

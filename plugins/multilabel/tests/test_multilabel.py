@@ -93,6 +93,17 @@ def test_lists_joined_texts_and_columns_are_the_same_labels(folder: Path, tmp_pa
         found("columns.jsonl", flags, **{"multilabel.columns": ("text", "roads")})
 
 
+def test_a_label_that_is_null_is_refused() -> None:
+    from datasets import Dataset
+
+    from ftp.data.target_form import shape
+
+    labels: list[list[str | None]] = [["noise"], [], [None, "noise"]]
+    rows = [{"text": f"a room {number}", "labels": cell} for number, cell in enumerate(labels)]
+    with pytest.raises(UserError, match=r"1 rows have a value \(in labels\) that is null; the first, counted from 0: \[2\]"):
+        shape({"train": Dataset.from_list(rows)}, "multilabelled")
+
+
 def test_thresholds_have_the_highest_f1_of_all() -> None:
     from sklearn.metrics import f1_score
 

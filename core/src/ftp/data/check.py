@@ -71,6 +71,8 @@ def _type_problem(column: forms.Column, column_type: ColumnType, source_name: st
 
 
 CORRECT = "correct or leave out these rows"
+LISTS: tuple[forms.ColumnKind, ...] = ("texts", "classes", "vector")
+"""Kinds of columns whose values are lists that hold no null; those with words of their own for it (tokens) aside."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,9 @@ def _mistakes_in(batch: pa.Table, columns: Sequence[forms.Column]) -> Iterator[t
                 _Mistake(f"no finite number in {column.name}"),
                 [i for i, value in present if value is not None and not is_finite(value)],
             )
+        # a null among texts would be read as an empty one
+        if column.kind in LISTS and _is_list(values.type):
+            yield _Mistake(f"a value (in {column.name}) that is null"), _lists_with_null(values.combine_chunks())
     if "tags" in of_kind:
         tokens = batch.column(of_kind["tokens"])
         tags = batch.column(of_kind["tags"])
@@ -139,6 +144,12 @@ def _true_indices(mask: pa.ChunkedArray) -> list[int]:
 
     indices: list[int] = pc.indices_nonzero(mask).to_pylist()
     return indices
+
+
+def _is_list(arrow_type: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return isinstance(arrow_type, pa.ListType | pa.LargeListType)
 
 
 def _rows_of_uneven_length(first: pa.ChunkedArray, second: pa.ChunkedArray) -> list[int]:

@@ -133,7 +133,7 @@ def columns_meant(rows: Rows, form: str) -> dict[str, str]:
     has_context = _is_text(sample.get("context", ())) and "context" not in best.values()
     if "instruction" in (*have, *best) and "input" not in have and has_context:
         return {**best, "input": "context"}
-    return with_second_text(rows, form, best)
+    return with_second_text(rows, form, _twins_in_order(best, have))
 
 
 def with_second_text(rows: Rows, form: str, meant: Mapping[str, str]) -> dict[str, str]:
@@ -156,6 +156,17 @@ def with_second_text(rows: Rows, form: str, meant: Mapping[str, str]) -> dict[st
     if twins and all(_is_text(sample.get(name, ())) and _is_mappable(name) for name in twins):
         return {**meant, ours: twins[0], ours_second: twins[1]}
     return {**meant}
+
+
+def _twins_in_order(meant: Mapping[str, str], have: Sequence[str]) -> dict[str, str]:
+    """`meant` with two columns that are alike in the order of their names, whichever holds the longer texts."""
+    theirs = list(meant.values())
+    for name in meant.values():
+        twins = _twins(name, have)
+        if twins and set(twins) <= set(theirs):
+            places = sorted(theirs.index(twin) for twin in twins)
+            theirs[places[0]], theirs[places[1]] = twins
+    return dict(zip(meant, theirs, strict=True))
 
 
 def _twins(name: str, have: Sequence[str]) -> tuple[str, str] | None:
