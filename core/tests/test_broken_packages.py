@@ -100,6 +100,7 @@ def test_of_two_forms_of_a_name_neither_is_taken_unless_one_is_cores(plant: Plan
     if name == "text":
         assert forms.get("text").column("mood") is None
         assert "two packages register the form 'text': ftp-core and ftp-planted-" in capsys.readouterr().err
+        assert prepare("clm,lora,medical").task.form == "text", "core's own form goes on working"
     else:
         with pytest.raises(UserError, match=r"two packages register the form 'thing': ftp-planted-a 1\.0 and ftp-planted-b 1\.0"):
             forms.get("thing")

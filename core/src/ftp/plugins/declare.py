@@ -143,10 +143,10 @@ def _in_brackets(words: Mapping[str, object]) -> list[Problem]:
         if kind is None:
             fix = nearest(word, VALUES) or f"there are: {', '.join(VALUES)}"
             problems.append(Problem(f"@plugin({word}=...): a plugin declares no such thing", fix))
-        elif absent := _names_of_broken(word, value):
-            problems += absent
         elif not kind.holds(value):
-            problems.append(Problem(f"@plugin({word}=...): it is {value!r:.60}", f"it is {kind.words}"))
+            # which names are broken is known now: the kind has read what is registered
+            unfit = Problem(f"@plugin({word}=...): it is {value!r:.60}", f"it is {kind.words}")
+            problems += _names_of_broken(word, value) or [unfit]
     return problems
 
 
@@ -154,7 +154,6 @@ def _names_of_broken(word: str, value: object) -> list[Problem]:
     """Why forms or heads that a word names cannot be used, where their packages are broken."""
     if word not in REGISTERED_IN:
         return []
-    VALUES[word].holds(value)  # reads the group
     unusable = registry.broken(REGISTERED_IN[word])
     problems = []
     for name in _as_tuple(value):
