@@ -60,8 +60,8 @@ def go(rows: Path, model: Path, tmp_path: Path) -> Callable[..., Any]:
     def run(plugins: Sequence[str] = ("full", "sentiment"), **options: Any) -> Any:
         usual: dict[str, Any] = dict(
             data=str(rows), model=str(model), out=tmp_path / f"run{next(count)}", precision="fp32", batch_size=8, epochs=1.0,
-            learning_rate=1e-3, logging_steps=1, eval_steps=1000, baselines=False, verify=False, report=False,
-            cache_dir=tmp_path / "cache")
+            learning_rate=1e-3, logging_steps=1, eval_steps=1000, early_stopping_patience=0, baselines=False,
+            verify=False, report=False, cache_dir=tmp_path / "cache")
         return ftp.run(list(plugins), **{**usual, **options})
 
     return run
@@ -270,6 +270,49 @@ class Mine:
     with pytest.raises(ftp.PluginError, match="failed in evaluate: ValueError: too few rows"):
         go(plugins_from=(where,), max_steps=1, metric_for_best_model="many", out=str(tmp_path / "few"))
     assert '"event": "step"' in (tmp_path / "few" / "log.jsonl").read_text()
+
+
+def test_what_follows_from_the_rows_is_told_kept_and_not_asked_again_at_a_resume(
+    go: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftp.options import read_recipe
+    from ftp.plugins.plan import prepare
+    from ftp.runs.run import execute
+    from ftp.train import amount
+
+    where = plugin_file(tmp_path, '''
+@ftp.plugin
+class Mine:
+    """Is interrupted in its fifth update, once."""
+    @ftp.hookimpl(wrapper=True)
+    def train_step(self, run, step):
+        once = run.out / "once"
+        if step == 4 and not once.exists():
+            once.write_text("")
+            raise KeyboardInterrupt
+        return (yield)
+''')
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        go(plugins_from=(where,), out=str(out), batch_size=None, epochs=None, early_stopping_patience=None,
+           save_steps=2)
+    recipe = read_recipe(out / "run.toml")
+    assert (recipe["batch_size"], recipe["epochs"], recipe["early_stopping_patience"]) == (8, 10.0, 0)  # `none` is never
+    line = next(line for line in (out / "run.toml").read_text().splitlines() if line.startswith("epochs"))
+    assert line == "epochs = 10.0 # 60 updates; 300 are wanted, in 3 to 10 passes"
+    told = [line["message"] for line in read_log(out / "log.jsonl") if line["event"] == "told"]
+    assert any("--batch-size 8 (45 training rows, 1,000 at most), --epochs 10 (" in message for message in told)
+
+    # a newer version may have another rule; the options of the command that resumes leave the numbers open
+    monkeypatch.setattr(amount, "UPDATES", 12)
+    monkeypatch.setattr(amount, "BATCHES", ((10, 1), (20, 2)))
+    numbers = ("plugins", "batch_size", "epochs", "early_stopping_patience")
+    given = {key: value for key, value in recipe.items() if key not in numbers}
+    result = execute(prepare(recipe["plugins"], given=[("options", {**given, "out": str(out)})]), resume=out)
+    assert result.step == 60
+    assert line in (out / "run.toml").read_text()
+    again = execute(prepare(recipe["plugins"], given=[("options", {**given, "out": str(tmp_path / "new"), "max_steps": 1})]))
+    assert read_recipe(again.out / "run.toml")["batch_size"] == 32
 
 
 def test_early_stopping_ends_after_evaluations_that_are_no_better(go: Any) -> None:

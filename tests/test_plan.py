@@ -39,6 +39,20 @@ def test_a_plan_is_what_the_run_does(
     assert plan["memory"]["weights"] == 4 * facts["total"] and plan["memory"]["optimizer"] == 8 * facts["trained"]
 
 
+def test_a_plan_says_how_much_is_trained_and_by_which_rule(capsys: pytest.CaptureFixture[str], tiny_bert: Path) -> None:
+    words = ["plan", "--plugins", "full,tag", "--model", str(tiny_bert)]
+    assert call(words) == 0
+    text = capsys.readouterr().out
+    assert "updates 120, each of 8 rows (10 epochs)" in text
+    assert "epochs = 10.0  (follows from the data: 120 updates; 300 are wanted, in 3 to 10 passes)" in text
+    assert "batch_size = 8  (follows from the data: 90 training rows, 1,000 at most)" in text
+    assert call([*words, "--batch-size", "30", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["updates"] == 30 and plan["options"]["batch_size"] == {"value": 30, "from": "flags"}
+    assert call([*words, "--data", "a/hub-id"]) == 0
+    text = capsys.readouterr().out
+    assert "--batch-size, --epochs" in text and "they follow from the training rows" in text
+    assert "updates " not in text.split("not known")[0]
 
 def test_a_plan_shows_whose_learning_rate_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bert: Path) -> None:
     assert call(["plan", "--plugins", "lora,sentiment", "--model", str(tiny_bert)]) == 0

@@ -227,7 +227,7 @@ def test_help_is_grouped_and_has_the_options_of_the_plugins(capsys: Out) -> None
         assert main.call(["run", "--plugins", "poems", word]) == 0
         text = " ".join(capsys.readouterr().out.split())
         for words in ("optimisation:", "poems (domain): Gives poems.", "--poems.size WHOLE NUMBER lines of a poem (1 to 5) [3]",
-                      "--[no-]poems.rhyme", "--poems.mood sad|glad", "over the training rows (at least 0) [9]"):
+                      "--[no-]poems.rhyme", "--poems.mood sad|glad", "default: follows from the data (at least 0) [9]"):
             assert words in text
     assert main.call(["run", "--help"]) == 0
     assert "--poems.size" not in capsys.readouterr().out
@@ -391,8 +391,8 @@ def test_a_plan_names_who_acts(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("words", "rows", "wanted"), [
-    ([], 100, 36), (["--epochs", "1.5"], 65, 5), (["--max-steps", "4"], None, 4), ([], None, None),
-    (["--batch-tokens", "64"], 100, None),
+    (["--batch-size", "32"], 100, 36), (["--batch-size", "32", "--epochs", "1.5"], 65, 5), (["--max-steps", "4"], None, 4),
+    (["--batch-size", "32"], None, None), (["--batch-tokens", "64"], 100, None), ([], 100, None),
 ])
 def test_updates_are_counted_as_the_loop_counts_them(words: list[str], rows: int | None, wanted: int | None) -> None:
     from ftp.runs.dry_run import updates

@@ -12,7 +12,8 @@ import ftp.runs.run
 from ftp import UserError
 from ftp.cli.main import call
 from ftp.folder.files import Folder
-from ftp.runs import recipes, stages
+from ftp.runs import following, recipes, stages
+from ftp.train.amount import TrainingRows
 
 PLUGIN = '''
 from ftp import hookimpl, option, plugin
@@ -66,6 +67,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         out = prepared.settings.out
         out.mkdir(parents=True, exist_ok=True)
         folder = Folder(out)
+        if resume is None:  # as a run does once it has its rows
+            prepared = following.follow(prepared, TrainingRows(50))
         folder.write_recipe(prepared.anywhere().recipe())
         if resume is None:
             recipes.begin(folder, prepared.anywhere().recipe())

@@ -219,7 +219,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def write_recipe(
     plugins: Iterable[str], options: Iterable[Option], values: Mapping[str, object], *, comments: bool = False,
-    extra: Mapping[str, object] | None = None,
+    extra: Mapping[str, object] | None = None, remarks: Mapping[str, str] | None = None,
 ) -> str:
     """The text of a recipe: plugins, core's options, then a table for each plugin.
 
@@ -229,6 +229,7 @@ def write_recipe(
         values: by dotted key; an option without one has its default.
         comments: explain each option.
         extra: keys that stand before the options.
+        remarks: option -> what to say behind its value.
     """
     import tomlkit
 
@@ -253,7 +254,10 @@ def write_recipe(
         if value is None:
             tables[item.owner].add(tomlkit.comment(f"{item.name} ="))
         else:
-            tables[item.owner].add(item.name, _toml(value))
+            written = _toml(value)
+            if remark := (remarks or {}).get(item.key):
+                written.comment(remark)
+            tables[item.owner].add(item.name, written)
     return tomlkit.dumps(document)
 
 

@@ -8,6 +8,10 @@ from typing import Literal
 
 from ftp.options import option
 
+FOLLOWING = ("batch_size", "epochs", "early_stopping_patience", "metric_for_best_model")
+"""Options that follow from the data where nobody gives them (`ftp.train.amount`). Until the rows are known their option has no
+value, and a `Settings` has what is right for rows that cannot be counted."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -72,9 +76,10 @@ class Settings:
                                                 "alone; auto: where the network gives the same answers", group="data")
 
     # --- optimisation ---
-    epochs: float = option(3.0, "passes over the training rows", low=0, group="optimisation")
+    epochs: float = option(3.0, "passes over the training rows; default: follows from the data", low=0, group="optimisation")
     max_steps: int | None = option(None, "updates at most (overrides epochs)", low=0, group="optimisation")
-    batch_size: int = option(32, "rows per update, over all processes and micro-batches", low=1, group="optimisation")
+    batch_size: int = option(32, "rows per update, over all processes and micro-batches; default: follows from the data", low=1,
+                             group="optimisation")
     batch_tokens: int | None = option(None, "tokens per update instead of rows", low=1, group="optimisation")
     micro_batch_size: int | None = option(None, "rows per forward pass on a device at most; default: all of an update's",
                                           low=1, group="optimisation")
@@ -97,10 +102,10 @@ class Settings:
     eval_steps: int | None = option(None, "updates between evaluations; default: 4 per epoch, at least 20 apart", low=1,
                                     group="evaluation")
     eval_batch_tokens: int = option(16384, "tokens per forward pass in evaluation", low=1, group="evaluation")
-    metric_for_best_model: str | None = option(None, "score that picks the best checkpoint; default: validation loss",
-                                               group="evaluation")
-    early_stopping_patience: int | None = option(None, "evaluations without a better score before training ends", low=1,
-                                                 group="evaluation")
+    metric_for_best_model: str | None = option(None, "score that picks the best checkpoint; default: validation loss, macro_f1 "
+                                               "where classes are uneven", group="evaluation")
+    early_stopping_patience: int = option(0, "evaluations without a better score before training ends; 0: never; default: "
+                                          "follows from the data", low=0, group="evaluation")
     save_steps: int | None = option(None, "updates between checkpoints; default: at each evaluation", low=1,
                                     group="evaluation")
     save_total_limit: int = option(2, "checkpoints kept beside the best", low=1, group="evaluation")

@@ -41,6 +41,7 @@ def command(arguments: tuple[str, ...]) -> None:
     from ftp.runs import dry_run
 
     forecast = dry_run.forecast(prepared)
+    prepared = forecast.prepared
     if "--json" in line.switches:
         say_json(as_json(prepared, forecast), indent=2)
     else:

@@ -13,18 +13,25 @@ ROWS = 16
 """Held-out rows that are answered to learn which scores there are."""
 
 
-def check_metric(run: StartedRun, data: Data, model: Model, loss: Loss) -> None:
-    """Check `--metric-for-best-model` against the scores that this run's plugins give.
+def check_metric(run: StartedRun, data: Data, model: Model, loss: Loss, is_rule: bool = False) -> bool:
+    """Check `--metric-for-best-model` against the scores that this run's plugins give: whether it is one of them.
+
+    Args:
+        is_rule: nobody named the score, a rule did: it is told where no plugin gives it.
 
     Raises:
-        UserError: no plugin gives a score of that name, or neither way is better for it.
+        UserError: somebody named a score that no plugin gives, or one for which neither way is better.
     """
     metric = run.settings.metric_for_best_model
     if metric in (None, "loss"):  # the loss is always there
-        return
+        return True
     scores = scores_of_few_rows(run, data, model, loss)
+    if is_rule and metric not in {score.name for score in scores}:
+        run.tell(f"no plugin of this run gives {metric}: the validation loss picks the best checkpoint")
+        return False
     if scores:
         to_minimise(metric, scores)
+    return True
 
 
 def scores_of_few_rows(run: StartedRun, data: Data, model: Model, loss: Loss) -> list[Score]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ftp.data.domains import COLUMN
 from ftp.errors import UserError, nearest
 from ftp.plugins.several import joined_domains
+from ftp.settings import Settings
 from ftp.types import Data, Model, Predictions, Score, StartedRun
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ def _scores(
             scores[key] = dataclasses.replace(score, n=score.n or len(rows))
             plugin_of[key] = answer.plugin
     return list(scores.values())
+
+
+def best_first(settings: Settings, scores: Sequence[Score]) -> list[Score]:
+    """The scores with the one that picks the best before all others, as it is the one that counts."""
+    return sorted(scores, key=lambda score: score.name != settings.metric_for_best_model)
 
 
 def to_minimise(metric: str | None, scores: Sequence[Score]) -> float:

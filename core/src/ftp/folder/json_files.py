@@ -20,6 +20,7 @@ class Facts(TypedDict, total=False):
 
     `id`: that of the folder's marker. `status`: running, finished, stopped or failed, for the `reason`. `began`, `recipe`:
     hashes of the recipe that the run began with and of the one in force, with the `changes` and `resumes` between them.
+    `rules`: the options that follow from the data, each with the rule that gave it.
     `model_files`: sizes in bytes; `weights`: hashes. `verified`: whether model/ was loaded in a fresh process. `trained` of
     `total`: parameters. `checks`: the verdicts of each plugin. `seconds`, `training_seconds`: of all, and of training alone.
     """
@@ -32,6 +33,7 @@ class Facts(TypedDict, total=False):
     recipe: str
     changes: list[ChangeFact]
     resumes: list[dict[str, object]]
+    rules: dict[str, str]
     device: str
     device_kind: str
     device_name: str

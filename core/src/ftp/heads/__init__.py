@@ -77,6 +77,7 @@ class HeadSpec:
         has_classes: its size is the number of classes, whose names the configuration holds.
         picks_class_of: of what it picks one of the classes: of each row, or of each word; empty: it does not.
         finds_span: it finds the first and the last token of an answer.
+        has_short_answers: each row has one short answer though the head has no classes and finds no span (a number, a choice).
         gives_number: it gives one number for each row, as a reward does.
         reads_answers: what it judges is an answer: rows to be answered keep theirs.
         writes_text: it writes tokens one after another, so that the network generates text.
@@ -110,6 +111,7 @@ class HeadSpec:
     has_classes: bool = False
     picks_class_of: Literal["", "row", "word"] = ""
     finds_span: bool = False
+    has_short_answers: bool = False
     gives_number: bool = False
     reads_answers: bool = False
     writes_text: bool = False
@@ -120,6 +122,12 @@ class HeadSpec:
     loss_is_nats: bool = False
     unused: tuple[str, ...] = ()
     model_as: str = ""
+
+    @property
+    def follows_rows(self) -> bool:
+        """Whether how much is trained follows from the number of rows: each has one short answer, so few large updates teach
+        little."""
+        return self.has_classes or self.finds_span or self.has_short_answers
 
     @property
     def loss_unit(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from ftp import forms, heads
 from ftp.errors import Problem
@@ -136,10 +137,15 @@ def _gives_any_of(domain: Declaration, wants: Iterable[str]) -> bool:
 
 
 def core_options() -> list[Option]:
-    """The options of core itself."""
-    from ftp.settings import Settings
+    """The options of core itself. One that follows from the data has no default until the rows are known."""
+    from ftp.settings import FOLLOWING, Settings
 
-    return options_of(Settings, "")
+    options = []
+    for item in options_of(Settings, ""):
+        if item.name in FOLLOWING:
+            item = dataclasses.replace(item, default=None, kind=Optional[item.kind])  # noqa: UP045 (a kind is no type to mypy)
+        options.append(item)
+    return options
 
 
 def suggested(

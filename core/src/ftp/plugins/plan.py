@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ftp.plugins.find import discover, pick
 from ftp.plugins.fit import Suggestions, core_options, settle, suggested
 from ftp.plugins.offers import wishes
 from ftp.plugins.trust import absolute
-from ftp.settings import Settings
+from ftp.settings import FOLLOWING, Settings
 from ftp.types import Task
 
 Given = Sequence[tuple[str, Mapping[str, object]]]
@@ -41,6 +41,7 @@ class Prepared:
         values: every option by dotted key.
         origin: where each came from (`default`, `suggested by lora`, a file's name, `flags`).
         notes: what the user should know of them.
+        reasons: option -> why it has its value, where that follows from the data; empty until the rows are known.
     """
 
     plugins: tuple[str, ...]
@@ -51,6 +52,7 @@ class Prepared:
     task: Task
     settings: Settings
     notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def recipe(self, *, comments: bool = False) -> str:
         """The fully resolved run as the text of a recipe that `ftp run` takes. The run folder is left out, so that
@@ -60,7 +62,7 @@ class Prepared:
             if values.get(key) is None and source != "default":
                 values[key] = "none"
         values["out"] = None
-        return write_recipe(self.plugins, self.options, values, comments=comments)
+        return write_recipe(self.plugins, self.options, values, comments=comments, remarks=self.reasons)
 
     def anywhere(self) -> Prepared:
         """The same run with whole paths, so that its recipe repeats it from any folder; names and hub ids are left as they
@@ -125,7 +127,11 @@ def prepare(
     if mistakes:
         raise UserError(list(dict.fromkeys(mistakes)))
     assert task is not None
-    core = {item.name: values[item.key] for item in options if not item.owner}
+    core = {}
+    for item in options:
+        is_open = item.name in FOLLOWING and values[item.key] is None
+        if not item.owner and not is_open:
+            core[item.name] = values[item.key]
     return Prepared(tuple(names), tuple(picked), tuple(options), values, origin, task, Settings(**core), tuple(notes))
 
 

@@ -17,6 +17,8 @@ from ftp.plugin_info import Picked
 from ftp.plugins.call import Hooks
 from ftp.plugins.declare import implementations, plugin
 from ftp.plugins.plan import Prepared
+from ftp.runs import following
+from ftp.settings import FOLLOWING
 from ftp.types import Data, Model, Run
 
 if TYPE_CHECKING:
@@ -46,9 +48,10 @@ class Forecast:
 
     `acting`: hook -> (plugin, how it acts), in order. `rows`: of each stored split. `updates`: None where they are not known.
     `memory`: bytes of each part, and `formula` how they came about. `unknown`: what could not be worked out, and why. `notes`:
-    what plugins told on the way.
+    what plugins told on the way. `prepared`: the run with the options that follow from its rows, where these are known.
     """
 
+    prepared: Prepared
     acting: Mapping[str, Sequence[tuple[str, str]]]
     rows: Mapping[str, int] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
@@ -69,6 +72,12 @@ def forecast(prepared: Prepared) -> Forecast:
     acting = {hook: run.hooks.who(hook) for hook in hooks.ARITY}
     unknown: list[str] = []
     data = _data(run, prepared, unknown)
+    head = heads.get(prepared.task.head)
+    if "train" in data.splits or not head.follows_rows:
+        prepared = following.follow(prepared, following.training_rows(data, prepared.task))
+    else:
+        unknown += _open_options(prepared)
+    run = dataclasses.replace(run, settings=prepared.settings)
     shape = _shape(run, prepared, data, unknown)
     rows = {name: len(split) for name, split in data.splits.items() if hasattr(split, "num_rows")}
     count = updates(prepared, rows.get("train"))
@@ -76,7 +85,13 @@ def forecast(prepared: Prepared) -> Forecast:
         unknown.append("updates: the number of training rows (or of their tokens) is not known before they are read")
     sizes, formula = memory(prepared, shape) if shape else ({}, "")
     notes = tuple(str(line["message"]) for line in log.lines if line["event"] == "told")
-    return Forecast(acting, rows, data.labels, shape, count, sizes, formula, tuple(unknown), notes)
+    return Forecast(prepared, acting, rows, data.labels, shape, count, sizes, formula, tuple(unknown), notes)
+
+
+def _open_options(prepared: Prepared) -> list[str]:
+    """What is not known of options that follow from rows which are not there."""
+    flags = [f"--{name.replace('_', '-')}" for name in FOLLOWING if prepared.values[name] is None]
+    return [f"{', '.join(flags)}: they follow from the training rows, which are not read"] if flags else []
 
 
 def updates(prepared: Prepared, rows: int | None) -> int | None:
@@ -84,7 +99,8 @@ def updates(prepared: Prepared, rows: int | None) -> int | None:
     settings = prepared.settings
     if settings.max_steps is not None:
         return settings.max_steps
-    if rows is None or settings.batch_tokens is not None or _orders_rows(prepared):
+    is_open = prepared.values["epochs"] is None or prepared.values["batch_size"] is None
+    if rows is None or is_open or settings.batch_tokens is not None or _orders_rows(prepared):
         return None
     per_epoch = math.ceil(rows / settings.batch_size)
     return count_updates(settings.epochs, lambda epoch: per_epoch)

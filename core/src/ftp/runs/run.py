@@ -1,13 +1,15 @@
 """One run, from plugin names to run folder: the order of things, and nothing else.
 
     pick names > options > audit            ftp.plugins.plan      (nothing heavy is imported)
-    > load_data > risks(data) > build_model > make_loss > encode > one trial batch > risks(start) > baselines
+    > load_data > how much is trained       ftp.runs.following
+    > risks(data) > build_model > make_loss > encode > one trial batch > risks(start) > baselines
     > the loop (train_step, on_event, evaluate, risks(evaluation))          ftp.train.loop
     > evaluate > save > verify > risks(end) > record > report
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +19,7 @@ from ftp.errors import RiskStop
 from ftp.evaluate.baselines import measure_baselines
 from ftp.evaluate.metric_names import check_metric
 from ftp.evaluate.predict import predict
-from ftp.evaluate.scoring import score
+from ftp.evaluate.scoring import best_first, score
 from ftp.evaluate.train_sample import train_sample
 from ftp.folder.files import Folder
 from ftp.folder.log import Log
@@ -27,13 +29,13 @@ from ftp.plugins.call import Hooks
 from ftp.plugins.plan import Prepared
 from ftp.report import keep
 from ftp.risks.verdicts import Verdicts
-from ftp.runs import inputs, start
+from ftp.runs import following, inputs, start
 from ftp.runs.build import build, make_source, trial
 from ftp.runs.opening import check_addresses, ending_written_down, find_checkpoint, open_folder, stage, tell_plugins, write_report
 from ftp.runs.saving import put_in_place, save, verify
 from ftp.runs.validation import Validation
 from ftp.train.schedule import between_evaluations
-from ftp.types import Finished, Result, StartedRun
+from ftp.types import Data, Finished, Result, StartedRun
 
 
 def execute(prepared: Prepared, resume: Path | None = None) -> Result:
@@ -47,6 +49,8 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
     from ftp.train.device import calm_threads, describe
 
     started = time.perf_counter()
+    if resume is not None:
+        prepared = following.as_in_folder(prepared, resume)
     check_addresses(prepared, resume)
     calm_threads()
     with ExitStack() as stack:
@@ -71,26 +75,31 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
                 run.tell(note)
             if resume is not None:
                 start.take_up(run, folder, prepared)
+        # How much is trained follows from the rows where nobody says it; all that comes after sees plain numbers.
         with ending_written_down(run, folder):
-            result = do_run(run, started, folder, resume)
+            stage(run, "reading data")
+            data = collect(run)
+            inputs.check_rows(run, data, resume is not None)
+            prepared = following.settle(run, prepared, data, resume is not None)
+            run = dataclasses.replace(run, settings=prepared.settings)
+        with ending_written_down(run, folder):
+            result = do_run(run, prepared, data, started, folder, resume)
         if folder is not None and prepared.settings.report:
             write_report(run)
         tell_plugins(run, Finished(result.step, result))
         return result
 
 
-def do_run(run: StartedRun, started: float, folder: Folder | None, resume: Path | None) -> Result:
-    """All that a run does between an open folder and its result, in order."""
+def do_run(
+    run: StartedRun, prepared: Prepared, data: Data, started: float, folder: Folder | None, resume: Path | None
+) -> Result:
+    """All that a run does between its rows and its result, in order."""
     from ftp import model as models
     from ftp.train import loop
     from ftp.train.device import describe
 
-    settings, accelerator, log, out = run.settings, run.accelerator, run.log, run.out
+    accelerator, log, out = run.accelerator, run.log, run.out
     verdicts = Verdicts(run)
-
-    stage(run, "reading data")
-    data = collect(run)
-    inputs.check_rows(run, data, resume is not None)
     verdicts.check("data", data)
 
     stage(run, "loading the model")
@@ -104,7 +113,13 @@ def do_run(run: StartedRun, started: float, folder: Folder | None, resume: Path 
     if folder is not None:
         folder.write_data(keep.shape(data, encoded))
     trial(run, model, loss, source)
-    check_metric(run, data, model, loss)
+    is_metric_known = check_metric(run, data, model, loss, is_rule="metric_for_best_model" in prepared.reasons)
+    if not is_metric_known:
+        prepared = following.without_metric(prepared)
+        run = verdicts.run = dataclasses.replace(run, settings=prepared.settings)
+    if folder is not None:
+        following.write_down(folder, prepared)
+    settings = run.settings
     verdicts.check("start", data, model, loss)
 
     # What the tuned model is held against, on the same held-out rows.
@@ -124,7 +139,7 @@ def do_run(run: StartedRun, started: float, folder: Folder | None, resume: Path 
 
     stage(run, "scoring held-out rows")
     predictions = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
-    scores = score(run, data, predictions, model)
+    scores = best_first(settings, score(run, data, predictions, model))
 
     # The model is `model/` only once a fresh process has given the same answers with it.
     stage(run, "saving")

@@ -31,7 +31,7 @@ from ftp.options import flatten, read_recipe
 from ftp.plugins import trust
 from ftp.plugins.find import pick
 from ftp.plugins.plan import Prepared, options_for, prepare, replace_settings, split_names
-from ftp.runs import recipes
+from ftp.runs import following, recipes
 
 FILE, FLAGS = "stages.toml", "flags.toml"
 """The recipe of all stages, in their folder, and the options that were given beside it."""
@@ -196,6 +196,8 @@ def _as_its_folder_shows(name: str, prepared: Prepared, folder: Path) -> Stage:
     merges = _to_merge(prepared, folder)
     if merges is not None:
         prepared = replace_settings(prepared, model=str(_merged_folder(merges)))
+    if done or begun:
+        prepared = following.as_in_folder(prepared, folder)
     changes = recipes.since_began(folder, prepared) if done or begun else []
     return Stage(name, prepared, folder, done, begun, tuple(changes))
 

@@ -133,7 +133,7 @@ def train(
                     evaluation, value = evaluate(state.step, forward)
                     is_best = state.add(evaluation, value)
                     patience = settings.early_stopping_patience
-                    if patience and state.worse >= patience:
+                    if patience and state.worse >= patience and not due.end:
                         state.reason = f"no better for {patience} evaluations (best: update {state.best_step})"
                     event = Evaluated(state.step, evaluation.loss, evaluation.train_loss, evaluation.scores)
                     state.reason = asked_to_stop(run, event) or state.reason

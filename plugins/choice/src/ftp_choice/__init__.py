@@ -79,6 +79,7 @@ HEAD = HeadSpec(
     shown=shown,
     what_is_trained="no single token is trained: the choice of the row is",
     loss_is_nats=True,
+    has_short_answers=True,
     model_as="labels",
     unused=("classifier.bias",),  # added to all choices alike, so that nothing can be learnt of it
 )

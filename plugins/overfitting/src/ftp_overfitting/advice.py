@@ -12,7 +12,7 @@ MUCH_DECAY, MUCH_DROPOUT = 0.1, 0.1
 def stop_sooner(run: Run, step: int) -> list[str]:
     """End after this update, or by itself."""
     commands = [run.command("--max-steps", step)]
-    if run.settings.early_stopping_patience is None:
+    if not run.settings.early_stopping_patience:
         commands.append(run.command("--early-stopping-patience", 2))
     return commands
 

@@ -37,6 +37,7 @@ HEAD = HeadSpec(
     baselines=Later("ftp_regress:mean_of_train"),
     scores=Later("ftp_regress:measure"),
     what_is_trained="no single token is trained: the number of the row is",
+    has_short_answers=True,
     model_as="labels",
 )  # fmt: skip
 
