@@ -106,7 +106,8 @@ def the_folder(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def on_rows(data: Data, **options: Any) -> Risk:
     """The verdict from rows alone."""
-    run = Run(Settings(), Task(data.form, "labels"), Hooks(()))
+    prepared = prepare(["full", "sentiment", *QUIET])
+    run = Run(Settings(), Task(data.form, "labels"), Hooks(prepared.picked, prepared.values))
     return sound(Preflight(**options).check_risks(run, "start", data, None, None))
 
 
@@ -200,6 +201,14 @@ def test_extreme_imbalance_is_told_and_little_is_not() -> None:
     assert on_rows(labelled(labels=[int(n % 4 == 0) for n in range(200)])).level == "ok"
     level = on_rows(labelled(labels=[0] * 195 + [1] * 5), imbalance=150.0).level
     assert level == "note"
+
+
+def test_a_class_with_less_than_a_fifth_of_its_fair_share_is_noted_with_what_helps() -> None:
+    risk = on_rows(labelled(labels=[0] * 185 + [1] * 15))  # 7.5 %, where 50 % would be even
+    assert risk.level == "note"
+    assert "(92.5% and 7.5% of the rows; 50.0% each would be even)" in risk.finding
+    assert "ftp run run.toml --plugins full,sentiment,class_weight" in risk.advice
+    assert on_rows(labelled(labels=[0] * 179 + [1] * 21)).level == "ok"
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ftp.forms import Column
     from ftp_preflight import Preflight
 
+UNEVEN = 5  # classes are uneven where the rarest has less than this part of its fair share
+WEIGHTS = "class_weight"  # the plugin that lets rare classes count as much
 EXPECTED = 5  # rows of a class that chance gives to a split: with fewer it may lack the class
 
 
@@ -135,7 +137,7 @@ def _imbalance(
     present: Sequence[int],
     findings: Findings,
 ) -> None:
-    """Rows of the largest class for one of the smallest."""
+    """Rows of the largest class for one of the smallest, and of the smallest against its fair share."""
     largest = max(present, key=lambda label: train[label])
     smallest = min(present, key=lambda label: train[label])
     ratio = train[largest] / train[smallest]
@@ -144,15 +146,27 @@ def _imbalance(
         largest=[names[largest], train[largest]],
         smallest=[names[smallest], train[smallest]],
     )
-    if ratio < options.imbalance / 5:
+    fair_share = train.total() / len(present)
+    is_uneven = UNEVEN * train[smallest] < fair_share
+    if ratio < options.imbalance / 5 and not is_uneven:
         return
+    shares = ""
     advice = []
+    if is_uneven:
+        of_largest = train[largest] / train.total()
+        of_smallest = train[smallest] / train.total()
+        shares = (
+            f" ({of_largest:.1%} and {of_smallest:.1%} of the rows; {1 / len(present):.1%} each would be even)"
+        )
+        picked = [plugin.name for plugin in run.hooks.picked if not plugin.found.default]
+        if picked and WEIGHTS not in picked:
+            advice.append(run.command("--plugins", ",".join([*picked, WEIGHTS])))
     if run.settings.metric_for_best_model != "macro_f1":
         advice.append(run.command("--metric-for-best-model", "macro_f1"))
     findings.add(
         "warn" if ratio >= options.imbalance else "note",
         f"{names[largest]!r} has {train[largest]} rows in train and {names[smallest]!r} "
-        f"{train[smallest]}: accuracy says little, macro F1 more",
+        f"{train[smallest]}{shares}: accuracy says little, macro F1 more",
         *advice,
     )
 
