@@ -315,6 +315,40 @@ class Mine:
     assert read_recipe(again.out / "run.toml")["batch_size"] == 32
 
 
+@pytest.mark.parametrize("gives_macro_f1", [True, False])
+def test_macro_f1_picks_the_best_and_is_shown_first_where_classes_are_uneven(
+    go: Any, tmp_path: Path, gives_macro_f1: bool
+) -> None:
+    from ftp.options import read_recipe
+
+    folder = tmp_path / "uneven"
+    folder.mkdir()
+    for split, count in (("train", 60), ("validation", 20)):
+        rows = [{"text": f"{WORDS[n % 15]} {split} {n}", "label": int(n % 15 == 0)} for n in range(count)]
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    where = plugin_file(tmp_path, '''
+@ftp.plugin(gives=("labelled",))
+class Mine:
+    """Gives rows, and a score of its own for them."""
+    @ftp.hookimpl
+    def load_data(self, run):
+        from ftp.data import load
+        return load(run, form="labelled")
+    @ftp.hookimpl
+    def evaluate(self, predictions):
+        return [ftp.types.Score("many", 1.0, "max", split) for split in predictions]
+''')
+    domain = {"plugins": ["full", "sentiment"]} if gives_macro_f1 else {"plugins": ["full"], "plugins_from": (where,)}
+    result = go(**domain, data=str(folder), max_steps=2)
+    told = " ".join(line["message"] for line in lines(result, "told"))
+    assert "--metric-for-best-model macro_f1 (the rarest class has 4 rows, less than a fifth of the 30" in told
+    kept = read_recipe(result.out / "run.toml").get("metric_for_best_model")
+    if gives_macro_f1:
+        assert kept == "macro_f1" and result.scores[0].name == "macro_f1"
+    else:
+        assert kept is None and "no plugin of this run gives macro_f1" in told
+
+
 def test_early_stopping_ends_after_evaluations_that_are_no_better(go: Any) -> None:
     result = go(epochs=40.0, learning_rate=5e-2, eval_steps=3, early_stopping_patience=2)
     looks = [look["validation_loss"] for look in lines(result, "evaluation")]
