@@ -161,6 +161,8 @@ def attach(model: Model, config: PeftConfig, *, who: str, seed: int, reversible:
     for warning in warned:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
+    _share_configuration(net)
+
     # PEFT adds its own modules to ours, doubles among them
     if getattr(config, "modules_to_save", None):
         config.modules_to_save = list(dict.fromkeys(config.modules_to_save))
@@ -173,6 +175,19 @@ def attach(model: Model, config: PeftConfig, *, who: str, seed: int, reversible:
             net.save_pretrained(folder, save_embedding_layers=_has_new_rows(net, came_from))
 
     return replace(model, net=net, save=save, reference=_off(net) if reversible else model.reference)
+
+
+def _share_configuration(net: PeftModel) -> None:
+    """Let modules that are trained whole follow the configuration of the network, which says how it attends. PEFT copies them
+    together with the configuration as it is now."""
+    from peft.utils import ModulesToSaveWrapper
+
+    wrappers = [module for module in net.modules() if isinstance(module, ModulesToSaveWrapper)]
+    for wrapper in wrappers:
+        for copied in wrapper.modules_to_save.values():
+            for name, module in wrapper.original_module.named_modules():
+                if hasattr(module, "config"):
+                    copied.get_submodule(name).config = module.config
 
 
 def _has_new_rows(net: PeftModel, came_from: Origin | None) -> bool:
