@@ -25,7 +25,7 @@ def test_a_plan_is_what_the_run_does(
     for split in ("train", "validation"):
         (tmp_path / f"{split}.jsonl").write_text(rows.replace("room", f"room {split}"))
     words = ["--plugins", f"{method},sentiment{RISKS}", "--data", str(tmp_path),
-             "--model", str(tiny_bert), "--batch-size", "16", "--epochs", "2", *options]
+             "--model", str(tiny_bert), "--batch-size", "16", "--epochs", "2", "--head-init", "random", *options]
     with monkeypatch.context() as watched:
         watched.setattr("transformers.PreTrainedModel.from_pretrained", None)  # no weights are read
         assert call(["plan", *words, "--json"]) == 0
@@ -53,6 +53,15 @@ def test_a_plan_says_how_much_is_trained_and_by_which_rule(capsys: pytest.Captur
     text = capsys.readouterr().out
     assert "--batch-size, --epochs" in text and "they follow from the training rows" in text
     assert "updates " not in text.split("not known")[0]
+
+def test_a_plan_says_which_layer_may_become_new(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bert: Path) -> None:
+    for method in ("full", "lora"):
+        assert call(["plan", "--plugins", f"{method},sentiment", "--model", str(tiny_bert)]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "bert.encoder.layer.1 and bert.pooler (9,600 parameters) are new as the head is" in printed
+    assert call(["plan", "--plugins", "lora,sentiment", "--model", str(tiny_bert), "--head-init", "random"]) == 0
+    assert "are new as the head is" not in capsys.readouterr().out
+
 
 def test_a_plan_shows_whose_learning_rate_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bert: Path) -> None:
     assert call(["plan", "--plugins", "lora,sentiment", "--model", str(tiny_bert)]) == 0

@@ -46,7 +46,7 @@ def test_twenty_updates_are_those_of_trainer(method: str, rows: Path, model: Pat
     options: dict[str, Any] = dict(
         data=str(rows), model=str(model), out=tmp_path / "run", seed=5, precision="fp32", batch_size=8, epochs=2.0,
         learning_rate=1e-3, warmup_ratio=0.0, weight_decay=0.1, logging_steps=1, eval_steps=1000, baselines=False,
-        verify=False, report=False, cache_dir=tmp_path / "cache")
+        verify=False, report=False, head_init="random", cache_dir=tmp_path / "cache")
     if method == "lora":
         options["lora"] = {"lora_dropout": 0.0, "r": 4}
     ftp.run([method, "sentiment"], **options)

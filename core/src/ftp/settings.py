@@ -43,6 +43,9 @@ class Settings:
     max_length: int | None = option(None, "tokens per row at most (where an encoder reads and a decoder writes: of each); "
                                     "default: what the model takes, 1024 at most", low=4,
                                     group="model")
+    head_init: Literal["probe", "random"] = option("probe", "how a new head of classes, labels or numbers begins; probe: as a "
+                                                   "linear model of the training rows; random: with random numbers",
+                                                   group="model")
     gradient_checkpointing: bool = option(False, "recompute activations instead of keeping them", group="model")
 
     # --- data ---
@@ -101,6 +104,8 @@ class Settings:
     # --- evaluation and saving ---
     eval_steps: int | None = option(None, "updates between evaluations; default: 4 per epoch, at least 20 apart", low=1,
                                     group="evaluation")
+    eval_on_start: bool | None = option(None, "evaluate before the first update as well, so that a run that only gets worse "
+                                        "keeps what it began with; default: where a new head was fitted", group="evaluation")
     eval_batch_tokens: int = option(16384, "tokens per forward pass in evaluation", low=1, group="evaluation")
     metric_for_best_model: str | None = option(None, "score that picks the best checkpoint; default: validation loss, macro_f1 "
                                                "where classes are uneven", group="evaluation")

@@ -85,7 +85,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         rows = [{"text": f"the film was {'good' if i % 2 else 'bad'} {split} {i}", "label": i % 2} for i in range(count)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {"data": str(folder), "model": str(tiny("bert", folder / "bert")), "max_steps": 6, "batch_size": 8, "eval_steps": 3,
-            "learning_rate": 0.02, "device": "cpu", "precision": "fp32", "baselines": False, "report": False, "on_risk": "warn"}
+            "eval_on_start": False, "learning_rate": 0.02, "device": "cpu", "precision": "fp32", "baselines": False,
+            "report": False, "on_risk": "warn"}
 
 
 @pytest.mark.parametrize("best", [3, 6])

@@ -120,7 +120,7 @@ def test_thresholds_have_the_highest_f1_of_all() -> None:
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_new_head_begins_at_the_shares_of_the_labels(folder: Path, method: str) -> None:
-    _, data, model, loss = built([method, "multilabel"], model=str(folder / "bert"))
+    _, data, model, loss = built([method, "multilabel"], model=str(folder / "bert"), head_init="random")
     train = data.splits["train"]
     shares = scores.hot(train["labels"][:], len(LABELS)).mean(0)
     batch = loss.collate(list(loss.encode(train.to_list())))
@@ -130,9 +130,21 @@ def test_a_new_head_begins_at_the_shares_of_the_labels(folder: Path, method: str
     entropy = -(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean()
     assert out.total.item() / batch.count == pytest.approx(entropy, abs=0.05)
     assert np.mean(probabilities, 0) == pytest.approx(shares, abs=0.1)
-    _, _, even, _ = built([method, "multilabel"], model=str(folder / "bert"), **{"multilabel.prior": False})
+    _, _, even, _ = built([method, "multilabel"], model=str(folder / "bert"), head_init="random", **{"multilabel.prior": False})
     assert all(layer.bias.abs().max() < 0.3 for layer in output_layers(even.net, len(LABELS)))
     assert all(layer.bias.abs().max() > 1 for layer in output_layers(model.net, len(LABELS)))
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_fitted_head_knows_more_than_the_shares_of_the_labels(folder: Path, method: str) -> None:
+    _, data, model, loss = built([method, "multilabel"], model=str(folder / "bert"))
+    train = data.splits["train"]
+    shares = scores.hot(train["labels"][:], len(LABELS)).mean(0)
+    entropy = -(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean()
+    batch = loss.collate(list(loss.encode(train.to_list())))
+    model.net.eval()
+    with torch.no_grad():
+        assert loss.compute(batch).total.item() / batch.count < entropy
 
 
 def test_scores_and_baseline_by_hand() -> None:

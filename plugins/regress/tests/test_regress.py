@@ -13,6 +13,7 @@ import torch
 import ftp
 from ftp.data.read import read
 from ftp.errors import UserError
+from ftp.net.heads import output_layers
 from ftp.types import Data, Prediction, Predictions
 from ftp_regress import SAMPLE, Regress, mean_and_spread
 from ftp_testing.built import built
@@ -101,9 +102,17 @@ def test_a_new_head_begins_at_the_mean_and_numbers_are_not_rounded_to_bf16(folde
         numbers = [prediction.answer for prediction in loss.answer(batch, None)]
     assert all(abs(number - 1993) < 3 for number in numbers)  # bf16 has 1984, 1992 and 2000
     assert all(float(torch.tensor(number).bfloat16()) != number for number in numbers)
-    raw, _, _ = parts(folder, data=str(folder / "years.jsonl"), **{"regress.standardise": False})
+    raw, _, _ = parts(folder, data=str(folder / "years.jsonl"), head_init="random",
+                      **{"regress.standardise": False})
     assert raw.net.config.score_unit == 1.0
     assert float(raw.net.classifier.bias) == pytest.approx(0.0, abs=0.5)
+
+
+@pytest.mark.parametrize("is_standardised", [True, False])
+def test_a_fitted_head_gives_numbers_in_their_own_unit(folder: Path, is_standardised: bool) -> None:
+    model, _, _ = parts(folder, data=str(folder / "years.jsonl"), **{"regress.standardise": is_standardised})
+    assert model.has_fitted_head
+    assert all(abs(float(layer.bias) - 1993) < 60 for layer in output_layers(model.net, 1))
 
 
 def test_scores_and_baseline_by_hand() -> None:

@@ -61,6 +61,7 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
         "head": RegisteredName(all_heads),
         "labels": TEXTS,
         "fresh": TEXTS,
+        "has_fitted_head": BOOLEAN,
         "reference": or_none(FUNCTION),
         "save": or_none(FUNCTION),
         "packed": BOOLEAN,

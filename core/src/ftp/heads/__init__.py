@@ -75,6 +75,9 @@ class HeadSpec:
         refusal: the network's configuration -> why it cannot have the head though Transformers knows a class; None: it can.
         what_is_trained: what the marks mean in a preview of rows, where trained tokens stand in ⟦...⟧.
         has_classes: its size is the number of classes, whose names the configuration holds.
+        probe: how a new head is fitted on the training rows before training: to one class, to any number of labels or to a number
+            for each of the terms of its default loss, which has `logits_of` and `targets_of`; empty: it is not.
+        reads_first_token: an encoder's head reads a row at its first token.
         picks_class_of: of what it picks one of the classes: of each row, or of each word; empty: it does not.
         finds_span: it finds the first and the last token of an answer.
         has_short_answers: each row has one short answer though the head has no classes and finds no span (a number, a choice).
@@ -109,6 +112,8 @@ class HeadSpec:
     refusal: Callable[[PretrainedConfig], Problem | None] | None = None
     what_is_trained: str = "no single token is trained: the row is"
     has_classes: bool = False
+    probe: Literal["", "class", "labels", "number"] = ""
+    reads_first_token: bool = False
     picks_class_of: Literal["", "row", "word"] = ""
     finds_span: bool = False
     has_short_answers: bool = False

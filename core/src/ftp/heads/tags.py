@@ -13,6 +13,7 @@ HEAD = HeadSpec(
     baselines=Later("ftp.evaluate.baselines:tag_baselines"),
     scores=Later("ftp.metrics.entities:tagging"),
     has_classes=True,
+    probe="class",
     what_is_trained="⟦...⟧ is trained: the first token of each word, which is to give the tag behind →",
     picks_class_of="word",
     loss_is_nats=True,

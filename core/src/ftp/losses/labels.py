@@ -145,6 +145,11 @@ class TextLoss(Loss[LabelRow]):
         """What the head says of each row, `[rows, outputs] float32`."""
         return heads.classify(self.model.net, batch.inputs).float()
 
+    def targets_of(self, batch: Batch) -> torch.Tensor:
+        """What it should say, `[rows]` or `[rows, outputs]`."""
+        labels: torch.Tensor = batch.inputs["label"]
+        return labels
+
     def compute(self, batch: Batch) -> LossOut:
         logits = self.logits_of(batch)
         labels = batch.inputs["label"]

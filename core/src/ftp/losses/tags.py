@@ -122,6 +122,11 @@ class Tags(Loss[TagRow]):
         """[words, tags] the logits at the first token of each word."""
         return heads.token_logits(self.model.net, batch.inputs)[0][batch.inputs["where"]].float()
 
+    def targets_of(self, batch: Batch) -> torch.Tensor:
+        """[words] the number of the tag of each."""
+        targets: torch.Tensor = batch.inputs["target"]
+        return targets
+
     def compute(self, batch: Batch) -> LossOut:
         logits = self.logits_of(batch)
         of = batch.inputs["of"]

@@ -30,7 +30,7 @@ def facts(story: Story) -> list[tuple[str, str]]:
     if known.get("trained") is not None and known.get("total"):
         rows.append(("trained", f"{known['trained']:,} of {known['total']:,} parameters"))
     if known.get("steps") is not None:
-        best = f", the best after {known['best_step']}" if known.get("best_step") else ""
+        best = f", the best after {known['best_step']}" if known.get("best_step") is not None else ""
         rows.append(("updates", f"{known['steps']:,}{best}"))
     if known.get("seconds") is not None:
         rows.append(("time", format_duration(known["seconds"])))

@@ -49,7 +49,13 @@ class Checkpoint:
             unseen = named - set(tokens)
         _tell_needless(run, tokenizer, named - set(loaded.fresh_tokens), unseen)
         fresh_tokens = {*loaded.fresh_tokens, *named, *untrained(loaded.net, tokens)}
-        return replace(loaded, fresh_tokens=tuple(sorted(fresh_tokens)))
+        loaded = replace(loaded, fresh_tokens=tuple(sorted(fresh_tokens)))
+        # a plan has no device, and reads no rows through the network
+        if isinstance(run, StartedRun):
+            from ftp.model import head_start
+
+            loaded = head_start.begin(run, data, loaded)
+        return loaded
 
 
 def _tell_needless(run: Run, tokenizer: PreTrainedTokenizerBase, known: set[int], unseen: set[int]) -> None:

@@ -174,6 +174,7 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
     """The network on the meta device, after every plugin that wraps build_model; None, and why, where that fails."""
     from ftp import model as models
     from ftp.losses.common import row_limit
+    from ftp.model import head_start
     from ftp.model.growing import NewTokens
 
     settings, task = prepared.settings, prepared.task
@@ -194,6 +195,7 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
         wanted = NewTokens(settings.add_tokens, resize=settings.resize_embeddings)
         tokenizer, ids = models.grow_shape(source, net, wanted, trust_remote_code=settings.trust_remote_code)
         bare = dataclasses.replace(bare, tokenizer=tokenizer, fresh_tokens=ids)
+    head_start.tell_what_may_change(run, bare)
     # wrappers put adapters on weights that are not there: shapes and what is trained are known all the same
     try:
         wrapped = _wrapped(prepared, bare, data)

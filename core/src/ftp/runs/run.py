@@ -159,7 +159,7 @@ def do_run(
     if folder is not None:
         log.sync()
         folder.write_facts(status="finished", steps=done.state.step, seconds=seconds, reason=done.reason,
-                           training_seconds=done.state.seconds, best_step=done.state.best_step)
+                           training_seconds=done.state.seconds, best_step=done.state.best_step if done.state.has_best else None)
     if ended and settings.on_risk == "fail":
         raise RiskStop(ended, f"the result is in {out}; --on-risk fail makes this an error")
     return result

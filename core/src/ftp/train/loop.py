@@ -101,6 +101,12 @@ def train(
     with interrupts() as interrupted:
         log.event("started", step=state.step, total=total)
         run.hooks.each("on_event", run=run, event=Started(state.step, total))
+
+        # A head that was fitted answers already: where training only makes it worse, it is the result.
+        if (model.has_fitted_head if settings.eval_on_start is None else settings.eval_on_start) and not state.history:
+            state.add(*evaluate(0, forward))
+            save()
+
         plugin_states(run)  # what no checkpoint can hold is told now, not after an hour of training
         for rows in source.updates(state.step, accelerator.process_index, accelerator.num_processes, state.place):
             if state.reason:
@@ -158,13 +164,13 @@ def train(
 
     # The weights of the best evaluation are the result, whatever came after it.
     state.seconds = clock.seconds()
-    if state.best_step:
+    if state.has_best:
         state.best_step = best_left(run, state, folder)
     if not settings.shard:
         put_best_weights(run, model, whole, state, folder)
     log.event("ended", step=state.step, reason=state.reason)
     accelerator.free_memory()
-    return Trained(state, state.reason, checkpoint_path(folder, state.best_step or state.step))
+    return Trained(state, state.reason, checkpoint_path(folder, state.best_step if state.has_best else state.step))
 
 
 def update(

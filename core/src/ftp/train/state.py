@@ -60,10 +60,15 @@ class State:
     history: list[Evaluation] = field(default_factory=list)
     place: StreamState | None = None  # of a stream of rows, see `Source.place`
 
+    @property
+    def has_best(self) -> bool:
+        """Whether there was an evaluation; the best may be that before the first update."""
+        return not math.isnan(self.best)
+
     def add(self, evaluation: Evaluation, value: float) -> bool:
         """Take in an evaluation; whether it is the best so far. `value`: what picks the best, lower is better."""
         self.history.append(evaluation)
-        if math.isnan(self.best) or value < self.best:
+        if not self.has_best or value < self.best:
             self.best, self.best_step, self.worse = value, self.step, 0
             return True
         self.worse += 1
@@ -168,7 +173,7 @@ def has_other_weights(run: StartedRun) -> bool:
 
 def put_best_weights(run: StartedRun, model: Model, whole: Whole, state: State, folder: Path) -> None:
     """Put the weights of the best evaluation into the network, as they were scored."""
-    if state.best_step and state.best_step != state.step:
+    if state.has_best and state.best_step != state.step:
         put_weights(whole, scored_weights(checkpoint_path(folder, state.best_step)))
         run.tell(f"the best evaluation was after update {state.best_step}: its weights are used")
     elif has_other_weights(run):

@@ -25,6 +25,7 @@ class Model:
         labels: names of the classes in the order of their numbers; empty where there are none.
         fresh: names of modules that are not in the checkpoint (a new classifier), which any parameterisation must train and
             save.
+        has_fitted_head: its new head was fitted on the training rows (`--head-init probe`), so that it answers before training.
         reference: gives a context manager in which `net` (the value that it yields) gives the answers of the weights as they
             were before this run; None: nobody can.
         save: writes the standard Transformers or PEFT layout into a folder; None: nobody can.
@@ -39,6 +40,7 @@ class Model:
     head: Head
     labels: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    has_fitted_head: bool = False
     reference: Callable[[], AbstractContextManager[PreTrainedModel]] | None = None
     save: Callable[[Path], None] | None = None
     packed: bool = False

@@ -69,6 +69,8 @@ HEAD = HeadSpec(
     example='inputs = tokenizer(["a text"], return_tensors="pt")\n'
     "probabilities = model.eval()(**inputs).logits.sigmoid()\n"
     "has_label = probabilities >= probabilities.new_tensor(model.config.label_thresholds)\n",
+    probe="labels",
+    reads_first_token=True,
     default_loss=Later("ftp_multilabel:make_loss"),
     baselines=Later("ftp_multilabel.scores:most_frequent"),
     shown=shown,
@@ -155,7 +157,7 @@ class Multilabel:
         texts differ in is learnt much later (docs/results.md has the numbers).
         """
         model = yield
-        if model.fresh and self.prior:
+        if model.fresh and not model.has_fitted_head and self.prior:
             from ftp.net.heads import output_layers
 
             odds = scores.log_odds_of_labels(data)

@@ -171,7 +171,9 @@ def _margins(margins: Mapping[str, float], findings: Findings) -> None:
 def _expected(data: Data, model: Model) -> tuple[float, str]:
     """What knowing nothing costs, in nats, and how that is computed; 0 where it is not known."""
     head = heads.get(model.head)
-    if head.picks_class_of and model.fresh and len(data.labels) > 1:
+    # a fitted head knows something from the first row on
+    is_random = bool(model.fresh) and not model.has_fitted_head
+    if head.picks_class_of and is_random and len(data.labels) > 1:
         num_classes = len(data.labels)
         return math.log(num_classes), f"ln(classes), {num_classes} of them"
     if head.is_over_vocabulary:

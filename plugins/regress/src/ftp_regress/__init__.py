@@ -33,6 +33,8 @@ HEAD = HeadSpec(
     peft_task="SEQ_CLS",
     export_task="text-classification",
     example='inputs = tokenizer(["a text"], return_tensors="pt")\nnumbers = model.eval()(**inputs).logits[:, 0]\n',
+    probe="number",
+    reads_first_token=True,
     default_loss=Later("ftp_regress:make_loss"),
     baselines=Later("ftp_regress:mean_of_train"),
     scores=Later("ftp_regress:measure"),
@@ -166,7 +168,7 @@ class Regress:
         model = yield
         mean, spread = mean_and_spread(data) if self.standardise else (0.0, 1.0)
         model.net.config.score_unit = spread
-        if model.fresh and self.standardise:
+        if model.fresh and not model.has_fitted_head and self.standardise:
             for layer in output_layers(model.net, 1):
                 with torch.no_grad():
                     layer.weight.mul_(spread)

@@ -125,7 +125,9 @@ def _judge(
     spoken = []
     if start is not None and start.frozen:
         spoken.append(judgements.judge_frozen_head(run, start))
-    if moves is not None and moves.still:
+    if moves is not None and moves.still and judgements.is_kept_start(history):
+        spoken.append(judgements.judge_kept_start(run, start))
+    elif moves is not None and moves.still:
         spoken.append(judgements.judge_still_weights(run, moves, start))
     if measures.climb is not None:
         spoken.append(judgements.judge_climb(run, measures.climb, start))

@@ -90,6 +90,19 @@ def judge_still_weights(run: StartedRun, moves: Moves, start: Start | None) -> J
     return Judgement("warn", text, commands)
 
 
+def is_kept_start(history: Sequence[Evaluation]) -> bool:
+    """Whether weights that stand still are those from before the first update, which training moved and no evaluation liked."""
+    if not history or history[0].step:
+        return False
+    # where the weights never moved, all evaluations are alike
+    return any(evaluation.loss != history[0].loss for evaluation in history)
+
+
+def judge_kept_start(run: StartedRun, start: Start | None) -> Judgement:
+    text = "no evaluation after training was better than the one before it, so the model is what the run began with"
+    return Judgement("note", text, advice.lower_rate(run, suggested_rate(start)))
+
+
 # --- the loss ---
 
 

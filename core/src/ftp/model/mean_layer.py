@@ -1,0 +1,98 @@
+"""Let a network that answers at its first token answer from the mean of all tokens. Heavy: imports torch.
+
+Encoders of BERT's kind read the class of a text at its first token. Where the checkpoint never trained that token for it, as
+in sentence encoders, the mean over tokens says far more. The last layer becomes one that averages: with keys of zero every
+token attends to all others alike, and values that pass through make the attention their mean. It stays a layer like the others,
+trained like them and saved like them, so that plain Transformers loads the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+AMPLIFIED = 30.0
+"""How much more the mean counts than the token itself, which a layer adds to what it attends to."""
+
+GAIN = 0.5
+"""Scale of the states before the tanh of the head, where it is nearly straight."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Names of the modules that change: the last `layer`, and the `dense` layer that the head begins with."""
+
+    layer: str
+    dense: str
+
+    @property
+    def changed(self) -> tuple[str, str]:
+        """The modules that a run must train and save, as they are no longer those of the checkpoint."""
+        return self.layer, self.dense.removesuffix(".dense")
+
+
+def parts_of(net: PreTrainedModel) -> Parts | None:
+    """The last layer of a network of BERT's kind with a head that begins with a dense layer; None for other networks."""
+    modules = dict(net.named_modules())
+    prefix = net.base_model_prefix
+    count = getattr(net.config, "num_hidden_layers", 0)
+    layer = f"{prefix}.encoder.layer.{count - 1}"
+    needed = ("attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm",
+              "output.dense", "output.LayerNorm")
+    for name in needed:
+        module = modules.get(f"{layer}.{name}")
+        # quantised layers are of other classes, and stay as they are
+        if type(module) not in (nn.Linear, nn.LayerNorm):
+            return None
+    for dense in (f"{prefix}.pooler.dense", "classifier.dense"):
+        if type(modules.get(dense)) is nn.Linear:
+            return Parts(layer, dense)
+    return None
+
+
+def average(net: PreTrainedModel, parts: Parts) -> Mapping[str, Tensor]:
+    """Make the last layer average, and let the head take its states as they are.
+
+    Returns:
+        The weights that were changed, by name, as they were before.
+    """
+    layer = parts.layer
+    width = net.get_submodule(parts.dense).weight.shape[0]
+    one = torch.eye(width)
+    zero = torch.zeros(width)
+    values = {
+        # the same score for every token
+        f"{layer}.attention.self.key.weight": torch.zeros(width, width),
+        f"{layer}.attention.self.key.bias": zero,
+        f"{layer}.attention.self.value.weight": one,
+        f"{layer}.attention.self.value.bias": zero,
+        f"{layer}.attention.output.dense.weight": one * AMPLIFIED,
+        f"{layer}.attention.output.dense.bias": zero,
+        f"{layer}.attention.output.LayerNorm.weight": torch.ones(width),
+        f"{layer}.attention.output.LayerNorm.bias": zero,
+        # the feed-forward part adds nothing at first, and learns, as its first half stays as it is
+        f"{layer}.output.dense.weight": torch.zeros_like(net.get_submodule(f"{layer}.output.dense").weight),
+        f"{layer}.output.dense.bias": zero,
+        f"{layer}.output.LayerNorm.weight": torch.ones(width),
+        f"{layer}.output.LayerNorm.bias": zero,
+        f"{parts.dense}.weight": one * GAIN,
+        f"{parts.dense}.bias": zero,
+    }
+    before = {}
+    with torch.no_grad():
+        for name, value in values.items():
+            weight = net.get_parameter(name)
+            before[name] = weight.detach().clone()
+            weight.copy_(value)
+    return before
+
+
+def put_back(net: PreTrainedModel, before: Mapping[str, Tensor]) -> None:
+    """Undo `average`."""
+    with torch.no_grad():
+        for name, value in before.items():
+            net.get_parameter(name).copy_(value)
