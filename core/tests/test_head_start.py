@@ -233,3 +233,16 @@ def test_where_nothing_can_be_fitted_the_network_is_as_it_was(why: str, load: An
     after = head_start.begin(run_with(tmp_path, **settings), data, model)
     assert after is model
     assert all(torch.equal(weight, before[name]) for name, weight in after.net.state_dict().items())
+
+
+def test_beside_adapters_the_averaging_layer_learns_at_the_rate_of_all_weights(load: Any, tmp_path: Path) -> None:
+    from ftp.train.optimizer import rate_of_averaging
+
+    run = run_with(tmp_path, learning_rate=1e-3)
+    model = head_start.begin(run, data_of(texts(300)), load("bert"))
+    assert model.averaging == ("bert.encoder.layer.1", "bert.pooler")
+    assert rate_of_averaging(run, model) == 1.0, "all weights learn at the rate that is asked for"
+    model.net.bert.embeddings.requires_grad_(False)
+    assert rate_of_averaging(run, model) == pytest.approx(5e-5 / 1e-3)
+    assert rate_of_averaging(run_with(tmp_path, learning_rate=1e-5), model) == 1.0
+    assert rate_of_averaging(run, replace(model, averaging=())) == 1.0

@@ -62,6 +62,7 @@ FIELDS: Mapping[type, Mapping[str, Kind]] = {
         "labels": TEXTS,
         "fresh": TEXTS,
         "has_fitted_head": BOOLEAN,
+        "averaging": TEXTS,
         "reference": or_none(FUNCTION),
         "save": or_none(FUNCTION),
         "packed": BOOLEAN,

@@ -145,14 +145,14 @@ def _fitted(
                 same.bias.copy_(torch.from_numpy(fit.bias))
     run.tell(f"the new head begins as a linear model of {len(chosen)} training rows, on features {_named(kind, parts)} "
              f"(--head-init random: with random numbers)")
-    fresh = model.fresh
-    if parts is not None and kind == MEAN:
-        fresh = tuple(dict.fromkeys([*fresh, *parts.changed]))
+    averaging = parts.changed if parts is not None and kind == MEAN else ()
+    fresh = tuple(dict.fromkeys([*model.fresh, *averaging]))
     weights = {}
     for name, weight in model.net.named_parameters():
         if any(f"{name}.".startswith(f"{module}.") for module in fresh):
             weights[name] = weight.detach().clone()
-    return dataclasses.replace(model, fresh=fresh, has_fitted_head=True, reference=_with_weights(model.reference, weights))
+    return dataclasses.replace(model, fresh=fresh, has_fitted_head=True, averaging=averaging,
+                               reference=_with_weights(model.reference, weights))
 
 
 def _named(kind: str, parts: mean_layer.Parts | None) -> str:

@@ -94,11 +94,11 @@ def _measure(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[
     packed = answers(samples.rows, is_packed=True)
     packed_changed = answers(samples.changed, is_packed=True)
     tolerance = 1e-4 if packed[0][0].dtype == torch.float32 else 3e-2
-    distance = max(map(_distance, packed, single))
+    distance = max(_distances(packed, single))
     if distance > tolerance:
         return False, f"packed rows do not get the answers of single rows (apart by {distance:.1e} of their size)"
     # the rows beside the one that was changed are computed alike, so that rounding moves them hardly at all
-    moves = list(map(_distance, packed, packed_changed))
+    moves = _distances(packed, packed_changed)
     del moves[CHANGED]
     if max(moves) > 1e-6:
         return False, f"packed rows read each other (changing one moves the others by {max(moves):.1e} of their size)"
@@ -143,11 +143,15 @@ def _answers(net: PreTrainedModel, inputs: Inputs) -> list[list[Tensor]]:
     return answers
 
 
-def _distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """The largest difference as a share of the largest value; what is not a number is infinitely far."""
-    largest = 0.0
-    for a, b in zip(ours, theirs, strict=True):
-        size = b.float().abs().max().clamp(min=1e-12)
-        share = float((a.float() - b.float()).abs().max() / size)
-        largest = max(largest, math.inf if math.isnan(share) else share)
-    return largest
+def _distances(ours: Sequence[Sequence[Tensor]], theirs: Sequence[Sequence[Tensor]]) -> list[float]:
+    """Of each row the largest difference, as a share of the largest value that any row has there: the logits of one row may be
+    close to 0. What is not a number is infinitely far."""
+    sizes = [max(float(tensor.float().abs().max()) for tensor in of_rows) for of_rows in zip(*theirs, strict=True)]
+    distances = []
+    for row, other in zip(ours, theirs, strict=True):
+        largest = 0.0
+        for a, b, size in zip(row, other, sizes, strict=True):
+            share = float((a.float() - b.float()).abs().max()) / max(size, 1e-12)
+            largest = max(largest, math.inf if math.isnan(share) else share)
+        distances.append(largest)
+    return distances

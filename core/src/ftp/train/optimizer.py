@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftp.errors import UserError
@@ -12,6 +12,10 @@ from ftp.types import Loss, Model, StartedRun
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
+
+
+NO_RATE = 1e-30
+"""Stands in for a learning rate of 0, by which nothing can be divided."""
 
 
 def make_optimizer(run: StartedRun, model: Model, loss: Loss) -> Optimizer:
@@ -25,9 +29,27 @@ def make_optimizer(run: StartedRun, model: Model, loss: Loss) -> Optimizer:
     if not weights:
         raise UserError("no weight is trainable", "a parameterisation froze everything", "ftp plan --plugins ...")
     optimizer: Optimizer = run.hooks.one("make_optimizer", run=run, model=model, loss=loss)
+    share = rate_of_averaging(run, model)
+    if share < 1:
+        scale_rates(optimizer, model, loss, lambda name, weight: share if _is_in(name, model.averaging) else 1.0)
     for group in optimizer.param_groups:
         group.setdefault("peak", group["lr"])
     return optimizer
+
+
+def rate_of_averaging(run: StartedRun, model: Model) -> float:
+    """The share of the peak rate at which modules learn that were made to average.
+
+    Beside adapters they are trained whole: at the rate of adapters, twenty times that of all weights, a whole layer diverges.
+    """
+    if not model.averaging or all(weight.requires_grad for weight in model.net.parameters()):
+        return 1.0
+    return min(1.0, Settings().learning_rate / max(run.settings.learning_rate, NO_RATE))
+
+
+def _is_in(name: str, modules: Sequence[str]) -> bool:
+    """Whether a weight lies in one of some modules, also where PEFT keeps a copy of the module under a longer name."""
+    return any(f".{module}." in f".{name}" for module in modules)
 
 
 def adamw(model: Model, loss: Loss, settings: Settings) -> Optimizer:

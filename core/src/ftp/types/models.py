@@ -26,6 +26,8 @@ class Model:
         fresh: names of modules that are not in the checkpoint (a new classifier), which any parameterisation must train and
             save.
         has_fitted_head: its new head was fitted on the training rows (`--head-init probe`), so that it answers before training.
+        averaging: names of modules of the body, in `fresh` as well, that were made to give the head the mean of all tokens. They
+            begin with weights that mean something, so that the rate of small adapters would spoil them.
         reference: gives a context manager in which `net` (the value that it yields) gives the answers of the weights as they
             were before this run; None: nobody can.
         save: writes the standard Transformers or PEFT layout into a folder; None: nobody can.
@@ -41,6 +43,7 @@ class Model:
     labels: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     has_fitted_head: bool = False
+    averaging: tuple[str, ...] = ()
     reference: Callable[[], AbstractContextManager[PreTrainedModel]] | None = None
     save: Callable[[Path], None] | None = None
     packed: bool = False
