@@ -122,7 +122,8 @@ def _fitted(
     before: Mapping[str, Tensor] = {}
     if parts is not None:
         before = mean_layer.average(model.net, parts)
-        kinds[MEAN], _ = read_features(run, model, layer, loss, encoded)
+        of_mean, _ = read_features(run, model, layer, loss, encoded)
+        kinds[MEAN] = mean_layer.standardise(model.net, parts, of_mean)
 
     # The better of the two on rows that were not fitted, each with the penalty that suits it.
     has_bias = layer.bias is not None

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -19,7 +21,10 @@ AMPLIFIED = 30.0
 """How much more the mean counts than the token itself, which a layer adds to what it attends to."""
 
 GAIN = 0.5
-"""Scale of the states before the tanh of the head, where it is nearly straight."""
+"""Scale of standardised states before the tanh of the head, where it is nearly straight."""
+
+SMALL_GAIN = 0.05
+"""Scale of the states before the tanh while they are measured, where it is straight."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def average(net: PreTrainedModel, parts: Parts) -> Mapping[str, Tensor]:
         f"{layer}.output.dense.bias": zero,
         f"{layer}.output.LayerNorm.weight": torch.ones(width),
         f"{layer}.output.LayerNorm.bias": zero,
-        f"{parts.dense}.weight": one * GAIN,
+        f"{parts.dense}.weight": one * SMALL_GAIN,
         f"{parts.dense}.bias": zero,
     }
     before = {}
@@ -89,6 +94,30 @@ def average(net: PreTrainedModel, parts: Parts) -> Mapping[str, Tensor]:
             before[name] = weight.detach().clone()
             weight.copy_(value)
     return before
+
+
+def standardise(net: PreTrainedModel, parts: Parts, read: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Let the head's dense layer standardise what it gets, after `average`.
+
+    Means of tokens are much alike: what rows differ in is small beside what they have in common. A head that reads them as they
+    are takes a large difference of large numbers, which any dropout throws off.
+
+    Args:
+        net: the network.
+        parts: what `parts_of` gives.
+        read: `[rows, width] float32` what the layer behind the tanh reads now.
+
+    Returns:
+        `[rows, width] float32` what it reads from now on.
+    """
+    states = np.arctanh(read) / SMALL_GAIN
+    mean, spread = states.mean(0), states.std(0) + 1e-6
+    dense = net.get_submodule(parts.dense)
+    with torch.no_grad():
+        dense.weight.copy_(torch.diag(torch.from_numpy(GAIN / spread)))
+        dense.bias.copy_(torch.from_numpy(-GAIN * mean / spread))
+    standardised: NDArray[np.float32] = np.tanh(GAIN * (states - mean) / spread)
+    return standardised
 
 
 def put_back(net: PreTrainedModel, before: Mapping[str, Tensor]) -> None:
