@@ -25,7 +25,7 @@ from ftp.folder.files import Folder
 from ftp.folder.log import Log
 from ftp.folder.writing import plain
 from ftp.host import terminal
-from ftp.report import outcome, progress
+from ftp.report import comparison, outcome, progress
 from ftp.report.numbers import format_duration
 from ftp.types import Baseline, Risk, Score
 
@@ -144,7 +144,8 @@ def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert folder.read_scores() == (scores, baselines)
     assert json.loads((tmp_path / "scores.json").read_text()) == {
         "scores": [{"name": "accuracy", "value": 0.75, "goal": "max", "split": "test", "n": 8}],
-        "baselines": [{"baseline": "majority class", "name": "accuracy", "value": 0.5, "split": "test", "n": 8}]}
+        "baselines": [{"baseline": "majority class", "name": "accuracy", "value": 0.5, "split": "test", "n": 8, "low": None,
+                       "high": None}]}
     assert list(json.loads((tmp_path / "risks.json").read_text())[0]) == [
         "name", "level", "stage", "finding", "evidence", "advice"]
     assert folder.read_risks() == [Risk("gap", "warn", "found", {"steps": [1, 2], "worst": None}, ("do this",), "end")]
@@ -490,7 +491,8 @@ def test_the_end_of_a_run_reads_without_colour(tmp_path: Path) -> None:
     outcome.summary(
         terminal.console(stream), out=tmp_path, seconds=125.0, trained=10, total=1000, steps=7,
         scores=[Score("accuracy", 0.75, "max", "test", 8), Score("loss", 0.9, "min", "test", 8)],
-        baselines=[Baseline("majority class", "accuracy", 0.5, "test", 8), Baseline("untuned", "loss", 0.8, "test", 8)],
+        baselines=[Baseline("majority class", "accuracy", 0.5, "test", 8, 0.1, 0.4),
+                   Baseline("untuned", "loss", 0.8, "test", 8, -0.15, -0.05)],
         risks=[Risk("fine", "ok", "nothing found"),
                Risk("gap", "warn", "the loss rose [by half]", {"rise": 0.5}, ("stop sooner",))])
     text = stream.getvalue()
@@ -593,3 +595,27 @@ def test_files_that_are_folders_or_unreadable_are_told_in_the_list(tmp_path: Pat
     for name in ("a", "b"):
         (tmp_path / name / "run.json").mkdir(parents=True)
     assert [run.status for run in listing.find(tmp_path)] == ["damaged", "damaged"]
+
+
+@pytest.mark.parametrize(("value", "baselines", "word"), [
+    (0.75, [(0.5, 0.1, 0.4)], "yes"),
+    (0.75, [(0.74, -0.05, 0.07)], "no difference"),
+    (0.75, [(0.75, 0.0, 0.0)], "no difference"),
+    (0.75, [(0.9, -0.2, -0.1), (0.5, 0.1, 0.4)], "no"),
+    (0.75, [(0.7, 0.01, 0.09), (0.5, None, None)], "yes"),  # the strongest was tested
+    (0.75, [(0.9, -0.2, 0.1), (0.5, 0.1, 0.4)], "no difference"),
+    (0.75, [(0.5, None, None)], "ahead"),  # a run of before, or a score that took too long
+    (0.75, [(0.5, None, None), (0.8, None, None)], "behind"),
+])
+def test_beats_them_only_beyond_chance(
+    value: float, baselines: list[tuple[float, float | None, float | None]], word: str
+) -> None:
+    others = []
+    for number, (other, low, high) in enumerate(baselines):
+        others.append(Baseline(f"b{number}", "accuracy", other, "test", 8, low, high))
+    (line,) = comparison.compare([Score("accuracy", value, "max", "test", 8)], others)
+    assert line.beats == word
+    # the same where lower is better
+    lower = [Baseline(other.baseline, "loss", -other.value, "test", 8, other.low, other.high) for other in others]
+    (line,) = comparison.compare([Score("loss", -value, "min", "test", 8)], lower)
+    assert line.beats == word

@@ -23,7 +23,7 @@ PUBLIC_MODULES = (
     "ftp.losses.sampling", "ftp.losses.scored_texts", "ftp.losses.span", "ftp.losses.stretches", "ftp.losses.tokens",
     "ftp.net", "ftp.net.heads", "ftp.net.layout", "ftp.net.logits", "ftp.net.packed_attention", "ftp.net.packing",
     "ftp.model", "ftp.model.peft", "ftp.model.scratch", "ftp.model.token_rows",
-    "ftp.train", "ftp.metrics", "ftp.risks", "ftp_testing", "ftp_testing.models",
+    "ftp.train", "ftp.metrics", "ftp.evaluate.linear", "ftp.risks", "ftp_testing", "ftp_testing.models",
 )  # fmt: skip
 """Modules whose `__all__` is what plugins may use, and what docs/stability.md promises."""
 

@@ -15,6 +15,7 @@ import pluggy
 
 from ftp.types import (
     Batch,
+    Comparison,
     Data,
     Evaluation,
     Event,
@@ -170,6 +171,8 @@ def check_risks(
     predictions: Mapping[str, Predictions] | None,
     history: Sequence[Evaluation],
     log: Sequence[Mapping[str, Any]],
+    baselines: Mapping[str, Mapping[str, Predictions]],
+    comparisons: Sequence[Comparison],
 ) -> Sequence[Risk]:
     """Read the evidence of a run and say what is wrong, how sure that is, and what to do.
 
@@ -178,6 +181,8 @@ def check_risks(
     `not_run` with the reason, whatever it says later; the run goes on unless `--on-risk fail`. Nothing compared is
     `not_run`, never `ok`; a plugin of kind `risk` that has given no verdict by the end is `not_run` too.
     Give the same `name` at each stage: the last verdict of a name is the one that is reported. `advice` is commands.
+    `baselines` and `comparisons` are of the stage `end`, and empty before it: what the baselines of the run answered to the
+    held-out rows (name > split > predictions), and how far the run is ahead of them, tested row by row.
     """
     raise NotImplementedError
 

@@ -115,7 +115,7 @@ class Settings:
                                     group="evaluation")
     save_total_limit: int = option(2, "checkpoints kept beside the best", low=1, group="evaluation")
     logging_steps: int = option(5, "updates between lines of the log", low=1, group="evaluation")
-    baselines: bool = option(True, "measure the majority class and the untuned model beside the result",
+    baselines: bool = option(True, "measure simpler models beside the result: the majority class, words, the untuned model",
                              group="evaluation")
     verify: bool = option(True, "load model/ in a fresh process at the end and compare its answers", group="evaluation")
     report: bool = option(True, "write report.html, the run as a page", group="evaluation")

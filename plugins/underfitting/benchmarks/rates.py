@@ -37,7 +37,7 @@ def level(means: np.ndarray, rows: int, seed: int) -> tuple[str, str]:
     for index, mean_loss in enumerate(means):
         noisy_loss = float(mean_loss + 0.05 * dice.normal())
         log.append({"event": "step", "step": 5 * (index + 1), "loss": noisy_loss})
-    risk, = Underfitting().check_risks(RUN, "end", DATA, None, None, None, evaluations, log)
+    risk, = Underfitting().check_risks(RUN, "end", DATA, None, None, None, evaluations, log, ())
     return risk.level, "falls" if "more updates" in risk.finding else ""
 
 

@@ -22,7 +22,7 @@ from ftp.plugin_info import Declaration
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
-from ftp.types import Data, Evaluation, Prediction, Predictions, Risk, Run, Task
+from ftp.types import Comparison, Data, Evaluation, Prediction, Predictions, Risk, Run, Task
 from ftp_testing.advice import follow
 from ftp_testing.models import tiny
 from ftp_underfitting import Underfitting, curve, gain, weights
@@ -98,12 +98,21 @@ def judged(
     start: Start | None = None,
     model: Any = None,
     loss: Any = None,
+    comparisons: Sequence[Comparison] = (),
     **options: Any,
 ) -> Risk:
     plugin = Underfitting(**options)
     plugin._start = start
     risk, = plugin.check_risks(
-        run or a_run(), stage, data or two_classes(), model, loss, answered, evaluations, lines
+        run or a_run(),
+        stage,
+        data or two_classes(),
+        model,
+        loss,
+        answered,
+        evaluations,
+        lines,
+        comparisons,
     )
     assert risk.name == "underfitting"
     json.dumps(risk.evidence)
@@ -170,7 +179,7 @@ def test_diverging_is_told_while_it_happens() -> None:
     earlier = evaluations[:2]
     check = Underfitting()
     assert (
-        check.check_risks(a_run(), "evaluation", two_classes(), None, None, None, earlier, []) == []
+        check.check_risks(a_run(), "evaluation", two_classes(), None, None, None, earlier, [], []) == []
     )
     assert judged(evaluations).level == "warn"
 

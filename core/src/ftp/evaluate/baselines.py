@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ftp import heads
+from ftp.evaluate import linear
+from ftp.evaluate.linear import NEVER_ZERO, Collate, Splits
 from ftp.evaluate.predict import batches_of_rank, predict, rows_at
 from ftp.evaluate.scoring import score
-from ftp.types import Baseline, Batch, Data, Loss, Model, Prediction, Predictions, Row, StartedRun
+from ftp.types import Baseline, Batch, Data, Loss, LossOut, Model, Prediction, Predictions, StartedRun
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from numpy.typing import NDArray
+    from torch import Tensor
 
-ROWS_AT_MOST = 2000
-NEVER_ZERO = 1e-9
-"""Added to a share of rows, so that a class that was never seen costs much and not everything."""
-
-Splits = Mapping[str, "Dataset"]
-"""Rows, or encoded rows, by the name of their split."""
-Collate = Callable[[Sequence[Row]], Batch]
+WORDS = "TF-IDF, linear model"
+HEAD = "untuned, linear head"
+WORDS_AT_MOST = 5_000
+"""Words that a linear head of tags is fitted on."""
+WORD_COLUMNS = {"where", "of", "target"}
+"""What a batch of core's loss of tags says of each word: its token, its row, its tag."""
 
 
 def majority(data: Data, held: Splits) -> dict[str, Predictions]:
@@ -86,60 +88,98 @@ def word_memory(data: Data, held: Splits) -> dict[str, Predictions]:
     return predictions
 
 
-def features(run: StartedRun, model: Model, encoded: Dataset, collate: Collate) -> NDArray[np.float32]:
-    """[rows, width] float32: mean of each row's last hidden states, before any training."""
+def of_classes(held: Splits, said: Mapping[str, NDArray[np.float64]]) -> dict[str, Predictions]:
+    """The likeliest class of each row as its answer.
+
+    Args:
+        said: by split `[rows, classes]` the probabilities.
+    """
     import numpy as np
-    import torch
 
-    from ftp.net import heads as network_heads
-    from ftp.net import layout
-
-    means = np.zeros((len(encoded), 0), dtype=np.float32)
-    model.net.eval()
-    with torch.no_grad(), run.accelerator.autocast():
-        for batch in batches_of_rank(encoded, run.settings.eval_batch_tokens):
-            inputs = collate(rows_at(encoded, batch.indices)).inputs
-            states = layout.real(inputs, network_heads.hidden(model.net, inputs).float())  # [tokens, width]
-            row_of_token = layout.rows(inputs)
-            num_rows = len(batch.indices)
-            sums = torch.zeros(num_rows, states.shape[-1], device=states.device).index_add_(0, row_of_token, states)
-            batch_means = sums / torch.bincount(row_of_token, minlength=num_rows).unsqueeze(1)
-            if not means.shape[1]:  # the width is known only now
-                means = np.zeros((len(encoded), batch_means.shape[1]), dtype=np.float32)
-            means[batch.indices] = batch_means.cpu().numpy()
-    return means
-
-
-def linear_probe(
-    run: StartedRun, data: Data, model: Model, encoded: Splits, collate: Collate, held: Splits
-) -> dict[str, Predictions]:
-    """The untuned model: logistic regression on its frozen features (mean of the last hidden states), fitted on at most
-    `ROWS_AT_MOST` training rows. What fine-tuning must beat to be worth its time. Empty where they are all of one class."""
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    generator = np.random.default_rng(run.settings.seed)
-    total = len(encoded["train"])
-    chosen = np.sort(generator.choice(total, min(total, ROWS_AT_MOST), replace=False))
-    train = encoded["train"].select(chosen)
-    labels = np.array(train["label"])
-    if len(set(labels.tolist())) < 2:
-        return {}
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, C=0.1))
-    probe.fit(features(run, model, train, collate), labels)
     predictions = {}
-    for split, rows in held.items():
-        # a class that none of the chosen rows has is unknown to the probe
-        probabilities = np.full((len(rows), len(data.labels)), NEVER_ZERO)
-        probabilities[:, probe.classes_] = probe.predict_proba(features(run, model, encoded[split], collate))
-        probabilities /= probabilities.sum(1, keepdims=True)
-        of_the_label = probabilities[np.arange(len(rows)), np.array(rows["label"])]
+    for split, probabilities in said.items():
+        rows = held[split]
+        of_the_label = probabilities[np.arange(len(rows)), np.array(rows["label"][:], dtype=np.int64)]
         losses = -np.log(np.maximum(of_the_label, 1e-12))
         answers = [Prediction(int(row.argmax()), tuple(row.tolist())) for row in probabilities]
         predictions[split] = Predictions.of_rows(split, rows, answers, losses)
     return predictions
+
+
+def words_of_tags(
+    run: StartedRun, model: Model, encoded: Dataset, collate: Collate
+) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    """[words, width] the last hidden state at the first token of each word, and [words] its tag; None where the objective lays
+    out words in a way of its own."""
+    import numpy as np
+    import torch
+
+    states: list[NDArray[np.float32]] = []
+    tags: list[NDArray[np.int64]] = []
+    model.net.eval()
+    with torch.no_grad(), run.accelerator.autocast():
+        for part in batches_of_rank(encoded, run.settings.eval_batch_tokens):
+            batch = collate(rows_at(encoded, part.indices))
+            if not batch.inputs.keys() >= WORD_COLUMNS:
+                return None
+            states.append(_word_states(model, batch).cpu().numpy())
+            tags.append(batch.inputs["target"].cpu().numpy())
+    if not states:
+        return None
+    return np.concatenate(states), np.concatenate(tags)
+
+
+def _word_states(model: Model, batch: Batch) -> Tensor:
+    """[words, width] float32: the last hidden state at the first token of each word."""
+    from ftp.net import heads as network_heads
+    from ftp.net import layout
+
+    states = layout.real(batch.inputs, network_heads.hidden(model.net, batch.inputs).float())
+    words: Tensor = states[batch.inputs["where"]]
+    return words
+
+
+def linear_tags(
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
+) -> dict[str, Predictions]:
+    """Logistic regression of the tag of each word on the frozen network, fitted on 5,000 words of the training rows at most."""
+    import numpy as np
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+    from torch.nn.functional import cross_entropy
+
+    generator = np.random.default_rng(run.settings.seed)
+    order = generator.permutation(len(encoded["train"]))[: linear.ROWS_AT_MOST]
+    words = words_of_tags(run, model, encoded["train"].select(order), loss.collate)
+    if words is None:
+        return {}
+    chosen = generator.permutation(len(words[1]))[:WORDS_AT_MOST]
+    states, tags = words[0][chosen], words[1][chosen]
+    if len(np.unique(tags)) < 2:
+        return {}
+    scaler = StandardScaler().fit(states)
+    fit = LogisticRegression(max_iter=200, tol=1e-3, C=linear.FEATURE_STRENGTH).fit(scaler.transform(states), tags)
+
+    # as a layer: of two tags scikit-learn gives only what speaks for the second, and unseen tags get next to nothing
+    weights = fit.coef_ if len(fit.coef_) > 1 else np.concatenate([-fit.coef_, fit.coef_]) / 2
+    biases = fit.intercept_ if len(fit.intercept_) > 1 else np.concatenate([-fit.intercept_, fit.intercept_]) / 2
+    weight = np.zeros((len(data.labels), states.shape[1]))
+    bias = np.full(len(data.labels), biases.min() + np.log(NEVER_ZERO))
+    weight[fit.classes_] = weights / scaler.scale_
+    bias[fit.classes_] = biases - weight[fit.classes_] @ scaler.mean_
+    device = run.accelerator.device
+    layer_weight = torch.tensor(weight, dtype=torch.float32, device=device)
+    layer_bias = torch.tensor(bias, dtype=torch.float32, device=device)
+
+    def forward(batch: Batch) -> LossOut:
+        logits = _word_states(model, batch) @ layer_weight.T + layer_bias
+        losses = cross_entropy(logits, batch.inputs["target"], reduction="none")
+        counts = torch.zeros(batch.rows, device=device).index_add_(0, batch.inputs["of"], torch.ones_like(losses))
+        by_row = torch.zeros_like(counts).index_add_(0, batch.inputs["of"], losses)
+        return LossOut(losses.sum(), row_losses=by_row, row_counts=counts, outputs=logits)
+
+    return {split: predict(run, model, loss, rows, encoded[split], split, forward) for split, rows in held.items()}
 
 
 def untuned(
@@ -152,32 +192,48 @@ def untuned(
 def class_baselines(
     run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, dict[str, Predictions]]:
-    """Always the most frequent class; and a linear head on the untuned network."""
+    """Always the most frequent class; a linear model on words; and a linear head on the untuned network."""
+    of_words = linear.on_words(data, held, "class", seed=run.settings.seed)
+    splits = {split: encoded[split] for split in ("train", *held)}
+    of_network = linear.on_features(run, model, loss, splits, "class", len(data.labels))
     return {
         "majority class": majority(data, held),
-        "untuned, linear head": linear_probe(run, data, model, encoded, loss.collate, held),
+        WORDS: of_classes(held, of_words),
+        HEAD: of_classes(held, of_network),
     }
 
 
 def tag_baselines(
     run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, dict[str, Predictions]]:
-    """The tag that each word had most often; and the model before any training."""
-    usual = {"each word's usual tag": word_memory(data, held)}
-    return {**usual, **untuned(run, data, model, loss, encoded, held)}
+    """The tag that each word had most often; a linear head on the untuned network; and the model before any training."""
+    return {
+        "each word's usual tag": word_memory(data, held),
+        HEAD: linear_tags(run, data, model, loss, encoded, held),
+        **untuned(run, data, model, loss, encoded, held),
+    }
 
 
-def measure_baselines(
+def predict_baselines(
     run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
-) -> list[Baseline]:
-    """What a run is compared with: what the spec of its head says, else the untuned model."""
+) -> dict[str, Mapping[str, Predictions]]:
+    """The answers of what a run is compared with, by name and split: what the spec of its head says, else the untuned model."""
     if not run.settings.baselines or run.settings.streaming:
-        return []
+        return {}
     measure = heads.get(run.task.head).baselines or untuned
-    baselines = []
+    answered = {}
     for baseline, predictions in measure(run, data, model, loss, encoded, held).items():
-        if not predictions:
-            continue
+        if predictions:
+            answered[baseline] = predictions
+    return answered
+
+
+def score_baselines(
+    run: StartedRun, data: Data, model: Model, answered: Mapping[str, Mapping[str, Predictions]]
+) -> list[Baseline]:
+    """The scores of what `predict_baselines` answered."""
+    baselines = []
+    for baseline, predictions in answered.items():
         for own in score(run, data, predictions, model):
             baselines.append(Baseline(baseline, own.name, own.value, own.split, own.n))
     return baselines

@@ -8,8 +8,9 @@ from typing import Literal
 
 from ftp.types import Baseline, Score
 
-Beats = Literal["yes", "no", "-"]
-"""Whether a score is better than every baseline; `-` where that is not known or not asked."""
+Beats = Literal["yes", "no difference", "no", "ahead", "behind", "-"]
+"""Whether a score is better than every baseline: `yes` and `no` only beyond chance, `no difference` where the rows cannot tell,
+`ahead` and `behind` where that was not tested; `-` where it is not known or not asked."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,30 @@ def baseline_names(baselines: Sequence[Baseline]) -> list[str]:
 def compare(scores: Sequence[Score], baselines: Sequence[Baseline]) -> list[ComparedScore]:
     """Put the numbers of the baselines beside each score."""
     names = baseline_names(baselines)
-    values = {}
+    baseline_of = {}
     for baseline in baselines:
-        values[baseline.baseline, baseline.name, baseline.split] = baseline.value
+        baseline_of[baseline.baseline, baseline.name, baseline.split] = baseline
     compared = []
     for score in by_split(scores):
-        others = [values.get((name, score.name, score.split)) for name in names]
-        compared.append(ComparedScore(score, others, _beats(score, others)))
+        others = [baseline_of.get((name, score.name, score.split)) for name in names]
+        known = [baseline for baseline in others if baseline is not None]
+        values = [None if baseline is None else baseline.value for baseline in others]
+        compared.append(ComparedScore(score, values, _beats(score, known)))
     return compared
 
 
-def _beats(score: Score, others: Sequence[float | None]) -> Beats:
-    known = [value for value in others if value is not None]
-    if not known or score.goal == "none":
+def _beats(score: Score, baselines: Sequence[Baseline]) -> Beats:
+    if not baselines or score.goal == "none":
         return "-"
-    return "yes" if all(score.beats(value) for value in known) else "no"
+    # one that is surely better is the answer, whatever the others are
+    if any(baseline.high is not None and baseline.high < 0 for baseline in baselines):
+        return "no"
+    strongest = [baseline for baseline in baselines if not any(_is_better(score, other, baseline) for other in baselines)]
+    tested = [baseline.low for baseline in strongest or baselines if baseline.low is not None]
+    if tested:
+        return "yes" if min(tested) > 0 else "no difference"
+    return "ahead" if all(score.beats(baseline.value) for baseline in baselines) else "behind"
+
+
+def _is_better(score: Score, one: Baseline, other: Baseline) -> bool:
+    return one.value > other.value if score.goal == "max" else one.value < other.value

@@ -166,9 +166,9 @@ def _beats_cell(beats: str) -> Text:
     """Whether a score beats the baselines; what should worry the reader stands out."""
     from rich.text import Text
 
-    styles = {"yes": "green", "no": "bold red", "-": ""}
+    styles = {"yes": "green", "no": "bold red", "no difference": "yellow"}
     word = "NO" if beats == "no" else beats
-    return Text(word, style=styles[beats])
+    return Text(word, style=styles.get(beats, ""))
 
 
 def verdicts(console: Console, risks: Iterable[Risk], out: Path | None = None) -> None:

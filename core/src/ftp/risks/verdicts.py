@@ -9,7 +9,7 @@ from ftp.errors import Problem, RiskStop, UserError
 from ftp.folder.files import Folder
 from ftp.plugin_info import Picked
 from ftp.plugins.declare import kind_of
-from ftp.types import Data, Evaluation, Judged, Loss, Model, Predictions, Risk, StartedRun
+from ftp.types import Comparison, Data, Evaluation, Judged, Loss, Model, Predictions, Risk, StartedRun
 
 BEFORE_TRAINING = ("data", "start")
 """Stages at which a verdict that ends the run raises, as nothing is lost yet."""
@@ -39,6 +39,7 @@ class Verdicts:
     def check(
         self, stage: str, data: Data, model: Model | None = None, loss: Loss | None = None,
         predictions: Mapping[str, Predictions] | None = None, history: Sequence[Evaluation] = (),
+        baselines: Mapping[str, Mapping[str, Predictions]] | None = None, comparisons: Sequence[Comparison] = (),
     ) -> str | None:
         """Verdicts of one stage, told and recorded; a reason to end training, or None.
 
@@ -59,7 +60,8 @@ class Verdicts:
             return self._not_run(plugin.name, stage, error)
 
         answers = run.hooks.each("check_risks", on_error=not_run, run=run, stage=stage, data=data, model=model, loss=loss,
-                                 predictions=predictions, history=history, log=run.log.lines)
+                                 predictions=predictions, history=history, log=run.log.lines, baselines=baselines or {},
+                                 comparisons=comparisons)
         new: list[Risk] = []
         for answer in answers:
             if answer.plugin in silent:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ftp.data.collect import collect, encode_all
 from ftp.errors import RiskStop
-from ftp.evaluate.baselines import measure_baselines
+from ftp.evaluate.baselines import predict_baselines, score_baselines
 from ftp.evaluate.metric_names import check_metric
+from ftp.evaluate.paired import compare, with_intervals
 from ftp.evaluate.predict import predict
 from ftp.evaluate.scoring import best_first, score
 from ftp.evaluate.train_sample import train_sample
@@ -126,7 +127,8 @@ def do_run(
     held = {name: rows for name, rows in data.splits.items() if name in ("validation", "test")}
     if settings.baselines:
         stage(run, "measuring baselines")
-    baselines = measure_baselines(run, data, model, loss, encoded, held)
+    answered = predict_baselines(run, data, model, loss, encoded, held)
+    baselines = score_baselines(run, data, model, answered)
     sample = train_sample(run, data, loss, source, between_evaluations(settings, source))
     validation = Validation(run, data, model, loss, encoded, sample)
 
@@ -140,6 +142,8 @@ def do_run(
     stage(run, "scoring held-out rows")
     predictions = {name: predict(run, model, loss, rows, encoded[name], name) for name, rows in held.items()}
     scores = best_first(settings, score(run, data, predictions, model))
+    comparisons = compare(run, data, model, predictions, scores, answered, baselines)
+    baselines = with_intervals(baselines, comparisons)
 
     # The model is `model/` only once a fresh process has given the same answers with it.
     stage(run, "saving")
@@ -152,7 +156,7 @@ def do_run(
         put_in_place(run, folder, data, model, trained, total, verdicts.names())
     accelerator.wait_for_everyone()
 
-    ended = verdicts.check("end", data, model, loss, predictions, done.state.history)
+    ended = verdicts.check("end", data, model, loss, predictions, done.state.history, answered, comparisons)
     seconds = time.perf_counter() - started
     result = Result(out, tuple(scores), tuple(baselines), tuple(verdicts.latest()), done.state.step, seconds, trained, total,
                     done.reason, describe(accelerator), settings.verify)

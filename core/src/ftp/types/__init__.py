@@ -11,7 +11,7 @@ from ftp.deprecation import late_names
 from ftp.types.tasks import Form, Head, Task
 from ftp.types.rows import Row, EncodedRow, Data
 from ftp.types.models import Model, Offer
-from ftp.types.scores import Goal, Score, Baseline, Reward
+from ftp.types.scores import Goal, Score, Baseline, Comparison, Reward
 from ftp.types.predictions import Prediction, Predictions
 from ftp.types.losses import Batch, LossOut, Metric, Loss
 from ftp.types.training import StepOut, Evaluation
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ftp.settings import Settings
 
 __all__ = [
-    "Baseline", "Batch", "Data", "EncodedRow", "Evaluated", "Evaluation", "Event", "Failed", "Finished", "Form", "Goal",
-    "Head", "Hooks", "Judged", "Level", "Log", "Loss", "LossOut", "Metric", "Model", "Offer", "Prediction",
+    "Baseline", "Batch", "Comparison", "Data", "EncodedRow", "Evaluated", "Evaluation", "Event", "Failed", "Finished",
+    "Form", "Goal", "Head", "Hooks", "Judged", "Level", "Log", "Loss", "LossOut", "Metric", "Model", "Offer", "Prediction",
     "Predictions", "Result", "Reward", "Risk", "Row", "Run", "Saved", "Score", "Settings", "Started", "StartedRun",
     "Stateful", "Step", "StepOut", "Stop", "Task",
 ]  # fmt: skip

@@ -49,6 +49,8 @@ class Baseline:
         value: the number.
         split: the rows that it was measured on.
         n: how many of them; 0 where nobody counted.
+        low: the lower end of the 95 % interval of how far the run is ahead of it (below 0: behind); None: not tested.
+        high: the upper end.
     """
 
     baseline: str
@@ -56,6 +58,35 @@ class Baseline:
     value: float
     split: str = ""
     n: int = 0
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A score of the run beside that of a baseline, tested on the same rows in pairs.
+
+    Attributes:
+        baseline: what the run is compared with.
+        name: that of the score.
+        split: the rows that both answered.
+        value: the run's.
+        other: the baseline's.
+        ahead: how much better the run is, whichever way the score is better; below 0: it is worse.
+        low: the lower end of the 95 % interval of `ahead`.
+        high: the upper end.
+        p: the chance of a difference as large as this one where there is none (two-sided).
+    """
+
+    baseline: str
+    name: str
+    split: str
+    value: float
+    other: float
+    ahead: float
+    low: float
+    high: float
+    p: float
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeGuard
 
-from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
+from ftp.types import Data, Predictions, Score
 
 if TYPE_CHECKING:
     import numpy as np
-    from datasets import Dataset
     from numpy.typing import NDArray
 
 ROWS_MEASURED = 100_000
@@ -83,21 +82,3 @@ def measure(data: Data, predictions: Mapping[str, Predictions], thresholds: Sequ
             scores.append(Score(f"{average}_f1", f1, "max", split))
         scores.append(Score("subset_accuracy", float(accuracy_score(truth, answers)), "max", split))
     return scores
-
-
-def most_frequent(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset], held: Mapping[str, Dataset]
-) -> dict[str, dict[str, Predictions]]:
-    """The most frequent label of the training rows, always; its loss is that of the share of each label as its probability."""
-    import numpy as np
-
-    train = hot(data.splits["train"]["labels"][:], len(data.labels))
-    # a share of 0 or 1 would cost infinitely many nats where it is wrong
-    shares = train.mean(0).clip(1e-6, 1 - 1e-6)
-    always = Prediction([int(shares.argmax())])
-    by_split = {}
-    for split, rows in held.items():
-        truth = hot(rows["labels"], len(data.labels))
-        losses = -np.where(truth, np.log(shares), np.log(1 - shares)).mean(1)
-        by_split[split] = Predictions.of_rows(split, rows, [always] * len(rows), losses)
-    return {"most frequent label": by_split}

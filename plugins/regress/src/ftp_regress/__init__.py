@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from ftp import UserError, hookimpl, option, plugin
 from ftp.forms import AS_TEXT, TEXT_COLUMN, TEXT_PAIR_COLUMN, Column, FormSpec
 from ftp.heads import HeadSpec, Later
-from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score
+from ftp.types import Data, Loss, Model, Prediction, Predictions, Run, Score, StartedRun
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from datasets import Dataset
+    from numpy.typing import NDArray
 
 SAMPLE = Path(__file__).parent / "sample"
 ROWS_MEASURED = 100_000
@@ -36,7 +38,7 @@ HEAD = HeadSpec(
     probe="number",
     reads_first_token=True,
     default_loss=Later("ftp_regress:make_loss"),
-    baselines=Later("ftp_regress:mean_of_train"),
+    baselines=Later("ftp_regress:baselines"),
     scores=Later("ftp_regress:measure"),
     what_is_trained="no single token is trained: the number of the row is",
     has_short_answers=True,
@@ -99,19 +101,37 @@ def mean_and_spread(data: Data) -> tuple[float, float]:
     return float(np.mean(scores)), spread
 
 
-def mean_of_train(
-    run: Run, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset], held: Mapping[str, Dataset]
+def baselines(
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Mapping[str, Dataset], held: Mapping[str, Dataset]
 ) -> dict[str, dict[str, Predictions]]:
-    """The mean of the training scores, whatever the text."""
-    import torch
+    """The mean of the training scores, whatever the text; ridge regression on words, and on the untuned network."""
+    import numpy as np
+
+    from ftp.evaluate import linear
 
     mean, _ = mean_and_spread(data)
+    splits = {split: encoded[split] for split in ("train", *held)}
+    numbers = {
+        "mean of train": {split: np.full(len(rows), mean) for split, rows in held.items()},
+        "TF-IDF, linear model": linear.on_words(data, held, "number", seed=run.settings.seed),
+        "untuned, linear head": linear.on_features(run, model, loss, splits, "number", 1),
+    }
+    return {name: _as_predictions(loss.name, model, held, by_split) for name, by_split in numbers.items()}
+
+
+def _as_predictions(
+    kind: str, model: Model, held: Mapping[str, Dataset], numbers: Mapping[str, NDArray[np.float64]]
+) -> dict[str, Predictions]:
+    """Numbers by split as answers, with the loss of each."""
+    import torch
+
     by_split = {}
-    for split, rows in held.items():
-        scores = torch.tensor(rows["score"][:])
-        losses = row_losses(loss.name, torch.full_like(scores, mean), scores, unit_of(model)).numpy()
-        by_split[split] = Predictions.of_rows(split, rows, [Prediction(mean)] * len(rows), losses)
-    return {"mean of train": by_split}
+    for split, of_split in numbers.items():
+        rows = held[split]
+        scores = torch.tensor(rows["score"][:], dtype=torch.float64)
+        losses = row_losses(kind, torch.tensor(of_split), scores, unit_of(model)).numpy()
+        by_split[split] = Predictions.of_rows(split, rows, [Prediction(number) for number in of_split.tolist()], losses)
+    return by_split
 
 
 def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:

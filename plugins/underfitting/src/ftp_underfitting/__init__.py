@@ -1,4 +1,4 @@
-"""Tell when a run did not learn: no better than guessing, diverging, weights that stood still."""
+"""Tell when a run did not learn: no better than guessing or than something simpler, diverging, weights that stood still."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import field
 from typing import Any
 
 from ftp import hookimpl, option, plugin
-from ftp.types import Data, Evaluation, Loss, Model, Predictions, Risk, Row, StartedRun
+from ftp.types import Comparison, Data, Evaluation, Loss, Model, Predictions, Risk, Row, StartedRun
 
 
 @plugin(kind="risk")
 class Underfitting:
-    """Compare the training loss with guessing, look at its last third, and at which weights moved.
-    """
+    """Compare the training loss with guessing and the scores with baselines, look at the last third of the loss, and at which
+    weights moved."""
 
     least_gain: float = option(
         0.05,
@@ -41,7 +41,7 @@ class Underfitting:
     )
     alpha: float = option(
         0.05,
-        "chance of calling a difference from guessing sure when there is none",
+        "chance of calling a difference from guessing, or from a baseline, sure when there is none",
         low=1e-6,
         high=0.5,
     )
@@ -71,6 +71,7 @@ class Underfitting:
         predictions: Mapping[str, Predictions] | None,
         history: Sequence[Evaluation],
         log: Sequence[Row],
+        comparisons: Sequence[Comparison],
     ) -> list[Risk]:
         """Judge at the end, and before it where training diverges.
 
@@ -88,7 +89,7 @@ class Underfitting:
             return judge.judge_evaluation(self, run, data, history, log)
         if stage == "end":
             risk = judge.verdict(
-                self, run, data, model, loss, predictions or {}, history, log, self._start
+                self, run, data, model, loss, predictions or {}, history, log, self._start, comparisons
             )
             return [risk]
         return []

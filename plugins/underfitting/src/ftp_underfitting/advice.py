@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
+from collections import Counter
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 
+from ftp import forms
 from ftp.risks import named_options
-from ftp.types import Evaluation, Row, Run
+from ftp.types import Data, Evaluation, Row, Run
 
 ALL_LINEAR = ("all-linear",)
 """PEFT's name for every linear module."""
@@ -14,6 +18,13 @@ MUCH = 0.3
 """Dropout or weight decay above this holds a model back that learns too little."""
 NEAR_USUAL = 5
 """A learning rate within this factor of the usual one is not to blame for being unusual."""
+
+CLASS_WEIGHTS = "class_weight"
+"""The plugin that weighs rare classes more."""
+METHODS = ("full", "probe")
+"""Plugins that train all weights, or a linear head alone."""
+TRAINED_WEIGHTS = "which weights are trained"
+"""What a parameterisation decides."""
 
 
 def usual_rate(run: Run) -> float:
@@ -89,6 +100,47 @@ def larger(run: Run) -> list[str]:
     if run.settings.weight_decay > MUCH:
         commands.append(run.command("--weight-decay", 0.01))
     return commands
+
+
+def other_methods(run: Run, data: Data) -> list[str]:
+    """Other ways to train on the same rows, as far as they are installed and are no part of the run."""
+    installed = {plugin.name for plugin in entry_points(group="ftp")}
+    named = [plugin for plugin in run.hooks.picked if not plugin.found.default]
+    names = [plugin.name for plugin in named]
+    commands = []
+    if CLASS_WEIGHTS in installed and CLASS_WEIGHTS not in names and _are_classes_uneven(data):
+        commands.append(run.command("--plugins", ",".join([*names, CLASS_WEIGHTS])))
+    # a new line and not the recipe, whose learning rate is that of the method of this run
+    deciding = [plugin.name for plugin in named if TRAINED_WEIGHTS in plugin.declaration.decides]
+    for method in METHODS:
+        if len(deciding) != 1 or data.domains or method not in installed or method in names:
+            continue
+        others = [method if name == deciding[0] else name for name in names]
+        commands.append(f"ftp run --plugins {','.join(others)}{_source(run)}")
+    return commands
+
+
+def _source(run: Run) -> str:
+    """The flags that say which rows and which model this run has."""
+    settings = run.settings
+    words: list[str] = []
+    for flag, value in (("--model", settings.model), ("--data", settings.data)):
+        if value:
+            words += [flag, str(value)]
+    if settings.columns:
+        words += ["--columns", ",".join(settings.columns)]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def _are_classes_uneven(data: Data) -> bool:
+    """Whether the rarest class of the training rows has less than a fifth of its fair share."""
+    train = data.splits.get("train")
+    column = forms.get(data.form).class_column
+    if train is None or column is None or column.kind != "class" or not hasattr(train, "num_rows"):
+        return False
+    counts: Counter[int] = Counter(train[column.name][:])
+    fair_share = len(train) / max(1, len(data.labels))
+    return min(counts.values(), default=0) < fair_share / 5
 
 
 def preview(run: Run) -> str:

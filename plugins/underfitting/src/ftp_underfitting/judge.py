@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftp import heads
-from ftp.types import Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, StartedRun
-from ftp_underfitting import advice, curve, judgements, weights
+from ftp.types import Comparison, Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, StartedRun
+from ftp_underfitting import advice, baselines, curve, judgements, weights
 from ftp_underfitting.answers import OneAnswer, one_answer
+from ftp_underfitting.baselines import Rivals
 from ftp_underfitting.curve import Climb, Slope
 from ftp_underfitting.gain import Gain, against_guessing, against_untuned, guessing_loss
 from ftp_underfitting.judgements import Judgement, suggested_rate
@@ -34,7 +35,8 @@ LEADS: dict[Level, str] = {
 class Measures:
     """What was measured at the end; None: not known.
 
-    `why_no_gain`: why there is no gain. `not_finite`: updates whose loss was not finite.
+    `why_no_gain`: why there is no gain. `not_finite`: updates whose loss was not finite. `rivals`:
+    the baselines.
     """
 
     gain: Gain | None
@@ -44,6 +46,7 @@ class Measures:
     moves: weights.Moves | None
     same: OneAnswer | None
     not_finite: Sequence[int]
+    rivals: Rivals | None
 
 
 def judge_start(run: StartedRun, start: Start) -> list[Risk]:
@@ -80,6 +83,7 @@ def verdict(
     history: Sequence[Evaluation],
     log: Sequence[Row],
     start: Start | None,
+    comparisons: Sequence[Comparison],
 ) -> Risk:
     """The verdict at the end of a run."""
     done = advice.updates_done(history, log)
@@ -94,9 +98,10 @@ def verdict(
         moves=_measure_moves(run, model, loss, start),
         same=one_answer(data, predictions),
         not_finite=_not_finite_steps(log),
+        rivals=baselines.rivals(run, comparisons),
     )
     evidence = _evidence(limits, run, data, log, start, measures, done)
-    spoken = _judge(limits, run, history, log, start, measures, done)
+    spoken = _judge(limits, run, data, history, log, start, measures, done)
     if gain is None and all(judgement.level != "warn" for judgement in spoken):
         return Risk("underfitting", "not_run", why_no_gain, evidence)
     worst = max((judgement.level for judgement in spoken), key=LEVELS.index)
@@ -113,6 +118,7 @@ def verdict(
 def _judge(
     limits: Underfitting,
     run: StartedRun,
+    data: Data,
     history: Sequence[Evaluation],
     log: Sequence[Row],
     start: Start | None,
@@ -145,6 +151,8 @@ def _judge(
     if measures.same is not None:
         is_suspect = has_failed or gain is None
         spoken.append(judgements.judge_one_answer(limits, run, measures.same, is_suspect))
+    if measures.rivals is not None:
+        spoken.append(judgements.judge_rivals(limits, run, data, measures.rivals, history, done))
     # where nothing was learnt, or training diverged, more updates would not help
     if measures.slope is not None and not has_failed and measures.climb is None:
         spoken.append(judgements.judge_slope(limits, run, measures.slope, history, done))
@@ -240,6 +248,8 @@ def _evidence(
     for name, measure in named.items():
         if measure is not None:
             evidence[name] = _plain(measure)
+    if measures.rivals is not None:
+        evidence["baselines"] = _rivals_evidence(measures.rivals)
     train = data.splits.get("train")
     if measures.gain is not None and train is not None and hasattr(train, "num_rows"):
         is_sampled = measures.gain.rows < len(train)
@@ -256,6 +266,16 @@ def _evidence(
         evidence["range_test"] = _range_test_evidence(start)
     if start is not None and start.frozen:
         evidence["frozen"] = list(start.frozen)
+    return evidence
+
+
+def _rivals_evidence(rivals: Rivals) -> dict[str, Any]:
+    """How far the run is ahead of each baseline, with the 95 % interval."""
+    evidence: dict[str, Any] = {"split": rivals.split, "metric": rivals.metric or baselines.LOSS}
+    for comparison in (*rivals.of_metric, *rivals.of_loss):
+        numbers = (comparison.ahead, comparison.low, comparison.high)
+        name = f"{comparison.name} ahead of {comparison.baseline}"
+        evidence[name] = [_round(number) for number in numbers]
     return evidence
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from ftp import heads
 from ftp.risks import named_options
-from ftp.types import Evaluation, Level, Row, StartedRun
+from ftp.types import Comparison, Data, Evaluation, Level, Row, StartedRun
 from ftp_underfitting import advice
 from ftp_underfitting.answers import OneAnswer
+from ftp_underfitting.baselines import Rivals
 from ftp_underfitting.curve import SURE, Climb, Slope, losses_of_steps
 from ftp_underfitting.gain import CLASS_SHARES, Gain
 from ftp_underfitting.start import Start
@@ -235,3 +236,62 @@ def judge_one_answer(
     if same.truth >= limits.one_answer:
         return Judgement("note", text)
     return Judgement("warn" if has_failed else "note", text, [advice.preview(run)])
+
+
+# --- the baselines ---
+
+
+def judge_rivals(
+    limits: Underfitting,
+    run: StartedRun,
+    data: Data,
+    rivals: Rivals,
+    history: Sequence[Evaluation],
+    done: int,
+) -> Judgement:
+    """Whether something simpler is better than the tuned model beyond chance.
+
+    By the loss alone it is a warning only where the run is not ahead by its own metric: a model
+    may be right more often and yet be too sure of its answers.
+    """
+    better = rivals.ahead_in_metric(limits.alpha)
+    in_loss = rivals.ahead_in_loss(limits.alpha)
+    worse_in_both = [
+        comparison for comparison in in_loss if not rivals.is_metric_ahead_of(comparison.baseline)
+    ]
+    better += worse_in_both
+    if better:
+        first = better[0]
+        text = f"'{first.baseline}' is better than the tuned model beyond chance: {_margin(first)}"
+        others = [f"'{name}'" for name in dict.fromkeys(line.baseline for line in better[1:])]
+        others = [name for name in others if name != f"'{first.baseline}'"]
+        if others:
+            text += f"; so is {', '.join(others)}"
+        return Judgement("warn", text, _against_rivals(run, data, history, done))
+    if in_loss:
+        first = in_loss[0]
+        text = (
+            f"by its loss '{first.baseline}' is better than the tuned model, though not by {rivals.metric}: "
+            f"{_margin(first)}; the model is too sure of its wrong answers"
+        )
+        return Judgement("note", text)
+    return OK
+
+
+def _margin(comparison: Comparison) -> str:
+    """A comparison in words; the margin is how far the run is behind."""
+    return (
+        f"{comparison.name} on {comparison.split} {comparison.value:.4g} against {comparison.other:.4g}, "
+        f"{-comparison.ahead:.3g} behind (95 % interval {-comparison.high:.3g} to {-comparison.low:.3g})"
+    )
+
+
+def _against_rivals(
+    run: StartedRun, data: Data, history: Sequence[Evaluation], done: int
+) -> list[str]:
+    """More updates where held-out rows still gained, more room, and other methods that are installed."""
+    commands = []
+    best = min(history, key=lambda evaluation: evaluation.loss, default=None)
+    if best is None or best.step == history[-1].step:
+        commands.append(advice.longer(run, done, 2 * done))
+    return [*commands, *advice.larger(run), *advice.other_methods(run, data)]

@@ -195,6 +195,7 @@ def _shown(subject: Subject, case: Case, stage: str) -> dict[str, object]:
         "model": case.model if has_model else None, "loss": case.loss if has_model else None,
         "predictions": case.predictions if has_trained else None,
         "history": case.history if has_trained else (), "log": case.log if has_trained else (),
+        "baselines": {}, "comparisons": (),
     }
 
 
