@@ -101,7 +101,8 @@ def test_training_costs_less_than_a_minute(done: Done) -> None:
 
 def test_it_tells_what_it_does_and_what_came_of_it(done: Done) -> None:
     text = " ".join(done.text.split())
-    for word in ("tokens/s", "left", "cpu", "majority class", "untuned, linear head", "beats them", "trained", "risks",
+    for word in ("tokens/s", "left", "cpu", "majority class", "TF-IDF, linear model", "untuned, linear head", "beats them",
+                 "trained", "risks",
                  "verifying model/ in a fresh process", "ftp predict runs/", "in all on"):
         assert word in text, word
     steps = [line for line in done.lines if line["event"] == "step"]

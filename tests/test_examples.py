@@ -92,7 +92,8 @@ def test_sst2_recipe_runs(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.M
                  "--no-verify", "--out", "run"]) == 0
     written = json.loads(Path("run/scores.json").read_text())
     assert {("accuracy", "test", 12)} <= {(score["name"], score["split"], score["n"]) for score in written["scores"]}
-    assert {score["baseline"] for score in written["baselines"]} == {"majority class", "untuned, linear head"}
+    names = {"majority class", "TF-IDF, linear model", "untuned, linear head"}
+    assert {score["baseline"] for score in written["baselines"]} == names
 
 
 def test_sst2_result_is_no_invention() -> None:
@@ -109,7 +110,7 @@ def test_tickets_run(tmp_path: Path, tiny_bert: Path) -> None:
                      tickets={"hardware_minutes": 90})
     assert 0 <= result.score("minutes_lost", "validation") <= 90
     baselines = {score.baseline for score in result.baselines if score.name == "minutes_lost"}
-    assert baselines == {"majority class", "untuned, linear head"}
+    assert baselines == {"majority class", "TF-IDF, linear model", "untuned, linear head"}
     risks = {risk.name: risk for risk in result.risks}
     assert risks["personal-data"].level == "warn"
     assert result.scores[0].n + risks["personal-data"].evidence["rows"] == 166

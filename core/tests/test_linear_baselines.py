@@ -96,8 +96,7 @@ def test_rows_of_one_class_have_no_such_baseline() -> None:
 
 
 def test_choosing_the_strength_costs_no_more_than_a_few_fits() -> None:
-    """Against one plain fit of the same rows in the same process, so that a busy machine changes nothing; that takes half a second
-    for 2,000 clauses of 28 kinds on an idle core."""
+    """Against one plain fit of the same rows in the same process, so that a busy machine changes nothing."""
     dice = np.random.default_rng(6)
     words = np.array(vocabulary(3000))
     labels = dice.integers(6, size=2000)

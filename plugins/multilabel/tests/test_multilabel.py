@@ -17,7 +17,7 @@ from ftp.data.read import read
 from ftp.errors import UserError
 from ftp.net.heads import output_layers
 from ftp.types import Data, Prediction, Predictions
-from ftp_multilabel import SAMPLE, scores
+from ftp_multilabel import SAMPLE, baselines, scores
 from ftp_testing.built import built
 from ftp_testing.models import tiny
 
@@ -159,8 +159,7 @@ def test_scores_and_baseline_by_hand() -> None:
     # label a: 2 right of 4 given and 2 true; label b: never given
     assert scored([[0]] * 4) == pytest.approx({"micro_f1": 4 / 8, "macro_f1": (2 / 3) / 2, "subset_accuracy": 1 / 4})
     train = answered([[1], [1], [0, 1], []], []).rows
-    found = scores.most_frequent(None, Data({"train": train}, "multilabelled", ("a", "b")), None, None, {}, {"test": train})  # type: ignore[arg-type]
-    always = found["most frequent label"]["test"]
+    always = baselines.most_frequent(Data({"train": train}, "multilabelled", ("a", "b")), {"test": train})["test"]
     assert [prediction.answer for prediction in always.answers] == [[1]] * 4
     assert always.losses[3] == pytest.approx(-(np.log(0.75) + np.log(0.25)) / 2)
 
@@ -200,4 +199,5 @@ def test_tuned_thresholds_are_those_of_the_saved_model(folder: Path, tmp_path: P
                                     if answer["scores"][label] >= threshold]
         right += set(answer["answer"]) == {label for label in row["labels"].split("|") if label}
     assert result.score("subset_accuracy", "test") == pytest.approx(right / len(rows), abs=0.1)  # the run scored in bf16
-    assert {baseline.baseline for baseline in result.baselines} == {"most frequent label"}
+    names = {"most frequent label", "TF-IDF, linear model", "untuned, linear head"}
+    assert {baseline.baseline for baseline in result.baselines} == names

@@ -153,6 +153,8 @@ def test_plain_transformers_gives_the_scores_of_a_run(folder: Path, tmp_path: Pa
                      verify=False)
     mean = {baseline.name: baseline.value for baseline in result.baselines if baseline.baseline == "mean of train"}
     assert mean["pearson"] == 0 and 0.5 < mean["mae"] < 4
+    names = {"mean of train", "TF-IDF, linear model", "untuned, linear head"}
+    assert {baseline.baseline for baseline in result.baselines} == names
     assert result.score("mae", "validation") < 4
     row = {"text": "The waiter brought 7 letters.", "text_pair": "A bank."}
     answer = ftp.load(tmp_path / "run").predict([row])[0]["answer"]

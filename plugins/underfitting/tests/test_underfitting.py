@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from scipy import stats
 
 import ftp
 from ftp.errors import UserError
@@ -544,3 +545,119 @@ def test_a_range_test_leaves_no_trace(go: Any) -> None:
     tested = go(seed=3, underfitting={"range_test": 80})["underfitting"]
     assert tested.evidence["against"] == plain.evidence["against"]
     assert 1e-5 < tested.evidence["range_test"]["learning_rate"] < 0.5
+
+
+# --- the baselines ---
+
+
+def beside(
+    name: str, ahead: float, error: float, *, baseline: str = "words", split: str = "test"
+) -> Comparison:
+    """A comparison whose difference has this standard error."""
+    sure = abs(ahead) / error
+    p = float(2 * stats.norm.sf(sure))
+    value = 0.5
+    return Comparison(
+        baseline, name, split, value, value - ahead, ahead, ahead - 2 * error, ahead + 2 * error, p
+    )
+
+
+LEARNT = history(FALLING)
+
+
+def test_words_that_are_better_beyond_chance_are_a_warning() -> None:
+    behind = [beside("macro_f1", -0.2, 0.02), beside("loss", -0.3, 0.05)]
+    risk = judged(LEARNT, log(LEVEL), comparisons=behind)
+    assert risk.level == "warn"
+    words = ("'words' is better than the tuned model beyond chance", "macro_f1 on test 0.5 against 0.7")
+    for part in (*words, "0.2 behind (95 % interval 0.16 to 0.24)"):
+        assert part in risk.finding, risk.finding
+    assert risk.evidence["baselines"]["macro_f1 ahead of words"] == [-0.2, -0.24, -0.16]
+    assert any("--max-steps" in line for line in risk.advice)
+
+
+@pytest.mark.parametrize("ahead", [0.2, 0.02, -0.02])
+def test_a_run_that_is_ahead_or_cannot_be_told_from_words_is_not(ahead: float) -> None:
+    beyond = [beside("macro_f1", ahead, 0.02), beside("loss", ahead, 0.03)]
+    assert judged(LEARNT, log(LEVEL), comparisons=beyond).level == "ok"
+
+
+def test_chance_is_shared_among_all_tests() -> None:
+    """A difference that one test would call sure, and one of ten would not."""
+    ahead = -0.04
+    once = [beside("accuracy", ahead, 0.02)]
+    assert judged(LEARNT, log(LEVEL), comparisons=once).level == "warn"
+    others = [beside("accuracy", 0.1, 0.02, baseline=f"b{number}") for number in range(9)]
+    assert judged(LEARNT, log(LEVEL), comparisons=[*once, *others]).level == "ok"
+
+
+def test_the_test_rows_and_the_metric_of_the_run_decide() -> None:
+    validation = beside("macro_f1", -0.2, 0.02, split="validation")
+    on_test = beside("macro_f1", 0.1, 0.02)
+    assert judged(LEARNT, log(LEVEL), comparisons=[validation, on_test]).level == "ok"
+    assert judged(LEARNT, log(LEVEL), comparisons=[validation]).level == "warn"
+    by_accuracy = a_run(metric_for_best_model="accuracy")
+    both = [beside("macro_f1", -0.2, 0.02), beside("accuracy", 0.1, 0.02)]
+    assert judged(LEARNT, log(LEVEL), comparisons=both, run=by_accuracy).level == "ok"
+    assert judged(LEARNT, log(LEVEL), comparisons=both).level == "warn"
+
+
+def test_a_worse_loss_alone_is_a_note_where_the_answers_are_better() -> None:
+    sure_of_wrong = [beside("macro_f1", 0.1, 0.02), beside("loss", -0.3, 0.05)]
+    risk = judged(LEARNT, log(LEVEL), comparisons=sure_of_wrong)
+    assert risk.level == "note" and "its probabilities are not" in risk.finding
+    worse = [beside("macro_f1", -0.01, 0.02), beside("loss", -0.3, 0.05)]
+    assert judged(LEARNT, log(LEVEL), comparisons=worse).level == "warn"
+    # baselines are scored without what a plugin adds to the loss
+    wrapped: Any = SimpleNamespace(picked=(), who=lambda hook: [("smoothing", "wraps")])
+    assert judged(LEARNT, log(LEVEL), comparisons=worse, run=a_run(hooks=wrapped)).level == "ok"
+
+
+def written(folder: Path, texts: Callable[[np.random.Generator], tuple[str, int]]) -> str:
+    """Rows of a planted task: 300 to train on, 60 to validate and 200 to test."""
+    folder.mkdir()
+    dice = np.random.default_rng(5)
+    for split, count in (("train", 300), ("validation", 60), ("test", 200)):
+        lines = []
+        for _ in range(count):
+            text, label = texts(dice)
+            lines.append(json.dumps({"text": text, "label": label}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    return str(folder)
+
+
+COMMON = ["film", "soup", "the", "a", "was", "and", "of", "in", "on", "day", "new", "bank", "about", "four", "more"]
+
+
+def with_word(dice: np.random.Generator) -> tuple[str, int]:
+    """A long text; its class is whether one rare word is in it."""
+    words = dice.choice(COMMON, 40).tolist()
+    label = int(dice.integers(2))
+    if label:
+        words[int(dice.integers(40))] = "joy"
+    return " ".join(words), label
+
+
+def with_stops(dice: np.random.Generator) -> tuple[str, int]:
+    """The class is whether the text ends in full stops, which are no words."""
+    label = int(dice.integers(2))
+    return " ".join([*dice.choice(COMMON, 8), *[".", ".", "."] * label]), label
+
+
+def by_chance(dice: np.random.Generator) -> tuple[str, int]:
+    return " ".join(dice.choice(COMMON, 8)), int(dice.integers(2))
+
+
+@pytest.mark.slow
+def test_a_run_below_words_says_so_and_a_run_above_them_does_not(go: Any, tmp_path: Path) -> None:
+    words = {"baselines": True, "data": written(tmp_path / "words", with_word)}
+    risk = go(**words, max_steps=4, eval_steps=4)["underfitting"]
+    assert risk.level == "warn" and "'TF-IDF, linear model' is better than the tuned model" in risk.finding
+    stops = {"baselines": True, "data": written(tmp_path / "stops", with_stops)}
+    risk = go(**stops)["underfitting"]
+    assert "beyond chance" not in risk.finding
+    ahead = risk.evidence["baselines"]["macro_f1 ahead of TF-IDF, linear model"]
+    assert ahead[1] > 0, "the tuned model is ahead beyond chance"
+    chance = {"baselines": True, "data": written(tmp_path / "chance", by_chance)}
+    risk = go(**chance, max_steps=4, eval_steps=4)["underfitting"]
+    assert "macro_f1 on test" not in risk.finding

@@ -1,4 +1,4 @@
-"""Tell when a run did not learn: no better than guessing or than something simpler, diverging, weights that stood still."""
+"""Tell when a run did not learn: worse than something simpler, diverging, weights that stood still."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ftp.types import Comparison, Data, Evaluation, Loss, Model, Predictions, Ri
 
 @plugin(kind="risk")
 class Underfitting:
-    """Compare the training loss with guessing and the scores with baselines, look at the last third of the loss, and at which
-    weights moved."""
+    """Compare a run with guessing and with baselines, look at the end of its loss, and at which weights moved."""
 
     least_gain: float = option(
         0.05,

@@ -45,15 +45,15 @@ class Rivals:
         by_metric = {comparison.baseline for comparison in self.ahead_in_metric(alpha)}
         return [comparison for comparison in ahead if comparison.baseline not in by_metric]
 
-    def is_metric_ahead_of(self, baseline: str) -> bool:
-        """Whether the run has the better metric, if only by a little.
+    def keeps_up_with(self, baseline: str) -> bool:
+        """Whether the metric of the run is no worse, as it was measured.
 
         A baseline that was not tested by the metric is behind the strongest, and so behind the run.
         """
         if not self.metric or not self.of_metric:
             return False
         return all(
-            comparison.ahead > 0
+            comparison.ahead >= 0
             for comparison in self.of_metric
             if comparison.baseline == baseline
         )

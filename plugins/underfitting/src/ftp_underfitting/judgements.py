@@ -251,13 +251,13 @@ def judge_rivals(
 ) -> Judgement:
     """Whether something simpler is better than the tuned model beyond chance.
 
-    By the loss alone it is a warning only where the run is not ahead by its own metric: a model
-    may be right more often and yet be too sure of its answers.
+    By the loss alone it is a warning only where the run is behind by its own metric as well: a
+    model may be right as often and yet give worse probabilities.
     """
     better = rivals.ahead_in_metric(limits.alpha)
     in_loss = rivals.ahead_in_loss(limits.alpha)
     worse_in_both = [
-        comparison for comparison in in_loss if not rivals.is_metric_ahead_of(comparison.baseline)
+        comparison for comparison in in_loss if not rivals.keeps_up_with(comparison.baseline)
     ]
     better += worse_in_both
     if better:
@@ -272,7 +272,7 @@ def judge_rivals(
         first = in_loss[0]
         text = (
             f"by its loss '{first.baseline}' is better than the tuned model, though not by {rivals.metric}: "
-            f"{_margin(first)}; the model is too sure of its wrong answers"
+            f"{_margin(first)}; its answers are as good, its probabilities are not"
         )
         return Judgement("note", text)
     return OK
