@@ -214,6 +214,16 @@ def tag_baselines(
     }
 
 
+def measure_baselines(
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
+) -> tuple[dict[str, Mapping[str, Predictions]], list[Baseline]]:
+    """What a run is compared with: its answers by name and split, and their scores. None with `--no-baselines`."""
+    if run.settings.baselines:
+        run.log.event("stage", doing="measuring baselines")
+    answered = predict_baselines(run, data, model, loss, encoded, held)
+    return answered, score_baselines(run, data, model, answered)
+
+
 def predict_baselines(
     run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, Mapping[str, Predictions]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftp import forms, heads
 from ftp.errors import UserError
+from ftp.evaluate.metric_names import check_metric
 from ftp.folder import paths
 from ftp.folder.files import Folder
 from ftp.options import convert
@@ -18,7 +19,7 @@ from ftp.runs import recipes
 from ftp.settings import FOLLOWING
 from ftp.train import amount, checkpoint
 from ftp.train.amount import Followed, TrainingRows
-from ftp.types import Data, StartedRun, Task
+from ftp.types import Data, Loss, Model, StartedRun, Task
 
 
 def training_rows(data: Data, task: Task) -> TrainingRows:
@@ -91,14 +92,14 @@ def as_in_folder(prepared: Prepared, out: Path) -> Prepared:
     return dataclasses.replace(replace_settings(prepared, **known), reasons=reasons)
 
 
-def settle(run: StartedRun, prepared: Prepared, data: Data, resumed: bool) -> Prepared:
-    """The run with all options settled, told where a rule gave them. A run with checkpoints goes on as it began."""
-    if resumed and checkpoint.any_in(run.out / paths.CHECKPOINTS):
-        return prepared
-    settled = follow(prepared, training_rows(data, run.task))
-    if heads.get(run.task.head).follows_rows and settled.reasons:
-        run.tell(in_words(settled))
-    return settled
+def settle(run: StartedRun, prepared: Prepared, data: Data, resumed: bool) -> tuple[StartedRun, Prepared]:
+    """The run with all options settled, told where a rule gave them: all that comes after sees plain numbers. A run with
+    checkpoints goes on as it began."""
+    if not resumed or not checkpoint.any_in(run.out / paths.CHECKPOINTS):
+        prepared = follow(prepared, training_rows(data, run.task))
+        if heads.get(run.task.head).follows_rows and prepared.reasons:
+            run.tell(in_words(prepared))
+    return dataclasses.replace(run, settings=prepared.settings), prepared
 
 
 def in_words(settled: Prepared) -> str:
@@ -113,14 +114,27 @@ def in_words(settled: Prepared) -> str:
     return "how much is trained follows from the data: " + ", ".join(parts)
 
 
-def write_down(folder: Folder, prepared: Prepared) -> None:
+def write_down(folder: Folder | None, prepared: Prepared) -> None:
     """Put the settled options into the recipe of a run that begins, so that it is repeated and resumed with the same numbers."""
-    if not prepared.reasons or checkpoint.any_in(folder.path / paths.CHECKPOINTS):
+    if folder is None or not prepared.reasons or checkpoint.any_in(folder.path / paths.CHECKPOINTS):
         return
     recipe = prepared.anywhere().recipe()
     folder.write_recipe(recipe)
     recipes.begin(folder, recipe)
     folder.write_facts(rules=dict(prepared.reasons))
+
+
+def keep_known_metric(
+    run: StartedRun, prepared: Prepared, data: Data, model: Model, loss: Loss
+) -> tuple[StartedRun, Prepared]:
+    """The run with the loss to pick the best, where no plugin gives the score that the rule would take.
+
+    Raises:
+        UserError: no plugin gives the score that somebody asked for.
+    """
+    if not check_metric(run, data, model, loss, is_rule="metric_for_best_model" in prepared.reasons):
+        prepared = without_metric(prepared)
+    return dataclasses.replace(run, settings=prepared.settings), prepared
 
 
 def without_metric(prepared: Prepared) -> Prepared:

@@ -9,15 +9,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from ftp.data.collect import collect, encode_all
 from ftp.errors import RiskStop
-from ftp.evaluate.baselines import predict_baselines, score_baselines
-from ftp.evaluate.metric_names import check_metric
+from ftp.evaluate.baselines import measure_baselines
 from ftp.evaluate.paired import compare, with_intervals
 from ftp.evaluate.predict import predict
 from ftp.evaluate.scoring import best_first, score
@@ -67,22 +65,12 @@ def execute(prepared: Prepared, resume: Path | None = None) -> Result:
             trust.remember(trust.code_of(prepared.values, prepared.options))
         run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), out, log, accelerator)
 
-        # Only the main process writes the run folder. The recipe comes first: with it alone, a run that is killed can be resumed.
-        folder = Folder(out) if leads else None
-        if folder is not None:
-            if resume is None:
-                start.write_down(folder, prepared, accelerator)
-            for note in (*prepared.notes, *notes):
-                run.tell(note)
-            if resume is not None:
-                start.take_up(run, folder, prepared)
-        # How much is trained follows from the rows where nobody says it; all that comes after sees plain numbers.
+        folder = start.begin(run, prepared, resume, notes)
         with ending_written_down(run, folder):
             stage(run, "reading data")
             data = collect(run)
             inputs.check_rows(run, data, resume is not None)
-            prepared = following.settle(run, prepared, data, resume is not None)
-            run = dataclasses.replace(run, settings=prepared.settings)
+            run, prepared = following.settle(run, prepared, data, resume is not None)
         with ending_written_down(run, folder):
             result = do_run(run, prepared, data, started, folder, resume)
         if folder is not None and prepared.settings.report:
@@ -114,21 +102,15 @@ def do_run(
     if folder is not None:
         folder.write_data(keep.shape(data, encoded))
     trial(run, model, loss, source)
-    is_metric_known = check_metric(run, data, model, loss, is_rule="metric_for_best_model" in prepared.reasons)
-    if not is_metric_known:
-        prepared = following.without_metric(prepared)
-        run = verdicts.run = dataclasses.replace(run, settings=prepared.settings)
-    if folder is not None:
-        following.write_down(folder, prepared)
+    run, prepared = following.keep_known_metric(run, prepared, data, model, loss)
+    verdicts.run = run
+    following.write_down(folder, prepared)
     settings = run.settings
     verdicts.check("start", data, model, loss)
 
     # What the tuned model is held against, on the same held-out rows.
     held = {name: rows for name, rows in data.splits.items() if name in ("validation", "test")}
-    if settings.baselines:
-        stage(run, "measuring baselines")
-    answered = predict_baselines(run, data, model, loss, encoded, held)
-    baselines = score_baselines(run, data, model, answered)
+    answered, baselines = measure_baselines(run, data, model, loss, encoded, held)
     sample = train_sample(run, data, loss, source, between_evaluations(settings, source))
     validation = Validation(run, data, model, loss, encoded, sample)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp.folder import files, paths
@@ -20,6 +22,28 @@ if TYPE_CHECKING:
 NAMES = {"device_kind": "the kind of device", "device_name": "the device", "precision": "the precision",
          "processes": "the number of processes", "threads": "the number of threads"}
 """Facts that decide the last digits of a run, as they are told."""
+
+
+def begin(run: StartedRun, prepared: Prepared, resume: Path | None, notes: Sequence[str]) -> Folder | None:
+    """The folder of a run that begins or goes on, on the main process, which alone writes in it.
+
+    Args:
+        run: the run.
+        prepared: what was asked for.
+        resume: the folder of a run to go on with; None for a new one.
+        notes: what is to be told first.
+    """
+    if not run.accelerator.is_main_process:
+        return None
+    folder = Folder(run.out)
+    # The recipe comes first: with it alone, a run that is killed can be resumed.
+    if resume is None:
+        write_down(folder, prepared, run.accelerator)
+    for note in (*prepared.notes, *notes):
+        run.tell(note)
+    if resume is not None:
+        take_up(run, folder, prepared)
+    return folder
 
 
 def write_down(folder: Folder, prepared: Prepared, accelerator: Accelerator) -> None:
