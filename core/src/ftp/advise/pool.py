@@ -1,0 +1,102 @@
+"""The rows that looks and pilots are measured on: train and validation, in folds. Test rows are never touched."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ftp import forms
+from ftp.data.domains import COLUMN
+from ftp.types import Data
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from numpy.typing import NDArray
+
+NUM_FOLDS = 5
+HELD = "validation"
+"""The split that the rows of a fold are answered as."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows that may be fitted and answered, each in one fold.
+
+    Attributes:
+        data: the rows of the run that they are of.
+        rows: those of train, then those of validation.
+        fold_of_row: `[rows] int64`; the classes are spread evenly over the folds.
+        order: `[rows] int64`, the rows in random order with classes in turn, so that its beginnings are fair samples.
+        num_folds: how many there are.
+    """
+
+    data: Data
+    rows: Dataset
+    fold_of_row: NDArray[np.int64]
+    order: NDArray[np.int64]
+    num_folds: int
+
+    def held(self, fold: int) -> NDArray[np.int64]:
+        """[rows] int64, the numbers of the rows of a fold, ascending."""
+        import numpy as np
+
+        return np.flatnonzero(self.fold_of_row == fold)
+
+    def fitted(self, fold: int, num_rows: int | None = None) -> NDArray[np.int64]:
+        """[rows] int64, the numbers of rows of the other folds; a smaller number of them is part of every larger one."""
+        others: NDArray[np.int64] = self.order[self.fold_of_row[self.order] != fold]
+        return others if num_rows is None else others[:num_rows]
+
+    def split(self, fold: int, num_rows: int | None = None) -> Data:
+        """The rows as a run would have them that is fitted on the other folds and answers this one as its validation.
+
+        Args:
+            fold: the fold that is answered.
+            num_rows: that are fitted; None: all of the other folds.
+        """
+        splits = {"train": self.rows.select(self.fitted(fold, num_rows)), HELD: self.rows.select(self.held(fold))}
+        return dataclasses.replace(self.data, splits=splits, domains={})
+
+
+def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS) -> Pool:
+    """The pool of the rows of a run.
+
+    Args:
+        data: its rows; train and validation are taken.
+        seed: of the folds and the order.
+        num_folds: how many folds.
+    """
+    import numpy as np
+    from datasets import concatenate_datasets
+
+    parts = [data.splits[split] for split in ("train", "validation") if split in data.splits]
+    columns = [name for name in parts[0].column_names if all(name in part.column_names for part in parts)]
+    columns = [name for name in columns if name != COLUMN]
+    rows = concatenate_datasets([part.select_columns(columns) for part in parts])
+    shuffled = np.random.default_rng(seed).permutation(len(rows))
+
+    # Within a class rows stay in random order; classes take turns by their shares.
+    kind_of_row = _class_of_row(rows, data)
+    place = np.zeros(len(rows))
+    for kind in np.unique(kind_of_row):
+        own = shuffled[kind_of_row[shuffled] == kind]
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    order = shuffled[np.argsort(place[shuffled], kind="stable")]
+
+    # Folds are dealt within a class, each class beginning where the last one ended.
+    fold_of_row = np.zeros(len(rows), dtype=np.int64)
+    by_class = shuffled[np.argsort(kind_of_row[shuffled], kind="stable")]
+    fold_of_row[by_class] = np.arange(len(rows)) % num_folds
+    return Pool(data, rows, fold_of_row, order.astype(np.int64), num_folds)
+
+
+def _class_of_row(rows: Dataset, data: Data) -> NDArray[np.int64]:
+    """[rows] int64: the class of each row; all alike where a row has none."""
+    import numpy as np
+
+    columns = [column for column in forms.get(data.form).of_kind("class") if column.is_answer]
+    if not columns or columns[0].name not in rows.column_names:
+        return np.zeros(len(rows), dtype=np.int64)
+    return np.asarray(rows[columns[0].name][:], dtype=np.int64)
