@@ -99,8 +99,9 @@ def test_a_hook_that_exits_is_named_with_its_plugin_and_package(plant, body, loa
     plant("ftp-planted-a", {"poems": "ftp_planted_a:Poems"}, {"ftp_planted_a": DOMAIN.format(body=body, load=load)})
     with pytest.raises(PluginError, match=rf"'poems' \(ftp-planted-a 1.0\) failed in {where}: it called sys.exit\("):
         ask = Hooks(pick(["poems"])).each
-        ask(where, run=None, on_error=lambda plugin, error: [], **(
-            {} if where == "load_data" else dict.fromkeys(("stage", "data", "model", "loss", "predictions", "history", "log"))))
+        names = () if where == "load_data" else (
+            "stage", "data", "model", "loss", "predictions", "history", "log", "baselines", "comparisons")
+        ask(where, run=None, on_error=lambda plugin, error: [], **dict.fromkeys(names))
 
 
 def test_code_of_a_plugin_outside_hooks_is_named_by_its_frame(plant):
