@@ -40,6 +40,7 @@ class Declaration:
     head: str = ""
     gives: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
+    general: bool = False
     suggests: Mapping[str, object] = field(default_factory=dict)
     goes_with: tuple[str, ...] = ()
     tried_with: Mapping[str, object] = field(default_factory=dict)

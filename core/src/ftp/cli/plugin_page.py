@@ -19,6 +19,7 @@ DECLARED = {
     "wants": "reads rows of the form: {}",
     "gives": "gives rows of the form: {}",
     "splits": "gives the splits: {}",
+    "general": "reads any rows of its forms, whatever they are about",
     "head": "trains the head: {}",
     "suggests": "suggests: {}",
     "decides": "alone in a run decides: {}",

@@ -29,7 +29,7 @@ VALUES: Mapping[str, Kind] = {
     "tried_with": OPTIONS,
     "candidates": list_of(OPTIONS, "a list of dictionaries of option -> value"),
     "detaches": TEXT,
-    **dict.fromkeys(("main_only", "adds_weights", "starts_as_base"), BOOLEAN),
+    **dict.fromkeys(("general", "main_only", "adds_weights", "starts_as_base"), BOOLEAN),
     **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides", "requires", "before", "after"),
                     words_of()),
 }
@@ -52,6 +52,7 @@ def plugin(
     head: str = ...,
     gives: Words = ...,
     splits: Words = ...,
+    general: bool = ...,
     suggests: Mapping[str, object] = ...,
     goes_with: Words = ...,
     tried_with: Mapping[str, object] = ...,
@@ -81,6 +82,7 @@ def plugin(cls: type[T] | None = None, /, **words: object) -> type[T] | Callable
         head: what an objective's network ends in.
         gives: the forms that a domain's rows have, the richest first.
         splits: the splits that a domain gives, where not train, validation and test.
+        general: a domain reads any rows of its forms, whatever they are about: `ftp advise` takes it where none is named.
         suggests: core's options -> the defaults that it would rather have.
         requires: plugins without which it cannot run; a run without one of them is refused with the command that has it.
         before: plugins before which it acts, as if it were named before them: its wrappers are nearer to what is wrapped.

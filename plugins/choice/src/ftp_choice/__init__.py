@@ -183,7 +183,7 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
                    name="cross entropy", key=f"{texts.key}-choices-1")
 
 
-@plugin(kind="objective", wants=("multiple_choice",), gives=("multiple_choice",), head="multiple_choice")
+@plugin(kind="objective", wants=("multiple_choice",), gives=("multiple_choice",), head="multiple_choice", general=True)
 class Choice:
     """Choose the right answer to a question among two or more (rows with question, choices and answer, as MMLU has them).
 

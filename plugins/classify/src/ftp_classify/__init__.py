@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin(gives=("labelled",))
+@plugin(gives=("labelled",), general=True)
 class Classify:
     """Sort texts into classes: any file with a text and a label.
 

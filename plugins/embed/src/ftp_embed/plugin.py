@@ -22,6 +22,7 @@ VERSION = 1
     kind="objective",
     wants=("pairs", "triplets", "scored_pairs"),
     gives=("pairs", "triplets", "scored_pairs"),
+    general=True,
     head="embedding",
     suggests={"learning_rate": 2e-5, "batch_size": 64},
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-@plugin(gives=("text", "conversation", "preference", "feedback", "prompt"))
+@plugin(gives=("text", "conversation", "preference", "feedback", "prompt"), general=True)
 class Files:
     """Train on your own files (`--data`): texts, conversations, preferences, ratings or prompts.
 

@@ -108,7 +108,7 @@ def make_loss(run: Run, data: Data, model: Model) -> Loss:
     )  # fmt: skip
 
 
-@plugin(kind="objective", wants=("multilabelled",), gives=("multilabelled",), head="multilabel")
+@plugin(kind="objective", wants=("multilabelled",), gives=("multilabelled",), head="multilabel", general=True)
 class Multilabel:
     """Give a text any number of labels; each has a threshold of its own, tuned on the validation rows and kept with the model.
 

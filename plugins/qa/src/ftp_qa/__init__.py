@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin(gives=("question",))
+@plugin(gives=("question",), general=True)
 class Qa:
     """Find the answer to a question in a text, or say that it has none (rows in SQuAD's form).
 

@@ -151,7 +151,7 @@ def measure(data: Data, predictions: Mapping[str, Predictions]) -> list[Score]:
     return scores
 
 
-@plugin(kind="objective", wants=("graded",), gives=("graded",), head="regression")
+@plugin(kind="objective", wants=("graded",), gives=("graded",), head="regression", general=True)
 class Regress:
     """Predict a number for a text or a pair of texts: how alike two sentences are, a grade, a price.
 

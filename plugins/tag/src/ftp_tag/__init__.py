@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parent / "sample"
 
 
-@plugin(gives=("tagged",))
+@plugin(gives=("tagged",), general=True)
 class Tag:
     """Give each word of a sentence its tag: persons, places, or whatever the tags of your own rows say.
 
