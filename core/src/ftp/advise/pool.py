@@ -45,8 +45,12 @@ class Pool:
         return np.flatnonzero(self.fold_of_row == fold)
 
     def fitted(self, fold: int, num_rows: int | None = None) -> NDArray[np.int64]:
-        """[rows] int64, the numbers of rows of the other folds; a smaller number of them is part of every larger one."""
-        others: NDArray[np.int64] = self.order[self.fold_of_row[self.order] != fold]
+        """[rows] int64, the numbers of rows of the other folds; a smaller number of them is part of every larger one. Each fold
+        begins elsewhere in the order, so that few rows are other ones for each."""
+        import numpy as np
+
+        turned = np.roll(self.order, -(fold * len(self.order) // self.num_folds))
+        others: NDArray[np.int64] = turned[self.fold_of_row[turned] != fold]
         return others if num_rows is None else others[:num_rows]
 
     def split(self, fold: int, num_rows: int | None = None) -> Data:
