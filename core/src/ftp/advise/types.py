@@ -225,6 +225,7 @@ class Looks:
         metric: the score that counts.
         entries: the outcomes, by name, cross-fitted over all folds with all rows.
         best: the name of the best of them; empty where there is none.
+        simplest: the name of the one that gives every row the same answer; empty where there is none.
         curve: of the best one at growing sizes; None where rows are too few or nothing was learnt.
         seconds: that they took.
     """
@@ -232,6 +233,7 @@ class Looks:
     metric: Metric
     entries: Mapping[str, Outcome] = field(default_factory=dict)
     best: str = ""
+    simplest: str = ""
     curve: Curve | None = None
     seconds: float = 0.0
 
