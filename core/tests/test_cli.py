@@ -315,11 +315,11 @@ def test_one_plugin_is_shown(capsys: Out) -> None:
 
 
 DECLARING = """
-    from ftp import hookimpl, option, plugin
+    from ftp import Candidate, hookimpl, option, plugin
     from ftp.data.readers import Reader
 
     @plugin(kind="extra", requires="poems", before=("gap", "duplicates"), after="poems", main_only=True, detaches="rhymes",
-            decides="the metre", candidates=[{"rate": 1, "on": True}, {"rate": 2}], splits=(), adds_weights=False)
+            decides="the metre", candidates=[{"rate": 1, "on": True}, Candidate({"rate": 2}, cost=0.3)], splits=(), adds_weights=False)
     class Metre:
         "Counts feet."
 
@@ -345,7 +345,7 @@ def test_a_page_has_every_word_that_a_plugin_declares(capsys: Out, plant: Plant)
     assert main.call(["plugins", "show", "metre"]) == 0
     text = capsys.readouterr().out
     for words in ("requires in the same run: poems", "acts before: gap, duplicates", "acts after: poems",
-                  "alone in a run decides: the metre", "settings worth a try: rate = 1, on = yes; or rate = 2",
+                  "alone in a run decides: the metre", "settings worth a try: rate = 1, on = yes; or rate = 2 (cost = 0.3)",
                   "hears events on the main process alone", "leaves out of the gradient: rhymes", "adds no weights",
                   "keeps a state in checkpoints", "file formats: verses", "runs with ftp-core >=0.1,<1; 0.1.0 is installed"):
         assert words in text, words

@@ -774,12 +774,12 @@ def test_a_word_that_declares_what_it_cannot_is_named(plant: Plant, word: str, v
 # --- names in declarations ---
 
 NAMING = """
-    from ftp import hookimpl, option, plugin
+    from ftp import Candidate, hookimpl, option, plugin
 
     @plugin(kind="extra", {words})
     class Poems:
         "Poems."
-        rate: float = option(0.5, "a rate")
+        rate: float = option(0.5, "a rate", low=0, high=1)
 
         @hookimpl
         def check_risk(self): ...
@@ -793,6 +793,10 @@ NAMING = """
     ("requires=('ftp-lora:lora',)", "@plugin(requires=...): 'ftp-lora:lora' names a package as well", "a plugin alone: 'lora'"),
     ("requires=('sentment',)", "@plugin(requires=...): no plugin 'sentment' is installed", "did you mean 'sentiment'?"),
     ("candidates=({'rate': 1}, {'rte': 2})", "@plugin(candidates=...): there is no option 'rte'", "did you mean 'rate'?"),
+    ("candidates=[Candidate({'rte': 2})]", "@plugin(candidates=...): there is no option 'rte'", "did you mean 'rate'?"),
+    ("candidates=({'rate': 2.0},)", "@plugin(candidates=...): --rate 2.0: out of range", "a number from 0 to 1"),
+    ("candidates=[Candidate(needs='unevn')]", "@plugin(candidates=...): nothing is known of the need 'unevn'", "did you mean 'uneven'?"),
+    ("candidates=[Candidate(cost=0)]", "@plugin(candidates=...): it is [Candidate(", "it is a list of ftp.Candidate("),
     ("builds_with=('epochs',)", "@plugin(builds_with=...): there is no option 'epochs'", "its options: rate"),
 ])
 def test_a_misspelt_name_in_a_declaration_is_told(plant: Plant, words: str, mistake: str, fix: str) -> None:

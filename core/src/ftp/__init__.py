@@ -24,6 +24,7 @@ from ftp.deprecation import FtpDeprecationWarning
 from ftp.errors import PluginError, Problem, RiskStop, UserError, nearest
 from ftp.hooks import hookimpl
 from ftp.options import option
+from ftp.plugin_info import Candidate
 from ftp.plugins.declare import plugin
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 __all__ = [
-    "CONTRACT", "FtpDeprecationWarning", "PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "nearest",
+    "CONTRACT", "Candidate", "FtpDeprecationWarning", "PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "nearest",
     "option", "plugin", "run",
 ]  # fmt: skip
 

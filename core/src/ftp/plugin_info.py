@@ -28,6 +28,42 @@ def declaration_of(cls: type) -> Declaration:
     return cast(Declaration, getattr(cls, "__ftp_plugin__", Declaration()))
 
 
+NEEDS = {
+    "classes": "rows with a class each, or tags",
+    "uneven": "a class with less than a fifth of the rows that it would have if all had as many",
+    "gpu": "a GPU",
+}
+"""What a candidate may need, and what that means."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Settings that are worth a try on rows of one's own; `ftp advise` races those that fit.
+
+    Attributes:
+        settings: options -> value: those of the plugin by their own names, and core's; none: as the plugin is.
+        fewest_rows: training rows below which it is not worth a try.
+        most_rows: training rows above which it is not; None: no limit.
+        needs: what must hold of the rows or the machine (`uneven`, `classes`, `gpu`).
+        cost: of an update, as a multiple of one that trains all weights.
+        trains_network: False where the network stays as it is and only what reads it is fitted.
+        why: when it is better than others, in a few words; empty where nobody has measured that.
+    """
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    fewest_rows: int = 0
+    most_rows: int | None = None
+    needs: str | tuple[str, ...] = ()
+    cost: float = 1.0
+    trains_network: bool = True
+    why: str = ""
+
+    @property
+    def all_needs(self) -> tuple[str, ...]:
+        """What it needs; a single word counts as one."""
+        return (self.needs,) if isinstance(self.needs, str) else tuple(self.needs)
+
+
 @dataclass(frozen=True)
 class Declaration:
     """What a plugin says of itself in the brackets of `@plugin(...)`, which says what each word means.
@@ -51,7 +87,7 @@ class Declaration:
     requires: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    candidates: tuple[Mapping[str, object], ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     main_only: bool = False
     adds_weights: bool = True
     starts_as_base: bool = True

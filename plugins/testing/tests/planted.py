@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
-from ftp import hookimpl, option, plugin
+from ftp import Candidate, hookimpl, option, plugin
 from ftp.answers.wrapped_loss import wrapped
 from ftp.data.turns import content_text
 from ftp.errors import UserError
@@ -582,6 +582,28 @@ class Every_field:
 
     @hookimpl
     def on_event(self, event: Event) -> None: ...
+
+
+@plugin(candidates=[{}, Candidate({"share": 2.0})])
+class Every_candidate:
+    """Declares a candidate that its own range refuses."""
+
+    share: float = option(0.5, "a share", low=0, high=1)
+
+    @hookimpl
+    def on_event(self, event: Event) -> None: ...
+
+
+@plugin(kind="extra", candidates=[{"size": 1}, Candidate({"size": 2}, why="larger")])
+class Every_refused:
+    """Refuses one of its own candidates."""
+
+    size: int = option(1, "a size", low=1)
+
+    @hookimpl
+    def on_event(self, event: Event) -> None:
+        if self.size == 2:
+            raise UserError("--every_refused.size 2: too large")
 
 
 @plugin

@@ -20,6 +20,8 @@ CASES = {
     "Every_word": ("says-what-it-does", "without a word of help: share"),
     "Every_untyped": ("hooks-are-typed", "on_event(event)"),
     "Every_range": ("fields-are-options", "default 1.5"),
+    "Every_candidate": ("class-is-sound", "share 2.0"),
+    "Every_refused": ("candidates-run", "the candidate size=2 does not take an update"),
     "Every_field": ("fields-are-options", "no options: share"),
     "Every_comma": ("options-round-trip", "'Oslo, Norway' as a flag is not ('Oslo, Norway',)"),
     # objectives

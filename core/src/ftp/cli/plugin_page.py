@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -11,7 +12,7 @@ from ftp.contract import CONTRACT, VERSION
 from ftp.entry_points import groups_of
 from ftp.hooks import ARITY
 from ftp.options import Option
-from ftp.plugin_info import Declaration, Found, Picked
+from ftp.plugin_info import Candidate, Declaration, Found, Picked
 from ftp.plugins.audit import absent_plugins, audit_class
 from ftp.plugins.declare import implementations, kind_of, summary_of
 
@@ -132,7 +133,29 @@ def declared(declaration: Declaration) -> dict[str, object]:
         value = getattr(declaration, word)
         if value != getattr(default, word):
             words[word] = value
+    if declaration.candidates:
+        words["candidates"] = [_candidate(candidate) for candidate in declaration.candidates]
     return words
+
+
+def _candidate(candidate: Candidate) -> dict[str, object]:
+    """The settings of a candidate, and what else it says otherwise than its default."""
+    words: dict[str, object] = {"settings": dict(candidate.settings)}
+    for item in dataclasses.fields(Candidate):
+        value = getattr(candidate, item.name)
+        if item.name != "settings" and value != item.default:
+            words[item.name] = value
+    return words
+
+
+def _candidates_in_words(candidates: Sequence[Mapping[str, object]]) -> str:
+    """Candidates as a user would write them, each with what it says beside its settings."""
+    texts = []
+    for candidate in candidates:
+        rest = {name.replace("_", " "): value for name, value in candidate.items() if name != "settings"}
+        text = _in_words(candidate["settings"]) or "as it is"
+        texts.append(f"{text} ({_in_words(rest)})" if rest else text)
+    return "; or ".join(texts)
 
 
 def _hooks(cls: type) -> dict[str, HookEntry]:
@@ -170,7 +193,10 @@ def as_text(page: Page) -> list[str]:
     if page["default"]:
         lines += ["", f"part of every run; left out with --plugins ...,-{page['name']}"]
     if page["declares"] or page["keeps_state"]:
-        lines += ["", *(DECLARED[word].format(_in_words(value)) for word, value in page["declares"].items())]
+        lines.append("")
+    for word, value in page["declares"].items():
+        in_words = _candidates_in_words if word == "candidates" else _in_words
+        lines.append(DECLARED[word].format(in_words(value)))  # type: ignore[arg-type]
     if page["keeps_state"]:
         lines.append("keeps a state in checkpoints")
     if page["not_installed"]:

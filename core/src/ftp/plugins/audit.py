@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ftp import hooks
 from ftp.errors import Problem, nearest
-from ftp.plugin_info import Picked, declaration_of
+from ftp.options import Option, convert, options_of
+from ftp.plugin_info import NEEDS, Picked, declaration_of
 from ftp.plugins.declare import answers_hook, implementations, mistakes_of
 from ftp.plugins.names import installed_names, is_misspelt, split
 from ftp.plugins.order import circle_of
@@ -109,6 +111,7 @@ def audit_class(cls: type, who: str, known: Collection[str] | None = None) -> li
     problems = [*mistakes_of(cls, who), *_half_of_a_state(cls, who)]
     problems += _misspelt_plugins(cls, who, installed_names() if known is None else known)
     problems += _unknown_options(cls, who)
+    problems += _unfit_candidates(cls, who)
     for name, function in inspect.getmembers(cls, inspect.isroutine):
         options = getattr(function, "ftp_impl", None)
         if options is None:  # not marked
@@ -165,13 +168,30 @@ def _unknown_options(cls: type, who: str) -> list[Problem]:
     declaration = declaration_of(cls)
     named = [("builds_with", name, own) for name in declaration.builds_with]
     for candidate in declaration.candidates:
-        if isinstance(candidate, Mapping):
-            named += [("candidates", name, settable) for name in candidate]
+        named += [("candidates", name, settable) for name in candidate.settings]
     problems = []
     for word, name, options in dict.fromkeys((word, name, frozenset(options)) for word, name, options in named):
         if isinstance(name, str) and name not in options:
             fix = nearest(name, options) or f"its options: {', '.join(sorted(own)) or 'none'}"
             problems.append(Problem(f"{who}: @plugin({word}=...): there is no option '{name}'", fix))
+    return problems
+
+
+def _unfit_candidates(cls: type, who: str) -> list[Problem]:
+    """Candidates with a setting that its option refuses, or with a need that nobody knows."""
+    options: dict[str, Option] = {}
+    with contextlib.suppress(Exception):  # options that cannot be read are reported by whoever picks the plugin
+        options = {item.name: item for item in (*options_of(Settings, ""), *options_of(cls, ""))}
+    problems = []
+    for candidate in declaration_of(cls).candidates:
+        for name, value in candidate.settings.items():
+            refused = convert(options[name], value)[1] if name in options and value is not None else None
+            if refused is not None:
+                problems.append(Problem(f"{who}: @plugin(candidates=...): {refused.what}", refused.fix))
+        for need in candidate.all_needs:
+            if need not in NEEDS:
+                fix = nearest(need, NEEDS) or f"one of: {', '.join(NEEDS)}"
+                problems.append(Problem(f"{who}: @plugin(candidates=...): nothing is known of the need '{need}'", fix))
     return problems
 
 

@@ -10,15 +10,34 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform, overload
 
 from ftp import forms, heads, registry
-from ftp.answers.kinds import BOOLEAN, OPTIONS, TEXT, Kind, RegisteredName, list_of, one_of, words_of
+from ftp.answers.kinds import BOOLEAN, COUNT, FINITE, OPTIONS, TEXT, Kind, RegisteredName, list_of, one_of, or_none, words_of
 from ftp.errors import Problem, nearest
 from ftp.forms import catalogue
-from ftp.plugin_info import Declaration, declaration_of
+from ftp.plugin_info import Candidate, Declaration, declaration_of
 
 T = TypeVar("T")
 KINDS = ("objective", "parameterisation", "domain", "risk", "core", "extra")
 Words = str | Sequence[str]
 
+FIELDS: Mapping[str, Kind] = {
+    "settings": OPTIONS,
+    "fewest_rows": COUNT,
+    "most_rows": or_none(COUNT),
+    "needs": words_of(),
+    "cost": Kind("a number above 0", lambda value: FINITE.holds(value) and value > 0),  # type: ignore[operator]
+    "trains_network": BOOLEAN,
+    "why": TEXT,
+}
+"""The fields of a candidate, and what each may hold."""
+
+
+def _is_candidate(value: object) -> bool:
+    if isinstance(value, Candidate):
+        return all(kind.holds(getattr(value, name)) for name, kind in FIELDS.items())
+    return OPTIONS.holds(value)
+
+
+CANDIDATE = Kind("a ftp.Candidate, or a dictionary of option -> value", _is_candidate)
 
 VALUES: Mapping[str, Kind] = {
     "kind": one_of(KINDS),
@@ -27,7 +46,7 @@ VALUES: Mapping[str, Kind] = {
     "head": RegisteredName(heads.all_heads),
     "suggests": OPTIONS,
     "tried_with": OPTIONS,
-    "candidates": list_of(OPTIONS, "a list of dictionaries of option -> value"),
+    "candidates": list_of(CANDIDATE, "a list of ftp.Candidate(settings={...}), or of dictionaries of option -> value"),
     "detaches": TEXT,
     **dict.fromkeys(("general", "main_only", "adds_weights", "starts_as_base"), BOOLEAN),
     **dict.fromkeys(("splits", "goes_with", "needs", "replaces", "builds_with", "decides", "requires", "before", "after"),
@@ -63,7 +82,7 @@ def plugin(
     requires: Words = ...,
     before: Words = ...,
     after: Words = ...,
-    candidates: Sequence[Mapping[str, object]] = ...,
+    candidates: Sequence[Candidate | Mapping[str, object]] = ...,
     main_only: bool = ...,
     adds_weights: bool = ...,
     starts_as_base: bool = ...,
@@ -90,8 +109,8 @@ def plugin(cls: type[T] | None = None, /, **words: object) -> type[T] | Callable
         decides: what only one plugin of a run may decide.
         replaces: default plugins that it makes needless.
         builds_with: its options without which core builds the network, not its `build_model`.
-        candidates: settings of its options that are worth a try, each a dictionary of option -> value; `ftp plugins show`
-            lists them.
+        candidates: settings that are worth a try on rows of one's own, each a `ftp.Candidate`, or a dictionary of option -> value;
+            `ftp advise` races those that fit, with `[{}]` the plugin as it is.
         main_only: its `on_event` is called on the main process alone.
         adds_weights: False where a parameterisation trains the base's own weights and adds none.
         starts_as_base: False where the model gives other answers than the base before any training.
@@ -117,7 +136,9 @@ def _declared(inherited: Declaration, words: Mapping[str, object]) -> Declaratio
         value = words[word]
         before = getattr(inherited, word)
         kind = Mapping if isinstance(before, Mapping) else type(before)
-        if kind is tuple:
+        if word == "candidates":
+            values[word] = _as_candidates(value)
+        elif kind is tuple:
             values[word] = _as_tuple(value)
         elif isinstance(value, kind):
             values[word] = value
@@ -129,6 +150,17 @@ def _as_tuple(value: object) -> tuple[object, ...]:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, Sequence | set | frozenset) else ()
+
+
+def _as_candidates(value: object) -> tuple[Candidate, ...]:
+    """Candidates, those that are written as a dictionary of settings too; what cannot be is left out, and reported later."""
+    candidates = []
+    for item in _as_tuple(value):
+        if isinstance(item, Candidate) and OPTIONS.holds(item.settings):
+            candidates.append(item)
+        elif isinstance(item, Mapping):
+            candidates.append(Candidate(dict(item)))
+    return tuple(candidates)
 
 
 def mistakes_of(cls: type, who: str) -> list[Problem]:

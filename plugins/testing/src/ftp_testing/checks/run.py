@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 
-from ftp.errors import UserError
+from ftp.errors import PluginError, UserError
+from ftp.settings import Settings
 from ftp.types import Row
 from ftp_testing import domains
 from ftp_testing.outcome import Fault, NotApplicable, check, raised_first, where
@@ -79,6 +81,29 @@ def comes_back_in_a_fresh_process(subject: Subject) -> str:
     except VerifyError as error:
         raise Fault(str(error), "what is trained is in model.net, or in Loss.extra; leave saving to core") from error
     return "the same logits, to 1e-4 of the largest"
+
+
+@check("run")
+def candidates_run(subject: Subject) -> str:
+    """Each of the `candidates` that it declares for `ftp advise` builds, and takes an update."""
+    candidates = subject.picked.declaration.candidates
+    if not candidates:
+        raise NotApplicable("it declares no candidates (ftp advise will not try it)")
+    core = {item.name for item in dataclasses.fields(Settings)}
+    own = {item.name for item in subject.picked.options}
+    for candidate in candidates:
+        settings = {}
+        for name, value in candidate.settings.items():
+            settings[f"{subject.name}.{name}" if name in own else name] = value
+        named = ", ".join(f"{name}={value!r}" for name, value in candidate.settings.items()) or "as it is"
+        unknown = [name for name in candidate.settings if name not in own | core]
+        if unknown:
+            raise Fault(f"the candidate {named}: there is no option {', '.join(unknown)}", "name options of the plugin, or of core")
+        try:
+            executed(subject, prepared(subject, max_steps=1, eval_steps=1, save_steps=1, **settings), "candidate")
+        except (UserError, PluginError) as error:
+            raise Fault(f"the candidate {named} does not take an update: {error}", "declare settings that run as they are") from error
+    return f"{len(candidates)} candidates, an update of each"
 
 
 @check("run")
