@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Candidate, UserError, hookimpl, option, plugin
 from ftp.types import Model, Run
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ USUAL: dict[Placement, Usual] = {
 """What each placement takes where nothing is said: AdapterHub's double_seq_bn, seq_bn and par_bn."""
 
 
-@plugin(suggests={"learning_rate": 1e-3}, decides="which weights are trained")
+@plugin(
+    suggests={"learning_rate": 1e-3}, decides="which weights are trained",
+    candidates=[Candidate(cost=0.7), Candidate({"placement": "parallel"}, fewest_rows=1000, cost=0.7)],
+)
 class Adapters:
     """Train small bottleneck adapters between the layers and leave the base weights as they are (Houlsby et al. 2019)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ftp import UserError, hookimpl, plugin
+from ftp import Candidate, UserError, hookimpl, plugin
 from ftp.types import Data, Run
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@plugin
+@plugin(candidates=[Candidate(needs="uneven")])
 class Balanced:
     """Fill each update with as many rows of each class, repeating those of rare classes (Buda et al. 2018, arXiv:1710.05381)."""
 

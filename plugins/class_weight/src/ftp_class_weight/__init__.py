@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Literal
 
-from ftp import UserError, forms, hookimpl, option, plugin
+from ftp import Candidate, UserError, forms, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def balanced_weights(counts: list[int], power: float = 1.0) -> list[float]:
     return [weight / mean if count else 1.0 for count, weight in zip(counts, raw, strict=True)]
 
 
-@plugin(kind="extra")
+@plugin(kind="extra", candidates=[Candidate(needs="uneven")])
 class ClassWeight:
     """Let rare classes count as much as common ones in the loss: weights n / (k n_c) (King and Zeng 2001)."""
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Candidate, UserError, hookimpl, option, plugin
 from ftp.types import Loss, Model, Run, StepOut
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-@plugin
+@plugin(candidates=[Candidate()])
 class Ema:
     """Score and save a running average of the weights (Polyak and Juditsky 1992), or their mean from --ema.start on (SWA)."""
 

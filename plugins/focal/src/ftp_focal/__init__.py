@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Candidate, UserError, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@plugin(kind="extra")
+@plugin(kind="extra", candidates=[Candidate(needs="uneven")])
 class Focal:
     """Let terms that are already right count less: -(1 - p)^gamma log p (focal loss, Lin et al. 2017, arXiv:1708.02002)."""
 

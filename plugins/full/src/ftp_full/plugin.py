@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from fnmatch import fnmatchcase
 
-from ftp import Problem, UserError, hookimpl, nearest, option, plugin
+from ftp import Candidate, Problem, UserError, hookimpl, nearest, option, plugin
 from ftp.types import Model
 
 
-@plugin(decides="which weights are trained", adds_weights=False)
+@plugin(decides="which weights are trained", adds_weights=False, candidates=[Candidate()])
 class Full:
     """Train all weights of the network, or all but some."""
 

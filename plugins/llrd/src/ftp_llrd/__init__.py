@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Candidate, UserError, hookimpl, option, plugin
 from ftp.types import Loss, Model, Run, StepOut
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@plugin
+@plugin(candidates=[Candidate(needs="classes")])
 class Llrd:
     """Let lower layers learn more slowly, or later (Howard and Ruder 2018, arXiv:1801.06146, sections 3.2 and 3.3)."""
 

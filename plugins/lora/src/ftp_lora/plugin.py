@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Literal
 
-from ftp import Problem, UserError, hookimpl, nearest, option, plugin
+from ftp import Candidate, Problem, UserError, hookimpl, nearest, option, plugin
 from ftp.types import Model, Run
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ ALL = "all-linear"
 Init = Literal["true", "false", "gaussian", "orthogonal", "olora", "pissa"]
 
 
-@plugin(suggests={"learning_rate": 1e-3}, decides="which weights are trained")
+@plugin(
+    suggests={"learning_rate": 1e-3}, decides="which weights are trained",
+    candidates=[Candidate(cost=0.7), Candidate({"r": 64, "lora_alpha": 128}, fewest_rows=1000, cost=0.75)],
+)
 class Lora:
     """Train small low-rank adapters and leave the base weights as they are (Hu et al. 2021, arXiv:2106.09685)."""
 

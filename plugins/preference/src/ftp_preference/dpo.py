@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Candidate, UserError, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, StartedRun
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LossType = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust"]
 
 
-@plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0})
+@plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0}, candidates=[Candidate()])
 class Dpo:
     """Prefer chosen to rejected answers, compared with the untrained model (DPO, Rafailov et al. 2023, arXiv:2305.18290)."""
 

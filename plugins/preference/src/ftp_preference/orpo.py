@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftp import hookimpl, option, plugin
+from ftp import Candidate, hookimpl, option, plugin
 from ftp.types import Data, Loss, Model, StartedRun
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ftp.losses.preference_pairs import Logps
 
 
-@plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 8e-6, "epochs": 1.0})
+@plugin(wants=("preference",), head="tokens", suggests={"learning_rate": 8e-6, "epochs": 1.0}, candidates=[Candidate()])
 class Orpo:
     """Learn chosen answers while the odds of rejected ones fall; no reference (ORPO, Hong et al. 2024, arXiv:2403.07691)."""
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Candidate, UserError, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def has_dropout(net: nn.Module) -> bool:
     return False
 
 
-@plugin(kind="extra", goes_with=("clm",))
+@plugin(kind="extra", goes_with=("clm",), candidates=[Candidate(needs="classes", cost=2.0)])
 class Rdrop:
     """Draw two passes of the same rows with different dropout together (R-Drop, Liang et al. 2021, arXiv:2106.14448)."""
 

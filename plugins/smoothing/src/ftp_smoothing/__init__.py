@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from ftp import UserError, hookimpl, option, plugin
+from ftp import Candidate, UserError, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@plugin(kind="extra", goes_with=("clm",))
+@plugin(kind="extra", goes_with=("clm",), candidates=[Candidate(needs="classes")])
 class Smoothing:
     """Give all classes a share of the target, so that answers are less sure (Szegedy et al. 2016, section 7)."""
 

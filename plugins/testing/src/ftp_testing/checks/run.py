@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from ftp.errors import PluginError, UserError
 from ftp.settings import Settings
@@ -92,7 +93,7 @@ def candidates_run(subject: Subject) -> str:
     core = {item.name for item in dataclasses.fields(Settings)}
     own = {item.name for item in subject.picked.options}
     for candidate in candidates:
-        settings = {}
+        settings: dict[str, Any] = {}
         for name, value in candidate.settings.items():
             settings[f"{subject.name}.{name}" if name in own else name] = value
         named = ", ".join(f"{name}={value!r}" for name, value in candidate.settings.items()) or "as it is"
