@@ -795,7 +795,8 @@ NAMING = """
     ("candidates=({'rate': 1}, {'rte': 2})", "@plugin(candidates=...): there is no option 'rte'", "did you mean 'rate'?"),
     ("candidates=[Candidate({'rte': 2})]", "@plugin(candidates=...): there is no option 'rte'", "did you mean 'rate'?"),
     ("candidates=({'rate': 2.0},)", "@plugin(candidates=...): --rate 2.0: out of range", "a number from 0 to 1"),
-    ("candidates=[Candidate(needs='unevn')]", "@plugin(candidates=...): nothing is known of the need 'unevn'", "did you mean 'uneven'?"),
+    ("candidates=[Candidate(needs='unevn')]", "@plugin(candidates=...): nothing is known of the need 'unevn'",
+     "did you mean 'uneven'?"),
     ("candidates=[Candidate(cost=0)]", "@plugin(candidates=...): it is [Candidate(", "it is a list of ftp.Candidate("),
     ("builds_with=('epochs',)", "@plugin(builds_with=...): there is no option 'epochs'", "its options: rate"),
 ])
