@@ -319,7 +319,8 @@ DECLARING = """
     from ftp.data.readers import Reader
 
     @plugin(kind="extra", requires="poems", before=("gap", "duplicates"), after="poems", main_only=True, detaches="rhymes",
-            decides="the metre", candidates=[{"rate": 1, "on": True}, Candidate({"rate": 2}, cost=0.3)], splits=(), adds_weights=False)
+            decides="the metre", candidates=[{"rate": 1, "on": True}, Candidate({"rate": 2}, cost=0.3)],
+            splits=(), adds_weights=False)
     class Metre:
         "Counts feet."
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 __all__ = [
-    "CONTRACT", "Candidate", "FtpDeprecationWarning", "PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load", "nearest",
-    "option", "plugin", "run",
+    "CONTRACT", "Candidate", "FtpDeprecationWarning", "PluginError", "Problem", "RiskStop", "UserError", "hookimpl", "load",
+    "nearest", "option", "plugin", "run",
 ]  # fmt: skip
 
 

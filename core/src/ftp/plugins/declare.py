@@ -109,8 +109,8 @@ def plugin(cls: type[T] | None = None, /, **words: object) -> type[T] | Callable
         decides: what only one plugin of a run may decide.
         replaces: default plugins that it makes needless.
         builds_with: its options without which core builds the network, not its `build_model`.
-        candidates: settings that are worth a try on rows of one's own, each a `ftp.Candidate`, or a dictionary of option -> value;
-            `ftp advise` races those that fit, with `[{}]` the plugin as it is.
+        candidates: settings that are worth a try on rows of one's own, each a `ftp.Candidate`, or a dictionary of option ->
+            value; `ftp advise` races those that fit, with `[{}]` the plugin as it is.
         main_only: its `on_event` is called on the main process alone.
         adds_weights: False where a parameterisation trains the base's own weights and adds none.
         starts_as_base: False where the model gives other answers than the base before any training.
