@@ -45,7 +45,8 @@ class KitHalt:
 
     @hookimpl
     def on_event(self, event: Event) -> None:
-        if isinstance(event, Saved) and event.step == self.after:
+        # a run may save before its first update too
+        if self.after > 0 and isinstance(event, Saved) and event.step == self.after:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
