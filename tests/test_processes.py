@@ -70,7 +70,7 @@ def test_losses_are_those_of_one_process(alone, together, seen) -> None:
     found = seen(together[0])
     assert list(found.steps) == list(alone.steps) == list(range(1, STEPS + 1))
     for step, (loss, norm, rate) in alone.steps.items():
-        assert found.steps[step] == pytest.approx((loss, norm, rate), abs=1e-5), f"update {step}"
+        assert found.steps[step] == pytest.approx((loss, norm, rate), rel=1e-5, abs=1e-5), f"update {step}"
     for one, other in zip(alone.scores["scores"], found.scores["scores"], strict=True):
         assert {**one, "value": 0} == {**other, "value": 0} and one["value"] == pytest.approx(other["value"], abs=1e-5)
 

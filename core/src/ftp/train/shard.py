@@ -46,7 +46,10 @@ def put_weights(whole: torch.nn.Module, values: dict[str, torch.Tensor]) -> list
 
 
 def optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """The optimizer's state in whole tensors on rank 0. All ranks must call it."""
+    """The optimizer's state in whole tensors on rank 0; empty before its first update. All ranks must call it."""
+    # PyTorch would do an update of nothing to give it a state, which counts as one in what follows
+    if not _unwrapped(optimizer).state:
+        return {}
     for module in whole.modules():  # after an evaluation some weights are still whole, and not those of the optimizer
         if isinstance(module, FSDPModule):
             module.reshard()
@@ -54,7 +57,9 @@ def optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer) ->
 
 
 def put_optimizer_state(whole: torch.nn.Module, optimizer: torch.optim.Optimizer, values: Mapping[str, object]) -> None:
-    """Give every rank its share of the optimizer's state."""
+    """Give every rank its share of the optimizer's state. Of one before its first update there is none."""
+    if not values:
+        return
     options = state_dict.StateDictOptions(full_state_dict=True)
     state_dict.set_optimizer_state_dict(whole, _unwrapped(optimizer), dict(values), options=options)
 
