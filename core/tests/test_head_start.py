@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from datasets import Dataset
 
 from ftp import heads
 from ftp import model as models
+from ftp.folder.files import Folder
 from ftp.folder.log import Log
 from ftp.model import head_start, linear_fit, mean_layer
 from ftp.net.heads import output_layers
@@ -167,6 +169,19 @@ def test_where_the_mean_says_more_it_is_read_and_the_layer_is_new(load: Any, tmp
     told = " ".join(line["message"] for line in run.log.lines)
     assert "the mean of all tokens, which the last layer (bert.encoder.layer.1) now gives" in told
     assert mean_layer.parts_of(load("gpt2").net) is None
+
+
+@pytest.mark.parametrize("features", [head_start.AS_IT_IS, head_start.MEAN])
+def test_a_run_that_goes_on_keeps_the_choice_that_it_began_with(features: str, load: Any, tmp_path: Path) -> None:
+    """Also where this machine would choose otherwise."""
+    folder = Folder(tmp_path)
+    folder.write_facts(status="running")
+    run, data = run_with(tmp_path), data_of(texts(300))
+    head_start.begin(run, data, load("bert"))
+    assert json.loads((tmp_path / "run.json").read_text())["head_start"]["features"] == head_start.MEAN
+    folder.write_facts(head_start={"features": features, "strength": 0.1})
+    model = head_start.begin(run, data, load("bert"))
+    assert bool(model.averaging) == (features == head_start.MEAN)
 
 
 def test_the_new_layer_learns(load: Any, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ftp import forms, heads
+from ftp.folder.files import Folder
 from ftp.model import linear_fit, mean_layer
 from ftp.model.linear_fit import Numbers, Target
 from ftp.model.modes import evaluating
@@ -39,6 +40,8 @@ ROWS_AT_ONCE = 32
 TERMS_AT_MOST = 20_000
 """Words that a head of words is fitted on at most."""
 
+FACT = "head_start"
+"""What run.json keeps of the choice."""
 AS_IT_IS = "as the head reads them"
 MEAN = "mean of all tokens"
 
@@ -133,7 +136,7 @@ def _fitted(
             few = of_kind[:ROWS_COMPARED]
             scores[kind, strength] = linear_fit.cross_validated(
                 target, few, targets[:ROWS_COMPARED], layer.out_features, strength, has_bias)
-    kind, strength = max(scores, key=scores.__getitem__)
+    kind, strength = _as_begun(run, max(scores, key=scores.__getitem__))
     if before and kind != MEAN:
         mean_layer.put_back(model.net, before)
 
@@ -154,6 +157,23 @@ def _fitted(
             weights[name] = weight.detach().clone()
     return dataclasses.replace(model, fresh=fresh, has_fitted_head=True, averaging=averaging,
                                reference=_with_weights(model.reference, weights))
+
+
+def _as_begun(run: StartedRun, chosen: tuple[str, float]) -> tuple[str, float]:
+    """The features and the penalty that a run began with, where it goes on; else what was chosen now, which is kept.
+
+    Another machine may find another choice the better one by the last digits, which would train other layers.
+    """
+    facts = Folder(run.out).read_facts()
+    choice: list[Any] = [facts.get(FACT, {"features": chosen[0], "strength": chosen[1]})]
+    if run.accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(choice)
+    # a folder that has no facts is not that of a run
+    if facts and FACT not in facts and run.accelerator.is_main_process:
+        Folder(run.out).write_facts(**{FACT: choice[0]})
+    return choice[0]["features"], choice[0]["strength"]
 
 
 def _named(kind: str, parts: mean_layer.Parts | None) -> str:

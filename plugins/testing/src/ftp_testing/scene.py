@@ -185,7 +185,9 @@ def build(
     """
     kind = kind or fitting(subject)
     quiet_libraries()
-    prepared = subject.prepared(model=str(tiny_model(kind)), max_grad_norm=0.0, **options)
+    # a fitted head needs large weights on a network that was never trained and hardly tells rows apart
+    fixed = {"head_init": "random", "max_grad_norm": 0.0}
+    prepared = subject.prepared(model=str(tiny_model(kind)), **{**fixed, **options})
     folder = subject.folder / "scene"
     folder.mkdir(exist_ok=True)
     run = StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), folder,
