@@ -179,11 +179,14 @@ def _unknown_options(cls: type, who: str) -> list[Problem]:
 
 def _unfit_candidates(cls: type, who: str) -> list[Problem]:
     """Candidates with a setting that its option refuses, or with a need that nobody knows."""
+    candidates = declaration_of(cls).candidates
     options: dict[str, Option] = {}
-    with contextlib.suppress(Exception):  # options that cannot be read are reported by whoever picks the plugin
-        options = {item.name: item for item in (*options_of(Settings, ""), *options_of(cls, ""))}
+    # every run asks this of its plugins, and reading all of core's options takes as long as the rest
+    if any(candidate.settings for candidate in candidates):
+        with contextlib.suppress(Exception):  # options that cannot be read are reported by whoever picks the plugin
+            options = {item.name: item for item in (*options_of(Settings, ""), *options_of(cls, ""))}
     problems = []
-    for candidate in declaration_of(cls).candidates:
+    for candidate in candidates:
         for name, value in candidate.settings.items():
             refused = convert(options[name], value)[1] if name in options and value is not None else None
             if refused is not None:
