@@ -190,7 +190,7 @@ def test_harmless_changes_are_taken_and_written_down(resume: Resume, words: Sequ
     assert facts()["verified"] is True and "save_steps = 1" in Path("run/run.toml").read_text()
     assert "save_steps = 2" in Path("run/began.toml").read_text()
     lines = read_log(Path("run/log.jsonl"))
-    assert [line["step"] for line in lines if line["event"] == "saved"] == [2, 3, 4]
+    assert [line["step"] for line in lines if line["event"] == "saved"] == [0, 2, 3, 4]
     (resumed,) = (line for line in lines if line["event"] == "resumed")
     assert {change["key"] for change in resumed["changes"]} == {"save_steps", "verify"}
 
@@ -216,7 +216,7 @@ REFUSED = {
     ("--plugins", "lora,sentiment"): "--plugins cannot be given with it",
     ("--resume-with", "save_steps"): "--resume-with save_steps: not KEY=VALUE",
     ("--max-steps", "3"): "max_steps: 4 -> 3 cannot be changed: it may only grow (it is 4)",
-    ("--epochs", "1", "--save-steps", "1"): "epochs: 3.0 -> 1.0 cannot be changed: it may only grow (it is 3.0)",
+    ("--epochs", "1", "--save-steps", "1"): "epochs: 10.0 -> 1.0 cannot be changed: it may only grow (it is 10.0)",
 }
 
 

@@ -27,7 +27,7 @@ def arguments(model: Path, plugin: str, cache: Path, *more: object) -> list[str]
              "--precision", "fp32", "--cache-dir", cache, "--batch-size", BATCH, "--eval-steps", 4, "--logging-steps", 1,
              "--no-baselines", "--no-verify"]
     words: list[object] = list(fixed)
-    for flag, value in {"--save-steps": 3, "--epochs": 3, "--learning-rate": 5e-3}.items():
+    for flag, value in {"--save-steps": 3, "--epochs": 3, "--learning-rate": 5e-3, "--head-init": "random"}.items():
         if flag not in more:
             words += [flag, value]
     return [str(word) for word in (*words, *more)]

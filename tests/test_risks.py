@@ -94,7 +94,7 @@ CLASSES = [
     ("leaky-on", "leakage", 160, {"epochs": 2, "leakage.stop_exact": 1.0, "leakage.stop_sure": 1.0}),
     ("shuffled", "overfitting", 80, {"epochs": 12, "eval_steps": 20}),
     ("rows30", "overfitting", 30, {"epochs": 25, "eval_steps": 13}),
-    ("lr1e-7", "underfitting", 100, {"epochs": 2, "learning_rate": 1e-7}),
+    ("lr1e-7", "underfitting", 100, {"epochs": 2, "learning_rate": 1e-7, "head_init": "random"}),
     ("frozen", "underfitting", 160, {"epochs": 2, "plugins": ["full", "sentiment"], "full.freeze": "classifier*"}),
 ]
 

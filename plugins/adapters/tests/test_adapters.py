@@ -297,7 +297,8 @@ def test_whole_weights_are_refused(folders, tmp_path, capsys, monkeypatch, words
 
 @pytest.mark.slow
 def test_a_run(folders, tmp_path):
-    done = execute(find("adapters").prepared(model=str(folders["bert"]), max_steps=4, baselines=True, out=str(tmp_path / "run")))
+    done = execute(find("adapters").prepared(model=str(folders["bert"]), max_steps=4, baselines=True, out=str(tmp_path / "run"),
+                                            head_init="random"))
     assert done.trained < done.total / 4
     answers = ftp.load(done.out).predict(["good thing", "bad thing"])
     assert {answer["answer"] for answer in answers} <= {"bad", "good"}

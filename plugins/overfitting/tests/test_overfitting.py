@@ -430,7 +430,7 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Risk]:
 @pytest.mark.slow
 def test_a_clean_run_is_ok(go: Callable[..., Risk]) -> None:
     risk = go("clean", ["full", "sentiment"], 200, learning_rate=2e-3, max_steps=60, eval_steps=20)
-    assert risk.level == "ok" and risk.stage == "end" and len(risk.evidence["train_loss"]) == 3
+    assert risk.level == "ok" and risk.stage == "end" and len(risk.evidence["train_loss"]) == 4
 
 
 @pytest.mark.slow

@@ -570,7 +570,7 @@ def test_tensors_without_gradient_and_frozen_ones_with_one_are_told() -> None:
 @pytest.mark.slow
 def test_a_new_head_that_is_sure_of_itself_is_told(folder: Path) -> None:
     run, data, model, loss = scene(
-        folder, None, ["full", "sentiment"], "bert", max_train_rows=80, max_eval_rows=40
+        folder, None, ["full", "sentiment"], "bert", max_train_rows=80, max_eval_rows=40, head_init="random"
     )
     with torch.no_grad():
         model.net.classifier.weight.mul_(100)

@@ -115,7 +115,8 @@ def test_a_planted_fault_is_found_and_named(planted: str) -> None:
 @pytest.mark.parametrize("sound", ["Talk", "Prefer", "Classes", "Contrast", "Bias", "Adapter", "Notes", "Listen", "Watch"])
 def test_without_the_fault_it_passes(sound: str) -> None:
     names_of_checks = {name for planted, (name, _) in CASES.items() if planted.split("_")[0] in (sound, "Every")}
-    names = sorted(names_of_checks - {"hooks-are-typed"})
+    # these declare no candidates, so that there are none to try
+    names = sorted(names_of_checks - {"hooks-are-typed", "candidates-run"})
     report = check(f"{PLANTED}:{sound}", only=names)
     assert not report.failed and {outcome.status for outcome in report.outcomes} == {"ok"}, report.outcomes
 

@@ -511,7 +511,7 @@ def test_a_clean_run_is_ok(go: Any) -> None:
 def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(
     go: Any, rate: float, word: str
 ) -> None:
-    risks = go(learning_rate=rate)
+    risks = go(learning_rate=rate, head_init="random")
     assert risks["underfitting"].level == "warn"
     assert word in risks["underfitting"].finding
     if "overfitting" in risks:

@@ -117,6 +117,9 @@ def _fitted(
 
     # What the head reads now, and what it would read where the last layer averages.
     features, targets = read_features(run, model, layer, loss, encoded)
+    if not np.isfinite(features).all():
+        run.tell("the new head begins with random numbers: what it reads of some rows is not finite")
+        return model
     if target == "class" and len(np.unique(targets)) < 2:
         run.tell("the new head begins with random numbers: the training rows are all of one class")
         return model

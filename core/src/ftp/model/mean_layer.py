@@ -26,6 +26,9 @@ GAIN = 0.5
 SMALL_GAIN = 0.05
 """Scale of the states before the tanh while they are measured, where it is straight."""
 
+FULL = 1 - 1e-6
+"""What a tanh gives at most that is undone."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -50,8 +53,9 @@ def parts_of(net: PreTrainedModel) -> Parts | None:
               "output.dense", "output.LayerNorm")
     for name in needed:
         module = modules.get(f"{layer}.{name}")
-        # quantised layers are of other classes, and stay as they are
-        if type(module) not in (nn.Linear, nn.LayerNorm):
+        # quantised layers are of other classes, or have weights of another one, and stay as they are
+        weight = getattr(module, "weight", None)
+        if type(module) not in (nn.Linear, nn.LayerNorm) or type(getattr(weight, "data", None)) is not Tensor:
             return None
     for dense in (f"{prefix}.pooler.dense", "classifier.dense"):
         if type(modules.get(dense)) is nn.Linear:
@@ -110,7 +114,8 @@ def standardise(net: PreTrainedModel, parts: Parts, read: NDArray[np.float32]) -
     Returns:
         `[rows, width] float32` what it reads from now on.
     """
-    states = np.arctanh(read) / SMALL_GAIN
+    # a network of another kind may fill the tanh, which cannot be undone
+    states = np.arctanh(np.clip(read, -FULL, FULL)) / SMALL_GAIN
     mean, spread = states.mean(0), states.std(0) + 1e-6
     dense = net.get_submodule(parts.dense)
     with torch.no_grad():
