@@ -19,7 +19,7 @@ from ftp.advise.types import Curve, Looks, Metric, Outcome, Point, Situation
 from ftp.data.encode import encode
 from ftp.errors import UserError
 from ftp.evaluate import baselines, linear
-from ftp.evaluate.baselines import HEAD, WORDS
+from ftp.evaluate.linear import HEAD, WORDS
 from ftp.model import linear_fit
 from ftp.types import Data, Loss, Model, Predictions, StartedRun
 

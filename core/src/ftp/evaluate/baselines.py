@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ftp import heads
 from ftp.evaluate import linear
-from ftp.evaluate.linear import NEVER_ZERO, Collate, Splits
+from ftp.evaluate.linear import HEAD, NEVER_ZERO, Collate, Splits
 from ftp.evaluate.predict import batches_of_rank, predict, rows_at
 from ftp.evaluate.scoring import score
 from ftp.types import Baseline, Batch, Data, Loss, LossOut, Model, Prediction, Predictions, StartedRun
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-WORDS = "TF-IDF, linear model"
-HEAD = "untuned, linear head"
 WORDS_AT_MOST = 5_000
 """Words that a linear head of tags is fitted on."""
 WORD_COLUMNS = {"where", "of", "target"}
@@ -193,13 +191,10 @@ def class_baselines(
     run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, dict[str, Predictions]]:
     """Always the most frequent class; a linear model on words; and a linear head on the untuned network."""
-    of_words = linear.on_words(data, held, "class", seed=run.settings.seed)
-    splits = {split: encoded[split] for split in ("train", *held)}
-    of_network = linear.on_features(run, model, loss, splits, "class", len(data.labels))
+    linear_models = linear.both(run, data, model, loss, encoded, held, "class")
     return {
         "majority class": majority(data, held),
-        WORDS: of_classes(held, of_words),
-        HEAD: of_classes(held, of_network),
+        **{name: of_classes(held, by_split) for name, by_split in linear_models.items()},
     }
 
 

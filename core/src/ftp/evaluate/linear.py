@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
-__all__ = ["Target", "on_features", "on_words"]
+__all__ = ["HEAD", "WORDS", "Target", "both", "on_features", "on_words"]
 
 Target = Literal["class", "labels", "number"]
 """What a row is to get: one class, any number of labels, or a number."""
@@ -26,6 +26,10 @@ Target = Literal["class", "labels", "number"]
 Splits = Mapping[str, "Dataset"]
 """Rows, or encoded rows, by the name of their split."""
 Collate = Callable[[Sequence[Row]], Batch]
+
+WORDS = "TF-IDF, linear model"
+HEAD = "untuned, linear head"
+"""What the two are called among the baselines of a run."""
 
 ROWS_AT_MOST = 2000
 """Training rows that a linear model on features is fitted on."""
@@ -49,6 +53,28 @@ ROWS_WITH_RARE_WORDS = 500
 """Training rows from which on a word that only one of them has is left out."""
 FEATURE_STRENGTH = 0.1
 """Inverse penalty on the weights of features, which are standardised."""
+
+
+def both(
+    run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits, target: Target
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """What linear models on words and on the frozen network say of held-out rows, by the name of the baseline and split.
+
+    Args:
+        run: the run, for its processes, its precision and its seed.
+        data: its rows.
+        model: the model before training.
+        loss: how rows are collated; its encoded rows hold what is right as `label`, one for each row.
+        encoded: the encoded rows of all splits.
+        held: held-out rows by split.
+        target: what a row is to get.
+    """
+    splits = {split: encoded[split] for split in ("train", *held)}
+    outputs = 1 if target == "number" else len(data.labels)
+    return {
+        WORDS: on_words(data, held, target, seed=run.settings.seed),
+        HEAD: on_features(run, model, loss, splits, target, outputs),
+    }
 
 
 # --- words ---

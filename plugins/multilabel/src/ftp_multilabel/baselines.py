@@ -21,13 +21,10 @@ def measure(
     run: StartedRun, data: Data, model: Model, loss: Loss, encoded: Splits, held: Splits
 ) -> dict[str, dict[str, Predictions]]:
     """Always the most frequent label; a linear model on words; and a linear head on the untuned network."""
-    of_words = linear.on_words(data, held, "labels", seed=run.settings.seed)
-    splits = {split: encoded[split] for split in ("train", *held)}
-    of_network = linear.on_features(run, model, loss, splits, "labels", len(data.labels))
+    linear_models = linear.both(run, data, model, loss, encoded, held, "labels")
     return {
         "most frequent label": most_frequent(data, held),
-        "TF-IDF, linear model": with_thresholds(held, of_words),
-        "untuned, linear head": with_thresholds(held, of_network),
+        **{name: with_thresholds(held, by_split) for name, by_split in linear_models.items()},
     }
 
 

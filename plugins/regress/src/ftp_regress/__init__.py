@@ -110,11 +110,9 @@ def baselines(
     from ftp.evaluate import linear
 
     mean, _ = mean_and_spread(data)
-    splits = {split: encoded[split] for split in ("train", *held)}
     numbers = {
         "mean of train": {split: np.full(len(rows), mean) for split, rows in held.items()},
-        "TF-IDF, linear model": linear.on_words(data, held, "number", seed=run.settings.seed),
-        "untuned, linear head": linear.on_features(run, model, loss, splits, "number", 1),
+        **linear.both(run, data, model, loss, encoded, held, "number"),
     }
     return {name: _as_predictions(loss.name, model, held, by_split) for name, by_split in numbers.items()}
 
