@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import ftp
+from ftp.evaluate.linear import HEAD, WORDS
 from ftp.types import Data, Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ TEST_ROWS = 1000
 TRAINER = "Trainer"
 RUN = "run"
 RECORD = "recorded.json"
-OTHERS = ("majority class", "linear model on words", "linear head", TRAINER)
+OTHERS = ("majority class", WORDS, HEAD, TRAINER)
 SCORES = ("accuracy", "macro_f1")
 DRAWS = 1000
 """Samples of the test rows with replacement, for the standard error of a difference."""
