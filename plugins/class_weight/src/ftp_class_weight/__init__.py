@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Literal
 
 from ftp import Candidate, UserError, forms, hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Model, Run
+from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,29 +62,17 @@ class ClassWeight:
             return loss
         import torch
 
-        from ftp.losses import wrapped
+        from ftp.losses import with_added_terms
 
         weights = torch.tensor(balanced_weights(count_classes(data), self.power))
         named = [f"{label} {weight:.3g}" for label, weight in zip(data.labels, weights.tolist(), strict=True)]
         run.tell(f"class_weight: {', '.join(named[:8])}{' ...' if len(named) > 8 else ''}")
 
-        def compute(batch: Batch) -> LossOut:
-            out = loss.compute(batch)
-            if not torch.is_grad_enabled() or not batch.count:
-                return out
-            if out.logits is None or out.targets is None:
-                raise UserError(f"class_weight: the terms of the loss '{loss.name}' are no choices of one class",
-                                "it goes with classes and tags; leave it out")
-            of_class = weights.to(out.total.device)
+        def added(logits: Tensor, targets: Tensor) -> Tensor:
+            of_class = weights.to(logits.device)
+            return weighted(logits, targets, of_class) - weighted(logits, targets, torch.ones_like(of_class))
 
-            def added(logits: Tensor, targets: Tensor) -> Tensor:
-                return weighted(logits, targets, of_class) - weighted(logits, targets, torch.ones_like(of_class))
-
-            # added to the loss as it is, so that what another wrapper adds (an anchor, a second pass) stays in it
-            total = out.total + out.logits.each(added, out.targets).sum()
-            return dataclasses.replace(out, total=total, row_losses=None, row_counts=None)
-
-        return wrapped(loss, compute=compute)
+        return with_added_terms(loss, "class_weight", "classes and tags", added)
 
 
 def weighted(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

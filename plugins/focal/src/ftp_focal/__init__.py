@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from ftp import Candidate, UserError, hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Model, Run
+from ftp import Candidate, hookimpl, option, plugin
+from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,26 +24,12 @@ class Focal:
         loss = yield
         if not data.splits:  # a finished run that only answers
             return loss
-        import torch
+        from ftp.losses import with_added_terms
 
-        from ftp.losses import wrapped
+        def added(logits: Tensor, targets: Tensor) -> Tensor:
+            return focal(logits, targets, self.gamma) - focal(logits, targets, 0.0)
 
-        def compute(batch: Batch) -> LossOut:
-            out = loss.compute(batch)
-            if not torch.is_grad_enabled() or not batch.count:
-                return out
-            if out.logits is None or out.targets is None:
-                raise UserError(f"focal: the terms of the loss '{loss.name}' are no choices of one class",
-                                "it goes with classes, tags and tokens; leave it out")
-
-            def added(logits: Tensor, targets: Tensor) -> Tensor:
-                return focal(logits, targets, self.gamma) - focal(logits, targets, 0.0)
-
-            # added to the loss as it is, so that what another wrapper adds (an anchor, a second pass) stays in it
-            total = out.total + out.logits.each(added, out.targets).sum()
-            return dataclasses.replace(out, total=total, row_losses=None, row_counts=None)
-
-        return wrapped(loss, compute=compute)
+        return with_added_terms(loss, "focal", "classes, tags and tokens", added)
 
 
 def focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
