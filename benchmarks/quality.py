@@ -199,12 +199,31 @@ def measure(cell: Cell, source: Path, out: Path) -> None:
 
 def scores(answers: Sequence[str], right: Sequence[str]) -> dict[str, float]:
     """Accuracy and macro F1 over the classes of the test rows."""
-    from sklearn.metrics import accuracy_score, f1_score
+    of_right, of_answers = as_numbers(right, answers)
+    return {score: score_of(score, of_right, of_answers) for score in SCORES}
 
-    return {
-        "accuracy": float(accuracy_score(right, answers)),
-        "macro_f1": float(f1_score(right, answers, average="macro", labels=sorted(set(right)), zero_division=0)),
-    }
+
+def as_numbers(*several: Sequence[str]) -> list[Any]:
+    """Names of classes as numbers, the same ones for all."""
+    import numpy as np
+
+    names = sorted(set().union(*several))
+    number = {name: index for index, name in enumerate(names)}
+    return [np.array([number[name] for name in own]) for own in several]
+
+
+def score_of(score: str, right: Any, answers: Any) -> float:
+    """A score of numbers of classes; scikit-learn checks its input for longer than it counts, which a thousand draws feel."""
+    import numpy as np
+
+    if score == "accuracy":
+        return float((right == answers).mean())
+    num_classes = int(max(right.max(), answers.max())) + 1
+    hits = np.bincount(right[right == answers], minlength=num_classes)
+    of_right = np.bincount(right, minlength=num_classes)
+    of_both = of_right + np.bincount(answers, minlength=num_classes)
+    f1 = 2 * hits / np.maximum(1, of_both)
+    return float(f1[of_right > 0].mean())
 
 
 def number_of(cell_file: Path) -> Cell:
@@ -256,26 +275,10 @@ def drawn_differences(runs: Sequence[Mapping[str, Any]], method: str, other: str
 
     total = np.zeros(len(drawn))
     for run in runs:
-        names = sorted({*run["right"], *run["answers"][method], *run["answers"][other]})
-        number = {name: index for index, name in enumerate(names)}
-        right = np.array([number[name] for name in run["right"]])
-        for system, sign in ((method, 1), (other, -1)):
-            answers = np.array([number[name] for name in run["answers"][system]])
-            total += sign * np.array([fast_score(score, right[rows], answers[rows], len(names)) for rows in drawn])
+        right, own, others = as_numbers(run["right"], run["answers"][method], run["answers"][other])
+        for rows_index, rows in enumerate(drawn):
+            total[rows_index] += score_of(score, right[rows], own[rows]) - score_of(score, right[rows], others[rows])
     return total / len(runs)
-
-
-def fast_score(score: str, right: Any, answers: Any, num_classes: int) -> float:
-    """A score of drawn rows; scikit-learn checks its input for longer than it counts."""
-    import numpy as np
-
-    if score == "accuracy":
-        return float((right == answers).mean())
-    hits = np.bincount(right[right == answers], minlength=num_classes)
-    of_right = np.bincount(right, minlength=num_classes)
-    of_both = of_right + np.bincount(answers, minlength=num_classes)
-    f1 = 2 * hits / np.maximum(1, of_both)
-    return float(f1[of_right > 0].mean())
 
 
 def said(run: Mapping[str, Any], *others: str) -> bool:
@@ -322,8 +325,9 @@ def write_page(lines: Sequence[Mapping[str, Any]]) -> None:
     """Put the table into docs/results.md; the rest of it is written by hand."""
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    if rest:
-        PAGE.write_text(before + "\n".join([BEGIN, *table(lines), "", END]) + rest.partition(END)[2], encoding="utf-8")
+    if not rest:
+        raise SystemExit(f"{PAGE.name} has no line {BEGIN!r} for the table")
+    PAGE.write_text(before + "\n".join([BEGIN, *table(lines), "", END]) + rest.partition(END)[2], encoding="utf-8")
 
 
 def main() -> None:
