@@ -21,29 +21,17 @@ from ftp.model import head_start, linear_fit, mean_layer
 from ftp.net.heads import output_layers
 from ftp.settings import Settings
 from ftp.types import Data, Model, StartedRun, Task
-from ftp_testing.models import tiny
+from ftp_testing.subject import tiny_model
 
 LABELS = ("no", "yes", "maybe")
 WORDS = ("good", "bad", "film", "food", "never", "again", "the", "a", "was", "not", "very", "slow", "warm", "room", "staff")
 KINDS = ("bert", "roberta", "gpt2", "llama", "t5", "bart")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folders: dict[str, Path] = {}
-
-    def get(kind: Any) -> Path:
-        if kind not in folders:
-            folders[kind] = tiny(kind, tmp_path_factory.mktemp(kind))
-        return folders[kind]
-
-    return get
-
-
 @pytest.fixture
-def load(folder: Any) -> Any:
-    def get(kind: str, head: str = "labels", labels: tuple[str, ...] = LABELS) -> Model:
-        return models.load(models.Source("tiny", folder=folder(kind)), head, labels, seed=3)
+def load() -> Any:
+    def get(kind: Any, head: str = "labels", labels: tuple[str, ...] = LABELS) -> Model:
+        return models.load(models.Source("tiny", folder=tiny_model(kind)), head, labels, seed=3)
 
     return get
 
