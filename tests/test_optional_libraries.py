@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 LIBRARIES = {
     "bitsandbytes": "bitsandbytes",
+    "optuna": "optuna",
     "peft": "peft",
     "sentence_transformers": "sentence-transformers",
     "trl": "trl",

@@ -48,7 +48,8 @@ class Trained:
 
 
 def train(
-    run: StartedRun, model: Model, loss: Loss, source: Source, evaluate: Evaluate, judge: Judge, resume: Path | None = None
+    run: StartedRun, model: Model, loss: Loss, source: Source, evaluate: Evaluate, judge: Judge, resume: Path | None = None,
+    *, saves_checkpoints: bool = True,
 ) -> Trained:
     """Train to the end of the schedule, or until something stops it.
 
@@ -56,6 +57,7 @@ def train(
         evaluate: scores the validation rows.
         judge: what risks say of an evaluation.
         resume: the checkpoint to go on from; None to begin.
+        saves_checkpoints: False for a pilot, which is never resumed: it ends with the weights of its last update.
 
     Raises:
         Interrupted: a signal asked to stop; everything is saved.
@@ -93,6 +95,8 @@ def train(
     clock = Clock(state.seconds)
 
     def save() -> None:
+        if not saves_checkpoints:
+            return
         state.seconds = clock.seconds()
         path = save_checkpoint(run, model, whole, optimizer, state, source.place())
         log.event("saved", step=state.step, path=str(path))
@@ -164,6 +168,9 @@ def train(
 
     # The weights of the best evaluation are the result, whatever came after it.
     state.seconds = clock.seconds()
+    if not saves_checkpoints:
+        log.event("ended", step=state.step, reason=state.reason)
+        return Trained(state, state.reason)
     if state.has_best:
         state.best_step = best_left(run, state, folder)
     if not settings.shard:
