@@ -69,6 +69,13 @@ def wishes(model: str | None, head: str) -> tuple[str, Mapping[str, object]]:
 
     ("", {}) for a folder or a hub id, and where no model or several have that name: that is an error when it is looked for.
     """
+    meant = offer_meant(model, head)
+    return ("", {}) if meant is None else (meant[0], meant[1].suggests)
+
+
+def offer_meant(model: str | None, head: str) -> tuple[str, Offer] | None:
+    """The offered model that `--model` means for a head, with its name; None for a folder or a hub id, and where no model or
+    several have that name."""
     known = offers()
     try:
         if model is None:
@@ -78,11 +85,8 @@ def wishes(model: str | None, head: str) -> tuple[str, Mapping[str, object]]:
             is_folder = Path(model).exists()  # which comes before an offer of its name
             offered = [(model, ask()) for ask, _, _ in points if not is_folder]
     except UserError:
-        return "", {}
-    if len(offered) != 1:
-        return "", {}
-    name, offer = offered[0]
-    return name, offer.suggests
+        return None
+    return offered[0] if len(offered) == 1 else None
 
 
 def _asker(point: EntryPoint) -> Callable[[], Offer]:

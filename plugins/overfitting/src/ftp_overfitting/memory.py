@@ -12,7 +12,6 @@ from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped,unuse
 
 from ftp import heads
 from ftp.data.tables import to_rows
-from ftp.model import evaluating
 from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:
@@ -141,6 +140,8 @@ def _count_repeated(
 ) -> tuple[int, int]:
     """Of at most `most` rows, how many were continued word for word, and how many were asked."""
     import torch
+
+    from ftp.model import evaluating
 
     shuffled = np.random.default_rng(run.settings.seed).permutation(len(rows))
     sample = rows.select(np.sort(shuffled[: TRIES * most]))

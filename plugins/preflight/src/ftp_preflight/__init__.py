@@ -71,21 +71,16 @@ class Preflight:
         self, run: StartedRun, data: Data, model: Model | None, loss: Loss | None
     ) -> Findings:
         """All looks, from rows alone to the first step."""
-        from ftp_preflight import (
-            encoded,
-            end_token,
-            first_step,
-            left_out,
-            rows,
-            template,
-            vocabulary,
-        )
+        from ftp_preflight import rows
         from ftp_preflight.findings import Findings
 
         findings = Findings(run.command(of="data preview"))
         rows.look(self, run, data, findings)
         if model is None:
             return findings
+        # heavy: the rows alone are looked at without torch
+        from ftp_preflight import encoded, end_token, first_step, left_out, template, vocabulary
+
         vocabulary.look(self, run, data, model, findings)
         # where the model makes its own rows, there are none to encode yet
         if loss is not None and not loss.makes_rows:
