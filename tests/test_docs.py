@@ -32,11 +32,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_PAGES = ["README.md", "docs/start.md", "docs/data.md", "docs/writing-a-plugin.md", "docs/conformance.md", "docs/risks.md",
-             "examples/sst2/README.md", "examples/inhouse/README.md", "examples/forgetting-tradeoff/README.md",
+             "docs/advice.md", "examples/sst2/README.md", "examples/inhouse/README.md", "examples/forgetting-tradeoff/README.md",
              "docs/results.md"]
 PAGES = sorted({*RUN_PAGES, "CONTRIBUTING.md", "core/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))})
 FIRST = ["run", "--plugins", "lora,sentiment"]
 SMALL = {"--max-steps": "2", "--max-train-rows": "24", "--max-eval-rows": "8"}
+SMALL_ADVICE = {"--budget": "0", "--max-train-rows": "90", "--max-eval-rows": "30"}
 OFF = {"--no-verify": "--verify", "--no-baselines": "--baselines", "--no-report": "--report"}
 TEXTS = "Not bad at all.\nThey never called back.\n"
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>\w+)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -146,6 +147,9 @@ def do(command: str, parse_only: bool, model: Path, first_run: Path) -> None:
         return
     if arguments[0] == "run" and "--help" not in arguments:
         arguments = [*arguments, *small(arguments, model)]
+    if arguments[0] == "advise" and "--help" not in arguments:
+        pairs = {"--model": str(model), **SMALL_ADVICE}
+        arguments = [*arguments, *(word for flag, value in pairs.items() if flag not in arguments for word in (flag, value))]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -194,6 +198,7 @@ def call(arguments: list[str]) -> str:
 def parse(arguments: list[str]) -> None:
     """Read a line as the command would, and stop there. Raises for options and plugins that there are not."""
     from ftp.cli import flags
+    from ftp.cli.advise import read_question
     from ftp.cli.main import cli
 
     name, *rest = arguments
@@ -203,6 +208,9 @@ def parse(arguments: list[str]) -> None:
             return
         rest = [str(ROOT / word) if word.startswith("examples/") else word for word in rest]
         flags.assemble(rest, switches=("--json",))
+        return
+    if name == "advise":
+        read_question(rest)
         return
     command = cli.get_command(None, name)  # type: ignore[arg-type]
     assert command is not None

@@ -38,25 +38,25 @@ def fit_curve(look: str, points: Sequence[Point], drawn: Sequence[Sequence[float
     errors = np.array([max(point.error, SMALLEST_ERROR) for point in points])
     values = np.array([point.value for point in points])
     sign = 1.0 if goal == "max" else -1.0
-    highest = math.inf
+    limit: float | None = None
     if is_share:
-        highest = 1.0 if goal == "max" else 0.0
-    parameters = _fit(rows, values, errors, sign, highest)
+        limit = 1.0 if goal == "max" else 0.0
+    parameters = _fit(rows, values, errors, sign, limit)
     draws = []
     for of_draw in drawn:
         if np.isfinite(of_draw).all():
-            draws.append(_fit(rows, np.asarray(of_draw), errors, sign, highest))
+            draws.append(_fit(rows, np.asarray(of_draw), errors, sign, limit))
     return Curve(look, tuple(points), *parameters, draws=tuple(draws))
 
 
 def _fit(
-    rows: NDArray[np.float64], values: NDArray[np.float64], errors: NDArray[np.float64], sign: float, highest: float
+    rows: NDArray[np.float64], values: NDArray[np.float64], errors: NDArray[np.float64], sign: float, limit: float | None
 ) -> tuple[float, float, float]:
     """(a, b, c) of the least squares, weighed by errors: for each c a line in n^-c, which never falls with more rows.
 
     Args:
         sign: -1 where lower values are better.
-        highest: of a, in the direction in which values are better.
+        limit: of a, in the direction in which values are better; None: there is none.
     """
 
     best = (math.inf, 0.0, 0.0, USUAL_EXPONENT)
@@ -70,9 +70,9 @@ def _fit(
         # more rows make nothing worse
         b = max(0.0, -slope * sign) * sign
         a = mean_value + b * mean_step
-        if a * sign > highest * sign:
+        if limit is not None and a * sign > limit * sign:
             # the line that ends there, and fits best otherwise
-            a = highest
+            a = limit
             b = float((weights * steps * (a - values)).sum() / (weights * steps**2).sum())
             b = max(0.0, b * sign) * sign
         misfit = float((((values - a + b * steps) / errors) ** 2).sum())

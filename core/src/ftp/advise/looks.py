@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ftp import heads
-from ftp.advise.comparison import at
+from ftp.advise.comparison import ahead_in, at
 from ftp.advise.curve import drawn_values, fit_curve, sizes_up_to
 from ftp.advise.pool import HELD, Pool
 from ftp.advise.scores import LOSS, Scorer, metric_of
@@ -98,10 +98,13 @@ def take(situation: Situation, pool: Pool, tell: Tell = lambda message: None) ->
         best = _best(metric, entries)
         simplest = _simplest(situation, entries)
         curve = None
-        if best and best != simplest:
+        ahead = None
+        if best and simplest and best != simplest:
+            compared = ahead_in(scorer, metric, entries[best], entries[simplest], situation.question.seed)
+            ahead = (compared.value, compared.low, compared.high) if compared.rows else None
             tell(f"{best}, at growing numbers of rows")
             curve = _curve(looker, scorer, metric, best, situation)
-    return Looks(metric, entries, best, simplest, curve, time.perf_counter() - began)
+    return Looks(metric, entries, best, simplest, ahead, curve, time.perf_counter() - began)
 
 
 def _model_of(run: StartedRun, situation: Situation, tell: Tell) -> tuple[Model | None, Loss | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ftp import forms, heads
 from ftp.advise.question import Question
-from ftp.advise.types import Situation
+from ftp.advise.types import Entry, Situation
 from ftp.data import suggest
 from ftp.data.collect import collect
 from ftp.data.loading import mapping
@@ -72,6 +72,8 @@ def started_options(question: Question) -> dict[str, object]:
         options["data"] = question.data
     if question.columns:
         options["columns"] = list(question.columns)
+    if question.models:  # an entry names another one
+        options["model"] = question.models[0]
     return options
 
 
@@ -224,3 +226,24 @@ def prepared_run(question: Question, plugins: Sequence[str], more: Mapping[str, 
         UserError: they do not fit together.
     """
     return prepare(plugins, question.plugins_from, [(SOURCE, {**started_options(question), **more})])
+
+
+def run_of(situation: Situation, entry: Entry) -> Prepared:
+    """The run of an entry on the rows of a situation, read in the same way.
+
+    Args:
+        situation: the rows.
+        entry: what is to be run.
+
+    Raises:
+        UserError: its plugins do not fit together.
+    """
+    options: dict[str, object] = {}
+    if situation.columns:
+        options["columns"] = [f"{ours}={theirs}" for ours, theirs in situation.columns.items()]
+    if situation.prepared.values.get("form") is not None:
+        options["form"] = situation.prepared.values["form"]
+    if entry.model is not None:
+        options["model"] = entry.model
+    options.update(entry.options)
+    return prepared_run(situation.question, entry.plugins, options)

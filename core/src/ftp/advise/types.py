@@ -226,6 +226,7 @@ class Looks:
         entries: the outcomes, by name, cross-fitted over all folds with all rows.
         best: the name of the best of them; empty where there is none.
         simplest: the name of the one that gives every row the same answer; empty where there is none.
+        ahead: how far the best is ahead of the simplest, and the ends of the 90 % interval; None: not compared.
         curve: of the best one at growing sizes; None where rows are too few or nothing was learnt.
         seconds: that they took.
     """
@@ -234,6 +235,7 @@ class Looks:
     entries: Mapping[str, Outcome] = field(default_factory=dict)
     best: str = ""
     simplest: str = ""
+    ahead: tuple[float, float, float] | None = None
     curve: Curve | None = None
     seconds: float = 0.0
 

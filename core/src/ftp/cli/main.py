@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": "Measure a finished run on other data.",
     "runs": "List runs and compare their scores.",
     "report": "Write a run as a page with pictures, or several side by side.",
+    "advise": "Say which approach your rows want, measured on them.",
     "plan": "Show what a run would do, without doing it.",
     "config": "Print a commented recipe of all options.",
     "plugins": "List installed plugins, or show one.",

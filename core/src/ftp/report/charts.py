@@ -66,12 +66,13 @@ STYLE: dict[Any, Any] = {  # matplotlib names every key
 
 
 def lines(
-    label: str, curves: Sequence[Curve], looks: Sequence[Look], marked: float | None = None
+    label: str, curves: Sequence[Curve], looks: Sequence[Look], marked: float | None = None, across: str = "update"
 ) -> str:
     """Curves over updates with their bands.
 
     Args:
         marked: an update to draw a line at (the one whose weights were kept).
+        across: what the points of a curve are counted in, if not updates.
     """
 
     def draw(axes: Axes) -> None:
@@ -81,7 +82,7 @@ def lines(
             axes.axvline(marked, color=FAINT, linewidth=1, linestyle=(0, (1, 3)))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel("update")
+        axes.set_xlabel(across)
 
     return _draw_svg(label, draw)
 

@@ -40,9 +40,9 @@ def single(story: Story) -> str:
     for chart in story.charts:
         svg = charts.lines(chart.title, chart.curves, chart.looks, story.best_step)
         keys = list(zip(chart.curves, chart.looks, strict=True))
-        pictures.append((chart, keys, _markup(svg)))
+        pictures.append((chart, keys, markup(svg)))
     reliability = charts.reliability(story.calibration) if story.calibration else ""
-    return _render(
+    return render(
         "page.html",
         title=story.name,
         story=story,
@@ -52,7 +52,7 @@ def single(story: Story) -> str:
         facts=tables.facts(story),
         confusion=tables.confusion_matrix(story),
         pictures=pictures,
-        reliability=_markup(reliability),
+        reliability=markup(reliability),
         lengths=_lengths(story),
         classes=tables.class_shares(story),
     )
@@ -68,8 +68,8 @@ def beside(stories: Sequence[Story]) -> str:
     for chart, chart_looks in _overlay_charts(stories, names, run_looks):
         svg = charts.lines(chart.title, chart.curves, chart_looks)
         keys = list(zip(chart.curves, chart_looks, strict=True))
-        pictures.append((chart, keys, _markup(svg)))
-    return _render(
+        pictures.append((chart, keys, markup(svg)))
+    return render(
         "beside.html",
         title=", ".join(names),
         stories=list(zip(names, stories, run_looks, strict=True)),
@@ -221,19 +221,27 @@ def _lengths(story: Story) -> dict[str, object] | None:
     if not histograms:
         return None
     keys = list(zip(histograms, looks(len(histograms)), strict=True))
-    return {"keys": keys, "svg": _markup(charts.lengths(histograms))}
+    return {"keys": keys, "svg": markup(charts.lengths(histograms))}
 
 
 # --- jinja ---
 
 
-def _render(template: str, **values: object) -> str:
+def render(template: str, *, folder: Path | None = None, **values: object) -> str:
+    """A page from a template.
+
+    Args:
+        template: its file name.
+        folder: where it lies; None: beside this module, where the parts of all pages are.
+        values: what it shows.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    folder = Path(__file__).parent
+    own_folder = Path(__file__).parent
+    folders = [own_folder] if folder is None else [folder, own_folder]
     # texts of rows and of plugins stand in the page: everything is escaped, and a misspelt name is an error
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -245,14 +253,14 @@ def _render(template: str, **values: object) -> str:
         "name": _name,
         "duration": format_duration,
     }
-    style = _markup((folder / "style.css").read_text(encoding="utf-8"))
+    style = markup((own_folder / "style.css").read_text(encoding="utf-8"))
     version = metadata.version("ftp-core")
     return environment.get_template(template).render(
         style=style, version=version, level_words=LEVEL_WORDS, **values
     )
 
 
-def _markup(text: str) -> Markup:
+def markup(text: str) -> Markup:
     """Text of our own that is HTML already."""
     from markupsafe import Markup
 
