@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from transformers import AutoModelForSequenceClassification
 
 from ftp import heads
 from ftp import model as models
 from ftp.folder.files import Folder
 from ftp.folder.log import Log
-from ftp.model import head_start, linear_fit, mean_layer
+from ftp.model import head_features, head_fit, head_start, linear_fit, mean_layer
 from ftp.net.heads import output_layers
 from ftp.settings import Settings
 from ftp.types import Data, Model, StartedRun, Task
@@ -77,9 +80,9 @@ def test_the_whole_network_answers_as_the_fit_does(kind: str, load: Any, tmp_pat
     assert make is not None
     loss: Any = make(run, data, model)
     encoded = list(loss.encode([dict(row) for row in data.splits["train"]]))
-    features, targets = head_start.read_features(run, model, layer, loss, encoded)
+    features, targets = head_features.read_features(run, model, layer, loss, encoded)
     fits = [linear_fit.fit("class", features, targets, 3, strength, layer.bias is not None)
-            for strength in head_start.STRENGTHS]
+            for strength in head_fit.HeadFit().strengths]
     same = [np.allclose(fit.weight, layer.weight.detach().numpy(), atol=2e-3, rtol=1e-2) for fit in fits]
     assert any(same), "the layer has the weights of one of the fits on what it reads"
     ours = logits_of(run, data, model)
@@ -134,7 +137,8 @@ def test_the_last_layer_gives_the_mean_of_the_layer_before(kind: str, load: Any)
         before_last = body(**inputs, output_hidden_states=True).hidden_states[-2]
     parts = mean_layer.parts_of(model.net)
     assert parts is not None
-    changed = mean_layer.average(model.net, parts)
+    untouched = copy.deepcopy(model.net.state_dict())
+    mean_layer.average(model.net, parts)
     with torch.no_grad():
         ours = body(**inputs).last_hidden_state[:, 0]
     mask = inputs["attention_mask"][..., None]
@@ -145,9 +149,34 @@ def test_the_last_layer_gives_the_mean_of_the_layer_before(kind: str, load: Any)
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
     normalised = torch.nn.functional.layer_norm(mean, mean.shape[-1:])
     assert torch.cosine_similarity(ours, normalised).min() > 0.99
-    mean_layer.put_back(model.net, changed)
+    changed = {name for name, weight in model.net.state_dict().items() if not torch.equal(weight, untouched[name])}
+    assert all(name.startswith((parts.layer, parts.dense)) for name in changed), "nothing else is touched"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_network_ends_with_the_mean_behind_any_layer(number: int, load: Any, tmp_path: Path) -> None:
+    model = load("bert")
+    model.net.eval()
+    inputs = model.tokenizer(["the film was good", "bad"], padding=True, return_tensors="pt")
     with torch.no_grad():
-        assert torch.equal(body(**inputs, output_hidden_states=True).hidden_states[-2], before_last)
+        states = model.net.base_model(**inputs, output_hidden_states=True).hidden_states[number]
+    parts = mean_layer.parts_of(model.net)
+    assert parts is not None
+    ended = mean_layer.end_behind(model.net, parts, number)
+    assert mean_layer.end_behind(model.net, parts, number) == ended, "a network that ends there stays as it is"
+    mean_layer.average(model.net, ended)
+    mask = inputs["attention_mask"][..., None]
+    mean = (states * mask).sum(1) / mask.sum(1)
+    with torch.no_grad():
+        ours = model.net.base_model(**inputs).last_hidden_state[:, 0]
+    assert torch.cosine_similarity(ours, torch.nn.functional.layer_norm(mean, mean.shape[-1:])).min() > 0.99
+
+    # plain Transformers reads it, with as many layers as it has
+    assert model.net.config.num_hidden_layers == number + 1
+    model.net.save_pretrained(tmp_path / "saved")
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(**inputs).logits, model.net(**inputs).logits)
 
 
 def test_where_the_mean_says_more_it_is_read_and_the_layer_is_new(load: Any, tmp_path: Path) -> None:
@@ -159,17 +188,17 @@ def test_where_the_mean_says_more_it_is_read_and_the_layer_is_new(load: Any, tmp
     assert mean_layer.parts_of(load("gpt2").net) is None
 
 
-@pytest.mark.parametrize("features", [head_start.AS_IT_IS, head_start.MEAN])
-def test_a_run_that_goes_on_keeps_the_choice_that_it_began_with(features: str, load: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_run_that_goes_on_keeps_the_choice_that_it_began_with(layer: int, load: Any, tmp_path: Path) -> None:
     """Also where this machine would choose otherwise."""
     folder = Folder(tmp_path)
     folder.write_facts(status="running")
     run, data = run_with(tmp_path), data_of(texts(300))
     head_start.begin(run, data, load("bert"))
-    assert json.loads((tmp_path / "run.json").read_text())["head_start"]["features"] == head_start.MEAN
-    folder.write_facts(head_start={"features": features, "strength": 0.1})
+    assert json.loads((tmp_path / "run.json").read_text())["head_start"]["layer"] == 1
+    folder.write_facts(head_start={"layer": layer, "strength": 0.1})
     model = head_start.begin(run, data, load("bert"))
-    assert bool(model.averaging) == (features == head_start.MEAN)
+    assert bool(model.averaging) == (layer == 1)
 
 
 def test_the_new_layer_learns(load: Any, tmp_path: Path) -> None:
@@ -249,3 +278,59 @@ def test_beside_adapters_the_averaging_layer_learns_at_the_rate_of_all_weights(l
     assert rate_of_averaging(run, model) == pytest.approx(5e-5 / 1e-3)
     assert rate_of_averaging(run_with(tmp_path, learning_rate=1e-5), model) == 1.0
     assert rate_of_averaging(run, replace(model, averaging=())) == 1.0
+
+
+def test_within_fitting_a_head_is_fitted_in_that_way(load: Any, tmp_path: Path) -> None:
+    run, data = run_with(tmp_path), data_of(texts(60))
+    way = head_fit.HeadFit(any_layer=True, reads_class_names=True, is_balanced=True, is_careful=True, num_folds=5)
+    with models.fitting(way):
+        model = head_start.begin(run, data, load("bert"))
+    told = " ".join(line["message"] for line in run.log.lines)
+    assert model.has_fitted_head
+    assert re.search("of 60 training rows( and the names of 3 classes)?, on features", told)
+    assert head_fit.current() == head_fit.HeadFit(), "the way is forgotten behind it"
+    # where the network has other layers than the checkpoint, so has what it is compared with
+    ours = logits_of(run, data, model)
+    assert model.reference is not None
+    for _ in range(2):
+        with model.reference() as net:
+            assert torch.equal(logits_of(run, data, replace(model, net=net)), ours)
+
+
+@pytest.mark.parametrize(("labels", "wanted"), [
+    (("bad news", "good_news"), ["bad news", "good news"]),
+    (("0", "1"), []),
+    (("class_0", "class_1"), []),
+    (("A", "fine"), []),
+])
+def test_names_of_classes_are_rows_where_they_say_something(labels: tuple[str, ...], wanted: list[str], load: Any) -> None:
+    data = data_of([{"text": "a", "label": 0}], labels=labels)
+    rows = head_features.names_as_rows(data, load("bert", labels=labels))
+    assert [row["text"] for row in rows] == wanted
+    assert [row["label"] for row in rows] == list(range(len(wanted)))
+    pairs = data_of([{"text": "a", "text_pair": "b", "label": 0}], labels=labels)
+    assert not head_features.names_as_rows(pairs, load("bert", labels=labels))
+
+
+def test_among_layers_the_last_stays_where_none_is_surely_better() -> None:
+    draw = np.random.default_rng(0)
+    targets = np.arange(60) % 2
+    noise = draw.normal(size=(60, 4)).astype(np.float32)
+    clear = noise + targets[:, None].astype(np.float32) * 6
+    fitter = head_fit.Fitter(head_fit.HeadFit(is_careful=True), "class", 2, True)
+
+    def best(*values: Any) -> int:
+        means = {3 - place: head_fit.Features(of_layer, targets) for place, of_layer in enumerate(values)}
+        return fitter.best_kind(means, head_fit.Features(noise, targets))
+
+    other = clear + draw.normal(size=(60, 4)).astype(np.float32) * 0.2
+    assert best(clear, other, clear) == 3
+    assert best(noise, noise, clear) == 1
+    assert fitter.best_kind({2: head_fit.Features(noise, targets)}, head_fit.Features(clear, targets)) == 0
+
+
+def test_each_class_is_dealt_out_over_the_folds() -> None:
+    targets = np.array([0] * 9 + [1] * 3)
+    folds = linear_fit._folds("class", targets, 3)
+    assert sorted(folds[targets == 1]) == [0, 1, 2]
+    assert np.bincount(folds).tolist() == [4, 4, 4]

@@ -37,7 +37,10 @@ class Fit:
         return _numbers(features @ self.weight.T + self.bias)
 
 
-def fit(target: Target, features: Numbers, targets: Numbers, outputs: int, strength: float, has_bias: bool = True) -> Fit:
+def fit(
+    target: Target, features: Numbers, targets: Numbers, outputs: int, strength: float, has_bias: bool = True,
+    is_balanced: bool = False,
+) -> Fit:
     """Fit a linear layer to rows: logistic regression of classes or labels, ridge regression of numbers.
 
     The features are standardised first, and the layer takes them as they are.
@@ -49,12 +52,13 @@ def fit(target: Target, features: Numbers, targets: Numbers, outputs: int, stren
         outputs: of the layer.
         strength: the inverse of the penalty on weights (scikit-learn's `C`); the larger, the closer to the rows.
         has_bias: whether the layer has one; without it features are scaled but not moved.
+        is_balanced: classes count alike, however many rows each has (King and Zeng 2001); for other targets it changes nothing.
     """
     mean = features.mean(0) if has_bias else np.zeros(features.shape[1], np.float32)
     spread = features.std(0) + SMALLEST_SPREAD
     standardised = (features - mean) / spread
     if target == "class":
-        weight, bias = _classes(standardised, targets, outputs, strength, has_bias)
+        weight, bias = _classes(standardised, targets, outputs, strength, has_bias, is_balanced)
     elif target == "labels":
         weight, bias = _labels(standardised, targets, outputs, strength, has_bias)
     else:
@@ -64,9 +68,10 @@ def fit(target: Target, features: Numbers, targets: Numbers, outputs: int, stren
 
 
 def cross_validated(
-    target: Target, features: Numbers, targets: Numbers, outputs: int, strength: float, has_bias: bool = True
-) -> float:
-    """How well a fit on other rows says the targets of a row: mean log probability, or minus the mean squared error.
+    target: Target, features: Numbers, targets: Numbers, outputs: int, strength: float, has_bias: bool = True,
+    is_balanced: bool = False, *, num_folds: int = NUM_FOLDS, always: int = 0,
+) -> Numbers:
+    """How well a fit on other rows says the target of each row: its log probability, or minus the squared error.
 
     Args:
         target: as in `fit`, and so are the others.
@@ -75,25 +80,42 @@ def cross_validated(
         outputs: of the layer.
         strength: the inverse of the penalty on weights.
         has_bias: whether the layer has one.
+        is_balanced: whether classes count alike.
+        num_folds: parts of the rows, each of which is judged by a fit on the others.
+        always: so many rows at the end are in every fit, and are not judged.
 
     Returns:
-        Minus infinity where rows are too few to say.
+        `[rows judged]`; minus infinity where rows are too few to say.
     """
-    fold_of_row = np.arange(len(features)) % NUM_FOLDS
-    scores = []
-    for fold in range(NUM_FOLDS):
+    num_judged = len(features) - always
+    fold_of_row = np.full(len(features), -1)
+    fold_of_row[:num_judged] = _folds(target, targets[:num_judged], num_folds)
+    scores = np.full(len(features), -np.inf)
+    for fold in range(num_folds):
         is_held = fold_of_row == fold
         is_fitted = ~is_held
         if not is_held.any() or (target == "class" and len(np.unique(targets[is_fitted])) < 2):
             continue
-        layer = fit(target, features[is_fitted], targets[is_fitted], outputs, strength, has_bias)
-        scores.append(_scores(target, layer.logits(features[is_held]), targets[is_held]))
-    return float(np.concatenate(scores).mean()) if scores else -np.inf
+        layer = fit(target, features[is_fitted], targets[is_fitted], outputs, strength, has_bias, is_balanced)
+        scores[is_held] = _scores(target, layer.logits(features[is_held]), targets[is_held])
+    return scores[:num_judged]
 
 
-def _classes(features: Numbers, targets: Numbers, outputs: int, strength: float, has_bias: bool) -> tuple[Numbers, Numbers]:
+def _folds(target: Target, targets: Numbers, num_folds: int) -> Numbers:
+    """[rows] the fold of each row; those of a class are dealt out evenly."""
+    dealt = np.arange(len(targets)) % num_folds
+    if target != "class":
+        return dealt
+    folds = np.empty(len(targets), np.int64)
+    folds[np.argsort(targets, kind="stable")] = dealt
+    return folds
+
+
+def _classes(
+    features: Numbers, targets: Numbers, outputs: int, strength: float, has_bias: bool, is_balanced: bool
+) -> tuple[Numbers, Numbers]:
     """Logistic regression of classes; a class that no row has gets no weight, and a bias below all others."""
-    weights, biases, classes = _logistic(features, targets, strength, has_bias)
+    weights, biases, classes = _logistic(features, targets, strength, has_bias, is_balanced)
     weight = np.zeros((outputs, features.shape[1]))
     bias = np.full(outputs, biases.min() - np.log(len(targets)))
     weight[classes] = weights
@@ -124,7 +146,9 @@ def _number(features: Numbers, targets: Numbers, strength: float, has_bias: bool
     return ridge.coef_[None], np.array([float(ridge.intercept_)])
 
 
-def _logistic(features: Numbers, targets: Numbers, strength: float, has_bias: bool) -> tuple[Numbers, Numbers, Numbers]:
+def _logistic(
+    features: Numbers, targets: Numbers, strength: float, has_bias: bool, is_balanced: bool = False
+) -> tuple[Numbers, Numbers, Numbers]:
     """Weights `[classes, width]`, biases `[classes]`, and the numbers of the classes, of which there are two at least."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -132,7 +156,8 @@ def _logistic(features: Numbers, targets: Numbers, strength: float, has_bias: bo
     with warnings.catch_warnings():
         # a start need not have converged: training goes on from it
         warnings.simplefilter("ignore", ConvergenceWarning)
-        regression = LogisticRegression(C=strength, max_iter=ITERATIONS, fit_intercept=has_bias).fit(features, targets)
+        regression = LogisticRegression(C=strength, max_iter=ITERATIONS, fit_intercept=has_bias,
+                                        class_weight="balanced" if is_balanced else None).fit(features, targets)
     weights = regression.coef_
     biases = np.broadcast_to(regression.intercept_, len(weights))
     if len(weights) == 1:  # of two classes scikit-learn gives only what speaks for the second

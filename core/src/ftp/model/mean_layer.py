@@ -8,13 +8,13 @@ trained like them and saved like them, so that plain Transformers loads the netw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 AMPLIFIED = 30.0
@@ -63,12 +63,38 @@ def parts_of(net: PreTrainedModel) -> Parts | None:
     return None
 
 
-def average(net: PreTrainedModel, parts: Parts) -> Mapping[str, Tensor]:
-    """Make the last layer average, and let the head take its states as they are.
+def layers_of(net: PreTrainedModel, parts: Parts) -> nn.ModuleList:
+    """The layers of the body."""
+    layers = net.get_submodule(parts.layer.rpartition(".")[0])
+    assert isinstance(layers, nn.ModuleList)
+    return layers
+
+
+def end_behind(net: PreTrainedModel, parts: Parts, number: int) -> Parts:
+    """Let the body end one layer behind a layer: further ones are taken away, and behind the last comes one more.
+
+    A network that ends there already stays as it is.
+
+    Args:
+        net: the network, whose configuration is changed with it.
+        parts: what `parts_of` gives.
+        number: of the layer, the first being 1.
 
     Returns:
-        The weights that were changed, by name, as they were before.
+        The parts of the network as it is now, whose last layer is for `average`.
     """
+    layers = layers_of(net, parts)
+    if number == len(layers):
+        # the configuration stays one and the same: it says how all layers attend
+        configs = [module.config for module in layers[-1].modules() if hasattr(module, "config")]
+        layers.append(copy.deepcopy(layers[-1], {id(config): config for config in configs}))
+    del layers[number + 1 :]
+    net.config.num_hidden_layers = len(layers)
+    return replace(parts, layer=f"{parts.layer.rpartition('.')[0]}.{number}")
+
+
+def average(net: PreTrainedModel, parts: Parts) -> None:
+    """Make the last layer average, and let the head take its states as they are."""
     layer = parts.layer
     width = net.get_submodule(parts.dense).weight.shape[0]
     one = torch.eye(width)
@@ -91,13 +117,9 @@ def average(net: PreTrainedModel, parts: Parts) -> Mapping[str, Tensor]:
         f"{parts.dense}.weight": one * SMALL_GAIN,
         f"{parts.dense}.bias": zero,
     }
-    before = {}
     with torch.no_grad():
         for name, value in values.items():
-            weight = net.get_parameter(name)
-            before[name] = weight.detach().clone()
-            weight.copy_(value)
-    return before
+            net.get_parameter(name).copy_(value)
 
 
 def standardise(net: PreTrainedModel, parts: Parts, read: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,10 +145,3 @@ def standardise(net: PreTrainedModel, parts: Parts, read: NDArray[np.float32]) -
         dense.bias.copy_(torch.from_numpy(-GAIN * mean / spread))
     standardised: NDArray[np.float32] = np.tanh(GAIN * (states - mean) / spread)
     return standardised
-
-
-def put_back(net: PreTrainedModel, before: Mapping[str, Tensor]) -> None:
-    """Undo `average`."""
-    with torch.no_grad():
-        for name, value in before.items():
-            net.get_parameter(name).copy_(value)

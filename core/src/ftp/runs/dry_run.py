@@ -174,7 +174,6 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
     """The network on the meta device, after every plugin that wraps build_model; None, and why, where that fails."""
     from ftp import model as models
     from ftp.losses.common import row_limit
-    from ftp.model import head_start
     from ftp.model.growing import NewTokens
 
     settings, task = prepared.settings, prepared.task
@@ -195,10 +194,9 @@ def _shape(run: Run, prepared: Prepared, data: Data, unknown: list[str]) -> Shap
         wanted = NewTokens(settings.add_tokens, resize=settings.resize_embeddings)
         tokenizer, ids = models.grow_shape(source, net, wanted, trust_remote_code=settings.trust_remote_code)
         bare = dataclasses.replace(bare, tokenizer=tokenizer, fresh_tokens=ids)
-    head_start.tell_what_may_change(run, bare)
     # wrappers put adapters on weights that are not there: shapes and what is trained are known all the same
     try:
-        wrapped = _wrapped(prepared, bare, data)
+        wrapped = _wrapped(run, prepared, bare, data)
     except (PluginError, UserError) as error:
         unknown.append(f"what would be trained: not without weights ({error})")
         return None
@@ -233,8 +231,9 @@ def _refuse_untrained(run: Run, model: Model) -> None:
         raise UserError(problems) from error
 
 
-def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:
+def _wrapped(run: Run, prepared: Prepared, bare: Model, data: Data) -> Model:
     """`bare` after the wrappers of build_model, with core's own answer left out."""
+    from ftp.model import head_start
 
     @plugin
     class Bare:
@@ -242,6 +241,8 @@ def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:
 
         @hookimpl(trylast=True)
         def build_model(self) -> Model:
+            # a plugin may say around this call how the head is fitted
+            head_start.tell_what_may_change(run, bare)
             return bare
 
     picked = []
@@ -249,8 +250,8 @@ def _wrapped(prepared: Prepared, bare: Model, data: Data) -> Model:
         is_core = implementations(chosen.cls).get("build_model", {}).get("trylast")
         picked.append(dataclasses.replace(chosen, cls=Bare) if is_core else chosen)
     relay = Hooks(picked, prepared.values)
-    run = Run(prepared.settings, prepared.task, relay)
-    model: Model = relay.one("build_model", run=run, data=data)
+    inner = Run(prepared.settings, prepared.task, relay)
+    model: Model = relay.one("build_model", run=inner, data=data)
     return model
 
 

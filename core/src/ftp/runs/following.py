@@ -97,7 +97,8 @@ def settle(run: StartedRun, prepared: Prepared, data: Data, resumed: bool) -> tu
     checkpoints goes on as it began."""
     if not resumed or not checkpoint.any_in(run.out / paths.CHECKPOINTS):
         prepared = follow(prepared, training_rows(data, run.task))
-        if heads.get(run.task.head).follows_rows and prepared.reasons:
+        is_trained = prepared.settings.max_steps != 0
+        if is_trained and heads.get(run.task.head).follows_rows and prepared.reasons:
             run.tell(in_words(prepared))
     return dataclasses.replace(run, settings=prepared.settings), prepared
 

@@ -87,7 +87,7 @@ def train(
             run.tell(lost)
         run.tell(f"going on after update {state.step} of {total}")
     if not state.reason and state.step >= total:
-        state.reason = "the schedule is done"
+        state.reason = "the schedule is done" if total else no_updates(model)
 
     calendar = Calendar(settings, source)
     limits = limits_of(settings, loss)
@@ -178,6 +178,13 @@ def train(
     log.event("ended", step=state.step, reason=state.reason)
     accelerator.free_memory()
     return Trained(state, state.reason, checkpoint_path(folder, state.best_step if state.has_best else state.step))
+
+
+def no_updates(model: Model) -> str:
+    """Why a run ends that trains nothing."""
+    if model.has_fitted_head:
+        return "no update was asked for (--max-steps 0): the head as it was fitted is the result"
+    return "no update was asked for (--max-steps 0)"
 
 
 def update(

@@ -37,9 +37,20 @@ class Cell:
 
 
 def names(kind: str) -> list[str]:
-    """The installed plugins of a kind, in order of the alphabet; of objectives those that read rows of domains."""
+    """The installed plugins of a kind, in order of the alphabet; of objectives those that read rows of domains, of
+    parameterisations those that train a network."""
     of_kind = {name for name, cls in installed() if kind_of(cls) == kind}
-    return sorted(of_kind.difference(with_own_rows()))
+    return sorted(of_kind.difference(with_own_rows(), without_training()))
+
+
+def without_training() -> list[str]:
+    """The installed plugins that fit only what reads the network, so that they go with few heads."""
+    fitting_alone = []
+    for name, cls in installed():
+        candidates = declaration_of(cls).candidates
+        if candidates and not any(candidate.trains_network for candidate in candidates):
+            fitting_alone.append(name)
+    return fitting_alone
 
 
 def with_own_rows() -> list[str]:

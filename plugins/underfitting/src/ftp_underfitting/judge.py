@@ -87,7 +87,8 @@ def verdict(
 ) -> Risk:
     """The verdict at the end of a run."""
     done = advice.updates_done(history, log)
-    if not done:
+    # a head that was fitted has learnt without an update, and may be behind a baseline too
+    if not done and (model is None or not model.has_fitted_head):
         return Risk("underfitting", "not_run", "no update was made")
     gain, why_no_gain = _measure_gain(limits, run, data, model, loss, history, start)
     measures = Measures(
@@ -95,7 +96,7 @@ def verdict(
         why_no_gain=why_no_gain,
         slope=curve.slope(log),
         climb=curve.climb(history, log, _loss_before(data, start)),
-        moves=_measure_moves(run, model, loss, start),
+        moves=_measure_moves(run, model, loss, start) if done else None,
         same=one_answer(data, predictions),
         not_finite=_not_finite_steps(log),
         rivals=baselines.rivals(run, comparisons),
@@ -145,7 +146,9 @@ def _judge(
         has_failed = judgement.level == "warn"
         if judgement.level != "ok":
             rate = suggested_rate(start)
-            cause, commands = judgements.find_cause(run, moves, gain, log, done, rate)
+            cause, commands = "", advice.other_methods(run, data)
+            if done:
+                cause, commands = judgements.find_cause(run, moves, gain, log, done, rate)
             judgement = Judgement(judgement.level, judgement.text + cause, commands)
         spoken.append(judgement)
     if measures.same is not None:
@@ -185,6 +188,8 @@ def _measure_gain(
             )
         gain = against_guessing(history, guess, limits.min_rows)
         return gain, f"{few} in evaluation mode: nothing to hold against guessing"
+    if not advice.updates_done(history, ()):
+        return None, "no update was made"
     has_start = start is not None and start.losses is not None and start.rows is not None
     if start is None or not has_start or model is None or loss is None:
         return None, "no training row was scored before training: nothing to compare with"

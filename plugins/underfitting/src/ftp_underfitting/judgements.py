@@ -292,6 +292,6 @@ def _against_rivals(
     """More updates where held-out rows still gained, more room, and other methods that are installed."""
     commands = []
     best = min(history, key=lambda evaluation: evaluation.loss, default=None)
-    if best is None or best.step == history[-1].step:
+    if done and (best is None or best.step == history[-1].step):
         commands.append(advice.longer(run, done, 2 * done))
     return [*commands, *advice.larger(run), *advice.other_methods(run, data)]
