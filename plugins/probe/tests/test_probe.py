@@ -1,0 +1,121 @@
+"""The head alone is fitted, nothing is trained, and what is saved is a plain model that every command takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from ftp import UserError
+from ftp.cli.main import call
+from ftp_testing.built import built
+from ftp_testing.models import tiny
+
+LABELS = ("bad news", "good news", "no news")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows")
+    words = ("storm", "prize", "table")
+    for split, count in (("train", 48), ("validation", 12), ("test", 12)):
+        lines = []
+        for number in range(count):
+            label = number % 3
+            lines.append(json.dumps({"text": f"the {words[label]} number {number} of {split}", "label": LABELS[label]}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    tiny("bert", folder / "bert")
+    return folder
+
+
+def options(folder: Path, **more: Any) -> dict[str, Any]:
+    return {"data": str(folder), "model": str(folder / "bert"), "max_train_rows": None, **more}
+
+
+def test_the_head_alone_may_be_trained_and_all_else_is_as_it_was(folder: Path) -> None:
+    _, _, model, _ = built(["probe", "classify"], **options(folder))
+    assert model.has_fitted_head
+    trained = {name for name, weight in model.net.named_parameters() if weight.requires_grad}
+    assert trained == {"classifier.weight", "classifier.bias"}
+    assert model.fresh == ("classifier",) and not model.averaging
+    base = AutoModelForSequenceClassification.from_pretrained(folder / "bert", num_labels=3)
+    number = model.net.config.num_hidden_layers - 1
+    ours = model.net.state_dict()
+    for name, weight in base.state_dict().items():
+        if any(f"layer.{below}." in name for below in range(number)) or "embeddings" in name:
+            assert torch.equal(ours[name], weight), f"{name} is read from the checkpoint and left as it is"
+
+
+def test_without_layers_the_network_keeps_them(folder: Path) -> None:
+    _, _, model, _ = built(["probe", "classify"], **options(folder, **{"probe.layers": False, "probe.class_names": False}))
+    assert model.has_fitted_head
+    assert model.net.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize("more", [{"head_init": "random"}, {"max_train_rows": 5}])
+def test_where_nothing_is_fitted_and_nothing_trained_the_run_is_refused(folder: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="probe: the head cannot be fitted"):
+        built(["probe", "classify"], **options(folder, **more))
+    # asked for updates, the new head is trained from random numbers
+    _, _, model, _ = built(["probe", "classify"], **options(folder, max_steps=3, **more))
+    assert not model.has_fitted_head
+    assert {name.split(".")[0] for name, weight in model.net.named_parameters() if weight.requires_grad} >= {"classifier"}
+
+
+def test_a_head_of_another_kind_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="is not fitted by a linear model"):
+        built(["probe", "qa"], model=str(folder / "bert"))
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "probe"
+    argv = ["run", "--plugins", "probe,classify,-leakage,-forgetting", "--data", str(folder), "--model", str(folder / "bert"),
+            "--out", str(out), "--device", "cpu", "--precision", "fp32", "--no-verify"]
+    assert call(argv) == 0
+    return out
+
+
+def test_a_run_makes_no_update_and_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["steps"] == 0 and facts["status"] == "finished"
+    assert facts["reason"] == "no update was asked for (--max-steps 0): the head as it was fitted is the result"
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if line["event"] == "evaluation"] == [0]
+    told = " ".join(line["message"] for line in log if line["event"] == "told")
+    assert "how much is trained" not in told
+    risks = {risk["name"]: risk for risk in json.loads((run / "risks.json").read_text())}
+    assert risks["underfitting"]["level"] != "not_run", "a fitted head is judged too"
+
+
+def test_every_command_takes_what_it_leaves(run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = AutoModelForSequenceClassification.from_pretrained(run / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    with torch.no_grad():
+        logits = net(**tokenizer(["the prize number 3 of test"], return_tensors="pt")).logits
+    assert net.config.id2label == dict(enumerate(LABELS))
+    capsys.readouterr()
+    assert call(["predict", str(run), "the prize number 3 of test"]) == 0
+    assert LABELS[int(logits.argmax())] in capsys.readouterr().out
+    assert call(["evaluate", str(run), "--data", str(folder / "test.jsonl")]) == 0
+    assert call(["report", str(run)]) == 0
+
+
+def test_a_run_that_was_cut_off_is_taken_up(run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "running"}))
+    before = (run / "scores.json").read_text()
+    assert call(["run", "--resume", str(run)]) == 0
+    again = json.loads((run / "run.json").read_text())
+    assert (again["steps"], again["status"], again["reason"]) == (0, "finished", facts["reason"])
+    assert (run / "scores.json").read_text() == before
+
+
+def test_a_plan_says_that_the_head_alone_is_trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["plan", "--plugins", "probe,classify", "--data", str(folder), "--model", str(folder / "bert")]) == 0
+    shown = capsys.readouterr().out
+    assert "has one layer more there, which averages" in " ".join(shown.split())
