@@ -76,17 +76,17 @@ class Sweep:
 
 
 LOW = {"full": (1e-5, 2e-5, 5e-5), "lora": (1e-4, 3e-4, 1e-3), "adapters": (1e-4, 3e-4, 1e-3)}
-HIGH = {"full": (2e-5, 5e-5, 1.5e-4), "lora": (3e-4, 1e-3, 3e-3), "adapters": (3e-4, 1e-3, 3e-3)}
+HIGH = {"full": (5e-5, 1.5e-4, 2e-5), "lora": (1e-3, 3e-3, 3e-4), "adapters": (1e-3, 3e-3, 3e-4)}
 SWEEPS = (
     Sweep("labels", "MiniLM", "", "classify", LOW, {"sst2": 200, "trec": 500, "financial_phrasebank": 800},
           "accuracy", (0, 1)),
-    Sweep("tags", "MiniLM", "", "tag", HIGH, {"ner_bc5cdr": 300, "ner_wnut17": 600}, "f1"),
-    Sweep("span", "MiniLM", "", "qa", HIGH, {"policyqa": 400, "squad": 400}, "f1"),
+    Sweep("tags", "MiniLM", "", "tag", HIGH, {"ner_bc5cdr": 300, "ner_wnut17": 300}, "f1"),
+    Sweep("span", "MiniLM", "", "qa", HIGH, {"policyqa": 300, "squad": 300}, "f1"),
     Sweep("sft", "starter chat", "ftp/starter-chat", "sft,files",
-          {"full": (2.5e-5, 8e-5, 2.5e-4), "lora": (5e-4, 1.5e-3, 5e-3), "adapters": (5e-4, 1.5e-3, 5e-3)},
-          {"alpaca": 300, "gsm8k": 300, "medquad": 300}, "loss"),
+          {"full": (8e-5, 2.5e-4, 2.5e-5), "lora": (1.5e-3, 5e-3, 5e-4), "adapters": (1.5e-3, 5e-3, 5e-4)},
+          {"gsm8k": 200, "medquad": 200, "alpaca": 200}, "loss"),
     Sweep("sft", "SmolLM2-135M", os.environ.get("FTP_SMOLLM2", ""), "sft,files",
-          {"full": (5e-6, 2e-5, 6e-5), "lora": (2e-4, 4e-4, 1e-3), "adapters": (2e-4, 4e-4, 1e-3)},
+          {"full": (2e-5, 6e-5, 6e-6), "lora": (4e-4, 1.2e-3, 1.2e-4), "adapters": (4e-4, 1.2e-3, 1.2e-4)},
           {"gsm8k": 64, "medquad": 64}, "loss"),
 )
 AMOUNT_METHODS = {"lora": 1e-3, "full": 5e-5}
@@ -115,19 +115,21 @@ class Cell:
     def key(self) -> str:
         """The name in rates.json."""
         parts = [self.sweep.head, self.sweep.model, self.method, self.data_set, str(self.rows), f"{self.rate:g}", str(self.seed)]
-        if self.amount is not None:
-            parts.append(f"x{self.amount:g}")
-        return "/".join(parts)
+        if self.amount is None:
+            return "/".join(parts)
+        return "/".join(["amount", *parts[2:], f"x{self.amount:g}"])
 
 
 def cells_of(sweep: Sweep) -> Iterator[Cell]:
-    """All runs of a sweep, seed by seed, so that what is there when time is out is whole."""
+    """All runs of a sweep: seed by seed, and the first rate of all methods first, so that what there is when time is out can be
+    compared."""
     for seed in sweep.seeds:
         for data_set, rows in sweep.rows.items():
             yield Cell(sweep, START, data_set, rows, 0.0, seed)
-            for method, rates in sweep.rates.items():
-                for rate in rates:
-                    yield Cell(sweep, method, data_set, rows, rate, seed)
+        for number in range(max(map(len, sweep.rates.values()))):
+            for data_set, rows in sweep.rows.items():
+                for method, rates in sweep.rates.items():
+                    yield Cell(sweep, method, data_set, rows, rates[number], seed)
 
 
 def cells_of_amounts() -> Iterator[Cell]:
@@ -338,7 +340,7 @@ def rate_table(sweep: Sweep, results: Results) -> Iterator[str]:
     yield f"| {' | '.join(columns)} |"
     yield f"| {' | '.join(['---'] * len(columns))} |"
     for method, rates in {START: (0.0,), **sweep.rates}.items():
-        for rate in rates:
+        for rate in sorted(rates):
             scores = values_of(sweep, method, rate, sweep.score, results)
             losses = values_of(sweep, method, rate, "loss", results)
             if not scores:
