@@ -78,13 +78,13 @@ class Sweep:
 LOW = {"full": (1e-5, 2e-5, 5e-5), "lora": (1e-4, 3e-4, 1e-3), "adapters": (1e-4, 3e-4, 1e-3)}
 HIGH = {"full": (5e-5, 1.5e-4, 2e-5), "lora": (1e-3, 3e-3, 3e-4), "adapters": (1e-3, 3e-3, 3e-4)}
 SWEEPS = (
-    Sweep("labels", "MiniLM", "", "classify", LOW, {"sst2": 200, "trec": 500, "financial_phrasebank": 800},
+    Sweep("labels", "MiniLM", "", "classify", LOW, {"sst2": 200, "trec": 200, "financial_phrasebank": 200},
           "accuracy", (0, 1)),
-    Sweep("tags", "MiniLM", "", "tag", HIGH, {"ner_bc5cdr": 300, "ner_wnut17": 300}, "f1"),
+    Sweep("tags", "MiniLM", "", "tag", HIGH, {"ner_bc5cdr": 200, "ner_wnut17": 200}, "f1"),
     Sweep("span", "MiniLM", "", "qa", HIGH, {"policyqa": 300, "squad": 300}, "f1"),
     Sweep("sft", "starter chat", "ftp/starter-chat", "sft,files",
           {"full": (8e-5, 2.5e-4, 2.5e-5), "lora": (1.5e-3, 5e-3, 5e-4), "adapters": (1.5e-3, 5e-3, 5e-4)},
-          {"gsm8k": 200, "medquad": 200, "alpaca": 200}, "loss"),
+          {"gsm8k": 150, "medquad": 150, "alpaca": 150}, "loss"),
     Sweep("sft", "SmolLM2-135M", os.environ.get("FTP_SMOLLM2", ""), "sft,files",
           {"full": (2e-5, 6e-5, 6e-6), "lora": (4e-4, 1.2e-3, 1.2e-4), "adapters": (4e-4, 1.2e-3, 1.2e-4)},
           {"gsm8k": 64, "medquad": 64}, "loss"),
@@ -277,12 +277,17 @@ Values = dict[tuple[str, int], float]
 
 
 def values_of(sweep: Sweep, method: str, rate: float, name: str, results: Results) -> Values:
-    """A score of all runs of a method at a rate that are done."""
+    """A score of all runs of a method at a rate that are done; of the start only where there are runs beside it."""
     values: Values = {}
+    trained: set[tuple[str, int]] = set()
     for cell in cells_of(sweep):
-        if (cell.method, cell.rate) == (method, rate) and cell.key in results:
+        if cell.key not in results:
+            continue
+        if cell.method != START:
+            trained.add((cell.data_set, cell.seed))
+        if (cell.method, cell.rate) == (method, rate):
             values[cell.data_set, cell.seed] = results[cell.key][name]
-    return values
+    return {key: value for key, value in values.items() if key in trained}
 
 
 def by_set(sweep: Sweep, values: Values) -> list[float | None]:
@@ -336,7 +341,8 @@ def rate_table(sweep: Sweep, results: Results) -> Iterator[str]:
     heads = [f"{sweep.score} {data_set}" for data_set in sweep.rows]
     columns = ["method", "rate", *heads]
     columns += [f"mean {name} from the best" for name in names]
-    columns += [] if sweep.score == "loss" else ["mean loss"]
+    if sweep.score != "loss":
+        columns += [f"loss {data_set}" for data_set in sweep.rows]
     yield f"| {' | '.join(columns)} |"
     yield f"| {' | '.join(['---'] * len(columns))} |"
     for method, rates in {START: (0.0,), **sweep.rates}.items():
@@ -352,10 +358,13 @@ def rate_table(sweep: Sweep, results: Results) -> Iterator[str]:
             else:
                 if rate == default_rate(sweep, method):
                     line[1] = f"**{rate:g}**"
+                # means over different rows say nothing of rates
+                counts = {len(values_of(sweep, method, other, "loss", results)) for other in rates}
                 for name, values in zip(names, (scores, losses), strict=False):
-                    line.append(distance(worse_than(best_rate(sweep, method, name, results), values, name == "loss")))
+                    worse = worse_than(best_rate(sweep, method, name, results), values, name == "loss")
+                    line.append(distance(worse) if len(counts) == 1 else "")
             if sweep.score != "loss":
-                line.append(f"{statistics.mean(losses.values()):.3f}")
+                line += [f"{value:.3f}" if value is not None else "" for value in by_set(sweep, losses)]
             yield f"| {' | '.join(line)} |"
 
 
@@ -388,7 +397,10 @@ def write_tables(results: Results) -> None:
             rows = ", ".join(f"{data_set} {number}" for data_set, number in sweep.rows.items())
             lines += [f"**{sweep.head}, {sweep.model}** (training rows: {rows}; {count} runs)", ""]
             lines += [*rate_table(sweep, results), ""]
-    lines += ["**how much**", "", *amount_table(results), "", END]
+    amounts = list(amount_table(results))
+    if len(amounts) > 2:  # more than its head
+        lines += ["**how much**", "", *amounts, ""]
+    lines.append(END)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(before + "\n".join(lines) + after, encoding="utf-8")
