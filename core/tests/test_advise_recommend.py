@@ -1,0 +1,177 @@
+"""`ftp advise`: what a race comes to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from ftp.advise.lanes import Lane, Raced
+from ftp.advise.pool import pool_of
+from ftp.advise.question import Question
+from ftp.advise.recommend import race_and_recommend, recommend
+from ftp.advise.scores import Scorer
+from ftp.advise.situation import open_situation
+from ftp.advise.types import Entry, Facts, Looks, Metric, Outcome, Recommendation, Situation
+from ftp.types import Prediction
+
+Plant = Callable[..., Path]
+ACCURACY = Metric("accuracy", "max")
+NO_LOOKS = Looks(ACCURACY)
+
+
+def write_rows(folder: Path, count: int = 60, label: Callable[[int], str] = lambda row: ("good", "bad")[row % 2]) -> Path:
+    """Rows whose words say their label, unless `label` does not follow the number of the row."""
+    file = folder / "rows.jsonl"
+    lines = []
+    for row in range(count):
+        words = ("a quiet joy from first to last", "not even for free would I watch it")[row % 2]
+        lines.append(json.dumps({"text": f"{words}, number {row}", "label": label(row)}))
+    file.write_text("\n".join(lines))
+    return file
+
+
+def situation_of(tmp_path: Path, **changes: Any) -> Situation:
+    options = {"plugins": ("classify",), "out": tmp_path / "advice", **changes}
+    return open_situation(Question(str(write_rows(tmp_path)), **options))
+
+
+def an_outcome(entry: str, right: Sequence[bool], losses: Sequence[float] | None = None, **changes: Any) -> Outcome:
+    """Answers to rows of two classes in turn, right or wrong."""
+    answers = []
+    for row, is_right in enumerate(right):
+        label = row % 2 if is_right else 1 - row % 2
+        answers.append(Prediction(label, (1.0 - label, float(label))))
+    own = np.where(right, 0.2, 2.0) if losses is None else np.asarray(losses)
+    return dataclasses.replace(Outcome(entry, np.arange(len(right)), own, answers, {"accuracy": float(np.mean(right))},
+                                       seconds=3.0, memory=10**9, num_train_rows=48, updates=10, folds=(0,)), **changes)
+
+
+# --- a whole race ---
+
+CRASHING = """
+    import os
+
+    from ftp import Candidate, hookimpl, plugin
+
+    @plugin(decides="which weights are trained", candidates=[Candidate(cost=0.1)])
+    class Crash:
+        "Ends its process."
+
+        @hookimpl(wrapper=True)
+        def build_model(self):
+            model = yield
+            os.abort()
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from ftp_testing.models import tiny
+
+    return tiny("bert", tmp_path_factory.mktemp("advise") / "encoder")
+
+
+@pytest.mark.slow
+def test_a_race_ends_with_a_recipe_and_goes_on_where_it_stopped(plant: Plant, tiny_encoder: Path, tmp_path: Path) -> None:
+    plant("ftp-planted-crash", {"crash": "ftp_planted_crash:Crash"}, {"ftp_planted_crash": CRASHING})
+    options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32"}
+    situation = situation_of(tmp_path, options=options, budget_seconds=200.0)
+    pool = pool_of(situation.data, 0)
+    looks = Looks(ACCURACY)
+    told: list[str] = []
+    first = race_and_recommend(situation, Facts("labelled", "labels", {}, {}), pool, looks, told.append)
+    assert first.entry is not None and first.kind in ("train", "no difference") and first.score is not None
+    lines = {line.name: line for line in first.tried}
+    assert "its process was ended by SIGABRT" in lines["crash"].left and any("crash failed" in line for line in told)
+    assert lines[first.entry.name].value is not None and first.low is not None and first.low <= first.score
+    assert first.seconds and first.memory and first.memory > 10**7
+
+    # what was done is not done again, and decides as it did
+    files = {file: file.stat().st_mtime_ns for file in (situation.question.out / "pilots").iterdir()}
+    again = race_and_recommend(situation, Facts("labelled", "labels", {}, {}), pool, looks)
+    assert {file: file.stat().st_mtime_ns for file in (situation.question.out / "pilots").iterdir()} == files
+    assert again.entry == first.entry and again.score == first.score and again.tried == first.tried
+
+
+# --- what it comes to ---
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recommendation]:
+    """`judged({"lora": outcome}, looks)`: the recommendation after a race with these last rungs."""
+    situation = situation_of(tmp_path)
+    pool = pool_of(situation.data, 0)
+    labels = [row % 2 for row in range(len(pool.rows))]
+    pool = dataclasses.replace(pool, rows=pool.rows.remove_columns("label").add_column("label", labels))
+    monkeypatch.setattr("ftp.runs.dry_run.forecast", lambda prepared: SimpleNamespace(shape=None, updates=None))
+
+    def judge(outcomes: dict[str, Outcome], looks: Looks = NO_LOOKS, **changes: Any) -> Recommendation:
+        from ftp.advise.started import started
+
+        lanes = []
+        costs = {"probe": 0.1, "lora": 0.5}
+        for name, outcome in outcomes.items():
+            entry = Entry(name, (name, "classify"), cost=costs.get(name, 1.0), trains=name != "probe")
+            lanes.append(Lane(entry, situation.prepared, outcome.updates, (outcome,), rung=2, left=changes.get(name, "")))
+        with started(situation) as run:
+            scorer = Scorer(run, pool)
+            facts = Facts("labelled", "labels", {}, {})
+            return recommend(situation, facts, pool, scorer, looks, Raced(tuple(lanes), 9.0), [])
+
+    return judge
+
+
+def right_in(count: int, total: int = 60, start: int = 0) -> list[bool]:
+    """Right in `count` of `total` rows, from one of them on."""
+    return [(row - start) % total < count for row in range(total)]
+
+
+def test_a_clear_winner_is_recommended(judged: Callable[..., Recommendation]) -> None:
+    made = judged({"full": an_outcome("full", right_in(57)), "lora": an_outcome("lora", right_in(35))})
+    assert made.kind == "train" and made.entry is not None and made.entry.name == "full"
+    assert made.score is not None and made.low is not None and made.high is not None
+    assert made.low < made.score <= made.high <= 1 and made.seconds is not None and made.seconds > 3
+    assert [line.name for line in made.tried] == ["full", "lora"] and cast(float, made.tried[1].behind) > 0.3
+
+
+def test_where_rows_cannot_tell_the_cheaper_is_taken(judged: Callable[..., Recommendation]) -> None:
+    made = judged({"full": an_outcome("full", right_in(50)), "lora": an_outcome("lora", right_in(49, start=30))})
+    assert made.kind == "no difference" and made.entry is not None and made.entry.name == "lora"
+    assert "No difference that your rows could show" in made.answer and "more labels" in " ".join(made.would_change)
+
+
+def looks_with(linear: Outcome, majority: Outcome, ahead: float) -> Looks:
+    entries = {"majority class": majority, "linear head": linear}
+    fields = {item.name for item in dataclasses.fields(Looks)}
+    more: dict[str, Any] = {"ahead": (ahead, ahead - 0.1, ahead + 0.1)} if "ahead" in fields else {}
+    return Looks(ACCURACY, entries, "linear head", "majority class", **more)
+
+
+def test_nothing_is_trained_where_a_linear_head_is_as_good(judged: Callable[..., Recommendation]) -> None:
+    looks = looks_with(an_outcome("linear head", right_in(55)), an_outcome("majority class", right_in(30)), 0.4)
+    made = judged({"full": an_outcome("full", right_in(56)), "probe": an_outcome("probe", right_in(54))}, looks)
+    assert made.kind == "train nothing" and made.entry is not None and made.entry.name == "probe"
+    assert "Do not fine-tune" in made.answer
+    made = judged({"full": an_outcome("full", right_in(56))}, looks)
+    assert made.kind == "train nothing" and made.entry is None
+
+
+def test_noise_is_called_noise(judged: Callable[..., Recommendation]) -> None:
+    looks = looks_with(an_outcome("linear head", right_in(31, start=9)), an_outcome("majority class", right_in(30)), 0.0)
+    made = judged({"full": an_outcome("full", right_in(32, start=20))}, looks)
+    assert made.kind == "nothing to learn" and made.entry is None and "Look at the labels" in made.answer
+
+
+def test_a_race_without_time_says_what_it_takes(judged: Callable[..., Recommendation], tmp_path: Path) -> None:
+    situation = situation_of(tmp_path, budget_seconds=1.0)
+    pool = pool_of(situation.data, 0)
+    facts = Facts("labelled", "labels", {}, {})
+    made = recommend(situation, facts, pool, cast(Scorer, None), Looks(ACCURACY), Raced((), 0.0, wanted=40.0), [])
+    assert any("--budget 80s" in line for line in made.would_change)
