@@ -27,12 +27,12 @@ from typing import Any
 from quality import SETS, Cell, write_rows
 
 from ftp.advise import facts as fact_finding
-from ftp.advise.candidates import beside, entries_of, field_of, prepared_entry
+from ftp.advise.candidates import beside, entries_of, field_of
 from ftp.advise.looks import take
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
 from ftp.advise.recommend import race_and_recommend
-from ftp.advise.situation import open_situation
+from ftp.advise.situation import open_situation, run_of
 from ftp.advise.types import Entry, Situation
 
 ROWS = (50, 200, 1000)
@@ -61,7 +61,7 @@ def run_in_full(situation: Situation, entry: Entry, metric: str, folder: Path, f
     from ftp.plugins.plan import replace_settings
     from ftp.runs.run import execute
 
-    prepared = replace_settings(prepared_entry(situation, entry), verify=False, report=False, out=folder / "run",
+    prepared = replace_settings(run_of(situation, entry), verify=False, report=False, out=folder / "run",
                                 baselines=entry.name == BASE)
     began = time.perf_counter()
     result = execute(prepared)

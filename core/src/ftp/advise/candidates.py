@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftp import heads
-from ftp.advise.situation import prepared_run
+from ftp.advise.situation import run_of
 from ftp.advise.types import Entry, Situation
 from ftp.errors import UserError
 from ftp.model import source
@@ -109,27 +109,6 @@ def beside(situation: Situation, field: Field, leader: Entry) -> list[Entry]:
                 options=options, cost=leader.cost * candidate.cost, why=candidate.why)
             entries += _if_sound(situation, entry)
     return sorted(entries, key=lambda entry: entry.cost)
-
-
-def prepared_entry(situation: Situation, entry: Entry) -> Prepared:
-    """The run that an entry is.
-
-    Raises:
-        UserError: its plugins do not fit together.
-    """
-    return prepared_run(situation.question, entry.plugins, options_of(situation, entry))
-
-
-def options_of(situation: Situation, entry: Entry) -> dict[str, object]:
-    """The options of the run that an entry is, beside those of the question."""
-    options = dict(entry.options)
-    if situation.columns:
-        options["columns"] = [f"{ours}={theirs}" for ours, theirs in situation.columns.items()]
-    if situation.prepared.origin.get("form", "default") != "default":
-        options["form"] = situation.prepared.settings.form
-    if entry.model is not None:
-        options["model"] = entry.model
-    return options
 
 
 def named(plugin: str, settings: Mapping[str, object]) -> str:
@@ -273,7 +252,7 @@ def _options(field: Field, plugin: str, candidate: Candidate) -> dict[str, objec
 def _if_sound(situation: Situation, entry: Entry) -> Iterator[Entry]:
     """The entry, where its plugins make a run: one that requires what the others lack does not."""
     try:
-        prepared = prepared_entry(situation, entry)
+        prepared = run_of(situation, entry)
     except UserError:
         return
     if prepared.task.head == situation.prepared.task.head:

@@ -66,17 +66,37 @@ def ahead_in(scorer: Scorer, metric: Metric, own: Outcome, other: Outcome, seed:
     if not num_rows:
         return NOT_COMPARED
     value = metric.ahead(scorer.value(metric, own), scorer.value(metric, other))
-    generator = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(DRAWS):
-        chosen = generator.integers(num_rows, size=num_rows)
-        drawn.append(metric.ahead(scorer.value(metric, own, chosen), scorer.value(metric, other, chosen)))
+    own_values = drawn_values(scorer, metric, own, seed)
+    other_values = drawn_values(scorer, metric, other, seed)
+    drawn = [metric.ahead(own_value, other_value) for own_value, other_value in zip(own_values, other_values, strict=True)]
     finite = np.asarray(drawn)[np.isfinite(drawn)]
     if not np.isfinite(value) or len(finite) < DRAWS // 2:
         return NOT_COMPARED
     tail = (1 - SHARE) / 2
     low, high = np.quantile(finite, [tail, 1 - tail])
     return Ahead(value, float(low), float(high), num_rows)
+
+
+def drawn_values(scorer: Scorer, metric: Metric, outcome: Outcome, seed: int) -> tuple[float, ...]:
+    """A score of an outcome on rows drawn with replacement, the same draws for every outcome of the same rows; measured once.
+
+    Args:
+        scorer: scores drawn rows, and keeps the values.
+        metric: the score.
+        outcome: what was answered.
+        seed: of the draws.
+    """
+    import numpy as np
+
+    key = (metric.name, outcome.entry, outcome.updates, outcome.num_train_rows, outcome.rows.tobytes(), seed)
+    if key not in scorer.drawn:
+        num_rows = len(outcome.rows)
+        generator = np.random.default_rng(seed)
+        values = []
+        for _ in range(DRAWS):
+            values.append(scorer.value(metric, outcome, generator.integers(num_rows, size=num_rows)))
+        scorer.drawn[key] = tuple(values)
+    return scorer.drawn[key]
 
 
 def in_common(own: Outcome, other: Outcome) -> tuple[Outcome, Outcome]:

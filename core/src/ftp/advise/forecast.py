@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ftp.advise.comparison import NORMAL
+from ftp.advise.comparison import NORMAL, drawn_values
 from ftp.advise.lanes import Lane
 from ftp.advise.scores import Scorer
 from ftp.advise.types import Looks, Outcome, Situation
@@ -16,7 +16,6 @@ from ftp.advise.wording import duration, size
 from ftp.errors import PluginError, UserError
 from ftp.runs import dry_run
 
-DRAWS = 100
 RUN_NOISE = 0.25
 """Standard deviation between runs that differ in their seed alone, of the error of the score on a hundred rows."""
 LEAST_NOISE = 0.005
@@ -62,13 +61,8 @@ def expected_score(situation: Situation, scorer: Scorer, looks: Looks, lane: Lan
 
     metric = looks.metric
     value = scorer.value(metric, outcome)
-    generator = np.random.default_rng(situation.question.seed)
     num_rows = len(outcome.rows)
-    drawn = []
-    for _ in range(DRAWS):
-        chosen = generator.integers(num_rows, size=num_rows)
-        drawn.append(scorer.value(metric, outcome, chosen))
-    of_rows = float(np.nanstd(drawn))
+    of_rows = float(np.nanstd(drawn_values(scorer, metric, outcome, situation.question.seed)))
     if metric.goal == "max":  # a score of 1 has an error too: one row more or less
         of_rows = max(of_rows, 1 / num_rows)
     test = situation.data.splits.get("test", situation.data.splits.get("validation"))

@@ -48,12 +48,15 @@ def advise(question: Question, watcher: Watcher) -> tuple[Situation, Advice]:
     facts = fact_finding.look_at(situation)
     watcher.facts(situation, facts)
     looks: Looks | None = None
-    if not facts.stopped:
+    if facts.stopped:
+        recommendation = from_looks.recommend(situation, facts, None)
+    else:
         from ftp.advise.looks import take
+        from ftp.advise.recommend import race_and_recommend
 
         pool = pool_of(situation.data, question.seed)
         looks = take(situation, pool, watcher.tell)
         watcher.looks(situation, looks)
-    recommendation = from_looks.recommend(situation, facts, looks)
+        recommendation = race_and_recommend(situation, facts, pool, looks, watcher.tell)
     notes = [str(line["message"]) for line in situation.log.lines if line["event"] == "told"]
     return situation, Advice(question, facts, looks, recommendation, time.perf_counter() - began, tuple(notes))

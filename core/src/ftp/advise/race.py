@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ftp.advise import kept
-from ftp.advise.candidates import Field, beside, options_of, prepared_entry
+from ftp.advise.candidates import Field, beside
 from ftp.advise.comparison import Ahead, ahead_in
 from ftp.advise.lanes import Lane, Raced
 from ftp.advise.pilot import Job
 from ftp.advise.pool import Pool
 from ftp.advise.scores import LOSS, Scorer
-from ftp.advise.situation import started_options
+from ftp.advise.situation import run_of, started_options
 from ftp.advise.study import open_study
 from ftp.advise.types import Entry, Metric, Outcome, Situation
 from ftp.advise.worker import Worker
@@ -118,7 +118,7 @@ class _Race:
         """Let an entry take part."""
         task = self.situation.prepared.task
         rows = following.training_rows(self.situation.data, task)
-        prepared = following.follow(prepared_entry(self.situation, entry), rows)
+        prepared = following.follow(run_of(self.situation, entry), rows)
         updates = dry_run.updates(prepared, rows.count)
         if updates is None:  # a plugin says which rows make an update, or their tokens do
             batch = prepared.settings.batch_size
@@ -186,13 +186,13 @@ class _Race:
         question = self.situation.question
         updates = self._updates(lane, rung)
         data = self._data(lane, fold, rung)
-        options = {**started_options(question), **options_of(self.situation, lane.entry), "device": lane.prepared.settings.device}
         # rows are given: where they came from is of no account
-        for name in ("data", "columns", "form"):
-            options.pop(name, None)
-        options["form"] = self.situation.prepared.settings.form
-        if options["form"] is None:
-            options.pop("form")
+        options = {name: value for name, value in started_options(question).items() if name not in ("data", "columns")}
+        options |= lane.entry.options
+        if lane.entry.model is not None:
+            options["model"] = lane.entry.model
+        if self.situation.prepared.settings.form is not None:
+            options["form"] = self.situation.prepared.settings.form
         return Job(lane.entry.name, lane.entry.plugins, question.plugins_from, options, data, self.pool.held(fold), fold,
                    updates, lane.prepared.settings.batch_size)
 

@@ -203,11 +203,11 @@ class _Verdict:
         value = format_number(self.scorer.value(metric, chosen.last))
         shown = f"{metric.name} {value} on rows that it was not fitted on"
         if kind == "train" and rest:
-            return f"Train {chosen.entry.name} ({shown}): it is better than the others beyond chance."
+            return f"Train '{chosen.entry.name}' ({shown}): it is better than the others beyond chance."
         if kind == "train":
-            return f"Train {chosen.entry.name} ({shown}): the others left the race."
-        names = ", ".join(lane.entry.name for lane in rest)
-        words = f"No difference that your rows could show between {chosen.entry.name} and {names}: take {chosen.entry.name}"
+            return f"Train '{chosen.entry.name}' ({shown}): the others left the race."
+        names = ", ".join(f"'{lane.entry.name}'" for lane in rest)
+        words = f"No difference that your rows could show between '{chosen.entry.name}' and {names}: take '{chosen.entry.name}'"
         return f"{words}, the cheapest ({shown})." if chosen is not best else f"{words} ({shown})."
 
     def _why(self, chosen: Lane, look: Outcome | None, ahead: Ahead) -> list[str]:
@@ -234,7 +234,7 @@ class _Verdict:
         lines = []
         unfinished = [lane for lane in self.raced.lanes if lane.is_unfinished and not lane.left]
         if unfinished:
-            names = ", ".join(lane.entry.name for lane in unfinished)
+            names = ", ".join(f"'{lane.entry.name}'" for lane in unfinished)
             budget = math.ceil(2 * max(self.raced.spent, self.situation.question.budget_seconds))
             lines.append(f"more time: {names} went no further for want of it (--budget {budget}s)")
         if kind in ("no difference", "train nothing", "more labels"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from ftp.advise.pool import HELD, Pool
@@ -28,11 +28,13 @@ class Scorer:
         run: whose plugins score.
         pool: the rows.
         model: for plugins that ask for it; None: there is none at hand.
+        drawn: values on drawn rows, which `ftp.advise.comparison` keeps here.
     """
 
     run: StartedRun
     pool: Pool
     model: Model | None = None
+    drawn: dict[tuple[object, ...], tuple[float, ...]] = field(default_factory=dict)
 
     def scores(self, outcome: Outcome, chosen: NDArray[np.int64] | None = None) -> list[Score]:
         """All scores of an outcome.
