@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from ftp.advise.candidates import entries_of, field_of
 from ftp.advise.lanes import Lane, Raced
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
@@ -79,12 +80,19 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_race_ends_with_a_recipe_and_goes_on_where_it_stopped(plant: Plant, tiny_encoder: Path, tmp_path: Path) -> None:
+def test_a_race_ends_with_a_recipe_and_goes_on_where_it_stopped(
+    plant: Plant, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant("ftp-planted-crash", {"crash": "ftp_planted_crash:Crash"}, {"ftp_planted_crash": CRASHING})
     options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32"}
-    situation = situation_of(tmp_path, options=options, budget_seconds=200.0)
+    situation = situation_of(tmp_path, options=options, budget_seconds=3600.0)
     pool = pool_of(situation.data, 0)
     looks = Looks(ACCURACY)
+    # two entries, no extras, two rungs: a race is as long as it has entries
+    monkeypatch.setattr("ftp.advise.race.SHARES", (1 / 12, 1.0))
+    monkeypatch.setattr("ftp.advise.race.beside", lambda *anything: [])
+    few = [entry for entry in entries_of(situation, field_of(situation)) if entry.name in ("crash", "full")]
+    monkeypatch.setattr("ftp.advise.recommend.entries_of", lambda *anything: few)
     told: list[str] = []
     first = race_and_recommend(situation, Facts("labelled", "labels", {}, {}), pool, looks, told.append)
     assert first.entry is not None and first.kind in ("train", "no difference") and first.score is not None

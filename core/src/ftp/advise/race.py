@@ -286,14 +286,13 @@ class _Race:
     def _with_time(self, promising: Sequence[str], others: Sequence[str], rung: int) -> list[str]:
         """Those that the next rung has time for: the leader, the promising ones, then the others, cheap ones first.
 
-        Without the leader nobody goes on: it would have to be compared with what was trained longer.
+        A leader that there is no time for gives way to the next: none of them is surely worse.
         """
         time_left = self.budget_left
         going_on: list[str] = []
         for name in [*promising, *sorted(others, key=lambda name: self._forecast(self.lanes[name], rung))]:
             seconds = self._forecast(self.lanes[name], rung)
-            is_leading = name == promising[0]
-            if seconds <= time_left and (going_on or is_leading):
+            if seconds <= time_left:
                 going_on.append(name)
                 time_left -= seconds
             else:
