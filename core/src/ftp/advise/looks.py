@@ -240,8 +240,9 @@ class ClassLooker:
         few = row_of[:ROWS_COMPARED]
         scores = {}
         for strength in STRENGTHS:
-            scores[strength] = linear_fit.cross_validated(
+            of_rows = linear_fit.cross_validated(
                 "class", self.features[few], self.labels[few], self.num_classes, strength)
+            scores[strength] = float(of_rows.mean())
         self.strength = max(scores, key=scores.__getitem__)
 
     def _answer_by_head(self, fold: int, num_rows: int | None) -> tuple[NDArray[np.int64], Predictions] | None:

@@ -5,6 +5,7 @@ Heavy: scores answers by the plugins of the run.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ftp.advise.comparison import NORMAL, NOT_COMPARED, Ahead, ahead_in
 from ftp.advise.forecast import elsewhere, expected_score, seconds_of_run
 from ftp.advise.lanes import Lane, Raced
 from ftp.advise.race import run_race
-from ftp.advise.scores import Scorer
+from ftp.advise.scores import LOSS, Scorer
 from ftp.advise.started import started
 from ftp.advise.types import AnswerKind, Entry, Facts, Looks, Metric, Outcome, Recommendation, Situation, Tried
 from ftp.advise.wording import MORE_ROWS, difference, duration, more_rows
@@ -46,13 +47,19 @@ def race_and_recommend(
         tell: is given a line on what is being done.
     """
     field = field_of(situation)
+    unraced: tuple[str, ...] = ()
+    if looks.metric.name == LOSS and field.objectives:
+        # the loss of one objective says nothing beside that of another
+        unraced = (f"another objective ({', '.join(field.objectives)}), named with --plugins: their losses cannot be compared",)
+        field = dataclasses.replace(field, objectives={})
     entries = entries_of(situation, field)
     if not situation.question.budget_seconds or not entries:
         return from_looks.recommend(situation, facts, looks, entries)
     with started(situation) as run:
         scorer = Scorer(run, pool)
         raced = run_race(situation, pool, scorer, looks.metric, entries, field, tell)
-        return recommend(situation, facts, pool, scorer, looks, raced, entries)
+        made = recommend(situation, facts, pool, scorer, looks, raced, entries)
+        return dataclasses.replace(made, would_change=(*made.would_change, *unraced))
 
 
 def recommend(
@@ -88,8 +95,6 @@ def _without_race(
     situation: Situation, facts: Facts, looks: Looks, raced: Raced, entries: Sequence[Entry]
 ) -> Recommendation:
     """What the looks say, and why nothing was raced."""
-    import dataclasses
-
     of_looks = from_looks.recommend(situation, facts, looks, entries)
     failed = [f"{lane.entry.name}: {lane.left}" for lane in raced.lanes if lane.left]
     would_change = [line for line in of_looks.would_change if "--budget" not in line]
