@@ -99,6 +99,21 @@ def test_the_users_own_plugins_are_not_up_for_a_race(tmp_path: Path) -> None:
     assert [entry.plugins for entry in entries_of(situation, field_of(situation))] == [("lora", "classify")]
 
 
+def test_objectives_that_read_the_same_rows_take_part_by_declaration(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    lines = []
+    for row in range(12):
+        lines.append(json.dumps({"prompt": f"Question {row}?", "chosen": f"Yes, {row}.", "rejected": "No."}))
+    file.write_text("\n".join(lines))
+    situation = open_situation(Question(str(file), plugins=("files", "dpo"), out=tmp_path / "advice"))
+    assert not field_of(situation).objectives  # the user named one
+    question = dataclasses.replace(situation.question, plugins=("files",))
+    field = field_of(dataclasses.replace(situation, question=question))
+    assert field.objectives.keys() == {"orpo", "simpo"}
+    entries = {entry.name: entry for entry in entries_of(situation, field)}
+    assert entries["simpo, lora"].plugins == ("lora", "files", "simpo") and "dpo, full" in entries
+
+
 def test_several_models_are_raced_by_their_size(tmp_path: Path) -> None:
     for name, size in (("small", 1000), ("large", 3000)):
         (tmp_path / name).mkdir()
