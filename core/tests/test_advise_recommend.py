@@ -131,7 +131,9 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rec
         with started(situation) as run:
             scorer = Scorer(run, pool)
             facts = Facts("labelled", "labels", {}, {})
-            return recommend(situation, facts, pool, scorer, looks, Raced(tuple(lanes), 9.0), [])
+            untried = [Entry(name, (name, "classify")) for name in changes.get("untried", ())]
+            lanes += [Lane(entry, situation.prepared, 10) for entry in untried]
+            return recommend(situation, facts, pool, scorer, looks, Raced(tuple(lanes), 9.0), untried)
 
     return judge
 
@@ -147,6 +149,12 @@ def test_a_clear_winner_is_recommended(judged: Callable[..., Recommendation]) ->
     assert made.score is not None and made.low is not None and made.high is not None
     assert made.low < made.score <= made.high <= 1 and made.seconds is not None and made.seconds > 3
     assert [line.name for line in made.tried] == ["full", "lora"] and cast(float, made.tried[1].behind) > 0.3
+
+
+def test_what_there_was_no_time_for_is_not_called_worse(judged: Callable[..., Recommendation]) -> None:
+    made = judged({"full": an_outcome("full", right_in(57))}, untried=("lora", "adapters"))
+    assert made.kind == "no difference" and "there was no time to try 'lora', 'adapters'" in made.answer
+    assert judged({"full": an_outcome("full", right_in(57))}).kind == "train"
 
 
 def test_where_rows_cannot_tell_the_cheaper_is_taken(judged: Callable[..., Recommendation]) -> None:

@@ -79,7 +79,8 @@ def recommend(
     finalists = _finalists(raced.lanes)
     if not finalists:
         return _without_race(situation, facts, looks, raced, entries)
-    return _Verdict(situation, pool, scorer, looks, raced).recommendation(finalists)
+    begun = frozenset(entry.name for entry in entries)
+    return _Verdict(situation, pool, scorer, looks, raced, begun).recommendation(finalists)
 
 
 def _finalists(lanes: Sequence[Lane]) -> list[Lane]:
@@ -109,13 +110,14 @@ def _without_race(
 
 @dataclass(frozen=True)
 class _Verdict:
-    """Decides between finalists and looks."""
+    """Decides between finalists and looks. `begun`: the names of the entries that the race began with."""
 
     situation: Situation
     pool: Pool
     scorer: Scorer
     looks: Looks
     raced: Raced
+    begun: frozenset[str]
 
     @property
     def metric(self) -> Metric:
@@ -130,6 +132,7 @@ class _Verdict:
         outcome = chosen.last
         assert outcome is not None
         is_clear = all(self._ahead(*_at_common_rung(chosen, lane)).is_surely_better for lane in rest)
+        is_clear = is_clear and not self._untried()
         kind: AnswerKind = "train" if is_clear else "no difference"
         answer = self._in_words(kind, chosen, best, rest)
 
@@ -200,6 +203,14 @@ class _Verdict:
             return False
         return curve.gain(curve.points[-1].rows, MORE_ROWS)[1] > WORTH_LABELS
 
+    def _untried(self) -> list[str]:
+        """The entries that the race began with and had no time for."""
+        untried = []
+        for lane in self.raced.lanes:
+            if lane.entry.name in self.begun and not lane.outcomes and not lane.left:
+                untried.append(f"'{lane.entry.name}'")
+        return untried
+
     # --- in words ---
 
     def _in_words(self, kind: AnswerKind, chosen: Lane, best: Lane, rest: Sequence[Lane]) -> str:
@@ -211,6 +222,8 @@ class _Verdict:
             return f"Train '{chosen.entry.name}' ({shown}): it is better than the others beyond chance."
         if kind == "train":
             return f"Train '{chosen.entry.name}' ({shown}): the others left the race."
+        if not rest:
+            return f"Take '{chosen.entry.name}' ({shown}): there was no time to try {', '.join(self._untried())}."
         names = ", ".join(f"'{lane.entry.name}'" for lane in rest)
         words = f"No difference that your rows could show between '{chosen.entry.name}' and {names}: take '{chosen.entry.name}'"
         return f"{words}, the cheapest ({shown})." if chosen is not best else f"{words} ({shown})."
@@ -261,7 +274,7 @@ class _Verdict:
             value = None if lane.last is None else self.scorer.value(self.metric, lane.last)
             behind = self._behind(chosen, lane)
             left = lane.left
-            if not left and lane.is_unfinished:
+            if not left and lane.is_unfinished and lane is not chosen:
                 left = "set aside for want of time, not because it was worse"
             lines.append(Tried(lane.entry.name, value, *behind, rows=lane.outcomes[-1].num_train_rows, seconds=lane.seconds,
                                left=left))
@@ -269,13 +282,20 @@ class _Verdict:
             ahead = self._ahead(chosen.last, outcome)
             lines.append(Tried(name, outcome.scores.get(self.metric.name), *_of(ahead), rows=outcome.num_train_rows,
                                seconds=outcome.seconds))
-        return sorted(lines, key=lambda line: math.inf if line.behind is None else line.behind)
+        return sorted(lines, key=lambda line: _place(line, chosen.entry.name))
 
     def _behind(self, chosen: Lane, lane: Lane) -> tuple[float | None, float | None, float | None]:
         """How far an entry is behind what is recommended, at the last rung that both did."""
         if lane is chosen:
-            return 0.0, 0.0, 0.0
+            return None, None, None
         return _of(self._ahead(*_at_common_rung(chosen, lane)))
+
+
+def _place(line: Tried, first: str) -> float:
+    """Where a line of the table stands: what is recommended, then by how far behind it is, then what was not compared."""
+    if line.name == first:
+        return -math.inf
+    return math.inf if line.behind is None else line.behind
 
 
 def _at_common_rung(lane: Lane, other: Lane) -> tuple[Outcome | None, Outcome | None]:
