@@ -377,6 +377,7 @@ def test_names_exist(page: str, first_run: Path) -> None:
 
 def known(name: str, first_run: Path, here: set[str]) -> bool:
     """Whether what stands in backticks exists. What is no name of a thing in the code counts as known."""
+    from ftp.advise import write
     from ftp.folder.checkpoints import step_of
 
     if re.fullmatch(r"--[a-z][\w.-]*( .*)?", name):
@@ -385,7 +386,10 @@ def known(name: str, first_run: Path, here: set[str]) -> bool:
         places = (ROOT, ROOT / "core" / "src" / "ftp", ROOT / "docs", first_run, first_run / "checkpoints",
                   first_run / "predictions", *(ROOT / "examples").iterdir())
         is_checkpoint = step_of(Path(name)) is not None
-        return name in here or name == "runs/" or is_checkpoint or any((place / name).exists() for place in places)
+        of_advice = (write.JSON, write.PAGE, write.RECIPE)
+        if name in here or name in of_advice or name == "runs/" or is_checkpoint:
+            return True
+        return any((place / name).exists() for place in places)
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         return resolves(name.split("."))
     return True
@@ -393,7 +397,7 @@ def known(name: str, first_run: Path, here: set[str]) -> bool:
 
 def spellings() -> set[str]:
     """Every flag of every command, of every installed plugin, and of the example that is not installed."""
-    from ftp.cli import config, plan
+    from ftp.cli import advise, config, plan
     from ftp.cli import run as run_command
     from ftp.cli.main import cli
     from ftp.options import options_of
@@ -403,7 +407,7 @@ def spellings() -> set[str]:
     options = [*core_options(), *(item for name, cls in installed() for item in options_of(cls, name))]
     found = {spelling for item in options for spelling in item.flags}
     found |= {"--no-" + spelling[2:] for item in options if item.is_flag for spelling in item.flags}
-    found |= set(re.findall(r"--[\w-]+", str([command.FIXED for command in (run_command, plan, config)])))
+    found |= set(re.findall(r"--[\w-]+", str([command.FIXED for command in (run_command, plan, config, advise)])))
     found |= set(flags_of(cli))
     for one in from_path(str(ROOT / "examples" / "inhouse" / "tickets.py"))[0]:
         found |= {spelling for item in options_of(one.load(), one.name) for spelling in item.flags}
