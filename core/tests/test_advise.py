@@ -162,6 +162,26 @@ def test_few_rows_are_part_of_more_rows_and_a_fair_sample() -> None:
     assert len(split.splits["train"]) == 16 and len(split.splits["validation"]) == 16
 
 
+def test_rows_that_belong_together_are_in_one_fold_and_on_one_side_of_a_cut() -> None:
+    labels = [number % 2 for number in range(60)]
+    # three rows of each author, and one text twice
+    columns = {"text": [f"text {max(number, 1)}" for number in range(60)], "label": labels,
+               "author": [f"author {number // 3}" for number in range(60)]}
+    train = Dataset.from_dict(columns)
+    data = Data({"train": train.select(range(54)), "validation": train.select(range(54, 60))}, "labelled", ("no", "yes"))
+    pool = pool_of(data, 0, group="author")
+    assert (pool.fold_of_row.reshape(20, 3) == pool.fold_of_row[::3, None]).all()
+    assert np.bincount(pool.fold_of_row).tolist() == [12] * 5
+    split = pool.as_run(2).splits
+    assert len(split["test"]) == 12 and len(split["train"]) + len(split["validation"]) == 48 and len(split["validation"])
+    authors = [set(rows["author"]) for rows in split.values()]
+    assert not authors[0] & authors[1] and not authors[0] & authors[2] and not authors[1] & authors[2]
+    # without the column only the text that is there twice binds rows
+    alone = pool_of(data, 0)
+    assert alone.fold_of_row[0] == alone.fold_of_row[1] and np.bincount(alone.fold_of_row).max() <= 13
+    assert (alone.fold_of_row.reshape(20, 3) != alone.fold_of_row[::3, None]).any()
+
+
 # --- the learning curve ---
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from ftp.advise.candidates import entries_of, field_of
 from ftp.advise.lanes import Lane, Raced
+from ftp.advise.pilot import Job, measure
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
 from ftp.advise.recommend import race_and_recommend, recommend
@@ -106,6 +107,18 @@ def test_a_race_ends_with_a_recipe_and_goes_on_where_it_stopped(
     again = race_and_recommend(situation, Facts("labelled", "labels", {}, {}), pool, looks)
     assert {file: file.stat().st_mtime_ns for file in (situation.question.out / "pilots").iterdir()} == files
     assert again.entry == first.entry and again.score == first.score and again.tried == first.tried
+
+
+def test_a_pilot_ends_with_its_best_weights_as_a_run_does(tiny_encoder: Path, tmp_path: Path) -> None:
+    pool = pool_of(situation_of(tmp_path).data, 0)
+    options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32", "learning_rate": 10.0, "eval_steps": 2}
+    begun = Job("full", ("full", "classify"), (), options, pool.as_run(0), pool.held(0), 0, updates=0, batch_size=8)
+    trained = measure(dataclasses.replace(begun, updates=4), tmp_path)
+    start = measure(begun, tmp_path)
+    assert not start.error and not trained.error
+    # such a rate makes it worse, so that it is what it began with: a fitted head
+    assert [answer.answer for answer in trained.answers] == [answer.answer for answer in start.answers]
+    assert np.allclose(trained.losses, start.losses) and start.scores["accuracy"] == 1.0
 
 
 # --- what it comes to ---

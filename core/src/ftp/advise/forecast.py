@@ -24,8 +24,6 @@ UNTRAINED = 0.5
 
 AFTER_TRAINING = 20.0
 """Seconds of a run beside its updates: reading, baselines, a fresh process that proves the model, the report."""
-EVALUATIONS = 1.3
-"""What evaluations while training add to its time, as a factor."""
 MACHINES = {"an NVIDIA T4": (65e12, 16e9), "an NVIDIA A100 (80 GB)": (312e12, 80e9), "an NVIDIA H100": (990e12, 80e9)}
 """Machine -> operations a second in half precision at its peak, and bytes of memory (the makers' data sheets)."""
 UTILISATION = 0.2
@@ -108,7 +106,7 @@ def seconds_of_run(lane: Lane, outcome: Outcome) -> float:
         outcome: of its last rung.
     """
     of_fold = outcome.seconds / max(1, len(outcome.folds))
-    return of_fold * max(1.0, lane.updates / max(1, outcome.updates)) * EVALUATIONS + AFTER_TRAINING
+    return of_fold * max(1.0, lane.updates / max(1, outcome.updates)) + AFTER_TRAINING
 
 
 def elsewhere(lane: Lane) -> tuple[str, ...]:

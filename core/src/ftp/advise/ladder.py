@@ -54,7 +54,7 @@ def advise(question: Question, watcher: Watcher) -> tuple[Situation, Advice]:
         from ftp.advise.looks import take
         from ftp.advise.recommend import race_and_recommend
 
-        pool = pool_of(situation.data, question.seed)
+        pool = pool_of(situation.data, question.seed, group=situation.prepared.settings.group_column)
         looks = take(situation, pool, watcher.tell)
         watcher.looks(situation, looks)
         recommendation = race_and_recommend(situation, facts, pool, looks, watcher.tell)

@@ -1,27 +1,31 @@
 """A pilot: one entry fitted on some rows for some updates, and what it answers to the rows of a fold. Heavy: imports torch.
 
-It is what a run does between its rows and its predictions, without checkpoints, verdicts, a saved model or a report.
+It is what a run does between its rows and its predictions, the best weights picked by its validation rows; without checkpoints on
+disk, verdicts, a saved model or a report.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftp.advise.pool import HELD
+from ftp.advise.pool import ANSWERED
 from ftp.advise.types import Outcome
 from ftp.errors import PluginError, UserError, describe
 from ftp.types import Batch, Data, Evaluation, LossOut, Predictions, StartedRun
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 NEVER = 10**9
-"""Updates between evaluations and checkpoints of a pilot, which has none before its end."""
+"""Updates between checkpoints of a pilot, which has none."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Job:
         entry: the name of what is tried.
         plugins: those of the run.
         plugins_from: plugins that are not installed.
-        options: of the run, by dotted key.
-        data: its training rows, and as validation the rows that it answers.
+        options: of the run, by dotted key; what follows from the data has its value here.
+        data: its rows; those of the split `ANSWERED` are answered.
         rows: `[rows] int64`, the numbers of the answered rows in the pool.
         fold: which fold they are.
         updates: how many to train.
@@ -66,43 +70,50 @@ def measure(job: Job, folder: Path) -> Outcome:
     try:
         predictions, scores = _train_and_answer(job, folder)
     except (UserError, PluginError) as error:
-        return _replaced(nothing, error=str(error).splitlines()[0])
+        return dataclasses.replace(nothing, error=str(error).splitlines()[0])
     except Exception as error:  # of core or a library: the race goes on without it
-        return _replaced(nothing, error=describe(error))
+        return dataclasses.replace(nothing, error=describe(error))
     return Outcome(job.entry, job.rows, np.asarray(predictions.losses, dtype=np.float64), tuple(predictions.answers), scores,
                    time.perf_counter() - began, 0, num_train_rows, job.updates, (job.fold,))
-
-
-def _replaced(outcome: Outcome, error: str) -> Outcome:
-    import dataclasses
-
-    return dataclasses.replace(outcome, error=error)
 
 
 def _train_and_answer(job: Job, folder: Path) -> tuple[Predictions, dict[str, float]]:
     """The answers to the rows of the fold, and their scores."""
     from ftp.data.collect import encode_all
+    from ftp.evaluate.metric_names import check_metric
     from ftp.evaluate.predict import predict
     from ftp.evaluate.scoring import score
     from ftp.runs.build import build, make_source
+    from ftp.runs.validation import Validation
     from ftp.train import loop
+    from ftp.train.state import Whole, copied_weights, put_weights
 
     run = _started(job, folder)
     model, loss = build(run, job.data)
+    if not check_metric(run, job.data, model, loss, is_rule=True):
+        run = dataclasses.replace(run, settings=dataclasses.replace(run.settings, metric_for_best_model=None))
     encoded = encode_all(run, job.data, loss)
     source = make_source(run, job.data, encoded, loss)
-    answered: list[Predictions] = []
+    validation = Validation(run, job.data, model, loss, encoded, None)
+    whole = Whole(model, loss)
+    best_value = math.inf
+    best_weights: dict[str, torch.Tensor] = {}
 
-    def evaluate(step: int, forward: Callable[[Batch], LossOut] | None) -> tuple[Evaluation, float]:
-        answered.append(predict(run, model, loss, job.data.splits[HELD], encoded[HELD], HELD, forward))
-        return Evaluation(step, answered[-1].loss), answered[-1].loss
+    def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
+        nonlocal best_value, best_weights
+        evaluation, value = validation(step, forward)
+        # in memory what a run keeps in a checkpoint
+        if value < best_value:
+            best_value, best_weights = value, copied_weights(whole)
+        return evaluation, value
 
     if job.updates:
         loop.train(run, model, loss, source, evaluate, lambda evaluation, history: None, saves_checkpoints=False)
-    if not answered:  # as it is
-        evaluate(0, None)
-    scores = score(run, job.data, {HELD: answered[-1]}, model)
-    return answered[-1], {own.name: own.value for own in scores}
+    if best_weights:
+        put_weights(whole, best_weights)
+    answered = predict(run, model, loss, job.data.splits[ANSWERED], encoded[ANSWERED], ANSWERED)
+    scores = score(run, job.data, {ANSWERED: answered}, model)
+    return answered, {own.name: own.value for own in scores}
 
 
 def _started(job: Job, folder: Path) -> StartedRun:
@@ -114,8 +125,7 @@ def _started(job: Job, folder: Path) -> StartedRun:
     from ftp.train.device import accelerator
 
     quiet_libraries()
-    amount = {"batch_size": job.batch_size, "max_steps": job.updates, "early_stopping_patience": 0, "eval_steps": NEVER,
-              "save_steps": NEVER, "logging_steps": NEVER, "eval_on_start": False}
+    amount = {"batch_size": job.batch_size, "max_steps": job.updates, "save_steps": NEVER, "logging_steps": NEVER}
     prepared = prepare(job.plugins, job.plugins_from, [("ftp advise", {**job.options, **amount})])
     return StartedRun(prepared.settings, prepared.task, Hooks(prepared.picked, prepared.values), folder, Log(None, writer=False),
                       accelerator(prepared.settings))

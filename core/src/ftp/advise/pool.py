@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data.domains import COLUMN
+from ftp.data.splits import bound_rows, cut_validation
 from ftp.types import Data
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 NUM_FOLDS = 5
 HELD = "validation"
-"""The split that the rows of a fold are answered as."""
+"""The split that the rows of a fold are answered as by looks, which choose nothing by them."""
+ANSWERED = "test"
+"""The split that the rows of a fold are answered as by pilots, which pick their best weights by other rows."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,13 @@ class Pool:
     Attributes:
         data: the rows of the run that they are of.
         rows: those of train, then those of validation.
-        fold_of_row: `[rows] int64`; the classes are spread evenly over the folds.
+        fold_of_row: `[rows] int64`; the classes are spread evenly over the folds, and rows that a run keeps on one side of a
+            cut (equal texts, one value of `--group-column`) are in one fold.
         order: `[rows] int64`, the rows in random order with classes in turn, so that its beginnings are fair samples.
         num_folds: how many there are.
+        seed: of the cuts.
+        group: the column whose rows of one value stay together; None: there is no such column.
+        validation_share: of the rows that a run fits or picks its best weights by.
     """
 
     data: Data
@@ -37,6 +44,9 @@ class Pool:
     fold_of_row: NDArray[np.int64]
     order: NDArray[np.int64]
     num_folds: int
+    seed: int = 0
+    group: str | None = None
+    validation_share: float = 0.1
 
     def held(self, fold: int) -> NDArray[np.int64]:
         """[rows] int64, the numbers of the rows of a fold, ascending."""
@@ -63,14 +73,32 @@ class Pool:
         splits = {"train": self.rows.select(self.fitted(fold, num_rows)), HELD: self.rows.select(self.held(fold))}
         return dataclasses.replace(self.data, splits=splits, domains={})
 
+    def as_run(self, fold: int, num_rows: int | None = None) -> Data:
+        """The rows as a run would have them whose test rows are this fold: validation is cut from the others as a run does it.
 
-def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS) -> Pool:
+        Args:
+            fold: the fold that is answered.
+            num_rows: of train and validation together; None: all of the other folds.
+
+        Raises:
+            UserError: they are too few to cut a validation split from.
+        """
+        others = self.rows.select(self.fitted(fold, num_rows))
+        train, validation = cut_validation(
+            others, seed=self.seed, share=self.validation_share, group=self.group, form=self.data.form)
+        splits = {"train": others.select(train), "validation": others.select(validation),
+                  ANSWERED: self.rows.select(self.held(fold))}
+        return dataclasses.replace(self.data, splits=splits, domains={})
+
+
+def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS, group: str | None = None) -> Pool:
     """The pool of the rows of a run.
 
     Args:
         data: its rows; train and validation are taken.
         seed: of the folds and the order.
         num_folds: how many folds.
+        group: the column whose rows of one value stay in one fold; None: there is no such column.
     """
     import numpy as np
     from datasets import concatenate_datasets
@@ -90,10 +118,27 @@ def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS) -> Pool:
     order = shuffled[np.argsort(place[shuffled], kind="stable")]
 
     # Folds are dealt within a class, each class beginning where the last one ended.
-    fold_of_row = np.zeros(len(rows), dtype=np.int64)
     by_class = shuffled[np.argsort(kind_of_row[shuffled], kind="stable")]
-    fold_of_row[by_class] = np.arange(len(rows)) % num_folds
-    return Pool(data, rows, fold_of_row, order.astype(np.int64), num_folds)
+    group_of_row = _group_of_row(rows, data.form, seed, group, num_folds)
+    _, first_places = np.unique(group_of_row[by_class], return_index=True)
+    leaders = by_class[np.sort(first_places)]  # the first row of each group takes the others with it
+    fold_of_group = np.zeros(len(rows), dtype=np.int64)
+    fold_of_group[group_of_row[leaders]] = np.arange(len(leaders)) % num_folds
+    share = len(parts[1]) / len(rows) if len(parts) > 1 else 0.1
+    return Pool(data, rows, fold_of_group[group_of_row], order.astype(np.int64), num_folds, seed, group, share)
+
+
+def _group_of_row(rows: Dataset, form: str, seed: int, group: str | None, num_folds: int) -> NDArray[np.int64]:
+    """[rows] int64: rows with the same number stay in one fold. Where there are fewer groups than folds, each row for itself."""
+    import numpy as np
+
+    groups = bound_rows(rows, seed=seed, group=group, form=form)
+    if len(groups) < num_folds:
+        return np.arange(len(rows))
+    group_of_row = np.zeros(len(rows), dtype=np.int64)
+    for number, members in enumerate(groups):
+        group_of_row[members] = number
+    return group_of_row
 
 
 def _class_of_row(rows: Dataset, data: Data) -> NDArray[np.int64]:

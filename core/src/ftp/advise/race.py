@@ -193,6 +193,11 @@ class _Race:
             options["model"] = lane.entry.model
         if self.situation.prepared.settings.form is not None:
             options["form"] = self.situation.prepared.settings.form
+        # what follows from the data follows from all rows, not from those of a pilot
+        settings = lane.prepared.settings
+        options["early_stopping_patience"] = settings.early_stopping_patience
+        if settings.metric_for_best_model is not None:
+            options["metric_for_best_model"] = settings.metric_for_best_model
         return Job(lane.entry.name, lane.entry.plugins, question.plugins_from, options, data, self.pool.held(fold), fold,
                    updates, lane.prepared.settings.batch_size)
 
@@ -203,9 +208,9 @@ class _Race:
     def _data(self, lane: Lane, fold: int, rung: int) -> Data:
         """The rows of a pilot: no more than its updates take, but enough for its head to begin with."""
         if rung >= len(SHARES) - 1:
-            return self.pool.split(fold)
+            return self.pool.as_run(fold)
         wanted = max(FEWEST_ROWS, self._updates(lane, rung) * lane.prepared.settings.batch_size)
-        return self.pool.split(fold, wanted)
+        return self.pool.as_run(fold, wanted)
 
     def _joined(self, outcomes: Sequence[Outcome]) -> Outcome:
         """The outcomes of an entry on several folds as one."""

@@ -163,14 +163,48 @@ def _bound_groups(keys: Sequence[list[int]]) -> list[list[int]]:
     return list(groups.values())
 
 
+def bound_rows(rows: Dataset, *, seed: int, group: str | None, form: str) -> list[list[int]]:
+    """The numbers of rows that are to stay on one side of any cut, by group; most rows are a group of their own.
+
+    Args:
+        rows: in the columns of `form`.
+        seed: of the hashes; groups do not depend on it.
+        group: the column whose rows of one value belong together; None: there is no such column.
+        form: the form of the rows.
+    """
+    return _bound_groups(_keys_of(rows, _Cut(seed, 0.0, group, form)))
+
+
+def cut_validation(
+    rows: Dataset, *, seed: int, share: float, group: str | None, form: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the rows that a run would train on, and of those that it would cut for validation.
+
+    Args:
+        rows: in the columns of `form`.
+        seed: decides which rows are cut.
+        share: how much is cut, between 0 and 1.
+        group: the column whose rows of one value stay on one side; None: there is no such column.
+        form: the form of the rows.
+
+    Raises:
+        UserError: too few rows or groups to cut.
+    """
+    return _choose_rows(rows, _Cut(seed, share, group, form))
+
+
+def _keys_of(rows: Dataset, cut: _Cut) -> list[list[int]]:
+    """The keys of each row; only the columns that they are made of are read."""
+    columns = [*forms.get(cut.form).key_columns, *([cut.group] if cut.group else [])]
+    slim = rows.select_columns([column for column in dict.fromkeys(columns) if column in rows.column_names])
+    return list(map(cut.keys_of, slim))
+
+
 def _choose_rows(rows: Dataset, cut: _Cut) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The numbers of the rows that stay, and of those that are cut: whole groups of equal rows, of each class its share."""
     import numpy as np
 
-    # Only the columns that keys are made of are read.
-    columns = [*forms.get(cut.form).key_columns, *([cut.group] if cut.group else [])]
-    slim = rows.select_columns([column for column in dict.fromkeys(columns) if column in rows.column_names])
-    keys = list(map(cut.keys_of, slim))
+    keys = _keys_of(rows, cut)
     groups = _bound_groups(keys)
     if len(groups) < 2:
         raise UserError(

@@ -57,7 +57,7 @@ def train(
         evaluate: scores the validation rows.
         judge: what risks say of an evaluation.
         resume: the checkpoint to go on from; None to begin.
-        saves_checkpoints: False for a pilot, which is never resumed: it ends with the weights of its last update.
+        saves_checkpoints: False for a pilot, which is never resumed and keeps its best weights itself.
 
     Raises:
         Interrupted: a signal asked to stop; everything is saved.
