@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 METHODS = ("encode", "encode_plus", "batch_encode_plus", "tokenize", "apply_chat_template")
 ITS_OWN = {
+    "core/src/ftp/advise/facts.py": "the library `tokenizers` alone, to count tokens: none of them is ever read by a network",
     "core/src/ftp/data/control_text.py": "the one place",
     "core/src/ftp/losses/used_tokens.py": "our own conversation, to see which tokens a template writes",
     "core/src/ftp/model/proof.py": "any inputs do to compare two networks",

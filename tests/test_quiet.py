@@ -35,6 +35,7 @@ HEAVY = (
     "data preview --plugins lora,classify --data rows.csv --model bert",
     "data check rows.csv --label-column label",
     "data clean rows.csv --within --out clean",
+    "advise --data rows.csv --model bert --budget 0",
     "check lora --only options-round-trip --only weights-move-as-they-should",
     "new noise --kind risk",
     RUN, "predict run text", "evaluate run --data rows.csv", "merge run", "export run --to safetensors", "report run", "runs run",

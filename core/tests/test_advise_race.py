@@ -14,6 +14,7 @@ import pytest
 
 from ftp.advise import kept
 from ftp.advise.candidates import beside, entries_of, field_of
+from ftp.advise.pilot import Job, read_job, write_job
 from ftp.advise.question import Question
 from ftp.advise.situation import open_situation
 from ftp.advise.study import OptunaStudy, Standing
@@ -173,14 +174,29 @@ def test_a_study_halves_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_that_cannot_be_done_is_told_and_the_next_one_is_done(tmp_path: Path) -> None:
+def test_a_job_that_cannot_be_done_is_told_and_the_next_one_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = situation_of(tmp_path).data
+    job = Job("lora", ("lora", "classify"), (), {"model": "nowhere"}, data, np.arange(3), 0, updates=1, batch_size=8)
     with Worker(tmp_path / "pilots") as worker:
-        outcome = worker.do("lora", {"no": "job"}, 3600)
-        assert "ended with status 1" in outcome.error and "AttributeError" in outcome.error
+        outcome = worker.do(dataclasses.replace(job, options={"nonsense": 4}), 3600)
+        assert outcome.error.endswith("nonsense: no such option")
+        with monkeypatch.context() as patched:  # its files are lost
+            patched.setattr("ftp.advise.worker.write_job", lambda job, folder: folder.mkdir(parents=True))
+            outcome = worker.do(job, 3600)
+        assert "ended with status 1" in outcome.error and "FileNotFoundError" in outcome.error
         helper = worker.helper
-        outcome = worker.do("lora", {"no": "job"}, 0.0)
+        outcome = worker.do(job, 0.0)
         assert worker.helper is helper and outcome.error == "it took too long and was ended"
         assert outcome.seconds < 60
     assert worker.helper is None and not list((tmp_path / "pilots").iterdir())
 
 
+def test_a_job_comes_back_from_its_files(tmp_path: Path) -> None:
+    data = situation_of(tmp_path).data
+    job = Job("lora", ("lora", "classify"), (), {"lora.r": 4}, data, np.arange(3), 2, updates=9, batch_size=8)
+    write_job(job, tmp_path / "job")
+    back = read_job(tmp_path / "job")
+    assert back.rows.tolist() == [0, 1, 2] and back.data.labels == data.labels
+    assert {name: rows.to_list() for name, rows in back.data.splits.items()} == {
+        name: rows.to_list() for name, rows in data.splits.items()}
+    assert dataclasses.replace(back, data=data, rows=job.rows) == job

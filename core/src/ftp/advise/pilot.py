@@ -7,6 +7,7 @@ disk, verdicts, a saved model or a report.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+JOB = "job.json"
+"""The file of a job that says all but its rows."""
 NEVER = 10**9
 """Updates between checkpoints of a pilot, which has none."""
 
@@ -53,6 +56,33 @@ class Job:
     fold: int
     updates: int
     batch_size: int
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Put a job into a new folder, in files that run no code when they are read.
+
+    Raises:
+        TypeError: an option is no plain value.
+    """
+    folder.mkdir(parents=True)
+    for split, rows in job.data.splits.items():
+        rows.save_to_disk(folder / split)
+    said = {"entry": job.entry, "plugins": job.plugins, "plugins_from": job.plugins_from, "options": dict(job.options),
+            "splits": list(job.data.splits), "form": job.data.form, "labels": job.data.labels, "rows": job.rows.tolist(),
+            "fold": job.fold, "updates": job.updates, "batch_size": job.batch_size}  # fmt: skip
+    (folder / JOB).write_text(json.dumps(said), encoding="utf-8")
+
+
+def read_job(folder: Path) -> Job:
+    """The opposite of `write_job`."""
+    import numpy as np
+    from datasets import load_from_disk
+
+    said = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    splits = {split: load_from_disk(str(folder / split)) for split in said["splits"]}
+    data = Data(splits, said["form"], tuple(said["labels"]))
+    return Job(said["entry"], tuple(said["plugins"]), tuple(said["plugins_from"]), said["options"], data,
+               np.asarray(said["rows"], dtype=np.int64), said["fold"], said["updates"], said["batch_size"])
 
 
 def measure(job: Job, folder: Path) -> Outcome:

@@ -173,7 +173,7 @@ class _Race:
             outcome = kept.load(file)
             if outcome is None:
                 # a pilot that hangs may not use up all of the time
-                outcome = worker.do(lane.entry.name, job, max(START_SECONDS, self.budget_left))
+                outcome = worker.do(job, max(START_SECONDS, self.budget_left))
                 kept.save(outcome, file)
             self.spent += outcome.seconds
             outcomes.append(dataclasses.replace(outcome, entry=lane.entry.name))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TypedDict
 
+from ftp.advise import kept
+from ftp.advise.pilot import Job, measure, read_job, write_job
 from ftp.advise.types import Outcome
 
 LAST_LINES = 3
@@ -49,33 +51,33 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def do(self, name: str, job: object, seconds: float) -> Outcome:
-        """Do a job (`ftp.advise.pilot.Job`) and give its outcome: what went wrong in its `error`.
+    def do(self, job: Job, seconds: float) -> Outcome:
+        """Do a job and give its outcome: what went wrong in its `error`.
 
         Args:
-            name: of the entry.
-            job: what is to be done; it is pickled.
+            job: what is to be done.
             seconds: after which the pilot is ended.
         """
         import numpy as np
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / "job.pickle"
-        result = self.folder / "result.pickle"
+        folder = self.folder / "job"
+        result = self.folder / "result.json"
         words = self.folder / "words.txt"
+        shutil.rmtree(folder, ignore_errors=True)
         result.unlink(missing_ok=True)
-        file.write_bytes(pickle.dumps(job))
+        write_job(job, folder)
         began = time.perf_counter()
-        end = self._ended({"job": str(file), "result": str(result), "words": str(words)}, seconds)
+        end = self._ended({"job": str(folder), "result": str(result), "words": str(words)}, seconds)
         passed = time.perf_counter() - began
         try:
-            if end["status"] == 0 and result.exists():
-                outcome: Outcome = pickle.loads(result.read_bytes())
+            outcome = kept.load(result) if end["status"] == 0 else None
+            if outcome is not None:
                 return _with(outcome, seconds=passed, memory=end["memory"])
-            nothing = Outcome(name, np.zeros(0, dtype=np.int64), np.zeros(0), seconds=passed, memory=end["memory"])
+            nothing = Outcome(job.entry, np.zeros(0, dtype=np.int64), np.zeros(0), seconds=passed, memory=end["memory"])
             return _with(nothing, error=_reason(end["status"], words, passed >= seconds))
         finally:
-            for path in (file, result, words):
+            shutil.rmtree(folder, ignore_errors=True)
+            for path in (result, words):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -235,14 +237,12 @@ def _status_of_process() -> Iterator[None]:
 
 def _be_pilot(order: Mapping[str, str]) -> None:
     """Do a job and write down what came of it."""
-    from ftp.advise.pilot import measure
-
     words = os.open(order["words"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(words, 1)
     os.dup2(words, 2)
-    job = pickle.loads(Path(order["job"]).read_bytes())
-    outcome = measure(job, Path(order["job"]).parent)
-    Path(order["result"]).write_bytes(pickle.dumps(outcome))
+    folder = Path(order["job"])
+    outcome = measure(read_job(folder), folder.parent)
+    kept.save(outcome, Path(order["result"]))
 
 
 if __name__ == "__main__":
