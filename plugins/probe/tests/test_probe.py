@@ -105,6 +105,18 @@ def test_every_command_takes_what_it_leaves(run: Path, folder: Path, tmp_path: P
     assert call(["report", str(run)]) == 0
 
 
+def test_tags_have_no_names_of_classes_to_fit(folder: Path, tmp_path: Path) -> None:
+    """Rows of words: the names of their tags are no rows, which ended the run."""
+    tags = {"storm": "B-BAD", "prize": "B-GOOD", "table": "O"}
+    lines = []
+    for number in range(24):
+        word = tuple(tags)[number % 3]
+        lines.append(json.dumps({"tokens": ["the", word, str(number)], "tags": ["O", tags[word], "O"]}))
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    _, _, model, _ = built(["probe", "tag"], data=str(tmp_path), model=str(folder / "bert"))
+    assert model.has_fitted_head
+
+
 def test_a_run_that_was_cut_off_is_taken_up(run: Path) -> None:
     facts = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**facts, "status": "running"}))

@@ -119,7 +119,8 @@ def _fitted(run: StartedRun, data: Data, model: Model, target: Target, layers: S
     rows_at_most = int(min(way.rows_at_most, max(200, MOST_NUMBERS / layer.in_features / layer.out_features)))
     chosen = draw.permutation(len(train))[:rows_at_most]
     rows = list(loss.encode([dict(row) for row in train.select(chosen)]))
-    names = list(loss.encode(names_as_rows(data, model))) if way.reads_class_names else []
+    name_rows = names_as_rows(data, model) if way.reads_class_names else []
+    names = list(loss.encode(name_rows)) if name_rows else []  # tags have none, and a loss need not encode no rows
 
     # What the head reads now, and the means that it could read. The network is changed only for the best of them.
     kinds: dict[int, Features] = {}
