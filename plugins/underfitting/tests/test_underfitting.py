@@ -23,7 +23,7 @@ from ftp.plugin_info import Declaration
 from ftp.plugins.call import Hooks
 from ftp.plugins.plan import prepare
 from ftp.settings import Settings
-from ftp.types import Comparison, Data, Evaluation, Prediction, Predictions, Risk, Run, Task
+from ftp.types import Comparison, Data, Evaluation, Prediction, Predictions, Risk, Run, Score, Task
 from ftp_testing.advice import follow
 from ftp_testing.models import tiny
 from ftp_underfitting import Underfitting, curve, gain, weights
@@ -329,6 +329,61 @@ def test_the_ratio_of_a_sample_is_that_of_all_values() -> None:
     assert moves is not None and moves.sampled and moves.ratio == pytest.approx(0.01, rel=0.05)
 
 
+# --- a head that was fitted before training ---
+
+
+def after_a_fit(losses: Sequence[float], train: Sequence[float], scores: Sequence[float]) -> list[Evaluation]:
+    """Evaluations from before the first update on, of a head that was fitted then."""
+    evaluations = []
+    for index, (loss, mean, value) in enumerate(zip(losses, train, scores, strict=True)):
+        (evaluation,) = history([mean])
+        score = Score("macro_f1", value)
+        evaluations.append(replace(evaluation, step=20 * index, loss=loss, train_loss=mean, scores=(score,)))
+    return evaluations
+
+
+def moved(by: float) -> tuple[Any, Start]:
+    """A model with a fitted head whose weights moved by a share of their length, and what it was."""
+    net = torch.nn.Module()
+    net.register_module("net", torch.nn.Linear(4, 1, bias=False))
+    with torch.no_grad():
+        net.net.weight.copy_(torch.ones(1, 4) * (1 + by))
+    start = Start({"net.weight": weights.Snapshot(2.0, torch.ones(4), 4)}, ())
+    return SimpleNamespace(net=net, has_fitted_head=True), start
+
+
+ADDED_NOTHING = "training added nothing to the head that the run began with: "
+
+
+def test_training_that_adds_nothing_to_a_fitted_head_is_a_note() -> None:
+    model, start = moved(1e-6)
+    evaluations = after_a_fit([0.4, 0.3999], [0.3, 0.2999], [0.8, 0.8])
+    risk = judged(evaluations, run=a_run(learning_rate=1e-7), model=model, start=start)
+    text = "held-out rows cost 0.4 nats before the first update and 0.3999 at best after it, training rows 0.3 and 0.2999"
+    assert (risk.level, risk.finding) == ("note", f"{ADDED_NOTHING}{text}; a learning rate of 1e-07 is too low")
+    assert risk.advice == ("ftp run runs/x/run.toml --learning-rate 5e-05",)
+
+
+def test_a_fitted_head_that_no_evaluation_was_better_than_is_a_note() -> None:
+    model, start = moved(0)
+    evaluations = after_a_fit([0.4, 0.45, 0.6], [0.3, 0.2, 0.1], [0.8, 0.8, 0.8])
+    risk = judged(evaluations, run=a_run(learning_rate=1e-3), model=model, start=start)
+    assert risk.level == "note" and risk.finding.startswith(ADDED_NOTHING)
+    text = "held-out rows cost 0.4 nats before the first update and 0.45 at best after it, training rows 0.3 and 0.2"
+    assert risk.finding.removeprefix(ADDED_NOTHING).startswith(f"{text}, so the model is what the run began with")
+    assert "--learning-rate 5e-05" in risk.advice[0]
+
+
+@pytest.mark.parametrize(
+    ("losses", "train", "scores"),
+    [([0.4, 0.39], [0.3, 0.3], [0.8, 0.8]), ([0.4, 0.4], [0.3, 0.2], [0.8, 0.8]), ([0.4, 0.5], [0.3, 0.3], [0.8, 0.9])],
+)
+def test_any_gain_over_a_fitted_head_is_one(losses: Any, train: Any, scores: Any) -> None:
+    model, start = moved(0.01)
+    run = a_run(metric_for_best_model="macro_f1")
+    assert judged(after_a_fit(losses, train, scores), run=run, model=model, start=start).level == "ok"
+
+
 # --- nothing compared, bad input ---
 
 
@@ -516,6 +571,15 @@ def test_a_wrong_learning_rate_is_underfitting_and_not_overfitting(
     assert word in risks["underfitting"].finding
     if "overfitting" in risks:
         assert risks["overfitting"].level in ("ok", "note", "not_run")
+
+
+@pytest.mark.slow
+def test_a_fitted_head_that_training_left_as_it_was_is_a_note(go: Any) -> None:
+    low = go(learning_rate=1e-7, max_steps=8, eval_steps=4)["underfitting"]
+    words = "training added nothing to the head that the run began with: held-out rows cost"
+    assert low.level == "note" and low.finding.startswith(words)
+    assert "a learning rate of 1e-07 is too low" in low.finding
+    assert "--learning-rate" in low.advice[0] and "ftp run --plugins probe,sentiment" in low.advice[1]
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ NEAR_USUAL = 5
 
 CLASS_WEIGHTS = "class_weight"
 """The plugin that weighs rare classes more."""
-METHODS = ("full", "probe")
+PROBE = "probe"
+METHODS = ("full", PROBE)
 """Plugins that train all weights, or a linear head alone."""
 TRAINED_WEIGHTS = "which weights are trained"
 """What a parameterisation decides."""
@@ -110,14 +111,22 @@ def other_methods(run: Run, data: Data) -> list[str]:
     commands = []
     if CLASS_WEIGHTS in installed and CLASS_WEIGHTS not in names and _are_classes_uneven(data):
         commands.append(run.command("--plugins", ",".join([*names, CLASS_WEIGHTS])))
-    # a new line and not the recipe, whose learning rate is that of the method of this run
-    deciding = [plugin.name for plugin in named if TRAINED_WEIGHTS in plugin.declaration.decides]
     for method in METHODS:
-        if len(deciding) != 1 or data.domains or method not in installed or method in names:
-            continue
-        others = [method if name == deciding[0] else name for name in names]
-        commands.append(f"ftp run --plugins {','.join(others)}{_source(run)}")
+        commands += in_place_of_method(run, data, method)
     return commands
+
+
+def in_place_of_method(run: Run, data: Data, method: str) -> list[str]:
+    """The same rows with a method in place of the one of this run; none where it is not installed."""
+    named = [plugin for plugin in run.hooks.picked if not plugin.found.default]
+    names = [plugin.name for plugin in named]
+    deciding = [plugin.name for plugin in named if TRAINED_WEIGHTS in plugin.declaration.decides]
+    is_installed = any(plugin.name == method for plugin in entry_points(group="ftp"))
+    if len(deciding) != 1 or data.domains or not is_installed or method in names:
+        return []
+    others = [method if name == deciding[0] else name for name in names]
+    # a new line and not the recipe, whose learning rate is that of the method of this run
+    return [f"ftp run --plugins {','.join(others)}{_source(run)}"]
 
 
 def _source(run: Run) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ftp import heads
 from ftp.types import Comparison, Data, Evaluation, Level, Loss, Model, Predictions, Risk, Row, StartedRun
 from ftp_underfitting import advice, baselines, curve, judgements, weights
+from ftp_underfitting.added import NothingAdded, nothing_added
 from ftp_underfitting.answers import OneAnswer, one_answer
 from ftp_underfitting.baselines import Rivals
 from ftp_underfitting.curve import Climb, Slope
-from ftp_underfitting.gain import Gain, against_guessing, against_untuned, guessing_loss
+from ftp_underfitting.gain import UNTUNED, Gain, against_guessing, against_untuned, guessing_loss
 from ftp_underfitting.judgements import Judgement, suggested_rate
 from ftp_underfitting.start import Start, score
 
@@ -36,7 +37,7 @@ class Measures:
     """What was measured at the end; None: not known.
 
     `why_no_gain`: why there is no gain. `not_finite`: updates whose loss was not finite. `rivals`:
-    the baselines.
+    the baselines. `added`: nothing was, to a head that was fitted before training.
     """
 
     gain: Gain | None
@@ -47,6 +48,7 @@ class Measures:
     same: OneAnswer | None
     not_finite: Sequence[int]
     rivals: Rivals | None
+    added: NothingAdded | None
 
 
 def judge_start(run: StartedRun, start: Start) -> list[Risk]:
@@ -69,7 +71,7 @@ def judge_evaluation(
 
 
 def _risk(judgement: Judgement, evidence: Mapping[str, Any]) -> Risk:
-    finding = f"{LEADS[judgement.level]}: {judgement.text}"
+    finding = f"{judgement.lead or LEADS[judgement.level]}: {judgement.text}"
     return Risk("underfitting", judgement.level, finding, evidence, tuple(judgement.commands))
 
 
@@ -91,15 +93,20 @@ def verdict(
     if not done and (model is None or not model.has_fitted_head):
         return Risk("underfitting", "not_run", "no update was made")
     gain, why_no_gain = _measure_gain(limits, run, data, model, loss, history, start)
+    moves = _measure_moves(run, model, loss, start) if done else None
+    added = None
+    if done and model is not None and model.has_fitted_head:
+        added = nothing_added(history, moves, run.settings.metric_for_best_model, limits.least_gain_text)
     measures = Measures(
         gain=gain,
         why_no_gain=why_no_gain,
         slope=curve.slope(log),
         climb=curve.climb(history, log, _loss_before(data, start)),
-        moves=_measure_moves(run, model, loss, start) if done else None,
+        moves=moves,
         same=one_answer(data, predictions),
         not_finite=_not_finite_steps(log),
         rivals=baselines.rivals(run, comparisons),
+        added=added,
     )
     evidence = _evidence(limits, run, data, log, start, measures, done)
     spoken = _judge(limits, run, data, history, log, start, measures, done)
@@ -107,13 +114,15 @@ def verdict(
         return Risk("underfitting", "not_run", why_no_gain, evidence)
     worst = max((judgement.level for judgement in spoken), key=LEVELS.index)
     texts = []
+    lead = ""
     commands: dict[str, None] = {}  # a set that keeps the order
     for judgement in spoken:
         if judgement.level == worst and judgement.text:
             texts.append(judgement.text)
+            lead = lead or judgement.lead
         if judgement.level in (worst, "warn"):
             commands.update(dict.fromkeys(judgement.commands))
-    return _risk(Judgement(worst, "; ".join(texts), list(commands)), evidence)
+    return _risk(Judgement(worst, "; ".join(texts), list(commands), lead), evidence)
 
 
 def _judge(
@@ -132,7 +141,10 @@ def _judge(
     spoken = []
     if start is not None and start.frozen:
         spoken.append(judgements.judge_frozen_head(run, start))
-    if moves is not None and moves.still and judgements.is_kept_start(history):
+    added = measures.added
+    if added is not None:
+        spoken.append(judgements.judge_nothing_added(run, data, added, moves, start))
+    elif moves is not None and moves.still and judgements.is_kept_start(history):
         spoken.append(judgements.judge_kept_start(run, start))
     elif moves is not None and moves.still:
         spoken.append(judgements.judge_still_weights(run, moves, start))
@@ -141,7 +153,9 @@ def _judge(
     elif measures.not_finite:
         spoken.append(judgements.judge_not_finite(run, measures.not_finite[0], start))
     has_failed = False
-    if gain is not None:
+    # a fitted head has learnt already: the loss before training is not that of knowing nothing
+    is_known = added is not None and gain is not None and gain.baseline == UNTUNED
+    if gain is not None and not is_known:
         judgement = judgements.judge_gain(limits, run, gain)
         has_failed = judgement.level == "warn"
         if judgement.level != "ok":

@@ -11,6 +11,7 @@ from ftp import heads
 from ftp.risks import named_options
 from ftp.types import Comparison, Data, Evaluation, Level, Row, StartedRun
 from ftp_underfitting import advice
+from ftp_underfitting.added import NothingAdded
 from ftp_underfitting.answers import OneAnswer
 from ftp_underfitting.baselines import Rivals
 from ftp_underfitting.curve import SURE, Climb, Slope, losses_of_steps
@@ -33,11 +34,15 @@ MOST_NAMES = 5
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one test says. An empty text adds nothing to the finding."""
+    """What one test says. An empty text adds nothing to the finding.
+
+    `lead`: how the finding begins, where the words for its level do not suit.
+    """
 
     level: Level
     text: str = ""
     commands: Sequence[str] = ()
+    lead: str = ""
 
 
 OK = Judgement("ok")
@@ -102,6 +107,27 @@ def is_kept_start(history: Sequence[Evaluation]) -> bool:
 def judge_kept_start(run: StartedRun, start: Start | None) -> Judgement:
     text = "no evaluation after training was better than the one before it, so the model is what the run began with"
     return Judgement("note", text, advice.lower_rate(run, suggested_rate(start)))
+
+
+def judge_nothing_added(
+    run: StartedRun, data: Data, added: NothingAdded, moves: Moves | None, start: Start | None
+) -> Judgement:
+    """The run is no better than the fitted head that it began with: a probe would have been as good."""
+    before = added.before
+    after = added.after
+    with_unit = heads.get(run.task.head).with_unit
+    text = f"held-out rows cost {with_unit(f'{before.loss:.4g}')} before the first update and {after.loss:.4g} at best after it"
+    if before.train_loss is not None and after.train_loss is not None:
+        text += f", training rows {before.train_loss:.4g} and {after.train_loss:.4g}"
+    commands = []
+    if added.is_start_kept:
+        text += ", so the model is what the run began with"
+        commands += advice.lower_rate(run, suggested_rate(start))
+    elif moves is not None and moves.ratio is not None and moves.ratio < NEAR:
+        text += f"; a learning rate of {run.settings.learning_rate:g} is too low"
+        commands.append(advice.higher_rate(run, suggested_rate(start)))
+    commands += advice.in_place_of_method(run, data, advice.PROBE)
+    return Judgement("note", text, commands, "training added nothing to the head that the run began with")
 
 
 # --- the loss ---
