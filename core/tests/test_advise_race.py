@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftp.advise import kept
+from ftp.advise import kept, write
 from ftp.advise.candidates import beside, entries_of, field_of
 from ftp.advise.pilot import Job, read_job, write_job
 from ftp.advise.question import Question
@@ -20,6 +20,7 @@ from ftp.advise.situation import open_situation
 from ftp.advise.study import OptunaStudy, Standing
 from ftp.advise.types import Entry, Looks, Metric, Outcome, Situation
 from ftp.advise.worker import Worker
+from ftp.folder import marker
 from ftp.types import Prediction
 
 Plant = Callable[..., Path]
@@ -125,7 +126,45 @@ def test_several_models_are_raced_by_their_size(tmp_path: Path) -> None:
     assert costs["full, small"] == 1 and costs["full, large"] == 3
 
 
+def test_each_entry_has_a_name_of_its_own(plant: Plant, tmp_path: Path) -> None:
+    same_again = 'Candidate({"share": 0.2, "learning_rate": 1e-3})'
+    code = OUTSIDER.replace('Candidate({"share": 0.9}, needs="uneven")', same_again)
+    plant("ftp-planted-tickle", {"tickle": "ftp_planted_tickle:Tickle"}, {"ftp_planted_tickle": code})
+    models = []
+    for parent in ("one", "two"):
+        folder = tmp_path / parent / "encoder"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        models.append(str(folder))
+    situation = situation_of(tmp_path, models=(*models, models[0]))
+    entries = entries_of(situation, field_of(situation))
+    names = [entry.name for entry in entries]
+    assert {"full, one/encoder", "full, two/encoder"} <= set(names) and len(names) == len(set(names))
+    assert {entry.model for entry in entries} == set(models)
+
+
 # --- what is kept ---
+
+
+def test_an_outcome_of_another_version_of_core_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    situation = situation_of(tmp_path)
+    job = Job("lora", ("lora", "classify"), (), {}, situation.data, np.arange(3), 0, updates=1, batch_size=8)
+    keys = {kept.key_of(job, situation.prepared), kept.key_of(job, situation.prepared)}
+    monkeypatch.setattr("ftp.advise.kept.VERSION", "99.0")
+    keys.add(kept.key_of(job, situation.prepared))
+    assert len(keys) == 2
+
+
+def test_what_clears_a_folder_knows_all_that_an_advice_writes(tmp_path: Path) -> None:
+    out = tmp_path / "advice"
+    write.claim(out)
+    kept.save(an_outcome("lora", [True]), out / kept.PILOTS / "x.json")
+    pytest.importorskip("optuna")
+    OptunaStudy(out / "study.db", "rows", ACCURACY, 0).report("lora", 0, 0.5)
+    (out / "notes.txt").write_text("of the user")
+    write.claim(out)  # asked again
+    marker.clear(out)
+    assert sorted(path.name for path in out.iterdir()) == [marker.NAME, "notes.txt"]
 
 
 def an_outcome(entry: str, right: Sequence[bool], losses: Sequence[float] | None = None, **changes: Any) -> Outcome:

@@ -88,14 +88,12 @@ def entries_of(situation: Situation, field: Field) -> list[Entry]:
         methods += [(name, candidate) for candidate in candidates]
     if not field.parameterisations:  # the user's own, or none is installed
         methods = [("", Candidate())]
-    models = _models(situation)
-    for model, size in models:
-        for variant, of_objective in variants:
-            for method, of_method in methods:
-                entry = _entry(situation, field, (variant, of_objective), (method, of_method), model, size, objective,
-                               shows_objective=len(variants) > 1, shows_model=len(models) > 1)
+    for model in _models(situation):
+        for variant in variants:
+            for method in methods:
+                entry = _entry(situation, field, variant, method, model, objective, shows_objective=len(variants) > 1)
                 entries += _if_sound(situation, entry)
-    return sorted(entries, key=lambda entry: entry.cost)
+    return _distinct(entries)
 
 
 def beside(situation: Situation, field: Field, leader: Entry) -> list[Entry]:
@@ -108,7 +106,15 @@ def beside(situation: Situation, field: Field, leader: Entry) -> list[Entry]:
                 leader, name=f"{leader.name}, {named(name, candidate.settings)}", plugins=(name, *leader.plugins),
                 options=options, cost=leader.cost * candidate.cost, why=candidate.why)
             entries += _if_sound(situation, entry)
-    return sorted(entries, key=lambda entry: entry.cost)
+    return _distinct(entries)
+
+
+def _distinct(entries: Sequence[Entry]) -> list[Entry]:
+    """The cheapest first, one of each name: a race and its table know entries by their names."""
+    by_name: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.cost):
+        by_name.setdefault(entry.name, entry)
+    return list(by_name.values())
 
 
 def named(plugin: str, settings: Mapping[str, object]) -> str:
@@ -182,18 +188,47 @@ def _of_same_head(situation: Situation, objectives: Mapping[str, Sequence[Candid
     return fitting
 
 
-def _models(situation: Situation) -> list[tuple[str | None, float]]:
-    """The models at hand with their size, in units of the smallest: those of the question, else the offers for the head."""
-    names: list[str | None] = list(situation.question.models)
+@dataclass(frozen=True)
+class _ModelAtHand:
+    """A model that may be trained.
+
+    Attributes:
+        name: as `--model` takes it; None: the offer for the task.
+        label: what tells it from the others in the name of an entry; empty where there are no others.
+        size: of its weights, in units of the smallest.
+    """
+
+    name: str | None
+    label: str
+    size: float
+
+
+def _models(situation: Situation) -> list[_ModelAtHand]:
+    """The models at hand: those of the question, else the offers for the head."""
+    names = list(dict.fromkeys(situation.question.models))
     head = situation.prepared.task.head
     if not names:
-        offered = [name for name, _, _ in offers.defaults(offers.offers(), head)]
-        names = [None] if len(offered) < 2 else list(offered)
-    sizes = []
-    for name in names:
-        sizes.append(_bytes_of(name, head))
-    smallest = min((size for size in sizes if size), default=1)
-    return [(name, size / smallest if size else 1.0) for name, size in zip(names, sizes, strict=True)]
+        names = [name for name, _, _ in offers.defaults(offers.offers(), head)]
+        if len(names) < 2:
+            return [_ModelAtHand(None, "", 1.0)]
+    sizes = [_bytes_of(name, head) for name in names]
+    smallest = min(filter(None, sizes), default=1)
+    models = []
+    for name, label, size in zip(names, _labels(names), sizes, strict=True):
+        models.append(_ModelAtHand(name, label, size / smallest if size else 1.0))
+    return models
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """The last parts of paths or hub ids, as many as tell each of them from the others; empty where there are no others."""
+    if len(names) < 2:
+        return [""]
+    parts_of_names = [Path(name).parts for name in names]
+    for count in range(1, max(map(len, parts_of_names)) + 1):
+        labels = ["/".join(parts[-count:]) for parts in parts_of_names]
+        if len(set(labels)) == len(labels):
+            return labels
+    return list(names)
 
 
 def _bytes_of(name: str | None, head: str) -> int:
@@ -212,8 +247,8 @@ def _bytes_of(name: str | None, head: str) -> int:
 
 
 def _entry(
-    situation: Situation, field: Field, objective: Variant, method: Variant, model: str | None, size: float,
-    replaced: str, *, shows_objective: bool, shows_model: bool,
+    situation: Situation, field: Field, objective: Variant, method: Variant, model: _ModelAtHand, replaced: str, *,
+    shows_objective: bool,
 ) -> Entry:
     """A method with an objective and a model.
 
@@ -231,12 +266,12 @@ def _entry(
         options |= _options(field, method_name, of_method)
     if objective_name != replaced:
         options |= _options(field, objective_name, of_objective)
-    if shows_model:
-        names.append(Path(str(model)).name)
+    if model.label:
+        names.append(model.label)
     others = [objective_name if plugin == replaced else plugin for plugin in situation.plugins]
     plugins = (method_name, *others) if method_name else tuple(others)
-    cost = size * of_method.cost * of_objective.cost
-    return Entry(", ".join(names) or ", ".join(plugins), plugins, options, model, cost, of_method.trains_network,
+    cost = model.size * of_method.cost * of_objective.cost
+    return Entry(", ".join(names) or ", ".join(plugins), plugins, options, model.name, cost, of_method.trains_network,
                  of_method.why or of_objective.why)
 
 

@@ -16,7 +16,6 @@ from ftp import forms
 from ftp.advise.language import language_of
 from ftp.advise.types import Facts, Finding, FindingLevel, Lengths, Situation
 from ftp.data.look import some, text_of
-from ftp.folder.paths import RECIPE
 from ftp.plugin_info import Picked
 from ftp.plugins.call import Hooks
 from ftp.plugins.offers import offer_meant
@@ -113,15 +112,6 @@ def _command_of(risk: Risk) -> str:
     """The first command that a check advises but for those that train; on a recipe it means `run.toml` in the folder of the
     advice, which has the same rows."""
     return next((command for command in risk.advice if not command.startswith("ftp run")), "")
-
-
-def write_rows_recipe(situation: Situation) -> None:
-    """Put the recipe that reads these rows where commands of checks look for it."""
-    from ftp.folder.writing import write_text
-
-    out = situation.question.out
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / RECIPE, situation.prepared.anywhere().recipe())
 
 
 # --- counts ---

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftp.advise.pilot import Job
 from ftp.advise.types import Outcome
+from ftp.contract import VERSION
 from ftp.data.fingerprint import fingerprint
 from ftp.folder.writing import plain, write_text
 from ftp.plugins.plan import Prepared
@@ -22,16 +23,18 @@ from ftp.types import Prediction
 if TYPE_CHECKING:
     from datasets import Dataset
 
+PILOTS = "pilots"
+"""The folder of outcomes in that of an advice."""
 WIDTH = 24
 """Letters of a key that names a file."""
 
 
 def key_of(job: Job, prepared: Prepared) -> str:
-    """A hash of what decides the outcome of a job: its rows, its options, the versions of its plugins and its amount."""
+    """A hash of what decides the outcome of a job: its rows, its options, its amount, and the versions of core and plugins."""
     versions = sorted(f"{plugin.name} {plugin.found.package}" for plugin in prepared.picked)
     rows = {split: fingerprint(rows) for split, rows in job.data.splits.items()}
-    said = {"versions": versions, "recipe": prepared.anywhere().recipe(), "rows": rows, "fold": job.fold, "updates": job.updates,
-            "batch_size": job.batch_size}
+    said = {"core": VERSION, "versions": versions, "recipe": prepared.anywhere().recipe(), "rows": rows, "fold": job.fold,
+            "updates": job.updates, "batch_size": job.batch_size}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:WIDTH]
 
 

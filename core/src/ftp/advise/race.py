@@ -65,7 +65,7 @@ def run_race(
         tell: is given a line on what is being done.
     """
     race = _Race(situation, pool, scorer, metric, extras, tell)
-    with Worker(situation.question.out / "pilots") as worker:
+    with Worker(situation.question.out / kept.PILOTS) as worker:
         return race.run(entries, worker)
 
 
@@ -169,12 +169,15 @@ class _Race:
         outcomes = []
         for fold in folds:
             job = self._job(lane, fold, rung)
-            file = self.situation.question.out / "pilots" / f"{kept.key_of(job, lane.prepared)}.json"
+            file = self.situation.question.out / kept.PILOTS / f"{kept.key_of(job, lane.prepared)}.json"
             outcome = kept.load(file)
             if outcome is None:
                 # a pilot that hangs may not use up all of the time
-                outcome = worker.do(job, max(START_SECONDS, self.budget_left))
-                kept.save(outcome, file)
+                limit = max(START_SECONDS, self.budget_left)
+                outcome = worker.do(job, limit)
+                # what was ended for want of time is done again where a larger budget is asked for
+                if not outcome.error or outcome.seconds < limit:
+                    kept.save(outcome, file)
             self.spent += outcome.seconds
             outcomes.append(dataclasses.replace(outcome, entry=lane.entry.name))
             if outcome.error:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftp.advise import study
+from ftp.advise.kept import PILOTS
 from ftp.advise.situation import run_of
 from ftp.advise.types import Advice, Facts, Looks, Outcome, Recommendation, Situation
 from ftp.advise.wording import difference, duration, interval, more_rows, size
@@ -22,6 +24,8 @@ JSON = "advice.json"
 PAGE = "advice.html"
 RECIPE = "recipe.toml"
 KIND = "advice"
+WRITTEN = (JSON, PAGE, RECIPE, ROWS_RECIPE, f"{PILOTS}/", study.FILE, f"{study.FILE}-journal")
+"""All that an advice writes, as the marker of its folder lists it; the last is there while SQLite writes."""
 CURVE_STEPS = 24
 
 
@@ -39,12 +43,15 @@ def claim(out: Path) -> None:
         if mark is None or mark.kind != KIND:
             raise UserError(f"--out {out}: it holds other files", "name a folder that is new, or one of an earlier advice",
                             f"--out {out}-2")
+        marker.add(out, WRITTEN)
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out} cannot be made: {error.strerror or error}", "name another folder") from error
     marker.create(out, KIND)
+    # before anything is written: an advice may be stopped at any time
+    marker.add(out, WRITTEN)
 
 
 def write(situation: Situation, advice: Advice) -> list[Path]:
@@ -56,7 +63,6 @@ def write(situation: Situation, advice: Advice) -> list[Path]:
     """
     out = situation.question.out
     written = []
-    marker.add(out, [JSON, PAGE, RECIPE, ROWS_RECIPE])
     # what checks advise reads these rows by the recipe of the run
     write_text(out / ROWS_RECIPE, situation.prepared.anywhere().recipe())
     (out / RECIPE).unlink(missing_ok=True)
