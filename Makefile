@@ -15,7 +15,9 @@ install: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ftp needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt $(addprefix -e ./,$(patsubst %/,%,$(PACKAGES)))
+	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt
+	# what builds them is there: a new environment for each of them takes minutes in all
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation $(addprefix -e ./,$(patsubst %/,%,$(PACKAGES)))
 	touch $@
 
 run: install

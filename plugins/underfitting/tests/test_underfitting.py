@@ -174,14 +174,15 @@ def test_a_high_learning_rate_is_named() -> None:
 
 
 def test_diverging_is_told_while_it_happens() -> None:
-    evaluations = history([0.5, 0.3, 0.9])
+    evaluations = history([0.5, 0.3, 0.9, 1.0])
     risk = judged(evaluations, stage="evaluation")
     assert risk.level == "warn" and "diverged" in risk.finding and "update 40" in risk.finding
-    earlier = evaluations[:2]
-    check = Underfitting()
-    assert (
-        check.check_risks(a_run(), "evaluation", two_classes(), None, None, None, earlier, [], []) == []
-    )
+    # one evaluation alone may fall again, as it often does where the learning rate is at its peak
+    for earlier in (evaluations[:2], evaluations[:3], history([0.5, 0.9, 0.3])):
+        check = Underfitting()
+        assert (
+            check.check_risks(a_run(), "evaluation", two_classes(), None, None, None, earlier, [], []) == []
+        )
     assert judged(evaluations).level == "warn"
 
 

@@ -62,10 +62,14 @@ def judge_start(run: StartedRun, start: Start) -> list[Risk]:
 def judge_evaluation(
     limits: Underfitting, run: StartedRun, data: Data, history: Sequence[Evaluation], log: Sequence[Row]
 ) -> list[Risk]:
-    """A verdict at an evaluation where training diverges; else none: the end is not known yet."""
+    """A verdict at an evaluation where training diverges; else none: the end is not known yet.
+
+    Two evaluations in a row have to show it: where the learning rate is at its peak, one alone often climbs and falls again.
+    """
     start = limits._start
-    climb = curve.climb(history, log, _loss_before(data, start))
-    if climb is None:
+    before = _loss_before(data, start)
+    climb = curve.climb(history, log, before)
+    if climb is None or (history and curve.climb(history[:-1], log, before) is None):
         return []
     return [_risk(judgements.judge_climb(run, climb, start), {"climb": _plain(climb)})]
 
