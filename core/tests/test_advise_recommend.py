@@ -12,8 +12,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from ftp.advise import from_looks
 from ftp.advise.candidates import entries_of, field_of
 from ftp.advise.lanes import Lane, Raced
+from ftp.advise.looks import take
 from ftp.advise.pilot import Job, measure
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
@@ -121,6 +123,41 @@ def test_a_pilot_ends_with_its_best_weights_as_a_run_does(tiny_encoder: Path, tm
     assert np.allclose(trained.losses, start.losses) and start.scores["accuracy"] == 1.0
 
 
+# --- looks at heads of all kinds ---
+
+ROWS_OF: dict[str, Callable[[int], dict[str, Any]]] = {
+    "tagged": lambda row: {"tokens": ["Ann", f"{row}"][:: 1 - row % 2 * 2], "ner_tags": ["B-PER", "O"][:: 1 - row % 2 * 2]},
+    "graded": lambda row: {"text": f"{'good ' * (row % 5)} number {row}", "score": row % 5 + 0.5},
+    "multilabelled": lambda row: {"text": f"{'soup' * (row % 2)} bill {row}", "labels": ["food", "price"][1 - row % 2:]},
+    "question": lambda row: {"context": f"Ann has {row} cats.", "question": f"Who has {row}?",
+                             "answers": {"text": ["Ann"], "answer_start": [0]}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "metric", "simplest", "others"), [
+    # what each word was last time reads the row, so that it is no yardstick for having learnt nothing
+    ("tagged", "accuracy", "", {"each word's usual tag", "untuned, linear head", "untuned"}),
+    ("graded", "pearson", "mean of train", {"TF-IDF, linear model", "untuned, linear head"}),
+    ("multilabelled", "micro_f1", "most frequent label", {"TF-IDF, linear model", "untuned, linear head"}),
+    # all that could be shown is a head of random numbers
+    ("question", "exact_match", "", set()),
+])
+def test_looks_at_rows_of_a_form(
+    tiny_encoder: Path, tmp_path: Path, form: str, metric: str, simplest: str, others: set[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps(ROWS_OF[form](row)) for row in range(30)))
+    options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32", "max_length": 64}
+    situation = open_situation(Question(str(file), out=tmp_path / "advice", options=options, budget_seconds=0.0))
+    assert situation.data.form == form
+    looks = take(situation, pool_of(situation.data, 0))
+    assert looks.metric.name == metric and looks.simplest == simplest and set(looks.entries) == others | {simplest} - {""}
+    made = from_looks.recommend(situation, Facts(form, situation.prepared.task.head, {}, {}), looks)
+    assert made.entry is not None and (made.kind == "not known") == (form == "question")
+    assert "Nothing was learnt" not in made.answer or simplest
+
+
 # --- what it comes to ---
 
 
@@ -140,7 +177,8 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rec
         costs = {"probe": 0.1, "lora": 0.5}
         for name, outcome in outcomes.items():
             entry = Entry(name, (name, "classify"), cost=costs.get(name, 1.0), trains=name != "probe")
-            lanes.append(Lane(entry, situation.prepared, outcome.updates, (outcome,), rung=2, left=changes.get(name, "")))
+            updates = changes.get("updates_of_run", {}).get(name, outcome.updates)
+            lanes.append(Lane(entry, situation.prepared, updates, (outcome,), rung=2, left=changes.get(name, "")))
         with started(situation) as run:
             scorer = Scorer(run, pool)
             facts = Facts("labelled", "labels", {}, {})
@@ -190,6 +228,17 @@ def test_nothing_is_trained_where_a_linear_head_is_as_good(judged: Callable[...,
     assert "Do not fine-tune" in made.answer
     made = judged({"full": an_outcome("full", right_in(56))}, looks)
     assert made.kind == "train nothing" and made.entry is None
+
+
+def test_nobody_is_told_not_to_tune_where_nothing_was_tuned_far_enough(judged: Callable[..., Recommendation]) -> None:
+    looks = looks_with(an_outcome("linear head", right_in(55)), an_outcome("majority class", right_in(30)), 0.4)
+    outcomes = {"probe": an_outcome("probe", right_in(55)), "full": an_outcome("full", right_in(54), updates=10)}
+    made = judged(outcomes, looks, updates_of_run={"full": 100})
+    assert made.kind == "no difference" and made.entry is not None and made.entry.name == "probe"
+    assert "Do not fine-tune" not in made.answer
+    enough = judged(outcomes, looks, updates_of_run={"full": 20})
+    assert enough.kind == "train nothing" and enough.entry == made.entry
+    assert any(line.startswith("full beside 'linear head'") for line in enough.why)
 
 
 def test_noise_is_called_noise(judged: Callable[..., Recommendation]) -> None:

@@ -62,6 +62,10 @@ def _answer(looks: Looks) -> tuple[AnswerKind, str]:
     best = looks.entries[looks.best]
     value = best.scores[metric.name]
     shown = f"{metric.name} {format_number(value)}"
+    if len(looks.entries) == 1 and not looks.simplest:
+        return "not known", (
+            f"Without training there is the network as it is alone ('{looks.best}': {shown}). What training adds shows in a race "
+            "of pilots: the recipe is the cheapest run that could be.")
     if looks.best == looks.simplest or (looks.ahead is not None and looks.ahead[1] <= 0):
         return "nothing to learn", (
             f"Nothing was learnt from these rows: no simple model is better than '{looks.simplest}' beyond chance ({shown}). "

@@ -95,13 +95,19 @@ def take(situation: Situation, pool: Pool, tell: Tell = lambda message: None) ->
             metric = metric or metric_of(situation, scores)
             entries[name] = _with_scores(outcome, {own.name: own.value for own in scores})
         metric = metric or metric_of(situation, [])
+        has_own_baselines = heads.get(situation.prepared.task.head).baselines is not None
+        # a network whose head is new answers by chance: nobody is to keep it as it is
+        if not has_own_baselines and model is not None and model.fresh:
+            entries = {}
         best = _best(metric, entries)
-        simplest = _simplest(situation, entries)
+        simplest = _simplest(pool, entries)
         curve = None
         ahead = None
         if best and simplest and best != simplest:
             compared = ahead_in(scorer, metric, entries[best], entries[simplest], situation.question.seed)
             ahead = (compared.value, compared.low, compared.high) if compared.rows else None
+        # without baselines of its own a head has the untuned network alone, which no rows make better
+        if best and best != simplest and has_own_baselines:
             tell(f"{best}, at growing numbers of rows")
             curve = _curve(looker, scorer, metric, best, situation)
     return Looks(metric, entries, best, simplest, ahead, curve, time.perf_counter() - began)
@@ -174,10 +180,17 @@ def _best(metric: Metric, entries: Mapping[str, Outcome]) -> str:
     return best
 
 
-def _simplest(situation: Situation, entries: Mapping[str, Outcome]) -> str:
-    """The look that never reads a row: a head that has baselines of its own names it first."""
-    has_own = heads.get(situation.prepared.task.head).baselines is not None
-    return next(iter(entries), "") if has_own and len(entries) > 1 else ""
+def _simplest(pool: Pool, entries: Mapping[str, Outcome]) -> str:
+    """The first look, where it gives all rows of a fold the same answer: a head names its simplest baseline first."""
+    first = next(iter(entries), "")
+    if not first or len(entries) < 2:
+        return ""
+    outcome = entries[first]
+    answer_of_fold: dict[int, object] = {}
+    for fold, prediction in zip(pool.fold_of_row[outcome.rows].tolist(), outcome.answers, strict=True):
+        if answer_of_fold.setdefault(fold, prediction.answer) != prediction.answer:
+            return ""
+    return first
 
 
 # --- classes ---

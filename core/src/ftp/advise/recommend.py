@@ -138,7 +138,8 @@ class _Verdict:
 
         # a network is only worth its training where it is better than what needs none
         look = self.looks.entries.get(self.looks.best)
-        ahead = self._ahead(outcome, look)
+        tuned = self._best_tuned(chosen)
+        ahead = self._ahead(tuned.last if tuned is not None else outcome, look)
         entry: Entry | None = chosen.entry
         simplest = self.looks.entries.get(self.looks.simplest)
         if simplest is not None and not self._is_better_than_simplest(outcome, simplest):
@@ -146,15 +147,17 @@ class _Verdict:
             answer = (f"Nothing was learnt from these rows: neither a simple model nor a tuned network ({chosen.entry.name}) is "
                       f"better than '{self.looks.simplest}' beyond chance. Look at the labels before you train anything.")
             entry = None
-        elif look is not None and not ahead.is_surely_better and self._is_comparable(chosen):
+        elif look is not None and not ahead.is_surely_better and (tuned is None or tuned.share >= ENOUGH):
             kind = "train nothing"
             untrained = next((lane for lane in finalists if not lane.entry.trains), None)
             frozen = untrained or next((lane for lane in self.raced.lanes if not lane.entry.trains and lane.last), None)
             entry = frozen.entry if frozen is not None and not frozen.left else None
             chosen = frozen if entry is not None and frozen is not None else chosen
-            margin = f": {chosen.entry.name} is ahead by {difference(self.metric, ahead.value, ahead.low, ahead.high)}"
-            answer = (f"Do not fine-tune: '{self.looks.best}' is as good as anything these rows could show"
-                      f"{margin if chosen.entry.trains and math.isfinite(ahead.value) else ''}.")
+            answer = f"Do not fine-tune: '{self.looks.best}' is as good as anything these rows could show"
+            if tuned is not None and math.isfinite(ahead.value):
+                margin = difference(self.metric, ahead.value, ahead.low, ahead.high)
+                answer += f"; {tuned.entry.name} is ahead by {margin}"
+            answer += "."
             if entry is not None:
                 answer += f" {entry.name} makes a model of it without training the network."
         elif kind == "no difference" and self._are_labels_worth_more():
@@ -166,7 +169,8 @@ class _Verdict:
         return Recommendation(
             kind, answer, self.metric, entry, expected.score, expected.low, expected.high, seconds_of_run(chosen, outcome),
             chosen.memory or None, elsewhere(chosen),
-            tuple(self._why(chosen, look, ahead)), tuple(self._tried(chosen)), tuple(self._would_change(chosen, kind)))
+            tuple(self._why(chosen, tuned or chosen, look, ahead)), tuple(self._tried(chosen)),
+            tuple(self._would_change(chosen, kind)))
 
     # --- which ---
 
@@ -193,9 +197,12 @@ class _Verdict:
             return True
         return self.looks.ahead is not None and self.looks.ahead[1] > 0
 
-    def _is_comparable(self, lane: Lane) -> bool:
-        """Whether an entry was trained far enough to say that training is not worth it."""
-        return lane.share >= ENOUGH
+    def _best_tuned(self, chosen: Lane) -> Lane | None:
+        """What is recommended where it trains a network, else the best of the others that do and did not leave."""
+        if chosen.entry.trains:
+            return chosen
+        tuned = [lane for lane in self.raced.lanes if lane.entry.trains and lane.last is not None]
+        return next((lane for lane in tuned if not lane.left), None)
 
     def _are_labels_worth_more(self) -> bool:
         curve = self.looks.curve
@@ -228,14 +235,15 @@ class _Verdict:
         words = f"No difference that your rows could show between '{chosen.entry.name}' and {names}: take '{chosen.entry.name}'"
         return f"{words}, the cheapest ({shown})." if chosen is not best else f"{words} ({shown})."
 
-    def _why(self, chosen: Lane, look: Outcome | None, ahead: Ahead) -> list[str]:
+    def _why(self, chosen: Lane, compared: Lane, look: Outcome | None, ahead: Ahead) -> list[str]:
+        """Reasons. `compared`: which entry `ahead` is of, beside the best look."""
         lines = []
         if chosen.entry.why:
             lines.append(f"{chosen.entry.name}: {chosen.entry.why}")
         if look is not None and math.isfinite(ahead.value):
             words = difference(self.metric, ahead.value, ahead.low, ahead.high)
-            name = chosen.entry.name if chosen.entry.trains else "the best that is trained"
-            lines.append(f"{name} beside '{self.looks.best}', on the same {ahead.rows} rows: {words} of {self.metric.name}")
+            lines.append(f"{compared.entry.name} beside '{self.looks.best}', on the same {ahead.rows} rows: {words} of "
+                         f"{self.metric.name}")
         if chosen.share < 1:
             lines.append(f"its pilots did {chosen.share:.0%} of a run's updates: the interval allows for the rest")
         if self.looks.curve is not None:

@@ -11,7 +11,8 @@ MORE_ROWS = 500
 
 def points(change: float) -> str:
     """A change of a share in points: `+2.1`."""
-    return f"{100 * change:+.1f}"
+    # no minus before a zero
+    return f"{round(100 * change, 1) + 0.0:+.1f}"
 
 
 def is_share(value: float | None) -> bool:
