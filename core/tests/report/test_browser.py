@@ -11,11 +11,28 @@ import shutil
 import subprocess
 from html import escape, unescape
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from ftp import report
+from ftp.advise import write
+from ftp.advise.question import Question
+from ftp.advise.types import (
+    Advice,
+    Curve,
+    Entry,
+    Facts,
+    Finding,
+    Looks,
+    Metric,
+    Outcome,
+    Point,
+    Recommendation,
+    Tried,
+)
 
 from .folders import make
 
@@ -60,7 +77,34 @@ document.documentElement.dataset.seen = JSON.stringify({
 """Measures the page, after it is laid out, and writes what it saw into an attribute of the page."""
 
 
-NAMES, WIDTHS = ("run", "large", "beside"), (1280, 390)
+NAMES, WIDTHS = ("run", "large", "beside", "advice"), (1280, 390)
+
+
+def advice_page() -> str:
+    """The page of an advice with long names and all its parts."""
+    metric = Metric("macro_f1_of_classes", "max", "the first that such a run shows")
+    words = "a-method-of-somebody (rank 64, alpha 128, learning_rate 0.0003), a-model-with-a-long-name"
+    points = tuple(Point(rows, 0.6 + rows / 1000, 0.03) for rows in (40, 80, 160))
+    curve = Curve("untuned, linear head", points, 0.9, 2.0, 0.5, draws=((0.9, 2.0, 0.5), (0.8, 1.5, 0.4)))
+    outcome = Outcome("untuned, linear head", np.arange(9), np.zeros(9), scores={metric.name: 0.76})
+    looks = Looks(metric, {outcome.entry: outcome}, outcome.entry, curve=curve)
+    tried = [
+        Tried(words, 0.81234, rows=1_600, seconds=4_000.0),
+        Tried("lora", 0.7, 0.112, -0.3, 0.345, 800, 61.0, "macro_f1_of_classes 0.112 (0.07 to 0.15) behind full"),
+        Tried("full, class_weight", left="not tried: no time for it"),
+    ]
+    made = Recommendation(
+        "train", f"Train '{words}': it is better than the others.", metric, Entry(words, ("lora", "classify")), 0.8, 0.7, 0.9,
+        4_000.0, 2 * 10**9, ("an NVIDIA A100 (80 GB): at most 20 s, 148 MB of memory",) * 2, ("a reason " * 20,),
+        tuple(tried), ("more time: " + ", ".join(["'full, class_weight'"] * 9),),
+    )  # fmt: skip
+    findings = (
+        Finding("stop", "leakage", "12 rows leak", "ftp data clean advice/x/run.toml --out advice/x/clean"),
+        Finding("warn", "long rows", "word" * 60),
+    )
+    facts = Facts("labelled", "labels", {"text": "review_body"}, {"train": 1_500}, {"good": 900, "bad": 600}, findings=findings)
+    question = Question("a-folder/of-somebody/rows-with-a-name-that-is-not-easily-broken.csv")
+    return write.page(cast(Any, SimpleNamespace(question=question)), Advice(question, facts, looks, made, 600.0))
 
 
 def look(pages: dict[str, str], dark: bool, home: Path) -> dict[str, Any]:
@@ -114,6 +158,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     for name, folders in {"run": [run], "large": [large], "beside": [run, large]}.items():
         html = report.make(folders).replace("<details", "<details open")
         pages[name] = html.replace("</body>", LOOK + "</body>")
+    pages["advice"] = advice_page().replace("</body>", LOOK + "</body>")
     return {mode: look(pages, mode == "dark", folder / mode) for mode in ("light", "dark")}
 
 

@@ -162,7 +162,7 @@ class _Verdict:
                 answer += f" {entry.name} makes a model of it without training the network."
         elif kind == "no difference" and self._are_labels_worth_more():
             kind = "more labels"
-            answer = f"{self._labels_in_words()}, more than any method would add. Until then: {answer}"
+            answer = f"{self._labels_in_words()}: no method was shown to add as much. Until then: {answer}"
         outcome = chosen.last
         assert outcome is not None
         expected = expected_score(self.situation, self.scorer, self.looks, chosen, outcome)

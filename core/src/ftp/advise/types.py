@@ -24,7 +24,8 @@ AnswerKind = Literal["train", "no difference", "train nothing", "nothing to lear
 
 `train`: the entry is better than the others beyond chance. `no difference`: these rows cannot tell, so the cheapest is taken.
 `train nothing`: what needs no training is as good. `nothing to learn`: nothing is better than always the same answer. `more
-labels`: they are worth more than any method. `stopped`: a finding ends the ladder. `not known`: nothing was measured.
+labels`: they are worth more than any method was shown to add. `stopped`: a finding ends the ladder. `not known`: nothing was
+measured.
 """
 
 

@@ -191,7 +191,9 @@ def tried_table(advice: Advice) -> list[tuple[str, str, str, str, str, str]]:
             behind = difference(metric, -tried.behind, -tried.high, -tried.low)
         elif tried.behind is not None:
             behind = f"{-tried.behind:+.4f}"
-        lines.append((tried.name, value, behind, f"{tried.rows:,}" if tried.rows else "-", duration(tried.seconds), tried.left))
+        rows = f"{tried.rows:,}" if tried.rows else "-"
+        time = duration(tried.seconds) if tried.rows else "-"
+        lines.append((tried.name, value, behind, rows, time, tried.left))
     return lines
 
 
