@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from ftp import UserError
 from ftp.cli.main import call
@@ -92,17 +95,33 @@ def test_a_run_makes_no_update_and_says_so(run: Path, capsys: pytest.CaptureFixt
     assert risks["underfitting"]["level"] != "not_run", "a fitted head is judged too"
 
 
-def test_every_command_takes_what_it_leaves(run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    net = AutoModelForSequenceClassification.from_pretrained(run / "model").eval()
-    tokenizer = AutoTokenizer.from_pretrained(run / "model")
-    with torch.no_grad():
-        logits = net(**tokenizer(["the prize number 3 of test"], return_tensors="pt")).logits
-    assert net.config.id2label == dict(enumerate(LABELS))
+def test_the_commands_and_the_python_of_the_page_do_what_they_say(
+    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first command is that of the fixture; the others take what it left."""
+    page = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    commands = re.search(r"```bash\n(.*?)```", page, re.DOTALL)
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert commands is not None and code is not None
+    first, *others = commands[1].strip().splitlines()
+    assert first == "ftp run --plugins probe,classify --data reviews.csv"
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(run, tmp_path / "runs" / "probe-classify-1")
+    (tmp_path / "more.csv").write_text("text,label\nthe prize number 3,good news\nthe storm number 4,bad news\n")
+    monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    assert call(["predict", str(run), "the prize number 3 of test"]) == 0
-    assert LABELS[int(logits.argmax())] in capsys.readouterr().out
-    assert call(["evaluate", str(run), "--data", str(folder / "test.jsonl")]) == 0
-    assert call(["report", str(run)]) == 0
+    shown = {}
+    for command in others:
+        words = shlex.split(command)[1:]
+        assert call(words) == 0, command
+        shown[words[0]] = capsys.readouterr().out
+    assert set(shown) == {"predict", "evaluate", "export", "report"} and "accuracy" in shown["evaluate"]
+    # plain Transformers gives the same label with the same probability
+    before, _, last = code[1].strip().rpartition("\n")
+    names: dict[str, Any] = {}
+    exec(before, names)
+    (answer,) = eval(last, names)
+    assert f"{answer['label']}  {answer['score']:.1%}" in shown["predict"]
 
 
 def test_tags_have_no_names_of_classes_to_fit(folder: Path, tmp_path: Path) -> None:
