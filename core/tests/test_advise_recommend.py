@@ -247,9 +247,11 @@ def test_noise_is_called_noise(judged: Callable[..., Recommendation]) -> None:
     assert made.kind == "nothing to learn" and made.entry is None and "Look at the labels" in made.answer
 
 
-def test_a_race_without_time_says_what_it_takes(judged: Callable[..., Recommendation], tmp_path: Path) -> None:
+def test_a_race_without_time_says_what_it_takes(tmp_path: Path) -> None:
     situation = situation_of(tmp_path, budget_seconds=1.0)
     pool = pool_of(situation.data, 0)
     facts = Facts("labelled", "labels", {}, {})
     made = recommend(situation, facts, pool, cast(Scorer, None), Looks(ACCURACY), Raced((), 0.0, wanted=40.0), [])
     assert any("--budget 80s" in line for line in made.would_change)
+    # what a run takes elsewhere needs no pilot
+    assert any("NVIDIA" in line and "not measured" in line for line in made.elsewhere), made.elsewhere

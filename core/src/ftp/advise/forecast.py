@@ -14,6 +14,7 @@ from ftp.advise.scores import Scorer
 from ftp.advise.types import Looks, Outcome, Situation
 from ftp.advise.wording import duration, size
 from ftp.errors import PluginError, UserError
+from ftp.plugins.plan import Prepared
 from ftp.runs import dry_run
 
 RUN_NOISE = 0.25
@@ -109,10 +110,14 @@ def seconds_of_run(lane: Lane, outcome: Outcome) -> float:
     return of_fold * max(1.0, lane.updates / max(1, outcome.updates)) + AFTER_TRAINING
 
 
-def elsewhere(lane: Lane) -> tuple[str, ...]:
-    """Forecasts for other machines from the network laid out without weights; none where that cannot be done."""
+def elsewhere(prepared: Prepared) -> tuple[str, ...]:
+    """Forecasts of a whole run for other machines from the network laid out without weights; none where that cannot be done.
+
+    Args:
+        prepared: the run.
+    """
     try:
-        forecast = dry_run.forecast(lane.prepared)
+        forecast = dry_run.forecast(prepared)
     except (UserError, PluginError):
         return ()
     if forecast.shape is None or forecast.updates is None:

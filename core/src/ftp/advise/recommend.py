@@ -18,6 +18,7 @@ from ftp.advise.forecast import elsewhere, expected_score, seconds_of_run
 from ftp.advise.lanes import Lane, Raced
 from ftp.advise.race import run_race
 from ftp.advise.scores import LOSS, Scorer
+from ftp.advise.situation import run_of
 from ftp.advise.started import started
 from ftp.advise.types import AnswerKind, Entry, Facts, Looks, Metric, Outcome, Recommendation, Situation, Tried
 from ftp.advise.wording import MORE_ROWS, difference, duration, more_rows
@@ -54,7 +55,7 @@ def race_and_recommend(
         field = dataclasses.replace(field, objectives={})
     entries = entries_of(situation, field)
     if not situation.question.budget_seconds or not entries:
-        return from_looks.recommend(situation, facts, looks, entries)
+        return _with_forecast(situation, from_looks.recommend(situation, facts, looks, entries))
     with started(situation) as run:
         scorer = Scorer(run, pool)
         raced = run_race(situation, pool, scorer, looks.metric, entries, field, tell)
@@ -105,7 +106,15 @@ def _without_race(
                             f"{duration(raced.wanted)}: --budget {math.ceil(2 * raced.wanted)}s")
     if failed:
         would_change.insert(0, "candidates that run: all of them failed")
-    return dataclasses.replace(of_looks, why=(*of_looks.why, *failed), would_change=tuple(would_change))
+    of_looks = dataclasses.replace(of_looks, why=(*of_looks.why, *failed), would_change=tuple(would_change))
+    return _with_forecast(situation, of_looks)
+
+
+def _with_forecast(situation: Situation, of_looks: Recommendation) -> Recommendation:
+    """What the run would take on other machines, which needs no pilot of it."""
+    if of_looks.entry is None:
+        return of_looks
+    return dataclasses.replace(of_looks, elsewhere=elsewhere(run_of(situation, of_looks.entry)))
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,7 @@ class _Verdict:
         expected = expected_score(self.situation, self.scorer, self.looks, chosen, outcome)
         return Recommendation(
             kind, answer, self.metric, entry, expected.score, expected.low, expected.high, seconds_of_run(chosen, outcome),
-            chosen.memory or None, elsewhere(chosen),
+            chosen.memory or None, elsewhere(chosen.prepared),
             tuple(self._why(chosen, tuned or chosen, look, ahead)), tuple(self._tried(chosen)),
             tuple(self._would_change(chosen, kind)))
 
