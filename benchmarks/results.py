@@ -112,6 +112,9 @@ TABLES = (
         Case("dpo-chat", "dpo,lora,chat", "--plugins dpo,lora,chat"),
         Case("rlhf-chat", "rlhf,lora,chat", "--plugins rlhf,lora,chat"),
     )),
+    Table("summaries", ("loss",), (
+        Case("sft-summaries", "sft, dialogues and news of t0_mix", "--plugins sft,lora,files --data RUNS/sets/summaries"),
+    )),
     Table("vectors", ("spearman", "recall_at_1", "recall_at_10", "ndcg_at_10", "recall_at_1_64", "ndcg_at_10_64"), (
         Case("embed-stsb", "embed, stsb", "--plugins embed,full --data DIR/stsb --form scored_pairs --batch-size 32 --epochs 1"),
         Case("embed-squad", "embed, squad: question to paragraph",

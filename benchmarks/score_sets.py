@@ -1,11 +1,12 @@
-"""Sets to measure `multilabel` and `choice` on, made of the public ones.
+"""Sets to measure `multilabel`, `choice` and summaries on, made of the public ones.
 
     python benchmarks/score_sets.py --data DIR --out SETS
 
 `services`: dialogues of sgd_chat, of each what the user says, with all services that it is about (1 to 4 of 16). Dialogues of the
 test file about a service that no training dialogue has are left out. `exam`: the validation questions of mmlu. No question of
 mmlu's own test file is in it, nor one whose words stand there too. `intents`: questions of banking77 and the names of four
-intents, of which one is right. Rows are shuffled (seed 0) before a set is cut.
+intents, of which one is right. `summaries`: dialogues (SAMSum) and news (XSum) of t0_mix that are asked to be summed up, each
+once, and their summaries. Rows are shuffled (seed 0) before a set is cut.
 """
 
 from __future__ import annotations
@@ -23,11 +24,17 @@ PARTS = {
     "services": {"train": 1000, "validation": 400},
     "exam": {"train": 1000, "validation": 200, "test": 10_000},
     "intents": {"train": 1000, "validation": 200},
+    "summaries": {"train": 160, "validation": 27, "test": 60},
 }
 """Rows of each set that are cut into splits, in this order; where there is no test, it is of the public test file."""
 TEST_ROWS = 400
 """Rows of a public test file that are taken at most."""
 NUM_CHOICES = 4
+SUMMARIES = ("samsum_", "xsum_")
+"""How the names of the templates begin that ask for a summary."""
+WRITES_DIALOGUE = "samsum_Write_a_dialogue_that_match_this_summary"
+WORDS_AT_MOST = 250
+"""Of a text that is summed up."""
 
 
 def read(file: Path) -> Iterator[dict[str, Any]]:
@@ -100,6 +107,16 @@ def with_choices(question: dict[str, str], names: Sequence[str], draw: random.Ra
     return {"question": question["text"], "choices": [name.replace("_", " ") for name in choices], "answer": answer}
 
 
+def write_summaries(data: Path, out: Path) -> None:
+    # a text stands there under several templates, with one and the same summary
+    rows: dict[str, dict[str, str]] = {}
+    for row in read(data / "t0_mix" / "train.jsonl.xz"):
+        is_asked = row["template"].startswith(SUMMARIES) and row["template"] != WRITES_DIALOGUE
+        if is_asked and len(row["prompt"].split()) <= WORDS_AT_MOST:
+            rows.setdefault(row["completion"].strip(), {"prompt": row["prompt"], "completion": row["completion"].strip()})
+    write_parts(out / "summaries", list(rows.values()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -108,6 +125,7 @@ def main() -> None:
     write_services(options.data, options.out)
     write_exam(options.data, options.out)
     write_intents(options.data, options.out)
+    write_summaries(options.data, options.out)
 
 
 if __name__ == "__main__":
