@@ -158,6 +158,20 @@ def test_looks_at_rows_of_a_form(
     assert "Nothing was learnt" not in made.answer or simplest
 
 
+def test_a_large_network_reads_fewer_rows(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chat model of a billion weights would read 600 pairs for hours on a CPU."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps(ROWS_OF["graded"](row)) for row in range(30)))
+    options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32", "max_length": 64}
+    situation = open_situation(Question(str(file), out=tmp_path / "advice", options=options, budget_seconds=0.0))
+    monkeypatch.setattr("ftp.advise.looks.TOKENS_TIMES_WEIGHTS", 0)
+    monkeypatch.setattr("ftp.advise.looks.FEWEST_FEATURE_ROWS", 20)
+    looks = take(situation, pool_of(situation.data, 0))
+    answered = {name: len(outcome.rows) for name, outcome in looks.entries.items()}
+    # two of five folds of 20 rows, and not of 30
+    assert answered["untuned, linear head"] <= 10, answered
+
+
 # --- what it comes to ---
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ftp import heads
 from ftp.advise.comparison import ahead_in, at
@@ -239,10 +239,8 @@ class ClassLooker:
 
         chosen = self.pool.order[:FEATURE_ROWS]
         encoded = encode(self.pool.rows.select(chosen), loss.encode_to_score, HELD, key=loss.key)
-        weights = sum(weight.numel() for weight in model.net.parameters())
-        tokens = np.cumsum(np.asarray(encoded["length"][:]))
-        affordable = int(np.searchsorted(tokens, TOKENS_TIMES_WEIGHTS / weights))
-        encoded = encoded.select(range(min(len(encoded), max(FEWEST_FEATURE_ROWS, affordable))))
+        affordable = _num_affordable(model, np.asarray(encoded["length"][:]))
+        encoded = encoded.select(range(min(len(encoded), affordable)))
         read = linear.features(self.run, model, encoded, loss.collate)
         row_of = chosen[np.asarray(encoded["row"][:], dtype=np.int64)]
         self.features = np.zeros((len(self.pool.rows), read.shape[1]), dtype=np.float32)
@@ -277,6 +275,20 @@ class ClassLooker:
         return held, baselines.of_classes(rows, {HELD: probabilities})[HELD]
 
 
+def _num_affordable(model: Model, lengths: NDArray[Any]) -> int:
+    """How many rows a network reads in seconds, the first of some; never fewer than a few hundred.
+
+    Args:
+        model: the network.
+        lengths: `[rows]` tokens of each.
+    """
+    import numpy as np
+
+    weights = sum(weight.numel() for weight in model.net.parameters())
+    num_rows = int(np.searchsorted(np.cumsum(lengths), TOKENS_TIMES_WEIGHTS / weights))
+    return max(FEWEST_FEATURE_ROWS, num_rows)
+
+
 # --- any other head ---
 
 
@@ -291,9 +303,13 @@ class HeadLooker:
         self.model = model
         self.loss = loss
         self.folds: Sequence[int] = range(OTHER_FOLDS)
-        self.chosen = np.sort(pool.order[:OTHER_ROWS])
-        self.encoded = encode(pool.rows.select(self.chosen), loss.encode_to_score, HELD, key=loss.key)
-        self.row_of_encoded = self.chosen[np.asarray(self.encoded["row"][:], dtype=np.int64)]
+        drawn = pool.order[:OTHER_ROWS]
+        self.encoded = encode(pool.rows.select(drawn), loss.encode_to_score, HELD, key=loss.key)
+        # a row may be several windows
+        places = np.asarray(self.encoded["row"][:], dtype=np.int64)
+        lengths = np.bincount(places, np.asarray(self.encoded["length"][:]), minlength=len(drawn))
+        self.row_of_encoded = drawn[places]
+        self.chosen = np.sort(drawn[: _num_affordable(model, lengths)])
         self.measured: dict[tuple[int, int | None], Mapping[str, Mapping[str, Predictions]]] = {}
 
     def names(self) -> list[str]:
