@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from ftp.advise import from_looks
+from ftp.advise import first_stage, from_looks
 from ftp.advise.candidates import entries_of, field_of
 from ftp.advise.lanes import Lane, Raced
 from ftp.advise.looks import take
@@ -23,6 +24,9 @@ from ftp.advise.recommend import race_and_recommend, recommend
 from ftp.advise.scores import Scorer
 from ftp.advise.situation import open_situation
 from ftp.advise.types import Entry, Facts, Looks, Metric, Outcome, Recommendation, Situation
+from ftp.advise.write import recipe as recipe_of
+from ftp.errors import UserError
+from ftp.runs.stages import read as read_stages
 from ftp.types import Prediction
 
 Plant = Callable[..., Path]
@@ -228,6 +232,13 @@ def test_where_rows_cannot_tell_the_cheaper_is_taken(judged: Callable[..., Recom
     assert "No difference that your rows could show" in made.answer and "more labels" in " ".join(made.would_change)
 
 
+def test_what_is_surely_worse_is_not_named_among_those_as_good(judged: Callable[..., Recommendation]) -> None:
+    outcomes = {"full": an_outcome("full", right_in(50)), "lora": an_outcome("lora", right_in(49, start=30)),
+                "probe": an_outcome("probe", right_in(20))}
+    made = judged(outcomes)
+    assert made.kind == "no difference" and "between 'lora' and 'full': take" in made.answer
+
+
 def looks_with(linear: Outcome, majority: Outcome, ahead: float) -> Looks:
     entries = {"majority class": majority, "linear head": linear}
     fields = {item.name for item in dataclasses.fields(Looks)}
@@ -269,3 +280,79 @@ def test_a_race_without_time_says_what_it_takes(tmp_path: Path) -> None:
     assert any("--budget 80s" in line for line in made.would_change)
     # what a run takes elsewhere needs no pilot
     assert any("NVIDIA" in line and "not measured" in line for line in made.elsewhere), made.elsewhere
+
+
+# --- a first stage on plain text ---
+
+
+def staged_situation(tiny_encoder: Path, tmp_path: Path, **changes: Any) -> Situation:
+    """Rows with labels, and a few texts of the same domain."""
+    texts = tmp_path / "notes.txt"
+    texts.write_text("\n\n".join(f"A quiet joy from first to last, and note {row} of many." for row in range(20)))
+    options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32", "max_length": 16}
+    return situation_of(tmp_path, options=options, unlabelled=str(texts), **{"budget_seconds": 3600.0, **changes})
+
+
+def test_texts_that_cannot_be_a_first_stage_are_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    first_stage.check(staged_situation(tiny_encoder, tmp_path))
+    with pytest.raises(UserError, match="nowhere"):
+        first_stage.check(situation_of(tmp_path, unlabelled=str(tmp_path / "nowhere.txt")))
+    texts = str(tmp_path / "notes.txt")
+    plain = open_situation(Question(texts, unlabelled=texts))
+    with pytest.raises(UserError, match="these are plain text themselves"):
+        first_stage.check(plain)
+
+
+@pytest.mark.parametrize(("kind", "objective"), [("bert", "mlm"), ("llama", "clm")])
+def test_the_objective_of_a_first_stage_is_the_one_that_the_network_can_be_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, objective: str
+) -> None:
+    from ftp_testing.models import tiny
+
+    situation = staged_situation(tiny(kind, tmp_path / kind), tmp_path)
+    monkeypatch.setattr("ftp.advise.first_stage._train", lambda *anything: ("", 1.0))
+    monkeypatch.setattr("ftp.advise.first_stage._after", lambda situation, stage, entry: stage)
+    staged = first_stage.train_and_stage(situation, [Entry("full", ("full", "classify"))], lambda message: None)
+    assert [stage.name for stage in staged.entries] == [objective]
+
+
+@pytest.mark.slow
+def test_each_method_is_raced_after_a_first_stage_too(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    situation = staged_situation(tiny_encoder, tmp_path)
+    entries = [Entry("full", ("full", "classify"), {"learning_rate": 1e-4})]
+    told: list[str] = []
+    begun = time.perf_counter()
+    staged = first_stage.train_and_stage(situation, entries, told.append)
+    passed = time.perf_counter() - begun
+    assert not staged.notes and 0 < staged.seconds <= passed
+    (after,) = staged.entries
+    assert after.name == "mlm > full" and after.first is not None and after.model == after.first.folder
+    assert after.options["learning_rate"] == 1e-4 and any("mlm on" in line for line in told)
+
+    # it is trained once, and its time counts again
+    monkeypatch.setattr("subprocess.Popen", lambda *words, **more: pytest.fail("the first stage is trained again"))
+    again = first_stage.train_and_stage(situation, entries, told.append)
+    assert again.seconds == pytest.approx(staged.seconds, abs=0.01)
+    # but no more of it than its share of the budget
+    short = dataclasses.replace(situation, question=dataclasses.replace(situation.question, budget_seconds=1.0))
+    assert first_stage.train_and_stage(short, entries, told.append).seconds == 0.5
+
+    # the recipe is one of two stages, which `ftp run` takes
+    made = Recommendation("train", "Train it.", ACCURACY, after)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe_of(situation, made))
+    _, stages = read_stages(recipe, {"out": str(tmp_path / "runs")})
+    assert [stage.name for stage in stages] == ["mlm", "tuned"]
+    assert stages[0].prepared.values["data"] == situation.question.unlabelled
+    assert stages[0].prepared.settings.max_length == stages[1].prepared.settings.max_length == 16
+    assert stages[1].prepared.settings.model == str(tmp_path / "runs" / "mlm")
+    assert stages[1].prepared.settings.learning_rate == 1e-4 and stages[1].prepared.plugins == after.plugins
+
+
+@pytest.mark.slow
+def test_a_first_stage_that_cannot_be_done_in_time_is_told_and_gone_on_with(tiny_encoder: Path, tmp_path: Path) -> None:
+    situation = staged_situation(tiny_encoder, tmp_path, budget_seconds=0.2)
+    staged = first_stage.train_and_stage(situation, [Entry("full", ("full", "classify"))], lambda message: None)
+    assert not staged.entries and "asked again it goes on" in staged.notes[0] and staged.seconds == pytest.approx(0.1)

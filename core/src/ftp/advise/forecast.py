@@ -100,14 +100,16 @@ def _of_missing_updates(scorer: Scorer, looks: Looks, lane: Lane) -> float:
 
 
 def seconds_of_run(lane: Lane, outcome: Outcome) -> float:
-    """Seconds of a whole run on this machine.
+    """Seconds of a whole run on this machine, a first stage included.
 
     Args:
         lane: the entry.
         outcome: of its last rung.
     """
     of_fold = outcome.seconds / max(1, len(outcome.folds))
-    return of_fold * max(1.0, lane.updates / max(1, outcome.updates)) + AFTER_TRAINING
+    first = lane.entry.first
+    of_first_stage = first.seconds if first is not None else 0.0
+    return of_first_stage + of_fold * max(1.0, lane.updates / max(1, outcome.updates)) + AFTER_TRAINING
 
 
 def elsewhere(prepared: Prepared) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ftp.advise import facts as fact_finding
-from ftp.advise import from_looks
+from ftp.advise import first_stage, from_looks
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
 from ftp.advise.situation import open_situation
@@ -45,6 +45,8 @@ def advise(question: Question, watcher: Watcher) -> tuple[Situation, Advice]:
     began = time.perf_counter()
     watcher.tell("reading data")
     situation = open_situation(question)
+    if question.unlabelled is not None:
+        first_stage.check(situation)
     facts = fact_finding.look_at(situation)
     watcher.facts(situation, facts)
     looks: Looks | None = None

@@ -24,6 +24,7 @@ class Question:
         out: where the advice is written.
         seed: of everything random.
         options: other options of core that every run is to have, by name (`max_length`, `form`, `device`).
+        unlabelled: plain text of the domain, for a first stage before what is raced; None: there is none.
         plugins_from: plugins that are not installed, as `--plugins-from` of a run.
     """
 
@@ -36,4 +37,5 @@ class Question:
     out: Path = Path("advice")
     seed: int = 0
     options: Mapping[str, object] = field(default_factory=dict)
+    unlabelled: str | None = None
     plugins_from: tuple[str, ...] = ()

@@ -51,7 +51,7 @@ START_SECONDS = 8.0
 
 def run_race(
     situation: Situation, pool: Pool, scorer: Scorer, metric: Metric, entries: Sequence[Entry], extras: Field,
-    tell: Tell = lambda message: None,
+    tell: Tell = lambda message: None, *, spent: float = 0.0,
 ) -> Raced:
     """Race entries on the rows of a pool until the answer is sure, or the budget of the question is used up.
 
@@ -63,8 +63,9 @@ def run_race(
         entries: those that begin, the cheapest first.
         extras: that join beside the leader.
         tell: is given a line on what is being done.
+        spent: seconds of the budget that are used up already.
     """
-    race = _Race(situation, pool, scorer, metric, extras, tell)
+    race = _Race(situation, pool, scorer, metric, extras, tell, spent)
     with Worker(situation.question.out / kept.PILOTS) as worker:
         return race.run(entries, worker)
 

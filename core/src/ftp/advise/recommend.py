@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ftp.advise import from_looks
 from ftp.advise.candidates import entries_of, field_of
 from ftp.advise.comparison import NORMAL, NOT_COMPARED, Ahead, ahead_in
+from ftp.advise.first_stage import Staged, train_and_stage
 from ftp.advise.forecast import elsewhere, expected_score, seconds_of_run
 from ftp.advise.lanes import Lane, Raced
 from ftp.advise.race import run_race
@@ -56,11 +57,15 @@ def race_and_recommend(
     entries = entries_of(situation, field)
     if not situation.question.budget_seconds or not entries:
         return _with_forecast(situation, from_looks.recommend(situation, facts, looks, entries))
+    staged = Staged()
+    if situation.question.unlabelled is not None:
+        staged = train_and_stage(situation, entries, tell)
+        entries = [*entries, *staged.entries]
     with started(situation) as run:
         scorer = Scorer(run, pool)
-        raced = run_race(situation, pool, scorer, looks.metric, entries, field, tell)
+        raced = run_race(situation, pool, scorer, looks.metric, entries, field, tell, spent=staged.seconds)
         made = recommend(situation, facts, pool, scorer, looks, raced, entries)
-        return dataclasses.replace(made, would_change=(*made.would_change, *unraced))
+        return dataclasses.replace(made, would_change=(*made.would_change, *staged.notes, *unraced))
 
 
 def recommend(
@@ -140,15 +145,16 @@ class _Verdict:
         rest = [lane for lane in self.raced.lanes if lane is not chosen and not lane.left and lane.last is not None]
         outcome = chosen.last
         assert outcome is not None
-        is_clear = all(self._ahead(*_at_common_rung(chosen, lane)).is_surely_better for lane in rest)
-        is_clear = is_clear and not self._untried()
+        as_good = [lane for lane in rest if not self._ahead(*_at_common_rung(chosen, lane)).is_surely_better]
+        is_clear = not as_good and not self._untried()
         kind: AnswerKind = "train" if is_clear else "no difference"
-        answer = self._in_words(kind, chosen, best, rest)
+        answer = self._in_words(kind, chosen, best, as_good, has_others=bool(rest))
 
         # a network is only worth its training where it is better than what needs none
         look = self.looks.entries.get(self.looks.best)
         tuned = self._best_tuned(chosen)
         ahead = self._ahead(tuned.last if tuned is not None else outcome, look)
+        is_look_as_good = not ahead.is_surely_better and not self._ahead(outcome, look).is_surely_better
         entry: Entry | None = chosen.entry
         simplest = self.looks.entries.get(self.looks.simplest)
         if simplest is not None and not self._is_better_than_simplest(outcome, simplest):
@@ -156,7 +162,7 @@ class _Verdict:
             answer = (f"Nothing was learnt from these rows: neither a simple model nor a tuned network ({chosen.entry.name}) is "
                       f"better than '{self.looks.simplest}' beyond chance. Look at the labels before you train anything.")
             entry = None
-        elif look is not None and not ahead.is_surely_better and (tuned is None or tuned.share >= ENOUGH):
+        elif look is not None and is_look_as_good and (tuned is None or tuned.share >= ENOUGH):
             kind = "train nothing"
             untrained = next((lane for lane in finalists if not lane.entry.trains), None)
             frozen = untrained or next((lane for lane in self.raced.lanes if not lane.entry.trains and lane.last), None)
@@ -193,7 +199,8 @@ class _Verdict:
             error = (ahead.high - ahead.low) / (2 * NORMAL)
             if lane is best or (math.isfinite(error) and ahead.value <= error):
                 as_good.append(lane)
-        return min(as_good, key=lambda lane: (lane.entry.cost * lane.updates, lane is not best))
+        # what begins with a first stage costs that stage as well
+        return min(as_good, key=lambda lane: (lane.entry.first is not None, lane.entry.cost * lane.updates, lane is not best))
 
     def _ahead(self, own: Outcome | None, other: Outcome | None) -> Ahead:
         if own is None or other is None:
@@ -229,18 +236,24 @@ class _Verdict:
 
     # --- in words ---
 
-    def _in_words(self, kind: AnswerKind, chosen: Lane, best: Lane, rest: Sequence[Lane]) -> str:
+    def _in_words(self, kind: AnswerKind, chosen: Lane, best: Lane, as_good: Sequence[Lane], *, has_others: bool) -> str:
+        """The answer where something is recommended.
+
+        Args:
+            as_good: those that it is not surely better than.
+            has_others: others stayed in the race.
+        """
         metric = self.metric
         assert chosen.last is not None
         value = format_number(self.scorer.value(metric, chosen.last))
         shown = f"{metric.name} {value} on rows that it was not fitted on"
-        if kind == "train" and rest:
+        if kind == "train" and has_others:
             return f"Train '{chosen.entry.name}' ({shown}): it is better than the others beyond chance."
         if kind == "train":
             return f"Train '{chosen.entry.name}' ({shown}): the others left the race."
-        if not rest:
+        if not as_good:
             return f"Take '{chosen.entry.name}' ({shown}): there was no time to try {', '.join(self._untried())}."
-        names = ", ".join(f"'{lane.entry.name}'" for lane in rest)
+        names = ", ".join(f"'{lane.entry.name}'" for lane in as_good)
         words = f"No difference that your rows could show between '{chosen.entry.name}' and {names}: take '{chosen.entry.name}'"
         return f"{words}, the cheapest ({shown})." if chosen is not best else f"{words} ({shown})."
 

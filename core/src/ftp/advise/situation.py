@@ -102,10 +102,10 @@ def _objectives_for(plugins: Iterable[str]) -> Iterator[str]:
             gives += declaration_of(classes[name]).gives
     for form in gives:
         if not trains_alone(form):
-            yield from _objectives_of(form)
+            yield from objectives_of(form)
 
 
-def _objectives_of(form: str) -> list[str]:
+def objectives_of(form: str) -> list[str]:
     """Installed objectives that read a form, those that like it best first."""
     ranked = []
     for name, cls in installed():
@@ -128,7 +128,7 @@ def _readings(question: Question) -> list[Reading]:
         raise UserError("no data are named", "a file, a folder of splits, or a hub id", "ftp advise --data FILE")
     rows = _some_rows(question.data, mapping(question.columns))
     columns = list(rows.column_names or ())
-    readable = _readable_forms()
+    readable = readable_forms()
     asked_form = question.options.get("form")
     if asked_form is not None:
         readable = {form: name for form, name in readable.items() if form == asked_form}
@@ -159,7 +159,7 @@ def _has_short_answers(form: str) -> bool:
     return heads.get(forms.get(form).default_head).follows_rows
 
 
-def _readable_forms() -> dict[str, str]:
+def readable_forms() -> dict[str, str]:
     """Each form -> the installed plugin that reads any rows of it, the first by its name where there are several."""
     readers: dict[str, str] = {}
     for name, cls in sorted(installed()):
@@ -172,7 +172,7 @@ def _readable_forms() -> dict[str, str]:
 
 def _read_as(question: Question, reading: Reading) -> Situation:
     """The rows in one form, with the first objective that fits where the form needs one."""
-    domain = _readable_forms()[reading.form]
+    domain = readable_forms()[reading.form]
     columns = {**mapping(question.columns), **reading.guessed}
     options: dict[str, object] = {}
     if columns:
@@ -183,7 +183,7 @@ def _read_as(question: Question, reading: Reading) -> Situation:
     if trains_alone(reading.form):
         return _situation(question, (domain,), {**options, "form": reading.form}, reading.guessed)
     problems: list[Problem] = []
-    for objective in _objectives_of(reading.form):
+    for objective in objectives_of(reading.form):
         try:
             return _situation(question, (domain, objective), options, reading.guessed)
         except UserError as error:

@@ -242,6 +242,23 @@ class Looks:
 
 
 @dataclass(frozen=True)
+class FirstStage:
+    """A run on plain text whose model another run begins from.
+
+    Attributes:
+        name: of its objective.
+        recipe: the run as the text of a recipe.
+        folder: of the run.
+        seconds: that it took; 0: it was not done yet.
+    """
+
+    name: str
+    recipe: str
+    folder: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Entry:
     """Something that may be raced: a run that could be recommended.
 
@@ -253,6 +270,7 @@ class Entry:
         cost: of training, in units of training all weights of the smallest model at hand.
         trains: False where nothing is tuned (a linear head on frozen features, or the model as it is).
         why: why it is in the race, in words.
+        first: the stage that `model` comes from; None: there is none before it.
     """
 
     name: str
@@ -262,6 +280,7 @@ class Entry:
     cost: float = 1.0
     trains: bool = True
     why: str = ""
+    first: FirstStage | None = None
 
 
 @dataclass(frozen=True)

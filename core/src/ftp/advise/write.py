@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftp.advise import study
+from ftp.advise.first_stage import STAGES, recipe_of_stages
 from ftp.advise.kept import PILOTS
 from ftp.advise.situation import run_of
 from ftp.advise.types import Advice, Facts, Looks, Outcome, Recommendation, Situation
@@ -15,6 +16,7 @@ from ftp.advise.wording import difference, duration, interval, more_rows, size
 from ftp.errors import UserError
 from ftp.folder import marker
 from ftp.folder.paths import RECIPE as ROWS_RECIPE
+from ftp.folder.paths import RUNS
 from ftp.folder.writing import plain, write_json, write_text
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ JSON = "advice.json"
 PAGE = "advice.html"
 RECIPE = "recipe.toml"
 KIND = "advice"
-WRITTEN = (JSON, PAGE, RECIPE, ROWS_RECIPE, f"{PILOTS}/", study.FILE, f"{study.FILE}-journal")
+WRITTEN = (JSON, PAGE, RECIPE, ROWS_RECIPE, f"{PILOTS}/", f"{STAGES}/", study.FILE, f"{study.FILE}-journal")
 """All that an advice writes, as the marker of its folder lists it; the last is there while SQLite writes."""
 CURVE_STEPS = 24
 
@@ -85,7 +87,10 @@ def recipe(situation: Situation, recommendation: Recommendation) -> str:
     if recommendation.score is not None and recommendation.low is not None and recommendation.high is not None:
         ends = interval(recommendation.low, recommendation.high)
         lines.append(f"# expected: {recommendation.metric.name} {recommendation.score:.4f} ({ends}, 90 % prediction interval)")
-    return "\n".join(lines) + "\n" + prepared.recipe()
+    text = prepared.recipe()
+    if entry.first is not None:
+        text = recipe_of_stages(entry.first, prepared, RUNS / situation.question.out.name)
+    return "\n".join(lines) + "\n" + text
 
 
 # --- advice.json ---

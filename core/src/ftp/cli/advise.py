@@ -19,13 +19,14 @@ RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_na
 """Lets click pass the whole line on as it is."""
 BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
-OWN = ("--goal", "--budget", "--model")
+OWN = ("--goal", "--budget", "--model", "--unlabelled")
 """Flags with a value that this command reads itself; `--model` may come several times."""
 FIXED = [
     ("--data FILE", "a file, a folder of splits, or a hub id"),
     ("--columns A=B", "what the columns are, ours=theirs: text=review,label=stars; default: by their names and values"),
     ("--plugins A,B", "plugins that every run is to have (a domain, an objective); default: by the columns"),
     ("--model NAME", "what may be trained: a folder, an offered name or a hub id; several times; default: the installed offer"),
+    ("--unlabelled FILE", "plain text of the domain: methods are raced after a first stage on it as well"),
     ("--goal SCORE", "the score that counts; default: the one that a run of these rows shows first"),
     ("--budget TIME", "for all pilots together: 90s, 10m, 2h; 0: none, facts and looks alone; default: 10m"),
     ("--out DIR", "folder of the advice; default: advice/<name of the data>"),
@@ -102,6 +103,7 @@ def read_question(arguments: Sequence[str]) -> tuple[Question, bool]:
         models=tuple(own.get("--model", ())),
         goal=own["--goal"][-1] if "--goal" in own else None,
         budget_seconds=budget,
+        unlabelled=own["--unlabelled"][-1] if "--unlabelled" in own else None,
         out=Path(str(out)).expanduser() if out is not None else _default_out(data, plugins),
         seed=seed,
         options=values,
