@@ -18,9 +18,10 @@ from ftp.advise.curve import fit_curve, sizes_up_to
 from ftp.advise.language import language_of
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
-from ftp.advise.situation import open_situation, run_of
-from ftp.advise.types import Entry, Facts, Looks, Metric, Outcome, Point, Situation
+from ftp.advise.situation import check_models, open_situation, run_of
+from ftp.advise.types import Advice, Entry, Facts, Finding, Looks, Metric, Outcome, Point, Situation
 from ftp.advise.wording import more_rows
+from ftp.advise.write import told_later
 from ftp.cli.advise import read_question
 from ftp.errors import UserError
 from ftp.types import Data
@@ -125,6 +126,22 @@ def test_plugins_of_the_user_come_first_and_an_objective_is_added_where_one_is_n
     situation = situation_of(file, plugins=("files",), options={})
     assert situation.plugins[0] == "files" and len(situation.plugins) == 2
     assert situation.data.form in ("preference", "conversation", "text", "prompt", "feedback")
+
+
+def test_models_that_are_not_there_are_refused_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = write_rows(tmp_path / "r.csv", ("text", "label"), reviews(40))
+    situation = situation_of(rows, models=("./no-folder", "no.such name"))
+    with pytest.raises(UserError) as told:
+        check_models(situation)
+    assert "./no-folder" in str(told.value) and "no.such name" in str(told.value)
+
+
+def test_what_is_told_on_the_way_is_shown_beside_the_facts(tmp_path: Path) -> None:
+    facts = Facts("labelled", "labels", {}, {}, findings=(Finding("note", "rows", "5 rows cut"),))
+    made = from_looks.recommend(situation_of(write_rows(tmp_path / "r.csv", ("text", "label"), reviews(40))), facts, None)
+    notes = ("5 rows cut", "no look through a network")
+    assert told_later(Advice(Question("r.csv"), facts, None, made, notes=notes)) == ["no look through a network"]
 
 
 # --- the pool ---

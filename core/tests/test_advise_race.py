@@ -218,7 +218,7 @@ def test_a_job_that_cannot_be_done_is_told_and_the_next_one_is_done(tmp_path: Pa
     job = Job("lora", ("lora", "classify"), (), {"model": "nowhere"}, data, np.arange(3), 0, updates=1, batch_size=8)
     with Worker(tmp_path / "pilots") as worker:
         outcome = worker.do(dataclasses.replace(job, options={"nonsense": 4}), 3600)
-        assert outcome.error.endswith("nonsense: no such option")
+        assert "nonsense: no such option; " in outcome.error  # with what is allowed
         with monkeypatch.context() as patched:  # its files are lost
             patched.setattr("ftp.advise.worker.write_job", lambda job, folder: folder.mkdir(parents=True))
             outcome = worker.do(job, 3600)

@@ -13,7 +13,7 @@ from ftp.advise import facts as fact_finding
 from ftp.advise import first_stage, from_looks
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
-from ftp.advise.situation import open_situation
+from ftp.advise.situation import check_models, open_situation
 from ftp.advise.types import Advice, Facts, Looks, Situation
 
 Tell = Callable[[str], None]
@@ -45,6 +45,7 @@ def advise(question: Question, watcher: Watcher) -> tuple[Situation, Advice]:
     began = time.perf_counter()
     watcher.tell("reading data")
     situation = open_situation(question)
+    check_models(situation)
     if question.unlabelled is not None:
         first_stage.check(situation)
     facts = fact_finding.look_at(situation)

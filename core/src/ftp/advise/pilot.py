@@ -100,11 +100,19 @@ def measure(job: Job, folder: Path) -> Outcome:
     try:
         predictions, scores = _train_and_answer(job, folder)
     except (UserError, PluginError) as error:
-        return dataclasses.replace(nothing, error=str(error).splitlines()[0])
+        return dataclasses.replace(nothing, error=_in_one_line(error))
     except Exception as error:  # of core or a library: the race goes on without it
         return dataclasses.replace(nothing, error=describe(error))
     return Outcome(job.entry, job.rows, np.asarray(predictions.losses, dtype=np.float64), tuple(predictions.answers), scores,
                    time.perf_counter() - began, 0, num_train_rows, job.updates, (job.fold,))
+
+
+def _in_one_line(error: Exception) -> str:
+    """The first mistake that an error tells, with what is allowed and the command that helps."""
+    if not isinstance(error, UserError):
+        return str(error).splitlines()[0]
+    problem = error.problems[0]
+    return "; ".join(part for part in (problem.what, problem.fix, problem.command) if part)
 
 
 def _train_and_answer(job: Job, folder: Path) -> tuple[Predictions, dict[str, float]]:

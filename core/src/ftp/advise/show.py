@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ftp.advise.types import Advice, Facts, Finding, Looks, Situation
 from ftp.advise.wording import duration, more_rows
-from ftp.advise.write import expected, facts_of, tried_table
+from ftp.advise.write import expected, facts_of, told_later, tried_table
 from ftp.host import terminal
 from ftp.report.numbers import format_number
 from ftp.report.outcome import LEVEL_STYLES
@@ -106,6 +106,7 @@ class Shown:
         self._lines("why", result.why)
         self._table(advice)
         self._lines("what would change this", result.would_change)
+        self._lines("told on the way", told_later(advice))
         self.console.print()
         for path in written:
             if path.suffix == ".toml":

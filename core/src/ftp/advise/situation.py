@@ -16,6 +16,7 @@ from ftp.data.read import read
 from ftp.data.row_types import Rows
 from ftp.errors import Problem, UserError
 from ftp.folder.log import Log
+from ftp.model import source
 from ftp.plugin_info import declaration_of
 from ftp.plugins.call import Hooks
 from ftp.plugins.declare import answers_hook, kind_of
@@ -75,6 +76,22 @@ def started_options(question: Question) -> dict[str, object]:
     if question.models:  # an entry names another one
         options["model"] = question.models[0]
     return options
+
+
+def check_models(situation: Situation) -> None:
+    """Refuse models that the user names and that are not there, before anything is measured.
+
+    Raises:
+        UserError: all of them.
+    """
+    problems: list[Problem] = []
+    for name in situation.question.models:
+        try:
+            source.find(name, situation.prepared.task.head)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(list(dict.fromkeys(problems)))
 
 
 # --- with the plugins that the user names ---
@@ -148,10 +165,10 @@ def _readings(question: Question) -> list[Reading]:
     return readings
 
 
-def _some_rows(source: str, columns: Mapping[str, str]) -> Rows:
+def _some_rows(data: str, columns: Mapping[str, str]) -> Rows:
     """The training rows of a source, else those of its first split: those on the hub as a stream, which imports torch."""
-    is_here = Path(source).expanduser().exists()
-    splits = read(source, columns=columns, streaming=not is_here)
+    is_here = Path(data).expanduser().exists()
+    splits = read(data, columns=columns, streaming=not is_here)
     return splits.get("train", next(iter(splits.values())))
 
 

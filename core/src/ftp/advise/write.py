@@ -145,8 +145,8 @@ def page(situation: Situation, advice: Advice) -> str:
         keys = list(zip(chart.curves, appearances, strict=True))
     return render("advice.html", folder=Path(__file__).parent, title=f"advice on {situation.question.data or 'a sample'}",
                   advice=advice, result=advice.recommendation, facts=facts_of(advice.facts), table=tried_table(advice),
-                  expected=expected(advice.recommendation), chart=chart, keys=keys, picture=markup(picture),
-                  has_recipe=advice.recommendation.entry is not None, out=situation.question.out)
+                  expected=expected(advice.recommendation), notes=told_later(advice), chart=chart, keys=keys,
+                  picture=markup(picture), has_recipe=advice.recommendation.entry is not None, out=situation.question.out)
 
 
 def facts_of(facts: Facts) -> list[tuple[str, str]]:
@@ -167,6 +167,12 @@ def facts_of(facts: Facts) -> list[tuple[str, str]]:
     if facts.language:
         lines.append(("language", facts.language))
     return lines
+
+
+def told_later(advice: Advice) -> list[str]:
+    """What was told on the way and is none of the facts: why no network could be read, for example."""
+    of_facts = {finding.text for finding in advice.facts.findings}
+    return [note for note in dict.fromkeys(advice.notes) if note not in of_facts]
 
 
 def expected(recommendation: Recommendation) -> list[tuple[str, str]]:
