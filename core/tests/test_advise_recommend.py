@@ -20,6 +20,7 @@ from ftp.advise.looks import take
 from ftp.advise.pilot import Job, measure
 from ftp.advise.pool import pool_of
 from ftp.advise.question import Question
+from ftp.advise.race import run_race
 from ftp.advise.recommend import race_and_recommend, recommend
 from ftp.advise.scores import Scorer
 from ftp.advise.situation import open_situation
@@ -280,6 +281,43 @@ def test_a_race_without_time_says_what_it_takes(tmp_path: Path) -> None:
     assert any("--budget 80s" in line for line in made.would_change)
     # what a run takes elsewhere needs no pilot
     assert any("NVIDIA" in line and "not measured" in line for line in made.elsewhere), made.elsewhere
+
+
+class SlowWorker:
+    """Answers all rows rightly; what `slow` names takes as long as it may."""
+
+    def __init__(self, folder: Path) -> None:
+        self.slow = "lora"
+
+    def __enter__(self) -> SlowWorker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def do(self, job: Job, seconds: float) -> Outcome:
+        if job.entry == self.slow:
+            return Outcome(job.entry, np.zeros(0, dtype=np.int64), np.zeros(0), seconds=seconds, error="it took too long")
+        answers = [Prediction(label) for label in job.data.splits["test"]["label"]]
+        return Outcome(job.entry, job.rows, np.zeros(len(job.rows)), answers, seconds=1.0, updates=job.updates, folds=(job.fold,))
+
+
+def test_what_is_ended_for_want_of_time_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftp.advise.started import started
+
+    monkeypatch.setattr("ftp.advise.race.Worker", SlowWorker)
+    monkeypatch.setattr("ftp.advise.race.beside", lambda *anything: [])
+    situation = situation_of(tmp_path, budget_seconds=60.0)
+    pool = pool_of(situation.data, 0)
+    entries = [Entry(name, (name, "classify")) for name in ("full", "lora")]
+    with started(situation) as run:
+        raced = run_race(situation, pool, Scorer(run, pool), ACCURACY, entries, field_of(situation))
+    lanes = {lane.entry.name: lane for lane in raced.lanes}
+    assert lanes["lora"].is_unfinished and not lanes["lora"].left and not lanes["lora"].outcomes
+    assert lanes["full"].outcomes and raced.spent > 55
+    # asked again with more time it is tried again
+    kept_entries = {json.loads(file.read_text())["entry"] for file in (situation.question.out / "pilots").glob("*.json")}
+    assert kept_entries == {"full"}
 
 
 # --- a first stage on plain text ---

@@ -143,6 +143,10 @@ class _Race:
                 self.tell(f"{name}: its next pilot would take about {seconds:.0f} s, {max(0.0, self.budget_left):.0f} s are left")
                 continue
             outcome = self._pilots(lane, folds, rung, worker)
+            if outcome is None:
+                self.lanes[name] = dataclasses.replace(lane, is_unfinished=True)
+                self.tell(f"{name}: its pilot took longer than there was time for, and was ended")
+                continue
             if is_over and not outcome.error:
                 outcome = self._joined([lane.outcomes[-1], outcome])
                 lane = dataclasses.replace(lane, outcomes=lane.outcomes[:-1])
@@ -165,8 +169,9 @@ class _Race:
         most = MOST_FOLDS[min(rung, len(MOST_FOLDS) - 1)]
         return list(range(min(most, self.pool.num_folds, math.ceil(HELD_ROWS / rows_of_fold))))
 
-    def _pilots(self, lane: Lane, folds: Sequence[int], rung: int, worker: Worker) -> Outcome:
-        """The pilots of an entry on some folds, as one outcome; that of the first that fails."""
+    def _pilots(self, lane: Lane, folds: Sequence[int], rung: int, worker: Worker) -> Outcome | None:
+        """The pilots of an entry on some folds, as one outcome; that of the first that fails; None where one was ended for want
+        of time, which is no failure of the entry."""
         outcomes = []
         for fold in folds:
             job = self._job(lane, fold, rung)
@@ -176,9 +181,10 @@ class _Race:
                 # a pilot that hangs may not use up all of the time
                 limit = max(START_SECONDS, self.budget_left)
                 outcome = worker.do(job, limit)
-                # what was ended for want of time is done again where a larger budget is asked for
-                if not outcome.error or outcome.seconds < limit:
-                    kept.save(outcome, file)
+                if outcome.error and outcome.seconds >= limit:
+                    self.spent += outcome.seconds
+                    return None
+                kept.save(outcome, file)
             self.spent += outcome.seconds
             outcomes.append(dataclasses.replace(outcome, entry=lane.entry.name))
             if outcome.error:
