@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ftp.train.amount import TrainingRows, batch_size, best_metric, epochs, patience
+from ftp.train.amount import TrainingRows, batch_size, best_metric, epochs, patience, picks_best
 
 
 @pytest.mark.parametrize(("rows", "batch", "passes"), [
@@ -15,7 +15,7 @@ def test_few_rows_are_learnt_in_smaller_batches_and_more_passes(rows: int, batch
     training = TrainingRows(rows, [rows // 2, rows - rows // 2] if rows > 1 else [1], 2)
     assert batch_size(training).value == batch
     assert epochs(training, batch).value == passes
-    assert patience(training).value == 5 and best_metric(training).value is None
+    assert patience(training).value == 5 and best_metric(training).value == "accuracy"
 
 
 def test_many_and_uneven_classes_take_twice_the_updates_of_half_the_rows() -> None:
@@ -28,7 +28,7 @@ def test_many_and_uneven_classes_take_twice_the_updates_of_half_the_rows() -> No
         assert epochs(hard, 8).value == 3 and why in epochs(hard, 8).reason
         assert epochs(hard, 16).value == 4  # 153 updates a pass, 600 are wanted
     assert best_metric(uneven).value == "macro_f1" and "31 rows" in best_metric(uneven).reason
-    assert best_metric(many).value is None
+    assert best_metric(many).value == "accuracy" and best_metric(TrainingRows(100)).value is None
 
 
 @pytest.mark.parametrize(("rarest", "is_uneven"), [(9, True), (10, True), (11, True), (12, False), (50, False)])
@@ -49,3 +49,11 @@ def test_what_writes_text_and_what_cannot_be_counted_keep_32_rows_and_3_passes()
         assert (batch_size(rows).value, epochs(rows, 32).value) == (32, 3)
     assert epochs(TrainingRows(50), None).value == 3  # tokens make an update
     assert patience(writes).value == 0
+
+
+@pytest.mark.parametrize(("held", "picks"), [(5, False), (49, False), (50, True), (None, True)])
+def test_few_validation_rows_pick_no_evaluation_of_classes(held: int | None, picks: bool) -> None:
+    rows = TrainingRows(200, [100, 100], 2, validation_count=held)
+    assert picks_best(rows).value is picks and patience(rows, picks).value == (5 if picks else 0)
+    assert picks_best(TrainingRows(200, validation_count=held)).value  # tags, spans, numbers
+    assert picks_best(rows, is_asked=True).value

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ftp.options import option
 
-FOLLOWING = ("batch_size", "epochs", "early_stopping_patience", "metric_for_best_model")
+FOLLOWING = ("batch_size", "epochs", "load_best_model_at_end", "early_stopping_patience", "metric_for_best_model")
 """Options that follow from the data where nobody gives them (`ftp.train.amount`). Until the rows are known their option has no
 value, and a `Settings` has what is right for rows that cannot be counted."""
 
@@ -107,8 +107,10 @@ class Settings:
     eval_on_start: bool | None = option(None, "evaluate before the first update as well, so that a run that only gets worse "
                                         "keeps what it began with; default: where a new head was fitted", group="evaluation")
     eval_batch_tokens: int = option(16384, "tokens per forward pass in evaluation", low=1, group="evaluation")
-    metric_for_best_model: str | None = option(None, "score that picks the best checkpoint; default: validation loss, macro_f1 "
-                                               "where classes are uneven", group="evaluation")
+    metric_for_best_model: str | None = option(None, "score that picks the best checkpoint; default: accuracy of classes, "
+                                               "macro_f1 where they are uneven, else the validation loss", group="evaluation")
+    load_best_model_at_end: bool = option(True, "the weights of the best evaluation are the result, not the last ones; "
+                                          "default: follows from the data", group="evaluation")
     early_stopping_patience: int = option(0, "evaluations without a better score before training ends; 0: never; default: "
                                           "follows from the data", low=0, group="evaluation")
     save_steps: int | None = option(None, "updates between checkpoints; default: at each evaluation", low=1,

@@ -141,7 +141,7 @@ def _train_and_answer(job: Job, folder: Path) -> tuple[Predictions, dict[str, fl
         nonlocal best_value, best_weights
         evaluation, value = validation(step, forward)
         # in memory what a run keeps in a checkpoint
-        if value < best_value:
+        if value <= best_value or not run.settings.load_best_model_at_end:
             best_value, best_weights = value, copied_weights(whole)
         return evaluation, value
 

@@ -205,6 +205,7 @@ class _Race:
             options["form"] = self.situation.prepared.settings.form
         # what follows from the data follows from all rows, not from those of a pilot
         settings = lane.prepared.settings
+        options["load_best_model_at_end"] = settings.load_best_model_at_end
         options["early_stopping_patience"] = settings.early_stopping_patience
         if settings.metric_for_best_model is not None:
             options["metric_for_best_model"] = settings.metric_for_best_model

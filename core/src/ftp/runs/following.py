@@ -32,7 +32,9 @@ def training_rows(data: Data, task: Task) -> TrainingRows:
     columns = forms.get(data.form).of_kind("class")
     if head.picks_class_of == "row" and columns and columns[0].name in train.column_names:
         counts.update(train[columns[0].name][:])
-    return TrainingRows(len(train), sorted(counts.values()), len(data.labels), head.follows_rows)
+    validation = data.splits.get("validation")
+    num_held = len(validation) if validation is not None else None
+    return TrainingRows(len(train), sorted(counts.values()), len(data.labels), head.follows_rows, num_held)
 
 
 def follow(prepared: Prepared, rows: TrainingRows) -> Prepared:
@@ -51,7 +53,8 @@ def follow(prepared: Prepared, rows: TrainingRows) -> Prepared:
         reasons["epochs"] = "not read, as --max-steps is given"
     if _is_none_by_word(prepared, "early_stopping_patience"):
         values["early_stopping_patience"] = 0
-    fill("early_stopping_patience", amount.patience(rows))
+    fill("load_best_model_at_end", amount.picks_best(rows, _asks_for_best(values)))
+    fill("early_stopping_patience", amount.patience(rows, values["load_best_model_at_end"]))
     if not _is_none_by_word(prepared, "metric_for_best_model"):
         fill("metric_for_best_model", amount.best_metric(rows))
     origin = dict(prepared.origin)
@@ -59,6 +62,11 @@ def follow(prepared: Prepared, rows: TrainingRows) -> Prepared:
         origin[name] = f"follows from the data: {reason}"
     settled = replace_settings(prepared, **{name: values[name] for name in FOLLOWING})
     return dataclasses.replace(settled, origin=origin, reasons=reasons)
+
+
+def _asks_for_best(values: Mapping[str, Any]) -> bool:
+    """Whether somebody said by what evaluations are compared, or how long a better one is waited for."""
+    return values["metric_for_best_model"] is not None or bool(values["early_stopping_patience"])
 
 
 def _is_none_by_word(prepared: Prepared, name: str) -> bool:

@@ -2,7 +2,9 @@
 
     rows up to 1,000: 8 an update, up to 8,000: 16, beyond: 32    many or uneven classes: half of it, 8 at least
     passes so that there are 300 updates (many or uneven classes: 600), from 3 passes to 10
-    ends after 5 evaluations without a better score, and keeps the best
+    ends after 5 evaluations without a better score, and keeps the best; of classes by accuracy (uneven ones: macro F1), as the
+        loss rises with the sureness of wrong answers while answers still get better
+    of classes with fewer than 50 validation rows, the last weights: so few rows cannot tell evaluations apart
 
 That is for tasks whose rows each have a short answer (a class, tags, a span, a number: `HeadSpec.follows_rows`), as few large
 updates teach a new head little. What writes text, and rows that cannot be counted, take 32 rows and 3 passes. Pure numbers.
@@ -31,6 +33,8 @@ MANY_CLASSES = 20
 UNEVEN = 5
 """Classes are uneven where the rarest has less than a fifth of what it would have if all had as many."""
 PATIENCE = 5
+FEWEST_TO_PICK_BY = 50
+"""Validation rows of classes below which no evaluation is picked as the best."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class TrainingRows:
         count: how many there are; None where they cannot be counted (a stream).
         class_counts: rows of each class that has any, where a row has one class.
         num_classes: of the task; 0 where it has none.
+        validation_count: rows that evaluations are scored on; None where they are not known.
         have_short_answers: each row has a class, tags, a span or a number, so that the rule for them holds.
     """
 
@@ -56,6 +61,7 @@ class TrainingRows:
     class_counts: Sequence[int] = ()
     num_classes: int = 0
     have_short_answers: bool = True
+    validation_count: int | None = None
 
     @property
     def fair_share(self) -> float:
@@ -111,10 +117,30 @@ def epochs(rows: TrainingRows, batch: int | None) -> Followed[float]:
     return Followed(float(passes), reason)
 
 
-def patience(rows: TrainingRows) -> Followed[int]:
-    """Evaluations without a better score before training ends; 0: never."""
+def picks_best(rows: TrainingRows, is_asked: bool = False) -> Followed[bool]:
+    """Whether the weights of the best evaluation are the result, and not the last ones.
+
+    Args:
+        is_asked: somebody named the score that picks the best, or the patience for a better one.
+    """
+    if is_asked:
+        return Followed(True, "what picks the best is named")
+    if rows.class_counts and rows.validation_count is not None and rows.validation_count < FEWEST_TO_PICK_BY:
+        return Followed(False, f"{rows.validation_count:,} validation rows, fewer than {FEWEST_TO_PICK_BY}, cannot tell "
+                        "evaluations apart: the last weights are the result")
+    return Followed(True, "what tasks of this kind take")
+
+
+def patience(rows: TrainingRows, picks: bool = True) -> Followed[int]:
+    """Evaluations without a better score before training ends; 0: never.
+
+    Args:
+        picks: whether an evaluation is picked as the best.
+    """
     if not rows.have_short_answers:
         return Followed(0, "what tasks of this kind take")
+    if not picks:
+        return Followed(0, "no evaluation is picked as the best")
     return Followed(PATIENCE, "later evaluations seldom become the best")
 
 
@@ -123,4 +149,6 @@ def best_metric(rows: TrainingRows) -> Followed[str | None]:
     if rows.are_uneven:
         return Followed("macro_f1", f"the rarest class has {min(rows.class_counts):,} rows, less than a fifth of the "
                         f"{rows.fair_share:,.0f} that it would have if all had as many")
-    return Followed(None, "what classes take that are not uneven")
+    if rows.class_counts:
+        return Followed("accuracy", "the loss rises with the sureness of wrong answers while answers still get better")
+    return Followed(None, "what tasks of this kind take")

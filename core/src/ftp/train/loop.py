@@ -108,7 +108,7 @@ def train(
 
         # A head that was fitted answers already: where training only makes it worse, it is the result.
         if (model.has_fitted_head if settings.eval_on_start is None else settings.eval_on_start) and not state.history:
-            state.add(*evaluate(0, forward))
+            state.add(*evaluate(0, forward), settings.load_best_model_at_end)
             save()
 
         plugin_states(run)  # what no checkpoint can hold is told now, not after an hour of training
@@ -141,7 +141,7 @@ def train(
             if due.evaluate:
                 with evaluated_weights(run, model):
                     evaluation, value = evaluate(state.step, forward)
-                    is_best = state.add(evaluation, value)
+                    is_best = state.add(evaluation, value, settings.load_best_model_at_end)
                     patience = settings.early_stopping_patience
                     if patience and state.worse >= patience and not due.end:
                         state.reason = f"no better for {patience} evaluations (best: update {state.best_step})"

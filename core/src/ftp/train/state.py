@@ -65,14 +65,21 @@ class State:
         """Whether there was an evaluation; the best may be that before the first update."""
         return not math.isnan(self.best)
 
-    def add(self, evaluation: Evaluation, value: float) -> bool:
-        """Take in an evaluation; whether it is the best so far. `value`: what picks the best, lower is better."""
+    def add(self, evaluation: Evaluation, value: float, picks: bool = True) -> bool:
+        """Take in an evaluation; whether it is the best so far.
+
+        Args:
+            evaluation: of the weights after this update.
+            value: what picks the best, lower is better. Of two alike the later one is taken: it has learnt more.
+            picks: whether there is a best one; else the last one counts as it.
+        """
         self.history.append(evaluation)
-        if not self.has_best or value < self.best:
-            self.best, self.best_step, self.worse = value, self.step, 0
-            return True
-        self.worse += 1
-        return False
+        is_better = not picks or not self.has_best or value < self.best
+        self.worse = 0 if is_better else self.worse + 1
+        if not is_better and value != self.best:
+            return False
+        self.best, self.best_step = value, self.step
+        return True
 
 
 def contents(
