@@ -17,11 +17,11 @@ from ftp.advise.scores import LOSS, Scorer, metric_of
 from ftp.advise.started import started
 from ftp.advise.types import Curve, Looks, Metric, Outcome, Point, Situation
 from ftp.data.encode import encode
-from ftp.errors import UserError
+from ftp.errors import PluginError, UserError
 from ftp.evaluate import baselines, linear
 from ftp.evaluate.linear import HEAD, WORDS
 from ftp.model import linear_fit
-from ftp.types import Data, Loss, Model, Predictions, StartedRun
+from ftp.types import Data, Loss, Model, Predictions, Score, StartedRun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,9 @@ def take(situation: Situation, pool: Pool, tell: Tell = lambda message: None) ->
             if outcome is None:
                 continue
             scores = scorer.scores(outcome)
-            metric = metric or metric_of(situation, scores)
+            # answers of pilots are compared without their networks
+            is_raced = situation.question.budget_seconds > 0
+            metric = metric or metric_of(situation, _without_model(scorer, outcome) if is_raced else scores)
             entries[name] = _with_scores(outcome, {own.name: own.value for own in scores})
         metric = metric or metric_of(situation, [])
         has_own_baselines = heads.get(situation.prepared.task.head).baselines is not None
@@ -160,6 +162,14 @@ def _cross_fitted(looker: Looker, name: str, folds: Sequence[int], num_rows: int
     num_fitted = looker.num_fitted(name, folds[0])
     return Outcome(name, np.concatenate(rows), np.concatenate(losses), answers, seconds=time.perf_counter() - began,
                    num_train_rows=num_fitted if num_rows is None else num_rows, folds=tuple(folds))
+
+
+def _without_model(scorer: Scorer, outcome: Outcome) -> list[Score]:
+    """The scores that answers alone have; none where a plugin asks for more (the tokenizer, for example)."""
+    try:
+        return Scorer(scorer.run, scorer.pool).scores(outcome)
+    except (PluginError, UserError):
+        return []
 
 
 def _with_scores(outcome: Outcome, scores: Mapping[str, float]) -> Outcome:

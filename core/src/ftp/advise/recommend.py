@@ -155,6 +155,8 @@ class _Verdict:
         tuned = self._best_tuned(chosen)
         ahead = self._ahead(tuned.last if tuned is not None else outcome, look)
         is_look_as_good = not ahead.is_surely_better and not self._ahead(outcome, look).is_surely_better
+        # what cannot be compared says nothing
+        is_look_as_good = is_look_as_good and math.isfinite(ahead.value)
         entry: Entry | None = chosen.entry
         simplest = self.looks.entries.get(self.looks.simplest)
         if simplest is not None and not self._is_better_than_simplest(outcome, simplest):
