@@ -154,7 +154,7 @@ def test_a_low_learning_rate_is_named_and_the_usual_one_advised() -> None:
     net.register_module("net", torch.nn.Linear(4, 1, bias=False))
     with torch.no_grad():
         net.net.weight.copy_(torch.ones(1, 4) * (1 + 1e-6))
-    model = SimpleNamespace(net=net)
+    model = SimpleNamespace(net=net, has_fitted_head=False)
     risk = judged(
         history([GUESS] * 3), run=a_run(learning_rate=1e-7), model=model, start=Start(kept, ())
     )
@@ -300,7 +300,7 @@ def test_weights_that_did_not_move_are_named() -> None:
     assert moves.ratio is not None and 1e-4 < moves.ratio < 0.01
     risk = judged(
         history(FALLING),
-        model=SimpleNamespace(net=net),
+        model=SimpleNamespace(net=net, has_fitted_head=False),
         start=Start(weights.take_snapshots(weights.named_tensors(net)), ()),
     )
     assert risk.level == "warn" and "head.weight" in risk.finding
