@@ -118,6 +118,14 @@ def test_thresholds_have_the_highest_f1_of_all() -> None:
         assert f1_score(truth[:, label], probabilities[:, label] >= tuned[label]) == pytest.approx(max(f1))
 
 
+def test_a_label_of_one_row_keeps_the_usual_threshold() -> None:
+    rows = [[0, 1], [1], [1], [], [], []]
+    answers = [Prediction([], (0.01, 0.2))] * 3 + [Prediction([], (0.005, 0.1))] * 3
+    first, second = scores.best_thresholds(answered(rows, answers), 2)
+    assert first == 0.5, "else every text with more than 0.01 would get it"
+    assert 0.1 < second < 0.2
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_new_head_begins_at_the_shares_of_the_labels(folder: Path, method: str) -> None:
     _, data, model, loss = built([method, "multilabel"], model=str(folder / "bert"), head_init="random")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ROWS_MEASURED = 100_000
 """Training rows that shares are taken from at most; a stream is read no further."""
+FEWEST_ROWS = 3
+"""Validation rows with a label that its threshold is tuned by, at least."""
 
 
 def has_probabilities(answered: Predictions | None) -> TypeGuard[Predictions]:
@@ -40,8 +42,8 @@ def log_odds_of_labels(data: Data) -> NDArray[np.float64]:
 
 
 def best_thresholds(answered: Predictions, labels: int) -> list[float]:
-    """For each label the probability from which on rows get it, so that its F1 on these rows is highest; 0.5 for a label that no
-    row has. Log odds are compared to one digit, so that rounding errors decide nothing."""
+    """For each label the probability from which on rows get it, so that its F1 on these rows is highest; 0.5 for a label that
+    fewer than `FEWEST_ROWS` have. Log odds are compared to one digit, so that rounding errors decide nothing."""
     import numpy as np
     from scipy.special import expit, logit
     from sklearn.metrics import precision_recall_curve
@@ -51,7 +53,8 @@ def best_thresholds(answered: Predictions, labels: int) -> list[float]:
     truth = hot(answered.rows["labels"], labels)
     thresholds = []
     for label in range(labels):
-        if not truth[:, label].any():
+        # one row would put the threshold at its own probability, however low that is
+        if truth[:, label].sum() < FEWEST_ROWS:
             thresholds.append(0.5)
             continue
         precision, recall, cuts = precision_recall_curve(truth[:, label], log_odds[:, label])
