@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +17,13 @@ from ftp.advise.pilot import Job, read_job, write_job
 from ftp.advise.question import Question
 from ftp.advise.situation import open_situation
 from ftp.advise.study import OptunaStudy, Standing
-from ftp.advise.types import Entry, Looks, Metric, Outcome, Situation
+from ftp.advise.types import Entry, Metric
 from ftp.advise.worker import Worker
 from ftp.folder import marker
-from ftp.types import Prediction
+from ftp_testing.race_samples import an_outcome, situation_of, write_rows
 
 Plant = Callable[..., Path]
 ACCURACY = Metric("accuracy", "max")
-NO_LOOKS = Looks(ACCURACY)
 
 OUTSIDER = """
     from ftp import Candidate, hookimpl, option, plugin
@@ -42,22 +40,6 @@ OUTSIDER = """
         def build_model(self):
             return (yield)
 """
-
-
-def write_rows(folder: Path, count: int = 60, label: Callable[[int], str] = lambda row: ("good", "bad")[row % 2]) -> Path:
-    """Rows whose words say their label, unless `label` does not follow the number of the row."""
-    file = folder / "rows.jsonl"
-    lines = []
-    for row in range(count):
-        words = ("a quiet joy from first to last", "not even for free would I watch it")[row % 2]
-        lines.append(json.dumps({"text": f"{words}, number {row}", "label": label(row)}))
-    file.write_text("\n".join(lines))
-    return file
-
-
-def situation_of(tmp_path: Path, **changes: Any) -> Situation:
-    options = {"plugins": ("classify",), "out": tmp_path / "advice", **changes}
-    return open_situation(Question(str(write_rows(tmp_path)), **options))
 
 
 # --- who may be raced ---
@@ -165,17 +147,6 @@ def test_what_clears_a_folder_knows_all_that_an_advice_writes(tmp_path: Path) ->
     write.claim(out)  # asked again
     marker.clear(out)
     assert sorted(path.name for path in out.iterdir()) == [marker.NAME, "notes.txt"]
-
-
-def an_outcome(entry: str, right: Sequence[bool], losses: Sequence[float] | None = None, **changes: Any) -> Outcome:
-    """Answers to rows of two classes in turn, right or wrong."""
-    answers = []
-    for row, is_right in enumerate(right):
-        label = row % 2 if is_right else 1 - row % 2
-        answers.append(Prediction(label, (1.0 - label, float(label))))
-    own = np.where(right, 0.2, 2.0) if losses is None else np.asarray(losses)
-    return dataclasses.replace(Outcome(entry, np.arange(len(right)), own, answers, {"accuracy": float(np.mean(right))},
-                                       seconds=3.0, memory=10**9, num_train_rows=48, updates=10, folds=(0,)), **changes)
 
 
 def test_an_outcome_comes_back_from_its_file(tmp_path: Path) -> None:

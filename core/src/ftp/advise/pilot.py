@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ def _train_and_answer(job: Job, folder: Path) -> tuple[Predictions, dict[str, fl
     from ftp.runs.build import build, make_source
     from ftp.runs.validation import Validation
     from ftp.train import loop
-    from ftp.train.state import Whole, copied_weights, put_weights
+    from ftp.train.state import State, Whole, copied_weights, put_weights
 
     run = _started(job, folder)
     model, loss = build(run, job.data)
@@ -134,15 +133,15 @@ def _train_and_answer(job: Job, folder: Path) -> tuple[Predictions, dict[str, fl
     source = make_source(run, job.data, encoded, loss)
     validation = Validation(run, job.data, model, loss, encoded, None)
     whole = Whole(model, loss)
-    best_value = math.inf
+    state = State()
     best_weights: dict[str, torch.Tensor] = {}
 
     def evaluate(step: int, forward: Callable[[Batch], LossOut]) -> tuple[Evaluation, float]:
-        nonlocal best_value, best_weights
+        nonlocal best_weights
         evaluation, value = validation(step, forward)
         # in memory what a run keeps in a checkpoint
-        if value <= best_value or not run.settings.load_best_model_at_end:
-            best_value, best_weights = value, copied_weights(whole)
+        if state.add(evaluation, value, run.settings.load_best_model_at_end):
+            best_weights = copied_weights(whole)
         return evaluation, value
 
     if job.updates:
