@@ -77,7 +77,7 @@ def test_a_race_ends_with_a_recipe_and_goes_on_where_it_stopped(
     monkeypatch.setattr("ftp.advise.recommend.entries_of", lambda *anything: few)
     told: list[str] = []
     first = race_and_recommend(situation, Facts("labelled", "labels", {}, {}), pool, looks, told.append)
-    assert first.entry is not None and first.kind in ("train", "no difference") and first.score is not None
+    assert first.entry is not None and first.kind in ("train", "likely", "no difference") and first.score is not None
     lines = {line.name: line for line in first.tried}
     assert "its process was ended by SIGABRT" in lines["crash"].left and any("crash failed" in line for line in told)
     assert lines[first.entry.name].value is not None and first.low is not None and first.low <= first.score
@@ -229,22 +229,45 @@ def looks_with(linear: Outcome, majority: Outcome, ahead: float) -> Looks:
 
 
 def test_nothing_is_trained_where_a_linear_head_is_as_good(judged: Callable[..., Recommendation]) -> None:
-    looks = looks_with(an_outcome("linear head", right_in(55)), an_outcome("majority class", right_in(30)), 0.4)
-    made = judged({"full": an_outcome("full", right_in(56)), "probe": an_outcome("probe", right_in(54))}, looks)
+    looks = looks_with(an_outcome("linear head", right_in(57)), an_outcome("majority class", right_in(30)), 0.4)
+    made = judged({"full": an_outcome("full", right_in(53)), "probe": an_outcome("probe", right_in(56))}, looks)
     assert made.kind == "train nothing" and made.entry is not None and made.entry.name == "probe"
     assert "Do not fine-tune" in made.answer
-    made = judged({"full": an_outcome("full", right_in(56))}, looks)
+    made = judged({"full": an_outcome("full", right_in(53))}, looks)
     assert made.kind == "train nothing" and made.entry is None
+
+
+def test_where_rows_show_little_what_is_usual_counts(judged: Callable[..., Recommendation]) -> None:
+    """One row more of sixty says nothing; that training is worth some points does."""
+    linear_head = an_outcome("linear head", right_in(50))
+    looks = looks_with(linear_head, an_outcome("majority class", right_in(30)), 0.4)
+    made = judged({"full": an_outcome("full", right_in(51)), "probe": an_outcome("probe", right_in(50))}, looks)
+    assert made.kind == "likely" and made.entry is not None and made.entry.name == "full"
+    assert "points ahead of the cheaper 'probe'" in made.answer and any(line.startswith("usual") for line in made.why)
+    # ways of training a network are usually alike: the cheaper one will do
+    both = judged({"full": an_outcome("full", right_in(51)), "lora": an_outcome("lora", right_in(50)),
+                   "probe": an_outcome("probe", right_in(50))}, looks)
+    assert both.kind == "likely" and both.entry is not None and both.entry.name == "lora"
+
+
+def test_a_loss_is_judged_by_the_rows_alone(judged: Callable[..., Recommendation]) -> None:
+    """What is usual of shares says nothing of it."""
+    outcomes = {}
+    for name, spread in (("full", 0.0), ("lora", 0.5)):
+        losses = np.asarray([0.5 + spread * (-1) ** row for row in range(60)])
+        outcomes[name] = dataclasses.replace(an_outcome(name, right_in(50)), losses=losses - (0.02 if name == "full" else 0.0))
+    made = judged(outcomes, Looks(Metric("loss", "min")))
+    assert made.kind == "no difference" and made.entry is not None and made.entry.name == "lora"
 
 
 def test_nobody_is_told_not_to_tune_where_nothing_was_tuned_far_enough(judged: Callable[..., Recommendation]) -> None:
     looks = looks_with(an_outcome("linear head", right_in(55)), an_outcome("majority class", right_in(30)), 0.4)
     outcomes = {"probe": an_outcome("probe", right_in(55)), "full": an_outcome("full", right_in(54), updates=10)}
     made = judged(outcomes, looks, updates_of_run={"full": 100})
-    assert made.kind == "no difference" and made.entry is not None and made.entry.name == "probe"
+    assert made.kind == "likely" and made.entry is not None and made.entry.name == "full"
     assert "Do not fine-tune" not in made.answer
     enough = judged(outcomes, looks, updates_of_run={"full": 20})
-    assert enough.kind == "train nothing" and enough.entry == made.entry
+    assert enough.kind == "train nothing" and enough.entry is not None and enough.entry.name == "probe"
     assert any(line.startswith("full beside 'linear head'") for line in enough.why)
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ftp.advise.comparison import NORMAL, drawn_values
 from ftp.advise.lanes import Lane
 from ftp.advise.scores import Scorer
-from ftp.advise.types import Looks, Outcome, Situation
+from ftp.advise.types import Looks, Metric, Outcome, Situation
+from ftp.advise.usual import TRAINING, has_usual
 from ftp.advise.wording import duration, size
 from ftp.errors import PluginError, UserError
 from ftp.plugins.plan import Prepared
@@ -67,9 +68,9 @@ def expected_score(situation: Situation, scorer: Scorer, looks: Looks, lane: Lan
     test = situation.data.splits.get("test", situation.data.splits.get("validation"))
     num_test = len(test) if test is not None else num_rows
     of_test = of_rows * math.sqrt(num_rows / max(1, num_test))
-    of_run = max(LEAST_NOISE, RUN_NOISE * of_rows * math.sqrt(num_rows / 100))
+    of_run = run_error(of_rows, num_rows)
     step, of_step = _step_to_all_rows(situation, looks, outcome)
-    of_updates = _of_missing_updates(scorer, looks, lane)
+    of_updates = missing_updates_error(scorer, metric, lane)
     spread = math.sqrt(of_rows**2 + of_test**2 + of_run**2 + of_step**2 + of_updates**2)
     low = value + step - NORMAL * spread
     high = value + step + NORMAL * spread
@@ -87,13 +88,33 @@ def _step_to_all_rows(situation: Situation, looks: Looks, outcome: Outcome) -> t
     return gain, (high - low) / (2 * NORMAL)
 
 
-def _of_missing_updates(scorer: Scorer, looks: Looks, lane: Lane) -> float:
-    """The standard error of what updates would add that the pilots did not do."""
+def run_error(of_rows: float, num_rows: int) -> float:
+    """The standard deviation of a score between runs that differ in their seed alone.
+
+    Args:
+        of_rows: standard error of the score on these rows.
+        num_rows: how many they are.
+    """
+    return max(LEAST_NOISE, RUN_NOISE * of_rows * math.sqrt(num_rows / 100))
+
+
+def missing_updates_error(scorer: Scorer, metric: Metric, lane: Lane) -> float:
+    """The standard error of what updates would add that the pilots did not do; 0 where they did all.
+
+    Args:
+        scorer: scores answers.
+        metric: the score.
+        lane: the entry.
+    """
     if lane.share >= 1:
         return 0.0
-    first = scorer.value(looks.metric, lane.outcomes[0])
-    gained = abs(scorer.value(looks.metric, lane.outcomes[-1]) - first)
-    return math.log(1 / lane.share) * max(LEAST_NOISE, UNTRAINED * gained)
+    first = scorer.value(metric, lane.outcomes[0])
+    gained = abs(scorer.value(metric, lane.outcomes[-1]) - first)
+    least = LEAST_NOISE
+    if lane.entry.trains and has_usual(metric, first):
+        # a pilot that hardly began has shown next to nothing of what training adds
+        least = TRAINING.spread * (1 - lane.share)
+    return max(least, math.log(1 / lane.share) * max(LEAST_NOISE, UNTRAINED * gained))
 
 
 # --- what it costs ---

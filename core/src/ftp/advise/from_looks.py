@@ -73,16 +73,23 @@ def _answer(looks: Looks) -> tuple[AnswerKind, str]:
     if metric.goal == "max" and value >= ALL_BUT_RIGHT:
         return "train nothing", (f"Do not fine-tune: '{looks.best}' is right already ({shown}), and a tuned network can hardly "
                                  "be better.")
-    if looks.curve is not None and metric.goal == "max":
+    if looks.curve is not None and are_labels_worth_more(looks):
         num_rows = looks.curve.points[-1].rows
-        _, low, _ = looks.curve.gain(num_rows, MORE_ROWS)
-        if low > WORTH_LABELS:
-            return "more labels", (
-                f"More labels help: {more_rows(metric, looks.curve, num_rows)}, by the curve of '{looks.best}' ({shown} with "
-                f"{num_rows:,} rows). What a tuned network adds was not raced.")
+        return "more labels", (
+            f"More labels help: {more_rows(metric, looks.curve, num_rows)}, by the curve of '{looks.best}' ({shown} with "
+            f"{num_rows:,} rows). What a tuned network adds was not raced.")
     return "train", (
         f"'{looks.best}' has {shown}, without training a network. Whether a tuned one is better was not raced: the recipe is the "
         "cheapest run that could be.")
+
+
+def are_labels_worth_more(looks: Looks) -> bool:
+    """Whether further labels are surely worth so much that it is the answer."""
+    curve = looks.curve
+    if curve is None or looks.metric.goal != "max":
+        return False
+    _, low, _ = curve.gain(curve.points[-1].rows, MORE_ROWS)
+    return low > WORTH_LABELS
 
 
 def _tried(looks: Looks) -> list[Tried]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ftp.advise import from_looks
 from ftp.advise.candidates import entries_of, field_of
-from ftp.advise.comparison import NORMAL, NOT_COMPARED, Ahead, ahead_in
+from ftp.advise.comparison import Ahead
+from ftp.advise.decide import Comparer, Decision, decide
 from ftp.advise.first_stage import Staged, train_and_stage
 from ftp.advise.forecast import elsewhere, expected_score, seconds_of_run
 from ftp.advise.lanes import Lane, Raced
@@ -21,19 +22,15 @@ from ftp.advise.race import run_race
 from ftp.advise.scores import LOSS, Scorer
 from ftp.advise.situation import run_of
 from ftp.advise.started import started
-from ftp.advise.types import AnswerKind, Entry, Facts, Looks, Metric, Outcome, Recommendation, Situation, Tried
-from ftp.advise.wording import MORE_ROWS, difference, duration, more_rows
+from ftp.advise.types import Entry, Facts, Looks, Metric, Outcome, Recommendation, Situation, Tried
+from ftp.advise.usual import ALIKE, TRAINING, has_usual
+from ftp.advise.wording import difference, duration, more_rows, points
 from ftp.report.numbers import format_number
 
 if TYPE_CHECKING:
     from ftp.advise.pool import Pool
 
 Tell = Callable[[str], None]
-
-ENOUGH = 0.2
-"""Share of a run's updates from which on a network that is no better than what needs none is taken to stay so."""
-WORTH_LABELS = 0.02
-"""What further labels are surely worth, at least, where that is told as the answer: two points."""
 
 
 def race_and_recommend(
@@ -60,7 +57,8 @@ def race_and_recommend(
     staged = Staged()
     if situation.question.unlabelled is not None:
         staged = train_and_stage(situation, entries, tell)
-        entries = [*entries, *staged.entries]
+        # a method and the same after a first stage go side by side, so that a short budget compares some of both
+        entries = sorted([*entries, *staged.entries], key=lambda entry: entry.cost)
     with started(situation) as run:
         scorer = Scorer(run, pool)
         raced = run_race(situation, pool, scorer, looks.metric, entries, field, tell, spent=staged.seconds)
@@ -82,20 +80,22 @@ def recommend(
         raced: the race.
         entries: what it began with.
     """
-    finalists = _finalists(raced.lanes)
-    if not finalists:
-        return _without_race(situation, facts, looks, raced, entries)
+    comparer = Comparer(scorer, looks.metric, situation.question.seed)
     begun = frozenset(entry.name for entry in entries)
-    return _Verdict(situation, pool, scorer, looks, raced, begun).recommendation(finalists)
+    untried = _untried(raced.lanes, begun)
+    decision = decide(comparer, raced.lanes, looks, is_all_tried=not untried)
+    if decision is None:
+        return _without_race(situation, facts, looks, raced, entries)
+    return _Words(situation, comparer, looks, raced, decision, untried).recommendation()
 
 
-def _finalists(lanes: Sequence[Lane]) -> list[Lane]:
-    """Those of the last rung that are not surely worse, best first."""
-    standing = [lane for lane in lanes if lane.last is not None and not lane.left]
-    if not standing:
-        return []
-    last_rung = max(lane.rung for lane in standing)
-    return [lane for lane in standing if lane.rung == last_rung]
+def _untried(lanes: Sequence[Lane], begun: frozenset[str]) -> tuple[str, ...]:
+    """The entries that the race began with and had no time for."""
+    untried = []
+    for lane in lanes:
+        if lane.entry.name in begun and not lane.outcomes and not lane.left:
+            untried.append(f"'{lane.entry.name}'")
+    return tuple(untried)
 
 
 def _without_race(
@@ -123,151 +123,110 @@ def _with_forecast(situation: Situation, of_looks: Recommendation) -> Recommenda
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """Decides between finalists and looks. `begun`: the names of the entries that the race began with."""
+class _Words:
+    """A decision in words and numbers. `untried`: entries that there was no time for."""
 
     situation: Situation
-    pool: Pool
-    scorer: Scorer
+    comparer: Comparer
     looks: Looks
     raced: Raced
-    begun: frozenset[str]
+    decision: Decision
+    untried: tuple[str, ...]
 
     @property
     def metric(self) -> Metric:
         return self.looks.metric
 
-    def recommendation(self, finalists: Sequence[Lane]) -> Recommendation:
-        """The one of the finalists that is recommended, or nothing to train."""
-        best = finalists[0]
-        chosen = self._cheapest_as_good(finalists)
-        # those that were set aside are compared at the last rung that both did
-        rest = [lane for lane in self.raced.lanes if lane is not chosen and not lane.left and lane.last is not None]
-        outcome = chosen.last
-        assert outcome is not None
-        as_good = [lane for lane in rest if not self._ahead(*_at_common_rung(chosen, lane)).is_surely_better]
-        is_clear = not as_good and not self._untried()
-        kind: AnswerKind = "train" if is_clear else "no difference"
-        answer = self._in_words(kind, chosen, best, as_good, has_others=bool(rest))
-
-        # a network is only worth its training where it is better than what needs none
-        look = self.looks.entries.get(self.looks.best)
-        tuned = self._best_tuned(chosen)
-        ahead = self._ahead(tuned.last if tuned is not None else outcome, look)
-        is_look_as_good = not ahead.is_surely_better and not self._ahead(outcome, look).is_surely_better
-        # what cannot be compared says nothing
-        is_look_as_good = is_look_as_good and math.isfinite(ahead.value)
-        entry: Entry | None = chosen.entry
-        simplest = self.looks.entries.get(self.looks.simplest)
-        if simplest is not None and not self._is_better_than_simplest(outcome, simplest):
-            kind = "nothing to learn"
-            answer = (f"Nothing was learnt from these rows: neither a simple model nor a tuned network ({chosen.entry.name}) is "
-                      f"better than '{self.looks.simplest}' beyond chance. Look at the labels before you train anything.")
-            entry = None
-        elif look is not None and is_look_as_good and (tuned is None or tuned.share >= ENOUGH):
-            kind = "train nothing"
-            untrained = next((lane for lane in finalists if not lane.entry.trains), None)
-            frozen = untrained or next((lane for lane in self.raced.lanes if not lane.entry.trains and lane.last), None)
-            entry = frozen.entry if frozen is not None and not frozen.left else None
-            chosen = frozen if entry is not None and frozen is not None else chosen
-            answer = f"Do not fine-tune: '{self.looks.best}' is as good as anything these rows could show"
-            if tuned is not None and math.isfinite(ahead.value):
-                margin = difference(self.metric, ahead.value, ahead.low, ahead.high)
-                answer += f"; {tuned.entry.name} is ahead by {margin}"
-            answer += "."
-            if entry is not None:
-                answer += f" {entry.name} makes a model of it without training the network."
-        elif kind == "no difference" and self._are_labels_worth_more():
-            kind = "more labels"
-            answer = f"{self._labels_in_words()}: no method was shown to add as much. Until then: {answer}"
-        outcome = chosen.last
-        assert outcome is not None
-        expected = expected_score(self.situation, self.scorer, self.looks, chosen, outcome)
+    def recommendation(self) -> Recommendation:
+        """What to run, what it is expected to score, and why."""
+        decision = self.decision
+        chosen = decision.chosen
+        outcome = _last(chosen)
+        expected = expected_score(self.situation, self.comparer.scorer, self.looks, chosen, outcome)
         return Recommendation(
-            kind, answer, self.metric, entry, expected.score, expected.low, expected.high, seconds_of_run(chosen, outcome),
-            chosen.memory or None, elsewhere(chosen.prepared),
-            tuple(self._why(chosen, tuned or chosen, look, ahead)), tuple(self._tried(chosen)),
-            tuple(self._would_change(chosen, kind)))
+            decision.kind, self._answer(), self.metric, chosen.entry if decision.is_run else None, expected.score, expected.low,
+            expected.high, seconds_of_run(chosen, outcome), chosen.memory or None, elsewhere(chosen.prepared),
+            tuple(self._why()), tuple(self._tried()), tuple(self._would_change()))
 
-    # --- which ---
+    # --- the answer ---
 
-    def _cheapest_as_good(self, finalists: Sequence[Lane]) -> Lane:
-        """The cheapest of those that the best is not ahead of by more than one standard error (the one-standard-error rule,
-        Breiman et al. 1984, Classification and Regression Trees, section 3.4.3)."""
-        best = finalists[0]
-        as_good = []
-        for lane in finalists:
-            ahead = self._ahead(best.last, lane.last)
-            error = (ahead.high - ahead.low) / (2 * NORMAL)
-            if lane is best or (math.isfinite(error) and ahead.value <= error):
-                as_good.append(lane)
-        # what begins with a first stage costs that stage as well
-        return min(as_good, key=lambda lane: (lane.entry.first is not None, lane.entry.cost * lane.updates, lane is not best))
-
-    def _ahead(self, own: Outcome | None, other: Outcome | None) -> Ahead:
-        if own is None or other is None:
-            return NOT_COMPARED
-        return ahead_in(self.scorer, self.metric, own, other, self.situation.question.seed)
-
-    def _is_better_than_simplest(self, outcome: Outcome, simplest: Outcome) -> bool:
-        """Whether this entry or a look has learnt something."""
-        if self._ahead(outcome, simplest).is_surely_better:
-            return True
-        return self.looks.ahead is not None and self.looks.ahead[1] > 0
-
-    def _best_tuned(self, chosen: Lane) -> Lane | None:
-        """What is recommended where it trains a network, else the best of the others that do and did not leave."""
-        if chosen.entry.trains:
-            return chosen
-        tuned = [lane for lane in self.raced.lanes if lane.entry.trains and lane.last is not None]
-        return next((lane for lane in tuned if not lane.left), None)
-
-    def _are_labels_worth_more(self) -> bool:
-        curve = self.looks.curve
-        if curve is None or self.metric.goal != "max":
-            return False
-        return curve.gain(curve.points[-1].rows, MORE_ROWS)[1] > WORTH_LABELS
-
-    def _untried(self) -> list[str]:
-        """The entries that the race began with and had no time for."""
-        untried = []
-        for lane in self.raced.lanes:
-            if lane.entry.name in self.begun and not lane.outcomes and not lane.left:
-                untried.append(f"'{lane.entry.name}'")
-        return untried
-
-    # --- in words ---
-
-    def _in_words(self, kind: AnswerKind, chosen: Lane, best: Lane, as_good: Sequence[Lane], *, has_others: bool) -> str:
-        """The answer where something is recommended.
-
-        Args:
-            as_good: those that it is not surely better than.
-            has_others: others stayed in the race.
-        """
-        metric = self.metric
-        assert chosen.last is not None
-        value = format_number(self.scorer.value(metric, chosen.last))
-        shown = f"{metric.name} {value} on rows that it was not fitted on"
-        if kind == "train" and has_others:
-            return f"Train '{chosen.entry.name}' ({shown}): it is better than the others beyond chance."
+    def _answer(self) -> str:
+        kind = self.decision.kind
+        name = self.decision.chosen.entry.name
+        if kind == "nothing to learn":
+            return (f"Nothing was learnt from these rows: neither a simple model nor a tuned network ({name}) is better than "
+                    f"'{self.looks.simplest}' beyond chance. Look at the labels before you train anything.")
+        if kind == "train nothing":
+            return self._train_nothing()
+        if kind == "likely":
+            return self._likely()
         if kind == "train":
-            return f"Train '{chosen.entry.name}' ({shown}): the others left the race."
-        if not as_good:
-            return f"Take '{chosen.entry.name}' ({shown}): there was no time to try {', '.join(self._untried())}."
-        names = ", ".join(f"'{lane.entry.name}'" for lane in as_good)
-        words = f"No difference that your rows could show between '{chosen.entry.name}' and {names}: take '{chosen.entry.name}'"
-        return f"{words}, the cheapest ({shown})." if chosen is not best else f"{words} ({shown})."
+            return self._train()
+        answer = self._no_difference()
+        if kind == "more labels":
+            return f"{self._labels_in_words()}: no method was shown to add as much. Until then: {answer}"
+        return answer
 
-    def _why(self, chosen: Lane, compared: Lane, look: Outcome | None, ahead: Ahead) -> list[str]:
-        """Reasons. `compared`: which entry `ahead` is of, beside the best look."""
+    def _shown(self) -> str:
+        """The score of what is recommended, as pilots have it."""
+        value = format_number(self.comparer.scorer.value(self.metric, _last(self.decision.chosen)))
+        return f"{self.metric.name} {value} on rows that it was not fitted on"
+
+    def _train(self) -> str:
+        chosen = self.decision.chosen
+        has_others = any(lane is not chosen and not lane.left and lane.last is not None for lane in self.raced.lanes)
+        why = "it is better than the others beyond chance" if has_others else "the others left the race"
+        return f"Train '{chosen.entry.name}' ({self._shown()}): {why}."
+
+    def _train_nothing(self) -> str:
+        decision = self.decision
+        ahead = decision.beside_look
+        answer = f"Do not fine-tune: '{self.looks.best}' is as good as anything these rows could show"
+        if decision.tuned.entry.trains and math.isfinite(ahead.value):
+            margin = difference(self.metric, ahead.value, ahead.low, ahead.high)
+            answer += f"; {decision.tuned.entry.name} is ahead by {margin}"
+        answer += "."
+        if decision.is_run:
+            answer += f" {decision.chosen.entry.name} makes a model of it without training the network."
+        return answer
+
+    def _likely(self) -> str:
+        chosen = self.decision.chosen
+        cheaper = self.decision.cheaper
+        assert cheaper is not None
+        gain = self.comparer.gain(chosen, cheaper)
+        if not has_usual(self.metric, gain):
+            return (f"Take '{chosen.entry.name}' ({self._shown()}): it is ahead of the cheaper '{cheaper.entry.name}', which "
+                    "your rows cannot show beyond chance.")
+        return (f"Take '{chosen.entry.name}' ({self._shown()}): by your rows and by what is usual it is {points(gain)} points "
+                f"ahead of the cheaper '{cheaper.entry.name}', which your rows alone cannot show beyond chance.")
+
+    def _no_difference(self) -> str:
+        chosen = self.decision.chosen
+        if not self.decision.as_good:
+            return f"Take '{chosen.entry.name}' ({self._shown()}): there was no time to try {', '.join(self.untried)}."
+        names = ", ".join(f"'{lane.entry.name}'" for lane in self.decision.as_good)
+        return (f"No difference that your rows could show between '{chosen.entry.name}' and {names}: take "
+                f"'{chosen.entry.name}', the cheapest ({self._shown()}).")
+
+    # --- reasons ---
+
+    def _why(self) -> list[str]:
+        """Reasons."""
+        decision = self.decision
+        chosen = decision.chosen
+        ahead = decision.beside_look
         lines = []
         if chosen.entry.why:
             lines.append(f"{chosen.entry.name}: {chosen.entry.why}")
-        if look is not None and math.isfinite(ahead.value):
+        if math.isfinite(ahead.value):
             words = difference(self.metric, ahead.value, ahead.low, ahead.high)
-            lines.append(f"{compared.entry.name} beside '{self.looks.best}', on the same {ahead.rows} rows: {words} of "
+            lines.append(f"{decision.tuned.entry.name} beside '{self.looks.best}', on the same {ahead.rows} rows: {words} of "
                          f"{self.metric.name}")
+        if decision.kind == "likely" and has_usual(self.metric, self.comparer.scorer.value(self.metric, _last(chosen))):
+            lines.append(f"usual, by our measurements: a trained network is {points(TRAINING.mean)} points ahead of a linear "
+                         f"model of its features (sd {100 * TRAINING.spread:.0f} over sets), ways of training it are alike "
+                         f"(sd {100 * ALIKE.spread:.0f})")
         if chosen.share < 1:
             lines.append(f"its pilots did {chosen.share:.0%} of a run's updates: the interval allows for the rest")
         if self.looks.curve is not None:
@@ -280,14 +239,15 @@ class _Verdict:
             return ""
         return more_rows(self.metric, curve, curve.points[-1].rows)
 
-    def _would_change(self, chosen: Lane, kind: AnswerKind) -> list[str]:
+    def _would_change(self) -> list[str]:
+        kind = self.decision.kind
         lines = []
         unfinished = [lane for lane in self.raced.lanes if lane.is_unfinished and not lane.left]
         if unfinished:
             names = ", ".join(f"'{lane.entry.name}'" for lane in unfinished)
             budget = math.ceil(2 * max(self.raced.spent, self.situation.question.budget_seconds))
             lines.append(f"more time: {names} went no further for want of it (--budget {budget}s)")
-        if kind in ("no difference", "train nothing", "more labels"):
+        if kind in ("likely", "no difference", "train nothing", "more labels"):
             lines.append("more labels, which would show smaller differences")
         if kind == "nothing to learn":
             lines.append("labels that say something about the text, or columns that were meant otherwise (--columns)")
@@ -296,31 +256,38 @@ class _Verdict:
         lines += self.raced.notes
         return lines
 
-    def _tried(self, chosen: Lane) -> list[Tried]:
+    def _tried(self) -> list[Tried]:
         """The race and the looks as lines of a table, the best first."""
+        chosen = self.decision.chosen
         lines = []
         for lane in self.raced.lanes:
             if not lane.outcomes:
                 lines.append(Tried(lane.entry.name, left=lane.left or "not tried: no time for it"))
                 continue
-            value = None if lane.last is None else self.scorer.value(self.metric, lane.last)
-            behind = self._behind(chosen, lane)
+            value = None if lane.last is None else self.comparer.scorer.value(self.metric, lane.last)
+            behind = self._behind(lane)
             left = lane.left
             if not left and lane.is_unfinished and lane is not chosen:
                 left = "set aside for want of time, not because it was worse"
             lines.append(Tried(lane.entry.name, value, *behind, rows=lane.outcomes[-1].num_train_rows, seconds=lane.seconds,
                                left=left))
         for name, outcome in self.looks.entries.items():
-            ahead = self._ahead(chosen.last, outcome)
+            ahead = self.comparer.ahead(chosen.last, outcome)
             lines.append(Tried(name, outcome.scores.get(self.metric.name), *_of(ahead), rows=outcome.num_train_rows,
                                seconds=outcome.seconds))
         return sorted(lines, key=lambda line: _place(line, chosen.entry.name))
 
-    def _behind(self, chosen: Lane, lane: Lane) -> tuple[float | None, float | None, float | None]:
+    def _behind(self, lane: Lane) -> tuple[float | None, float | None, float | None]:
         """How far an entry is behind what is recommended, at the last rung that both did."""
-        if lane is chosen:
+        if lane is self.decision.chosen:
             return None, None, None
-        return _of(self._ahead(*_at_common_rung(chosen, lane)))
+        return _of(self.comparer.lane_ahead(self.decision.chosen, lane))
+
+
+def _last(lane: Lane) -> Outcome:
+    """The last rung of a lane that was decided on, which has one."""
+    assert lane.last is not None
+    return lane.last
 
 
 def _place(line: Tried, first: str) -> float:
@@ -328,19 +295,6 @@ def _place(line: Tried, first: str) -> float:
     if line.name == first:
         return -math.inf
     return math.inf if line.behind is None else line.behind
-
-
-def _at_common_rung(lane: Lane, other: Lane) -> tuple[Outcome | None, Outcome | None]:
-    """The outcomes of two entries at the last rung that both did; None where one of them failed in it."""
-    rung = min(lane.rung, other.rung)
-    outcomes = []
-    for own in (lane, other):
-        # an extra joins late: its first outcome is of the second rung
-        first = own.rung + 1 - len(own.outcomes)
-        place = rung - first
-        outcome = own.outcomes[place] if 0 <= place < len(own.outcomes) else own.last
-        outcomes.append(outcome if outcome is None or not outcome.error else None)
-    return outcomes[0], outcomes[1]
 
 
 def _of(ahead: Ahead) -> tuple[float | None, float | None, float | None]:

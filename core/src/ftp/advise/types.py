@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 FindingLevel = Literal["note", "warn", "stop"]
 """`stop`: advice would be about wrong rows, so that the ladder ends there."""
 
-AnswerKind = Literal["train", "no difference", "train nothing", "nothing to learn", "more labels", "stopped", "not known"]
+AnswerKind = Literal[
+    "train", "likely", "no difference", "train nothing", "nothing to learn", "more labels", "stopped", "not known"]
 """What a recommendation comes to.
 
-`train`: the entry is better than the others beyond chance. `no difference`: these rows cannot tell, so the cheapest is taken.
+`train`: the entry is better than the others beyond chance. `likely`: it is expected to be better than a cheaper one by what the
+rows and the usual difference say, but not beyond chance. `no difference`: these rows cannot tell, so the cheapest is taken.
 `train nothing`: what needs no training is as good. `nothing to learn`: nothing is better than always the same answer. `more
 labels`: they are worth more than any method was shown to add. `stopped`: a finding ends the ladder. `not known`: nothing was
 measured.
