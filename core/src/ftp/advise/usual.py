@@ -35,11 +35,14 @@ FIRST_STAGE = Usual(0.0, 0.03)
 
 def usual_difference(own: Entry, other: Entry) -> Usual:
     """How far an entry usually is ahead of another."""
-    if own.model != other.model:
-        return OTHER_MODEL
-    if own.trains != other.trains:
-        return TRAINING if own.trains else Usual(-TRAINING.mean, TRAINING.spread)
-    return ALIKE if own.first == other.first else FIRST_STAGE
+    if own.first != other.first:  # its model is the one that the first stage left
+        usual = FIRST_STAGE
+    else:
+        usual = ALIKE if own.model == other.model else OTHER_MODEL
+    if own.trains == other.trains:
+        return usual
+    mean = TRAINING.mean if own.trains else -TRAINING.mean
+    return Usual(mean, max(TRAINING.spread, usual.spread))
 
 
 def expected_gain(ahead: Ahead, usual: Usual, error: float = 0.0) -> float:
