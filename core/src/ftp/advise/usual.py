@@ -35,10 +35,10 @@ FIRST_STAGE = Usual(0.0, 0.03)
 
 def usual_difference(own: Entry, other: Entry) -> Usual:
     """How far an entry usually is ahead of another."""
-    if own.first != other.first:  # its model is the one that the first stage left
+    usual = ALIKE if own.model == other.model else OTHER_MODEL
+    # a first stage leaves a model of its own
+    if own.first != other.first:
         usual = FIRST_STAGE
-    else:
-        usual = ALIKE if own.model == other.model else OTHER_MODEL
     if own.trains == other.trains:
         return usual
     mean = TRAINING.mean if own.trains else -TRAINING.mean
