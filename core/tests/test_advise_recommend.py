@@ -120,6 +120,8 @@ ROWS_OF: dict[str, Callable[[int], dict[str, Any]]] = {
     ("tagged", 60.0, "f1", "", {"each word's usual tag", "untuned, linear head", "untuned"}),
     ("graded", 60.0, "pearson", "mean of train", {"TF-IDF, linear model", "untuned, linear head"}),
     ("multilabelled", 0.0, "micro_f1", "most frequent label", {"TF-IDF, linear model", "untuned, linear head"}),
+    # what a plugin learnt of the network that it has seen is no part of an answer
+    ("multilabelled", 60.0, "micro_f1", "most frequent label", {"TF-IDF, linear model", "untuned, linear head"}),
     # perplexity and bits per byte need a tokenizer, which answers of pilots have not
     ("text", 0.0, "perplexity", "", {"untuned"}),
     ("text", 60.0, "loss", "", {"untuned"}),
@@ -144,14 +146,36 @@ def test_looks_at_rows_of_a_form(
     assert "Nothing was learnt" not in made.answer or simplest
 
 
+def test_a_look_chooses_nothing_by_the_rows_that_it_answers(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thresholds that are tuned on the answered rows would flatter a baseline beside pilots."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps(ROWS_OF["multilabelled"](row)) for row in range(30)))
+    options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32", "max_length": 64}
+    situation = open_situation(Question(str(file), out=tmp_path / "advice", options=options, budget_seconds=0.0))
+    splits_seen: list[dict[str, set[str]]] = []
+
+    def no_baselines(run: Any, data: Any, *others: Any) -> dict[str, Any]:
+        splits_seen.append({split: set(rows["text"][:]) for split, rows in data.splits.items()})
+        return {}
+
+    monkeypatch.setattr("ftp.evaluate.baselines.predict_baselines", no_baselines)
+    take(situation, pool_of(situation.data, 0))
+    assert splits_seen
+    for splits in splits_seen:
+        assert splits["validation"] and splits["test"] and not splits["validation"] & splits["test"]
+        assert not splits["train"] & (splits["validation"] | splits["test"])
+
+
 def test_a_large_network_reads_fewer_rows(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chat model of a billion weights would read 600 pairs for hours on a CPU."""
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps(ROWS_OF["graded"](row)) for row in range(30)))
     options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32", "max_length": 64}
     situation = open_situation(Question(str(file), out=tmp_path / "advice", options=options, budget_seconds=0.0))
-    monkeypatch.setattr("ftp.advise.looks.TOKENS_TIMES_WEIGHTS", 0)
-    monkeypatch.setattr("ftp.advise.looks.FEWEST_FEATURE_ROWS", 20)
+    monkeypatch.setattr("ftp.advise.lookers.TOKENS_TIMES_WEIGHTS", 0)
+    monkeypatch.setattr("ftp.advise.lookers.FEWEST_FEATURE_ROWS", 20)
     looks = take(situation, pool_of(situation.data, 0))
     answered = {name: len(outcome.rows) for name, outcome in looks.entries.items()}
     # two of five folds of 20 rows, and not of 30

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ftp import forms
 from ftp.data.domains import COLUMN
 from ftp.data.splits import bound_rows, cut_validation
+from ftp.settings import Settings
 from ftp.types import Data
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 NUM_FOLDS = 5
 HELD = "validation"
-"""The split that the rows of a fold are answered as by looks, which choose nothing by them."""
+"""The split that the rows of a fold are answered as by looks at classes, which choose nothing by them."""
 ANSWERED = "test"
-"""The split that the rows of a fold are answered as by pilots, which pick their best weights by other rows."""
+"""The split that the rows of a fold are answered as by whoever chooses something by other rows: pilots their best weights, a
+baseline its thresholds."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Pool:
     num_folds: int
     seed: int = 0
     group: str | None = None
-    validation_share: float = 0.1
+    validation_share: float = Settings.validation_share
 
     def held(self, fold: int) -> NDArray[np.int64]:
         """[rows] int64, the numbers of the rows of a fold, ascending."""
@@ -83,12 +85,23 @@ class Pool:
         Raises:
             UserError: they are too few to cut a validation split from.
         """
-        others = self.rows.select(self.fitted(fold, num_rows))
-        train, validation = cut_validation(
-            others, seed=self.seed, share=self.validation_share, group=self.group, form=self.data.form)
-        splits = {"train": others.select(train), "validation": others.select(validation),
+        train, validation = self.cut(self.fitted(fold, num_rows))
+        splits = {"train": self.rows.select(train), "validation": self.rows.select(validation),
                   ANSWERED: self.rows.select(self.held(fold))}
         return dataclasses.replace(self.data, splits=splits, domains={})
+
+    def cut(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of train and rows of validation, cut from some rows as a run does it.
+
+        Args:
+            rows: `[rows] int64`, their numbers.
+
+        Raises:
+            UserError: they are too few to cut a validation split from.
+        """
+        train, validation = cut_validation(
+            self.rows.select(rows), seed=self.seed, share=self.validation_share, group=self.group, form=self.data.form)
+        return rows[train], rows[validation]
 
 
 def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS, group: str | None = None) -> Pool:
@@ -124,7 +137,7 @@ def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS, group: str | None
     leaders = by_class[np.sort(first_places)]  # the first row of each group takes the others with it
     fold_of_group = np.zeros(len(rows), dtype=np.int64)
     fold_of_group[group_of_row[leaders]] = np.arange(len(leaders)) % num_folds
-    share = len(parts[1]) / len(rows) if len(parts) > 1 else 0.1
+    share = len(parts[1]) / len(rows) if len(parts) > 1 else Settings.validation_share
     return Pool(data, rows, fold_of_group[group_of_row], order.astype(np.int64), num_folds, seed, group, share)
 
 
