@@ -19,6 +19,7 @@ from ftp.advise.situation import open_situation
 from ftp.advise.study import OptunaStudy, Standing
 from ftp.advise.types import Entry, Metric
 from ftp.advise.worker import Worker
+from ftp.errors import UserError
 from ftp.folder import marker
 from ftp_testing.race_samples import an_outcome, situation_of, write_rows
 
@@ -139,14 +140,29 @@ def test_an_outcome_of_another_version_of_core_is_not_taken(tmp_path: Path, monk
 
 def test_what_clears_a_folder_knows_all_that_an_advice_writes(tmp_path: Path) -> None:
     out = tmp_path / "advice"
-    write.claim(out)
+    with write.claimed(out):
+        pass
     kept.save(an_outcome("lora", [True]), out / kept.PILOTS / "x.json")
     pytest.importorskip("optuna")
     OptunaStudy(out / "study.db", "rows", ACCURACY, 0).report("lora", 0, 0.5)
     (out / "notes.txt").write_text("of the user")
-    write.claim(out)  # asked again
+    with write.claimed(out):  # asked again
+        pass
     marker.clear(out)
     assert sorted(path.name for path in out.iterdir()) == [marker.NAME, "notes.txt"]
+
+
+def test_two_at_a_time_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
+    out = tmp_path / "advice"
+    with write.claimed(out):
+        # a marker that is being written does not make its folder somebody else's
+        (out / marker.NAME).rename(out / f".{marker.NAME}.1.part")
+        for _ in range(2):
+            with pytest.raises(UserError, match="another ftp advise is working in this folder"), write.claimed(out):
+                pass
+            marker.create(out, write.KIND)
+    with write.claimed(out):
+        pass
 
 
 def test_an_outcome_comes_back_from_its_file(tmp_path: Path) -> None:

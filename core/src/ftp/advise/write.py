@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ from ftp.advise.situation import run_of
 from ftp.advise.types import Advice, Facts, Looks, Outcome, Recommendation, Situation
 from ftp.advise.wording import difference, duration, interval, more_rows, size
 from ftp.errors import UserError
-from ftp.folder import marker
+from ftp.folder import claim, marker
+from ftp.folder.paths import CLAIM, RUNS
 from ftp.folder.paths import RECIPE as ROWS_RECIPE
-from ftp.folder.paths import RUNS
 from ftp.folder.writing import plain, write_json, write_text
 
 if TYPE_CHECKING:
@@ -26,34 +27,51 @@ JSON = "advice.json"
 PAGE = "advice.html"
 RECIPE = "recipe.toml"
 KIND = "advice"
+WHO = "ftp advise"
+"""Who works in a folder that is in use."""
 WRITTEN = (JSON, PAGE, RECIPE, ROWS_RECIPE, f"{PILOTS}/", f"{STAGES}/", study.FILE, f"{study.FILE}-journal")
 """All that an advice writes, as the marker of its folder lists it; the last is there while SQLite writes."""
 CURVE_STEPS = 24
 
 
-def claim(out: Path) -> None:
-    """Make the folder of an advice, or take one that ftp made.
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """The folder of an advice, made where there is none, for this process alone until the end of the block.
 
     Args:
         out: the folder.
 
     Raises:
-        UserError: it holds somebody's files.
+        UserError: it holds somebody's files, or another advice is being made in it.
     """
-    if out.is_dir() and any(out.iterdir()):
-        mark = marker.read(out)
-        if mark is None or mark.kind != KIND:
-            raise UserError(f"--out {out}: it holds other files", "name a folder that is new, or one of an earlier advice",
-                            f"--out {out}-2")
-        marker.add(out, WRITTEN)
-        return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out} cannot be made: {error.strerror or error}", "name another folder") from error
-    marker.create(out, KIND)
-    # before anything is written: an advice may be stopped at any time
-    marker.add(out, WRITTEN)
+    _check_own(out)
+    claim.hold(out, WHO)
+    try:
+        if marker.read(out) is None:
+            marker.create(out, KIND)
+        # before anything is written: an advice may be stopped at any time
+        marker.add(out, WRITTEN)
+        yield
+    finally:
+        claim.release(out)
+
+
+def _check_own(out: Path) -> None:
+    """Refuse a folder that holds anything but an advice."""
+    mark = marker.read(out)
+    is_empty = {path.name for path in out.iterdir()} <= {CLAIM}
+    if is_empty or (mark is not None and mark.kind == KIND):
+        return
+    # whoever marks it this moment holds it already
+    process = claim.holder(out)
+    if process is not None:
+        raise claim.in_use(out, process, WHO)
+    raise UserError(f"--out {out}: it holds other files", "name a folder that is new, or one of an earlier advice",
+                    f"--out {out}-2")
 
 
 def write(situation: Situation, advice: Advice) -> list[Path]:

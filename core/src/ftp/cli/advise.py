@@ -53,8 +53,7 @@ def command(arguments: tuple[str, ...]) -> None:
     from ftp.advise.show import Shown, Silent
 
     question, as_json = read_question(arguments)
-    write.claim(question.out)
-    with Silent() if as_json else Shown() as shown:
+    with write.claimed(question.out), Silent() if as_json else Shown() as shown:
         situation, advice = advise(question, shown)
         written = write.write(situation, advice)
         shown.end(advice, written)

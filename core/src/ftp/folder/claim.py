@@ -68,7 +68,7 @@ def _claim_named(path: Path, notes: list[str] | None) -> Path:
     _check_free(path)
     with disk(path):
         path.mkdir(parents=True, exist_ok=True)
-    _hold(path)
+    hold(path)
     try:
         _check_free(path)  # whoever held it a moment ago may have made a run of it
     except UserError:
@@ -105,7 +105,7 @@ def _claim_numbered(plugins: Sequence[str]) -> Path:
                 path.mkdir()
             except FileExistsError:  # another process took the number
                 continue
-        _hold(path)
+        hold(path)
         _mark(path)
         return path
 
@@ -119,7 +119,7 @@ def _mark(path: Path) -> None:
 
 
 def release(folder: Path) -> None:
-    """Let go of a folder that `claim` gave; harmless when it is not held."""
+    """Let go of a folder that `claim` or `hold` gave; harmless when it is not held."""
     held = _held.pop(folder.resolve(), None)
     if held is not None:
         with contextlib.suppress(OSError):
@@ -139,7 +139,7 @@ def _claim_existing(out: Path | None, notes: list[str] | None) -> Path:
         raise UserError(f"--resume {path}: {reason}", "name the folder of a run", "ftp runs")
     if Folder(path).read_facts().get("status") == "finished":
         _check_completable(path, notes)
-    _hold(path)
+    hold(path)
     run_id = Folder(path).read_facts().get("id")
     if marker.read(path) is None and run_id:
         marker.create(path, id=str(run_id))
@@ -227,7 +227,7 @@ def _check_free(path: Path) -> None:
         return
     pid = holder(path)
     if pid is not None:
-        raise _in_use(path, pid)
+        raise in_use(path, pid)
     if Folder(path).read_facts().get("status") == "finished":
         raise UserError(
             f"--out {path}: the folder already holds a run, which is finished",
@@ -274,10 +274,17 @@ def _check_foreign(path: Path, mark: marker.Marker) -> None:
         raise UserError(problems)
 
 
-def _hold(path: Path) -> None:
-    """Lock the folder for this process.
+def hold(path: Path, who: str = "run") -> None:
+    """Lock the folder for this process, until `release` or its end.
 
     Where the file system knows no locks, the folder is used without one.
+
+    Args:
+        path: the folder.
+        who: works in it, for the message of whoever comes next.
+
+    Raises:
+        UserError: another process holds it.
     """
     require_no_link(path / CLAIM)
     while True:
@@ -286,7 +293,7 @@ def _hold(path: Path) -> None:
         if not _lock(file):
             pid = _read_pid(file)
             file.close()
-            raise _in_use(path, pid)
+            raise in_use(path, pid, who)
         try:
             is_same_file = os.path.samestat(os.fstat(file.fileno()), (path / CLAIM).stat())
         except OSError:
@@ -321,8 +328,9 @@ def _read_pid(file: IO[str]) -> str:
         return "?"
 
 
-def _in_use(path: Path, pid: str) -> UserError:
-    return UserError(f"{path}: another run is working in this folder (process {pid})",
+def in_use(path: Path, pid: str, who: str = "run") -> UserError:
+    """The error of whoever comes to a folder that another process holds."""
+    return UserError(f"{path}: another {who} is working in this folder (process {pid})",
                      "wait for it, or name another folder with --out")
 
 
