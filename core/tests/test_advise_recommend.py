@@ -102,6 +102,21 @@ def test_a_pilot_ends_with_its_best_weights_as_a_run_does(tiny_encoder: Path, tm
     assert np.allclose(trained.losses, start.losses) and start.scores["accuracy"] == 1.0
 
 
+def test_a_pilot_without_updates_tunes_what_a_run_without_updates_tunes(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Every third row has the label at random, so that it is likelier than even nowhere: a threshold of 0.5 gives it to none."""
+    file = tmp_path / "rows.jsonl"
+    rows = [{"text": f"number {row}", "labels": ["food", "price"][: 2 if row % 3 == 0 else 1]} for row in range(90)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    options = {"model": str(tiny_encoder), "device": "cpu", "precision": "fp32"}
+    pool = pool_of(open_situation(Question(str(file), out=tmp_path / "advice", options=options)).data, 0)
+    job = Job("probe", ("probe", "multilabel"), (), options, pool.as_run(0), pool.held(0), 0, updates=0, batch_size=8)
+    outcome = measure(job, tmp_path)
+    assert not outcome.error
+    price = pool.data.labels.index("price")
+    assert all(answer.scores is not None and answer.scores[price] < 0.5 for answer in outcome.answers)
+    assert any(price in (answer.answer or ()) for answer in outcome.answers)
+
+
 # --- looks at heads of all kinds ---
 
 ROWS_OF: dict[str, Callable[[int], dict[str, Any]]] = {

@@ -144,8 +144,8 @@ def _train_and_answer(job: Job, folder: Path) -> tuple[Predictions, dict[str, fl
             best_weights = copied_weights(whole)
         return evaluation, value
 
-    if job.updates:
-        loop.train(run, model, loss, source, evaluate, lambda evaluation, history: None, saves_checkpoints=False)
+    # without updates too: what a plugin tunes on validation rows (thresholds) is tuned at the evaluation before the first
+    loop.train(run, model, loss, source, evaluate, lambda evaluation, history: None, saves_checkpoints=False)
     if best_weights:
         put_weights(whole, best_weights)
     answered = predict(run, model, loss, job.data.splits[ANSWERED], encoded[ANSWERED], ANSWERED)
