@@ -104,10 +104,15 @@ def the_folder(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(out)
 
 
-def on_rows(data: Data, **options: Any) -> Risk:
+NO_OPTIONS = Settings()
+
+
+def on_rows(
+    data: Data, method: str = "full", settings: Settings = NO_OPTIONS, **options: Any
+) -> Risk:
     """The verdict from rows alone."""
-    prepared = prepare(["full", "sentiment", *QUIET])
-    run = Run(Settings(), Task(data.form, "labels"), Hooks(prepared.picked, prepared.values))
+    prepared = prepare([method, "sentiment", *QUIET])
+    run = Run(settings, Task(data.form, "labels"), Hooks(prepared.picked, prepared.values))
     return sound(Preflight(**options).check_risks(run, "start", data, None, None))
 
 
@@ -209,6 +214,22 @@ def test_a_class_with_less_than_a_fifth_of_its_fair_share_is_noted_with_what_hel
     assert "(92.5% and 7.5% of the rows; 50.0% each would be even)" in risk.finding
     assert "ftp run run.toml --plugins full,sentiment,class_weight" in risk.advice
     assert on_rows(labelled(labels=[0] * 179 + [1] * 21)).level == "ok"
+
+
+def test_a_run_without_updates_is_not_told_to_weigh_its_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {"model": tiny_of(tmp_path, "bert")}
+    recipe = prepare(["probe", "sentiment", *QUIET], given=[("options", options)]).recipe()
+    (tmp_path / "run.toml").write_text(recipe)
+    uneven = labelled(labels=[0] * 185 + [1] * 15)
+    advice = on_rows(uneven, "probe", Settings(max_steps=0)).advice
+    assert "ftp run run.toml --probe.balanced" in advice
+    assert not any("class_weight" in command for command in advice)
+    # with updates the loss is asked
+    trained = on_rows(uneven, "probe", Settings(max_steps=10)).advice
+    assert "ftp run run.toml --plugins probe,sentiment,class_weight" in trained
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from ftp.settings import Settings
 from ftp.types import Comparison, Data, Evaluation, Prediction, Predictions, Risk, Run, Score, Task
 from ftp_testing.advice import follow
 from ftp_testing.models import tiny
-from ftp_underfitting import Underfitting, curve, gain, weights
+from ftp_underfitting import Underfitting, advice, curve, gain, weights
 from ftp_underfitting.start import Start, steepest
 
 LABELS = ("bad", "good")
@@ -441,10 +441,21 @@ def test_advice_names_options_that_the_run_has() -> None:
     values = SimpleNamespace(r=4, target_modules=("query",), lora_dropout=0.0)
     hooks = SimpleNamespace(picked=[lora], plugins={"lora": values})
     risk = judged(history([GUESS] * 3), run=a_run(hooks=hooks, learning_rate=1e-3))
-    advice = " ".join(risk.advice)
-    assert "--lora.r 16" in advice
-    assert "--lora.target_modules all-linear" in advice
-    assert "--learning-rate 0.01" in advice
+    commands = " ".join(risk.advice)
+    assert "--lora.r 16" in commands
+    assert "--lora.target_modules all-linear" in commands
+    assert "--learning-rate 0.01" in commands
+
+
+@pytest.mark.parametrize(("max_steps", "is_advised"), [(0, False), (100, True)])
+def test_classes_are_weighed_where_there_are_updates(max_steps: int, is_advised: bool) -> None:
+    labels = [0] * 380 + [1] * 20
+    rows = Dataset.from_dict({"text": [f"row {index}" for index in range(400)], "label": labels})
+    data = Data({"train": rows}, "labelled", LABELS)
+    picked = prepare(["probe", "sentiment"]).picked
+    run = a_run(hooks=SimpleNamespace(picked=picked), max_steps=max_steps)
+    commands = " ".join(advice.other_methods(run, data))
+    assert ("class_weight" in commands) == is_advised
 
 
 def test_advice_can_be_typed() -> None:

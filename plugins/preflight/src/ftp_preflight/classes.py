@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.data import spellings
+from ftp.risks import named_options
 from ftp.types import Data, Run
 from ftp_preflight.findings import Findings, first_few
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 UNEVEN = 5  # classes are uneven where the rarest has less than this part of its fair share
 WEIGHTS = "class_weight"  # the plugin that lets rare classes count as much
+BALANCED = "balanced"  # the option of a plugin that fits a head itself, for the same
 EXPECTED = 5  # rows of a class that chance gives to a split: with fewer it may lack the class
 
 
@@ -158,9 +160,7 @@ def _imbalance(
         shares = (
             f" ({of_largest:.1%} and {of_smallest:.1%} of the rows; {1 / len(present):.1%} each would be even)"
         )
-        picked = [plugin.name for plugin in run.hooks.picked if not plugin.found.default]
-        if picked and WEIGHTS not in picked:
-            advice.append(run.command("--plugins", ",".join([*picked, WEIGHTS])))
+        advice += _ways_to_balance(run)
     if run.settings.metric_for_best_model != "macro_f1":
         advice.append(run.command("--metric-for-best-model", "macro_f1"))
     findings.add(
@@ -169,6 +169,20 @@ def _imbalance(
         f"{train[smallest]}{shares}: accuracy says little, macro F1 more",
         *advice,
     )
+
+
+def _ways_to_balance(run: Run) -> list[str]:
+    """Commands that let rare classes count as much as common ones in such a run."""
+    picked = [plugin.name for plugin in run.hooks.picked if not plugin.found.default]
+    if run.settings.max_steps != 0:
+        is_possible = picked and WEIGHTS not in picked
+        return [run.command("--plugins", ",".join([*picked, WEIGHTS]))] if is_possible else []
+    # without an update nothing asks the loss: who fits a head has an option for it
+    commands = []
+    for flag, value, description in named_options(run):
+        if description.name == BALANCED and value is False:
+            commands.append(run.command(f"--{flag}"))
+    return commands
 
 
 def _look_at_spellings(

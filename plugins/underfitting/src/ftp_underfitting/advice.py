@@ -109,7 +109,9 @@ def other_methods(run: Run, data: Data) -> list[str]:
     named = [plugin for plugin in run.hooks.picked if not plugin.found.default]
     names = [plugin.name for plugin in named]
     commands = []
-    if CLASS_WEIGHTS in installed and CLASS_WEIGHTS not in names and _are_classes_uneven(data):
+    # without an update nothing asks the loss
+    can_weigh = CLASS_WEIGHTS in installed and CLASS_WEIGHTS not in names and run.settings.max_steps != 0
+    if can_weigh and _are_classes_uneven(data):
         commands.append(run.command("--plugins", ",".join([*names, CLASS_WEIGHTS])))
     for method in METHODS:
         commands += in_place_of_method(run, data, method)
