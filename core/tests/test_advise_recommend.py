@@ -316,6 +316,17 @@ def test_noise_is_called_noise(judged: Callable[..., Recommendation]) -> None:
     assert made.kind == "nothing to learn" and made.entry is None and "Look at the labels" in made.answer
 
 
+def test_where_nothing_is_right_nothing_was_learnt(judged: Callable[..., Recommendation]) -> None:
+    outcomes = {"full": an_outcome("full", right_in(0)), "lora": an_outcome("lora", right_in(0))}
+    made = judged(outcomes)
+    assert made.kind == "nothing to learn" and made.entry is None and "every accuracy is 0" in made.answer
+    # an eighth of a run says nothing of all of it
+    begun = judged(outcomes, updates_of_run={name: 8 * outcome.updates for name, outcome in outcomes.items()})
+    assert begun.kind == "not known" and begun.entry is not None and begun.score is None
+    assert "Nothing was learnt yet" in begun.answer and "12% of a run's updates" in begun.answer
+    assert judged({**outcomes, "full": an_outcome("full", right_in(1))}).kind == "no difference"
+
+
 def test_a_race_without_time_says_what_it_takes(tmp_path: Path) -> None:
     situation = situation_of(tmp_path, budget_seconds=1.0)
     pool = pool_of(situation.data, 0)

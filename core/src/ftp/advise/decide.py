@@ -138,6 +138,10 @@ def decide(comparer: Comparer, lanes: Sequence[Lane], looks: Looks, *, is_all_tr
     look = looks.entries.get(looks.best)
     decision = Decision(_kind(as_good, cheaper, looks, is_all_tried=is_all_tried), chosen, True,
                         tuple(as_good), cheaper, tuned, comparer.ahead(tuned.last, look))
+    if _is_nothing_right(comparer, standing, looks):
+        # pilots that hardly began say nothing of whole runs
+        is_begun = max(lane.share for lane in standing) < ENOUGH
+        return dataclasses.replace(decision, kind="not known" if is_begun else "nothing to learn", is_run=is_begun)
     simplest = looks.entries.get(looks.simplest)
     if simplest is not None and not _has_learnt(comparer, chosen, simplest, looks):
         return dataclasses.replace(decision, kind="nothing to learn", is_run=False)
@@ -174,6 +178,13 @@ def _kind(as_good: Sequence[Lane], cheaper: Lane | None, looks: Looks, *, is_all
     if not as_good and is_all_tried:
         return "train"
     return "more labels" if are_labels_worth_more(looks) else "no difference"
+
+
+def _is_nothing_right(comparer: Comparer, standing: Sequence[Lane], looks: Looks) -> bool:
+    """Whether no entry and no look scores above 0, in a score in which higher is better."""
+    outcomes = [*looks.entries.values(), *(lane.last for lane in standing if lane.last is not None)]
+    values = [comparer.scorer.value(comparer.metric, outcome) for outcome in outcomes]
+    return comparer.metric.goal == "max" and all(value == 0 for value in values)
 
 
 def _has_learnt(comparer: Comparer, chosen: Lane, simplest: Outcome, looks: Looks) -> bool:

@@ -142,17 +142,26 @@ class _Words:
         decision = self.decision
         chosen = decision.chosen
         outcome = _last(chosen)
+        made = Recommendation(
+            decision.kind, self._answer(), self.metric, chosen.entry if decision.is_run else None,
+            seconds=seconds_of_run(chosen, outcome), memory=chosen.memory or None, elsewhere=elsewhere(chosen.prepared),
+            why=tuple(self._why()), tried=tuple(self._tried()), would_change=tuple(self._would_change()))
+        if decision.kind == "not known":  # no score was seen that a run could be held to
+            return made
         expected = expected_score(self.situation, self.comparer.scorer, self.looks, chosen, outcome)
-        return Recommendation(
-            decision.kind, self._answer(), self.metric, chosen.entry if decision.is_run else None, expected.score, expected.low,
-            expected.high, seconds_of_run(chosen, outcome), chosen.memory or None, elsewhere(chosen.prepared),
-            tuple(self._why()), tuple(self._tried()), tuple(self._would_change()))
+        return dataclasses.replace(made, score=expected.score, low=expected.low, high=expected.high)
 
     # --- the answer ---
 
     def _answer(self) -> str:
         kind = self.decision.kind
         name = self.decision.chosen.entry.name
+        if kind == "not known":
+            return (f"Nothing was learnt yet: every {self.metric.name} is 0, after {self.decision.chosen.share:.0%} of a run's "
+                    f"updates. The recipe is '{name}', the cheapest run that could be; pilots with more time can tell.")
+        if kind == "nothing to learn" and not self.looks.simplest:
+            return (f"Nothing was learnt from these rows: every {self.metric.name} is 0, that of '{name}' too. Look at the rows "
+                    "before you train anything.")
         if kind == "nothing to learn":
             return (f"Nothing was learnt from these rows: neither a simple model nor a tuned network ({name}) is better than "
                     f"'{self.looks.simplest}' beyond chance. Look at the labels before you train anything.")
