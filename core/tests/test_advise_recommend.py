@@ -15,6 +15,7 @@ import pytest
 
 from ftp.advise import first_stage, from_looks
 from ftp.advise.candidates import entries_of, field_of
+from ftp.advise.forecast import operations_of
 from ftp.advise.lanes import Lane, Raced
 from ftp.advise.looks import take
 from ftp.advise.pilot import Job, measure
@@ -27,6 +28,8 @@ from ftp.advise.situation import open_situation
 from ftp.advise.types import Entry, Facts, Looks, Metric, Outcome, Recommendation, Situation
 from ftp.advise.write import recipe as recipe_of
 from ftp.errors import UserError
+from ftp.plugins.plan import prepare
+from ftp.runs import dry_run
 from ftp.runs.stages import read as read_stages
 from ftp.types import Prediction
 from ftp_testing.race_samples import an_outcome, situation_of
@@ -335,6 +338,24 @@ def test_a_race_without_time_says_what_it_takes(tmp_path: Path) -> None:
     assert any("--budget 80s" in line for line in made.would_change)
     # what a run takes elsewhere needs no pilot
     assert any("NVIDIA" in line and "not measured" in line for line in made.elsewhere), made.elsewhere
+
+
+@pytest.mark.parametrize(("plugins", "form", "times"), [
+    (("full", "classify"), "labelled", 1.0),
+    # a second pass of the network with its own dropout
+    (("full", "classify", "rdrop"), "labelled", 2.0),
+    # two answers, which the untrained model reads as well
+    (("full", "files", "dpo"), "preference", 2.66),
+    (("full", "files", "simpo"), "preference", 2.0),
+    (("full", "files", "kto"), "feedback", 1.33),
+])
+def test_a_forecast_counts_what_an_update_reads(plugins: tuple[str, ...], form: str, times: float) -> None:
+    prepared = prepare(plugins, given=[("test", {"batch_size": 8})])
+    assert prepared.task.form == form
+    shape = dry_run.Shape("model", "Kind", 400, 1000, (), 1, 1, 1, 1, row_limit=10)
+    # of each token six operations for a trained weight, four for a frozen one
+    of_one_sequence = 5 * 8 * 10 * (6 * 400 + 4 * 600)
+    assert operations_of(prepared, shape, updates=5) == pytest.approx(times * of_one_sequence)
 
 
 class SlowWorker:

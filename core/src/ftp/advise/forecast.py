@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ftp import forms
 from ftp.advise.comparison import NORMAL, drawn_values
 from ftp.advise.lanes import Lane
 from ftp.advise.scores import Scorer
@@ -15,8 +16,10 @@ from ftp.advise.types import Looks, Metric, Outcome, Situation
 from ftp.advise.usual import TRAINING, has_usual
 from ftp.advise.wording import duration, size
 from ftp.errors import PluginError, UserError
+from ftp.plugins.declare import kind_of
 from ftp.plugins.plan import Prepared
 from ftp.runs import dry_run
+from ftp.runs.dry_run import Shape
 
 RUN_NOISE = 0.25
 """Standard deviation between runs that differ in their seed alone, of the error of the score on a hundred rows."""
@@ -146,10 +149,7 @@ def elsewhere(prepared: Prepared) -> tuple[str, ...]:
     if forecast.shape is None or forecast.updates is None:
         return ()
     memory = sum(amount for part, amount in forecast.memory.items() if part != "process")
-    # two operations a weight and token on the way forward, two on the way back, and two more for what is trained
-    frozen = forecast.shape.total - forecast.shape.trained
-    tokens = forecast.updates * forecast.prepared.settings.batch_size * forecast.shape.row_limit
-    operations = tokens * (6 * forecast.shape.trained + 4 * frozen)
+    operations = operations_of(forecast.prepared, forecast.shape, forecast.updates)
     lines = []
     for machine, (peak, bytes_there) in MACHINES.items():
         seconds = operations / (UTILISATION * peak) + AFTER_TRAINING
@@ -157,3 +157,33 @@ def elsewhere(prepared: Prepared) -> tuple[str, ...]:
         lines.append(f"{machine}: at most {duration(seconds)}, {size(memory)} of memory{fits} (forecast for the longest rows, at "
                      f"{UTILISATION:.0%} of its peak; not measured)")
     return tuple(lines)
+
+
+def operations_of(prepared: Prepared, shape: Shape, updates: int) -> float:
+    """Operations of a whole run whose rows are all as long as they may be.
+
+    Args:
+        prepared: the run.
+        shape: of its network.
+        updates: how many it does.
+    """
+    sequences = forms.get(prepared.task.form).sequences
+    tokens = updates * prepared.settings.batch_size * sequences * shape.row_limit
+    # two operations a weight and token on the way forward, two on the way back, and two more for what is trained
+    frozen = shape.total - shape.trained
+    return tokens * (6 * shape.trained + 4 * frozen) * _cost_of_update(prepared)
+
+
+def _cost_of_update(prepared: Prepared) -> float:
+    """What plugins of a run declare that an update costs beside one of the network alone: a second pass, or one of the reference.
+
+    Which weights are trained is counted in the network itself, so that methods that decide it are left out.
+    """
+    cost = 1.0
+    for plugin in prepared.picked:
+        if kind_of(plugin.cls) == "parameterisation":
+            continue
+        as_it_is = [candidate for candidate in plugin.declaration.candidates if not candidate.settings]
+        if as_it_is:
+            cost *= as_it_is[0].cost
+    return cost

@@ -14,14 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftp import hookimpl, option, plugin
+from ftp import Candidate, hookimpl, option, plugin
 from ftp.types import Batch, Data, Loss, LossOut, Model, StartedRun, StepOut
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@plugin(wants=("feedback",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0})
+@plugin(wants=("feedback",), head="tokens", suggests={"learning_rate": 1e-6, "epochs": 1.0},
+        candidates=[Candidate(cost=1.33)])  # the untrained model reads each row as well
 class Kto:
     """Learn from answers rated good or bad, one by one (KTO, Ethayarajh et al. 2024, arXiv:2402.01306)."""
 
