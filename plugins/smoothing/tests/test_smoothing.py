@@ -45,6 +45,19 @@ def test_classes_are_smoothed_as_by_pytorch(folder: Path) -> None:
     assert float(out.metrics["smoothing"]) == pytest.approx(float(out.total - held_out.total), rel=1e-4)
 
 
+@pytest.mark.parametrize("plugins", [["smoothing", "focal"], ["focal", "smoothing"]])
+def test_what_another_plugin_adds_stays(folder: Path, plugins: list[str]) -> None:
+    totals = {}
+    for name, picked in (("both", plugins), ("focal", ["focal"]), ("plain", [])):
+        model, loss, batch = batch_of(folder, ["full", "sentiment", *picked], "bert")
+        model.net.eval()
+        totals[name] = float(loss.compute(batch).total.detach())
+    logits = heads.classify(model.net, batch.inputs).float().detach()
+    smoothed = cross_entropy(logits, batch.inputs["label"], reduction="sum", label_smoothing=0.1)
+    assert totals["focal"] < 0.9 * totals["plain"]
+    assert totals["both"] == pytest.approx(totals["focal"] + float(smoothed) - totals["plain"], rel=1e-5)
+
+
 def test_tokens_in_pieces_have_pytorchs_loss_and_gradients_from_one_pass(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,9 +25,9 @@ AnswerKind = Literal[
 
 `train`: the entry is better than the others beyond chance. `likely`: it is expected to be better than a cheaper one by what the
 rows and the usual difference say, but not beyond chance. `no difference`: these rows cannot tell, so the cheapest is taken.
-`train nothing`: what needs no training is as good. `nothing to learn`: nothing is better than always the same answer, or no answer
-is right. `more labels`: they are worth more than any method was shown to add. `stopped`: a finding ends the ladder. `not known`:
-nothing was measured, or no answer was right after the first updates.
+`train nothing`: what needs no training is as good. `nothing to learn`: nothing is better than always the same answer, or no
+answer is right. `more labels`: they are worth more than any method was shown to add. `stopped`: a finding ends the ladder.
+`not known`: nothing was measured, or no answer was right after the first updates.
 """
 
 

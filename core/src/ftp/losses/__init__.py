@@ -5,11 +5,12 @@ from __future__ import annotations
 from ftp import heads
 from ftp.answers.wrapped_loss import wrapped
 from ftp.errors import UserError
-from ftp.losses.added_terms import with_added_terms
+from ftp.losses.added_terms import mean_of_rows, no_choices, while_training, with_added_terms
 from ftp.losses.common import TokenRow, is_asked, row_limit
 from ftp.types import Data, Loss, Model, Run
 
-__all__ = ["TokenRow", "for_head", "is_asked", "row_limit", "with_added_terms", "wrapped"]
+__all__ = ["TokenRow", "for_head", "is_asked", "mean_of_rows", "no_choices", "row_limit", "while_training", "with_added_terms",
+           "wrapped"]
 
 
 def for_head(run: Run, data: Data, model: Model) -> Loss:

@@ -24,20 +24,15 @@ class KlAnchor:
         if not data.splits:  # a finished run that only answers
             return loss
         self._refuse(run, model, loss)
-        import torch
-
-        from ftp.losses import wrapped
+        from ftp.losses import mean_of_rows, while_training
         from ftp_kl_anchor.divergence import divergence
 
-        def compute(batch: Batch) -> LossOut:
-            out = loss.compute(batch)
-            if not torch.is_grad_enabled() or not batch.count:
-                return out
+        def anchored(batch: Batch, out: LossOut) -> LossOut:
             total = divergence(model, batch, out, self.positions)  # a sum over the batch's terms, as the loss is
             return dataclasses.replace(out, total=out.total + self.weight * total,
-                                       metrics={**out.metrics, "kl": total.detach() / batch.count * batch.rows})
+                                       metrics={**out.metrics, "kl": mean_of_rows(batch, total)})
 
-        return wrapped(loss, compute=compute)
+        return while_training(loss, anchored)
 
     def _refuse(self, run: Run, model: Model, loss: Loss) -> None:
         head = heads.get(model.head)

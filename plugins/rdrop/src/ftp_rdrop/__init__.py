@@ -48,23 +48,15 @@ class Rdrop:
             raise UserError("rdrop: sharded weights go through the network once an update", "leave out --shard, or rdrop")
         if not has_dropout(model.net):
             run.tell("rdrop: this network has no dropout, so that both passes agree, and training is only slower")
-        import torch
+        from ftp.losses import mean_of_rows, no_choices, while_training
 
-        from ftp.losses import wrapped
-
-        def compute(batch: Batch) -> LossOut:
-            first = loss.compute(batch)
-            if not torch.is_grad_enabled() or not batch.count:
-                return first
+        def with_second_pass(batch: Batch, first: LossOut) -> LossOut:
             second = loss.compute(batch)
             if first.logits is None or second.logits is None:
-                raise UserError(f"rdrop: the terms of the loss '{loss.name}' are no choices of one class",
-                                "it goes with classes, tags and tokens; leave it out")
+                raise no_choices(loss, "rdrop", "classes, tags and tokens")
             divergence = first.logits.each(symmetric_kl, second.logits).sum()
             total = (first.total + second.total) / 2 + self.alpha * divergence
-            # metrics are shown as means over rows
-            shown = divergence.detach() / batch.count * batch.rows
             return dataclasses.replace(first, total=total, row_losses=None, row_counts=None,
-                                       metrics={**first.metrics, "rdrop": shown})
+                                       metrics={**first.metrics, "rdrop": mean_of_rows(batch, divergence)})
 
-        return wrapped(loss, compute=compute)
+        return while_training(loss, with_second_pass)

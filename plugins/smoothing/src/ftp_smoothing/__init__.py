@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from ftp import Candidate, UserError, hookimpl, option, plugin
-from ftp.types import Batch, Data, Loss, LossOut, Model, Run
+from ftp import Candidate, hookimpl, option, plugin
+from ftp.types import Data, Loss, Model, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,27 +24,14 @@ class Smoothing:
         loss = yield
         if not data.splits:  # a finished run that only answers
             return loss
-        import torch
+        from ftp.losses import with_added_terms
 
-        from ftp.losses import wrapped
+        return with_added_terms(loss, "smoothing", "classes, tags and tokens", self.added, metric="smoothing")
 
-        def compute(batch: Batch) -> LossOut:
-            out = loss.compute(batch)
-            if not torch.is_grad_enabled() or not batch.count:
-                return out
-            if out.logits is None or out.targets is None:
-                raise UserError(f"smoothing: the terms of the loss '{loss.name}' are no choices of one class",
-                                "it goes with classes, tags and tokens; leave it out")
-            total = out.logits.each(self.smoothed, out.targets).sum()
-            # metrics are shown as means over rows
-            added = (total - out.total).detach() / batch.count * batch.rows
-            return dataclasses.replace(out, total=total, row_losses=None, row_counts=None,
-                                       metrics={**out.metrics, "smoothing": added})
+    def added(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """[terms] what smoothed targets cost more than plain ones, of logits [terms, classes] and targets [terms].
 
-        return wrapped(loss, compute=compute)
-
-    def smoothed(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """[terms] cross entropy with smoothed targets, of logits [terms, classes] and targets [terms]."""
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(logits, targets, reduction="none", label_smoothing=self.share)
+        The normaliser of the probabilities is the same in both, and cancels.
+        """
+        of_target = logits.gather(-1, targets[:, None])[:, 0]
+        return self.share * (of_target - logits.mean(-1))
