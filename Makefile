@@ -15,10 +15,12 @@ install: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ftp needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt
-	# what builds them is there: a new environment for each of them takes minutes in all
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation $(addprefix -e ./,$(patsubst %/,%,$(PACKAGES)))
-	touch $@
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -r requirements.txt
+	# one core compiles the libraries (but for the many models that nobody imports), while the other installs the packages;
+	# what builds these is there, as a new environment for each of them takes minutes in all
+	$(BIN)/python -m compileall -q -x 'transformers/models/|/tests/' .venv/lib > /dev/null & \
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation $(addprefix -e ./,$(patsubst %/,%,$(PACKAGES))) \
+	&& { wait; touch $@; }
 
 run: install
 	$(BIN)/ftp run --plugins lora,sentiment
