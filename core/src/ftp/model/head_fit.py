@@ -27,7 +27,8 @@ class HeadFit:
         rows_at_most: rows that it is fitted on.
         any_layer: an encoder whose head reads the first token may end behind any layer of its upper half, where the mean of all
             tokens says more than at the last; its network then has fewer layers, or one more.
-        reads_class_names: the name of each class counts as one more row of it, where names are words.
+        reads_class_names: the name of each class counts as one more row of it, where names are words, rows are few, and it does
+            no harm.
         is_balanced: classes count alike, however many rows each has.
         is_careful: what is usual (the last layer, a middle penalty) stays where nothing else is better by more than one standard
             error: among many ways, few rows find a best one by chance.
@@ -37,7 +38,7 @@ class HeadFit:
     num_folds: int = linear_fit.NUM_FOLDS
     rows_at_most: int = 2000
     any_layer: bool = False
-    reads_class_names: bool = False
+    reads_class_names: bool = True
     is_balanced: bool = False
     is_careful: bool = False
 

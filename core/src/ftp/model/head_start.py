@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 FEWEST_ROWS = 8
 """Rows from which a head is fitted."""
+FEW_ROWS_OF_CLASS = 50
+"""Rows of a class, in the mean, up to which its name counts as one more."""
 MOST_NUMBERS = 2e8
 """Rows times width times outputs at most: a minute or so of fitting."""
 
@@ -119,7 +121,9 @@ def _fitted(run: StartedRun, data: Data, model: Model, target: Target, layers: S
     rows_at_most = int(min(way.rows_at_most, max(200, MOST_NUMBERS / layer.in_features / layer.out_features)))
     chosen = draw.permutation(len(train))[:rows_at_most]
     rows = list(loss.encode([dict(row) for row in train.select(chosen)]))
-    name_rows = names_as_rows(data, model) if way.reads_class_names else []
+    # one row more of a class says something where there are few
+    are_few = len(chosen) <= FEW_ROWS_OF_CLASS * layer.out_features
+    name_rows = names_as_rows(data, model) if way.reads_class_names and are_few else []
     names = list(loss.encode(name_rows)) if name_rows else []  # tags have none, and a loss need not encode no rows
 
     # What the head reads now, and the means that it could read. The network is changed only for the best of them.
