@@ -34,11 +34,12 @@ from ftp.advise.question import Question
 from ftp.advise.recommend import race_and_recommend
 from ftp.advise.situation import open_situation, run_of
 from ftp.advise.types import Entry, Situation
+from ftp.advise.wording import duration
 
 ROWS = (50, 200, 1000)
 SHARE = 0.15
 """Of what trying all costs, that the advice may take."""
-LEAST_BUDGET = 30.0
+LEAST_BUDGET = 20.0
 BASE = "full"
 """What extras are tried beside, where all is tried."""
 LINEAR_HEAD = "untuned, linear head"
@@ -101,7 +102,8 @@ def measure(cell: Cell, source: Path, out: Path, share: float) -> None:
             full[entry.name] = in_full(entry)
 
         cost = sum(measured["seconds"] for measured in full.values())
-        budget = max(LEAST_BUDGET, share * cost)
+        # looks are part of what the advice takes
+        budget = max(LEAST_BUDGET, share * cost - looks.seconds)
         asked = dataclasses.replace(situation, question=dataclasses.replace(question, budget_seconds=budget))
         began = time.perf_counter()
         advice = race_and_recommend(asked, fact_finding.look_at(asked), pool, looks)
@@ -170,6 +172,10 @@ def table(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines += ["", "| way of choosing | mean regret in points | cells |", "| --- | --- | --- |"]
     for way, values in sorted(sums.items(), key=lambda item: sum(item[1]) / len(item[1])):
         lines.append(f"| {way} | {sum(values) / len(values):.2f} | {len(values)} |")
+    seconds = sum(answer["seconds"] for answer in answers.values())
+    cost = sum(answer["cost"] for answer in answers.values())
+    if cost:
+        lines += ["", f"All advice took {seconds / cost:.0%} of what trying all took ({duration(seconds)} of {duration(cost)})."]
     if held:
         lines += ["", f"The promised 90 % interval holds the full score in {sum(held)} of {len(held)} cells."]
     return lines

@@ -48,7 +48,8 @@ class Expected:
 
 
 def expected_score(situation: Situation, scorer: Scorer, looks: Looks, lane: Lane, outcome: Outcome) -> Expected:
-    """The score of a whole run on its test rows: the cross-fitted one, moved along the learning curve to all rows.
+    """The score of a whole run on its test rows: the cross-fitted one, moved along the learning curve to all rows, and by what
+    training usually adds as far as pilots did not end it.
 
     Its spread adds up what is independent: which rows were answered, which test rows there will be, chance between runs, the
     curve, and the updates that the pilots did not do.
@@ -74,6 +75,8 @@ def expected_score(situation: Situation, scorer: Scorer, looks: Looks, lane: Lan
     of_run = run_error(of_rows, num_rows)
     step, of_step = _step_to_all_rows(situation, looks, outcome)
     of_updates = missing_updates_error(scorer, metric, lane)
+    if lane.entry.trains and has_usual(metric, value):
+        step += TRAINING.mean * (1 - lane.share)
     spread = math.sqrt(of_rows**2 + of_test**2 + of_run**2 + of_step**2 + of_updates**2)
     low = value + step - NORMAL * spread
     high = value + step + NORMAL * spread
