@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import random
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -255,6 +256,17 @@ def test_leaks_stop_the_ladder_with_the_command_that_cleans(tmp_path: Path) -> N
     assert recommendation.would_change == (facts.findings[0].command,)
 
 
+def test_rows_that_had_better_be_read_otherwise_are_asked_about_again(tmp_path: Path) -> None:
+    spelt = [(text, label.upper() if number % 4 < 2 else label) for number, (text, label) in enumerate(reviews(80))]
+    file = write_rows(tmp_path / "my reviews.csv", ("text", "label"), spelt)
+    facts = fact_finding.look_at(situation_of(file, options={"max_length": "64"}))
+    commands = [finding.command for finding in facts.findings if "spellings of one class" in finding.text and finding.command]
+    assert commands == [f"ftp advise --data '{file}' --max-length 64 --join-labels"]
+    question, _ = read_question(shlex.split(commands[0])[2:])
+    joined = fact_finding.look_at(open_situation(question))
+    assert {name.casefold() for name in joined.classes} == {"pos", "neg"} and len(joined.classes) == 2
+
+
 def test_three_rows_stop_the_ladder(tmp_path: Path) -> None:
     facts = fact_finding.look_at(situation_of(write_rows(tmp_path / "r.csv", ("text", "label"), reviews(3))))
     assert facts.stopped and "3 rows are too few" in facts.findings[0].text
@@ -313,8 +325,10 @@ def test_looks_say_no_more_than_they_show(
     tmp_path: Path, best: float, ahead: tuple[float, float, float], kind: str
 ) -> None:
     situation = situation_of(write_rows(tmp_path / "r.csv", ("text", "label"), reviews(40)))
-    recommendation = from_looks.recommend(situation, Facts("labelled", "labels", {}, {}), looks_of(best, ahead))
+    entries = [Entry("probe", ("probe", "classify"), trains=False), Entry("full", ("full", "classify"))]
+    recommendation = from_looks.recommend(situation, Facts("labelled", "labels", {}, {}), looks_of(best, ahead), entries)
     assert recommendation.kind == kind
-    assert recommendation.entry is not None
+    # whoever is told not to fine-tune gets no recipe that does
+    assert recommendation.entry == entries[0 if kind == "train nothing" else 1]
     assert [line.name for line in recommendation.tried] == ["words", "majority class"]
     assert recommendation.score is None, "what was not raced has no expected score"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from ftp import forms
 from ftp.advise.language import language_of
+from ftp.advise.question import Question
 from ftp.advise.types import Facts, Finding, FindingLevel, Lengths, Situation
 from ftp.data.look import some, text_of
 from ftp.plugin_info import Picked
 from ftp.plugins.call import Hooks
+from ftp.plugins.fit import core_options
 from ftp.plugins.offers import offer_meant
 from ftp.train.amount import TrainingRows
 from ftp.types import Risk, Row, Run
@@ -104,14 +107,34 @@ def _of_checks(situation: Situation) -> list[Finding]:
     findings = []
     for risk in verdicts.values():
         if risk.level in LEVELS:
-            findings.append(Finding(LEVELS[risk.level], risk.name, run.hidden(risk.finding), _command_of(risk)))
+            findings.append(Finding(LEVELS[risk.level], risk.name, run.hidden(risk.finding),
+                                    _command_of(risk, situation.question)))
     return findings
 
 
-def _command_of(risk: Risk) -> str:
-    """The first command that a check advises but for those that train; on a recipe it means `run.toml` in the folder of the
-    advice, which has the same rows."""
-    return next((command for command in risk.advice if not command.startswith("ftp run")), "")
+def _command_of(risk: Risk, question: Question) -> str:
+    """The first command that a check advises and that makes sense before a run.
+
+    One that reads the rows in another way asks for another advice; those that train in another way are left out. On a recipe a
+    command means `run.toml` in the folder of the advice, which has the same rows.
+    """
+    for command in risk.advice:
+        if not command.startswith("ftp run"):
+            return command
+        flags = _flags_of_rows(shlex.split(command)[2:])
+        if flags:
+            return shlex.join(["ftp", "advise", *question.words(), *flags])
+    return ""
+
+
+def _flags_of_rows(words: Sequence[str]) -> list[str]:
+    """The flags of a line on a recipe with their values, where all of them say how rows are read; else none."""
+    groups = {item.flag: item.group for item in core_options()}
+    flags = [word for word in words if word.startswith("--")]
+    is_recipe = bool(words) and not words[0].startswith("--")
+    if not is_recipe or not flags or any(groups.get(flag) != "data" for flag in flags):
+        return []
+    return list(words[1:])
 
 
 # --- counts ---
@@ -140,14 +163,18 @@ def _of_counts(rows: Mapping[str, int], classes: Mapping[str, int]) -> list[Find
                                 f"{FEWEST_ROWS} are the least, 50 a class are a beginning"))
     rare = [name for name, count in classes.items() if count < FEWEST_A_CLASS]
     if rare:
-        findings.append(Finding("warn", "rare classes", f"{len(rare)} of {len(classes)} classes have one row ({_named(rare)}): "
-                                "they can be learnt from it or be measured on it, not both"))
+        findings.append(Finding("warn", "rare classes", f"classes with one row: {len(rare)} of {len(classes)} ({_named(rare)}); "
+                                "it can be learnt from or be measured on, not both"))
     training = TrainingRows(num_rows, sorted(classes.values()), len(classes))
     if classes and training.are_uneven:
         rarest = min(classes, key=classes.__getitem__)
-        findings.append(Finding("note", "uneven classes", f"'{rarest}' has {classes[rarest]:,} rows, less than a fifth of the "
+        findings.append(Finding("note", "uneven classes", f"'{rarest}' has {_rows(classes[rarest])}, less than a fifth of the "
                                 f"{training.fair_share:,.0f} that it would have if all classes had as many: macro F1 counts"))
     return findings
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
 def _named(names: Sequence[str]) -> str:

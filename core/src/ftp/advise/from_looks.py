@@ -29,10 +29,14 @@ def recommend(situation: Situation, facts: Facts, looks: Looks | None, entries: 
     if looks is None or not looks.best:
         return _unmeasured(situation, metric, entries)
     kind, answer = _answer(looks)
-    trained = next((entry for entry in entries if entry.trains), plain_entry(situation))
+    entry: Entry | None = next((entry for entry in entries if entry.trains), plain_entry(situation))
+    if kind == "train nothing":
+        entry = next((entry for entry in entries if not entry.trains), None)
+        if entry is not None:
+            answer += f" '{entry.name}', which is in the recipe, makes a model without training the network."
     tried = _tried(looks)
     why = _why(looks)
-    return Recommendation(kind, answer, looks.metric, trained, why=tuple(why), tried=tuple(tried),
+    return Recommendation(kind, answer, looks.metric, entry, why=tuple(why), tried=tuple(tried),
                           would_change=tuple(_would_change(looks, kind)))
 
 

@@ -39,3 +39,17 @@ class Question:
     options: Mapping[str, object] = field(default_factory=dict)
     unlabelled: str | None = None
     plugins_from: tuple[str, ...] = ()
+
+    def words(self) -> list[str]:
+        """The words of a line that asks the same, but for the folder and the budget."""
+        words = []
+        parts = (("data", self.data), ("columns", ",".join(self.columns)), ("plugins", ",".join(self.plugins)),
+                 ("goal", self.goal), ("unlabelled", self.unlabelled), ("plugins-from", ",".join(self.plugins_from)),
+                 ("seed", self.seed or None), *self.options.items())
+        for name, value in parts:
+            if value not in (None, "", False):
+                flag = f"--{name.replace('_', '-')}"
+                words += [flag] if value is True else [flag, str(value)]
+        for model in self.models:
+            words += ["--model", model]
+        return words
